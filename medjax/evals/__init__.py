@@ -1,0 +1,1 @@
+"""Evaluators: what a model is worth, case by case."""

@@ -1,0 +1,1 @@
+"""Pure array maths: losses, warps, sliding windows, surface distances."""
