@@ -1,0 +1,37 @@
+"""Metrics as sums and counts: merged over batches, devices and hosts, and divided once at the end."""
+
+from collections.abc import Iterable, Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def masked_mean(values: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """A metric state of one value per example.
+
+    Args:
+      values: `[B]`.
+      mask: `[B]`; 0 marks the padding of the last batch, whose values (even NaN) do not count.
+
+    Returns:
+      `(sum, count)`, float32 scalars.
+    """
+    values = jnp.where(mask > 0, values.astype(jnp.float32), 0.0)
+    return values.sum(), (mask > 0).astype(jnp.float32).sum()
+
+
+def merge(states: Iterable[Mapping[str, tuple[float, float]]]) -> dict[str, tuple[float, float]]:
+    """Adds metric states up on the host, in float64; a name may be absent from some of them."""
+    total: dict[str, tuple[float, float]] = {}
+    for state in states:
+        for name, (value, count) in state.items():
+            old = total.get(name, (0.0, 0.0))
+            total[name] = (old[0] + float(value), old[1] + float(count))
+    return total
+
+
+def compute(states: Mapping[str, tuple[float, float]]) -> dict[str, float]:
+    """Divides sums by counts; NaN where nothing was counted."""
+    return {name: float(np.float64(total) / count) if count else float('nan')
+            for name, (total, count) in states.items()}

@@ -1,0 +1,102 @@
+"""Optimisers and schedules by name, all optax's; the config's `optim` section."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from medjax.core.config import bind, choose
+
+
+def _constant(lr: float, steps: int) -> optax.Schedule:
+    return optax.constant_schedule(lr)
+
+
+def _polynomial(lr: float, steps: int, *, power: float = 0.9) -> optax.Schedule:
+    """Decay to 0 as (1 - step / steps) ** power: nnU-Net's (Isensee 2021) with its power of 0.9."""
+    return optax.polynomial_schedule(lr, 0.0, power, steps)
+
+
+def _cosine(lr: float, steps: int, *, warmup: int = 0, final: float = 0.0) -> optax.Schedule:
+    """Linear warm-up over `warmup` steps, then a half cosine down to `final` times the peak (Loshchilov 2017)."""
+    return optax.warmup_cosine_decay_schedule(0.0 if warmup else lr, lr, warmup, steps, final * lr)
+
+
+SCHEDULES = {'constant': _constant, 'polynomial': _polynomial, 'cosine': _cosine}
+
+
+def _decayed(params: Any) -> Any:
+    """Marks the leaves that weight decay is for: kernels, not biases nor norms' scales."""
+    return jax.tree.map(lambda p: p.ndim > 1, params)
+
+
+def _sgd(lr: optax.Schedule, *, momentum: float = 0.99, nesterov: bool = True, weight_decay: float = 0.0):
+    return optax.chain(optax.add_decayed_weights(weight_decay, mask=_decayed) if weight_decay else optax.identity(),
+                       optax.sgd(lr, momentum=momentum, nesterov=nesterov))
+
+
+def _adam(lr: optax.Schedule, *, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8):
+    return optax.adam(lr, b1=b1, b2=b2, eps=eps)
+
+
+def _adamw(lr: optax.Schedule, *, weight_decay: float = 1e-2, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8):
+    return optax.adamw(lr, b1=b1, b2=b2, eps=eps, weight_decay=weight_decay, mask=_decayed)
+
+
+OPTIMISERS = {'sgd': _sgd, 'adam': _adam, 'adamw': _adamw}
+
+
+class AverageState(NamedTuple):
+    """The state of `average_weights`."""
+
+    average: Any
+
+
+def average_weights(decay: float) -> optax.GradientTransformation:
+    """Keeps an exponential moving average of the weights; stands last in a chain, and changes no update.
+
+    The decay is warmed up as min(decay, (1 + n) / (10 + n)) would need a count; instead the average starts at the
+    initial weights, which a decay of 0.99 forgets to 1 % within 460 steps.
+    """
+    def init(params: Any) -> AverageState:
+        return AverageState(jax.tree.map(jnp.array, params))
+
+    def update(updates: Any, state: AverageState, params: Any = None) -> tuple[Any, AverageState]:
+        new = optax.apply_updates(params, updates)
+        return updates, AverageState(optax.incremental_update(new, state.average, 1.0 - decay))
+
+    return optax.GradientTransformation(init, update)
+
+
+def averaged(params: Any, opt_state: Any) -> Any:
+    """The weights to evaluate: their moving average where the optimiser keeps one, else the weights themselves."""
+    states = jax.tree.leaves(opt_state, is_leaf=lambda node: isinstance(node, AverageState))
+    return next((s.average for s in states if isinstance(s, AverageState)), params)
+
+
+def make(steps: int, *, name: str, lr: float, schedule: Mapping[str, Any] | None = None, clip: float = 0.0,
+         ema: float = 0.0, **options: Any) -> tuple[optax.GradientTransformation, Callable[[int], float]]:
+    """Builds the optimiser of a run.
+
+    Args:
+      steps: the run's number of steps, which schedules end at.
+      name: 'sgd', 'adam' or 'adamw'.
+      lr: the peak learning rate.
+      schedule: `name` ('constant', 'polynomial', 'cosine') and its options; constant when absent.
+      clip: largest global norm of the gradients; 0 for none.
+      ema: decay of the moving average of the weights; 0 for none.
+      **options: the optimiser's own, such as momentum or weight_decay.
+
+    Returns:
+      The gradient transformation, and the learning rate as a function of the step.
+    """
+    schedule = dict(schedule or {'name': 'constant'})
+    curve = bind(choose(SCHEDULES, schedule.pop('name', 'constant'), 'config.optim.schedule.name'), schedule,
+                 'config.optim.schedule', lr=lr, steps=steps)
+    chain = [optax.clip_by_global_norm(clip)] if clip else []
+    chain.append(bind(choose(OPTIMISERS, name, 'config.optim.name'), options, 'config.optim', lr=curve))
+    if ema:
+        chain.append(average_weights(ema))
+    return optax.chain(*chain), curve

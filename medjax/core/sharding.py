@@ -1,0 +1,113 @@
+"""How one step function runs on many devices: jit over a named mesh, or pmap."""
+
+import math
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from medjax.core.step import Step
+from medjax.errors import InputError
+
+SMALL = 1024  # leaves with fewer numbers than this are replicated: sharding them costs more than it saves
+
+
+class Jit:
+    """Compiles a step over a mesh with the axes `data`, `fsdp` and `space`.
+
+    Batches are logically global: `data` and `fsdp` split the examples, `fsdp` also the weights and the optimiser's
+    state, and `space` the first spatial axis of each volume. Losses, batch statistics and metrics are those of the
+    whole batch, whatever the mesh.
+
+    Args:
+      data: devices along `data`; -1 takes what the other axes leave.
+      fsdp: devices along `fsdp`.
+      space: devices along `space`.
+      devices: the devices to use; all of them when None.
+    """
+
+    axis_name = None
+
+    def __init__(self, *, data: int = -1, fsdp: int = 1, space: int = 1, devices: list[Any] | None = None):
+        devices = devices or jax.devices()
+        rest = len(devices) // (fsdp * space)
+        data = rest if data == -1 else data
+        if data * fsdp * space != len(devices) or not data:
+            raise InputError(f'config.mesh: data={data} × fsdp={fsdp} × space={space} is not the number of devices, '
+                             f'{len(devices)}')
+        self.mesh = Mesh(np.array(devices).reshape(data, fsdp, space), ('data', 'fsdp', 'space'),
+                         axis_types=(AxisType.Auto,) * 3)
+        self.examples = data * fsdp  # the batch must be a multiple of this
+
+    def _shard(self, leaf: Any) -> NamedSharding:
+        size, spec = self.mesh.shape['fsdp'], [None] * leaf.ndim
+        divisible = [d for d in range(leaf.ndim) if leaf.shape[d] % size == 0]
+        if size > 1 and divisible and math.prod(leaf.shape) >= SMALL:
+            spec[max(divisible, key=lambda d: leaf.shape[d])] = 'fsdp'
+        return NamedSharding(self.mesh, PartitionSpec(*spec))
+
+    def _batch(self, leaf: Any) -> NamedSharding:
+        space = 'space' if leaf.ndim > 2 and leaf.shape[1] % self.mesh.shape['space'] == 0 else None
+        return NamedSharding(self.mesh, PartitionSpec(('data', 'fsdp'), *([space] if leaf.ndim > 1 else [])))
+
+    def compile(self, step: Step, state: Any) -> Step:
+        """Compiles the step for states shaped as `state`; the state that goes in is donated."""
+        # The state leaves as it came: else its second step would meet another layout and compile again.
+        layout = jax.tree.map(self._shard, state), NamedSharding(self.mesh, PartitionSpec())
+        return jax.jit(step, donate_argnums=0, out_shardings=layout)
+
+    def place_state(self, state: Any) -> Any:
+        """Puts a state of host arrays on the devices."""
+        # A copy of the host's array: device_put may alias what it is given, and the step's donation would free it.
+        return jax.tree.map(lambda x: jax.device_put(np.array(x), self._shard(x)), state)
+
+    def abstract(self, state: Any) -> Any:
+        """Shapes with shardings, for a checkpoint to be restored onto this mesh."""
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self._shard(x)), state)
+
+    def place_batch(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
+        """Puts this host's part of a batch on the devices, as part of the global batch."""
+        return {k: jax.make_array_from_process_local_data(self._batch(v), v) for k, v in batch.items()}
+
+    def whole(self, state: Any) -> Any:
+        """The state as one logical tree, as checkpoints and evaluators take it."""
+        return state
+
+
+class Pmap:
+    """Runs the same step by `jax.pmap`: weights on every device, examples split, gradients averaged.
+
+    Statistics and losses are per device and then averaged, which equals the whole batch's for every loss that is a
+    mean over examples; batch normalisation sees its device's examples only.
+    """
+
+    axis_name = 'data'
+
+    def __init__(self, *, devices: list[Any] | None = None):
+        self.devices = devices or jax.local_devices()
+        self.examples = len(self.devices)
+
+    def compile(self, step: Step, state: Any) -> Step:
+        """Compiles the step for states shaped as `state`; the state that goes in is donated."""
+        return jax.pmap(step, axis_name=self.axis_name, in_axes=(0, 0, None), out_axes=(0, None), donate_argnums=0,
+                        devices=self.devices)
+
+    def place_state(self, state: Any) -> Any:
+        """Puts a copy of a state of host arrays on every device."""
+        mesh = Mesh(np.array(self.devices), (self.axis_name,), axis_types=(AxisType.Auto,))
+        sharding = NamedSharding(mesh, PartitionSpec(self.axis_name))
+        return jax.tree.map(lambda x: jax.device_put(np.stack([np.asarray(x)] * self.examples), sharding), state)
+
+    def abstract(self, state: Any) -> Any:
+        """Shapes, for a checkpoint to be restored to one device."""
+        sharding = jax.sharding.SingleDeviceSharding(self.devices[0])
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), state)
+
+    def place_batch(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Cuts a batch into one part for each device."""
+        return {k: v.reshape(self.examples, -1, *v.shape[1:]) for k, v in batch.items()}
+
+    def whole(self, state: Any) -> Any:
+        """The first device's copy of the state."""
+        return jax.tree.map(lambda x: x[0], state)
