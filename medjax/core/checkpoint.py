@@ -24,9 +24,11 @@ class Checkpoints:
       keep: how many of the latest are kept.
       best: the validation metric, such as 'dice_mean', whose best checkpoint is kept as well; '' for none.
       mode: 'max' or 'min': which values of `best` are better.
+      statistics: of the training data, as plain JSON; stored with each checkpoint, for predict needs them.
     """
 
-    def __init__(self, folder: pathlib.Path, *, keep: int = 2, best: str = '', mode: str = 'max'):
+    def __init__(self, folder: pathlib.Path, *, keep: int = 2, best: str = '', mode: str = 'max',
+                 statistics: Mapping[str, Any] | None = None):
         if mode not in ('max', 'min'):
             raise InputError(f"config.checkpoint.mode: {mode!r}; expected 'max' or 'min'")
         logging.getLogger('absl').setLevel(logging.WARNING)
@@ -35,6 +37,7 @@ class Checkpoints:
         if best:
             policies.append(_policies.BestN(get_metric_fn=self._rank, n=1, keep_checkpoints_without_metrics=False))
         self._pending = None
+        self._statistics = dict(statistics or {})
         self._orbax = ocp.training.Checkpointer(
             folder.resolve(), preservation_policy=_policies.AnyPreservationPolicy(policies),
             cleanup_tmp_directories=True)
@@ -59,7 +62,8 @@ class Checkpoints:
             return
         metrics = {k: float(v) for k, v in (metrics or {}).items()}
         self._pending = _named(lambda: self._orbax.save_async(
-            step, state, force=True, metrics=metrics if self.best in metrics else None), self._orbax.directory)
+            step, state, force=True, metrics=metrics if self.best in metrics else None,
+            custom_metadata={'statistics': self._statistics}), self._orbax.directory)
 
     def wait(self) -> None:
         """Waits until the save under way is complete, so that a kill can no longer lose it."""
@@ -76,6 +80,10 @@ class Checkpoints:
         found = self._orbax.metadata(step).metadata
         _same_shapes(found, abstract, f'{self._orbax.directory}/{step}')
         return self._orbax.load(step, abstract)
+
+    def statistics(self, step: int) -> dict[str, Any]:
+        """The training data's statistics that were stored with a checkpoint."""
+        return (self._orbax.metadata(step).custom_metadata or {}).get('statistics', {})
 
     def close(self) -> None:
         """Waits for the last save and frees the threads."""

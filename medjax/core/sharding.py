@@ -1,6 +1,7 @@
 """How one step function runs on many devices: jit over a named mesh, or pmap."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -57,10 +58,13 @@ class Jit:
         layout = jax.tree.map(self._shard, state), NamedSharding(self.mesh, PartitionSpec())
         return jax.jit(step, donate_argnums=0, out_shardings=layout)
 
-    def place_state(self, state: Any) -> Any:
-        """Puts a state of host arrays on the devices."""
-        # A copy of the host's array: device_put may alias what it is given, and the step's donation would free it.
-        return jax.tree.map(lambda x: jax.device_put(np.array(x), self._shard(x)), state)
+    def initial(self, create: Callable[[], Any], state: Any) -> Any:
+        """Makes the state where it belongs: no device ever holds all of it under `fsdp`."""
+        return jax.jit(create, out_shardings=jax.tree.map(self._shard, state))()
+
+    def adopt(self, restored: Any) -> Any:
+        """Takes a state restored to the layout of `abstract`."""
+        return restored
 
     def abstract(self, state: Any) -> Any:
         """Shapes with shardings, for a checkpoint to be restored onto this mesh."""
@@ -93,11 +97,15 @@ class Pmap:
         return jax.pmap(step, axis_name=self.axis_name, in_axes=(0, 0, None), out_axes=(0, None), donate_argnums=0,
                         devices=self.devices)
 
-    def place_state(self, state: Any) -> Any:
-        """Puts a copy of a state of host arrays on every device."""
+    def initial(self, create: Callable[[], Any], state: Any) -> Any:
+        """Makes the state on one device and copies it to every other."""
+        return self.adopt(jax.jit(create)())
+
+    def adopt(self, restored: Any) -> Any:
+        """Puts a copy of a state on every device."""
         mesh = Mesh(np.array(self.devices), (self.axis_name,), axis_types=(AxisType.Auto,))
         sharding = NamedSharding(mesh, PartitionSpec(self.axis_name))
-        return jax.tree.map(lambda x: jax.device_put(np.stack([np.asarray(x)] * self.examples), sharding), state)
+        return jax.tree.map(lambda x: jax.device_put(np.stack([np.asarray(x)] * self.examples), sharding), restored)
 
     def abstract(self, state: Any) -> Any:
         """Shapes, for a checkpoint to be restored to one device."""

@@ -1,0 +1,31 @@
+"""Tissue segmentation of the MNI152 template by a 2D U-Net: the main job, and the smallest whole path.
+
+    bash launch/local.sh
+    python -m medjax.train --config=configs/segment_brain_unet2d.py --workdir=runs/brain2d
+
+Data: the T1 template that the package nilearn ships (one volume, averaged from 152 people); see medjax/data/mni152.py
+for its splits and for what its scores do not say. Network: nnU-Net's 2D building blocks (Isensee 2021), base 16.
+"""
+
+from ml_collections import config_dict
+
+
+def get_config(variant: str = '') -> config_dict.ConfigDict:
+    c = config_dict.ConfigDict()
+    c.seed = 0
+    c.steps = 160
+    c.batch = 8
+    c.model = dict(name='unet', variant='nnunet', dims=2, classes=4, base=16, levels=5)
+    c.task = dict(name='segment', loss=dict(cross_entropy=1.0, soft_dice=1.0))
+    c.data = dict(name='volumes', source=dict(name='mni152', validation=(60, 76), unseen=(92, 108)),
+                  patch=(80, 192, 1), intensity=dict(name='zscore'), foreground=0.8)
+    c.augment = dict(name='flip')
+    c.optim = dict(name='adamw', lr=3e-3, weight_decay=1e-2, clip=1.0, schedule=dict(name='cosine', warmup=10))
+    c.evaluate = dict(name='volumes', every=80, overlap=0.5, tolerance_mm=1.0)
+    c.checkpoint = dict(best='dice_mean', keep=1)
+    if variant == 'smoke':
+        c.steps, c.batch = 2, 2
+        c.model.update(base=4, levels=3)
+        c.data.patch = (32, 64, 1)
+        c.evaluate.every = 2
+    return c

@@ -1,0 +1,101 @@
+"""What a run writes down: its config, its machine, its metrics; every file whole or not at all."""
+
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import resource
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import tensorboardX
+
+import medjax
+
+PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'grain', 'numpy', 'nibabel')
+
+
+def write_text(path: pathlib.Path, text: str) -> None:
+    """Writes a file under a temporary name in its folder, then renames it: a kill leaves the old one or the new."""
+    part = path.with_name(f'.{path.name}.{os.getpid()}.part')
+    try:
+        part.write_text(text)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_json(path: pathlib.Path, value: Any) -> None:
+    """The same for JSON; NaN becomes null, which every reader of JSON knows."""
+    def plain(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {k: plain(v) for k, v in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [plain(v) for v in value]
+        return None if isinstance(value, float) and value != value else value
+    write_text(path, json.dumps(plain(value), indent=1, allow_nan=False) + '\n')
+
+
+class Writer:
+    """Appends metrics to `metrics.jsonl` and to TensorBoard's events.
+
+    Args:
+      workdir: of the run.
+      start: the step that the run goes on from; lines of later steps, which a killed run left, are dropped, for they
+        come again.
+    """
+
+    def __init__(self, workdir: pathlib.Path, start: int):
+        path = workdir / 'metrics.jsonl'
+        if path.exists():
+            lines = [line for line in path.read_text().splitlines() if _step(line) <= start]
+            write_text(path, ''.join(f'{line}\n' for line in lines))
+        self._file = path.open('a', buffering=1)
+        self._events = tensorboardX.SummaryWriter(str(workdir / 'tensorboard'), purge_step=start or None)
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Writes one line; a value that is not finite is null there."""
+        finite = {k: (float(f'{v:.6g}') if v - v == 0 else None) for k, v in values.items()}
+        self._file.write(json.dumps({'step': step, **finite}) + '\n')
+        for name, value in values.items():
+            self._events.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Flushes both."""
+        self._file.close()
+        self._events.close()
+
+
+def _step(line: str) -> float:
+    try:
+        return json.loads(line)['step']
+    except (ValueError, KeyError, TypeError):
+        return float('inf')  # a line that a kill cut short
+
+
+def environment() -> dict[str, Any]:
+    """What a repetition of the run needs to know of the machine and the code."""
+    def git(*words: str) -> str:
+        folder = pathlib.Path(medjax.__file__).parents[1]
+        try:
+            return subprocess.run(['git', *words], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
+        except (OSError, subprocess.CalledProcessError):
+            return ''
+    versions = {'medjax': medjax.__version__, 'python': platform.python_version()}
+    versions |= {name: importlib.metadata.version(name) for name in PACKAGES}
+    return {'versions': versions, 'devices': [f'{d.platform}:{d.device_kind}' for d in jax.devices()],
+            'hosts': jax.process_count(), 'cores': os.cpu_count(), 'platform': platform.platform(),
+            'git_commit': git('rev-parse', 'HEAD'), 'git_dirty': bool(git('status', '--porcelain')),
+            'command': ' '.join(['python -m ' + (sys.modules['__main__'].__spec__.name if getattr(
+                sys.modules['__main__'], '__spec__', None) else 'medjax.train'), *sys.argv[1:]])}
+
+
+def peak_memory_mb() -> float:
+    """Most memory used so far, in MiB: the device's where it tells, else this process's."""
+    stats = jax.devices()[0].memory_stats() or {}
+    used = stats.get('peak_bytes_in_use', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+    return round(used / 2**20, 1)

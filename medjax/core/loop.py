@@ -1,0 +1,201 @@
+"""The train loop, the only one: it knows steps, batches and checkpoints, and nothing of the problem."""
+
+import dataclasses
+import math
+import pathlib
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from medjax.core import metrics, state
+from medjax.core.checkpoint import Checkpoints
+from medjax.core.log import Writer
+from medjax.core.sharding import Jit, Pmap
+from medjax.core.step import Augment, make_step, stream, watched
+from medjax.core.task import Task
+from medjax.errors import InputError
+
+Rows = list[dict[str, Any]]
+
+
+class Batches(Protocol):
+    """The batches of a run: a pure function of the step."""
+
+    def __getitem__(self, step: int) -> dict[str, np.ndarray]:
+        """The batch of one step."""
+
+    def stream(self, start: int, stop: int) -> Iterator[dict[str, np.ndarray]]:
+        """The batches of steps `start` to `stop`, read ahead."""
+
+
+class Evaluator(Protocol):
+    """What a model is worth on the cases of a split."""
+
+    def __call__(self, variables: Any, split: str, *, quick: bool = False,
+                 snapshots: pathlib.Path | None = None) -> Rows:
+        """A row per case: id, patient, split and metrics; `quick` for validation while training."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """All that a config names, as objects; `medjax.build` makes it."""
+
+    task: Task
+    data: Any
+    batches: Batches
+    augment: Augment | None
+    optimiser: optax.GradientTransformation
+    schedule: Callable[[int], float]
+    plan: Jit | Pmap
+    evaluator: Evaluator
+    seed: int
+    steps: int
+    accumulate: int = 1
+    skip_nonfinite: bool = False
+    log_every: int = 10
+    eval_every: int = 0
+    save_every: int = 0
+    keep: int = 2
+    best: str = ''
+    mode: str = 'max'
+
+    def abstract(self) -> state.TrainState:
+        """The state's shapes, without allocating anything."""
+        return jax.eval_shape(self.create)
+
+    def create(self) -> state.TrainState:
+        """The state at step 0; traceable."""
+        first = {k: np.zeros((1, *v.shape[1:]), v.dtype) for k, v in self.batches[0].items() if k != 'id'}
+        return state.create(self.task, self.optimiser, stream(jax.random.key(self.seed), 'init'), first)
+
+    def checkpoints(self, workdir: pathlib.Path) -> Checkpoints:
+        """The run's checkpoints."""
+        return Checkpoints(workdir / 'checkpoints', keep=self.keep, best=self.best, mode=self.mode,
+                           statistics=self.data.statistics)
+
+
+def train(experiment: Experiment, workdir: pathlib.Path, say: Callable[[str], None] = print) -> bool:
+    """Trains from the newest checkpoint in `workdir`, or from scratch, to the last step.
+
+    Args:
+      experiment: what to train.
+      workdir: where checkpoints and metrics go.
+      say: takes the lines for the person who waits.
+
+    Returns:
+      True at the last step; False where SIGTERM came before: the step was finished and saved.
+
+    Raises:
+      InputError: at the first step whose loss or gradients are not finite, unless the config skips such steps.
+    """
+    plan, steps = experiment.plan, experiment.steps
+    checkpoints = experiment.checkpoints(workdir)
+    abstract = experiment.abstract()
+    start = checkpoints.latest() or 0
+    if start:
+        train_state = plan.adopt(checkpoints.restore(start, plan.abstract(abstract)))
+        say(f'resuming from step {start} of {steps}')
+    else:
+        train_state = plan.initial(experiment.create, abstract)
+    step_fn = plan.compile(make_step(
+        experiment.task, experiment.optimiser, augment=experiment.augment, accumulate=experiment.accumulate,
+        skip_nonfinite=experiment.skip_nonfinite, axis_name=plan.axis_name), abstract)
+    key = jax.random.key(experiment.seed)
+    writer = Writer(workdir, start)
+    pending: list[Mapping[str, Any]] = []
+    began, skipped, done = time.monotonic(), 0, start
+    stopping, previous = _listen(signal.SIGTERM)
+
+    def flush(step: int) -> None:
+        """Brings the pending steps' metrics to the host: the only place where it waits for the device."""
+        nonlocal began, skipped, done
+        if not pending:
+            return
+        host = jax.device_get(pending)
+        pending.clear()
+        bad = [(number, int(m['nonfinite'])) for number, m in enumerate(host, done) if m['nonfinite'] >= 0]
+        if bad and not experiment.skip_nonfinite:
+            raise InputError(_diagnosis(experiment, abstract, *bad[0]))
+        skipped += len(bad)
+        values = {f'train/{k}': v for k, v in metrics.compute(metrics.merge(m['states'] for m in host)).items()}
+        values['train/grad_norm'] = float(host[-1]['grad_norm'])
+        values['lr'] = float(experiment.schedule(step - 1))
+        seconds = time.monotonic() - began
+        values['images_per_s'] = size * len(host) / seconds
+        if skipped:
+            values['skipped_steps'] = skipped
+        writer.write(step, values)
+        left = seconds / len(host) * (steps - step)
+        dice = ''.join(f'  {k[6:]} {v:.3f}' for k, v in values.items() if k.startswith('train/') and '_' in k
+                       and k != 'train/grad_norm')
+        say(f'step {step}/{steps}  loss {values["train/loss"]:.4f}{dice}  {values["images_per_s"]:.1f} images/s  '
+            f'ETA {math.floor(left / 60)}:{round(left % 60):02d}' + (f'  skipped {skipped}' if skipped else ''))
+        began, done = time.monotonic(), step
+
+    size = len(experiment.batches[0]['index']) * jax.process_count()
+    if size % (plan.examples * experiment.accumulate):
+        raise InputError(f'config.batch: {size} is no multiple of {plan.examples} devices × {experiment.accumulate} '
+                         'micro-batches (config.optim.accumulate)')
+    try:
+        for number, batch in enumerate(experiment.batches.stream(start, steps), start):
+            batch.pop('id')
+            train_state, measured = step_fn(train_state, plan.place_batch(batch), key)
+            pending.append(measured)
+            if len(pending) > 2:  # let the host run ahead of the device by two steps, not by all of them
+                jax.block_until_ready(pending[-3])
+            step, last = number + 1, number + 1 == steps
+            if step == start + 1:
+                jax.block_until_ready(measured)
+                say(f'first step after {time.monotonic() - began:.1f} s, most of them to compile')
+                began = time.monotonic()
+            if last or stopping or step % experiment.log_every == 0:
+                flush(step)
+            validate = experiment.eval_every and (last or step % experiment.eval_every == 0) and not stopping
+            if validate:
+                flush(step)
+                means = _validate(experiment, plan.whole(train_state), say)
+                writer.write(step, {f'val/{k}': v for k, v in means.items()})
+            if last or stopping or validate or (experiment.save_every and step % experiment.save_every == 0):
+                flush(step)
+                checkpoints.save(step, plan.whole(train_state), means if validate else None)
+                began = time.monotonic()
+            if stopping and not last:
+                checkpoints.wait()
+                say(f'SIGTERM: saved step {step} of {steps} in {workdir}; the same command goes on from there')
+                return False
+        return True
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+        writer.close()
+        checkpoints.close()
+
+
+def _validate(experiment: Experiment, whole: state.TrainState, say: Callable[[str], None]) -> dict[str, float]:
+    """Means over the validation cases of what the evaluator measures; NaN, not measured in a case, does not count."""
+    rows = experiment.evaluator(whole.variables(), 'val', quick=True)
+    names = [k for k, v in rows[0].items() if isinstance(v, float)] if rows else []
+    columns = {name: np.array([row[name] for row in rows], float) for name in names}
+    means = {k: float(np.nanmean(v)) if not np.isnan(v).all() else float('nan') for k, v in columns.items()}
+    if experiment.best and experiment.best not in means:
+        raise InputError(f'config.checkpoint.best: {experiment.best!r} is not measured; expected one of: {", ".join(means)}')
+    say('validation  ' + '  '.join(f'{k} {v:.4f}' for k, v in means.items()))
+    return means
+
+
+def _diagnosis(experiment: Experiment, abstract: state.TrainState, number: int, position: int) -> str:
+    batch = experiment.batches[number]
+    device = {k: v for k, v in batch.items() if k != 'id'}
+    name = watched(device, jnp.zeros(()), abstract.params)[position][0]
+    return (f'step {number + 1}: {name} is not finite; cases of the batch: {", ".join(map(str, batch["id"]))}. '
+            'A smaller config.optim.lr or config.optim.clip may help; config.debug.skip_nonfinite=True skips such steps')
+
+
+def _listen(number: int) -> tuple[list[int], Any]:
+    caught: list[int] = []
+    return caught, signal.signal(number, lambda signum, _: caught.append(signum))

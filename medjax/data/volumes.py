@@ -1,0 +1,230 @@
+"""Volumes as a data set: prepared once into mapped files, then cut into patches by index maths."""
+
+import contextlib
+import dataclasses
+import errno
+import functools
+import hashlib
+import json
+import math
+import os
+import pathlib
+import tempfile
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from medjax.data.preprocess import Preprocess, with_context
+from medjax.data.source import Case, Source
+from medjax.errors import InputError
+
+LISTED = 10_000  # voxels of each class that are listed for oversampling
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """A case on the network's grid, as files mapped into memory: `image [X, Y, Z, C]`, `label [X, Y, Z]` uint8."""
+
+    case: Case
+    folder: pathlib.Path
+
+    @functools.cached_property
+    def meta(self) -> dict[str, Any]:
+        """`affine`, `statistics` and `hash` of the case."""
+        return json.loads((self.folder / 'meta.json').read_text())
+
+    @property
+    def affine(self) -> np.ndarray:
+        """Voxel to RAS+ mm."""
+        return np.array(self.meta['affine'])
+
+    @functools.cached_property
+    def image(self) -> np.ndarray:
+        """Raw intensities."""
+        return np.load(self.folder / 'image.npy', mmap_mode='r')
+
+    @functools.cached_property
+    def label(self) -> np.ndarray:
+        """Class numbers."""
+        return np.load(self.folder / 'label.npy', mmap_mode='r')
+
+    @functools.cached_property
+    def voxels(self) -> dict[int, np.ndarray]:
+        """Flat positions of up to `LISTED` voxels of each class but the background."""
+        with np.load(self.folder / 'voxels.npz') as file:
+            return {int(name): file[name] for name in file}
+
+
+@dataclasses.dataclass(frozen=True)
+class Volumes:
+    """A data set of volumes; `core.loop` and `data.pipeline` say what is asked of it.
+
+    Attributes:
+      source: the cases as stored, their classes and what must be said of them.
+      prepared: the cases on the network's grid.
+      preprocess: how they came there.
+      statistics: of the training cases' intensities; stored with each checkpoint.
+      patch: voxels along x, y, z; one of them 1 for a 2D network.
+      foreground: the share of patches that are centred on a voxel of a class drawn at random.
+    """
+
+    source: Source
+    prepared: tuple[Prepared, ...]
+    preprocess: Preprocess
+    statistics: Mapping[str, list[float]]
+    patch: tuple[int, int, int]
+    foreground: float
+
+    @property
+    def notice(self) -> str:
+        """What the report must say of the data."""
+        return self.source.notice
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Cases of each split."""
+        splits = [p.case.split for p in self.prepared]
+        return {split: splits.count(split) for split in dict.fromkeys(splits)}
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over the prepared arrays and the split of every case."""
+        lines = [f"{p.case.split} {p.case.patient} {p.case.id} {p.meta['hash']}" for p in self.prepared]
+        return hashlib.sha256('\n'.join(lines).encode()).hexdigest()
+
+    def cases(self, split: str) -> list[Prepared]:
+        """The cases of a split."""
+        return [p for p in self.prepared if p.case.split == split]
+
+    @functools.cached_property
+    def _items(self) -> list[Prepared]:
+        # As many items of a case as patches fill it: each voxel of the training set is as likely as any other.
+        return [p for p in self.cases('train')
+                for _ in range(math.prod(math.ceil(s / k) for s, k in zip(p.image.shape, self.patch)))]
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def item(self, number: int, rng: np.random.Generator) -> dict[str, Any]:
+        """A training patch: `image [*spatial, C]` float32, `label [*spatial]` int32, its case's `id`."""
+        prepared = self._items[number]
+        shape = np.array(prepared.label.shape)
+        listed = prepared.voxels
+        if listed and rng.random() < self.foreground:
+            voxels = listed[rng.choice(sorted(listed))]
+            centre = np.array(np.unravel_index(rng.choice(voxels), shape))
+            start = np.clip(centre - np.array(self.patch) // 2, 0, np.maximum(shape - self.patch, 0))
+        else:
+            start = rng.integers(0, np.maximum(shape - self.patch, 0) + 1)
+        image, label = self.cut(prepared, start)
+        return {'image': image, 'label': label, 'id': prepared.case.id}
+
+    def cut(self, prepared: Prepared, start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The patch that starts at a voxel; what a case is too small for is filled with its minimum and background."""
+        flat, context = flat_axis(self.patch), self.preprocess.context
+        box = tuple(slice(s, min(s + k, n)) for s, k, n in zip(start, self.patch, prepared.label.shape))
+        missing = [k - (b.stop - b.start) for b, k in zip(box, self.patch)]
+        pad = [(m // 2, m - m // 2) for m in missing]
+        if context:
+            planes = np.clip(np.arange(start[flat] - context, start[flat] + context + 1), 0, prepared.label.shape[flat] - 1)
+            slab = np.take(prepared.image, planes, flat)[tuple(slice(None) if a == flat else b for a, b in enumerate(box))]
+            image = np.concatenate(np.split(slab, len(planes), flat), -1)
+        else:
+            image = prepared.image[box]
+        low = np.array(prepared.meta['statistics']['min'] * (2 * context + 1), np.float32)
+        image = np.pad(image - low, [*pad, (0, 0)]) + low if any(missing) else image
+        image = self.normalise(prepared, image)
+        label = np.pad(prepared.label[box], pad).astype(np.int32)
+        return (image, label) if flat is None else (image.squeeze(flat), label.squeeze(flat))
+
+    def normalise(self, prepared: Prepared, image: np.ndarray) -> np.ndarray:
+        """Intensities as the network sees them; every context slice as the channel that it is of."""
+        channels = prepared.image.shape[-1]
+        image = image.reshape(*image.shape[:-1], -1, channels)
+        image = self.preprocess.normalise(image, prepared.meta['statistics'], self.statistics)
+        return np.ascontiguousarray(image.reshape(*image.shape[:-2], -1))
+
+    def volume(self, prepared: Prepared) -> np.ndarray:
+        """A whole case as the network sees it, `[X, Y, Z, C]` float32, with its context slices as channels."""
+        image = self.normalise(prepared, np.asarray(prepared.image))
+        return with_context(image, self.preprocess.context, flat_axis(self.patch) or 0)
+
+
+def flat_axis(patch: tuple[int, int, int]) -> int | None:
+    """The axis along which a patch is one voxel thick, or None for a 3D patch."""
+    return list(patch).index(1) if 1 in patch else None
+
+
+def dataset(source: Source, *, patch: tuple[int, int, int], spacing: tuple[float, float, float] | None = None,
+            crop: bool = True, intensity: Mapping[str, Any] | None = None, context: int = 0,
+            foreground: float = 1 / 3, cache: str = '', definition: str = '') -> Volumes:
+    """Prepares a source's cases, or finds them prepared, and makes them a data set.
+
+    Args:
+      source: the cases.
+      patch: voxels along x, y, z of a training patch and of an inference window.
+      spacing: see `Preprocess`, as for crop, intensity and context.
+      crop: …
+      intensity: …
+      context: …
+      foreground: the share of patches centred on a class; nnU-Net's third by default.
+      cache: the folder of prepared cases; by default in the user's cache folder.
+      definition: whatever else, besides the files, decides what a case's `read` returns.
+    """
+    if len(patch) != 3 or min(patch) < 1 or list(patch).count(1) > 1:
+        raise InputError(f'config.data.patch: {patch}; expected three numbers of voxels, at most one of them 1')
+    if context and flat_axis(patch) is None:
+        raise InputError(f'config.data.context: {context} needs a patch with one extent of 1; patch is {patch}')
+    preprocess = Preprocess(tuple(spacing) if spacing else None, crop, dict(intensity or {'name': 'zscore'}), context)
+    root = pathlib.Path(cache).expanduser() if cache else pathlib.Path.home() / '.cache' / 'medjax' / 'volumes'
+    prepared = tuple(_prepare(case, source, preprocess, root, definition) for case in source.cases)
+    train = [p for p in prepared if p.case.split == 'train']
+    if not train:
+        raise InputError(f'config.data.source: no training case among the {len(prepared)} cases; expected split train')
+    samples = (np.stack([channel.reshape(-1)[np.concatenate(list(p.voxels.values()))]
+                         for channel in np.moveaxis(p.image, -1, 0)], -1) for p in train if p.voxels)
+    statistics = preprocess.training_statistics(samples)
+    return Volumes(source, prepared, preprocess, statistics, tuple(patch), foreground)
+
+
+def _prepare(case: Case, source: Source, preprocess: Preprocess, root: pathlib.Path, definition: str) -> Prepared:
+    files = [(name, os.stat(name).st_size, os.stat(name).st_mtime_ns) for name in case.files]
+    key = json.dumps([case.id, definition, files, preprocess.spacing, preprocess.crop, source.classes])
+    folder = root / hashlib.sha256(key.encode()).hexdigest()[:24]
+    if folder.is_dir():
+        return Prepared(case, folder)
+    image, label = case.read()
+    image, label = preprocess.to_grid(image, label)
+    if label is None:
+        raise InputError(f'{case.id}: no label; training and evaluation need one for every case')
+    values = np.unique(label.array)
+    if values.size and (values[0] < 0 or values[-1] >= len(source.classes)):
+        raise InputError(f'{label.path}: label values {values[0]}..{values[-1]}; expected 0..{len(source.classes) - 1} '
+                         f'({", ".join(source.classes)})')
+    array, label_array = image.array, label.array.astype(np.uint8)
+    rng, voxels = np.random.default_rng(0), {}
+    for value in values[values > 0]:
+        where = np.flatnonzero(label_array == value)
+        voxels[str(int(value))] = np.sort(rng.choice(where, LISTED, replace=False)) if where.size > LISTED else where
+    digest = hashlib.sha256(np.ascontiguousarray(array)).hexdigest() + hashlib.sha256(np.ascontiguousarray(label_array)).hexdigest()
+    meta = {'affine': image.affine.tolist(), 'statistics': preprocess.case_statistics(array), 'hash': digest}
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=root, prefix='tmp-') as name:
+            part = pathlib.Path(name) / 'case'
+            part.mkdir()
+            np.save(part / 'image.npy', array)
+            np.save(part / 'label.npy', label_array)
+            np.savez(part / 'voxels.npz', **voxels)
+            (part / 'meta.json').write_text(json.dumps(meta))
+            with contextlib.suppress(FileExistsError):  # another process was faster
+                part.rename(folder)
+    except OSError as error:
+        if error.errno == errno.ENOTEMPTY:
+            return Prepared(case, folder)
+        if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT):
+            raise
+        raise InputError(f'{root}: cannot keep prepared cases: {error.strerror}; free some space or set '
+                         'config.data.cache to another folder') from error
+    return Prepared(case, folder)

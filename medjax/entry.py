@@ -1,0 +1,56 @@
+"""How a command begins and ends: settings that must come before JAX starts, and errors as one line."""
+
+import errno
+import os
+import pathlib
+import sys
+from collections.abc import Callable, Sequence
+
+from absl import app, flags
+from absl import logging as absl_logging
+
+from medjax.errors import InputError
+
+MENDABLE = {errno.ENOSPC: 'no space left', errno.EDQUOT: 'no space left', errno.EACCES: 'no permission',
+            errno.EROFS: 'read-only file system', errno.ENOTDIR: 'not a folder', errno.EPERM: 'no permission'}
+
+
+def prepare() -> None:
+    """Turns determinism and the persistent compilation cache on, where the environment does not say otherwise."""
+    flag = '--xla_gpu_deterministic_ops'
+    if flag not in os.environ.get('XLA_FLAGS', ''):
+        os.environ['XLA_FLAGS'] = f"{os.environ.get('XLA_FLAGS', '')} {flag}=true".strip()
+    cache = pathlib.Path.home() / '.cache' / 'medjax' / 'xla'
+    os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(cache))
+    os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.5')
+
+
+def run(main: Callable[[Sequence[str]], None]) -> None:
+    """Runs a command; a user's mistake ends in one line on standard error and exit code 2."""
+    absl_logging.set_verbosity(absl_logging.WARNING)
+
+    def parse(arguments: list[str]) -> list[str]:
+        try:
+            return flags.FLAGS(arguments)
+        except (flags.Error, AttributeError, KeyError, ValueError, TypeError, FileNotFoundError) as error:
+            fail(str(error))
+
+    def guarded(arguments: Sequence[str]) -> None:
+        if len(arguments) > 1:
+            fail(f'{arguments[1]}: unknown argument; options are written --name=value')
+        try:
+            main(arguments)
+        except InputError as error:
+            fail(str(error))
+        except OSError as error:
+            if error.errno not in MENDABLE:
+                raise
+            fail(f'{error.filename or "a file of the run"}: {MENDABLE[error.errno]}')
+
+    app.run(guarded, flags_parser=parse)
+
+
+def fail(message: str) -> None:
+    """Ends the command with one line."""
+    print('medjax: ' + ' '.join(message.split()), file=sys.stderr, flush=True)
+    sys.exit(2)

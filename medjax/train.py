@@ -1,0 +1,107 @@
+"""Trains the experiment that a config describes, evaluates it and draws its report.
+
+    python -m medjax.train --config=configs/NAME.py[:variant] --workdir=DIR [--config.KEY=VALUE …]
+"""
+
+import dataclasses
+import pathlib
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from medjax import entry
+
+entry.prepare()
+
+import jax  # noqa: E402
+import numpy as np  # noqa: E402
+from absl import flags  # noqa: E402
+from ml_collections import config_flags  # noqa: E402
+
+from medjax import build, evaluate  # noqa: E402
+from medjax.core import config as configs  # noqa: E402
+from medjax.core import log, loop  # noqa: E402
+from medjax.core.step import stream  # noqa: E402
+from medjax.errors import InputError  # noqa: E402
+
+# Keys in which a resumed run may differ from the one it goes on from: none of them touches a weight.
+FREE = ('log', 'evaluate', 'checkpoint', 'parallel', 'mesh', 'debug')
+
+
+def train_and_evaluate(config: Mapping[str, Any], workdir: pathlib.Path) -> bool:
+    """What the command does.
+
+    Args:
+      config: of the experiment.
+      workdir: where all results go; goes on from the newest checkpoint there.
+
+    Returns:
+      False where SIGTERM stopped the training, which the same call then goes on with.
+    """
+    began = time.monotonic()
+    experiment = build.experiment(config)
+    workdir = workdir.resolve()
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        _keep_config(config, workdir)
+    except OSError as error:
+        raise InputError(f'--workdir={workdir}: cannot be written: {error.strerror}') from error
+    sizes = [leaf.size for leaf in jax.tree.leaves(experiment.abstract().params)]
+    counts = '  '.join(f'{split} {n}' for split, n in experiment.data.counts.items())
+    devices = jax.devices()
+    print(f'{len(devices)} × {devices[0].device_kind}   {sum(sizes):,} parameters   cases: {counts}   '
+          f'{config["steps"]} steps of {config["batch"]}   results: {workdir}', flush=True)
+    record = {**log.environment(), 'seed': config['seed'], 'parameters': sum(sizes),
+              'data_hash': experiment.data.fingerprint}
+    log.write_json(workdir / 'environment.json', record)
+    draw_augmented(experiment, workdir)
+    if not loop.train(experiment, workdir, say=lambda line: print(line, flush=True)):
+        return False
+    trained = time.monotonic()
+    results = evaluate.evaluate(experiment, workdir)
+    record |= {'train_time_s': round(trained - began, 1), 'wall_time_s': round(time.monotonic() - began, 1),
+               'peak_memory_mb': log.peak_memory_mb()}
+    log.write_json(workdir / 'environment.json', record)
+    evaluate.publish(results, workdir)
+    return True
+
+
+def _keep_config(config: Mapping[str, Any], workdir: pathlib.Path) -> None:
+    """Writes `config.json`; refuses a folder that holds the checkpoints of another experiment."""
+    path = workdir / 'config.json'
+    new = configs.from_json(configs.to_json(config)).to_dict()
+    if path.exists() and any((workdir / 'checkpoints').glob('[0-9]*')):
+        old = configs.from_json(path.read_text()).to_dict()
+        for key in sorted({*old, *new} - {*FREE}):
+            if old.get(key) != new.get(key):
+                raise InputError(f'config.{key}: {new.get(key)}, but the run in {workdir} has {old.get(key)}; '
+                                 'choose another --workdir, or the same config to go on')
+    log.write_text(path, configs.to_json(config))
+
+
+def draw_augmented(experiment: loop.Experiment, workdir: pathlib.Path, count: int = 8) -> None:
+    """Keeps some training examples, as read and as augmented, for the report."""
+    batch = {k: v for k, v in experiment.batches[0].items() if k != 'id'}
+    if experiment.augment is None or batch['image'].ndim < 4 or 'label' not in batch:
+        return
+    # One look as the first steps see it: the same keys, so the report shows what was trained on.
+    few = dataclasses.replace(experiment).batches
+    batches = [{k: v for k, v in few[step].items() if k != 'id'} for step in range(-(-count // len(batch['index'])))]
+    batch = {k: np.concatenate([b[k] for b in batches])[:count] for k in batch}
+    seen = jax.jit(experiment.augment)(batch, stream(jax.random.key(experiment.seed), 'augment'))
+    part = workdir / '.augmented.part.npz'
+    np.savez_compressed(part, image=np.asarray(seen['image'][..., 0]), label=np.asarray(seen['label']),
+                        original=batch['image'][..., 0])
+    part.replace(workdir / 'augmented.npz')
+
+
+def main(_: Sequence[str]) -> None:
+    """Reads the flags and trains."""
+    train_and_evaluate(CONFIG.value, pathlib.Path(WORKDIR.value))
+
+
+if __name__ == '__main__':
+    CONFIG = config_flags.DEFINE_config_file('config', None, 'The experiment, a file in configs/.', lock_config=True)
+    WORKDIR = flags.DEFINE_string('workdir', None, 'Where results go; a run found there goes on.')
+    flags.mark_flags_as_required(['config', 'workdir'])
+    entry.run(main)

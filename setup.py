@@ -1,0 +1,22 @@
+"""Installs medjax; `constraints.txt` holds the versions that were tested."""
+
+from setuptools import find_packages, setup
+
+setup(
+    name='medjax',
+    version='0.1.0',
+    description='Deep learning for medical images and records, in JAX',
+    python_requires='>=3.11',
+    packages=find_packages(include=['medjax', 'medjax.*']),
+    package_data={'medjax.analysis': ['*.jinja']},
+    install_requires=[
+        'absl-py', 'chex', 'flax>=0.12,<0.13', 'grain', 'jax>=0.10.2,<0.13', 'ml_collections', 'nibabel', 'numpy',
+        'optax', 'orbax-checkpoint>=0.12,<1.0', 'scipy', 'tensorboardX', 'tensorflow-datasets',
+        'SimpleITK', 'connected-components-3d', 'edt', 'isal', 'jinja2', 'matplotlib', 'Pillow', 'tifffile',
+    ],
+    extras_require={
+        'demo': ['nilearn'],
+        'test': ['hypothesis', 'nilearn', 'pytest', 'ruff'],
+        'oracle': ['monai', 'surface-distance', 'torch==2.13.0'],
+    },
+)
