@@ -91,6 +91,6 @@ def make_step(task: Task, optimiser: optax.GradientTransformation, *, augment: A
             new = jax.tree.map(lambda a, b: jnp.where(ok, a, b), new, kept)
             states = jax.tree.map(lambda s: jnp.where(ok, s, 0.0), states)
         bad = jnp.where(ok, -1, jnp.argmin(finite)).astype(jnp.int32)
-        return new, {'states': states, 'grad_norm': optax.global_norm(grads), 'nonfinite': bad}
+        return new, {'states': states, 'grad_norm': optax.tree.norm(grads), 'nonfinite': bad}
 
     return step

@@ -1,0 +1,55 @@
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from medjax.core.config import bind, from_json, to_json
+from medjax.core.optim import averaged, make
+from medjax.errors import InputError
+
+
+def test_polynomial_schedule_is_nnunets():
+    _, curve = make(1000, name='sgd', lr=0.01, schedule={'name': 'polynomial'})
+    np.testing.assert_allclose(curve(250), 0.01 * 0.75**0.9, rtol=1e-6)
+    assert curve(1000) == 0.0
+
+
+def test_cosine_warms_up_and_ends_at_zero():
+    _, curve = make(100, name='adamw', lr=1.0, schedule={'name': 'cosine', 'warmup': 10})
+    np.testing.assert_allclose([curve(0), curve(5), curve(10), curve(55), curve(100)], [0, 0.5, 1, 0.5, 0], atol=1e-6)
+
+
+def test_average_of_weights_by_hand():
+    optimiser, _ = make(2, name='sgd', lr=1.0, momentum=0.0, nesterov=False, ema=0.75)
+    params = {'w': jnp.array(4.0)}
+    state = optimiser.init(params)
+    for _ in range(2):
+        updates, state = optimiser.update({'w': jnp.array(2.0)}, state, params)
+        params = optax.apply_updates(params, updates)
+    # Weights 4, 2, 0; the average is .75*4 + .25*2 = 3.5, then .75*3.5 + .25*0.
+    assert params['w'] == 0.0 and averaged(params, state)['w'] == 0.75 * 3.5
+
+
+def test_weight_decay_spares_biases():
+    optimiser, _ = make(1, name='adamw', lr=1.0, weight_decay=0.5)
+    params = {'kernel': jnp.ones((2, 2)), 'bias': jnp.ones(2)}
+    updates, _ = optimiser.update({'kernel': jnp.zeros((2, 2)), 'bias': jnp.zeros(2)}, optimiser.init(params), params)
+    assert (updates['kernel'] == -0.5).all() and (updates['bias'] == 0).all()
+
+
+@pytest.mark.parametrize('section, message', [
+    ({'name': 'adam', 'lr': 1, 'momentum': 0.9}, 'config.optim.momentum: nothing reads this key'),
+    ({'name': 'adm', 'lr': 1}, "config.optim.name: 'adm' is not known; expected one of: adam, adamw, sgd"),
+    ({'name': 'adam', 'lr': 1, 'schedule': {'name': 'cosine', 'power': 2}}, 'config.optim.schedule.power: nothing'),
+    ({'name': 'adam'}, 'config.optim.lr: this key is missing'),
+])
+def test_a_wrong_key_is_named(section, message):
+    with pytest.raises(InputError, match=message):
+        bind(make, section, 'config.optim', steps=10)
+
+
+def test_config_survives_json():
+    config = {'a': {'patch': (3, 4), 'rate': 1e-3, 'none': None}, 'name': 'x'}
+    assert from_json(to_json(config)).to_dict() == config
+    with pytest.raises(InputError, match='not plain data'):
+        to_json({'a': object()})
