@@ -13,7 +13,8 @@ import pathlib
 
 import numpy as np
 
-from medjax.data.nifti import Image, read
+from medjax.data.geometry import Image
+from medjax.data.nifti import read
 from medjax.data.source import Case, Source
 from medjax.errors import InputError
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from medjax.data.nifti import Image, canonical, resample
+from medjax.data.geometry import Image, canonical, resample
 from medjax.errors import InputError
 
 INTENSITIES = {'zscore': (), 'percentile': ('low', 'high'), 'window': ('low', 'high'), 'none': ()}

@@ -1,6 +1,7 @@
 """Evaluates segmentation case by case: whole volumes by sliding windows, measured on the grid they were stored on."""
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -8,7 +9,118 @@ from typing import Any
 import jax
 import numpy as np
 
-from medjax.data.nifti import Image, canonical, restore, spacing
-from medjax.data.volumes import Prepared, Volumes, flat_axis
+from medjax.core.task import Batch
+from medjax.data.geometry import Image, canonical, restore, spacing
+from medjax.data.volumes import Volumes
 from medjax.evals import masks
 from medjax.ops import windows
+
+
+@dataclasses.dataclass(frozen=True)
+class Segmenter:
+    """Labels whole volumes with a network that sees windows.
+
+    Attributes:
+      predict: `(variables, batch) -> {'probs': [B, *S, K]}`.
+      patch: the window's voxels along x, y, z.
+      overlap: of neighbouring windows, as a share of their extent.
+      flips: spatial axes that test-time augmentation mirrors, averaging all combinations.
+      batch: windows that go through the network at once.
+    """
+
+    predict: Callable[[Any, Batch], Mapping[str, jax.Array]]
+    patch: tuple[int, int, int]
+    overlap: float
+    flips: tuple[int, ...]
+    batch: int
+
+    @functools.cached_property
+    def _slide(self) -> windows.Sliding:
+        return windows.Sliding(lambda variables, image: self.predict(variables, {'image': image})['probs'],
+                               window=self.patch, overlap=self.overlap, flips=self.flips, batch=self.batch)
+
+    def __call__(self, variables: Any, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Labels `[X, Y, Z]` uint8 of a normalised image `[X, Y, Z, C]`, and the chosen class's probability."""
+        return self._slide(variables, image)
+
+
+@dataclasses.dataclass(frozen=True)
+class VolumeEvaluator:
+    """Predicts, restores and measures the cases of a split; see `evaluator`."""
+
+    data: Volumes
+    segmenter: Segmenter
+    tolerance_mm: float
+    postprocess: masks.Postprocess
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """What goes to the table of results, in its order."""
+        names = ('dice', 'iou', 'sensitivity', 'precision', 'hd95', 'assd', 'nsd', 'volume_error_ml', 'lesion_f1')
+        return ('dice_mean', *(f'{name}_{c}' for c in self.data.source.classes[1:] for name in names))
+
+    @property
+    def conventions(self) -> str:
+        """What the numbers mean where a class is empty."""
+        return masks.CONVENTIONS
+
+    def __call__(self, variables: Any, split: str, *, quick: bool = False,
+                 snapshots: pathlib.Path | None = None) -> list[dict[str, Any]]:
+        """A row per case of the split: id, patient, columns and metrics.
+
+        Args:
+          variables: the network's.
+          split: which cases.
+          quick: measure overlap alone, on the network's grid; what validation while training wants.
+          snapshots: folder for each case's image, truth and prediction, which the report draws.
+        """
+        rows = []
+        for prepared in self.data.cases(split):
+            label, confidence = self.segmenter(variables, self.data.volume(prepared))
+            if quick:
+                truth, voxel, shown = np.asarray(prepared.label), spacing(prepared.affine), None
+            else:
+                image, truth = map(canonical, prepared.case.read())
+                label = self.postprocess(restore(Image(label, prepared.affine), image, kind='label').array)
+                truth, voxel, shown = truth.array, spacing(image.affine), image
+            measured = masks.case_metrics(label, truth, voxel, self.data.source.classes,
+                                          tolerance_mm=self.tolerance_mm, surfaces=not quick)
+            dice = [measured[f'dice_{name}'] for name in self.data.source.classes[1:]]
+            counted = [value for value in dice if value == value]
+            measured = {'dice_mean': float(np.mean(counted)) if counted else float('nan'), **measured}
+            rows.append({'split': split, 'id': prepared.case.id, 'patient': prepared.case.patient,
+                         **prepared.case.columns, **measured})
+            if shown is not None and snapshots is not None:
+                confidence = restore(Image(confidence, prepared.affine), shown, kind='linear').array
+                keep_snapshot(snapshots / f'{prepared.case.id}.npz', shown, truth, label, confidence)
+        return rows
+
+
+def keep_snapshot(path: pathlib.Path, image: Image, truth: np.ndarray, label: np.ndarray, confidence: np.ndarray) -> None:
+    """Writes what the report draws of a case; a 2D image has one slice and is drawn as a photograph."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    array = image.array if image.array.ndim == 3 else image.array[..., 0]
+    kind = 'image' if array.shape[2] == 1 else 'volume'
+    part = path.with_name(f'.{path.stem}.part.npz')
+    np.savez_compressed(part, image=array.astype(np.float32), label=truth.astype(np.uint8), pred=label.astype(np.uint8),
+                        confidence=confidence.astype(np.float16), spacing=np.array(spacing(image.affine)), kind=kind)
+    part.replace(path)
+
+
+def evaluator(*, data: Volumes, predict: Callable[[Any, Batch], Mapping[str, jax.Array]], overlap: float = 0.5,
+              flips: Sequence[int] = (), batch: int = 4, tolerance_mm: float = 1.0, largest_component: bool = False,
+              fill_holes: bool = False) -> VolumeEvaluator:
+    """Makes the evaluator of volumes.
+
+    Args:
+      data: the data set.
+      predict: the task's.
+      overlap: of neighbouring windows, 0 to below 1.
+      flips: axes of test-time mirroring; none by default.
+      batch: windows at once.
+      tolerance_mm: of the normalised surface distance.
+      largest_component: keep each class's largest connected component only.
+      fill_holes: fill holes within each class.
+    """
+    segmenter = Segmenter(predict, data.patch, overlap, tuple(flips), batch)
+    return VolumeEvaluator(data, segmenter, tolerance_mm, masks.Postprocess(largest_component, fill_holes))

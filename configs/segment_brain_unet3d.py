@@ -1,0 +1,31 @@
+"""Tissue segmentation of the MNI152 template by nnU-Net's 3D U-Net (Isensee 2021), small enough for a laptop.
+
+    python -m medjax.train --config=configs/segment_brain_unet3d.py --workdir=runs/brain3d
+
+The same volume and splits as segment_brain_unet2d.py; deep supervision, nnU-Net's augmentation, SGD with Nesterov
+momentum and polynomial decay.
+"""
+
+from ml_collections import config_dict
+
+
+def get_config(variant: str = '') -> config_dict.ConfigDict:
+    c = config_dict.ConfigDict()
+    c.seed = 0
+    c.steps = 200
+    c.batch = 2
+    c.model = dict(name='unet', variant='nnunet', dims=3, classes=4, base=8, levels=4)
+    c.task = dict(name='segment', loss=dict(cross_entropy=1.0, soft_dice=1.0))
+    c.data = dict(name='volumes', source=dict(name='mni152', validation=(60, 76), unseen=(92, 108)),
+                  patch=(48, 48, 32), intensity=dict(name='zscore'), foreground=0.33)
+    c.augment = dict(name='nnunet')
+    c.optim = dict(name='sgd', lr=0.01, momentum=0.99, nesterov=True, weight_decay=3e-5, clip=12.0,
+                   schedule=dict(name='polynomial', power=0.9))
+    c.evaluate = dict(name='volumes', every=100, overlap=0.5, tolerance_mm=1.0)
+    c.checkpoint = dict(best='dice_mean', keep=1)
+    if variant == 'smoke':
+        c.steps = 2
+        c.model.update(base=4, levels=2)
+        c.data.patch = (16, 16, 16)
+        c.evaluate.every = 2
+    return c

@@ -1,0 +1,147 @@
+"""Images in space: an array and where its voxels lie.
+
+The one world convention of medjax is RAS+ in mm: `affine @ (i, j, k, 1)` is the position of the *centre* of voxel
+(i, j, k), with x growing to the patient's right, y to the front, z to the head, as in NIfTI. Formats that count to the
+left and to the back (DICOM, ITK) are turned on reading. A 2D picture is `[column, row, 1]` with an identity affine.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import nibabel as nib
+import numpy as np
+from scipy import ndimage
+
+from medjax.errors import InputError
+
+KINDS = ('linear', 'cubic', 'label')
+
+
+@dataclasses.dataclass(frozen=True)
+class Image:
+    """An array `[X, Y, Z]` or `[X, Y, Z, C]`, its affine `[4, 4]` (voxel to RAS+ mm), and the file that it is from."""
+
+    array: np.ndarray
+    affine: np.ndarray
+    path: str = ''
+
+
+def spacing(affine: np.ndarray) -> tuple[float, float, float]:
+    """Millimetres from a voxel to the next along each axis of the array."""
+    return tuple(float(s) for s in np.linalg.norm(affine[:3, :3], axis=0))
+
+
+def describe(image: Image) -> str:
+    """An image's geometry in one line, as errors print it."""
+    axes = ''.join(nib.aff2axcodes(image.affine))
+    millimetres = '×'.join(f'{s:.4g}' for s in spacing(image.affine))
+    origin = ', '.join(f'{v:.4g}' for v in image.affine[:3, 3])
+    return f'{"×".join(map(str, image.array.shape))} voxels of {millimetres} mm, axes {axes}, origin ({origin})'
+
+
+def check_pair(image: Image, label: Image) -> None:
+    """Refuses an image and a label that do not lie on the same grid.
+
+    Raises:
+      InputError: with both geometries, where shapes differ or a voxel's positions do by over 0.1 voxel.
+    """
+    corners = np.array([[0, 0, 0, 1], [*(n - 1 for n in image.array.shape[:3]), 1]], float)
+    same = image.array.shape[:3] == label.array.shape
+    if not same or np.abs(corners @ (image.affine - label.affine).T).max() > 0.1 * min(spacing(image.affine)):
+        raise InputError(f'{label.path}: not on the grid of its image {image.path}: {describe(label)}; '
+                         f'expected {describe(image)}')
+
+
+def canonical(image: Image) -> Image:
+    """Permutes and flips axes, without interpolation, to the RAS+ order that is closest."""
+    orientation = nib.io_orientation(image.affine)
+    array = nib.apply_orientation(image.array, orientation)
+    affine = image.affine @ nib.orientations.inv_ornt_aff(orientation, image.array.shape[:3])
+    return dataclasses.replace(image, array=array, affine=affine)
+
+
+def onto(image: Image, affine: np.ndarray, shape: Sequence[int], kind: str, fill: float | None = None) -> Image:
+    """Resamples an image onto another grid by world coordinates.
+
+    Args:
+      image: `[X, Y, Z]`, or `[X, Y, Z, C]` for kinds other than label.
+      affine: of the new grid.
+      shape: of the new grid, three numbers.
+      kind: 'linear'; 'cubic' (interpolating B-spline of order 3); or 'label': each class's indicator is interpolated
+        linearly and the largest wins, which leaves no staircase as the nearest neighbour does. Where voxels meet
+        voxels, as after a flip or a crop, every kind copies them exactly.
+      fill: value outside of the image's voxels; None continues the border outwards.
+
+    Returns:
+      float32 for linear and cubic, the input's dtype for label. No smoothing is done here; see `resample`.
+    """
+    if kind not in KINDS:
+        raise ValueError(f'kind {kind!r} is not one of {KINDS}')
+    matrix = np.linalg.inv(image.affine) @ affine
+    matrix = np.where(np.abs(matrix - matrix.round()) < 1e-5, matrix.round(), matrix)
+    copies = (matrix == matrix.round()).all() and (np.abs(matrix[:3, :3]).sum(0) == 1).all()
+    shape = tuple(int(n) for n in shape)
+
+    def sample(array: np.ndarray, order: int, mode: str = 'nearest') -> np.ndarray:
+        if order > 1:
+            array = ndimage.spline_filter(array, order, output=np.float32, mode='nearest')
+        return ndimage.affine_transform(array, matrix[:3, :3], matrix[:3, 3], shape, array.dtype, order, mode,
+                                        prefilter=False)
+    if kind == 'label':
+        out = sample(image.array, 0)
+        if not copies:
+            best = np.full(shape, -1, np.float32)
+            for value in np.unique(image.array):
+                share = sample((image.array == value).astype(np.float32), 1)
+                out[share > best] = value
+                np.maximum(best, share, out=best)
+    else:
+        order = 0 if copies else {'linear': 1, 'cubic': 3}[kind]
+        array = image.array.astype(np.float32)
+        out = sample(array, order) if array.ndim == 3 else np.stack(
+            [sample(c, order) for c in np.moveaxis(array, -1, 0)], -1)
+    if fill is not None:
+        inside = sample(np.ones(image.array.shape[:3], np.uint8), 0, 'grid-constant')
+        out[inside == 0] = fill
+    return dataclasses.replace(image, array=out, affine=np.asarray(affine, float))
+
+
+def resample(image: Image, millimetres: Sequence[float], kind: str) -> Image:
+    """Resamples to a voxel spacing; the box that the voxels fill keeps its corner and, to half a voxel, its size.
+
+    Before an axis gets coarser by a factor f, images (not labels) are smoothed along it by a Gaussian of
+    sqrt(f² - 1) / 2.355 old voxels, which takes away what the new grid would alias (Cardoso 2015).
+
+    Args:
+      image: as for `onto`.
+      millimetres: new spacing along the array's axes.
+      kind: as for `onto`.
+    """
+    factor = np.array(millimetres, float) / spacing(image.affine)
+    if np.allclose(factor, 1, atol=1e-4):
+        return image
+    shape = np.maximum(np.round(np.array(image.array.shape[:3]) / factor), 1).astype(int)
+    scale = np.diag([*factor, 1.0])
+    scale[:3, 3] = (factor - 1) / 2
+    if kind != 'label':
+        sigma = np.sqrt(np.maximum(factor**2 - 1, 0)) / 2.355
+        sigmas = [*sigma, *[0] * (image.array.ndim - 3)]
+        if any(sigmas):
+            smooth = ndimage.gaussian_filter(image.array.astype(np.float32), sigmas, mode='nearest')
+            image = dataclasses.replace(image, array=smooth)
+    return onto(image, image.affine @ scale, shape, kind)
+
+
+def restore(image: Image, reference: Image, kind: str) -> Image:
+    """Brings what was predicted on a working grid onto the exact grid of the image as it was read.
+
+    Args:
+      image: `[X, Y, Z]` on the working grid: cropped, resampled, reoriented.
+      reference: the image as read; of it shape and affine are taken.
+      kind: 'label' or 'linear'.
+
+    Returns:
+      The image on the reference's grid, 0 where the working grid did not reach.
+    """
+    return dataclasses.replace(onto(image, reference.affine, reference.array.shape[:3], kind, fill=0),
+                               affine=reference.affine)

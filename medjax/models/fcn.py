@@ -1,0 +1,83 @@
+"""Fully convolutional networks (Long 2015): a VGG-16 trunk whose scores are upsampled and summed.
+
+FCN-32s upsamples the coarsest scores by 32; 16s and 8s add the scores of the fourth and of the third pooling before
+upsampling by 16 and 8. Convolutions are padded throughout, where the paper pads its input by 100 pixels and crops.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from medjax.errors import InputError
+from medjax.nn.conv import Block
+
+VARIANTS: dict[str, dict[str, Any]] = {'32s': dict(stride=32), '16s': dict(stride=16), '8s': dict(stride=8)}
+DEPTHS = (2, 2, 3, 3, 3)  # VGG-16's convolutions before each pooling
+
+
+def bilinear(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
+    """Initial weights `[*K, C, C]` of a transposed convolution that interpolates linearly, channel by channel."""
+    tents = []
+    for size in shape[:-2]:
+        centre, half = (size - 1) / 2, (size + 1) // 2
+        tents.append(1 - np.abs(np.arange(size) - centre) / half)
+    kernel = tents[0]
+    for tent in tents[1:]:
+        kernel = np.multiply.outer(kernel, tent)
+    return jnp.asarray(kernel[..., None, None] * np.eye(shape[-2], shape[-1]), dtype)
+
+
+class Model(nn.Module):
+    """An FCN.
+
+    Attributes:
+      classes: output channels.
+      stride: 32, 16 or 8.
+      dims: 2 or 3.
+      base: channels of the first block; VGG-16 has 64.
+      fc: channels of the two layers that were VGG's dense ones; 4096 there.
+      norm: 'none' as in the paper, 'batch' or 'instance'.
+      dtype: compute type; weights and logits are float32.
+    """
+
+    classes: int
+    stride: int = 8
+    dims: int = 2
+    base: int = 64
+    fc: int = 4096
+    norm: str = 'none'
+    dtype: str = 'float32'
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, Any]]:
+        """Maps `[B, *S, C]`, each S a multiple of 32, to logits `[B, *S, classes]` float32 and 'enc0' … 'enc5'."""
+        if self.stride not in (8, 16, 32):
+            raise InputError(f'config.model.stride: {self.stride}; expected 8, 16 or 32')
+        if x.ndim != self.dims + 2 or any(n % 32 for n in x.shape[1:-1]):
+            raise InputError(f'config.data.patch: {x.shape[1:-1]}; FCN needs {self.dims} extents that are multiples of 32')
+        feats, x = {}, x.astype(self.dtype)
+        two = (2,) * self.dims
+        for number, depth in enumerate(DEPTHS):
+            for layer in range(depth):
+                x = Block(min(self.base * 2**number, self.base * 8), (3,) * self.dims, None, self.norm, 'relu', self.dtype,
+                          name=f'enc{number}_{layer}')(x, train)
+            x = feats[f'enc{number}'] = nn.max_pool(x, two, two)
+        x = Block(self.fc, (7,) * self.dims, None, self.norm, 'relu', self.dtype, name='fc0')(x, train)
+        x = feats['enc5'] = Block(self.fc, (1,) * self.dims, None, self.norm, 'relu', self.dtype, name='fc1')(x, train)
+        score = self._score(x, 'score32')
+        for scale, name in ((32, 'enc3'), (16, 'enc2')):
+            if scale > self.stride:
+                score = self._up(score, 2, f'up{scale}') + self._score(feats[name], f'score{scale // 2}')
+        return self._up(score, self.stride, 'up'), feats
+
+    def _score(self, x: jax.Array, name: str) -> jax.Array:
+        # Zero weights, as in the paper: a new skip connection changes nothing at first.
+        init = nn.initializers.zeros if name != 'score32' else nn.initializers.lecun_normal()
+        return nn.Conv(self.classes, (1,) * self.dims, dtype=jnp.float32, kernel_init=init, name=name)(x.astype(jnp.float32))
+
+    def _up(self, x: jax.Array, factor: int, name: str) -> jax.Array:
+        return nn.ConvTranspose(self.classes, (2 * factor,) * self.dims, (factor,) * self.dims, padding='SAME',
+                                use_bias=False, dtype=jnp.float32, kernel_init=bilinear, name=name)(x)
