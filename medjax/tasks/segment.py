@@ -13,8 +13,8 @@ from medjax.errors import InputError
 from medjax.ops import losses
 
 
-def task(module: nn.Module, *, classes: Sequence[str], loss: Mapping[str, float], ignore: int | None = None,
-         **options: Any) -> Task:
+def task(module: nn.Module, *, classes: Sequence[str], loss: Mapping[str, Any], ignore: int | None = None,
+         include_background: bool = False) -> Task:
     """Makes segmentation with a network a task.
 
     Args:
@@ -22,9 +22,9 @@ def task(module: nn.Module, *, classes: Sequence[str], loss: Mapping[str, float]
         of two classes (sigmoid), else K is the number of classes (softmax). `feats['deep']`, where the network gives
         it, is a tuple of logits at coarser scales, which share the loss (deep supervision).
       classes: the classes' names, background first.
-      loss: weights of the terms of `ops.losses`, by name.
+      loss: terms of `ops.losses` by name, with their weights and options; see `losses.total`.
       ignore: the label whose voxels count in no loss and no metric.
-      **options: of the loss terms.
+      include_background: whether region losses are about the background as well.
 
     Returns:
       A task whose `predict` gives `probs [B, *S, len(classes)]` float32.
@@ -34,8 +34,10 @@ def task(module: nn.Module, *, classes: Sequence[str], loss: Mapping[str, float]
         raise InputError(f'config.model.classes: {outputs}; expected {len(classes)} for {", ".join(classes)}'
                          + (' (or 1, a sigmoid)' if len(classes) == 2 else ''))
 
+    losses.check(loss)
+
     def terms(logits: jax.Array, label: jax.Array) -> jax.Array:
-        return losses.total(logits, label, loss, ignore=ignore, **options)
+        return losses.total(logits, label, loss, ignore=ignore, include_background=include_background)
 
     def probs(logits: jax.Array) -> jax.Array:
         if outputs > 1:
