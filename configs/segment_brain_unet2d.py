@@ -25,6 +25,7 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.checkpoint = dict(best='dice_mean', keep=1)
     if variant == 'smoke':
         c.steps, c.batch = 2, 2
+        c.optim.schedule.warmup = 1
         c.model.update(base=4, levels=3)
         c.data.patch = (32, 64, 1)
         c.evaluate.every = 2

@@ -184,7 +184,8 @@ def _validate(experiment: Experiment, whole: state.TrainState, say: Callable[[st
     means = {k: float(np.nanmean(v)) if not np.isnan(v).all() else float('nan') for k, v in columns.items()}
     if experiment.best and experiment.best not in means:
         raise InputError(f'config.checkpoint.best: {experiment.best!r} is not measured; expected one of: {", ".join(means)}')
-    say('validation  ' + '  '.join(f'{k} {v:.4f}' for k, v in means.items()))
+    shown = {k: v for k, v in means.items() if k.startswith(experiment.best.split('_')[0] or k)}
+    say('validation  ' + '  '.join(f'{k} {v:.4f}' for k, v in (shown or means).items()))
     return means
 
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from medjax.core.config import bind, choose
+from medjax.errors import InputError
 
 
 def _constant(lr: float, steps: int) -> optax.Schedule:
@@ -21,6 +22,8 @@ def _polynomial(lr: float, steps: int, *, power: float = 0.9) -> optax.Schedule:
 
 def _cosine(lr: float, steps: int, *, warmup: int = 0, final: float = 0.0) -> optax.Schedule:
     """Linear warm-up over `warmup` steps, then a half cosine down to `final` times the peak (Loshchilov 2017)."""
+    if not 0 <= warmup < steps:
+        raise InputError(f'config.optim.schedule.warmup: {warmup}; expected fewer than config.steps, {steps}')
     return optax.warmup_cosine_decay_schedule(0.0 if warmup else lr, lr, warmup, steps, final * lr)
 
 

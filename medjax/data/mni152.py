@@ -75,4 +75,4 @@ def source(*, validation: tuple[int, int] = (60, 76), unseen: tuple[int, int] = 
     files = (_maps()[3],)
     cases = tuple(Case(id=name, patient='mni152', split=split, read=functools.partial(_cut, x, tuple(z)), files=files)
                   for name, split, x, z in parts)
-    return Source(cases=cases, classes=CLASSES, notice=NOTICE, channels=('T1',))
+    return Source(cases=cases, classes=CLASSES, notice=NOTICE)
