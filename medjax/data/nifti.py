@@ -37,6 +37,11 @@ def suffix(path: pathlib.Path) -> str:
     return next((s for s in sorted(NIBABEL + ITK + PICTURES, key=len, reverse=True) if name.endswith(s)), '')
 
 
+def is_image(path: pathlib.Path) -> bool:
+    """Whether a path is a file with an image suffix; of the two files of an Analyze pair, the header counts."""
+    return path.is_file() and suffix(path) not in ('', '.img') and not path.name.startswith('.')
+
+
 def read(path: str | pathlib.Path, indices: bool = False) -> Image:
     """Reads an image in its stored order; its affine is RAS+ mm whatever the format's own convention.
 

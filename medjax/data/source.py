@@ -38,11 +38,19 @@ class Case:
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """The cases of a data set, the classes of their labels (background first), and what must be said of them."""
+    """The cases of a data set, and what must be known of them.
+
+    Attributes:
+      cases: with unique ids.
+      classes: the labels' classes, background first.
+      notice: what a report must say of the data.
+      channels: the images' channels.
+    """
 
     cases: tuple[Case, ...]
     classes: tuple[str, ...]
     notice: str = ''
+    channels: tuple[str, ...] = ('image',)
 
     def __post_init__(self):
         seen: set[str] = set()
