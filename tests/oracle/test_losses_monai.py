@@ -1,0 +1,73 @@
+"""Losses, value and gradient, against MONAI's."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from medjax.ops.losses import SMOOTH, _skeleton, cl_dice, total, voxels
+
+torch = pytest.importorskip('torch')
+monai = pytest.importorskip('monai.losses')
+from monai.losses.cldice import soft_skel  # noqa: E402
+
+rng = np.random.default_rng(0)
+DICE = dict(include_background=False, to_onehot_y=True, softmax=True, smooth_nr=SMOOTH, smooth_dr=SMOOTH, reduction='mean')
+
+
+class CrossEntropy(torch.nn.Module):
+    def forward(self, logits, label):
+        return torch.nn.functional.cross_entropy(logits, label[:, 0].long())
+
+
+ORACLES = {
+    'soft_dice': ({}, lambda: monai.DiceLoss(**DICE)),
+    'soft_dice squared': ({'squared': True}, lambda: monai.DiceLoss(**DICE, squared_pred=True)),
+    'tversky': ({'alpha': 0.2, 'beta': 0.6}, lambda: monai.TverskyLoss(
+        include_background=False, to_onehot_y=True, softmax=True, alpha=0.2, beta=0.6, smooth_nr=SMOOTH, smooth_dr=SMOOTH)),
+    'generalised_dice': ({}, lambda: monai.GeneralizedDiceLoss(
+        include_background=False, to_onehot_y=True, softmax=True, smooth_nr=SMOOTH * 1e-4, smooth_dr=SMOOTH * 1e-4)),
+    'cross_entropy': ({}, CrossEntropy),
+}
+
+
+@pytest.mark.parametrize('shape', [(8, 9), (6, 5, 4)])
+@pytest.mark.parametrize('name', ORACLES)
+def test_value_and_gradient(name, shape):
+    options, oracle = ORACLES[name]
+    logits = rng.normal(size=(2, *shape, 3)).astype(np.float32)
+    label = rng.integers(0, 3, (2, *shape))
+    terms = {name.split()[0]: {'weight': 1.0, **options}}
+    value, slope = jax.value_and_grad(lambda x: total(x, jnp.asarray(label), terms).mean())(jnp.asarray(logits))
+    x = torch.tensor(np.moveaxis(logits, -1, 1), requires_grad=True)
+    loss = oracle()(x, torch.tensor(label[:, None]))
+    loss.backward()
+    np.testing.assert_allclose(value, loss.detach().numpy(), atol=1e-5)
+    np.testing.assert_allclose(np.moveaxis(np.asarray(slope), -1, 1), x.grad.numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize('gamma', [1.0, 2.0])
+def test_focal(gamma):
+    logits = rng.normal(size=(2, 8, 9, 1)).astype(np.float32)
+    label = rng.integers(0, 2, (2, 8, 9))
+    terms = {'focal': {'gamma': gamma}}
+    value, slope = jax.value_and_grad(lambda x: total(x, jnp.asarray(label), terms).mean())(jnp.asarray(logits))
+    x = torch.tensor(np.moveaxis(logits, -1, 1), requires_grad=True)
+    loss = monai.FocalLoss(gamma=gamma)(x, torch.tensor(label[:, None]).float())
+    loss.backward()
+    np.testing.assert_allclose(value, loss.detach().numpy(), atol=1e-5)
+    np.testing.assert_allclose(np.moveaxis(np.asarray(slope), -1, 1), x.grad.numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize('shape', [(12, 14), (8, 9, 7)])
+def test_centreline_dice(shape):
+    probs = rng.random((1, *shape, 1)).astype(np.float32)
+    label = rng.integers(0, 2, (1, *shape))
+    skeleton = np.asarray(_skeleton(jnp.asarray(probs), 3))
+    np.testing.assert_allclose(np.moveaxis(skeleton, -1, 1), soft_skel(torch.tensor(np.moveaxis(probs, -1, 1)), 3).numpy(),
+                               atol=1e-5)
+    logits = jnp.log(jnp.concatenate([1 - probs, probs], -1))
+    got = cl_dice(voxels(logits, jnp.asarray(label)), iterations=3)[0]
+    both = lambda one: torch.tensor(np.moveaxis(np.concatenate([1 - one, one], -1).astype(np.float32), -1, 1))  # noqa: E731
+    loss = monai.SoftclDiceLoss(iter_=3, smooth=1.0, include_background=False)(both(label[..., None]), both(probs))
+    np.testing.assert_allclose(got, loss.numpy(), atol=1e-5)
