@@ -1,0 +1,51 @@
+"""Overlap and surface metrics against MONAI's; Dice and NSD of large smooth bodies near DeepMind's surface-distance."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from medjax.evals.masks import case_metrics
+
+torch = pytest.importorskip('torch')
+metrics = pytest.importorskip('monai.metrics')
+surface_distance = pytest.importorskip('surface_distance.metrics')
+
+NAMES = ('background', 'body')
+
+
+def blobs(seed, shape=(24, 20, 28), sigma=2.0, level=0.55):
+    noise = ndimage.gaussian_filter(np.random.default_rng(seed).random(shape), sigma)
+    return (noise > np.quantile(noise, level)).astype(np.uint8)
+
+
+CASES = [(blobs(0), blobs(1), (1.0, 1.0, 1.0)), (blobs(2, sigma=1.0), blobs(3), (0.7, 1.3, 3.0)),
+         (blobs(4, level=0.97), blobs(5, level=0.9), (2.0, 0.5, 1.0)), (blobs(6, (16, 16, 3)), blobs(7, (16, 16, 3)), (1.0, 1.0, 5.0))]
+
+
+def both(mask):
+    return torch.tensor(np.stack([mask == 0, mask == 1])[None])
+
+
+@pytest.mark.parametrize('pred, truth, spacing', CASES)
+def test_equal_to_monai(pred, truth, spacing):
+    got = case_metrics(pred, truth, spacing, NAMES, tolerance_mm=1.5)
+    p, t = both(pred), both(truth)
+    want = {
+        'dice': metrics.compute_dice(p, t, include_background=False),
+        'iou': metrics.compute_iou(p, t, include_background=False),
+        'hd95': metrics.compute_hausdorff_distance(p, t, percentile=95, spacing=spacing),
+        'assd': metrics.compute_average_surface_distance(p, t, symmetric=True, spacing=spacing),
+        'nsd': metrics.compute_surface_dice(p, t, [1.5], spacing=spacing),
+    }
+    for name, value in want.items():
+        np.testing.assert_allclose(got[f'{name}_body'], value.item(), rtol=1e-6, atol=1e-6, err_msg=name)
+
+
+def test_near_surface_distance():
+    """Its surface elements lie between voxels and are weighed by area: the same to a voxel, not to the digit."""
+    pred, truth, spacing = blobs(0, (48, 48, 48), 6.0), blobs(0, (48, 48, 48), 6.5), (1.0, 1.0, 1.0)
+    got = case_metrics(pred, truth, spacing, NAMES, tolerance_mm=1.0)
+    distances = surface_distance.compute_surface_distances(truth > 0, pred > 0, spacing)
+    assert abs(got['hd95_body'] - surface_distance.compute_robust_hausdorff(distances, 95)) < 1.0
+    assert abs(got['nsd_body'] - surface_distance.compute_surface_dice_at_tolerance(distances, 1.0)) < 0.1
+    assert got['dice_body'] == pytest.approx(surface_distance.compute_dice_coefficient(truth > 0, pred > 0), abs=1e-12)
