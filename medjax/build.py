@@ -13,7 +13,7 @@ from typing import Any
 
 import flax.linen as nn
 import grain
-import medjax
+
 from medjax.core import optim
 from medjax.core.config import bind, choose
 from medjax.core.loop import Experiment

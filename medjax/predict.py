@@ -12,13 +12,9 @@ from medjax import entry
 
 entry.prepare()
 
-from absl import flags  # noqa: E402
 
-from medjax import build, evaluate  # noqa: E402
-from medjax.core import config as configs  # noqa: E402
 from medjax.data import nifti  # noqa: E402
 from medjax.errors import InputError  # noqa: E402
-from medjax.evals.masks import Postprocess  # noqa: E402
 
 
 def find(paths: Sequence[str]) -> list[pathlib.Path]:

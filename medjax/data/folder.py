@@ -1,4 +1,8 @@
-"""A folder of images and labels as a data set: a new one needs a config and no code."""
+"""A folder of images and labels as a data set: a new one needs a config and no code.
+
+Volumes (NIfTI, NRRD, MetaImage) and pictures (PNG, JPEG, TIFF, BMP) go the same way: a picture is a volume of one
+slice, `[column, row, 1]`; see `pictures`.
+"""
 
 import csv
 import dataclasses
@@ -8,64 +12,22 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from medjax.data import nifti
-from medjax.data.geometry import Image, check_pair, restore
-from medjax.data.source import SPLITS, Case, Source, data_dir, split_by_patient
+from medjax.data import nifti, pictures
+from medjax.data.geometry import Image, check_pair, describe, restore, same_grid
+from medjax.data.source import SPLITS, Case, Source, data_dir, kept_split, split_by_patient
 from medjax.errors import InputError
 
-RESERVED = ('id', 'image', 'label', 'patient', 'split')
-
-
-@dataclasses.dataclass(frozen=True)
-class Labels:
-    """How a folder's label files are meant: see `source`."""
-
-    classes: tuple[str, ...]
-    values: tuple[int, ...] | None
-    colours: Mapping[str, Sequence[int]] | None
-    align: bool
-
-    def read(self, path: pathlib.Path, image: Image) -> Image:
-        """Reads one label file as class numbers on the image's grid."""
-        label = nifti.read(path, indices=not self.colours)
-        label = dataclasses.replace(label, array=self._numbers(label))
-        if self.align and label.array.shape != image.array.shape[:3]:
-            label = dataclasses.replace(restore(label, image, 'label'), path=str(path))
-        check_pair(image, label)
-        return nifti.check_label(label, len(self.classes))
-
-    def _numbers(self, label: Image) -> np.ndarray:
-        array = label.array
-        if self.colours:
-            if array.ndim != 4:
-                raise InputError(f'{label.path}: shape {array.shape} has no colours; expected RGB, for classes are given '
-                                 'as config.data.source.colours')
-            out = np.full(array.shape[:3], 255, np.uint8)
-            for number, name in enumerate(self.classes):
-                out[(array[..., :3] == np.array(self.colours[name], array.dtype)).all(-1)] = number
-            if (out == 255).any():
-                where = tuple(np.argwhere(out == 255)[0])
-                raise InputError(f'{label.path}: colour {array[where].tolist()} is of no class; expected one of '
-                                 f'{dict(self.colours)}')
-            return out
-        if array.ndim == 4 and (array == array[..., :1]).all():
-            array = array[..., 0]  # grey, stored as RGB
-        if self.values is None:
-            return array
-        unknown = np.setdiff1d(array, self.values)
-        if unknown.size:
-            raise InputError(f'{label.path}: label value {unknown[0]}; expected one of {list(self.values)}')
-        out = np.zeros(array.shape, np.uint8)
-        for number, value in enumerate(self.values):
-            out[array == value] = number
-        return out
+REQUIRED = ('id', 'image', 'label')
+RESERVED = (*REQUIRED, 'patient', 'split')
+KEYS = 'config.data.source'
 
 
 def source(*, classes: Sequence[str], dir: str = '', images: str = 'images', labels: str = 'labels',
-           image_suffix: str = '', label_suffix: str = '', table: str = '', values: Sequence[int] | None = None,
-           colours: Mapping[str, Sequence[int]] | None = None, align_labels: bool = False, val: float = 0.2,
-           test: float = 0.2, fold: int = 0, folds: int = 0, split_seed: int = 0, splits: Mapping[str, str] | None = None,
-           notice: str = '') -> Source:
+           image_suffix: str = '', label_suffix: str = '', table: str = '', channels: Sequence[str] = ('image',),
+           values: Sequence[int] | None = None, colours: Mapping[str, Sequence[int]] | None = None,
+           spacing: Sequence[float] | None = None, align_labels: bool = False, val: float = 0.2, test: float = 0.2,
+           fold: int = 0, folds: int = 0, split_seed: int = 0, splits: Mapping[str, str] | None = None,
+           split_file: str = '', notice: str = '') -> Source:
     """Pairs images and labels by name, or as a table says.
 
     Args:
@@ -77,87 +39,200 @@ def source(*, classes: Sequence[str], dir: str = '', images: str = 'images', lab
       label_suffix: the same for labels.
       table: a CSV file within dir, with the columns id, image, label (paths within dir) and, as far as known, patient
         and split; all other columns go to the predictions table. With it, names are not looked at.
+      channels: the images' channels by name. A grey image stored in three equal channels has one.
       values: the labels' value for each class, such as (0, 255).
-      colours: the labels' RGB for each class, by the class's name.
-      align_labels: resample a label with another shape onto its image's grid by world coordinates, in place of
-        refusing it.
+      colours: the labels' red, green and blue, 0 to 255, for each class by its name.
+      spacing: mm between a picture's columns and between its rows, which its file does not say; 1 mm by default.
+      align_labels: resample a label on another grid onto its image's by world coordinates, in place of refusing it.
       val: share of the patients that validates.
       test: share of the patients that tests.
-      fold: see `split_by_patient`, as for folds.
+      fold: see `split_by_patient`, as for folds and split_seed.
       folds: …
       split_seed: …
-      splits: the split of each patient by name, in place of drawing it.
+      splits: the split of some or all patients by name, in place of drawing it; a table's column says it as well.
+      split_file: a run's `splits.json`, within dir or absolute: its split for every patient.
       notice: what the report must say of the data.
 
     Returns:
       The cases, a patient's all in one split. Without a column `patient`, each image is a patient of its own.
+
+    Raises:
+      InputError: where files, table or options do not fit each other; labels are read, and judged, case by case.
     """
     root = data_dir(dir)
+    reader = Reader(tuple(classes), tuple(channels), None if values is None else tuple(values), colours,
+                    None if spacing is None else tuple(spacing), align_labels)
     rows = _table(root, table) if table else _pairs(root / images, root / labels, image_suffix, label_suffix)
-    given = {row['patient']: row['split'] for row in rows if row.get('split')} | dict(splits or {})
-    for row in rows:
-        if row.get('split', given.get(row['patient'])) not in (None, '', given.get(row['patient'])):
-            raise InputError(f"{root / table}: patient {row['patient']!r} is in two splits; expected one")
-    drawn = split_by_patient([r['patient'] for r in rows if r['patient'] not in given], val=val, test=test, fold=fold,
-                             folds=folds, seed=split_seed) if any(r['patient'] not in given for r in rows) else {}
-    wrong = sorted(set(given.values()) - set(SPLITS))
-    if wrong:
-        raise InputError(f'{root / table}: split {wrong[0]!r}; expected one of {", ".join(SPLITS)}')
-    if values is not None and len(values) != len(classes):
-        raise InputError(f'config.data.source.values: {len(values)} values for {len(classes)} classes; expected one each')
-    if colours is not None and set(colours) != set(classes):
-        raise InputError(f'config.data.source.colours: {sorted(colours)}; expected a colour for each of {list(classes)}')
-    meant = Labels(tuple(classes), tuple(values) if values else None, colours, align_labels)
+    split = _splits(rows, root / table, dict(splits or {}), root / split_file if split_file else None,
+                    val=val, test=test, fold=fold, folds=folds, seed=split_seed)
     cases = tuple(Case(
-        id=row['id'], patient=row['patient'], split=(given | drawn)[row['patient']],
-        read=functools.partial(_read, pathlib.Path(row['image']), pathlib.Path(row['label']), meant),
-        columns={k: v for k, v in row.items() if k not in RESERVED}, files=(row['image'], row['label'])) for row in rows)
-    return Source(cases=cases, classes=tuple(classes), notice=notice)
+        id=row['id'], patient=row['patient'], split=split[row['patient']],
+        read=functools.partial(reader.pair, row['image'], row['label']), files=(row['image'], row['label']),
+        columns={name: value or '' for name, value in row.items() if name not in RESERVED}) for row in rows)
+    return Source(cases=cases, classes=reader.classes, notice=notice, channels=reader.channels, read_image=reader.image)
 
 
-def _read(image: pathlib.Path, label: pathlib.Path, meant: Labels) -> tuple[Image, Image]:
-    picture = nifti.read(image)
-    nifti.check_finite(picture)
-    return picture, meant.read(label, picture)
+@dataclasses.dataclass(frozen=True)
+class Reader:
+    """How a folder's files are meant; the attributes are `source`'s options."""
+
+    classes: tuple[str, ...]
+    channels: tuple[str, ...]
+    values: tuple[int, ...] | None
+    colours: Mapping[str, Sequence[int]] | None
+    spacing: tuple[float, ...] | None
+    align: bool
+
+    def __post_init__(self):
+        if self.values is not None and len(set(self.values)) != len(self.classes):
+            raise InputError(f'{KEYS}.values: {self.values}; expected one for each of {self.classes}, all different')
+        if self.colours is not None:
+            rgb = {tuple(colour) for colour in self.colours.values()}
+            if set(self.colours) != set(self.classes) or len(rgb) != len(self.classes) or any(
+                    len(c) != 3 or not all(v in range(256) for v in c) for c in rgb):
+                raise InputError(f'{KEYS}.colours: {dict(self.colours)}; expected [red, green, blue], 0 to 255, for each '
+                                 f'of {self.classes}, all different')
+        if self.spacing is not None and (len(self.spacing) != 2 or not all(0 < s < 1e6 for s in self.spacing)):
+            raise InputError(f'{KEYS}.spacing: {self.spacing}; expected mm between columns and between rows')
+
+    def pair(self, image_path: str, label_path: str) -> tuple[Image, Image]:
+        """An image and its label, checked, on the image's grid."""
+        image = self.image(image_path)
+        return image, self.label(label_path, image)
+
+    def image(self, path: str | pathlib.Path) -> Image:
+        """An image with as many channels as there should be: `[X, Y, Z]` for one, `[X, Y, Z, C]` for more."""
+        image = self._open(path)
+        array, expected = _without_copies(image.array) if len(self.channels) == 1 else image.array, len(self.channels)
+        if (array.shape[3] if array.ndim == 4 else 1) != expected:
+            raise InputError(f'{path}: {describe(image)}; expected {expected} channel{"s"[:expected - 1]} '
+                             f'({", ".join(self.channels)}), as {KEYS}.channels says')
+        image = dataclasses.replace(image, array=array)
+        nifti.check_finite(image)
+        return image
+
+    def label(self, path: str | pathlib.Path, image: Image) -> Image:
+        """A label as class numbers, uint8 `[X, Y, Z]`, on the image's grid."""
+        label = self._open(path, indices=not self.colours)
+        label = nifti.check_label(dataclasses.replace(label, array=self._numbers(label)), len(self.classes))
+        if self.align and not same_grid(image, label):
+            label = dataclasses.replace(restore(label, image, 'label'), path=str(path))
+        check_pair(image, label)
+        return label
+
+    def _open(self, path: str | pathlib.Path, indices: bool = False) -> Image:
+        image = nifti.read(path, indices)
+        if self.spacing is not None and nifti.suffix(pathlib.Path(path)) in pictures.SUFFIXES:
+            image = dataclasses.replace(image, affine=np.diag([*self.spacing, 1.0, 1.0]))
+        return image
+
+    def _numbers(self, label: Image) -> np.ndarray:
+        array = label.array
+        if self.colours:
+            array = np.stack([array] * 3, -1) if array.ndim == 3 else array
+            if array.shape[3] != 3:
+                raise InputError(f'{label.path}: {array.shape[3]} channels; expected red, green and blue')
+            out = np.full(array.shape[:3], 255, np.uint8)
+            for number, name in enumerate(self.classes):
+                out[(array == np.array(self.colours[name])).all(-1)] = number
+            if (out == 255).any():
+                first = np.unravel_index((out == 255).argmax(), out.shape)
+                raise InputError(f'{label.path}: colour {array[first].tolist()} at {tuple(map(int, first))} is of no class; '
+                                 f'expected one of {dict(self.colours)}')
+            return out
+        array = _without_copies(array)
+        if self.values is None:
+            if len(self.classes) == 2 and set(np.unique(array).tolist()) == {0, 255}:
+                raise InputError(f'{label.path}: label value 255; expected 0 and 1, or {KEYS}.values=(0, 255)')
+            return array
+        unknown = np.setdiff1d(array, self.values)
+        if unknown.size:
+            raise InputError(f'{label.path}: label value {unknown[0]:g}; expected one of {self.values}')
+        out = np.zeros(array.shape, np.uint8)
+        for number, value in enumerate(self.values):
+            out[array == value] = number
+        return out
+
+
+def _without_copies(array: np.ndarray) -> np.ndarray:
+    """Takes one of several equal channels: grey, stored as red, green and blue."""
+    return array[..., 0] if array.ndim == 4 and array.shape[3] == 3 and (array == array[..., :1]).all() else array
+
+
+def _splits(rows: Sequence[Mapping[str, str]], table: pathlib.Path, named: Mapping[str, str],
+            file: pathlib.Path | None, **drawing: float) -> dict[str, str]:
+    """The split of each patient: as named, as the table says, as kept in a file, or drawn, in this order."""
+    patients = {row['patient'] for row in rows}
+    if set(named) - patients:
+        raise InputError(f'{KEYS}.splits: no patient {min(set(named) - patients)!r}; expected some of: '
+                         + ', '.join(sorted(patients)[:9]))
+    kept = kept_split(file) if file else {}
+    if file and patients - set(kept):
+        raise InputError(f'{file}: no patient {min(patients - set(kept))!r}; expected the split of all patients')
+    given = dict(named)
+    for row in rows:
+        if row.get('split') and given.setdefault(row['patient'], row['split']) != row['split']:
+            raise InputError(f"{table}: patient {row['patient']!r} is in {row['split']!r} and in "
+                             f"{given[row['patient']]!r}; expected one split for all cases of a patient")
+    given = kept | given
+    wrong = sorted({given[p] for p in patients & set(given)} - set(SPLITS))
+    if wrong:
+        raise InputError(f'{table}: split {wrong[0]!r}; expected one of: {", ".join(SPLITS)}')
+    rest = sorted(patients - set(given))
+    return given | (split_by_patient(rest, **drawing) if rest else {})
 
 
 def _pairs(images: pathlib.Path, labels: pathlib.Path, image_suffix: str, label_suffix: str) -> list[dict[str, str]]:
-    def named(folder: pathlib.Path, ending: str) -> dict[str, pathlib.Path]:
+    if images == labels and image_suffix == label_suffix:
+        raise InputError(f'{KEYS}: images and labels are both {images}; expected image_suffix and label_suffix to tell '
+                         'them apart')
+
+    def named(folder: pathlib.Path, ending: str, other: str) -> dict[str, pathlib.Path]:
         if not folder.is_dir():
-            raise InputError(f'{folder}: no such folder')
-        found = {}
-        for path in sorted(folder.iterdir()):
+            raise InputError(f'{folder}: no such folder; expected images or labels in it')
+        found: dict[str, pathlib.Path] = {}
+        for path in sorted(filter(nifti.is_image, folder.iterdir())):
             name = nifti.stem(path)
-            if nifti.suffix(path) and path.is_file() and name.endswith(ending):
-                found[name[: len(name) - len(ending)]] = path
+            # Side by side, the files with the longer ending of the two are not also of the shorter one.
+            if not name.endswith(ending) or (images == labels and len(other) > len(ending) and name.endswith(other)):
+                continue
+            name = name[: len(name) - len(ending)]
+            if name in found:
+                raise InputError(f'{path}: case id {name!r} is also that of {found[name].name}; expected unique names')
+            found[name] = path
         if not found:
-            raise InputError(f'{folder}: no image file whose name ends in {ending or "an image suffix"!r}; expected some')
+            raise InputError(f'{folder}: no image whose name ends in {ending!r} and {", ".join(nifti.SUFFIXES)}; expected '
+                             'some')
         return found
-    pictures, masks = named(images, image_suffix), named(labels, label_suffix)
-    for lone, folder in [(n, labels) for n in pictures if n not in masks] + [(n, images) for n in masks if n not in pictures]:
-        raise InputError(f'{folder}: nothing there is paired with {lone!r}; expected images and labels of the same names')
+    pictures, masks = named(images, image_suffix, label_suffix), named(labels, label_suffix, image_suffix)
+    for name, folder in [*((n, labels) for n in pictures if n not in masks), *((n, images) for n in masks if n not in pictures)]:
+        lone = pictures.get(name) or masks[name]
+        raise InputError(f'{lone}: nothing in {folder} is paired with it; expected the case id {name!r} there as well')
     return [{'id': name, 'patient': name, 'image': str(path), 'label': str(masks[name])} for name, path in pictures.items()]
 
 
 def _table(root: pathlib.Path, name: str) -> list[dict[str, str]]:
     path = root / name
-    if not path.is_file():
-        raise InputError(f'{path}: no such table')
     try:
         with path.open(newline='', encoding='utf-8-sig') as file:
-            rows = list(csv.DictReader(file))
+            table = csv.DictReader(file, strict=True)
+            rows, columns = list(table), table.fieldnames or []
+    except OSError as error:
+        raise InputError(f'{path}: cannot be read: {error.strerror}; expected a CSV table') from error
     except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f'{path}: not a CSV table in UTF-8: {error}') from None
-    for column in ('id', 'image', 'label'):
-        if not rows or rows[0].get(column) is None:
-            raise InputError(f'{path}: no column {column!r}, or no row; expected id, image, label, and at will '
-                             'patient, split and others')
+        raise InputError(f'{path}: not a CSV table in UTF-8: {error}; expected one') from error
+    lacking = [column for column in REQUIRED if column not in columns]
+    if lacking or not rows:
+        raise InputError(f'{path}: ' + (f'no column {lacking[0]!r}' if lacking else 'no rows')
+                         + '; expected id, image, label, and at will patient, split and others')
     for number, row in enumerate(rows, 2):
-        row.pop(None, None)
+        if None in row or None in row.values():
+            raise InputError(f'{path}: row {number} has too {"many" if None in row else "few"} fields; expected '
+                             f'{len(columns)}')
         for column in ('image', 'label'):
-            file = root / (row[column] or '')
-            if not file.exists() or not row[column]:
-                raise InputError(f'{path}: line {number}: {column} {row[column]!r} does not exist in {root}')
+            file = root / row[column]
+            if not row[column] or not file.exists():
+                raise InputError(f'{path}: row {number}: {column} {row[column]!r} does not exist; expected it within {root}')
             row[column] = str(file)
         row['patient'] = row.get('patient') or row['id']
     return rows

@@ -2,16 +2,18 @@
 
 The one world convention of medjax is RAS+ in mm: `affine @ (i, j, k, 1)` is the position of the *centre* of voxel
 (i, j, k), with x growing to the patient's right, y to the front, z to the head, as in NIfTI. Formats that count to the
-left and to the back (DICOM, ITK) are turned on reading. A 2D picture is `[column, row, 1]` with an identity affine.
+left and to the back (DICOM, ITK) are turned on reading. A 2D picture is `[column, row, 1]`; see `pictures`.
 """
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import nibabel as nib
 import numpy as np
 from scipy import ndimage
 
+from medjax.data.files import LIMIT
 from medjax.errors import InputError
 
 KINDS = ('linear', 'cubic', 'label')
@@ -39,15 +41,38 @@ def describe(image: Image) -> str:
     return f'{"×".join(map(str, image.array.shape))} voxels of {millimetres} mm, axes {axes}, origin ({origin})'
 
 
+def check_affine(affine: np.ndarray, path: str) -> None:
+    """Refuses an affine that maps voxels to no volume: not finite, a spacing of zero, or axes that are parallel.
+
+    Raises:
+      InputError: with the affine, where the sine between its axes (their solid angle's, in 3D) is below 1e-3, or a
+        spacing is outside of 1e-9 to 1e6 mm.
+    """
+    linear = np.asarray(affine, float)[:3, :3]
+    with np.errstate(all='ignore'):
+        lengths = np.linalg.norm(linear, axis=0)
+        fine = (np.isfinite(affine).all() and lengths.min() > 1e-9 and lengths.max() < 1e6
+                and abs(np.linalg.det(linear / lengths)) > 1e-3)
+    if not fine:
+        raise InputError(f'{path}: its affine {np.round(affine[:3], 6).tolist()} maps voxels to no volume; expected finite '
+                         'numbers, spacings above zero and three different axes')
+
+
+def same_grid(image: Image, label: Image) -> bool:
+    """Whether shapes agree, and positions to 0.1 voxel at all eight corners."""
+    shape = image.array.shape[:3]
+    corners = np.array([[*corner, 1] for corner in np.ndindex(2, 2, 2)]) * [*(n - 1 for n in shape), 1]
+    apart = np.abs(corners @ (image.affine - label.affine).T).max()
+    return shape == label.array.shape[:3] and bool(apart <= 0.1 * min(spacing(image.affine)))
+
+
 def check_pair(image: Image, label: Image) -> None:
     """Refuses an image and a label that do not lie on the same grid.
 
     Raises:
-      InputError: with both geometries, where shapes differ or a voxel's positions do by over 0.1 voxel.
+      InputError: with both geometries.
     """
-    corners = np.array([[0, 0, 0, 1], [*(n - 1 for n in image.array.shape[:3]), 1]], float)
-    same = image.array.shape[:3] == label.array.shape
-    if not same or np.abs(corners @ (image.affine - label.affine).T).max() > 0.1 * min(spacing(image.affine)):
+    if not same_grid(image, label):
         raise InputError(f'{label.path}: not on the grid of its image {image.path}: {describe(label)}; '
                          f'expected {describe(image)}')
 
@@ -68,8 +93,8 @@ def onto(image: Image, affine: np.ndarray, shape: Sequence[int], kind: str, fill
       affine: of the new grid.
       shape: of the new grid, three numbers.
       kind: 'linear'; 'cubic' (interpolating B-spline of order 3); or 'label': each class's indicator is interpolated
-        linearly and the largest wins, which leaves no staircase as the nearest neighbour does. Where voxels meet
-        voxels, as after a flip or a crop, every kind copies them exactly.
+        linearly and the largest wins, the lower number at a tie, which leaves no staircase as the nearest neighbour
+        does. Where voxels meet voxels, as after a flip or a crop, every kind copies them exactly.
       fill: value outside of the image's voxels; None continues the border outwards.
 
     Returns:
@@ -81,6 +106,9 @@ def onto(image: Image, affine: np.ndarray, shape: Sequence[int], kind: str, fill
     matrix = np.where(np.abs(matrix - matrix.round()) < 1e-5, matrix.round(), matrix)
     copies = (matrix == matrix.round()).all() and (np.abs(matrix[:3, :3]).sum(0) == 1).all()
     shape = tuple(int(n) for n in shape)
+    if math.prod(shape) * 4 > LIMIT:
+        raise InputError(f'{image.path}: {"×".join(map(str, shape))} voxels after resampling from {describe(image)}; '
+                         f'expected at most {LIMIT // 4}: is the spacing in mm?')
 
     def sample(array: np.ndarray, order: int, mode: str = 'nearest') -> np.ndarray:
         if order > 1:
@@ -93,8 +121,8 @@ def onto(image: Image, affine: np.ndarray, shape: Sequence[int], kind: str, fill
             best = np.full(shape, -1, np.float32)
             for value in np.unique(image.array):
                 share = sample((image.array == value).astype(np.float32), 1)
-                out[share > best] = value
-                np.maximum(best, share, out=best)
+                won = share > best + 1e-6  # less is rounding, not a majority
+                out[won], best[won] = value, share[won]
     else:
         order = 0 if copies else {'linear': 1, 'cubic': 3}[kind]
         array = image.array.astype(np.float32)
@@ -106,29 +134,30 @@ def onto(image: Image, affine: np.ndarray, shape: Sequence[int], kind: str, fill
     return dataclasses.replace(image, array=out, affine=np.asarray(affine, float))
 
 
-def resample(image: Image, millimetres: Sequence[float], kind: str) -> Image:
-    """Resamples to a voxel spacing; the box that the voxels fill keeps its corner and, to half a voxel, its size.
-
-    Before an axis gets coarser by a factor f, images (not labels) are smoothed along it by a Gaussian of
-    sqrt(f² - 1) / 2.355 old voxels, which takes away what the new grid would alias (Cardoso 2015).
+def resample(image: Image, millimetres: Sequence[float], kind: str, smooth: bool = True) -> Image:
+    """Resamples to a voxel spacing, on the smallest grid from the same corner that covers the image.
 
     Args:
       image: as for `onto`.
       millimetres: new spacing along the array's axes.
       kind: as for `onto`.
+      smooth: against aliasing, before an axis gets coarser by a factor f, smooth along it by a Gaussian of
+        sqrt(f² - 1) / 2.355 old voxels (Cardoso 2015: a voxel's width is the Gaussian's at half maximum); labels never.
     """
     factor = np.array(millimetres, float) / spacing(image.affine)
+    if factor.shape != (3,) or not np.isfinite(factor).all() or factor.min() <= 0:
+        raise InputError(f'spacing {tuple(millimetres)}: expected three numbers of mm above zero')
     if np.allclose(factor, 1, atol=1e-4):
         return image
-    shape = np.maximum(np.round(np.array(image.array.shape[:3]) / factor), 1).astype(int)
+    # Rounded up, so that `restore` finds a voxel for all of the image; the 1e-3 is for the rounding of spacings.
+    shape = np.maximum(np.ceil(np.array(image.array.shape[:3]) / factor - 1e-3), 1)
     scale = np.diag([*factor, 1.0])
     scale[:3, 3] = (factor - 1) / 2
-    if kind != 'label':
+    if smooth and kind != 'label' and factor.max() > 1:
         sigma = np.sqrt(np.maximum(factor**2 - 1, 0)) / 2.355
-        sigmas = [*sigma, *[0] * (image.array.ndim - 3)]
-        if any(sigmas):
-            smooth = ndimage.gaussian_filter(image.array.astype(np.float32), sigmas, mode='nearest')
-            image = dataclasses.replace(image, array=smooth)
+        array = ndimage.gaussian_filter(image.array.astype(np.float32), [*sigma, *[0] * (image.array.ndim - 3)],
+                                        mode='nearest')
+        image = dataclasses.replace(image, array=array)
     return onto(image, image.affine @ scale, shape, kind)
 
 

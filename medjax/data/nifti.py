@@ -1,40 +1,44 @@
 """Files of volumes and pictures, read into `geometry.Image` and written back."""
 
-import errno
 import functools
 import io
+import logging
 import math
-import os
 import pathlib
-import zlib
 from collections.abc import Callable
 
 import nibabel as nib
 import numpy as np
-import SimpleITK as sitk
-from isal import igzip
-from PIL import Image as Picture
 
-from medjax.data.geometry import Image
+from medjax.data import itk, pictures
+from medjax.data.files import PACKED, check_fits, write_whole
+from medjax.data.geometry import Image, check_affine
 from medjax.errors import InputError
 
-NIBABEL = ('.nii', '.nii.gz', '.mgz', '.mgh', '.img', '.hdr')
+try:
+    from isal import igzip as gzip  # five times as fast
+except ImportError:
+    import gzip
+
+NIFTI = ('.nii', '.nii.gz')
+NIBABEL = ('.mgz', '.mgh', '.img', '.hdr')
 ITK = ('.nrrd', '.nhdr', '.mha', '.mhd')
-PICTURES = ('.png', '.jpg', '.jpeg', '.tif', '.tiff', '.bmp')
-LIMIT = 64 * 2**30  # bytes; a header that asks for more is taken to be damaged
-PACKED = 1100  # no format here packs tighter than deflate's 1032 to 1
-UNEVEN = 0.02  # share of the slice spacing by which a DICOM series' slices may be off their places
+SUFFIXES = NIFTI + NIBABEL + ITK + pictures.SUFFIXES
+HEADERS = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
+MILLIMETRES = {'meter': 1e3, 'micron': 1e-3}
 
-
-def stem(path: pathlib.Path) -> str:
-    """A file's name without its image suffix, '.nii.gz' as a whole."""
-    return path.name[: -len(suffix(path)) or None]
+_quiet = logging.Logger('medjax.nifti', logging.CRITICAL)  # nibabel would print what it mends in a header
 
 
 def suffix(path: pathlib.Path) -> str:
     """A file's image suffix in lower case; '' where it is none."""
     name = path.name.lower()
-    return next((s for s in sorted(NIBABEL + ITK + PICTURES, key=len, reverse=True) if name.endswith(s)), '')
+    return next((s for s in sorted(SUFFIXES, key=len, reverse=True) if name.endswith(s)), '')
+
+
+def stem(path: pathlib.Path) -> str:
+    """A file's name without its image suffix, '.nii.gz' as a whole."""
+    return path.name[: len(path.name) - len(suffix(path))]
 
 
 def is_image(path: pathlib.Path) -> bool:
@@ -46,26 +50,26 @@ def read(path: str | pathlib.Path, indices: bool = False) -> Image:
     """Reads an image in its stored order; its affine is RAS+ mm whatever the format's own convention.
 
     Args:
-      path: NIfTI, MGH or Analyze (nibabel); NRRD or MetaImage (SimpleITK); PNG, JPEG, TIFF or BMP (Pillow), as
-        `[column, row, 1(, channel)]` with an identity affine; or a folder with the slices of one DICOM series.
-      indices: keep the numbers of a picture with a palette, as masks want, in place of its colours.
+      path: NIfTI, MGH or Analyze; NRRD or MetaImage; PNG, JPEG, TIFF or BMP (see `pictures`); or a folder with the
+        slices of one DICOM series.
+      indices: give the numbers of a picture with a palette, as masks mean them, in place of its colours.
 
     Returns:
-      An image `[X, Y, Z]` or `[X, Y, Z, C]`; integers as stored, other numbers as float32.
+      An image `[X, Y, Z]` or `[X, Y, Z, C]`; whole numbers as stored, others as float32.
 
     Raises:
       InputError: where the file is missing, damaged, of another kind, or its geometry makes no sense.
     """
     path = pathlib.Path(path)
     if not path.exists():
-        raise InputError(f'{path}: no such file')
-    kind = 'folder' if path.is_dir() else suffix(path)
+        raise InputError(f'{path}: no such file; expected an image')
+    kind = 'DICOM' if path.is_dir() else suffix(path)
     if not kind:
-        raise InputError(f'{path}: not an image file; expected one of {", ".join(NIBABEL + ITK + PICTURES)}, '
-                         'or a folder with a DICOM series')
+        raise InputError(f'{path}: not an image file; expected one of {", ".join(SUFFIXES)}, or a folder with a DICOM '
+                         'series')
     reader: Callable[[pathlib.Path], tuple[np.ndarray, np.ndarray]] = (
-        _dicom if kind == 'folder' else _nibabel if kind in NIBABEL else _itk if kind in ITK else
-        functools.partial(_picture, indices=indices))
+        itk.read_series if kind == 'DICOM' else _read_nifti if kind in NIFTI else _read_nibabel if kind in NIBABEL else
+        itk.read_file if kind in ITK else functools.partial(pictures.read, indices=indices))
     try:
         array, affine = reader(path)
     except InputError:
@@ -74,152 +78,111 @@ def read(path: str | pathlib.Path, indices: bool = False) -> Image:
         raise InputError(f'{path}: does not fit in memory') from error
     except Exception as error:  # readers raise whatever a damaged byte leads them to
         reason = ' '.join(str(error).split())[-160:] or type(error).__name__
-        raise InputError(f'{path}: cannot be read as {kind}; damaged or cut short? ({reason})') from error
-    while array.ndim > 3 and array.shape[-1] == 1:
-        array = array[..., 0]
+        raise InputError(f'{path}: cannot be read as {kind}; expected a whole file: damaged or cut short? ({reason})'
+                         ) from error
+    array = array[:, :, None] if array.ndim == 2 else array
+    while array.ndim > 3 and 1 in array.shape[3:]:
+        array = array.squeeze(3 + array.shape[3:].index(1))
     if array.ndim not in (3, 4) or 0 in array.shape:
         raise InputError(f'{path}: shape {array.shape}; expected [X, Y, Z] or [X, Y, Z, channels]')
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-        raise InputError(f'{path}: its affine {affine[:3].round(4).tolist()} maps voxels to no volume; expected finite '
-                         'and invertible')
     if array.dtype.kind not in 'iubf':
         raise InputError(f'{path}: voxels of type {array.dtype}; expected numbers')
-    array = array.astype(np.float32) if array.dtype.kind == 'f' else array.astype(array.dtype.newbyteorder('='))
-    return Image(array.view(np.uint8) if array.dtype == bool else array, affine.astype(float), str(path))
+    check_affine(affine, str(path))
+    dtype = np.float32 if array.dtype.kind == 'f' else np.uint8 if array.dtype.kind == 'b' else \
+        array.dtype.newbyteorder('=')
+    with np.errstate(over='ignore'):  # a double beyond float32 becomes infinite, which `check_finite` names
+        return Image(array.astype(dtype), np.asarray(affine, float), str(path))
 
 
 def check_finite(image: Image) -> None:
     """Refuses NaN and infinite voxels, naming how many and the first."""
+    if image.array.dtype.kind != 'f':
+        return
     bad = ~np.isfinite(image.array)
     if bad.any():
-        first = tuple(int(i) for i in np.argwhere(bad)[0])
+        first = tuple(int(i) for i in np.unravel_index(bad.argmax(), bad.shape))
         raise InputError(f'{image.path}: {int(bad.sum())} voxels are NaN or infinite, the first at {first}; '
                          'expected finite numbers')
 
 
-def check_label(label: Image, classes: int, ignore: int | None = None) -> Image:
-    """Refuses label values that name no class; gives the label as uint8 `[X, Y, Z]`."""
+def check_label(label: Image, classes: int) -> Image:
+    """Refuses labels whose values name no class; gives the label as uint8 `[X, Y, Z]`."""
     if label.array.ndim != 3:
         raise InputError(f'{label.path}: shape {label.array.shape}; expected a label image [X, Y, Z]')
     values = np.unique(label.array)
-    wrong = [v for v in values.tolist() if v != int(v) or not (0 <= v < classes or v == ignore)] \
-        if np.isfinite(values).all() else values.tolist()
-    if wrong:
+    wrong = values[~((values >= 0) & (values < classes) & (values == np.round(values)))]
+    if wrong.size:
         raise InputError(f'{label.path}: label value {wrong[0]:g}; expected whole numbers 0 to {classes - 1}')
     return Image(label.array.astype(np.uint8), label.affine, label.path)
 
 
 def write(path: str | pathlib.Path, array: np.ndarray, affine: np.ndarray) -> None:
-    """Writes a NIfTI file, whole or not at all.
+    """Writes NIfTI, or a label as PNG, whole or not at all; the same array gives the same bytes.
 
     Args:
-      path: ends in .nii or .nii.gz.
-      array: `[X, Y, Z]`.
-      affine: voxel to RAS+ mm.
+      path: ends in .nii, .nii.gz, or .png for a picture's label `[column, row, 1]`.
+      array: `[X, Y, Z]` or `[X, Y, Z, C]`.
+      affine: voxel to RAS+ mm; a PNG does not keep it.
 
     Raises:
       InputError: where it cannot be written; nothing is left half-written.
     """
     path = pathlib.Path(path)
-    part = path.with_name(f'.{os.getpid()}.part.{path.name}')
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        nib.save(nib.Nifti1Image(array, affine), part)
-        os.replace(part, path)
-    except OSError as error:
-        why = 'no space left' if error.errno == errno.ENOSPC else error.strerror
-        raise InputError(f'{path}: cannot be written: {why}') from error
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _fits(path: pathlib.Path, declared: int, stored: int) -> None:
-    if declared > min(LIMIT, stored):
-        raise InputError(f'{path}: its header asks for {declared} bytes of voxels, more than the file can hold; '
-                         'damaged or cut short?')
-
-
-def _nibabel(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
-    if suffix(path) == '.nii.gz':
-        try:
-            raw = igzip.decompress(path.read_bytes())  # five times as fast as gzip, which nibabel would take
-        except (EOFError, OSError, zlib.error, igzip.BadGzipFile) as error:
-            raise InputError(f'{path}: cut short or not gzip ({error})') from error
-        kinds = {348: nib.Nifti1Image, 540: nib.Nifti2Image}
-        found = next((kinds[n] for n in (int.from_bytes(raw[:4], order) for order in ('little', 'big')) if n in kinds),
-                     None)
-        if found is None:
-            raise InputError(f'{path}: not NIfTI; expected a header of 348 or 540 bytes')
-        header = found.header_class.from_fileobj(io.BytesIO(raw), check=False)
-        _fits(path, _declared(header), len(raw))
-        image = found.from_bytes(raw)
+    if suffix(path) not in (*NIFTI, '.png'):
+        raise InputError(f'{path}: cannot be written as {suffix(path) or "an image"!r}; expected .nii, .nii.gz or .png')
+    if suffix(path) == '.png':
+        buffer = io.BytesIO()
+        pictures.encode(array).save(buffer, 'png')
+        content = buffer.getvalue()
     else:
-        image = nib.load(path)
-        _fits(path, _declared(image.header), PACKED * sum(
-            p.stat().st_size for p in (path, path.with_suffix('.img')) if p.exists()))
-    array = np.asanyarray(image.dataobj)  # not get_fdata, which makes everything float64
-    return np.atleast_3d(array), image.affine
+        narrow = {'b': np.uint8, 'f': np.float32}.get(array.dtype.kind) or (
+            np.promote_types(np.min_scalar_type(array.min()), np.min_scalar_type(array.max()))
+            if array.dtype.itemsize == 8 else array.dtype)  # int64, which many readers of NIfTI refuse
+        image = nib.Nifti1Image(array.astype(narrow, copy=False), affine)
+        image.header.set_xyzt_units('mm')
+        content = image.to_bytes()
+        content = gzip.compress(content, 1, mtime=0) if suffix(path) == '.nii.gz' else content
+    write_whole(path, content)
 
 
-def _declared(header: nib.spatialimages.SpatialHeader) -> int:
-    shape = header.get_data_shape()
-    if any(n < 0 for n in shape):
-        raise InputError('negative extent')
-    return math.prod(shape) * header.get_data_dtype().itemsize
+def _read_nifti(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
+    packed = suffix(path) == '.nii.gz'
+    with gzip.open(path, 'rb') if packed else path.open('rb') as file:
+        start = file.read(4)
+        size = next((n for n in HEADERS for order in ('little', 'big') if n.to_bytes(4, order) == start), 0)
+        if not size:
+            raise InputError(f'{path}: not NIfTI; expected a header of 348 or 540 bytes')
+        header = HEADERS[size](start + file.read(size - 4), check=False)
+        header.check_fix(_quiet, error_level=40)
+        if not header['magic'].item().startswith(b'n+'):
+            raise InputError(f'{path}: its voxels are in another file; expected header and voxels in one .nii')
+        shape, dtype = tuple(int(n) for n in header.get_data_shape()), header.get_data_dtype()
+        offset, count = int(header.get_data_offset()), math.prod(shape) * dtype.itemsize
+        if min(shape, default=0) < 1 or offset < size:
+            raise InputError(f'{path}: shape {shape} with voxels from byte {offset}; expected positive extents')
+        check_fits(path, offset + count, path.stat().st_size * (PACKED if packed else 1))
+        file.seek(offset)
+        raw = file.read(count)
+        if len(raw) < count:
+            raise InputError(f'{path}: cut short: {len(raw)} of {count} bytes of voxels')
+        while packed and file.read(2**20):
+            pass  # to the end, where gzip's checksum lies
+    array = np.frombuffer(raw, dtype).reshape(shape, order='F')
+    slope, intercept = header.get_slope_inter()
+    if slope is not None and (slope, intercept) != (1, 0) and array.dtype.kind in 'iuf':
+        array = array.astype(np.float32) * np.float32(slope) + np.float32(intercept)  # nibabel would make float64
+    try:
+        unit = MILLIMETRES.get(header.get_xyzt_units()[0], 1.0)
+    except KeyError:  # a code that the standard does not have
+        unit = 1.0
+    return array, np.diag([unit, unit, unit, 1.0]) @ header.get_best_affine()
 
 
-def _itk(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    reader.ReadImageInformation()
-    if reader.GetDimension() not in (2, 3):
-        raise InputError(f'{path}: {reader.GetDimension()} dimensions; expected 3')
-    stored = PACKED * path.stat().st_size if path.suffix.lower() in ('.nrrd', '.mha') else LIMIT
-    _fits(path, math.prod(reader.GetSize()) * reader.GetNumberOfComponents(), stored)
-    return _from_itk(reader.Execute())
-
-
-def _from_itk(image: sitk.Image) -> tuple[np.ndarray, np.ndarray]:
-    dims, array = image.GetDimension(), sitk.GetArrayFromImage(image)
-    array = np.moveaxis(array, range(dims), range(dims)[::-1])  # [z, y, x, …] to [x, y, z, …]
-    array = array if dims == 3 else array[:, :, None]
-    affine = np.eye(4)
-    affine[:dims, :dims] = np.reshape(image.GetDirection(), (dims, dims)) * image.GetSpacing()
-    affine[:dims, 3] = image.GetOrigin()
-    return np.ascontiguousarray(array), np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine  # LPS to RAS
-
-
-def _dicom(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
-    reader = sitk.ImageSeriesReader()
-    series = reader.GetGDCMSeriesIDs(str(path))
-    if len(series) != 1:
-        raise InputError(f'{path}: {len(series)} DICOM series in this folder; expected exactly one')
-    names = reader.GetGDCMSeriesFileNames(str(path), series[0])
-    places = []
-    for name in names:
-        one = sitk.ImageFileReader()
-        one.SetFileName(name)
-        one.ReadImageInformation()
-        if len(names) > 1 and not one.HasMetaDataKey('0020|0032'):
-            raise InputError(f'{name}: no ImagePositionPatient (0020,0032); expected one in each slice')
-        row = np.array(one.GetDirection()).reshape(one.GetDimension(), -1)
-        normal = np.cross(row[:, 0], row[:, 1]) if row.shape[0] == 3 else np.array([0, 0, 1.0])
-        places.append(float(normal @ np.resize(one.GetOrigin(), 3)))
-    order = np.argsort(places, kind='stable')
-    steps = np.diff(np.array(places)[order])
-    if len(steps) and np.abs(steps - np.median(steps)).max() > UNEVEN * np.median(steps):
-        raise InputError(f'{path}: slices lie {steps.min():.3f} to {steps.max():.3f} mm apart; expected one distance, '
-                         f'to {UNEVEN:.0%}: is a slice missing, or are there two series?')
-    reader.SetFileNames([names[i] for i in order])
-    return _from_itk(reader.Execute())
-
-
-def _picture(path: pathlib.Path, indices: bool) -> tuple[np.ndarray, np.ndarray]:
-    with Picture.open(path) as picture:
-        if not (indices and picture.mode == 'P') and picture.mode in ('P', 'PA', 'LA', 'RGBA', 'CMYK', 'YCbCr'):
-            picture = picture.convert('RGB' if picture.mode != 'LA' else 'L')
-        array = np.asarray(picture)
-    if array.dtype == np.int32:  # Pillow's mode I, which 16-bit files come in
-        array = array.astype(np.uint16) if array.min() >= 0 and array.max() < 2**16 else array
-    return np.swapaxes(array, 0, 1)[:, :, None], np.eye(4)
-
+def _read_nibabel(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
+    image = nib.load(path, mmap=False)
+    files = {pathlib.Path(holder.filename) for holder in image.file_map.values() if holder.filename}
+    shape, dtype = tuple(int(n) for n in image.shape), image.header.get_data_dtype()
+    if min(shape, default=0) < 1:
+        raise InputError(f'{path}: shape {shape}; expected positive extents')
+    check_fits(path, math.prod(shape) * dtype.itemsize, PACKED * sum(f.stat().st_size for f in files if f.exists()))
+    return np.asanyarray(image.dataobj), image.affine

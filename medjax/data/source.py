@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from medjax.data import nifti
+from medjax.data.files import write_whole
 from medjax.data.geometry import Image
 from medjax.errors import InputError
 
@@ -45,18 +47,25 @@ class Source:
       classes: the labels' classes, background first.
       notice: what a report must say of the data.
       channels: the images' channels.
+      read_image: reads a new image from a path as the cases' images are read, for predictions.
     """
 
     cases: tuple[Case, ...]
     classes: tuple[str, ...]
     notice: str = ''
     channels: tuple[str, ...] = ('image',)
+    read_image: Callable[[str | pathlib.Path], Image] = nifti.read
 
     def __post_init__(self):
+        if not 2 <= len(set(self.classes)) == len(self.classes) <= 255:
+            raise InputError(f'config.data.source.classes: {list(self.classes)}; expected 2 to 255 different names, '
+                             'background first')
         seen: set[str] = set()
         for case in self.cases:
             if case.id in seen:
                 raise InputError(f'case id {case.id!r} occurs twice; expected unique names')
+            if not case.id or case.id.startswith('.') or '/' in case.id or not case.id.isprintable():
+                raise InputError(f'case id {case.id!r}: expected a name that a file can have')
             seen.add(case.id)
 
 
@@ -68,7 +77,7 @@ def data_dir(folder: str) -> pathlib.Path:
     """
     path = pathlib.Path(folder or os.environ.get('MEDJAX_DATA_DIR', '') or '~/.cache/medjax/data').expanduser()
     if not path.is_dir():
-        raise InputError(f'{path}: no such folder; set config.data.source.dir or MEDJAX_DATA_DIR to where the data lies')
+        raise InputError(f'{path}: no such folder; expected the data there: set config.data.source.dir or MEDJAX_DATA_DIR')
     return path
 
 
@@ -92,16 +101,19 @@ def split_by_patient(patients: Sequence[str], *, val: float, test: float, fold: 
     """
     names = sorted(set(patients))
     order = [names[i] for i in np.random.default_rng(seed).permutation(len(names))]
-    if not 0 <= val < 1 or not 0 <= test < 1 or val + test >= 1 or (folds and not 0 <= fold < folds):
-        raise InputError(f'config.data.source: val={val}, test={test}, fold={fold} of {folds}; expected shares that '
-                         'leave some patients to train, and a fold from 0 to folds - 1')
+    if not 0 <= val < 1 or not 0 <= test < 1 or val + test >= 1 or folds < 0 or folds == 1:
+        raise InputError(f'config.data.source: val={val}, test={test}, folds={folds}; expected shares that leave some '
+                         'patients to train, and 2 folds or more')
     count = round(test * len(order)) or int(test > 0 and len(order) > 2)
     splits, rest = dict.fromkeys(order[:count], 'test'), order[count:]
     if folds:
-        held = rest[fold::folds]
+        if not 0 <= fold < folds <= len(rest):
+            raise InputError(f'config.data.source: fold={fold} of folds={folds} for {len(rest)} patients; expected a fold '
+                             'from 0 to folds - 1, and a patient for each')
+        held = set(rest[fold::folds])
     else:
-        held = rest[: round(val * len(order)) or int(val > 0 and len(rest) > 1)]
-    return {**splits, **{name: 'val' if name in set(held) else 'train' for name in rest}}
+        held = set(rest[: round(val * len(order)) or int(val > 0 and len(rest) > 1)])
+    return {**splits, **{name: 'val' if name in held else 'train' for name in rest}}
 
 
 def keep_split(path: pathlib.Path, cases: Sequence[Case]) -> str:
@@ -111,8 +123,29 @@ def keep_split(path: pathlib.Path, cases: Sequence[Case]) -> str:
       The SHA-256 of the split's content, which two runs share just where they share the split.
     """
     table = {case.id: {'patient': case.patient, 'split': case.split} for case in sorted(cases, key=lambda c: c.id)}
-    digest = hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()
-    part = path.with_name(f'.{path.name}.part')
-    part.write_text(json.dumps({'sha256': digest, 'cases': table}, indent=1) + '\n')
-    part.replace(path)
-    return digest
+    write_whole(path, (json.dumps({'sha256': _digest(table), 'cases': table}, indent=1) + '\n').encode())
+    return _digest(table)
+
+
+def kept_split(path: pathlib.Path) -> dict[str, str]:
+    """Reads what `keep_split` wrote: the split of each patient.
+
+    Raises:
+      InputError: where there is no such file, or its cases are not those that its hash is of.
+    """
+    try:
+        content = json.loads(path.read_text())
+        table = content['cases']
+        splits = {row['patient']: row['split'] for row in table.values()}
+    except OSError as error:
+        raise InputError(f'{path}: cannot be read: {error.strerror}; expected a split file') from error
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise InputError(f'{path}: not a split file; expected JSON with sha256 and cases as a run writes it') from error
+    if content.get('sha256') != _digest(table):
+        raise InputError(f'{path}: its sha256 is {content.get("sha256")}, that of its cases {_digest(table)}; expected the '
+                         'same: the file was changed')
+    return splits
+
+
+def _digest(table: Mapping[str, Mapping[str, str]]) -> str:
+    return hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()

@@ -64,7 +64,7 @@ class Volumes:
       source: the cases as stored, their classes and what must be said of them.
       prepared: the cases on the network's grid.
       preprocess: how they came there.
-      statistics: of the training cases' intensities; stored with each checkpoint.
+      intensities: statistics of the training cases' intensities.
       patch: voxels along x, y, z; one of them 1 for a 2D network.
       foreground: the share of patches that are centred on a voxel of a class drawn at random.
     """
@@ -72,7 +72,7 @@ class Volumes:
     source: Source
     prepared: tuple[Prepared, ...]
     preprocess: Preprocess
-    statistics: Mapping[str, list[float]]
+    intensities: Mapping[str, list[float]]
     patch: tuple[int, int, int]
     foreground: float
 
@@ -86,6 +86,12 @@ class Volumes:
         """Cases of each split."""
         splits = [p.case.split for p in self.prepared]
         return {split: splits.count(split) for split in dict.fromkeys(splits)}
+
+    @property
+    def statistics(self) -> dict[str, Any]:
+        """What `predict` has to know of the training data; stored with each checkpoint."""
+        return {'intensities': dict(self.intensities), 'channels': self.prepared[0].image.shape[-1],
+                'classes': list(self.source.classes)}
 
     @property
     def fingerprint(self) -> str:
@@ -142,7 +148,7 @@ class Volumes:
         """Intensities as the network sees them; every context slice as the channel that it is of."""
         channels = prepared.image.shape[-1]
         image = image.reshape(*image.shape[:-1], -1, channels)
-        image = self.preprocess.normalise(image, prepared.meta['statistics'], self.statistics)
+        image = self.preprocess.normalise(image, prepared.meta['statistics'], self.intensities)
         return np.ascontiguousarray(image.reshape(*image.shape[:-2], -1))
 
     def volume(self, prepared: Prepared) -> np.ndarray:
@@ -154,6 +160,16 @@ class Volumes:
 def flat_axis(patch: tuple[int, int, int]) -> int | None:
     """The axis along which a patch is one voxel thick, or None for a 3D patch."""
     return list(patch).index(1) if 1 in patch else None
+
+
+def preprocessing(*, patch: tuple[int, int, int], spacing: tuple[float, float, float] | None = None, crop: bool = True,
+                  intensity: Mapping[str, Any] | None = None, context: int = 0) -> Preprocess:
+    """Makes what training and predict bring an image onto the network's grid with; see `dataset`."""
+    if len(patch) != 3 or min(patch) < 1 or list(patch).count(1) > 1:
+        raise InputError(f'config.data.patch: {patch}; expected three numbers of voxels, at most one of them 1')
+    if context and flat_axis(patch) is None:
+        raise InputError(f'config.data.context: {context} needs a patch with one extent of 1; patch is {patch}')
+    return Preprocess(tuple(spacing) if spacing else None, crop, dict(intensity or {'name': 'zscore'}), context)
 
 
 def dataset(source: Source, *, patch: tuple[int, int, int], spacing: tuple[float, float, float] | None = None,
@@ -172,11 +188,7 @@ def dataset(source: Source, *, patch: tuple[int, int, int], spacing: tuple[float
       cache: the folder of prepared cases; by default in the user's cache folder.
       definition: whatever else, besides the files, decides what a case's `read` returns.
     """
-    if len(patch) != 3 or min(patch) < 1 or list(patch).count(1) > 1:
-        raise InputError(f'config.data.patch: {patch}; expected three numbers of voxels, at most one of them 1')
-    if context and flat_axis(patch) is None:
-        raise InputError(f'config.data.context: {context} needs a patch with one extent of 1; patch is {patch}')
-    preprocess = Preprocess(tuple(spacing) if spacing else None, crop, dict(intensity or {'name': 'zscore'}), context)
+    preprocess = preprocessing(patch=patch, spacing=spacing, crop=crop, intensity=intensity, context=context)
     root = pathlib.Path(cache).expanduser() if cache else pathlib.Path.home() / '.cache' / 'medjax' / 'volumes'
     prepared = tuple(_prepare(case, source, preprocess, root, definition) for case in source.cases)
     train = [p for p in prepared if p.case.split == 'train']
@@ -184,8 +196,7 @@ def dataset(source: Source, *, patch: tuple[int, int, int], spacing: tuple[float
         raise InputError(f'config.data.source: no training case among the {len(prepared)} cases; expected split train')
     samples = (np.stack([channel.reshape(-1)[np.concatenate(list(p.voxels.values()))]
                          for channel in np.moveaxis(p.image, -1, 0)], -1) for p in train if p.voxels)
-    statistics = preprocess.training_statistics(samples)
-    return Volumes(source, prepared, preprocess, statistics, tuple(patch), foreground)
+    return Volumes(source, prepared, preprocess, preprocess.training_statistics(samples), tuple(patch), foreground)
 
 
 def _prepare(case: Case, source: Source, preprocess: Preprocess, root: pathlib.Path, definition: str) -> Prepared:

@@ -72,14 +72,14 @@ def test_one_program_for_all_sizes_and_weights():
 
 def test_a_mirrored_network_is_averaged():
     ramp = jnp.linspace(0, 1, 6)[None, :, None, None, None]
-    forward = lambda variables, x: jnp.concatenate([x * 0 + ramp, x * 0 + 0.5], -1)  # noqa: E731
+    forward = lambda variables, x: jnp.concatenate([x * 0 + ramp, x * 0 + 0.5], -1)
     got = Sliding(forward, window=(6, 4, 4), flips=(0,)).probabilities(None, image(6, 4, 4))
     np.testing.assert_allclose(got[..., 0], 0.5, atol=1e-6)
 
 
 def test_memory_is_that_of_a_slab():
     classes, seen = 50, []
-    forward = lambda variables, x: jnp.broadcast_to(x, (*x.shape[:-1], classes))  # noqa: E731
+    forward = lambda variables, x: jnp.broadcast_to(x, (*x.shape[:-1], classes))
     sliding = Sliding(forward, window=(8, 8, 8), overlap=0.5)
     for base, total, _ in sliding._slabs(None, image(64, 8, 8)):
         seen.append((base, len(total)))

@@ -1,0 +1,58 @@
+"""How the report's pictures look: colours for colour-blind readers too, charts for light and dark pages."""
+
+import io
+
+from matplotlib import colors
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+# Okabe & Ito 2008; the first three differ also in lightness, and from what the error map uses.
+PALETTE = ('#56B4E9', '#E69F00', '#009E73', '#0072B2', '#F0E442', '#D55E00', '#CC79A7')
+MISSED, SPURIOUS, CONFUSED = '#D55E00', '#F0E442', '#CC79A7'
+INK = {'light': '#24292f', 'dark': '#d0d4d9'}
+FAINT = {'light': '#d9dce0', 'dark': '#3d444d'}
+MARKERS = 'osD^vPX'
+
+
+def class_colour(number: int) -> str:
+    """The colour of class `number` (1 is the first after the background); paler from the eighth on."""
+    turn, place = divmod(number - 1, len(PALETTE))
+    colour = colors.to_rgb(PALETTE[place])
+    return colors.to_hex([c + (1 - c) * min(turn * 0.45, 0.8) for c in colour])
+
+
+def png(figure: Figure, dpi: float) -> bytes:
+    """The figure as PNG, on a transparent ground; the same figure gives the same bytes."""
+    FigureCanvasAgg(figure)
+    stream = io.BytesIO()
+    figure.savefig(stream, format='png', dpi=dpi, transparent=True, metadata={'Software': None})
+    return stream.getvalue()
+
+
+def chart(theme: str, xlabel: str, ylabel: str, width: float = 4.6,
+          height: float = 2.9) -> tuple[Figure, Axes]:
+    """An empty chart in the ink of a light or a dark page, `width` by `height` inches."""
+    figure = Figure(figsize=(width, height), layout='constrained')
+    axes = figure.add_subplot()
+    dress(axes, theme)
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel(ylabel)
+    return figure, axes
+
+
+def dress(axes: Axes, theme: str) -> None:
+    """Puts axes in a theme's ink: no box, faint horizontal lines."""
+    ink = INK[theme]
+    axes.spines[['top', 'right']].set_visible(False)
+    axes.spines[['left', 'bottom']].set_color(FAINT[theme])
+    axes.tick_params(colors=ink, labelsize=9, length=0)
+    axes.xaxis.label.set(color=ink, fontsize=9.5)
+    axes.yaxis.label.set(color=ink, fontsize=9.5)
+    axes.grid(axis='y', color=FAINT[theme], linewidth=0.7)
+    axes.set_axisbelow(True)
+
+
+def legend(axes: Axes, theme: str, **where: object) -> None:
+    """A legend without a frame, in the theme's ink."""
+    axes.legend(frameon=False, labelcolor=INK[theme], fontsize=9, **where)

@@ -1,0 +1,147 @@
+"""Results in words and tables: names, units, directions and sensible rounding."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+Entry = Mapping[str, Any]
+
+
+class Metric(NamedTuple):
+    """How a metric is written: name, unit ('' for a share of 1), and an arrow to where it is better."""
+
+    name: str
+    unit: str = ''
+    arrow: str = ''
+
+
+METRICS = {
+    'dice': Metric('Dice', '', '↑'), 'iou': Metric('IoU', '', '↑'), 'nsd': Metric('NSD', '', '↑'),
+    'sensitivity': Metric('Sensitivity', '', '↑'), 'precision': Metric('Precision', '', '↑'),
+    'hd95': Metric('HD95', 'mm', '↓'), 'assd': Metric('ASSD', 'mm', '↓'),
+    'volume_error_ml': Metric('Volume error', 'ml', '→ 0'), 'lesion_f1': Metric('Lesion F1', '', '↑'),
+}
+COUNTS = {'missed': ('Missed', 'cases in which the structure is there but not found'),
+          'spurious': ('Spurious', 'cases in which the structure is found but not there')}
+WIDEST = 5  # classes that still fit as columns
+
+
+class Cell(NamedTuple):
+    """A figure in a table: its text, a smaller line below it, and words for who points at it."""
+
+    text: str
+    below: str = ''
+    title: str = ''
+
+
+class Table(NamedTuple):
+    """Rows (header, its explanation, cells) under headers (header, explanation)."""
+
+    caption: str
+    headers: list[tuple[str, str]]
+    rows: list[tuple[str, str, list[Cell]]]
+
+
+def metric_of(key: str) -> Metric:
+    """How a metric is written; an unknown one under its key."""
+    return METRICS.get(key, Metric(key))
+
+
+def split_key(key: str, classes: Sequence[str]) -> tuple[str, str]:
+    """A result's key as metric and class: 'volume_error_ml_grey' is of 'grey'; '' where it names none."""
+    name = max((name for name in (*classes, 'mean') if key.endswith(f'_{name}')), key=len, default='')
+    return (key.removesuffix(f'_{name}'), name) if name else (key, '')
+
+
+def figure(value: float | None, unit: str = '') -> str:
+    """A number as a reader wants it: three decimals of a share, about three digits of a length or volume."""
+    if value is None or value != value:
+        return '–'
+    decimals = 3 if not unit else max(0, 2 - (abs(value) >= 10) - (abs(value) >= 100))
+    text = f'{value:.{decimals}f}'
+    return text.replace('-', '−') if float(text) else text.lstrip('-')
+
+
+def interval(entry: Entry, unit: str = '') -> str:
+    """The 95 % interval, or '' where there is none."""
+    limits = entry.get('ci95') or ()
+    return ('–' if min(limits, default=0) >= 0 else ' to ').join(figure(limit, unit) for limit in limits)
+
+
+def per_class(entries: Mapping[str, Entry], classes: Sequence[str], caption: str,
+              tolerance: float | None = None) -> Table | None:
+    """Metrics against classes, with n, missed and spurious; many classes become the rows.
+
+    Args:
+      entries: a split of `results.json`.
+      classes: names, without the background's.
+      caption: of the table.
+      tolerance: of the surface distance, mm.
+    """
+    keys = {split_key(key, classes): entry for key, entry in entries.items()}
+    names = [name for name in (*classes, 'mean') if any(name == c for _, c in keys)]
+    if not set(names) & set(classes):
+        return None
+    most = {name: max(e.get('n', 0) for (_, c), e in keys.items() if c == name) for name in names}
+    none = not any(most.values())  # a metric that no case has is left out, unless all are such
+    metrics = dict.fromkeys(m for (m, c), e in keys.items() if c in names and (none or e.get('n', 1)))
+    rows = [(*_heading(m, tolerance), [_cell(m, keys.get((m, c)), most[c]) for c in names]) for m in metrics]
+    of = {name: next(e for (_, c), e in keys.items() if c == name) for name in names}
+    unit = of[names[0]].get('unit', 'patient')
+    rows.append((f'n ({unit}s)', f'{unit}s counted', [Cell(str(most[name])) for name in names]))
+    rows += [(*COUNTS[count], [Cell(str(of[name].get(count, ''))) for name in names])
+             for count in COUNTS if any(count in entry for entry in of.values())]
+    if len(names) <= WIDEST:
+        return Table(caption, [(name, '') for name in names], rows)
+    return Table(caption, [row[:2] for row in rows],
+                 [(name, '', [row[2][i] for row in rows]) for i, name in enumerate(names)])
+
+
+def overall(entries: Mapping[str, Entry], classes: Sequence[str], caption: str) -> Table | None:
+    """The metrics that are of no single class, one a row."""
+    rows = []
+    for key, entry in entries.items():
+        if not split_key(key, classes)[1]:
+            unit = metric_of(key).unit
+            rows.append((*_heading(key), [
+                Cell(figure(entry.get('value'), unit)),
+                Cell(interval(entry, unit) or entry.get('why', '–')), Cell(figure(entry.get('sd'), unit)), Cell(str(entry.get('n', '–')))]))
+    headers = [('Mean', ''), ('95 % CI', ''), ('SD', 'standard deviation between patients'), ('n', 'counted')]
+    return Table(caption, headers, rows) if rows else None
+
+
+def headline(split: str, entries: Mapping[str, Entry], classes: Sequence[str]) -> tuple[str, str]:
+    """The result in a sentence, and how sure it is in another."""
+    lead = next((key for key in ('dice_mean', *entries) if key in entries), None)
+    if lead is None:
+        return f'No result on the {split} cases.', ''
+    entry, (key, of) = entries[lead], split_key(lead, classes)
+    name, unit, _ = metric_of(key)
+    what = f'Mean {name}' if of == 'mean' else f'{name} of {of}' if of else name
+    parts = [f'{c} {figure(entries[f"{key}_{c}"].get("value"), unit)}'
+             for c in classes if f'{key}_{c}' in entries]
+    text = f'{what} on the {split} cases: {figure(entry.get("value"), unit)} {unit}'.strip()
+    text += f' ({", ".join(parts)}).' if of == 'mean' and parts else '.'
+    n, cases, who = entry.get('n', 0), entry.get('cases', 0), entry.get('unit', 'patient')
+    size = f'{n} {who}{"s" * (n != 1)}' + (f', {cases} cases' if cases > n else '')
+    known = entry.get('ci95')
+    sure = f'95 % CI {interval(entry, unit)}, n = {size}.' if known else f'{entry.get("why", size)}.'
+    if 'missed' in entry:
+        sure += f' Structures missed: {entry["missed"]}; found where there is none: {entry["spurious"]}.'
+    return text, sure[:1].upper() + sure[1:]
+
+
+def _heading(key: str, tolerance: float | None = None) -> tuple[str, str]:
+    name, unit, arrow = metric_of(key)
+    unit = f'{tolerance:g} mm tolerance' if key == 'nsd' and tolerance else unit
+    return f'{name}{f" ({unit})" if unit else ""} {arrow}'.strip(), ''
+
+
+def _cell(key: str, entry: Entry | None, most: int) -> Cell:
+    """An entry as a cell; n is written where fewer patients count than for the class's other metrics."""
+    if not entry:
+        return Cell('')
+    unit, n = metric_of(key).unit, entry.get('n', most)
+    below = ', '.join(filter(None, [interval(entry, unit), f'n = {n}' if n < most else '']))
+    spread = entry.get('sd')
+    title = entry.get('why', '') if spread is None else f'standard deviation {figure(spread, unit)}'
+    return Cell(figure(entry.get('value'), unit), below, title)

@@ -1,0 +1,106 @@
+"""Reads what a run left in its folder; of most files a run may have none."""
+
+import csv
+import dataclasses
+import json
+import pathlib
+import re
+import zipfile
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from medjax.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A run's files: config, environment and results as nested mappings, metrics and predictions as rows."""
+
+    folder: pathlib.Path
+    config: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    results: Mapping[str, Any]
+    metrics: list[dict[str, Any]]
+    predictions: list[dict[str, str]]
+    augmented: Mapping[str, np.ndarray]
+
+    @property
+    def name(self) -> str:
+        """The config's name: what it says itself, else its file's, else the folder's."""
+        found = re.search(r'--config[= ](\S+)', self.environment.get('command', ''))
+        file = pathlib.PurePath(found[1]).name if found else self.folder.resolve().name
+        name = re.sub(r'\.py(?=:|$)', '', file)
+        return str(self.config.get('name', name))
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the classes, the background's first."""
+        return list(self.results.get('classes', ()))
+
+    @property
+    def splits(self) -> list[str]:
+        """The evaluated splits: the test first, the validation, which chose the weights, last."""
+        found = [k for k, v in self.results.items() if isinstance(v, dict) and k != 'counts']
+        return sorted(found, key=lambda name: (name != 'test', name == 'val', found.index(name)))
+
+    def rows(self, split: str) -> list[dict[str, str]]:
+        """The cases of a split."""
+        return [row for row in self.predictions if row.get('split') == split]
+
+
+def read(folder: pathlib.Path) -> Run:
+    """Reads a workdir.
+
+    Raises:
+      InputError: no run is there, or a file is damaged.
+    """
+    if not (folder / 'config.json').is_file():
+        raise InputError(f'--workdir={folder}: no config.json there; expected the folder of a training run')
+    named = [_json(folder / f'{name}.json') for name in ('config', 'environment', 'results')]
+    return Run(folder, *named, _lines(folder / 'metrics.jsonl'),
+               _table(folder / 'predictions.csv'), _arrays(folder / 'augmented.npz'))
+
+
+def _json(path: pathlib.Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        value = json.loads(path.read_text())
+    except (ValueError, OSError) as error:
+        raise InputError(f'{path}: not readable as JSON: {error}') from None
+    if not isinstance(value, dict):
+        raise InputError(f'{path}: holds a {type(value).__name__}; expected an object with named fields')
+    return value
+
+
+def _lines(path: pathlib.Path) -> list[dict[str, Any]]:
+    records: dict[int, dict[str, Any]] = {}
+    for line in path.read_text().splitlines() if path.exists() else ():
+        try:
+            record = json.loads(line)
+            records.setdefault(record['step'], {}).update(record)
+        except (ValueError, KeyError, TypeError):
+            continue  # a line that a kill cut short; its step was trained again
+    return [records[step] for step in sorted(records)]
+
+
+def _table(path: pathlib.Path) -> list[dict[str, str]]:
+    if not path.exists():
+        return []
+    try:
+        with path.open(newline='') as file:
+            return list(csv.DictReader(file))
+    except (ValueError, csv.Error, OSError) as error:
+        raise InputError(f'{path}: not readable as a table: {error}') from None
+
+
+def _arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
+    if not path.exists():
+        return {}
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in ('original', 'image', 'label')}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f'{path}: not readable as augmented samples: {error}') from None
