@@ -18,8 +18,8 @@ from medjax.core import optim
 from medjax.core.config import bind, choose
 from medjax.core.loop import Experiment
 from medjax.core.sharding import Jit, Pmap
-from medjax.data import augment as augmentation
 from medjax.data import pipeline
+from medjax.data.augment import RECIPES, Recipe
 from medjax.errors import InputError
 
 
@@ -62,6 +62,13 @@ def dataset(section: Mapping[str, Any]) -> Any:
     source_of, keys = attribute('data', described, 'source', 'config.data.source')
     source = bind(source_of, keys, 'config.data.source')
     return bind(make, options, 'config.data', source=source, definition=json.dumps(described, sort_keys=True))
+
+
+def augmentation(section: Mapping[str, Any]) -> Recipe:
+    """The augmentation that a recipe's name and overrides make."""
+    options = dict(section)
+    recipe = choose(RECIPES, options.pop('name', None), 'config.augment.name')
+    return bind(Recipe, {**recipe, **options}, 'config.augment')
 
 
 class Batches:
@@ -107,7 +114,7 @@ def _assemble(c: Mapping[str, Any]) -> Experiment:
     every = options.pop('every', 0)
     evaluator = bind(make, options, 'config.evaluate', data=data, predict=task.predict)
     batches = Batches(pipeline.batches(data, seed=c['seed'], batch=c['batch']))
-    augment = augmentation.make(**c['augment']) if c['augment'] else None
+    augment = augmentation(c['augment']) if c['augment'] else None
 
     def rest(*, every: int = 0, keep: int = 2, best: str = '', mode: str = 'max') -> dict[str, Any]:
         return {'save_every': every, 'keep': keep, 'best': best, 'mode': mode}

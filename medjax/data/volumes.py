@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from medjax.data.geometry import spacing as spacing_of
 from medjax.data.preprocess import Preprocess, with_context
 from medjax.data.source import Case, Source
 from medjax.errors import InputError
@@ -113,7 +114,7 @@ class Volumes:
         return len(self._items)
 
     def item(self, number: int, rng: np.random.Generator) -> dict[str, Any]:
-        """A training patch: `image [*spatial, C]` float32, `label [*spatial]` int32, its case's `id`."""
+        """A training patch: `image [*spatial, C]` float32, `label [*spatial]` int32, `spacing` mm, its case's `id`."""
         prepared = self._items[number]
         shape = np.array(prepared.label.shape)
         listed = prepared.voxels
@@ -124,7 +125,8 @@ class Volumes:
         else:
             start = rng.integers(0, np.maximum(shape - self.patch, 0) + 1)
         image, label = self.cut(prepared, start)
-        return {'image': image, 'label': label, 'id': prepared.case.id}
+        millimetres = [s for s, k in zip(spacing_of(prepared.affine), self.patch) if k > 1]
+        return {'image': image, 'label': label, 'spacing': np.array(millimetres, np.float32), 'id': prepared.case.id}
 
     def cut(self, prepared: Prepared, start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The patch that starts at a voxel; what a case is too small for is filled with its minimum and background."""

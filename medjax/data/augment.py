@@ -1,0 +1,215 @@
+"""Augmentation on the device, inside the train step: compiled with it, and keyed by sample.
+
+Each sample draws from its own key, folded from its number in the run: sample i looks the same whatever batch it comes
+in, and whatever the number of devices. Flips, and one warp made of rotation, zoom and elastic deformation, go over
+image and label alike; intensities are the image's alone.
+"""
+
+import dataclasses
+import zlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from medjax.errors import InputError
+from medjax.ops import warp
+
+# Isensee 2021, supplement, section 4, with two deviations: what lies outside of a patch is its mirror image where
+# nnU-Net cuts larger patches before it turns them, and the elastic warp, which is not in that list, is off.
+NNUNET = dict(rotate=0.2, zoom=0.2, noise=0.15, blur=0.2, brightness=0.15, contrast=0.15, low_resolution=0.25,
+              gamma=0.15, gamma_inverted=0.15, flip=0.5)
+# Ronneberger 2015: rotation, elastic deformation on a coarse grid, and grey values.
+UNET = dict(flip=0.5, rotate=1.0, degrees=15.0, elastic=1.0, brightness=0.5)
+RECIPES: dict[str, dict[str, Any]] = {'flip': dict(flip=0.5), 'unet': UNET, 'nnunet': NNUNET}
+
+THIN = 3.0  # a patch this much thinner along an axis than along another is treated slice by slice, as nnU-Net does
+BLUR_TAPS = 6  # to each side: four standard deviations of the broadest kernel
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """A random transform of batches, `(batch, key) -> batch`; the defaults change nothing.
+
+    The batch has `image [B, *S, C]` float, `label [B, *S]` integer where there is one, `index [B]`, the number of each
+    sample in the run, and, where voxels are not cubes, `spacing [B, len(S)]` in mm. Probabilities are per sample.
+
+    Attributes:
+      flip: probability of mirroring, for each axis by itself.
+      flip_axes: axes that may be mirrored; all when None.
+      rotate: probability.
+      degrees: largest angle about each axis; None follows nnU-Net: 30 in 3D; in 2D and in thin patches, which are
+        turned in their plane alone, 180, or 15 where the plane is longer one way than 1.5 times the other.
+      zoom: probability.
+      zoom_range: of the magnification.
+      elastic: probability of a smooth random displacement.
+      elastic_mm: its standard deviation is uniform from 0 to this.
+      noise: probability of Gaussian noise.
+      noise_variance: largest variance.
+      blur: probability of a Gaussian blur; each channel then has it by 1/2.
+      blur_voxels: range of its standard deviation.
+      brightness: probability of multiplying by a factor.
+      brightness_range: of the factor.
+      contrast: probability of multiplying by a factor and clipping to the range that was.
+      contrast_range: of the factor.
+      low_resolution: probability of sampling down (nearest) and up again (cubic); each channel then has it by 1/2.
+      low_resolution_range: of the factor down.
+      gamma: probability of raising intensities, scaled to 0–1, to a power.
+      gamma_range: of the power.
+      gamma_inverted: probability of the same on the negative.
+    """
+
+    flip: float = 0.0
+    flip_axes: Sequence[int] | None = None
+    rotate: float = 0.0
+    degrees: float | None = None
+    zoom: float = 0.0
+    zoom_range: tuple[float, float] = (0.7, 1.4)
+    elastic: float = 0.0
+    elastic_mm: float = 3.0
+    noise: float = 0.0
+    noise_variance: float = 0.1
+    blur: float = 0.0
+    blur_voxels: tuple[float, float] = (0.5, 1.5)
+    brightness: float = 0.0
+    brightness_range: tuple[float, float] = (0.7, 1.3)
+    contrast: float = 0.0
+    contrast_range: tuple[float, float] = (0.65, 1.5)
+    low_resolution: float = 0.0
+    low_resolution_range: tuple[float, float] = (1.0, 2.0)
+    gamma: float = 0.0
+    gamma_range: tuple[float, float] = (0.7, 1.5)
+    gamma_inverted: float = 0.0
+
+    def __post_init__(self):
+        for name in ('flip', 'rotate', 'zoom', 'elastic', 'noise', 'blur', 'brightness', 'contrast', 'low_resolution',
+                     'gamma', 'gamma_inverted'):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f'config.augment.{name}: {getattr(self, name)}; expected a probability')
+        for name in ('zoom_range', 'blur_voxels', 'brightness_range', 'contrast_range', 'low_resolution_range',
+                     'gamma_range'):
+            values = tuple(getattr(self, name))
+            if len(values) != 2 or not 0 < values[0] <= values[1]:
+                raise InputError(f'config.augment.{name}: {values}; expected two numbers above 0, the lower first')
+        if self.blur_voxels[1] > BLUR_TAPS / 3:
+            raise InputError(f'config.augment.blur_voxels: {self.blur_voxels}; expected at most {BLUR_TAPS / 3:g}')
+
+    def __call__(self, batch: dict[str, jax.Array], key: jax.Array) -> dict[str, jax.Array]:
+        """Transforms a batch; traceable."""
+        image, dims = batch['image'], batch['image'].ndim - 2
+        if self.flip_axes is not None and not set(self.flip_axes) <= set(range(dims)):
+            raise InputError(f'config.augment.flip_axes: {tuple(self.flip_axes)}; expected some of 0 to {dims - 1}')
+        keys = jax.vmap(lambda index: jax.random.fold_in(key, index))(batch['index'])
+        spacing = batch['spacing'] if 'spacing' in batch else jnp.ones((len(image), dims))
+        if 'label' not in batch:
+            return {**batch, 'image': jax.vmap(lambda i, s, k: self._sample(i, None, s, k)[0])(image, spacing, keys)}
+        image, label = jax.vmap(self._sample)(image, batch['label'], spacing, keys)
+        return {**batch, 'image': image, 'label': label}
+
+    def _sample(self, image: jax.Array, label: jax.Array | None, spacing: jax.Array,
+                key: jax.Array) -> tuple[jax.Array, jax.Array | None]:
+        """One sample: `image [*S, C]`, `label [*S]`."""
+        shape, channels = image.shape[:-1], image.shape[-1]
+        inplane = [axis for axis, n in enumerate(shape) if n * THIN > max(shape)]
+
+        def draw(name: str, low: float = 0.0, high: float = 1.0, size: Sequence[int] = ()) -> jax.Array:
+            return jax.random.uniform(_named(key, name), size, minval=low, maxval=high)
+
+        def maybe(name: str, change: Callable[[jax.Array], jax.Array], each: bool = False) -> None:
+            """Applies a change of intensities by its probability; to `each` channel by 1/2."""
+            nonlocal image
+            chance = getattr(self, name)
+            if chance:
+                on = draw(f'{name}?') < chance
+                on = on & (draw(f'{name}??', size=(channels,)) < 0.5) if each else on
+                image = jnp.where(on, change(image), image)
+
+        if self.rotate or self.zoom or self.elastic:
+            where, moved = self._where(shape, inplane, spacing, draw, key)
+            image = jnp.where(moved, warp.sample(image, where, 'linear'), image)
+            if label is not None:
+                label = jnp.where(moved, warp.sample(label[..., None], where, 'nearest')[..., 0], label)
+        maybe('noise', lambda x: x + jnp.sqrt(draw('noise', 0, self.noise_variance)) * jax.random.normal(
+            _named(key, 'noise voxels'), x.shape))
+        maybe('blur', lambda x: _blur(x, draw('blur', *self.blur_voxels, size=(channels,))), each=True)
+        maybe('brightness', lambda x: x * draw('brightness', *self.brightness_range))
+        maybe('contrast', lambda x: jnp.clip(x * draw('contrast', *self.contrast_range), *_range(x)))
+        maybe('low_resolution', lambda x: _coarsen(x, draw('low_resolution', *self.low_resolution_range,
+                                                           size=(channels,)), inplane), each=True)
+        maybe('gamma_inverted', lambda x: -_power(-x, draw('gamma_inverted', *self.gamma_range)))
+        maybe('gamma', lambda x: _power(x, draw('gamma', *self.gamma_range)))
+        if self.flip:
+            for axis in range(len(shape)) if self.flip_axes is None else self.flip_axes:
+                on = draw(f'flip {axis}') < self.flip
+                image = jnp.where(on, jnp.flip(image, axis), image)
+                label = None if label is None else jnp.where(on, jnp.flip(label, axis), label)
+        return image, label
+
+    def _where(self, shape: Sequence[int], inplane: Sequence[int], spacing: jax.Array,
+               draw: Callable[..., jax.Array], key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """The composed warp's positions, and whether any part of it was drawn."""
+        dims, plane = len(shape), len(shape) == 2 or len(inplane) == 2
+        longest = max(shape[a] for a in inplane) / min(shape[a] for a in inplane)
+        limit = self.degrees if self.degrees is not None else 30.0 if not plane else 15.0 if longest > 1.5 else 180.0
+        turned, zoomed, bent = (draw(f'{name}?') < getattr(self, name) for name in ('rotate', 'zoom', 'elastic'))
+        angles = jnp.where(turned, jnp.deg2rad(draw('rotate', -limit, limit, (1 if plane else 3,))), 0.0)
+        matrix = warp.rotation(angles) / jnp.where(zoomed, draw('zoom', *self.zoom_range), 1.0)
+        if dims == 3 and plane:
+            # Turned and zoomed in its plane alone: across it the slices stay what they are.
+            matrix = jnp.eye(3).at[jnp.ix_(jnp.array(inplane), jnp.array(inplane))].set(matrix)
+        field = None
+        if self.elastic:
+            across = jnp.array([float(a in inplane) for a in range(dims)]).reshape(-1, *[1] * dims)
+            deviation = jnp.where(bent, draw('elastic', 0, self.elastic_mm), 0.0)
+            field = deviation * across * warp.elastic(_named(key, 'elastic field'), shape)
+        return warp.positions(shape, spacing, matrix, field), turned | zoomed | bent
+
+
+def _named(key: jax.Array, name: str) -> jax.Array:
+    # By checksum, so that a new transform leaves the draws of the others as they were.
+    return jax.random.fold_in(key, zlib.crc32(name.encode()))
+
+
+def _range(image: jax.Array) -> tuple[jax.Array, jax.Array]:
+    space = tuple(range(image.ndim - 1))
+    return image.min(space), image.max(space)
+
+
+def _power(image: jax.Array, gamma: jax.Array) -> jax.Array:
+    low, high = _range(image)
+    extent = jnp.maximum(high - low, 1e-7)
+    return jnp.clip((image - low) / extent, 0, 1) ** gamma * extent + low
+
+
+def _blur(image: jax.Array, sigma: jax.Array) -> jax.Array:
+    """Gaussian blur of each channel by its own `sigma [C]`, in voxels; the border is continued outwards."""
+    taps = jnp.arange(-BLUR_TAPS, BLUR_TAPS + 1)
+    weights = jnp.exp(-0.5 * (taps[:, None] / sigma) ** 2)
+    weights = weights / weights.sum(0)
+    for axis in range(image.ndim - 1):
+        n = image.shape[axis]
+        if n == 1:
+            continue
+        padded = jnp.pad(image, [(BLUR_TAPS, BLUR_TAPS) if a == axis else (0, 0) for a in range(image.ndim)], 'edge')
+        image = sum(w * jax.lax.slice_in_dim(padded, i, i + n, axis=axis) for i, w in enumerate(weights))
+    return image
+
+
+def _coarsen(image: jax.Array, factor: jax.Array, axes: Sequence[int]) -> jax.Array:
+    """Samples each channel down by its own `factor [C]` along axes, to the nearest voxel, and up by cubics (Keys 1981)."""
+    def one(image: jax.Array, factor: jax.Array) -> jax.Array:
+        for axis in axes:
+            n = image.shape[axis]
+            coarse = jnp.maximum(jnp.round(n / factor), 1.0)
+            place = (jnp.arange(n) + 0.5) * coarse / n - 0.5
+            first, total = jnp.floor(place), 0.0
+            for tap in range(-1, 3):
+                t = jnp.abs(place - first - tap)
+                weight = jnp.where(t <= 1, 1.5 * t**3 - 2.5 * t**2 + 1, -0.5 * t**3 + 2.5 * t**2 - 4 * t + 2)
+                source = (jnp.clip(first + tap, 0, coarse - 1) + 0.5) * n / coarse - 0.5
+                index = jnp.clip(jnp.round(source).astype(jnp.int32), 0, n - 1)
+                total += jnp.take(image, index, axis) * weight.reshape([-1 if a == axis else 1 for a in range(image.ndim)])
+            image = total
+        return image
+    return jax.vmap(one, in_axes=(-1, 0), out_axes=-1)(image, factor)

@@ -1,0 +1,117 @@
+"""Geometric transforms of images on the device: affine and elastic maps composed, so that voxels are read once.
+
+A map says, for each voxel of the output, where in the input it is read from. Positions count voxels, whose centres are
+whole numbers, and rotations are in mm: on voxels that are no cubes they stay rotations.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+# Sums and products written out, or at the highest precision: a TPU's default, bfloat16, would misplace voxels.
+HIGHEST = jax.lax.Precision.HIGHEST
+
+
+def rotation(angles: jax.Array) -> jax.Array:
+    """A rotation matrix.
+
+    Args:
+      angles: radians; `[1]` in the plane, or `[3]` about the first, the second, and the third axis, in this order.
+
+    Returns:
+      `[2, 2]` or `[3, 3]` float32.
+    """
+    cos, sin = jnp.cos(angles), jnp.sin(angles)
+    if angles.shape[0] == 1:
+        return jnp.stack([jnp.stack([cos[0], -sin[0]]), jnp.stack([sin[0], cos[0]])])
+    matrix = jnp.eye(3)
+    for axis, (a, b) in enumerate(((1, 2), (0, 2), (0, 1))):
+        turn = jnp.eye(3).at[a, a].set(cos[axis]).at[b, b].set(cos[axis])
+        sign = -1 if axis == 1 else 1  # the right-hand rule about the second axis
+        turn = turn.at[a, b].set(-sign * sin[axis]).at[b, a].set(sign * sin[axis])
+        matrix = jnp.matmul(turn, matrix, precision=HIGHEST)
+    return matrix
+
+
+def elastic(key: jax.Array, shape: Sequence[int], every: int = 32) -> jax.Array:
+    """A smooth random displacement field, normal with deviation 1 at control points and cubic between them.
+
+    Args:
+      key: of the draw.
+      shape: of the image, `*S`.
+      every: voxels from a control point to the next; an axis has three at least (Ronneberger 2015).
+
+    Returns:
+      `[len(S), *S]` float32.
+    """
+    points = tuple(max(3, round(n / every) + 1) if n > 1 else 1 for n in shape)
+    control = jax.random.normal(key, (len(shape), *points))
+    return jax.image.resize(control, (len(shape), *shape), 'cubic', precision=HIGHEST)
+
+
+def positions(shape: Sequence[int], spacing: jax.Array, matrix: jax.Array,
+              displacement: jax.Array | None = None) -> jax.Array:
+    """Where each voxel is read from: about the image's centre in mm, `matrix` times its place, plus displacement.
+
+    Args:
+      shape: `*S`, of input and output.
+      spacing: `[D]`, mm along each axis.
+      matrix: `[D, D]`; a rotation turns the picture the other way, a factor above 1 shrinks it.
+      displacement: `[D, *S]` in mm, or None.
+
+    Returns:
+      `[D, *S]` float32, in voxels of the input.
+    """
+    centre = [(n - 1) / 2 for n in shape]
+    axes = [((jnp.arange(n) - c) * spacing[a]).reshape([-1 if b == a else 1 for b in range(len(shape))])
+            for a, (n, c) in enumerate(zip(shape, centre))]
+    out = []
+    for a, c in enumerate(centre):
+        place = sum(matrix[a, b] * axis for b, axis in enumerate(axes))
+        place = place if displacement is None else place + displacement[a]
+        out.append(jnp.broadcast_to(place / spacing[a] + c, tuple(shape)))
+    return jnp.stack(out)
+
+
+def sample(image: jax.Array, where: jax.Array, kind: Literal['linear', 'nearest']) -> jax.Array:
+    """Reads an image at positions; outside of it, its mirror image about the outermost voxels' centres.
+
+    Args:
+      image: `[*S, C]`.
+      where: `[D, *S']` in voxels.
+      kind: 'linear' for intensities, 'nearest' for labels.
+
+    Returns:
+      `[*S', C]` of the image's dtype.
+    """
+    shape = image.shape[:-1]
+    flat = image.reshape(-1, image.shape[-1])
+    where = [_mirrored(w, n) for w, n in zip(where, shape)]
+    if kind == 'nearest':
+        return flat[_index([jnp.round(w).astype(jnp.int32) for w in where], shape)]
+    low = [jnp.clip(jnp.floor(w).astype(jnp.int32), 0, max(n - 2, 0)) for w, n in zip(where, shape)]
+    share = [w - i for w, i in zip(where, low)]
+    out = jnp.zeros((), image.dtype)
+    for corner in range(2 ** len(shape)):
+        bits = [corner >> axis & 1 for axis in range(len(shape))]
+        if any(bit and n == 1 for bit, n in zip(bits, shape)):
+            continue  # an axis of one voxel has no second one to blend with
+        weight = jnp.ones((), image.dtype)
+        for bit, part in zip(bits, share):
+            weight = weight * (part if bit else 1 - part)
+        out = out + weight[..., None] * flat[_index([i + bit for i, bit in zip(low, bits)], shape)]
+    return out
+
+
+def _mirrored(where: jax.Array, size: int) -> jax.Array:
+    last = size - 1
+    return last - jnp.abs(jnp.mod(where, 2 * last) - last) if last else jnp.zeros_like(where)
+
+
+def _index(voxel: Sequence[jax.Array], shape: Sequence[int]) -> jax.Array:
+    index = jnp.zeros((), jnp.int32)
+    for i, n in zip(voxel, shape):
+        index = index * n + i
+    return index
