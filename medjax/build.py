@@ -2,23 +2,28 @@
 
 A section's `name` is the module's name in the room that the section is of, and every module there has one attribute
 that makes its object: `models/NAME.py: Model`, `tasks/NAME.py: task`, `data/NAME.py: source` or `dataset`,
-`evals/NAME.py: evaluator`. All other keys of the section are its keyword arguments.
+`evals/NAME.py: evaluator` and `predictor`. All other keys of the section are its keyword arguments. A source that reads
+images in a way of its own also has `image_reader`, which takes the same keys and makes what reads a new image.
 """
 
+import dataclasses
 import importlib
 import json
 import pkgutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
 import grain
+import jax
+import optax
 
-from medjax.core import optim
+from medjax.core import optim, state
 from medjax.core.config import bind, choose
 from medjax.core.loop import Experiment
 from medjax.core.sharding import Jit, Pmap
-from medjax.data import pipeline
+from medjax.core.task import Task
+from medjax.data import nifti, pipeline
 from medjax.data.augment import RECIPES, Recipe
 from medjax.errors import InputError
 
@@ -32,16 +37,15 @@ def attribute(room: str, section: Mapping[str, Any], fixed: str, where: str) -> 
     options = dict(section)
     name = options.pop('name', None)
     package = importlib.import_module(f'medjax.{room}')
-    known = [m.name for m in pkgutil.iter_modules(package.__path__)]
-    if name not in known:
-        raise InputError(f'{where}.name: {name!r} is not known; expected one of: {", ".join(sorted(known))}')
-    module = importlib.import_module(f'medjax.{room}.{name}')
+    names = [m.name for m in pkgutil.iter_modules(package.__path__)]
+    module = importlib.import_module(f'medjax.{room}.{name}') if name in names else None
     if not hasattr(module, fixed):
-        raise InputError(f'{where}.name: {name!r} makes no {fixed}')
+        known = [n for n in names if hasattr(importlib.import_module(f'medjax.{room}.{n}'), fixed)]
+        raise InputError(f'{where}.name: {name!r} is not known; expected one of: {", ".join(sorted(known))}')
     return getattr(module, fixed), options
 
 
-def model(section: Mapping[str, Any], precision: str) -> nn.Module:
+def network(section: Mapping[str, Any], precision: str) -> nn.Module:
     """The network: a variant's fields, overridden by the section's."""
     make, options = attribute('models', section, 'Model', 'config.model')
     table = importlib.import_module(make.__module__).VARIANTS
@@ -87,7 +91,11 @@ class Batches:
 
 def experiment(config: Mapping[str, Any]) -> Experiment:
     """Makes all objects of a config; every key is read by one of them, or refused by name."""
-    return bind(_experiment, config.to_dict() if hasattr(config, 'to_dict') else config, 'config')
+    return bind(_experiment, _plain(config), 'config')
+
+
+def _plain(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    return config.to_dict() if hasattr(config, 'to_dict') else config
 
 
 def _experiment(*, seed: int, steps: int, batch: int, model: Mapping[str, Any], task: Mapping[str, Any],
@@ -95,37 +103,70 @@ def _experiment(*, seed: int, steps: int, batch: int, model: Mapping[str, Any], 
                 augment: Mapping[str, Any] | None = None, parallel: str = 'jit', mesh: Mapping[str, int] | None = None,
                 precision: str = 'float32', checkpoint: Mapping[str, Any] | None = None,
                 log: Mapping[str, Any] | None = None, debug: Mapping[str, Any] | None = None) -> Experiment:
-    return _assemble(locals())
-
-
-def _assemble(c: Mapping[str, Any]) -> Experiment:
-    for key in ('steps', 'batch'):
-        if c[key] < 1:
-            raise InputError(f'config.{key}: {c[key]}; expected at least 1')
-    plan = bind(choose({'jit': Jit, 'pmap': Pmap}, c['parallel'], 'config.parallel'), c['mesh'] or {}, 'config.mesh')
-    network = model(c['model'], c['precision'])
-    data = dataset(c['data'])
-    make, options = attribute('tasks', c['task'], 'task', 'config.task')
-    task = bind(make, options, 'config.task', module=network, classes=data.source.classes)
-    settings = dict(c['optim'])
-    accumulate = settings.pop('accumulate', 1)
-    optimiser, schedule = bind(optim.make, settings, 'config.optim', steps=c['steps'])
-    make, options = attribute('evals', c['evaluate'], 'evaluator', 'config.evaluate')
+    for key, value in (('steps', steps), ('batch', batch)):
+        if value < 1:
+            raise InputError(f'config.{key}: {value}; expected at least 1')
+    plan = bind(choose({'jit': Jit, 'pmap': Pmap}, parallel, 'config.parallel'), mesh or {}, 'config.mesh')
+    cases = dataset(data)
+    problem = _task(task, network(model, precision), cases.source.classes)
+    update, schedule = optimiser(optim, steps)
+    make, options = attribute('evals', evaluate, 'evaluator', 'config.evaluate')
     every = options.pop('every', 0)
-    evaluator = bind(make, options, 'config.evaluate', data=data, predict=task.predict)
-    batches = Batches(pipeline.batches(data, seed=c['seed'], batch=c['batch']))
-    augment = augmentation(c['augment']) if c['augment'] else None
+    evaluator = bind(make, options, 'config.evaluate', data=cases, predict=problem.predict)
 
-    def rest(*, every: int = 0, keep: int = 2, best: str = '', mode: str = 'max') -> dict[str, Any]:
+    def keeping(*, every: int = 0, keep: int = 2, best: str = '', mode: str = 'max') -> dict[str, Any]:
         return {'save_every': every, 'keep': keep, 'best': best, 'mode': mode}
 
-    def logs(*, every: int = 10) -> dict[str, Any]:
+    def logging(*, every: int = 10) -> dict[str, Any]:
         return {'log_every': every}
 
-    def debug(*, skip_nonfinite: bool = False) -> dict[str, Any]:
+    def debugging(*, skip_nonfinite: bool = False) -> dict[str, Any]:
         return {'skip_nonfinite': skip_nonfinite}
 
-    return Experiment(task=task, data=data, batches=batches, augment=augment, optimiser=optimiser, schedule=schedule,
-                      plan=plan, evaluator=evaluator, seed=c['seed'], steps=c['steps'], accumulate=accumulate,
-                      eval_every=every, **bind(rest, c['checkpoint'] or {}, 'config.checkpoint'),
-                      **bind(logs, c['log'] or {}, 'config.log'), **bind(debug, c['debug'] or {}, 'config.debug'))
+    return Experiment(task=problem, data=cases, batches=Batches(pipeline.batches(cases, seed=seed, batch=batch)),
+                      augment=augmentation(augment) if augment else None, optimiser=update, schedule=schedule,
+                      plan=plan, evaluator=evaluator, seed=seed, steps=steps, accumulate=optim.get('accumulate', 1),
+                      eval_every=every, **bind(keeping, checkpoint or {}, 'config.checkpoint'),
+                      **bind(logging, log or {}, 'config.log'), **bind(debugging, debug or {}, 'config.debug'))
+
+
+def _task(section: Mapping[str, Any], module: nn.Module, classes: Sequence[str]) -> Task:
+    make, options = attribute('tasks', section, 'task', 'config.task')
+    return bind(make, options, 'config.task', module=module, classes=classes)
+
+
+def optimiser(section: Mapping[str, Any], steps: int) -> tuple[optax.GradientTransformation, Callable[[int], float]]:
+    """The gradient transformation, and the learning rate by step."""
+    options = {key: value for key, value in section.items() if key != 'accumulate'}
+    return bind(optim.make, options, 'config.optim', steps=steps)
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """What predicts with a run's weights, and the layout of the state that they are restored from."""
+
+    predictor: Any
+    abstract: state.TrainState
+
+
+def trained(config: Mapping[str, Any], statistics: Mapping[str, Any], **options: Any) -> Trained:
+    """Makes what predict needs of a config, without touching the training data.
+
+    Args:
+      config: of the run.
+      statistics: of its training data, as stored with its checkpoints.
+      **options: for the predictor, over those of config.evaluate.
+    """
+    c = _plain(config)
+    task = _task(c['task'], network(c['model'], c.get('precision', 'float32')), statistics['classes'])
+    make, settings = attribute('evals', c['evaluate'], 'predictor', 'config.evaluate')
+    settings.pop('every', None)
+    section = dict(c['data'])
+    section.pop('name')
+    source_of, keys = attribute('data', section.pop('source', None) or {}, 'source', 'config.data.source')
+    reader = getattr(importlib.import_module(source_of.__module__), 'image_reader', None)
+    predictor = bind(make, {**settings, **options}, 'config.evaluate', predict=task.predict, data=section,
+                     statistics=statistics, read=reader(**keys) if reader else nifti.read)
+    update, _ = optimiser(c['optim'], c['steps'])
+    abstract = jax.eval_shape(lambda: state.create(task, update, jax.random.key(0), predictor.example()))
+    return Trained(predictor, abstract)

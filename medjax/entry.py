@@ -25,9 +25,15 @@ def prepare() -> None:
     os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.5')
 
 
-def run(main: Callable[[Sequence[str]], None]) -> None:
-    """Runs a command; a user's mistake ends in one line on standard error and exit code 2."""
+def run(main: Callable[[Sequence[str]], None], unnamed: bool = False) -> None:
+    """Runs a command; a user's mistake ends in one line on standard error and exit code 2.
+
+    Args:
+      main: takes the arguments without a name; the first is the command itself.
+      unnamed: whether there may be others.
+    """
     absl_logging.set_verbosity(absl_logging.WARNING)
+    flags.FLAGS.set_gnu_getopt(True)  # options may come after arguments
 
     def parse(arguments: list[str]) -> list[str]:
         try:
@@ -36,7 +42,7 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
             fail(str(error))
 
     def guarded(arguments: Sequence[str]) -> None:
-        if len(arguments) > 1:
+        if len(arguments) > 1 and not unnamed:
             fail(f'{arguments[1]}: unknown argument; options are written --name=value')
         try:
             main(arguments)

@@ -3,10 +3,11 @@
     python -m medjax.evaluate --workdir=DIR [--split=test]
 """
 
+import contextlib
 import csv
 import io
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from medjax import entry
@@ -19,33 +20,34 @@ from medjax import build  # noqa: E402
 from medjax.analysis import bootstrap, report  # noqa: E402
 from medjax.core import config as configs  # noqa: E402
 from medjax.core import log  # noqa: E402
+from medjax.core.checkpoint import Checkpoints  # noqa: E402
 from medjax.core.loop import Experiment  # noqa: E402
 from medjax.errors import InputError  # noqa: E402
 
 
-def restore(experiment: Experiment, workdir: pathlib.Path) -> tuple[Any, int, dict[str, Any]]:
-    """The weights to judge: the best by validation where the config names a metric, else the last.
-
-    Returns:
-      The variables, the step that they are of, and the training cases' statistics stored with them.
+@contextlib.contextmanager
+def weights(config: Mapping[str, Any], workdir: pathlib.Path) -> Iterator[tuple[Checkpoints, int]]:
+    """A run's checkpoints, and the step to judge: the best by validation where the config names a metric, else the last.
     """
     if not (workdir / 'checkpoints').is_dir():
-        raise InputError(f'--workdir={workdir}: no checkpoints there; train first')
-    checkpoints = experiment.checkpoints(workdir)
+        raise InputError(f'--workdir={workdir}: no checkpoints there; expected the folder of a training run')
+    keeping = config.get('checkpoint') or {}
+    checkpoints = Checkpoints(workdir / 'checkpoints', best=keeping.get('best', ''), mode=keeping.get('mode', 'max'))
     try:
         step = checkpoints.best_step() or checkpoints.latest()
         if step is None:
             raise InputError(f'--workdir={workdir}: no complete checkpoint there; train first')
-        state = checkpoints.restore(step, experiment.plan.abstract(experiment.abstract()))
-        return state.variables(), step, checkpoints.statistics(step)
+        yield checkpoints, step
     finally:
         checkpoints.close()
 
 
-def evaluate(experiment: Experiment, workdir: pathlib.Path, splits: Sequence[str] = ()) -> dict[str, Any]:
+def evaluate(config: Mapping[str, Any], experiment: Experiment, workdir: pathlib.Path,
+             splits: Sequence[str] = ()) -> dict[str, Any]:
     """Predicts every case of the splits and sums up.
 
     Args:
+      config: of the run.
       experiment: of the run.
       workdir: of the run; predictions and case snapshots go there.
       splits: which; all but the training split by default.
@@ -53,7 +55,9 @@ def evaluate(experiment: Experiment, workdir: pathlib.Path, splits: Sequence[str
     Returns:
       The content of `results.json`.
     """
-    variables, step, _ = restore(experiment, workdir)
+    with weights(config, workdir) as (checkpoints, step):
+        abstract = experiment.plan.abstract(experiment.abstract())
+        variables = checkpoints.restore(step, abstract).variables()
     splits = splits or [name for name in experiment.data.counts if name != 'train']
     for split in splits:
         if split not in experiment.data.counts:
@@ -101,8 +105,8 @@ def load(workdir: pathlib.Path) -> Any:
 def main(_: Sequence[str]) -> None:
     """Reads the flags and evaluates."""
     workdir = pathlib.Path(WORKDIR.value).resolve()
-    experiment = build.experiment(load(workdir))
-    publish(evaluate(experiment, workdir, SPLIT.value), workdir)
+    config = load(workdir)
+    publish(evaluate(config, build.experiment(config), workdir, SPLIT.value), workdir)
 
 
 if __name__ == '__main__':

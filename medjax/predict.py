@@ -6,23 +6,87 @@ An input is a file, a folder of files, or a folder that holds one DICOM series.
 """
 
 import pathlib
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from medjax import entry
 
 entry.prepare()
 
+from absl import flags  # noqa: E402
 
+from medjax import build, evaluate  # noqa: E402
+from medjax.core.sharding import Jit  # noqa: E402
 from medjax.data import nifti  # noqa: E402
 from medjax.errors import InputError  # noqa: E402
 
 
 def find(paths: Sequence[str]) -> list[pathlib.Path]:
-    """The images that the arguments name: files, files in folders, and folders of DICOM slices."""
+    """The images that the arguments name: files, files in folders, and folders of DICOM slices.
+
+    A folder without image files is taken for a DICOM series, and so are its folders where it holds nothing else.
+    """
     found: list[pathlib.Path] = []
     for path in map(pathlib.Path, paths):
         if not path.exists():
-            raise InputError(f'--input={path}: no such file or folder')
-        inside = sorted(p for p in path.iterdir() if nifti.is_image(p)) if path.is_dir() else []
+            raise InputError(f'--input={path}: no such file or folder; expected images')
+        entries = sorted(p for p in path.iterdir() if not p.name.startswith('.')) if path.is_dir() else []
+        if path.is_dir() and not entries:
+            raise InputError(f'--input={path}: an empty folder; expected images, or the slices of a DICOM series')
+        inside = [p for p in entries if nifti.is_image(p)]
+        if not inside and entries and all(p.is_dir() for p in entries):
+            inside = entries
         found += inside or [path]
     return found
+
+
+def predict(workdir: pathlib.Path, inputs: Sequence[str], output: pathlib.Path, say: Callable[[str], None] = print,
+            **options: Any) -> None:
+    """What the command does.
+
+    Args:
+      workdir: of the trained run.
+      inputs: files and folders.
+      output: folder that gets a label for each image.
+      say: takes a line for each image.
+      **options: of the predictor, over those of config.evaluate.
+
+    Raises:
+      InputError: at the first image that cannot be labelled; labels written before stay.
+    """
+    config = evaluate.load(workdir)
+    images = find(inputs)
+    names: dict[str, pathlib.Path] = {}
+    for image in images:
+        other = names.setdefault(nifti.stem(image) if image.is_file() else image.resolve().name, image)
+        if other is not image:
+            raise InputError(f'--input={image}: has the same name as {other}; expected names that tell labels apart')
+    with evaluate.weights(config, workdir) as (checkpoints, step):
+        trained = build.trained(config, checkpoints.statistics(step), **options)
+        variables = checkpoints.restore(step, Jit().abstract(trained.abstract)).variables()
+    say(f'weights of step {step} of {workdir}')
+    for number, image in enumerate(images, 1):
+        began = time.monotonic()
+        line = trained.predictor(variables, image, output)
+        say(f'{number}/{len(images)}  {line}   {time.monotonic() - began:.1f} s')
+
+
+def main(more: Sequence[str]) -> None:
+    """Reads the flags and predicts."""
+    # A flag that is not given leaves what the config says.
+    options = {name: flag.value for name, flag in (('largest_component', LARGEST), ('fill_holes', FILL))
+               if flag.value is not None}
+    predict(pathlib.Path(WORKDIR.value).resolve(), [*INPUT.value, *more[1:]], pathlib.Path(OUTPUT.value),
+            lambda line: print(line, flush=True), **options)
+
+
+if __name__ == '__main__':
+    WORKDIR = flags.DEFINE_string('workdir', None, 'The trained run.')
+    INPUT = flags.DEFINE_multi_string('input', None, 'An image, a folder of images, or one with a DICOM series; '
+                                      'arguments without a name are more of them.')
+    OUTPUT = flags.DEFINE_string('output', None, 'The folder that gets a label for each image.')
+    LARGEST = flags.DEFINE_bool('largest_component', None, "Keep each class's largest connected component only.")
+    FILL = flags.DEFINE_bool('fill_holes', None, 'Fill the holes within each class.')
+    flags.mark_flags_as_required(['workdir', 'input', 'output'])
+    entry.run(main, unnamed=True)

@@ -22,6 +22,7 @@ from medjax import build, evaluate  # noqa: E402
 from medjax.core import config as configs  # noqa: E402
 from medjax.core import log, loop  # noqa: E402
 from medjax.core.step import stream  # noqa: E402
+from medjax.data.source import keep_split  # noqa: E402
 from medjax.errors import InputError  # noqa: E402
 
 # Keys in which a resumed run may differ from the one it goes on from: none of them touches a weight.
@@ -52,13 +53,14 @@ def train_and_evaluate(config: Mapping[str, Any], workdir: pathlib.Path) -> bool
     print(f'{len(devices)} × {devices[0].device_kind}   {sum(sizes):,} parameters   cases: {counts}   '
           f'{config["steps"]} steps of {config["batch"]}   results: {workdir}', flush=True)
     record = {**log.environment(), 'seed': config['seed'], 'parameters': sum(sizes),
-              'data_hash': experiment.data.fingerprint}
+              'data_hash': experiment.data.fingerprint,
+              'split_hash': keep_split(workdir / 'splits.json', experiment.data.source.cases)}
     log.write_json(workdir / 'environment.json', record)
     draw_augmented(experiment, workdir)
     if not loop.train(experiment, workdir, say=lambda line: print(line, flush=True)):
         return False
     trained = time.monotonic()
-    results = evaluate.evaluate(experiment, workdir)
+    results = evaluate.evaluate(config, experiment, workdir)
     record |= {'train_time_s': round(trained - began, 1), 'wall_time_s': round(time.monotonic() - began, 1),
                'peak_memory_mb': log.peak_memory_mb()}
     log.write_json(workdir / 'environment.json', record)

@@ -165,8 +165,8 @@ def flat_axis(patch: tuple[int, int, int]) -> int | None:
 
 
 def preprocessing(*, patch: tuple[int, int, int], spacing: tuple[float, float, float] | None = None, crop: bool = True,
-                  intensity: Mapping[str, Any] | None = None, context: int = 0) -> Preprocess:
-    """Makes what training and predict bring an image onto the network's grid with; see `dataset`."""
+                  intensity: Mapping[str, Any] | None = None, context: int = 0, **_: Any) -> Preprocess:
+    """Makes what training and predict bring an image onto the network's grid with, of the options of `dataset`."""
     if len(patch) != 3 or min(patch) < 1 or list(patch).count(1) > 1:
         raise InputError(f'config.data.patch: {patch}; expected three numbers of voxels, at most one of them 1')
     if context and flat_axis(patch) is None:

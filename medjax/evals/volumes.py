@@ -10,8 +10,11 @@ import jax
 import numpy as np
 
 from medjax.core.task import Batch
+from medjax.data import nifti, pictures
 from medjax.data.geometry import Image, canonical, restore, spacing
-from medjax.data.volumes import Volumes
+from medjax.data.preprocess import Preprocess, with_context
+from medjax.data.volumes import Volumes, flat_axis, preprocessing
+from medjax.errors import InputError
 from medjax.evals import masks
 from medjax.ops import windows
 
@@ -96,6 +99,64 @@ class VolumeEvaluator:
         return rows
 
 
+@dataclasses.dataclass(frozen=True)
+class VolumePredictor:
+    """Labels images that are no cases of the data set; see `predictor`."""
+
+    preprocess: Preprocess
+    statistics: Mapping[str, Any]
+    read: Callable[[pathlib.Path], Image]
+    segmenter: Segmenter
+    postprocess: masks.Postprocess
+
+    @property
+    def _channels(self) -> int:
+        return self.statistics['channels'] * (2 * self.preprocess.context + 1)
+
+    def example(self) -> dict[str, np.ndarray]:
+        """A batch of the shape that the network sees."""
+        extents = [n for n in self.segmenter.patch if n > 1]
+        return {'image': np.zeros((1, *extents, self._channels), np.float32)}
+
+    def __call__(self, variables: Any, path: pathlib.Path, folder: pathlib.Path) -> str:
+        """Labels an image and writes the label, on the image's own grid, into a folder.
+
+        Args:
+          variables: the network's.
+          path: of a file, or of a folder with a DICOM series.
+          folder: gets NAME.nii.gz, or NAME.png for a picture.
+
+        Returns:
+          A line on what was found, for the person who waits.
+
+        Raises:
+          InputError: where the image is not such as the network was trained on, or the label cannot be written.
+        """
+        image = self.read(path)
+        nifti.check_finite(image)
+        grid, _ = self.preprocess.to_grid(image)
+        array = grid.array
+        if array.shape[-1] != self.statistics['channels']:
+            raise InputError(f'{path}: {array.shape[-1]} channels; expected {self.statistics["channels"]}, as in training')
+        array = self.preprocess.normalise(array, self.preprocess.case_statistics(array), self.statistics['intensities'])
+        label, _ = self.segmenter(variables, with_context(array, self.preprocess.context,
+                                                          flat_axis(self.segmenter.patch) or 0))
+        label = self.postprocess(restore(Image(label, grid.affine), image, kind='label').array)
+        out = folder / named(path)
+        nifti.write(out, label, image.affine)
+        millilitres = np.prod(spacing(image.affine)) / 1000
+        found = [f'{name} {np.count_nonzero(label == number) * millilitres:.4g} ml'
+                 for number, name in enumerate(self.statistics['classes'][1:], 1)]
+        return f'{path} → {out}   {"   ".join(found)}'
+
+
+def named(path: pathlib.Path) -> str:
+    """What the label of an image is called."""
+    if path.is_dir():
+        return f'{path.resolve().name}.nii.gz'
+    return nifti.stem(path) + ('.png' if nifti.suffix(path) in pictures.SUFFIXES else '.nii.gz')
+
+
 def keep_snapshot(path: pathlib.Path, image: Image, truth: np.ndarray, label: np.ndarray, confidence: np.ndarray) -> None:
     """Writes what the report draws of a case; a 2D image has one slice and is drawn as a photograph."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -124,3 +185,26 @@ def evaluator(*, data: Volumes, predict: Callable[[Any, Batch], Mapping[str, jax
     """
     segmenter = Segmenter(predict, data.patch, overlap, tuple(flips), batch)
     return VolumeEvaluator(data, segmenter, tolerance_mm, masks.Postprocess(largest_component, fill_holes))
+
+
+def predictor(*, predict: Callable[[Any, Batch], Mapping[str, jax.Array]], data: Mapping[str, Any],
+              statistics: Mapping[str, Any], read: Callable[[pathlib.Path], Image], overlap: float = 0.5,
+              flips: Sequence[int] = (), batch: int = 4, tolerance_mm: float = 1.0, largest_component: bool = False,
+              fill_holes: bool = False) -> VolumePredictor:
+    """Makes what labels new images as the evaluator labels its cases.
+
+    Args:
+      predict: the task's.
+      data: the options of `data.volumes.dataset`.
+      statistics: of the training cases, as stored with the checkpoint.
+      read: reads an image.
+      overlap: see `evaluator`, as for flips, batch, largest_component and fill_holes.
+      flips: …
+      batch: …
+      tolerance_mm: the evaluator's; of no use here.
+      largest_component: …
+      fill_holes: …
+    """
+    segmenter = Segmenter(predict, tuple(data['patch']), overlap, tuple(flips), batch)
+    return VolumePredictor(preprocessing(**data), statistics, read, segmenter,
+                           masks.Postprocess(largest_component, fill_holes))
