@@ -9,6 +9,7 @@ images in a way of its own also has `image_reader`, which takes the same keys an
 import dataclasses
 import importlib
 import json
+import math
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -98,16 +99,17 @@ def _plain(config: Mapping[str, Any]) -> Mapping[str, Any]:
     return config.to_dict() if hasattr(config, 'to_dict') else config
 
 
-def _experiment(*, seed: int, steps: int, batch: int, model: Mapping[str, Any], task: Mapping[str, Any],
-                data: Mapping[str, Any], optim: Mapping[str, Any], evaluate: Mapping[str, Any],
+def _experiment(*, seed: int, batch: int, model: Mapping[str, Any], task: Mapping[str, Any], data: Mapping[str, Any],
+                optim: Mapping[str, Any], evaluate: Mapping[str, Any], steps: int = 0, epochs: int = 0,
                 augment: Mapping[str, Any] | None = None, parallel: str = 'jit', mesh: Mapping[str, int] | None = None,
                 precision: str = 'float32', checkpoint: Mapping[str, Any] | None = None,
                 log: Mapping[str, Any] | None = None, debug: Mapping[str, Any] | None = None) -> Experiment:
-    for key, value in (('steps', steps), ('batch', batch)):
-        if value < 1:
-            raise InputError(f'config.{key}: {value}; expected at least 1')
+    if batch < 1 or min(steps, epochs) != 0 or max(steps, epochs) < 1:
+        raise InputError(f'config.steps: {steps}, config.epochs: {epochs}, config.batch: {batch}; expected at least 1 in '
+                         'each batch, and either steps or epochs, at least 1')
     plan = bind(choose({'jit': Jit, 'pmap': Pmap}, parallel, 'config.parallel'), mesh or {}, 'config.mesh')
     cases = dataset(data)
+    steps = steps or math.ceil(epochs * len(cases) / batch)
     problem = _task(task, network(model, precision), cases.source.classes)
     update, schedule = optimiser(optim, steps)
     make, options = attribute('evals', evaluate, 'evaluator', 'config.evaluate')
@@ -167,6 +169,6 @@ def trained(config: Mapping[str, Any], statistics: Mapping[str, Any], **options:
     reader = getattr(importlib.import_module(source_of.__module__), 'image_reader', None)
     predictor = bind(make, {**settings, **options}, 'config.evaluate', predict=task.predict, data=section,
                      statistics=statistics, read=reader(**keys) if reader else nifti.read)
-    update, _ = optimiser(c['optim'], c['steps'])
+    update, _ = optimiser(c['optim'], 1)  # of which the layout is wanted, which no schedule changes
     abstract = jax.eval_shape(lambda: state.create(task, update, jax.random.key(0), predictor.example()))
     return Trained(predictor, abstract)

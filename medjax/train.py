@@ -51,7 +51,7 @@ def train_and_evaluate(config: Mapping[str, Any], workdir: pathlib.Path) -> bool
     counts = '  '.join(f'{split} {n}' for split, n in experiment.data.counts.items())
     devices = jax.devices()
     print(f'{len(devices)} × {devices[0].device_kind}   {sum(sizes):,} parameters   cases: {counts}   '
-          f'{config["steps"]} steps of {config["batch"]}   results: {workdir}', flush=True)
+          f'{experiment.steps} steps of {config["batch"]}   results: {workdir}', flush=True)
     record = {**log.environment(), 'seed': config['seed'], 'parameters': sum(sizes),
               'data_hash': experiment.data.fingerprint,
               'split_hash': keep_split(workdir / 'splits.json', experiment.data.source.cases)}

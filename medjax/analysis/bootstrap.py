@@ -55,16 +55,16 @@ def _one(rows: Sequence[Mapping[str, Any]], groups: Sequence[Any], metric: str, 
             by_group.setdefault(group, []).append(value)
     values = np.array([np.mean(cases) for cases in by_group.values()])
     n = len(values)
-    entry = {'value': float(values.mean()) if n else float('nan'), 'ci95': None, 'n': n,
-             'sd': float(values.std(ddof=1)) if n > 1 else None, 'cases': sum(map(len, by_group.values())),
+    entry = {'value': float('nan'), 'ci95': None, 'n': n, 'sd': None, 'cases': sum(map(len, by_group.values())),
              'unit': unit}
     if not n:
         return entry | {'why': 'no case has a value'}
     if not np.isfinite(values).all():
-        return entry | {'value': float('nan'), 'sd': None, 'why': 'a case is infinite: no mean'}
+        return entry | {'why': 'a case is infinite: no mean'}
+    entry['value'] = float(values.mean())
     if n == 1:
         return entry | {'why': f'one {unit}: no confidence interval'}
-    return entry | {'ci95': interval(values, resamples, seed), 'resamples': resamples}
+    return entry | {'sd': float(values.std(ddof=1)), 'ci95': interval(values, resamples, seed), 'resamples': resamples}
 
 
 def _flags(rows: Sequence[Mapping[str, Any]], metric: str, classes: set[str]) -> dict[str, int]:

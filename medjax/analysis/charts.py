@@ -1,6 +1,6 @@
 """Charts of a run: learning curves, Dice over cases and along slices, calibration of the probabilities."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from medjax.analysis.anatomy import DIRECTIONS, Snapshot, slice_dice
 from medjax.analysis.style import INK, MARKERS, PALETTE, chart, class_colour, dress, legend, png
 
 DPI = 200
+SURE = 0.99  # probability from which background is not asked about
 
 
 def series(records: Sequence[Mapping[str, Any]], key: str) -> tuple[list[float], list[float]]:
@@ -66,7 +67,7 @@ def strip(columns: Mapping[str, Sequence[float]], entries: Mapping[str, Mapping[
         # A fixed spread in the order of the values: the picture is the same each time.
         spread = (np.arange(len(values)) * 0.618 % 1 - 0.5) * 0.36
         axes.scatter(number + spread, np.sort(values), s=16, color=class_colour(number), alpha=0.75,
-                     linewidths=0, marker=MARKERS[(number - 1) % len(MARKERS)])
+                     linewidths=0, marker=MARKERS[(number - 1) % len(MARKERS)], clip_on=False)
         entry = entries.get(name)
         if entry and entry.get('value') is not None:
             if entry.get('ci95'):
@@ -106,34 +107,44 @@ def along(case: Snapshot, axis: int, classes: Sequence[str], theme: str) -> byte
     return png(figure, DPI)
 
 
-def _reliability(cases: Sequence[Snapshot]) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """Voxels, mean probability and share that is right of ten bins, the empty ones left out."""
-    cases = [case for case in cases if case.confidence is not None and case.marked.any()]
-    if not cases:
-        return None
-    confidence = np.concatenate([case.confidence[case.marked] for case in cases]).astype(np.float64)
-    right = np.concatenate([(case.pred == case.label)[case.marked] for case in cases])
-    place = np.clip((confidence * 10).astype(int), 0, 9)
-    count = np.bincount(place, minlength=10)
-    used = count > 0
-    mean, share = (np.bincount(place, weights=values, minlength=10)[used] / count[used]
-                   for values in (confidence, right))
-    return count[used], mean, share
+def reliability(cases: Iterable[Snapshot], classes: int) -> np.ndarray | None:
+    """How often probabilities come true, in ten bins; where the network is less than sure that it sees background.
 
+    Sure background is left out: it is most of an image, mostly easy, and would hide everything else. What counts is
+    told from the prediction alone; to pick voxels by the truth would bias how many of them are right.
 
-def calibration_error(cases: Sequence[Snapshot]) -> float | None:
-    """The expected calibration error (Guo 2017, ten bins) where truth or prediction is not background.
+    Args:
+      cases: read one by one.
+      classes: how many there are with the background.
 
-    The background is left out: it is most of the image, mostly easy, and would hide everything else. None where
-    no case has probabilities.
+    Returns:
+      Voxels, mean probability and share that is right of each bin that has voxels, `[3, bins]`; None where no case has
+      probabilities.
     """
-    bins = _reliability(cases)
-    return None if bins is None else float(np.average(np.abs(bins[1] - bins[2]), weights=bins[0]))
+    sums = np.zeros((3, 10))
+    for case in cases:
+        if case.confidence is None:
+            continue
+        # The likeliest class has at least an equal share: less is what lies outside of what the network saw.
+        seen = (case.confidence >= 1 / classes) & (case.label != 255)
+        unsure = seen & ((case.pred > 0) | (case.confidence < SURE))
+        confidence = case.confidence[unsure].astype(np.float64)
+        right = (case.pred == case.label)[unsure]
+        place = np.clip((confidence * 10).astype(int), 0, 9)
+        sums += [np.bincount(place, weights, minlength=10) for weights in (None, confidence, right)]
+    used = sums[0] > 0
+    return np.stack([sums[0], *sums[1:] / np.maximum(sums[0], 1)])[:, used] if used.any() else None
 
 
-def calibration(cases: Sequence[Snapshot], theme: str) -> bytes:
-    """The reliability diagram of the same voxels."""
-    count, mean, share = _reliability(cases)
+def calibration_error(bins: np.ndarray) -> float:
+    """The expected calibration error (Guo 2017) over the bins of `reliability`."""
+    count, mean, share = bins
+    return float(np.average(np.abs(mean - share), weights=count))
+
+
+def calibration(bins: np.ndarray, theme: str) -> bytes:
+    """The reliability diagram of the bins; the dotted line is perfect calibration."""
+    count, mean, share = bins
     figure, axes = chart(theme, 'Probability of the predicted class', 'Share of voxels that are right')
     colour, low = PALETTE[3 if theme == 'light' else 0], max(0, min(mean.min(), share.min()) - 0.1)
     axes.plot([0, 1], [0, 1], color=INK[theme], linewidth=0.8, linestyle=':', zorder=1)

@@ -76,18 +76,20 @@ def case_tiles(case: Snapshot, axis: int, index: int, classes: Sequence[str],
                 (columns.start - 0.5, rows.start - 0.5), columns.stop - columns.start, rows.stop - rows.start,
                 fill=False, edgecolor='white', linewidth=1, linestyle=(0, (4, 2))))
         if case.kind == 'volume':
-            _annotate(axes, axis, pixel, 'radiological' if title == 'Image' else '')
+            _annotate(axes, axis, pixel, 'radiological' if title == 'Image' and axis else '')
         close = ', close-up' if zoom and title != 'Image' else ''
         alt = f'{where} of case {case.name}: {title.lower()}{close}'
         tiles.append(Tile(png(figure, DPI), title + close, alt, width))
     return tiles
 
 
-def augmented_tiles(arrays: Mapping[str, np.ndarray], flip: bool) -> list[tuple[Tile, Tile]]:
-    """Pairs of a training patch as read and as augmented, the label's outlines on both's copies.
+def augmented_tiles(arrays: Mapping[str, np.ndarray], pixel: tuple[float, float],
+                    flip: bool) -> list[tuple[Tile, Tile]]:
+    """Pairs of a training patch as read and as augmented, the label outlined on the latter.
 
     Args:
       arrays: `original`, `image`, `label`, each `[N, *S]`, 2D or 3D; of 3D patches the middle slice is drawn.
+      pixel: height and width of a picture element, mm.
       flip: turn the patches as a volume's axial slices are turned.
     """
     pairs = []
@@ -97,7 +99,7 @@ def augmented_tiles(arrays: Mapping[str, np.ndarray], flip: bool) -> list[tuple[
         low, high = np.percentile(planes['original'], [0.5, 99.5])
         pair = []
         for name, title in (('original', 'As read'), ('image', 'As trained on')):
-            figure, axes, width = _canvas(planes[name], (1, 1), (low, max(high, low + 1e-6)))
+            figure, axes, width = _canvas(planes[name], pixel, (low, max(high, low + 1e-6)))
             if name == 'image':
                 _classes(axes, planes['label'], int(planes['label'].max()) + 1, fill=0.0)
             alt = f'Training patch {number + 1}, {title.lower()}{", label outlined" * (name == "image")}'

@@ -26,9 +26,10 @@ WIDEST = 5  # classes that still fit as columns
 
 
 class Cell(NamedTuple):
-    """A figure in a table: its text, a smaller line below it, and words for who points at it."""
+    """A figure in a table: its text, a spread beside and a line below it, smaller, and words for who points at it."""
 
     text: str
+    spread: str = ''
     below: str = ''
     title: str = ''
 
@@ -102,9 +103,9 @@ def overall(entries: Mapping[str, Entry], classes: Sequence[str], caption: str) 
     for key, entry in entries.items():
         if not split_key(key, classes)[1]:
             unit = metric_of(key).unit
-            rows.append((*_heading(key), [
-                Cell(figure(entry.get('value'), unit)),
-                Cell(interval(entry, unit) or entry.get('why', '–')), Cell(figure(entry.get('sd'), unit)), Cell(str(entry.get('n', '–')))]))
+            texts = (figure(entry.get('value'), unit), interval(entry, unit) or entry.get('why', '–'),
+                     figure(entry.get('sd'), unit), str(entry.get('n', '–')))
+            rows.append((*_heading(key), [Cell(text) for text in texts]))
     headers = [('Mean', ''), ('95 % CI', ''), ('SD', 'standard deviation between patients'), ('n', 'counted')]
     return Table(caption, headers, rows) if rows else None
 
@@ -133,7 +134,7 @@ def headline(split: str, entries: Mapping[str, Entry], classes: Sequence[str]) -
 def _heading(key: str, tolerance: float | None = None) -> tuple[str, str]:
     name, unit, arrow = metric_of(key)
     unit = f'{tolerance:g} mm tolerance' if key == 'nsd' and tolerance else unit
-    return f'{name}{f" ({unit})" if unit else ""} {arrow}'.strip(), ''
+    return f'{name}{f" ({unit})" if unit else ""}\N{NO-BREAK SPACE}{arrow}'.strip(), ''
 
 
 def _cell(key: str, entry: Entry | None, most: int) -> Cell:
@@ -142,6 +143,5 @@ def _cell(key: str, entry: Entry | None, most: int) -> Cell:
         return Cell('')
     unit, n = metric_of(key).unit, entry.get('n', most)
     below = ', '.join(filter(None, [interval(entry, unit), f'n = {n}' if n < most else '']))
-    spread = entry.get('sd')
-    title = entry.get('why', '') if spread is None else f'standard deviation {figure(spread, unit)}'
-    return Cell(figure(entry.get('value'), unit), below, title)
+    spread = '' if entry.get('sd') is None else f'± {figure(entry["sd"], unit)}'
+    return Cell(figure(entry.get('value'), unit), spread, below, entry.get('why', ''))

@@ -13,6 +13,8 @@ import numpy as np
 
 from medjax.errors import InputError
 
+SCORES = ('dice_', 'missed_', 'spurious_')  # columns that are drawn or counted: numbers or empty
+
 
 @dataclasses.dataclass(frozen=True)
 class Run:
@@ -34,6 +36,17 @@ class Run:
         name = re.sub(r'\.py(?=:|$)', '', file)
         return str(self.config.get('name', name))
 
+    def section(self, name: str) -> Mapping[str, Any]:
+        """A part of the config; empty where there is none."""
+        return self.config.get(name) or {}
+
+    @property
+    def chosen_by(self) -> str:
+        """The validation metric that chose the weights; '' where they are simply the last ones."""
+        best = self.section('checkpoint').get('best') or ''
+        validated = any(record.get(f'val/{best}') is not None for record in self.metrics)
+        return best if validated or not self.metrics else ''
+
     @property
     def classes(self) -> list[str]:
         """Names of the classes, the background's first."""
@@ -41,7 +54,7 @@ class Run:
 
     @property
     def splits(self) -> list[str]:
-        """The evaluated splits: the test first, the validation, which chose the weights, last."""
+        """The evaluated splits: the test first, the validation, on which choices were made, last."""
         found = [k for k, v in self.results.items() if isinstance(v, dict) and k != 'counts']
         return sorted(found, key=lambda name: (name != 'test', name == 'val', found.index(name)))
 
@@ -59,8 +72,14 @@ def read(folder: pathlib.Path) -> Run:
     if not (folder / 'config.json').is_file():
         raise InputError(f'--workdir={folder}: no config.json there; expected the folder of a training run')
     named = [_json(folder / f'{name}.json') for name in ('config', 'environment', 'results')]
-    return Run(folder, *named, _lines(folder / 'metrics.jsonl'),
-               _table(folder / 'predictions.csv'), _arrays(folder / 'augmented.npz'))
+    run = Run(folder, *named, _lines(folder / 'metrics.jsonl'),
+              _table(folder / 'predictions.csv'), _arrays(folder / 'augmented.npz'))
+    for split in run.splits:
+        for metric, entry in run.results[split].items():
+            if not isinstance(entry, dict) or 'value' not in entry:
+                raise InputError(f"{folder / 'results.json'}: {split}.{metric} is {entry!r}; expected an object with a "
+                                 'value; evaluate again')
+    return run
 
 
 def _json(path: pathlib.Path) -> dict[str, Any]:
@@ -77,12 +96,14 @@ def _json(path: pathlib.Path) -> dict[str, Any]:
 
 def _lines(path: pathlib.Path) -> list[dict[str, Any]]:
     records: dict[int, dict[str, Any]] = {}
-    for line in path.read_text().splitlines() if path.exists() else ():
+    lines = path.read_bytes().splitlines() if path.exists() else []
+    for number, line in enumerate(lines, 1):
         try:
             record = json.loads(line)
-            records.setdefault(record['step'], {}).update(record)
+            records.setdefault(int(record['step']), {}).update(record)
         except (ValueError, KeyError, TypeError):
-            continue  # a line that a kill cut short; its step was trained again
+            if number < len(lines):  # the last line a kill may have cut short
+                raise InputError(f'{path}: line {number} is no record of a step: {line[:60]!r}') from None
     return [records[step] for step in sorted(records)]
 
 
@@ -91,9 +112,16 @@ def _table(path: pathlib.Path) -> list[dict[str, str]]:
         return []
     try:
         with path.open(newline='') as file:
-            return list(csv.DictReader(file))
+            rows = list(csv.DictReader(file))
+        for number, row in enumerate(rows, 2):
+            if None in row or None in row.values() or not {'split', 'id'} <= set(row):
+                raise ValueError(f'line {number} has not the cells that the header names, split and id among them')
+            for key, text in row.items():
+                if text and key.startswith(SCORES):
+                    float(text)
+        return rows
     except (ValueError, csv.Error, OSError) as error:
-        raise InputError(f'{path}: not readable as a table: {error}') from None
+        raise InputError(f'{path}: not readable as a table of cases: {error}') from None
 
 
 def _arrays(path: pathlib.Path) -> dict[str, np.ndarray]:

@@ -24,6 +24,10 @@ NNUNET = dict(rotate=0.2, zoom=0.2, noise=0.15, blur=0.2, brightness=0.15, contr
 UNET = dict(flip=0.5, rotate=1.0, degrees=15.0, elastic=1.0, brightness=0.5)
 RECIPES: dict[str, dict[str, Any]] = {'flip': dict(flip=0.5), 'unet': UNET, 'nnunet': NNUNET}
 
+TRANSFORMS = ('rotate', 'zoom', 'elastic', 'noise', 'blur', 'brightness', 'contrast', 'low_resolution', 'gamma_inverted',
+              'gamma')
+DRAWS = (*TRANSFORMS, *(f'{name}?' for name in TRANSFORMS), 'blur channels', 'low_resolution channels',
+         'flip 0', 'flip 1', 'flip 2')
 THIN = 3.0  # a patch this much thinner along an axis than along another is treated slice by slice, as nnU-Net does
 BLUR_TAPS = 6  # to each side: four standard deviations of the broadest kernel
 
@@ -83,8 +87,7 @@ class Recipe:
     gamma_inverted: float = 0.0
 
     def __post_init__(self):
-        for name in ('flip', 'rotate', 'zoom', 'elastic', 'noise', 'blur', 'brightness', 'contrast', 'low_resolution',
-                     'gamma', 'gamma_inverted'):
+        for name in ('flip', *TRANSFORMS):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f'config.augment.{name}: {getattr(self, name)}; expected a probability')
         for name in ('zoom_range', 'blur_voxels', 'brightness_range', 'contrast_range', 'low_resolution_range',
@@ -113,8 +116,14 @@ class Recipe:
         shape, channels = image.shape[:-1], image.shape[-1]
         inplane = [axis for axis, n in enumerate(shape) if n * THIN > max(shape)]
 
-        def draw(name: str, low: float = 0.0, high: float = 1.0, size: Sequence[int] = ()) -> jax.Array:
-            return jax.random.uniform(_named(key, name), size, minval=low, maxval=high)
+        # One draw for all, by the names' checksums: a new transform leaves what the others draw as it was, and the
+        # generator is compiled once and not thirty times.
+        table = jax.vmap(lambda name: jax.random.uniform(jax.random.fold_in(key, name), (max(channels, 3),)))(
+            jnp.array([_checksum(name) for name in DRAWS], jnp.uint32))
+
+        def draw(name: str, low: float = 0.0, high: float = 1.0, size: int = 0) -> jax.Array:
+            row = low + (high - low) * table[DRAWS.index(name)]
+            return row[:size] if size else row[0]
 
         def maybe(name: str, change: Callable[[jax.Array], jax.Array], each: bool = False) -> None:
             """Applies a change of intensities by its probability; to `each` channel by 1/2."""
@@ -122,7 +131,7 @@ class Recipe:
             chance = getattr(self, name)
             if chance:
                 on = draw(f'{name}?') < chance
-                on = on & (draw(f'{name}??', size=(channels,)) < 0.5) if each else on
+                on = on & (draw(f'{name} channels', size=channels) < 0.5) if each else on
                 image = jnp.where(on, change(image), image)
 
         if self.rotate or self.zoom or self.elastic:
@@ -131,12 +140,12 @@ class Recipe:
             if label is not None:
                 label = jnp.where(moved, warp.sample(label[..., None], where, 'nearest')[..., 0], label)
         maybe('noise', lambda x: x + jnp.sqrt(draw('noise', 0, self.noise_variance)) * jax.random.normal(
-            _named(key, 'noise voxels'), x.shape))
-        maybe('blur', lambda x: _blur(x, draw('blur', *self.blur_voxels, size=(channels,))), each=True)
+            jax.random.fold_in(key, _checksum('noise voxels')), x.shape))
+        maybe('blur', lambda x: _blur(x, draw('blur', *self.blur_voxels, size=channels)), each=True)
         maybe('brightness', lambda x: x * draw('brightness', *self.brightness_range))
         maybe('contrast', lambda x: jnp.clip(x * draw('contrast', *self.contrast_range), *_range(x)))
         maybe('low_resolution', lambda x: _coarsen(x, draw('low_resolution', *self.low_resolution_range,
-                                                           size=(channels,)), inplane), each=True)
+                                                           size=channels), inplane), each=True)
         maybe('gamma_inverted', lambda x: -_power(-x, draw('gamma_inverted', *self.gamma_range)))
         maybe('gamma', lambda x: _power(x, draw('gamma', *self.gamma_range)))
         if self.flip:
@@ -153,7 +162,7 @@ class Recipe:
         longest = max(shape[a] for a in inplane) / min(shape[a] for a in inplane)
         limit = self.degrees if self.degrees is not None else 30.0 if not plane else 15.0 if longest > 1.5 else 180.0
         turned, zoomed, bent = (draw(f'{name}?') < getattr(self, name) for name in ('rotate', 'zoom', 'elastic'))
-        angles = jnp.where(turned, jnp.deg2rad(draw('rotate', -limit, limit, (1 if plane else 3,))), 0.0)
+        angles = jnp.where(turned, jnp.deg2rad(draw('rotate', -limit, limit, 1 if plane else 3)), 0.0)
         matrix = warp.rotation(angles) / jnp.where(zoomed, draw('zoom', *self.zoom_range), 1.0)
         if dims == 3 and plane:
             # Turned and zoomed in its plane alone: across it the slices stay what they are.
@@ -162,13 +171,13 @@ class Recipe:
         if self.elastic:
             across = jnp.array([float(a in inplane) for a in range(dims)]).reshape(-1, *[1] * dims)
             deviation = jnp.where(bent, draw('elastic', 0, self.elastic_mm), 0.0)
-            field = deviation * across * warp.elastic(_named(key, 'elastic field'), shape)
+            field = deviation * across * warp.elastic(
+                jax.random.fold_in(key, _checksum('elastic field')), shape)
         return warp.positions(shape, spacing, matrix, field), turned | zoomed | bent
 
 
-def _named(key: jax.Array, name: str) -> jax.Array:
-    # By checksum, so that a new transform leaves the draws of the others as they were.
-    return jax.random.fold_in(key, zlib.crc32(name.encode()))
+def _checksum(name: str) -> int:
+    return zlib.crc32(name.encode())
 
 
 def _range(image: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -184,32 +193,35 @@ def _power(image: jax.Array, gamma: jax.Array) -> jax.Array:
 
 def _blur(image: jax.Array, sigma: jax.Array) -> jax.Array:
     """Gaussian blur of each channel by its own `sigma [C]`, in voxels; the border is continued outwards."""
-    taps = jnp.arange(-BLUR_TAPS, BLUR_TAPS + 1)
-    weights = jnp.exp(-0.5 * (taps[:, None] / sigma) ** 2)
-    weights = weights / weights.sum(0)
-    for axis in range(image.ndim - 1):
-        n = image.shape[axis]
-        if n == 1:
-            continue
-        padded = jnp.pad(image, [(BLUR_TAPS, BLUR_TAPS) if a == axis else (0, 0) for a in range(image.ndim)], 'edge')
-        image = sum(w * jax.lax.slice_in_dim(padded, i, i + n, axis=axis) for i, w in enumerate(weights))
-    return image
+    def matrix(n: int) -> jax.Array:
+        away = jnp.arange(-BLUR_TAPS, n + BLUR_TAPS) - jnp.arange(n)[:, None]
+        weights = jnp.where(jnp.abs(away) <= BLUR_TAPS, jnp.exp(-0.5 * (away / sigma[:, None, None]) ** 2), 0.0)
+        inner = weights[..., BLUR_TAPS:-BLUR_TAPS]
+        inner = inner.at[..., 0].add(weights[..., :BLUR_TAPS].sum(-1)).at[..., -1].add(weights[..., -BLUR_TAPS:].sum(-1))
+        return inner / inner.sum(-1, keepdims=True)
+    return _separable(image, matrix, range(image.ndim - 1))
 
 
 def _coarsen(image: jax.Array, factor: jax.Array, axes: Sequence[int]) -> jax.Array:
-    """Samples each channel down by its own `factor [C]` along axes, to the nearest voxel, and up by cubics (Keys 1981)."""
-    def one(image: jax.Array, factor: jax.Array) -> jax.Array:
-        for axis in axes:
-            n = image.shape[axis]
-            coarse = jnp.maximum(jnp.round(n / factor), 1.0)
-            place = (jnp.arange(n) + 0.5) * coarse / n - 0.5
-            first, total = jnp.floor(place), 0.0
-            for tap in range(-1, 3):
-                t = jnp.abs(place - first - tap)
-                weight = jnp.where(t <= 1, 1.5 * t**3 - 2.5 * t**2 + 1, -0.5 * t**3 + 2.5 * t**2 - 4 * t + 2)
-                source = (jnp.clip(first + tap, 0, coarse - 1) + 0.5) * n / coarse - 0.5
-                index = jnp.clip(jnp.round(source).astype(jnp.int32), 0, n - 1)
-                total += jnp.take(image, index, axis) * weight.reshape([-1 if a == axis else 1 for a in range(image.ndim)])
-            image = total
-        return image
-    return jax.vmap(one, in_axes=(-1, 0), out_axes=-1)(image, factor)
+    """Samples each channel down by its own `factor [C]`, to the nearest voxel, and up again by cubics (Keys 1981)."""
+    def matrix(n: int) -> jax.Array:
+        coarse = jnp.maximum(jnp.round(n / factor), 1.0)[:, None]
+        place = (jnp.arange(n) + 0.5) * coarse / n - 0.5
+        out = jnp.zeros((image.shape[-1], n, n))
+        for tap in range(-1, 3):
+            t = jnp.abs(place - jnp.floor(place) - tap)
+            weight = jnp.where(t <= 1, 1.5 * t**3 - 2.5 * t**2 + 1, -0.5 * t**3 + 2.5 * t**2 - 4 * t + 2)
+            source = (jnp.clip(jnp.floor(place) + tap, 0, coarse - 1) + 0.5) * n / coarse - 0.5
+            out += weight[..., None] * (jnp.clip(jnp.round(source), 0, n - 1)[..., None] == jnp.arange(n))
+        return out
+    return _separable(image, matrix, axes)
+
+
+def _separable(image: jax.Array, matrix: Callable[[int], jax.Array], axes: Sequence[int]) -> jax.Array:
+    """Multiplies each channel, along axes, by its own matrix `[C, n, n]`: cheaper to compile and to run than taps."""
+    for axis in axes:
+        n = image.shape[axis]
+        moved = jnp.moveaxis(image, (-1, axis), (0, 1))
+        flat = jnp.matmul(matrix(n), moved.reshape(moved.shape[0], n, -1), precision=jax.lax.Precision.HIGHEST)
+        image = jnp.moveaxis(flat.reshape(moved.shape), (0, 1), (-1, axis))
+    return image

@@ -54,12 +54,14 @@ class VolumeEvaluator:
     data: Volumes
     segmenter: Segmenter
     tolerance_mm: float
+    lesions: bool
     postprocess: masks.Postprocess
 
     @property
     def metrics(self) -> tuple[str, ...]:
         """What goes to the table of results, in its order."""
-        names = ('dice', 'iou', 'sensitivity', 'precision', 'hd95', 'assd', 'nsd', 'volume_error_ml', 'lesion_f1')
+        names = ('dice', 'iou', 'sensitivity', 'precision', 'hd95', 'assd', 'nsd', 'volume_error_ml',
+                 *(['lesion_f1'] if self.lesions else []))
         return ('dice_mean', *(f'{name}_{c}' for c in self.data.source.classes[1:] for name in names))
 
     @property
@@ -87,7 +89,8 @@ class VolumeEvaluator:
                 label = self.postprocess(restore(Image(label, prepared.affine), image, kind='label').array)
                 truth, voxel, shown = truth.array, spacing(image.affine), image
             measured = masks.case_metrics(label, truth, voxel, self.data.source.classes,
-                                          tolerance_mm=self.tolerance_mm, surfaces=not quick)
+                                          tolerance_mm=self.tolerance_mm, surfaces=not quick,
+                                          lesions=self.lesions and not quick)
             dice = [measured[f'dice_{name}'] for name in self.data.source.classes[1:]]
             counted = [value for value in dice if value == value]
             measured = {'dice_mean': float(np.mean(counted)) if counted else float('nan'), **measured}
@@ -169,8 +172,8 @@ def keep_snapshot(path: pathlib.Path, image: Image, truth: np.ndarray, label: np
 
 
 def evaluator(*, data: Volumes, predict: Callable[[Any, Batch], Mapping[str, jax.Array]], overlap: float = 0.5,
-              flips: Sequence[int] = (), batch: int = 4, tolerance_mm: float = 1.0, largest_component: bool = False,
-              fill_holes: bool = False) -> VolumeEvaluator:
+              flips: Sequence[int] = (), batch: int = 4, tolerance_mm: float = 1.0, lesions: bool = False,
+              largest_component: bool = False, fill_holes: bool = False) -> VolumeEvaluator:
     """Makes the evaluator of volumes.
 
     Args:
@@ -180,17 +183,18 @@ def evaluator(*, data: Volumes, predict: Callable[[Any, Batch], Mapping[str, jax
       flips: axes of test-time mirroring; none by default.
       batch: windows at once.
       tolerance_mm: of the normalised surface distance.
+      lesions: measure lesion-wise F1 too.
       largest_component: keep each class's largest connected component only.
       fill_holes: fill holes within each class.
     """
     segmenter = Segmenter(predict, data.patch, overlap, tuple(flips), batch)
-    return VolumeEvaluator(data, segmenter, tolerance_mm, masks.Postprocess(largest_component, fill_holes))
+    return VolumeEvaluator(data, segmenter, tolerance_mm, lesions, masks.Postprocess(largest_component, fill_holes))
 
 
 def predictor(*, predict: Callable[[Any, Batch], Mapping[str, jax.Array]], data: Mapping[str, Any],
               statistics: Mapping[str, Any], read: Callable[[pathlib.Path], Image], overlap: float = 0.5,
-              flips: Sequence[int] = (), batch: int = 4, tolerance_mm: float = 1.0, largest_component: bool = False,
-              fill_holes: bool = False) -> VolumePredictor:
+              flips: Sequence[int] = (), batch: int = 4, tolerance_mm: float = 1.0, lesions: bool = False,
+              largest_component: bool = False, fill_holes: bool = False) -> VolumePredictor:
     """Makes what labels new images as the evaluator labels its cases.
 
     Args:
@@ -201,7 +205,8 @@ def predictor(*, predict: Callable[[Any, Batch], Mapping[str, jax.Array]], data:
       overlap: see `evaluator`, as for flips, batch, largest_component and fill_holes.
       flips: …
       batch: …
-      tolerance_mm: the evaluator's; of no use here.
+      tolerance_mm: the evaluator's, as is lesions; of no use here.
+      lesions: …
       largest_component: …
       fill_holes: …
     """

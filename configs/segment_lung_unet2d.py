@@ -1,0 +1,39 @@
+"""Lungs in CT slices by the plain U-Net: the classic recipe, on a folder of pictures.
+
+    python -m medjax.train --config=configs/segment_lung_unet2d.py --workdir=runs/lung2d --config.data.source.dir=DIR
+
+Data: DIR/images and DIR/masks with a slice and its mask (0 and 255) of the same name in each, as PNG, TIFF, JPEG or BMP;
+512 × 512 pictures are halved to 256 × 256. Pictures do not know their pixel's size: distances in the results are in
+pixels, unless config.data.source.spacing says how many mm they are. Where several slices are of one patient, say so in a
+table (see `table` in medjax/data/folder.py), for splits are by patient.
+Network: Ronneberger 2015, one output through a sigmoid, binary cross-entropy, Adam. Hardware: one GPU.
+The smoke run learns nothing: it trains on slices of one chest CT with a tumour, and evaluates on two MR volumes.
+"""
+
+from ml_collections import config_dict
+
+
+def get_config(variant: str = '') -> config_dict.ConfigDict:
+    c = config_dict.ConfigDict()
+    c.seed = 0
+    c.epochs = 50
+    c.batch = 4
+    c.model = dict(name='unet', variant='plain', dims=2, classes=1)
+    c.task = dict(name='segment', loss=dict(cross_entropy=1.0))
+    c.data = dict(name='volumes', patch=(256, 256, 1), spacing=(2.0, 2.0, 1.0), intensity=dict(name='zscore'), crop=False,
+                  foreground=0.0,
+                  source=dict(name='folder', dir='lungs', images='images', labels='masks',
+                              classes=('background', 'lung'), values=(0, 255)))
+    c.augment = dict(name='unet')
+    c.optim = dict(name='adam', lr=1e-4)
+    c.evaluate = dict(name='volumes', every=500)
+    c.checkpoint = dict(best='dice_mean', keep=1)
+    if variant == 'smoke':
+        del c.epochs
+        c.steps, c.evaluate.every = 2, 2
+        c.model.update(base=4, levels=3)
+        c.data.update(patch=(64, 64, 1), spacing=(4.0, 4.0, 5.0))
+        c.data.source = dict(name='folder', dir='tumours', images='.', labels='.', image_suffix='_image',
+                             label_suffix='_label', classes=('background', 'tumour'),
+                             splits=dict(lung1='train', brain2='val', breast1='test'))
+    return c
