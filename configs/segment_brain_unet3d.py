@@ -16,13 +16,17 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.batch = 2
     c.model = dict(name='unet', variant='nnunet', dims=3, classes=4, base=8, levels=4)
     c.task = dict(name='segment', loss=dict(cross_entropy=1.0, soft_dice=1.0))
+    # Intensities by the training cases' statistics: a case here is a part of one volume, and its own mean and deviation
+    # would tell which part it is, not how bright grey matter is.
     c.data = dict(name='volumes', source=dict(name='mni152', validation=(60, 76), unseen=(92, 108)),
-                  patch=(48, 48, 32), intensity=dict(name='zscore'), foreground=0.33)
+                  patch=(48, 48, 32), intensity=dict(name='percentile', low=0.5, high=99.5), foreground=0.33)
     c.augment = dict(name='nnunet')
     c.optim = dict(name='sgd', lr=0.01, momentum=0.99, nesterov=True, weight_decay=3e-5, clip=12.0,
                    schedule=dict(name='polynomial', power=0.9))
     c.evaluate = dict(name='volumes', every=100, overlap=0.5, tolerance_mm=1.0)
     c.checkpoint = dict(best='dice_mean', keep=1)
+    c.parallel, c.mesh, c.precision = 'jit', dict(data=-1, fsdp=1, space=1), 'float32'
+    c.debug = dict(skip_nonfinite=False)
     if variant == 'smoke':
         c.steps = 2
         c.model.update(base=4, levels=2)

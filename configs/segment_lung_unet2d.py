@@ -28,6 +28,8 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.optim = dict(name='adam', lr=1e-4)
     c.evaluate = dict(name='volumes', every=500)
     c.checkpoint = dict(best='dice_mean', keep=1)
+    c.parallel, c.mesh, c.precision = 'jit', dict(data=-1, fsdp=1, space=1), 'float32'
+    c.debug = dict(skip_nonfinite=False)
     if variant == 'smoke':
         del c.epochs
         c.steps, c.evaluate.every = 2, 2

@@ -33,6 +33,8 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
                    schedule=dict(name='polynomial', power=0.9))
     c.evaluate = dict(name='volumes', overlap=0.25, tolerance_mm=2.0, lesions=True)
     c.checkpoint = dict(every=100, keep=1)
+    c.parallel, c.mesh, c.precision = 'jit', dict(data=-1, fsdp=1, space=1), 'float32'
+    c.debug = dict(skip_nonfinite=False)
     if variant == 'smoke':
         c.steps = 2
         c.model.update(base=4, levels=3, strides=((2, 2, 1), (2, 2, 2)))

@@ -107,7 +107,7 @@ def _experiment(*, seed: int, batch: int, model: Mapping[str, Any], task: Mappin
     if batch < 1 or min(steps, epochs) != 0 or max(steps, epochs) < 1:
         raise InputError(f'config.steps: {steps}, config.epochs: {epochs}, config.batch: {batch}; expected at least 1 in '
                          'each batch, and either steps or epochs, at least 1')
-    plan = bind(choose({'jit': Jit, 'pmap': Pmap}, parallel, 'config.parallel'), mesh or {}, 'config.mesh')
+    plan = bind(choose({'jit': Jit, 'pmap': _pmap}, parallel, 'config.parallel'), mesh or {}, 'config.mesh')
     cases = dataset(data)
     steps = steps or math.ceil(epochs * len(cases) / batch)
     problem = _task(task, network(model, precision), cases.source.classes)
@@ -130,6 +130,12 @@ def _experiment(*, seed: int, batch: int, model: Mapping[str, Any], task: Mappin
                       plan=plan, evaluator=evaluator, seed=seed, steps=steps, accumulate=optim.get('accumulate', 1),
                       eval_every=every, **bind(keeping, checkpoint or {}, 'config.checkpoint'),
                       **bind(logging, log or {}, 'config.log'), **bind(debugging, debug or {}, 'config.debug'))
+
+
+def _pmap(*, data: int = -1, fsdp: int = 1, space: int = 1) -> Pmap:
+    if data != -1 or fsdp != 1 or space != 1:
+        raise InputError("config.mesh: 'pmap' splits the batch over all devices; expected data=-1, fsdp=1, space=1")
+    return Pmap()
 
 
 def _task(section: Mapping[str, Any], module: nn.Module, classes: Sequence[str]) -> Task:

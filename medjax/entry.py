@@ -32,13 +32,13 @@ def run(main: Callable[[Sequence[str]], None], unnamed: bool = False) -> None:
       main: takes the arguments without a name; the first is the command itself.
       unnamed: whether there may be others.
     """
-    absl_logging.set_verbosity(absl_logging.WARNING)
+    absl_logging.set_verbosity(absl_logging.FATAL)  # what goes wrong is raised as well
     flags.FLAGS.set_gnu_getopt(True)  # options may come after arguments
 
     def parse(arguments: list[str]) -> list[str]:
         try:
             return flags.FLAGS(arguments)
-        except (flags.Error, AttributeError, KeyError, ValueError, TypeError, FileNotFoundError) as error:
+        except (flags.Error, AttributeError, KeyError, ValueError, TypeError, OSError) as error:
             fail(str(error))
 
     def guarded(arguments: Sequence[str]) -> None:

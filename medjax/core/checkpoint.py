@@ -31,7 +31,9 @@ class Checkpoints:
                  statistics: Mapping[str, Any] | None = None):
         if mode not in ('max', 'min'):
             raise InputError(f"config.checkpoint.mode: {mode!r}; expected 'max' or 'min'")
-        logging.getLogger('absl').setLevel(logging.WARNING)
+        if keep < 1:
+            raise InputError(f'config.checkpoint.keep: {keep}; expected at least 1, which a run goes on from')
+        logging.getLogger('absl').setLevel(logging.CRITICAL)  # what goes wrong in its threads is raised as well
         self.best, self._sign = best, 1.0 if mode == 'max' else -1.0
         policies = [_policies.LatestN(keep)]
         if best:

@@ -55,7 +55,7 @@ class Writer:
             lines = [line for line in path.read_text().splitlines() if _step(line) <= start]
             write_text(path, ''.join(f'{line}\n' for line in lines))
         self._file = path.open('a', buffering=1)
-        self._events = tensorboardX.SummaryWriter(str(workdir / 'tensorboard'), purge_step=start or None)
+        self._events = tensorboardX.SummaryWriter(str(workdir / 'tensorboard'), purge_step=start + 1)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Writes one line; a value that is not finite is null there."""

@@ -139,6 +139,9 @@ def train(experiment: Experiment, workdir: pathlib.Path, say: Callable[[str], No
         began, done = time.monotonic(), step
 
     size = len(experiment.batches[0]['index']) * jax.process_count()
+    for name, value in (('optim.accumulate', experiment.accumulate), ('log.every', experiment.log_every)):
+        if value < 1:
+            raise InputError(f'config.{name}: {value}; expected at least 1')
     if size % (plan.examples * experiment.accumulate):
         raise InputError(f'config.batch: {size} is no multiple of {plan.examples} devices × {experiment.accumulate} '
                          'micro-batches (config.optim.accumulate)')
@@ -150,28 +153,30 @@ def train(experiment: Experiment, workdir: pathlib.Path, say: Callable[[str], No
             if len(pending) > 2:  # let the host run ahead of the device by two steps, not by all of them
                 jax.block_until_ready(pending[-3])
             step, last = number + 1, number + 1 == steps
+            stop = bool(stopping)  # asked once: a signal that comes later in this round is the next round's
             if step == start + 1:
                 jax.block_until_ready(measured)
                 say(f'first step after {time.monotonic() - began:.1f} s, most of them to compile')
                 began = time.monotonic()
-            if last or stopping or step % experiment.log_every == 0:
+            if last or stop or step % experiment.log_every == 0:
                 flush(step)
-            validate = experiment.eval_every and (last or step % experiment.eval_every == 0) and not stopping
+            # Even when told to stop: a validation left out would never be made up, and the best would be another.
+            validate = experiment.eval_every and (last or step % experiment.eval_every == 0)
             if validate:
                 flush(step)
                 means = _validate(experiment, plan.whole(train_state), say)
                 writer.write(step, {f'val/{k}': v for k, v in means.items()})
-            if last or stopping or validate or (experiment.save_every and step % experiment.save_every == 0):
+            if last or stop or validate or (experiment.save_every and step % experiment.save_every == 0):
                 flush(step)
                 checkpoints.save(step, plan.whole(train_state), means if validate else None)
                 began = time.monotonic()
-            if stopping and not last:
+            if stop and not last:
                 checkpoints.wait()
                 say(f'SIGTERM: saved step {step} of {steps} in {workdir}; the same command goes on from there')
                 return False
         return True
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        signal.signal(signal.SIGTERM, previous or signal.SIG_DFL)  # None: a handler that was not set from Python
         writer.close()
         checkpoints.close()
 
@@ -192,6 +197,8 @@ def _validate(experiment: Experiment, whole: state.TrainState, say: Callable[[st
 def _diagnosis(experiment: Experiment, abstract: state.TrainState, number: int, position: int) -> str:
     batch = experiment.batches[number]
     device = {k: v for k, v in batch.items() if k != 'id'}
+    if experiment.augment is not None:  # the step watches what comes out of it, which may have other names and types
+        device = jax.eval_shape(experiment.augment, device, jax.random.key(0))
     name = watched(device, jnp.zeros(()), abstract.params)[position][0]
     return (f'step {number + 1}: {name} is not finite; cases of the batch: {", ".join(map(str, batch["id"]))}. '
             'A smaller config.optim.lr or config.optim.clip may help; config.debug.skip_nonfinite=True skips such steps')

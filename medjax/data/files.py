@@ -37,7 +37,8 @@ def write_whole(path: pathlib.Path, content: bytes) -> None:
         os.replace(part, path)
     except OSError as error:
         why = 'no space left' if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror
-        raise InputError(f'{path}: cannot be written: {why}; expected room in a folder that can be written to') from error
+        raise InputError(f'{path}: cannot be written: {why}; expected room in a folder that can be written to'
+                         ) from error
     finally:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)

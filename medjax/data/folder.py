@@ -7,8 +7,10 @@ slice, `[column, row, 1]`; see `pictures`.
 import csv
 import dataclasses
 import functools
+import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -60,8 +62,8 @@ def source(*, classes: Sequence[str], dir: str = '', images: str = 'images', lab
       InputError: where files, table or options do not fit each other; labels are read, and judged, case by case.
     """
     root = data_dir(dir)
-    reader = Reader(tuple(classes), tuple(channels), None if values is None else tuple(values), colours,
-                    None if spacing is None else tuple(spacing), align_labels)
+    reader = _reader(classes=classes, channels=channels, values=values, colours=colours, spacing=spacing,
+                     align_labels=align_labels)
     rows = _table(root, table) if table else _pairs(root / images, root / labels, image_suffix, label_suffix)
     split = _splits(rows, root / table, dict(splits or {}), root / split_file if split_file else None,
                     val=val, test=test, fold=fold, folds=folds, seed=split_seed)
@@ -69,7 +71,19 @@ def source(*, classes: Sequence[str], dir: str = '', images: str = 'images', lab
         id=row['id'], patient=row['patient'], split=split[row['patient']],
         read=functools.partial(reader.pair, row['image'], row['label']), files=(row['image'], row['label']),
         columns={name: value or '' for name, value in row.items() if name not in RESERVED}) for row in rows)
-    return Source(cases=cases, classes=reader.classes, notice=notice, channels=reader.channels, read_image=reader.image)
+    return Source(cases=cases, classes=reader.classes, notice=notice, channels=reader.channels)
+
+
+def image_reader(**options: Any) -> Callable[[str | pathlib.Path], Image]:
+    """Makes what reads a new image as the cases' images are read, of the options of `source`; needs no data set."""
+    return _reader(**options).image
+
+
+def _reader(*, classes: Sequence[str], channels: Sequence[str] = ('image',), values: Sequence[int] | None = None,
+            colours: Mapping[str, Sequence[int]] | None = None, spacing: Sequence[float] | None = None,
+            align_labels: bool = False, **_: Any) -> 'Reader':
+    return Reader(tuple(classes), tuple(channels), None if values is None else tuple(values), colours,
+                  None if spacing is None else tuple(spacing), align_labels)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,11 +101,13 @@ class Reader:
         if self.values is not None and len(set(self.values)) != len(self.classes):
             raise InputError(f'{KEYS}.values: {self.values}; expected one for each of {self.classes}, all different')
         if self.colours is not None:
-            rgb = {tuple(colour) for colour in self.colours.values()}
-            if set(self.colours) != set(self.classes) or len(rgb) != len(self.classes) or any(
-                    len(c) != 3 or not all(v in range(256) for v in c) for c in rgb):
-                raise InputError(f'{KEYS}.colours: {dict(self.colours)}; expected [red, green, blue], 0 to 255, for each '
-                                 f'of {self.classes}, all different')
+            rgb = {tuple(colour) for colour in self.colours.values() if isinstance(colour, Sequence)
+                   and len(colour) == 3 and all(value in range(256) for value in colour)}
+            if set(self.colours) != set(self.classes) or len(rgb) != len(self.classes):
+                raise InputError(f'{KEYS}.colours: {dict(self.colours)}; expected [red, green, blue], 0 to 255, for '
+                                 f'each of {self.classes}, all different')
+            if self.values is not None:
+                raise InputError(f'{KEYS}.values: {self.values}, with colours; expected one of the two')
         if self.spacing is not None and (len(self.spacing) != 2 or not all(0 < s < 1e6 for s in self.spacing)):
             raise InputError(f'{KEYS}.spacing: {self.spacing}; expected mm between columns and between rows')
 
@@ -137,8 +153,8 @@ class Reader:
                 out[(array == np.array(self.colours[name])).all(-1)] = number
             if (out == 255).any():
                 first = np.unravel_index((out == 255).argmax(), out.shape)
-                raise InputError(f'{label.path}: colour {array[first].tolist()} at {tuple(map(int, first))} is of no class; '
-                                 f'expected one of {dict(self.colours)}')
+                raise InputError(f'{label.path}: colour {array[first].tolist()} at {tuple(map(int, first))} is of no '
+                                 f'class; expected one of {dict(self.colours)}')
             return out
         array = _without_copies(array)
         if self.values is None:
@@ -169,15 +185,17 @@ def _splits(rows: Sequence[Mapping[str, str]], table: pathlib.Path, named: Mappi
     kept = kept_split(file) if file else {}
     if file and patients - set(kept):
         raise InputError(f'{file}: no patient {min(patients - set(kept))!r}; expected the split of all patients')
+    for where, splits in ((f'{KEYS}.splits', named.values()), (file, kept.values()),
+                          (table, [row['split'] for row in rows if row.get('split')])):
+        wrong = [split for split in splits if split not in SPLITS]
+        if wrong:
+            raise InputError(f'{where}: split {wrong[0]!r}; expected one of: {", ".join(SPLITS)}')
     given = dict(named)
     for row in rows:
         if row.get('split') and given.setdefault(row['patient'], row['split']) != row['split']:
             raise InputError(f"{table}: patient {row['patient']!r} is in {row['split']!r} and in "
                              f"{given[row['patient']]!r}; expected one split for all cases of a patient")
     given = kept | given
-    wrong = sorted({given[p] for p in patients & set(given)} - set(SPLITS))
-    if wrong:
-        raise InputError(f'{table}: split {wrong[0]!r}; expected one of: {", ".join(SPLITS)}')
     rest = sorted(patients - set(given))
     return given | (split_by_patient(rest, **drawing) if rest else {})
 
@@ -201,14 +219,14 @@ def _pairs(images: pathlib.Path, labels: pathlib.Path, image_suffix: str, label_
                 raise InputError(f'{path}: case id {name!r} is also that of {found[name].name}; expected unique names')
             found[name] = path
         if not found:
-            raise InputError(f'{folder}: no image whose name ends in {ending!r} and {", ".join(nifti.SUFFIXES)}; expected '
-                             'some')
+            raise InputError(f'{folder}: no image whose name ends in {ending!r}; expected some, of the kinds '
+                             + ', '.join(nifti.SUFFIXES))
         return found
     pictures, masks = named(images, image_suffix, label_suffix), named(labels, label_suffix, image_suffix)
-    for name, folder in [*((n, labels) for n in pictures if n not in masks), *((n, images) for n in masks if n not in pictures)]:
-        lone = pictures.get(name) or masks[name]
-        raise InputError(f'{lone}: nothing in {folder} is paired with it; expected the case id {name!r} there as well')
-    return [{'id': name, 'patient': name, 'image': str(path), 'label': str(masks[name])} for name, path in pictures.items()]
+    for name in sorted(set(pictures) ^ set(masks)):
+        lone, other = (pictures[name], labels) if name in pictures else (masks[name], images)
+        raise InputError(f'{lone}: nothing in {other} is paired with it; expected the case id {name!r} there as well')
+    return [{'id': name, 'patient': name, 'image': str(pictures[name]), 'label': str(masks[name])} for name in pictures]
 
 
 def _table(root: pathlib.Path, name: str) -> list[dict[str, str]]:
@@ -225,14 +243,21 @@ def _table(root: pathlib.Path, name: str) -> list[dict[str, str]]:
     if lacking or not rows:
         raise InputError(f'{path}: ' + (f'no column {lacking[0]!r}' if lacking else 'no rows')
                          + '; expected id, image, label, and at will patient, split and others')
+    first: dict[str, int] = {}  # row of each case id
     for number, row in enumerate(rows, 2):
         if None in row or None in row.values():
             raise InputError(f'{path}: row {number} has too {"many" if None in row else "few"} fields; expected '
                              f'{len(columns)}')
+        for column in ('id', 'patient', 'split'):  # a blank must not make another patient of one
+            row[column] = row.get(column, '').strip()
+        if first.setdefault(row['id'], number) != number:
+            raise InputError(f"{path}: row {number}: id {row['id']!r} is that of row {first[row['id']]}; expected "
+                             'unique ids')
         for column in ('image', 'label'):
             file = root / row[column]
-            if not row[column] or not file.exists():
-                raise InputError(f'{path}: row {number}: {column} {row[column]!r} does not exist; expected it within {root}')
+            if not row[column] or not os.path.exists(file):
+                raise InputError(f'{path}: row {number}: {column} {row[column][:200]!r} does not exist; expected it '
+                                 f'within {root}')
             row[column] = str(file)
-        row['patient'] = row.get('patient') or row['id']
+        row['patient'] = row['patient'] or row['id']
     return rows

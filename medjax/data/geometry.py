@@ -54,8 +54,8 @@ def check_affine(affine: np.ndarray, path: str) -> None:
         fine = (np.isfinite(affine).all() and lengths.min() > 1e-9 and lengths.max() < 1e6
                 and abs(np.linalg.det(linear / lengths)) > 1e-3)
     if not fine:
-        raise InputError(f'{path}: its affine {np.round(affine[:3], 6).tolist()} maps voxels to no volume; expected finite '
-                         'numbers, spacings above zero and three different axes')
+        raise InputError(f'{path}: its affine {np.round(affine[:3], 6).tolist()} maps voxels to no volume; expected '
+                         'finite numbers, spacings above zero and three different axes')
 
 
 def same_grid(image: Image, label: Image) -> bool:

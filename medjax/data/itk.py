@@ -8,9 +8,11 @@ import zlib
 import numpy as np
 import SimpleITK as sitk
 
+from medjax.data.dicom import find_series
 from medjax.data.files import LIMIT, PACKED, check_fits
 from medjax.errors import InputError
 
+KINDS = {'.nrrd': 'NrrdImageIO', '.nhdr': 'NrrdImageIO', '.mha': 'MetaImageIO', '.mhd': 'MetaImageIO'}
 UNEVEN = 0.02  # share of the slice distance by which a DICOM slice may be off its place on the even grid
 
 sitk.ProcessObject.SetGlobalWarningDisplay(False)  # what matters of them becomes one InputError line
@@ -23,6 +25,7 @@ def read_file(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
       The array `[X, Y, Z]` or `[X, Y, Z, C]`, and its affine to RAS+ mm.
     """
     reader = sitk.ImageFileReader()
+    reader.SetImageIO(KINDS[path.suffix.lower()])  # what the name says, not whatever the bytes look like
     reader.SetFileName(str(path))
     reader.ReadImageInformation()
     if reader.GetDimension() not in (2, 3):
@@ -46,7 +49,7 @@ def _check_deflated(path: pathlib.Path) -> None:
     for at in range(end.end(), len(raw), step):
         inflate.decompress(raw[at: at + step])
     if not inflate.eof:
-        raise InputError(f'{path}: its compressed voxels are cut short')
+        raise InputError(f'{path}: its compressed voxels are cut short; expected a whole file')
 
 
 def from_itk(image: sitk.Image) -> tuple[np.ndarray, np.ndarray]:
@@ -69,14 +72,13 @@ def read_series(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
     Returns:
       The array `[columns, rows, slices]`, in HU where the files say how, and its affine to RAS+ mm.
     """
-    reader = sitk.ImageSeriesReader()
-    series = reader.GetGDCMSeriesIDs(str(path))
+    series = find_series(path)
     if len(series) != 1:
         raise InputError(f'{path}: {len(series)} DICOM series in this folder; expected exactly one')
-    names = reader.GetGDCMSeriesFileNames(str(path), series[0])
+    names, = series.values()
     if len(names) == 1:
-        return from_itk(sitk.ReadImage(names[0]))
-    geometry = [_slice_geometry(pathlib.Path(name)) for name in names]
+        return from_itk(_reader(names[0]).Execute())
+    geometry = [_slice_geometry(name) for name in names]
     axes = geometry[0][1]
     for name, (_, other) in zip(names, geometry):
         if np.abs(other - axes).max() > 1e-3:
@@ -94,7 +96,9 @@ def read_series(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
     if sideways > UNEVEN * steps.mean():
         raise InputError(f'{path}: each slice lies {sideways:.3f} mm sideways of the one before (a tilted gantry); '
                          'expected slices straight above each other: resample the series first')
-    reader.SetFileNames([names[i] for i in order])
+    reader = sitk.ImageSeriesReader()
+    reader.SetImageIO('GDCMImageIO')
+    reader.SetFileNames([str(names[i]) for i in order])
     image = reader.Execute()
     if image.GetDimension() != 3:
         raise InputError(f'{path}: {image.GetDimension()} dimensions; expected a series of 2D slices')
@@ -103,11 +107,19 @@ def read_series(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
     return array, affine
 
 
-def _slice_geometry(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
-    """A slice's position `[3]` and its axes: row, column and normal as columns `[3, 3]`, in LPS."""
+def _reader(path: pathlib.Path) -> sitk.ImageFileReader:
+    """Opens a DICOM file that can be as large as it says."""
     reader = sitk.ImageFileReader()
+    reader.SetImageIO('GDCMImageIO')
     reader.SetFileName(str(path))
     reader.ReadImageInformation()
+    check_fits(path, math.prod(reader.GetSize()), PACKED * path.stat().st_size)
+    return reader
+
+
+def _slice_geometry(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
+    """A slice's position `[3]` and its axes: row, column and normal as columns `[3, 3]`, in LPS."""
+    reader = _reader(path)
     for tag, name in (('0020|0032', 'ImagePositionPatient'), ('0020|0037', 'ImageOrientationPatient')):
         if not reader.HasMetaDataKey(tag):
             raise InputError(f'{path}: no {name} ({tag.replace("|", ",")}); expected it in each slice of a series')

@@ -4,8 +4,10 @@ import functools
 import io
 import logging
 import math
+import os
 import pathlib
 from collections.abc import Callable
+from typing import BinaryIO
 
 import nibabel as nib
 import numpy as np
@@ -61,7 +63,7 @@ def read(path: str | pathlib.Path, indices: bool = False) -> Image:
       InputError: where the file is missing, damaged, of another kind, or its geometry makes no sense.
     """
     path = pathlib.Path(path)
-    if not path.exists():
+    if not os.path.exists(path):  # pathlib raises where a name is too long
         raise InputError(f'{path}: no such file; expected an image')
     kind = 'DICOM' if path.is_dir() else suffix(path)
     if not kind:
@@ -153,6 +155,9 @@ def _read_nifti(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
         if not size:
             raise InputError(f'{path}: not NIfTI; expected a header of 348 or 540 bytes')
         header = HEADERS[size](start + file.read(size - 4), check=False)
+        steps = header['pixdim'][1: 1 + min(header['dim'][0], 3)]
+        if not header['sform_code'] and ((steps == 0) & (header['dim'][1: 1 + len(steps)] > 1)).any():
+            raise InputError(f'{path}: pixdim {steps.tolist()}; expected spacings above zero')  # nibabel makes it 1
         header.check_fix(_quiet, error_level=40)
         if not header['magic'].item().startswith(b'n+'):
             raise InputError(f'{path}: its voxels are in another file; expected header and voxels in one .nii')
@@ -164,9 +169,9 @@ def _read_nifti(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
         file.seek(offset)
         raw = file.read(count)
         if len(raw) < count:
-            raise InputError(f'{path}: cut short: {len(raw)} of {count} bytes of voxels')
-        while packed and file.read(2**20):
-            pass  # to the end, where gzip's checksum lies
+            raise InputError(f'{path}: cut short: {len(raw)} of {count} bytes of voxels; expected a whole file')
+        if packed:
+            _read_on(file)
     array = np.frombuffer(raw, dtype).reshape(shape, order='F')
     slope, intercept = header.get_slope_inter()
     if slope is not None and (slope, intercept) != (1, 0) and array.dtype.kind in 'iuf':
@@ -178,7 +183,16 @@ def _read_nifti(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
     return array, np.diag([unit, unit, unit, 1.0]) @ header.get_best_affine()
 
 
+def _read_on(file: BinaryIO) -> None:
+    """Reads a packed file to its end, where gzip's checksum lies."""
+    while file.read(2**20):
+        pass
+
+
 def _read_nibabel(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
+    if suffix(path) == '.mgz':
+        with gzip.open(path, 'rb') as file:
+            _read_on(file)
     image = nib.load(path, mmap=False)
     files = {pathlib.Path(holder.filename) for holder in image.file_map.values() if holder.filename}
     shape, dtype = tuple(int(n) for n in image.shape), image.header.get_data_dtype()

@@ -31,6 +31,12 @@ def read(path: pathlib.Path, indices: bool = False) -> tuple[np.ndarray, np.ndar
     with Picture.open(path) as picture:
         if getattr(picture, 'n_frames', 1) != 1:
             raise InputError(f'{path}: {picture.n_frames} pages; expected one picture')
+        pieces = [(x1 - x0) * (y1 - y0) for _, (x0, y0, x1, y1), *_ in picture.tile]
+        if sum(pieces) < picture.width * picture.height:
+            raise InputError(f'{path}: {sum(pieces)} pixels of {picture.width}×{picture.height}; expected all of them')
+        if picture.format == 'PNG':
+            with Picture.open(path) as whole:
+                whole.verify()  # the checksums, and that the end is there, which reading the pixels may not notice
         if picture.format != 'TIFF':  # whose codecs know no bound
             check_fits(path, picture.width * picture.height // 8, PACKED * path.stat().st_size)
         if picture.mode not in ('L', 'I;16', 'I;16B') and _deep(path, picture):
@@ -56,6 +62,7 @@ def _deep(path: pathlib.Path, picture: Picture.Image) -> bool:
 
 def encode(array: np.ndarray) -> Picture.Image:
     """Makes a label `[column, row, 1]` of whole numbers a grey picture of 8 or 16 bits, rows from the top down."""
-    if array.ndim != 3 or array.shape[2] != 1 or array.dtype.kind not in 'iub' or array.min() < 0 or array.max() >= 2**16:
+    fits = array.ndim == 3 and array.shape[2] == 1 and array.dtype.kind in 'iub'
+    if not fits or array.min() < 0 or array.max() >= 2**16:
         raise ValueError(f'{array.dtype} {array.shape} is no label of one slice')
     return Picture.fromarray(array[:, :, 0].T.astype(np.uint8 if array.max() < 256 else np.uint16))

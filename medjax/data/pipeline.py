@@ -7,6 +7,8 @@ import grain
 import jax
 import numpy as np
 
+from medjax.errors import InputError
+
 
 class Items(Protocol):
     """What a data set offers for training."""
@@ -16,8 +18,6 @@ class Items(Protocol):
 
     def item(self, number: int, rng: np.random.Generator) -> dict[str, Any]:
         """Item `number` as arrays without batch axis and an `id`; random choices come from `rng` alone."""
-
-
 
 
 def batches(items: Items, *, seed: int, batch: int, hosts: int | None = None,
@@ -36,9 +36,16 @@ def batches(items: Items, *, seed: int, batch: int, hosts: int | None = None,
 
     Returns:
       An endless dataset of dicts of arrays, `batch / hosts` examples each.
+
+    Raises:
+      InputError: where the batch does not divide over the hosts, or a seed is none that generators take.
     """
     hosts = jax.process_count() if hosts is None else hosts
     host = jax.process_index() if host is None else host
+    if batch % hosts:
+        raise InputError(f'config.batch: {batch} is no multiple of {hosts} hosts')
+    if not 0 <= seed < 2**32:
+        raise InputError(f'config.seed: {seed}; expected 0..{2**32 - 1}')
 
     def example(number: int, item: int) -> dict[str, Any]:
         # Keyed by the example's number in the run and nothing else: an epoch's second look at an item differs.

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from medjax.data import nifti
 from medjax.data.files import write_whole
 from medjax.data.geometry import Image
 from medjax.errors import InputError
@@ -47,14 +46,12 @@ class Source:
       classes: the labels' classes, background first.
       notice: what a report must say of the data.
       channels: the images' channels.
-      read_image: reads a new image from a path as the cases' images are read, for predictions.
     """
 
     cases: tuple[Case, ...]
     classes: tuple[str, ...]
     notice: str = ''
     channels: tuple[str, ...] = ('image',)
-    read_image: Callable[[str | pathlib.Path], Image] = nifti.read
 
     def __post_init__(self):
         if not 2 <= len(set(self.classes)) == len(self.classes) <= 255:
@@ -70,14 +67,20 @@ class Source:
 
 
 def data_dir(folder: str) -> pathlib.Path:
-    """Where data lies: the config's folder, else MEDJAX_DATA_DIR, else medjax's folder in the user's cache.
+    """Where data lies: the config's folder as seen from here, or within MEDJAX_DATA_DIR.
+
+    Without that variable, the second is within medjax's folder in the user's cache.
 
     Raises:
-      InputError: where that folder does not exist.
+      InputError: where there is no such folder.
     """
-    path = pathlib.Path(folder or os.environ.get('MEDJAX_DATA_DIR', '') or '~/.cache/medjax/data').expanduser()
+    here = pathlib.Path(folder).expanduser()
+    if folder and here.is_dir():
+        return here
+    path = pathlib.Path(os.environ.get('MEDJAX_DATA_DIR') or '~/.cache/medjax/data').expanduser() / here
     if not path.is_dir():
-        raise InputError(f'{path}: no such folder; expected the data there: set config.data.source.dir or MEDJAX_DATA_DIR')
+        raise InputError(f'{path}: no such folder; expected the data there: set config.data.source.dir or '
+                         'MEDJAX_DATA_DIR')
     return path
 
 
@@ -108,8 +111,8 @@ def split_by_patient(patients: Sequence[str], *, val: float, test: float, fold: 
     splits, rest = dict.fromkeys(order[:count], 'test'), order[count:]
     if folds:
         if not 0 <= fold < folds <= len(rest):
-            raise InputError(f'config.data.source: fold={fold} of folds={folds} for {len(rest)} patients; expected a fold '
-                             'from 0 to folds - 1, and a patient for each')
+            raise InputError(f'config.data.source: fold={fold} of folds={folds} for {len(rest)} patients; expected a '
+                             'fold from 0 to folds - 1, and a patient for each')
         held = set(rest[fold::folds])
     else:
         held = set(rest[: round(val * len(order)) or int(val > 0 and len(rest) > 1)])
@@ -131,19 +134,25 @@ def kept_split(path: pathlib.Path) -> dict[str, str]:
     """Reads what `keep_split` wrote: the split of each patient.
 
     Raises:
-      InputError: where there is no such file, or its cases are not those that its hash is of.
+      InputError: where there is no such file, its cases are not those that its hash is of, or a patient is in two
+        splits.
     """
     try:
         content = json.loads(path.read_text())
         table = content['cases']
-        splits = {row['patient']: row['split'] for row in table.values()}
+        pairs = {(row['patient'], row['split']) for row in table.values()}
     except OSError as error:
         raise InputError(f'{path}: cannot be read: {error.strerror}; expected a split file') from error
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise InputError(f'{path}: not a split file; expected JSON with sha256 and cases as a run writes it') from error
     if content.get('sha256') != _digest(table):
-        raise InputError(f'{path}: its sha256 is {content.get("sha256")}, that of its cases {_digest(table)}; expected the '
-                         'same: the file was changed')
+        raise InputError(f'{path}: its sha256 is {content.get("sha256")}, that of its cases {_digest(table)}; expected '
+                         'the same: the file was changed')
+    splits = dict(pairs)
+    for patient, split in pairs:
+        if splits[patient] != split:
+            raise InputError(f'{path}: patient {patient!r} is in {split!r} and in {splits[patient]!r}; expected one '
+                             'split for all cases of a patient')
     return splits
 
 

@@ -4,7 +4,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from medjax.data.geometry import Image, canonical, check_pair, describe, onto, resample, restore, spacing
+from medjax.data.geometry import Image, canonical, check_pair, describe, onto, resample, restore, same_grid, spacing
 from medjax.errors import InputError
 
 rng = np.random.default_rng(0)
@@ -73,6 +73,14 @@ def test_labels_keep_their_classes_and_volume():
     assert (again == label).mean() > 0.97
 
 
+@pytest.mark.parametrize('values', [(1, 2), (2, 1)])
+def test_labels_at_a_tie_are_the_lower_number(values):
+    label = Image(np.array(values, np.uint8)[:, None, None], np.eye(4))
+    between = np.eye(4)
+    between[0, 3] = 0.5
+    assert onto(label, between, (1, 1, 1), 'label').array.item() == 1
+
+
 def test_outside_is_filled_and_not_smeared():
     image = Image(np.ones((4, 4, 4), np.float32), np.eye(4))
     far = np.eye(4)
@@ -97,4 +105,9 @@ def test_a_pair_on_two_grids_is_refused_with_both_geometries():
             check_pair(image, label)
         assert str(error.value).count('voxels of') == 2 and 'b.nii' in str(error.value) and '\n' not in str(error.value)
     check_pair(image, Image(np.zeros((4, 5, 6)), np.eye(4) + 1e-5))
+    for shift, fits in ((0.09, True), (0.11, False)):  # of a voxel
+        near = np.diag([0.5, 0.5, 0.5, 1.0])
+        near[0, 3] = shift / 2
+        label = Image(np.zeros((4, 5, 6)), near)
+        assert same_grid(Image(np.zeros((4, 5, 6)), np.diag([0.5, 0.5, 0.5, 1.0])), label) == fits
     assert describe(image) == '4×5×6 voxels of 1×1×1 mm, axes RAS, origin (0, 0, 0)'

@@ -24,13 +24,14 @@ def test_shifted_cube_by_hand():
     assert got['nsd_tumour'] == pytest.approx(40 / 56) and got['assd_tumour'] == pytest.approx((16 * 2 + 4 * 1) / 56)
 
 
-EMPTY, FULL = cube(), cube((2, 4), (2, 4), (2, 4))
+FULL = cube((2, 4), (2, 4), (2, 4))
 EMPTY = np.zeros_like(FULL)
 DIAGONAL = np.sqrt(100 + 400 + 900)
 
 
 @pytest.mark.parametrize('pred, truth, want', [
-    (FULL, FULL, dict(dice=1, iou=1, nsd=1, hd95=0, assd=0, sensitivity=1, precision=1, missed=0, spurious=0, volume_error_ml=0)),
+    (FULL, FULL, dict(dice=1, iou=1, nsd=1, hd95=0, assd=0, sensitivity=1, precision=1, missed=0, spurious=0,
+                      volume_error_ml=0)),
     (EMPTY, FULL, dict(dice=0, iou=0, nsd=0, hd95=DIAGONAL, assd=DIAGONAL, sensitivity=0, precision=None, missed=1,
                        spurious=0, volume_error_ml=-8 * 6 / 1000)),
     (FULL, EMPTY, dict(dice=0, iou=0, nsd=0, hd95=DIAGONAL, assd=DIAGONAL, sensitivity=None, precision=0, missed=0,
@@ -63,7 +64,8 @@ def test_lesions_by_hand():
     pred = cube((0, 2), (0, 2), (0, 1)) | cube((4, 5), (0, 1), (0, 1))
     # One of three found; one of two predicted ones is true: 2 · 1/3 · 1/2 / (1/3 + 1/2) = .4.
     assert lesion_f1(pred > 0, truth > 0) == pytest.approx(0.4)
-    assert np.isnan(lesion_f1(EMPTY > 0, EMPTY > 0)) and lesion_f1(FULL > 0, EMPTY > 0) == lesion_f1(EMPTY > 0, FULL > 0) == 0
+    empty, full = EMPTY > 0, FULL > 0
+    assert np.isnan(lesion_f1(empty, empty)) and lesion_f1(full, empty) == lesion_f1(empty, full) == 0
 
 
 def test_postprocessing_by_class():

@@ -40,10 +40,12 @@ def test_goldens_by_hand(name, options, value):
 def test_sigmoid_is_binary_cross_entropy():
     logit, label = jnp.array([[[0.7], [-1.2]]]), jnp.array([[1, 0]])
     p = 1 / (1 + np.exp(-np.array([0.7, -1.2])))
-    np.testing.assert_allclose(total(logit, label, {'cross_entropy': 1})[0], -(np.log(p[0]) + np.log(1 - p[1])) / 2, rtol=1e-6)
+    want = -(np.log(p[0]) + np.log(1 - p[1])) / 2
+    np.testing.assert_allclose(total(logit, label, {'cross_entropy': 1})[0], want, rtol=1e-6)
     two = jnp.concatenate([logit * 0, logit], -1)
     for name in TERMS:
-        np.testing.assert_allclose(total(logit, label, {name: 1}), total(two, label, {name: 1}), rtol=1e-5, err_msg=name)
+        one = total(logit, label, {name: 1})
+        np.testing.assert_allclose(one, total(two, label, {name: 1}), rtol=1e-5, err_msg=name)
 
 
 def test_background_counts_where_asked_for():
@@ -57,8 +59,9 @@ def test_ignored_voxels_count_nowhere(name, shape):
     logits, label = case(shape=shape)
     label = label.at[:, :2].set(255)
     other = logits.at[:, :2].add(5.0)
-    np.testing.assert_allclose(total(logits, label, {name: 1}, ignore=255), total(other, label, {name: 1}, ignore=255), rtol=1e-5)
-    slope = jax.grad(lambda x: total(x, label, {name: 1}, ignore=255).sum())(logits)
+    loss = lambda x: total(x, label, {name: 1}, ignore=255)
+    np.testing.assert_allclose(loss(logits), loss(other), rtol=1e-5)
+    slope = jax.grad(lambda x: loss(x).sum())(logits)
     assert (slope[:, :2] == 0).all() and (slope[:, 2:] != 0).any()
 
 
@@ -87,8 +90,9 @@ def test_value_and_gradient_are_finite(name, which):
 def test_truth_costs_least_and_each_example_counts_alone(name):
     logits, label = case()
     right = 20.0 * jax.nn.one_hot(label, 3)
-    assert (total(right, label, {name: 1}) < 0.02).all() and (total(logits, label, {name: 1}) > 0.1).all()
-    np.testing.assert_allclose(total(logits[1:], label[1:], {name: 1})[0], total(logits, label, {name: 1})[1], rtol=1e-5)
+    both, second = total(logits, label, {name: 1}), total(logits[1:], label[1:], {name: 1})
+    assert (total(right, label, {name: 1}) < 0.02).all() and (both > 0.1).all()
+    np.testing.assert_allclose(second[0], both[1], rtol=1e-5)
 
 
 @pytest.mark.parametrize('shape', [(9, 12), (6, 7, 5)])
@@ -112,13 +116,15 @@ def test_the_skeleton_of_a_tube_is_its_middle():
 def test_terms_share_a_softmax_and_add_up():
     logits, label = case()
     parts = [total(logits, label, {name: 1}) for name in ('cross_entropy', 'soft_dice')]
-    np.testing.assert_allclose(total(logits, label, {'cross_entropy': 1, 'soft_dice': 0.5}), parts[0] + 0.5 * parts[1], rtol=1e-6)
+    got = total(logits, label, {'cross_entropy': 1, 'soft_dice': 0.5})
+    np.testing.assert_allclose(got, parts[0] + 0.5 * parts[1], rtol=1e-6)
     text = str(jax.make_jaxpr(lambda x: total(x, label, {'cross_entropy': 1, 'soft_dice': 1, 'focal': 1}))(logits))
     assert text.count('reduce_max') == 1  # one log-softmax
 
 
-@pytest.mark.parametrize('terms, message', [({'dice': 1}, "config.task.loss: 'dice' is not known"),
-                                            ({'focal': {'gama': 1}}, 'config.task.loss.focal.gama: nothing reads this key')])
+@pytest.mark.parametrize('terms, message', [
+    ({'dice': 1}, "config.task.loss: 'dice' is not known"),
+    ({'focal': {'gama': 1}}, 'config.task.loss.focal.gama: nothing reads this key; expected: weight, gamma')])
 def test_unknown_terms_are_named(terms, message):
     with pytest.raises(InputError, match=message):
         total(*case(), terms)

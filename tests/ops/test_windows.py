@@ -1,3 +1,7 @@
+import subprocess
+import sys
+import tracemalloc
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -77,13 +81,45 @@ def test_a_mirrored_network_is_averaged():
     np.testing.assert_allclose(got[..., 0], 0.5, atol=1e-6)
 
 
+def steps(variables, x):
+    """Probabilities of a hundred classes, the one of each voxel's value the most probable."""
+    return jax.nn.softmax(-jnp.abs(x * 100 - jnp.arange(100.0)))
+
+
+def peak(run):
+    """What Python and NumPy hold at most, in bytes, over what they held before."""
+    tracemalloc.start()
+    try:
+        run()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
 def test_memory_is_that_of_a_slab():
-    classes, seen = 50, []
-    forward = lambda variables, x: jnp.broadcast_to(x, (*x.shape[:-1], classes))
-    sliding = Sliding(forward, window=(8, 8, 8), overlap=0.5)
-    for base, total, _ in sliding._slabs(None, image(64, 8, 8)):
-        seen.append((base, len(total)))
-    assert sum(n for _, n in seen) == 64 and max(n for _, n in seen) <= 8
+    sliding = Sliding(steps, window=(8, 8, 8), overlap=0.5, batch=3)
+    sliding(None, image(8, 8, 8))  # compiles
+    slab, everything = 8 * 16 * 16 * 100 * 4, 128 * 16 * 16 * 100 * 4
+    assert peak(lambda: sliding.probabilities(None, image(128, 16, 16))) > everything
+    # The longest axis, wherever it is, is gone along; its length adds the image, labels and confidences alone.
+    for shape in ((128, 16, 16), (16, 128, 16), (16, 16, 128)):
+        assert peak(lambda shape=shape: sliding(None, image(*shape))) < 2 * slab < everything / 5
+
+
+@pytest.mark.slow
+def test_a_hundred_classes_of_a_large_volume_in_four_gigabytes():
+    code = '''
+import resource
+import numpy as np
+from medjax.ops.windows import Sliding
+from tests.ops.test_windows import image, steps
+x = image(256, 256, 256)
+label, confidence = Sliding(steps, window=(64, 64, 64))(None, x)
+assert (label == np.rint(x[..., 0] * 100).clip(0, 99)).mean() > 0.999 and np.isfinite(confidence).all()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+'''
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 4e9  # all probabilities at once would be 6.7e9
 
 
 def test_wrong_options_are_named():

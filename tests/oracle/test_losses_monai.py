@@ -5,14 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from medjax.ops.losses import SMOOTH, _skeleton, cl_dice, total, voxels
+from medjax.ops.losses import SMOOTH, _skeleton, total
 
 torch = pytest.importorskip('torch')
 monai = pytest.importorskip('monai.losses')
 from monai.losses.cldice import soft_skel  # noqa: E402
 
 rng = np.random.default_rng(0)
-DICE = dict(include_background=False, to_onehot_y=True, softmax=True, smooth_nr=SMOOTH, smooth_dr=SMOOTH, reduction='mean')
+FORM = dict(include_background=False, to_onehot_y=True, softmax=True)
+DICE = dict(FORM, smooth_nr=SMOOTH, smooth_dr=SMOOTH)
 
 
 class CrossEntropy(torch.nn.Module):
@@ -23,10 +24,9 @@ class CrossEntropy(torch.nn.Module):
 ORACLES = {
     'soft_dice': ({}, lambda: monai.DiceLoss(**DICE)),
     'soft_dice squared': ({'squared': True}, lambda: monai.DiceLoss(**DICE, squared_pred=True)),
-    'tversky': ({'alpha': 0.2, 'beta': 0.6}, lambda: monai.TverskyLoss(
-        include_background=False, to_onehot_y=True, softmax=True, alpha=0.2, beta=0.6, smooth_nr=SMOOTH, smooth_dr=SMOOTH)),
-    'generalised_dice': ({}, lambda: monai.GeneralizedDiceLoss(
-        include_background=False, to_onehot_y=True, softmax=True, smooth_nr=SMOOTH * 1e-4, smooth_dr=SMOOTH * 1e-4)),
+    'tversky': ({'alpha': 0.2, 'beta': 0.6}, lambda: monai.TverskyLoss(**DICE, alpha=0.2, beta=0.6)),
+    # MONAI's sums are in voxels to the power of -1, ours in units of the largest weight.
+    'generalised_dice': ({}, lambda: monai.GeneralizedDiceLoss(**FORM, smooth_nr=1e-9, smooth_dr=1e-9)),
     'cross_entropy': ({}, CrossEntropy),
 }
 
@@ -61,13 +61,18 @@ def test_focal(gamma):
 
 @pytest.mark.parametrize('shape', [(12, 14), (8, 9, 7)])
 def test_centreline_dice(shape):
-    probs = rng.random((1, *shape, 1)).astype(np.float32)
+    logits = rng.normal(size=(1, *shape, 1)).astype(np.float32)
     label = rng.integers(0, 2, (1, *shape))
-    skeleton = np.asarray(_skeleton(jnp.asarray(probs), 3))
-    np.testing.assert_allclose(np.moveaxis(skeleton, -1, 1), soft_skel(torch.tensor(np.moveaxis(probs, -1, 1)), 3).numpy(),
-                               atol=1e-5)
-    logits = jnp.log(jnp.concatenate([1 - probs, probs], -1))
-    got = cl_dice(voxels(logits, jnp.asarray(label)), iterations=3)[0]
-    both = lambda one: torch.tensor(np.moveaxis(np.concatenate([1 - one, one], -1).astype(np.float32), -1, 1))
-    loss = monai.SoftclDiceLoss(iter_=3, smooth=1e-7, include_background=False)(both(label[..., None]), both(probs))
-    np.testing.assert_allclose(got, loss.numpy(), atol=1e-5)
+    probs = 1 / (1 + np.exp(-logits))
+    np.testing.assert_allclose(np.moveaxis(np.asarray(_skeleton(jnp.asarray(probs), 3)), -1, 1),
+                               soft_skel(torch.tensor(np.moveaxis(probs, -1, 1)), 3).numpy(), atol=1e-5)
+    terms = {'cl_dice': {'iterations': 3}}
+    value, slope = jax.value_and_grad(lambda x: total(x, jnp.asarray(label), terms)[0])(jnp.asarray(logits))
+    x = torch.tensor(np.moveaxis(logits, -1, 1), requires_grad=True)
+    both = lambda one: torch.cat([1 - one, one], 1)
+    # Ours has no `smooth`, which would move the harmonic mean by a fraction of it.
+    oracle = monai.SoftclDiceLoss(iter_=3, smooth=1e-7, include_background=False)
+    loss = oracle(both(torch.sigmoid(x)), both(torch.tensor(label[:, None]).float()))
+    loss.backward()
+    np.testing.assert_allclose(value, loss.detach().numpy(), atol=1e-5)
+    np.testing.assert_allclose(np.moveaxis(np.asarray(slope), -1, 1), x.grad.numpy(), atol=1e-5)

@@ -19,7 +19,8 @@ def blobs(seed, shape=(24, 20, 28), sigma=2.0, level=0.55):
 
 
 CASES = [(blobs(0), blobs(1), (1.0, 1.0, 1.0)), (blobs(2, sigma=1.0), blobs(3), (0.7, 1.3, 3.0)),
-         (blobs(4, level=0.97), blobs(5, level=0.9), (2.0, 0.5, 1.0)), (blobs(6, (16, 16, 3)), blobs(7, (16, 16, 3)), (1.0, 1.0, 5.0))]
+         (blobs(4, level=0.97), blobs(5, level=0.9), (2.0, 0.5, 1.0)),
+         (blobs(6, (16, 16, 3)), blobs(7, (16, 16, 3)), (1.0, 1.0, 5.0))]
 
 
 def both(mask):

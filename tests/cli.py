@@ -1,0 +1,49 @@
+"""Runs a command of medjax as a shell would."""
+
+import contextlib
+import dataclasses
+import io
+import os
+import runpy
+import subprocess
+import sys
+from unittest import mock
+
+from absl import flags
+
+from tests.conftest import ROOT
+
+OWN = {'config', 'workdir', 'split', 'input', 'output', 'largest_component', 'fill_holes'}
+
+
+@dataclasses.dataclass
+class Ended:
+    """What a command left."""
+
+    code: int
+    out: str
+    err: str
+
+
+def process(module, *arguments, **environment):
+    """`python -m medjax.MODULE ARGUMENTS` as a process of its own, on one device."""
+    environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'XLA_FLAGS': '', 'JAX_PLATFORMS': 'cpu', **environment}
+    done = subprocess.run([sys.executable, '-m', f'medjax.{module}', *map(str, arguments)], cwd=ROOT, env=environment,
+                          capture_output=True, text=True)
+    return Ended(done.returncode, done.stdout, done.stderr)
+
+
+def run(module, *arguments):
+    """The same within this process: importing jax anew for each of many would take minutes."""
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with mock.patch.object(sys, 'argv', [f'medjax/{module}.py', *map(str, arguments)]), \
+            contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            runpy.run_module(f'medjax.{module}', run_name='__main__')
+        except SystemExit as exit_:
+            code = exit_.code or 0
+        finally:
+            for name in [name for name in flags.FLAGS if name in OWN or name.startswith('config.')]:
+                delattr(flags.FLAGS, name)
+            flags.FLAGS.unparse_flags()
+    return Ended(code, out.getvalue(), err.getvalue())

@@ -1,0 +1,116 @@
+import itertools
+
+import numpy as np
+import pytest
+
+from medjax.data import pipeline
+from medjax.errors import InputError
+
+SIZE, BATCH = 10, 4  # no multiple of each other: batches cross the ends of epochs
+
+
+class Items:
+    """Ten items, each its number and a random draw."""
+
+    def __len__(self):
+        return SIZE
+
+    def item(self, number, rng):
+        return {'image': np.array([number, rng.random()], np.float64), 'id': f'item{number}'}
+
+
+def batches(seed=3, batch=BATCH, **hosts):
+    return pipeline.batches(Items(), seed=seed, batch=batch, **hosts)
+
+
+def assert_same(a, b):
+    assert a.keys() == b.keys()
+    for key in a:
+        np.testing.assert_array_equal(a[key], b[key])
+
+
+def order(data, epoch):
+    """The items of an epoch in the order in which they come."""
+    steps = range(epoch * SIZE // BATCH, -(-(epoch + 1) * SIZE // BATCH))
+    rows = [(index, item) for step in steps for index, item in zip(data[step]['index'], data[step]['image'][:, 0])]
+    return [int(item) for index, item in rows if epoch * SIZE <= index < (epoch + 1) * SIZE]
+
+
+def test_a_batch_is_what_the_loop_asks_for():
+    batch = batches()[7]
+    assert {k: (v.shape, v.dtype.kind) for k, v in batch.items()} == {
+        'image': ((4, 2), 'f'), 'id': ((4,), 'U'), 'index': ((4,), 'u'), 'mask': ((4,), 'f')}
+    np.testing.assert_array_equal(batch['index'], [28, 29, 30, 31])
+    assert batch['index'].dtype == np.uint32 and (batch['mask'] == 1).all()
+    assert [f'item{int(n)}' for n in batch['image'][:, 0]] == list(batch['id'])
+
+
+def test_a_batch_is_a_pure_function_of_the_step():
+    one, other = batches(), batches()
+    expected = {step: one[step] for step in (0, 1, 5, 40)}
+    for step in (40, 1, 5, 0, 1):
+        assert_same(one[step], expected[step])
+        assert_same(other[step], expected[step])
+
+
+@pytest.mark.parametrize('start, stop', [(0, 9), (1, 4), (3, 9), (8, 9), (5, 5), (1000, 1003)])
+def test_the_stream_goes_on_from_any_step(start, stop):
+    data = batches()
+    streamed = list(pipeline.stream(data, start, stop))
+    assert len(streamed) == stop - start
+    for step, batch in enumerate(streamed, start):
+        assert_same(batch, data[step])
+
+
+def test_a_stream_that_is_dropped_leaves_the_next_one_as_it_is():
+    data = batches()
+    list(itertools.islice(pipeline.stream(data, 0, 100), 2))
+    assert_same(next(pipeline.stream(data, 2, 100)), data[2])
+
+
+@pytest.mark.parametrize('hosts', [1, 2, 4])
+def test_any_number_of_hosts_sees_the_same_global_batch(hosts):
+    whole, parts = batches(), [batches(hosts=hosts, host=host) for host in range(hosts)]
+    for step in (0, 2, 7):
+        shares = [part[step] for part in parts]
+        assert all(len(share['index']) == BATCH // hosts for share in shares)
+        joined = {k: np.concatenate([share[k] for share in shares]) for k in shares[0]}
+        back = np.argsort(joined['index'])  # which host holds which example is the hosts' own affair
+        assert_same({k: v[back] for k, v in joined.items()}, whole[step])
+
+
+def test_each_epoch_shows_every_item_once_in_an_order_of_its_own():
+    epochs = [order(batches(), epoch) for epoch in range(3)]
+    for epoch in epochs:
+        assert sorted(epoch) == list(range(SIZE))
+    assert len({tuple(epoch) for epoch in epochs}) == 3
+
+
+def test_random_choices_are_keyed_by_the_examples_number():
+    data = batches()
+    for step in (0, 3, 6):
+        batch = data[step]
+        drawn = [np.random.default_rng((3, int(index))).random() for index in batch['index']]
+        np.testing.assert_array_equal(batch['image'][:, 1], drawn)
+    # However examples are grouped, each is the same.
+    assert_same(batches(batch=12)[1], {k: np.concatenate([data[s][k] for s in (3, 4, 5)]) for k in data[0]})
+
+
+def test_another_seed_is_another_run():
+    assert order(batches(seed=4), 0) != order(batches(seed=3), 0)
+    assert not np.isin(batches(seed=4)[0]['image'][:, 1], batches(seed=3)[0]['image'][:, 1]).any()
+
+
+def test_a_batch_larger_than_the_data_shows_items_again():
+    batch = batches(batch=25)[0]
+    assert np.bincount(batch['image'][:, 0].astype(int)).tolist().count(3) == 5
+    assert len(set(batch['image'][:, 1])) == 25
+
+
+@pytest.mark.parametrize('options, message', [
+    ({'batch': 9, 'hosts': 2, 'host': 0}, 'config.batch: 9 is no multiple of 2 hosts'),
+    ({'seed': -1}, 'config.seed: -1; expected 0..4294967295'),
+])
+def test_what_would_change_the_run_in_silence_is_refused(options, message):
+    with pytest.raises(InputError, match=message):
+        batches(**options)

@@ -1,0 +1,43 @@
+"""Every config in configs/ trains, evaluates and reports in its smoke variant, from the command line."""
+
+import csv
+import json
+import os
+import pathlib
+
+import pytest
+
+from tests import cli
+from tests.conftest import ROOT
+
+CONFIGS = sorted(path.stem for path in (ROOT / 'configs').glob('*.py'))
+NEED_DATA = {'segment_lung_unet2d', 'segment_tumour_unet3d'}
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_the_smoke_run_goes_from_config_to_report(name, tmp_path):
+    if name in NEED_DATA and not (pathlib.Path(os.environ.get('MEDJAX_DATA_DIR', '/nowhere')) / 'tumours').is_dir():
+        pytest.skip('MEDJAX_DATA_DIR names no folder with tumours/')
+    ended = cli.process('train', f'--config={ROOT}/configs/{name}.py:smoke', f'--workdir={tmp_path}')
+    assert ended.code == 0, ended.err
+    first = ended.out.splitlines()[0]
+    assert 'parameters' in first and 'cases:' in first and str(tmp_path) in first
+    results = json.loads((tmp_path / 'results.json').read_text())
+    assert results['step'] == 2 and 'test' in results
+    assert all({'value', 'ci95', 'n'} <= set(entry) for entry in results['test'].values())
+    rows = list(csv.DictReader((tmp_path / 'predictions.csv').open()))
+    assert {row['split'] for row in rows} == set(results['counts']) - {'train'}
+    steps = [json.loads(line)['step'] for line in (tmp_path / 'metrics.jsonl').read_text().splitlines()]
+    assert steps[-1] == 2
+    environment = json.loads((tmp_path / 'environment.json').read_text())
+    assert {'versions', 'devices', 'git_commit', 'data_hash', 'split_hash', 'seed', 'wall_time_s'} <= set(environment)
+    page = (tmp_path / 'report.html').read_text()
+    assert results['notice'][:40] in page.replace('&#39;', "'") or not results['notice']
+    assert list((tmp_path / 'tensorboard').iterdir()) and (tmp_path / 'splits.json').exists()
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_configs_are_pure_data_and_short(name):
+    lines = (ROOT / 'configs' / f'{name}.py').read_text().splitlines()
+    assert len(lines) <= 60
+    assert not [line for line in lines if 'import' in line and 'medjax' in line]
