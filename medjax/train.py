@@ -99,7 +99,11 @@ def draw_augmented(experiment: loop.Experiment, workdir: pathlib.Path, count: in
 
 def main(_: Sequence[str]) -> None:
     """Reads the flags and trains."""
-    train_and_evaluate(CONFIG.value, pathlib.Path(WORKDIR.value))
+    try:
+        config = CONFIG.value.to_dict()
+    except OSError as error:  # absl keeps the error until the config is used
+        raise InputError(f'--config: cannot be read; expected a file in configs/: {error.__cause__ or error}') from error
+    train_and_evaluate(config, pathlib.Path(WORKDIR.value))
 
 
 if __name__ == '__main__':

@@ -148,7 +148,7 @@ def test_keys_of_a_config_are_read_or_refused(folder, line, words):
 def test_a_workdir_that_cannot_be_written(folder):
     (folder / 'file').write_text('')
     fails(cli.run('train', f'--config={folder}/config.py', f'--workdir={folder}/file/run'), f'{folder}/file/run')
-    fails(cli.run('train', f'--config={folder}/nothing.py', f'--workdir={folder}/run'), 'nothing.py')
+    fails(cli.process('train', f'--config={folder}/nothing.py', f'--workdir={folder}/run'), 'nothing.py')
     fails(cli.run('train', f'--config={folder}/config.py'), 'workdir')
 
 

@@ -3,6 +3,7 @@
 import errno
 import logging
 import pathlib
+import shutil
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,9 @@ import jax
 import orbax.checkpoint.experimental.v1 as ocp
 
 from medjax.errors import InputError
+
+OVERHEAD = 2**18  # bytes that Orbax writes about a state, and then some
+AGAIN = 'free some and start the same command again: it goes on from the newest complete checkpoint'
 
 _policies = ocp.training.preservation_policies
 
@@ -62,10 +66,18 @@ class Checkpoints:
         self.wait()
         if step == self.latest():
             return
+        self._check_space(sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state)))
         metrics = {k: float(v) for k, v in (metrics or {}).items()}
         self._pending = _named(lambda: self._orbax.save_async(
             step, state, force=True, metrics=metrics if self.best in metrics else None,
             custom_metadata={'statistics': self._statistics}), self._orbax.directory)
+
+    def _check_space(self, size: int) -> None:
+        # Asked beforehand: a save that fails half-way leaves its threads' complaints all over the screen.
+        free = shutil.disk_usage(self._orbax.directory).free
+        if jax.process_index() == 0 and free < size + OVERHEAD:
+            raise InputError(f'{self._orbax.directory}: no space left for a checkpoint of {size / 1e6:.1f} MB, '
+                             f'{free / 1e6:.1f} MB are free; {AGAIN}')
 
     def wait(self) -> None:
         """Waits until the save under way is complete, so that a kill can no longer lose it."""
@@ -114,6 +126,5 @@ def _named(call: Any, directory: Any) -> Any:
     except Exception as error:
         text = f'{error} {error.__cause__}'
         if getattr(error, 'errno', None) == errno.ENOSPC or 'No space left' in text or 'RESOURCE_EXHAUSTED' in text:
-            raise InputError(f'{directory}: no space left for a checkpoint; free some and start the same command '
-                             'again: it goes on from the newest complete one') from error
+            raise InputError(f'{directory}: no space left for a checkpoint; {AGAIN}') from error
         raise

@@ -57,16 +57,16 @@ class Model(nn.Module):
         if self.stride not in (8, 16, 32):
             raise InputError(f'config.model.stride: {self.stride}; expected 8, 16 or 32')
         if x.ndim != self.dims + 2 or any(n % 32 for n in x.shape[1:-1]):
-            raise InputError(f'config.data.patch: {x.shape[1:-1]}; FCN needs {self.dims} extents that are multiples of 32')
+            raise InputError(f'config.data.patch: {x.shape[1:-1]}; expected {self.dims} extents, multiples of 32')
         feats, x = {}, x.astype(self.dtype)
-        two = (2,) * self.dims
+        two, kind = (2,) * self.dims, (self.norm, 'relu', self.dtype)
         for number, depth in enumerate(DEPTHS):
+            width = self.base * min(2**number, 8)
             for layer in range(depth):
-                x = Block(min(self.base * 2**number, self.base * 8), (3,) * self.dims, None, self.norm, 'relu', self.dtype,
-                          name=f'enc{number}_{layer}')(x, train)
+                x = Block(width, (3,) * self.dims, None, *kind, name=f'enc{number}_{layer}')(x, train)
             x = feats[f'enc{number}'] = nn.max_pool(x, two, two)
-        x = Block(self.fc, (7,) * self.dims, None, self.norm, 'relu', self.dtype, name='fc0')(x, train)
-        x = feats['enc5'] = Block(self.fc, (1,) * self.dims, None, self.norm, 'relu', self.dtype, name='fc1')(x, train)
+        x = Block(self.fc, (7,) * self.dims, None, *kind, name='fc0')(x, train)
+        x = feats['enc5'] = Block(self.fc, (1,) * self.dims, None, *kind, name='fc1')(x, train)
         score = self._score(x, 'score32')
         for scale, name in ((32, 'enc3'), (16, 'enc2')):
             if scale > self.stride:
@@ -76,7 +76,8 @@ class Model(nn.Module):
     def _score(self, x: jax.Array, name: str) -> jax.Array:
         # Zero weights, as in the paper: a new skip connection changes nothing at first.
         init = nn.initializers.zeros if name != 'score32' else nn.initializers.lecun_normal()
-        return nn.Conv(self.classes, (1,) * self.dims, dtype=jnp.float32, kernel_init=init, name=name)(x.astype(jnp.float32))
+        x = x.astype(jnp.float32)
+        return nn.Conv(self.classes, (1,) * self.dims, dtype=jnp.float32, kernel_init=init, name=name)(x)
 
     def _up(self, x: jax.Array, factor: int, name: str) -> jax.Array:
         return nn.ConvTranspose(self.classes, (2 * factor,) * self.dims, (factor,) * self.dims, padding='SAME',

@@ -7,6 +7,7 @@ residual: nnU-Net's residual encoder (Isensee 2024): the same decoder, blocks wi
 Attention gates (Oktay 2018) are an option of each.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from medjax.errors import InputError
-from medjax.nn.conv import ACTIVATIONS, Block, Up, norm
+from medjax.nn.conv import ACTIVATIONS, Block, Up
 
 VARIANTS: dict[str, dict[str, Any]] = {
     'plain': dict(base=64, levels=5, cap=1024, norm='none', activation='relu', pool=True),
@@ -38,12 +39,13 @@ class Residual(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """Maps `[B, *S, C]` to `[B, *S / stride, features]`."""
-        y = Block(self.features, self.kernel, self.stride, self.norm, self.activation, self.dtype, name='first')(x, train)
-        y = Block(self.features, self.kernel, None, self.norm, 'none', self.dtype, name='second')(y, train)
+        kind, linear = (self.norm, self.activation, self.dtype), (self.norm, 'none', self.dtype)
+        y = Block(self.features, self.kernel, self.stride, *kind, name='first')(x, train)
+        y = Block(self.features, self.kernel, None, *linear, name='second')(y, train)
         if max(self.stride) > 1:
             x = nn.avg_pool(x, self.stride, self.stride)
         if x.shape[-1] != self.features:
-            x = Block(self.features, (1,) * len(self.kernel), None, self.norm, 'none', self.dtype, name='skip')(x, train)
+            x = Block(self.features, (1,) * len(self.kernel), None, *linear, name='skip')(x, train)
         return ACTIVATIONS[self.activation](x + y)
 
 
@@ -55,12 +57,13 @@ class Gate(nn.Module):
 
     @nn.compact
     def __call__(self, skip: jax.Array, steer: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
-        """Weights `skip [B, *S, C]` by attention `[B, *S, 1]` in 0–1, and returns both."""
+        """Weights `skip [B, *S, C]` by attention `[B, *S, 1]` in 0–1, float32, and returns both."""
         inner, one = max(skip.shape[-1] // 2, 1), (1,) * (skip.ndim - 2)
-        both = [norm(self.norm, train, self.dtype, f'norm_{n}')(nn.Conv(inner, one, dtype=self.dtype, name=n)(x))
-                for n, x in (('skip', skip), ('steer', steer))]
-        weight = nn.sigmoid(nn.Conv(1, one, dtype=self.dtype, name='weight')(nn.relu(both[0] + both[1])))
-        return skip * weight, weight
+        both = [Block(inner, one, None, self.norm, 'none', self.dtype, name=name)(x, train)
+                for name, x in (('skip', skip), ('steer', steer))]
+        weight = Block(1, one, None, 'none', 'none', self.dtype, name='weight')(nn.relu(both[0] + both[1]), train)
+        weight = nn.sigmoid(weight.astype(jnp.float32))
+        return (skip * weight).astype(self.dtype), weight
 
 
 class Model(nn.Module):
@@ -77,7 +80,7 @@ class Model(nn.Module):
       pool: halve by max pooling in place of strided convolutions.
       blocks: residual blocks of each encoder level; None for pairs of convolutions.
       strides: along each axis from a level to the next, `levels - 1` of them; 2 everywhere when None. For thick slices
-        (2, 2, 1) first, and kernels there are 1 along the axes that are not halved, as in nnU-Net.
+        (2, 2, 1) first, and kernels are 1 along an axis until it is first halved, as in nnU-Net.
       attention: gate the skip connections.
       deep: give logits of the coarser levels but the two coarsest as `feats['deep']`.
       remat: recompute each level's features in the backward pass, for memory.
@@ -115,8 +118,9 @@ class Model(nn.Module):
         strides = [one, *map(tuple, self.strides or [(2,) * self.dims] * (self.levels - 1))]
         self._check(x, strides)
         widths = [min(self.base * 2**level, self.cap) for level in range(self.levels)]
-        kernels = [tuple(3 if s > 1 else 1 for s in after) if level < self.levels - 1 and min(after) < 2 else (3,) * self.dims
-                   for level, after in enumerate(strides[1:] + [one])]
+        # Flat as long as no stride has halved the axis, the one that leaves the level included; 3 ever after.
+        kernels = [tuple(3 if max(axis) > 1 else 1 for axis in zip(*strides[:level + 2]))
+                   for level in range(self.levels - 1)] + [(3,) * self.dims]
         make = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
         residual = nn.remat(Residual, static_argnums=(2,)) if self.remat else Residual
         kind = (self.norm, self.activation, self.dtype)
@@ -156,12 +160,12 @@ class Model(nn.Module):
     def _check(self, x: jax.Array, strides: Sequence[Sequence[int]]) -> None:
         if x.ndim != self.dims + 2:
             raise InputError(f'config.model.dims: {self.dims}, but images have {x.ndim - 2} spatial dimensions')
-        if len(strides) != self.levels or (self.blocks is not None and len(self.blocks) < self.levels):
-            raise InputError(f'config.model: levels={self.levels} needs {self.levels - 1} strides and as many blocks as levels')
-        for axis in range(self.dims):
-            need = 1
-            for stride in strides:
-                need *= stride[axis]
-            if x.shape[1 + axis] % need:
-                raise InputError(f'config.data.patch: {x.shape[1 + axis]} voxels along axis {axis}; this network needs a '
-                                 f'multiple of {need}')
+        if self.levels < 2:
+            raise InputError(f'config.model.levels: {self.levels}; expected 2 or more')
+        if len(strides) != self.levels or any(len(stride) != self.dims for stride in strides):
+            raise InputError(f'config.model.strides: {self.strides}; expected {self.levels - 1} of {self.dims} numbers')
+        if self.blocks is not None and len(self.blocks) < self.levels:
+            raise InputError(f'config.model.blocks: {tuple(self.blocks)}; expected {self.levels} numbers')
+        for axis, (size, along) in enumerate(zip(x.shape[1:-1], zip(*strides))):
+            if size % (need := math.prod(along)):
+                raise InputError(f'config.data.patch: {size} voxels along axis {axis}; expected a multiple of {need}')

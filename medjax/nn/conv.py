@@ -32,6 +32,14 @@ class InstanceNorm(nn.Module):
         return ((wide - mean) * (jax.lax.rsqrt(variance + 1e-5) * scale) + bias).astype(self.dtype)
 
 
+def add(x: jax.Array, bias: jax.Array) -> jax.Array:
+    """Adds a float32 bias to each channel, in float32 whatever the compute type.
+
+    The bias's gradient is a sum over all voxels; in bfloat16 it would stop growing after some hundreds of them.
+    """
+    return (x.astype(jnp.float32) + bias).astype(x.dtype)
+
+
 def norm(kind: str, train: bool, dtype: str, name: str) -> Any:
     """A normalisation by name: 'instance', 'batch' (running averages in evaluation) or 'none'."""
     if kind == 'instance':
@@ -63,9 +71,14 @@ class Block(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """Maps `[B, *S, C]` to `[B, *S / stride, features]`."""
+        # 'SAME' would pad a strided convolution at the far end alone; PyTorch's weights, nnU-Net's among them, were
+        # trained with as much at both ends.
+        padding = [((size - 1) // 2, size // 2) for size in self.kernel]
         # With a norm behind it a bias would be taken off again at once; nnU-Net keeps one all the same, we do not.
-        x = nn.Conv(self.features, self.kernel, self.stride, padding='SAME', use_bias=self.norm == 'none',
-                    dtype=self.dtype, kernel_init=he_normal, name='conv')(x)
+        x = nn.Conv(self.features, self.kernel, self.stride, padding=padding, use_bias=False, dtype=self.dtype,
+                    kernel_init=he_normal, name='conv')(x)
+        if self.norm == 'none':
+            x = add(x, self.param('bias', nn.initializers.zeros, (self.features,), jnp.float32))
         x = norm(self.norm, train, self.dtype, 'norm')(x)
         return ACTIVATIONS[self.activation](x) if self.activation != 'none' else x
 
@@ -93,4 +106,4 @@ class Up(nn.Module):
         order = [0, *(axis for pair in zip(range(1, dims + 1), range(dims + 1, 2 * dims + 1)) for axis in pair)]
         out = boxes.transpose(*order, 2 * dims + 1)
         out = out.reshape(x.shape[0], *(n * s for n, s in zip(space, stride)), self.features)
-        return out + bias.astype(self.dtype)
+        return add(out, bias)

@@ -202,8 +202,8 @@ def _skeleton(x: jax.Array, iterations: int) -> jax.Array:
     return lines
 
 
-TERMS: dict[str, Callable[..., jax.Array]] = {
-    f.__name__: f for f in (cross_entropy, soft_dice, generalised_dice, tversky, focal_tversky, focal, boundary, cl_dice)}
+TERMS: dict[str, Callable[..., jax.Array]] = {f.__name__: f for f in (
+    cross_entropy, soft_dice, generalised_dice, tversky, focal_tversky, focal, boundary, cl_dice)}
 
 
 def check(terms: Mapping[str, Any]) -> None:
@@ -211,10 +211,10 @@ def check(terms: Mapping[str, Any]) -> None:
     for name, weight in terms.items():
         if name not in TERMS:
             raise InputError(f'config.task.loss: {name!r} is not known; expected some of: {", ".join(TERMS)}')
-        known = [p for p in inspect.signature(TERMS[name]).parameters if p != 'v']
+        known = ['weight', *(p for p in inspect.signature(TERMS[name]).parameters if p != 'v')]
         for key in weight if isinstance(weight, Mapping) else ():
-            if key not in ('weight', *known):
-                raise InputError(f'config.task.loss.{name}.{key}: nothing reads this key; expected: weight, {", ".join(known)}')
+            if key not in known:
+                raise InputError(f'config.task.loss.{name}.{key}: nothing reads this key; expected: {", ".join(known)}')
 
 
 def total(logits: jax.Array, label: jax.Array, terms: Mapping[str, Any], *, ignore: int | None = None,

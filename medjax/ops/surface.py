@@ -43,7 +43,8 @@ def distances(a: np.ndarray, b: np.ndarray, spacing: Sequence[float]) -> tuple[n
     a, b = border(a[within]), border(b[within])
 
     def to(surface: np.ndarray) -> np.ndarray:
-        return edt.edt(np.asfortranarray(~surface), anisotropy=tuple(spacing), black_border=False, order='F', parallel=1)
+        outside = np.asfortranarray(~surface)
+        return edt.edt(outside, anisotropy=tuple(spacing), black_border=False, order='F', parallel=1)
     return to(b)[a], to(a)[b]
 
 

@@ -2,10 +2,11 @@
 
 Windows overlap and are blended by Gaussian weights (Isensee 2021: sigma an eighth of the window's extent). The network
 is compiled for one window shape and one number of windows at a time, whatever the volumes' sizes. Probabilities are
-kept for a slab of the volume only and turned into labels as soon as no window can add to them, so that memory grows
-with classes × slab and not with classes × volume.
+kept for as many planes as a window spans and turned into labels as soon as no window can add to them, so that memory
+grows with classes × slab and not with classes × volume.
 """
 
+import collections
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -57,8 +58,8 @@ class Sliding:
         self.window, self.overlap, self.batch = tuple(window), overlap, batch
         thin = tuple(axis for axis, extent in enumerate(self.window) if extent == 1)
         if set(flips) - ({0, 1, 2} - {*thin}):
-            raise InputError(f'config.evaluate.flips: {tuple(flips)}; expected axes 0 to 2 along which windows are thicker '
-                             'than a voxel')
+            raise InputError(f'config.evaluate.flips: {tuple(flips)}; expected axes of 0 to 2 along which the window '
+                             f'{self.window} is thicker than a voxel')
         self._weights = gaussian(self.window)
         combinations = [c for n in range(len(flips) + 1) for c in itertools.combinations(flips, n)]
 
@@ -73,56 +74,54 @@ class Sliding:
 
         self._run = jax.jit(run)
 
-    def _slabs(self, variables: Any, image: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-        """Goes through a volume `[A, Y, Z, C]` that is no smaller than the window, main axis first.
+    def _planes(self, variables: Any, image: np.ndarray, axis: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Goes through a volume `[X, Y, Z, C]` that is no smaller than the window, along a main axis.
 
         Yields:
-          The first of some planes that no further window adds to, their summed probabilities `[n, Y, Z, K]` and
-          weights `[n, Y, Z]`; in order, until every plane was given.
+          Of each plane across the main axis, in order, the summed probabilities `[A, B, K]` and weights `[A, B]`, A and
+          B the other axes; as soon as no further window adds to them, so that never more are kept than a window spans.
         """
-        axis, shape = self._axis, image.shape[:3]
-        window = _front(self.window, axis)
-        grid = [starts(s, w, self.overlap) for s, w in zip(shape, window)]
-        places = list(itertools.product(*grid))
-        weights = np.moveaxis(self._weights, axis, 0)
-        total = seen = None
-        base = 0  # the plane that the sums begin with
-        for first in range(0, len(places), self.batch):
-            part = places[first:first + self.batch]
-            boxes = [tuple(slice(s, s + w) for s, w in zip(place, window)) for place in part]
-            tiles = np.stack([image[box] for box in boxes] + [np.zeros((*window, image.shape[-1]), np.float32)]
-                             * (self.batch - len(part)))
+        image, weights = np.moveaxis(image, axis, 0), np.moveaxis(self._weights, axis, 0)
+        window, across = weights.shape, image.shape[1:3]
+        places = list(itertools.product(*(starts(s, w, self.overlap) for s, w in zip(image.shape, window))))
+        kept: collections.deque[tuple[np.ndarray, np.ndarray]] = collections.deque()
+        first = 0  # the plane that `kept` begins with
+        for number in range(0, len(places), self.batch):
+            part = places[number:number + self.batch]
+            tiles = np.zeros((self.batch, *window, image.shape[-1]), np.float32)
+            for tile, (a, b, c) in zip(tiles, part):
+                tile[:] = image[a:a + window[0], b:b + window[1], c:c + window[2]]
             out = np.moveaxis(np.asarray(self._run(variables, np.moveaxis(tiles, 1, axis + 1))), axis + 1, 1)
-            end = part[-1][0] + window[0]
-            if total is None:
-                total, seen = np.zeros((0, *shape[1:], out.shape[-1]), np.float32), np.zeros((0, *shape[1:]), np.float32)
-            more = end - base - len(total)
-            if more > 0:
-                total = np.concatenate([total, np.zeros((more, *total.shape[1:]), np.float32)])
-                seen = np.concatenate([seen, np.zeros((more, *seen.shape[1:]), np.float32)])
-            for (planes, *rest), tile in zip(boxes, out):
-                here = (slice(planes.start - base, planes.stop - base), *rest)
-                total[here] += tile
-                seen[here] += weights
-            done = (places[first + self.batch][0] if first + self.batch < len(places) else shape[0]) - base
-            if done:
-                yield base, total[:done], seen[:done]
-                total, seen, base = total[done:], seen[done:], base + done
+            for (a, b, c), tile in zip(part, out):
+                while first < a:  # places are in order of the main axis: none reaches back to these
+                    yield kept.popleft()
+                    first += 1
+                while len(kept) < window[0]:
+                    kept.append((np.zeros((*across, out.shape[-1]), np.float32), np.zeros(across, np.float32)))
+                here = (slice(b, b + window[1]), slice(c, c + window[2]))
+                for (total, seen), one, weight in zip(kept, tile, weights):
+                    total[here] += one
+                    seen[here] += weight
+        while kept:
+            yield kept.popleft()
 
-    @property
-    def _axis(self) -> int:
-        """The main axis: that of the slices for a 2D network, else the first."""
-        return self.window.index(1) if 1 in self.window else 0
-
-    def _run_through(self, variables: Any, image: np.ndarray, take: Callable[..., None]) -> tuple[slice, ...]:
+    def _run_through(self, variables: Any, image: np.ndarray,
+                     take: Callable[[np.ndarray, np.ndarray], Sequence[np.ndarray]]) -> list[np.ndarray]:
+        """What `take` makes of each plane's sums and weights, put together to volumes of the image's size."""
         image = np.asarray(image, np.float32)
         pad = [max(w - s, 0) for s, w in zip(image.shape, self.window)]
         inner = tuple(slice(p // 2, p // 2 + s) for s, p in zip(image.shape, pad))
         if any(pad):
             image = np.pad(image, [*((p // 2, p - p // 2) for p in pad), (0, 0)], mode='edge')
-        for base, total, seen in self._slabs(variables, np.moveaxis(image, self._axis, 0)):
-            take(base, total, seen, _front(image.shape[:3], self._axis))
-        return inner
+        # The axis along which a window is the least share of the volume: what is kept is smallest then.
+        axis = min(range(3), key=lambda a: self.window[a] / image.shape[a])
+        out: list[np.ndarray] = []
+        for plane, (total, seen) in enumerate(self._planes(variables, image, axis)):
+            for n, part in enumerate(take(total, seen)):
+                if not plane:
+                    out.append(np.empty((image.shape[axis], *part.shape), part.dtype))
+                out[n][plane] = part
+        return [np.ascontiguousarray(np.moveaxis(o, 0, axis)[inner]) for o in out]
 
     def __call__(self, variables: Any, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Labels a volume.
@@ -134,25 +133,12 @@ class Sliding:
         Returns:
           The most probable class `[X, Y, Z]` (uint8; uint16 above 256 classes) and its probability, float32.
         """
-        out: dict[str, np.ndarray] = {}
-
-        def take(base: int, total: np.ndarray, seen: np.ndarray, shape: tuple[int, ...]) -> None:
-            if not out:
-                out['label'] = np.zeros(shape, np.uint8 if total.shape[-1] <= 256 else np.uint16)
-                out['confidence'] = np.zeros(shape, np.float32)
-            planes = slice(base, base + len(total))
-            out['label'][planes] = total.argmax(-1)
-            out['confidence'][planes] = total.max(-1) / seen
-        inner = self._run_through(variables, image, take)
-        return tuple(np.ascontiguousarray(np.moveaxis(out[k], 0, self._axis)[inner]) for k in ('label', 'confidence'))
+        def take(total: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            label = total.argmax(-1).astype(np.uint8 if total.shape[-1] <= 256 else np.uint16)
+            return label, total.max(-1) / seen
+        label, confidence = self._run_through(variables, image, take)
+        return label, confidence
 
     def probabilities(self, variables: Any, image: np.ndarray) -> np.ndarray:
         """All blended probabilities `[X, Y, Z, K]` float32; as large as classes times volume."""
-        out: list[np.ndarray] = []
-        inner = self._run_through(variables, image, lambda base, total, seen, shape: out.append(total / seen[..., None]))
-        return np.moveaxis(np.concatenate(out), 0, self._axis)[inner]
-
-
-def _front(values: Sequence[int], axis: int) -> tuple[int, ...]:
-    """The values with that of an axis moved to the front, as `np.moveaxis` moves axes."""
-    return (values[axis], *(v for a, v in enumerate(values) if a != axis))
+        return self._run_through(variables, image, lambda total, seen: (total / seen[..., None],))[0]

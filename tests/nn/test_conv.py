@@ -1,0 +1,104 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from medjax.nn.conv import Block, InstanceNorm, Up, norm
+
+KEY = jax.random.key(0)
+
+
+def image(*shape):
+    return jnp.asarray(np.random.default_rng(0).normal(size=shape), jnp.float32)
+
+
+@pytest.mark.parametrize('space, stride', [((5, 4), (2, 2)), ((3, 5), (4, 1)), ((4, 3, 2), (2, 2, 2)),
+                                           ((3, 2, 4), (2, 2, 1)), ((2, 3, 2), (1, 3, 2))])
+def test_up_is_a_transposed_convolution(space, stride):
+    x = image(2, *space, 3)
+    ours, theirs = Up(5, stride), nn.ConvTranspose(5, stride, stride, padding='VALID')
+    weights = ours.init(KEY, x)['params'] | {'bias': image(5)}
+    seed, dims = image(2, *(n * s for n, s in zip(space, stride)), 5), 'DHW'[3 - len(space):]
+
+    def flax(weights, x):
+        # It correlates the input with zeros between its voxels: its kernel is ours turned round.
+        return theirs.apply({'params': weights | {'kernel': jnp.flip(weights['kernel'], range(len(space)))}}, x)
+
+    def lax(weights, x):
+        # As the transpose of the convolution whose kernel goes from the features to the channels.
+        kernel = jnp.swapaxes(weights['kernel'], -1, -2)
+        layout = (f'N{dims}C', f'{dims}IO', f'N{dims}C')
+        return jax.lax.conv_transpose(x, kernel, stride, 'VALID', dimension_numbers=layout,
+                                      transpose_kernel=True) + weights['bias']
+
+    def value_and_slopes(function):
+        out, back = jax.vjp(function, weights, x)
+        return out, back(seed)
+    got, *want = (jax.jit(value_and_slopes, static_argnums=0)(function) for function in (
+        lambda weights, x: ours.apply({'params': weights}, x), flax, lax))
+    for other in want:
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5, rtol=1e-5), got, other)
+
+
+def test_instance_norm_by_hand():
+    # One example and channel: 1, 2, 3, 6 has mean 3 and variance 3.5; the other channel is constant.
+    x = jnp.array([[[1.0, 7.0], [2.0, 7.0]], [[3.0, 7.0], [6.0, 7.0]]])[None]
+    got = InstanceNorm().apply({'params': {'scale': jnp.array([2.0, 1.0]), 'bias': jnp.array([0.5, -1.0])}}, x)
+    want = 2 * (np.array([[1.0, 2.0], [3.0, 6.0]]) - 3) / np.sqrt(3.5 + 1e-5) + 0.5
+    np.testing.assert_allclose(got[0, ..., 0], want, rtol=1e-6)
+    np.testing.assert_array_equal(got[0, ..., 1], -np.ones((2, 2)))
+
+
+def test_instance_norm_keeps_digits_far_from_zero():
+    x = image(2, 8, 8, 8, 3)
+    module = InstanceNorm()
+    near, far = module.init_with_output(KEY, x)[0], module.init_with_output(KEY, x + 1000.0)[0]
+    np.testing.assert_allclose(far, near, atol=1e-3)
+    np.testing.assert_allclose(near.mean((1, 2, 3)), 0, atol=1e-5)
+    np.testing.assert_allclose(near.std((1, 2, 3)), 1, atol=1e-4)
+
+
+def test_instance_norm_of_bfloat16_has_float32_statistics():
+    x = (image(1, 16, 16, 2) + 8).astype(jnp.bfloat16)
+    got, variables = InstanceNorm(dtype='bfloat16').init_with_output(KEY, x)
+    assert got.dtype == jnp.bfloat16 and variables['params']['scale'].dtype == jnp.float32
+    want = InstanceNorm().apply(variables, x.astype(jnp.float32))
+    np.testing.assert_array_equal(got, want.astype(jnp.bfloat16))
+
+
+def test_batch_norm_keeps_running_averages_for_evaluation():
+    class Wrapped(nn.Module):
+        @nn.compact
+        def __call__(self, x, train):
+            return norm('batch', train, 'float32', 'norm')(x)
+    x = 3 * image(4, 6, 6, 2) + 5
+    variables = Wrapped().init(KEY, x, True)
+    trained, new = Wrapped().apply(variables, x, True, mutable=['batch_stats'])
+    np.testing.assert_allclose(trained.mean((0, 1, 2)), 0, atol=1e-5)
+    np.testing.assert_allclose(new['batch_stats']['norm']['mean'], 0.1 * x.mean((0, 1, 2)), rtol=1e-4)
+    np.testing.assert_allclose(Wrapped().apply(variables, x, False), x / np.sqrt(1 + 1e-5), rtol=1e-5)
+
+
+def test_a_strided_block_sees_as_much_at_both_ends():
+    """A window of 3 about each second voxel, the first one's beyond the border: as PyTorch pads."""
+    block = Block(1, (3,), (2,), 'none', 'none')
+    weights = {'conv': {'kernel': jnp.array([1.0, 10.0, 100.0])[:, None, None]}, 'bias': jnp.zeros(1)}
+    got = block.apply({'params': weights}, jnp.array([1.0, 2.0, 3.0, 4.0])[None, :, None], False)
+    np.testing.assert_allclose(got[0, :, 0], [10 * 1 + 100 * 2, 2 + 10 * 3 + 100 * 4])
+
+
+@pytest.mark.parametrize('kind, names', [('none', {'conv', 'bias'}), ('instance', {'conv', 'norm'}),
+                                         ('batch', {'conv', 'norm'})])
+def test_a_bias_only_where_no_norm_follows(kind, names):
+    params = Block(4, (3, 3), None, kind).init(KEY, image(1, 4, 4, 2), True)['params']
+    assert set(params) == names and set(params['conv']) == {'kernel'}
+
+
+@pytest.mark.parametrize('module', [Block(2, (3, 3), None, 'none', 'none', 'bfloat16'), Up(2, (1, 1), 'bfloat16')])
+def test_the_gradient_of_a_bias_is_summed_in_float32(module):
+    x = jnp.ones((1, 64, 64, 1))
+    run = (lambda v: module.apply(v, x, True)) if isinstance(module, Block) else (lambda v: module.apply(v, x))
+    variables = module.init(KEY, x, *[True] * isinstance(module, Block))
+    slope = jax.grad(lambda v: run(v).astype(jnp.float32).sum())(variables)['params']
+    np.testing.assert_array_equal(slope['bias'], [4096, 4096])  # bfloat16's 256 + 1 is 256
