@@ -14,7 +14,7 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.seed = 0
     c.steps = 200
     c.batch = 2
-    c.model = dict(name='unet', variant='nnunet', dims=3, classes=4, base=8, levels=4)
+    c.model = dict(name='unet', variant='nnunet', dims=3, classes=4, base=8, levels=4, norm='batch')
     c.task = dict(name='segment', loss=dict(cross_entropy=1.0, soft_dice=1.0))
     # Intensities by the training cases' statistics: a case here is a part of one volume, and its own mean and deviation
     # would tell which part it is, not how bright grey matter is.

@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 
 from medjax.errors import InputError
 
@@ -39,6 +40,15 @@ def gaussian(window: Sequence[int]) -> np.ndarray:
     return (weights / weights.max()).astype(np.float32)
 
 
+def _spread(variables: Any) -> NamedSharding | None:
+    """How windows are dealt out to the devices that a process holds the weights on; None for a single one."""
+    leaf = next(iter(jax.tree.leaves(variables)), None)
+    sharding = leaf.sharding if isinstance(leaf, jax.Array) else None
+    if not isinstance(sharding, NamedSharding) or sharding.num_devices == 1 or jax.process_count() > 1:
+        return None
+    return NamedSharding(sharding.mesh, PartitionSpec(sharding.mesh.axis_names))
+
+
 class Sliding:
     """Sliding-window inference.
 
@@ -48,7 +58,7 @@ class Sliding:
       window: extents along x, y, z.
       overlap: share of a window that it has in common with the next, from 0 to below 1.
       flips: axes of x, y, z that test-time augmentation mirrors; predictions of all combinations are averaged.
-      batch: windows at a time.
+      batch: windows at a time; where the weights lie on several devices, a multiple of their number.
     """
 
     def __init__(self, forward: Callable[[Any, jax.Array], jax.Array], *, window: Sequence[int], overlap: float = 0.5,
@@ -86,12 +96,16 @@ class Sliding:
         places = list(itertools.product(*(starts(s, w, self.overlap) for s, w in zip(image.shape, window))))
         kept: collections.deque[tuple[np.ndarray, np.ndarray]] = collections.deque()
         first = 0  # the plane that `kept` begins with
-        for number in range(0, len(places), self.batch):
-            part = places[number:number + self.batch]
-            tiles = np.zeros((self.batch, *window, image.shape[-1]), np.float32)
+        spread = _spread(variables)
+        batch = self.batch if spread is None else -(-self.batch // spread.num_devices) * spread.num_devices
+        for number in range(0, len(places), batch):
+            part = places[number:number + batch]
+            tiles = np.zeros((batch, *window, image.shape[-1]), np.float32)
             for tile, (a, b, c) in zip(tiles, part):
                 tile[:] = image[a:a + window[0], b:b + window[1], c:c + window[2]]
-            out = np.moveaxis(np.asarray(self._run(variables, np.moveaxis(tiles, 1, axis + 1))), axis + 1, 1)
+            tiles = np.moveaxis(tiles, 1, axis + 1)
+            tiles = tiles if spread is None else jax.device_put(tiles, spread)
+            out = np.moveaxis(np.asarray(self._run(variables, tiles)), axis + 1, 1)
             for (a, b, c), tile in zip(part, out):
                 while first < a:  # places are in order of the main axis: none reaches back to these
                     yield kept.popleft()

@@ -127,3 +127,22 @@ def test_wrong_options_are_named():
         Sliding(blur, window=(4, 4, 4), overlap=1.0)
     with pytest.raises(InputError, match='config.evaluate.flips'):
         Sliding(blur, window=(4, 4, 1), flips=(2,))
+
+
+def test_windows_are_dealt_out_to_all_devices():
+    seen = set()
+
+    def forward(variables, image):
+        jax.debug.callback(lambda x: seen.add(x.shape), image)
+        return jax.nn.softmax(image * variables['scale'] + jnp.arange(3.0))
+
+    image = np.random.default_rng(0).normal(size=(20, 13, 9, 1)).astype(np.float32)
+    sliding = Sliding(forward, window=(8, 8, 4), batch=3)
+    alone = sliding({'scale': jnp.float32(2.0)}, image)
+    mesh = jax.sharding.Mesh(np.array(jax.devices()).reshape(2, 4), ('data', 'fsdp'))
+    whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+    together = sliding({'scale': jax.device_put(np.float32(2.0), whole)}, image)
+    np.testing.assert_array_equal(alone[0], together[0])
+    np.testing.assert_allclose(alone[1], together[1], rtol=1e-6)
+    jax.effects_barrier()
+    assert {shape[0] for shape in seen} == {3, 8}
