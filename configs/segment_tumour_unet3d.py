@@ -3,16 +3,16 @@
     MEDJAX_DATA_DIR=… python -m medjax.train --config=configs/segment_tumour_unet3d.py --workdir=runs/tumour3d
     python -m medjax.evaluate --workdir=runs/tumour3d --split=train --split=test
 
-Data: the three volumes that pyradiomics ships with one lesion each, in MEDJAX_DATA_DIR/tumours: lung1 (CT, 5 mm slices),
-brain2 (MR, 6.5 mm) and breast1 (MR, 2.1 mm). Two train and the third tests: another organ than either.
+Data: the three volumes that pyradiomics ships with one lesion each, in MEDJAX_DATA_DIR/tumours: lung1 (CT, slices of
+5 mm), brain2 (MR, 6.5 mm) and breast1 (MR, 2.1 mm). Two train and the third tests: another organ than either.
 """
 
 from ml_collections import config_dict
 
-NOTICE = ('Three volumes of three organs (a CT of the chest, an MR of the head, an MR of the breast) with one lesion each: '
-          'two train, one tests. This run shows that files, spacings, windows and predictions fit together. Its numbers '
-          'say nothing about skill: on training cases they tell of memory, and nothing can be learned here for the test '
-          'case.')
+NOTICE = ('Three volumes of three organs (a CT of the chest, an MR of the head, an MR of the breast) with one lesion '
+          'each: two train, one tests. This run shows that files, spacings, windows and predictions fit together. Its '
+          'numbers say nothing about skill: on training cases they tell of memory, and nothing can be learned here for '
+          'the test case.')
 
 
 def get_config(variant: str = '') -> config_dict.ConfigDict:

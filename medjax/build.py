@@ -105,8 +105,8 @@ def _experiment(*, seed: int, batch: int, model: Mapping[str, Any], task: Mappin
                 precision: str = 'float32', checkpoint: Mapping[str, Any] | None = None,
                 log: Mapping[str, Any] | None = None, debug: Mapping[str, Any] | None = None) -> Experiment:
     if batch < 1 or min(steps, epochs) != 0 or max(steps, epochs) < 1:
-        raise InputError(f'config.steps: {steps}, config.epochs: {epochs}, config.batch: {batch}; expected at least 1 in '
-                         'each batch, and either steps or epochs, at least 1')
+        raise InputError(f'config.steps: {steps}, config.epochs: {epochs}, config.batch: {batch}; expected at least 1 '
+                         'in each batch, and either steps or epochs, at least 1')
     plan = bind(choose({'jit': Jit, 'pmap': _pmap}, parallel, 'config.parallel'), mesh or {}, 'config.mesh')
     cases = dataset(data)
     steps = steps or math.ceil(epochs * len(cases) / batch)

@@ -27,8 +27,7 @@ from medjax.errors import InputError  # noqa: E402
 
 @contextlib.contextmanager
 def weights(config: Mapping[str, Any], workdir: pathlib.Path) -> Iterator[tuple[Checkpoints, int]]:
-    """A run's checkpoints, and the step to judge: the best by validation where the config names a metric, else the last.
-    """
+    """A run's checkpoints, and the step to judge: the best by validation where one was measured, else the last."""
     if not (workdir / 'checkpoints').is_dir():
         raise InputError(f'--workdir={workdir}: no checkpoints there; expected the folder of a training run')
     keeping = config.get('checkpoint') or {}

@@ -102,7 +102,8 @@ def main(_: Sequence[str]) -> None:
     try:
         config = CONFIG.value.to_dict()
     except OSError as error:  # absl keeps the error until the config is used
-        raise InputError(f'--config: cannot be read; expected a file in configs/: {error.__cause__ or error}') from error
+        raise InputError('--config: cannot be read; expected a file in configs/: '
+                         f'{error.__cause__ or error}') from error
     train_and_evaluate(config, pathlib.Path(WORKDIR.value))
 
 

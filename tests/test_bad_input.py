@@ -62,7 +62,8 @@ def train(folder, *more):
 def change(folder, kind, change_array=lambda a: a, affine=None):
     path = folder / 'data' / kind / 'case1.nii.gz'
     image = nib.load(path)
-    nib.save(nib.Nifti1Image(change_array(np.asarray(image.dataobj).copy()), np.eye(4) if affine is None else affine), path)
+    array = change_array(np.asarray(image.dataobj).copy())
+    nib.save(nib.Nifti1Image(array, np.eye(4) if affine is None else affine), path)
     return str(path)
 
 
@@ -178,7 +179,7 @@ def test_predict_and_evaluate_name_what_is_missing(folder):
     (folder / 'text.nii.gz').write_text('no image')
     fails(cli.run('predict', run, f'--input={folder}/text.nii.gz', f'--output={folder}/out'), 'text.nii.gz')
     nib.save(nib.Nifti1Image(np.zeros((8, 8, 4, 2), np.float32), np.eye(4)), folder / 'two.nii')
-    fails(cli.run('predict', run, f'--input={folder}/two.nii', f'--output={folder}/out'), 'two.nii', 'expected 1 channel')
+    fails(cli.run('predict', run, f'--input={folder}/two.nii', f'--output={folder}/out'), 'two.nii', 'expected 1')
     same = data / 'images' / 'case0.nii.gz'
     fails(cli.run('predict', run, f'--input={same}', f'--input={same}', f'--output={folder}/out'), 'same name')
     (folder / 'file').write_text('')

@@ -24,8 +24,8 @@ NNUNET = dict(rotate=0.2, zoom=0.2, noise=0.15, blur=0.2, brightness=0.15, contr
 UNET = dict(flip=0.5, rotate=1.0, degrees=15.0, elastic=1.0, brightness=0.5)
 RECIPES: dict[str, dict[str, Any]] = {'flip': dict(flip=0.5), 'unet': UNET, 'nnunet': NNUNET}
 
-TRANSFORMS = ('rotate', 'zoom', 'elastic', 'noise', 'blur', 'brightness', 'contrast', 'low_resolution', 'gamma_inverted',
-              'gamma')
+TRANSFORMS = ('rotate', 'zoom', 'elastic', 'noise', 'blur', 'brightness', 'contrast', 'low_resolution',
+              'gamma_inverted', 'gamma')
 DRAWS = (*TRANSFORMS, *(f'{name}?' for name in TRANSFORMS), 'blur channels', 'low_resolution channels',
          'flip 0', 'flip 1', 'flip 2')
 THIN = 3.0  # a patch this much thinner along an axis than along another is treated slice by slice, as nnU-Net does
@@ -197,7 +197,8 @@ def _blur(image: jax.Array, sigma: jax.Array) -> jax.Array:
         away = jnp.arange(-BLUR_TAPS, n + BLUR_TAPS) - jnp.arange(n)[:, None]
         weights = jnp.where(jnp.abs(away) <= BLUR_TAPS, jnp.exp(-0.5 * (away / sigma[:, None, None]) ** 2), 0.0)
         inner = weights[..., BLUR_TAPS:-BLUR_TAPS]
-        inner = inner.at[..., 0].add(weights[..., :BLUR_TAPS].sum(-1)).at[..., -1].add(weights[..., -BLUR_TAPS:].sum(-1))
+        inner = inner.at[..., 0].add(weights[..., :BLUR_TAPS].sum(-1))
+        inner = inner.at[..., -1].add(weights[..., -BLUR_TAPS:].sum(-1))
         return inner / inner.sum(-1, keepdims=True)
     return _separable(image, matrix, range(image.ndim - 1))
 

@@ -19,13 +19,13 @@ from medjax.data.source import Case, Source
 from medjax.errors import InputError
 
 CLASSES = ('background', 'csf', 'grey', 'white')
-NOTICE = ('This is the MNI152 template: one volume, averaged from 152 people, not a patient. Its tissue labels are the '
-          'largest of its own probability maps, no reader\'s. The template is symmetric: the right hemisphere (test) '
-          'mirrors the left one (training) voxel for voxel, so its score tells how well the network fits this template. '
-          'Only “unseen”, the slab whose mirror image was kept from training and from validation, is tissue that the '
-          'network has not met. The task is easy: two intensity thresholds, fitted on the training cases, reach Dice .90 '
-          'for csf, .96 for grey and .96 for white on the test hemisphere. n = 1: nothing here says how the network '
-          'would do on other people.')
+NOTICE = ('This is the MNI152 template: one volume, averaged from 152 people, not a patient. Its tissue labels are '
+          'the largest of its own probability maps, no reader\'s. The template is symmetric: the right hemisphere '
+          '(test) mirrors the left one (training) voxel for voxel, so its score tells how well the network fits this '
+          'template. Only “unseen”, the slab whose mirror image was kept from training and from validation, is tissue '
+          'that the network has not met. The task is easy: two intensity thresholds, fitted on the training cases, '
+          'reach Dice .90 for csf, .96 for grey and .96 for white on the test hemisphere. n = 1: nothing here says how '
+          'the network would do on other people.')
 MIDLINE = 98  # the sagittal plane at x = 0 mm belongs to neither hemisphere
 
 

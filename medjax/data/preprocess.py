@@ -73,7 +73,8 @@ class Preprocess:
             return {}
         voxels = np.concatenate(list(samples)).astype(np.float64)
         if not len(voxels):
-            raise InputError("config.data.intensity: 'percentile' needs labelled voxels in the training cases; none found")
+            raise InputError("config.data.intensity: 'percentile' needs labelled voxels in the training cases; none is "
+                             'there')
         low, high = np.percentile(voxels, [self.intensity['low'], self.intensity['high']], axis=0)
         clipped = np.clip(voxels, low, high)
         return {'low': low.tolist(), 'high': high.tolist(), 'mean': clipped.mean(0).tolist(),
@@ -108,7 +109,8 @@ def with_context(array: np.ndarray, context: int, axis: int) -> np.ndarray:
     if not context:
         return array
     size = array.shape[axis]
-    shifted = [array.take(np.clip(np.arange(size) + shift, 0, size - 1), axis) for shift in range(-context, context + 1)]
+    shifts = range(-context, context + 1)
+    shifted = [array.take(np.clip(np.arange(size) + shift, 0, size - 1), axis) for shift in shifts]
     return np.concatenate(shifted, -1)
 
 

@@ -135,8 +135,9 @@ class Volumes:
         missing = [k - (b.stop - b.start) for b, k in zip(box, self.patch)]
         pad = [(m // 2, m - m // 2) for m in missing]
         if context:
-            planes = np.clip(np.arange(start[flat] - context, start[flat] + context + 1), 0, prepared.label.shape[flat] - 1)
-            slab = np.take(prepared.image, planes, flat)[tuple(slice(None) if a == flat else b for a, b in enumerate(box))]
+            planes = np.arange(start[flat] - context, start[flat] + context + 1)
+            slab = np.take(prepared.image, np.clip(planes, 0, prepared.label.shape[flat] - 1), flat)
+            slab = slab[tuple(slice(None) if axis == flat else part for axis, part in enumerate(box))]
             image = np.concatenate(np.split(slab, len(planes), flat), -1)
         else:
             image = prepared.image[box]
@@ -220,7 +221,7 @@ def _prepare(case: Case, source: Source, preprocess: Preprocess, root: pathlib.P
     for value in values[values > 0]:
         where = np.flatnonzero(label_array == value)
         voxels[str(int(value))] = np.sort(rng.choice(where, LISTED, replace=False)) if where.size > LISTED else where
-    digest = hashlib.sha256(np.ascontiguousarray(array)).hexdigest() + hashlib.sha256(np.ascontiguousarray(label_array)).hexdigest()
+    digest = ''.join(hashlib.sha256(np.ascontiguousarray(a)).hexdigest() for a in (array, label_array))
     meta = {'affine': image.affine.tolist(), 'statistics': preprocess.case_statistics(array), 'hash': digest}
     try:
         root.mkdir(parents=True, exist_ok=True)

@@ -23,11 +23,12 @@ from scipy import ndimage
 from medjax.ops import surface
 
 CONVENTIONS = (
-    'A class that is in the truth but not in the prediction (missed), or only in the prediction (spurious), counts with '
-    'Dice, IoU and NSD 0, and with the image\'s diagonal as HD95 and ASSD. A class that is in neither says nothing and is '
-    'left out of the mean; n tells how many cases count. Sensitivity needs a truth, precision a prediction. Distances are '
-    'between surface voxels\' centres in mm. A lesion is a connected component (26 neighbours); it is found where at '
-    'least a tenth of it is predicted, and a predicted one is true where at least a tenth of it lies in the truth.')
+    'A class that is in the truth but not in the prediction (missed), or only in the prediction (spurious), counts '
+    'with Dice, IoU and NSD 0, and with the image\'s diagonal as HD95 and ASSD. A class that is in neither says nothing '
+    'and is left out of the mean; n tells how many cases count. Sensitivity needs a truth, precision a prediction. '
+    'Distances are between surface voxels\' centres in mm. A lesion is a connected component (26 neighbours); it is '
+    'found where at least a tenth of it is predicted, and a predicted one is true where at least a tenth of it lies in '
+    'the truth.')
 FOUND = 0.1
 
 
@@ -95,7 +96,8 @@ def case_metrics(pred: np.ndarray, truth: np.ndarray, spacing: Sequence[float], 
             row |= {'hd95': surface.hausdorff(there, back), 'assd': surface.mean_distance(there, back),
                     'nsd': surface.surface_dice(there, back, tolerance_mm)}
         elif surfaces:
-            row |= {'hd95': diagonal, 'assd': diagonal, 'nsd': 0.0} if any_ else dict.fromkeys(('hd95', 'assd', 'nsd'), nan)
+            worst = {'hd95': diagonal, 'assd': diagonal, 'nsd': 0.0}
+            row |= worst if any_ else dict.fromkeys(worst, nan)
         if lesions:
             row['lesion_f1'] = lesion_f1(p, t)
         row |= {'volume_error_ml': (guess - true) * millilitres, 'missed': float(true > 0 and not guess),

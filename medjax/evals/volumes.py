@@ -140,7 +140,8 @@ class VolumePredictor:
         grid, _ = self.preprocess.to_grid(image)
         array = grid.array
         if array.shape[-1] != self.statistics['channels']:
-            raise InputError(f'{path}: {array.shape[-1]} channels; expected {self.statistics["channels"]}, as in training')
+            raise InputError(f'{path}: {array.shape[-1]} channels; expected {self.statistics["channels"]} channels, as '
+                             'in training')
         array = self.preprocess.normalise(array, self.preprocess.case_statistics(array), self.statistics['intensities'])
         label, _ = self.segmenter(variables, with_context(array, self.preprocess.context,
                                                           flat_axis(self.segmenter.patch) or 0))
@@ -160,7 +161,8 @@ def named(path: pathlib.Path) -> str:
     return nifti.stem(path) + ('.png' if nifti.suffix(path) in pictures.SUFFIXES else '.nii.gz')
 
 
-def keep_snapshot(path: pathlib.Path, image: Image, truth: np.ndarray, label: np.ndarray, confidence: np.ndarray) -> None:
+def keep_snapshot(path: pathlib.Path, image: Image, truth: np.ndarray, label: np.ndarray,
+                  confidence: np.ndarray) -> None:
     """Writes what the report draws of a case; a 2D image has one slice and is drawn as a photograph."""
     path.parent.mkdir(parents=True, exist_ok=True)
     array = image.array if image.array.ndim == 3 else image.array[..., 0]

@@ -28,7 +28,8 @@ def changed(recipe, count=400, shape=(8, 8), **more):
     return np.abs(np.asarray(out['image'] - batch['image'])).max((1, 2)) > 1e-6
 
 
-@pytest.mark.parametrize('name', ['noise', 'brightness', 'contrast', 'gamma', 'gamma_inverted', 'rotate', 'zoom', 'elastic'])
+@pytest.mark.parametrize('name', ['noise', 'brightness', 'contrast', 'gamma', 'gamma_inverted', 'rotate', 'zoom',
+                                  'elastic'])
 def test_transforms_come_as_often_as_they_should(name):
     assert abs(changed(Recipe(**{name: 0.3})).mean() - 0.3) < 0.07
     assert not changed(Recipe(**{name: 0.0})).any() and changed(Recipe(**{name: 1.0})).mean() > 0.98

@@ -1,0 +1,163 @@
+"""Predict: labels on each input's own grid, whatever the file's kind and order of axes."""
+
+import nibabel as nib
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from PIL import Image as Picture
+from scipy import ndimage
+
+from medjax.data import nifti
+from medjax.data.geometry import Image, canonical
+from medjax.evals.masks import Postprocess
+from tests import cli
+from tests.data import samples
+
+CONFIG = '''
+from ml_collections import config_dict
+
+def get_config():
+    c = config_dict.ConfigDict()
+    c.seed, c.steps, c.batch = 0, 60, 8
+    c.model = dict(name='unet', variant='nnunet', dims=2, classes=2, base=4, levels=2, norm='batch')
+    c.task = dict(name='segment', loss=dict(cross_entropy=1.0))
+    c.data = dict(name='volumes', patch=(16, 16, 1), cache={cache!r}, spacing={spacing}, crop=False,
+                  intensity=dict(name='percentile', low=1, high=99),
+                  source=dict(name='folder', dir={dir!r}, classes=('background', 'lesion')))
+    c.optim = dict(name='adam', lr=1e-2)
+    c.evaluate = dict(name='volumes')
+    return c
+'''
+AFFINE = np.array([[1.0, 0, 0, -11], [0, 1.5, 0, 7], [0, 0, 3, 20], [0, 0, 0, 1]])
+
+
+def blobs(seed, shape=(24, 20, 8)):
+    image = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=shape), 2)
+    return (100 + 40 * image / image.std()).astype(np.int16)
+
+
+@pytest.fixture(scope='module')
+def run(tmp_path_factory):
+    """A run that learned to mark what is bright."""
+    folder = tmp_path_factory.mktemp('predict')
+    for kind in ('images', 'labels'):
+        (folder / kind).mkdir()
+    for number in range(5):
+        image = blobs(number)
+        nib.save(nib.Nifti1Image(image, AFFINE), folder / 'images' / f'case{number}.nii.gz')
+        nib.save(nib.Nifti1Image((image > 130).astype(np.uint8), AFFINE), folder / 'labels' / f'case{number}.nii.gz')
+    (folder / 'config.py').write_text(CONFIG.format(cache=str(folder / 'cache'), dir=str(folder), spacing=None))
+    ended = cli.run('train', f'--config={folder}/config.py', f'--workdir={folder}/run')
+    assert ended.code == 0, ended.err
+    return folder
+
+
+def lies_right(found, truth):
+    """The label is about the truth, and about no mirror image of it."""
+    def dice(other):
+        return 2 * (found & other).sum() / (found.sum() + other.sum())
+    assert dice(truth) > 0.6
+    assert all(dice(truth) > dice(np.flip(truth, axis)) + 0.2 for axis in range(truth.ndim) if truth.shape[axis] > 1)
+
+
+def predict(run, output, *arguments):
+    ended = cli.run('predict', f'--workdir={run}/run', f'--output={output}', *arguments)
+    assert ended.code == 0, ended.err
+    return ended.out
+
+
+def test_files_and_folders_in_one_command(run, tmp_path):
+    image = nib.Nifti1Image(blobs(7), AFFINE)
+    nib.save(image, tmp_path / 'new.nii')
+    out = predict(run, tmp_path / 'out', f'--input={run}/images', tmp_path / 'new.nii')
+    assert '6/6' in out and 'lesion' in out and ' ml' in out
+    names = [*(f'case{n}.nii.gz' for n in range(5)), 'new.nii.gz']
+    assert sorted(p.name for p in (tmp_path / 'out').iterdir()) == names
+    label = nib.load(tmp_path / 'out' / 'new.nii.gz')
+    np.testing.assert_allclose(label.affine, AFFINE)
+    lies_right(np.asarray(label.dataobj) == 1, blobs(7) > 130)
+
+
+@pytest.mark.parametrize('order, signs', [((2, 0, 1), (1, -1, -1)), ((1, 2, 0), (-1, 1, 1))])
+def test_the_order_of_axes_does_not_matter(run, tmp_path, order, signs):
+    plain = Image(blobs(9), AFFINE)
+    predict(run, tmp_path, f'--input={_saved(plain, tmp_path / "plain.nii.gz")}')
+    reference = nifti.read(tmp_path / 'plain.nii.gz')
+    array = blobs(9).transpose(order)[tuple(slice(None, None, s) for s in signs)]
+    matrix = np.zeros((4, 4))
+    matrix[3, 3] = 1
+    for axis, (source, sign) in enumerate(zip(order, signs)):
+        matrix[source, axis] = sign
+        matrix[source, 3] = 0 if sign > 0 else array.shape[axis] - 1
+    turned = Image(array, AFFINE @ matrix)
+    predict(run, tmp_path / 'out', f'--input={_saved(turned, tmp_path / "turned.nii.gz")}')
+    label = nifti.read(tmp_path / 'out' / 'turned.nii.gz')
+    np.testing.assert_allclose(label.affine, turned.affine, atol=1e-5)
+    assert label.array.shape == array.shape
+    back = canonical(label)
+    np.testing.assert_array_equal(back.array, reference.array)
+    np.testing.assert_allclose(back.affine, reference.affine, atol=1e-5)
+
+
+def _saved(image, path):
+    path.parent.mkdir(exist_ok=True)
+    nib.save(nib.Nifti1Image(image.array, image.affine), path.with_name('in_' + path.name))
+    target = path.parent / 'in' / path.name
+    target.parent.mkdir(exist_ok=True)
+    path.with_name('in_' + path.name).rename(target)
+    return target
+
+
+def test_a_dicom_series(run, tmp_path):
+    array = blobs(11, (20, 24, 6))
+    series = tmp_path / 'scan'
+    series.mkdir()
+    samples.slices(series, array=array)
+    predict(run, tmp_path / 'out', f'--input={series}')
+    label, image = nifti.read(tmp_path / 'out' / 'scan.nii.gz'), nifti.read(series)
+    assert label.array.shape == image.array.shape
+    np.testing.assert_allclose(label.affine, image.affine, atol=1e-4)
+    lies_right(label.array == 1, image.array > 130)
+    itk = sitk.ReadImage(str(tmp_path / 'out' / 'scan.nii.gz'))  # another reader sees the label where the slices are
+    reader = sitk.ImageSeriesReader()
+    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(series)))
+    theirs = reader.Execute()
+    for corner in ((0, 0, 0), tuple(n - 1 for n in theirs.GetSize())):
+        point = theirs.TransformIndexToPhysicalPoint(corner)
+        place = itk.TransformPhysicalPointToContinuousIndex(point)  # a corner of theirs is a corner of ours
+        assert all(min(abs(p), abs(p - (n - 1))) < 1e-2 for p, n in zip(place, itk.GetSize()))
+
+
+def test_pictures_get_pictures(run, tmp_path):
+    array = np.clip(blobs(5, (30, 26, 1)), 0, 255).astype(np.uint8)
+    Picture.fromarray(array[..., 0].T).save(tmp_path / 'slice.png')
+    predict(run, tmp_path / 'out', f'--input={tmp_path}/slice.png')
+    with Picture.open(tmp_path / 'out' / 'slice.png') as picture:
+        label = np.asarray(picture)
+    assert label.shape == (26, 30)
+    lies_right(label == 1, array[..., 0].T > 130)
+
+
+def test_postprocessing_by_flag(run, tmp_path):
+    speck = np.full((24, 20, 8), 60, np.int16)
+    speck[4:12, 4:12, 2:6] = 200
+    speck[18:20, 15:17, 4] = 200
+    nib.save(nib.Nifti1Image(speck, AFFINE), tmp_path / 'speck.nii')
+    predict(run, tmp_path / 'raw', f'--input={tmp_path}/speck.nii')
+    predict(run, tmp_path / 'post', f'--input={tmp_path}/speck.nii', '--largest_component', '--fill_holes')
+    raw, post = (np.asarray(nib.load(tmp_path / n / 'speck.nii.gz').dataobj) for n in ('raw', 'post'))
+    np.testing.assert_array_equal(post, Postprocess(largest_component=True, fill_holes=True)(raw))
+    assert raw[18:20, 15:17, 4].any() and not post[15:, 13:].any()
+
+
+def test_another_spacing_is_restored(run, tmp_path):
+    """The network works on 2 mm voxels; the label comes back on the image's own."""
+    (tmp_path / 'config.py').write_text(CONFIG.format(cache=str(tmp_path / 'cache'), dir=str(run),
+                                                      spacing=(2.0, 2.0, 3.0)))
+    ended = cli.run('train', f'--config={tmp_path}/config.py', f'--workdir={tmp_path}/run')
+    assert ended.code == 0, ended.err
+    predict(tmp_path, tmp_path / 'out', f'--input={run}/images/case0.nii.gz')
+    label = nib.load(tmp_path / 'out' / 'case0.nii.gz')
+    assert label.shape == (24, 20, 8)
+    np.testing.assert_allclose(label.affine, AFFINE)
+    lies_right(np.asarray(label.dataobj) == 1, blobs(0) > 130)
