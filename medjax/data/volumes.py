@@ -141,8 +141,11 @@ class Volumes:
             image = np.concatenate(np.split(slab, len(planes), flat), -1)
         else:
             image = prepared.image[box]
-        low = np.array(prepared.meta['statistics']['min'] * (2 * context + 1), np.float32)
-        image = np.pad(image - low, [*pad, (0, 0)]) + low if any(missing) else image
+        if any(missing):
+            low = np.array(prepared.meta['statistics']['min'] * (2 * context + 1), image.dtype)
+            whole = np.tile(low, (*self.patch, 1))
+            whole[tuple(slice(before, before + n) for (before, _), n in zip(pad, image.shape))] = image
+            image = whole
         image = self.normalise(prepared, image)
         label = np.pad(prepared.label[box], pad).astype(np.int32)
         return (image, label) if flat is None else (image.squeeze(flat), label.squeeze(flat))
