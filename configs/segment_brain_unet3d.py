@@ -2,8 +2,8 @@
 
     python -m medjax.train --config=configs/segment_brain_unet3d.py --workdir=runs/brain3d
 
-The same volume and splits as segment_brain_unet2d.py; deep supervision, nnU-Net's augmentation, SGD with Nesterov
-momentum and polynomial decay.
+The same volume and splits as segment_brain_unet2d.py; deep supervision and nnU-Net's augmentation. AdamW: nnU-Net's SGD
+with momentum .99 had not found the CSF (Dice 0) after these few steps.
 """
 
 from ml_collections import config_dict
@@ -19,16 +19,15 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     # Intensities by the training cases' statistics: a case here is a part of one volume, and its own mean and deviation
     # would tell which part it is, not how bright grey matter is.
     c.data = dict(name='volumes', source=dict(name='mni152', validation=(60, 76), unseen=(92, 108)),
-                  patch=(48, 48, 32), intensity=dict(name='percentile', low=0.5, high=99.5), foreground=0.33)
+                  patch=(48, 48, 32), intensity=dict(name='percentile', low=0.5, high=99.5), foreground=0.67)
     c.augment = dict(name='nnunet')
-    c.optim = dict(name='sgd', lr=0.01, momentum=0.99, nesterov=True, weight_decay=3e-5, clip=12.0,
-                   schedule=dict(name='polynomial', power=0.9))
+    c.optim = dict(name='adamw', lr=3e-3, weight_decay=1e-2, clip=1.0, schedule=dict(name='cosine', warmup=10))
     c.evaluate = dict(name='volumes', every=100, overlap=0.5, tolerance_mm=1.0)
     c.checkpoint = dict(best='dice_mean', keep=1)
     c.parallel, c.mesh, c.precision = 'jit', dict(data=-1, fsdp=1, space=1), 'float32'
     c.debug = dict(skip_nonfinite=False)
     if variant == 'smoke':
-        c.steps = 2
+        c.steps, c.optim.schedule.warmup = 2, 1
         c.model.update(base=4, levels=2)
         c.data.patch = (16, 16, 16)
         c.evaluate.every = 2

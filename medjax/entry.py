@@ -38,7 +38,12 @@ def run(main: Callable[[Sequence[str]], None], unnamed: bool = False) -> None:
     def parse(arguments: list[str]) -> list[str]:
         try:
             return flags.FLAGS(arguments)
-        except (flags.Error, AttributeError, KeyError, ValueError, TypeError, OSError) as error:
+        except (KeyError, AttributeError) as error:
+            key = str(error.args[0] if error.args else '').strip('\'"')
+            named = [a for a in arguments if a.startswith('--config.') and a.split('=')[0].endswith(f'.{key}')]
+            fail(f'{(named or [key])[0]}: the config has no key {key!r}; an override can change keys that the file has: '
+                 'add it there')
+        except (flags.Error, ValueError, TypeError, OSError) as error:
             fail(str(error))
 
     def guarded(arguments: Sequence[str]) -> None:

@@ -110,7 +110,7 @@ def test_an_empty_label_is_no_mistake(folder):
 
 
 @pytest.mark.parametrize('argument, words', [
-    ('--config.optim.lrate=1', ['lrate']),
+    ('--config.optim.lrate=1', ['--config.optim.lrate=1', "no key 'lrate'"]),
     ('--config.steps=two', ['steps']),
     ('--config.steps=0', ['config.steps: 0']),
     ('--config.model.name=vnet', ["config.model.name: 'vnet'", 'unet']),
