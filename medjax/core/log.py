@@ -82,7 +82,8 @@ def environment() -> dict[str, Any]:
     def git(*words: str) -> str:
         folder = pathlib.Path(medjax.__file__).parents[1]
         try:
-            return subprocess.run(['git', *words], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
+            done = subprocess.run(['git', *words], cwd=folder, capture_output=True, text=True, check=True)
+            return done.stdout.strip()
         except (OSError, subprocess.CalledProcessError):
             return ''
     versions = {'medjax': medjax.__version__, 'python': platform.python_version()}

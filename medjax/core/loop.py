@@ -188,7 +188,8 @@ def _validate(experiment: Experiment, whole: state.TrainState, say: Callable[[st
     columns = {name: np.array([row[name] for row in rows], float) for name in names}
     means = {k: float(np.nanmean(v)) if not np.isnan(v).all() else float('nan') for k, v in columns.items()}
     if experiment.best and experiment.best not in means:
-        raise InputError(f'config.checkpoint.best: {experiment.best!r} is not measured; expected one of: {", ".join(means)}')
+        raise InputError(f'config.checkpoint.best: {experiment.best!r} is not measured; expected one of: '
+                         + ', '.join(means))
     shown = {k: v for k, v in means.items() if k.startswith(experiment.best.split('_')[0] or k)}
     say('validation  ' + '  '.join(f'{k} {v:.4f}' for k, v in (shown or means).items()))
     return means
@@ -201,7 +202,7 @@ def _diagnosis(experiment: Experiment, abstract: state.TrainState, number: int, 
         device = jax.eval_shape(experiment.augment, device, jax.random.key(0))
     name = watched(device, jnp.zeros(()), abstract.params)[position][0]
     return (f'step {number + 1}: {name} is not finite; cases of the batch: {", ".join(map(str, batch["id"]))}. '
-            'A smaller config.optim.lr or config.optim.clip may help; config.debug.skip_nonfinite=True skips such steps')
+            'A smaller config.optim.lr or .clip may help; config.debug.skip_nonfinite=True skips such steps')
 
 
 def _listen(number: int) -> tuple[list[int], Any]:

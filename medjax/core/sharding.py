@@ -1,5 +1,6 @@
 """How one step function runs on many devices: jit over a named mesh, or pmap."""
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -79,6 +80,7 @@ class Jit:
             args, kwargs = jax.tree.map(whole, (args, kwargs))
             return jax.tree.map(whole, call(*args, **kwargs))
 
+        @functools.wraps(step)
         def even(*args: Any) -> Any:
             with nn.intercept_methods(intercept):
                 return step(*args)

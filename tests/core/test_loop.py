@@ -3,8 +3,10 @@ import os
 import signal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from tensorboardX.proto import event_pb2
 
 from medjax.core import checkpoint, loop
 from medjax.core.sharding import Jit, Pmap
@@ -49,6 +51,33 @@ def test_resume_is_bit_identical_and_metrics_come_once(tmp_path):
     assert steps == [2, 4, 6]
 
 
+def test_sigterm_at_a_validation_leaves_the_best_as_it_would_be(tmp_path):
+    # Weights shrink, so the first validation is the best; a stop there must not cost it its measurement.
+    straight, broken = tmp_path / 'straight', tmp_path / 'broken'
+    straight.mkdir(), broken.mkdir()
+    options = dict(eval_every=2, save_every=0, best='size', mode='max', keep=1, optim={
+        'name': 'sgd', 'lr': 0.05, 'weight_decay': 2.0, 'momentum': 0.0, 'nesterov': False})
+    loop.train(toy.experiment(**options), straight, say=lambda line: None)
+    stopper = toy.Batches()
+    original = stopper.stream
+
+    def stream(start, stop):
+        for step, batch in enumerate(original(start, stop), start):
+            if step == 1 and start == 0:
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield batch
+    stopper.stream = stream
+    assert not loop.train(toy.experiment(batches=stopper, **options), broken, say=lambda line: None)
+    assert loop.train(toy.experiment(batches=stopper, **options), broken, say=lambda line: None)
+    best = []
+    for workdir in (straight, broken):
+        checkpoints = toy.experiment(**options).checkpoints(workdir)
+        best.append(checkpoints.best_step())
+        checkpoints.close()
+    assert best == [2, 2]
+    assert_same(final(toy.experiment(**options), straight), final(toy.experiment(**options), broken))
+
+
 @pytest.mark.parametrize('first, then', [(lambda: Jit(data=2, fsdp=4), Pmap), (Pmap, lambda: Jit(data=1, fsdp=8))])
 def test_a_run_goes_on_on_another_mesh(tmp_path, first, then):
     one = tmp_path / 'one'
@@ -64,9 +93,19 @@ def test_a_run_goes_on_on_another_mesh(tmp_path, first, then):
 
 def test_a_nan_stops_the_run_with_step_tensor_and_cases(tmp_path):
     experiment = toy.experiment(batches=toy.Batches(size=8, poison=2))
-    with pytest.raises(InputError, match=r'step 3: batch/image is not finite; cases of the batch: case0, case1, .*case7'):
+    message = r'step 3: batch/image is not finite; cases of the batch: case0, case1, .*case7'
+    with pytest.raises(InputError, match=message):
         loop.train(experiment, tmp_path, say=lambda line: None)
     assert np.isfinite(final(experiment, tmp_path).params['a']).all()  # the newest checkpoint is from before
+
+
+def test_the_tensor_is_named_as_the_augmentation_left_it(tmp_path):
+    # Whole numbers become floats on the device, so that there is one tensor more to watch than in the stored batch.
+    def augment(batch, key):
+        return {**batch, 'extra': batch['index'].astype(jnp.float32)}
+    experiment = toy.experiment(batches=toy.Batches(size=8, poison=2), augment=augment)
+    with pytest.raises(InputError, match='step 3: batch/image is not finite'):
+        loop.train(experiment, tmp_path, say=lambda line: None)
 
 
 def test_an_overflowing_gradient_is_named(tmp_path):
@@ -84,7 +123,8 @@ def test_nonfinite_steps_are_skipped_and_counted(tmp_path):
 
 def test_best_and_latest_are_kept(tmp_path):
     lines = []
-    experiment = toy.experiment(steps=8, eval_every=2, keep=1, best='size', mode='min', optim={'name': 'sgd', 'lr': 0.05})
+    experiment = toy.experiment(steps=8, eval_every=2, keep=1, best='size', mode='min',
+                                optim={'name': 'sgd', 'lr': 0.05})
     loop.train(experiment, tmp_path, say=lines.append)
     values = {json.loads(line)['step']: json.loads(line).get('val/size') for line in
               (tmp_path / 'metrics.jsonl').read_text().splitlines() if 'val/size' in line}
@@ -121,6 +161,32 @@ def test_a_batch_that_does_not_divide_is_refused(tmp_path):
         loop.train(toy.experiment(batches=toy.Batches(size=12)), tmp_path, say=lambda line: None)
 
 
-def test_mode_is_checked(tmp_path):
-    with pytest.raises(InputError, match="'max' or 'min'"):
-        checkpoint.Checkpoints(tmp_path, mode='best')
+@pytest.mark.parametrize('options, message', [
+    ({'mode': 'best'}, "'max' or 'min'"), ({'keep': 0}, 'config.checkpoint.keep: 0; expected at least 1')])
+def test_what_to_keep_is_checked(tmp_path, options, message):
+    with pytest.raises(InputError, match=message):
+        checkpoint.Checkpoints(tmp_path, **options)
+
+
+@pytest.mark.parametrize('options, message', [
+    ({'accumulate': 0}, 'config.optim.accumulate: 0; expected at least 1'),
+    ({'log_every': 0}, 'config.log.every: 0; expected at least 1')])
+def test_counts_are_checked(tmp_path, options, message):
+    with pytest.raises(InputError, match=message):
+        loop.train(toy.experiment(**options), tmp_path, say=lambda line: None)
+
+
+def test_tensorboard_hides_only_what_comes_again(tmp_path):
+    # A reader drops events at and after the step that a session is said to start at.
+    loop.train(toy.experiment(steps=4), tmp_path, say=lambda line: None)
+    loop.train(toy.experiment(steps=6), tmp_path, say=lambda line: None)
+    starts = []
+    for path in sorted((tmp_path / 'tensorboard').iterdir()):
+        data, place = path.read_bytes(), 0
+        while place < len(data):  # TFRecords: length, its checksum, the event, its checksum
+            size = int.from_bytes(data[place:place + 8], 'little')
+            event = event_pb2.Event.FromString(data[place + 12:place + 12 + size])
+            if event.HasField('session_log'):
+                starts.append(event.step)
+            place += size + 16
+    assert sorted(starts) == [1, 5]

@@ -30,6 +30,15 @@ def test_average_of_weights_by_hand():
     assert params['w'] == 0.0 and averaged(params, state)['w'] == 0.75 * 3.5
 
 
+def test_clipping_is_by_the_global_norm():
+    optimiser, _ = make(1, name='sgd', lr=1.0, momentum=0.0, nesterov=False, clip=2.0)
+    params = {'a': jnp.array([0.0]), 'b': jnp.array([0.0])}
+    for grads, expected in (((3.0, 4.0), (-1.2, -1.6)), ((0.6, 0.8), (-0.6, -0.8))):  # norms 5 and 1
+        grads = dict(zip('ab', (jnp.array([g]) for g in grads)))
+        updates, _ = optimiser.update(grads, optimiser.init(params), params)
+        np.testing.assert_allclose([updates['a'][0], updates['b'][0]], expected, rtol=1e-6)
+
+
 def test_weight_decay_spares_biases():
     optimiser, _ = make(1, name='adamw', lr=1.0, weight_decay=0.5)
     params = {'kernel': jnp.ones((2, 2)), 'bias': jnp.ones(2)}

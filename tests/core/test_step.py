@@ -1,5 +1,6 @@
 import dataclasses
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -36,8 +37,9 @@ def run(plan, steps=5, after=lambda: None, **options):
 
 def test_sgd_step_is_the_hand_computed_one():
     optimiser, _ = make(1, name='sgd', lr=0.5, momentum=0.0, nesterov=False)
-    task = dataclasses.replace(toy.task(), init=lambda key, batch: {'params': {'w': jnp.array([2.0, -1.0])}}, loss=lambda v, b, k: (
-        jnp.mean((b['image'] @ v['params']['w'] - b['label']) ** 2), ({}, {})))
+    task = dataclasses.replace(
+        toy.task(), init=lambda key, batch: {'params': {'w': jnp.array([2.0, -1.0])}},
+        loss=lambda v, b, k: (jnp.mean((b['image'] @ v['params']['w'] - b['label']) ** 2), ({}, {})))
     batch = {'image': np.array([[1.0, 2.0], [3.0, 4.0]], np.float32), 'label': np.array([1.0, 0.0], np.float32)}
     new, measured = make_step(task, optimiser)(state.create(task, optimiser, KEY, batch), batch, KEY)
     # Residuals are 2-2-1 = -1 and 6-4-0 = 2; the gradient is -1*[1,2] + 2*[3,4] = [5, 6].
@@ -46,7 +48,7 @@ def test_sgd_step_is_the_hand_computed_one():
     assert measured['states']['loss'][0] == 2.5 and measured['nonfinite'] == -1 and new.step == 1
 
 
-@pytest.mark.parametrize('plan', [lambda: Jit(), lambda: Jit(data=2, fsdp=4), lambda: Jit(data=4, fsdp=1, space=2), Pmap])
+@pytest.mark.parametrize('plan', [Jit, lambda: Jit(data=2, fsdp=4), lambda: Jit(data=4, fsdp=1, space=2), Pmap])
 def test_eight_devices_equal_one(plan):
     losses, weights = run(Jit(devices=jax.devices()[:1]))
     many_losses, many_weights = run(plan())
@@ -80,9 +82,35 @@ def test_fsdp_shards_large_leaves_only():
     assert state['small'].sharding.is_fully_replicated
 
 
-def test_a_mesh_of_another_size_is_refused():
+@pytest.mark.parametrize('axes', [{'data': 3}, {'fsdp': -1}, {'space': 0}, {'fsdp': 16}])
+def test_a_mesh_of_another_size_is_refused(axes):
     with pytest.raises(InputError, match='config.mesh.*number of devices, 8'):
-        Jit(data=3)
+        Jit(**axes)
+
+
+@pytest.mark.parametrize('extent, stride, space', [(2, 2, 4), (6, 1, 4), (6, 2, 4), (8, 2, 8)])
+def test_volumes_that_space_does_not_divide_have_the_right_gradients(extent, stride, space):
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            x = jnp.tanh(nn.Conv(2, (3, 3), name='first')(x))
+            x = jnp.tanh(nn.Conv(2, (3, 3), stride, name='second')(x))
+            return nn.Conv(2, (3, 3), name='third')(x)
+
+    def loss(params, batch):
+        pooled = batch['image'].reshape(4, extent, space, 4, 2).mean(2)  # the volume itself is divided
+        return jnp.sin(Net().apply(params, pooled)).sum()
+
+    batch = {'image': np.random.default_rng(0).normal(size=(4, space * extent, 4, 2)).astype(np.float32)}
+    params = jax.device_get(Net().init(KEY, batch['image'][:, :extent]))
+
+    def grads(plan):
+        step = plan.compile(lambda params, batch, key: (params, jax.grad(loss)(params, batch)), params)
+        state = jax.tree.map(lambda x, a: jax.device_put(x, a.sharding), params, plan.abstract(params))
+        return jax.device_get(step(state, plan.place_batch(batch), KEY)[1])
+
+    one, many = grads(Jit(devices=jax.devices()[:1])), grads(Jit(space=space))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(b, a, atol=1e-4 * np.abs(a).max()), one, many)
 
 
 def test_streams_differ_by_name_and_step():

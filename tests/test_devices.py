@@ -1,0 +1,85 @@
+"""Eight simulated devices train a real 3D U-Net as one does, however the mesh splits examples, weights and voxels."""
+
+import functools
+
+import jax
+import numpy as np
+import pytest
+
+from medjax.core.loop import Experiment
+from medjax.core.metrics import compute, merge
+from medjax.core.optim import make
+from medjax.core.sharding import Jit, Pmap
+from medjax.core.step import make_step
+from medjax.data.augment import RECIPES, Recipe
+from medjax.models import unet
+from medjax.tasks import segment
+
+STEPS, SIZE, SIDE = 5, 8, 16
+CLASSES = ('background', 'shell', 'core')
+PLANS = {'one': lambda: Jit(devices=jax.devices()[:1]), 'data': lambda: Jit(data=8),
+         'fsdp': lambda: Jit(data=2, fsdp=4), 'space': lambda: Jit(data=2, space=4), 'pmap': Pmap}
+
+
+class Batches:
+    """Noisy balls in shells, as a pure function of the step."""
+
+    def __getitem__(self, step):
+        rng = np.random.default_rng((1, step))
+        grid = np.stack(np.meshgrid(*[np.arange(SIDE)] * 3, indexing='ij'))
+        centre = rng.uniform(5, SIDE - 5, (SIZE, 3, 1, 1, 1))
+        distance = np.sqrt(((grid - centre) ** 2).sum(1))
+        label = (distance < 5).astype(np.int32) + (distance < 3)
+        image = (label + rng.normal(0, 0.5, label.shape))[..., None].astype(np.float32)
+        return {'image': image, 'label': label, 'mask': np.ones(SIZE, np.float32),
+                'index': np.arange(SIZE, dtype=np.uint32) + np.uint32(step * SIZE)}
+
+
+@functools.cache
+def start(deep):
+    """The weights that every plan starts from, on the host."""
+    made = experiment(PLANS['one'](), deep, '')
+    return jax.device_get(made.plan.initial(made.create, made.abstract()))
+
+
+def experiment(plan, deep, recipe):
+    network = unet.Model(**{**unet.VARIANTS['nnunet'], 'deep': deep} | dict(classes=3, dims=3, base=4, levels=4))
+    optimiser, schedule = make(STEPS, name='sgd', lr=0.05, momentum=0.9, weight_decay=3e-5, clip=12.0,
+                               schedule={'name': 'polynomial'})
+    return Experiment(
+        task=segment.task(network, classes=CLASSES, loss={'cross_entropy': 1.0, 'soft_dice': 1.0}), data=None,
+        batches=Batches(), augment=Recipe(**RECIPES[recipe]) if recipe else None, optimiser=optimiser,
+        schedule=schedule, plan=plan, evaluator=None, seed=0, steps=STEPS)
+
+
+@functools.cache
+def run(plan, deep, recipe):
+    """Losses, norms of the gradient and final weights of a few steps under a plan."""
+    plan = PLANS[plan]()
+    made = experiment(plan, deep, recipe)
+    abstract, key, measured = made.abstract(), jax.random.key(0), []
+    step = plan.compile(make_step(made.task, made.optimiser, augment=made.augment, axis_name=plan.axis_name), abstract)
+    # As a checkpoint is restored onto a mesh; the toy's tests hold that plans make the same first weights.
+    state = plan.adopt(jax.tree.map(lambda x, a: jax.device_put(x, a.sharding), start(deep), plan.abstract(abstract)))
+    for number in range(STEPS):
+        state, values = step(state, plan.place_batch(made.batches[number]), key)
+        values = jax.device_get(values)
+        measured.append({**compute(merge([values['states']])), 'norm': float(values['grad_norm'])})
+    return measured, jax.device_get(plan.whole(state).params)
+
+
+@pytest.mark.parametrize('deep, recipe', [(True, ''), pytest.param(False, 'nnunet', marks=pytest.mark.slow)])
+@pytest.mark.parametrize('plan', [name for name in PLANS if name != 'one'])
+def test_eight_devices_train_as_one(plan, deep, recipe):
+    measured, weights = run('one', deep, recipe)
+    assert measured[-1]['loss'] < measured[0]['loss']  # it learns, so the weights compared are no longer the first
+    many, others = run(plan, deep, recipe)
+    for one, other in zip(measured, many):
+        np.testing.assert_allclose(other['loss'], one['loss'], rtol=1e-5)
+        np.testing.assert_allclose(other['norm'], one['norm'], rtol=1e-4)
+        np.testing.assert_allclose([other['dice_shell'], other['dice_core']], [one['dice_shell'], one['dice_core']],
+                                   atol=1e-3)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(weights):
+        other = functools.reduce(lambda tree, key: tree[key.key], path, others)
+        scale = max(np.abs(leaf).max(), 0.01)  # norms' biases begin at 0, and are sums that cancel: they get no digits
+        np.testing.assert_allclose(other, leaf, rtol=0, atol=1e-4 * scale, err_msg=str(path))
