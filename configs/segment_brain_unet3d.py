@@ -12,7 +12,7 @@ from ml_collections import config_dict
 def get_config(variant: str = '') -> config_dict.ConfigDict:
     c = config_dict.ConfigDict()
     c.seed = 0
-    c.steps = 200
+    c.steps = 300
     c.batch = 2
     c.model = dict(name='unet', variant='nnunet', dims=3, classes=4, base=8, levels=4, norm='batch')
     c.task = dict(name='segment', loss=dict(cross_entropy=1.0, soft_dice=1.0))
@@ -22,7 +22,7 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
                   patch=(48, 48, 32), intensity=dict(name='percentile', low=0.5, high=99.5), foreground=0.67)
     c.augment = dict(name='flip')
     c.optim = dict(name='adamw', lr=3e-3, weight_decay=1e-2, clip=1.0, schedule=dict(name='cosine', warmup=10))
-    c.evaluate = dict(name='volumes', every=100, overlap=0.5, tolerance_mm=1.0)
+    c.evaluate = dict(name='volumes', every=150, overlap=0.5, tolerance_mm=1.0)
     c.checkpoint = dict(best='dice_mean', keep=1)
     c.parallel, c.mesh, c.precision = 'jit', dict(data=-1, fsdp=1, space=1), 'float32'
     c.debug = dict(skip_nonfinite=False)

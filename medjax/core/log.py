@@ -70,6 +70,15 @@ class Writer:
         self._events.close()
 
 
+def progress(step: int, steps: int, values: Mapping[str, float], left: float) -> str:
+    """A line for the person who waits: losses and metrics, speed, and the seconds that are `left`, as minutes."""
+    shown = ''.join(f'  {name[6:]} {value:.3f}' for name, value in values.items()
+                    if name.startswith('train/') and name not in ('train/loss', 'train/grad_norm'))
+    skipped = f'  skipped {values["skipped_steps"]}' if 'skipped_steps' in values else ''
+    return (f'step {step}/{steps}  loss {values["train/loss"]:.4f}{shown}  {values["images_per_s"]:.1f} images/s  '
+            f'ETA {int(left) // 60}:{int(left) % 60:02d}{skipped}')
+
+
 def _step(line: str) -> float:
     try:
         return json.loads(line)['step']

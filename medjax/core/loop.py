@@ -1,7 +1,6 @@
 """The train loop, the only one: it knows steps, batches and checkpoints, and nothing of the problem."""
 
 import dataclasses
-import math
 import pathlib
 import signal
 import time
@@ -15,7 +14,7 @@ import optax
 
 from medjax.core import metrics, state
 from medjax.core.checkpoint import Checkpoints
-from medjax.core.log import Writer
+from medjax.core.log import Writer, progress
 from medjax.core.sharding import Jit, Pmap
 from medjax.core.step import Augment, make_step, stream, watched
 from medjax.core.task import Task
@@ -131,11 +130,7 @@ def train(experiment: Experiment, workdir: pathlib.Path, say: Callable[[str], No
         if skipped:
             values['skipped_steps'] = skipped
         writer.write(step, values)
-        left = seconds / len(host) * (steps - step)
-        dice = ''.join(f'  {k[6:]} {v:.3f}' for k, v in values.items() if k.startswith('train/') and '_' in k
-                       and k != 'train/grad_norm')
-        say(f'step {step}/{steps}  loss {values["train/loss"]:.4f}{dice}  {values["images_per_s"]:.1f} images/s  '
-            f'ETA {math.floor(left / 60)}:{round(left % 60):02d}' + (f'  skipped {skipped}' if skipped else ''))
+        say(progress(step, steps, values, left=seconds / len(host) * (steps - step)))
         began, done = time.monotonic(), step
 
     size = len(experiment.batches[0]['index']) * jax.process_count()

@@ -139,8 +139,9 @@ class Recipe:
             image = jnp.where(moved, warp.sample(image, where, 'linear'), image)
             if label is not None:
                 label = jnp.where(moved, warp.sample(label[..., None], where, 'nearest')[..., 0], label)
+        # Drawn flat: XLA on CPU takes seconds to compile a generator of several dimensions.
         maybe('noise', lambda x: x + jnp.sqrt(draw('noise', 0, self.noise_variance)) * jax.random.normal(
-            jax.random.fold_in(key, _checksum('noise voxels')), x.shape))
+            jax.random.fold_in(key, _checksum('noise voxels')), (x.size,)).reshape(x.shape))
         maybe('blur', lambda x: _blur(x, draw('blur', *self.blur_voxels, size=channels)), each=True)
         maybe('brightness', lambda x: x * draw('brightness', *self.brightness_range))
         maybe('contrast', lambda x: jnp.clip(x * draw('contrast', *self.contrast_range), *_range(x)))

@@ -4,6 +4,7 @@ A map says, for each voxel of the output, where in the input it is read from. Po
 whole numbers, and rotations are in mm: on voxels that are no cubes they stay rotations.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -47,7 +48,7 @@ def elastic(key: jax.Array, shape: Sequence[int], every: int = 32) -> jax.Array:
       `[len(S), *S]` float32.
     """
     points = tuple(max(3, round(n / every) + 1) if n > 1 else 1 for n in shape)
-    control = jax.random.normal(key, (len(shape), *points))
+    control = jax.random.normal(key, (len(shape) * math.prod(points),)).reshape(len(shape), *points)
     return jax.image.resize(control, (len(shape), *shape), 'cubic', precision=HIGHEST)
 
 
