@@ -41,8 +41,8 @@ def run(main: Callable[[Sequence[str]], None], unnamed: bool = False) -> None:
         except (KeyError, AttributeError) as error:
             key = str(error.args[0] if error.args else '').strip('\'"')
             named = [a for a in arguments if a.startswith('--config.') and a.split('=')[0].endswith(f'.{key}')]
-            fail(f'{(named or [key])[0]}: the config has no key {key!r}; an override can change keys that the file has: '
-                 'add it there')
+            fail(f'{(named or [key])[0]}: the config has no key {key!r}; an override can change keys that the file '
+                 'has: add it there')
         except (flags.Error, ValueError, TypeError, OSError) as error:
             fail(str(error))
 

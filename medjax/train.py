@@ -4,6 +4,7 @@
 """
 
 import dataclasses
+import json
 import pathlib
 import time
 from collections.abc import Mapping, Sequence
@@ -45,6 +46,7 @@ def train_and_evaluate(config: Mapping[str, Any], workdir: pathlib.Path) -> bool
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         _keep_config(config, workdir)
+        _check_data(experiment.data.fingerprint, workdir)
     except OSError as error:
         raise InputError(f'--workdir={workdir}: cannot be written: {error.strerror}') from error
     sizes = [leaf.size for leaf in jax.tree.leaves(experiment.abstract().params)]
@@ -79,6 +81,16 @@ def _keep_config(config: Mapping[str, Any], workdir: pathlib.Path) -> None:
                 raise InputError(f'config.{key}: {new.get(key)}, but the run in {workdir} has {old.get(key)}; '
                                  'choose another --workdir, or the same config to go on')
     log.write_text(path, configs.to_json(config))
+
+
+def _check_data(fingerprint: str, workdir: pathlib.Path) -> None:
+    """Refuses to go on with other data than a run began with: it could not be repeated."""
+    path = workdir / 'environment.json'
+    if path.exists() and any((workdir / 'checkpoints').glob('[0-9]*')):
+        before = json.loads(path.read_text()).get('data_hash', fingerprint)
+        if before != fingerprint:
+            raise InputError(f'config.data: cases or splits have changed since the run in {workdir} began (data_hash '
+                             f'{before[:12]}, now {fingerprint[:12]}); expected the same data, or another --workdir')
 
 
 def draw_augmented(experiment: loop.Experiment, workdir: pathlib.Path, count: int = 8) -> None:

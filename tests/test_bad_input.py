@@ -168,6 +168,15 @@ def test_another_runs_folder_is_left_alone(folder):
         assert path.name == 'config.json' or path.read_bytes() == content
 
 
+def test_a_run_does_not_go_on_with_other_data(folder):
+    assert train(folder).code == 0
+    assert train(folder).code == 0  # the same data: it is evaluated again
+    for number in range(5):
+        path = folder / 'data' / 'images' / f'case{number}.nii.gz'
+        nib.save(nib.Nifti1Image(np.asarray(nib.load(path).dataobj) + 1, np.eye(4)), path)
+    fails(train(folder), 'config.data', 'have changed', 'data_hash')
+
+
 def test_predict_and_evaluate_name_what_is_missing(folder):
     fails(cli.run('evaluate', f'--workdir={folder}'), 'config.json')
     assert train(folder).code == 0

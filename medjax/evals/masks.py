@@ -26,9 +26,9 @@ CONVENTIONS = (
     'A class that is in the truth but not in the prediction (missed), or only in the prediction (spurious), counts '
     'with Dice, IoU and NSD 0, and with the image\'s diagonal as HD95 and ASSD. A class that is in neither says '
     'nothing and is left out of the mean; n tells how many cases count. Sensitivity needs a truth, precision a '
-    'prediction. Distances are between surface voxels\' centres in mm. A lesion is a connected component (26 neighbours); it is '
-    'found where at least a tenth of it is predicted, and a predicted one is true where at least a tenth of it lies '
-    'in the truth.')
+    'prediction. Distances are between surface voxels\' centres in mm. A lesion is a connected component (26 '
+    'neighbours); it is found where at least a tenth of it is predicted, and a predicted one is true where at least a '
+    'tenth of it lies in the truth.')
 FOUND = 0.1
 
 
