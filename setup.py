@@ -12,9 +12,10 @@ setup(
     install_requires=[
         'absl-py', 'chex', 'flax>=0.12,<0.13', 'grain', 'jax>=0.10.2,<0.13', 'ml_collections', 'nibabel', 'numpy',
         'optax', 'orbax-checkpoint>=0.12,<1.0', 'scipy', 'tensorboardX', 'tensorflow-datasets',
-        'SimpleITK', 'connected-components-3d', 'edt', 'isal', 'jinja2', 'matplotlib', 'Pillow', 'tifffile',
+        'SimpleITK', 'connected-components-3d', 'edt', 'isal', 'jinja2', 'matplotlib', 'Pillow',
     ],
     extras_require={
+        'cuda': ['jax[cuda12]'],
         'demo': ['nilearn'],
         'test': ['hypothesis', 'nilearn', 'pytest', 'ruff'],
         'oracle': ['monai', 'surface-distance', 'torch==2.13.0'],

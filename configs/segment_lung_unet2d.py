@@ -16,7 +16,7 @@ from ml_collections import config_dict
 def get_config(variant: str = '') -> config_dict.ConfigDict:
     c = config_dict.ConfigDict()
     c.seed = 0
-    c.epochs = 50
+    c.epochs, c.steps = 50, 0  # steps above 0 are taken in place of epochs
     c.batch = 4
     c.model = dict(name='unet', variant='plain', dims=2, classes=1)
     c.task = dict(name='segment', loss=dict(cross_entropy=1.0))
@@ -31,7 +31,6 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.parallel, c.mesh, c.precision = 'jit', dict(data=-1, fsdp=1, space=1), 'float32'
     c.debug = dict(skip_nonfinite=False)
     if variant == 'smoke':
-        del c.epochs
         c.steps, c.evaluate.every = 2, 2
         c.model.update(base=4, levels=3)
         c.data.update(patch=(64, 64, 1), spacing=(4.0, 4.0, 5.0))

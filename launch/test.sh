@@ -12,4 +12,4 @@ for argument in "$@"; do
 done
 . "$(dirname "$0")/install.sh" $extras
 ruff check .
-exec python -m pytest "${tests[@]}" "${arguments[@]}"
+exec python -m pytest ${tests[@]+"${tests[@]}"} ${arguments[@]+"${arguments[@]}"}

@@ -8,7 +8,6 @@ images in a way of its own also has `image_reader`, which takes the same keys an
 
 import dataclasses
 import importlib
-import json
 import math
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -55,6 +54,10 @@ def network(section: Mapping[str, Any], precision: str) -> nn.Module:
     for key in options:
         if key not in known:
             raise InputError(f'config.model.{key}: nothing reads this key; config.model takes: {", ".join(known)}')
+    lacking = [f.name for f in dataclasses.fields(make) if f.default is dataclasses.MISSING and f.name in known
+               and f.default_factory is dataclasses.MISSING and f.name not in {**fields, **options}]
+    if lacking:
+        raise InputError(f'config.model.{lacking[0]}: this key is missing; config.model takes: {", ".join(known)}')
     if precision not in ('float32', 'bfloat16'):
         raise InputError(f"config.precision: {precision!r}; expected 'float32' or 'bfloat16'")
     return make(**{**fields, **options, 'dtype': precision})
@@ -66,7 +69,7 @@ def dataset(section: Mapping[str, Any]) -> Any:
     described = options.pop('source', None) or {}
     source_of, keys = attribute('data', described, 'source', 'config.data.source')
     source = bind(source_of, keys, 'config.data.source')
-    return bind(make, options, 'config.data', source=source, definition=json.dumps(described, sort_keys=True))
+    return bind(make, options, 'config.data', source=source)
 
 
 def augmentation(section: Mapping[str, Any]) -> Recipe:
@@ -104,9 +107,9 @@ def _experiment(*, seed: int, batch: int, model: Mapping[str, Any], task: Mappin
                 augment: Mapping[str, Any] | None = None, parallel: str = 'jit', mesh: Mapping[str, int] | None = None,
                 precision: str = 'float32', checkpoint: Mapping[str, Any] | None = None,
                 log: Mapping[str, Any] | None = None, debug: Mapping[str, Any] | None = None) -> Experiment:
-    if batch < 1 or min(steps, epochs) != 0 or max(steps, epochs) < 1:
-        raise InputError(f'config.steps: {steps}, config.epochs: {epochs}, config.batch: {batch}; expected at least 1 '
-                         'in each batch, and either steps or epochs, at least 1')
+    if batch < 1 or min(steps, epochs) < 0 or max(steps, epochs) < 1:
+        raise InputError(f'config.steps: {steps}, config.epochs: {epochs}, config.batch: {batch}; expected a batch of '
+                         'at least 1, and steps, or else epochs, of at least 1')
     plan = bind(choose({'jit': Jit, 'pmap': _pmap}, parallel, 'config.parallel'), mesh or {}, 'config.mesh')
     cases = dataset(data)
     steps = steps or math.ceil(epochs * len(cases) / batch)
@@ -175,6 +178,6 @@ def trained(config: Mapping[str, Any], statistics: Mapping[str, Any], **options:
     reader = getattr(importlib.import_module(source_of.__module__), 'image_reader', None)
     predictor = bind(make, {**settings, **options}, 'config.evaluate', predict=task.predict, data=section,
                      statistics=statistics, read=reader(**keys) if reader else nifti.read)
-    update, _ = optimiser(c['optim'], 1)  # of which the layout is wanted, which no schedule changes
+    update, _ = optimiser(c['optim'], 2**31 - 1)  # of which the layout is wanted, which no schedule changes
     abstract = jax.eval_shape(lambda: state.create(task, update, jax.random.key(0), predictor.example()))
     return Trained(predictor, abstract)

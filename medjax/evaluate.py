@@ -6,6 +6,7 @@
 import contextlib
 import csv
 import io
+import json
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -31,7 +32,8 @@ def weights(config: Mapping[str, Any], workdir: pathlib.Path) -> Iterator[tuple[
     if not (workdir / 'checkpoints').is_dir():
         raise InputError(f'--workdir={workdir}: no checkpoints there; expected the folder of a training run')
     keeping = config.get('checkpoint') or {}
-    checkpoints = Checkpoints(workdir / 'checkpoints', best=keeping.get('best', ''), mode=keeping.get('mode', 'max'))
+    checkpoints = Checkpoints(workdir / 'checkpoints', best=keeping.get('best', ''), mode=keeping.get('mode', 'max'),
+                              writes=False)
     try:
         step = checkpoints.best_step() or checkpoints.latest()
         if step is None:
@@ -63,18 +65,34 @@ def evaluate(config: Mapping[str, Any], experiment: Experiment, workdir: pathlib
             raise InputError(f'--split={split}: no such split; expected one of: {", ".join(experiment.data.counts)}')
     rows = [row for split in splits
             for row in experiment.evaluator(variables, split, snapshots=workdir / 'cases' / split)]
+    kept = _earlier(workdir, step, splits)
+    rows = kept.pop('rows', []) + rows
     fields = list(dict.fromkeys(key for row in rows for key in row))
     table = io.StringIO()
     writer = csv.DictWriter(table, fields, lineterminator='\n')
     writer.writeheader()
     writer.writerows({k: '' if v != v else v for k, v in row.items()} for row in rows)
     log.write_text(workdir / 'predictions.csv', table.getvalue())
-    results: dict[str, Any] = {}
+    results: dict[str, Any] = kept
     for split in splits:
         part = [row for row in rows if row['split'] == split]
         results[split] = bootstrap.summarise(part, experiment.evaluator.metrics)
     return {**results, 'step': step, 'counts': experiment.data.counts, 'classes': experiment.data.source.classes,
             'notice': experiment.data.notice, 'conventions': experiment.evaluator.conventions}
+
+
+def _earlier(workdir: pathlib.Path, step: int, splits: Sequence[str]) -> dict[str, Any]:
+    """Results, and predictions as 'rows', of other splits by the same weights."""
+    try:
+        results = json.loads((workdir / 'results.json').read_text())
+        with (workdir / 'predictions.csv').open(newline='') as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, ValueError):
+        return {}
+    others = {name for name in results.get('counts', {}) if name in results and name not in splits}
+    if results.get('step') != step or not others:
+        return {}
+    return {**{name: results[name] for name in others}, 'rows': [row for row in rows if row['split'] in others]}
 
 
 def publish(results: dict[str, Any], workdir: pathlib.Path) -> None:
@@ -104,7 +122,7 @@ def load(workdir: pathlib.Path) -> Any:
 def main(_: Sequence[str]) -> None:
     """Reads the flags and evaluates."""
     workdir = pathlib.Path(WORKDIR.value).resolve()
-    config = load(workdir)
+    config = {**load(workdir).to_dict(), 'parallel': 'jit', 'mesh': None}  # this machine's devices, not the training's
     publish(evaluate(config, build.experiment(config), workdir, SPLIT.value), workdir)
 
 

@@ -3,7 +3,7 @@
     python -m medjax.train --config=configs/NAME.py[:variant] --workdir=DIR [--config.KEY=VALUE …]
 """
 
-import dataclasses
+import io
 import json
 import pathlib
 import time
@@ -23,6 +23,7 @@ from medjax import build, evaluate  # noqa: E402
 from medjax.core import config as configs  # noqa: E402
 from medjax.core import log, loop  # noqa: E402
 from medjax.core.step import stream  # noqa: E402
+from medjax.data.files import write_whole  # noqa: E402
 from medjax.data.source import keep_split  # noqa: E402
 from medjax.errors import InputError  # noqa: E402
 
@@ -54,18 +55,31 @@ def train_and_evaluate(config: Mapping[str, Any], workdir: pathlib.Path) -> bool
     devices = jax.devices()
     print(f'{len(devices)} × {devices[0].device_kind}   {sum(sizes):,} parameters   cases: {counts}   '
           f'{experiment.steps} steps of {config["batch"]}   results: {workdir}', flush=True)
+    before = _record(workdir)
     record = {**log.environment(), 'seed': config['seed'], 'parameters': sum(sizes),
               'data_hash': experiment.data.fingerprint,
               'split_hash': keep_split(workdir / 'splits.json', experiment.data.source.cases)}
-    log.write_json(workdir / 'environment.json', record)
+    if before:
+        # A run that goes on: who reads how long it took, and on what, wants to know of all its parts.
+        record['earlier_parts'] = [*before.pop('earlier_parts', []), before]
+
+    def keep() -> None:
+        log.write_json(workdir / 'environment.json', record | {
+            'train_time_s': round(trained - began, 1), 'wall_time_s': round(time.monotonic() - began, 1),
+            'peak_memory_mb': log.peak_memory_mb()})
+
+    trained = began
+    keep()
     draw_augmented(experiment, workdir)
-    if not loop.train(experiment, workdir, say=lambda line: print(line, flush=True)):
+    try:
+        finished = loop.train(experiment, workdir, say=lambda line: print(line, flush=True))
+    finally:
+        trained = time.monotonic()
+        keep()
+    if not finished:
         return False
-    trained = time.monotonic()
     results = evaluate.evaluate(config, experiment, workdir)
-    record |= {'train_time_s': round(trained - began, 1), 'wall_time_s': round(time.monotonic() - began, 1),
-               'peak_memory_mb': log.peak_memory_mb()}
-    log.write_json(workdir / 'environment.json', record)
+    keep()
     evaluate.publish(results, workdir)
     return True
 
@@ -83,14 +97,20 @@ def _keep_config(config: Mapping[str, Any], workdir: pathlib.Path) -> None:
     log.write_text(path, configs.to_json(config))
 
 
+def _record(workdir: pathlib.Path) -> dict[str, Any]:
+    """What the run in a folder wrote of its machine, where it has saved a step; empty for a new run."""
+    path = workdir / 'environment.json'
+    if not path.exists() or not any((workdir / 'checkpoints').glob('[0-9]*')):
+        return {}
+    return json.loads(path.read_text())
+
+
 def _check_data(fingerprint: str, workdir: pathlib.Path) -> None:
     """Refuses to go on with other data than a run began with: it could not be repeated."""
-    path = workdir / 'environment.json'
-    if path.exists() and any((workdir / 'checkpoints').glob('[0-9]*')):
-        before = json.loads(path.read_text()).get('data_hash', fingerprint)
-        if before != fingerprint:
-            raise InputError(f'config.data: cases or splits have changed since the run in {workdir} began (data_hash '
-                             f'{before[:12]}, now {fingerprint[:12]}); expected the same data, or another --workdir')
+    before = _record(workdir).get('data_hash', fingerprint)
+    if before != fingerprint:
+        raise InputError(f'config.data: cases or splits have changed since the run in {workdir} began (data_hash '
+                         f'{before[:12]}, now {fingerprint[:12]}); expected the same data, or another --workdir')
 
 
 def draw_augmented(experiment: loop.Experiment, workdir: pathlib.Path, count: int = 8) -> None:
@@ -99,14 +119,13 @@ def draw_augmented(experiment: loop.Experiment, workdir: pathlib.Path, count: in
     if experiment.augment is None or batch['image'].ndim < 4 or 'label' not in batch:
         return
     # One look as the first steps see it: the same keys, so the report shows what was trained on.
-    few = dataclasses.replace(experiment).batches
-    batches = [{k: v for k, v in few[step].items() if k != 'id'} for step in range(-(-count // len(batch['index'])))]
+    batches = [experiment.batches[step] for step in range(-(-count // len(batch['index'])))]
     batch = {k: np.concatenate([b[k] for b in batches])[:count] for k in batch}
     seen = jax.jit(experiment.augment)(batch, stream(jax.random.key(experiment.seed), 'augment'))
-    part = workdir / '.augmented.part.npz'
-    np.savez_compressed(part, image=np.asarray(seen['image'][..., 0]), label=np.asarray(seen['label']),
+    content = io.BytesIO()
+    np.savez_compressed(content, image=np.asarray(seen['image'][..., 0]), label=np.asarray(seen['label']),
                         original=batch['image'][..., 0])
-    part.replace(workdir / 'augmented.npz')
+    write_whole(workdir / 'augmented.npz', content.getvalue())
 
 
 def main(_: Sequence[str]) -> None:

@@ -132,6 +132,10 @@ def test_wrong_keys_and_values_are_named(folder, argument, words):
     ("c.learning_rate = 10", ['config.learning_rate: nothing reads this key']),
     ("del c.optim", ['config.optim: this key is missing']),
     ("c.data.source.folds_ = 5", ['config.data.source.folds_: nothing reads this key']),
+    ("c.model.norm = 'group'", ["config.model.norm: 'group'", 'instance']),
+    ("c.model.activation = 'gelu'", ["config.model.activation: 'gelu'", 'relu']),
+    ("del c.model.classes", ['config.model.classes: this key is missing']),
+    ("c.task.loss = {}", ['config.task.loss: no term']),
     ("c.model.depth = 5", ['config.model.depth: nothing reads this key']),
     ("c.task.loss = dict(dicee=1.0)", ["config.task.loss: 'dicee' is not known"]),
     ("c.evaluate.tolerance = 2", ['config.evaluate.tolerance: nothing reads this key']),
@@ -175,6 +179,19 @@ def test_a_run_does_not_go_on_with_other_data(folder):
         path = folder / 'data' / 'images' / f'case{number}.nii.gz'
         nib.save(nib.Nifti1Image(np.asarray(nib.load(path).dataobj) + 1, np.eye(4)), path)
     fails(train(folder), 'config.data', 'have changed', 'data_hash')
+
+
+def test_results_of_other_splits_and_earlier_parts_stay(folder):
+    assert train(folder).code == 0
+    first = json.loads((folder / 'run' / 'results.json').read_text())
+    assert cli.run('evaluate', f'--workdir={folder}/run', '--split=train').code == 0
+    both = json.loads((folder / 'run' / 'results.json').read_text())
+    assert both['test'] == first['test'] and both['train']['dice_lesion']['n'] == 3
+    rows = (folder / 'run' / 'predictions.csv').read_text().splitlines()
+    assert len(rows) == 1 + 5 and sum(',case' in row or row.startswith('case') for row in rows) == 5
+    assert train(folder).code == 0
+    environment = json.loads((folder / 'run' / 'environment.json').read_text())
+    assert len(environment['earlier_parts']) == 1 and environment['earlier_parts'][0]['wall_time_s'] > 0
 
 
 def test_predict_and_evaluate_name_what_is_missing(folder):

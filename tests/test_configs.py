@@ -5,6 +5,8 @@ import json
 import os
 import pathlib
 
+import nibabel as nib
+import numpy as np
 import pytest
 
 from tests import cli
@@ -34,6 +36,15 @@ def test_the_smoke_run_goes_from_config_to_report(name, tmp_path):
     page = (tmp_path / 'report.html').read_text()
     assert results['notice'][:40] in page.replace('&#39;', "'") or not results['notice']
     assert list((tmp_path / 'tensorboard').iterdir()) and (tmp_path / 'splits.json').exists()
+
+
+    volumes = [path for split in ('test', 'val') for path in sorted((tmp_path / 'cases' / split).glob('*.npz'))]
+    with np.load(volumes[0]) as case:
+        nib.save(nib.Nifti1Image(case['image'], np.diag([*case['spacing'], 1])), tmp_path / 'new.nii.gz')
+    ended = cli.process('predict', f'--workdir={tmp_path}', f'--input={tmp_path}/new.nii.gz',
+                        f'--output={tmp_path}/out')
+    assert ended.code == 0, ended.err
+    assert nib.load(tmp_path / 'out' / 'new.nii.gz').shape == nib.load(tmp_path / 'new.nii.gz').shape
 
 
 @pytest.mark.parametrize('name', CONFIGS)

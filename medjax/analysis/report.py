@@ -120,6 +120,10 @@ def _facts(environment: Mapping[str, Any]) -> list[tuple[str, str]]:
     for key, value in environment.items():
         flat |= value if isinstance(value, Mapping) else {key: value}
     flat.pop('command', None)
+    earlier = flat.pop('earlier_parts', [])
+    if earlier:
+        seconds = sum(part.get('wall_time_s') or 0 for part in earlier)
+        flat['earlier_parts'] = f'{len(earlier)}, which took {seconds:.0f} s before the last one'
     if flat.pop('git_dirty', False):
         flat['git_commit'] = f'{flat.get("git_commit")}, with uncommitted changes: it alone does not give this run'
     facts = []

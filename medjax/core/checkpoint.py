@@ -29,10 +29,12 @@ class Checkpoints:
       best: the validation metric, such as 'dice_mean', whose best checkpoint is kept as well; '' for none.
       mode: 'max' or 'min': which values of `best` are better.
       statistics: of the training data, as plain JSON; stored with each checkpoint, for predict needs them.
+      writes: whether this is the run's own view, which clears away what a kill left; others, who may look at a run
+        that is still training, must not take its saves under way from it.
     """
 
     def __init__(self, folder: pathlib.Path, *, keep: int = 2, best: str = '', mode: str = 'max',
-                 statistics: Mapping[str, Any] | None = None):
+                 statistics: Mapping[str, Any] | None = None, writes: bool = True):
         if mode not in ('max', 'min'):
             raise InputError(f"config.checkpoint.mode: {mode!r}; expected 'max' or 'min'")
         if keep < 1:
@@ -46,7 +48,7 @@ class Checkpoints:
         self._statistics = dict(statistics or {})
         self._orbax = ocp.training.Checkpointer(
             folder.resolve(), preservation_policy=_policies.AnyPreservationPolicy(policies),
-            cleanup_tmp_directories=True)
+            cleanup_tmp_directories=writes)
 
     def _rank(self, metrics: Mapping[str, float]) -> float:
         value = self._sign * metrics[self.best]

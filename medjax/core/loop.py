@@ -125,12 +125,12 @@ def train(experiment: Experiment, workdir: pathlib.Path, say: Callable[[str], No
         values = {f'train/{k}': v for k, v in metrics.compute(metrics.merge(m['states'] for m in host)).items()}
         values['train/grad_norm'] = float(host[-1]['grad_norm'])
         values['lr'] = float(experiment.schedule(step - 1))
-        seconds = time.monotonic() - began
-        values['images_per_s'] = size * len(host) / seconds
+        seconds, timed = time.monotonic() - began, len(host) - (done == start)  # the first one compiles
+        values['images_per_s'] = size * timed / max(seconds, 1e-9)
         if skipped:
             values['skipped_steps'] = skipped
         writer.write(step, values)
-        say(progress(step, steps, values, left=seconds / len(host) * (steps - step)))
+        say(progress(step, steps, values, left=seconds / max(timed, 1) * (steps - step)))
         began, done = time.monotonic(), step
 
     size = len(experiment.batches[0]['index']) * jax.process_count()

@@ -114,7 +114,7 @@ class Recipe:
                 key: jax.Array) -> tuple[jax.Array, jax.Array | None]:
         """One sample: `image [*S, C]`, `label [*S]`."""
         shape, channels = image.shape[:-1], image.shape[-1]
-        inplane = [axis for axis, n in enumerate(shape) if n * THIN > max(shape)]
+        inplane = [axis for axis, n in enumerate(shape) if n * THIN > max(shape) or len(shape) == 2]
 
         # One draw for all, by the names' checksums: a new transform leaves what the others draw as it was, and the
         # generator is compiled once and not thirty times.

@@ -69,7 +69,8 @@ def source(*, classes: Sequence[str], dir: str = '', images: str = 'images', lab
                     val=val, test=test, fold=fold, folds=folds, seed=split_seed)
     cases = tuple(Case(
         id=row['id'], patient=row['patient'], split=split[row['patient']],
-        read=functools.partial(reader.pair, row['image'], row['label']), files=(row['image'], row['label']),
+        read=functools.partial(reader.pair, row['image'], row['label']), how=repr(reader),
+        files=(*nifti.files(row['image']), *nifti.files(row['label'])),
         columns={name: value or '' for name, value in row.items() if name not in RESERVED}) for row in rows)
     return Source(cases=cases, classes=reader.classes, notice=notice, channels=reader.channels)
 
@@ -134,7 +135,8 @@ class Reader:
         if self.align and not same_grid(image, label):
             label = dataclasses.replace(restore(label, image, 'label'), path=str(path))
         check_pair(image, label)
-        return label
+        # The same grid to a tenth of a voxel; from here on exactly, or crops and resampling could drift apart.
+        return dataclasses.replace(label, affine=image.affine)
 
     def _open(self, path: str | pathlib.Path, indices: bool = False) -> Image:
         image = nifti.read(path, indices)

@@ -29,16 +29,20 @@ NOTICE = ('This is the MNI152 template: one volume, averaged from 152 people, no
 MIDLINE = 98  # the sagittal plane at x = 0 mm belongs to neither hemisphere
 
 
-@functools.cache
-def _maps() -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
-    """T1 `[197, 233, 189]` uint8, its tissue labels uint8, the affine in mm, and the T1 file's path."""
+def _files() -> list[pathlib.Path]:
+    """The files of T1, grey and white matter."""
     package = importlib.util.find_spec('nilearn')
     if package is None:
         raise InputError("config.data.source: mni152 reads the template that the package nilearn ships; install it: "
-                         "pip install 'medjax[demo]'")
+                         "pip install nilearn, or medjax with its extra: pip install --editable '.[demo]'")
     folder = pathlib.Path(package.origin).parent / 'datasets' / 'data'
-    t1, grey, white = (read(folder / f'mni_icbm152_{kind}_tal_nlin_sym_09a_converted.nii.gz')
-                       for kind in ('t1', 'gm', 'wm'))
+    return [folder / f'mni_icbm152_{kind}_tal_nlin_sym_09a_converted.nii.gz' for kind in ('t1', 'gm', 'wm')]
+
+
+@functools.cache
+def _maps() -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
+    """T1 `[197, 233, 189]` uint8, its tissue labels uint8, the affine in mm, and the T1 file's path."""
+    t1, grey, white = map(read, _files())
     grey, white = grey.array.astype(np.int16), white.array.astype(np.int16)
     tissue = np.stack([255 - grey - white, grey, white]).argmax(0) + 1  # csf is what is neither, within the brain
     label = np.where(t1.array > 0, tissue, 0).astype(np.uint8)
@@ -74,7 +78,8 @@ def source(*, validation: tuple[int, int] = (60, 76), unseen: tuple[int, int] = 
     parts = [('left_inferior', 'train', left, (0, a)), ('left_middle', 'train', left, (b, c)),
              ('left_superior', 'train', left, (d, top)), ('left_validation', 'val', left, validation),
              ('right', 'test', right, (0, top)), ('right_unseen', 'unseen', right, unseen)]
-    files = (_maps()[3],)
-    cases = tuple(Case(id=name, patient='mni152', split=split, read=functools.partial(_cut, x, tuple(z)), files=files)
+    files = tuple(map(str, _files()))
+    cases = tuple(Case(id=name, patient='mni152', split=split, read=functools.partial(_cut, x, tuple(z)),
+                       files=files, how=str((x, tuple(z))))
                   for name, split, x, z in parts)
     return Source(cases=cases, classes=CLASSES, notice=NOTICE)

@@ -16,6 +16,7 @@ from medjax.data import itk, pictures
 from medjax.data.files import PACKED, check_fits, write_whole
 from medjax.data.geometry import Image, check_affine
 from medjax.errors import InputError
+from medjax.ops.losses import IGNORED
 
 try:
     from isal import igzip as gzip  # five times as fast
@@ -46,6 +47,18 @@ def stem(path: pathlib.Path) -> str:
 def is_image(path: pathlib.Path) -> bool:
     """Whether a path is a file with an image suffix; of the two files of an Analyze pair, the header counts."""
     return path.is_file() and suffix(path) not in ('', '.img') and not path.name.startswith('.')
+
+
+def files(path: str | pathlib.Path) -> tuple[str, ...]:
+    """The files that an image is read from: for a header its voxels' file as well, for DICOM each slice."""
+    path = pathlib.Path(path)
+    if path.is_dir():
+        found = sorted(p for p in path.iterdir() if p.is_file())
+    elif suffix(path) in ('.mhd', '.nhdr', '.hdr', '.img'):
+        found = sorted(p for p in path.parent.iterdir() if p.name.startswith(f'{stem(path)}.'))
+    else:
+        found = [path]
+    return tuple(map(str, found))
 
 
 def read(path: str | pathlib.Path, indices: bool = False) -> Image:
@@ -108,13 +121,14 @@ def check_finite(image: Image) -> None:
 
 
 def check_label(label: Image, classes: int) -> Image:
-    """Refuses labels whose values name no class; gives the label as uint8 `[X, Y, Z]`."""
+    """Refuses labels whose values are neither a class nor IGNORED; gives the label as uint8 `[X, Y, Z]`."""
     if label.array.ndim != 3:
         raise InputError(f'{label.path}: shape {label.array.shape}; expected a label image [X, Y, Z]')
     values = np.unique(label.array)
-    wrong = values[~((values >= 0) & (values < classes) & (values == np.round(values)))]
+    wrong = values[~((values >= 0) & (values < classes) & (values == np.round(values)) | (values == IGNORED))]
     if wrong.size:
-        raise InputError(f'{label.path}: label value {wrong[0]:g}; expected whole numbers 0 to {classes - 1}')
+        raise InputError(f'{label.path}: label value {wrong[0]:g}; expected whole numbers 0 to {classes - 1}, or '
+                         f'{IGNORED} for what is not to be judged')
     return Image(label.array.astype(np.uint8), label.affine, label.path)
 
 

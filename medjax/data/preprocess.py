@@ -42,8 +42,13 @@ class Preprocess:
         if options and not options['low'] < options['high']:
             raise InputError(f"config.data.intensity: low={options['low']} must be below high={options['high']}")
 
-    def to_grid(self, image: Image, label: Image | None = None) -> tuple[Image, Image | None]:
-        """Reorients to RAS+, crops and resamples; `image.array` gets `[X, Y, Z, C]`."""
+    def to_grid(self, image: Image, label: Image | None = None) -> tuple[Image, Image | None, dict[str, list[float]]]:
+        """Reorients to RAS+, crops and resamples; `image.array` gets `[X, Y, Z, C]`.
+
+        Returns:
+          The image, the label, and the case's statistics, which `normalise` takes: mean, standard deviation and
+          minimum of each channel.
+        """
         pair = [canonical(image), canonical(label) if label is not None else None]
         array = pair[0].array
         if array.ndim == 3:
@@ -53,19 +58,13 @@ class Preprocess:
             inside = (array != array.min(axis=(0, 1, 2))).any(-1)
             box = tuple(_extent(inside.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3))
             pair = [part and _cut(part, box) for part in pair]
+        # Before resampling, whose cubics swing a little below the background: a minimum of theirs would make all of
+        # the background count as body.
+        statistics = _statistics(pair[0].array)
         if self.spacing is not None:
             pair[0] = resample(pair[0], self.spacing, kind='cubic')
             pair[1] = pair[1] and resample(pair[1], self.spacing, kind='label')
-        return pair[0], pair[1]
-
-    def case_statistics(self, array: np.ndarray) -> dict[str, list[float]]:
-        """What `normalise` needs of this case alone: mean, standard deviation and minimum of each channel."""
-        rows = []
-        for channel in np.moveaxis(array, -1, 0):
-            inside = channel[channel > channel.min()]
-            inside = inside if inside.size else channel.ravel()
-            rows.append((inside.mean(dtype=np.float64), inside.std(dtype=np.float64), channel.min()))
-        return dict(zip(('mean', 'std', 'min'), np.array(rows, float).T.tolist()))
+        return pair[0], pair[1], statistics
 
     def training_statistics(self, samples: Iterable[np.ndarray]) -> dict[str, list[float]]:
         """What `normalise` needs of the training cases: from labelled voxels `[n, C]` of each of them."""
@@ -112,6 +111,15 @@ def with_context(array: np.ndarray, context: int, axis: int) -> np.ndarray:
     shifts = range(-context, context + 1)
     shifted = [array.take(np.clip(np.arange(size) + shift, 0, size - 1), axis) for shift in shifts]
     return np.concatenate(shifted, -1)
+
+
+def _statistics(array: np.ndarray) -> dict[str, list[float]]:
+    rows = []
+    for channel in np.moveaxis(array, -1, 0):
+        inside = channel[channel > channel.min()]
+        inside = inside if inside.size else channel.ravel()
+        rows.append((inside.mean(dtype=np.float64), inside.std(dtype=np.float64), channel.min()))
+    return dict(zip(('mean', 'std', 'min'), np.array(rows, float).T.tolist()))
 
 
 def _extent(occupied: np.ndarray) -> slice:

@@ -27,6 +27,7 @@ class Case:
       read: gives the image and its label (None where there is none), as stored, on one grid.
       columns: whatever else is known of it, such as sex or scanner; goes to the predictions table.
       files: that it is read from.
+      how: whatever else decides what `read` gives, so that a case that was prepared is known again.
     """
 
     id: str
@@ -35,6 +36,7 @@ class Case:
     read: Callable[[], tuple[Image, Image | None]]
     columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
     files: tuple[str, ...] = ()
+    how: str = ''
 
 
 @dataclasses.dataclass(frozen=True)

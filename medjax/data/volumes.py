@@ -19,7 +19,9 @@ from medjax.data.geometry import spacing as spacing_of
 from medjax.data.preprocess import Preprocess, with_context
 from medjax.data.source import Case, Source
 from medjax.errors import InputError
+from medjax.ops.losses import IGNORED
 
+VERSION = 1  # of what is kept of a prepared case; a higher one prepares all anew
 LISTED = 10_000  # voxels of each class that are listed for oversampling
 
 
@@ -55,6 +57,17 @@ class Prepared:
         """Flat positions of up to `LISTED` voxels of each class but the background."""
         with np.load(self.folder / 'voxels.npz') as file:
             return {int(name): file[name] for name in file}
+
+
+    @functools.cached_property
+    def sample(self) -> np.ndarray:
+        """Flat positions of voxels of all classes but the background, of each as its share is."""
+        total = max(self.meta['counts'].values())
+        parts = []
+        for value, where in self.voxels.items():
+            count = max(round(LISTED * self.meta['counts'][str(value)] / total), 1)
+            parts.append(where[np.linspace(0, where.size - 1, min(count, where.size)).round().astype(int)])
+        return np.concatenate(parts)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,6 +170,11 @@ class Volumes:
         image = self.preprocess.normalise(image, prepared.meta['statistics'], self.intensities)
         return np.ascontiguousarray(image.reshape(*image.shape[:-2], -1))
 
+    def air(self, prepared: Prepared) -> np.ndarray:
+        """A case's minimum as the network sees it, `[C]`: what is beyond the image."""
+        low = np.array(prepared.meta['statistics']['min'])
+        return np.tile(self.normalise(prepared, low), 2 * self.preprocess.context + 1)
+
     def volume(self, prepared: Prepared) -> np.ndarray:
         """A whole case as the network sees it, `[X, Y, Z, C]` float32, with its context slices as channels."""
         image = self.normalise(prepared, np.asarray(prepared.image))
@@ -173,6 +191,8 @@ def preprocessing(*, patch: tuple[int, int, int], spacing: tuple[float, float, f
     """Makes what training and predict bring an image onto the network's grid with, of the options of `dataset`."""
     if len(patch) != 3 or min(patch) < 1 or list(patch).count(1) > 1:
         raise InputError(f'config.data.patch: {patch}; expected three numbers of voxels, at most one of them 1')
+    if spacing is not None and (len(spacing) != 3 or not all(s > 0 for s in spacing)):
+        raise InputError(f'config.data.spacing: {spacing}; expected three numbers of mm above zero, or None')
     if context and flat_axis(patch) is None:
         raise InputError(f'config.data.context: {context} needs a patch with one extent of 1; patch is {patch}')
     return Preprocess(tuple(spacing) if spacing else None, crop, dict(intensity or {'name': 'zscore'}), context)
@@ -180,7 +200,7 @@ def preprocessing(*, patch: tuple[int, int, int], spacing: tuple[float, float, f
 
 def dataset(source: Source, *, patch: tuple[int, int, int], spacing: tuple[float, float, float] | None = None,
             crop: bool = True, intensity: Mapping[str, Any] | None = None, context: int = 0,
-            foreground: float = 1 / 3, cache: str = '', definition: str = '') -> Volumes:
+            foreground: float = 1 / 3, cache: str = '') -> Volumes:
     """Prepares a source's cases, or finds them prepared, and makes them a data set.
 
     Args:
@@ -192,40 +212,41 @@ def dataset(source: Source, *, patch: tuple[int, int, int], spacing: tuple[float
       context: …
       foreground: the share of patches centred on a class; nnU-Net's third by default.
       cache: the folder of prepared cases; by default in the user's cache folder.
-      definition: whatever else, besides the files, decides what a case's `read` returns.
     """
     preprocess = preprocessing(patch=patch, spacing=spacing, crop=crop, intensity=intensity, context=context)
     root = pathlib.Path(cache).expanduser() if cache else pathlib.Path.home() / '.cache' / 'medjax' / 'volumes'
-    prepared = tuple(_prepare(case, source, preprocess, root, definition) for case in source.cases)
+    prepared = tuple(_prepare(case, source, preprocess, root) for case in source.cases)
     train = [p for p in prepared if p.case.split == 'train']
     if not train:
         raise InputError(f'config.data.source: no training case among the {len(prepared)} cases; expected split train')
-    samples = (np.stack([channel.reshape(-1)[np.concatenate(list(p.voxels.values()))]
-                         for channel in np.moveaxis(p.image, -1, 0)], -1) for p in train if p.voxels)
+    samples = (p.image.reshape(-1, p.image.shape[-1])[p.sample] for p in train if p.voxels)
     return Volumes(source, prepared, preprocess, preprocess.training_statistics(samples), tuple(patch), foreground)
 
 
-def _prepare(case: Case, source: Source, preprocess: Preprocess, root: pathlib.Path, definition: str) -> Prepared:
+def _prepare(case: Case, source: Source, preprocess: Preprocess, root: pathlib.Path) -> Prepared:
     files = [(name, os.stat(name).st_size, os.stat(name).st_mtime_ns) for name in case.files]
-    key = json.dumps([case.id, definition, files, preprocess.spacing, preprocess.crop, source.classes])
+    key = json.dumps([VERSION, case.id, case.how, files, preprocess.spacing, preprocess.crop, source.classes])
     folder = root / hashlib.sha256(key.encode()).hexdigest()[:24]
     if folder.is_dir():
         return Prepared(case, folder)
-    image, label = case.read()
-    image, label = preprocess.to_grid(image, label)
+    image, label, statistics = preprocess.to_grid(*case.read())
     if label is None:
         raise InputError(f'{case.id}: no label; training and evaluation need one for every case')
-    values = np.unique(label.array)
+    if label.array.shape != image.array.shape[:3]:
+        raise InputError(f"{case.id}: on the network's grid label {label.array.shape}, image {image.array.shape[:3]}; "
+                         'expected one shape')
+    values = np.setdiff1d(label.array, [IGNORED])
     if values.size and (values[0] < 0 or values[-1] >= len(source.classes)):
         raise InputError(f'{label.path}: label values {values[0]}..{values[-1]}; expected 0..{len(source.classes) - 1} '
                          f'({", ".join(source.classes)})')
     array, label_array = image.array, label.array.astype(np.uint8)
-    rng, voxels = np.random.default_rng(0), {}
+    rng, voxels, counts = np.random.default_rng(0), {}, {}
     for value in values[values > 0]:
         where = np.flatnonzero(label_array == value)
+        counts[str(int(value))] = where.size
         voxels[str(int(value))] = np.sort(rng.choice(where, LISTED, replace=False)) if where.size > LISTED else where
     digest = ''.join(hashlib.sha256(np.ascontiguousarray(a)).hexdigest() for a in (array, label_array))
-    meta = {'affine': image.affine.tolist(), 'statistics': preprocess.case_statistics(array), 'hash': digest}
+    meta = {'affine': image.affine.tolist(), 'statistics': statistics, 'hash': digest, 'counts': counts}
     try:
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=root, prefix='tmp-') as name:

@@ -21,6 +21,7 @@ import numpy as np
 from scipy import ndimage
 
 from medjax.ops import surface
+from medjax.ops.losses import IGNORED
 
 CONVENTIONS = (
     'A class that is in the truth but not in the prediction (missed), or only in the prediction (spurious), counts '
@@ -64,7 +65,7 @@ def case_metrics(pred: np.ndarray, truth: np.ndarray, spacing: Sequence[float], 
 
     Args:
       pred: `[X, Y, Z]` class numbers.
-      truth: the same shape.
+      truth: the same shape; where it is 255, nothing is judged.
       spacing: mm along each axis.
       classes: names, background first; the background is not measured.
       tolerance_mm: of the normalised surface distance.
@@ -80,6 +81,8 @@ def case_metrics(pred: np.ndarray, truth: np.ndarray, spacing: Sequence[float], 
     """
     if pred.shape != truth.shape:
         raise ValueError(f'prediction {pred.shape} and truth {truth.shape} differ in shape')
+    if (truth == IGNORED).any():
+        pred = np.where(truth == IGNORED, 0, pred)
     diagonal = float(np.linalg.norm(np.array(pred.shape) * spacing))
     millilitres = float(np.prod(spacing)) / 1000
     nan, out = float('nan'), {}

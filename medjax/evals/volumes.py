@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import io
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 
 from medjax.core.task import Batch
 from medjax.data import nifti, pictures
+from medjax.data.files import write_whole
 from medjax.data.geometry import Image, canonical, restore, spacing
 from medjax.data.preprocess import Preprocess, with_context
 from medjax.data.volumes import Volumes, flat_axis, preprocessing
@@ -42,9 +44,12 @@ class Segmenter:
         return windows.Sliding(lambda variables, image: self.predict(variables, {'image': image})['probs'],
                                window=self.patch, overlap=self.overlap, flips=self.flips, batch=self.batch)
 
-    def __call__(self, variables: Any, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Labels `[X, Y, Z]` uint8 of a normalised image `[X, Y, Z, C]`, and the chosen class's probability."""
-        return self._slide(variables, image)
+    def __call__(self, variables: Any, image: np.ndarray, air: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Labels `[X, Y, Z]` uint8 of a normalised image `[X, Y, Z, C]`, and the chosen class's probability.
+
+        What a window shows beyond the image is `air [C]`, as in training.
+        """
+        return self._slide(variables, image, air)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +86,7 @@ class VolumeEvaluator:
         """
         rows = []
         for prepared in self.data.cases(split):
-            label, confidence = self.segmenter(variables, self.data.volume(prepared))
+            label, confidence = self.segmenter(variables, self.data.volume(prepared), self.data.air(prepared))
             if quick:
                 truth, voxel, shown = np.asarray(prepared.label), spacing(prepared.affine), None
             else:
@@ -137,14 +142,16 @@ class VolumePredictor:
         """
         image = self.read(path)
         nifti.check_finite(image)
-        grid, _ = self.preprocess.to_grid(image)
+        grid, _, case = self.preprocess.to_grid(image)
         array = grid.array
         if array.shape[-1] != self.statistics['channels']:
             raise InputError(f'{path}: {array.shape[-1]} channels; expected {self.statistics["channels"]} channels, as '
                              'in training')
-        array = self.preprocess.normalise(array, self.preprocess.case_statistics(array), self.statistics['intensities'])
-        label, _ = self.segmenter(variables, with_context(array, self.preprocess.context,
-                                                          flat_axis(self.segmenter.patch) or 0))
+        array, air = (self.preprocess.normalise(a, case, self.statistics['intensities'])
+                      for a in (array, np.array(case['min'])))
+        context = self.preprocess.context
+        label, _ = self.segmenter(variables, with_context(array, context, flat_axis(self.segmenter.patch) or 0),
+                                  np.tile(air, 2 * context + 1))
         label = self.postprocess(restore(Image(label, grid.affine), image, kind='label').array)
         out = folder / named(path)
         nifti.write(out, label, image.affine)
@@ -164,13 +171,13 @@ def named(path: pathlib.Path) -> str:
 def keep_snapshot(path: pathlib.Path, image: Image, truth: np.ndarray, label: np.ndarray,
                   confidence: np.ndarray) -> None:
     """Writes what the report draws of a case; a 2D image has one slice and is drawn as a photograph."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     array = image.array if image.array.ndim == 3 else image.array[..., 0]
     kind = 'image' if array.shape[2] == 1 else 'volume'
-    part = path.with_name(f'.{path.stem}.part.npz')
-    np.savez_compressed(part, image=array.astype(np.float32), label=truth.astype(np.uint8), pred=label.astype(np.uint8),
-                        confidence=confidence.astype(np.float16), spacing=np.array(spacing(image.affine)), kind=kind)
-    part.replace(path)
+    content = io.BytesIO()
+    np.savez_compressed(content, image=array.astype(np.float32), label=truth.astype(np.uint8),
+                        pred=label.astype(np.uint8), confidence=confidence.astype(np.float16),
+                        spacing=np.array(spacing(image.affine)), kind=kind)
+    write_whole(path, content.getvalue())
 
 
 def evaluator(*, data: Volumes, predict: Callable[[Any, Batch], Mapping[str, jax.Array]], overlap: float = 0.5,

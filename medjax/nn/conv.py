@@ -7,8 +7,17 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-ACTIVATIONS = {'relu': nn.relu, 'leaky': lambda x: nn.leaky_relu(x, 0.01)}
+from medjax.errors import InputError
+
+ACTIVATIONS = {'relu': nn.relu, 'leaky': lambda x: nn.leaky_relu(x, 0.01), 'none': lambda x: x}
 he_normal = nn.initializers.variance_scaling(2.0, 'fan_in', 'normal')  # He 2015, for rectifiers
+
+
+def activate(kind: str, x: jax.Array) -> jax.Array:
+    """Applies an activation by name: 'relu', 'leaky' (slope 0.01) or 'none'."""
+    if kind not in ACTIVATIONS:
+        raise InputError(f'config.model.activation: {kind!r}; expected one of: {", ".join(ACTIVATIONS)}')
+    return ACTIVATIONS[kind](x)
 
 
 class InstanceNorm(nn.Module):
@@ -46,7 +55,9 @@ def norm(kind: str, train: bool, dtype: str, name: str) -> Any:
         return InstanceNorm(dtype=dtype, name=name)
     if kind == 'batch':
         return nn.BatchNorm(use_running_average=not train, momentum=0.9, dtype=dtype, name=name)
-    return lambda x: x
+    if kind == 'none':
+        return lambda x: x
+    raise InputError(f"config.model.norm: {kind!r}; expected 'instance', 'batch' or 'none'")
 
 
 class Block(nn.Module):
@@ -80,7 +91,7 @@ class Block(nn.Module):
         if self.norm == 'none':
             x = add(x, self.param('bias', nn.initializers.zeros, (self.features,), jnp.float32))
         x = norm(self.norm, train, self.dtype, 'norm')(x)
-        return ACTIVATIONS[self.activation](x) if self.activation != 'none' else x
+        return activate(self.activation, x)
 
 
 class Up(nn.Module):

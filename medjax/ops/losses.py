@@ -18,6 +18,7 @@ import jax.numpy as jnp
 
 from medjax.errors import InputError
 
+IGNORED = 255  # the label of voxels that are not to be judged, in losses, metrics and reports
 SMOOTH = 1e-5  # added above and below a ratio: a class that is empty in both costs nothing
 
 
@@ -208,6 +209,8 @@ TERMS: dict[str, Callable[..., jax.Array]] = {f.__name__: f for f in (
 
 def check(terms: Mapping[str, Any]) -> None:
     """Refuses an unknown term or option, naming it; see `total` for the form."""
+    if not terms:
+        raise InputError(f'config.task.loss: no term; expected some of: {", ".join(TERMS)}')
     for name, weight in terms.items():
         if name not in TERMS:
             raise InputError(f'config.task.loss: {name!r} is not known; expected some of: {", ".join(TERMS)}')

@@ -119,14 +119,19 @@ class Sliding:
         while kept:
             yield kept.popleft()
 
-    def _run_through(self, variables: Any, image: np.ndarray,
+    def _run_through(self, variables: Any, image: np.ndarray, fill: np.ndarray | None,
                      take: Callable[[np.ndarray, np.ndarray], Sequence[np.ndarray]]) -> list[np.ndarray]:
         """What `take` makes of each plane's sums and weights, put together to volumes of the image's size."""
         image = np.asarray(image, np.float32)
         pad = [max(w - s, 0) for s, w in zip(image.shape, self.window)]
         inner = tuple(slice(p // 2, p // 2 + s) for s, p in zip(image.shape, pad))
         if any(pad):
-            image = np.pad(image, [*((p // 2, p - p // 2) for p in pad), (0, 0)], mode='edge')
+            if fill is None:
+                image = np.pad(image, [*((p // 2, p - p // 2) for p in pad), (0, 0)], mode='edge')
+            else:
+                whole = np.tile(np.asarray(fill, np.float32), (*(n + p for n, p in zip(image.shape, pad)), 1))
+                whole[inner] = image
+                image = whole
         # The axis along which a window is the least share of the volume: what is kept is smallest then.
         axis = min(range(3), key=lambda a: self.window[a] / image.shape[a])
         out: list[np.ndarray] = []
@@ -137,12 +142,14 @@ class Sliding:
                 out[n][plane] = part
         return [np.ascontiguousarray(np.moveaxis(o, 0, axis)[inner]) for o in out]
 
-    def __call__(self, variables: Any, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(self, variables: Any, image: np.ndarray,
+                 fill: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Labels a volume.
 
         Args:
           variables: for `forward`.
-          image: `[X, Y, Z, C]` float32, of any size; one smaller than the window is continued by its border.
+          image: `[X, Y, Z, C]` float32, of any size.
+          fill: `[C]`, what is beyond an image that is smaller than the window; None continues its border.
 
         Returns:
           The most probable class `[X, Y, Z]` (uint8; uint16 above 256 classes) and its probability, float32.
@@ -150,9 +157,9 @@ class Sliding:
         def take(total: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             label = total.argmax(-1).astype(np.uint8 if total.shape[-1] <= 256 else np.uint16)
             return label, total.max(-1) / seen
-        label, confidence = self._run_through(variables, image, take)
+        label, confidence = self._run_through(variables, image, fill, take)
         return label, confidence
 
     def probabilities(self, variables: Any, image: np.ndarray) -> np.ndarray:
         """All blended probabilities `[X, Y, Z, K]` float32; as large as classes times volume."""
-        return self._run_through(variables, image, lambda total, seen: (total / seen[..., None],))[0]
+        return self._run_through(variables, image, None, lambda total, seen: (total / seen[..., None],))[0]

@@ -11,9 +11,10 @@ from medjax.core.metrics import masked_mean
 from medjax.core.task import Batch, States, Task, Variables
 from medjax.errors import InputError
 from medjax.ops import losses
+from medjax.ops.losses import IGNORED
 
 
-def task(module: nn.Module, *, classes: Sequence[str], loss: Mapping[str, Any], ignore: int | None = None,
+def task(module: nn.Module, *, classes: Sequence[str], loss: Mapping[str, Any],
          include_background: bool = False) -> Task:
     """Makes segmentation with a network a task.
 
@@ -23,11 +24,11 @@ def task(module: nn.Module, *, classes: Sequence[str], loss: Mapping[str, Any], 
         it, is a tuple of logits at coarser scales, which share the loss (deep supervision).
       classes: the classes' names, background first.
       loss: terms of `ops.losses` by name, with their weights and options; see `losses.total`.
-      ignore: the label whose voxels count in no loss and no metric.
       include_background: whether region losses are about the background as well.
 
     Returns:
-      A task whose `predict` gives `probs [B, *S, len(classes)]` float32.
+      A task whose `predict` gives `probs [B, *S, len(classes)]` float32. Voxels with the label 255 count in none of its
+      losses and metrics.
     """
     outputs = getattr(module, 'classes', len(classes))
     if outputs != len(classes) and not (outputs == 1 and len(classes) == 2):
@@ -37,7 +38,7 @@ def task(module: nn.Module, *, classes: Sequence[str], loss: Mapping[str, Any], 
     losses.check(loss)
 
     def terms(logits: jax.Array, label: jax.Array) -> jax.Array:
-        return losses.total(logits, label, loss, ignore=ignore, include_background=include_background)
+        return losses.total(logits, label, loss, ignore=IGNORED, include_background=include_background)
 
     def probs(logits: jax.Array) -> jax.Array:
         if outputs > 1:
@@ -67,8 +68,7 @@ def task(module: nn.Module, *, classes: Sequence[str], loss: Mapping[str, Any], 
         """Dice of each class over the batch's voxels: twice the overlap, over the sum of both sizes."""
         label, mask = batch['label'], batch['mask'] > 0
         valid = jnp.broadcast_to(mask.reshape(-1, *[1] * (label.ndim - 1)), label.shape)
-        if ignore is not None:
-            valid &= label != ignore
+        valid &= label != IGNORED
         guess, states = outputs['probs'].argmax(-1), {}
         for number, name in enumerate(classes[1:], 1):
             p, t = (guess == number) & valid, (label == number) & valid

@@ -128,6 +128,19 @@ def test_gamma_keeps_the_range():
     np.testing.assert_allclose(_power(jnp.zeros((3, 3, 1)), 0.7), 0)  # a constant patch stays what it is
 
 
+@pytest.mark.parametrize('shape, most', [((64, 192), 15), ((80, 192), 15), ((96, 96), 180)])
+def test_2d_patches_turn_as_nnunet_turns_them(shape, most):
+    """The angle, found from where the centre's neighbour is read."""
+    recipe, found = Recipe(rotate=1.0), []
+    ramp = jnp.moveaxis(jnp.indices(shape, jnp.float32), 0, -1)
+    for index in range(12):
+        out = recipe({'image': ramp[None], 'index': jnp.array([index], jnp.uint32)}, KEY)['image'][0]
+        x, y = shape[0] // 2, shape[1] // 2
+        across = np.asarray(out[x + 4, y] - out[x, y])
+        found.append(np.rad2deg(np.arctan2(across[1], across[0])))
+    assert most / 4 < np.abs(found).max() <= most + 0.1
+
+
 def test_spacing_decides_how_far_a_turn_goes():
     batch = batch_of(2, (20, 20))
     recipe = Recipe(rotate=1.0, degrees=30.0)

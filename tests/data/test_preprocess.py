@@ -14,8 +14,8 @@ def test_zscore_is_within_the_body():
     array = np.zeros((6, 6, 6, 2), np.float32)
     array[1:4, 1:4, 1:4] = rng.normal([100, -5], [10, 2], (3, 3, 3, 2))
     array[..., 1] = np.where(array[..., 1] == 0, -50, array[..., 1])
-    pre = Preprocess(intensity={'name': 'zscore'})
-    case = pre.case_statistics(array)
+    pre = Preprocess(intensity={'name': 'zscore'}, crop=False)
+    _, _, case = pre.to_grid(Image(array, np.eye(4)))
     inside = array[1:4, 1:4, 1:4]
     np.testing.assert_allclose(case['mean'], inside.mean((0, 1, 2)), rtol=1e-5)
     np.testing.assert_allclose(case['std'], inside.std((0, 1, 2)), rtol=1e-5)
@@ -26,8 +26,18 @@ def test_zscore_is_within_the_body():
 
 
 def test_a_constant_image_is_no_division_by_zero():
-    pre, array = Preprocess(), np.full((4, 4, 4, 1), 7, np.int16)
-    np.testing.assert_array_equal(pre.normalise(array, pre.case_statistics(array), {}), 0)
+    pre = Preprocess()
+    image, _, case = pre.to_grid(Image(np.full((4, 4, 4), 7, np.int16), np.eye(4)))
+    np.testing.assert_array_equal(pre.normalise(image.array, case, {}), 0)
+
+
+def test_resampling_does_not_make_the_background_body():
+    """Cubics swing below the background; mean and deviation are still those of the body."""
+    array = np.zeros((40, 40, 40), np.float32)
+    array[10:30, 10:30, 10:30] = rng.normal(1000, 50, (20, 20, 20))
+    plain, coarse = (Preprocess(spacing=(mm, mm, mm), crop=False).to_grid(Image(array, np.eye(4))) for mm in (1, 1.5))
+    assert coarse[0].array.min() < -1 and plain[2] == coarse[2]
+    assert coarse[2]['mean'][0] == pytest.approx(1000, abs=3) and coarse[2]['min'] == [0]
 
 
 def test_percentiles_are_of_the_training_cases():
@@ -63,7 +73,7 @@ def test_the_grid_is_cropped_and_resampled_with_its_label():
     label[6:10, 5:9, 4:6] = 1
     affine = np.diag([-2.0, 1.0, 3.0, 1.0])  # counts to the left
     affine[:3, 3] = (30, -4, 5)
-    image, truth = Preprocess(spacing=(1.0, 1.0, 1.0)).to_grid(Image(array, affine), Image(label, affine))
+    image, truth, _ = Preprocess(spacing=(1.0, 1.0, 1.0)).to_grid(Image(array, affine), Image(label, affine))
     assert image.array.shape == (20, 10, 24, 1) and truth.array.shape == (20, 10, 24)
     np.testing.assert_allclose(np.diag(image.affine)[:3], 1)
     # 2 × 1 × 3 mm³ a voxel; where shares are equal, at edges and corners, the background wins.
@@ -71,7 +81,7 @@ def test_the_grid_is_cropped_and_resampled_with_its_label():
     where = np.argwhere(truth.array) @ image.affine[:3, :3].T + image.affine[:3, 3]
     before = np.argwhere(label) @ affine[:3, :3].T + affine[:3, 3]
     np.testing.assert_allclose(where.mean(0), before.mean(0), atol=1e-6)
-    whole, _ = Preprocess(crop=False).to_grid(Image(array, affine))
+    whole, _, _ = Preprocess(crop=False).to_grid(Image(array, affine))
     assert whole.array.shape == (20, 16, 12, 1)
 
 

@@ -3,6 +3,8 @@
 import dataclasses
 import functools
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -10,6 +12,7 @@ from medjax.data.geometry import Image
 from medjax.data.source import Case, Source
 from medjax.data.volumes import dataset
 from medjax.errors import InputError
+from medjax.ops.windows import Sliding
 
 SPACING = (1.0, 1.5, 2.0)
 
@@ -106,6 +109,7 @@ def test_training_patches_and_whole_volumes_are_normalised_alike(make):
 def test_statistics_are_of_training_cases_only(make):
     options = dict(patch=(4, 4, 2), intensity={'name': 'percentile', 'low': 0, 'high': 100})
     both, one = make(source(), **options), make(source(splits=('train', 'val', 'val')), **options)
+    # Every voxel of a class counts alike, however many classes there are.
     voxels = [p.image[..., 0][p.label > 0] for p in both.prepared]
     assert one.statistics['intensities']['mean'] == pytest.approx([voxels[0].mean()], rel=1e-5)
     assert both.statistics['intensities']['mean'] == pytest.approx([np.concatenate(voxels[:2]).mean()], rel=1e-5)
@@ -116,8 +120,9 @@ def test_the_fingerprint_is_of_voxels_and_splits(make):
     plain = make(source(), patch=(4, 4, 2))
     assert make(source(), patch=(2, 2, 2)).fingerprint == plain.fingerprint
     assert make(source(splits=('train', 'val', 'train')), patch=(4, 4, 2)).fingerprint != plain.fingerprint
-    assert make(source(shapes=((10, 12, 7), (14, 8, 6), (9, 9, 5))), patch=(4, 4, 2),
-                definition='other').fingerprint != plain.fingerprint
+    other = source(shapes=((10, 12, 7), (14, 8, 6), (9, 9, 5)))
+    other = dataclasses.replace(other, cases=tuple(dataclasses.replace(c, how='other') for c in other.cases))
+    assert make(other, patch=(4, 4, 2)).fingerprint != plain.fingerprint
 
 
 def test_cases_are_prepared_once(make):
@@ -134,6 +139,7 @@ def test_cases_are_prepared_once(make):
 
 @pytest.mark.parametrize('options, message', [
     (dict(patch=(4, 4)), 'config.data.patch'), (dict(patch=(1, 1, 4)), 'at most one of them 1'),
+    (dict(patch=(4, 4, 2), spacing=(1.0, 1.0)), 'config.data.spacing'),
     (dict(patch=(4, 4, 2), context=1), 'config.data.context')])
 def test_wrong_options_are_named(make, options, message):
     with pytest.raises(InputError, match=message):
@@ -143,3 +149,27 @@ def test_wrong_options_are_named(make, options, message):
 def test_a_data_set_without_training_cases_is_refused(make):
     with pytest.raises(InputError, match='no training case'):
         make(source(splits=('val', 'test', 'test')), patch=(4, 4, 2))
+
+
+def test_voxels_not_to_be_judged_are_no_class(make):
+    def ignoring():
+        image, label = read((10, 12, 6), 0, 1)
+        label.array[6:9] = 255
+        return image, label
+    cases = (dataclasses.replace(source().cases[0], read=ignoring, how='ignoring'),)
+    data = make(Source(cases=cases, classes=('background', 'organ', 'lesion')), patch=(4, 4, 2), foreground=1.0)
+    assert set(data.prepared[0].voxels) == {1} and (data.prepared[0].label == 255).sum() == 3 * 12 * 6
+
+
+def test_what_is_beyond_a_case_is_the_same_in_training_and_inference(make):
+    """A window larger than the case: the network sees what it saw in training."""
+    data = make(source(channels=2), patch=(16, 16, 8), foreground=0.0)
+    seen, _ = data.cut(data.prepared[0], np.zeros(3, int))
+    windows = []
+
+    def forward(variables, image):
+        jax.debug.callback(lambda x: windows.append(np.asarray(x)), image)
+        return jnp.concatenate([image, image], -1)
+    Sliding(forward, window=(16, 16, 8))({}, data.volume(data.prepared[0]), data.air(data.prepared[0]))
+    jax.effects_barrier()
+    np.testing.assert_allclose(windows[0][0], seen, rtol=1e-6)

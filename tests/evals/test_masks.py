@@ -6,6 +6,16 @@ from medjax.evals.masks import Postprocess, case_metrics, lesion_f1
 NAMES = ('background', 'tumour')
 
 
+def test_voxels_not_to_be_judged_count_nowhere():
+    truth = np.zeros((6, 6, 4), np.uint8)
+    truth[1:3, 1:3, 1:3] = 1
+    pred = truth.copy()
+    pred[4:] = 1
+    truth[4:] = 255
+    row = case_metrics(pred, truth, (1, 1, 1), ('background', 'lesion'), lesions=True)
+    assert row['dice_lesion'] == row['precision_lesion'] == row['lesion_f1_lesion'] == 1 and row['hd95_lesion'] == 0
+
+
 def cube(*box, shape=(10, 10, 10)):
     mask = np.zeros(shape, np.uint8)
     mask[tuple(slice(a, b) for a, b in box)] = 1

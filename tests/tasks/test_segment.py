@@ -48,7 +48,7 @@ def test_padding_counts_for_nothing():
 
 
 def test_dice_of_a_batch_is_counted_by_hand():
-    problem = task(Pointwise(), classes=CLASSES, loss=LOSS, ignore=255)
+    problem = task(Pointwise(), classes=CLASSES, loss=LOSS)
     label = jnp.array([[[1, 1, 0, 2], [255, 1, 2, 2]]])
     guess = jnp.array([[[1, 0, 0, 2], [1, 1, 0, 2]]])
     states = problem.metrics({'probs': jax.nn.one_hot(guess, 3)}, {'label': label, 'mask': jnp.ones(1)})
