@@ -112,6 +112,9 @@ def _experiment(*, seed: int, batch: int, model: Mapping[str, Any], task: Mappin
                          'at least 1, and steps, or else epochs, of at least 1')
     plan = bind(choose({'jit': Jit, 'pmap': _pmap}, parallel, 'config.parallel'), mesh or {}, 'config.mesh')
     cases = dataset(data)
+    if (checkpoint or {}).get('best') and 'val' not in cases.counts:
+        raise InputError(f"config.checkpoint.best: {checkpoint['best']!r} is measured on validation cases; the data "
+                         f'set has {", ".join(cases.counts)} only')
     steps = steps or math.ceil(epochs * len(cases) / batch)
     problem = _task(task, network(model, precision), cases.source.classes)
     update, schedule = optimiser(optim, steps)

@@ -42,6 +42,9 @@ def train_and_evaluate(config: Mapping[str, Any], workdir: pathlib.Path) -> bool
       False where SIGTERM stopped the training, which the same call then goes on with.
     """
     began = time.monotonic()
+    if jax.process_count() > 1:
+        raise InputError(f'{jax.process_count()} processes share this run; expected one, with all devices of a '
+                         'machine: each would write the same files')
     experiment = build.experiment(config)
     workdir = workdir.resolve()
     try:

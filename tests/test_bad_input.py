@@ -136,6 +136,7 @@ def test_wrong_keys_and_values_are_named(folder, argument, words):
     ("c.model.activation = 'gelu'", ["config.model.activation: 'gelu'", 'relu']),
     ("del c.model.classes", ['config.model.classes: this key is missing']),
     ("c.task.loss = {}", ['config.task.loss: no term']),
+    ("c.data.source.val = 0.0; c.checkpoint = dict(best='dice_mean')", ["config.checkpoint.best", 'train']),
     ("c.model.depth = 5", ['config.model.depth: nothing reads this key']),
     ("c.task.loss = dict(dicee=1.0)", ["config.task.loss: 'dicee' is not known"]),
     ("c.evaluate.tolerance = 2", ['config.evaluate.tolerance: nothing reads this key']),

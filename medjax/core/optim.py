@@ -60,8 +60,8 @@ class AverageState(NamedTuple):
 def average_weights(decay: float) -> optax.GradientTransformation:
     """Keeps an exponential moving average of the weights; stands last in a chain, and changes no update.
 
-    The decay is warmed up as min(decay, (1 + n) / (10 + n)) would need a count; instead the average starts at the
-    initial weights, which a decay of 0.99 forgets to 1 % within 460 steps.
+    The average starts at the initial weights, which a decay of 0.99 forgets to 1 % within 460 steps. Batch norm's
+    running statistics are not averaged: they stay those of the latest weights.
     """
     def init(params: Any) -> AverageState:
         return AverageState(jax.tree.map(jnp.array, params))

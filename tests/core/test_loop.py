@@ -151,16 +151,6 @@ def test_a_save_cut_short_is_passed_over(tmp_path):
     checkpoints.close()
 
 
-def test_a_reader_leaves_a_save_under_way_alone(tmp_path):
-    loop.train(toy.experiment(), tmp_path, say=lambda line: None)
-    part = tmp_path / 'checkpoints' / '99.orbax-checkpoint-tmp'
-    part.mkdir()
-    checkpoint.Checkpoints(tmp_path / 'checkpoints', writes=False).close()
-    assert part.is_dir()
-    checkpoint.Checkpoints(tmp_path / 'checkpoints').close()
-    assert not part.exists()
-
-
 def test_an_unknown_best_metric_is_named(tmp_path):
     with pytest.raises(InputError, match="config.checkpoint.best: 'dice' is not measured; expected one of: size"):
         loop.train(toy.experiment(eval_every=2, best='dice'), tmp_path, say=lambda line: None)
