@@ -33,5 +33,5 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
         c.optim.schedule.warmup = 1
         c.model.update(base=4, levels=3)
         c.data.patch = (32, 64, 1)
-        c.evaluate.every = 2
+        c.evaluate.update(every=2, overlap=0.0)
     return c

@@ -29,6 +29,6 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     if variant == 'smoke':
         c.steps, c.optim.schedule.warmup = 2, 1
         c.model.update(base=4, levels=2)
-        c.data.patch = (16, 16, 16)
-        c.evaluate.every = 2
+        c.data.patch = (32, 32, 32)
+        c.evaluate.update(every=2, overlap=0.0)
     return c

@@ -36,7 +36,7 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.parallel, c.mesh, c.precision = 'jit', dict(data=-1, fsdp=1, space=1), 'float32'
     c.debug = dict(skip_nonfinite=False)
     if variant == 'smoke':
-        c.steps = 2
+        c.steps, c.evaluate.overlap = 2, 0.0
         c.model.update(base=4, levels=3, strides=((2, 2, 1), (2, 2, 2)))
         c.data.update(patch=(32, 32, 8), spacing=(2.0, 2.0, 5.0))
     return c

@@ -40,7 +40,7 @@ def test_the_smoke_run_goes_from_config_to_report(name, tmp_path):
 
     volumes = [path for split in ('test', 'val') for path in sorted((tmp_path / 'cases' / split).glob('*.npz'))]
     with np.load(volumes[0]) as case:
-        nib.save(nib.Nifti1Image(case['image'], np.diag([*case['spacing'], 1])), tmp_path / 'new.nii.gz')
+        nib.save(nib.Nifti1Image(case['image'][:40, :40, :8], np.diag([*case['spacing'], 1])), tmp_path / 'new.nii.gz')
     ended = cli.process('predict', f'--workdir={tmp_path}', f'--input={tmp_path}/new.nii.gz',
                         f'--output={tmp_path}/out')
     assert ended.code == 0, ended.err

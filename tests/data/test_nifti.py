@@ -465,7 +465,7 @@ def test_doubles_beyond_float32_are_infinite(tmp_path):
         nifti.check_finite(nifti.read(tmp_path / 'a.nii'))
 
 
-@pytest.mark.parametrize('value, dtype, shown', [(3, np.uint8, '3'), (-1, np.int16, '-1'), (255, np.uint8, '255'),
+@pytest.mark.parametrize('value, dtype, shown', [(3, np.uint8, '3'), (-1, np.int16, '-1'), (254, np.uint8, '254'),
                                                  (0.5, np.float32, '0.5'), (np.nan, np.float32, 'nan'),
                                                  (2**40 + 1, np.int64, '1.09951e')])
 def test_label_values_that_name_no_class_are_refused(value, dtype, shown):
