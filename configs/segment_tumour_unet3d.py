@@ -29,14 +29,13 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
                               label_suffix='_label', classes=('background', 'tumour'), notice=NOTICE,
                               splits=dict(lung1='train', brain2='train', breast1='test')))
     c.augment = dict(name='nnunet', elastic=0.2)
-    c.optim = dict(name='sgd', lr=0.01, momentum=0.99, nesterov=True, weight_decay=3e-5, clip=12.0,
-                   schedule=dict(name='polynomial', power=0.9))
+    c.optim = dict(name='adamw', lr=3e-3, weight_decay=1e-2, clip=1.0, schedule=dict(name='cosine', warmup=10))
     c.evaluate = dict(name='volumes', overlap=0.25, tolerance_mm=2.0, lesions=True)
     c.checkpoint = dict(every=100, keep=1)
     c.parallel, c.mesh, c.precision = 'jit', dict(data=-1, fsdp=1, space=1), 'float32'
     c.debug = dict(skip_nonfinite=False)
     if variant == 'smoke':
-        c.steps, c.evaluate.overlap = 2, 0.0
+        c.steps, c.evaluate.overlap, c.optim.schedule.warmup = 2, 0.0, 1
         c.model.update(base=4, levels=3, strides=((2, 2, 1), (2, 2, 2)))
         c.data.update(patch=(32, 32, 8), spacing=(2.0, 2.0, 5.0))
     return c
