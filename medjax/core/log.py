@@ -55,7 +55,9 @@ class Writer:
             lines = [line for line in path.read_text().splitlines() if _step(line) <= start]
             write_text(path, ''.join(f'{line}\n' for line in lines))
         self._file = path.open('a', buffering=1)
-        self._events = tensorboardX.SummaryWriter(str(workdir / 'tensorboard'), purge_step=start + 1)
+        # Its files are named by the second alone: a part that goes on at once would write over the one before.
+        self._events = tensorboardX.SummaryWriter(str(workdir / 'tensorboard'), purge_step=start + 1,
+                                                  filename_suffix=f'.{start}')
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Writes one line; a value that is not finite is null there."""
