@@ -91,7 +91,7 @@ def _keep_config(config: Mapping[str, Any], workdir: pathlib.Path) -> None:
     """Writes `config.json`; refuses a folder that holds the checkpoints of another experiment."""
     path = workdir / 'config.json'
     new = configs.from_json(configs.to_json(config)).to_dict()
-    if path.exists() and any((workdir / 'checkpoints').glob('[0-9]*')):
+    if path.exists() and _has_saved(workdir):
         old = configs.from_json(path.read_text()).to_dict()
         for key in sorted({*old, *new} - {*FREE}):
             if old.get(key) != new.get(key):
@@ -100,12 +100,14 @@ def _keep_config(config: Mapping[str, Any], workdir: pathlib.Path) -> None:
     log.write_text(path, configs.to_json(config))
 
 
+def _has_saved(workdir: pathlib.Path) -> bool:
+    return any((workdir / 'checkpoints').glob('[0-9]*'))
+
+
 def _record(workdir: pathlib.Path) -> dict[str, Any]:
     """What the run in a folder wrote of its machine, where it has saved a step; empty for a new run."""
     path = workdir / 'environment.json'
-    if not path.exists() or not any((workdir / 'checkpoints').glob('[0-9]*')):
-        return {}
-    return json.loads(path.read_text())
+    return json.loads(path.read_text()) if path.exists() and _has_saved(workdir) else {}
 
 
 def _check_data(fingerprint: str, workdir: pathlib.Path) -> None:
@@ -118,12 +120,12 @@ def _check_data(fingerprint: str, workdir: pathlib.Path) -> None:
 
 def draw_augmented(experiment: loop.Experiment, workdir: pathlib.Path, count: int = 8) -> None:
     """Keeps some training examples, as read and as augmented, for the report."""
-    batch = {k: v for k, v in experiment.batches[0].items() if k != 'id'}
+    batch = experiment.batches[0]
     if experiment.augment is None or batch['image'].ndim < 4 or 'label' not in batch:
         return
     # One look as the first steps see it: the same keys, so the report shows what was trained on.
-    batches = [experiment.batches[step] for step in range(-(-count // len(batch['index'])))]
-    batch = {k: np.concatenate([b[k] for b in batches])[:count] for k in batch}
+    batches = [batch, *(experiment.batches[step] for step in range(1, -(-count // len(batch['index']))))]
+    batch = {k: np.concatenate([b[k] for b in batches])[:count] for k in batch if k != 'id'}
     seen = jax.jit(experiment.augment)(batch, stream(jax.random.key(experiment.seed), 'augment'))
     content = io.BytesIO()
     np.savez_compressed(content, image=np.asarray(seen['image'][..., 0]), label=np.asarray(seen['label']),

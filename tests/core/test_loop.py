@@ -28,20 +28,26 @@ def assert_same(a, b):
     jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
+def stopped_at(step):
+    """Batches of which the given one comes with a SIGTERM, in a run's first part."""
+    batches = toy.Batches()
+    original = batches.stream
+
+    def stream(start, stop):
+        for number, batch in enumerate(original(start, stop), start):
+            if number == step and start == 0:
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield batch
+    batches.stream = stream
+    return batches
+
+
 def test_resume_is_bit_identical_and_metrics_come_once(tmp_path):
     straight, broken = tmp_path / 'straight', tmp_path / 'broken'
     straight.mkdir(), broken.mkdir()
     assert loop.train(toy.experiment(), straight, say=lambda line: None)
     lines = []
-    stopper = toy.Batches()
-    original = stopper.stream
-
-    def stream(start, stop):
-        for step, batch in enumerate(original(start, stop), start):
-            if step == 3 and start == 0:
-                os.kill(os.getpid(), signal.SIGTERM)
-            yield batch
-    stopper.stream = stream
+    stopper = stopped_at(3)
     assert not loop.train(toy.experiment(batches=stopper), broken, say=lines.append)
     assert any('SIGTERM: saved step 4 of 6' in line for line in lines)
     assert loop.train(toy.experiment(batches=stopper), broken, say=lines.append)
@@ -58,15 +64,7 @@ def test_sigterm_at_a_validation_leaves_the_best_as_it_would_be(tmp_path):
     options = dict(eval_every=2, save_every=0, best='size', mode='max', keep=1, optim={
         'name': 'sgd', 'lr': 0.05, 'weight_decay': 2.0, 'momentum': 0.0, 'nesterov': False})
     loop.train(toy.experiment(**options), straight, say=lambda line: None)
-    stopper = toy.Batches()
-    original = stopper.stream
-
-    def stream(start, stop):
-        for step, batch in enumerate(original(start, stop), start):
-            if step == 1 and start == 0:
-                os.kill(os.getpid(), signal.SIGTERM)
-            yield batch
-    stopper.stream = stream
+    stopper = stopped_at(1)
     assert not loop.train(toy.experiment(batches=stopper, **options), broken, say=lambda line: None)
     assert loop.train(toy.experiment(batches=stopper, **options), broken, say=lambda line: None)
     best = []
