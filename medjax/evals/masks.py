@@ -20,17 +20,22 @@ import cc3d
 import numpy as np
 from scipy import ndimage
 
-from medjax.ops import surface
+from medjax.ops import surface, surfels
 from medjax.ops.losses import IGNORED
 
 CONVENTIONS = (
     'A class that is in the truth but not in the prediction (missed), or only in the prediction (spurious), counts '
     'with Dice, IoU and NSD 0, and with the image\'s diagonal as HD95 and ASSD. A class that is in neither says '
     'nothing and is left out of the mean; n tells how many cases count. Sensitivity needs a truth, precision a '
-    'prediction. Distances are between surface voxels\' centres in mm. A lesion is a connected component (26 '
+    'prediction. A lesion is a connected component (26 '
     'neighbours); it is found where at least a tenth of it is predicted, and a predicted one is true where at least a '
     'tenth of it lies in the truth.')
 FOUND = 0.1
+# What hd95, assd and nsd take a surface to be.
+SURFACES = {
+    'voxels': (surface, 'Distances are between the centres of surface voxels, in mm (MONAI\'s definition).'),
+    'area': (surfels, 'Distances are between surface elements counted by their area, in mm (DeepMind\'s '
+             'surface-distance).')}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +65,7 @@ class Postprocess:
 
 
 def case_metrics(pred: np.ndarray, truth: np.ndarray, spacing: Sequence[float], classes: Sequence[str], *,
-                 tolerance_mm: float = 1.0, surfaces: bool = True, lesions: bool = False) -> dict[str, float]:
+                 tolerance_mm: float = 1.0, surfaces: str | None = 'voxels', lesions: bool = False) -> dict[str, float]:
     """Measures one case.
 
     Args:
@@ -69,7 +74,7 @@ def case_metrics(pred: np.ndarray, truth: np.ndarray, spacing: Sequence[float], 
       spacing: mm along each axis.
       classes: names, background first; the background is not measured.
       tolerance_mm: of the normalised surface distance.
-      surfaces: measure hd95, assd and nsd.
+      surfaces: measure hd95, assd and nsd between these, a name of SURFACES; None measures none of the three.
       lesions: measure lesion_f1.
 
     Returns:
@@ -95,9 +100,10 @@ def case_metrics(pred: np.ndarray, truth: np.ndarray, spacing: Sequence[float], 
                'sensitivity': both / true if true else nan,
                'precision': both / guess if guess else nan}
         if surfaces and guess and true:
-            there, back = surface.distances(p, t, spacing)
-            row |= {'hd95': surface.hausdorff(there, back), 'assd': surface.mean_distance(there, back),
-                    'nsd': surface.surface_dice(there, back, tolerance_mm)}
+            of, _ = SURFACES[surfaces]
+            there, back = of.distances(p, t, spacing)
+            row |= {'hd95': of.hausdorff(there, back), 'assd': of.mean_distance(there, back),
+                    'nsd': of.surface_dice(there, back, tolerance_mm)}
         elif surfaces:
             worst = {'hd95': diagonal, 'assd': diagonal, 'nsd': 0.0}
             row |= worst if any_ else dict.fromkeys(worst, nan)

@@ -59,6 +59,7 @@ class VolumeEvaluator:
     data: Volumes
     segmenter: Segmenter
     tolerance_mm: float
+    surface: str
     lesions: bool
     postprocess: masks.Postprocess
 
@@ -71,8 +72,8 @@ class VolumeEvaluator:
 
     @property
     def conventions(self) -> str:
-        """What the numbers mean where a class is empty."""
-        return masks.CONVENTIONS
+        """What the numbers mean where a class is empty, and what distances are between."""
+        return f'{masks.CONVENTIONS} {masks.SURFACES[self.surface][1]}'
 
     def __call__(self, variables: Any, split: str, *, quick: bool = False,
                  snapshots: pathlib.Path | None = None) -> list[dict[str, Any]]:
@@ -94,7 +95,7 @@ class VolumeEvaluator:
                 label = self.postprocess(restore(Image(label, prepared.affine), image, kind='label').array)
                 truth, voxel, shown = truth.array, spacing(image.affine), image
             measured = masks.case_metrics(label, truth, voxel, self.data.source.classes,
-                                          tolerance_mm=self.tolerance_mm, surfaces=not quick,
+                                          tolerance_mm=self.tolerance_mm, surfaces=None if quick else self.surface,
                                           lesions=self.lesions and not quick)
             dice = [measured[f'dice_{name}'] for name in self.data.source.classes[1:]]
             counted = [value for value in dice if value == value]
@@ -181,8 +182,8 @@ def keep_snapshot(path: pathlib.Path, image: Image, truth: np.ndarray, label: np
 
 
 def evaluator(*, data: Volumes, predict: Callable[[Any, Batch], Mapping[str, jax.Array]], overlap: float = 0.5,
-              flips: Sequence[int] = (), batch: int = 4, tolerance_mm: float = 1.0, lesions: bool = False,
-              largest_component: bool = False, fill_holes: bool = False) -> VolumeEvaluator:
+              flips: Sequence[int] = (), batch: int = 4, tolerance_mm: float = 1.0, surface: str = 'voxels',
+              lesions: bool = False, largest_component: bool = False, fill_holes: bool = False) -> VolumeEvaluator:
     """Makes the evaluator of volumes.
 
     Args:
@@ -192,18 +193,22 @@ def evaluator(*, data: Volumes, predict: Callable[[Any, Batch], Mapping[str, jax
       flips: axes of test-time mirroring; none by default.
       batch: windows at once.
       tolerance_mm: of the normalised surface distance.
+      surface: what hd95, assd and nsd are measured between: 'voxels' (as MONAI) or 'area' (as surface-distance).
       lesions: measure lesion-wise F1 too.
       largest_component: keep each class's largest connected component only.
       fill_holes: fill holes within each class.
     """
+    if surface not in masks.SURFACES:
+        raise InputError(f'config.evaluate.surface: {surface!r} is not one of: {", ".join(masks.SURFACES)}')
     segmenter = Segmenter(predict, data.patch, overlap, tuple(flips), batch)
-    return VolumeEvaluator(data, segmenter, tolerance_mm, lesions, masks.Postprocess(largest_component, fill_holes))
+    return VolumeEvaluator(data, segmenter, tolerance_mm, surface, lesions,
+                           masks.Postprocess(largest_component, fill_holes))
 
 
 def predictor(*, predict: Callable[[Any, Batch], Mapping[str, jax.Array]], data: Mapping[str, Any],
               statistics: Mapping[str, Any], read: Callable[[pathlib.Path], Image], overlap: float = 0.5,
-              flips: Sequence[int] = (), batch: int = 4, tolerance_mm: float = 1.0, lesions: bool = False,
-              largest_component: bool = False, fill_holes: bool = False) -> VolumePredictor:
+              flips: Sequence[int] = (), batch: int = 4, tolerance_mm: float = 1.0, surface: str = 'voxels',
+              lesions: bool = False, largest_component: bool = False, fill_holes: bool = False) -> VolumePredictor:
     """Makes what labels new images as the evaluator labels its cases.
 
     Args:
@@ -214,7 +219,8 @@ def predictor(*, predict: Callable[[Any, Batch], Mapping[str, jax.Array]], data:
       overlap: see `evaluator`, as for flips, batch, largest_component and fill_holes.
       flips: …
       batch: …
-      tolerance_mm: the evaluator's, as is lesions; of no use here.
+      tolerance_mm: the evaluator's, as are surface and lesions; of no use here.
+      surface: …
       lesions: …
       largest_component: …
       fill_holes: …

@@ -2,8 +2,8 @@
 
 A surface is the set of a mask's voxels that have a face neighbour outside of it (or outside of the image); distances
 are between voxel centres, in mm. That is MONAI's definition, and its Hausdorff distances, mean distances and surface
-Dice are reproduced. (DeepMind's surface-distance weighs surface elements by their area instead, which differs by
-fractions of a voxel.)
+Dice are reproduced. `ops.surfels` has the same functions for surface elements counted by their area, which is
+DeepMind's definition.
 """
 
 from collections.abc import Sequence
@@ -39,13 +39,20 @@ def distances(a: np.ndarray, b: np.ndarray, spacing: Sequence[float]) -> tuple[n
     Returns:
       Distances in mm from a's surface to b's, and from b's to a's; float32.
     """
-    within = box(a, b)  # every surface voxel lies in it, so the nearest one does too
-    a, b = border(a[within]), border(b[within])
+    part = box(a, b)  # every surface voxel lies in it, so the nearest one does too
+    a, b = border(a[part]), border(b[part])
+    return to_nearest(b, spacing)[a], to_nearest(a, spacing)[b]
 
-    def to(surface: np.ndarray) -> np.ndarray:
-        outside = np.asfortranarray(~surface)
-        return edt.edt(outside, anisotropy=tuple(spacing), black_border=False, order='F', parallel=1)
-    return to(b)[a], to(a)[b]
+
+def to_nearest(surface: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
+    """Distance in mm from each voxel to the nearest true one of `surface`, float32."""
+    outside = np.asfortranarray(~surface)
+    return edt.edt(outside, anisotropy=tuple(spacing), black_border=False, order='F', parallel=1)
+
+
+def within(distance: np.ndarray, tolerance: float) -> np.ndarray:
+    """Which distances are at most `tolerance`: 1.1 mm is within 1.1 mm, however its square root was rounded."""
+    return distance <= tolerance * (1 + 1e-6)
 
 
 def hausdorff(there: np.ndarray, back: np.ndarray, percentile: float = 95) -> float:
@@ -60,4 +67,4 @@ def mean_distance(there: np.ndarray, back: np.ndarray) -> float:
 
 def surface_dice(there: np.ndarray, back: np.ndarray, tolerance: float) -> float:
     """Normalised surface distance (Nikolov 2021): the share of both surfaces within `tolerance` mm of the other."""
-    return float(((there <= tolerance).sum() + (back <= tolerance).sum()) / (there.size + back.size))
+    return float((within(there, tolerance).sum() + within(back, tolerance).sum()) / (there.size + back.size))

@@ -34,6 +34,24 @@ def test_shifted_cube_by_hand():
     assert got['nsd_tumour'] == pytest.approx(40 / 56) and got['assd_tumour'] == pytest.approx((16 * 2 + 4 * 1) / 56)
 
 
+def test_surfaces_counted_by_area_by_hand():
+    truth, pred = cube((2, 6), (2, 6), (0, 1), shape=(10, 10, 1)), cube((3, 7), (2, 6), (0, 1), shape=(10, 10, 1))
+    got = case_metrics(pred, truth, (2.0, 1.0, 1.0), NAMES, tolerance_mm=1.0, surfaces='area')
+    # An outline has three pieces on each side of four pixels, 2 mm or 1 mm long, and four corners of √5 / 2 mm. Of one
+    # 1 mm side, the pieces and both corners are 2 mm from the other outline; of the opposite side, the middle piece.
+    length, beyond = 2 * 3 * 2 + 2 * 3 * 1 + 4 * 5 ** 0.5 / 2, 3 * 1 + 2 * 5 ** 0.5 / 2 + 1
+    assert got['hd95_tumour'] == 2.0
+    assert got['nsd_tumour'] == pytest.approx(1 - beyond / length)
+
+
+def test_a_distance_of_the_tolerance_is_within_it():
+    for spacing in (1.1, 0.7, 1.3):
+        for surfaces in ('voxels', 'area'):
+            pred, truth = cube((3, 8), (2, 6), (2, 6)), cube((2, 7), (2, 6), (2, 6))
+            got = case_metrics(pred, truth, (spacing, 1.0, 1.0), NAMES, tolerance_mm=spacing, surfaces=surfaces)
+            assert got['nsd_tumour'] == 1.0
+
+
 FULL = cube((2, 4), (2, 4), (2, 4))
 EMPTY = np.zeros_like(FULL)
 DIAGONAL = np.sqrt(100 + 400 + 900)
@@ -49,8 +67,9 @@ DIAGONAL = np.sqrt(100 + 400 + 900)
     (EMPTY, EMPTY, dict(dice=None, iou=None, nsd=None, hd95=None, assd=None, sensitivity=None, precision=None, missed=0,
                         spurious=0, volume_error_ml=0)),
 ])
-def test_the_four_empty_cases(pred, truth, want):
-    got = case_metrics(pred, truth, (1.0, 2.0, 3.0), NAMES)
+@pytest.mark.parametrize('surfaces', ['voxels', 'area'])
+def test_the_four_empty_cases(pred, truth, want, surfaces):
+    got = case_metrics(pred, truth, (1.0, 2.0, 3.0), NAMES, surfaces=surfaces)
     assert {k.removesuffix('_tumour') for k in got} == set(want)
     for name, value in want.items():
         assert np.isnan(got[f'{name}_tumour']) if value is None else got[f'{name}_tumour'] == pytest.approx(value), name

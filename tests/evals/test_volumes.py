@@ -10,6 +10,7 @@ import pytest
 from medjax.data.geometry import Image
 from medjax.data.source import Case, Source
 from medjax.data.volumes import dataset
+from medjax.errors import InputError
 from medjax.evals.volumes import evaluator
 
 AFFINE = np.array([[0, -2.0, 0, 9], [1.0, 0, 0, -4], [0, 0, 3.0, 5], [0, 0, 0, 1]])  # turned: x is the second axis
@@ -69,3 +70,12 @@ def test_an_image_without_the_lesion(judge):
     row = judge()(jnp.float32(-300), 'test')[0]
     assert row['dice_mean'] == 0 and row['missed_lesion'] == 1 and np.isnan(row['precision_lesion'])
     assert row['hd95_lesion'] == pytest.approx(np.linalg.norm(np.array([17, 22, 9]) * [1, 2, 3]))
+
+
+def test_surfaces_by_area(judge):
+    by = {surface: judge(surface=surface) for surface in ('voxels', 'area')}
+    rows = {surface: made(jnp.float32(95), 'test')[0] for surface, made in by.items()}
+    assert rows['area']['dice_organ'] == rows['voxels']['dice_organ']
+    assert rows['area']['nsd_organ'] != rows['voxels']['nsd_organ'] and 'MONAI' in by['voxels'].conventions
+    with pytest.raises(InputError, match="surface: 'mesh' is not one of: voxels, area"):
+        judge(surface='mesh')
