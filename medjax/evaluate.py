@@ -17,10 +17,9 @@ entry.prepare()
 
 from absl import flags  # noqa: E402
 
-from medjax import build  # noqa: E402
+from medjax import build, whole  # noqa: E402
 from medjax.analysis import bootstrap, report  # noqa: E402
 from medjax.core import config as configs  # noqa: E402
-from medjax.core import log  # noqa: E402
 from medjax.core.checkpoint import Checkpoints  # noqa: E402
 from medjax.core.loop import Experiment  # noqa: E402
 from medjax.errors import InputError  # noqa: E402
@@ -56,13 +55,13 @@ def evaluate(config: Mapping[str, Any], experiment: Experiment, workdir: pathlib
     Returns:
       The content of `results.json`.
     """
-    with weights(config, workdir) as (checkpoints, step):
-        abstract = experiment.plan.abstract(experiment.abstract())
-        variables = checkpoints.restore(step, abstract).variables()
     splits = splits or [name for name in experiment.data.counts if name != 'train']
     for split in splits:
         if split not in experiment.data.counts:
             raise InputError(f'--split={split}: no such split; expected one of: {", ".join(experiment.data.counts)}')
+    with weights(config, workdir) as (checkpoints, step):
+        abstract = experiment.plan.abstract(experiment.abstract())
+        variables = checkpoints.restore(step, abstract).variables()
     rows = [row for split in splits
             for row in experiment.evaluator(variables, split, snapshots=workdir / 'cases' / split)]
     kept = _earlier(workdir, step, splits)
@@ -72,7 +71,7 @@ def evaluate(config: Mapping[str, Any], experiment: Experiment, workdir: pathlib
     writer = csv.DictWriter(table, fields, lineterminator='\n')
     writer.writeheader()
     writer.writerows({k: '' if v != v else v for k, v in row.items()} for row in rows)
-    log.write_text(workdir / 'predictions.csv', table.getvalue())
+    whole.write_text(workdir / 'predictions.csv', table.getvalue())
     results: dict[str, Any] = kept
     for split in splits:
         part = [row for row in rows if row['split'] == split]
@@ -97,7 +96,7 @@ def _earlier(workdir: pathlib.Path, step: int, splits: Sequence[str]) -> dict[st
 
 def publish(results: dict[str, Any], workdir: pathlib.Path) -> None:
     """Writes results.json and report.html, and tells the person where they are."""
-    log.write_json(workdir / 'results.json', results)
+    whole.write_json(workdir / 'results.json', results)
     path = report.write(workdir)
     for split, table in results.items():
         if split in results['counts']:

@@ -19,11 +19,10 @@ import numpy as np  # noqa: E402
 from absl import flags  # noqa: E402
 from ml_collections import config_flags  # noqa: E402
 
-from medjax import build, evaluate  # noqa: E402
+from medjax import build, evaluate, whole  # noqa: E402
 from medjax.core import config as configs  # noqa: E402
 from medjax.core import log, loop  # noqa: E402
 from medjax.core.step import stream  # noqa: E402
-from medjax.data.files import write_whole  # noqa: E402
 from medjax.data.source import keep_split  # noqa: E402
 from medjax.errors import InputError  # noqa: E402
 
@@ -67,7 +66,7 @@ def train_and_evaluate(config: Mapping[str, Any], workdir: pathlib.Path) -> bool
         record['earlier_parts'] = [*before.pop('earlier_parts', []), before]
 
     def keep() -> None:
-        log.write_json(workdir / 'environment.json', record | {
+        whole.write_json(workdir / 'environment.json', record | {
             'train_time_s': round(trained - began, 1), 'wall_time_s': round(time.monotonic() - began, 1),
             'peak_memory_mb': log.peak_memory_mb()})
 
@@ -97,7 +96,7 @@ def _keep_config(config: Mapping[str, Any], workdir: pathlib.Path) -> None:
             if old.get(key) != new.get(key):
                 raise InputError(f'config.{key}: {new.get(key)}, but the run in {workdir} has {old.get(key)}; '
                                  'choose another --workdir, or the same config to go on')
-    log.write_text(path, configs.to_json(config))
+    whole.write_text(path, configs.to_json(config))
 
 
 def _has_saved(workdir: pathlib.Path) -> bool:
@@ -130,7 +129,7 @@ def draw_augmented(experiment: loop.Experiment, workdir: pathlib.Path, count: in
     content = io.BytesIO()
     np.savez_compressed(content, image=np.asarray(seen['image'][..., 0]), label=np.asarray(seen['label']),
                         original=batch['image'][..., 0])
-    write_whole(workdir / 'augmented.npz', content.getvalue())
+    whole.write_bytes(workdir / 'augmented.npz', content.getvalue())
 
 
 def main(_: Sequence[str]) -> None:

@@ -3,13 +3,13 @@
 import base64
 import collections
 import json
-import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jinja2
 
+from medjax import whole
 from medjax.analysis import figures, style, tables, workdir
 
 # Read with the code: days later, when a run is done, the file may be another version's.
@@ -32,15 +32,11 @@ def write(folder: pathlib.Path) -> pathlib.Path:
       The path of `report.html`, which appears whole or not at all.
 
     Raises:
-      InputError: the folder holds no run, or one of its files is damaged.
+      InputError: the folder holds no run, one of its files is damaged, or the report cannot be written.
     """
     page = render(workdir.read(folder))
-    path, part = folder / 'report.html', folder / f'.report.{os.getpid()}.part'
-    try:
-        part.write_text(page, encoding='utf-8')
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    path = folder / 'report.html'
+    whole.write_text(path, page)
     return path
 
 

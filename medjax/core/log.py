@@ -1,4 +1,4 @@
-"""What a run writes down: its config, its machine, its metrics; every file whole or not at all."""
+"""What a run writes down of its machine and its metrics."""
 
 import importlib.metadata
 import json
@@ -15,29 +15,9 @@ import jax
 import tensorboardX
 
 import medjax
+from medjax import whole
 
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'grain', 'numpy', 'nibabel')
-
-
-def write_text(path: pathlib.Path, text: str) -> None:
-    """Writes a file under a temporary name in its folder, then renames it: a kill leaves the old one or the new."""
-    part = path.with_name(f'.{path.name}.{os.getpid()}.part')
-    try:
-        part.write_text(text)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def write_json(path: pathlib.Path, value: Any) -> None:
-    """The same for JSON; NaN becomes null, which every reader of JSON knows."""
-    def plain(value: Any) -> Any:
-        if isinstance(value, Mapping):
-            return {k: plain(v) for k, v in value.items()}
-        if isinstance(value, (list, tuple)):
-            return [plain(v) for v in value]
-        return None if isinstance(value, float) and value != value else value
-    write_text(path, json.dumps(plain(value), indent=1, allow_nan=False) + '\n')
 
 
 class Writer:
@@ -53,7 +33,7 @@ class Writer:
         path = workdir / 'metrics.jsonl'
         if path.exists():
             lines = [line for line in path.read_text().splitlines() if _step(line) <= start]
-            write_text(path, ''.join(f'{line}\n' for line in lines))
+            whole.write_text(path, ''.join(f'{line}\n' for line in lines))
         self._file = path.open('a', buffering=1)
         # Its files are named by the second alone: a part that goes on at once would write over the one before.
         self._events = tensorboardX.SummaryWriter(str(workdir / 'tensorboard'), purge_step=start + 1,

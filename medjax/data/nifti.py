@@ -12,8 +12,9 @@ from typing import BinaryIO
 import nibabel as nib
 import numpy as np
 
+from medjax import whole
 from medjax.data import itk, pictures
-from medjax.data.files import PACKED, check_fits, write_whole
+from medjax.data.files import PACKED, check_fits
 from medjax.data.geometry import Image, check_affine
 from medjax.errors import InputError
 from medjax.ops.losses import IGNORED
@@ -158,7 +159,7 @@ def write(path: str | pathlib.Path, array: np.ndarray, affine: np.ndarray) -> No
         image.header.set_xyzt_units('mm')
         content = image.to_bytes()
         content = gzip.compress(content, 1, mtime=0) if suffix(path) == '.nii.gz' else content
-    write_whole(path, content)
+    whole.write_bytes(path, content)
 
 
 def _read_nifti(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:

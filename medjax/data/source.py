@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from medjax.data.files import write_whole
+from medjax import whole
 from medjax.data.geometry import Image
 from medjax.errors import InputError
 
@@ -128,7 +128,7 @@ def keep_split(path: pathlib.Path, cases: Sequence[Case]) -> str:
       The SHA-256 of the split's content, which two runs share just where they share the split.
     """
     table = {case.id: {'patient': case.patient, 'split': case.split} for case in sorted(cases, key=lambda c: c.id)}
-    write_whole(path, (json.dumps({'sha256': _digest(table), 'cases': table}, indent=1) + '\n').encode())
+    whole.write_json(path, {'sha256': _digest(table), 'cases': table})
     return _digest(table)
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from medjax import whole
 from medjax.core.task import Batch
 from medjax.data import nifti, pictures
-from medjax.data.files import write_whole
 from medjax.data.geometry import Image, canonical, restore, spacing
 from medjax.data.preprocess import Preprocess, with_context
 from medjax.data.volumes import Volumes, flat_axis, preprocessing
@@ -178,7 +178,7 @@ def keep_snapshot(path: pathlib.Path, image: Image, truth: np.ndarray, label: np
     np.savez_compressed(content, image=array.astype(np.float32), label=truth.astype(np.uint8),
                         pred=label.astype(np.uint8), confidence=confidence.astype(np.float16),
                         spacing=np.array(spacing(image.affine)), kind=kind)
-    write_whole(path, content.getvalue())
+    whole.write_bytes(path, content.getvalue())
 
 
 def evaluator(*, data: Volumes, predict: Callable[[Any, Batch], Mapping[str, jax.Array]], overlap: float = 0.5,

@@ -6,6 +6,7 @@ import pathlib
 
 import numpy as np
 
+from medjax import whole
 from medjax.analysis import bootstrap
 from medjax.core import log
 from medjax.data.geometry import Image
@@ -78,13 +79,13 @@ def make(folder, cases, *, flat=False, best='dice_mean', extra=None):
     results = {split: bootstrap.summarise([row for row in rows if row['split'] == split], METRICS)
                for split in dict.fromkeys(case.split for case in cases)}
     counts = {'train': 12, **{split: sum(case.split == split for case in cases) for split in results}}
-    log.write_json(folder / 'results.json', {**results, 'step': 40, 'counts': counts, 'classes': CLASSES,
+    whole.write_json(folder / 'results.json', {**results, 'step': 40, 'counts': counts, 'classes': CLASSES,
                                              'notice': NOTICE, 'conventions': masks.CONVENTIONS})
-    log.write_json(folder / 'config.json', {
+    whole.write_json(folder / 'config.json', {
         'seed': 3, 'steps': 60, 'batch': 4, 'model': {'name': 'unet', 'variant': 'nnunet', 'dims': 2 + (not flat)},
         'data': {'name': 'volumes', 'source': {'name': 'phantom'}, 'intensity': {'name': 'zscore'}},
         'evaluate': {'name': 'volumes', 'tolerance_mm': 2.0}, 'checkpoint': {'best': best}})
-    log.write_json(folder / 'environment.json', {
+    whole.write_json(folder / 'environment.json', {
         'versions': {'medjax': '0.1.0', 'jax': '0.10.2'}, 'devices': ['gpu:H'] * 4, 'hosts': 1, 'cores': 8,
         'platform': 'Linux', 'git_commit': 'c0ffee', 'git_dirty': True, 'command': COMMAND, 'seed': 3,
         'parameters': 1234567, 'data_hash': 'da7a', 'split_hash': '5b117', 'train_time_s': 3725.4,

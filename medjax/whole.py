@@ -1,0 +1,47 @@
+"""Files that appear whole or not at all: written under a temporary name, then renamed."""
+
+import contextlib
+import errno
+import json
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from medjax.errors import InputError
+
+
+def write_bytes(path: pathlib.Path, content: bytes) -> None:
+    """Writes a file, and the folder it is in where that is missing; a kill leaves the old file or the new.
+
+    Raises:
+      InputError: where it cannot be written; the file of that name, if there was one, is as before.
+    """
+    part = path.with_name(f'.{path.name[-100:]}.{os.getpid()}.part')
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(content)
+        os.replace(part, path)
+    except OSError as error:
+        why = 'no space left' if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror
+        raise InputError(f'{path}: cannot be written: {why}; expected room in a folder that can be written to'
+                         ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def write_text(path: pathlib.Path, text: str) -> None:
+    """The same for text, in UTF-8."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: pathlib.Path, value: Any) -> None:
+    """The same for JSON; NaN becomes null, which every reader of JSON knows."""
+    def plain(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {k: plain(v) for k, v in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [plain(v) for v in value]
+        return None if isinstance(value, float) and value != value else value
+    write_text(path, json.dumps(plain(value), indent=1, allow_nan=False) + '\n')
