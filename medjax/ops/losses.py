@@ -10,7 +10,7 @@ Region losses (Dice and its kin) average over the classes but the background, un
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -88,9 +88,18 @@ def voxels(logits: jax.Array, label: jax.Array, ignore: int | None = None, inclu
     return Voxels(log_probs, jnp.exp(log_probs), label, valid, 0 if include_background else 1)
 
 
-def cross_entropy(v: Voxels) -> jax.Array:
-    """Mean negative log-probability of the true class; with a sigmoid, binary cross-entropy."""
-    return v.mean(-v.log_true)
+def cross_entropy(v: Voxels, *, classes: Sequence[float] | None = None) -> jax.Array:
+    """Mean negative log-probability of the true class; with a sigmoid, binary cross-entropy.
+
+    `classes` are weights of the classes, the background's first: a weighted mean over the voxels, as PyTorch's.
+    """
+    if classes is None:
+        return v.mean(-v.log_true)
+    if len(classes) != v.probs.shape[-1] or min(classes) < 0:
+        raise InputError(f'config.task.loss.cross_entropy.classes: {tuple(classes)}; expected {v.probs.shape[-1]} '
+                         'weights, none below zero')
+    weight = jnp.asarray(classes, jnp.float32)[v.label] * v.valid
+    return v.sum(-v.log_true * weight) / jnp.maximum(v.sum(weight), 1e-6)
 
 
 def soft_dice(v: Voxels, *, squared: bool = False) -> jax.Array:

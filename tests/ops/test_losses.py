@@ -26,6 +26,7 @@ GOLDEN = logits_of([[[0.2, 0.8], [0.6, 0.4]]]), jnp.array([[1, 0]])
 
 @pytest.mark.parametrize('name, options, value', [
     ('cross_entropy', {}, -(np.log(0.8) + np.log(0.6)) / 2),
+    ('cross_entropy', {'classes': (1.0, 3.0)}, -(3 * np.log(0.8) + np.log(0.6)) / 4),
     ('soft_dice', {}, 1 - 2 * 0.8 / (1.2 + 1)),
     ('soft_dice', {'squared': True}, 1 - 2 * 0.8 / (0.64 + 0.16 + 1)),
     ('generalised_dice', {}, 1 - 2 * 0.8 / (1.2 + 1)),
@@ -124,7 +125,9 @@ def test_terms_share_a_softmax_and_add_up():
 
 @pytest.mark.parametrize('terms, message', [
     ({'dice': 1}, "config.task.loss: 'dice' is not known"),
-    ({'focal': {'gama': 1}}, 'config.task.loss.focal.gama: nothing reads this key; expected: weight, gamma')])
+    ({'focal': {'gama': 1}}, 'config.task.loss.focal.gama: nothing reads this key; expected: weight, gamma'),
+    ({'cross_entropy': {'classes': (1, 1)}}, r'cross_entropy.classes: \(1, 1\); expected 3 weights'),
+    ({'cross_entropy': {'classes': (1, 1, -1)}}, 'none below zero')])
 def test_unknown_terms_are_named(terms, message):
     with pytest.raises(InputError, match=message):
         total(*case(), terms)

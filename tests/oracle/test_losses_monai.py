@@ -17,8 +17,15 @@ DICE = dict(FORM, smooth_nr=SMOOTH, smooth_dr=SMOOTH)
 
 
 class CrossEntropy(torch.nn.Module):
+    """The mean over the examples of each one's mean, which with weights is not the mean of all voxels."""
+
+    def __init__(self, classes=None):
+        super().__init__()
+        self.classes = None if classes is None else torch.tensor(classes)
+
     def forward(self, logits, label):
-        return torch.nn.functional.cross_entropy(logits, label[:, 0].long())
+        return torch.stack([torch.nn.functional.cross_entropy(x, y.long(), self.classes)
+                            for x, y in zip(logits[:, None], label)]).mean()
 
 
 ORACLES = {
@@ -28,6 +35,7 @@ ORACLES = {
     # MONAI's sums are in voxels to the power of -1, ours in units of the largest weight.
     'generalised_dice': ({}, lambda: monai.GeneralizedDiceLoss(**FORM, smooth_nr=1e-9, smooth_dr=1e-9)),
     'cross_entropy': ({}, CrossEntropy),
+    'cross_entropy weighted': ({'classes': (1.0, 4.0, 0.5)}, lambda: CrossEntropy((1.0, 4.0, 0.5))),
 }
 
 
