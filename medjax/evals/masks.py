@@ -4,7 +4,7 @@ The four cases, for a class in one examination:
 
 | truth | prediction | dice, iou, nsd | hd95, assd | sensitivity | precision | counted as |
 |---|---|---|---|---|---|---|
-| some | some | as measured | as measured | as measured | as measured | |
+| some | some | as measured | as measured | as measured | as measured | missed where they do not meet |
 | some | none | 0 | diagonal | 0 | none | missed |
 | none | some | 0 | diagonal | none | 0 | spurious |
 | none | none | none | none | none | none | |
@@ -24,12 +24,12 @@ from medjax.ops import surface, surfels
 from medjax.ops.losses import IGNORED
 
 CONVENTIONS = (
-    'A class that is in the truth but not in the prediction (missed), or only in the prediction (spurious), counts '
-    'with Dice, IoU and NSD 0, and with the image\'s diagonal as HD95 and ASSD. A class that is in neither says '
+    'A class that is only in the truth or only in the prediction counts with Dice, IoU and NSD 0, and with the '
+    'image\'s diagonal as HD95 and ASSD. It is missed where nothing of the truth is predicted, even if the class is '
+    'predicted elsewhere, and spurious where it is predicted and the truth has none. A class that is in neither says '
     'nothing and is left out of the mean; n tells how many cases count. Sensitivity needs a truth, precision a '
-    'prediction. A lesion is a connected component (26 '
-    'neighbours); it is found where at least a tenth of it is predicted, and a predicted one is true where at least a '
-    'tenth of it lies in the truth.')
+    'prediction. A lesion is a connected component (26 neighbours); it is found where at least a tenth of it is '
+    'predicted, and a predicted one is true where at least a tenth of it lies in the truth.')
 FOUND = 0.1
 # What hd95, assd and nsd take a surface to be.
 SURFACES = {
@@ -109,7 +109,7 @@ def case_metrics(pred: np.ndarray, truth: np.ndarray, spacing: Sequence[float], 
             row |= worst if any_ else dict.fromkeys(worst, nan)
         if lesions:
             row['lesion_f1'] = lesion_f1(p, t)
-        row |= {'volume_error_ml': (guess - true) * millilitres, 'missed': float(true > 0 and not guess),
+        row |= {'volume_error_ml': (guess - true) * millilitres, 'missed': float(true > 0 and not both),
                 'spurious': float(guess > 0 and not true)}
         out |= {f'{metric}_{name}': value for metric, value in row.items()}
     return out

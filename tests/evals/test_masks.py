@@ -75,6 +75,11 @@ def test_the_four_empty_cases(pred, truth, want, surfaces):
         assert np.isnan(got[f'{name}_tumour']) if value is None else got[f'{name}_tumour'] == pytest.approx(value), name
 
 
+def test_a_lesion_that_is_only_predicted_elsewhere_is_missed():
+    got = case_metrics(cube((6, 8), (6, 8), (6, 8)), FULL, (1, 1, 1), NAMES)
+    assert got['missed_tumour'] == 1 and got['spurious_tumour'] == 0 and got['dice_tumour'] == 0
+
+
 def test_a_miss_makes_every_mean_worse():
     good = case_metrics(FULL, FULL, (1, 1, 1), NAMES)
     miss = case_metrics(EMPTY, FULL, (1, 1, 1), NAMES)
