@@ -17,7 +17,7 @@ setup(
     extras_require={
         'cuda': ['jax[cuda12]'],
         'demo': ['nilearn'],
-        'test': ['hypothesis', 'nilearn', 'pytest', 'ruff'],
+        'test': ['hypothesis', 'nilearn', 'pytest', 'pytest-xdist', 'ruff'],
         'oracle': ['monai', 'surface-distance', 'torch==2.13.0'],
     },
 )

@@ -12,4 +12,6 @@ for argument in "$@"; do
 done
 . "$(dirname "$0")/install.sh" $extras
 ruff check .
-exec python -m pytest ${tests[@]+"${tests[@]}"} ${arguments[@]+"${arguments[@]}"}
+# A process a core, up to four: the tests compile, mostly, and a compiler keeps one core busy. Files stay whole, for their
+# fixtures train networks.
+exec python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile ${tests[@]+"${tests[@]}"} ${arguments[@]+"${arguments[@]}"}
