@@ -13,6 +13,7 @@ from medjax.core.sharding import Jit, Pmap
 from medjax.core.step import make_step
 from medjax.data.augment import RECIPES, Recipe
 from medjax.models import unet
+from medjax.ops import conv
 from medjax.tasks import segment
 
 STEPS, SIZE, SIDE = 5, 8, 16
@@ -53,8 +54,18 @@ def experiment(plan, deep, recipe):
 
 
 @functools.cache
-def run(plan, deep, recipe):
-    """Losses, norms of the gradient and final weights of a few steps under a plan."""
+def run(plan, deep, recipe, native=False):
+    """Losses, norms of the gradient and final weights of a few steps under a plan.
+
+    With `native`, convolutions are what GPUs and TPUs get, and what their partitioner must get right.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        if native:
+            patch.setattr(conv, '_by_platform', lambda cpu, default, *args: default(*args))
+        return _run(plan, deep, recipe)
+
+
+def _run(plan, deep, recipe):
     plan = PLANS[plan]()
     made = experiment(plan, deep, recipe)
     abstract, key, measured = made.abstract(), jax.random.key(0), []
@@ -69,11 +80,11 @@ def run(plan, deep, recipe):
 
 
 @pytest.mark.parametrize('deep, recipe', [(True, ''), pytest.param(False, 'nnunet', marks=pytest.mark.slow)])
-@pytest.mark.parametrize('plan', [name for name in PLANS if name != 'one'])
-def test_eight_devices_train_as_one(plan, deep, recipe):
+@pytest.mark.parametrize('plan, native', [*((name, False) for name in PLANS if name != 'one'), ('space', True)])
+def test_eight_devices_train_as_one(plan, native, deep, recipe):
     measured, weights = run('one', deep, recipe)
     assert measured[-1]['loss'] < measured[0]['loss']  # it learns, so the weights compared are no longer the first
-    many, others = run(plan, deep, recipe)
+    many, others = run(plan, deep, recipe, native)
     for one, other in zip(measured, many):
         np.testing.assert_allclose(other['loss'], one['loss'], rtol=1e-5)
         np.testing.assert_allclose(other['norm'], one['norm'], rtol=1e-4)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from medjax.errors import InputError
-from medjax.nn.conv import Block
+from medjax.nn.conv import Block, Conv
 
 VARIANTS: dict[str, dict[str, Any]] = {'32s': dict(stride=32), '16s': dict(stride=16), '8s': dict(stride=8)}
 DEPTHS = (2, 2, 3, 3, 3)  # VGG-16's convolutions before each pooling
@@ -76,8 +76,7 @@ class Model(nn.Module):
     def _score(self, x: jax.Array, name: str) -> jax.Array:
         # Zero weights, as in the paper: a new skip connection changes nothing at first.
         init = nn.initializers.zeros if name != 'score32' else nn.initializers.lecun_normal()
-        x = x.astype(jnp.float32)
-        return nn.Conv(self.classes, (1,) * self.dims, dtype=jnp.float32, kernel_init=init, name=name)(x)
+        return Conv(self.classes, (1,) * self.dims, bias=True, init=init, name=name)(x)
 
     def _up(self, x: jax.Array, factor: int, name: str) -> jax.Array:
         return nn.ConvTranspose(self.classes, (2 * factor,) * self.dims, (factor,) * self.dims, padding='SAME',

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from medjax.errors import InputError
-from medjax.nn.conv import Block, Up, activate
+from medjax.nn.conv import Block, Conv, Up, activate
 
 VARIANTS: dict[str, dict[str, Any]] = {
     'plain': dict(base=64, levels=5, cap=1024, norm='none', activation='relu', pool=True),
@@ -152,7 +152,8 @@ class Model(nn.Module):
             feats[name] = x
             if level == 0 or (self.deep and level < self.levels - 2):
                 # float32: the loss's exponentials want the digits.
-                deep.append(nn.Conv(self.classes, one, dtype=jnp.float32, name=f'logits{level}')(x.astype(jnp.float32)))
+                last = Conv(self.classes, one, bias=True, init=nn.initializers.lecun_normal(), name=f'logits{level}')
+                deep.append(last(x))
         if self.deep:
             feats['deep'] = tuple(deep[-2::-1])
         return deep[-1], feats

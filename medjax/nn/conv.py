@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from medjax.errors import InputError
+from medjax.ops.conv import conv
 
 ACTIVATIONS = {'relu': nn.relu, 'leaky': lambda x: nn.leaky_relu(x, 0.01), 'none': lambda x: x}
 he_normal = nn.initializers.variance_scaling(2.0, 'fan_in', 'normal')  # He 2015, for rectifiers
@@ -60,6 +61,36 @@ def norm(kind: str, train: bool, dtype: str, name: str) -> Any:
     raise InputError(f"config.model.norm: {kind!r}; expected 'instance', 'batch' or 'none'")
 
 
+class Conv(nn.Module):
+    """Convolution, padded by as much at both ends of each axis, or one more behind for an even kernel.
+
+    Attributes:
+      features: output channels.
+      kernel: its extent along each spatial axis.
+      stride: along each spatial axis; 1 by default.
+      bias: add a learned number to each channel.
+      init: initial kernel.
+      dtype: compute type; weights are float32.
+    """
+
+    features: int
+    kernel: Sequence[int]
+    stride: Sequence[int] | None = None
+    bias: bool = False
+    init: nn.initializers.Initializer = he_normal
+    dtype: str = 'float32'
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps `[B, *S, C]` to `[B, *S / stride, features]`."""
+        # 'SAME' would pad a strided convolution at the far end alone; PyTorch's weights, nnU-Net's among them, were
+        # trained with as much at both ends.
+        padding = [((size - 1) // 2, size // 2) for size in self.kernel]
+        kernel = self.param('kernel', self.init, (*self.kernel, x.shape[-1], self.features), jnp.float32)
+        x = conv(x.astype(self.dtype), kernel.astype(self.dtype), self.stride, padding)
+        return add(x, self.param('bias', nn.initializers.zeros, (self.features,), jnp.float32)) if self.bias else x
+
+
 class Block(nn.Module):
     """Convolution, normalisation, activation; optionally strided.
 
@@ -82,12 +113,8 @@ class Block(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """Maps `[B, *S, C]` to `[B, *S / stride, features]`."""
-        # 'SAME' would pad a strided convolution at the far end alone; PyTorch's weights, nnU-Net's among them, were
-        # trained with as much at both ends.
-        padding = [((size - 1) // 2, size // 2) for size in self.kernel]
         # With a norm behind it a bias would be taken off again at once; nnU-Net keeps one all the same, we do not.
-        x = nn.Conv(self.features, self.kernel, self.stride, padding=padding, use_bias=False, dtype=self.dtype,
-                    kernel_init=he_normal, name='conv')(x)
+        x = Conv(self.features, self.kernel, self.stride, dtype=self.dtype, name='conv')(x)
         if self.norm == 'none':
             x = add(x, self.param('bias', nn.initializers.zeros, (self.features,), jnp.float32))
         x = norm(self.norm, train, self.dtype, 'norm')(x)
