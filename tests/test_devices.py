@@ -26,7 +26,9 @@ class Batches:
     """Noisy balls in shells, as a pure function of the step."""
 
     def __getitem__(self, step):
-        rng = np.random.default_rng((1, step))
+        # Other seeds put a voxel so near a rectifier's kink that another order of sums moves it across, which shows in
+        # the gradient's fourth digit (seed 1: 1.5e-4 of its norm; without rectifiers 1e-7).
+        rng = np.random.default_rng((2, step))
         grid = np.stack(np.meshgrid(*[np.arange(SIDE)] * 3, indexing='ij'))
         centre = rng.uniform(5, SIDE - 5, (SIZE, 3, 1, 1, 1))
         distance = np.sqrt(((grid - centre) ** 2).sum(1))
@@ -61,6 +63,7 @@ def run(plan, deep, recipe, native=False):
     """
     with pytest.MonkeyPatch.context() as patch:
         if native:
+            jax.clear_caches()  # of what was traced unpatched
             patch.setattr(conv, '_by_platform', lambda cpu, default, *args: default(*args))
         return _run(plan, deep, recipe)
 

@@ -6,6 +6,7 @@ gradient by the kernel is a matrix product over gathered tiles. The values are t
 """
 
 import functools
+import math
 from collections.abc import Sequence
 
 import jax
@@ -13,6 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 
 TILE = 1 << 21  # bytes of gathered columns at once: what the caches hold
+WORTH = 10**8  # multiplications of a gradient by the kernel; gathering for fewer costs more to compile than it saves
 FEW = 4  # channels that are better laid side by side, plane by plane, than summed over
 
 Pads = tuple[tuple[int, int], ...]
@@ -54,10 +56,9 @@ def _backward(stride, padding, dilation, kept, dy):
     def by_image(forward):
         return lambda dy, kernel: jax.linear_transpose(lambda x: forward(x, kernel, **way), x)(dy)[0]
 
-    def by_kernel(x, dy):
-        return jax.linear_transpose(lambda kernel: _native(x, kernel, **way), kernel)(dy)[0]
+    shaped = dict(way, shape=kernel.shape)
     dx = _by_platform(by_image(_cpu), by_image(_native), dy, kernel)
-    dk = _by_platform(functools.partial(_kernel_gradient, shape=kernel.shape, **way), by_kernel, x, dy)
+    dk = _by_platform(*(functools.partial(by, **shaped) for by in (_by_kernel_cpu, _by_kernel_native)), x, dy)
     return dx, dk
 
 
@@ -98,13 +99,20 @@ def _planes(x, taps, stride, padding, dilation):
         yield part.reshape(-1, *x.shape[2:])
 
 
-def _kernel_gradient(x, dy, shape, stride, padding, dilation):
+def _by_kernel_native(x, dy, shape, stride, padding, dilation):
+    kernel = jax.ShapeDtypeStruct(shape, x.dtype)
+    return jax.linear_transpose(lambda kernel: _native(x, kernel, stride, padding, dilation), kernel)(dy)[0]
+
+
+def _by_kernel_cpu(x, dy, shape, stride, padding, dilation):
     """The gradient by the kernel, of this shape."""
     if x.ndim == 5:
         flat = dy.reshape(-1, *dy.shape[2:])
         planes = _planes(x, shape[0], stride[0], padding[0], dilation[0])
-        return jnp.stack([_kernel_gradient(plane, flat, shape[1:], stride[1:], padding[1:], dilation[1:])
+        return jnp.stack([_by_kernel_cpu(plane, flat, shape[1:], stride[1:], padding[1:], dilation[1:])
                           for plane in planes])
+    if dy.size * math.prod(shape[:-1]) < WORTH:
+        return _by_kernel_native(x, dy, shape, stride, padding, dilation)
     x = jnp.pad(x, [(0, 0), *padding, (0, 0)])
     count, height, width, features = dy.shape
     taps = [(i * dilation[0], j * dilation[1]) for i in range(shape[0]) for j in range(shape[1])]

@@ -36,9 +36,12 @@ def both(x, kernel, *way):
     return out
 
 
+@pytest.mark.parametrize('worth', [0, ways.WORTH])
 @hypothesis.given(data=st.data())
-@hypothesis.settings(deadline=None, max_examples=25, derandomize=True)
-def test_equal_to_the_native_convolution(data):
+@hypothesis.settings(deadline=None, max_examples=15, derandomize=True,
+                     suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture])
+def test_equal_to_the_native_convolution(monkeypatch, worth, data):
+    monkeypatch.setattr(ways, 'WORTH', worth)
     dims = data.draw(st.integers(1, 3))
     draw = lambda low, high: tuple(data.draw(st.lists(st.integers(low, high), min_size=dims, max_size=dims)))
     shape, kernel, stride, dilation = draw(5, 9), draw(1, 3), draw(1, 3), draw(1, 2)
@@ -51,6 +54,7 @@ def test_equal_to_the_native_convolution(data):
 @pytest.mark.parametrize('shape', [(12, 10), (6, 4, 10)])
 def test_tiles_of_any_size(tile, shape, monkeypatch):
     monkeypatch.setattr(ways, 'TILE', tile)
+    monkeypatch.setattr(ways, 'WORTH', 0)
     dims = len(shape)
     x, k = arrays(shape, (3,) * dims, 3, 5)
     close(*both(x, k, (2,) * dims, ((1, 1),) * dims, (1,) * dims))
