@@ -26,9 +26,9 @@ class Batches:
     """Noisy balls in shells, as a pure function of the step."""
 
     def __getitem__(self, step):
-        # Other seeds put a voxel so near a rectifier's kink that another order of sums moves it across, which shows in
-        # the gradient's fourth digit (seed 1: 1.5e-4 of its norm; without rectifiers 1e-7).
-        rng = np.random.default_rng((2, step))
+        # Under most seeds some voxel lies so near a rectifier's kink that another order of sums moves it across: seen
+        # as 1e-4 of the gradient's norm, where without rectifiers it is 1e-7. Under this one none does.
+        rng = np.random.default_rng((4, step))
         grid = np.stack(np.meshgrid(*[np.arange(SIDE)] * 3, indexing='ij'))
         centre = rng.uniform(5, SIDE - 5, (SIZE, 3, 1, 1, 1))
         distance = np.sqrt(((grid - centre) ** 2).sum(1))

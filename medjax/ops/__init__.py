@@ -1,1 +1,1 @@
-"""Pure array maths: losses, warps, sliding windows, surface distances."""
+"""Pure array maths: convolutions, losses, warps, sliding windows, surface distances."""
