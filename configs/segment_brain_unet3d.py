@@ -15,7 +15,7 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.steps = 300
     c.batch = 2
     c.model = dict(name='unet', variant='nnunet', dims=3, classes=4, base=8, levels=4, norm='batch')
-    # CSF is rare: with equal weights the first steps learn to leave it out, and it takes a hundred to come back.
+    # CSF is rare: with equal weights it was still left out after 300 steps (validation Dice 0).
     c.task = dict(name='segment', loss=dict(cross_entropy=dict(classes=(1.0, 4.0, 1.0, 1.0)), soft_dice=1.0))
     # Intensities by the training cases' statistics: a case here is a part of one volume, and its own mean and deviation
     # would tell which part it is, not how bright grey matter is.

@@ -1,4 +1,4 @@
-"""Convolution in two and three dimensions, by what is fastest on each backend.
+"""Convolution in one to three dimensions, by what is fastest on each backend.
 
 GPUs and TPUs have convolutions of their own, and get them. On the CPU, XLA's 3D convolutions and all its gradients by
 the kernel run at a fraction of what its matrix product does; there a 3D convolution is a sum of 2D ones, and a
@@ -25,7 +25,7 @@ def conv(x: jax.Array, kernel: jax.Array, stride: Sequence[int] | None = None,
     """Correlates images with a kernel.
 
     Args:
-      x: `[B, *S, C]` with two or three spatial axes.
+      x: `[B, *S, C]` with one to three spatial axes; one is left to the backend.
       kernel: `[*K, C, F]`, of x's type.
       stride: along each spatial axis; 1 by default.
       padding: zeros before and behind along each axis; none by default.
