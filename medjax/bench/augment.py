@@ -1,0 +1,115 @@
+"""nnU-Net's whole augmentation of a batch: medjax's, batchgeneratorsv2's and MONAI's."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from medjax.bench.side import Side
+
+CLASSES = 4
+
+
+def batch(shape: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Smooth images `[B, *S, 1]` and labels `[B, *S]`."""
+    from scipy import ndimage
+    rng = np.random.default_rng(0)
+    image = ndimage.gaussian_filter(rng.normal(size=shape), (0, *[4] * (len(shape) - 2), 0))
+    image = (image / image.std()).astype(np.float32)
+    return image, np.digitize(image[..., 0], (-1, 0, 1)).astype(np.int32)
+
+
+def ours(shape: Sequence[int]) -> Side:
+    """One compiled program for the batch; new draws each time."""
+    from medjax import entry
+    entry.prepare()
+    import jax
+
+    from medjax.data.augment import NNUNET, Recipe
+    image, label = jax.device_put(batch(shape))
+    index, key = jax.numpy.arange(shape[0], dtype=jax.numpy.uint32), jax.random.key(0)
+    run, count = jax.jit(Recipe(**NNUNET)), [0]
+
+    def once():
+        count[0] += 1
+        return jax.block_until_ready(run({'image': image, 'label': label, 'index': index},
+                                         jax.random.fold_in(key, count[0])))
+
+    return Side(once, settings='one program for the batch')
+
+
+def batchgenerators(shape: Sequence[int]) -> Side:
+    """nnU-Net v2's own list of transforms for training, sample by sample."""
+    import os
+
+    import torch
+    from batchgeneratorsv2.transforms.intensity.brightness import MultiplicativeBrightnessTransform
+    from batchgeneratorsv2.transforms.intensity.contrast import BGContrast, ContrastTransform
+    from batchgeneratorsv2.transforms.intensity.gamma import GammaTransform
+    from batchgeneratorsv2.transforms.intensity.gaussian_noise import GaussianNoiseTransform
+    from batchgeneratorsv2.transforms.noise.gaussian_blur import GaussianBlurTransform
+    from batchgeneratorsv2.transforms.spatial.low_resolution import SimulateLowResolutionTransform
+    from batchgeneratorsv2.transforms.spatial.mirroring import MirrorTransform
+    from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
+    from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
+    from batchgeneratorsv2.transforms.utils.random import RandomTransform
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    patch = tuple(shape[1:-1])
+    angle = np.pi if len(patch) == 2 else np.pi / 6
+    whole = ComposeTransforms([
+        SpatialTransform(patch, patch_center_dist_from_border=0, random_crop=False, p_elastic_deform=0, p_rotation=0.2,
+                         rotation=(-angle, angle), p_scaling=0.2, scaling=(0.7, 1.4),
+                         p_synchronize_scaling_across_axes=1, bg_style_seg_sampling=False),
+        RandomTransform(GaussianNoiseTransform((0, 0.1), p_per_channel=1, synchronize_channels=True), 0.1),
+        RandomTransform(GaussianBlurTransform((0.5, 1.0), synchronize_channels=False, synchronize_axes=False,
+                                              p_per_channel=0.5, benchmark=True), 0.2),
+        RandomTransform(MultiplicativeBrightnessTransform(BGContrast((0.75, 1.25)), synchronize_channels=False,
+                                                          p_per_channel=1), 0.15),
+        RandomTransform(ContrastTransform(BGContrast((0.75, 1.25)), preserve_range=True, synchronize_channels=False,
+                                          p_per_channel=1), 0.15),
+        RandomTransform(SimulateLowResolutionTransform((0.5, 1), synchronize_channels=False, synchronize_axes=True,
+                                                       ignore_axes=(), allowed_channels=None, p_per_channel=0.5), 0.25),
+        RandomTransform(GammaTransform(BGContrast((0.7, 1.5)), p_invert_image=1, synchronize_channels=False,
+                                       p_per_channel=1, p_retain_stats=1), 0.1),
+        RandomTransform(GammaTransform(BGContrast((0.7, 1.5)), p_invert_image=0, synchronize_channels=False,
+                                       p_per_channel=1, p_retain_stats=1), 0.3),
+        MirrorTransform(tuple(range(len(patch))))])
+    image, label = batch(shape)
+    image = torch.from_numpy(np.moveaxis(image, -1, 1).copy())
+    label = torch.from_numpy(label[:, None].astype(np.int16))
+
+    def once():
+        return [whole(image=i, segmentation=s) for i, s in zip(image, label)]
+
+    return Side(once, settings="nnU-Net v2's probabilities and ranges, sample by sample")
+
+
+def monai(shape: Sequence[int]) -> Side:
+    """The same kinds of transforms of MONAI, with the same probabilities, sample by sample."""
+    import os
+
+    import torch
+    from monai import transforms as t
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    dims = len(shape) - 2
+    angle = np.pi if dims == 2 else np.pi / 6
+    rotate = dict(rotate_range=[angle] * (1 if dims == 2 else 3))
+    both = ['image', 'label']
+    whole = t.Compose([
+        t.RandAffined(both, prob=0.36, **rotate, scale_range=[(-0.3, 0.4)] * dims, mode=('bilinear', 'nearest'),
+                      padding_mode='border'),
+        t.RandGaussianNoised('image', prob=0.1, std=0.3),
+        t.RandGaussianSmoothd('image', prob=0.1, sigma_x=(0.5, 1.0), sigma_y=(0.5, 1.0), sigma_z=(0.5, 1.0)),
+        t.RandScaleIntensityd('image', factors=0.25, prob=0.15),
+        t.RandAdjustContrastd('image', prob=0.15, gamma=(0.75, 1.25)),
+        t.RandSimulateLowResolutiond('image', prob=0.125, zoom_range=(0.5, 1.0)),
+        t.RandAdjustContrastd('image', prob=0.1, gamma=(0.7, 1.5), invert_image=True, retain_stats=True),
+        t.RandAdjustContrastd('image', prob=0.3, gamma=(0.7, 1.5), retain_stats=True),
+        *[t.RandFlipd(both, prob=0.5, spatial_axis=axis) for axis in range(dims)]])
+    image, label = batch(shape)
+    image = torch.from_numpy(np.moveaxis(image, -1, 1).copy())
+    label = torch.from_numpy(label[:, None].copy())
+
+    def once():
+        return [whole({'image': i, 'label': s}) for i, s in zip(image, label)]
+
+    return Side(once, settings='the nearest transforms MONAI has, with the same probabilities, sample by sample')

@@ -1,0 +1,48 @@
+"""One side of one job, measured in a process of its own: `python -m medjax.bench.child JOB SIDE SECONDS OUT`."""
+
+import json
+import os
+import pathlib
+import resource
+import sys
+import time
+
+from medjax.bench.jobs import JOBS
+
+FEWEST, MOST = 3, 50  # repetitions
+
+
+def main(name: str, side: str, seconds: str, out: str) -> None:
+    """Measures for about so many seconds and writes what it found as JSON."""
+    job = JOBS[name]
+    if job.cores:
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:job.cores])
+    made = {**job.ours, **job.peers}[side]()
+    made.run()
+    first = time.time()
+    times: list[float] = []
+    if job.value != 'first':
+        made.run()
+        while len(times) < FEWEST or (sum(times) * made.parts < float(seconds) and len(times) < MOST):
+            began = time.perf_counter()
+            made.run()
+            times.append((time.perf_counter() - began) / made.parts)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    pathlib.Path(out).write_text(json.dumps({
+        'first': first, 'times': times, 'parameters': made.parameters, 'flops': made.flops, 'settings': made.settings,
+        'memory_mb': device_peak_mb() or peak}))
+
+
+def device_peak_mb() -> float:
+    """Most memory used on an accelerator, by whichever library is in use; 0 on a CPU."""
+    if 'jax' in sys.modules:
+        import jax
+        return (jax.devices()[0].memory_stats() or {}).get('peak_bytes_in_use', 0) / 2**20
+    if 'torch' in sys.modules:
+        import torch
+        return torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else 0.0
+    return 0.0
+
+
+if __name__ == '__main__':
+    main(*sys.argv[1:])

@@ -1,0 +1,68 @@
+"""What is measured, and against whom."""
+
+import functools
+
+from medjax.bench import augment, host, matmul, train, volumes, windows
+from medjax.bench.side import Job
+
+_ = functools.partial
+UNET2D, UNET3D = dict(shape=(4, 128, 128, 1), base=32, levels=5), dict(shape=(1, 64, 64, 64, 1), base=16, levels=4)
+WINDOW2D = dict(size=128, window=(64, 64, 1), base=32, levels=5, classes=4)
+WINDOW3D = dict(size=128, window=(64, 64, 64), base=16, levels=4, classes=4)
+
+
+def _layouts(make, **options):
+    """PyTorch in both of its memory layouts: the faster one counts."""
+    return {'torch': _(make, **options, last=False), 'torch channels last': _(make, **options, last=True)}
+
+
+JOBS: dict[str, Job] = {
+    'matmul': Job('a product of two 2048² matrices: the peak that others are a fraction of', {'medjax': matmul.ours},
+                  {'torch': matmul.torch}, 1.0),
+    'train_unet2d': Job('train step, U-Net, 4×128², base 32, 5 levels, instance norm, SGD',
+                        {'medjax': _(train.unet, **UNET2D)}, _layouts(train.torch_unet, **UNET2D), 1.0),
+    'train_unet3d': Job('train step, U-Net, 1×64³, base 16, 4 levels, instance norm, SGD',
+                        {'medjax': _(train.unet, **UNET3D)}, _layouts(train.torch_unet, **UNET3D), 1.0),
+    'train_resnet18': Job('train step, ResNet-18 with the small stem, 128×28²×3, AdamW',
+                          {'medjax': _(train.classifier, 'resnet', '18', (128, 28, 28, 3), 9, small=True)},
+                          _layouts(train.torch_classifier, name='resnet18', shape=(128, 28, 28, 3), classes=9), 1.0),
+    'train_densenet121': Job('train step, DenseNet-121, 8×224²×3, AdamW',
+                             {'medjax': _(train.classifier, 'densenet', '121', (8, 224, 224, 3), 14)},
+                             _layouts(train.torch_classifier, name='densenet121', shape=(8, 224, 224, 3), classes=14),
+                             1.0),
+    'window_unet2d': Job('a volume of 128³ by windows of 64², overlap .5, U-Net of base 32',
+                         {'medjax': _(windows.ours, **WINDOW2D, batch=16)},
+                         _layouts(windows.monai, **WINDOW2D, batch=16), 1.2),
+    'window_unet3d': Job('a volume of 128³ by windows of 64³, overlap .5, U-Net of base 16',
+                         {'medjax': _(windows.ours, **WINDOW3D, batch=1)},
+                         _layouts(windows.monai, **WINDOW3D, batch=1), 1.2),
+    'window_memory': Job('peak memory of the same with 100 classes',
+                         {'medjax': _(windows.ours, **{**WINDOW3D, 'classes': 100}, batch=1)},
+                         _layouts(windows.monai, **{**WINDOW3D, 'classes': 100}, batch=1), 2.0, 'memory'),
+    'augment_2d': Job("nnU-Net's augmentation, 8×256², one core", {'medjax': _(augment.ours, (8, 256, 256, 1))},
+                      {'batchgeneratorsv2': _(augment.batchgenerators, (8, 256, 256, 1)),
+                       'MONAI': _(augment.monai, (8, 256, 256, 1))}, 5.0, cores=1),
+    'augment_3d': Job("nnU-Net's augmentation, 2×64³, one core", {'medjax': _(augment.ours, (2, 64, 64, 64, 1))},
+                      {'batchgeneratorsv2': _(augment.batchgenerators, (2, 64, 64, 64, 1)),
+                       'MONAI': _(augment.monai, (2, 64, 64, 64, 1))}, 5.0, cores=1),
+    'augment_share': Job("nnU-Net's augmentation as a share of the 3D train step, 2×64³",
+                         {'with': _(train.unet, (2, 64, 64, 64, 1), 16, 4, augmented=True),
+                          'without': _(train.unet, (2, 64, 64, 64, 1), 16, 4)}, {}, 0.10, 'share'),
+    'metrics': Job('Dice, HD95, NSD of 4 classes in 10 volumes of 128³',
+                   {'medjax': _(volumes.ours_metrics, 10, 128, area=False)},
+                   {'MONAI': _(volumes.monai_metrics, 10, 128)}, 3.0),
+    'metrics_area': Job('the same with surfaces by area',
+                        {'medjax': _(volumes.ours_metrics, 10, 128, area=True)},
+                        {'surface-distance': _(volumes.surface_distance_metrics, 10, 128)}, 3.0),
+    'read': Job('20 NIfTI pairs of 128×128×64 read, brought to RAS and 1.5 mm, and kept',
+                {'medjax': _(volumes.ours_read, 20)},
+                {'MONAI': _(volumes.monai_read, 20, 0), 'MONAI threads': _(volumes.monai_read, 20, 2),
+                 'TorchIO': _(volumes.torchio_read, 20)}, 1.5),
+    'start': Job('from a process\'s start to its first 2D train step, compiled before',
+                 {'medjax': _(train.unet, **UNET2D)}, {'torch': _(train.torch_unet, **UNET2D, last=False)}, 1.0,
+                 'first'),
+    'start_cold': Job('the same, never compiled before',
+                      {'medjax': _(train.unet, **UNET2D)}, {'torch': _(train.torch_unet, **UNET2D, last=False)}, 0.5,
+                      'first', environment={'JAX_COMPILATION_CACHE_DIR': '{fresh}'}),
+    'host': Job('what the host does for a step, as the loop calls it', {'medjax': host.ours}, {}, 1.0, 'ms'),
+}

@@ -1,0 +1,27 @@
+"""What the machine can do at most: a product of two square matrices, float32."""
+
+import numpy as np
+
+from medjax.bench.side import Side
+
+SIZE = 2048
+
+
+def ours() -> Side:
+    """By XLA."""
+    from medjax import entry
+    entry.prepare()
+    import jax
+    a = jax.device_put(np.random.default_rng(0).normal(size=(SIZE, SIZE)).astype(np.float32))
+    product = jax.jit(lambda a: a @ a)
+    return Side(lambda: jax.block_until_ready(product(a)), flops=2.0 * SIZE**3)
+
+
+def torch() -> Side:
+    """By PyTorch."""
+    import os
+
+    import torch
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    a = torch.from_numpy(np.random.default_rng(0).normal(size=(SIZE, SIZE)).astype(np.float32))
+    return Side(lambda: a @ a, flops=2.0 * SIZE**3)

@@ -1,0 +1,129 @@
+"""A whole train step: forward, loss, backward and update, of the same network in medjax and in PyTorch."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from medjax.bench.side import Side
+
+CLASSES = 4
+
+
+def example(shape: Sequence[int], classes: int = CLASSES) -> tuple[np.ndarray, np.ndarray]:
+    """An image batch `[B, *S, C]` float32 and labels: `[B, *S]` for volumes and planes."""
+    rng = np.random.default_rng(0)
+    return rng.normal(size=shape).astype(np.float32), rng.integers(0, classes, shape[:-1]).astype(np.int32)
+
+
+def unet(shape: Sequence[int], base: int, levels: int, precision: str = 'float32', augmented: bool = False) -> Side:
+    """medjax's step on nnU-Net's network without deep supervision, and SGD as nnU-Net's."""
+    from medjax import entry
+    entry.prepare()
+    from medjax import build
+    from medjax.tasks import segment
+    image, label = example(shape)
+    network = build.network(dict(name='unet', variant='nnunet', dims=len(shape) - 2, classes=CLASSES, base=base,
+                                 levels=levels, deep=False), precision)
+    task = segment.task(network, classes=tuple(map(str, range(CLASSES))), loss=dict(cross_entropy=1.0, soft_dice=1.0))
+    augment = build.augmentation(dict(name='nnunet')) if augmented else None
+    return step(task, {'image': image, 'label': label}, augment=augment)
+
+
+def classifier(name: str, variant: str, shape: Sequence[int], classes: int, precision: str = 'float32',
+               **options: Any) -> Side:
+    """medjax's step on a classification network, with AdamW."""
+    from medjax import entry
+    entry.prepare()
+    from medjax import build
+    from medjax.tasks import classify
+    network = build.network(dict(name=name, variant=variant, dims=2, classes=classes, **options), precision)
+    task = classify.task(network, classes=tuple(map(str, range(classes))))
+    image, _ = example(shape)
+    label = np.random.default_rng(1).integers(0, classes, shape[0]).astype(np.int32)
+    return step(task, {'image': image, 'label': label}, dict(name='adamw', lr=1e-3, weight_decay=1e-2))
+
+
+def step(task: Any, batch: dict[str, np.ndarray], optim: dict[str, Any] | None = None, augment: Any = None) -> Side:
+    """The train step that `medjax.train` compiles, fed the same batch again and again, already on the device."""
+    import jax
+
+    from medjax import build
+    from medjax.core import cost, state
+    from medjax.core.sharding import Jit
+    from medjax.core.step import make_step
+    optimiser, _ = build.optimiser(optim or dict(name='sgd', lr=1e-2, weight_decay=3e-5), 1000)
+    batch = {**batch, 'mask': np.ones(len(batch['image']), np.float32),
+             'index': np.arange(len(batch['image']), dtype=np.uint32)}
+    plan = Jit()
+
+    def create() -> state.TrainState:
+        return state.create(task, optimiser, jax.random.key(0), {k: v[:1] for k, v in batch.items()})
+
+    abstract = jax.eval_shape(create)
+    whole = make_step(task, optimiser, augment=augment)
+    compiled, key = plan.compile(whole, abstract), jax.random.key(0)
+    flops = cost.flops(whole, abstract, batch, key)
+    placed, held = plan.place_batch(batch), [plan.initial(create, abstract)]
+
+    def run() -> None:
+        held[0], _ = compiled(held[0], placed, key)
+        jax.block_until_ready(held[0])
+
+    return Side(run, sum(leaf.size for leaf in jax.tree.leaves(abstract.params)), flops, 'one program; state donated')
+
+
+def torch_step(network: Any, loss: Callable[[Any, Any], Any], optimiser: Any, image: np.ndarray, label: np.ndarray,
+               last: bool) -> Side:
+    """PyTorch's step on channels-first data, in its own memory layout or, if `last`, with channels innermost."""
+    import os
+
+    import torch
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    x = torch.from_numpy(np.moveaxis(image, -1, 1).copy())
+    y = torch.from_numpy(label.astype(np.int64))
+    layout = torch.channels_last_3d if x.ndim == 5 else torch.channels_last
+    if last:
+        x, network = x.to(memory_format=layout), network.to(memory_format=layout)
+    update = optimiser(network.parameters())
+
+    def run() -> None:
+        update.zero_grad(set_to_none=True)
+        loss(network(x), y).backward()
+        update.step()
+
+    return Side(run, sum(p.numel() for p in network.parameters()), settings=(
+        f'eager, {torch.get_num_threads()} threads, {"channels last" if last else "channels first"}'))
+
+
+def torch_unet(shape: Sequence[int], base: int, levels: int, last: bool) -> Side:
+    """The same network by MONAI's DynUNet in PyTorch, with MONAI's loss."""
+    import torch
+    from monai.losses import DiceCELoss
+    from monai.networks.nets import DynUNet
+    image, label = example(shape)
+    dims = len(shape) - 2
+    widths = [min(base * 2**level, 512) for level in range(levels)]
+    network = DynUNet(dims, shape[-1], CLASSES, [3] * levels, [1] + [2] * (levels - 1), [2] * (levels - 1), widths,
+                      norm_name=('INSTANCE', {'affine': True}), act_name=('leakyrelu', {'inplace': True,
+                                                                                      'negative_slope': 0.01}),
+                      trans_bias=True)
+    criterion = DiceCELoss(include_background=False, softmax=True, to_onehot_y=True, batch=False)
+    return torch_step(network, lambda out, y: criterion(out, y[:, None]), functools.partial(
+        torch.optim.SGD, lr=1e-2, momentum=0.99, nesterov=True, weight_decay=3e-5), image, label, last)
+
+
+def torch_classifier(name: str, shape: Sequence[int], classes: int, last: bool) -> Side:
+    """The same network by MONAI, in PyTorch."""
+    import torch
+    from monai.networks import nets
+    if name == 'resnet18':
+        network = nets.resnet18(spatial_dims=2, n_input_channels=shape[-1], num_classes=classes, conv1_t_size=3,
+                                conv1_t_stride=1, no_max_pool=True, shortcut_type='B', bias_downsample=False)
+    else:
+        network = nets.DenseNet121(spatial_dims=2, in_channels=shape[-1], out_channels=classes)
+    image, _ = example(shape)
+    label = np.random.default_rng(1).integers(0, classes, shape[0])
+    return torch_step(network, torch.nn.functional.cross_entropy, functools.partial(
+        torch.optim.AdamW, lr=1e-3, weight_decay=1e-2), image, label, last)

@@ -1,0 +1,84 @@
+"""Densely connected networks for classification, in 2D and 3D (Huang 2017)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from medjax.errors import InputError
+from medjax.nn.conv import Block, Conv, norm
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    '121': dict(blocks=(6, 12, 24, 16)),
+    '169': dict(blocks=(6, 12, 32, 32)),
+}
+
+
+class Layer(nn.Module):
+    """Norm, ReLU and convolution, in this order: of 1×1 to four times the growth, then of 3×3 to the growth."""
+
+    growth: int
+    dims: int
+    norm: str
+    dtype: str
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """Maps `[B, *S, C]` to the `[B, *S, growth]` that is put beside it."""
+        for number, (features, extent) in enumerate(((4 * self.growth, 1), (self.growth, 3))):
+            x = nn.relu(norm(self.norm, train, self.dtype, f'norm{number}')(x))
+            x = Conv(features, (extent,) * self.dims, dtype=self.dtype, name=f'conv{number}')(x)
+        return x
+
+
+class Model(nn.Module):
+    """A DenseNet.
+
+    Attributes:
+      classes: outputs.
+      dims: spatial dimensions, 2 or 3.
+      blocks: layers of each of the dense blocks, between which channels and extents are halved.
+      growth: channels that a layer adds.
+      norm: 'batch', 'instance' or 'none'.
+      dtype: compute type; weights, norms' statistics and logits are float32.
+    """
+
+    classes: int
+    dims: int = 2
+    blocks: Sequence[int] = (6, 12, 24, 16)
+    growth: int = 32
+    norm: str = 'batch'
+    dtype: str = 'float32'
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, Any]]:
+        """Maps images to logits.
+
+        Args:
+          x: `[B, *S, C]`, each S at least 32.
+          train: for batch norm.
+
+        Returns:
+          Logits `[B, classes]` float32, and the features 'block0' (finest) … and 'pooled' `[B, C]`.
+        """
+        if x.ndim != self.dims + 2:
+            raise InputError(f'config.model.dims: {self.dims}, but images have {x.ndim - 2} spatial dimensions')
+        one, two = (1,) * self.dims, (2,) * self.dims
+        feats: dict[str, Any] = {}
+        x = Block(2 * self.growth, (7,) * self.dims, two, self.norm, 'relu', self.dtype, name='stem')(
+            x.astype(self.dtype), train)
+        x = nn.max_pool(x, (3,) * self.dims, two, [(1, 1)] * self.dims)
+        for block, count in enumerate(self.blocks):
+            for number in range(count):
+                new = Layer(self.growth, self.dims, self.norm, self.dtype, name=f'block{block}_{number}')(x, train)
+                x = jnp.concatenate([x, new], -1)
+            last = block + 1 == len(self.blocks)
+            x = nn.relu(norm(self.norm, train, self.dtype, f'norm{block}')(x))
+            feats[f'block{block}'] = x
+            if not last:
+                x = Conv(x.shape[-1] // 2, one, dtype=self.dtype, name=f'half{block}')(x)
+                x = nn.avg_pool(x, two, two)
+        feats['pooled'] = x = x.astype(jnp.float32).mean(tuple(range(1, x.ndim - 1)))
+        return nn.Dense(self.classes, name='logits')(x), feats
