@@ -15,11 +15,18 @@ MENDABLE = {errno.ENOSPC: 'no space left', errno.EDQUOT: 'no space left', errno.
             errno.EROFS: 'read-only file system', errno.ENOTDIR: 'not a folder', errno.EPERM: 'no permission'}
 
 
+XLA_FLAGS = {
+    '--xla_gpu_deterministic_ops': 'true',
+    # Matrix products by YNNPACK, but not convolutions: with fewer than 128 features it runs those on one core.
+    '--xla_cpu_experimental_ynn_fusion_type': 'LIBRARY_FUSION_TYPE_DOT',
+}
+
+
 def prepare() -> None:
-    """Turns determinism and the persistent compilation cache on, where the environment does not say otherwise."""
-    flag = '--xla_gpu_deterministic_ops'
-    if flag not in os.environ.get('XLA_FLAGS', ''):
-        os.environ['XLA_FLAGS'] = f"{os.environ.get('XLA_FLAGS', '')} {flag}=true".strip()
+    """Sets the compiler's flags and its persistent cache, where the environment does not say otherwise."""
+    given = os.environ.get('XLA_FLAGS', '')
+    ours = [f'{flag}={value}' for flag, value in XLA_FLAGS.items() if flag not in given]
+    os.environ['XLA_FLAGS'] = ' '.join([given, *ours]).strip()
     cache = pathlib.Path.home() / '.cache' / 'medjax' / 'xla'
     os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(cache))
     os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.5')

@@ -55,7 +55,7 @@ def monai(size: int, window: Sequence[int], base: int, levels: int, classes: int
     widths = [min(base * 2**level, 512) for level in range(levels)]
     network = DynUNet(len(thin), 1, classes, [3] * levels, [1] + [2] * (levels - 1), [2] * (levels - 1), widths,
                       norm_name=('INSTANCE', {'affine': True}), trans_bias=True,
-                      act_name=('leakyrelu', {'inplace': True, 'negative_slope': 0.01})).eval()
+                      act_name=('leakyrelu', {'inplace': True, 'negative_slope': 0.01})).train(False)
     layout = torch.channels_last_3d if len(thin) == 3 else torch.channels_last
     if last:
         network = network.to(memory_format=layout)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from medjax.errors import InputError
-from medjax.nn.conv import Block, Conv, norm
+from medjax.nn.conv import Block, Conv, Norm
 
 VARIANTS: dict[str, dict[str, Any]] = {
     '121': dict(blocks=(6, 12, 24, 16)),
@@ -28,7 +28,7 @@ class Layer(nn.Module):
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """Maps `[B, *S, C]` to the `[B, *S, growth]` that is put beside it."""
         for number, (features, extent) in enumerate(((4 * self.growth, 1), (self.growth, 3))):
-            x = nn.relu(norm(self.norm, train, self.dtype, f'norm{number}')(x))
+            x = Norm(self.norm, 'relu', self.dtype, name=f'norm{number}')(x, train)
             x = Conv(features, (extent,) * self.dims, dtype=self.dtype, name=f'conv{number}')(x)
         return x
 
@@ -75,7 +75,7 @@ class Model(nn.Module):
                 new = Layer(self.growth, self.dims, self.norm, self.dtype, name=f'block{block}_{number}')(x, train)
                 x = jnp.concatenate([x, new], -1)
             last = block + 1 == len(self.blocks)
-            x = nn.relu(norm(self.norm, train, self.dtype, f'norm{block}')(x))
+            x = Norm(self.norm, 'relu', self.dtype, name=f'norm{block}')(x, train)
             feats[f'block{block}'] = x
             if not last:
                 x = Conv(x.shape[-1] // 2, one, dtype=self.dtype, name=f'half{block}')(x)

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from medjax.errors import InputError
-from medjax.nn.conv import Block, Conv, Up, activate
+from medjax.nn.conv import Block, Conv, Up, rectify, slope_of
 
 VARIANTS: dict[str, dict[str, Any]] = {
     'plain': dict(base=64, levels=5, cap=1024, norm='none', activation='relu', pool=True),
@@ -46,7 +46,7 @@ class Residual(nn.Module):
             x = nn.avg_pool(x, self.stride, self.stride)
         if x.shape[-1] != self.features:
             x = Block(self.features, (1,) * len(self.kernel), None, *linear, name='skip')(x, train)
-        return activate(self.activation, x + y)
+        return rectify(x + y, slope_of(self.activation))
 
 
 class Gate(nn.Module):

@@ -1,7 +1,6 @@
 """Convolution blocks for two and three spatial dimensions."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -9,37 +8,63 @@ import jax.numpy as jnp
 
 from medjax.errors import InputError
 from medjax.ops.conv import conv
+from medjax.ops.norm import EPSILON, normalise
 
-ACTIVATIONS = {'relu': nn.relu, 'leaky': lambda x: nn.leaky_relu(x, 0.01), 'none': lambda x: x}
+SLOPES = {'relu': 0.0, 'leaky': 0.01, 'none': 1.0}  # below zero
+MOMENTUM = 0.9  # of batch norm's running averages
 he_normal = nn.initializers.variance_scaling(2.0, 'fan_in', 'normal')  # He 2015, for rectifiers
 
 
-def activate(kind: str, x: jax.Array) -> jax.Array:
-    """Applies an activation by name: 'relu', 'leaky' (slope 0.01) or 'none'."""
-    if kind not in ACTIVATIONS:
-        raise InputError(f'config.model.activation: {kind!r}; expected one of: {", ".join(ACTIVATIONS)}')
-    return ACTIVATIONS[kind](x)
+def slope_of(activation: str) -> float:
+    """The slope below zero of an activation by name."""
+    if activation not in SLOPES:
+        raise InputError(f'config.model.activation: {activation!r}; expected one of: {", ".join(SLOPES)}')
+    return SLOPES[activation]
 
 
-class InstanceNorm(nn.Module):
-    """Instance normalisation (Ulyanov 2016): each channel of each example by its own mean and variance over space.
+def rectify(x: jax.Array, slope: float) -> jax.Array:
+    """Multiplies what is below zero by the slope."""
+    return x if slope == 1 else jnp.where(x > 0, x, slope * x)
+
+
+class Norm(nn.Module):
+    """Normalises each channel by its mean and variance, and rectifies.
 
     Statistics are float32 whatever the compute type; scale and bias are learned.
+
+    Attributes:
+      kind: 'instance', over space by example (Ulyanov 2016); 'batch', over the examples too, by running averages when
+        not training (Ioffe 2015); 'none'.
+      activation: behind it: 'relu', 'leaky' (slope 0.01) or 'none'.
+      dtype: compute type.
     """
 
+    kind: str
+    activation: str = 'none'
     dtype: str = 'float32'
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """Normalises `[B, *S, C]`."""
-        axes, size = tuple(range(1, x.ndim - 1)), x.shape[-1]
+        slope = slope_of(self.activation)
+        if self.kind == 'none':
+            return rectify(x, slope)
+        if self.kind not in ('instance', 'batch'):
+            raise InputError(f"config.model.norm: {self.kind!r}; expected 'instance', 'batch' or 'none'")
+        batch, size = self.kind == 'batch', x.shape[-1]
         scale = self.param('scale', nn.initializers.ones, (size,), jnp.float32)
         bias = self.param('bias', nn.initializers.zeros, (size,), jnp.float32)
-        wide = x.astype(jnp.float32)
-        mean = wide.mean(axes, keepdims=True)
-        # Two passes: the mean of squares minus the squared mean cancels digits where the mean is large.
-        variance = jnp.square(wide - mean).mean(axes, keepdims=True)
-        return ((wide - mean) * (jax.lax.rsqrt(variance + 1e-5) * scale) + bias).astype(self.dtype)
+        if batch:
+            old = (self.variable('batch_stats', 'mean', jnp.zeros, (size,), jnp.float32),
+                   self.variable('batch_stats', 'var', jnp.ones, (size,), jnp.float32))
+        if batch and not train:
+            spread = jax.lax.rsqrt(old[1].value + EPSILON) * scale
+            return rectify(((x.astype(jnp.float32) - old[0].value) * spread + bias).astype(self.dtype), slope)
+        out, *seen = normalise(x.astype(self.dtype), scale, bias, batch, slope)
+        if batch and not self.is_initializing():
+            for average, now in zip(old, seen):
+                average.value = MOMENTUM * average.value + (1 - MOMENTUM) * jax.lax.stop_gradient(now[0])
+        return out
 
 
 def add(x: jax.Array, bias: jax.Array) -> jax.Array:
@@ -48,17 +73,6 @@ def add(x: jax.Array, bias: jax.Array) -> jax.Array:
     The bias's gradient is a sum over all voxels; in bfloat16 it would stop growing after some hundreds of them.
     """
     return (x.astype(jnp.float32) + bias).astype(x.dtype)
-
-
-def norm(kind: str, train: bool, dtype: str, name: str) -> Any:
-    """A normalisation by name: 'instance', 'batch' (running averages in evaluation) or 'none'."""
-    if kind == 'instance':
-        return InstanceNorm(dtype=dtype, name=name)
-    if kind == 'batch':
-        return nn.BatchNorm(use_running_average=not train, momentum=0.9, dtype=dtype, name=name)
-    if kind == 'none':
-        return lambda x: x
-    raise InputError(f"config.model.norm: {kind!r}; expected 'instance', 'batch' or 'none'")
 
 
 class Conv(nn.Module):
@@ -98,7 +112,7 @@ class Block(nn.Module):
       features: output channels.
       kernel: extent of the kernel along each spatial axis.
       stride: along each spatial axis.
-      norm: see `norm`; with 'none' the convolution has a bias.
+      norm: see `Norm`; with 'none' the convolution has a bias.
       activation: 'relu', 'leaky' or 'none'.
       dtype: compute type; weights are float32.
     """
@@ -117,8 +131,7 @@ class Block(nn.Module):
         x = Conv(self.features, self.kernel, self.stride, dtype=self.dtype, name='conv')(x)
         if self.norm == 'none':
             x = add(x, self.param('bias', nn.initializers.zeros, (self.features,), jnp.float32))
-        x = norm(self.norm, train, self.dtype, 'norm')(x)
-        return activate(self.activation, x)
+        return Norm(self.norm, self.activation, self.dtype, name='norm')(x, train)
 
 
 class Up(nn.Module):

@@ -1,11 +1,13 @@
 """Convolution in one to three dimensions, by what is fastest on each backend.
 
-GPUs and TPUs have convolutions of their own, and get them. On the CPU, XLA's 3D convolutions and all its gradients by
-the kernel run at a fraction of what its matrix product does; there a 3D convolution is a sum of 2D ones, and a
-gradient by the kernel is a matrix product over gathered tiles. The values are the same but for the order of sums.
+GPUs and TPUs have convolutions of their own, and get them; so do one and two dimensions on the CPU. XLA's 3D
+convolutions on the CPU run at a fraction of what its 2D ones do: there a 3D convolution is a sum of 2D ones, and its
+gradient by the kernel is a matrix product over shifted copies, plane by plane. The values are the same but for the
+order of sums.
 """
 
 import functools
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -13,9 +15,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-TILE = 1 << 21  # bytes of gathered columns at once: what the caches hold
-WORTH = 10**8  # multiplications of a gradient by the kernel; gathering for fewer costs more to compile than it saves
-FEW = 4  # channels that are better laid side by side, plane by plane, than summed over
+TILE = 1 << 22  # bytes of shifted copies at once: what the caches hold
+WORTH = 10**8  # multiplications of a gradient by the kernel; copying for fewer costs more to compile than it saves
+FEW = 4  # channels with which there is too little to multiply for each number that is copied
 
 Pads = tuple[tuple[int, int], ...]
 
@@ -25,7 +27,7 @@ def conv(x: jax.Array, kernel: jax.Array, stride: Sequence[int] | None = None,
     """Correlates images with a kernel.
 
     Args:
-      x: `[B, *S, C]` with one to three spatial axes; one is left to the backend.
+      x: `[B, *S, C]` with one to three spatial axes.
       kernel: `[*K, C, F]`, of x's type.
       stride: along each spatial axis; 1 by default.
       padding: zeros before and behind along each axis; none by default.
@@ -36,13 +38,18 @@ def conv(x: jax.Array, kernel: jax.Array, stride: Sequence[int] | None = None,
     """
     dims = x.ndim - 2
     stride, dilation = (tuple(n or (1,) * dims) for n in (stride, dilation))
-    return _conv(x, kernel, stride, tuple(map(tuple, padding or ((0, 0),) * dims)), dilation)
+    padding = tuple(map(tuple, padding or ((0, 0),) * dims))
+    # Sums of sums would lose a narrow type's few digits.
+    if dims < 3 or jnp.finfo(x.dtype).bits < 32:
+        return _native(x, kernel, stride, padding, dilation)
+    return _conv(x, kernel, stride, padding, dilation)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def _conv(x: jax.Array, kernel: jax.Array, stride: tuple[int, ...], padding: Pads, dilation: tuple[int, ...]):
     way = dict(stride=stride, padding=padding, dilation=dilation)
-    return _by_platform(functools.partial(_cpu, **way), functools.partial(_native, **way), x, kernel)
+    return lax.platform_dependent(x, kernel, cpu=functools.partial(_cpu, **way),
+                                  default=functools.partial(_native, **way))
 
 
 def _forward(x, kernel, stride, padding, dilation):
@@ -56,20 +63,17 @@ def _backward(stride, padding, dilation, kept, dy):
     def by_image(forward):
         return lambda dy, kernel: jax.linear_transpose(lambda x: forward(x, kernel, **way), x)(dy)[0]
 
-    shaped = dict(way, shape=kernel.shape)
-    dx = _by_platform(by_image(_cpu), by_image(_native), dy, kernel)
-    dk = _by_platform(*(functools.partial(by, **shaped) for by in (_by_kernel_cpu, _by_kernel_native)), x, dy)
+    def by_kernel(forward):
+        return lambda x, dy: jax.linear_transpose(lambda kernel: forward(x, kernel, **way), kernel)(dy)[0]
+
+    large = dy.size * math.prod(kernel.shape[:-1]) >= WORTH and x.shape[-1] > FEW
+    copied = functools.partial(_by_kernel, shape=kernel.shape, **way)
+    dx = lax.platform_dependent(dy, kernel, cpu=by_image(_cpu), default=by_image(_native))
+    dk = lax.platform_dependent(x, dy, cpu=copied if large else by_kernel(_cpu), default=by_kernel(_native))
     return dx, dk
 
 
 _conv.defvjp(_forward, _backward)
-
-
-def _by_platform(cpu, default, *args):
-    # Sums of sums would lose a narrow type's few digits, and one dimension has nothing to be cut into.
-    if args[0].ndim < 4 or jnp.finfo(args[0].dtype).bits < 32:
-        return default(*args)
-    return lax.platform_dependent(*args, cpu=cpu, default=default)
 
 
 def _native(x, kernel, stride, padding, dilation):
@@ -80,58 +84,65 @@ def _native(x, kernel, stride, padding, dilation):
 
 def _cpu(x, kernel, stride, padding, dilation):
     if all(n == 1 for n in (*kernel.shape[:-2], *stride)) and not any(map(any, padding)):
-        return x @ kernel[(0,) * (x.ndim - 2)]
-    if x.ndim == 4:
-        return _native(x, kernel, stride, padding, dilation)
-    planes = list(_planes(x, kernel.shape[0], stride[0], padding[0], dilation[0]))
-    if x.shape[-1] <= FEW:
-        planes, kernel = [jnp.concatenate(planes, -1)], [jnp.concatenate(list(kernel), -2)]
-    out = sum(_cpu(plane, k, stride[1:], padding[1:], dilation[1:]) for plane, k in zip(planes, kernel))
-    return out.reshape(x.shape[0], -1, *out.shape[1:])
+        return x @ kernel[0, 0, 0]
+    x = jnp.pad(x, [(0, 0), padding[0], (0, 0), (0, 0), (0, 0)])
+    count = (x.shape[1] - (len(kernel) - 1) * dilation[0] - 1) // stride[0] + 1
+    out = 0
+    for first, plane in zip(itertools.count(0, dilation[0]), kernel):
+        met = lax.slice_in_dim(x, first, first + (count - 1) * stride[0] + 1, stride[0], axis=1)
+        out += _native(met.reshape(-1, *x.shape[2:]), plane, stride[1:], padding[1:], dilation[1:])
+    return out.reshape(x.shape[0], count, *out.shape[1:])
 
 
-def _planes(x, taps, stride, padding, dilation):
-    """For each tap of the kernel along the first axis, the planes `[B * S0', S1, S2, C]` that it meets."""
-    x = jnp.pad(x, [(0, 0), padding, (0, 0), (0, 0), (0, 0)])
-    count = (x.shape[1] - (taps - 1) * dilation - 1) // stride + 1
-    for first in range(0, taps * dilation, dilation):
-        part = lax.slice_in_dim(x, first, first + (count - 1) * stride + 1, stride, axis=1)
-        yield part.reshape(-1, *x.shape[2:])
+def _by_kernel(x, dy, shape, stride, padding, dilation):
+    """The gradient by the kernel, of this shape.
 
+    A tap's share is the product of x and dy, shifted against each other. Taps of the last axis, and those of axes with
+    a stride, are shifts of x, the others shifts of dy: so each is copied a few times, and neither as often as there are
+    taps.
+    """
+    taps, axes = shape[:-2], range(len(stride))
+    on_x = [axis for axis in axes if axis == len(stride) - 1 or stride[axis] > 1]
+    on_dy = [axis for axis in axes if axis not in on_x]
+    reach = [(n - 1) * d for n, d in zip(taps, dilation)]
 
-def _by_kernel_native(x, dy, shape, stride, padding, dilation):
-    kernel = jax.ShapeDtypeStruct(shape, x.dtype)
-    return jax.linear_transpose(lambda kernel: _native(x, kernel, stride, padding, dilation), kernel)(dy)[0]
+    def padded(array, sides):
+        return lax.pad(array, jnp.zeros((), array.dtype), [(0, 0, 0), *((*side, 0) for side in sides), (0, 0, 0)])
 
+    # Where dy is shifted, x's places are gone through, and dy has zeros around it where no place of the output is.
+    places = [(dy if axis in on_x else x).shape[axis + 1] for axis in axes]
+    padded_x = padded(x, [padding[axis] if axis in on_x else (0, 0) for axis in axes])
+    padded_dy = padded(dy, [(0, 0) if axis in on_x else (reach[axis] - padding[axis][0], reach[axis] - padding[axis][1])
+                            for axis in axes])
+    row = places[-1] * (math.prod(taps[a] for a in on_x) * x.shape[-1]
+                        + math.prod(taps[a] for a in on_dy) * dy.shape[-1]) * x.dtype.itemsize
+    rows = max(n for n in range(1, places[-2] + 1) if places[-2] % n == 0 and (n == 1 or n * row <= TILE))
+    tile = [1] * (len(stride) - 2) + [rows, places[-1]]
+    grid = [x.shape[0], *(n // t for n, t in zip(places, tile))]
 
-def _by_kernel_cpu(x, dy, shape, stride, padding, dilation):
-    """The gradient by the kernel, of this shape."""
-    if x.ndim == 5:
-        flat = dy.reshape(-1, *dy.shape[2:])
-        planes = _planes(x, shape[0], stride[0], padding[0], dilation[0])
-        return jnp.stack([_by_kernel_cpu(plane, flat, shape[1:], stride[1:], padding[1:], dilation[1:])
-                          for plane in planes])
-    if dy.size * math.prod(shape[:-1]) < WORTH:
-        return _by_kernel_native(x, dy, shape, stride, padding, dilation)
-    x = jnp.pad(x, [(0, 0), *padding, (0, 0)])
-    count, height, width, features = dy.shape
-    taps = [(i * dilation[0], j * dilation[1]) for i in range(shape[0]) for j in range(shape[1])]
-    row = width * len(taps) * x.shape[-1] * x.dtype.itemsize
-    rows = max(n for n in range(1, height + 1) if height % n == 0 and (n == 1 or n * row <= TILE))
-    images = 1 if rows < height else max(
-        n for n in range(1, count + 1) if count % n == 0 and (n == 1 or n * rows * row <= TILE))
-    across = (rows - 1) * stride[0] + 1 + (shape[0] - 1) * dilation[0]
+    def columns(array, place, shifted, step):
+        """The tile at a place, once for each combination of the taps of the axes `shifted`: `[voxels, copies × C]`."""
+        size = [(t - 1) * s + 1 + (reach[a] if a in shifted else 0) for a, (t, s) in enumerate(zip(tile, step))]
+        first = [place[0], *(p * t * s for p, t, s in zip(place[1:], tile, step)), 0]
+        box = lax.dynamic_slice(array, first, (1, *size, array.shape[-1]))[0]
+        copies = []
+        for tap in itertools.product(*(range(taps[axis]) for axis in shifted)):
+            at = dict(zip(shifted, tap))
+            copies.append(box[tuple(slice(at.get(a, 0) * dilation[a], at.get(a, 0) * dilation[a] + (t - 1) * s + 1, s)
+                                    for a, (t, s) in enumerate(zip(tile, step)))])
+        return jnp.concatenate(copies, -1).reshape(math.prod(tile), -1)
 
     def add(total, number):
-        image, first = number // (height // rows) * images, number % (height // rows) * rows
-        seen = lax.dynamic_slice(x, (image, first * stride[0], 0, 0), (images, across, *x.shape[2:]))
-        slope = lax.dynamic_slice(dy, (image, first, 0, 0), (images, rows, width, features))
-        columns = [seen[:, i:i + (rows - 1) * stride[0] + 1:stride[0], j:j + (width - 1) * stride[1] + 1:stride[1]]
-                   for i, j in taps]
-        columns = jnp.concatenate(columns, -1).reshape(-1, len(taps) * x.shape[-1])
-        return total + lax.dot_general(columns, slope.reshape(-1, features), (((0,), (0,)), ((), ()))), None
+        place = jnp.unravel_index(number, grid)
+        from_x = columns(padded_x, place, on_x, stride)
+        from_dy = columns(padded_dy, place, on_dy, (1,) * len(stride))
+        return total + lax.dot_general(from_dy, from_x, (((0,), (0,)), ((), ()))), None
 
-    start = jnp.zeros((len(taps) * x.shape[-1], features), x.dtype)
-    steps = count // images * (height // rows)
-    total = add(start, 0)[0] if steps == 1 else lax.scan(add, start, jnp.arange(steps))[0]
-    return total.reshape(shape)
+    start = jnp.zeros((math.prod(taps[a] for a in on_dy) * dy.shape[-1],
+                       math.prod(taps[a] for a in on_x) * x.shape[-1]), x.dtype)
+    total = lax.scan(add, start, jnp.arange(math.prod(grid)))[0]
+    total = total.reshape(*(taps[a] for a in on_dy), dy.shape[-1], *(taps[a] for a in on_x), x.shape[-1])
+    # A tap that is at the end of x's shifts is at the beginning of dy's.
+    total = jnp.flip(total, range(len(on_dy)))
+    order = [on_dy.index(a) if a in on_dy else len(on_dy) + 1 + on_x.index(a) for a in axes]
+    return total.transpose(*order, total.ndim - 1, len(on_dy))

@@ -12,6 +12,13 @@ import medjax.models
 
 # Module, variant, options, image `[B, *S, C]`, parameters. Every variant of every module needs a row.
 TABLE = [
+    ('densenet', '121', dict(classes=1000), (1, 64, 64, 3), 7_978_856),
+    ('densenet', '169', dict(classes=1000), (1, 64, 64, 3), 14_149_480),
+    ('resnet', '18', dict(classes=1000), (1, 64, 64, 3), 11_689_512),
+    ('resnet', '18', dict(classes=10, small=True), (1, 28, 28, 3), 11_173_962),
+    ('resnet', '34', dict(classes=1000), (1, 64, 64, 3), 21_797_672),
+    ('resnet', '50', dict(classes=1000), (1, 64, 64, 3), 25_557_032),
+    ('resnet', '101', dict(classes=1000), (1, 64, 64, 3), 44_549_160),
     ('fcn', '32s', dict(classes=21), (1, 64, 64, 3), 136_152_917),
     ('fcn', '16s', dict(classes=21), (1, 64, 64, 3), 134_815_994),
     ('fcn', '8s', dict(classes=21), (1, 64, 64, 3), 134_489_759),

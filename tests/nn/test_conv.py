@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from medjax.nn.conv import Block, InstanceNorm, Up, norm
+from medjax.nn.conv import Block, Norm, Up
 
 KEY = jax.random.key(0)
 
@@ -44,7 +44,7 @@ def test_up_is_a_transposed_convolution(space, stride):
 def test_instance_norm_by_hand():
     # One example and channel: 1, 2, 3, 6 has mean 3 and variance 3.5; the other channel is constant.
     x = jnp.array([[[1.0, 7.0], [2.0, 7.0]], [[3.0, 7.0], [6.0, 7.0]]])[None]
-    got = InstanceNorm().apply({'params': {'scale': jnp.array([2.0, 1.0]), 'bias': jnp.array([0.5, -1.0])}}, x)
+    got = Norm('instance').apply({'params': {'scale': jnp.array([2.0, 1.0]), 'bias': jnp.array([0.5, -1.0])}}, x, True)
     want = 2 * (np.array([[1.0, 2.0], [3.0, 6.0]]) - 3) / np.sqrt(3.5 + 1e-5) + 0.5
     np.testing.assert_allclose(got[0, ..., 0], want, rtol=1e-6)
     np.testing.assert_array_equal(got[0, ..., 1], -np.ones((2, 2)))
@@ -52,8 +52,8 @@ def test_instance_norm_by_hand():
 
 def test_instance_norm_keeps_digits_far_from_zero():
     x = image(2, 8, 8, 8, 3)
-    module = InstanceNorm()
-    near, far = module.init_with_output(KEY, x)[0], module.init_with_output(KEY, x + 1000.0)[0]
+    module = Norm('instance')
+    near, far = (module.init_with_output(KEY, x + more, True)[0] for more in (0.0, 1000.0))
     np.testing.assert_allclose(far, near, atol=1e-3)
     np.testing.assert_allclose(near.mean((1, 2, 3)), 0, atol=1e-5)
     np.testing.assert_allclose(near.std((1, 2, 3)), 1, atol=1e-4)
@@ -61,23 +61,30 @@ def test_instance_norm_keeps_digits_far_from_zero():
 
 def test_instance_norm_of_bfloat16_has_float32_statistics():
     x = (image(1, 16, 16, 2) + 8).astype(jnp.bfloat16)
-    got, variables = InstanceNorm(dtype='bfloat16').init_with_output(KEY, x)
+    got, variables = Norm('instance', dtype='bfloat16').init_with_output(KEY, x, True)
     assert got.dtype == jnp.bfloat16 and variables['params']['scale'].dtype == jnp.float32
-    want = InstanceNorm().apply(variables, x.astype(jnp.float32))
+    want = Norm('instance').apply(variables, x.astype(jnp.float32), True)
     np.testing.assert_array_equal(got, want.astype(jnp.bfloat16))
 
 
 def test_batch_norm_keeps_running_averages_for_evaluation():
-    class Wrapped(nn.Module):
-        @nn.compact
-        def __call__(self, x, train):
-            return norm('batch', train, 'float32', 'norm')(x)
+    module = Norm('batch')
     x = 3 * image(4, 6, 6, 2) + 5
-    variables = Wrapped().init(KEY, x, True)
-    trained, new = Wrapped().apply(variables, x, True, mutable=['batch_stats'])
+    variables = module.init(KEY, x, True)
+    trained, new = module.apply(variables, x, True, mutable=['batch_stats'])
     np.testing.assert_allclose(trained.mean((0, 1, 2)), 0, atol=1e-5)
-    np.testing.assert_allclose(new['batch_stats']['norm']['mean'], 0.1 * x.mean((0, 1, 2)), rtol=1e-4)
-    np.testing.assert_allclose(Wrapped().apply(variables, x, False), x / np.sqrt(1 + 1e-5), rtol=1e-5)
+    np.testing.assert_allclose(new['batch_stats']['mean'], 0.1 * x.mean((0, 1, 2)), rtol=1e-4)
+    np.testing.assert_allclose(new['batch_stats']['var'], 0.9 + 0.1 * x.var((0, 1, 2)), rtol=1e-4)
+    np.testing.assert_allclose(module.apply(variables, x, False), x / np.sqrt(1 + 1e-5), rtol=1e-5)
+
+
+@pytest.mark.parametrize('train', [True, False])
+def test_batch_norm_is_flax_s(train):
+    x, ours, theirs = 3 * image(4, 6, 5, 2) + 5, Norm('batch'), nn.BatchNorm(momentum=0.9)
+    variables = ours.init(KEY, x, True)
+    got, want = (module.apply(variables, x, mutable=['batch_stats'], **way) for module, way in (
+        (ours, dict(train=train)), (theirs, dict(use_running_average=not train))))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), got, want)
 
 
 def test_a_strided_block_sees_as_much_at_both_ends():

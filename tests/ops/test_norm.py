@@ -1,0 +1,47 @@
+"""Normalisation with a gradient of its own gives what the formula differentiated gives."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from medjax.ops.norm import EPSILON, normalise
+
+rng = np.random.default_rng(0)
+
+
+def plain(x, scale, bias, batch, slope):
+    axes = tuple(range(0 if batch else 1, x.ndim - 1))
+    mean, variance = x.mean(axes, keepdims=True), x.var(axes, keepdims=True)
+    z = (x - mean) / jnp.sqrt(variance + EPSILON) * scale + bias
+    return jnp.where(z > 0, z, slope * z)
+
+
+@pytest.mark.parametrize('slope', [0.0, 0.01, 1.0])
+@pytest.mark.parametrize('batch', [True, False])
+@pytest.mark.parametrize('shape', [(3, 9, 2), (2, 5, 7, 3), (2, 4, 6, 5, 3), (4, 1, 1, 3)])
+def test_value_and_gradient(shape, batch, slope):
+    x, seed = (jnp.asarray(rng.normal(size=shape) * 3 + 1, jnp.float32) for _ in range(2))
+    scale, bias = (jnp.asarray(rng.normal(size=shape[-1]), jnp.float32) for _ in range(2))
+    got, back = jax.vjp(lambda *a: normalise(*a, batch, slope)[0], x, scale, bias)
+    with jax.enable_x64(True):
+        wide = [np.asarray(a, np.float64) for a in (x, scale, bias)]
+        want, forth = jax.vjp(lambda *a: plain(*a, batch, slope), *wide)
+        want = want, *forth(np.asarray(seed, np.float64))
+    for a, b in zip((got, *back(seed)), want):
+        np.testing.assert_allclose(a, b, atol=2e-5 * max(1, np.abs(b).max()))
+
+
+@pytest.mark.parametrize('far', [0.0, 1e3, -1e5])
+def test_moments_far_from_zero(far):
+    x = jnp.asarray(rng.normal(size=(2, 16, 16, 3)) + far, jnp.float32)
+    _, mean, variance = normalise(x, jnp.ones(3), jnp.zeros(3), False, 1.0)
+    exact = np.asarray(x, np.float64)
+    np.testing.assert_allclose(mean, exact.mean((1, 2)), rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(variance, exact.var((1, 2)), rtol=1e-4)
+
+
+def test_no_voxel_varies():
+    y, back = jax.vjp(lambda x: normalise(x, jnp.ones(2), jnp.zeros(2), False, 0.01)[0], jnp.full((1, 4, 4, 2), 7.0))
+    np.testing.assert_array_equal(y, 0)
+    assert np.isfinite(back(jnp.ones_like(y))[0]).all()
