@@ -60,15 +60,14 @@ def _backward(stride, padding, dilation, kept, dy):
     x, kernel = kept
     way = dict(stride=stride, padding=padding, dilation=dilation)
 
-    def by_image(forward):
-        return lambda dy, kernel: jax.linear_transpose(lambda x: forward(x, kernel, **way), x)(dy)[0]
-
     def by_kernel(forward):
         return lambda x, dy: jax.linear_transpose(lambda kernel: forward(x, kernel, **way), kernel)(dy)[0]
 
+    dx = lax.platform_dependent(
+        dy, kernel, cpu=functools.partial(_by_image_cpu, like=x, **way),
+        default=lambda dy, kernel: jax.linear_transpose(lambda x: _native(x, kernel, **way), x)(dy)[0])
     large = dy.size * math.prod(kernel.shape[:-1]) >= WORTH and x.shape[-1] > FEW
     copied = functools.partial(_by_kernel, shape=kernel.shape, **way)
-    dx = lax.platform_dependent(dy, kernel, cpu=by_image(_cpu), default=by_image(_native))
     dk = lax.platform_dependent(x, dy, cpu=copied if large else by_kernel(_cpu), default=by_kernel(_native))
     return dx, dk
 
@@ -85,13 +84,31 @@ def _native(x, kernel, stride, padding, dilation):
 def _cpu(x, kernel, stride, padding, dilation):
     if all(n == 1 for n in (*kernel.shape[:-2], *stride)) and not any(map(any, padding)):
         return x @ kernel[0, 0, 0]
+    plane = stride[1:], padding[1:], dilation[1:]
+    (before, behind), reach = padding[0], (len(kernel) - 1) * dilation[0]
+    count = (x.shape[1] + before + behind - reach - 1) // stride[0] + 1
+    if stride[0] == 1:
+        # All taps of the first axis in one convolution of the planes, side by side as features; then each to its plane.
+        every = _native(x.reshape(-1, *x.shape[2:]), jnp.concatenate(list(kernel), -1), *plane)
+        parts = jnp.split(every.reshape(*x.shape[:2], *every.shape[1:]), len(kernel), -1)
+        firsts = range(before, before - reach - 1, -dilation[0])
+        return sum(lax.pad(part, jnp.zeros((), x.dtype), [
+            (0, 0, 0), (first, count - x.shape[1] - first, 0), *[(0, 0, 0)] * 3]) for first, part in zip(firsts, parts))
     x = jnp.pad(x, [(0, 0), padding[0], (0, 0), (0, 0), (0, 0)])
-    count = (x.shape[1] - (len(kernel) - 1) * dilation[0] - 1) // stride[0] + 1
     out = 0
-    for first, plane in zip(itertools.count(0, dilation[0]), kernel):
+    for first, tap in zip(range(0, reach + 1, dilation[0]), kernel):
         met = lax.slice_in_dim(x, first, first + (count - 1) * stride[0] + 1, stride[0], axis=1)
-        out += _native(met.reshape(-1, *x.shape[2:]), plane, stride[1:], padding[1:], dilation[1:])
+        out += _native(met.reshape(-1, *x.shape[2:]), tap, *plane)
     return out.reshape(x.shape[0], count, *out.shape[1:])
+
+
+def _by_image_cpu(dy, kernel, like, stride, padding, dilation):
+    """The gradient by the image, of the shape of `like`."""
+    if max(stride) > 1:
+        return jax.linear_transpose(lambda x: _cpu(x, kernel, stride, padding, dilation), like)(dy)[0]
+    reach = [(n - 1) * d for n, d in zip(kernel.shape, dilation)]
+    rest = [(r - before, r - behind) for r, (before, behind) in zip(reach, padding)]
+    return _cpu(dy, jnp.flip(kernel, (0, 1, 2)).swapaxes(-1, -2), stride, rest, dilation)
 
 
 def _by_kernel(x, dy, shape, stride, padding, dilation):
@@ -130,10 +147,13 @@ def _by_kernel(x, dy, shape, stride, padding, dilation):
             at = dict(zip(shifted, tap))
             copies.append(box[tuple(slice(at.get(a, 0) * dilation[a], at.get(a, 0) * dilation[a] + (t - 1) * s + 1, s)
                                     for a, (t, s) in enumerate(zip(tile, step)))])
-        return jnp.concatenate(copies, -1).reshape(math.prod(tile), -1)
+        return jnp.concatenate([copy.reshape(tile[-2:] + [-1]) for copy in copies], -1).reshape(math.prod(tile), -1)
 
     def add(total, number):
-        place = jnp.unravel_index(number, grid)
+        place = []
+        for size in reversed(grid):
+            number, here = number // size, number % size
+            place.insert(0, here)
         from_x = columns(padded_x, place, on_x, stride)
         from_dy = columns(padded_dy, place, on_dy, (1,) * len(stride))
         return total + lax.dot_general(from_dy, from_x, (((0,), (0,)), ((), ()))), None
