@@ -18,6 +18,7 @@ setup(
         'cuda': ['jax[cuda12]'],
         'demo': ['nilearn'],
         'test': ['hypothesis', 'nilearn', 'pytest', 'pytest-xdist', 'ruff'],
+        'bench': ['batchgeneratorsv2', 'monai', 'scikit-image', 'surface-distance', 'torch==2.13.0', 'torchio'],
         'oracle': ['monai', 'surface-distance', 'torch==2.13.0'],
     },
 )

@@ -14,4 +14,4 @@ done
 ruff check .
 # A process a core, up to four: the tests compile, mostly, and a compiler keeps one core busy. Files stay whole, for their
 # fixtures train networks.
-exec python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile ${tests[@]+"${tests[@]}"} ${arguments[@]+"${arguments[@]}"}
+exec python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder ${tests[@]+"${tests[@]}"} ${arguments[@]+"${arguments[@]}"}

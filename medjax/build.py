@@ -20,7 +20,7 @@ import optax
 
 from medjax.core import optim, state
 from medjax.core.config import bind, choose
-from medjax.core.loop import Experiment
+from medjax.core.experiment import Experiment
 from medjax.core.sharding import Jit, Pmap
 from medjax.core.task import Task
 from medjax.data import nifti, pipeline

@@ -21,7 +21,7 @@ from medjax import build, whole  # noqa: E402
 from medjax.analysis import bootstrap, report  # noqa: E402
 from medjax.core import config as configs  # noqa: E402
 from medjax.core.checkpoint import Checkpoints  # noqa: E402
-from medjax.core.loop import Experiment  # noqa: E402
+from medjax.core.experiment import Experiment  # noqa: E402
 from medjax.errors import InputError  # noqa: E402
 
 

@@ -1,6 +1,7 @@
 """Trains the experiment that a config describes, evaluates it and draws its report.
 
     python -m medjax.train --config=configs/NAME.py[:variant] --workdir=DIR [--config.KEY=VALUE …]
+    python -m medjax.train --config=configs/NAME.py --dry_run    what a step takes; nothing is written
 """
 
 import io
@@ -22,6 +23,7 @@ from ml_collections import config_flags  # noqa: E402
 from medjax import build, evaluate, whole  # noqa: E402
 from medjax.core import config as configs  # noqa: E402
 from medjax.core import log, loop  # noqa: E402
+from medjax.core.experiment import Experiment  # noqa: E402
 from medjax.core.step import stream  # noqa: E402
 from medjax.data.source import keep_split  # noqa: E402
 from medjax.errors import InputError  # noqa: E402
@@ -52,13 +54,10 @@ def train_and_evaluate(config: Mapping[str, Any], workdir: pathlib.Path) -> bool
         _check_data(experiment.data.fingerprint, workdir)
     except OSError as error:
         raise InputError(f'--workdir={workdir}: cannot be written: {error.strerror}') from error
-    sizes = [leaf.size for leaf in jax.tree.leaves(experiment.abstract().params)]
-    counts = '  '.join(f'{split} {n}' for split, n in experiment.data.counts.items())
-    devices = jax.devices()
-    print(f'{len(devices)} × {devices[0].device_kind}   {sum(sizes):,} parameters   cases: {counts}   '
-          f'{experiment.steps} steps of {config["batch"]}   results: {workdir}', flush=True)
+    parameters = count(experiment)
+    print(f'{headline(config, experiment)}   results: {workdir}', flush=True)
     before = _record(workdir)
-    record = {**log.environment(), 'seed': config['seed'], 'parameters': sum(sizes),
+    record = {**log.environment(), 'seed': config['seed'], 'parameters': parameters,
               'data_hash': experiment.data.fingerprint,
               'split_hash': keep_split(workdir / 'splits.json', experiment.data.source.cases)}
     if before:
@@ -84,6 +83,40 @@ def train_and_evaluate(config: Mapping[str, Any], workdir: pathlib.Path) -> bool
     keep()
     evaluate.publish(results, workdir)
     return True
+
+
+def count(experiment: Experiment) -> int:
+    """The network's weights."""
+    return sum(leaf.size for leaf in jax.tree.leaves(experiment.abstract().params))
+
+
+def headline(config: Mapping[str, Any], experiment: Experiment) -> str:
+    """What runs on what."""
+    counts = '  '.join(f'{split} {n}' for split, n in experiment.data.counts.items())
+    devices = jax.devices()
+    return (f'{len(devices)} × {devices[0].device_kind}   {count(experiment):,} parameters   cases: {counts}   '
+            f'{experiment.steps} steps of {config["batch"]}')
+
+
+def rehearse(config: Mapping[str, Any], steps: int = 5) -> None:
+    """Says what a step takes in arithmetic, memory and time, by compiling and running a few; writes nothing."""
+    experiment = build.experiment(config)
+    experiment.check()
+    print(headline(config, experiment), flush=True)
+    plan, abstract = experiment.plan, experiment.abstract()
+    step_fn, flops = experiment.step(abstract), experiment.flops()
+    print(experiment.fit(step_fn, abstract), flush=True)
+    state, key, times = plan.initial(experiment.create, abstract), jax.random.key(experiment.seed), []
+    for batch in experiment.batches.stream(0, steps + 1):
+        began = time.monotonic()
+        batch.pop('id')
+        state, measured = step_fn(state, plan.place_batch(batch), key)
+        jax.block_until_ready(measured)
+        times.append(time.monotonic() - began)
+    seconds = float(np.median(times[1:]))  # the first one warms up
+    print(f'{flops / 1e9:,.1f} GFLOP and {seconds:.3f} s a step (median of {steps}): {flops / seconds / 1e9:,.0f} '
+          f'GFLOP/s, {config["batch"] / seconds:.1f} images/s; {experiment.steps} steps take '
+          f'{seconds * experiment.steps / 60:.1f} min', flush=True)
 
 
 def _keep_config(config: Mapping[str, Any], workdir: pathlib.Path) -> None:
@@ -117,7 +150,7 @@ def _check_data(fingerprint: str, workdir: pathlib.Path) -> None:
                          f'{before[:12]}, now {fingerprint[:12]}); expected the same data, or another --workdir')
 
 
-def draw_augmented(experiment: loop.Experiment, workdir: pathlib.Path, count: int = 8) -> None:
+def draw_augmented(experiment: Experiment, workdir: pathlib.Path, count: int = 8) -> None:
     """Keeps some training examples, as read and as augmented, for the report."""
     batch = experiment.batches[0]
     if experiment.augment is None or batch['image'].ndim < 4 or 'label' not in batch:
@@ -139,11 +172,17 @@ def main(_: Sequence[str]) -> None:
     except OSError as error:  # absl keeps the error until the config is used
         raise InputError('--config: cannot be read; expected a file in configs/: '
                          f'{error.__cause__ or error}') from error
-    train_and_evaluate(config, pathlib.Path(WORKDIR.value))
+    if DRY_RUN.value:
+        rehearse(config)
+    elif WORKDIR.value is None:
+        raise InputError('--workdir: expected a folder for the results')
+    else:
+        train_and_evaluate(config, pathlib.Path(WORKDIR.value))
 
 
 if __name__ == '__main__':
     CONFIG = config_flags.DEFINE_config_file('config', None, 'The experiment, a file in configs/.', lock_config=True)
     WORKDIR = flags.DEFINE_string('workdir', None, 'Where results go; a run found there goes on.')
-    flags.mark_flags_as_required(['config', 'workdir'])
+    DRY_RUN = flags.DEFINE_bool('dry_run', False, 'Say what a step takes, and stop; nothing is written.')
+    flags.mark_flag_as_required('config')
     entry.run(main)

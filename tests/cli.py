@@ -13,7 +13,7 @@ from absl import flags
 
 from tests.conftest import ROOT
 
-OWN = {'config', 'workdir', 'split', 'input', 'output', 'largest_component', 'fill_holes'}
+OWN = {'config', 'workdir', 'dry_run', 'split', 'input', 'output', 'largest_component', 'fill_holes'}
 
 
 @dataclasses.dataclass
@@ -27,7 +27,9 @@ class Ended:
 
 def process(module, *arguments, **environment):
     """`python -m medjax.MODULE ARGUMENTS` as a process of its own, on one device."""
-    environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'XLA_FLAGS': '', 'JAX_PLATFORMS': 'cpu', **environment}
+    # Compiled in haste, as in all tests: see conftest.
+    environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'XLA_FLAGS': '--xla_backend_optimization_level=0',
+                   'JAX_PLATFORMS': 'cpu', **environment}
     done = subprocess.run([sys.executable, '-m', f'medjax.{module}', *map(str, arguments)], cwd=ROOT, env=environment,
                           capture_output=True, text=True)
     return Ended(done.returncode, done.stdout, done.stderr)

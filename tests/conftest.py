@@ -12,3 +12,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 BESIDE = ROOT.parent / 'shared' / 'data'
 if 'MEDJAX_DATA_DIR' not in os.environ and BESIDE.is_dir():
     os.environ['MEDJAX_DATA_DIR'] = str(BESIDE)
+
+
+def pytest_collection_modifyitems(items):
+    """Whole paths first: they are the longest, and one core would wait for another's at the end."""
+    items.sort(key=lambda item: item.path.parent != ROOT / 'tests')

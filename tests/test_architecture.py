@@ -24,7 +24,7 @@ ALLOWED = {
     'evals': ('errors', 'whole', 'core', 'ops', 'data'),
     'analysis': ('errors', 'whole'),
     'build': ('errors', 'core', 'data', 'models', 'tasks', 'evals'),
-    'bench': ('errors', 'whole', 'entry', 'build', 'core', 'data', 'evals', 'ops', 'tasks'),
+    'bench': ('errors', 'whole', 'entry', 'build', 'core', 'data', 'evals', 'ops', 'tasks', 'train'),
     **{name: ('errors', 'whole', 'entry', 'build', 'core', 'data', 'evals', 'analysis', *ENTRY_POINTS)
        for name in ENTRY_POINTS},
 }

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from medjax.core.loop import Experiment
+from medjax.core.experiment import Experiment
 from medjax.core.metrics import compute, merge
 from medjax.core.optim import make
 from medjax.core.sharding import Jit, Pmap

@@ -59,10 +59,10 @@ JOBS: dict[str, Job] = {
                 {'MONAI': _(volumes.monai_read, 20, 0), 'MONAI threads': _(volumes.monai_read, 20, 2),
                  'TorchIO': _(volumes.torchio_read, 20)}, 1.5),
     'start': Job('from a process\'s start to its first 2D train step, compiled before',
-                 {'medjax': _(train.unet, **UNET2D)}, {'torch': _(train.torch_unet, **UNET2D, last=False)}, 1.0,
+                 {'medjax': _(train.command, **UNET2D)}, {'torch': _(train.torch_unet, **UNET2D, last=False)}, 1.0,
                  'first'),
     'start_cold': Job('the same, never compiled before',
-                      {'medjax': _(train.unet, **UNET2D)}, {'torch': _(train.torch_unet, **UNET2D, last=False)}, 0.5,
+                      {'medjax': _(train.command, **UNET2D)}, {'torch': _(train.torch_unet, **UNET2D, last=False)}, 0.5,
                       'first', environment={'JAX_COMPILATION_CACHE_DIR': '{fresh}'}),
     'host': Job('what the host does for a step, as the loop calls it', {'medjax': host.ours}, {}, 1.0, 'ms'),
 }

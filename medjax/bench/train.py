@@ -31,6 +31,13 @@ def unet(shape: Sequence[int], base: int, levels: int, precision: str = 'float32
     return step(task, {'image': image, 'label': label}, augment=augment)
 
 
+def command(**options: Any) -> Side:
+    """The same with all that the command `medjax.train` imports."""
+    from medjax import train
+    del train  # imported for the time that it takes
+    return unet(**options)
+
+
 def classifier(name: str, variant: str, shape: Sequence[int], classes: int, precision: str = 'float32',
                **options: Any) -> Side:
     """medjax's step on a classification network, with AdamW."""

@@ -1,5 +1,6 @@
 """What a step takes before it is run: arithmetic, from its definition, and memory, from its compiled program."""
 
+import math
 import os
 import pathlib
 from collections.abc import Callable
@@ -44,20 +45,21 @@ def room(device: Any) -> int:
     return most // jax.local_device_count()
 
 
-def proposal(need: int, fixed: int, have: int, batch: int) -> str:
-    """How to make a step fit, by what is likely to do it.
+def proposal(need: int, fixed: int, have: int, batch: int, accumulate: int) -> str:
+    """How to make a step fit, by what is likely to do it: what depends on the batch grows with it.
 
     Args:
       need: bytes of the step.
       fixed: those of them, weights and the optimiser's state, that no smaller batch or patch saves.
       have: bytes of the device.
-      batch: examples that a device sees at once.
+      batch: examples of a step on each device.
+      accumulate: micro-batches that they are cut into.
     """
     if fixed >= have:
-        return 'the weights alone do not fit: a smaller config.model.base, or more devices by config.mesh.fsdp'
+        return 'the weights alone do not fit; try a smaller config.model.base, or more devices by config.mesh.fsdp'
     times = (need - fixed) / (have - fixed)
-    parts = next((n for n in range(2, batch + 1) if batch % n == 0 and n >= times), 0)
-    ways = [f'config.optim.accumulate={parts}'] if parts else []
-    ways += ['config.model.remat=True', f'a config.data.patch of {100 / times:.0f} % of the voxels',
-             "config.precision='bfloat16'", f'config.mesh.space={2 ** max(1, int(times - 1e-9).bit_length())}']
+    parts = next((n for n in range(accumulate + 1, batch + 1) if batch % n == 0 and n >= times * accumulate), 0)
+    ways = [f'config.optim.accumulate={parts} (the same result, {parts} parts)'] if parts else []
+    ways += [f'a config.data.patch of at most {100 / times:.0f} % of the voxels', 'config.model.remat=True',
+             "config.precision='bfloat16'", f'config.mesh.space={2 ** math.ceil(math.log2(times))} devices a volume']
     return 'try ' + ', or '.join(ways)

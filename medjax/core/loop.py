@@ -1,82 +1,20 @@
 """The train loop, the only one: it knows steps, batches and checkpoints, and nothing of the problem."""
 
-import dataclasses
 import pathlib
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from medjax.core import metrics, state
-from medjax.core.checkpoint import Checkpoints
+from medjax.core.experiment import Experiment
 from medjax.core.log import Writer, progress
-from medjax.core.sharding import Jit, Pmap
-from medjax.core.step import Augment, make_step, stream, watched
-from medjax.core.task import Task
+from medjax.core.step import watched
 from medjax.errors import InputError
-
-Rows = list[dict[str, Any]]
-
-
-class Batches(Protocol):
-    """The batches of a run: a pure function of the step."""
-
-    def __getitem__(self, step: int) -> dict[str, np.ndarray]:
-        """The batch of one step."""
-
-    def stream(self, start: int, stop: int) -> Iterator[dict[str, np.ndarray]]:
-        """The batches of steps `start` to `stop`, read ahead."""
-
-
-class Evaluator(Protocol):
-    """What a model is worth on the cases of a split."""
-
-    def __call__(self, variables: Any, split: str, *, quick: bool = False,
-                 snapshots: pathlib.Path | None = None) -> Rows:
-        """A row per case: id, patient, split and metrics; `quick` for validation while training."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Experiment:
-    """All that a config names, as objects; `medjax.build` makes it."""
-
-    task: Task
-    data: Any
-    batches: Batches
-    augment: Augment | None
-    optimiser: optax.GradientTransformation
-    schedule: Callable[[int], float]
-    plan: Jit | Pmap
-    evaluator: Evaluator
-    seed: int
-    steps: int
-    accumulate: int = 1
-    skip_nonfinite: bool = False
-    log_every: int = 10
-    eval_every: int = 0
-    save_every: int = 0
-    keep: int = 2
-    best: str = ''
-    mode: str = 'max'
-
-    def abstract(self) -> state.TrainState:
-        """The state's shapes, without allocating anything."""
-        return jax.eval_shape(self.create)
-
-    def create(self) -> state.TrainState:
-        """The state at step 0; traceable."""
-        first = {k: np.zeros((1, *v.shape[1:]), v.dtype) for k, v in self.batches[0].items() if k != 'id'}
-        return state.create(self.task, self.optimiser, stream(jax.random.key(self.seed), 'init'), first)
-
-    def checkpoints(self, workdir: pathlib.Path) -> Checkpoints:
-        """The run's checkpoints."""
-        return Checkpoints(workdir / 'checkpoints', keep=self.keep, best=self.best, mode=self.mode,
-                           statistics=self.data.statistics)
 
 
 def train(experiment: Experiment, workdir: pathlib.Path, say: Callable[[str], None] = print) -> bool:
@@ -93,22 +31,16 @@ def train(experiment: Experiment, workdir: pathlib.Path, say: Callable[[str], No
     Raises:
       InputError: at the first step whose loss or gradients are not finite, unless the config skips such steps.
     """
-    plan, steps = experiment.plan, experiment.steps
+    plan, steps, size, abstract = experiment.plan, experiment.steps, experiment.check(), experiment.abstract()
     checkpoints = experiment.checkpoints(workdir)
-    abstract = experiment.abstract()
     start = checkpoints.latest() or 0
     if start:
         train_state = plan.adopt(checkpoints.restore(start, plan.abstract(abstract)))
         say(f'resuming from step {start} of {steps}')
-    else:
-        train_state = plan.initial(experiment.create, abstract)
-    step_fn = plan.compile(make_step(
-        experiment.task, experiment.optimiser, augment=experiment.augment, accumulate=experiment.accumulate,
-        skip_nonfinite=experiment.skip_nonfinite, axis_name=plan.axis_name), abstract)
     key = jax.random.key(experiment.seed)
     writer = Writer(workdir, start)
     pending: list[Mapping[str, Any]] = []
-    began, skipped, done = time.monotonic(), 0, start
+    began, skipped, done = 0.0, 0, start
     stopping, previous = _listen(signal.SIGTERM)
 
     def flush(step: int) -> None:
@@ -125,22 +57,21 @@ def train(experiment: Experiment, workdir: pathlib.Path, say: Callable[[str], No
         values = {f'train/{k}': v for k, v in metrics.compute(metrics.merge(m['states'] for m in host)).items()}
         values['train/grad_norm'] = float(host[-1]['grad_norm'])
         values['lr'] = float(experiment.schedule(step - 1))
-        seconds, timed = time.monotonic() - began, len(host) - (done == start)  # the first one compiles
-        values['images_per_s'] = size * timed / max(seconds, 1e-9)
+        seconds = time.monotonic() - began
+        values['images_per_s'] = size * len(host) / max(seconds, 1e-9)
         if skipped:
             values['skipped_steps'] = skipped
         writer.write(step, values)
-        say(progress(step, steps, values, left=seconds / max(timed, 1) * (steps - step)))
+        say(progress(step, steps, values, left=seconds / len(host) * (steps - step)))
         began, done = time.monotonic(), step
 
-    size = len(experiment.batches[0]['index']) * jax.process_count()
-    for name, value in (('optim.accumulate', experiment.accumulate), ('log.every', experiment.log_every)):
-        if value < 1:
-            raise InputError(f'config.{name}: {value}; expected at least 1')
-    if size % (plan.examples * experiment.accumulate):
-        raise InputError(f'config.batch: {size} is no multiple of {plan.examples} devices × {experiment.accumulate} '
-                         'micro-batches (config.optim.accumulate)')
     try:
+        if start < steps:
+            step_fn = experiment.step(abstract)
+            say(experiment.fit(step_fn, abstract))
+        if not start:
+            train_state = plan.initial(experiment.create, abstract)
+        began = time.monotonic()
         for number, batch in enumerate(experiment.batches.stream(start, steps), start):
             batch.pop('id')
             train_state, measured = step_fn(train_state, plan.place_batch(batch), key)
@@ -149,10 +80,6 @@ def train(experiment: Experiment, workdir: pathlib.Path, say: Callable[[str], No
                 jax.block_until_ready(pending[-3])
             step, last = number + 1, number + 1 == steps
             stop = bool(stopping)  # asked once: a signal that comes later in this round is the next round's
-            if step == start + 1:
-                jax.block_until_ready(measured)
-                say(f'first step after {time.monotonic() - began:.1f} s, most of them to compile')
-                began = time.monotonic()
             if last or stop or step % experiment.log_every == 0:
                 flush(step)
             # Even when told to stop: a validation left out would never be made up, and the best would be another.

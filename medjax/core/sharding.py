@@ -100,6 +100,8 @@ class Jit:
         """Shapes with shardings, for a checkpoint to be restored onto this mesh."""
         return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self._shard(x)), state)
 
+    shapes = abstract  # of the state as the step takes it
+
     def place_batch(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
         """Puts this host's part of a batch on the devices, as part of the global batch."""
         return {k: jax.make_array_from_process_local_data(self._batch(v), v) for k, v in batch.items()}
@@ -133,9 +135,17 @@ class Pmap:
 
     def adopt(self, restored: Any) -> Any:
         """Puts a copy of a state on every device."""
+        return jax.tree.map(
+            lambda x: jax.device_put(np.stack([np.asarray(x)] * self.examples), self._copied()), restored)
+
+    def shapes(self, state: Any) -> Any:
+        """Of the state as the step takes it: a copy for every device."""
+        return jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct((self.examples, *x.shape), x.dtype, sharding=self._copied()), state)
+
+    def _copied(self) -> NamedSharding:
         mesh = Mesh(np.array(self.devices), (self.axis_name,), axis_types=(AxisType.Auto,))
-        sharding = NamedSharding(mesh, PartitionSpec(self.axis_name))
-        return jax.tree.map(lambda x: jax.device_put(np.stack([np.asarray(x)] * self.examples), sharding), restored)
+        return NamedSharding(mesh, PartitionSpec(self.axis_name))
 
     def abstract(self, state: Any) -> Any:
         """Shapes, for a checkpoint to be restored to one device."""

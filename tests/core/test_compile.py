@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from medjax.core import loop
-from medjax.core.loop import Experiment
+from medjax.core.experiment import Experiment
 from medjax.core.optim import make
 from medjax.core.sharding import Jit, Pmap
 from medjax.models import unet

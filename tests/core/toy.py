@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from medjax.core.loop import Experiment
+from medjax.core.experiment import Experiment
 from medjax.core.metrics import masked_mean
 from medjax.core.optim import make
 from medjax.core.sharding import Jit

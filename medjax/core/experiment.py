@@ -1,0 +1,126 @@
+"""An experiment as objects, and the program that one step of it becomes."""
+
+import dataclasses
+import pathlib
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+import optax
+
+from medjax.core import cost, state
+from medjax.core.checkpoint import Checkpoints
+from medjax.core.cost import GIB
+from medjax.core.sharding import Jit, Pmap
+from medjax.core.step import Augment, Step, make_step, stream
+from medjax.core.task import Task
+from medjax.errors import InputError
+
+Rows = list[dict[str, Any]]
+
+
+class Batches(Protocol):
+    """The batches of a run: a pure function of the step."""
+
+    def __getitem__(self, step: int) -> dict[str, np.ndarray]:
+        """The batch of one step."""
+
+    def stream(self, start: int, stop: int) -> Iterator[dict[str, np.ndarray]]:
+        """The batches of steps `start` to `stop`, read ahead."""
+
+
+class Evaluator(Protocol):
+    """What a model is worth on the cases of a split."""
+
+    def __call__(self, variables: Any, split: str, *, quick: bool = False,
+                 snapshots: pathlib.Path | None = None) -> Rows:
+        """A row per case: id, patient, split and metrics; `quick` for validation while training."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """All that a config names, as objects; `medjax.build` makes it."""
+
+    task: Task
+    data: Any
+    batches: Batches
+    augment: Augment | None
+    optimiser: optax.GradientTransformation
+    schedule: Callable[[int], float]
+    plan: Jit | Pmap
+    evaluator: Evaluator
+    seed: int
+    steps: int
+    accumulate: int = 1
+    skip_nonfinite: bool = False
+    log_every: int = 10
+    eval_every: int = 0
+    save_every: int = 0
+    keep: int = 2
+    best: str = ''
+    mode: str = 'max'
+
+    def abstract(self) -> state.TrainState:
+        """The state's shapes, without allocating anything."""
+        return jax.eval_shape(self.create)
+
+    def create(self) -> state.TrainState:
+        """The state at step 0; traceable."""
+        first = {k: np.zeros((1, *v.shape[1:]), v.dtype) for k, v in self._batch().items()}
+        return state.create(self.task, self.optimiser, stream(jax.random.key(self.seed), 'init'), first)
+
+    def checkpoints(self, workdir: pathlib.Path) -> Checkpoints:
+        """The run's checkpoints."""
+        return Checkpoints(workdir / 'checkpoints', keep=self.keep, best=self.best, mode=self.mode,
+                           statistics=self.data.statistics)
+
+    def check(self) -> int:
+        """Gives the number of examples in a global batch.
+
+        Raises:
+          InputError: where it cannot be dealt out to the devices and micro-batches.
+        """
+        size = len(self.batches[0]['index']) * jax.process_count()
+        for name, value in (('optim.accumulate', self.accumulate), ('log.every', self.log_every)):
+            if value < 1:
+                raise InputError(f'config.{name}: {value}; expected at least 1')
+        if size % (self.plan.examples * self.accumulate):
+            raise InputError(f'config.batch: {size} is no multiple of {self.plan.examples} devices × {self.accumulate} '
+                             'micro-batches (config.optim.accumulate)')
+        return size
+
+    def step(self, abstract: state.TrainState) -> Step:
+        """The train step, compiled when it is first called; its state is donated."""
+        return self.plan.compile(make_step(
+            self.task, self.optimiser, augment=self.augment, accumulate=self.accumulate,
+            skip_nonfinite=self.skip_nonfinite, axis_name=self.plan.axis_name), abstract)
+
+    def flops(self) -> float:
+        """Multiplications and additions of a step, as the definition of its network has them."""
+        step = make_step(self.task, self.optimiser, augment=self.augment, accumulate=self.accumulate)
+        return cost.flops(step, self.abstract(), self._batch(), jax.random.key(0))
+
+    def fit(self, step_fn: Step, abstract: state.TrainState) -> str:
+        """Compiles the step and asks what it takes, before anything is allocated.
+
+        Returns:
+          A line about it.
+
+        Raises:
+          InputError: where the step does not fit the device, with a proposal.
+        """
+        began = time.monotonic()
+        shapes = self.plan.shapes(abstract), self.plan.place_batch(self._batch()), jax.random.key(0)
+        need, have = cost.memory(step_fn.lower(*shapes).compile()), cost.room(jax.local_devices()[0])
+        if need > have:
+            fixed = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(abstract))
+            raise InputError(f'config.batch: a step takes {need / GIB:.2f} GiB, and a device has {have / GIB:.2f}; '
+                             + cost.proposal(need, fixed, have, self.check() // self.plan.examples, self.accumulate))
+        each = ' of each device' if jax.device_count() > 1 else ''
+        return (f'compiled in {time.monotonic() - began:.1f} s; a step takes {need / GIB:.2f} GiB of the '
+                f'{have / GIB:.1f} GiB{each}')
+
+    def _batch(self) -> dict[str, np.ndarray]:
+        return {name: value for name, value in self.batches[0].items() if name != 'id'}

@@ -1,0 +1,80 @@
+"""The bench's arithmetic by hand, and one comparison through real processes."""
+
+import json
+
+import pytest
+
+from medjax.bench import race
+from medjax.bench.jobs import JOBS
+from medjax.bench.side import Job
+from medjax.errors import InputError
+from tests import cli
+
+
+def one(*times, memory=100.0, first=5.0, parameters=1000, flops=0.0):
+    return {'times': list(times), 'memory_mb': memory, 'first_s': first, 'parameters': parameters, 'flops': flops,
+            'settings': ''}
+
+
+def job(value='ratio', goal=1.0, ours=('medjax',), peers=('torch', 'other')):
+    return Job('a job', dict.fromkeys(ours), dict.fromkeys(peers), goal, value)
+
+
+def test_the_ratio_is_of_medians_against_the_fastest_peer():
+    found = race.summary(job(), {'medjax': [one(1, 2, 9, flops=4e9), one(3, 3, 3)], 'torch': [one(5, 5), one(6, 6)],
+                                 'other': [one(9), one(9)]}, {})
+    assert found['ours_s'] == 2.5 and found['peer'] == 'torch' and found['peer_s'] == 5.5
+    assert found['ratio'] == pytest.approx(2.2) and found['met']
+    assert found['ratio_range'] == [pytest.approx(5 / 3), pytest.approx(6 / 2)]
+    assert found['gflops'] == pytest.approx(4 / 2.5) and found['peer_gflops'] == pytest.approx(4 / 5.5)
+
+
+def test_memory_and_first_steps_have_ratios_of_their_own():
+    sides = {'medjax': [one(1, memory=200, first=8)], 'torch': [one(1, memory=300, first=4)]}
+    assert race.summary(job('memory', 2.0), sides, {})['ratio'] == 1.5
+    assert not race.summary(job('memory', 2.0), sides, {})['met']
+    assert race.summary(job('first', 0.5), sides, {})['ratio'] == 0.5
+
+
+def test_a_share_is_of_the_longer_time():
+    found = race.summary(job('share', 0.1, ours=('with', 'without'), peers=()),
+                         {'with': [one(10)], 'without': [one(8)]}, {})
+    assert found['share'] == pytest.approx(0.2) and not found['met']
+
+
+def test_our_time_alone_in_milliseconds():
+    found = race.summary(job('ms', 1.0, peers=()), {'medjax': [one(0.0004, 0.0006)]}, {})
+    assert found['ms'] == pytest.approx(0.5) and found['met']
+
+
+def test_networks_of_other_sizes_are_refused():
+    with pytest.raises(InputError, match='parameters differ'):
+        race.summary(job(), {'medjax': [one(1)], 'torch': [one(1, parameters=1020)]}, {})
+
+
+def test_an_absent_peer_is_named_and_the_others_count():
+    found = race.summary(job(), {'medjax': [one(1)], 'other': [one(3)]}, {'torch': 'torch'})
+    assert found['peer'] == 'other' and found['skipped'] == {'torch': 'torch is not installed'}
+    found = race.summary(job(), {'medjax': [one(1)]}, {'torch': 'torch', 'other': 'other'})
+    assert 'ratio' not in found and found['met'] is None
+
+
+def test_a_job_through_the_command(tmp_path):
+    out, picture = tmp_path / 'out.json', tmp_path / 'out.png'
+    ended = cli.process('bench', 'matmul', '--rounds=1', '--seconds=0', f'--json={out}', f'--plot={picture}')
+    assert ended.code == 0, ended.err
+    found = json.loads(out.read_text())
+    assert found['machine']['cores'] and 0 < found['matmul']['ours_s'] < 60
+    assert 'medjax' in ended.out and picture.read_bytes()[:4] == b'\x89PNG'
+    assert found['matmul'].get('ratio', 1) > 0 and ('ratio' in found['matmul']) != ('skipped' in found['matmul'])
+
+
+def test_a_name_that_is_none_is_refused():
+    ended = cli.process('bench', 'train_unet4d')
+    assert ended.code == 2 and 'train_unet4d' in ended.err and 'train_unet3d' in ended.err
+
+
+def test_every_measurement_that_was_promised_is_there():
+    assert set(JOBS) >= {'train_unet2d', 'train_unet3d', 'train_resnet18', 'train_densenet121', 'window_unet2d',
+                         'window_unet3d', 'augment_2d', 'augment_3d', 'augment_share', 'metrics', 'read', 'start',
+                         'host'}
