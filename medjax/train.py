@@ -1,7 +1,7 @@
 """Trains the experiment that a config describes, evaluates it and draws its report.
 
     python -m medjax.train --config=configs/NAME.py[:variant] --workdir=DIR [--config.KEY=VALUE …]
-    python -m medjax.train --config=configs/NAME.py --dry_run    what a step takes; nothing is written
+    python -m medjax.train --config=configs/NAME.py --dry_run    what a step takes; no results
 """
 
 import io
@@ -99,7 +99,7 @@ def headline(config: Mapping[str, Any], experiment: Experiment) -> str:
 
 
 def rehearse(config: Mapping[str, Any], steps: int = 5) -> None:
-    """Says what a step takes in arithmetic, memory and time, by compiling and running a few; writes nothing."""
+    """Says what a step takes in arithmetic, memory and time, by compiling and running a few; leaves no results."""
     experiment = build.experiment(config)
     experiment.check()
     print(headline(config, experiment), flush=True)
@@ -107,16 +107,17 @@ def rehearse(config: Mapping[str, Any], steps: int = 5) -> None:
     step_fn, flops = experiment.step(abstract), experiment.flops()
     print(experiment.fit(step_fn, abstract), flush=True)
     state, key, times = plan.initial(experiment.create, abstract), jax.random.key(experiment.seed), []
+    began = time.monotonic()
     for batch in experiment.batches.stream(0, steps + 1):
-        began = time.monotonic()
         batch.pop('id')
         state, measured = step_fn(state, plan.place_batch(batch), key)
         jax.block_until_ready(measured)
-        times.append(time.monotonic() - began)
+        times.append(time.monotonic() - began)  # reading included
+        began = time.monotonic()
     seconds = float(np.median(times[1:]))  # the first one warms up
     print(f'{flops / 1e9:,.1f} GFLOP and {seconds:.3f} s a step (median of {steps}): {flops / seconds / 1e9:,.0f} '
           f'GFLOP/s, {config["batch"] / seconds:.1f} images/s; {experiment.steps} steps take '
-          f'{seconds * experiment.steps / 60:.1f} min', flush=True)
+          f'{seconds * experiment.steps / 60:.1f} min without validation', flush=True)
 
 
 def _keep_config(config: Mapping[str, Any], workdir: pathlib.Path) -> None:
@@ -183,6 +184,6 @@ def main(_: Sequence[str]) -> None:
 if __name__ == '__main__':
     CONFIG = config_flags.DEFINE_config_file('config', None, 'The experiment, a file in configs/.', lock_config=True)
     WORKDIR = flags.DEFINE_string('workdir', None, 'Where results go; a run found there goes on.')
-    DRY_RUN = flags.DEFINE_bool('dry_run', False, 'Say what a step takes, and stop; nothing is written.')
+    DRY_RUN = flags.DEFINE_bool('dry_run', False, 'Say what a step takes, and stop.')
     flags.mark_flag_as_required('config')
     entry.run(main)

@@ -13,6 +13,7 @@ from tests import cli
 from tests.conftest import ROOT
 
 CONFIGS = sorted(path.stem for path in (ROOT / 'configs').glob('*.py'))
+PREDICTED = {'segment_brain_unet3d', 'segment_lung_unet2d'}  # one of each number of dimensions
 NEED_DATA = {'segment_lung_unet2d', 'segment_tumour_unet3d'}
 
 
@@ -37,7 +38,8 @@ def test_the_smoke_run_goes_from_config_to_report(name, tmp_path):
     assert results['notice'][:40] in page.replace('&#39;', "'") or not results['notice']
     assert list((tmp_path / 'tensorboard').iterdir()) and (tmp_path / 'splits.json').exists()
 
-
+    if name not in PREDICTED:
+        return
     volumes = [path for split in ('test', 'val') for path in sorted((tmp_path / 'cases' / split).glob('*.npz'))]
     with np.load(volumes[0]) as case:
         nib.save(nib.Nifti1Image(case['image'][:40, :40, :8], np.diag([*case['spacing'], 1])), tmp_path / 'new.nii.gz')

@@ -15,7 +15,7 @@ from medjax.data.augment import RECIPES, Recipe
 from medjax.models import unet
 from medjax.tasks import segment
 
-STEPS, SIZE, SIDE = 5, 8, 16
+STEPS, SIZE, SIDE = 5, 8, 8
 CLASSES = ('background', 'shell', 'core')
 PLANS = {'one': lambda: Jit(devices=jax.devices()[:1]), 'data': lambda: Jit(data=8),
          'fsdp': lambda: Jit(data=2, fsdp=4), 'space': lambda: Jit(data=2, space=4), 'pmap': Pmap}
@@ -29,9 +29,9 @@ class Batches:
         # as 1e-4 of the gradient's norm, where without rectifiers it is 1e-7. Under this one none does.
         rng = np.random.default_rng((4, step))
         grid = np.stack(np.meshgrid(*[np.arange(SIDE)] * 3, indexing='ij'))
-        centre = rng.uniform(5, SIDE - 5, (SIZE, 3, 1, 1, 1))
+        centre = rng.uniform(3, SIDE - 3, (SIZE, 3, 1, 1, 1))
         distance = np.sqrt(((grid - centre) ** 2).sum(1))
-        label = (distance < 5).astype(np.int32) + (distance < 3)
+        label = (distance < 3).astype(np.int32) + (distance < 2)
         image = (label + rng.normal(0, 0.5, label.shape))[..., None].astype(np.float32)
         return {'image': image, 'label': label, 'mask': np.ones(SIZE, np.float32),
                 'index': np.arange(SIZE, dtype=np.uint32) + np.uint32(step * SIZE)}
@@ -45,7 +45,7 @@ def start(deep):
 
 
 def experiment(plan, deep, recipe):
-    network = unet.Model(**{**unet.VARIANTS['nnunet'], 'deep': deep} | dict(classes=3, dims=3, base=4, levels=4))
+    network = unet.Model(**{**unet.VARIANTS['nnunet'], 'deep': deep} | dict(classes=3, dims=3, base=4, levels=3))
     optimiser, schedule = make(STEPS, name='sgd', lr=0.05, momentum=0.9, weight_decay=3e-5, clip=12.0,
                                schedule={'name': 'polynomial'})
     return Experiment(

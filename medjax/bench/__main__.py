@@ -53,8 +53,14 @@ def main(arguments: Sequence[str]) -> None:
             raise InputError(f'{name}: no such measurement; expected some of: {", ".join(JOBS)}')
     if ROUNDS.value < 1 or SECONDS.value < 0:
         raise InputError(f'--rounds={ROUNDS.value} --seconds={SECONDS.value}; expected at least 1, and no less than 0')
-    if LIMIT not in names and any(name.startswith(('train', 'window_unet')) for name in names):
-        names.insert(0, LIMIT)
+    if PLOT.value and pathlib.Path(PLOT.value).suffix not in ('.png', '.svg', '.pdf'):
+        raise InputError(f'--plot={PLOT.value}; expected a name that ends in .png, .svg or .pdf')
+    peers = {peer for job in JOBS.values() for peer in job.peers}
+    if not any(peer.lower().startswith(AGAINST.value.lower()) for peer in peers):
+        raise InputError(f'--against={AGAINST.value}: no such peer; expected the beginning of: '
+                         + ', '.join(sorted(peers)))
+    if any(name.startswith(('train', 'window_unet')) for name in names):
+        names = [LIMIT, *(name for name in names if name != LIMIT)]
     results: dict[str, Any] = {'machine': race.machine()}
     print(f'{results["machine"]["processor"]}, {len(os.sched_getaffinity(0))} cores; '
           f'ratios above 1: medjax is faster', flush=True)

@@ -29,7 +29,7 @@ def main(name: str, side: str, seconds: str, out: str) -> None:
             times.append((time.perf_counter() - began) / made.parts)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     pathlib.Path(out).write_text(json.dumps({
-        'first': first, 'times': times, 'parameters': made.parameters, 'flops': made.flops, 'settings': made.settings,
+        'first': first, 'times': times, 'parameters': made.parameters, 'flops': made.flops(), 'settings': made.settings,
         'memory_mb': device_peak_mb() or peak}))
 
 

@@ -16,6 +16,8 @@ def _layouts(make, **options):
     return {'torch': _(make, **options, last=False), 'torch channels last': _(make, **options, last=True)}
 
 
+START = {'medjax': _(train.command, **UNET2D)}
+PEER_START = {'torch and MONAI': _(train.torch_unet, **UNET2D, last=False)}
 JOBS: dict[str, Job] = {
     'matmul': Job('a product of two 2048² matrices: the peak that others are a fraction of', {'medjax': matmul.ours},
                   {'torch': matmul.torch}, 1.0),
@@ -58,11 +60,9 @@ JOBS: dict[str, Job] = {
                 {'medjax': _(volumes.ours_read, 20)},
                 {'MONAI': _(volumes.monai_read, 20, 0), 'MONAI threads': _(volumes.monai_read, 20, 2),
                  'TorchIO': _(volumes.torchio_read, 20)}, 1.5),
-    'start': Job('from a process\'s start to its first 2D train step, compiled before',
-                 {'medjax': _(train.command, **UNET2D)}, {'torch': _(train.torch_unet, **UNET2D, last=False)}, 1.0,
+    'start': Job('from the start of a process to its first 2D train step, compiled before', START, PEER_START, 1.0,
                  'first'),
-    'start_cold': Job('the same, never compiled before',
-                      {'medjax': _(train.command, **UNET2D)}, {'torch': _(train.torch_unet, **UNET2D, last=False)}, 0.5,
-                      'first', environment={'JAX_COMPILATION_CACHE_DIR': '{fresh}'}),
+    'start_cold': Job('the same, never compiled before', START, PEER_START, 0.5, 'first',
+                      environment={'JAX_COMPILATION_CACHE_DIR': '{fresh}'}),
     'host': Job('what the host does for a step, as the loop calls it', {'medjax': host.ours}, {}, 1.0, 'ms'),
 }

@@ -11,14 +11,14 @@ class Side:
     Attributes:
       run: one repetition, finished when it returns.
       parameters: weights of the network; both sides' are equal to 1 %.
-      flops: multiplications and additions of a repetition, as the network's definition has them.
+      flops: gives multiplications and additions of a repetition, as the network's definition has them.
       settings: what was chosen for speed, in words.
       parts: equal pieces of work that a repetition consists of; times are of one.
     """
 
     run: Callable[[], object]
     parameters: int = 0
-    flops: float = 0.0
+    flops: Callable[[], float] = float
     settings: str = ''
     parts: int = 1
 

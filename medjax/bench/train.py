@@ -71,14 +71,14 @@ def step(task: Any, batch: dict[str, np.ndarray], optim: dict[str, Any] | None =
     abstract = jax.eval_shape(create)
     whole = make_step(task, optimiser, augment=augment)
     compiled, key = plan.compile(whole, abstract), jax.random.key(0)
-    flops = cost.flops(whole, abstract, batch, key)
     placed, held = plan.place_batch(batch), [plan.initial(create, abstract)]
 
     def run() -> None:
         held[0], _ = compiled(held[0], placed, key)
         jax.block_until_ready(held[0])
 
-    return Side(run, sum(leaf.size for leaf in jax.tree.leaves(abstract.params)), flops, 'one program; state donated')
+    return Side(run, sum(leaf.size for leaf in jax.tree.leaves(abstract.params)),
+                lambda: cost.flops(whole, abstract, batch, key), 'one program; state donated')
 
 
 def torch_step(network: Any, loss: Callable[[Any, Any], Any], optimiser: Any, image: np.ndarray, label: np.ndarray,

@@ -84,7 +84,7 @@ def write_files(folder: pathlib.Path, count: int) -> None:
     for name in ('images', 'labels'):
         (folder / name).mkdir()
     for number in range(count):
-        label = np.repeat(blobs(128, number), 1, axis=2)[:, :, ::2]
+        label = blobs(128, number)[:, :, ::2]
         noise = np.random.default_rng(number).normal(0, 20, label.shape)
         for name, array in (('images', (label * 100 + noise).astype(np.int16)), ('labels', label)):
             nib.save(nib.Nifti1Image(array, affine), folder / name / f'case{number:02d}.nii.gz')
@@ -106,7 +106,7 @@ def ours_read(count: int) -> Side:
 
 
 def monai_read(count: int, workers: int) -> Side:
-    """The same by MONAI's transforms into its cache of arrays in memory, with as many threads as cores or without."""
+    """The same by MONAI's transforms into its cache of arrays in memory."""
     import os
 
     import torch

@@ -39,7 +39,7 @@ def ours(size: int, window: Sequence[int], base: int, levels: int, classes: int,
     sliding = Sliding(forward, window=window, overlap=OVERLAP, batch=batch)
     count = math.prod(len(starts(size, extent, OVERLAP)) for extent in window)
     return Side(lambda: sliding(variables, image)[0], sum(x.size for x in jax.tree.leaves(variables)),
-                count * cost.flops(forward, variables, example['image']),
+                lambda: count * cost.flops(forward, variables, example['image']),
                 f'{batch} windows at a time; softmax, argmax and confidence included')
 
 
@@ -48,7 +48,7 @@ def monai(size: int, window: Sequence[int], base: int, levels: int, classes: int
     import os
 
     import torch
-    from monai.inferers import SliceInferer, sliding_window_inference
+    from monai.inferers import sliding_window_inference
     from monai.networks.nets import DynUNet
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     thin = [n for n in window if n > 1]
@@ -59,23 +59,17 @@ def monai(size: int, window: Sequence[int], base: int, levels: int, classes: int
     layout = torch.channels_last_3d if len(thin) == 3 else torch.channels_last
     if last:
         network = network.to(memory_format=layout)
-    image = torch.from_numpy(np.moveaxis(volume(size), -1, 0)[None].copy())
+    # `[1, 1, X, Y, Z]`; for a 2D network its slices as a batch, so that windows of several go together.
+    image = torch.from_numpy(volume(size)[..., 0].copy())
+    image = image[None, None] if len(thin) == 3 else image.movedim(2, 0)[:, None]
 
     def forward(x):
         return network(x.to(memory_format=layout) if last else x)
 
-    if len(thin) == 3:
-        def blend():
-            return sliding_window_inference(image, window, batch, forward, overlap=OVERLAP, mode='gaussian')
-    else:
-        inferer = SliceInferer(roi_size=thin, sw_batch_size=batch, overlap=OVERLAP, mode='gaussian', spatial_dim=2)
-
-        def blend():
-            return inferer(image, forward)
-
     def run():
         with torch.inference_mode():
-            return blend().argmax(1).numpy()
+            return sliding_window_inference(image, thin, batch, forward, overlap=OVERLAP,
+                                            mode='gaussian').argmax(1).numpy()
 
     return Side(run, sum(p.numel() for p in network.parameters()), settings=(
         f'inference mode, {batch} windows at a time, {"channels last" if last else "channels first"}'))

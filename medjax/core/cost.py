@@ -45,21 +45,28 @@ def room(device: Any) -> int:
     return most // jax.local_device_count()
 
 
+def held(shapes: Any) -> int:
+    """Bytes of arrays, given as shapes with shardings, on each device."""
+    def size(leaf: Any) -> int:
+        return math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
+    return sum(map(size, jax.tree.leaves(shapes)))
+
+
 def proposal(need: int, fixed: int, have: int, batch: int, accumulate: int) -> str:
-    """How to make a step fit, by what is likely to do it: what depends on the batch grows with it.
+    """How to make a step fit, by what is likely to do it: all but weights grows with the batch and the patch.
 
     Args:
-      need: bytes of the step.
-      fixed: those of them, weights and the optimiser's state, that no smaller batch or patch saves.
-      have: bytes of the device.
+      need: bytes of the step on a device.
+      fixed: those of them, weights, their gradients and the optimiser's state, that no smaller batch or patch saves.
+      have: bytes of a device.
       batch: examples of a step on each device.
       accumulate: micro-batches that they are cut into.
     """
     if fixed >= have:
-        return 'the weights alone do not fit; try a smaller config.model.base, or more devices by config.mesh.fsdp'
+        return 'the weights alone do not fit; try a smaller network, or more devices by config.mesh.fsdp'
     times = (need - fixed) / (have - fixed)
     parts = next((n for n in range(accumulate + 1, batch + 1) if batch % n == 0 and n >= times * accumulate), 0)
-    ways = [f'config.optim.accumulate={parts} (the same result, {parts} parts)'] if parts else []
-    ways += [f'a config.data.patch of at most {100 / times:.0f} % of the voxels', 'config.model.remat=True',
-             "config.precision='bfloat16'", f'config.mesh.space={2 ** math.ceil(math.log2(times))} devices a volume']
+    ways = [f'config.optim.accumulate={parts}'] if parts else []
+    ways += [f'patches of {100 / times:.0f} % of the voxels (config.data.patch)', "config.precision='bfloat16'",
+             'config.model.remat=True where the network has it', 'more devices to a volume (config.mesh.space)']
     return 'try ' + ', or '.join(ways)

@@ -1,6 +1,7 @@
 """An experiment as objects, and the program that one step of it becomes."""
 
 import dataclasses
+import functools
 import pathlib
 import time
 from collections.abc import Callable, Iterator
@@ -68,7 +69,7 @@ class Experiment:
 
     def create(self) -> state.TrainState:
         """The state at step 0; traceable."""
-        first = {k: np.zeros((1, *v.shape[1:]), v.dtype) for k, v in self._batch().items()}
+        first = {k: np.zeros((1, *v.shape[1:]), v.dtype) for k, v in self._first.items()}
         return state.create(self.task, self.optimiser, stream(jax.random.key(self.seed), 'init'), first)
 
     def checkpoints(self, workdir: pathlib.Path) -> Checkpoints:
@@ -82,7 +83,7 @@ class Experiment:
         Raises:
           InputError: where it cannot be dealt out to the devices and micro-batches.
         """
-        size = len(self.batches[0]['index']) * jax.process_count()
+        size = len(self._first['index']) * jax.process_count()
         for name, value in (('optim.accumulate', self.accumulate), ('log.every', self.log_every)):
             if value < 1:
                 raise InputError(f'config.{name}: {value}; expected at least 1')
@@ -99,11 +100,12 @@ class Experiment:
 
     def flops(self) -> float:
         """Multiplications and additions of a step, as the definition of its network has them."""
-        step = make_step(self.task, self.optimiser, augment=self.augment, accumulate=self.accumulate)
-        return cost.flops(step, self.abstract(), self._batch(), jax.random.key(0))
+        # Of the batch as one: of a loop over micro-batches only one round would be counted.
+        step = make_step(self.task, self.optimiser, augment=self.augment)
+        return cost.flops(step, self.abstract(), self._first, jax.random.key(0))
 
     def fit(self, step_fn: Step, abstract: state.TrainState) -> str:
-        """Compiles the step and asks what it takes, before anything is allocated.
+        """Compiles the step and asks what it takes, before any of it is run.
 
         Returns:
           A line about it.
@@ -112,15 +114,17 @@ class Experiment:
           InputError: where the step does not fit the device, with a proposal.
         """
         began = time.monotonic()
-        shapes = self.plan.shapes(abstract), self.plan.place_batch(self._batch()), jax.random.key(0)
+        shapes = self.plan.shapes(abstract), self.plan.place_batch(self._first), jax.random.key(0)
         need, have = cost.memory(step_fn.lower(*shapes).compile()), cost.room(jax.local_devices()[0])
         if need > have:
-            fixed = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(abstract))
+            # Gradients are as large as the weights; neither depends on the batch.
+            fixed = cost.held(shapes[0]) + cost.held(shapes[0].params)
             raise InputError(f'config.batch: a step takes {need / GIB:.2f} GiB, and a device has {have / GIB:.2f}; '
                              + cost.proposal(need, fixed, have, self.check() // self.plan.examples, self.accumulate))
         each = ' of each device' if jax.device_count() > 1 else ''
-        return (f'compiled in {time.monotonic() - began:.1f} s; a step takes {need / GIB:.2f} GiB of the '
-                f'{have / GIB:.1f} GiB{each}')
+        told = f'a step takes {need / GIB:.2f} GiB of the {have / GIB:.1f} GiB{each}' if need else 'memory is not told'
+        return f'compiled in {time.monotonic() - began:.1f} s; {told}'
 
-    def _batch(self) -> dict[str, np.ndarray]:
+    @functools.cached_property
+    def _first(self) -> dict[str, np.ndarray]:
         return {name: value for name, value in self.batches[0].items() if name != 'id'}

@@ -16,7 +16,8 @@ import jax
 import jax.numpy as jnp
 
 from medjax.errors import InputError
-from medjax.nn.conv import Block, Conv, Up, rectify, slope_of
+from medjax.nn.conv import Block, Conv, Up, slope_of
+from medjax.ops.norm import rectify
 
 VARIANTS: dict[str, dict[str, Any]] = {
     'plain': dict(base=64, levels=5, cap=1024, norm='none', activation='relu', pool=True),

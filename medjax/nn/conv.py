@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from medjax.errors import InputError
 from medjax.ops.conv import conv
-from medjax.ops.norm import EPSILON, normalise
+from medjax.ops.norm import EPSILON, normalise, rectify
 
 SLOPES = {'relu': 0.0, 'leaky': 0.01, 'none': 1.0}  # below zero
 MOMENTUM = 0.9  # of batch norm's running averages
@@ -20,11 +20,6 @@ def slope_of(activation: str) -> float:
     if activation not in SLOPES:
         raise InputError(f'config.model.activation: {activation!r}; expected one of: {", ".join(SLOPES)}')
     return SLOPES[activation]
-
-
-def rectify(x: jax.Array, slope: float) -> jax.Array:
-    """Multiplies what is below zero by the slope."""
-    return x if slope == 1 else jnp.where(x > 0, x, slope * x)
 
 
 class Norm(nn.Module):
@@ -63,7 +58,7 @@ class Norm(nn.Module):
         out, *seen = normalise(x.astype(self.dtype), scale, bias, batch, slope)
         if batch and not self.is_initializing():
             for average, now in zip(old, seen):
-                average.value = MOMENTUM * average.value + (1 - MOMENTUM) * jax.lax.stop_gradient(now[0])
+                average.value = MOMENTUM * average.value + (1 - MOMENTUM) * now[0]
         return out
 
 

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-TILE = 1 << 22  # bytes of shifted copies at once: what the caches hold
+TILE = 1 << 22  # bytes of shifted copies at once: fewer and larger products, but no more memory than this
 WORTH = 10**8  # multiplications of a gradient by the kernel; copying for fewer costs more to compile than it saves
 FEW = 4  # channels with which there is too little to multiply for each number that is copied
 

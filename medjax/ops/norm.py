@@ -37,14 +37,15 @@ def normalise(x: jax.Array, scale: jax.Array, bias: jax.Array, batch: bool,
 
 def _forward(x, scale, bias, batch, slope):
     wide = x.astype(jnp.float32)
-    # One pass: squares about a value of the same size as the mean, so that none of the variance's digits cancel.
+    # One pass: squares about a value of the image's own, its first row's mean, so that few of the variance's digits
+    # cancel however far from zero the image is.
     near = lax.stop_gradient(wide[(slice(None), *[slice(1)] * (x.ndim - 3))].mean(tuple(range(1, x.ndim - 1))))
     near = near.mean(0, keepdims=True) if batch else near
     off = wide - _spread(near, x.ndim)
     first, second = (s / _count(x, batch) for s in (_sum(off, batch), _sum(off * off, batch)))
     mean, variance = near + first, jnp.maximum(second - first * first, 0.0)
     spread = lax.rsqrt(variance + EPSILON)
-    y = _rectified(_affine(wide, mean, spread, scale, bias), slope).astype(x.dtype)
+    y = rectify(_affine(wide, mean, spread, scale, bias), slope).astype(x.dtype)
     return (y, mean, variance), (x, scale, bias, mean, spread)
 
 
@@ -68,8 +69,9 @@ def _affine(wide, mean, spread, scale, bias):
     return (wide - _spread(mean, wide.ndim)) * _spread(spread * scale, wide.ndim) + bias
 
 
-def _rectified(z, slope):
-    return z if slope == 1 else jnp.where(z > 0, z, slope * z)
+def rectify(z: jax.Array, slope: float) -> jax.Array:
+    """Multiplies what is below zero by the slope."""
+    return z if slope == 1 else jnp.where(z > 0, z, slope * z if slope else 0)
 
 
 def _spread(values, ndim):

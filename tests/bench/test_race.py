@@ -47,15 +47,20 @@ def test_our_time_alone_in_milliseconds():
     assert found['ms'] == pytest.approx(0.5) and found['met']
 
 
+def test_medjax_itself_is_not_skipped():
+    with pytest.raises(InputError, match='not measured: no space'):
+        race.summary(job(), {'torch': [one(1)]}, {'medjax': 'no space'})
+
+
 def test_networks_of_other_sizes_are_refused():
     with pytest.raises(InputError, match='parameters differ'):
         race.summary(job(), {'medjax': [one(1)], 'torch': [one(1, parameters=1020)]}, {})
 
 
 def test_an_absent_peer_is_named_and_the_others_count():
-    found = race.summary(job(), {'medjax': [one(1)], 'other': [one(3)]}, {'torch': 'torch'})
-    assert found['peer'] == 'other' and found['skipped'] == {'torch': 'torch is not installed'}
-    found = race.summary(job(), {'medjax': [one(1)]}, {'torch': 'torch', 'other': 'other'})
+    found = race.summary(job(), {'medjax': [one(1)], 'other': [one(3)]}, {'torch': 'no torch'})
+    assert found['peer'] == 'other' and found['skipped'] == {'torch': 'no torch'}
+    found = race.summary(job(), {'medjax': [one(1)]}, {'torch': 'no torch', 'other': 'slow'})
     assert 'ratio' not in found and found['met'] is None
 
 
@@ -72,6 +77,12 @@ def test_a_job_through_the_command(tmp_path):
 def test_a_name_that_is_none_is_refused():
     ended = cli.process('bench', 'train_unet4d')
     assert ended.code == 2 and 'train_unet4d' in ended.err and 'train_unet3d' in ended.err
+
+
+def test_a_peer_that_is_none_and_a_picture_that_is_none_are_refused():
+    for option in ('--against=troch', '--plot=out.xyz'):
+        ended = cli.process('bench', 'matmul', option)
+        assert ended.code == 2 and option.split('=')[0] in ended.err
 
 
 def test_every_measurement_that_was_promised_is_there():

@@ -34,7 +34,7 @@ def test_a_device_has_some_room():
 
 
 @pytest.mark.parametrize('need, fixed, batch, accumulate, words', [
-    (30, 10, 8, 1, ['accumulate=2', '50 %', 'space=2 ']), (60, 10, 8, 1, ['accumulate=8', '20 %', 'space=8 ']),
+    (30, 10, 8, 1, ['accumulate=2', '50 %', 'space']), (60, 10, 8, 1, ['accumulate=8', '20 %', 'space']),
     (30, 10, 8, 2, ['accumulate=4', '50 %']), (60, 10, 2, 1, ['20 %', 'remat']), (60, 20, 8, 1, ['the weights alone'])])
 def test_proposals_by_hand(need, fixed, batch, accumulate, words):
     text = cost.proposal(need, fixed, 20, batch, accumulate)
@@ -42,7 +42,7 @@ def test_proposals_by_hand(need, fixed, batch, accumulate, words):
     assert ('accumulate' in text) == ('accumulate' in words[0])
 
 
-def test_a_step_that_does_not_fit_is_refused_before_anything_is_written(tmp_path, monkeypatch):
+def test_a_step_that_does_not_fit_is_refused_before_one_is_made(tmp_path, monkeypatch):
     monkeypatch.setattr(cost, 'room', lambda device: 1000)
     with pytest.raises(InputError, match=r'a step takes .* GiB, and a device has 0\.00; '):
         loop.train(toy.experiment(), tmp_path, say=lambda line: None)
@@ -66,13 +66,23 @@ def test_accumulating_as_proposed_takes_less():
     assert need(4) < 0.6 * need(1)
 
 
-def test_a_dry_run_says_what_a_step_takes_and_writes_nothing(tmp_path, monkeypatch):
+def test_a_dry_run_says_what_a_step_takes_and_leaves_no_results(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     ended = cli.run('train', f'--config={ROOT}/configs/segment_brain_unet2d.py:smoke', '--dry_run', '--config.batch=8')
     assert ended.code == 0, ended.err
     for word in ('parameters', 'GFLOP', 's a step', 'GiB', 'images/s'):
         assert word in ended.out
     assert not list(tmp_path.iterdir())
+
+
+def test_a_batch_in_parts_is_as_much_arithmetic():
+    whole, parts = (toy.experiment(accumulate=n).flops() for n in (1, 4))
+    assert whole == parts > 2 * 3 * 16 * 8 * toy.WIDTH
+
+
+def test_what_is_held_on_a_device_is_its_share():
+    x = jax.ShapeDtypeStruct((2048, 4), np.float32)
+    assert [cost.held(Jit(data=1, fsdp=n, devices=jax.devices()[:n]).shapes(x)) for n in (1, 8)] == [32768, 4096]
 
 
 def test_a_run_without_a_folder_is_refused():

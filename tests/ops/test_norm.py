@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from medjax.ops.norm import EPSILON, normalise
 
@@ -45,3 +46,17 @@ def test_no_voxel_varies():
     y, back = jax.vjp(lambda x: normalise(x, jnp.ones(2), jnp.zeros(2), False, 0.01)[0], jnp.full((1, 4, 4, 2), 7.0))
     np.testing.assert_array_equal(y, 0)
     assert np.isfinite(back(jnp.ones_like(y))[0]).all()
+
+
+@pytest.mark.parametrize('batch', [True, False])
+def test_over_eight_devices_as_on_one(batch):
+    mesh = Mesh(np.array(jax.devices()).reshape(2, 4), ('data', 'space'), axis_types=(AxisType.Auto,) * 2)
+    x, seed = (jnp.asarray(rng.normal(size=(4, 8, 6, 3)) + 2, jnp.float32) for _ in range(2))
+    scale, bias = jnp.asarray([1.0, 2.0, 3.0]), jnp.asarray([0.5, 0.0, -1.0])
+
+    def run(x, seed):
+        (y, *moments), back = jax.vjp(lambda *a: normalise(*a, batch, 0.01), x, scale, bias)
+        return y, moments, back((seed, *map(jnp.zeros_like, moments)))
+    spread = NamedSharding(mesh, PartitionSpec('data', 'space'))
+    got, want = jax.jit(run)(*(jax.device_put(np.asarray(a), spread) for a in (x, seed))), jax.jit(run)(x, seed)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), got, want)

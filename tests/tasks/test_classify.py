@@ -42,8 +42,8 @@ def test_a_network_with_other_outputs_is_refused():
 
 
 @pytest.mark.parametrize('section', [
-    dict(name='resnet', variant='18', blocks=(1, 1), small=True, base=4, dims=2),
-    dict(name='resnet', variant='50', blocks=(1, 1), base=4, dims=3),
+    dict(name='resnet', variant='18', blocks=(1, 1), base=4, dims=2),
+    dict(name='resnet', variant='50', blocks=(1,), small=True, base=4, dims=3),
     dict(name='densenet', variant='121', blocks=(2, 2), growth=4, dims=2)])
 def test_networks_learn_which_half_is_bright(section):
     network = build.network({**section, 'classes': 2}, 'float32')
