@@ -16,7 +16,7 @@ for extra in "$@"; do
   [ -e "$mark" ] && continue
   echo "installing medjax[$extra] into .venv …"
   # By name and first: a range that pip may choose from brings gigabytes of CUDA.
-  if [ "$extra" = oracle ]; then python -m pip install --quiet 'torch==2.13.0'; fi
+  if [ "$extra" = oracle ] || [ "$extra" = bench ]; then python -m pip install --quiet 'torch==2.13.0'; fi
   python -m pip install --quiet --constraint constraints.txt --editable ".[$extra]"
   touch "$mark"
 done
