@@ -101,7 +101,7 @@ def monai(shape: Sequence[int]) -> Side:
         t.RandGaussianSmoothd('image', prob=0.1, sigma_x=(0.5, 1.0), sigma_y=(0.5, 1.0), sigma_z=(0.5, 1.0)),
         t.RandScaleIntensityd('image', factors=0.25, prob=0.15),
         t.RandAdjustContrastd('image', prob=0.15, gamma=(0.75, 1.25)),
-        t.RandSimulateLowResolutiond('image', prob=0.125, zoom_range=(0.5, 1.0)),
+        *([t.RandSimulateLowResolutiond('image', prob=0.125, zoom_range=(0.5, 1.0))] if dims == 3 else []),  # 3D only
         t.RandAdjustContrastd('image', prob=0.1, gamma=(0.7, 1.5), invert_image=True, retain_stats=True),
         t.RandAdjustContrastd('image', prob=0.3, gamma=(0.7, 1.5), retain_stats=True),
         *[t.RandFlipd(both, prob=0.5, spatial_axis=axis) for axis in range(dims)]])
