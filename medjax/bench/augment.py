@@ -20,8 +20,6 @@ def batch(shape: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
 
 def ours(shape: Sequence[int]) -> Side:
     """One compiled program for the batch; new draws each time."""
-    from medjax import entry
-    entry.prepare()
     import jax
 
     from medjax.data.augment import NNUNET, Recipe
@@ -39,8 +37,6 @@ def ours(shape: Sequence[int]) -> Side:
 
 def batchgenerators(shape: Sequence[int]) -> Side:
     """nnU-Net v2's own list of transforms for training, sample by sample."""
-    import os
-
     import torch
     from batchgeneratorsv2.transforms.intensity.brightness import MultiplicativeBrightnessTransform
     from batchgeneratorsv2.transforms.intensity.contrast import BGContrast, ContrastTransform
@@ -52,7 +48,6 @@ def batchgenerators(shape: Sequence[int]) -> Side:
     from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
     from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
     from batchgeneratorsv2.transforms.utils.random import RandomTransform
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
     patch = tuple(shape[1:-1])
     angle = np.pi if len(patch) == 2 else np.pi / 6
     whole = ComposeTransforms([
@@ -85,11 +80,8 @@ def batchgenerators(shape: Sequence[int]) -> Side:
 
 def monai(shape: Sequence[int]) -> Side:
     """The same kinds of transforms of MONAI, with the same probabilities, sample by sample."""
-    import os
-
     import torch
     from monai import transforms as t
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
     dims = len(shape) - 2
     angle = np.pi if dims == 2 else np.pi / 6
     rotate = dict(rotate_range=[angle] * (1 if dims == 2 else 3))

@@ -7,6 +7,7 @@ import resource
 import sys
 import time
 
+from medjax import entry
 from medjax.bench.jobs import JOBS
 
 FEWEST, MOST = 3, 50  # repetitions
@@ -17,6 +18,8 @@ def main(name: str, side: str, seconds: str, out: str) -> None:
     job = JOBS[name]
     if job.cores:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:job.cores])
+    os.environ['OMP_NUM_THREADS'] = str(len(os.sched_getaffinity(0)))  # PyTorch's; XLA takes all there are
+    entry.prepare()
     made = {**job.ours, **job.peers}[side]()
     made.run()
     first = time.time()
@@ -30,18 +33,7 @@ def main(name: str, side: str, seconds: str, out: str) -> None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     pathlib.Path(out).write_text(json.dumps({
         'first': first, 'times': times, 'parameters': made.parameters, 'flops': made.flops(), 'settings': made.settings,
-        'memory_mb': device_peak_mb() or peak}))
-
-
-def device_peak_mb() -> float:
-    """Most memory used on an accelerator, by whichever library is in use; 0 on a CPU."""
-    if 'jax' in sys.modules:
-        import jax
-        return (jax.devices()[0].memory_stats() or {}).get('peak_bytes_in_use', 0) / 2**20
-    if 'torch' in sys.modules:
-        import torch
-        return torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else 0.0
-    return 0.0
+        'memory_mb': peak}))
 
 
 if __name__ == '__main__':

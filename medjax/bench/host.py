@@ -9,8 +9,6 @@ STEPS = 200
 
 def ours() -> Side:
     """Batches from the pipeline, placed and handed to a step that computes next to nothing, as the loop does it."""
-    from medjax import entry
-    entry.prepare()
     import jax
 
     from medjax.bench.train import example

@@ -17,15 +17,28 @@ def example(shape: Sequence[int], classes: int = CLASSES) -> tuple[np.ndarray, n
     return rng.normal(size=shape).astype(np.float32), rng.integers(0, classes, shape[:-1]).astype(np.int32)
 
 
-def unet(shape: Sequence[int], base: int, levels: int, precision: str = 'float32', augmented: bool = False) -> Side:
+def network_unet(dims: int, classes: int, base: int, levels: int) -> Any:
+    """nnU-Net's network without deep supervision, in medjax."""
+    from medjax import build
+    return build.network(dict(name='unet', variant='nnunet', dims=dims, classes=classes, base=base, levels=levels,
+                              deep=False), 'float32')
+
+
+def torch_network_unet(dims: int, channels: int, classes: int, base: int, levels: int) -> Any:
+    """The same by MONAI's DynUNet."""
+    from monai.networks.nets import DynUNet
+    widths = [min(base * 2**level, 512) for level in range(levels)]
+    return DynUNet(dims, channels, classes, [3] * levels, [1] + [2] * (levels - 1), [2] * (levels - 1), widths,
+                   norm_name=('INSTANCE', {'affine': True}), trans_bias=True,
+                   act_name=('leakyrelu', {'inplace': True, 'negative_slope': 0.01}))
+
+
+def unet(shape: Sequence[int], base: int, levels: int, augmented: bool = False) -> Side:
     """medjax's step on nnU-Net's network without deep supervision, and SGD as nnU-Net's."""
-    from medjax import entry
-    entry.prepare()
     from medjax import build
     from medjax.tasks import segment
     image, label = example(shape)
-    network = build.network(dict(name='unet', variant='nnunet', dims=len(shape) - 2, classes=CLASSES, base=base,
-                                 levels=levels, deep=False), precision)
+    network = network_unet(len(shape) - 2, CLASSES, base, levels)
     task = segment.task(network, classes=tuple(map(str, range(CLASSES))), loss=dict(cross_entropy=1.0, soft_dice=1.0))
     augment = build.augmentation(dict(name='nnunet')) if augmented else None
     return step(task, {'image': image, 'label': label}, augment=augment)
@@ -38,14 +51,11 @@ def command(**options: Any) -> Side:
     return unet(**options)
 
 
-def classifier(name: str, variant: str, shape: Sequence[int], classes: int, precision: str = 'float32',
-               **options: Any) -> Side:
+def classifier(name: str, variant: str, shape: Sequence[int], classes: int, **options: Any) -> Side:
     """medjax's step on a classification network, with AdamW."""
-    from medjax import entry
-    entry.prepare()
     from medjax import build
     from medjax.tasks import classify
-    network = build.network(dict(name=name, variant=variant, dims=2, classes=classes, **options), precision)
+    network = build.network(dict(name=name, variant=variant, dims=2, classes=classes, **options), 'float32')
     task = classify.task(network, classes=tuple(map(str, range(classes))))
     image, _ = example(shape)
     label = np.random.default_rng(1).integers(0, classes, shape[0]).astype(np.int32)
@@ -84,10 +94,7 @@ def step(task: Any, batch: dict[str, np.ndarray], optim: dict[str, Any] | None =
 def torch_step(network: Any, loss: Callable[[Any, Any], Any], optimiser: Any, image: np.ndarray, label: np.ndarray,
                last: bool) -> Side:
     """PyTorch's step on channels-first data, in its own memory layout or, if `last`, with channels innermost."""
-    import os
-
     import torch
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
     x = torch.from_numpy(np.moveaxis(image, -1, 1).copy())
     y = torch.from_numpy(label.astype(np.int64))
     layout = torch.channels_last_3d if x.ndim == 5 else torch.channels_last
@@ -108,14 +115,8 @@ def torch_unet(shape: Sequence[int], base: int, levels: int, last: bool) -> Side
     """The same network by MONAI's DynUNet in PyTorch, with MONAI's loss."""
     import torch
     from monai.losses import DiceCELoss
-    from monai.networks.nets import DynUNet
     image, label = example(shape)
-    dims = len(shape) - 2
-    widths = [min(base * 2**level, 512) for level in range(levels)]
-    network = DynUNet(dims, shape[-1], CLASSES, [3] * levels, [1] + [2] * (levels - 1), [2] * (levels - 1), widths,
-                      norm_name=('INSTANCE', {'affine': True}), act_name=('leakyrelu', {'inplace': True,
-                                                                                      'negative_slope': 0.01}),
-                      trans_bias=True)
+    network = torch_network_unet(len(shape) - 2, shape[-1], CLASSES, base, levels)
     criterion = DiceCELoss(include_background=False, softmax=True, to_onehot_y=True, batch=False)
     return torch_step(network, lambda out, y: criterion(out, y[:, None]), functools.partial(
         torch.optim.SGD, lr=1e-2, momentum=0.99, nesterov=True, weight_decay=3e-5), image, label, last)

@@ -39,12 +39,9 @@ def ours_metrics(count: int, size: int, area: bool) -> Side:
 
 def monai_metrics(count: int, size: int) -> Side:
     """The same three by MONAI."""
-    import os
-
     import torch
     from monai.metrics import compute_dice, compute_hausdorff_distance, compute_surface_dice
     from monai.networks.utils import one_hot
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
     cases = [tuple(torch.from_numpy(x.astype(np.int64))[None, None] for x in pair) for pair in pairs(count, size)]
 
     def run() -> list[Any]:
@@ -107,12 +104,11 @@ def ours_read(count: int) -> Side:
 
 def monai_read(count: int, workers: int) -> Side:
     """The same by MONAI's transforms into its cache of arrays in memory."""
-    import os
-
     import torch
     from monai import transforms as t
     from monai.data import CacheDataset
-    torch.set_num_threads(len(os.sched_getaffinity(0)) if not workers else 1)
+    if workers:
+        torch.set_num_threads(1)
     root = pathlib.Path(tempfile.mkdtemp())
     write_files(root, count)
     both = ['image', 'label']

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from medjax.bench.side import Side
+from medjax.bench.train import network_unet, torch_network_unet
 
 OVERLAP = 0.5
 
@@ -17,17 +18,13 @@ def volume(size: int) -> np.ndarray:
 
 def ours(size: int, window: Sequence[int], base: int, levels: int, classes: int, batch: int) -> Side:
     """medjax's, labels on the host."""
-    from medjax import entry
-    entry.prepare()
     import jax
 
-    from medjax import build
     from medjax.core import cost
     from medjax.ops.windows import Sliding, starts
     from medjax.tasks import segment
     thin = tuple(n for n in window if n > 1)
-    network = build.network(dict(name='unet', variant='nnunet', dims=len(thin), classes=classes, base=base,
-                                 levels=levels, deep=False), 'float32')
+    network = network_unet(len(thin), classes, base, levels)
     task = segment.task(network, classes=tuple(map(str, range(classes))), loss=dict(cross_entropy=1.0))
     image = volume(size)
     example = {'image': np.zeros((1, *thin, 1), np.float32)}
@@ -45,17 +42,10 @@ def ours(size: int, window: Sequence[int], base: int, levels: int, classes: int,
 
 def monai(size: int, window: Sequence[int], base: int, levels: int, classes: int, batch: int, last: bool) -> Side:
     """MONAI's, labels by argmax of the blended logits."""
-    import os
-
     import torch
     from monai.inferers import sliding_window_inference
-    from monai.networks.nets import DynUNet
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
     thin = [n for n in window if n > 1]
-    widths = [min(base * 2**level, 512) for level in range(levels)]
-    network = DynUNet(len(thin), 1, classes, [3] * levels, [1] + [2] * (levels - 1), [2] * (levels - 1), widths,
-                      norm_name=('INSTANCE', {'affine': True}), trans_bias=True,
-                      act_name=('leakyrelu', {'inplace': True, 'negative_slope': 0.01})).train(False)
+    network = torch_network_unet(len(thin), 1, classes, base, levels).train(False)
     layout = torch.channels_last_3d if len(thin) == 3 else torch.channels_last
     if last:
         network = network.to(memory_format=layout)

@@ -64,8 +64,8 @@ class Experiment:
     mode: str = 'max'
 
     def abstract(self) -> state.TrainState:
-        """The state's shapes, without allocating anything."""
-        return jax.eval_shape(self.create)
+        """The state's shapes, without allocating anything; traced once."""
+        return self._abstract
 
     def create(self) -> state.TrainState:
         """The state at step 0; traceable."""
@@ -124,6 +124,10 @@ class Experiment:
         each = ' of each device' if jax.device_count() > 1 else ''
         told = f'a step takes {need / GIB:.2f} GiB of the {have / GIB:.1f} GiB{each}' if need else 'memory is not told'
         return f'compiled in {time.monotonic() - began:.1f} s; {told}'
+
+    @functools.cached_property
+    def _abstract(self) -> state.TrainState:
+        return jax.eval_shape(self.create)
 
     @functools.cached_property
     def _first(self) -> dict[str, np.ndarray]:

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import flax.linen as nn
 import jax
 
 Batch = Mapping[str, jax.Array]
@@ -27,3 +28,14 @@ class Task:
     loss: Callable[[Variables, Batch, jax.Array], tuple[jax.Array, tuple[Variables, States]]]
     predict: Callable[[Variables, Batch], dict[str, jax.Array]]
     metrics: Callable[[Mapping[str, jax.Array], Batch], States]
+
+
+def initial(module: nn.Module, key: jax.Array, batch: Batch) -> Variables:
+    """A network's variables, for a batch's images."""
+    return module.init({'params': key}, batch['image'], train=False)
+
+
+def trained_forward(module: nn.Module, variables: Variables, batch: Batch, key: jax.Array) -> tuple[Any, Variables]:
+    """What a network gives for a batch's images in training, and the collections that this changed."""
+    mutable = [name for name in variables if name != 'params']
+    return module.apply(variables, batch['image'], train=True, mutable=mutable, rngs={'dropout': key})

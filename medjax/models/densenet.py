@@ -7,8 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from medjax.errors import InputError
-from medjax.nn.conv import Block, Conv, Norm
+from medjax.nn.conv import Block, Conv, Norm, check_dims
 
 VARIANTS: dict[str, dict[str, Any]] = {
     '121': dict(blocks=(6, 12, 24, 16)),
@@ -63,8 +62,7 @@ class Model(nn.Module):
         Returns:
           Logits `[B, classes]` float32, and the features 'block0' (finest) … and 'pooled' `[B, C]`.
         """
-        if x.ndim != self.dims + 2:
-            raise InputError(f'config.model.dims: {self.dims}, but images have {x.ndim - 2} spatial dimensions')
+        check_dims(x, self.dims)
         one, two = (1,) * self.dims, (2,) * self.dims
         feats: dict[str, Any] = {}
         x = Block(2 * self.growth, (7,) * self.dims, two, self.norm, 'relu', self.dtype, name='stem')(

@@ -11,8 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from medjax.errors import InputError
-from medjax.nn.conv import Block
+from medjax.nn.conv import Block, check_dims
 
 VARIANTS: dict[str, dict[str, Any]] = {
     '18': dict(blocks=(2, 2, 2, 2)),
@@ -83,8 +82,7 @@ class Model(nn.Module):
         Returns:
           Logits `[B, classes]` float32, and the features 'stage0' (finest) … and 'pooled' `[B, C]`.
         """
-        if x.ndim != self.dims + 2:
-            raise InputError(f'config.model.dims: {self.dims}, but images have {x.ndim - 2} spatial dimensions')
+        check_dims(x, self.dims)
         one, two = (1,) * self.dims, (2,) * self.dims
         x = x.astype(self.dtype)
         feats: dict[str, Any] = {}

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from medjax.errors import InputError
-from medjax.nn.conv import Block, Conv, Up, slope_of
+from medjax.nn.conv import Block, Conv, Up, check_dims, slope_of
 from medjax.ops.norm import rectify
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -160,8 +160,7 @@ class Model(nn.Module):
         return deep[-1], feats
 
     def _check(self, x: jax.Array, strides: Sequence[Sequence[int]]) -> None:
-        if x.ndim != self.dims + 2:
-            raise InputError(f'config.model.dims: {self.dims}, but images have {x.ndim - 2} spatial dimensions')
+        check_dims(x, self.dims)
         if self.levels < 2:
             raise InputError(f'config.model.levels: {self.levels}; expected 2 or more')
         if len(strides) != self.levels or any(len(stride) != self.dims for stride in strides):

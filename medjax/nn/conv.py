@@ -15,6 +15,12 @@ MOMENTUM = 0.9  # of batch norm's running averages
 he_normal = nn.initializers.variance_scaling(2.0, 'fan_in', 'normal')  # He 2015, for rectifiers
 
 
+def check_dims(x: jax.Array, dims: int) -> None:
+    """Refuses images `[B, *S, C]` that have not so many spatial dimensions."""
+    if x.ndim != dims + 2:
+        raise InputError(f'config.model.dims: {dims}, but images have {x.ndim - 2} spatial dimensions')
+
+
 def slope_of(activation: str) -> float:
     """The slope below zero of an activation by name."""
     if activation not in SLOPES:

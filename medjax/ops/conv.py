@@ -150,7 +150,7 @@ def _by_kernel(x, dy, shape, stride, padding, dilation):
         return jnp.concatenate([copy.reshape(tile[-2:] + [-1]) for copy in copies], -1).reshape(math.prod(tile), -1)
 
     def add(total, number):
-        place = []
+        place = []  # not by jnp.unravel_index, whose care for signs took a third of the whole loop
         for size in reversed(grid):
             number, here = number // size, number % size
             place.insert(0, here)

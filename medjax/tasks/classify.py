@@ -1,5 +1,6 @@
 """Classification: one class of several for a whole image."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from medjax.core.metrics import masked_mean
-from medjax.core.task import Batch, States, Task, Variables
+from medjax.core.task import Batch, States, Task, Variables, initial, trained_forward
 from medjax.errors import InputError
 
 
@@ -27,13 +28,8 @@ def task(module: nn.Module, *, classes: Sequence[str]) -> Task:
     if outputs != len(classes):
         raise InputError(f'config.model.classes: {outputs}; expected {len(classes)} for {", ".join(classes)}')
 
-    def init(key: jax.Array, batch: Batch) -> Variables:
-        return module.init({'params': key}, batch['image'], train=False)
-
     def loss(variables: Variables, batch: Batch, key: jax.Array):
-        mutable = [name for name in variables if name != 'params']
-        (logits, _), mutated = module.apply(variables, batch['image'], train=True, mutable=mutable,
-                                            rngs={'dropout': key})
+        (logits, _), mutated = trained_forward(module, variables, batch, key)
         each = optax.softmax_cross_entropy_with_integer_labels(logits, batch['label'])
         total, count = masked_mean(each, batch['mask'])
         states = metrics({'probs': jax.lax.stop_gradient(logits)}, batch)
@@ -47,4 +43,4 @@ def task(module: nn.Module, *, classes: Sequence[str]) -> Task:
         right = outputs['probs'].argmax(-1) == batch['label']
         return {'accuracy': masked_mean(right.astype(jnp.float32), batch['mask'])}
 
-    return Task(init, loss, predict, metrics)
+    return Task(functools.partial(initial, module), loss, predict, metrics)

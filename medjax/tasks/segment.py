@@ -1,5 +1,6 @@
 """Segmentation: a class for every voxel, in 2D and 3D."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from medjax.core.metrics import masked_mean
-from medjax.core.task import Batch, States, Task, Variables
+from medjax.core.task import Batch, States, Task, Variables, initial, trained_forward
 from medjax.errors import InputError
 from medjax.ops import losses
 from medjax.ops.losses import IGNORED
@@ -45,13 +46,8 @@ def task(module: nn.Module, *, classes: Sequence[str], loss: Mapping[str, Any],
             return jax.nn.softmax(logits)
         return jnp.concatenate([jax.nn.sigmoid(-logits), jax.nn.sigmoid(logits)], -1)
 
-    def init(key: jax.Array, batch: Batch) -> Variables:
-        return module.init({'params': key}, batch['image'], train=False)
-
     def loss_fn(variables: Variables, batch: Batch, key: jax.Array):
-        mutable = [name for name in variables if name != 'params']
-        (logits, feats), mutated = module.apply(variables, batch['image'], train=True, mutable=mutable,
-                                                rngs={'dropout': key})
+        (logits, feats), mutated = trained_forward(module, variables, batch, key)
         scales = (logits, *feats.get('deep', ()))
         # nnU-Net's weights: halved at each coarser scale, and normalised to 1.
         weights = [0.5 ** i / sum(0.5 ** j for j in range(len(scales))) for i in range(len(scales))]
@@ -76,7 +72,7 @@ def task(module: nn.Module, *, classes: Sequence[str], loss: Mapping[str, Any],
                                       jnp.sum(p, dtype=jnp.float32) + jnp.sum(t, dtype=jnp.float32))
         return states
 
-    return Task(init, loss_fn, predict, metrics)
+    return Task(functools.partial(initial, module), loss_fn, predict, metrics)
 
 
 def shrink(label: jax.Array, shape: Sequence[int]) -> jax.Array:
