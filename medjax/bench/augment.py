@@ -1,5 +1,6 @@
 """nnU-Net's whole augmentation of a batch: medjax's, batchgeneratorsv2's and MONAI's."""
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy as np
 from medjax.bench.side import Side
 
 CLASSES = 4
+BATCHES = 8  # that a repetition consists of: what is drawn differs, and so does what it takes
 
 
 def batch(shape: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
@@ -25,14 +27,14 @@ def ours(shape: Sequence[int]) -> Side:
     from medjax.data.augment import NNUNET, Recipe
     image, label = jax.device_put(batch(shape))
     index, key = jax.numpy.arange(shape[0], dtype=jax.numpy.uint32), jax.random.key(0)
-    run, count = jax.jit(Recipe(**NNUNET)), [0]
+    run, count = jax.jit(Recipe(**NNUNET)), itertools.count()
 
     def once():
-        count[0] += 1
-        return jax.block_until_ready(run({'image': image, 'label': label, 'index': index},
-                                         jax.random.fold_in(key, count[0])))
+        for _ in range(BATCHES):
+            jax.block_until_ready(run({'image': image, 'label': label, 'index': index},
+                                      jax.random.fold_in(key, next(count))))
 
-    return Side(once, settings='one program for the batch')
+    return Side(once, settings='one program for the batch', parts=BATCHES)
 
 
 def batchgenerators(shape: Sequence[int]) -> Side:
@@ -73,9 +75,11 @@ def batchgenerators(shape: Sequence[int]) -> Side:
     label = torch.from_numpy(label[:, None].astype(np.int16))
 
     def once():
-        return [whole(image=i, segmentation=s) for i, s in zip(image, label)]
+        for _ in range(BATCHES):
+            for i, s in zip(image, label):
+                whole(image=i, segmentation=s)
 
-    return Side(once, settings="nnU-Net v2's probabilities and ranges, sample by sample")
+    return Side(once, settings="nnU-Net v2's probabilities and ranges, sample by sample", parts=BATCHES)
 
 
 def monai(shape: Sequence[int]) -> Side:
@@ -102,6 +106,9 @@ def monai(shape: Sequence[int]) -> Side:
     label = torch.from_numpy(label[:, None].copy())
 
     def once():
-        return [whole({'image': i, 'label': s}) for i, s in zip(image, label)]
+        for _ in range(BATCHES):
+            for i, s in zip(image, label):
+                whole({'image': i, 'label': s})
 
-    return Side(once, settings='the nearest transforms MONAI has, with the same probabilities, sample by sample')
+    return Side(once, settings='the nearest transforms MONAI has, with the same probabilities, sample by sample',
+                parts=BATCHES)

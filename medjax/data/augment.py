@@ -6,6 +6,7 @@ image and label alike; intensities are the image's alone.
 """
 
 import dataclasses
+import functools
 import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -103,17 +104,23 @@ class Recipe:
         image, dims = batch['image'], batch['image'].ndim - 2
         if self.flip_axes is not None and not set(self.flip_axes) <= set(range(dims)):
             raise InputError(f'config.augment.flip_axes: {tuple(self.flip_axes)}; expected some of 0 to {dims - 1}')
-        keys = jax.vmap(lambda index: jax.random.fold_in(key, index))(batch['index'])
+        moved = {name: batch[name] for name in ('image', 'label') if name in batch}
         spacing = batch['spacing'] if 'spacing' in batch else jnp.ones((len(image), dims))
-        if 'label' not in batch:
-            return {**batch, 'image': jax.vmap(lambda i, s, k: self._sample(i, None, s, k)[0])(image, spacing, keys)}
-        image, label = jax.vmap(self._sample)(image, batch['label'], spacing, keys)
-        return {**batch, 'image': image, 'label': label}
 
-    def _sample(self, image: jax.Array, label: jax.Array | None, spacing: jax.Array,
-                key: jax.Array) -> tuple[jax.Array, jax.Array | None]:
-        """One sample: `image [*S, C]`, `label [*S]`."""
-        shape, channels = image.shape[:-1], image.shape[-1]
+        def one(sample: tuple[dict[str, jax.Array], jax.Array, jax.Array]) -> dict[str, jax.Array]:
+            arrays, spacing, index = sample
+            return self._sample(arrays, spacing, jax.random.fold_in(key, index))
+
+        # A CPU takes sample after sample and skips what was not drawn, five transforms in six; an accelerator, or
+        # several devices, which would each have to wait for the others' samples, compute all and choose.
+        samples = moved, spacing, batch['index']
+        together = functools.partial(jax.vmap(one), samples)
+        return {**batch, **(jax.lax.platform_dependent(cpu=functools.partial(jax.lax.map, one, samples),
+                                                       default=together) if jax.device_count() == 1 else together())}
+
+    def _sample(self, arrays: dict[str, jax.Array], spacing: jax.Array, key: jax.Array) -> dict[str, jax.Array]:
+        """One sample: `image [*S, C]` and, where there is one, `label [*S]`."""
+        shape, channels = arrays['image'].shape[:-1], arrays['image'].shape[-1]
         inplane = [axis for axis, n in enumerate(shape) if n * THIN > max(shape) or len(shape) == 2]
 
         # One draw for all, by the names' checksums: a new transform leaves what the others draw as it was, and the
@@ -127,18 +134,22 @@ class Recipe:
 
         def maybe(name: str, change: Callable[[jax.Array], jax.Array], each: bool = False) -> None:
             """Applies a change of intensities by its probability; to `each` channel by 1/2."""
-            nonlocal image
-            chance = getattr(self, name)
-            if chance:
-                on = draw(f'{name}?') < chance
-                on = on & (draw(f'{name} channels', size=channels) < 0.5) if each else on
-                image = jnp.where(on, change(image), image)
+            if not getattr(self, name):
+                return
+            on = draw(f'{name}?') < getattr(self, name)
+            if each:
+                on = on & (draw(f'{name} channels', size=channels) < 0.5)
+            arrays['image'] = jax.lax.cond(on.any(), lambda x: jnp.where(on, change(x), x) if each else change(x),
+                                           lambda x: x, arrays['image'])
+
+        def warped(arrays: dict[str, jax.Array]) -> dict[str, jax.Array]:
+            where = self._where(shape, inplane, spacing, draw, key)
+            return {name: warp.sample(x, where, 'linear') if name == 'image' else
+                    warp.sample(x[..., None], where, 'nearest')[..., 0] for name, x in arrays.items()}
 
         if self.rotate or self.zoom or self.elastic:
-            where, moved = self._where(shape, inplane, spacing, draw, key)
-            image = jnp.where(moved, warp.sample(image, where, 'linear'), image)
-            if label is not None:
-                label = jnp.where(moved, warp.sample(label[..., None], where, 'nearest')[..., 0], label)
+            drawn = jnp.stack([draw(f'{name}?') < getattr(self, name) for name in ('rotate', 'zoom', 'elastic')])
+            arrays = jax.lax.cond(drawn.any(), warped, lambda x: x, arrays)
         # Drawn flat: XLA on CPU takes seconds to compile a generator of several dimensions.
         maybe('noise', lambda x: x + jnp.sqrt(draw('noise', 0, self.noise_variance)) * jax.random.normal(
             jax.random.fold_in(key, _checksum('noise voxels')), (x.size,)).reshape(x.shape))
@@ -151,14 +162,13 @@ class Recipe:
         maybe('gamma', lambda x: _power(x, draw('gamma', *self.gamma_range)))
         if self.flip:
             for axis in range(len(shape)) if self.flip_axes is None else self.flip_axes:
-                on = draw(f'flip {axis}') < self.flip
-                image = jnp.where(on, jnp.flip(image, axis), image)
-                label = None if label is None else jnp.where(on, jnp.flip(label, axis), label)
-        return image, label
+                arrays = jax.lax.cond(draw(f'flip {axis}') < self.flip, lambda arrays: jax.tree.map(
+                    functools.partial(jnp.flip, axis=axis), arrays), lambda x: x, arrays)
+        return arrays
 
     def _where(self, shape: Sequence[int], inplane: Sequence[int], spacing: jax.Array,
-               draw: Callable[..., jax.Array], key: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """The composed warp's positions, and whether any part of it was drawn."""
+               draw: Callable[..., jax.Array], key: jax.Array) -> jax.Array:
+        """The composed warp's positions."""
         dims, plane = len(shape), len(shape) == 2 or len(inplane) == 2
         longest = max(shape[a] for a in inplane) / min(shape[a] for a in inplane)
         limit = self.degrees if self.degrees is not None else 30.0 if not plane else 15.0 if longest > 1.5 else 180.0
@@ -174,7 +184,7 @@ class Recipe:
             deviation = jnp.where(bent, draw('elastic', 0, self.elastic_mm), 0.0)
             field = deviation * across * warp.elastic(
                 jax.random.fold_in(key, _checksum('elastic field')), shape)
-        return warp.positions(shape, spacing, matrix, field), turned | zoomed | bent
+        return warp.positions(shape, spacing, matrix, field)
 
 
 def _checksum(name: str) -> int:
@@ -189,7 +199,8 @@ def _range(image: jax.Array) -> tuple[jax.Array, jax.Array]:
 def _power(image: jax.Array, gamma: jax.Array) -> jax.Array:
     low, high = _range(image)
     extent = jnp.maximum(high - low, 1e-7)
-    return jnp.clip((image - low) / extent, 0, 1) ** gamma * extent + low
+    share = jnp.clip((image - low) / extent, 0, 1)
+    return jnp.exp(gamma * jnp.log(share)) * extent + low  # XLA's power is twice as slow on a CPU
 
 
 def _blur(image: jax.Array, sigma: jax.Array) -> jax.Array:
