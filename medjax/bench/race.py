@@ -117,7 +117,7 @@ def summary(job: Job, found: Mapping[str, list[dict[str, Any]]], skipped: Mappin
             result['met'] = result['ratio'] >= job.goal
     elif job.value == 'share':
         other = table[ours[1]]['median']
-        result |= {'ours_s': first['median'], 'without_s': other, 'share': (first['median'] - other) / first['median']}
+        result |= {'ours_s': first['median'], 'part_s': other, 'share': other / first['median']}
         result['met'] = result['share'] <= job.goal
     else:
         result |= {'ours_s': first['median'], 'ms': first['median'] * 1e3}

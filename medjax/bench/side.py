@@ -33,7 +33,7 @@ class Job:
       peers: the same for others; the fastest of them counts.
       goal: the least ratio peer / ours; for a job without peers, the most that `value` may be.
       value: 'ratio'; 'memory', the ratio of peak memories; 'first', of the times from a process's start to the end of
-        the first repetition; 'share', what the first of two sides takes longer, as a share of it; 'ms', our median.
+        the first repetition; 'share', the second of two sides' time as a share of the first's; 'ms', our median.
       cores: processor cores that each side may use; all where 0.
       environment: variables that both sides' processes are given; `{fresh}` is an empty folder.
     """

@@ -107,26 +107,26 @@ class Recipe:
         moved = {name: batch[name] for name in ('image', 'label') if name in batch}
         spacing = batch['spacing'] if 'spacing' in batch else jnp.ones((len(image), dims))
 
-        def one(sample: tuple[dict[str, jax.Array], jax.Array, jax.Array]) -> dict[str, jax.Array]:
-            arrays, spacing, index = sample
-            return self._sample(arrays, spacing, jax.random.fold_in(key, index))
+        # One draw for all, by the names' checksums: a new transform leaves what the others draw as it was, and the
+        # generator is compiled once and not thirty times.
+        names = jnp.array([_checksum(name) for name in DRAWS], jnp.uint32)
+        keys = jax.vmap(functools.partial(jax.random.fold_in, key))(batch['index'])
+        tables = jax.vmap(lambda key: jax.vmap(lambda name: jax.random.uniform(
+            jax.random.fold_in(key, name), (max(image.shape[-1], 3),)))(names))(keys)
 
         # A CPU takes sample after sample and skips what was not drawn, five transforms in six; an accelerator, or
         # several devices, which would each have to wait for the others' samples, compute all and choose.
-        samples = moved, spacing, batch['index']
-        together = functools.partial(jax.vmap(one), samples)
-        return {**batch, **(jax.lax.platform_dependent(cpu=functools.partial(jax.lax.map, one, samples),
-                                                       default=together) if jax.device_count() == 1 else together())}
+        samples = moved, spacing, keys, tables
+        together = functools.partial(jax.vmap(self._sample), *samples)
+        one_by_one = functools.partial(jax.lax.map, lambda sample: self._sample(*sample), samples)
+        return {**batch, **(jax.lax.platform_dependent(cpu=one_by_one, default=together)
+                            if jax.device_count() == 1 else together())}
 
-    def _sample(self, arrays: dict[str, jax.Array], spacing: jax.Array, key: jax.Array) -> dict[str, jax.Array]:
-        """One sample: `image [*S, C]` and, where there is one, `label [*S]`."""
+    def _sample(self, arrays: dict[str, jax.Array], spacing: jax.Array, key: jax.Array,
+                table: jax.Array) -> dict[str, jax.Array]:
+        """One sample: `image [*S, C]` and, where there is one, `label [*S]`; `table` has a row for each of `DRAWS`."""
         shape, channels = arrays['image'].shape[:-1], arrays['image'].shape[-1]
         inplane = [axis for axis, n in enumerate(shape) if n * THIN > max(shape) or len(shape) == 2]
-
-        # One draw for all, by the names' checksums: a new transform leaves what the others draw as it was, and the
-        # generator is compiled once and not thirty times.
-        table = jax.vmap(lambda name: jax.random.uniform(jax.random.fold_in(key, name), (max(channels, 3),)))(
-            jnp.array([_checksum(name) for name in DRAWS], jnp.uint32))
 
         def draw(name: str, low: float = 0.0, high: float = 1.0, size: int = 0) -> jax.Array:
             row = low + (high - low) * table[DRAWS.index(name)]

@@ -36,9 +36,9 @@ def test_memory_and_first_steps_have_ratios_of_their_own():
     assert race.summary(job('first', 0.5), sides, {})['ratio'] == 0.5
 
 
-def test_a_share_is_of_the_longer_time():
-    found = race.summary(job('share', 0.1, ours=('with', 'without'), peers=()),
-                         {'with': [one(10)], 'without': [one(8)]}, {})
+def test_a_share_is_of_the_whole():
+    found = race.summary(job('share', 0.1, ours=('step', 'part'), peers=()),
+                         {'step': [one(10)], 'part': [one(2)]}, {})
     assert found['share'] == pytest.approx(0.2) and not found['met']
 
 
