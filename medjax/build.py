@@ -10,15 +10,14 @@ import dataclasses
 import importlib
 import math
 import pkgutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
-import grain
 import jax
 import optax
 
-from medjax.core import optim, state
+from medjax.core import cost, optim, state
 from medjax.core.config import bind, choose
 from medjax.core.experiment import Experiment
 from medjax.core.sharding import Jit, Pmap
@@ -26,6 +25,8 @@ from medjax.core.task import Task
 from medjax.data import nifti, pipeline
 from medjax.data.augment import RECIPES, Recipe
 from medjax.errors import InputError
+
+RESIDENT = 0.25  # of a device's memory: what the training data may take of it, that it be kept there
 
 
 def attribute(room: str, section: Mapping[str, Any], fixed: str, where: str) -> tuple[Any, dict[str, Any]]:
@@ -79,20 +80,6 @@ def augmentation(section: Mapping[str, Any]) -> Recipe:
     return bind(Recipe, {**recipe, **options}, 'config.augment')
 
 
-class Batches:
-    """A data set's batches, by step."""
-
-    def __init__(self, dataset: grain.MapDataset):
-        self._dataset = dataset
-
-    def __getitem__(self, step: int) -> dict[str, Any]:
-        return self._dataset[step]
-
-    def stream(self, start: int, stop: int) -> Iterator[dict[str, Any]]:
-        """The batches of steps `start` to `stop`, read ahead."""
-        return pipeline.stream(self._dataset, start, stop)
-
-
 def experiment(config: Mapping[str, Any]) -> Experiment:
     """Makes all objects of a config; every key is read by one of them, or refused by name."""
     return bind(_experiment, _plain(config), 'config')
@@ -106,7 +93,8 @@ def _experiment(*, seed: int, batch: int, model: Mapping[str, Any], task: Mappin
                 optim: Mapping[str, Any], evaluate: Mapping[str, Any], steps: int = 0, epochs: int = 0,
                 augment: Mapping[str, Any] | None = None, parallel: str = 'jit', mesh: Mapping[str, int] | None = None,
                 precision: str = 'float32', checkpoint: Mapping[str, Any] | None = None,
-                log: Mapping[str, Any] | None = None, debug: Mapping[str, Any] | None = None) -> Experiment:
+                log: Mapping[str, Any] | None = None, debug: Mapping[str, Any] | None = None,
+                resident: bool | None = None) -> Experiment:
     if batch < 1 or min(steps, epochs) < 0 or max(steps, epochs) < 1:
         raise InputError(f'config.steps: {steps}, config.epochs: {epochs}, config.batch: {batch}; expected a batch of '
                          'at least 1, and steps, or else epochs, of at least 1')
@@ -131,11 +119,26 @@ def _experiment(*, seed: int, batch: int, model: Mapping[str, Any], task: Mappin
     def debugging(*, skip_nonfinite: bool = False) -> dict[str, Any]:
         return {'skip_nonfinite': skip_nonfinite}
 
-    return Experiment(task=problem, data=cases, batches=Batches(pipeline.batches(cases, seed=seed, batch=batch)),
+    return Experiment(task=problem, data=cases, batches=pipeline.Streamed(cases, seed=seed, batch=batch),
+                      placed=_placed(cases, plan, resident, seed=seed, batch=batch),
                       augment=augmentation(augment) if augment else None, optimiser=update, schedule=schedule,
                       plan=plan, evaluator=evaluator, seed=seed, steps=steps, accumulate=optim.get('accumulate', 1),
                       eval_every=every, **bind(keeping, checkpoint or {}, 'config.checkpoint'),
                       **bind(logging, log or {}, 'config.log'), **bind(debugging, debug or {}, 'config.debug'))
+
+
+def _placed(cases: Any, plan: Jit | Pmap, wanted: bool | None, **options: Any) -> pipeline.Placed | None:
+    """The training data on the device: where it is wanted, or by itself where it leaves most of the room."""
+    if wanted is False:
+        return None
+    resident = cases.resident() if plan.keeps and hasattr(cases, 'resident') else None
+    if resident is not None and resident.size <= RESIDENT * cost.room(jax.local_devices()[0]):
+        return pipeline.Placed(resident, len(cases), **options)
+    if wanted:
+        told = (f'the training data takes {resident.size / cost.GIB:.2f} GiB, and may take {RESIDENT:.0%} of a '
+                "device's memory" if resident is not None else 'this data set, or this way to share the work, cannot')
+        raise InputError(f'config.resident: True, but {told}; expected False or None')
+    return None
 
 
 def _pmap(*, data: int = -1, fsdp: int = 1, space: int = 1) -> Pmap:

@@ -108,9 +108,8 @@ def rehearse(config: Mapping[str, Any], steps: int = 5) -> None:
     print(experiment.fit(step_fn, abstract), flush=True)
     state, key, times = plan.initial(experiment.create, abstract), jax.random.key(experiment.seed), []
     began = time.monotonic()
-    for batch in experiment.batches.stream(0, steps + 1):
-        batch.pop('id')
-        state, measured = step_fn(state, plan.place_batch(batch), key)
+    for batch in experiment.stream(0, steps + 1):
+        state, measured = step_fn(state, batch, key)
         jax.block_until_ready(measured)
         times.append(time.monotonic() - began)  # reading included
         began = time.monotonic()

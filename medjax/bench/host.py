@@ -1,43 +1,48 @@
 """What the host does for each step while the device computes."""
 
+import functools
+import tempfile
+
 import numpy as np
 
 from medjax.bench.side import Side
 
-STEPS = 200
+STEPS, CASES, SHAPE, PATCH = 200, 8, (160, 160, 16), (128, 128, 1)
 
 
-def ours() -> Side:
-    """Batches from the pipeline, placed and handed to a step that computes next to nothing, as the loop does it."""
+def _read(number: int):
+    """A simulated case: noise, and a box that is labelled."""
+    from medjax.data.geometry import Image
+    image = np.random.default_rng(number).normal(size=SHAPE).astype(np.float32)
+    label = np.zeros(SHAPE, np.uint8)
+    label[40:80, 40:80, 4:8] = 1
+    return Image(image, np.eye(4), ''), Image(label, np.eye(4), '')
+
+
+def ours(batch: int) -> Side:
+    """Batches of patches as the loop has them, handed to a step that computes next to nothing."""
     import jax
 
-    from medjax.bench.train import example
-    from medjax.build import Batches
+    from medjax.core.experiment import Experiment
     from medjax.core.sharding import Jit
     from medjax.data import pipeline
-    image, label = example((64, 128, 128, 1))
-
-    class Slices:
-        """Pictures that lie in memory."""
-
-        def __len__(self) -> int:
-            return len(image)
-
-        def item(self, number: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-            """One of them."""
-            return {'image': image[number], 'label': label[number], 'id': f'{number}'}
-
-    batches = Batches(pipeline.batches(Slices(), seed=0, batch=4))
+    from medjax.data.source import Case, Source
+    from medjax.data.volumes import dataset
+    cases = tuple(Case(id=f'{n}', patient=f'{n}', split='train', read=functools.partial(_read, n))
+                  for n in range(CASES))
+    data = dataset(Source(cases=cases, classes=('background', 'box')), patch=PATCH, crop=False,
+                   cache=tempfile.mkdtemp())
+    placed = pipeline.Placed(data.resident(), len(data), seed=0, batch=batch)
     plan = Jit()
-    state = plan.initial(lambda: jax.numpy.zeros(8), jax.ShapeDtypeStruct((8,), np.float32))
-    step = plan.compile(lambda state, batch, key: (state + batch['image'][0, 0, 0, 0], {'loss': state.sum()}),
-                        jax.ShapeDtypeStruct((8,), np.float32))
-    held, key = [state], jax.random.key(0)
+    nothing = dict.fromkeys(('task', 'batches', 'augment', 'optimiser', 'schedule', 'evaluator'))
+    experiment = Experiment(**nothing, data=data, plan=plan, seed=0, steps=STEPS, placed=placed)
+    shape = jax.ShapeDtypeStruct((8,), np.float32)
+    held, key = [plan.initial(lambda: jax.numpy.zeros(8), shape)], jax.random.key(0)
+    step = plan.compile(lambda state, batch, key: (state + batch['place'][0, 0], {'loss': state.sum()}), shape)
 
     def run() -> None:
-        for batch in batches.stream(0, STEPS):
-            batch.pop('id')
-            held[0], _ = step(held[0], plan.place_batch(batch), key)
+        for placed in experiment.stream(0, STEPS):
+            held[0], _ = step(held[0], placed, key)
         jax.block_until_ready(held[0])
 
-    return Side(run, settings='4 pictures of 128² a step', parts=STEPS)
+    return Side(run, settings=f'{batch} patches of 128² a step, of {CASES} cases that lie on the device', parts=STEPS)

@@ -32,6 +32,18 @@ class Batches(Protocol):
         """The batches of steps `start` to `stop`, read ahead."""
 
 
+class Placed(Protocol):
+    """The same batches of data that lie on the device."""
+
+    resident: Any
+
+    def stream(self, start: int, stop: int) -> Iterator[dict[str, np.ndarray]]:
+        """Where the examples of steps `start` to `stop` lie."""
+
+    def taking(self, augment: Augment | None) -> Augment:
+        """An augmentation that takes the examples from there first."""
+
+
 class Evaluator(Protocol):
     """What a model is worth on the cases of a split."""
 
@@ -42,7 +54,12 @@ class Evaluator(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """All that a config names, as objects; `medjax.build` makes it."""
+    """All that a config names, as objects; `medjax.build` makes it.
+
+    Attributes:
+      batches: the run's batches as arrays on the host.
+      placed: the same where the data lies on the device; None where it doesn't.
+    """
 
     task: Task
     data: Any
@@ -62,6 +79,7 @@ class Experiment:
     keep: int = 2
     best: str = ''
     mode: str = 'max'
+    placed: Placed | None = None
 
     def abstract(self) -> state.TrainState:
         """The state's shapes, without allocating anything; traced once."""
@@ -95,8 +113,17 @@ class Experiment:
     def step(self, abstract: state.TrainState) -> Step:
         """The train step, compiled when it is first called; its state is donated."""
         return self.plan.compile(make_step(
-            self.task, self.optimiser, augment=self.augment, accumulate=self.accumulate,
-            skip_nonfinite=self.skip_nonfinite, axis_name=self.plan.axis_name), abstract)
+            self.task, self.optimiser, augment=self.placed.taking(self.augment) if self.placed else self.augment,
+            accumulate=self.accumulate, skip_nonfinite=self.skip_nonfinite, axis_name=self.plan.axis_name), abstract)
+
+    def stream(self, start: int, stop: int) -> Iterator[dict[str, Any]]:
+        """The batches of steps `start` to `stop` as the step takes them, on the devices."""
+        if self.placed:
+            for batch in self.placed.stream(start, stop):
+                yield {**self.plan.place_batch(batch), 'arrays': self._kept}
+        else:
+            for batch in self.batches.stream(start, stop):
+                yield self.plan.place_batch({name: value for name, value in batch.items() if name != 'id'})
 
     def flops(self) -> float:
         """Multiplications and additions of a step, as the definition of its network has them."""
@@ -114,7 +141,7 @@ class Experiment:
           InputError: where the step does not fit the device, with a proposal.
         """
         began = time.monotonic()
-        shapes = self.plan.shapes(abstract), self.plan.place_batch(self._first), jax.random.key(0)
+        shapes = self.plan.shapes(abstract), next(self.stream(0, 1)), jax.random.key(0)
         need, have = cost.memory(step_fn.lower(*shapes).compile()), cost.room(jax.local_devices()[0])
         if need > have:
             # Gradients are as large as the weights; neither depends on the batch.
@@ -123,11 +150,18 @@ class Experiment:
                              + cost.proposal(need, fixed, have, self.check() // self.plan.examples, self.accumulate))
         each = ' of each device' if jax.device_count() > 1 else ''
         told = f'a step takes {need / GIB:.2f} GiB of the {have / GIB:.1f} GiB{each}' if need else 'memory is not told'
+        if self.placed:
+            told += f', of it {self.placed.resident.size / GIB:.2f} GiB the training data, which stays on the device'
         return f'compiled in {time.monotonic() - began:.1f} s; {told}'
 
     @functools.cached_property
     def _abstract(self) -> state.TrainState:
         return jax.eval_shape(self.create)
+
+    @functools.cached_property
+    def _kept(self) -> dict[str, Any]:
+        """The training data on the devices."""
+        return self.plan.keep(self.placed.resident.load())
 
     @functools.cached_property
     def _first(self) -> dict[str, np.ndarray]:

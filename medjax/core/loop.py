@@ -72,9 +72,8 @@ def train(experiment: Experiment, workdir: pathlib.Path, say: Callable[[str], No
         if not start:
             train_state = plan.initial(experiment.create, abstract)
         began = time.monotonic()
-        for number, batch in enumerate(experiment.batches.stream(start, steps), start):
-            batch.pop('id')
-            train_state, measured = step_fn(train_state, plan.place_batch(batch), key)
+        for number, batch in enumerate(experiment.stream(start, steps), start):
+            train_state, measured = step_fn(train_state, batch, key)
             pending.append(measured)
             if len(pending) > 2:  # let the host run ahead of the device by two steps, not by all of them
                 jax.block_until_ready(pending[-3])

@@ -162,8 +162,8 @@ class Recipe:
         maybe('gamma', lambda x: _power(x, draw('gamma', *self.gamma_range)))
         if self.flip:
             for axis in range(len(shape)) if self.flip_axes is None else self.flip_axes:
-                arrays = jax.lax.cond(draw(f'flip {axis}') < self.flip, lambda arrays: jax.tree.map(
-                    functools.partial(jnp.flip, axis=axis), arrays), lambda x: x, arrays)
+                flip = functools.partial(jax.tree.map, functools.partial(jnp.flip, axis=axis))
+                arrays = jax.lax.cond(draw(f'flip {axis}') < self.flip, flip, lambda x: x, arrays)
         return arrays
 
     def _where(self, shape: Sequence[int], inplane: Sequence[int], spacing: jax.Array,

@@ -17,6 +17,7 @@ import numpy as np
 
 from medjax.data.geometry import spacing as spacing_of
 from medjax.data.preprocess import Preprocess, with_context
+from medjax.data.resident import Resident
 from medjax.data.source import Case, Source
 from medjax.errors import InputError
 from medjax.ops.losses import IGNORED
@@ -118,35 +119,52 @@ class Volumes:
         return [p for p in self.prepared if p.case.split == split]
 
     @functools.cached_property
-    def _items(self) -> list[Prepared]:
+    def training(self) -> list[Prepared]:
+        """The cases of the split `train`."""
+        return self.cases('train')
+
+    @functools.cached_property
+    def _items(self) -> np.ndarray:
         # As many items of a case as patches fill it: each voxel of the training set is as likely as any other.
-        return [p for p in self.cases('train')
-                for _ in range(math.prod(math.ceil(s / k) for s, k in zip(p.image.shape, self.patch)))]
+        return np.repeat(np.arange(len(self.training)), [
+            math.prod(math.ceil(s / k) for s, k in zip(p.image.shape, self.patch)) for p in self.training])
 
     def __len__(self) -> int:
         return len(self._items)
 
     def item(self, number: int, rng: np.random.Generator) -> dict[str, Any]:
         """A training patch: `image [*spatial, C]` float32, `label [*spatial]` int32, `spacing` mm, its case's `id`."""
-        prepared = self._items[number]
-        shape = np.array(prepared.label.shape)
-        listed = prepared.voxels
-        if listed and rng.random() < self.foreground:
-            voxels = listed[rng.choice(sorted(listed))]
-            centre = np.array(np.unravel_index(rng.choice(voxels), shape))
-            start = np.clip(centre - np.array(self.patch) // 2, 0, np.maximum(shape - self.patch, 0))
+        case, *start = self.place(number, rng)
+        prepared = self.training[case]
+        image, label = self.cut(prepared, np.array(start))
+        return {'image': image, 'label': label, 'spacing': self.millimetres(prepared), 'id': prepared.case.id}
+
+    def place(self, number: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
+        """Where item `number` is cut: the training case's number, and the patch's first voxel."""
+        case = int(self._items[number])
+        prepared = self.training[case]
+        room = [max(n - k, 0) for n, k in zip(prepared.label.shape, self.patch)]
+        if prepared.voxels and rng.random() < self.foreground:
+            listed = prepared.voxels[sorted(prepared.voxels)[rng.integers(len(prepared.voxels))]]
+            centre = np.unravel_index(listed[rng.integers(len(listed))], prepared.label.shape)
+            x, y, z = (min(max(int(c) - k // 2, 0), most) for c, k, most in zip(centre, self.patch, room))
         else:
-            start = rng.integers(0, np.maximum(shape - self.patch, 0) + 1)
-        image, label = self.cut(prepared, start)
-        millimetres = [s for s, k in zip(spacing_of(prepared.affine), self.patch) if k > 1]
-        return {'image': image, 'label': label, 'spacing': np.array(millimetres, np.float32), 'id': prepared.case.id}
+            x, y, z = (int(rng.integers(most + 1)) for most in room)
+        return case, x, y, z
+
+    def resident(self) -> Resident:
+        """The training cases as they may lie on the device."""
+        return Resident(self)
+
+    def millimetres(self, prepared: Prepared) -> np.ndarray:
+        """A case's spacing along the axes of its patches, float32."""
+        return np.array([s for s, k in zip(spacing_of(prepared.affine), self.patch) if k > 1], np.float32)
 
     def cut(self, prepared: Prepared, start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The patch that starts at a voxel; what a case is too small for is filled with its minimum and background."""
         flat, context = flat_axis(self.patch), self.preprocess.context
         box = tuple(slice(s, min(s + k, n)) for s, k, n in zip(start, self.patch, prepared.label.shape))
-        missing = [k - (b.stop - b.start) for b, k in zip(box, self.patch)]
-        pad = [(m // 2, m - m // 2) for m in missing]
+        pad = self.missing(prepared)
         if context:
             planes = np.arange(start[flat] - context, start[flat] + context + 1)
             slab = np.take(prepared.image, np.clip(planes, 0, prepared.label.shape[flat] - 1), flat)
@@ -154,7 +172,7 @@ class Volumes:
             image = np.concatenate(np.split(slab, len(planes), flat), -1)
         else:
             image = prepared.image[box]
-        if any(missing):
+        if np.any(pad):
             low = np.array(prepared.meta['statistics']['min'] * (2 * context + 1), image.dtype)
             whole = np.tile(low, (*self.patch, 1))
             whole[tuple(slice(before, before + n) for (before, _), n in zip(pad, image.shape))] = image
@@ -162,6 +180,11 @@ class Volumes:
         image = self.normalise(prepared, image)
         label = np.pad(prepared.label[box], pad).astype(np.int32)
         return (image, label) if flat is None else (image.squeeze(flat), label.squeeze(flat))
+
+    def missing(self, prepared: Prepared) -> list[tuple[int, int]]:
+        """Voxels before and behind a case, along each axis, that it lacks to fill a patch."""
+        lacking = [max(k - n, 0) for n, k in zip(prepared.label.shape, self.patch)]
+        return [(m // 2, m - m // 2) for m in lacking]
 
     def normalise(self, prepared: Prepared, image: np.ndarray) -> np.ndarray:
         """Intensities as the network sees them; every context slice as the channel that it is of."""

@@ -51,6 +51,21 @@ def test_the_published_probabilities():
     assert recipe.brightness_range == (0.7, 1.3) and recipe.blur_voxels == (0.5, 1.5) and recipe.noise_variance == 0.1
 
 
+@pytest.mark.parametrize('recipe, shape, channels', [('nnunet', (8, 12, 10), 1), ('unet', (16, 12), 2)])
+def test_samples_together_or_one_by_one_are_the_same(recipe, shape, channels, monkeypatch):
+    """An accelerator computes all transforms of all samples at once, a CPU those drawn, sample after sample."""
+    recipe, batch = Recipe(**{**RECIPES[recipe], 'elastic': 0.5}), batch_of(12, shape, channels)
+    together = jax.jit(recipe).lower(batch, KEY)
+    monkeypatch.setattr(jax, 'device_count', lambda: 1)
+    jax.clear_caches()
+    one_by_one = jax.jit(recipe).lower(batch, KEY)
+    assert 'stablehlo.case' in one_by_one.as_text() and 'stablehlo.case' not in together.as_text()
+    together, one_by_one = (lowered.compile()(batch, KEY) for lowered in (together, one_by_one))
+    np.testing.assert_allclose(one_by_one['image'], together['image'], atol=2e-5)
+    np.testing.assert_array_equal(one_by_one['label'], together['label'])
+    jax.clear_caches()
+
+
 @pytest.mark.parametrize('recipe, shape', [(Recipe(**RECIPES['nnunet'], elastic=0.5), (8, 12, 10)),
                                            (Recipe(**RECIPES['nnunet']), (16, 12)),
                                            (Recipe(**RECIPES['unet']), (16, 16, 4))])

@@ -20,7 +20,7 @@ class Items:
 
 
 def batches(seed=3, batch=BATCH, **hosts):
-    return pipeline.batches(Items(), seed=seed, batch=batch, **hosts)
+    return pipeline.Streamed(Items(), seed=seed, batch=batch, **hosts)
 
 
 def assert_same(a, b):
@@ -56,7 +56,7 @@ def test_a_batch_is_a_pure_function_of_the_step():
 @pytest.mark.parametrize('start, stop', [(0, 9), (1, 4), (3, 9), (8, 9), (5, 5), (1000, 1003)])
 def test_the_stream_goes_on_from_any_step(start, stop):
     data = batches()
-    streamed = list(pipeline.stream(data, start, stop))
+    streamed = list(data.stream(start, stop))
     assert len(streamed) == stop - start
     for step, batch in enumerate(streamed, start):
         assert_same(batch, data[step])
@@ -64,8 +64,8 @@ def test_the_stream_goes_on_from_any_step(start, stop):
 
 def test_a_stream_that_is_dropped_leaves_the_next_one_as_it_is():
     data = batches()
-    list(itertools.islice(pipeline.stream(data, 0, 100), 2))
-    assert_same(next(pipeline.stream(data, 2, 100)), data[2])
+    list(itertools.islice(data.stream(0, 100), 2))
+    assert_same(next(data.stream(2, 100)), data[2])
 
 
 @pytest.mark.parametrize('hosts', [1, 2, 4])

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from medjax.data import pipeline
 from medjax.data.geometry import Image
 from medjax.data.source import Case, Source
 from medjax.data.volumes import dataset
@@ -61,6 +62,26 @@ def test_an_item_is_its_number_and_its_generator(make):
     first, again = (data.item(3, np.random.default_rng(8)) for _ in range(2))
     np.testing.assert_array_equal(first['image'], again['image'])
     assert not np.array_equal(first['image'], data.item(3, np.random.default_rng(9))['image'])
+
+
+@pytest.mark.parametrize('patch, context', [((4, 4, 2), 0), ((6, 6, 1), 1), ((1, 5, 4), 0), ((16, 11, 8), 0),
+                                            ((16, 1, 8), 2)])
+def test_patches_cut_on_the_device_are_those_cut_on_the_host(make, patch, context):
+    """Voxel for voxel, cases that are too small and context slices included."""
+    data = make(source(channels=2), patch=patch, context=context)
+    options = dict(seed=5, batch=4)
+    placed, streamed = pipeline.Placed(data.resident(), len(data), **options), pipeline.Streamed(data, **options)
+    arrays = data.resident().load()
+    assert sum(a.nbytes for name, a in arrays.items() if name in ('image', 'label')) == data.resident().size
+    take = jax.jit(placed.taking(None))
+    for step, batch in enumerate(placed.stream(0, 6)):
+        expected = streamed[step]
+        expected.pop('id')
+        got = take({**batch, 'arrays': arrays}, jax.random.key(0))
+        assert got.keys() == expected.keys()
+        for name, value in expected.items():
+            assert got[name].dtype == value.dtype
+            np.testing.assert_array_equal(got[name], value, err_msg=name)
 
 
 def test_foreground_is_centred_on_each_class_alike(make):

@@ -1,0 +1,82 @@
+"""Volumes that lie on the device: the host says where each patch is cut, and the step cuts it."""
+
+import functools
+import math
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+if TYPE_CHECKING:
+    from medjax.data.volumes import Volumes
+
+
+class Resident:
+    """The training cases of `Volumes`, normalised, one after the other; `data.pipeline` says what is asked of it.
+
+    Args:
+      volumes: the data set; its patches are these, number for number and voxel for voxel.
+    """
+
+    def __init__(self, volumes: 'Volumes'):
+        self._volumes = volumes
+        self.place = volumes.place
+        self._patch, self._context = volumes.patch, volumes.preprocess.context
+        self._channels = volumes.training[0].image.shape[-1]
+
+    @functools.cached_property
+    def _shapes(self) -> list[tuple[int, int, int]]:
+        """Of each case, with what it is filled up with."""
+        return [tuple(n + sum(m) for n, m in zip(p.label.shape, self._volumes.missing(p)))
+                for p in self._volumes.training]
+
+    @property
+    def size(self) -> float:
+        """Bytes on a device; infinite where 32 bits cannot number the intensities."""
+        voxels = sum(map(math.prod, self._shapes))
+        return voxels * (4 * self._channels + 1) if voxels * self._channels < 2**31 else math.inf
+
+    def load(self) -> dict[str, np.ndarray]:
+        """`image` float32 and `label` uint8, flat; the cases' `offset`, `shape` and `spacing`."""
+        images, labels = [], []
+        for prepared in self._volumes.training:
+            pad = self._volumes.missing(prepared)
+            low = np.array(prepared.meta['statistics']['min'], prepared.image.dtype)
+            image = np.tile(low, (*(n + sum(m) for n, m in zip(prepared.label.shape, pad)), 1))
+            image[tuple(slice(a, a + n) for (a, _), n in zip(pad, prepared.label.shape))] = prepared.image
+            images.append(self._volumes.normalise(prepared, image).ravel())
+            labels.append(np.pad(prepared.label, pad).ravel())
+        sizes = [label.size for label in labels]
+        return {'image': np.concatenate(images), 'label': np.concatenate(labels),
+                'offset': np.cumsum([0, *sizes[:-1]]).astype(np.int32), 'shape': np.array(self._shapes, np.int32),
+                'spacing': np.stack([self._volumes.millimetres(p) for p in self._volumes.training])}
+
+    def pick(self, arrays: dict[str, jax.Array], place: jax.Array) -> dict[str, Any]:
+        """Cuts one item, as `Volumes.item` does; traceable.
+
+        Args:
+          arrays: what `load` gave, on the device.
+          place: `[4]` int32.
+        """
+        case, start = place[0], place[1:]
+        offset, shape = arrays['offset'][case], arrays['shape'][case]
+        flat = list(self._patch).index(1) if 1 in self._patch else None
+
+        def voxels(shift: int) -> jax.Array:
+            """Numbers of the patch's voxels, or of those so many planes on, `[*patch]`; at the border it stays."""
+            number = offset
+            for axis, extent in enumerate(self._patch):
+                at = start[axis] + jnp.arange(extent).reshape([-1 if a == axis else 1 for a in range(3)])
+                at = jnp.clip(at + shift, 0, shape[axis] - 1) if axis == flat else at
+                number = number + at * (shape[axis + 1:].prod() if axis < 2 else 1)
+            return number if flat is None else number.squeeze(flat)
+
+        def read(array: jax.Array, at: jax.Array, count: int) -> jax.Array:
+            numbers = jax.lax.GatherDimensionNumbers((at.ndim,), (), (0,))
+            return jax.lax.gather(array, (at * count)[..., None], numbers, (count,), mode='promise_in_bounds')
+
+        planes = range(-self._context, self._context + 1)
+        image = jnp.concatenate([read(arrays['image'], voxels(shift), self._channels) for shift in planes], -1)
+        label = read(arrays['label'], voxels(0), 1)[..., 0].astype(jnp.int32)
+        return {'image': image, 'label': label, 'spacing': arrays['spacing'][case]}
