@@ -29,7 +29,7 @@ from medjax.data.source import keep_split  # noqa: E402
 from medjax.errors import InputError  # noqa: E402
 
 # Keys in which a resumed run may differ from the one it goes on from: none of them touches a weight.
-FREE = ('log', 'evaluate', 'checkpoint', 'parallel', 'mesh', 'debug')
+FREE = ('log', 'evaluate', 'checkpoint', 'parallel', 'mesh', 'resident', 'debug')
 
 
 def train_and_evaluate(config: Mapping[str, Any], workdir: pathlib.Path) -> bool:

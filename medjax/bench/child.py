@@ -11,6 +11,7 @@ from medjax import entry
 from medjax.bench.jobs import JOBS
 
 FEWEST, MOST = 3, 50  # repetitions
+LONG = 30.0  # seconds of a first repetition after which one more, already warm, has to do
 
 
 def main(name: str, side: str, seconds: str, out: str) -> None:
@@ -21,12 +22,16 @@ def main(name: str, side: str, seconds: str, out: str) -> None:
     os.environ['OMP_NUM_THREADS'] = str(len(os.sched_getaffinity(0)))  # PyTorch's; XLA takes all there are
     entry.prepare()
     made = {**job.ours, **job.peers}[side]()
+    began = time.time()
     made.run()
     first = time.time()
     times: list[float] = []
     if job.value != 'first':
-        made.run()
-        while len(times) < FEWEST or (sum(times) * made.parts < float(seconds) and len(times) < MOST):
+        long = first - began > LONG
+        if not long:
+            made.run()
+        while len(times) < (1 if long else FEWEST) or (
+                sum(times) * made.parts < float(seconds) and len(times) < MOST):
             began = time.perf_counter()
             made.run()
             times.append((time.perf_counter() - began) / made.parts)
