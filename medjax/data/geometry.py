@@ -14,6 +14,7 @@ import numpy as np
 from scipy import ndimage
 
 from medjax.data.files import LIMIT
+from medjax.data.interpolate import inside, majority, sample
 from medjax.errors import InputError
 
 KINDS = ('linear', 'cubic', 'label')
@@ -110,27 +111,15 @@ def onto(image: Image, affine: np.ndarray, shape: Sequence[int], kind: str, fill
         raise InputError(f'{image.path}: {"×".join(map(str, shape))} voxels after resampling from {describe(image)}; '
                          f'expected at most {LIMIT // 4}: is the spacing in mm?')
 
-    def sample(array: np.ndarray, order: int, mode: str = 'nearest') -> np.ndarray:
-        if order > 1:
-            array = ndimage.spline_filter(array, order, output=np.float32, mode='nearest')
-        return ndimage.affine_transform(array, matrix[:3, :3], matrix[:3, 3], shape, array.dtype, order, mode,
-                                        prefilter=False)
     if kind == 'label':
-        out = sample(image.array, 0)
-        if not copies:
-            best = np.full(shape, -1, np.float32)
-            for value in np.unique(image.array):
-                share = sample((image.array == value).astype(np.float32), 1)
-                won = share > best + 1e-6  # less is rounding, not a majority
-                out[won], best[won] = value, share[won]
+        out = sample(image.array, matrix, shape, 0) if copies else majority(image.array, matrix, shape)
     else:
         order = 0 if copies else {'linear': 1, 'cubic': 3}[kind]
         array = image.array.astype(np.float32)
-        out = sample(array, order) if array.ndim == 3 else np.stack(
-            [sample(c, order) for c in np.moveaxis(array, -1, 0)], -1)
+        out = sample(array, matrix, shape, order) if array.ndim == 3 else np.stack(
+            [sample(c, matrix, shape, order) for c in np.moveaxis(array, -1, 0)], -1)
     if fill is not None:
-        inside = sample(np.ones(image.array.shape[:3], np.uint8), 0, 'grid-constant')
-        out[inside == 0] = fill
+        out[~inside(matrix, shape, image.array.shape[:3])] = fill
     return dataclasses.replace(image, array=out, affine=np.asarray(affine, float))
 
 

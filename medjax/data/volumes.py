@@ -11,6 +11,7 @@ import os
 import pathlib
 import tempfile
 from collections.abc import Mapping
+from concurrent import futures
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from medjax.errors import InputError
 from medjax.ops.losses import IGNORED
 
 VERSION = 1  # of what is kept of a prepared case; a higher one prepares all anew
+THREADS = 4  # cases that are prepared at once, at most
 LISTED = 10_000  # voxels of each class that are listed for oversampling
 
 
@@ -238,7 +240,9 @@ def dataset(source: Source, *, patch: tuple[int, int, int], spacing: tuple[float
     """
     preprocess = preprocessing(patch=patch, spacing=spacing, crop=crop, intensity=intensity, context=context)
     root = pathlib.Path(cache).expanduser() if cache else pathlib.Path.home() / '.cache' / 'medjax' / 'volumes'
-    prepared = tuple(_prepare(case, source, preprocess, root) for case in source.cases)
+    # A few at a time: each holds several copies of its volume meanwhile.
+    with futures.ThreadPoolExecutor(min(THREADS, len(os.sched_getaffinity(0)))) as threads:
+        prepared = tuple(threads.map(lambda case: _prepare(case, source, preprocess, root), source.cases))
     train = [p for p in prepared if p.case.split == 'train']
     if not train:
         raise InputError(f'config.data.source: no training case among the {len(prepared)} cases; expected split train')

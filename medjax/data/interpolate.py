@@ -1,0 +1,120 @@
+"""Reading an array at the voxels of another grid.
+
+Where the axes of both grids run along each other, as after a flip, a crop or another spacing, every kind is done axis
+by axis: the same figures as by the general way, SciPy's, up to rounding, several times as fast.
+"""
+
+import functools
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import ndimage
+
+TIE = 1e-6  # a share that is larger by less is so by rounding, not by a majority
+
+
+def sample(array: np.ndarray, matrix: np.ndarray, shape: Sequence[int], order: int) -> np.ndarray:
+    """Interpolates an array by B-splines; its border goes on outwards.
+
+    Args:
+      array: `[X, Y, Z]`; float32 where `order` is not 0.
+      matrix: `[4, 4]`, from the new grid's voxels to the array's.
+      shape: of the new grid.
+      order: of the spline: 0, 1 or 3.
+
+    Returns:
+      `shape`, of the array's dtype.
+    """
+    axes = _axes(matrix)
+    if axes is None:
+        if order > 1:
+            array = ndimage.spline_filter(array, order, output=np.float32, mode='nearest')
+        return ndimage.affine_transform(array, matrix[:3, :3], matrix[:3, 3], tuple(shape), array.dtype, order,
+                                        'nearest', prefilter=False)
+    lines = [(float(matrix[axis, out]), float(matrix[axis, 3]), array.shape[axis], shape[out])
+             for axis, out in enumerate(axes)]
+    if order == 0:
+        array = array[np.ix_(*[np.clip(_nearest(*line), 0, line[2] - 1) for line in lines])]
+    else:
+        weights = [_weights(*line, order) for line in lines]
+        array = np.matmul(np.tensordot(weights[0], array, 1), weights[2].T)
+        array = np.matmul(weights[1], array)
+    return np.ascontiguousarray(array.transpose(np.argsort(axes)))
+
+
+def majority(label: np.ndarray, matrix: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """Interpolates each class's indicator linearly; the largest wins, at a tie the lower number.
+
+    Args:
+      label: `[X, Y, Z]`.
+      matrix: as for `sample`.
+      shape: of the new grid.
+    """
+    axes = _axes(matrix)
+    if axes is None:
+        best, out = np.full(tuple(shape), -1, np.float32), np.empty(tuple(shape), label.dtype)
+        for value in np.unique(label):
+            share = sample((label == value).astype(np.float32), matrix, shape, 1)
+            won = share > best + TIE
+            out[won], best[won] = value, share[won]
+        return out
+    corners, shares = [], []
+    for axis, out in enumerate(axes):
+        size = label.shape[axis]
+        place = np.clip(matrix[axis, out] * np.arange(shape[out]) + matrix[axis, 3], 0, size - 1)
+        low = np.clip(np.floor(place).astype(int), 0, max(size - 2, 0))
+        corners.append((low, np.minimum(low + 1, size - 1)))
+        shares.append(tuple(share.astype(np.float32) for share in (1 - (place - low), place - low)))
+    least = most = label
+    for axis, pair in enumerate(corners):
+        least = np.minimum(*(least.take(index, axis) for index in pair))
+        most = np.maximum(*(most.take(index, axis) for index in pair))
+    result, mixed = least, np.nonzero(least != most)  # elsewhere all of the eight corners agree
+    bits = list(itertools.product((0, 1), repeat=3))
+    values = [label[tuple(corners[a][b][mixed[a]] for a, b in enumerate(bit))] for bit in bits]
+    weights = [np.prod([shares[a][b][mixed[a]] for a, b in enumerate(bit)], 0) for bit in bits]
+    totals = [weight.copy() for weight in weights]  # of a corner's class: what all corners of that class weigh
+    for i, j in itertools.combinations(range(len(bits)), 2):
+        same = values[i] == values[j]
+        totals[i] += weights[j] * same
+        totals[j] += weights[i] * same
+    winner, best = values[0], totals[0]
+    for value, total in zip(values[1:], totals[1:]):
+        won = (total > best + TIE) | ((total > best - TIE) & (value < winner))
+        winner, best = np.where(won, value, winner), np.where(won, total, best)
+    result[mixed] = winner
+    return np.ascontiguousarray(result.transpose(np.argsort(axes)))
+
+
+def inside(matrix: np.ndarray, shape: Sequence[int], old: Sequence[int]) -> np.ndarray:
+    """Which voxels of the new grid lie in voxels of the old one, `shape` bool."""
+    axes = _axes(matrix)
+    if axes is None:
+        return ndimage.affine_transform(np.ones(tuple(old), np.uint8), matrix[:3, :3], matrix[:3, 3], tuple(shape),
+                                        np.uint8, 0, 'grid-constant') > 0
+    parts = []
+    for axis, out in sorted(enumerate(axes), key=lambda pair: pair[1]):
+        index = _nearest(float(matrix[axis, out]), float(matrix[axis, 3]), old[axis], shape[out])
+        parts.append((index >= 0) & (index < old[axis]))
+    return parts[0][:, None, None] & parts[1][:, None] & parts[2]
+
+
+def _axes(matrix: np.ndarray) -> list[int] | None:
+    """The new grid's axis along each of the old one's; None where they are oblique."""
+    along = matrix[:3, :3] != 0
+    return along.argmax(1).tolist() if (along.sum(0) == 1).all() and (along.sum(1) == 1).all() else None
+
+
+def _nearest(scale: float, shift: float, old: int, new: int) -> np.ndarray:
+    return np.floor(scale * np.arange(new) + shift + 0.5).astype(int)
+
+
+@functools.lru_cache(64)
+def _weights(scale: float, shift: float, old: int, new: int, order: int) -> np.ndarray:
+    """What each old voxel of a line counts in each new one, `[new, old]` float32: SciPy's answer to unit impulses."""
+    impulses = np.eye(old)
+    if order > 1 and old > 1:
+        impulses = ndimage.spline_filter1d(impulses, order, axis=0, mode='nearest')
+    return np.stack([ndimage.affine_transform(line, [[scale]], shift, (new,), float, order, 'nearest', prefilter=False)
+                     for line in impulses.T], 1).astype(np.float32)
