@@ -20,7 +20,7 @@ import numpy as np  # noqa: E402
 from absl import flags  # noqa: E402
 from ml_collections import config_flags  # noqa: E402
 
-from medjax import build, evaluate, whole  # noqa: E402
+from medjax import build, whole  # noqa: E402
 from medjax.core import config as configs  # noqa: E402
 from medjax.core import log, loop  # noqa: E402
 from medjax.core.experiment import Experiment  # noqa: E402
@@ -79,6 +79,7 @@ def train_and_evaluate(config: Mapping[str, Any], workdir: pathlib.Path) -> bool
         keep()
     if not finished:
         return False
+    from medjax import evaluate  # which imports what draws: not before it is needed
     results = evaluate.evaluate(config, experiment, workdir)
     keep()
     evaluate.publish(results, workdir)

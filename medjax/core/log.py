@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-import tensorboardX
 
 import medjax
 from medjax import whole
@@ -35,9 +34,7 @@ class Writer:
             lines = [line for line in path.read_text().splitlines() if _step(line) <= start]
             whole.write_text(path, ''.join(f'{line}\n' for line in lines))
         self._file = path.open('a', buffering=1)
-        # Its files are named by the second alone: a part that goes on at once would write over the one before.
-        self._events = tensorboardX.SummaryWriter(str(workdir / 'tensorboard'), purge_step=start + 1,
-                                                  filename_suffix=f'.{start}')
+        self._events = _events(workdir / 'tensorboard', start)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Writes one line; a value that is not finite is null there."""
@@ -50,6 +47,20 @@ class Writer:
         """Flushes both."""
         self._file.close()
         self._events.close()
+
+
+def _events(folder: pathlib.Path, start: int) -> Any:
+    # Where PyTorch is installed tensorboardX imports it, to log its tensors; numbers need not wait seconds for that.
+    known = 'torch' in sys.modules
+    if not known:
+        sys.modules['torch'] = None
+    try:
+        import tensorboardX
+    finally:
+        if not known:
+            del sys.modules['torch']
+    # Its files are named by the second alone: a part that goes on at once would write over the one before.
+    return tensorboardX.SummaryWriter(str(folder), purge_step=start + 1, filename_suffix=f'.{start}')
 
 
 def progress(step: int, steps: int, values: Mapping[str, float], left: float) -> str:
