@@ -1,9 +1,9 @@
 """Measures medjax and its peers side by side, on this machine.
 
-    python -m medjax.bench [NAME …] [--against=torch] [--json=FILE] [--plot=FILE] [--rounds=3] [--seconds=4]
+    python -m medjax.bench [NAME …] [--device=gpu] [--against=torch] [--json=FILE] [--plot=FILE] [--rounds=3]
 
-Without a name: all of them. A ratio is peer / medjax, of medians: above 1, medjax is faster. Sides run in turn, each
-time in a fresh process; the ratio's range sets one side's best process against the other's worst.
+Without a name: all of the device's. A ratio is peer / medjax, of medians: above 1, medjax is faster. Sides run in turn,
+each time in a fresh process; the ratio's range sets one side's best process against the other's worst.
 """
 
 import os
@@ -19,7 +19,7 @@ from medjax.bench import race
 from medjax.bench.jobs import JOBS
 from medjax.errors import InputError
 
-LIMIT = 'matmul'  # the job that tells what the machine can do
+LIMITS = {'cpu': 'matmul', 'gpu': 'gpu_matmul'}  # the jobs that tell what the machine can do
 
 
 def line(name: str, found: Mapping[str, Any]) -> str:
@@ -47,10 +47,15 @@ def line(name: str, found: Mapping[str, Any]) -> str:
 
 def main(arguments: Sequence[str]) -> None:
     """Measures what is named."""
-    names = list(arguments[1:]) or list(JOBS)
+    device = DEVICE.value
+    limit, names = LIMITS[device], list(arguments[1:]) or [name for name, job in JOBS.items() if job.device == device]
     for name in names:
         if name not in JOBS:
             raise InputError(f'{name}: no such measurement; expected some of: {", ".join(JOBS)}')
+        if JOBS[name].device != device:
+            raise InputError(f'{name}: runs on {JOBS[name].device}; expected --device={JOBS[name].device}')
+    if device == 'gpu' and not race.has_gpu():
+        raise InputError('--device=gpu: JAX finds no GPU here; nothing was run')
     if ROUNDS.value < 1 or SECONDS.value < 0:
         raise InputError(f'--rounds={ROUNDS.value} --seconds={SECONDS.value}; expected at least 1, and no less than 0')
     if PLOT.value and pathlib.Path(PLOT.value).suffix not in ('.png', '.svg', '.pdf'):
@@ -59,8 +64,8 @@ def main(arguments: Sequence[str]) -> None:
     if not any(peer.lower().startswith(AGAINST.value.lower()) for peer in peers):
         raise InputError(f'--against={AGAINST.value}: no such peer; expected the beginning of: '
                          + ', '.join(sorted(peers)))
-    if any(name.startswith(('train', 'window_unet')) for name in names):
-        names = [LIMIT, *(name for name in names if name != LIMIT)]
+    if any(name.startswith(('train', 'window_unet', 'gpu')) for name in names):
+        names = [limit, *(name for name in names if name != limit)]
     results: dict[str, Any] = {'machine': race.machine()}
     print(f'{results["machine"]["processor"]}, {len(os.sched_getaffinity(0))} cores; '
           f'ratios above 1: medjax is faster', flush=True)
@@ -72,7 +77,7 @@ def main(arguments: Sequence[str]) -> None:
     for name in names:
         found = race.run(name, JOBS[name], rounds=ROUNDS.value, seconds=SECONDS.value, against=AGAINST.value,
                          say=progress)
-        peak = max((results.get(LIMIT) or found).get(f'{side}gflops', 0) for side in ('', 'peer_'))
+        peak = max((results.get(limit) or found).get(f'{side}gflops', 0) for side in ('', 'peer_'))
         if 'gflops' in found and peak:
             found['peak_fraction'] = found['gflops'] / peak
         results[name] = found
@@ -80,6 +85,8 @@ def main(arguments: Sequence[str]) -> None:
         print(line(name, found), flush=True)
         if JSON.value:
             whole.write_json(pathlib.Path(JSON.value), results)  # after each: the whole takes an hour
+    if device == 'cpu':
+        print('not run: what needs an accelerator (--device=gpu)')
     if PLOT.value:
         from medjax.bench.plot import draw
         draw(results, pathlib.Path(PLOT.value))
@@ -87,6 +94,7 @@ def main(arguments: Sequence[str]) -> None:
 
 if __name__ == '__main__':
     AGAINST = flags.DEFINE_string('against', '', "Only peers whose name begins so, as 'torch'; all by default.")
+    DEVICE = flags.DEFINE_enum('device', 'cpu', list(LIMITS), 'What is measured on.')
     JSON = flags.DEFINE_string('json', '', 'Where the figures go.')
     PLOT = flags.DEFINE_string('plot', '', 'Where a picture of the ratios goes (PNG or SVG).')
     ROUNDS = flags.DEFINE_integer('rounds', 3, 'Fresh processes of each side.')

@@ -1,7 +1,8 @@
 """nnU-Net's whole augmentation of a batch: medjax's, batchgeneratorsv2's and MONAI's."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -37,9 +38,9 @@ def ours(shape: Sequence[int]) -> Side:
     return Side(once, settings='one program for the batch', parts=BATCHES)
 
 
-def batchgenerators(shape: Sequence[int]) -> Side:
-    """nnU-Net v2's own list of transforms for training, sample by sample."""
-    import torch
+def transforms(patch: tuple[int, ...]) -> Any:
+    """nnU-Net v2's own list of transforms for training, by batchgeneratorsv2."""
+    import torch  # noqa: F401 - first, as the package wants it
     from batchgeneratorsv2.transforms.intensity.brightness import MultiplicativeBrightnessTransform
     from batchgeneratorsv2.transforms.intensity.contrast import BGContrast, ContrastTransform
     from batchgeneratorsv2.transforms.intensity.gamma import GammaTransform
@@ -50,9 +51,8 @@ def batchgenerators(shape: Sequence[int]) -> Side:
     from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
     from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
     from batchgeneratorsv2.transforms.utils.random import RandomTransform
-    patch = tuple(shape[1:-1])
     angle = np.pi if len(patch) == 2 else np.pi / 6
-    whole = ComposeTransforms([
+    return ComposeTransforms([
         SpatialTransform(patch, patch_center_dist_from_border=0, random_crop=False, p_elastic_deform=0, p_rotation=0.2,
                          rotation=(-angle, angle), p_scaling=0.2, scaling=(0.7, 1.4),
                          p_synchronize_scaling_across_axes=1, bg_style_seg_sampling=False),
@@ -70,14 +70,44 @@ def batchgenerators(shape: Sequence[int]) -> Side:
         RandomTransform(GammaTransform(BGContrast((0.7, 1.5)), p_invert_image=0, synchronize_channels=False,
                                        p_per_channel=1, p_retain_stats=1), 0.3),
         MirrorTransform(tuple(range(len(patch))))])
+
+
+def samples(shape: Sequence[int]) -> list[tuple[Any, Any]]:
+    """The batch's images and labels as PyTorch's transforms take them."""
+    import torch
     image, label = batch(shape)
-    image = torch.from_numpy(np.moveaxis(image, -1, 1).copy())
-    label = torch.from_numpy(label[:, None].astype(np.int16))
+    return [(torch.from_numpy(np.moveaxis(i, -1, 0).copy()), torch.from_numpy(s[None].astype(np.int16)))
+            for i, s in zip(image, label)]
+
+
+def loader(shape: Sequence[int]) -> Iterator[Any]:
+    """Endless augmented batches, by as many processes as the machine has cores, as nnU-Net's training has them."""
+    import os
+
+    import torch
+    whole, pairs = transforms(tuple(shape[1:-1])), samples(shape)
+
+    class Endless(torch.utils.data.IterableDataset):
+        """One augmented pair after the other."""
+
+        def __iter__(self) -> Iterator[Any]:
+            torch.set_num_threads(1)
+            for image, label in itertools.cycle(pairs):
+                done = whole(image=image, segmentation=label)
+                yield done['image'], done['segmentation'][0].long()
+
+    return iter(torch.utils.data.DataLoader(Endless(), shape[0], num_workers=len(os.sched_getaffinity(0)),
+                                            pin_memory=torch.cuda.is_available(), prefetch_factor=4))
+
+
+def batchgenerators(shape: Sequence[int]) -> Side:
+    """Sample by sample, by batchgeneratorsv2."""
+    whole, pairs = transforms(tuple(shape[1:-1])), samples(shape)
 
     def once():
         for _ in range(BATCHES):
-            for i, s in zip(image, label):
-                whole(image=i, segmentation=s)
+            for image, label in pairs:
+                whole(image=image, segmentation=label)
 
     return Side(once, settings="nnU-Net v2's probabilities and ranges, sample by sample", parts=BATCHES)
 

@@ -1,6 +1,7 @@
 """What is measured, and against whom."""
 
 import functools
+from typing import Any
 
 from medjax.bench import augment, host, matmul, train, volumes, windows
 from medjax.bench.side import Job
@@ -19,15 +20,16 @@ def _layouts(make, **options):
 START = {'medjax': _(train.command, **UNET2D)}
 PEER_START = {'torch and MONAI': _(train.torch_unet, **UNET2D, last=False)}
 JOBS: dict[str, Job] = {
-    'matmul': Job('a product of two 2048² matrices: the peak that others are a fraction of', {'medjax': matmul.ours},
-                  {'torch': matmul.torch}, 1.0),
+    'matmul': Job('a product of two 2048² matrices: the peak that others are a fraction of',
+                  {'medjax': _(matmul.ours, 2048)}, {'torch': _(matmul.torch, 2048)}, 1.0),
     'train_unet2d': Job('train step, U-Net, 4×128², base 32, 5 levels, instance norm, SGD',
                         {'medjax': _(train.unet, **UNET2D)}, _layouts(train.torch_unet, **UNET2D), 1.0),
     'train_unet3d': Job('train step, U-Net, 1×64³, base 16, 4 levels, instance norm, SGD',
                         {'medjax': _(train.unet, **UNET3D)}, _layouts(train.torch_unet, **UNET3D), 1.0),
     'train_resnet18': Job('train step, ResNet-18 with the small stem, 128×28²×3, AdamW',
                           {'medjax': _(train.classifier, 'resnet', '18', (128, 28, 28, 3), 9, small=True)},
-                          _layouts(train.torch_classifier, name='resnet18', shape=(128, 28, 28, 3), classes=9), 1.0),
+                          _layouts(train.torch_classifier, name='resnet18', shape=(128, 28, 28, 3), classes=9,
+                                    small=True), 1.0),
     'train_densenet121': Job('train step, DenseNet-121, 8×224²×3, AdamW',
                              {'medjax': _(train.classifier, 'densenet', '121', (8, 224, 224, 3), 14)},
                              _layouts(train.torch_classifier, name='densenet121', shape=(8, 224, 224, 3), classes=14),
@@ -65,4 +67,35 @@ JOBS: dict[str, Job] = {
     'start_cold': Job('the same, never compiled before', START, PEER_START, 0.5, 'first',
                       environment={'JAX_COMPILATION_CACHE_DIR': '{fresh}'}),
     'host': Job('what the host does for a step, as the loop calls it', {'medjax': _(host.ours, 8)}, {}, 1.0, 'ms'),
+}
+
+
+def _gpu(what: str, ours: Any, peer: Any, goal: float, **options: Any) -> Job:
+    """A job on an accelerator, in bfloat16 on both sides."""
+    return Job(f'{what}, bfloat16', {'medjax': _(ours, **options, precision='bfloat16')},
+               {'torch channels last': peer}, goal, device='gpu')
+
+
+def _gpu_classifier(variant: str, shape: tuple[int, ...], small: bool) -> Job:
+    return _gpu(f'train step, ResNet-{variant}, {"×".join(map(str, shape))}, AdamW', train.classifier,
+                _(train.torch_classifier, f'resnet{variant}', shape, 9, last=True, device='cuda', small=small), 1.2,
+                name='resnet', variant=variant, shape=shape, classes=9, small=small)
+
+
+def _gpu_unet(what: str, goal: float, shape: tuple[int, ...], augmented: bool = False, **options: int) -> Job:
+    return _gpu(f'{what}, {"×".join(map(str, shape))}', train.unet,
+                _(train.torch_unet, shape, **options, last=True, device='cuda', augmented=augmented), goal,
+                shape=shape, augmented=augmented, **options)
+
+
+JOBS |= {
+    'gpu_matmul': Job('a product of two 8192² matrices, bfloat16: the peak that others are a fraction of',
+                      {'medjax': _(matmul.ours, 8192, 'bfloat16')}, {'torch': _(matmul.torch, 8192, 'cuda')}, 1.0,
+                      device='gpu'),
+    'gpu_resnet18': _gpu_classifier('18', (1024, 28, 28, 3), small=True),
+    'gpu_resnet50': _gpu_classifier('50', (128, 224, 224, 3), small=False),
+    'gpu_unet2d': _gpu_unet('train step, U-Net, base 32, 8 levels', 1.2, (12, 512, 512, 1), base=32, levels=8),
+    'gpu_unet3d': _gpu_unet('train step, U-Net, base 32, 6 levels', 1.2, (2, 128, 128, 128, 1), base=32, levels=6),
+    'gpu_epoch': _gpu_unet("the same with nnU-Net's augmentation, the peer's by processes", 2.0,
+                           (2, 128, 128, 128, 1), augmented=True, base=32, levels=6),
 }

@@ -1,22 +1,27 @@
-"""What the machine can do at most: a product of two square matrices, float32."""
+"""What the machine can do at most: a product of two square matrices."""
 
 import numpy as np
 
 from medjax.bench.side import Side
 
-SIZE = 2048
 
-
-def ours() -> Side:
+def ours(size: int, precision: str = 'float32') -> Side:
     """By XLA."""
     import jax
-    a = jax.device_put(np.random.default_rng(0).normal(size=(SIZE, SIZE)).astype(np.float32))
+    a = jax.device_put(np.random.default_rng(0).normal(size=(size, size)).astype(precision))
     product = jax.jit(lambda a: a @ a)
-    return Side(lambda: jax.block_until_ready(product(a)), flops=lambda: 2.0 * SIZE**3)
+    return Side(lambda: jax.block_until_ready(product(a)), flops=lambda: 2.0 * size**3)
 
 
-def torch() -> Side:
-    """By PyTorch."""
+def torch(size: int, device: str = 'cpu') -> Side:
+    """By PyTorch; in bfloat16 where it is not on the CPU."""
     import torch
-    a = torch.from_numpy(np.random.default_rng(0).normal(size=(SIZE, SIZE)).astype(np.float32))
-    return Side(lambda: a @ a, flops=lambda: 2.0 * SIZE**3)
+    a = torch.from_numpy(np.random.default_rng(0).normal(size=(size, size)).astype(np.float32)).to(device)
+    a = a if device == 'cpu' else a.bfloat16()
+
+    def run() -> None:
+        a @ a
+        if device != 'cpu':
+            torch.cuda.synchronize()
+
+    return Side(run, flops=lambda: 2.0 * size**3)

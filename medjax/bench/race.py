@@ -24,8 +24,9 @@ def measure(name: str, job: Job, side: str, seconds: float) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         out, fresh = pathlib.Path(folder) / 'out.json', pathlib.Path(folder) / 'fresh'
         fresh.mkdir()
-        # All on the CPU: a side that found an accelerator would race one that did not look for it.
-        environment = {'JAX_PLATFORMS': 'cpu', 'CUDA_VISIBLE_DEVICES': '', 'TMPDIR': folder,
+        # A side that found an accelerator would race one that did not look for it.
+        hidden = {'JAX_PLATFORMS': 'cpu', 'CUDA_VISIBLE_DEVICES': ''} if job.device == 'cpu' else {}
+        environment = {**hidden, 'TMPDIR': folder,
                        **{key: value.format(fresh=fresh) for key, value in job.environment.items()}}
         began = time.time()
         try:
@@ -128,6 +129,12 @@ def summary(job: Job, found: Mapping[str, list[dict[str, Any]]], skipped: Mappin
         if peers:
             result['peer_gflops'] = flops / result['peer_s'] / 1e9
     return result
+
+
+def has_gpu() -> bool:
+    """Whether JAX finds one; asked in another process, for a GPU is the first's that takes it."""
+    asked = [sys.executable, '-c', 'import jax; jax.devices("gpu")']
+    return subprocess.run(asked, capture_output=True, check=False).returncode == 0
 
 
 def machine() -> dict[str, Any]:

@@ -35,6 +35,7 @@ class Job:
       value: 'ratio'; 'memory', the ratio of peak memories; 'first', of the times from a process's start to the end of
         the first repetition; 'share', the second of two sides' time as a share of the first's; 'ms', our median.
       cores: processor cores that each side may use; all where 0.
+      device: 'cpu' or 'gpu'.
       environment: variables that both sides' processes are given; `{fresh}` is an empty folder.
     """
 
@@ -44,4 +45,5 @@ class Job:
     goal: float
     value: str = 'ratio'
     cores: int = 0
+    device: str = 'cpu'
     environment: Mapping[str, str] = dataclasses.field(default_factory=dict)

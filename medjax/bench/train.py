@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,11 +18,11 @@ def example(shape: Sequence[int], classes: int = CLASSES) -> tuple[np.ndarray, n
     return rng.normal(size=shape).astype(np.float32), rng.integers(0, classes, shape[:-1]).astype(np.int32)
 
 
-def network_unet(dims: int, classes: int, base: int, levels: int) -> Any:
+def network_unet(dims: int, classes: int, base: int, levels: int, precision: str = 'float32') -> Any:
     """nnU-Net's network without deep supervision, in medjax."""
     from medjax import build
     return build.network(dict(name='unet', variant='nnunet', dims=dims, classes=classes, base=base, levels=levels,
-                              deep=False), 'float32')
+                              deep=False), precision)
 
 
 def torch_network_unet(dims: int, channels: int, classes: int, base: int, levels: int) -> Any:
@@ -34,12 +34,12 @@ def torch_network_unet(dims: int, channels: int, classes: int, base: int, levels
                    act_name=('leakyrelu', {'inplace': True, 'negative_slope': 0.01}))
 
 
-def unet(shape: Sequence[int], base: int, levels: int, augmented: bool = False) -> Side:
+def unet(shape: Sequence[int], base: int, levels: int, augmented: bool = False, precision: str = 'float32') -> Side:
     """medjax's step on nnU-Net's network without deep supervision, and SGD as nnU-Net's."""
     from medjax import build
     from medjax.tasks import segment
     image, label = example(shape)
-    network = network_unet(len(shape) - 2, CLASSES, base, levels)
+    network = network_unet(len(shape) - 2, CLASSES, base, levels, precision)
     task = segment.task(network, classes=tuple(map(str, range(CLASSES))), loss=dict(cross_entropy=1.0, soft_dice=1.0))
     augment = build.augmentation(dict(name='nnunet')) if augmented else None
     return step(task, {'image': image, 'label': label}, augment=augment)
@@ -62,11 +62,12 @@ def command(**options: Any) -> Side:
     return dataclasses.replace(made, run=run)
 
 
-def classifier(name: str, variant: str, shape: Sequence[int], classes: int, **options: Any) -> Side:
+def classifier(name: str, variant: str, shape: Sequence[int], classes: int, precision: str = 'float32',
+               **options: Any) -> Side:
     """medjax's step on a classification network, with AdamW."""
     from medjax import build
     from medjax.tasks import classify
-    network = build.network(dict(name=name, variant=variant, dims=2, classes=classes, **options), 'float32')
+    network = build.network(dict(name=name, variant=variant, dims=2, classes=classes, **options), precision)
     task = classify.task(network, classes=tuple(map(str, range(classes))))
     image, _ = example(shape)
     label = np.random.default_rng(1).integers(0, classes, shape[0]).astype(np.int32)
@@ -103,46 +104,74 @@ def step(task: Any, batch: dict[str, np.ndarray], optim: dict[str, Any] | None =
 
 
 def torch_step(network: Any, loss: Callable[[Any, Any], Any], optimiser: Any, image: np.ndarray, label: np.ndarray,
-               last: bool) -> Side:
-    """PyTorch's step on channels-first data, in its own memory layout or, if `last`, with channels innermost."""
+               last: bool, device: str = 'cpu', feed: Callable[[], Iterator[Any]] | None = None) -> Side:
+    """PyTorch's step on channels-first data.
+
+    Args:
+      network: PyTorch's.
+      loss: of its output and the label.
+      optimiser: makes one of parameters.
+      image: `[B, *S, C]`.
+      label: `[B, *S]` or `[B]`.
+      last: keep channels innermost in memory.
+      device: on 'cuda' it computes in bfloat16 by autocast, and the network is compiled.
+      feed: gives what gives batches, on the host, in place of image and label.
+    """
     import torch
-    x = torch.from_numpy(np.moveaxis(image, -1, 1).copy())
-    y = torch.from_numpy(label.astype(np.int64))
-    layout = torch.channels_last_3d if x.ndim == 5 else torch.channels_last
-    if last:
-        x, network = x.to(memory_format=layout), network.to(memory_format=layout)
+    dims, fast = image.ndim - 2, device != 'cpu'
+    layout = {'memory_format': torch.channels_last_3d if dims == 3 else torch.channels_last} if last else {}
+    x = torch.from_numpy(np.moveaxis(image, -1, 1).copy()).to(device, **layout)
+    y = torch.from_numpy(label.astype(np.int64)).to(device)
+    network = network.to(device, **layout)
     update = optimiser(network.parameters())
+    parameters = sum(p.numel() for p in network.parameters())
+    called = torch.compile(network) if fast else network
+    batches = feed() if feed else None
 
     def run() -> None:
+        images, labels = x, y
+        if batches is not None:
+            images, labels = (t.to(device, non_blocking=True) for t in next(batches))
+            images = images.to(**layout) if layout else images
         update.zero_grad(set_to_none=True)
-        loss(network(x), y).backward()
+        with torch.autocast(device, torch.bfloat16, enabled=fast):
+            value = loss(called(images), labels)
+        value.backward()
         update.step()
+        if fast:
+            torch.cuda.synchronize()
 
-    return Side(run, sum(p.numel() for p in network.parameters()), settings=(
-        f'eager, {torch.get_num_threads()} threads, {"channels last" if last else "channels first"}'))
+    how = 'bfloat16 autocast, torch.compile' if fast else f'eager, {torch.get_num_threads()} threads'
+    return Side(run, parameters, settings=f'{how}, channels {"last" if last else "first"}')
 
 
-def torch_unet(shape: Sequence[int], base: int, levels: int, last: bool) -> Side:
-    """The same network by MONAI's DynUNet in PyTorch, with MONAI's loss."""
+def torch_unet(shape: Sequence[int], base: int, levels: int, last: bool, device: str = 'cpu',
+               augmented: bool = False) -> Side:
+    """The same network by MONAI's DynUNet in PyTorch, with MONAI's loss; batchgeneratorsv2 augments, if asked."""
     import torch
     from monai.losses import DiceCELoss
+
+    from medjax.bench import augment
     image, label = example(shape)
     network = torch_network_unet(len(shape) - 2, shape[-1], CLASSES, base, levels)
     criterion = DiceCELoss(include_background=False, softmax=True, to_onehot_y=True, batch=False)
     return torch_step(network, lambda out, y: criterion(out, y[:, None]), functools.partial(
-        torch.optim.SGD, lr=1e-2, momentum=0.99, nesterov=True, weight_decay=3e-5), image, label, last)
+        torch.optim.SGD, lr=1e-2, momentum=0.99, nesterov=True, weight_decay=3e-5), image, label, last, device,
+        functools.partial(augment.loader, shape) if augmented else None)
 
 
-def torch_classifier(name: str, shape: Sequence[int], classes: int, last: bool) -> Side:
+def torch_classifier(name: str, shape: Sequence[int], classes: int, last: bool, device: str = 'cpu',
+                     small: bool = False) -> Side:
     """The same network by MONAI, in PyTorch."""
     import torch
     from monai.networks import nets
-    if name == 'resnet18':
-        network = nets.resnet18(spatial_dims=2, n_input_channels=shape[-1], num_classes=classes, conv1_t_size=3,
-                                conv1_t_stride=1, no_max_pool=True, shortcut_type='B', bias_downsample=False)
+    if name.startswith('resnet'):
+        stem = dict(conv1_t_size=3, conv1_t_stride=1, no_max_pool=True) if small else {}
+        network = getattr(nets, name)(spatial_dims=2, n_input_channels=shape[-1], num_classes=classes,
+                                      shortcut_type='B', bias_downsample=False, **stem)
     else:
         network = nets.DenseNet121(spatial_dims=2, in_channels=shape[-1], out_channels=classes)
     image, _ = example(shape)
     label = np.random.default_rng(1).integers(0, classes, shape[0])
     return torch_step(network, torch.nn.functional.cross_entropy, functools.partial(
-        torch.optim.AdamW, lr=1e-3, weight_decay=1e-2), image, label, last)
+        torch.optim.AdamW, lr=1e-3, weight_decay=1e-2), image, label, last, device)

@@ -28,7 +28,7 @@ class Resident:
     @functools.cached_property
     def _shapes(self) -> list[tuple[int, int, int]]:
         """Of each case, with what it is filled up with."""
-        return [tuple(n + sum(m) for n, m in zip(p.label.shape, self._volumes.missing(p)))
+        return [tuple(n + sum(m) for n, m in zip(p.shape, self._volumes.missing(p)))
                 for p in self._volumes.training]
 
     @property
@@ -43,8 +43,8 @@ class Resident:
         for prepared in self._volumes.training:
             pad = self._volumes.missing(prepared)
             low = np.array(prepared.meta['statistics']['min'], prepared.image.dtype)
-            image = np.tile(low, (*(n + sum(m) for n, m in zip(prepared.label.shape, pad)), 1))
-            image[tuple(slice(a, a + n) for (a, _), n in zip(pad, prepared.label.shape))] = prepared.image
+            image = np.tile(low, (*(n + sum(m) for n, m in zip(prepared.shape, pad)), 1))
+            image[tuple(slice(a, a + n) for (a, _), n in zip(pad, prepared.shape))] = prepared.image
             images.append(self._volumes.normalise(prepared, image).ravel())
             labels.append(np.pad(prepared.label, pad).ravel())
         sizes = [label.size for label in labels]

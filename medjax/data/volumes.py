@@ -9,6 +9,7 @@ import json
 import math
 import os
 import pathlib
+import resource
 import tempfile
 from collections.abc import Mapping
 from concurrent import futures
@@ -23,7 +24,9 @@ from medjax.data.source import Case, Source
 from medjax.errors import InputError
 from medjax.ops.losses import IGNORED
 
-VERSION = 1  # of what is kept of a prepared case; a higher one prepares all anew
+VERSION = 2  # of what is kept of a prepared case; a higher one prepares all anew
+# Files that are mapped at once, at most: data sets have more cases than a process may have files open.
+OPEN = min(resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2, 4096)
 THREADS = 4  # cases that are prepared at once, at most
 LISTED = 10_000  # voxels of each class that are listed for oversampling
 
@@ -37,7 +40,7 @@ class Prepared:
 
     @functools.cached_property
     def meta(self) -> dict[str, Any]:
-        """`affine`, `statistics` and `hash` of the case."""
+        """`affine`, `statistics`, `shape` and `hash` of the case."""
         return json.loads((self.folder / 'meta.json').read_text())
 
     @property
@@ -46,14 +49,19 @@ class Prepared:
         return np.array(self.meta['affine'])
 
     @functools.cached_property
+    def shape(self) -> tuple[int, int, int]:
+        """`(X, Y, Z)`, without opening the arrays."""
+        return tuple(self.meta['shape'])
+
+    @property
     def image(self) -> np.ndarray:
         """Raw intensities."""
-        return np.load(self.folder / 'image.npy', mmap_mode='r')
+        return _mapped(self.folder / 'image.npy')
 
-    @functools.cached_property
+    @property
     def label(self) -> np.ndarray:
         """Class numbers."""
-        return np.load(self.folder / 'label.npy', mmap_mode='r')
+        return _mapped(self.folder / 'label.npy')
 
     @functools.cached_property
     def voxels(self) -> dict[int, np.ndarray]:
@@ -61,8 +69,7 @@ class Prepared:
         with np.load(self.folder / 'voxels.npz') as file:
             return {int(name): file[name] for name in file}
 
-
-    @functools.cached_property
+    @property
     def sample(self) -> np.ndarray:
         """Flat positions of voxels of all classes but the background, of each as its share is."""
         total = max(self.meta['counts'].values())
@@ -71,6 +78,11 @@ class Prepared:
             count = max(round(LISTED * self.meta['counts'][str(value)] / total), 1)
             parts.append(where[np.linspace(0, where.size - 1, min(count, where.size)).round().astype(int)])
         return np.concatenate(parts)
+
+
+@functools.lru_cache(OPEN)
+def _mapped(path: pathlib.Path) -> np.ndarray:
+    return np.load(path, mmap_mode='r')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,7 +141,7 @@ class Volumes:
     def _items(self) -> np.ndarray:
         # As many items of a case as patches fill it: each voxel of the training set is as likely as any other.
         return np.repeat(np.arange(len(self.training)), [
-            math.prod(math.ceil(s / k) for s, k in zip(p.image.shape, self.patch)) for p in self.training])
+            math.prod(math.ceil(s / k) for s, k in zip(p.shape, self.patch)) for p in self.training])
 
     def __len__(self) -> int:
         return len(self._items)
@@ -145,10 +157,10 @@ class Volumes:
         """Where item `number` is cut: the training case's number, and the patch's first voxel."""
         case = int(self._items[number])
         prepared = self.training[case]
-        room = [max(n - k, 0) for n, k in zip(prepared.label.shape, self.patch)]
+        room = [max(n - k, 0) for n, k in zip(prepared.shape, self.patch)]
         if prepared.voxels and rng.random() < self.foreground:
             listed = prepared.voxels[sorted(prepared.voxels)[rng.integers(len(prepared.voxels))]]
-            centre = np.unravel_index(listed[rng.integers(len(listed))], prepared.label.shape)
+            centre = np.unravel_index(listed[rng.integers(len(listed))], prepared.shape)
             x, y, z = (min(max(int(c) - k // 2, 0), most) for c, k, most in zip(centre, self.patch, room))
         else:
             x, y, z = (int(rng.integers(most + 1)) for most in room)
@@ -165,11 +177,11 @@ class Volumes:
     def cut(self, prepared: Prepared, start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The patch that starts at a voxel; what a case is too small for is filled with its minimum and background."""
         flat, context = flat_axis(self.patch), self.preprocess.context
-        box = tuple(slice(s, min(s + k, n)) for s, k, n in zip(start, self.patch, prepared.label.shape))
+        box = tuple(slice(s, min(s + k, n)) for s, k, n in zip(start, self.patch, prepared.shape))
         pad = self.missing(prepared)
         if context:
             planes = np.arange(start[flat] - context, start[flat] + context + 1)
-            slab = np.take(prepared.image, np.clip(planes, 0, prepared.label.shape[flat] - 1), flat)
+            slab = np.take(prepared.image, np.clip(planes, 0, prepared.shape[flat] - 1), flat)
             slab = slab[tuple(slice(None) if axis == flat else part for axis, part in enumerate(box))]
             image = np.concatenate(np.split(slab, len(planes), flat), -1)
         else:
@@ -185,7 +197,7 @@ class Volumes:
 
     def missing(self, prepared: Prepared) -> list[tuple[int, int]]:
         """Voxels before and behind a case, along each axis, that it lacks to fill a patch."""
-        lacking = [max(k - n, 0) for n, k in zip(prepared.label.shape, self.patch)]
+        lacking = [max(k - n, 0) for n, k in zip(prepared.shape, self.patch)]
         return [(m // 2, m - m // 2) for m in lacking]
 
     def normalise(self, prepared: Prepared, image: np.ndarray) -> np.ndarray:
@@ -271,9 +283,11 @@ def _prepare(case: Case, source: Source, preprocess: Preprocess, root: pathlib.P
     for value in values[values > 0]:
         where = np.flatnonzero(label_array == value)
         counts[str(int(value))] = where.size
-        voxels[str(int(value))] = np.sort(rng.choice(where, LISTED, replace=False)) if where.size > LISTED else where
+        where = np.sort(rng.choice(where, LISTED, replace=False)) if where.size > LISTED else where
+        voxels[str(int(value))] = where.astype(np.uint32 if label_array.size < 2**32 else np.uint64)
     digest = ''.join(hashlib.sha256(np.ascontiguousarray(a)).hexdigest() for a in (array, label_array))
-    meta = {'affine': image.affine.tolist(), 'statistics': statistics, 'hash': digest, 'counts': counts}
+    meta = {'affine': image.affine.tolist(), 'statistics': statistics, 'hash': digest, 'counts': counts,
+            'shape': label_array.shape}
     try:
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=root, prefix='tmp-') as name:

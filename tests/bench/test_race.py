@@ -80,7 +80,7 @@ def test_a_name_that_is_none_is_refused():
 
 
 def test_a_peer_that_is_none_and_a_picture_that_is_none_are_refused():
-    for option in ('--against=troch', '--plot=out.xyz'):
+    for option in ('--against=troch', '--plot=out.xyz', '--device=gpu'):
         ended = cli.process('bench', 'matmul', option)
         assert ended.code == 2 and option.split('=')[0] in ended.err
 

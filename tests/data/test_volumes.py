@@ -2,13 +2,15 @@
 
 import dataclasses
 import functools
+import os
+import resource
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from medjax.data import pipeline
+from medjax.data import pipeline, volumes
 from medjax.data.geometry import Image
 from medjax.data.source import Case, Source
 from medjax.data.volumes import dataset
@@ -82,6 +84,17 @@ def test_patches_cut_on_the_device_are_those_cut_on_the_host(make, patch, contex
         for name, value in expected.items():
             assert got[name].dtype == value.dtype
             np.testing.assert_array_equal(got[name], value, err_msg=name)
+
+
+def test_more_cases_than_files_may_be_open(make, monkeypatch):
+    """Prepared cases are mapped a few at a time."""
+    opened = functools.lru_cache(4)(lambda path: np.load(path, mmap_mode='r'))
+    monkeypatch.setattr(volumes, '_mapped', opened)
+    data = make(source(shapes=((6, 6, 6),) * 12, splits=('train',) * 12), patch=(4, 4, 2))
+    before = len(os.listdir('/proc/self/fd'))
+    items = [data.item(number, np.random.default_rng(number)) for number in range(len(data))]
+    assert len({item['id'] for item in items}) == 12 and len(os.listdir('/proc/self/fd')) <= before + 4
+    assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] > volumes.OPEN
 
 
 def test_foreground_is_centred_on_each_class_alike(make):

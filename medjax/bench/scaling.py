@@ -1,0 +1,125 @@
+"""What work costs as it grows: `python -m medjax.bench.scaling [KIND …] [--json=FILE]`.
+
+Each point is measured in a process of its own. The last column is the cost for one unit of work, as a multiple of the
+first row's: 1 all the way down is a straight line.
+"""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from absl import flags
+
+from medjax import entry, whole
+from medjax.bench import host, race, train, windows
+from medjax.errors import InputError
+
+REPEATS = 5
+
+
+def _seconds(run: Callable[[], object]) -> float:
+    run()
+    run()
+    times = []
+    for _ in range(REPEATS):
+        began = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - began)
+    return float(np.median(times))
+
+
+def batch(size: int) -> dict[str, float]:
+    """A 2D train step of `size` examples."""
+    seconds = _seconds(train.unet((size, 128, 128, 1), base=16, levels=5).run)
+    return {'work': size, 'ms a step': seconds * 1e3, 'cost': seconds}
+
+
+def volume(side: int) -> dict[str, float]:
+    """A 3D train step of one patch."""
+    seconds = _seconds(train.unet((1, side, side, side, 1), base=8, levels=4).run)
+    return {'work': side**3, 'ms a step': seconds * 1e3, 'cost': seconds}
+
+
+def window(side: int) -> dict[str, float]:
+    """Sliding windows over a volume; the work is the number of windows."""
+    seconds = _seconds(windows.ours(size=side, window=(32, 32, 32), base=8, levels=3, classes=4, batch=1).run)
+    return {'work': max(side // 16 - 1, 1) ** 3, 's a volume': seconds, 'cost': seconds}
+
+
+def cases(count: int) -> dict[str, float]:
+    """A data set: prepared, found again, and a step's batches from it, on the device and read by threads."""
+    from medjax.data import pipeline
+    folder = tempfile.mkdtemp()
+    times = [time.perf_counter()]
+    for _ in range(2):
+        data = host.simulated(count, (24, 24, 24), (16, 16, 16), folder)
+        times.append(time.perf_counter())
+    options = dict(seed=0, batch=4)
+    step = _seconds(host.stepping(pipeline.Placed(data.resident(), len(data), **options), 50)) / 50
+    read = _seconds(host.stepping(pipeline.Streamed(data, **options), 50)) / 50
+    return {'work': count, 's to prepare': times[1] - times[0], 's to find again': times[2] - times[1],
+            'ms a step, on the device': step * 1e3, 'ms a step, read': read * 1e3, 'cost': times[1] - times[0]}
+
+
+def devices(count: int) -> dict[str, float]:
+    """The same 2D batch on simulated devices that share this machine's cores; the work stays the same."""
+    seconds = _seconds(train.unet((8, 128, 128, 1), base=16, levels=5).run)
+    return {'work': 1, 'ms a step': seconds * 1e3, 'cost': seconds, 'count': count}
+
+
+KINDS: dict[str, tuple[Callable[[int], dict[str, float]], tuple[int, ...]]] = {
+    'batch': (batch, (1, 2, 4, 8, 16)), 'volume': (volume, (32, 48, 64, 80, 96)),
+    'window': (window, (64, 96, 128, 160)), 'cases': (cases, (10, 100, 1000, 10_000)),
+    'devices': (devices, (1, 2, 4, 8))}
+
+
+def point(kind: str, value: int) -> dict[str, float]:
+    """Measures one point in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = pathlib.Path(folder) / 'out.json'
+        environment = {**os.environ, 'JAX_PLATFORMS': 'cpu', 'TMPDIR': folder}
+        if kind == 'devices':
+            environment['XLA_FLAGS'] = (f'{os.environ.get("XLA_FLAGS", "")} '
+                                        f'--xla_force_host_platform_device_count={value}')
+        subprocess.run([sys.executable, '-m', 'medjax.bench.scaling', f'--point={kind}:{value}', f'--json={out}'],
+                       env=environment, check=True, stdout=subprocess.DEVNULL)
+        return json.loads(out.read_text())
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Measures the kinds that are named, or all of them."""
+    if POINT.value:
+        kind, value = POINT.value.split(':')
+        pathlib.Path(JSON.value).write_text(json.dumps(KINDS[kind][0](int(value))))
+        return
+    for kind in arguments[1:]:
+        if kind not in KINDS:
+            raise InputError(f'{kind}: nothing grows by it here; expected some of: {", ".join(KINDS)}')
+    results: dict[str, Any] = {'machine': race.machine()}
+    for kind in arguments[1:] or KINDS:
+        measure, values = KINDS[kind]
+        print(f'\n{kind}: {measure.__doc__}', flush=True)
+        results[kind] = {}
+        for value in values:
+            row = results[kind][value] = point(kind, value)
+            first = results[kind][values[0]]
+            row['relative'] = row['cost'] / row['work'] / (first['cost'] / first['work'])
+            shown = '  '.join(f'{name} {number:9.2f}' for name, number in row.items()
+                              if name not in ('work', 'cost', 'count', 'relative'))
+            print(f'{value:7}  {shown}  ×{row["relative"]:.2f}', flush=True)
+            if JSON.value:
+                whole.write_json(pathlib.Path(JSON.value), results)
+
+
+if __name__ == '__main__':
+    JSON = flags.DEFINE_string('json', '', 'Where the figures go.')
+    POINT = flags.DEFINE_string('point', '', 'One point, KIND:VALUE.')
+    entry.prepare()
+    entry.run(main, unnamed=True)
