@@ -121,7 +121,8 @@ def load(workdir: pathlib.Path) -> Any:
 def main(_: Sequence[str]) -> None:
     """Reads the flags and evaluates."""
     workdir = pathlib.Path(WORKDIR.value).resolve()
-    config = {**load(workdir).to_dict(), 'parallel': 'jit', 'mesh': None}  # this machine's devices, not the training's
+    # This machine's devices, not the training's; and no training data on them.
+    config = {**load(workdir).to_dict(), 'parallel': 'jit', 'mesh': None, 'resident': False}
     publish(evaluate(config, build.experiment(config), workdir, SPLIT.value), workdir)
 
 

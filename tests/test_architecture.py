@@ -13,14 +13,15 @@ ENTRY_POINTS = ('train', 'evaluate', 'predict', 'report')
 # What each room may import of medjax besides itself; `a.b` allows that module only. The root is its version number.
 ALLOWED = {
     'errors': (),
+    'machine': (),
     'whole': ('errors',),
     'entry': ('errors',),
-    'ops': ('errors',),
+    'ops': ('errors', 'machine'),
     'nn': ('errors', 'ops'),
     'models': ('errors', 'ops', 'nn'),
     'core': ('errors', 'whole', ''),
     'tasks': ('errors', 'core', 'ops'),
-    'data': ('errors', 'whole', 'ops'),
+    'data': ('errors', 'machine', 'whole', 'ops'),
     'evals': ('errors', 'whole', 'core', 'ops', 'data'),
     'analysis': ('errors', 'whole'),
     'build': ('errors', 'core', 'data', 'models', 'tasks', 'evals'),

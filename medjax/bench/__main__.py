@@ -85,7 +85,7 @@ def main(arguments: Sequence[str]) -> None:
         print(line(name, found), flush=True)
         if JSON.value:
             whole.write_json(pathlib.Path(JSON.value), results)  # after each: the whole takes an hour
-    if device == 'cpu':
+    if device == 'cpu' and not arguments[1:]:
         print('not run: what needs an accelerator (--device=gpu)')
     if PLOT.value:
         from medjax.bench.plot import draw

@@ -131,6 +131,10 @@ class Experiment:
         step = make_step(self.task, self.optimiser, augment=self.augment)
         return cost.flops(step, self.abstract(), self._first, jax.random.key(0))
 
+    def release(self) -> None:
+        """Lets go of the training data on the devices."""
+        self.__dict__.pop('_kept', None)
+
     def fit(self, step_fn: Step, abstract: state.TrainState) -> str:
         """Compiles the step and asks what it takes, before any of it is run.
 
@@ -145,12 +149,16 @@ class Experiment:
         need, have = cost.memory(step_fn.lower(*shapes).compile()), cost.room(jax.local_devices()[0])
         if need > have:
             # Gradients are as large as the weights; neither depends on the batch.
-            fixed = cost.held(shapes[0]) + cost.held(shapes[0].params)
+            kept = int(self.placed.resident.size) if self.placed else 0
+            fixed = cost.held(shapes[0]) + cost.held(shapes[0].params) + kept
+            reads = 'config.resident=False, which reads the training data ahead in place of keeping it there; ' * bool(
+                kept)
             raise InputError(f'config.batch: a step takes {need / GIB:.2f} GiB, and a device has {have / GIB:.2f}; '
-                             + cost.proposal(need, fixed, have, self.check() // self.plan.examples, self.accumulate))
+                             + reads + cost.proposal(need, fixed, have, self.check() // self.plan.examples,
+                                                     self.accumulate))
         each = ' of each device' if jax.device_count() > 1 else ''
         told = f'a step takes {need / GIB:.2f} GiB of the {have / GIB:.1f} GiB{each}' if need else 'memory is not told'
-        if self.placed:
+        if self.placed and need:
             told += f', of it {self.placed.resident.size / GIB:.2f} GiB the training data, which stays on the device'
         return f'compiled in {time.monotonic() - began:.1f} s; {told}'
 

@@ -100,6 +100,7 @@ def train(experiment: Experiment, workdir: pathlib.Path, say: Callable[[str], No
         signal.signal(signal.SIGTERM, previous or signal.SIG_DFL)  # None: a handler that was not set from Python
         writer.close()
         checkpoints.close()
+        experiment.release()
 
 
 def _validate(experiment: Experiment, whole: state.TrainState, say: Callable[[str], None]) -> dict[str, float]:

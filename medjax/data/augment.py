@@ -139,8 +139,8 @@ class Recipe:
             on = draw(f'{name}?') < getattr(self, name)
             if each:
                 on = on & (draw(f'{name} channels', size=channels) < 0.5)
-            arrays['image'] = jax.lax.cond(on.any(), lambda x: jnp.where(on, change(x), x) if each else change(x),
-                                           lambda x: x, arrays['image'])
+            arrays['image'] = jax.lax.cond(on.any(), lambda x: jnp.where(
+                on if each else True, change(x), x).astype(x.dtype), lambda x: x, arrays['image'])
 
         def warped(arrays: dict[str, jax.Array]) -> dict[str, jax.Array]:
             where = self._where(shape, inplane, spacing, draw, key)

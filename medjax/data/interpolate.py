@@ -4,13 +4,13 @@ Where the axes of both grids run along each other, as after a flip, a crop or an
 by axis: the same figures as by the general way, SciPy's, up to rounding, several times as fast.
 """
 
-import functools
 import itertools
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import ndimage
+from scipy import ndimage, sparse
 
+COMB = 8  # voxels: as many as a spline of order 3 reaches within, both sides and what is reflected at a border
 TIE = 1e-6  # a share that is larger by less is so by rounding, not by a majority
 
 
@@ -26,20 +26,21 @@ def sample(array: np.ndarray, matrix: np.ndarray, shape: Sequence[int], order: i
     Returns:
       `shape`, of the array's dtype.
     """
+    if order > 1:
+        array = ndimage.spline_filter(array, order, output=np.float32, mode='nearest')
     axes = _axes(matrix)
     if axes is None:
-        if order > 1:
-            array = ndimage.spline_filter(array, order, output=np.float32, mode='nearest')
         return ndimage.affine_transform(array, matrix[:3, :3], matrix[:3, 3], tuple(shape), array.dtype, order,
                                         'nearest', prefilter=False)
-    lines = [(float(matrix[axis, out]), float(matrix[axis, 3]), array.shape[axis], shape[out])
-             for axis, out in enumerate(axes)]
-    if order == 0:
-        array = array[np.ix_(*[np.clip(_nearest(*line), 0, line[2] - 1) for line in lines])]
-    else:
-        weights = [_weights(*line, order) for line in lines]
-        array = np.matmul(np.tensordot(weights[0], array, 1), weights[2].T)
-        array = np.matmul(weights[1], array)
+    for axis, out in enumerate(axes):
+        line = float(matrix[axis, out]), float(matrix[axis, 3]), array.shape[axis], shape[out]
+        if order == 0:
+            array = array.take(np.clip(_nearest(*line), 0, line[2] - 1), axis)
+        else:
+            # By sparse products, not BLAS's: its sums, and with them the data's hash, would change with the processor.
+            first = np.moveaxis(array, axis, 0)
+            new = _weights(*line, order) @ np.ascontiguousarray(first).reshape(line[2], -1)
+            array = np.moveaxis(new.reshape(line[3], *first.shape[1:]), 0, axis)
     return np.ascontiguousarray(array.transpose(np.argsort(axes)))
 
 
@@ -110,11 +111,20 @@ def _nearest(scale: float, shift: float, old: int, new: int) -> np.ndarray:
     return np.floor(scale * np.arange(new) + shift + 0.5).astype(int)
 
 
-@functools.lru_cache(64)
-def _weights(scale: float, shift: float, old: int, new: int, order: int) -> np.ndarray:
-    """What each old voxel of a line counts in each new one, `[new, old]` float32: SciPy's answer to unit impulses."""
-    impulses = np.eye(old)
-    if order > 1 and old > 1:
-        impulses = ndimage.spline_filter1d(impulses, order, axis=0, mode='nearest')
-    return np.stack([ndimage.affine_transform(line, [[scale]], shift, (new,), float, order, 'nearest', prefilter=False)
-                     for line in impulses.T], 1).astype(np.float32)
+def _weights(scale: float, shift: float, old: int, new: int, order: int) -> sparse.csr_array:
+    """What each old voxel of a line counts in each new one, `[new, old]` float32: SciPy's answer to unit impulses.
+
+    A new voxel is of at most `order + 1` neighbours, so that impulses `COMB` voxels apart can be asked for together.
+    """
+    low = np.clip(np.floor(scale * np.arange(new) + shift).astype(int), 0, old - 1) - COMB // 2
+    rows, columns, values = [], [], []
+    for first in range(min(COMB, old)):
+        comb = np.zeros(old)
+        comb[first::COMB] = 1
+        answer = ndimage.affine_transform(comb, [[scale]], shift, (new,), float, order, 'nearest', prefilter=False)
+        column = low + (first - low) % COMB
+        met = np.flatnonzero((answer != 0) & (column >= 0) & (column < old))
+        rows.append(met)
+        columns.append(column[met])
+        values.append(answer[met].astype(np.float32))
+    return sparse.csr_array((np.concatenate(values), (np.concatenate(rows), np.concatenate(columns))), (new, old))

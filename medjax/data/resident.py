@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from medjax.errors import InputError
+
 if TYPE_CHECKING:
     from medjax.data.volumes import Volumes
 
@@ -39,17 +41,19 @@ class Resident:
 
     def load(self) -> dict[str, np.ndarray]:
         """`image` float32 and `label` uint8, flat; the cases' `offset`, `shape` and `spacing`."""
-        images, labels = [], []
-        for prepared in self._volumes.training:
-            pad = self._volumes.missing(prepared)
-            low = np.array(prepared.meta['statistics']['min'], prepared.image.dtype)
-            image = np.tile(low, (*(n + sum(m) for n, m in zip(prepared.shape, pad)), 1))
-            image[tuple(slice(a, a + n) for (a, _), n in zip(pad, prepared.shape))] = prepared.image
-            images.append(self._volumes.normalise(prepared, image).ravel())
-            labels.append(np.pad(prepared.label, pad).ravel())
-        sizes = [label.size for label in labels]
-        return {'image': np.concatenate(images), 'label': np.concatenate(labels),
-                'offset': np.cumsum([0, *sizes[:-1]]).astype(np.int32), 'shape': np.array(self._shapes, np.int32),
+        ends = np.cumsum([0, *map(math.prod, self._shapes)])
+        images, labels = np.empty((ends[-1], self._channels), np.float32), np.zeros(ends[-1], np.uint8)
+        for prepared, shape, first, last in zip(self._volumes.training, self._shapes, ends, ends[1:]):
+            if prepared.image.shape[-1] != self._channels:
+                raise InputError(f'{prepared.case.id}: {prepared.image.shape[-1]} channels; expected {self._channels}, '
+                                 'as the first training case has')
+            box = tuple(slice(a, a + n) for (a, _), n in zip(self._volumes.missing(prepared), prepared.shape))
+            image = images[first:last].reshape(*shape, self._channels)
+            image[:] = self._volumes.air(prepared)[:self._channels]
+            image[box] = self._volumes.normalise(prepared, prepared.image)
+            labels[first:last].reshape(shape)[box] = prepared.label
+        return {'image': images.ravel(), 'label': labels, 'offset': ends[:-1].astype(np.int32),
+                'shape': np.array(self._shapes, np.int32),
                 'spacing': np.stack([self._volumes.millimetres(p) for p in self._volumes.training])}
 
     def pick(self, arrays: dict[str, jax.Array], place: jax.Array) -> dict[str, Any]:

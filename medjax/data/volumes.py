@@ -22,11 +22,13 @@ from medjax.data.preprocess import Preprocess, with_context
 from medjax.data.resident import Resident
 from medjax.data.source import Case, Source
 from medjax.errors import InputError
+from medjax.machine import cores
 from medjax.ops.losses import IGNORED
 
 VERSION = 2  # of what is kept of a prepared case; a higher one prepares all anew
 # Files that are mapped at once, at most: data sets have more cases than a process may have files open.
-OPEN = min(resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2, 4096)
+_SOFT = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+OPEN = min(_SOFT // 2, 4096) if _SOFT > 0 else 4096
 THREADS = 4  # cases that are prepared at once, at most
 LISTED = 10_000  # voxels of each class that are listed for oversampling
 
@@ -253,7 +255,7 @@ def dataset(source: Source, *, patch: tuple[int, int, int], spacing: tuple[float
     preprocess = preprocessing(patch=patch, spacing=spacing, crop=crop, intensity=intensity, context=context)
     root = pathlib.Path(cache).expanduser() if cache else pathlib.Path.home() / '.cache' / 'medjax' / 'volumes'
     # A few at a time: each holds several copies of its volume meanwhile.
-    with futures.ThreadPoolExecutor(min(THREADS, len(os.sched_getaffinity(0)))) as threads:
+    with futures.ThreadPoolExecutor(min(THREADS, cores())) as threads:
         prepared = tuple(threads.map(lambda case: _prepare(case, source, preprocess, root), source.cases))
     train = [p for p in prepared if p.case.split == 'train']
     if not train:

@@ -41,7 +41,10 @@ def conv(x: jax.Array, kernel: jax.Array, stride: Sequence[int] | None = None,
     padding = tuple(map(tuple, padding or ((0, 0),) * dims))
     # Sums of sums would lose a narrow type's few digits.
     if dims < 3 or jnp.finfo(x.dtype).bits < 32:
-        return _native(x, kernel, stride, padding, dilation)
+        native = functools.partial(_native, stride=stride, padding=padding, dilation=dilation)
+        if _pointwise(kernel, stride, padding):
+            return lax.platform_dependent(x, kernel, cpu=_product, default=native)
+        return native(x, kernel)
     return _conv(x, kernel, stride, padding, dilation)
 
 
@@ -81,9 +84,18 @@ def _native(x, kernel, stride, padding, dilation):
                                     dimension_numbers=(f'N{dims}C', f'{dims}IO', f'N{dims}C'))
 
 
+def _pointwise(kernel, stride, padding):
+    return all(n == 1 for n in (*kernel.shape[:-2], *stride)) and not any(map(any, padding))
+
+
+def _product(x, kernel):
+    """A pointwise convolution. As one matrix: of more axes the gradient by the kernel would be transposed first."""
+    return (x.reshape(-1, x.shape[-1]) @ kernel.reshape(kernel.shape[-2:])).reshape(*x.shape[:-1], -1)
+
+
 def _cpu(x, kernel, stride, padding, dilation):
-    if all(n == 1 for n in (*kernel.shape[:-2], *stride)) and not any(map(any, padding)):
-        return x @ kernel[0, 0, 0]
+    if _pointwise(kernel, stride, padding):
+        return _product(x, kernel)
     plane = stride[1:], padding[1:], dilation[1:]
     (before, behind), reach = padding[0], (len(kernel) - 1) * dilation[0]
     count = (x.shape[1] + before + behind - reach - 1) // stride[0] + 1

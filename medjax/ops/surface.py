@@ -6,11 +6,12 @@ Dice are reproduced. `ops.surfels` has the same functions for surface elements c
 DeepMind's definition.
 """
 
-import os
 from collections.abc import Sequence
 
 import edt
 import numpy as np
+
+from medjax.machine import cores
 
 
 def border(mask: np.ndarray) -> np.ndarray:
@@ -54,7 +55,7 @@ def to_nearest(surface: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
     """Distance in mm from each voxel to the nearest true one of `surface`, float32."""
     order = 'F' if surface.flags.f_contiguous else 'C'
     return edt.edt(np.asarray(~surface, order=order), anisotropy=tuple(spacing), black_border=False, order=order,
-                   parallel=len(os.sched_getaffinity(0)))
+                   parallel=cores())
 
 
 def within(distance: np.ndarray, tolerance: float) -> np.ndarray:

@@ -122,7 +122,7 @@ def sample(image: jax.Array, where: jax.Array, kind: Literal['linear', 'nearest'
             upper = blend(axis + 1, index + math.prod(shape[axis + 1:])) if shape[axis] > 1 else lower
         return lower + (upper - lower) * shares[axis] if shape[axis] > 1 else lower
 
-    return blend(0, index).astype(image.dtype)
+    return jnp.where(known, blend(0, index), jnp.nan).astype(image.dtype)
 
 
 def _mirrored(where: jax.Array, size: int) -> jax.Array:
