@@ -6,7 +6,6 @@ Without a name: all of the device's. A ratio is peer / medjax, of medians: above
 each time in a fresh process; the ratio's range sets one side's best process against the other's worst.
 """
 
-import os
 import pathlib
 import sys
 from collections.abc import Mapping, Sequence
@@ -67,7 +66,7 @@ def main(arguments: Sequence[str]) -> None:
     if any(name.startswith(('train', 'window_unet', 'gpu')) for name in names):
         names = [limit, *(name for name in names if name != limit)]
     results: dict[str, Any] = {'machine': race.machine()}
-    print(f'{results["machine"]["processor"]}, {len(os.sched_getaffinity(0))} cores; '
+    print(f'{results["machine"]["processor"]}, {results["machine"]["cores"]} cores; '
           f'ratios above 1: medjax is faster', flush=True)
 
     def progress(text: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from medjax.bench.side import Side
+from medjax.machine import cores
 
 CLASSES = 4
 BATCHES = 8  # that a repetition consists of: what is drawn differs, and so does what it takes
@@ -82,8 +83,6 @@ def samples(shape: Sequence[int]) -> list[tuple[Any, Any]]:
 
 def loader(shape: Sequence[int]) -> Iterator[Any]:
     """Endless augmented batches, by as many processes as the machine has cores, as nnU-Net's training has them."""
-    import os
-
     import torch
     whole, pairs = transforms(tuple(shape[1:-1])), samples(shape)
 
@@ -96,7 +95,7 @@ def loader(shape: Sequence[int]) -> Iterator[Any]:
                 done = whole(image=image, segmentation=label)
                 yield done['image'], done['segmentation'][0].long()
 
-    return iter(torch.utils.data.DataLoader(Endless(), shape[0], num_workers=len(os.sched_getaffinity(0)),
+    return iter(torch.utils.data.DataLoader(Endless(), shape[0], num_workers=cores(),
                                             pin_memory=torch.cuda.is_available(), prefetch_factor=4))
 
 

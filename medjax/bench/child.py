@@ -9,6 +9,7 @@ import time
 
 from medjax import entry
 from medjax.bench.jobs import JOBS
+from medjax.machine import cores
 
 FEWEST, MOST = 3, 50  # repetitions
 LONG = 30.0  # seconds of a first repetition after which one more, already warm, has to do
@@ -19,7 +20,7 @@ def main(name: str, side: str, seconds: str, out: str) -> None:
     job = JOBS[name]
     if job.cores:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:job.cores])
-    os.environ['OMP_NUM_THREADS'] = str(len(os.sched_getaffinity(0)))  # PyTorch's; XLA takes all there are
+    os.environ['OMP_NUM_THREADS'] = str(cores())  # PyTorch's; XLA takes all there are
     entry.prepare()
     made = {**job.ours, **job.peers}[side]()
     began = time.time()

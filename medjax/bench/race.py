@@ -15,6 +15,7 @@ import numpy as np
 
 from medjax.bench.side import Job
 from medjax.errors import InputError
+from medjax.machine import cores
 
 LIMIT = 900  # seconds that a side may take
 
@@ -147,4 +148,4 @@ def machine() -> dict[str, Any]:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             versions[package] = ''
-    return {'processor': model, 'cores': len(os.sched_getaffinity(0)), 'python': sys.version.split()[0], **versions}
+    return {'processor': model, 'cores': cores(), 'python': sys.version.split()[0], **versions}

@@ -151,8 +151,7 @@ class Experiment:
             # Gradients are as large as the weights; neither depends on the batch.
             kept = int(self.placed.resident.size) if self.placed else 0
             fixed = cost.held(shapes[0]) + cost.held(shapes[0].params) + kept
-            reads = 'config.resident=False, which reads the training data ahead in place of keeping it there; ' * bool(
-                kept)
+            reads = 'config.resident=False, which reads the training data ahead; ' if kept else ''
             raise InputError(f'config.batch: a step takes {need / GIB:.2f} GiB, and a device has {have / GIB:.2f}; '
                              + reads + cost.proposal(need, fixed, have, self.check() // self.plan.examples,
                                                      self.accumulate))

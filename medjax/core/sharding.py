@@ -105,15 +105,16 @@ class Jit:
 
     def place_batch(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
         """Puts this host's part of a batch on the devices, as part of the global batch."""
-        layout = {k: self._batch(v) for k, v in batch.items()}
-        if jax.process_count() == 1:
-            return jax.device_put(batch, layout)  # in a third of the time
-        return {k: jax.make_array_from_process_local_data(layout[k], v) for k, v in batch.items()}
+        return self._put(batch, {k: self._batch(v) for k, v in batch.items()})
 
     def keep(self, arrays: dict[str, np.ndarray]) -> dict[str, jax.Array]:
         """Puts the same arrays on every device."""
-        whole = NamedSharding(self.mesh, PartitionSpec())
-        return {k: jax.make_array_from_process_local_data(whole, v) for k, v in arrays.items()}
+        return self._put(arrays, dict.fromkeys(arrays, NamedSharding(self.mesh, PartitionSpec())))
+
+    def _put(self, arrays: dict[str, np.ndarray], layout: dict[str, NamedSharding]) -> dict[str, jax.Array]:
+        if jax.process_count() == 1:
+            return jax.device_put(arrays, layout)  # in a third of the time
+        return {k: jax.make_array_from_process_local_data(layout[k], v) for k, v in arrays.items()}
 
     def whole(self, state: Any) -> Any:
         """The state as one logical tree, as checkpoints and evaluators take it."""

@@ -139,11 +139,11 @@ class Recipe:
             on = draw(f'{name}?') < getattr(self, name)
             if each:
                 on = on & (draw(f'{name} channels', size=channels) < 0.5)
-            arrays['image'] = jax.lax.cond(on.any(), lambda x: jnp.where(
-                on if each else True, change(x), x).astype(x.dtype), lambda x: x, arrays['image'])
+            arrays['image'] = jax.lax.cond(on.any(), lambda x: jnp.where(on, change(x), x).astype(x.dtype),
+                                           lambda x: x, arrays['image'])
 
         def warped(arrays: dict[str, jax.Array]) -> dict[str, jax.Array]:
-            where = self._where(shape, inplane, spacing, draw, key)
+            where = self._where(shape, inplane, spacing, drawn, draw, key)
             return {name: warp.sample(x, where, 'linear') if name == 'image' else
                     warp.sample(x[..., None], where, 'nearest')[..., 0] for name, x in arrays.items()}
 
@@ -166,13 +166,13 @@ class Recipe:
                 arrays = jax.lax.cond(draw(f'flip {axis}') < self.flip, flip, lambda x: x, arrays)
         return arrays
 
-    def _where(self, shape: Sequence[int], inplane: Sequence[int], spacing: jax.Array,
+    def _where(self, shape: Sequence[int], inplane: Sequence[int], spacing: jax.Array, drawn: jax.Array,
                draw: Callable[..., jax.Array], key: jax.Array) -> jax.Array:
-        """The composed warp's positions."""
+        """The composed warp's positions; `drawn` says whether it turns, zooms and bends."""
         dims, plane = len(shape), len(shape) == 2 or len(inplane) == 2
         longest = max(shape[a] for a in inplane) / min(shape[a] for a in inplane)
         limit = self.degrees if self.degrees is not None else 30.0 if not plane else 15.0 if longest > 1.5 else 180.0
-        turned, zoomed, bent = (draw(f'{name}?') < getattr(self, name) for name in ('rotate', 'zoom', 'elastic'))
+        turned, zoomed, bent = drawn
         angles = jnp.where(turned, jnp.deg2rad(draw('rotate', -limit, limit, 1 if plane else 3)), 0.0)
         matrix = warp.rotation(angles) / jnp.where(zoomed, draw('zoom', *self.zoom_range), 1.0)
         if dims == 3 and plane:

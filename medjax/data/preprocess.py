@@ -94,6 +94,11 @@ class Preprocess:
         return (array - np.float32(scale['mean'])) / np.maximum(np.float32(scale['std']), 1e-6)
 
 
+def flat_axis(patch: tuple[int, int, int]) -> int | None:
+    """The axis along which a patch is one voxel thick, or None for a 3D patch."""
+    return list(patch).index(1) if 1 in patch else None
+
+
 def with_context(array: np.ndarray, context: int, axis: int) -> np.ndarray:
     """Stacks each slice's neighbours as channels, lowest first; the border's slice stands in for what is beyond it.
 

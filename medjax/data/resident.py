@@ -8,7 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from medjax.data.preprocess import flat_axis
 from medjax.errors import InputError
+from medjax.ops.warp import read
 
 if TYPE_CHECKING:
     from medjax.data.volumes import Volumes
@@ -65,7 +67,7 @@ class Resident:
         """
         case, start = place[0], place[1:]
         offset, shape = arrays['offset'][case], arrays['shape'][case]
-        flat = list(self._patch).index(1) if 1 in self._patch else None
+        flat = flat_axis(self._patch)
 
         def voxels(shift: int) -> jax.Array:
             """Numbers of the patch's voxels, or of those so many planes on, `[*patch]`; at the border it stays."""
@@ -76,11 +78,7 @@ class Resident:
                 number = number + at * (shape[axis + 1:].prod() if axis < 2 else 1)
             return number if flat is None else number.squeeze(flat)
 
-        def read(array: jax.Array, at: jax.Array, count: int) -> jax.Array:
-            numbers = jax.lax.GatherDimensionNumbers((at.ndim,), (), (0,))
-            return jax.lax.gather(array, (at * count)[..., None], numbers, (count,), mode='promise_in_bounds')
-
-        planes = range(-self._context, self._context + 1)
-        image = jnp.concatenate([read(arrays['image'], voxels(shift), self._channels) for shift in planes], -1)
+        planes, count = range(-self._context, self._context + 1), self._channels
+        image = jnp.concatenate([read(arrays['image'], voxels(shift) * count, count) for shift in planes], -1)
         label = read(arrays['label'], voxels(0), 1)[..., 0].astype(jnp.int32)
         return {'image': image, 'label': label, 'spacing': arrays['spacing'][case]}

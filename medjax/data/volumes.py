@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from medjax.data.geometry import spacing as spacing_of
-from medjax.data.preprocess import Preprocess, with_context
+from medjax.data.preprocess import Preprocess, flat_axis, with_context
 from medjax.data.resident import Resident
 from medjax.data.source import Case, Source
 from medjax.errors import InputError
@@ -218,11 +218,6 @@ class Volumes:
         """A whole case as the network sees it, `[X, Y, Z, C]` float32, with its context slices as channels."""
         image = self.normalise(prepared, np.asarray(prepared.image))
         return with_context(image, self.preprocess.context, flat_axis(self.patch) or 0)
-
-
-def flat_axis(patch: tuple[int, int, int]) -> int | None:
-    """The axis along which a patch is one voxel thick, or None for a 3D patch."""
-    return list(patch).index(1) if 1 in patch else None
 
 
 def preprocessing(*, patch: tuple[int, int, int], spacing: tuple[float, float, float] | None = None, crop: bool = True,

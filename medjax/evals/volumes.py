@@ -14,8 +14,8 @@ from medjax import whole
 from medjax.core.task import Batch
 from medjax.data import nifti, pictures
 from medjax.data.geometry import Image, canonical, restore, spacing
-from medjax.data.preprocess import Preprocess, with_context
-from medjax.data.volumes import Volumes, flat_axis, preprocessing
+from medjax.data.preprocess import Preprocess, flat_axis, with_context
+from medjax.data.volumes import Volumes, preprocessing
 from medjax.errors import InputError
 from medjax.evals import masks
 from medjax.ops import windows

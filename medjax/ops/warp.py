@@ -98,11 +98,9 @@ def sample(image: jax.Array, where: jax.Array, kind: Literal['linear', 'nearest'
         low = [jnp.clip(jnp.floor(w).astype(jnp.int32), 0, max(n - 2, 0)) for w, n in zip(axes, shape)]
         return _index(low, shape), [(w - i)[..., None] for w, i in zip(axes, low)]
 
-    def read(index: jax.Array) -> jax.Array:
-        """`pair` voxels that lie side by side along the last axis: one read. Nothing looks at bounds."""
-        numbers = jax.lax.GatherDimensionNumbers((index.ndim,), (), (0,))
-        return jax.lax.gather(flat, (index * channels).astype(jnp.uint32)[..., None], numbers, (pair * channels,),
-                              mode='promise_in_bounds')
+    def corners(index: jax.Array) -> jax.Array:
+        """`pair` voxels that lie side by side along the last axis, in one read."""
+        return read(flat, index * channels, pair * channels)
 
     # A condition that always holds, but for positions that are not numbers: XLA on a CPU would otherwise compute the
     # places inside the reading's loop, which then is not vectorised, and takes three to six times as long.
@@ -110,12 +108,12 @@ def sample(image: jax.Array, where: jax.Array, kind: Literal['linear', 'nearest'
     nowhere = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(places, where))
     index, shares = jax.lax.cond(known, places, lambda _: nowhere, where)
     if kind == 'nearest':
-        return read(index)
+        return corners(index)
 
     def blend(axis: int, index: jax.Array) -> jax.Array:
         """Along this axis and those behind it."""
         if axis == len(shape) - 1:
-            both = read(index)
+            both = corners(index)
             lower, upper = both[..., :channels], both[..., channels:]
         else:
             lower = blend(axis + 1, index)
@@ -123,6 +121,21 @@ def sample(image: jax.Array, where: jax.Array, kind: Literal['linear', 'nearest'
         return lower + (upper - lower) * shares[axis] if shape[axis] > 1 else lower
 
     return jnp.where(known, blend(0, index), jnp.nan).astype(image.dtype)
+
+
+def read(flat: jax.Array, first: jax.Array, count: int) -> jax.Array:
+    """Reads `count` numbers that lie side by side, from each place of `first`; nothing looks at bounds.
+
+    Args:
+      flat: `[N]`.
+      first: `[…]` integer.
+      count: how many.
+
+    Returns:
+      `[…, count]`.
+    """
+    numbers = jax.lax.GatherDimensionNumbers((first.ndim,), (), (0,))
+    return jax.lax.gather(flat, first.astype(jnp.uint32)[..., None], numbers, (count,), mode='promise_in_bounds')
 
 
 def _mirrored(where: jax.Array, size: int) -> jax.Array:
