@@ -12,13 +12,13 @@ setup(
     install_requires=[
         'absl-py', 'chex', 'flax>=0.12,<0.13', 'grain', 'jax>=0.10.2,<0.13', 'ml_collections', 'nibabel', 'numpy',
         'optax', 'orbax-checkpoint>=0.12,<1.0', 'scipy', 'tensorboardX', 'tensorflow-datasets',
-        'SimpleITK', 'connected-components-3d', 'edt', 'isal', 'jinja2', 'matplotlib', 'Pillow',
+        'SimpleITK', 'connected-components-3d', 'edt', 'isal', 'jinja2', 'matplotlib', 'Pillow', 'scikit-learn', 'tqdm',
     ],
     extras_require={
         'cuda': ['jax[cuda12]'],
         'demo': ['nilearn'],
         'test': ['hypothesis', 'nilearn', 'pytest', 'pytest-xdist', 'ruff'],
         'bench': ['batchgeneratorsv2', 'monai', 'scikit-image', 'surface-distance', 'torch==2.13.0', 'torchio'],
-        'oracle': ['monai', 'surface-distance', 'torch==2.13.0'],
+        'oracle': ['fairlearn', 'monai', 'surface-distance', 'torch==2.13.0'],
     },
 )

@@ -10,7 +10,7 @@ import dataclasses
 import importlib
 import math
 import pkgutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -26,6 +26,7 @@ from medjax.data import nifti, pipeline
 from medjax.data.augment import RECIPES, Recipe
 from medjax.errors import InputError
 
+FOLDS = ('fold', 'folds')  # keys of config.data that the source reads
 RESIDENT = 0.25  # of a device's memory: what the training data may take of it, that it be kept there
 
 
@@ -69,6 +70,8 @@ def dataset(section: Mapping[str, Any]) -> Any:
     make, options = attribute('data', section, 'dataset', 'config.data')
     described = options.pop('source', None) or {}
     source_of, keys = attribute('data', described, 'source', 'config.data.source')
+    # Folds are what is changed from run to run, so they have the shorter name.
+    keys |= {name: options.pop(name) for name in FOLDS if name in options}
     source = bind(source_of, keys, 'config.data.source')
     return bind(make, options, 'config.data', source=source)
 
@@ -104,11 +107,11 @@ def _experiment(*, seed: int, batch: int, model: Mapping[str, Any], task: Mappin
         raise InputError(f"config.checkpoint.best: {checkpoint['best']!r} is measured on validation cases; the data "
                          f'set has {", ".join(cases.counts)} only')
     steps = steps or math.ceil(epochs * len(cases) / batch)
-    problem = _task(task, network(model, precision), cases.source.classes)
+    problem = _task(task, network(model, precision), cases.statistics)
     update, schedule = optimiser(optim, steps)
     make, options = attribute('evals', evaluate, 'evaluator', 'config.evaluate')
     every = options.pop('every', 0)
-    evaluator = bind(make, options, 'config.evaluate', data=cases, predict=problem.predict)
+    evaluator = bind(make, options, 'config.evaluate', data=cases, task=problem)
 
     def keeping(*, every: int = 0, keep: int = 2, best: str = '', mode: str = 'max') -> dict[str, Any]:
         return {'save_every': every, 'keep': keep, 'best': best, 'mode': mode}
@@ -147,9 +150,9 @@ def _pmap(*, data: int = -1, fsdp: int = 1, space: int = 1) -> Pmap:
     return Pmap()
 
 
-def _task(section: Mapping[str, Any], module: nn.Module, classes: Sequence[str]) -> Task:
+def _task(section: Mapping[str, Any], module: nn.Module, statistics: Mapping[str, Any]) -> Task:
     make, options = attribute('tasks', section, 'task', 'config.task')
-    return bind(make, options, 'config.task', module=module, classes=classes)
+    return bind(make, options, 'config.task', module=module, statistics=statistics)
 
 
 def optimiser(section: Mapping[str, Any], steps: int) -> tuple[optax.GradientTransformation, Callable[[int], float]]:
@@ -175,14 +178,14 @@ def trained(config: Mapping[str, Any], statistics: Mapping[str, Any], **options:
       **options: for the predictor, over those of config.evaluate.
     """
     c = _plain(config)
-    task = _task(c['task'], network(c['model'], c.get('precision', 'float32')), statistics['classes'])
+    task = _task(c['task'], network(c['model'], c.get('precision', 'float32')), statistics)
     make, settings = attribute('evals', c['evaluate'], 'predictor', 'config.evaluate')
     settings.pop('every', None)
     section = dict(c['data'])
     section.pop('name')
     source_of, keys = attribute('data', section.pop('source', None) or {}, 'source', 'config.data.source')
     reader = getattr(importlib.import_module(source_of.__module__), 'image_reader', None)
-    predictor = bind(make, {**settings, **options}, 'config.evaluate', predict=task.predict, data=section,
+    predictor = bind(make, {**settings, **options}, 'config.evaluate', task=task, data=section,
                      statistics=statistics, read=reader(**keys) if reader else nifti.read)
     update, _ = optimiser(c['optim'], 2**31 - 1)  # of which the layout is wanted, which no schedule changes
     abstract = jax.eval_shape(lambda: state.create(task, update, jax.random.key(0), predictor.example()))

@@ -1,24 +1,30 @@
 """Evaluates a trained run on its held-out cases, and writes predictions.csv, results.json and report.html.
 
     python -m medjax.evaluate --workdir=DIR [--split=test]
+    python -m medjax.evaluate --compare RUN RUN [--workdir=OUT]     two classifications on the same cases
+    python -m medjax.evaluate --ensemble RUN RUN … --workdir=OUT    the mean of their probabilities as one
+    python -m medjax.evaluate --merge RUN RUN … --workdir=OUT       folds and seeds of a cross-validation as one
 """
 
 import contextlib
 import csv
-import io
+import dataclasses
+import functools
 import json
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from medjax import entry
 
 entry.prepare()
 
+import jax  # noqa: E402
+import numpy as np  # noqa: E402
 from absl import flags  # noqa: E402
 
-from medjax import build, whole  # noqa: E402
-from medjax.analysis import bootstrap, report  # noqa: E402
+from medjax import build, runs, whole  # noqa: E402
+from medjax.analysis import bootstrap, classification, explain, report  # noqa: E402
 from medjax.core import config as configs  # noqa: E402
 from medjax.core.checkpoint import Checkpoints  # noqa: E402
 from medjax.core.experiment import Experiment  # noqa: E402
@@ -62,36 +68,59 @@ def evaluate(config: Mapping[str, Any], experiment: Experiment, workdir: pathlib
     with weights(config, workdir) as (checkpoints, step):
         abstract = experiment.plan.abstract(experiment.abstract())
         variables = checkpoints.restore(step, abstract).variables()
-    rows = [row for split in splits
-            for row in experiment.evaluator(variables, split, snapshots=workdir / 'cases' / split)]
-    kept = _earlier(workdir, step, splits)
-    rows = kept.pop('rows', []) + rows
-    fields = list(dict.fromkeys(key for row in rows for key in row))
-    table = io.StringIO()
-    writer = csv.DictWriter(table, fields, lineterminator='\n')
-    writer.writeheader()
-    writer.writerows({k: '' if v != v else v for k, v in row.items()} for row in rows)
-    whole.write_text(workdir / 'predictions.csv', table.getvalue())
-    results: dict[str, Any] = kept
-    for split in splits:
-        part = [row for row in rows if row['split'] == split]
-        results[split] = bootstrap.summarise(part, experiment.evaluator.metrics)
-    return {**results, 'step': step, 'counts': experiment.data.counts, 'classes': experiment.data.source.classes,
-            'notice': experiment.data.notice, 'conventions': experiment.evaluator.conventions}
+    evaluator = experiment.evaluator
+    if getattr(evaluator, 'methods', ()):
+        evaluator = dataclasses.replace(evaluator, explain=_explainer(evaluator.methods))
+    rows = _earlier(workdir, step, splits) + [row for split in splits for row in evaluator(
+        variables, split, snapshots=workdir / 'cases' / split)]
+    whole.write_table(workdir / 'predictions.csv', rows)
+    return {**SUMMARIES[evaluator.summary](rows, evaluator), 'step': step, 'counts': experiment.data.counts,
+            'classes': experiment.data.source.classes, 'notice': experiment.data.notice}
 
 
-def _earlier(workdir: pathlib.Path, step: int, splits: Sequence[str]) -> dict[str, Any]:
-    """Results, and predictions as 'rows', of other splits by the same weights."""
+def _explainer(methods: Sequence[str]) -> Callable[..., np.ndarray]:
+    """Makes what draws a map of each image by each method."""
+    for name in methods:
+        if name not in explain.METHODS:
+            raise InputError(f'config.evaluate.explain: {name!r}; expected some of: {", ".join(explain.METHODS)}')
+
+    def maps(forward: explain.Forward, image: np.ndarray, target: np.ndarray) -> np.ndarray:
+        made = [jax.jit(functools.partial(explain.METHODS[name], forward)) for name in methods]
+        # One at a time: as one batch large volumes would not fit.
+        return np.stack([np.concatenate([method(image[i:i + 1], target[i:i + 1]) for i in range(len(image))])
+                         for method in made])
+    return maps
+
+
+def _means(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any]:
+    """Means over patients of what was measured case by case."""
+    splits = dict.fromkeys(row['split'] for row in rows)
+    return {**{split: bootstrap.summarise([row for row in rows if row['split'] == split], evaluator.metrics)
+               for split in splits}, 'conventions': evaluator.conventions}
+
+
+def _classification(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any]:
+    """Scores of probabilities, and what validation cases make of them."""
+    source = evaluator.data.source
+    found = classification.summarise(rows, source.problem, source.classes, subgroups=evaluator.subgroups,
+                                     sensitivity=evaluator.sensitivity, coverage=evaluator.coverage)
+    return {**found.pop('metrics'), 'problem': source.problem, 'analysis': found,
+            'conventions': classification.CONVENTIONS}
+
+
+SUMMARIES = {'means': _means, 'classification': _classification}  # by an evaluator's `summary`
+
+
+def _earlier(workdir: pathlib.Path, step: int, splits: Sequence[str]) -> list[dict[str, Any]]:
+    """Predictions of other splits by the same weights."""
     try:
         results = json.loads((workdir / 'results.json').read_text())
         with (workdir / 'predictions.csv').open(newline='') as file:
             rows = list(csv.DictReader(file))
     except (OSError, ValueError):
-        return {}
+        return []
     others = {name for name in results.get('counts', {}) if name in results and name not in splits}
-    if results.get('step') != step or not others:
-        return {}
-    return {**{name: results[name] for name in others}, 'rows': [row for row in rows if row['split'] in others]}
+    return [row for row in rows if row['split'] in others] if results.get('step') == step else []
 
 
 def publish(results: dict[str, Any], workdir: pathlib.Path) -> None:
@@ -101,7 +130,7 @@ def publish(results: dict[str, Any], workdir: pathlib.Path) -> None:
     for split, table in results.items():
         if split in results['counts']:
             print(split + '  ' + '  '.join(f'{k} {_figure(v)}' for k, v in table.items() if k.startswith(
-                ('dice', 'auroc', 'c_index', 'ap'))), flush=True)
+                ('dice', 'c_index', 'ap')) or k in ('auroc', 'accuracy')), flush=True)
     print(f'report: {path}', flush=True)
 
 
@@ -118,9 +147,18 @@ def load(workdir: pathlib.Path) -> Any:
     return configs.from_json(path.read_text())
 
 
-def main(_: Sequence[str]) -> None:
+def main(more: Sequence[str]) -> None:
     """Reads the flags and evaluates."""
-    workdir = pathlib.Path(WORKDIR.value).resolve()
+    wanted = [flag.name for flag in (COMPARE, ENSEMBLE, MERGE) if flag.value]
+    if len(wanted) > 1 or (len(more) > 1 and not wanted):
+        raise InputError(f'{" ".join(more[1:]) or wanted}: expected folders of runs after one of --compare, --ensemble '
+                         'and --merge')
+    if WORKDIR.value is None and wanted != ['compare']:
+        raise InputError('--workdir: expected the folder of a run, or one for the result')
+    workdir = pathlib.Path(WORKDIR.value).resolve() if WORKDIR.value else None
+    if wanted:
+        {'compare': runs.against, 'ensemble': runs.together, 'merge': runs.folds}[wanted[0]](more[1:], workdir)
+        return
     # This machine's devices, not the training's; and no training data on them.
     config = {**load(workdir).to_dict(), 'parallel': 'jit', 'mesh': None, 'resident': False}
     publish(evaluate(config, build.experiment(config), workdir, SPLIT.value), workdir)
@@ -129,5 +167,7 @@ def main(_: Sequence[str]) -> None:
 if __name__ == '__main__':
     WORKDIR = flags.DEFINE_string('workdir', None, 'The run.')
     SPLIT = flags.DEFINE_list('split', [], 'Splits to evaluate; all but the training split by default.')
-    flags.mark_flag_as_required('workdir')
-    entry.run(main)
+    COMPARE = flags.DEFINE_bool('compare', False, 'Compare two runs, which are the arguments.')
+    ENSEMBLE = flags.DEFINE_bool('ensemble', False, 'Average the probabilities of the runs that are the arguments.')
+    MERGE = flags.DEFINE_bool('merge', False, 'Merge the folds and seeds that are the arguments.')
+    entry.run(main, unnamed=True)

@@ -25,7 +25,7 @@ from medjax.core import config as configs  # noqa: E402
 from medjax.core import log, loop  # noqa: E402
 from medjax.core.experiment import Experiment  # noqa: E402
 from medjax.core.step import stream  # noqa: E402
-from medjax.data.source import keep_split  # noqa: E402
+from medjax.data.splits import keep_split  # noqa: E402
 from medjax.errors import InputError  # noqa: E402
 
 # Keys in which a resumed run may differ from the one it goes on from: none of them touches a weight.
@@ -56,6 +56,8 @@ def train_and_evaluate(config: Mapping[str, Any], workdir: pathlib.Path) -> bool
         raise InputError(f'--workdir={workdir}: cannot be written: {error.strerror}') from error
     parameters = count(experiment)
     print(f'{headline(config, experiment)}   results: {workdir}', flush=True)
+    for line in getattr(experiment.data, 'warnings', ()):
+        print(f'beware: {line}', flush=True)
     before = _record(workdir)
     record = {**log.environment(), 'seed': config['seed'], 'parameters': parameters,
               'data_hash': experiment.data.fingerprint,
@@ -161,8 +163,10 @@ def draw_augmented(experiment: Experiment, workdir: pathlib.Path, count: int = 8
     batch = {k: np.concatenate([b[k] for b in batches])[:count] for k in batch if k != 'id'}
     seen = jax.jit(experiment.augment)(batch, stream(jax.random.key(experiment.seed), 'augment'))
     content = io.BytesIO()
-    np.savez_compressed(content, image=np.asarray(seen['image'][..., 0]), label=np.asarray(seen['label']),
-                        original=batch['image'][..., 0])
+    image = np.asarray(seen['image'][..., 0])
+    label = np.asarray(seen['label'])
+    np.savez_compressed(content, image=image, original=batch['image'][..., 0],
+                        label=label if label.shape == image.shape else np.zeros(image.shape, np.uint8))
     whole.write_bytes(workdir / 'augmented.npz', content.getvalue())
 
 

@@ -1,11 +1,13 @@
 """Files that appear whole or not at all: written under a temporary name, then renamed."""
 
 import contextlib
+import csv
 import errno
+import io
 import json
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from medjax.errors import InputError
@@ -34,6 +36,16 @@ def write_bytes(path: pathlib.Path, content: bytes) -> None:
 def write_text(path: pathlib.Path, text: str) -> None:
     """The same for text, in UTF-8."""
     write_bytes(path, text.encode())
+
+
+def write_table(path: pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """The same for a table as CSV; columns are those of any row, NaN and what a row lacks are left empty."""
+    table = io.StringIO()
+    writer = csv.DictWriter(table, list(dict.fromkeys(key for row in rows for key in row)), restval='',
+                            lineterminator='\n')
+    writer.writeheader()
+    writer.writerows({key: '' if value != value else value for key, value in row.items()} for row in rows)
+    write_text(path, table.getvalue())
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:

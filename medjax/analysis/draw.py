@@ -65,7 +65,7 @@ def case_tiles(case: Snapshot, axis: int, index: int, classes: Sequence[str],
     tiles = []
     for title, array in (('Image', None), ('Truth', truth), ('Prediction', pred), ('Errors', None)):
         part = np.s_[:, :] if title == 'Image' else box
-        figure, axes, width = _canvas(image[part], pixel, limits, 0.55 if title == 'Errors' else 1.0)
+        figure, axes, width = canvas(image[part], pixel, limits, 0.55 if title == 'Errors' else 1.0)
         if array is not None:
             _classes(axes, array[part], len(classes))
         if title == 'Errors':
@@ -76,7 +76,7 @@ def case_tiles(case: Snapshot, axis: int, index: int, classes: Sequence[str],
                 (columns.start - 0.5, rows.start - 0.5), columns.stop - columns.start, rows.stop - rows.start,
                 fill=False, edgecolor='white', linewidth=1, linestyle=(0, (4, 2))))
         if case.kind == 'volume':
-            _annotate(axes, axis, pixel, 'radiological' if title == 'Image' and axis else '')
+            annotate(axes, LETTERS[axis], pixel, 'radiological' if title == 'Image' and axis else '')
         close = ', close-up' if zoom and title != 'Image' else ''
         alt = f'{where} of case {case.name}: {title.lower()}{close}'
         tiles.append(Tile(png(figure, DPI), title + close, alt, width))
@@ -85,31 +85,43 @@ def case_tiles(case: Snapshot, axis: int, index: int, classes: Sequence[str],
 
 def augmented_tiles(arrays: Mapping[str, np.ndarray], pixel: tuple[float, float],
                     flip: bool) -> list[tuple[Tile, Tile]]:
-    """Pairs of a training patch as read and as augmented, the label outlined on the latter.
+    """Pairs of a training patch as read and as augmented, the label outlined on the latter where there is one.
 
     Args:
-      arrays: `original`, `image`, `label`, each `[N, *S]`, 2D or 3D; of 3D patches the middle slice is drawn.
+      arrays: `original`, `image`, and `label` if it is an image too, each `[N, *S]`, 2D or 3D; of 3D patches the middle
+        slice is drawn.
       pixel: height and width of a picture element, mm.
       flip: turn the patches as a volume's axial slices are turned.
     """
-    pairs = []
+    pairs, outlined = [], 'label' in arrays
     for number in range(len(arrays['image'])):
         planes = {k: v[number] if v.ndim == 3 else v[number, ..., v.shape[-1] // 2] for k, v in arrays.items()}
         planes = {k: v.T[::-1, ::-1] if flip else v.T for k, v in planes.items()}
         low, high = np.percentile(planes['original'], [0.5, 99.5])
         pair = []
         for name, title in (('original', 'As read'), ('image', 'As trained on')):
-            figure, axes, width = _canvas(planes[name], pixel, (low, max(high, low + 1e-6)))
-            if name == 'image':
+            figure, axes, width = canvas(planes[name], pixel, (low, max(high, low + 1e-6)))
+            if name == 'image' and outlined:
                 _classes(axes, planes['label'], int(planes['label'].max()) + 1, fill=0.0)
-            alt = f'Training patch {number + 1}, {title.lower()}{", label outlined" * (name == "image")}'
+            alt = f'Training patch {number + 1}, {title.lower()}{", label outlined" * (name == "image" and outlined)}'
             pair.append(Tile(png(figure, DPI), title, alt, width))
         pairs.append(tuple(pair))
     return pairs
 
 
-def _canvas(plane: np.ndarray, pixel: tuple[float, float], limits: tuple[float, float],
-            light: float = 1.0) -> tuple[Figure, Axes, int]:
+def canvas(plane: np.ndarray, pixel: tuple[float, float], limits: tuple[float, float],
+           light: float = 1.0) -> tuple[Figure, Axes, int]:
+    """A slice in grey, or in colours, without anything around it.
+
+    Args:
+      plane: `[rows, columns]`, or `[rows, columns, 3]`.
+      pixel: height and width of a picture element.
+      limits: intensities drawn black and white.
+      light: how bright white is.
+
+    Returns:
+      The figure, its axes in picture elements, and its width on the page in CSS pixels.
+    """
     height, width = plane.shape[0] * pixel[0], plane.shape[1] * pixel[1]
     scale = min(2.36 / width, 4.2 / height)  # four of them fill a page's width, none is taller than a screen
     figure = Figure(figsize=(max(width * scale, 0.2), max(height * scale, 0.2)))
@@ -150,12 +162,12 @@ def _errors(axes: Axes, truth: np.ndarray, pred: np.ndarray) -> None:
     axes.imshow(painted, aspect='auto', interpolation='nearest')
 
 
-def _annotate(axes: Axes, axis: int, pixel: tuple[float, float], note: str) -> None:
-    """Writes the patient's sides, a bar of known length, and the convention."""
+def annotate(axes: Axes, letters: Sequence[str], pixel: tuple[float, float], note: str) -> None:
+    """Writes the patient's sides (left, right, top, bottom), a bar of known length, and the convention."""
     style = dict(color='white', fontsize=8, path_effects=HALO, transform=axes.transAxes)
     places = ((0.02, 0.5, 'left', 'center'), (0.98, 0.5, 'right', 'center'),
               (0.5, 0.985, 'center', 'top'), (0.5, 0.015, 'center', 'bottom'))
-    for letter, (x, y, ha, va) in zip(LETTERS[axis], places):
+    for letter, (x, y, ha, va) in zip(letters, places):
         axes.text(x, y, letter, ha=ha, va=va, weight='bold', **style)
     if note:
         axes.text(0.02, 0.985, note, ha='left', va='top', **{**style, 'fontsize': 6})

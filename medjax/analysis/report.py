@@ -4,20 +4,20 @@ import base64
 import collections
 import json
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import jinja2
 
 from medjax import whole
-from medjax.analysis import figures, style, tables, workdir
+from medjax.analysis import diagnosis, segmentation, workdir
+from medjax.analysis.chapter import curves, split_name
 
 # Read with the code: days later, when a run is done, the file may be another version's.
 TEMPLATE = (pathlib.Path(__file__).parent / 'report.html.jinja').read_text(encoding='utf-8')
-NAMES = {'test': 'Test', 'val': 'Validation', 'train': 'Training'}
-FEW = 10  # patients below which a bootstrap interval is known to be too narrow
+# By `problem` in results.json; without one labels are images.
+CHAPTERS = dict.fromkeys(('binary', 'multiclass', 'multilabel', 'ordinal'), diagnosis.chapter)
 LISTED = 300  # cases
-WORDS = ('split', 'id', 'patient')  # columns of the table of cases
 FACTS = ('seed', 'git_commit', 'data_hash', 'split_hash', 'devices', 'cores', 'hosts', 'platform',
          'train_time_s', 'wall_time_s', 'peak_memory_mb')
 
@@ -45,34 +45,17 @@ def render(run: workdir.Run) -> str:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters['embed'] = lambda png: 'data:image/png;base64,' + base64.b64encode(png).decode()
-    shown = next(iter(run.splits), '')
-    chosen, results = figures.choose(run, shown), run.results
-    entries = [entry for split in run.splits for entry in results[split].values() if entry.get('ci95')]
-    rows = [row for split in run.splits for row in run.rows(split)]
+    results = run.results
+    chapter = CHAPTERS.get(results.get('problem', ''), segmentation.chapter)(run)
     return environment.from_string(TEMPLATE).render(
-        title=run.name, subtitle=_subtitle(run), notice=results.get('notice', ''),
+        title=run.name, subtitle=_subtitle(run), notice=results.get('notice', ''), chapter=chapter,
         conventions=results.get('conventions', ''), step=results.get('step'),
-        counts={_name(split): count for split, count in results.get('counts', {}).items()},
-        headlines=[tables.headline(_name(split).lower(), results[split], run.classes[1:])
-                   for split in run.splits if split != 'val' or run.splits == ['val']],
+        counts={split_name(split): count for split, count in results.get('counts', {}).items()},
         chosen_by=run.chosen_by, validated='val' in run.splits, untested=run.splits == ['val'],
-        tables=_tables(run), few=FEW if any(entry['n'] < FEW for entry in entries) else 0,
-        resamples=next((entry.get('resamples') for entry in entries), 0),
-        flagged=any(key.startswith(tuple(tables.COUNTS)) for row in rows[:1] for key in row),
-        volumes=any(case.kind == 'volume' for _, _, case in chosen.cases), several=len(chosen.ranking) > 1,
-        legend=[(name, style.class_colour(i)) for i, name in enumerate(run.classes[1:], 1)],
-        errors=[('missed (background predicted)', style.MISSED),
-                ('spurious (background in the truth)', style.SPURIOUS),
-                *([('wrong class', style.CONFUSED)] if len(run.classes) > 2 else [])],
-        groups=figures.groups(run, chosen), charts=figures.case_charts(run, shown, chosen),
-        curves=figures.curves(run), augmented=figures.samples(run, chosen), split=_name(shown).lower(), total=len(rows),
-        cases=[_rounded(row, run.classes) for row in rows[:LISTED]], text_columns=WORDS,
+        sections=[part for part in chapter.sections if part.tables or part.groups or part.charts],
+        curves=curves(run, chapter.curves), cases=chapter.cases[:LISTED],
         command=run.environment.get('command', ''), facts=_facts(run.environment),
         config=json.dumps(run.config, indent=2, ensure_ascii=False))
-
-
-def _name(split: str) -> str:
-    return NAMES.get(split, split.replace('_', ' ').capitalize())
 
 
 def _subtitle(run: workdir.Run) -> str:
@@ -86,28 +69,6 @@ def _subtitle(run: workdir.Run) -> str:
     if {'steps', 'batch'} <= set(run.config):
         words.append(f"{run.config['steps']} steps of {run.config['batch']}")
     return ' · '.join(filter(None, words))
-
-
-def _tables(run: workdir.Run) -> list[tables.Table]:
-    tolerance, made = run.section('evaluate').get('tolerance_mm'), []
-    for split in run.splits:
-        entries, classes = run.results[split], run.classes[1:]
-        caption = _name(split) + ' – chose the weights, no test' * (split == 'val' and bool(run.chosen_by))
-        made += [tables.overall(entries, classes, caption), tables.per_class(entries, classes, caption, tolerance)]
-    return [table for table in made if table]
-
-
-def _rounded(row: Mapping[str, str], classes: Sequence[str]) -> dict[str, str]:
-    """A row of the table of cases, rounded as the results are; flags are whole, and words stay as they are."""
-    out = dict(row)
-    for key, text in row.items():
-        if key not in WORDS and '.' in text:
-            flag, metric = key.startswith(tuple(tables.COUNTS)), tables.metric_of(tables.split_key(key, classes)[0])
-            try:
-                out[key] = f'{float(text):g}' if flag else tables.figure(float(text), metric.unit)
-            except ValueError:
-                continue  # a column of words
-    return out
 
 
 def _facts(environment: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -10,6 +10,8 @@ from matplotlib.figure import Figure
 # Okabe & Ito 2008; the first three differ also in lightness, and from what the error map uses.
 PALETTE = ('#56B4E9', '#E69F00', '#009E73', '#0072B2', '#F0E442', '#D55E00', '#CC79A7')
 MISSED, SPURIOUS, CONFUSED = '#D55E00', '#F0E442', '#CC79A7'
+# Heat maps, from faint to strong: what speaks for a class, and what against it.
+SPEAKS, AGAINST = ('#D55E00', '#F0E442'), ('#0072B2', '#56B4E9')
 INK = {'light': '#24292f', 'dark': '#d0d4d9'}
 FAINT = {'light': '#d9dce0', 'dark': '#3d444d'}
 MARKERS = 'osD^vPX'

@@ -19,6 +19,14 @@ METRICS = {
     'sensitivity': Metric('Sensitivity', '', '↑'), 'precision': Metric('Precision', '', '↑'),
     'hd95': Metric('HD95', 'mm', '↓'), 'assd': Metric('ASSD', 'mm', '↓'),
     'volume_error_ml': Metric('Volume error', 'ml', '→ 0'), 'lesion_f1': Metric('Lesion F1', '', '↑'),
+    'auroc': Metric('AUROC', '', '↑'), 'auprc': Metric('AUPRC', '', '↑'), 'accuracy': Metric('Accuracy', '', '↑'),
+    'balanced_accuracy': Metric('Balanced accuracy', '', '↑'), 'specificity': Metric('Specificity', '', '↑'),
+    'f1': Metric('F1', '', '↑'), 'f1_micro': Metric('F1, pooled', '', '↑'), 'mcc': Metric('MCC', '', '↑'),
+    'kappa': Metric('Cohen\'s kappa', '', '↑'), 'kappa_weighted': Metric('Kappa, quadratic weights', '', '↑'),
+    'brier': Metric('Brier score', '', '↓'), 'log_loss': Metric('Log loss', '', '↓'), 'ece': Metric('ECE', '', '↓'),
+    'ece_adaptive': Metric('ECE, adaptive', '', '↓'),
+    'demographic_parity_difference': Metric('Demographic parity difference', '', '↓'),
+    'equalised_odds_difference': Metric('Equalised odds difference', '', '↓'),
 }
 COUNTS = {'missed': ('Missed', 'cases in which the structure is there but not found'),
           'spurious': ('Spurious', 'cases in which the structure is found but not there')}
@@ -49,6 +57,8 @@ def metric_of(key: str) -> Metric:
 
 def split_key(key: str, classes: Sequence[str]) -> tuple[str, str]:
     """A result's key as metric and class: 'volume_error_ml_grey' is of 'grey'; '' where it names none."""
+    if key in METRICS:
+        return key, ''
     name = max((name for name in (*classes, 'mean') if key.endswith(f'_{name}')), key=len, default='')
     return (key.removesuffix(f'_{name}'), name) if name else (key, '')
 
@@ -80,12 +90,23 @@ def per_class(entries: Mapping[str, Entry], classes: Sequence[str], caption: str
     """
     keys = {split_key(key, classes): entry for key, entry in entries.items()}
     names = [name for name in (*classes, 'mean') if any(name == c for _, c in keys)]
-    if not set(names) & set(classes):
-        return None
+    return grid(keys, names, caption, tolerance) if set(names) & set(classes) else None
+
+
+def grid(keys: Mapping[tuple[str, str], Entry], names: Sequence[str], caption: str,
+         tolerance: float | None = None) -> Table:
+    """Metrics against columns, with n; many columns become the rows.
+
+    Args:
+      keys: entries by metric and column.
+      names: the columns, each with one entry at least.
+      caption: of the table.
+      tolerance: of the surface distance, mm.
+    """
     most = {name: max(e.get('n', 0) for (_, c), e in keys.items() if c == name) for name in names}
     none = not any(most.values())  # a metric that no case has is left out, unless all are such
     metrics = dict.fromkeys(m for (m, c), e in keys.items() if c in names and (none or e.get('n', 1)))
-    rows = [(*_heading(m, tolerance), [_cell(m, keys.get((m, c)), most[c]) for c in names]) for m in metrics]
+    rows = [(*heading(m, tolerance), [cell(m, keys.get((m, c)), most[c]) for c in names]) for m in metrics]
     of = {name: next(e for (_, c), e in keys.items() if c == name) for name in names}
     unit = of[names[0]].get('unit', 'patient')
     rows.append((f'n ({unit}s)', f'{unit}s counted', [Cell(str(most[name])) for name in names]))
@@ -105,7 +126,7 @@ def overall(entries: Mapping[str, Entry], classes: Sequence[str], caption: str) 
             unit = metric_of(key).unit
             texts = (figure(entry.get('value'), unit), interval(entry, unit) or entry.get('why', '–'),
                      figure(entry.get('sd'), unit), str(entry.get('n', '–')))
-            rows.append((*_heading(key), [Cell(text) for text in texts]))
+            rows.append((*heading(key), [Cell(text) for text in texts]))
     headers = [('Mean', ''), ('95 % CI', ''), ('SD', 'standard deviation between patients'), ('n', 'counted')]
     return Table(caption, headers, rows) if rows else None
 
@@ -131,17 +152,20 @@ def headline(split: str, entries: Mapping[str, Entry], classes: Sequence[str]) -
     return text, sure[:1].upper() + sure[1:]
 
 
-def _heading(key: str, tolerance: float | None = None) -> tuple[str, str]:
+def heading(key: str, tolerance: float | None = None) -> tuple[str, str]:
+    """A metric's name with its unit and where it is better, and words for who points at it."""
     name, unit, arrow = metric_of(key)
     unit = f'{tolerance:g} mm tolerance' if key == 'nsd' and tolerance else unit
     return f'{name}{f" ({unit})" if unit else ""}\N{NO-BREAK SPACE}{arrow}'.strip(), ''
 
 
-def _cell(key: str, entry: Entry | None, most: int) -> Cell:
-    """An entry as a cell; n is written where fewer patients count than for the class's other metrics."""
+def cell(key: str, entry: Entry | None, most: int) -> Cell:
+    """An entry as a cell; n is written where fewer patients count than for the class's other metrics, `most`."""
     if not entry:
         return Cell('')
     unit, n = metric_of(key).unit, entry.get('n', most)
-    below = ', '.join(filter(None, [interval(entry, unit), f'n = {n}' if n < most else '']))
+    unknown = entry.get('value') is None or entry['value'] != entry['value']
+    below = ', '.join(filter(None, [interval(entry, unit), f'n = {n}' if n < most else '',
+                                    entry.get('why', '') if unknown else '']))
     spread = '' if entry.get('sd') is None else f'± {figure(entry["sd"], unit)}'
     return Cell(figure(entry.get('value'), unit), spread, below, entry.get('why', ''))

@@ -13,7 +13,7 @@ import numpy as np
 
 from medjax.errors import InputError
 
-SCORES = ('dice_', 'missed_', 'spurious_')  # columns that are drawn or counted: numbers or empty
+SCORES = ('dice_', 'missed_', 'spurious_', 'prob_')  # columns that are drawn or counted: numbers or empty
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +55,8 @@ class Run:
     @property
     def splits(self) -> list[str]:
         """The evaluated splits: the test first, the validation, on which choices were made, last."""
-        found = [k for k, v in self.results.items() if isinstance(v, dict) and k != 'counts']
+        counted = self.results.get('counts') or {}
+        found = [name for name, value in self.results.items() if name in counted and isinstance(value, dict)]
         return sorted(found, key=lambda name: (name != 'test', name == 'val', found.index(name)))
 
     def rows(self, split: str) -> list[dict[str, str]]:
@@ -129,6 +130,6 @@ def _arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
         return {}
     try:
         with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in ('original', 'image', 'label')}
+            return {name: file[name] for name in {'original', 'image', *file.files}}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f'{path}: not readable as augmented samples: {error}') from None

@@ -40,7 +40,8 @@ def unet(shape: Sequence[int], base: int, levels: int, augmented: bool = False, 
     from medjax.tasks import segment
     image, label = example(shape)
     network = network_unet(len(shape) - 2, CLASSES, base, levels, precision)
-    task = segment.task(network, classes=tuple(map(str, range(CLASSES))), loss=dict(cross_entropy=1.0, soft_dice=1.0))
+    task = segment.task(network, statistics=dict(classes=tuple(map(str, range(CLASSES)))),
+                        loss=dict(cross_entropy=1.0, soft_dice=1.0))
     augment = build.augmentation(dict(name='nnunet')) if augmented else None
     return step(task, {'image': image, 'label': label}, augment=augment)
 
@@ -68,7 +69,7 @@ def classifier(name: str, variant: str, shape: Sequence[int], classes: int, prec
     from medjax import build
     from medjax.tasks import classify
     network = build.network(dict(name=name, variant=variant, dims=2, classes=classes, **options), precision)
-    task = classify.task(network, classes=tuple(map(str, range(classes))))
+    task = classify.task(network, statistics=dict(classes=tuple(map(str, range(classes)))))
     image, _ = example(shape)
     label = np.random.default_rng(1).integers(0, classes, shape[0]).astype(np.int32)
     return step(task, {'image': image, 'label': label}, dict(name='adamw', lr=1e-3, weight_decay=1e-2))

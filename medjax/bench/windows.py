@@ -25,7 +25,7 @@ def ours(size: int, window: Sequence[int], base: int, levels: int, classes: int,
     from medjax.tasks import segment
     thin = tuple(n for n in window if n > 1)
     network = network_unet(len(thin), classes, base, levels)
-    task = segment.task(network, classes=tuple(map(str, range(classes))), loss=dict(cross_entropy=1.0))
+    task = segment.task(network, statistics=dict(classes=tuple(map(str, range(classes)))), loss=dict(cross_entropy=1.0))
     image = volume(size)
     example = {'image': np.zeros((1, *thin, 1), np.float32)}
     variables = jax.jit(task.init)(jax.random.key(0), example)

@@ -51,6 +51,9 @@ class Evaluator(Protocol):
                  snapshots: pathlib.Path | None = None) -> Rows:
         """A row per case: id, patient, split and metrics; `quick` for validation while training."""
 
+    def validated(self, rows: Rows) -> dict[str, float]:
+        """What rows of validation cases are worth, by metric; NaN for what they do not tell."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:

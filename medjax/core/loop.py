@@ -8,7 +8,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from medjax.core import metrics, state
 from medjax.core.experiment import Experiment
@@ -104,11 +103,8 @@ def train(experiment: Experiment, workdir: pathlib.Path, say: Callable[[str], No
 
 
 def _validate(experiment: Experiment, whole: state.TrainState, say: Callable[[str], None]) -> dict[str, float]:
-    """Means over the validation cases of what the evaluator measures; NaN, not measured in a case, does not count."""
-    rows = experiment.evaluator(whole.variables(), 'val', quick=True)
-    names = [k for k, v in rows[0].items() if isinstance(v, float)] if rows else []
-    columns = {name: np.array([row[name] for row in rows], float) for name in names}
-    means = {k: float(np.nanmean(v)) if not np.isnan(v).all() else float('nan') for k, v in columns.items()}
+    """What the evaluator measures on the validation cases."""
+    means = experiment.evaluator.validated(experiment.evaluator(whole.variables(), 'val', quick=True))
     if experiment.best and experiment.best not in means:
         raise InputError(f'config.checkpoint.best: {experiment.best!r} is not measured; expected one of: '
                          + ', '.join(means))

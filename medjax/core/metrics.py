@@ -1,6 +1,7 @@
 """Metrics as sums and counts: merged over batches, devices and hosts, and divided once at the end."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +30,13 @@ def merge(states: Iterable[Mapping[str, tuple[float, float]]]) -> dict[str, tupl
             old = total.get(name, (0.0, 0.0))
             total[name] = (old[0] + float(value), old[1] + float(count))
     return total
+
+
+def known_means(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Means of a table's columns of numbers; NaN, not measured in a case, does not count."""
+    names = [k for k, v in rows[0].items() if isinstance(v, float)] if rows else []
+    columns = {name: np.array([row[name] for row in rows], float) for name in names}
+    return {k: float(np.nanmean(v)) if not np.isnan(v).all() else float('nan') for k, v in columns.items()}
 
 
 def compute(states: Mapping[str, tuple[float, float]]) -> dict[str, float]:

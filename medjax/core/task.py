@@ -6,6 +6,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+from flax.core import DenyList
 
 Batch = Mapping[str, jax.Array]
 Variables = Mapping[str, Any]
@@ -14,25 +15,34 @@ States = Mapping[str, tuple[jax.Array, jax.Array]]  # name -> (sum, count); see 
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """A problem as four pure functions; every one may be traced, sharded and differentiated.
+    """A problem as pure functions; every one may be traced, sharded and differentiated.
 
     Attributes:
       init: `(key, batch) -> variables`, a dict of collections, 'params' among them.
       loss: `(variables, batch, key) -> (scalar float32, (mutated collections, metric states))`. The scalar is the mean
         over the examples with `mask` 1, so that a device's mean over an equal share of them averages to the whole's.
-      predict: `(variables, batch) -> dict of arrays`, such as 'probs', 'boxes', 'risk' or 'recon'.
+      predict: `(variables, batch) -> dict of arrays`, such as 'probs', 'boxes', 'risk' or 'recon'. Where a task takes
+        a key as third argument, that leaves dropout on.
       metrics: `(outputs, batch) -> metric states`, masked by `batch['mask']`.
+      features: `(variables, image, perturbations) -> (logits, feats)`, for explanations: what is added to a feature by
+        its name is what gradients can be taken by. None where there is nothing to explain.
     """
 
     init: Callable[[jax.Array, Batch], Variables]
     loss: Callable[[Variables, Batch, jax.Array], tuple[jax.Array, tuple[Variables, States]]]
-    predict: Callable[[Variables, Batch], dict[str, jax.Array]]
+    predict: Callable[..., dict[str, jax.Array]]
     metrics: Callable[[Mapping[str, jax.Array], Batch], States]
+    features: Callable[..., tuple[jax.Array, Mapping[str, Any]]] | None = None
 
 
 def initial(module: nn.Module, key: jax.Array, batch: Batch) -> Variables:
-    """A network's variables, for a batch's images."""
-    return module.init({'params': key}, batch['image'], train=False)
+    """A network's variables, for a batch's images.
+
+    Without 'perturbations', the zeros that flax would add to features that can be explained (`perturb`): they are
+    given where a gradient by a feature is wanted, and are no part of what is trained.
+    """
+    barred = DenyList(('intermediates', 'perturbations'))
+    return module.init({'params': key}, batch['image'], train=False, mutable=barred)
 
 
 def trained_forward(module: nn.Module, variables: Variables, batch: Batch, key: jax.Array) -> tuple[Any, Variables]:

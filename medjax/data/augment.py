@@ -1,19 +1,21 @@
 """Augmentation on the device, inside the train step: compiled with it, and keyed by sample.
 
 Each sample draws from its own key, folded from its number in the run: sample i looks the same whatever batch it comes
-in, and whatever the number of devices. Flips, and one warp made of rotation, zoom and elastic deformation, go over
-image and label alike; intensities are the image's alone.
+in, and whatever the number of devices. Flips, and one warp made of rotation, shear, zoom, shift and elastic
+deformation, go over the image and a label of its voxels alike; intensities are the image's alone, and a label of the
+whole image stays as it is. Last, and only where it is asked for, samples are mixed with each other.
 """
 
 import dataclasses
 import functools
 import zlib
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 
+from medjax.data import mix, policy
 from medjax.errors import InputError
 from medjax.ops import warp
 
@@ -23,10 +25,19 @@ NNUNET = dict(rotate=0.2, zoom=0.2, noise=0.15, blur=0.2, brightness=0.15, contr
               gamma=0.15, gamma_inverted=0.15, flip=0.5)
 # Ronneberger 2015: rotation, elastic deformation on a coarse grid, and grey values.
 UNET = dict(flip=0.5, rotate=1.0, degrees=15.0, elastic=1.0, brightness=0.5)
-RECIPES: dict[str, dict[str, Any]] = {'flip': dict(flip=0.5), 'unet': UNET, 'nnunet': NNUNET}
+# The classic of Keras' folder tutorials: rotation_range=20, width_shift_range, height_shift_range, shear_range and
+# zoom_range=.2, horizontal_flip, fill_mode='nearest'. Keras' shear is in degrees: .2 of them move the edge of a picture
+# of 224 pixels by .4. Two deviations: the magnification is uniform from .8 to 1.2, and Keras' 1 over such a number; and
+# a shift goes along the picture's axes before it is turned.
+KERAS = dict(rotate=1.0, degrees=20.0, shift=1.0, shift_range=0.2, shear=1.0, shear_range=0.2, zoom=1.0,
+             zoom_range=(0.8, 1.2), zoom_apart=True, flip=0.5, flip_axes=(1,), fill='nearest')
+# Cubuk 2020, with his choice for ResNet-50 on ImageNet; `policy` tells how its operations differ.
+RANDAUGMENT = dict(policy_ops=2, policy_magnitude=9.0, fill='nearest')
+RECIPES: dict[str, dict[str, Any]] = {'flip': dict(flip=0.5), 'unet': UNET, 'nnunet': NNUNET, 'keras': KERAS,
+                                      'randaugment': RANDAUGMENT}
 
-TRANSFORMS = ('rotate', 'zoom', 'elastic', 'noise', 'blur', 'brightness', 'contrast', 'low_resolution',
-              'gamma_inverted', 'gamma')
+WARPS = ('rotate', 'zoom', 'shear', 'shift', 'elastic')
+TRANSFORMS = (*WARPS, 'noise', 'blur', 'brightness', 'contrast', 'low_resolution', 'gamma_inverted', 'gamma')
 DRAWS = (*TRANSFORMS, *(f'{name}?' for name in TRANSFORMS), 'blur channels', 'low_resolution channels',
          'flip 0', 'flip 1', 'flip 2')
 THIN = 3.0  # a patch this much thinner along an axis than along another is treated slice by slice, as nnU-Net does
@@ -37,8 +48,9 @@ BLUR_TAPS = 6  # to each side: four standard deviations of the broadest kernel
 class Recipe:
     """A random transform of batches, `(batch, key) -> batch`; the defaults change nothing.
 
-    The batch has `image [B, *S, C]` float, `label [B, *S]` integer where there is one, `index [B]`, the number of each
-    sample in the run, and, where voxels are not cubes, `spacing [B, len(S)]` in mm. Probabilities are per sample.
+    The batch has `image [B, *S, C]` float; `label`, where there is one, of voxels `[B, *S]` integer or of whole images
+    in any other shape; `index [B]`, the number of each sample in the run; and, where voxels are not cubes,
+    `spacing [B, len(S)]` in mm. Probabilities are per sample. Mixing adds `partner` and `share`; see `mix.mixed`.
 
     Attributes:
       flip: probability of mirroring, for each axis by itself.
@@ -48,8 +60,15 @@ class Recipe:
         turned in their plane alone, 180, or 15 where the plane is longer one way than 1.5 times the other.
       zoom: probability.
       zoom_range: of the magnification.
+      zoom_apart: whether each axis has a magnification of its own.
+      shear: probability.
+      shear_range: largest angle, in degrees: in 2D each column slides along the rows' axis by its tangent times the
+        column's distance from the centre; in 3D there are three angles, see `warp.shear`.
+      shift: probability.
+      shift_range: largest shift along each axis, as a share of the extent; thin patches shift in their plane alone.
       elastic: probability of a smooth random displacement.
       elastic_mm: its standard deviation is uniform from 0 to this.
+      fill: what lies outside of the image: 'mirror', its mirror image, or 'nearest', its border going on.
       noise: probability of Gaussian noise.
       noise_variance: largest variance.
       blur: probability of a Gaussian blur; each channel then has it by 1/2.
@@ -63,6 +82,10 @@ class Recipe:
       gamma: probability of raising intensities, scaled to 0–1, to a power.
       gamma_range: of the power.
       gamma_inverted: probability of the same on the negative.
+      policy_ops: number of RandAugment's operations (2D only) that each sample has; see `policy`.
+      policy_magnitude: of those, from 0 to 10.
+      mixup: of mixup's Beta(mixup, mixup); 0 is off. Where CutMix is on as well, each sample has one of them, by 1/2.
+      cutmix: the same for CutMix.
     """
 
     flip: float = 0.0
@@ -71,8 +94,14 @@ class Recipe:
     degrees: float | None = None
     zoom: float = 0.0
     zoom_range: tuple[float, float] = (0.7, 1.4)
+    zoom_apart: bool = False
+    shear: float = 0.0
+    shear_range: float = 10.0
+    shift: float = 0.0
+    shift_range: float = 0.1
     elastic: float = 0.0
     elastic_mm: float = 3.0
+    fill: Literal['mirror', 'nearest'] = 'mirror'
     noise: float = 0.0
     noise_variance: float = 0.1
     blur: float = 0.0
@@ -86,6 +115,10 @@ class Recipe:
     gamma: float = 0.0
     gamma_range: tuple[float, float] = (0.7, 1.5)
     gamma_inverted: float = 0.0
+    policy_ops: int = 0
+    policy_magnitude: float = 9.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
 
     def __post_init__(self):
         for name in ('flip', *TRANSFORMS):
@@ -98,18 +131,38 @@ class Recipe:
                 raise InputError(f'config.augment.{name}: {values}; expected two numbers above 0, the lower first')
         if self.blur_voxels[1] > BLUR_TAPS / 3:
             raise InputError(f'config.augment.blur_voxels: {self.blur_voxels}; expected at most {BLUR_TAPS / 3:g}')
+        most = len(policy.OPERATIONS)
+        for name, fine, expected in (
+                ('fill', self.fill in ('mirror', 'nearest'), "'mirror' or 'nearest'"),
+                ('shear_range', 0 <= self.shear_range < 90, 'degrees, from 0 and below 90'),
+                ('shift_range', 0 <= self.shift_range <= 1, 'a share of the extent, from 0 to 1'),
+                ('policy_ops', self.policy_ops in range(most + 1), f'a whole number from 0 to {most}'),
+                ('policy_magnitude', 0 <= self.policy_magnitude <= 10, 'a number from 0 to 10'),
+                ('mixup', self.mixup >= 0, 'a number above 0, or 0 for none'),
+                ('cutmix', self.cutmix >= 0, 'a number above 0, or 0 for none')):
+            if not fine:
+                raise InputError(f'config.augment.{name}: {getattr(self, name)!r}; expected {expected}')
 
     def __call__(self, batch: dict[str, jax.Array], key: jax.Array) -> dict[str, jax.Array]:
         """Transforms a batch; traceable."""
         image, dims = batch['image'], batch['image'].ndim - 2
         if self.flip_axes is not None and not set(self.flip_axes) <= set(range(dims)):
             raise InputError(f'config.augment.flip_axes: {tuple(self.flip_axes)}; expected some of 0 to {dims - 1}')
-        moved = {name: batch[name] for name in ('image', 'label') if name in batch}
+        voxels = 'label' in batch and batch['label'].shape == image.shape[:-1]
+        mixing = 'mixup' if self.mixup else 'cutmix' if self.cutmix else ''
+        if self.policy_ops and dims != 2:
+            raise InputError(f'config.augment.policy_ops: {self.policy_ops}; expected 0 for images that are not 2D')
+        if mixing and (voxels or 'label' not in batch):
+            raise InputError(f'config.augment.{mixing}: {getattr(self, mixing)}; expected 0 where whole images have no '
+                             'label')
+        moved = {'image': image, 'label': batch['label']} if voxels else {'image': image}
         spacing = batch['spacing'] if 'spacing' in batch else jnp.ones((len(image), dims))
 
         # One draw for all, by the names' checksums: a new transform leaves what the others draw as it was, and the
         # generator is compiled once and not thirty times.
-        names = jnp.array([_checksum(name) for name in DRAWS], jnp.uint32)
+        drawn = (*DRAWS, *(f'policy {name}' for name in policy.OPERATIONS if self.policy_ops),
+                 *(f'mix {name}' for name in mix.DRAWS if mixing))
+        names = jnp.array([_checksum(name) for name in drawn], jnp.uint32)
         keys = jax.vmap(functools.partial(jax.random.fold_in, key))(batch['index'])
         tables = jax.vmap(lambda key: jax.vmap(lambda name: jax.random.uniform(
             jax.random.fold_in(key, name), (max(image.shape[-1], 3),)))(names))(keys)
@@ -119,12 +172,16 @@ class Recipe:
         samples = moved, spacing, keys, tables
         together = functools.partial(jax.vmap(self._sample), *samples)
         one_by_one = functools.partial(jax.lax.map, lambda sample: self._sample(*sample), samples)
-        return {**batch, **(jax.lax.platform_dependent(cpu=one_by_one, default=together)
-                            if jax.device_count() == 1 else together())}
+        batch = {**batch, **(jax.lax.platform_dependent(cpu=one_by_one, default=together)
+                             if jax.device_count() == 1 else together())}
+        return mix.mixed(batch, tables[:, -len(mix.DRAWS):], mixup=self.mixup, cutmix=self.cutmix) if mixing else batch
 
     def _sample(self, arrays: dict[str, jax.Array], spacing: jax.Array, key: jax.Array,
                 table: jax.Array) -> dict[str, jax.Array]:
-        """One sample: `image [*S, C]` and, where there is one, `label [*S]`; `table` has a row for each of `DRAWS`."""
+        """One sample: `image [*S, C]` and, where there is one, `label [*S]`.
+
+        `table` has a row for each of `DRAWS`, and behind them one for each of a policy's operations.
+        """
         shape, channels = arrays['image'].shape[:-1], arrays['image'].shape[-1]
         inplane = [axis for axis, n in enumerate(shape) if n * THIN > max(shape) or len(shape) == 2]
 
@@ -143,13 +200,15 @@ class Recipe:
                                            lambda x: x, arrays['image'])
 
         def warped(arrays: dict[str, jax.Array]) -> dict[str, jax.Array]:
-            where = self._where(shape, inplane, spacing, drawn, draw, key)
-            return {name: warp.sample(x, where, 'linear') if name == 'image' else
-                    warp.sample(x[..., None], where, 'nearest')[..., 0] for name, x in arrays.items()}
+            where = self._where(shape, inplane, spacing, drawn, signs, draw, key)
+            return {name: warp.sample(x, where, 'linear', self.fill) if name == 'image' else
+                    warp.sample(x[..., None], where, 'nearest', self.fill)[..., 0] for name, x in arrays.items()}
 
-        if self.rotate or self.zoom or self.elastic:
-            drawn = jnp.stack([draw(f'{name}?') < getattr(self, name) for name in ('rotate', 'zoom', 'elastic')])
-            arrays = jax.lax.cond(drawn.any(), warped, lambda x: x, arrays)
+        signs = policy.chosen(table[len(DRAWS):][:len(policy.OPERATIONS)], self.policy_ops) if self.policy_ops else None
+        if self.policy_ops or any(getattr(self, name) for name in WARPS):
+            drawn = jnp.stack([draw(f'{name}?') < getattr(self, name) for name in WARPS])
+            some = drawn.any() if signs is None else drawn.any() | policy.moves(signs)
+            arrays = jax.lax.cond(some, warped, lambda x: x, arrays)
         # Drawn flat: XLA on CPU takes seconds to compile a generator of several dimensions.
         maybe('noise', lambda x: x + jnp.sqrt(draw('noise', 0, self.noise_variance)) * jax.random.normal(
             jax.random.fold_in(key, _checksum('noise voxels')), (x.size,)).reshape(x.shape))
@@ -160,6 +219,8 @@ class Recipe:
                                                            size=channels), inplane), each=True)
         maybe('gamma_inverted', lambda x: -_power(-x, draw('gamma_inverted', *self.gamma_range)))
         maybe('gamma', lambda x: _power(x, draw('gamma', *self.gamma_range)))
+        if signs is not None:
+            arrays['image'] = policy.intensities(arrays['image'], signs, self.policy_magnitude)
         if self.flip:
             for axis in range(len(shape)) if self.flip_axes is None else self.flip_axes:
                 flip = functools.partial(jax.tree.map, functools.partial(jnp.flip, axis=axis))
@@ -167,23 +228,37 @@ class Recipe:
         return arrays
 
     def _where(self, shape: Sequence[int], inplane: Sequence[int], spacing: jax.Array, drawn: jax.Array,
-               draw: Callable[..., jax.Array], key: jax.Array) -> jax.Array:
-        """The composed warp's positions; `drawn` says whether it turns, zooms and bends."""
+               signs: jax.Array | None, draw: Callable[..., jax.Array], key: jax.Array) -> jax.Array:
+        """The composed warp's positions; `drawn` says which of `WARPS` it is made of, `signs` what a policy adds."""
         dims, plane = len(shape), len(shape) == 2 or len(inplane) == 2
         longest = max(shape[a] for a in inplane) / min(shape[a] for a in inplane)
         limit = self.degrees if self.degrees is not None else 30.0 if not plane else 15.0 if longest > 1.5 else 180.0
-        turned, zoomed, bent = drawn
+        turned, zoomed, sheared, shifted, bent = drawn
         angles = jnp.where(turned, jnp.deg2rad(draw('rotate', -limit, limit, 1 if plane else 3)), 0.0)
-        matrix = warp.rotation(angles) / jnp.where(zoomed, draw('zoom', *self.zoom_range), 1.0)
+        matrix = warp.rotation(angles)
+        if self.shear:
+            slants = jnp.deg2rad(draw('shear', -self.shear_range, self.shear_range, len(angles)))
+            slide = warp.shear(jnp.where(sheared, jnp.tan(slants), 0.0))
+            matrix = jnp.matmul(matrix, slide, precision=warp.HIGHEST)
+        apart = len(matrix) if self.zoom_apart else 0
+        matrix = matrix / jnp.where(zoomed, draw('zoom', *self.zoom_range, apart), 1.0)
         if dims == 3 and plane:
             # Turned and zoomed in its plane alone: across it the slices stay what they are.
             matrix = jnp.eye(3).at[jnp.ix_(jnp.array(inplane), jnp.array(inplane))].set(matrix)
-        field = None
+        across = jnp.array([float(a in inplane) for a in range(dims)]).reshape(-1, *[1] * dims)
+        field, away = None, jnp.zeros(dims)
+        if self.shift:
+            away = jnp.where(shifted, draw('shift', -self.shift_range, self.shift_range, dims), 0.0)
+        if signs is not None:
+            more, shift = policy.geometry(signs, self.policy_magnitude)
+            matrix, away = jnp.matmul(matrix, more, precision=warp.HIGHEST), away + shift
+        if self.shift or signs is not None:
+            field = (away * jnp.array(shape) * spacing).reshape(across.shape) * across
         if self.elastic:
-            across = jnp.array([float(a in inplane) for a in range(dims)]).reshape(-1, *[1] * dims)
             deviation = jnp.where(bent, draw('elastic', 0, self.elastic_mm), 0.0)
-            field = deviation * across * warp.elastic(
+            bend = deviation * across * warp.elastic(
                 jax.random.fold_in(key, _checksum('elastic field')), shape)
+            field = bend if field is None else field + bend
         return warp.positions(shape, spacing, matrix, field)
 
 

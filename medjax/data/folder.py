@@ -16,7 +16,8 @@ import numpy as np
 
 from medjax.data import nifti, pictures
 from medjax.data.geometry import Image, check_pair, describe, restore, same_grid
-from medjax.data.source import SPLITS, Case, Source, data_dir, kept_split, split_by_patient
+from medjax.data.source import Case, Source, data_dir
+from medjax.data.splits import divide
 from medjax.errors import InputError
 
 REQUIRED = ('id', 'image', 'label')
@@ -28,8 +29,8 @@ def source(*, classes: Sequence[str], dir: str = '', images: str = 'images', lab
            image_suffix: str = '', label_suffix: str = '', table: str = '', channels: Sequence[str] = ('image',),
            values: Sequence[int] | None = None, colours: Mapping[str, Sequence[int]] | None = None,
            spacing: Sequence[float] | None = None, align_labels: bool = False, val: float = 0.2, test: float = 0.2,
-           fold: int = 0, folds: int = 0, split_seed: int = 0, splits: Mapping[str, str] | None = None,
-           split_file: str = '', notice: str = '') -> Source:
+           fold: int | Sequence[int] = 0, folds: int | Sequence[int] = 0, split_seed: int = 0,
+           splits: Mapping[str, str] | None = None, split_file: str = '', notice: str = '') -> Source:
     """Pairs images and labels by name, or as a table says.
 
     Args:
@@ -65,8 +66,8 @@ def source(*, classes: Sequence[str], dir: str = '', images: str = 'images', lab
     reader = _reader(classes=classes, channels=channels, values=values, colours=colours, spacing=spacing,
                      align_labels=align_labels)
     rows = _table(root, table) if table else _pairs(root / images, root / labels, image_suffix, label_suffix)
-    split = _splits(rows, root / table, dict(splits or {}), root / split_file if split_file else None,
-                    val=val, test=test, fold=fold, folds=folds, seed=split_seed)
+    split = divide(rows, root / table, dict(splits or {}), root / split_file if split_file else None,
+                   val=val, test=test, fold=fold, folds=folds, seed=split_seed)
     cases = tuple(Case(
         id=row['id'], patient=row['patient'], split=split[row['patient']],
         read=functools.partial(reader.pair, row['image'], row['label']), how=repr(reader),
@@ -175,31 +176,6 @@ class Reader:
 def _without_copies(array: np.ndarray) -> np.ndarray:
     """Takes one of several equal channels: grey, stored as red, green and blue."""
     return array[..., 0] if array.ndim == 4 and array.shape[3] == 3 and (array == array[..., :1]).all() else array
-
-
-def _splits(rows: Sequence[Mapping[str, str]], table: pathlib.Path, named: Mapping[str, str],
-            file: pathlib.Path | None, **drawing: float) -> dict[str, str]:
-    """The split of each patient: as named, as the table says, as kept in a file, or drawn, in this order."""
-    patients = {row['patient'] for row in rows}
-    if set(named) - patients:
-        raise InputError(f'{KEYS}.splits: no patient {min(set(named) - patients)!r}; expected some of: '
-                         + ', '.join(sorted(patients)[:9]))
-    kept = kept_split(file) if file else {}
-    if file and patients - set(kept):
-        raise InputError(f'{file}: no patient {min(patients - set(kept))!r}; expected the split of all patients')
-    for where, splits in ((f'{KEYS}.splits', named.values()), (file, kept.values()),
-                          (table, [row['split'] for row in rows if row.get('split')])):
-        wrong = [split for split in splits if split not in SPLITS]
-        if wrong:
-            raise InputError(f'{where}: split {wrong[0]!r}; expected one of: {", ".join(SPLITS)}')
-    given = dict(named)
-    for row in rows:
-        if row.get('split') and given.setdefault(row['patient'], row['split']) != row['split']:
-            raise InputError(f"{table}: patient {row['patient']!r} is in {row['split']!r} and in "
-                             f"{given[row['patient']]!r}; expected one split for all cases of a patient")
-    given = kept | given
-    rest = sorted(patients - set(given))
-    return given | (split_by_patient(rest, **drawing) if rest else {})
 
 
 def _pairs(images: pathlib.Path, labels: pathlib.Path, image_suffix: str, label_suffix: str) -> list[dict[str, str]]:

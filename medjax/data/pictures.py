@@ -38,7 +38,7 @@ def read(path: pathlib.Path, indices: bool = False) -> tuple[np.ndarray, np.ndar
             with Picture.open(path) as whole:
                 whole.verify()  # the checksums, and that the end is there, which reading the pixels may not notice
         if picture.format != 'TIFF':  # whose codecs know no bound
-            check_fits(path, picture.width * picture.height // 8, PACKED * path.stat().st_size)
+            check_fits(path, -(-picture.width * picture.height // 8), PACKED * path.stat().st_size)
         if picture.mode not in ('L', 'I;16', 'I;16B') and _deep(path, picture):
             picture.load()  # Pillow finds damage that ITK passes over, but gives 8 bits
             array = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))[..., :3]

@@ -11,7 +11,8 @@ import jax
 import numpy as np
 
 from medjax import whole
-from medjax.core.task import Batch
+from medjax.core.metrics import known_means
+from medjax.core.task import Batch, Task
 from medjax.data import nifti, pictures
 from medjax.data.geometry import Image, canonical, restore, spacing
 from medjax.data.preprocess import Preprocess, flat_axis, with_context
@@ -63,6 +64,8 @@ class VolumeEvaluator:
     lesions: bool
     postprocess: masks.Postprocess
 
+    summary = 'means'  # what of `analysis` sums the rows up
+
     @property
     def metrics(self) -> tuple[str, ...]:
         """What goes to the table of results, in its order."""
@@ -106,6 +109,10 @@ class VolumeEvaluator:
                 confidence = restore(Image(confidence, prepared.affine), shown, kind='linear').array
                 keep_snapshot(snapshots / f'{prepared.case.id}.npz', shown, truth, label, confidence)
         return rows
+
+    def validated(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+        """Means over the cases of what is measured."""
+        return known_means(rows)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,14 +188,14 @@ def keep_snapshot(path: pathlib.Path, image: Image, truth: np.ndarray, label: np
     whole.write_bytes(path, content.getvalue())
 
 
-def evaluator(*, data: Volumes, predict: Callable[[Any, Batch], Mapping[str, jax.Array]], overlap: float = 0.5,
-              flips: Sequence[int] = (), batch: int = 4, tolerance_mm: float = 1.0, surface: str = 'voxels',
-              lesions: bool = False, largest_component: bool = False, fill_holes: bool = False) -> VolumeEvaluator:
+def evaluator(*, data: Volumes, task: Task, overlap: float = 0.5, flips: Sequence[int] = (), batch: int = 4,
+              tolerance_mm: float = 1.0, surface: str = 'voxels', lesions: bool = False,
+              largest_component: bool = False, fill_holes: bool = False) -> VolumeEvaluator:
     """Makes the evaluator of volumes.
 
     Args:
       data: the data set.
-      predict: the task's.
+      task: the problem.
       overlap: of neighbouring windows, 0 to below 1.
       flips: axes of test-time mirroring; none by default.
       batch: windows at once.
@@ -200,19 +207,19 @@ def evaluator(*, data: Volumes, predict: Callable[[Any, Batch], Mapping[str, jax
     """
     if surface not in masks.SURFACES:
         raise InputError(f'config.evaluate.surface: {surface!r} is not one of: {", ".join(masks.SURFACES)}')
-    segmenter = Segmenter(predict, data.patch, overlap, tuple(flips), batch)
+    segmenter = Segmenter(task.predict, data.patch, overlap, tuple(flips), batch)
     return VolumeEvaluator(data, segmenter, tolerance_mm, surface, lesions,
                            masks.Postprocess(largest_component, fill_holes))
 
 
-def predictor(*, predict: Callable[[Any, Batch], Mapping[str, jax.Array]], data: Mapping[str, Any],
-              statistics: Mapping[str, Any], read: Callable[[pathlib.Path], Image], overlap: float = 0.5,
-              flips: Sequence[int] = (), batch: int = 4, tolerance_mm: float = 1.0, surface: str = 'voxels',
-              lesions: bool = False, largest_component: bool = False, fill_holes: bool = False) -> VolumePredictor:
+def predictor(*, task: Task, data: Mapping[str, Any], statistics: Mapping[str, Any],
+              read: Callable[[pathlib.Path], Image], overlap: float = 0.5, flips: Sequence[int] = (), batch: int = 4,
+              tolerance_mm: float = 1.0, surface: str = 'voxels', lesions: bool = False,
+              largest_component: bool = False, fill_holes: bool = False) -> VolumePredictor:
     """Makes what labels new images as the evaluator labels its cases.
 
     Args:
-      predict: the task's.
+      task: the problem.
       data: the options of `data.volumes.dataset`.
       statistics: of the training cases, as stored with the checkpoint.
       read: reads an image.
@@ -225,6 +232,6 @@ def predictor(*, predict: Callable[[Any, Batch], Mapping[str, jax.Array]], data:
       largest_component: …
       fill_holes: …
     """
-    segmenter = Segmenter(predict, tuple(data['patch']), overlap, tuple(flips), batch)
+    segmenter = Segmenter(task.predict, tuple(data['patch']), overlap, tuple(flips), batch)
     return VolumePredictor(preprocessing(**data), statistics, read, segmenter,
                            masks.Postprocess(largest_component, fill_holes))

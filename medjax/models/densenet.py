@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from medjax.nn.conv import Block, Conv, Norm, check_dims
+from medjax.nn.dropout import Dropout
 
 VARIANTS: dict[str, dict[str, Any]] = {
     '121': dict(blocks=(6, 12, 24, 16)),
@@ -40,6 +41,7 @@ class Model(nn.Module):
       dims: spatial dimensions, 2 or 3.
       blocks: layers of each of the dense blocks, between which channels and extents are halved.
       growth: channels that a layer adds.
+      dropout: share of the pooled features that is zeroed ahead of the logits.
       norm: 'batch', 'instance' or 'none'.
       dtype: compute type; weights, norms' statistics and logits are float32.
     """
@@ -48,6 +50,7 @@ class Model(nn.Module):
     dims: int = 2
     blocks: Sequence[int] = (6, 12, 24, 16)
     growth: int = 32
+    dropout: float = 0.0
     norm: str = 'batch'
     dtype: str = 'float32'
 
@@ -56,13 +59,13 @@ class Model(nn.Module):
         """Maps images to logits.
 
         Args:
-          x: `[B, *S, C]`, each S at least 32.
-          train: for batch norm.
+          x: `[B, *S, C]`, each S at least 32 with four blocks.
+          train: for batch norm and dropout.
 
         Returns:
           Logits `[B, classes]` float32, and the features 'block0' (finest) … and 'pooled' `[B, C]`.
         """
-        check_dims(x, self.dims)
+        check_dims(x, self.dims, 2**(len(self.blocks) + 1))
         one, two = (1,) * self.dims, (2,) * self.dims
         feats: dict[str, Any] = {}
         x = Block(2 * self.growth, (7,) * self.dims, two, self.norm, 'relu', self.dtype, name='stem')(
@@ -74,9 +77,9 @@ class Model(nn.Module):
                 x = jnp.concatenate([x, new], -1)
             last = block + 1 == len(self.blocks)
             x = Norm(self.norm, 'relu', self.dtype, name=f'norm{block}')(x, train)
-            feats[f'block{block}'] = x
+            feats[f'block{block}'] = x = self.perturb(f'block{block}', x)
             if not last:
                 x = Conv(x.shape[-1] // 2, one, dtype=self.dtype, name=f'half{block}')(x)
                 x = nn.avg_pool(x, two, two)
         feats['pooled'] = x = x.astype(jnp.float32).mean(tuple(range(1, x.ndim - 1)))
-        return nn.Dense(self.classes, name='logits')(x), feats
+        return nn.Dense(self.classes, name='logits')(Dropout(self.dropout)(x, train)), feats

@@ -11,7 +11,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from medjax.nn.conv import Block, check_dims
+from medjax.errors import InputError
+from medjax.nn.attention import gated
+from medjax.nn.conv import Block, Conv, Norm, check_dims
+from medjax.nn.dropout import Dropout
+from medjax.nn.pool import pyramid
 
 VARIANTS: dict[str, dict[str, Any]] = {
     '18': dict(blocks=(2, 2, 2, 2)),
@@ -29,23 +33,58 @@ class Residual(nn.Module):
     bottleneck: int
     norm: str
     dtype: str
+    attention: str
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """Maps `[B, *S, C]` to `[B, *S / stride, features × (bottleneck or 1)]`."""
-        one, three = (1,) * len(self.stride), (3,) * len(self.stride)
-        wide = self.features * (self.bottleneck or 1)
-        # The bottleneck's stride is in its 3×3 convolution, as in torchvision, whose published weights have it there.
-        shape = [(one, one), (three, self.stride), (one, one)] if self.bottleneck else [
-            (three, self.stride), (three, one)]
-        y = x
-        for number, (kernel, stride) in enumerate(shape):
-            last = number + 1 == len(shape)
-            y = Block(wide if last else self.features, kernel, stride, self.norm, 'none' if last else 'relu',
-                      self.dtype, name=f'conv{number}')(y, train)
+        y, layers = x, _layers(self.features, self.stride, self.bottleneck)
+        for number, (features, kernel, stride) in enumerate(layers):
+            last = number + 1 == len(layers)
+            y = Block(features, kernel, stride, self.norm, 'none' if last else 'relu', self.dtype,
+                      name=f'conv{number}')(y, train)
         if x.shape != y.shape:
-            x = Block(wide, one, self.stride, self.norm, 'none', self.dtype, name='skip')(x, train)
-        return nn.relu(x + y)
+            x = Block(y.shape[-1], (1,) * len(self.stride), self.stride, self.norm, 'none', self.dtype, name='skip')(
+                x, train)
+        return nn.relu(x + gated(y, self.attention))
+
+
+class PreActivated(nn.Module):
+    """The same with norm and ReLU ahead of each convolution, and nothing behind the sum (He 2016b).
+
+    Where the skip connection has a convolution it shares the first norm and ReLU. The network's first block has none
+    of its own: the stem's are right ahead of it.
+    """
+
+    features: int
+    stride: Sequence[int]
+    bottleneck: int
+    norm: str
+    dtype: str
+    attention: str
+    first: bool
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """Maps `[B, *S, C]` to `[B, *S / stride, features × (bottleneck or 1)]`."""
+        layers, bias = _layers(self.features, self.stride, self.bottleneck), self.norm == 'none'
+        y = x if self.first else Norm(self.norm, 'relu', self.dtype, name='norm0')(x, train)
+        if x.shape[-1] != layers[-1][0] or max(self.stride) > 1:
+            x = Conv(layers[-1][0], (1,) * len(self.stride), self.stride, bias, dtype=self.dtype, name='skip')(y)
+        for number, (features, kernel, stride) in enumerate(layers):
+            if number:
+                y = Norm(self.norm, 'relu', self.dtype, name=f'norm{number}')(y, train)
+            y = Conv(features, kernel, stride, bias, dtype=self.dtype, name=f'conv{number}')(y)
+        return x + gated(y, self.attention)
+
+
+def _layers(features: int, stride: Sequence[int], bottleneck: int) -> list[tuple[int, Sequence[int], Sequence[int]]]:
+    """Features, kernel and stride of a block's convolutions."""
+    one, three = (1,) * len(stride), (3,) * len(stride)
+    if bottleneck:
+        # Its stride is in the 3×3 convolution, as in torchvision, whose published weights have it there.
+        return [(features, one, one), (features, three, stride), (features * bottleneck, one, one)]
+    return [(features, three, stride), (features, three, one)]
 
 
 class Model(nn.Module):
@@ -58,6 +97,11 @@ class Model(nn.Module):
       base: channels of the first stage.
       bottleneck: how much wider a block's output is than its 3×3 convolution; 0 for blocks of two 3×3 convolutions.
       small: the stem for small pictures.
+      preactivation: norm and ReLU ahead of the convolutions, so that nothing but sums lies between input and output of
+        a stage (He 2016b).
+      attention: on each block's convolutions: 'se' (squeeze and excitation, Hu 2018), 'cbam' (Woo 2018) or 'none'.
+      pool: 'mean' over space, or 'spp', the largest values in 1, 2 and 4 bins along each axis (He 2014).
+      dropout: share of the pooled features that is zeroed ahead of the logits.
       norm: 'batch', 'instance' or 'none'.
       dtype: compute type; weights, norms' statistics and logits are float32.
     """
@@ -68,6 +112,10 @@ class Model(nn.Module):
     base: int = 64
     bottleneck: int = 0
     small: bool = False
+    preactivation: bool = False
+    attention: str = 'none'
+    pool: str = 'mean'
+    dropout: float = 0.0
     norm: str = 'batch'
     dtype: str = 'float32'
 
@@ -77,24 +125,41 @@ class Model(nn.Module):
 
         Args:
           x: `[B, *S, C]`.
-          train: for batch norm.
+          train: for batch norm and dropout.
 
         Returns:
           Logits `[B, classes]` float32, and the features 'stage0' (finest) … and 'pooled' `[B, C]`.
         """
         check_dims(x, self.dims)
-        one, two = (1,) * self.dims, (2,) * self.dims
-        x = x.astype(self.dtype)
-        feats: dict[str, Any] = {}
+        feats = self.encode(x, train)
+        x = Dropout(self.dropout)(feats['pooled'], train)
+        return nn.Dense(self.classes, name='logits')(x), feats
+
+    def encode(self, x: jax.Array, train: bool) -> dict[str, Any]:
+        """The features of images `[…, *S, C]`, one by one: each stage's `[…, *S', C']`, and 'pooled' `[…, C']`."""
+        if self.pool not in ('mean', 'spp'):
+            raise InputError(f"config.model.pool: {self.pool!r}; expected 'mean' or 'spp'")
+        lead, feats = x.shape[:-self.dims - 1], {}
+        x = x.reshape(-1, *x.shape[-self.dims - 1:]).astype(self.dtype)
+        one, two, three = (1,) * self.dims, (2,) * self.dims, (3,) * self.dims
         if self.small:
-            x = Block(self.base, (3,) * self.dims, one, self.norm, 'relu', self.dtype, name='stem')(x, train)
+            x = Block(self.base, three, one, self.norm, 'relu', self.dtype, name='stem')(x, train)
         else:
             x = Block(self.base, (7,) * self.dims, two, self.norm, 'relu', self.dtype, name='stem')(x, train)
-            x = nn.max_pool(x, (3,) * self.dims, two, [(1, 1)] * self.dims)
+            x = nn.max_pool(x, three, two, [(1, 1)] * self.dims)
         for stage, count in enumerate(self.blocks):
             for number in range(count):
-                x = Residual(self.base * 2**stage, two if stage and not number else one, self.bottleneck, self.norm,
-                             self.dtype, name=f'stage{stage}_{number}')(x, train)
-            feats[f'stage{stage}'] = x
-        feats['pooled'] = x = x.astype(jnp.float32).mean(tuple(range(1, x.ndim - 1)))
-        return nn.Dense(self.classes, name='logits')(x), feats
+                kind = dict(features=self.base * 2**stage, stride=two if stage and not number else one,
+                            bottleneck=self.bottleneck, norm=self.norm, dtype=self.dtype, attention=self.attention,
+                            name=f'stage{stage}_{number}')
+                block = PreActivated(first=stage + number == 0, **kind) if self.preactivation else Residual(**kind)
+                x = block(x, train)
+            if self.preactivation and stage + 1 == len(self.blocks):
+                x = Norm(self.norm, 'relu', self.dtype, name='norm')(x, train)
+            name = f'stage{stage}'
+            feats[name] = self.perturb(name, x.reshape(*lead, *x.shape[1:]))
+            x = feats[name].reshape(x.shape)
+        x = x.astype(jnp.float32)
+        x = x.mean(tuple(range(1, x.ndim - 1))) if self.pool == 'mean' else pyramid(x)
+        feats['pooled'] = x.reshape(*lead, -1)
+        return feats

@@ -1,10 +1,12 @@
 """Convolution blocks for two and three spatial dimensions."""
 
+import math
 from collections.abc import Sequence
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from medjax.errors import InputError
 from medjax.ops.conv import conv
@@ -15,10 +17,12 @@ MOMENTUM = 0.9  # of batch norm's running averages
 he_normal = nn.initializers.variance_scaling(2.0, 'fan_in', 'normal')  # He 2015, for rectifiers
 
 
-def check_dims(x: jax.Array, dims: int) -> None:
-    """Refuses images `[B, *S, C]` that have not so many spatial dimensions."""
+def check_dims(x: jax.Array, dims: int, least: int = 1) -> None:
+    """Refuses images `[B, *S, C]` that have not so many spatial dimensions, or not so many voxels along each."""
     if x.ndim != dims + 2:
         raise InputError(f'config.model.dims: {dims}, but images have {x.ndim - 2} spatial dimensions')
+    if min(x.shape[1:-1]) < least:
+        raise InputError(f'config.data.patch: {x.shape[1:-1]}; expected at least {least} along each axis')
 
 
 def slope_of(activation: str) -> float:
@@ -85,6 +89,8 @@ class Conv(nn.Module):
       stride: along each spatial axis; 1 by default.
       bias: add a learned number to each channel.
       init: initial kernel.
+      pad: or else only places where the kernel lies wholly within the image ('valid').
+      groups: of channels, each of which makes its share of the features; as many as channels is a depthwise one.
       dtype: compute type; weights are float32.
     """
 
@@ -93,6 +99,8 @@ class Conv(nn.Module):
     stride: Sequence[int] | None = None
     bias: bool = False
     init: nn.initializers.Initializer = he_normal
+    pad: bool = True
+    groups: int = 1
     dtype: str = 'float32'
 
     @nn.compact
@@ -100,9 +108,17 @@ class Conv(nn.Module):
         """Maps `[B, *S, C]` to `[B, *S / stride, features]`."""
         # 'SAME' would pad a strided convolution at the far end alone; PyTorch's weights, nnU-Net's among them, were
         # trained with as much at both ends.
-        padding = [((size - 1) // 2, size // 2) for size in self.kernel]
-        kernel = self.param('kernel', self.init, (*self.kernel, x.shape[-1], self.features), jnp.float32)
-        x = conv(x.astype(self.dtype), kernel.astype(self.dtype), self.stride, padding)
+        padding = [((size - 1) // 2, size // 2) if self.pad else (0, 0) for size in self.kernel]
+        shape = (*self.kernel, x.shape[-1] // self.groups, self.features)
+        kernel = self.param('kernel', self.init, shape, jnp.float32).astype(self.dtype)
+        x = x.astype(self.dtype)
+        if self.groups == 1:
+            x = conv(x, kernel, self.stride, padding)
+        else:
+            dims = 'DHW'[3 - len(self.kernel):]
+            x = lax.conv_general_dilated(
+                x, kernel, self.stride or (1,) * len(self.kernel), padding, feature_group_count=self.groups,
+                dimension_numbers=(f'N{dims}C', f'{dims}IO', f'N{dims}C'))
         return add(x, self.param('bias', nn.initializers.zeros, (self.features,), jnp.float32)) if self.bias else x
 
 
@@ -159,3 +175,34 @@ class Up(nn.Module):
         out = boxes.transpose(*order, 2 * dims + 1)
         out = out.reshape(x.shape[0], *(n * s for n, s in zip(space, stride)), self.features)
         return add(out, bias)
+
+
+class Patches(nn.Module):
+    """Convolution whose kernel is as large as its stride: a reshape and a dense layer for each box of voxels.
+
+    What does not fill a box at the far end of an axis is left out, as by an unpadded convolution.
+
+    Attributes:
+      features: output channels.
+      size: of a box along each spatial axis.
+      kernel_init: initial kernel.
+      dtype: compute type; weights are float32.
+    """
+
+    features: int
+    size: Sequence[int]
+    kernel_init: nn.initializers.Initializer = he_normal
+    dtype: str = 'float32'
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps `[B, *S, C]` to `[B, *S // size, features]`."""
+        size, dims, channels = tuple(self.size), len(self.size), x.shape[-1]
+        kernel = self.param('kernel', self.kernel_init, (*size, channels, self.features), jnp.float32)
+        bias = self.param('bias', nn.initializers.zeros, (self.features,), jnp.float32)
+        grid = [n // s for n, s in zip(x.shape[1:-1], size)]
+        x = x[(slice(None), *(slice(n * s) for n, s in zip(grid, size)))].astype(self.dtype)
+        boxes = x.reshape(x.shape[0], *(n for pair in zip(grid, size) for n in pair), channels)
+        boxes = boxes.transpose(0, *range(1, 2 * dims, 2), *range(2, 2 * dims + 1, 2), 2 * dims + 1)
+        boxes = boxes.reshape(x.shape[0], *grid, math.prod(size) * channels)
+        return add(boxes @ kernel.reshape(-1, self.features).astype(self.dtype), bias)

@@ -36,6 +36,21 @@ def rotation(angles: jax.Array) -> jax.Array:
     return matrix
 
 
+def shear(factors: jax.Array) -> jax.Array:
+    """A shear's matrix: planes slide along the axes before theirs, and no volume changes.
+
+    Args:
+      factors: tangents of the angles; `[1]` in the plane, where the first coordinate grows by this times the second,
+        or `[3]`: the first by the second, the first by the third, and the second by the third.
+
+    Returns:
+      `[2, 2]` or `[3, 3]` float32, triangular with ones on its diagonal.
+    """
+    if factors.shape[0] == 1:
+        return jnp.eye(2).at[0, 1].set(factors[0])
+    return jnp.eye(3).at[(0, 0, 1), (1, 2, 2)].set(factors)
+
+
 def elastic(key: jax.Array, shape: Sequence[int], every: int = 32) -> jax.Array:
     """A smooth random displacement field, normal with deviation 1 at control points and cubic between them.
 
@@ -60,7 +75,7 @@ def positions(shape: Sequence[int], spacing: jax.Array, matrix: jax.Array,
       shape: `*S`, of input and output.
       spacing: `[D]`, mm along each axis.
       matrix: `[D, D]`; a rotation turns the picture the other way, a factor above 1 shrinks it.
-      displacement: `[D, *S]` in mm, or None.
+      displacement: `[D, *S]`, or what is broadcast to it, in mm; or None.
 
     Returns:
       `[D, *S]` float32, in voxels of the input.
@@ -76,13 +91,16 @@ def positions(shape: Sequence[int], spacing: jax.Array, matrix: jax.Array,
     return jnp.stack(out)
 
 
-def sample(image: jax.Array, where: jax.Array, kind: Literal['linear', 'nearest']) -> jax.Array:
-    """Reads an image at positions; outside of it, its mirror image about the outermost voxels' centres.
+def sample(image: jax.Array, where: jax.Array, kind: Literal['linear', 'nearest'],
+           fill: Literal['mirror', 'nearest'] = 'mirror') -> jax.Array:
+    """Reads an image at positions.
 
     Args:
       image: `[*S, C]`.
       where: `[D, *S']` in voxels.
       kind: 'linear' for intensities, 'nearest' for labels.
+      fill: what lies outside of the image: 'mirror', its mirror image about the outermost voxels' centres, or
+        'nearest', the outermost voxels going on.
 
     Returns:
       `[*S', C]` of the image's dtype.
@@ -92,7 +110,7 @@ def sample(image: jax.Array, where: jax.Array, kind: Literal['linear', 'nearest'
 
     def places(where: jax.Array) -> tuple[jax.Array, list[jax.Array]]:
         """The number of the voxel that is read, or of the lowest of those that are blended, and the others' shares."""
-        axes = [_mirrored(w, n) for w, n in zip(where, shape)]
+        axes = [_mirrored(w, n) if fill == 'mirror' else jnp.clip(w, 0, n - 1) for w, n in zip(where, shape)]
         if kind == 'nearest':
             return _index([jnp.round(w).astype(jnp.int32) for w in axes], shape), []
         low = [jnp.clip(jnp.floor(w).astype(jnp.int32), 0, max(n - 2, 0)) for w, n in zip(axes, shape)]

@@ -15,7 +15,7 @@ from medjax.ops import losses
 from medjax.ops.losses import IGNORED
 
 
-def task(module: nn.Module, *, classes: Sequence[str], loss: Mapping[str, Any],
+def task(module: nn.Module, *, statistics: Mapping[str, Any], loss: Mapping[str, Any],
          include_background: bool = False) -> Task:
     """Makes segmentation with a network a task.
 
@@ -23,7 +23,7 @@ def task(module: nn.Module, *, classes: Sequence[str], loss: Mapping[str, Any],
       module: `(image [B, *S, C], train=…) -> (logits [B, *S, K], feats)`. With K = 1 the one logit is for the second
         of two classes (sigmoid), else K is the number of classes (softmax). `feats['deep']`, where the network gives
         it, is a tuple of logits at coarser scales, which share the loss (deep supervision).
-      classes: the classes' names, background first.
+      statistics: of the training data; of them `classes`, the names, background first.
       loss: terms of `ops.losses` by name, with their weights and options; see `losses.total`.
       include_background: whether region losses are about the background as well.
 
@@ -31,6 +31,7 @@ def task(module: nn.Module, *, classes: Sequence[str], loss: Mapping[str, Any],
       A task whose `predict` gives `probs [B, *S, len(classes)]` float32. Voxels with the label 255 count in none of its
       losses and metrics.
     """
+    classes = statistics['classes']
     outputs = getattr(module, 'classes', len(classes))
     if outputs != len(classes) and not (outputs == 1 and len(classes) == 2):
         raise InputError(f'config.model.classes: {outputs}; expected {len(classes)} for {", ".join(classes)}'

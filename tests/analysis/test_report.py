@@ -152,9 +152,9 @@ def test_a_run_that_was_not_evaluated_yet_is_drawn(many, tmp_path):
 
 
 @pytest.mark.parametrize('name, content', [
-    ('config.json', '{"seed": '), ('environment.json', '[]'), ('results.json', '{"test": {"dice_mean": 0.5}}'),
-    ('results.json', 'null'), ('metrics.jsonl', '{"step": 1}\n{"st\n{"step": 2}\n'),
-    ('metrics.jsonl', '{"step": "two"}\n{"step": 3}\n'),
+    ('config.json', '{"seed": '), ('environment.json', '[]'), ('results.json', 'null'),
+    ('results.json', '{"test": {"dice_mean": 0.5}, "counts": {"test": 4}}'),
+    ('metrics.jsonl', '{"step": 1}\n{"st\n{"step": 2}\n'), ('metrics.jsonl', '{"step": "two"}\n{"step": 3}\n'),
     ('predictions.csv', 'split,id,dice_mean\ntest,a,high\n'), ('predictions.csv', 'split,id,dice_mean\ntest,a\n'),
     ('predictions.csv', 'a,b\n1,2\n'), ('predictions.csv', b'\xff\xfe\x00\x01'),
     ('augmented.npz', 'PK'), ('cases/test/mole_0.npz', 'PK')])

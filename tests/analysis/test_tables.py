@@ -81,5 +81,6 @@ def test_metrics_of_no_class_are_rows_of_their_own():
     entries = {'auroc': entry(0.8, 0.7, 0.9), 'dice_organ': entry(0.5), 'f1': entry(0.6, why='one patient', n=1)}
     table = tables.overall(entries, CLASSES, 'Test')
     assert {name: [text for text, _, _ in row] for name, row in cells(table).items()} == {
-        'auroc': ['0.800', '0.700–0.900', '0.100', '8'], 'f1': ['0.600', 'one patient', '–', '1']}
+        'AUROC\N{NO-BREAK SPACE}↑': ['0.800', '0.700–0.900', '0.100', '8'],
+        'F1\N{NO-BREAK SPACE}↑': ['0.600', 'one patient', '–', '1']}
     assert tables.overall({'dice_organ': entry(0.5)}, CLASSES, 'Test') is None

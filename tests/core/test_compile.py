@@ -33,7 +33,8 @@ class Batches:
 
 def experiment(plan, steps):
     network = unet.Model(**{**unet.VARIANTS['nnunet'], **dict(classes=2, dims=2, base=2, levels=2)})
-    task = segment.task(network, classes=('dark', 'bright'), loss={'cross_entropy': 1.0, 'soft_dice': 1.0})
+    task = segment.task(network, statistics=dict(classes=('dark', 'bright')),
+                        loss={'cross_entropy': 1.0, 'soft_dice': 1.0})
     predict = jax.jit(task.predict)
 
     def evaluator(variables, split, *, quick=False, snapshots=None):

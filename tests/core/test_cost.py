@@ -51,7 +51,7 @@ def test_a_step_that_does_not_fit_is_refused_before_one_is_made(tmp_path, monkey
 
 def test_accumulating_as_proposed_takes_less():
     network = unet.Model(**{**unet.VARIANTS['nnunet'], **dict(classes=2, dims=2, base=4, levels=2)})
-    task = segment.task(network, classes=('dark', 'bright'), loss={'cross_entropy': 1.0})
+    task = segment.task(network, statistics=dict(classes=('dark', 'bright')), loss={'cross_entropy': 1.0})
 
     class Batches:
         def __getitem__(self, step):

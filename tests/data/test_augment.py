@@ -29,7 +29,7 @@ def changed(recipe, count=400, shape=(8, 8), **more):
 
 
 @pytest.mark.parametrize('name', ['noise', 'brightness', 'contrast', 'gamma', 'gamma_inverted', 'rotate', 'zoom',
-                                  'elastic'])
+                                  'elastic', 'shear', 'shift'])
 def test_transforms_come_as_often_as_they_should(name):
     assert abs(changed(Recipe(**{name: 0.3})).mean() - 0.3) < 0.07
     assert not changed(Recipe(**{name: 0.0})).any() and changed(Recipe(**{name: 1.0})).mean() > 0.98
@@ -51,10 +51,12 @@ def test_the_published_probabilities():
     assert recipe.brightness_range == (0.7, 1.3) and recipe.blur_voxels == (0.5, 1.5) and recipe.noise_variance == 0.1
 
 
-@pytest.mark.parametrize('recipe, shape, channels', [('nnunet', (8, 12, 10), 1), ('unet', (16, 12), 2)])
+@pytest.mark.parametrize('recipe, shape, channels', [
+    (dict(RECIPES['nnunet'], elastic=0.5), (8, 12, 10), 1), (dict(RECIPES['unet'], elastic=0.5), (16, 12), 2),
+    (dict(RECIPES['keras'], policy_ops=2), (16, 12), 2)])
 def test_samples_together_or_one_by_one_are_the_same(recipe, shape, channels, monkeypatch):
     """An accelerator computes all transforms of all samples at once, a CPU those drawn, sample after sample."""
-    recipe, batch = Recipe(**{**RECIPES[recipe], 'elastic': 0.5}), batch_of(12, shape, channels)
+    recipe, batch = Recipe(**recipe), batch_of(12, shape, channels)
     together = jax.jit(recipe).lower(batch, KEY)
     monkeypatch.setattr(jax, 'device_count', lambda: 1)
     jax.clear_caches()
@@ -68,7 +70,8 @@ def test_samples_together_or_one_by_one_are_the_same(recipe, shape, channels, mo
 
 @pytest.mark.parametrize('recipe, shape', [(Recipe(**RECIPES['nnunet'], elastic=0.5), (8, 12, 10)),
                                            (Recipe(**RECIPES['nnunet']), (16, 12)),
-                                           (Recipe(**RECIPES['unet']), (16, 16, 4))])
+                                           (Recipe(**RECIPES['unet']), (16, 16, 4)),
+                                           (Recipe(**RECIPES['keras'], policy_ops=3), (16, 12))])
 def test_a_sample_is_the_same_in_any_batch(recipe, shape):
     whole = jax.jit(recipe)(batch_of(6, shape), KEY)
     part = jax.jit(recipe)(batch_of(2, shape, start=3), KEY)
@@ -111,6 +114,118 @@ def test_thin_patches_keep_their_slices():
     batch = {'image': ramp, 'label': ramp[..., 0].astype(jnp.int32), 'index': jnp.arange(3, dtype=jnp.uint32)}
     out = Recipe(rotate=1.0, zoom=1.0, elastic=1.0, low_resolution=1.0)(batch, KEY)
     np.testing.assert_allclose(out['image'], ramp, atol=1e-5)
+
+
+def read_from(recipe, shape, count, start=0):
+    """For each sample the map that it is read by, `place -> matrix · place + offset` in voxels, from a picture of
+    places; only what lies well inside is looked at."""
+    ramp = jnp.broadcast_to(jnp.moveaxis(jnp.indices(shape, jnp.float32), 0, -1), (count, *shape, len(shape)))
+    places = np.asarray(jax.jit(recipe)({'image': ramp, 'index': jnp.arange(start, start + count, dtype=jnp.uint32)},
+                                        KEY)['image'])
+    last = np.array(shape) - 1
+    for picture in places:
+        within = ((picture > 0.01) & (picture < last - 0.01)).all(-1)
+        grid = np.argwhere(within)
+        solved, *_ = np.linalg.lstsq(np.c_[grid, np.ones(len(grid))], picture[within], rcond=None)
+        yield solved[:-1].T, solved[-1]
+
+
+def centred(matrix, offset, shape):
+    """The shift of the centre, as a share of the extent."""
+    centre = (np.array(shape) - 1) / 2
+    return (matrix @ centre + offset - centre) / shape
+
+
+@pytest.mark.parametrize('shape, moving', [((20, 30), (0, 1)), ((12, 14, 10), (0, 1, 2)), ((16, 16, 4), (0, 1))])
+def test_shifts_go_as_far_as_they_may_along_each_axis(shape, moving):
+    maps = list(read_from(Recipe(shift=1.0, shift_range=0.2), shape, 40))
+    for matrix, _ in maps:
+        np.testing.assert_allclose(matrix, np.eye(len(shape)), atol=1e-4)
+    shifts = np.array([centred(*found, shape) for found in maps])
+    still = [axis for axis in range(len(shape)) if axis not in moving]
+    np.testing.assert_allclose(shifts[:, still], 0, atol=1e-5)  # a thin patch keeps its slices
+    assert (np.abs(shifts[:, moving]).max(0) > 0.17).all() and np.abs(shifts).max() < 0.2001
+    assert np.abs(np.corrcoef(shifts[:, moving].T) - np.eye(len(moving))).max() < 0.5
+
+
+def test_shears_slide_columns_by_the_tangent():
+    slopes = []
+    for matrix, offset in read_from(Recipe(shear=1.0, shear_range=30.0), (20, 30), 40):
+        np.testing.assert_allclose([matrix[0, 0], *matrix[1]], [1, 0, 1], atol=1e-4)
+        np.testing.assert_allclose(centred(matrix, offset, (20, 30)), 0, atol=1e-4)
+        slopes.append(matrix[0, 1])
+    assert np.tan(np.deg2rad(26)) < np.abs(slopes).max() < np.tan(np.deg2rad(30.01)) and min(slopes) < 0 < max(slopes)
+    cubes = np.array([m for m, _ in read_from(Recipe(shear=1.0), (12, 14, 10), 3)])
+    np.testing.assert_allclose(np.tril(cubes), np.broadcast_to(np.eye(3), cubes.shape), atol=1e-4)
+    assert (np.abs(cubes[:, (0, 0, 1), (1, 2, 2)]) > 1e-3).all()
+
+
+def test_the_classic_folder_recipe():
+    """What Keras' generator does: the map is a rotation · zooms of the axes by themselves, with its border going on."""
+    recipe, shape = Recipe(**RECIPES['keras']), (32, 40)
+    batch = batch_of(40, shape)
+    out = np.asarray(jax.jit(recipe)({k: batch[k] for k in ('image', 'index')}, KEY)['image'])
+    angles, zooms, shifts, flips = [], [], [], []
+    for before, after, (matrix, offset) in zip(np.asarray(batch['image']), out, read_from(recipe, shape, 40)):
+        want = ndimage.affine_transform(before[..., 0], matrix, offset, order=1, mode='nearest')
+        np.testing.assert_allclose(after[..., 0], want, atol=2e-3)
+        flips.append(np.linalg.det(matrix) < 0)
+        if flips[-1]:
+            offset = offset + matrix[:, 1] * (shape[1] - 1)
+            matrix = matrix * [1, -1]
+        zooms.append(1 / np.linalg.norm(matrix, axis=0))
+        unit = matrix * zooms[-1]
+        assert abs(unit[:, 0] @ unit[:, 1]) < np.sin(np.deg2rad(0.21))
+        angles.append(np.rad2deg(np.arctan2(unit[1, 0], unit[0, 0])))
+        shifts.append(centred(matrix, offset, shape))
+    assert 17 < np.abs(angles).max() < 20.01 and 0.17 < np.abs(shifts).max() < 0.2001
+    zooms = np.array(zooms)
+    assert 0.7999 < zooms.min() < 0.84 and 1.16 < zooms.max() < 1.2001
+    assert np.abs(zooms[:, 0] - zooms[:, 1]).max() > 0.15
+    assert 10 < sum(flips) < 30
+
+
+def test_a_transform_more_leaves_what_the_others_draw():
+    batch = batch_of(4)
+    few = jax.jit(Recipe(rotate=1.0, zoom=1.0, brightness=1.0, flip=0.5))(batch, KEY)
+    more = jax.jit(Recipe(rotate=1.0, zoom=1.0, brightness=1.0, flip=0.5, shear=1.0, shear_range=0.0, shift=1.0,
+                          shift_range=0.0))(batch, KEY)
+    np.testing.assert_allclose(more['image'], few['image'], atol=1e-5)
+    np.testing.assert_array_equal(more['label'], few['label'])
+
+
+@pytest.mark.parametrize('name, shape', [('flip', (6, 5, 7)), ('unet', (8, 9)), ('keras', (8, 9)),
+                                         ('randaugment', (8, 9))])
+def test_labels_of_whole_images_stay(name, shape):
+    """Also with as many classes as there are rows, or samples; and the image is what it is with no label at all."""
+    run = jax.jit(Recipe(**{**RECIPES[name], 'flip': 1.0}))
+    batch = {k: v for k, v in batch_of(8, shape).items() if k != 'label'}
+    plain = run(batch, KEY)
+    assert set(plain) == set(batch) and np.abs(plain['image'] - batch['image']).max() > 0.1
+    several = np.array(rng.random((8, shape[0])) > 0.5, np.float32)
+    several[rng.random(several.shape) > 0.7] = np.nan  # not known
+    for label in (np.arange(8, dtype=np.int32), several):
+        out = run({**batch, 'label': jnp.asarray(label)}, KEY)
+        np.testing.assert_array_equal(out['label'], label)
+        np.testing.assert_array_equal(out['image'], plain['image'])
+        assert out['label'].dtype == label.dtype
+
+
+def test_new_numbers_and_keys_compile_nothing():
+    run = jax.jit(Recipe(**RECIPES['randaugment'], mixup=0.2, cutmix=1.0))
+    for start in range(3):
+        run({**batch_of(2, start=start), 'label': jnp.arange(2)}, jax.random.key(start))
+    assert run._cache_size() == 1
+
+
+@pytest.mark.parametrize('name', ['unet', 'keras', 'randaugment', 'nnunet'])
+def test_constant_images_stay_numbers(name):
+    flat = {'image': jnp.full((16, 8, 8, 2), 3.0), 'label': jnp.zeros(16, jnp.int32),
+            'index': jnp.arange(16, dtype=jnp.uint32)}
+    out = jax.jit(Recipe(**RECIPES[name], mixup=0.4, cutmix=1.0))(flat, KEY)
+    assert all(np.isfinite(out[k]).all() for k in ('image', 'share'))
+    if name in ('keras', 'randaugment'):
+        np.testing.assert_allclose(out['image'], 3, atol=1e-5)
 
 
 def test_blur_is_scipys():
@@ -170,6 +285,12 @@ def test_spacing_decides_how_far_a_turn_goes():
     (dict(name='nnunet', rotation=1), 'config.augment.rotation: nothing reads this key'),
     (dict(name='flip', flip=1.5), 'config.augment.flip: 1.5; expected a probability'),
     (dict(name='flip', zoom_range=(2, 1)), 'config.augment.zoom_range'),
+    (dict(name='keras', fill='constant'), "config.augment.fill: 'constant'; expected 'mirror' or 'nearest'"),
+    (dict(name='keras', shear_range=90), 'config.augment.shear_range: 90; expected degrees'),
+    (dict(name='keras', shift_range=12), 'config.augment.shift_range: 12; expected a share'),
+    (dict(name='randaugment', policy_ops=15), 'config.augment.policy_ops: 15; expected a whole number from 0 to 14'),
+    (dict(name='randaugment', policy_magnitude=30), 'config.augment.policy_magnitude: 30; expected'),
+    (dict(name='flip', cutmix=-1), 'config.augment.cutmix: -1; expected'),
 ])
 def test_bad_options_are_named(section, message):
     with pytest.raises(InputError, match=message):
@@ -179,3 +300,13 @@ def test_bad_options_are_named(section, message):
 def test_axes_that_are_not_there_are_named():
     with pytest.raises(InputError, match='config.augment.flip_axes'):
         Recipe(flip=0.5, flip_axes=(2,))(batch_of(1), KEY)
+
+
+@pytest.mark.parametrize('options, shape, label, message', [
+    (dict(policy_ops=2), (4, 4, 4), (2,), 'config.augment.policy_ops: 2; expected 0 for images that are not 2D'),
+    (dict(mixup=0.2), (4, 4), (2, 4, 4), 'config.augment.mixup: 0.2; expected 0 where'),
+    (dict(cutmix=1.0), (4, 4), None, 'config.augment.cutmix: 1.0; expected 0 where')])
+def test_what_a_batch_is_not_made_for_is_named(options, shape, label, message):
+    batch = {k: v for k, v in batch_of(2, shape).items() if k != 'label'}
+    with pytest.raises(InputError, match=message):
+        Recipe(**options)(batch if label is None else {**batch, 'label': jnp.zeros(label, jnp.int32)}, KEY)

@@ -10,7 +10,7 @@ from PIL import Image as Picture
 
 from medjax.data import folder, geometry, nifti
 from medjax.data.folder import source
-from medjax.data.source import keep_split
+from medjax.data.splits import keep_split
 from medjax.errors import InputError
 from tests.data.samples import OBLIQUE, VOXELS, picture, slices, volume
 

@@ -5,7 +5,8 @@ import random
 
 import pytest
 
-from medjax.data.source import Case, Source, data_dir, keep_split, kept_split, split_by_patient
+from medjax.data.source import Case, Source, data_dir
+from medjax.data.splits import keep_split, kept_split, split_by_patient
 from medjax.errors import InputError
 
 PATIENTS = [f'p{number:03}' for number in range(50)]
@@ -141,3 +142,27 @@ def test_data_lies_where_the_config_or_the_environment_says(tmp_path, monkeypatc
         monkeypatch.setenv('MEDJAX_DATA_DIR', environment)
         with pytest.raises(InputError, match='none: no such folder'):
             data_dir(named)
+
+
+@pytest.mark.parametrize('folds, val, test', [(0, 0.2, 0.2), (5, 0.0, 0.2)])
+def test_strata_are_dealt_in_equal_shares(folds, val, test):
+    strata = {name: 'rare' if number % 10 == 0 else 'common' for number, name in enumerate(PATIENTS)}
+    for fold in range(folds or 1):
+        splits = split_by_patient(PATIENTS, val=val, test=test, fold=fold, folds=folds, strata=strata)
+        rare = [sum(strata[name] == 'rare' for name in names_in(splits, split)) for split in ('val', 'test')]
+        want = sum(kind == 'rare' for kind in strata.values()) / 5
+        assert all(abs(count - want) <= 1 for count in rare)
+
+
+def test_nested_folds_test_everyone_once_and_validate_the_rest_once():
+    tested = []
+    for outer in range(4):
+        held = []
+        for inner in range(3):
+            splits = split_by_patient(PATIENTS, val=0, test=0, fold=(outer, inner), folds=(4, 3))
+            held += names_in(splits, 'val')
+        tested += names_in(splits, 'test')
+        assert sorted([*held, *names_in(splits, 'test')]) == sorted(PATIENTS)
+    assert sorted(tested) == sorted(PATIENTS)
+    with pytest.raises(InputError, match='expected two numbers each'):
+        split_by_patient(PATIENTS, val=0, test=0, fold=1, folds=(4, 3))

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from medjax.core.task import Task
 from medjax.data.geometry import Image
 from medjax.data.source import Case, Source
 from medjax.data.volumes import dataset
@@ -38,7 +39,7 @@ def judge(tmp_path):
                   for n, split in enumerate(('train', 'val', 'test')))
     data = dataset(Source(cases=cases, classes=('background', 'organ', 'lesion')), patch=(8, 8, 4),
                    intensity={'name': 'none'}, cache=str(tmp_path / 'cache'))
-    return functools.partial(evaluator, data=data, predict=predict)
+    return functools.partial(evaluator, data=data, task=Task(None, None, predict, None))
 
 
 def test_a_perfect_network_is_perfect_on_the_stored_grid(judge, tmp_path):

@@ -1,4 +1,4 @@
-"""How many parameters each model has, and two counts by hand from the papers' tables of layers."""
+"""How many parameters each model has, and counts by hand from the papers' tables of layers."""
 
 import importlib
 import math
@@ -12,6 +12,11 @@ import medjax.models
 
 # Module, variant, options, image `[B, *S, C]`, parameters. Every variant of every module needs a row.
 TABLE = [
+    ('cnn', 'lung', dict(), (1, 224, 224, 3), 44_396_609),
+    ('cnn', 'digits', dict(), (1, 28, 28, 1), 693_962),
+    ('cnn', 'folder', dict(classes=1), (1, 150, 150, 3), 3_453_121),
+    ('cnn', 'cancer', dict(), (1, 128, 128, 3), 3_304_769),
+    ('convnext', 'tiny', dict(classes=1000), (1, 64, 64, 3), 28_589_128),
     ('densenet', '121', dict(classes=1000), (1, 64, 64, 3), 7_978_856),
     ('densenet', '169', dict(classes=1000), (1, 64, 64, 3), 14_149_480),
     ('resnet', '18', dict(classes=1000), (1, 64, 64, 3), 11_689_512),
@@ -19,6 +24,18 @@ TABLE = [
     ('resnet', '34', dict(classes=1000), (1, 64, 64, 3), 21_797_672),
     ('resnet', '50', dict(classes=1000), (1, 64, 64, 3), 25_557_032),
     ('resnet', '101', dict(classes=1000), (1, 64, 64, 3), 44_549_160),
+    ('resnet', '18', dict(classes=1000, preactivation=True), (1, 64, 64, 3), 11_687_720),
+    ('resnet', '18', dict(classes=1000, attention='cbam'), (1, 64, 64, 3), 11_779_384),
+    ('resnet', '50', dict(classes=1000, attention='se'), (1, 64, 64, 3), 28_088_024),
+    ('mil', '18', dict(classes=1), (1, 2, 64, 64, 3), 11_308_481),
+    ('mil', '34', dict(classes=1), (1, 2, 64, 64, 3), 21_416_641),
+    ('mil', '50', dict(classes=1), (1, 2, 64, 64, 3), 24_034_753),
+    ('mil', '101', dict(classes=1), (1, 2, 64, 64, 3), 43_026_881),
+    ('vgg', '16', dict(classes=1000), (1, 224, 224, 3), 138_357_544),
+    ('vgg', '16', dict(classes=1000), (1, 32, 96, 3), 138_357_544),
+    ('vit', 's16', dict(classes=1000), (1, 224, 224, 3), 22_050_664),
+    ('vit', 's16', dict(classes=1000, dims=3), (1, 32, 32, 32, 1), 23_256_424),
+    ('vit', 'b16', dict(classes=1000), (1, 224, 224, 3), 86_567_656),
     ('fcn', '32s', dict(classes=21), (1, 64, 64, 3), 136_152_917),
     ('fcn', '16s', dict(classes=21), (1, 64, 64, 3), 134_815_994),
     ('fcn', '8s', dict(classes=21), (1, 64, 64, 3), 134_489_759),
@@ -79,3 +96,45 @@ def test_fcn_8s_by_hand():
     scores = conv(1, 4096, 21) + conv(1, 512, 21) + conv(1, 256, 21)
     ups = (2 * 4 * 4 + 16 * 16) * 21 * 21  # by 2, 2 and 8, kernels twice as large, no biases
     assert count('fcn', '8s', dict(classes=21), (1, 32, 32, 3)) == vgg + dense + scores + ups == 134_489_759
+
+
+def test_folder_cnn_by_hand():
+    """150 pixels are 148, 74, 72, 36, 34, 17, 15 and 7 behind four unpadded convolutions and poolings."""
+    convs = conv(3, 3, 32) + conv(3, 32, 64) + conv(3, 64, 128) + conv(3, 128, 128)
+    by_hand = convs + conv(1, 7 * 7 * 128, 512) + conv(1, 512, 1)
+    assert count('cnn', 'folder', dict(classes=1), (1, 150, 150, 3)) == by_hand == 3_453_121
+
+
+def test_resnet_options_by_hand():
+    """What each option adds to ResNet-18, whose blocks, two of each, have 64, 128, 256 and 512 channels."""
+    plain, widths = 11_689_512, (64, 128, 256, 512)
+    # Norms of a block's inputs in place of its outputs, one at the end for the first's; none on a skip connection.
+    skips = sum(2 * width for width in widths[1:])
+    gates = sum(2 * (conv(1, w, w // 16) + conv(1, w // 16, w)) for w in widths)
+    for options, more in [(dict(preactivation=True), -skips), (dict(attention='se'), gates),
+                          (dict(attention='cbam'), gates + 8 * conv(7, 2, 1)), (dict(dropout=0.5), 0),
+                          (dict(pool='spp'), 20 * 512 * 1000)]:
+        assert count('resnet', '18', dict(classes=1000, **options), (1, 64, 64, 3)) == plain + more, options
+
+
+def test_mil_by_hand():
+    """ResNet-18 without its logits, two layers of 128 and one number of them, and one logit."""
+    encoder = 11_689_512 - conv(1, 512, 1000)
+    assert count('mil', '18', dict(classes=1), (1, 2, 64, 64, 3)) == encoder + 2 * conv(1, 512, 128) + 128 + 513
+
+
+def test_vit_s_by_hand():
+    size = 384
+    block = 2 * 2 * size + 4 * conv(1, size, size) + conv(1, size, 4 * size) + conv(1, 4 * size, size)
+    by_hand = conv(16, 3, size) + size + (14 * 14 + 1) * size + 12 * block + 2 * size + conv(1, size, 1000)
+    assert count('vit', 's16', dict(classes=1000), (1, 224, 224, 3)) == by_hand == 22_050_664
+
+
+def test_convnext_by_hand():
+    def block(size):  # depthwise convolution, norm, two dense layers, layer scale
+        return conv(7, 1, size) + 2 * size + conv(1, size, 4 * size) + conv(1, 4 * size, size) + size
+    widths, depths = (96, 192, 384, 768), (3, 3, 9, 3)
+    downs = conv(4, 3, 96) + sum(conv(2, a, b) for a, b in zip(widths, widths[1:]))
+    norms = 2 * (96 + sum(widths[:-1]) + widths[-1])
+    by_hand = downs + norms + sum(n * block(size) for n, size in zip(depths, widths)) + conv(1, 768, 1000)
+    assert count('convnext', 'tiny', dict(classes=1000), (1, 64, 64, 3)) == by_hand == 28_589_128

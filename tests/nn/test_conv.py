@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from medjax.nn.conv import Block, Norm, Up
+from medjax.errors import InputError
+from medjax.nn.conv import Block, Conv, Norm, Patches, Up, check_dims
+from medjax.nn.dense import Dense, LayerNorm
 
 KEY = jax.random.key(0)
 
@@ -87,6 +89,13 @@ def test_batch_norm_is_flax_s(train):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), got, want)
 
 
+def test_layer_norm_is_of_each_voxel_and_keeps_digits_far_from_zero():
+    x = image(2, 3, 4, 8)
+    near, far = (LayerNorm().init_with_output(KEY, x + more)[0] for more in (0.0, 1000.0))
+    np.testing.assert_allclose(near, (x - x.mean(-1, keepdims=True)) / x.std(-1, keepdims=True), atol=1e-5)
+    np.testing.assert_allclose(far, near, atol=1e-3)
+
+
 def test_a_strided_block_sees_as_much_at_both_ends():
     """A window of 3 about each second voxel, the first one's beyond the border: as PyTorch pads."""
     block = Block(1, (3,), (2,), 'none', 'none')
@@ -102,7 +111,43 @@ def test_a_bias_only_where_no_norm_follows(kind, names):
     assert set(params) == names and set(params['conv']) == {'kernel'}
 
 
-@pytest.mark.parametrize('module', [Block(2, (3, 3), None, 'none', 'none', 'bfloat16'), Up(2, (1, 1), 'bfloat16')])
+@pytest.mark.parametrize('dims, pad', [(2, True), (2, False), (3, True)])
+def test_a_depthwise_convolution_is_one_of_each_channel(dims, pad):
+    x, kernel = image(2, 6, 5, 4, 3)[:, :, :, 0] if dims == 2 else image(2, 6, 5, 4, 3), (3,) * dims
+    depthwise, single = Conv(3, kernel, groups=3, pad=pad), Conv(1, kernel, pad=pad)
+    weights = image(*kernel, 1, 3)
+    want = [single.apply({'params': {'kernel': weights[..., c:c + 1]}}, x[..., c:c + 1]) for c in range(3)]
+    got = depthwise.apply({'params': {'kernel': weights}}, x)
+    assert got.shape[1:3] == (x.shape[1:3] if pad else (4, 3))
+    np.testing.assert_allclose(got, jnp.concatenate(want, -1), atol=1e-5)
+
+
+def test_an_unpadded_convolution_by_hand():
+    weights = {'kernel': jnp.array([1.0, 10.0, 100.0])[:, None, None], 'bias': jnp.array([0.5])}
+    x = jnp.array([1.0, 2.0, 3.0, 4.0])[None, :, None]
+    got = Conv(1, (3,), bias=True, pad=False).apply({'params': weights}, x)
+    np.testing.assert_allclose(got[0, :, 0], [321.5, 432.5])
+
+
+@pytest.mark.parametrize('space, size', [((6, 9), (2, 3)), ((7, 5), (2, 4)), ((4, 6, 5), (2, 3, 2))])
+def test_patches_are_a_convolution_with_their_size_as_stride(space, size):
+    x, patches = image(2, *space, 3), Patches(4, size)
+    variables = {'params': patches.init(KEY, x)['params'] | {'bias': image(4)}}
+    want = Conv(4, size, size, bias=True, pad=False).apply(variables, x)
+    got = patches.apply(variables, x)
+    assert got.shape == (2, *(n // s for n, s in zip(space, size)), 4)
+    np.testing.assert_allclose(got, want, atol=1e-5)
+
+
+def test_images_that_do_not_fit_are_named():
+    with pytest.raises(InputError, match=r'config\.model\.dims: 3, but images have 2 spatial dimensions'):
+        check_dims(image(1, 4, 4, 1), 3)
+    with pytest.raises(InputError, match=r'config\.data\.patch: \(4, 3\); expected at least 4 along each axis'):
+        check_dims(image(1, 4, 3, 1), 2, 4)
+
+
+@pytest.mark.parametrize('module', [Block(2, (3, 3), None, 'none', 'none', 'bfloat16'), Up(2, (1, 1), 'bfloat16'),
+                                    Patches(2, (1, 1), dtype='bfloat16'), Dense(2, dtype='bfloat16')])
 def test_the_gradient_of_a_bias_is_summed_in_float32(module):
     x = jnp.ones((1, 64, 64, 1))
     run = (lambda v: module.apply(v, x, True)) if isinstance(module, Block) else (lambda v: module.apply(v, x))

@@ -13,13 +13,14 @@ rng = np.random.default_rng(0)
 
 @pytest.mark.parametrize('shape', [(11, 14), (7, 9, 8), (6, 1, 5)])
 @pytest.mark.parametrize('kind, order', [('linear', 1), ('nearest', 0)])
-def test_sample_is_scipys(shape, kind, order):
+@pytest.mark.parametrize('fill', ['mirror', 'nearest'])
+def test_sample_is_scipys(shape, kind, order, fill):
     image = rng.random((*shape, 2)).astype(np.float32)
     extent = np.array(shape).reshape(-1, *[1] * len(shape))
     where = (rng.random((len(shape), *shape)) * 2 - 0.5) * extent  # inside, and half an image beyond each side
-    got = warp.sample(jnp.asarray(image), jnp.asarray(where, jnp.float32), kind)
+    got = warp.sample(jnp.asarray(image), jnp.asarray(where, jnp.float32), kind, fill)
     where = where.astype(np.float32).astype(np.float64)
-    want = np.stack([ndimage.map_coordinates(image[..., c], where, order=order, mode='mirror') for c in range(2)], -1)
+    want = np.stack([ndimage.map_coordinates(image[..., c], where, order=order, mode=fill) for c in range(2)], -1)
     if kind == 'nearest':  # at a tie scipy may round the other way
         place = np.abs(where - np.floor(where) - 0.5).min(0) > 1e-4
         got, want = got[place], want[place]
@@ -62,6 +63,27 @@ def test_a_turn_keeps_millimetres_on_thick_voxels():
     along = np.flatnonzero(got[12] > 0.5)
     assert (along[-1] - along[0]) * 3 == 12
     np.testing.assert_allclose(got[10:15, 4], [1 / 3, 2 / 3, 1, 2 / 3, 1 / 3], atol=1e-5)  # 3 mm thick, now along x
+
+
+def test_a_whole_shift_moves_pixels_exactly_and_the_border_goes_on():
+    image = rng.random((6, 7, 1)).astype(np.float32)
+    where = warp.positions((6, 7), jnp.array([1.0, 2.0]), jnp.eye(2), jnp.array([2.0, -6.0]))  # mm: 2 rows, 3 columns
+    for kind in ('linear', 'nearest'):
+        got = np.asarray(warp.sample(jnp.asarray(image), where, kind, 'nearest'))
+        np.testing.assert_allclose(got[:4, 3:], image[2:, :-3], atol=0 if kind == 'nearest' else 1e-6)
+        np.testing.assert_allclose(got[:4, :3], np.repeat(image[2:, :1], 3, 1), atol=0 if kind == 'nearest' else 1e-6)
+        np.testing.assert_allclose(got[4:], np.repeat(got[3:4], 2, 0), atol=1e-6)
+
+
+def test_a_shear_moves_each_column_by_the_factor_times_its_place():
+    image = rng.random((9, 5, 1)).astype(np.float32)
+    where = warp.positions((9, 5), jnp.ones(2), warp.shear(jnp.array([2.0])))
+    got = warp.sample(jnp.asarray(image), where, 'linear', 'nearest')
+    for column in range(5):
+        want = image[np.clip(np.arange(9) + 2 * (column - 2), 0, 8), column]
+        np.testing.assert_allclose(got[:, column], want, atol=1e-5)
+    solid = warp.shear(jnp.array([0.1, 0.2, 0.3]))
+    np.testing.assert_array_equal(solid, np.array([[1, 0.1, 0.2], [0, 1, 0.3], [0, 0, 1]], np.float32))
 
 
 def test_elastic_is_smooth_and_of_unit_deviation_at_control_points():

@@ -34,7 +34,7 @@ def batch_of(size=3):
 
 
 def test_padding_counts_for_nothing():
-    problem, batch = task(Pointwise(), classes=CLASSES, loss=LOSS), batch_of(3)
+    problem, batch = task(Pointwise(), statistics=dict(classes=CLASSES), loss=LOSS), batch_of(3)
     variables = problem.init(jax.random.key(0), batch)
     padded = {**batch, 'mask': jnp.array([1.0, 1.0, 0.0])}
     padded['image'] = padded['image'].at[2].set(1e3)
@@ -48,7 +48,7 @@ def test_padding_counts_for_nothing():
 
 
 def test_dice_of_a_batch_is_counted_by_hand():
-    problem = task(Pointwise(), classes=CLASSES, loss=LOSS)
+    problem = task(Pointwise(), statistics=dict(classes=CLASSES), loss=LOSS)
     label = jnp.array([[[1, 1, 0, 2], [255, 1, 2, 2]]])
     guess = jnp.array([[[1, 0, 0, 2], [1, 1, 0, 2]]])
     states = problem.metrics({'probs': jax.nn.one_hot(guess, 3)}, {'label': label, 'mask': jnp.ones(1)})
@@ -58,7 +58,7 @@ def test_dice_of_a_batch_is_counted_by_hand():
 
 def test_deep_supervision_halves_from_scale_to_scale():
     batch = batch_of()
-    problem = task(Pointwise(deep=True), classes=CLASSES, loss=LOSS)
+    problem = task(Pointwise(deep=True), statistics=dict(classes=CLASSES), loss=LOSS)
     variables = problem.init(jax.random.key(0), batch)
     value, _ = problem.loss(variables, batch, jax.random.key(0))
     logits, feats = Pointwise(deep=True).apply(variables, batch['image'], train=True)
@@ -69,7 +69,7 @@ def test_deep_supervision_halves_from_scale_to_scale():
 
 
 def test_one_logit_is_a_sigmoid_of_two_classes():
-    problem = task(Pointwise(classes=1), classes=('background', 'lung'), loss={'cross_entropy': 1.0})
+    problem = task(Pointwise(classes=1), statistics=dict(classes=('background', 'lung')), loss={'cross_entropy': 1.0})
     batch = {**batch_of(), 'label': jnp.asarray(rng.integers(0, 2, (3, 8, 8)))}
     variables = problem.init(jax.random.key(1), batch)
     probs = problem.predict(variables, batch)['probs']
@@ -84,4 +84,4 @@ def test_one_logit_is_a_sigmoid_of_two_classes():
 
 def test_classes_and_outputs_that_disagree_are_refused():
     with pytest.raises(InputError, match='config.model.classes: 4; expected 3'):
-        task(Pointwise(classes=4), classes=CLASSES, loss=LOSS)
+        task(Pointwise(classes=4), statistics=dict(classes=CLASSES), loss=LOSS)

@@ -1,37 +1,20 @@
-"""Which pictures and charts of a run go to its report, and what is written below them."""
+"""The report's chapter on segmentation: Dice in words and tables, slices of the cases, and what is below them."""
 
 import dataclasses
 import pathlib
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Mapping
 
 import numpy as np
 
-from medjax.analysis import charts, draw
+from medjax.analysis import charts, draw, style, tables
 from medjax.analysis.anatomy import PLANES, Snapshot, fullest, load, ranked
 from medjax.analysis.bootstrap import number
+from medjax.analysis.chapter import FEW, Chapter, Chart, Group, Section, both, caption, split_name, spoken
 from medjax.analysis.tables import figure
 from medjax.analysis.workdir import Run
 
 JUDGED = 30  # cases whose probabilities are read for the calibration
-
-
-class Chart(NamedTuple):
-    """A chart as PNG, for light and for dark pages."""
-
-    light: bytes
-    dark: bytes
-    alt: str
-    caption: str = ''
-    wide: bool = False
-
-
-class Group(NamedTuple):
-    """The pictures of one slice under a heading."""
-
-    heading: str
-    tiles: list[draw.Tile]
-    text: str
+WORDS = ('split', 'id', 'patient')  # columns of the table of cases
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +28,66 @@ class Chosen:
 
     cases: list[tuple[str, float, Snapshot]]
     ranking: list[pathlib.Path]
+
+
+def chapter(run: Run) -> Chapter:
+    """The chapter of a run; without results, what there is to say without them."""
+    shown, classes = next(iter(run.splits), ''), run.classes[1:]
+    chosen, tolerance = choose(run, shown), run.section('evaluate').get('tolerance_mm')
+    both_tables = [(tables.overall(run.results[split], classes, caption(run, split)),
+                    tables.per_class(run.results[split], classes, caption(run, split), tolerance))
+                   for split in run.splits]
+    legend = [(name, style.class_colour(i)) for i, name in enumerate(classes, 1)]
+    errors = [('missed (background predicted)', style.MISSED), ('spurious (background in the truth)', style.SPURIOUS),
+              *([('wrong class', style.CONFUSED)] if len(classes) > 1 else [])]
+    return Chapter(
+        headlines=[tables.headline(split_name(split).lower(), run.results[split], classes) for split in spoken(run)],
+        method=_method(run), tables=[table for pair in both_tables for table in pair if table],
+        sections=[Section('Cases', _pictured(chosen, split_name(shown).lower()),
+                          [('Classes', legend), ('Errors', errors)], groups=groups(run, chosen)),
+                  Section('Where it is right, and how sure it is', charts=case_charts(run, shown, chosen))],
+        curves=curves(run), samples=samples(run, chosen), conventions='How empty cases count',
+        cases=[_rounded(row, run.classes) for split in run.splits for row in run.rows(split)], words=WORDS)
+
+
+def _method(run: Run) -> str:
+    entries = [entry for split in run.splits for entry in run.results[split].values() if entry.get('ci95')]
+    resamples, words = next((entry.get('resamples') for entry in entries), 0), []
+    if resamples:
+        words.append('Means over patients ± standard deviation between patients; below them the 95 % interval of the '
+                     f'mean, a percentile bootstrap over patients with {resamples} resamples.')
+    if resamples and any(entry['n'] < FEW for entry in entries):
+        words.append(f'Over fewer than {FEW} patients such an interval is too narrow: it shows the spread, and proves '
+                     'little.')
+    if any(key.startswith(tuple(tables.COUNTS)) for split in run.splits for row in run.rows(split)[:1] for key in row):
+        words.append('“Missed” and “spurious” count cases, not patients.')
+    return ' '.join(words)
+
+
+def _pictured(chosen: Chosen, split: str) -> str:
+    volumes = any(case.kind == 'volume' for _, _, case in chosen.cases)
+    words = ['Volumes in radiological convention: the patient\'s right is on the left of the picture; sagittal slices '
+             'face left.'] if volumes else []
+    if len(chosen.ranking) > 1:
+        words.append(f'The best, median and worst of the {split} cases by mean Dice'
+                     f'{", each at the slice with most of the truth" if volumes else ""}.')
+    elif volumes:
+        words.append('Three planes through the case where the truth is largest; then its best, median and worst slice '
+                     'by mean Dice, among those with at least a tenth of the largest area in truth or prediction.')
+    return ' '.join(words)
+
+
+def _rounded(row: Mapping[str, str], classes: list[str]) -> dict[str, str]:
+    """A row of the table of cases, rounded as the results are; flags are whole, and words stay as they are."""
+    out = dict(row)
+    for key, text in row.items():
+        if key not in WORDS and '.' in text:
+            flag, metric = key.startswith(tuple(tables.COUNTS)), tables.metric_of(tables.split_key(key, classes)[0])
+            try:
+                out[key] = f'{float(text):g}' if flag else tables.figure(float(text), metric.unit)
+            except ValueError:
+                continue  # a column of words
+    return out
 
 
 def choose(run: Run, split: str) -> Chosen:
@@ -105,13 +148,13 @@ def case_charts(run: Run, split: str, chosen: Chosen) -> list[Chart]:
     if count > 1 and names:
         columns = {name: [number(row[f'dice_{name}']) for row in rows] for name in names}
         entries = {name: run.results[split].get(f'dice_{name}', {}) for name in names}
-        made.append(_chart(lambda theme: charts.strip(columns, entries, 'Dice of the case', theme),
+        made.append(both(lambda theme: charts.strip(columns, entries, 'Dice of the case', theme),
                            f'Dice of every {split} case, by class',
                            'Every case is a dot; the diamond is the mean over patients, the bar its interval.'))
     cases = [case for _, _, case in chosen.cases]
     if count == 1 and cases and cases[0].kind == 'volume':
         case, plane = cases[0], PLANES[cases[0].axis].lower()
-        made.append(_chart(lambda theme: charts.along(case, case.axis, classes, theme),
+        made.append(both(lambda theme: charts.along(case, case.axis, classes, theme),
                            f'Dice of each {plane} slice of {case.name}, by class',
                            f'Dice along the {plane} slices of {case.name}, over the area that the truth has in '
                            'each: where that is small, Dice says little.', wide=True))
@@ -121,7 +164,7 @@ def case_charts(run: Run, split: str, chosen: Chosen) -> list[Chart]:
     if bins is not None:
         some = f'{len(judged)} of {count} cases, evenly from the best to the worst' if len(judged) < count else (
             f'all {count} cases' if count > 1 else 'the case')
-        made.append(_chart(lambda theme: charts.calibration(bins, theme),
+        made.append(both(lambda theme: charts.calibration(bins, theme),
                            'Reliability: share of voxels that are right, against the predicted probability',
                            f'Calibration over {some}; dotted: perfect. Voxels predicted to be background with at least '
                            f'{charts.SURE * 100:g} % are left out; a dot\'s area is its share of the others. Expected '
@@ -129,7 +172,7 @@ def case_charts(run: Run, split: str, chosen: Chosen) -> list[Chart]:
     return made
 
 
-def curves(run: Run) -> list[Chart]:
+def curves(run: Run) -> dict[str, dict[str, str]]:
     """What was logged while training: loss, validation, learning rate and gradient norm."""
     best = f"val/{run.section('checkpoint').get('best', '')}"
     logged = list(dict.fromkeys(key for record in run.metrics for key in record))
@@ -137,14 +180,7 @@ def curves(run: Run) -> list[Chart]:
     validation = 'Validation Dice' if dice else f'Validation {best.removeprefix("val/")}'
     plans = {'Training loss': ['train/loss'], validation: dice or [best], 'Learning rate': ['lr'],
              'Gradient norm': ['train/grad_norm']}
-    made = []
-    for title, wanted in plans.items():
-        lines = {key: key.removeprefix('val/dice_') for key in wanted if charts.series(run.metrics, key)[0]}
-        if lines:
-            chosen = run.results.get('step') if title == validation else None
-            draw_it = lambda theme, a=(lines, title), c=chosen: charts.curve(run.metrics, *a, theme, c)
-            made.append(_chart(draw_it, f'{title} over the training steps'))
-    return made
+    return {title: {key: key.removeprefix('val/dice_') for key in keys} for title, keys in plans.items()}
 
 
 def samples(run: Run, chosen: Chosen) -> list[tuple[draw.Tile, draw.Tile]]:
@@ -155,7 +191,3 @@ def samples(run: Run, chosen: Chosen) -> list[tuple[draw.Tile, draw.Tile]]:
     spacing = run.section('data').get('spacing') or (case.spacing if case else (1, 1, 1))
     across, up = (spacing[a] for a in range(3) if a != (patch.index(1) if 1 in patch else 2))
     return draw.augmented_tiles(run.augmented, (up, across), flip=case is not None and case.kind == 'volume')
-
-
-def _chart(make: Callable[[str], bytes], alt: str, caption: str = '', **options: Any) -> Chart:
-    return Chart(make('light'), make('dark'), alt, caption, **options)

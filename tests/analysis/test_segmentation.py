@@ -5,23 +5,23 @@ import numpy as np
 import pytest
 from PIL import Image as Picture
 
-from medjax.analysis import charts, draw, figures, workdir
+from medjax.analysis import chapter, charts, draw, segmentation, workdir
 
 
 def test_best_median_and_worst_of_many_cases(many):
     run = workdir.read(many)
-    chosen = figures.choose(run, 'test')
+    chosen = segmentation.choose(run, 'test')
     assert [(place, case.name) for place, _, case in chosen.cases] == [
         ('Best', 'p1_first'), ('Median', 'p3'), ('Worst', 'p4')]
     assert [path.stem for path in chosen.ranking] == ['p1_first', '<b>p6&', 'p2', 'p3', 'p1_second', 'p5', 'p4']
     scores = {row['id']: float(row['dice_mean']) for row in run.rows('test')}
     assert all(score == scores[case.name] for _, score, case in chosen.cases)
-    headings = [group.heading for group in figures.groups(run, chosen)]
+    headings = [group.heading for group in segmentation.groups(run, chosen)]
     assert headings[0] == 'Best case: p1_first, mean Dice 1.000' and headings[2].startswith('Worst case: p4')
 
 
 def test_two_cases_are_best_and_worst(many):
-    chosen = figures.choose(workdir.read(many), 'val')
+    chosen = segmentation.choose(workdir.read(many), 'val')
     assert [(place, case.name) for place, _, case in chosen.cases] == [('Best', 'p7'), ('Worst', 'p8')]
 
 
@@ -29,13 +29,13 @@ def test_cases_without_a_score_are_not_ranked(many):
     run = workdir.read(many)
     blank = [{k: '' if k.startswith('dice') and row['id'] == 'p4' else v for k, v in row.items()}
              for row in run.predictions]
-    chosen = figures.choose(dataclasses.replace(run, predictions=blank), 'test')
+    chosen = segmentation.choose(dataclasses.replace(run, predictions=blank), 'test')
     assert len(chosen.ranking) == 6 and chosen.cases[-1][2].name == 'p5'
 
 
 def test_a_single_volume_is_shown_in_three_planes_and_its_extreme_slices(one):
     run = workdir.read(one)
-    groups = figures.groups(run, figures.choose(run, 'test'))
+    groups = segmentation.groups(run, segmentation.choose(run, 'test'))
     starts = ['only, mean Dice', 'only, mean Dice', 'only, mean Dice', 'Best axial', 'Median axial', 'Worst axial']
     assert [group.heading.startswith(start) for group, start in zip(groups, starts, strict=True)] == [True] * 6
     assert [group.heading.split(': ')[1] for group in groups[:3]] == ['axial plane', 'coronal plane', 'sagittal plane']
@@ -45,10 +45,10 @@ def test_a_single_volume_is_shown_in_three_planes_and_its_extreme_slices(one):
 
 def test_calibration_is_over_all_cases_and_not_those_drawn(many, monkeypatch):
     run = workdir.read(many)
-    caption = figures.case_charts(run, 'test', figures.choose(run, 'test'))[-1].caption
+    caption = segmentation.case_charts(run, 'test', segmentation.choose(run, 'test'))[-1].caption
     assert 'Calibration over all 7 cases' in caption
-    monkeypatch.setattr(figures, 'JUDGED', 3)
-    caption = figures.case_charts(run, 'test', figures.choose(run, 'test'))[-1].caption
+    monkeypatch.setattr(segmentation, 'JUDGED', 3)
+    caption = segmentation.case_charts(run, 'test', segmentation.choose(run, 'test'))[-1].caption
     assert 'Calibration over 3 of 7 cases' in caption
 
 
@@ -59,7 +59,7 @@ def size(tile):
 def test_augmented_patches_keep_the_proportions_of_the_body(many, photographs):
     for folder, want in ((many, (24 * 1.0, 20 * 1.5)), (photographs, (24, 20))):
         run = workdir.read(folder)
-        pairs = figures.samples(run, figures.choose(run, 'test'))
+        pairs = segmentation.samples(run, segmentation.choose(run, 'test'))
         assert len(pairs) == 3 and [tile.title for tile in pairs[0]] == ['As read', 'As trained on']
         width, height = size(pairs[0][0])
         assert width / height == pytest.approx(want[0] / want[1], abs=0.02)
@@ -82,7 +82,8 @@ def test_the_validation_curve_marks_the_step_whose_weights_were_evaluated(many, 
     drawn = [charts.curve(run.metrics, lines, 'Dice', 'light', chosen) for chosen in (40, 40, 20, None)]
     assert drawn[0] == drawn[1] and len(set(drawn)) == 3
     monkeypatch.setattr(charts, 'curve', lambda _, lines, title, theme, chosen: f'{[*lines]} {chosen}'.encode())
-    got = {chart.alt.removesuffix(' over the training steps'): chart.light.decode() for chart in figures.curves(run)}
+    got = {chart.alt.removesuffix(' over the training steps'): chart.light.decode()
+           for chart in chapter.curves(run, segmentation.curves(run))}
     assert got == {
         'Training loss': "['train/loss'] None", 'Learning rate': "['lr'] None",
         'Validation Dice': "['val/dice_mean', 'val/dice_organ', 'val/dice_lesion'] 40",
@@ -91,5 +92,5 @@ def test_the_validation_curve_marks_the_step_whose_weights_were_evaluated(many, 
 
 def test_a_photograph_says_that_one_channel_is_shown(photographs):
     run = workdir.read(photographs)
-    groups = figures.groups(run, figures.choose(run, 'test'))
+    groups = segmentation.groups(run, segmentation.choose(run, 'test'))
     assert len(groups) == 3 and all(group.text.startswith('The first channel, in grey.') for group in groups)

@@ -1,0 +1,27 @@
+"""Ten classes of grey pictures of 28 pixels by the smallest CNN: one convolution of 32, pooling, 128 dense units.
+
+    python -m medjax.train --config=configs/classify_28px_cnn.py --workdir=runs/28px
+
+Data: `mnist` of TensorFlow Datasets, prepared in its folder or downloaded; a tenth of its training pictures validates.
+A MedMNIST set in its place: source=dict(name='medmnist', set='bloodmnist') with channels=1 and model.classes=8.
+Softmax and cross-entropy, Adam, batches of 32, 5 epochs.
+"""
+
+from ml_collections import config_dict
+
+
+def get_config(variant: str = '') -> config_dict.ConfigDict:
+    c = config_dict.ConfigDict()
+    c.seed = 0
+    c.epochs = 5
+    c.batch = 32
+    c.model = dict(name='cnn', variant='digits', classes=10)
+    c.task = dict(name='classify')
+    c.data = dict(name='images', fold=(), folds=(), size=(28, 28), channels=1, intensity=dict(name='unit'),
+                  source=dict(name='tfds', dataset='mnist'))
+    c.optim = dict(name='adam', lr=1e-3)
+    c.evaluate = dict(name='images', batch=128)
+    if variant == 'smoke':
+        c.epochs, c.steps, c.batch, c.model.features, c.model.dense = 0, 2, 8, (4,), 8
+        c.data.source = dict(name='phantom', classes=tuple('0123456789'), cases=(20, 20, 20))
+    return c

@@ -1,0 +1,86 @@
+"""Runs of one experiment over folds and seeds as one result: pooled over folds, averaged over seeds."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from medjax.analysis import bootstrap, measure
+from medjax.analysis.cases import Row, read
+from medjax.errors import InputError
+
+
+def rounds(tables: Mapping[str, Sequence[Row]], split: str = 'test') -> list[list[Row]]:
+    """Puts runs together that were tested on different cases, until each part holds all cases once.
+
+    Of nested folds a round is all folds of one seed; where all runs were tested on the same cases, it is one run.
+
+    Args:
+      tables: for each run the rows of its predictions table.
+      split: whose cases count.
+
+    Returns:
+      Rounds of the same cases, in the same order.
+
+    Raises:
+      InputError: where the runs' cases do not add up to rounds of the same cases.
+    """
+    made: list[dict[str, Row]] = []
+    for name, rows in tables.items():
+        part = {row['id']: row for row in rows if row['split'] == split}
+        if not part:
+            raise InputError(f'{name}: no {split} cases in predictions.csv; expected some')
+        free = next((one for one in made if not one.keys() & part.keys()), None)
+        if free is None:
+            made.append(part)
+        else:
+            free |= part
+    first = made[0].keys()
+    for one in made[1:]:
+        odd = sorted(first ^ one.keys())
+        if odd:
+            raise InputError(f'{split} case {odd[0]}: tested {"more" if odd[0] in first else "less"} often than the '
+                             'others; expected the same folds for every seed')
+    return [[one[name] for name in sorted(first)] for one in made]
+
+
+def classification(tables: Mapping[str, Sequence[Row]], problem: str, classes: Sequence[str], resamples: int = 2000,
+                   seed: int = 0) -> dict[str, dict[str, Any]]:
+    """Figures of a classification over folds and seeds.
+
+    Args:
+      tables: for each run the rows of its predictions table.
+      problem: a name of `cases.PROBLEMS`.
+      classes: their names.
+      resamples: bootstrap draws of patients, the same for all rounds.
+      seed: of the draws.
+
+    Returns:
+      Entries as of `measure.entry`: `value`, the mean over rounds (see `rounds`), with its interval over patients;
+      and `run_mean`, `run_sd` and `runs`: mean and standard deviation of the single runs' own figures.
+    """
+    parts = [read(rows, problem, classes) for rows in rounds(tables)]
+    draws = measure.multiplicities(parts[0].patients, resamples, seed)
+    single = [measure.figures(read([row for row in rows if row['split'] == 'test'], problem, classes))
+              for rows in tables.values()]
+    values = [measure.figures(part) for part in parts]
+    samples = [measure.figures(part, draws) for part in parts]
+    out = measure.entries(parts[0], {name: np.mean([found[name] for found in values], 0) for name in values[0]},
+                          {name: np.mean([found[name] for found in samples], 0) for name in values[0]})
+    return {name: entry | _spread([found[name] for found in single]) for name, entry in out.items()}
+
+
+def means(tables: Mapping[str, Sequence[Row]], metrics: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Means over patients of what was measured case by case, over folds and seeds; see `classification`."""
+    parts = rounds(tables)
+    rows = [{**same[0], **{name: np.mean([bootstrap.number(row.get(name)) for row in same]) for name in metrics}}
+            for same in zip(*parts)]
+    single = [bootstrap.summarise([row for row in rows if row['split'] == 'test'], metrics) for rows in tables.values()]
+    return {name: entry | _spread([found[name]['value'] for found in single])
+            for name, entry in bootstrap.summarise(rows, metrics).items()}
+
+
+def _spread(values: Sequence[float]) -> dict[str, Any]:
+    known = [float(value) for value in values if value == value]
+    return {'runs': len(known), 'run_mean': float(np.mean(known)) if known else float('nan'),
+            'run_sd': float(np.std(known, ddof=1)) if len(known) > 1 else None}

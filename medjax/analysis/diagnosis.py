@@ -1,0 +1,215 @@
+"""The report's chapter on classification: what it tells apart, how sure it is, for whom it works, what it looks at."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from medjax.analysis import diagnosis_cases, diagnosis_charts, draw, tables
+from medjax.analysis.chapter import FEW, Chapter, Section, caption, split_name, spoken
+from medjax.analysis.judged import OPERATING, Judged, judge
+from medjax.analysis.tables import Cell, Table, figure, interval
+from medjax.analysis.workdir import Run
+
+OVERALL = ('auroc', 'auprc', 'accuracy', 'balanced_accuracy', 'sensitivity', 'specificity', 'precision', 'f1',
+           'f1_micro', 'kappa', 'kappa_weighted', 'mcc', 'brier', 'log_loss', 'ece', 'ece_adaptive')
+OF_CLASS = ('auroc', 'auprc', 'sensitivity', 'specificity', 'precision', 'f1', 'ece')
+OF_GROUP = ('auroc', 'accuracy', 'balanced_accuracy', 'sensitivity', 'specificity', 'ece')
+MENDED = ('ece', 'brier', 'log_loss')
+
+
+def chapter(run: Run) -> Chapter:
+    """The chapter of a run.
+
+    Raises:
+      InputError: where the table of predictions lacks a probability or a truth, or a case's snapshot is damaged.
+    """
+    judged = [judge(run, split) for split in run.splits]
+    return Chapter(
+        headlines=[headline(of) for of in judged if of.split in spoken(run)], method=method(run),
+        tables=[table for of in judged for table in result_tables(of)],
+        sections=[part for of in judged[:1] for part in sections(of)], curves=learning(run), samples=samples(run),
+        conventions='Conventions', cases=[row for of in judged for row in listed(of)], words=words(run),
+        order=': the wrong ones first, the surest on top',
+        warnings=(run.results.get('analysis') or {}).get('warnings', ()))
+
+
+def sections(of: Judged) -> list[Section]:
+    """What is drawn and listed of the split that matters most."""
+    return [
+        Section('What it tells apart', charts=diagnosis_charts.separation(of)),
+        Section('How sure it is, and how rightly', tables=sureness_tables(of), charts=diagnosis_charts.sureness(of)),
+        Section('For whom it works', 'Below each figure its 95 % interval, the bootstrap\'s over patients. A largest '
+                'difference is never negative: where groups are small, chance alone makes one.',
+                tables=group_tables(of)),
+        diagnosis_cases.pictures(of)]
+
+
+def headline(of: Judged) -> tuple[str, str]:
+    """The result in a sentence, and how sure it is in another."""
+    table, at, size = of.table, of.operating, len(of.table)
+    where, n = f'on the {split_name(of.split).lower()} cases', of.entries.get('auroc', {}).get('n', size)
+    sure = f'In brackets 95 % intervals. n = {n} patient{"s" * (n != 1)}' + (f', {size} cases' if size > n else '')
+    if table.binary:
+        positive, ending = table.classes[1], OPERATING if at else ''
+        text = f'{_told(of, f"AUROC for {positive}", "auroc")} {where}. '
+        text += 'At the operating point: ' if at else 'At a probability of 0.5: '
+        text += ', '.join(_told(of, name, f'{name}{ending}') for name in ('sensitivity', 'specificity', 'accuracy'))
+        sure += f'; {int((table.targets == 1).sum())} of {size} cases are {positive}.'
+        if at:
+            rule = {'Youden': 'Youden\'s index: the largest sum of sensitivity and specificity'}
+            sure += (f' The operating point is a probability of {figure(at["threshold"])} or more, chosen on the '
+                     f'{split_name(at["split"]).lower()} cases by {rule.get(at["rule"], at["rule"])}.')
+        return f'{text}.', sure
+    kind = 'labels' if table.multilabel else 'classes'
+    rest = [('AUPRC', 'auprc'), ('F1', 'f1')] if table.multilabel else [
+        *[('weighted kappa', 'kappa_weighted')] * (table.problem == 'ordinal'), ('accuracy', 'accuracy'),
+        ('balanced accuracy', 'balanced_accuracy')]
+    text = f'{_told(of, f"Mean AUROC of the {len(table.classes)} {kind}", "auroc")} {where}; '
+    text += ', '.join(_told(of, *pair) for pair in rest)
+    known = {name: of.entries.get(f'auroc_{name}', {}).get('value') for name in table.classes}
+    known = {name: value for name, value in known.items() if value is not None and value == value}
+    if known:
+        lowest = min(known, key=known.get)
+        sure += f'. The lowest AUROC is that of {_told(of, lowest, f"auroc_{lowest}")}'
+    return f'{text}.', f'{sure}.'
+
+
+def method(run: Run) -> str:
+    """How the figures and their intervals are made."""
+    entries = [entry for split in run.splits for entry in run.results[split].values() if entry.get('ci95')]
+    drawn = next((entry['resamples'] for entry in entries if 'resamples' in entry), 0)
+    said = {
+        f'Below each figure its 95 % interval: a percentile bootstrap over patients with {drawn} resamples.': drawn,
+        'That of an AUROC is DeLong\'s.': any(entry.get('method') == 'DeLong' for entry in entries),
+        f'Over fewer than {FEW} patients an interval is too narrow: it shows the spread, and proves little.': any(
+            entry['n'] < FEW for entry in entries),
+        'AUROC, AUPRC, sensitivity, specificity, precision and F1 of all classes are means over them.':
+            run.results['problem'] in ('multiclass', 'ordinal'),
+        'Figures of all labels are means over them; a label is decided at a probability of 0.5, unless it says '
+        'otherwise.': run.results['problem'] == 'multilabel'}
+    return ' '.join(words for words, true in said.items() if true)
+
+
+def result_tables(of: Judged) -> list[Table]:
+    """All figures of a split, and those of each class."""
+    classes, entries, title, binary = of.table.classes, of.entries, caption(of.run, of.split), of.table.binary
+    first = 'most probable class' if binary else 'all labels' if of.table.multilabel else 'all classes'
+    second = f'operating point, {figure(of.operating["threshold"])}' if of.operating else ''
+    # Of two classes the pooled F1 is the accuracy once more.
+    keys = {(name, first): entries[name] for name in OVERALL if name in entries and (name != 'f1_micro' or not binary)}
+    keys |= {(name, second): entries[name + OPERATING] for name in OVERALL if second and name + OPERATING in entries}
+    made = [tables.grid(keys, [first, *[second] * bool(second)], title)] if keys else []
+    if binary:
+        return made
+    each = {(key, c): entries[f'{key}_{c}'] for name in OF_CLASS for key in (name, name + OPERATING) for c in classes
+            if f'{key}_{c}' in entries}
+    names = [name for name in classes if any(name == c for _, c in each)]
+    kind = 'each label' if of.table.multilabel else 'each class against all others'
+    return made + ([tables.grid(each, names, f'{title}, {kind}')] if names else [])
+
+
+def sureness_tables(of: Judged) -> list[Table]:
+    """Errors of the probabilities before and after calibration, and what conformal sets hold."""
+    made = []
+    if of.table.multilabel:
+        return made
+    mended, sets = of.analysis.get('calibration'), of.analysis.get('conformal')
+    if mended:
+        before = next(iter(mended.values()))
+        rows = [('as predicted', '', [Cell(figure(before[name]['before'])) for name in MENDED])]
+        rows += [(f'after {diagnosis_charts.METHODS.get(key, key)}', '',
+                  [Cell(figure(found[name]['after'])) for name in MENDED]) for key, found in mended.items()]
+        made.append(Table('Calibration, fitted on validation cases', [tables.heading(name) for name in MENDED], rows))
+    if sets:
+        single = sets['sizes'].get('1', 0) / sum(sets['sizes'].values())
+        rows = [('coverage promised', 'the chance that a set holds the truth', [Cell(figure(sets['promised']))]),
+                ('coverage measured', '', [tables.cell('', sets['coverage'], 0)]),
+                ('mean size', 'classes in a set', [tables.cell('', sets['set_size'], 0)]),
+                ('sets of one class', 'share of the cases', [Cell(figure(single))])]
+        made.append(Table('Conformal sets', [('', '')], rows))
+    return made
+
+
+def group_tables(of: Judged) -> list[Table]:
+    """For each subgroup column its groups' figures with the largest difference of each, and the named gaps."""
+    made, binary = [], of.table.binary
+    for column, found in of.analysis.get('subgroups', {}).items():
+        there = {name for group in found['groups'].values() for name in group['metrics']}
+        chosen = [name + OPERATING * (name + OPERATING in there) for name in OF_GROUP
+                  if name in there and not (binary and name == 'balanced_accuracy')]
+        rows = []
+        for name, group in found['groups'].items():
+            cells = [tables.cell(key, group['metrics'].get(key), 0) for key in chosen]
+            count = group['counts'][of.table.classes[1]] if binary else {}
+            cells[:0] = [Cell(str(count['positives']), below=f'of {sum(count.values())}')] if binary else []
+            rows.append((name, '', [Cell(str(group['n'])), *cells]))
+        rows.append(('largest difference', 'of the best group and the worst', [
+            *[Cell('')] * (1 + binary), *(_difference(found['worst'].get(key)) for key in chosen)]))
+        heads = [('n', 'patients'), *[(of.table.classes[1], 'cases')] * binary]
+        made.append(Table(f'By {column}', heads + [_heading(key) for key in chosen], rows))
+        gaps = [(*_heading(key), [tables.cell('', gap, 0)]) for key, gap in found['gaps'].items()
+                if key.removesuffix(OPERATING) in tables.METRICS]
+        made += [Table(f'By {column}, gaps', [('', '')], gaps)] if gaps else []
+    return made
+
+
+def learning(run: Run) -> dict[str, dict[str, str]]:
+    """What was logged while training."""
+    best = run.section('checkpoint').get('best', '')
+    scored = {'val/auroc': 'AUROC', 'val/accuracy': 'accuracy'}
+    if best and f'val/{best}' not in (*scored, 'val/loss'):
+        scored[f'val/{best}'] = tables.metric_of(best).name
+    return {'Loss': {'train/loss': 'training', 'val/loss': 'validation'}, 'Validation': scored,
+            'Learning rate': {'lr': ''}, 'Gradient norm': {'train/grad_norm': ''}}
+
+
+def samples(run: Run) -> list[tuple[draw.Tile, draw.Tile]]:
+    """Training images as read and as augmented."""
+    if not run.augmented:
+        return []
+    arrays = {name: run.augmented[name] for name in ('original', 'image')}
+    volumes = arrays['image'].ndim == 4
+    # A picture has its rows first, what is drawn of a volume its columns.
+    turned = arrays if volumes else {name: array.swapaxes(1, 2) for name, array in arrays.items()}
+    return draw.augmented_tiles(turned, (1, 1), flip=volumes)
+
+
+def listed(of: Judged) -> list[dict[str, str]]:
+    """The table of cases, rounded, with what was decided: the wrong ones first, the surest on top."""
+    right, made = of.right, []
+    for number in np.lexsort((np.where(right, of.confidence, -of.confidence), right)):
+        row = {key: figure(float(text)) if text and key.startswith(('prob_', 'uncertainty')) else text
+               for key, text in of.rows[number].items()}
+        known = {key: text for key, text in row.items() if not key.startswith('prob_')}
+        made.append({**known, 'predicted': of.said(number)[1], **row})
+    return made
+
+
+def words(run: Run) -> list[str]:
+    """Columns of the table of cases that are no numbers."""
+    def number(text: str) -> bool:
+        try:
+            return text == '' or float(text) is not None
+        except ValueError:
+            return False
+    columns = run.predictions[0] if run.predictions else ()
+    return ['split', 'id', 'patient', 'predicted',
+            *(name for name in columns if not all(number(row[name]) for row in run.predictions))]
+
+
+def _told(of: Judged, name: str, key: str) -> str:
+    entry = of.entries.get(key, {})
+    return f'{name} {figure(entry.get("value"))}' + (f' ({interval(entry)})' if interval(entry) else '')
+
+
+def _heading(key: str) -> tuple[str, str]:
+    name, _ = tables.heading(key.removesuffix(OPERATING))
+    return name, 'at the operating point' if key.endswith(OPERATING) else ''
+
+
+def _difference(worst: Mapping[str, Any] | None) -> Cell:
+    if not worst:
+        return Cell('–')
+    made = tables.cell('', worst['difference'], 0)
+    return made._replace(below=f'{made.below}; worst: {worst["group"]}'.removeprefix('; '))

@@ -1,0 +1,372 @@
+"""Images that have a class, or several, as a whole: brought to one size and kept as one mapped array.
+
+Pictures come as `[rows, columns, C]`, volumes as `[X, Y, Z, C]` in RAS+.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+import pathlib
+import tempfile
+from collections.abc import Mapping, Sequence
+from concurrent import futures
+from typing import Any
+
+import jax
+import numpy as np
+from PIL import Image as Picture
+from tqdm import tqdm
+
+from medjax.data import nifti
+from medjax.data.geometry import Image, canonical
+from medjax.data.source import Case, Source
+from medjax.errors import InputError
+from medjax.machine import cores
+
+VERSION = 1  # of what is kept of a prepared set; a higher one prepares all anew
+INTENSITIES = {'unit': (), 'fixed': ('mean', 'std'), 'training': (), 'zscore': (), 'window': ('low', 'high')}
+SHARES = ('unit', 'fixed', 'training')  # those that take a pixel as a share of the largest its file can hold
+NAMED = 5  # images that a warning names
+
+
+@dataclasses.dataclass(frozen=True)
+class Frame:
+    """How an image of any size becomes the array that a network sees; the same in training and predict.
+
+    Attributes:
+      size: voxels along each axis: rows and columns of a picture, or x, y and z of a volume.
+      fit: 'stretch' each axis to its size, or keep the proportions and 'pad' with the image's minimum.
+      channels: 1 or 3; grey is repeated, or colours averaged, as needed. None keeps what the images have.
+      intensity: `name` and its options:
+        unit: 0 to 1, as a share of the largest value that the file's 8 or 16 bits can hold;
+        fixed: that, minus `mean`, over `std`, both given for each channel or for all; training: the same by the
+          training images' own mean and deviation;
+        zscore: minus the mean, over the standard deviation, of each image's own channels;
+        window: clipped at `low` and `high` (HU) and mapped to 0–1.
+    """
+
+    size: tuple[int, ...]
+    fit: str = 'stretch'
+    channels: int | None = None
+    intensity: Mapping[str, Any] = dataclasses.field(default_factory=lambda: {'name': 'training'})
+
+    def __post_init__(self):
+        options = dict(self.intensity)
+        name = options.pop('name', None)
+        if name not in INTENSITIES or set(options) != set(INTENSITIES[name]):
+            known = '; '.join(f"{k}({', '.join(v)})" for k, v in INTENSITIES.items())
+            raise InputError(f'config.data.intensity: {dict(self.intensity)} is not one of: {known}')
+        if name == 'window' and not options['low'] < options['high']:
+            raise InputError(f"config.data.intensity: low={options['low']} must be below high={options['high']}")
+        if len(self.size) not in (2, 3) or min(self.size) < 1:
+            raise InputError(f'config.data.size: {self.size}; expected rows and columns, or x, y and z')
+        if self.fit not in ('stretch', 'pad'):
+            raise InputError(f"config.data.fit: {self.fit!r}; expected 'stretch' or 'pad'")
+        if self.channels not in (None, 1, 3):
+            raise InputError(f'config.data.channels: {self.channels}; expected 1, 3 or None')
+
+    @property
+    def shares(self) -> bool:
+        """Whether pixels are taken as shares of what their file can hold."""
+        return self.intensity['name'] in SHARES
+
+    def fitted(self, image: Image) -> np.ndarray:
+        """An image at its size, `[*size, C]`: uint8 where it is stored so, else float32.
+
+        Raises:
+          InputError: a volume where a picture is expected or the other way round; values that are no shares.
+        """
+        array = image.array if image.array.ndim == 4 else image.array[..., None]
+        if len(self.size) == 2:
+            if array.shape[2] != 1:
+                raise InputError(f'{image.path}: {array.shape[2]} slices; expected a picture: config.data.size has two '
+                                 'numbers')
+            array = array[:, :, 0].swapaxes(0, 1)
+        elif array.shape[2] == 1:
+            raise InputError(f'{image.path}: one slice; expected a volume: config.data.size has three numbers')
+        else:
+            array = canonical(dataclasses.replace(image, array=array)).array
+        if self.channels and array.shape[-1] != self.channels:
+            if {self.channels, array.shape[-1]} != {1, 3}:
+                raise InputError(f'{image.path}: {array.shape[-1]} channels; expected 1 or 3')
+            grey = array.mean(-1, keepdims=True)
+            array = (np.rint(grey) if array.dtype.kind in 'iu' else grey).astype(array.dtype)
+            array = array.repeat(self.channels, -1)
+        if array.dtype != np.uint8:
+            if self.shares and array.dtype != np.uint16:
+                raise InputError(f'{image.path}: {array.dtype} values; expected 8 or 16 bits for '
+                                 f"config.data.intensity {self.intensity['name']!r}; others: zscore, window")
+            array = array.astype(np.float32) / (65535 if self.shares else 1)
+        return self._sized(array)
+
+    def _sized(self, array: np.ndarray) -> np.ndarray:
+        if self.fit == 'stretch':
+            return resized(array, self.size)
+        share = min(n / old for n, old in zip(self.size, array.shape))
+        small = resized(array, [max(round(old * share), 1) for old in array.shape[:-1]])
+        pad = [((n - m) // 2, n - m - (n - m) // 2) for n, m in zip(self.size, small.shape)]
+        return np.pad(small, [*pad, (0, 0)], constant_values=small.min())
+
+    def normalise(self, array: np.ndarray, training: Mapping[str, Sequence[float]]) -> np.ndarray:
+        """Maps intensities `[*S, C]`, or those of many images `[N, *S, C]`, to what the network sees, float32.
+
+        Args:
+          array: as `fitted` gives it.
+          training: `mean` and `std` of each channel of the training images, as shares.
+        """
+        name = self.intensity['name']
+        array = array.astype(np.float32) / np.float32(255 if self.shares and array.dtype == np.uint8 else 1)
+        if name == 'window':
+            low, high = np.float32(self.intensity['low']), np.float32(self.intensity['high'])
+            return (np.clip(array, low, high) - low) / (high - low)
+        if name in ('fixed', 'training'):
+            scale = self.intensity if name == 'fixed' else training
+            return (array - np.float32(scale['mean'])) / np.maximum(np.float32(scale['std']), 1e-6)
+        if name == 'zscore':
+            axes = tuple(range(array.ndim - 1 - len(self.size), array.ndim - 1))
+            return (array - array.mean(axes, keepdims=True)) / np.maximum(array.std(axes, keepdims=True), 1e-6)
+        return array
+
+
+def resized(array: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    """Resizes `[*S, C]` axis by axis, linearly; where it shrinks, over all voxels that a new one covers."""
+    out = array.astype(np.float32)
+    for axis, count in enumerate(size):
+        if out.shape[axis] != count:
+            first = np.moveaxis(out, axis, 0)
+            flat = Picture.fromarray(np.ascontiguousarray(first).reshape(len(first), -1))
+            line = np.asarray(flat.resize((flat.width, count), Picture.Resampling.BILINEAR))
+            out = np.moveaxis(line.reshape(count, *first.shape[1:]), 0, axis)
+    return np.clip(np.rint(out), 0, 255).astype(np.uint8) if array.dtype == np.uint8 else out
+
+
+@dataclasses.dataclass(frozen=True)
+class Images:
+    """A data set of images with targets; `core.loop` and `data.pipeline` say what is asked of it.
+
+    Attributes:
+      source: the cases as stored, their classes and what must be said of them.
+      frame: how they came to one size.
+      arrays: all images in the order of the source's cases, `[N, *S, C]` uint8 or float32, mapped from a file.
+      hashes: of each image's content.
+      training: mean and standard deviation of the training images' channels, where intensities need them.
+    """
+
+    source: Source
+    frame: Frame
+    arrays: np.ndarray
+    hashes: tuple[str, ...]
+    training: Mapping[str, list[float]]
+
+    @functools.cached_property
+    def _numbers(self) -> dict[str, np.ndarray]:
+        splits = np.array([case.split for case in self.source.cases])
+        return {split: np.flatnonzero(splits == split) for split in dict.fromkeys(splits.tolist())}
+
+    @functools.cached_property
+    def targets(self) -> np.ndarray:
+        """Of every case: class numbers `[N]` int32, or of a multilabel problem `[N, K]` float32, NaN if not known."""
+        kind = np.float32 if self.source.problem == 'multilabel' else np.int32
+        return np.array([case.target for case in self.source.cases], kind)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Cases of each split."""
+        return {split: len(numbers) for split, numbers in self._numbers.items()}
+
+    @functools.cached_property
+    def notice(self) -> str:
+        """What the report must say of the data."""
+        return ' '.join(filter(None, [self.source.notice, *self.warnings]))
+
+    @functools.cached_property
+    def warnings(self) -> list[str]:
+        """What is to be minded in these data, a line each."""
+        out, first = [], {}
+        twins: dict[tuple[str, str], list[str]] = {}
+        for number, (case, digest) in enumerate(zip(self.source.cases, self.hashes)):
+            other = self.source.cases[first.setdefault(digest, number)]
+            if other.split != case.split:
+                twins.setdefault((other.split, case.split), []).append(f'{other.id} = {case.id}')
+        for (one, other), pairs in twins.items():
+            named = ', '.join(pairs[:NAMED]) + ', …' * (len(pairs) > NAMED)
+            out.append(f'Images of the split {one} that are in {other} as well, equal in every pixel: {len(pairs)} '
+                       f'({named}).')
+        there = {split: self._present(numbers) for split, numbers in self._numbers.items()}
+        for split, found in there.items():
+            never = [name for name, *is_in in zip(self.source.classes, found, there['train']) if is_in == [True, False]]
+            if never:
+                out.append(f'{", ".join(never)}: in the split {split}, but in no training case.')
+        return out
+
+    def _present(self, numbers: np.ndarray) -> np.ndarray:
+        targets = self.targets[numbers]
+        if targets.ndim == 2:
+            return (targets == 1).any(0)
+        return np.bincount(targets, minlength=len(self.source.classes)) > 0
+
+    @functools.cached_property
+    def statistics(self) -> dict[str, Any]:
+        """What the task and `predict` have to know of the training data; stored with each checkpoint."""
+        targets = self.targets[self._numbers['train']]
+        positive = np.nansum(targets, 0) if targets.ndim == 2 else np.bincount(
+            targets, minlength=len(self.source.classes))
+        return {'classes': list(self.source.classes), 'problem': self.source.problem,
+                'channels': self.arrays.shape[-1], 'intensities': dict(self.training),
+                'positive': positive.astype(int).tolist(),
+                'known': (np.isfinite(targets).sum(0) if targets.ndim == 2 else
+                          np.full(len(positive), len(targets))).tolist()}
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over images, targets, patients and splits."""
+        lines = [f'{case.split} {case.patient} {case.id} {case.target} {digest}'
+                 for case, digest in zip(self.source.cases, self.hashes)]
+        return hashlib.sha256('\n'.join(lines).encode()).hexdigest()
+
+    def numbers(self, split: str) -> np.ndarray:
+        """Places of a split's cases among the source's."""
+        return self._numbers[split]
+
+    def images(self, numbers: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Cases' images as the network sees them, `[n, *S, C]` float32."""
+        return self.frame.normalise(np.asarray(self.arrays[numbers]), self.training)
+
+    def __len__(self) -> int:
+        return len(self._numbers['train'])
+
+    def item(self, number: int, rng: np.random.Generator) -> dict[str, Any]:
+        """A training image: `image [*S, C]` float32, `label` int32 or `[K]` float32, its case's `id`."""
+        at = self._numbers['train'][number]
+        return {'image': self.images([at])[0], 'label': self.targets[at], 'id': self.source.cases[at].id}
+
+    def resident(self) -> 'Resident':
+        """The training images as they may lie on the device."""
+        return Resident(self)
+
+
+class Resident:
+    """Training images on the device, as `pipeline.Resident` says."""
+
+    def __init__(self, data: Images):
+        self._data, self.size = data, float(4 * len(data) * np.prod(data.arrays.shape[1:]))
+
+    def load(self) -> Mapping[str, np.ndarray]:
+        """All of them as the network sees them, and their targets."""
+        numbers = self._data.numbers('train')
+        return {'image': self._data.images(numbers), 'label': self._data.targets[numbers]}
+
+    def place(self, number: int, rng: np.random.Generator) -> tuple[int]:
+        """An item's number says where it lies."""
+        return (number,)
+
+    def pick(self, arrays: Mapping[str, jax.Array], place: jax.Array) -> dict[str, jax.Array]:
+        """An item, as `Images.item` gives it without its id."""
+        return {name: array[place[0]] for name, array in arrays.items()}
+
+
+def framing(*, size: Sequence[int], fit: str = 'stretch', channels: int | None = None,
+            intensity: Mapping[str, Any] | None = None, **_: Any) -> Frame:
+    """Makes what training and predict bring an image to the network's size with, of the options of `dataset`."""
+    return Frame(tuple(size), fit, channels, dict(intensity or {'name': 'training'}))
+
+
+def dataset(source: Source, *, size: Sequence[int], fit: str = 'stretch', channels: int | None = None,
+            intensity: Mapping[str, Any] | None = None, cache: str = '') -> Images:
+    """Brings a source's images to one size, or finds them prepared, and makes them a data set.
+
+    Args:
+      source: the cases, each with a target.
+      size: see `Frame`, as for fit, channels and intensity.
+      fit: …
+      channels: …
+      intensity: …
+      cache: the folder of prepared sets; by default in the user's cache folder.
+
+    Raises:
+      InputError: an image that cannot be read or has other channels than the first; cases without targets; no
+        training case.
+    """
+    if not source.problem:
+        raise InputError('config.data: images need a source whose cases have classes as a whole, such as classes or '
+                         'medmnist; labels that are images belong to volumes')
+    frame = framing(size=size, fit=fit, channels=channels, intensity=intensity)
+    train = [number for number, case in enumerate(source.cases) if case.split == 'train']
+    if not train:
+        raise InputError(f'config.data.source: no training case among the {len(source.cases)} cases; expected split '
+                         'train')
+    root = pathlib.Path(cache).expanduser() if cache else pathlib.Path.home() / '.cache' / 'medjax' / 'images'
+    folder = _prepared(source.cases, frame, root)
+    arrays = np.load(folder / 'images.npy', mmap_mode='r')
+    hashes = tuple((folder / 'hashes.txt').read_text().split())
+    return Images(source, frame, arrays, hashes, _moments(arrays, train) if frame.shares else {})
+
+
+def _moments(arrays: np.ndarray, numbers: Sequence[int]) -> dict[str, list[float]]:
+    """Mean and standard deviation of the channels of some images, as shares; a few images at a time."""
+    scale = 255 if arrays.dtype == np.uint8 else 1
+    total, square, axes = 0.0, 0.0, tuple(range(arrays.ndim - 1))
+    for start in range(0, len(numbers), 1000):
+        part = np.asarray(arrays[numbers[start:start + 1000]], np.float64) / scale
+        total, square = total + part.sum(axes), square + (part**2).sum(axes)
+    count = len(numbers) * np.prod(arrays.shape[1:-1])
+    mean = total / count
+    return {'mean': mean.tolist(), 'std': np.sqrt(np.maximum(square / count - mean**2, 0)).tolist()}
+
+
+def _prepared(cases: Sequence[Case], frame: Frame, root: pathlib.Path) -> pathlib.Path:
+    """The folder that holds all cases' images at their size."""
+    files = [(name, os.stat(name).st_size, os.stat(name).st_mtime_ns) for name in sorted(
+        {name for case in cases for name in case.files})]
+    key = json.dumps([VERSION, dataclasses.asdict(frame), files, [(case.id, case.how) for case in cases]])
+    folder = root / hashlib.sha256(key.encode()).hexdigest()[:24]
+    if folder.is_dir():
+        return folder
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=root, prefix='tmp-') as name:
+            part = pathlib.Path(name) / 'set'
+            part.mkdir()
+            if not _write(cases, frame, part, np.uint8):
+                _write(cases, frame, part, np.float32)
+            with contextlib.suppress(FileExistsError):  # another process was faster
+                part.rename(folder)
+    except OSError as error:
+        if not folder.is_dir():
+            raise InputError(f'{root}: cannot keep prepared images: {error.strerror}; free some space or set '
+                             'config.data.cache to another folder') from error
+    return folder
+
+
+def _write(cases: Sequence[Case], frame: Frame, folder: pathlib.Path, kind: type) -> bool:
+    """Writes all cases' images; False where bytes were asked for and one of them has finer values."""
+    def read(case: Case) -> np.ndarray:
+        image, _ = case.read()
+        nifti.check_finite(image)
+        return frame.fitted(image)
+
+    arrays, hashes, first = None, [], cases[0]
+    with futures.ThreadPoolExecutor(cores()) as threads, tqdm(
+            total=len(cases), desc='preparing images', unit='', leave=False, delay=2) as bar:
+        ahead = (future for start in range(0, len(cases), 256) for future in [
+            threads.submit(read, case) for case in cases[start:start + 256]])
+        for number, (case, future) in enumerate(zip(cases, ahead)):
+            image = future.result()
+            if kind == np.uint8 and image.dtype != np.uint8:
+                return False
+            if kind != np.uint8 and image.dtype == np.uint8 and frame.shares:
+                image = image / np.float32(255)
+            if arrays is None:
+                arrays = np.lib.format.open_memmap(folder / 'images.npy', 'w+', kind, (len(cases), *image.shape))
+            if image.shape != arrays.shape[1:]:
+                raise InputError(f'{case.id}: {image.shape[-1]} channels, {first.id} has {arrays.shape[-1]}; expected '
+                                 'the same: config.data.channels makes them so')
+            arrays[number] = image
+            hashes.append(hashlib.blake2b(np.ascontiguousarray(image), digest_size=16).hexdigest())
+            bar.update()
+    arrays.flush()
+    (folder / 'hashes.txt').write_text('\n'.join(hashes))
+    return True

@@ -1,0 +1,253 @@
+"""Evaluates classification case by case: a row of probabilities for each image."""
+
+import csv
+import dataclasses
+import functools
+import io
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from medjax import whole
+from medjax.core.task import Task
+from medjax.data import nifti
+from medjax.data.geometry import Image
+from medjax.data.images import Frame, Images, framing
+from medjax.errors import InputError
+from medjax.ops import scores
+
+# `(forward, image [B, *S, C], target [B]) -> [M, B, *S]`, with one map for each of M methods; see `analysis.explain`.
+Explain = Callable[..., np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Classifier:
+    """Gives the probabilities of images of one size.
+
+    Attributes:
+      task: the problem.
+      batch: images that go through the network at once; the last ones are filled up, so that it is compiled once.
+      samples: predictions with dropout left on whose mean is taken (Monte Carlo dropout, Gal 2016); 0 for one without.
+      flips: axes that test-time augmentation mirrors, averaging all combinations.
+    """
+
+    task: Task
+    batch: int
+    samples: int
+    flips: tuple[int, ...]
+
+    @functools.cached_property
+    def _compiled(self) -> Callable[..., jax.Array]:
+        def members(variables: Any, image: jax.Array, number: jax.Array, samples: int) -> jax.Array:
+            """`[M, B, K]`: a member for each sample, or one; mirrored views are averaged within each."""
+            views = [image]
+            for axis in self.flips:
+                views += [jnp.flip(view, axis + 1) for view in views]
+            keys = [jax.random.fold_in(jax.random.key(0), number * samples + m) for m in range(samples)] or [None]
+
+            def once(key: jax.Array | None) -> jax.Array:
+                more = () if key is None else (key,)
+                return sum(self.task.predict(variables, {'image': view}, *more)['probs'] for view in views) / len(views)
+            return jnp.stack([once(key) for key in keys])
+        return jax.jit(members, static_argnums=3)
+
+    def __call__(self, variables: Any, images: Callable[[np.ndarray], np.ndarray], count: int,
+                 samples: int | None = None) -> np.ndarray:
+        """Members' probabilities `[M, count, K]` float64 of images `images(numbers) -> [n, *S, C]`."""
+        parts = []
+        for start in range(0, count, self.batch):
+            numbers = np.minimum(np.arange(start, start + self.batch), count - 1)
+            probs = self._compiled(variables, images(numbers), start, self.samples if samples is None else samples)
+            parts.append(np.asarray(probs, np.float64)[:, :count - start])
+        return np.concatenate(parts, 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageEvaluator:
+    """Predicts the cases of a split; see `evaluator`."""
+
+    data: Images
+    classifier: Classifier
+    methods: tuple[str, ...]
+    shown: int
+    sensitivity: float | None
+    coverage: float
+    subgroups: tuple[str, ...]
+    explain: Explain | None = None
+
+    summary = 'classification'  # what of `analysis` sums the rows up
+
+    def __call__(self, variables: Any, split: str, *, quick: bool = False,
+                 snapshots: pathlib.Path | None = None) -> list[dict[str, Any]]:
+        """A row per case of the split: id, patient, columns, target and probabilities.
+
+        Args:
+          variables: the network's.
+          split: which cases.
+          quick: without Monte Carlo samples, for validation while training.
+          snapshots: folder for a few cases' images, and what explains them, which the report draws.
+        """
+        source, numbers = self.data.source, self.data.numbers(split)
+        members = self.classifier(variables, lambda at: self.data.images(numbers[at]), len(numbers),
+                                  0 if quick else None)
+        probs, rows = members.mean(0), []
+        unsure = _mutual_information(members, source.problem) if len(members) > 1 else None
+        for place, number in enumerate(numbers):
+            case = source.cases[number]
+            row = {'split': split, 'id': case.id, 'patient': case.patient, **case.columns,
+                   **_truth(case.target, source.classes)}
+            row |= {f'prob_{name}': float(p) for name, p in zip(source.classes, probs[place])}
+            rows.append(row if unsure is None else {**row, 'uncertainty': float(unsure[place])})
+        if snapshots is not None:
+            self._keep(variables, numbers, probs, snapshots)
+        return rows
+
+    def validated(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+        """Every score of a table of cases; NaN where it is not defined."""
+        classes = self.data.source.classes
+        probs = np.array([[row[f'prob_{name}'] for name in classes] for row in rows], float)
+        if self.data.source.problem == 'multilabel':
+            known = [[row[f'target_{name}'] for name in classes] for row in rows]
+            targets = np.array([[-1 if value == '' else int(value) for value in line] for line in known])
+        else:
+            targets = np.array([classes.index(row['target']) for row in rows])
+        return {name: float(value) for name, value in scores.compute(targets, probs).items() if isinstance(name, str)}
+
+    def _keep(self, variables: Any, numbers: np.ndarray, probs: np.ndarray, folder: pathlib.Path) -> None:
+        """Writes snapshots of the surest right, the surest wrong and the least sure cases, and maps of why."""
+        source, targets = self.data.source, self.data.targets[numbers]
+        if source.problem == 'multilabel':
+            known = np.isfinite(targets)
+            miss = np.where(known, np.abs(np.nan_to_num(targets) - probs), 0).max(-1)
+            right, sure, asked = miss < 0.5, np.abs(probs - 0.5).min(-1), probs.argmax(-1)
+        else:
+            asked = probs.argmax(-1)
+            right, sure = asked == targets, probs.max(-1)
+        order = np.argsort(-sure, kind='stable')
+        chosen = np.array(list(dict.fromkeys([*order[right[order]][:self.shown], *order[~right[order]][:self.shown],
+                                              *order[::-1][:self.shown]])), int)
+        maps = np.zeros((0, len(chosen)))
+        if self.explain is not None and self.classifier.task.features is not None:
+            forward = functools.partial(self.classifier.task.features, variables)
+            maps = np.asarray(self.explain(forward, self.data.images(numbers[chosen]), asked[chosen].astype(np.int32)))
+        for place, number in enumerate(numbers[chosen]):
+            content = io.BytesIO()
+            np.savez_compressed(content, image=np.asarray(self.data.arrays[number]), kind='classification',
+                                maps=maps[:, place].astype(np.float16), methods=np.array(self.methods[:len(maps)], str),
+                                explained=source.classes[int(asked[chosen[place]])])
+            whole.write_bytes(folder / f'{source.cases[number].id}.npz', content.getvalue())
+
+
+@dataclasses.dataclass(frozen=True)
+class ImagePredictor:
+    """Classifies images that are no cases of the data set; see `predictor`."""
+
+    frame: Frame
+    statistics: Mapping[str, Any]
+    read: Callable[[pathlib.Path], Image]
+    classifier: Classifier
+
+    def example(self) -> dict[str, np.ndarray]:
+        """A batch of the shape that the network sees."""
+        return {'image': np.zeros((1, *self.frame.size, self.statistics['channels']), np.float32)}
+
+    def __call__(self, variables: Any, path: pathlib.Path, folder: pathlib.Path) -> str:
+        """Classifies an image and adds a row with its probabilities to `predictions.csv` in a folder.
+
+        Args:
+          variables: the network's.
+          path: of a file, or of a folder with a DICOM series.
+          folder: gets the table; a row of an image of this name is replaced.
+
+        Returns:
+          A line on what was found, for the person who waits.
+
+        Raises:
+          InputError: where the image is not such as the network was trained on, or the table cannot be written.
+        """
+        image = self.read(path)
+        nifti.check_finite(image)
+        array = self.frame.fitted(image)
+        if array.shape[-1] != self.statistics['channels']:
+            raise InputError(f'{path}: {array.shape[-1]} channels; expected {self.statistics["channels"]} channels, as '
+                             'in training')
+        array = self.frame.normalise(array, self.statistics['intensities'])
+        members = self.classifier(variables, lambda at: array[None].repeat(len(at), 0), 1)
+        probs, classes = members.mean(0)[0], self.statistics['classes']
+        row = {'image': str(path), **{f'prob_{name}': repr(float(p)) for name, p in zip(classes, probs)}}
+        table, rows = folder / 'predictions.csv', {}
+        if table.exists():
+            with table.open(newline='') as file:
+                rows = {old.get('image', ''): old for old in csv.DictReader(file)}
+        rows[row['image']] = row
+        whole.write_table(table, list(rows.values()))
+        found = '  '.join(f'{name} {p:.3f}' for name, p in sorted(zip(classes, probs), key=lambda pair: -pair[1])[:5])
+        return f'{path} → {table}   {found}'
+
+
+def _truth(target: Any, classes: Sequence[str]) -> dict[str, Any]:
+    if not isinstance(target, Sequence):
+        return {'target': classes[target]}
+    return {f'target_{name}': '' if value != value else int(value) for name, value in zip(classes, target)}
+
+
+def _mutual_information(members: np.ndarray, problem: str) -> np.ndarray:
+    """How much members `[M, n, K]` disagree: the mean's entropy less their entropies' mean, nats (Houlsby 2011)."""
+    def entropy(p: np.ndarray) -> np.ndarray:
+        p = np.clip(p, 1e-12, 1)
+        both = -(p * np.log(p))
+        if problem == 'multilabel':
+            rest = np.clip(1 - p, 1e-12, 1)
+            both = both - rest * np.log(rest)
+        return both.sum(-1)
+    return entropy(members.mean(0)) - entropy(members).mean(0)
+
+
+def _classifier(task: Task, dims: int, batch: int, samples: int, flips: Sequence[int]) -> Classifier:
+    if batch < 1 or samples < 0 or not set(flips) <= set(range(dims)):
+        raise InputError(f'config.evaluate: batch={batch}, samples={samples}, flips={tuple(flips)}; expected at least '
+                         f'1, at least 0, and some of the axes 0 to {dims - 1}')
+    return Classifier(task, batch, samples, tuple(flips))
+
+
+def evaluator(*, data: Images, task: Task, batch: int = 64, samples: int = 0, flips: Sequence[int] = (),
+              explain: Sequence[str] = ('grad_cam',), shown: int = 2, sensitivity: float | None = None,
+              coverage: float = 0.9, subgroups: Sequence[str] = ()) -> ImageEvaluator:
+    """Makes the evaluator of classification.
+
+    Args:
+      data: the data set.
+      task: the problem.
+      batch: images at once.
+      samples: predictions with dropout left on, whose mean is taken and whose disagreement is told; 0 for none.
+      flips: axes of test-time mirroring; none by default.
+      explain: methods of `analysis.explain` whose maps the report shows.
+      shown: how many of the surest right, the surest wrong and the least sure cases it shows, each.
+      sensitivity: of the operating point that validation cases choose; Youden's point by default.
+      coverage: of the conformal prediction sets that validation cases set.
+      subgroups: columns whose groups are scored by themselves.
+    """
+    return ImageEvaluator(data, _classifier(task, len(data.frame.size), batch, samples, flips), tuple(explain), shown,
+                          sensitivity, coverage, tuple(subgroups))
+
+
+def predictor(*, task: Task, data: Mapping[str, Any], statistics: Mapping[str, Any],
+              read: Callable[[pathlib.Path], Image], samples: int = 0, flips: Sequence[int] = (),
+              **_: Any) -> ImagePredictor:
+    """Makes what classifies new images as the evaluator classifies its cases.
+
+    Args:
+      task: the problem.
+      data: the options of `data.images.dataset`.
+      statistics: of the training cases, as stored with the checkpoint.
+      read: reads an image.
+      samples: see `evaluator`, as for flips.
+      flips: …
+      **_: the evaluator's other options, of no use here.
+    """
+    frame = framing(**data)
+    return ImagePredictor(frame, statistics, read, _classifier(task, len(frame.size), 1, samples, flips))

@@ -1,0 +1,70 @@
+"""The classic small convolutional networks of tutorials and first papers, exact layer for layer.
+
+Unpadded 3×3 convolutions with bias and ReLU, each followed by 2×2 max pooling that drops an odd row, then one dense
+layer and the logits: what Keras makes of them by default, initial weights (Glorot 2010) included.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from medjax.nn.conv import Conv, check_dims
+from medjax.nn.dense import Dense
+from medjax.nn.dropout import Dropout
+
+# Each for one size of image, on which its number of weights depends; with one class the task has a sigmoid.
+VARIANTS: dict[str, dict[str, Any]] = {
+    'lung': dict(features=(32, 64, 128), dense=512, classes=1),  # 224×224×3
+    'digits': dict(features=(32,), dense=128, classes=10),  # 28×28×1
+    'folder': dict(features=(32, 64, 128, 128), dense=512),  # 150×150×3
+    'cancer': dict(features=(32, 64, 128), dense=128, classes=1),  # 128×128×3
+}
+
+
+class Model(nn.Module):
+    """A small CNN.
+
+    Attributes:
+      classes: outputs.
+      dims: spatial dimensions, 2 or 3.
+      features: of each of the convolutions.
+      dense: features of the dense layer.
+      dropout: share of the dense layer's features that is zeroed ahead of the logits.
+      dtype: compute type; weights and logits are float32.
+    """
+
+    classes: int
+    dims: int = 2
+    features: Sequence[int] = (32, 64, 128)
+    dense: int = 512
+    dropout: float = 0.0
+    dtype: str = 'float32'
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, Any]]:
+        """Maps images to logits.
+
+        Args:
+          x: `[B, *S, C]`, of the size that the network was initialised with.
+          train: for dropout.
+
+        Returns:
+          Logits `[B, classes]` float32, and the features 'stage0' (finest; ahead of the pooling) … and 'pooled', the
+          dense layer's `[B, dense]`.
+        """
+        least, glorot = 1, nn.initializers.glorot_uniform()
+        for _ in self.features:
+            least = 2 * least + 2
+        check_dims(x, self.dims, least)
+        feats: dict[str, Any] = {}
+        two, three = (2,) * self.dims, (3,) * self.dims
+        for number, features in enumerate(self.features):
+            x = Conv(features, three, bias=True, init=glorot, pad=False, dtype=self.dtype, name=f'conv{number}')(x)
+            feats[f'stage{number}'] = x = self.perturb(f'stage{number}', nn.relu(x))
+            x = nn.max_pool(x, two, two)
+        x = nn.relu(Dense(self.dense, glorot, self.dtype, name='dense')(x.reshape(x.shape[0], -1)))
+        feats['pooled'] = x = x.astype(jnp.float32)
+        return nn.Dense(self.classes, kernel_init=glorot, name='logits')(Dropout(self.dropout)(x, train)), feats

@@ -1,0 +1,84 @@
+"""ConvNeXt for classification, in 2D and 3D (Liu 2022): a convolutional network with a transformer's proportions."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from medjax.nn.conv import Conv, Patches, check_dims
+from medjax.nn.dense import Dense, LayerNorm
+from medjax.nn.dropout import Dropout
+
+VARIANTS: dict[str, dict[str, Any]] = {'tiny': dict(blocks=(3, 3, 9, 3), widths=(96, 192, 384, 768))}
+SCALE = 1e-6  # of a block's branch at first
+init = nn.initializers.truncated_normal(0.02)
+
+
+class Block(nn.Module):
+    """Depthwise 7×7 convolution, layer norm, and two dense layers, around which the input is added."""
+
+    rate: float
+    dtype: str
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """Maps `[B, *S, C]` to the same shape."""
+        size = x.shape[-1]
+        y = Conv(size, (7,) * (x.ndim - 2), bias=True, init=init, groups=size, dtype=self.dtype, name='conv')(x)
+        y = LayerNorm(dtype=self.dtype, name='norm')(y)
+        y = nn.gelu(Dense(4 * size, init, self.dtype, name='dense0')(y), approximate=False)
+        y = Dense(size, init, self.dtype, name='dense1')(y)
+        # In float32, for the sum over all voxels that the scale's gradient is.
+        y = y.astype(jnp.float32) * self.param('scale', nn.initializers.constant(SCALE), (size,), jnp.float32)
+        return x + Dropout(self.rate, whole=True)(y.astype(self.dtype), train)
+
+
+class Model(nn.Module):
+    """A ConvNeXt.
+
+    Attributes:
+      classes: outputs.
+      dims: spatial dimensions, 2 or 3.
+      blocks: of each of the stages, between which extents are halved.
+      widths: channels of each of the stages.
+      stochastic_depth: share of examples for which the last block's branch is left out; less for those before it, down
+        to 0 for the first.
+      dtype: compute type; weights, norms' statistics and logits are float32.
+    """
+
+    classes: int
+    dims: int = 2
+    blocks: Sequence[int] = (3, 3, 9, 3)
+    widths: Sequence[int] = (96, 192, 384, 768)
+    stochastic_depth: float = 0.0
+    dtype: str = 'float32'
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, Any]]:
+        """Maps images to logits.
+
+        Args:
+          x: `[B, *S, C]`, each S at least 32 with four stages.
+          train: for stochastic depth.
+
+        Returns:
+          Logits `[B, classes]` float32, and the features 'stage0' (finest) … and 'pooled' `[B, C]`.
+        """
+        check_dims(x, self.dims, 2**(len(self.blocks) + 1))
+        feats: dict[str, Any] = {}
+        rates = iter(np.linspace(0, self.stochastic_depth, sum(self.blocks)).tolist())
+        for stage, (count, width) in enumerate(zip(self.blocks, self.widths)):
+            if stage:
+                x = LayerNorm(dtype=self.dtype, name=f'norm{stage}')(x)
+            x = Patches(width, (2 if stage else 4,) * self.dims, init, self.dtype, name=f'patches{stage}')(x)
+            if not stage:
+                x = LayerNorm(dtype=self.dtype, name='norm0')(x)
+            for number in range(count):
+                x = Block(next(rates), self.dtype, name=f'stage{stage}_{number}')(x, train)
+            feats[f'stage{stage}'] = x = self.perturb(f'stage{stage}', x)
+        x = x.astype(jnp.float32).mean(tuple(range(1, x.ndim - 1)))
+        feats['pooled'] = x = LayerNorm(name='norm')(x)
+        return nn.Dense(self.classes, kernel_init=init, name='logits')(x), feats

@@ -1,0 +1,67 @@
+"""VGG-16 for classification, in 2D and 3D (Simonyan 2015)."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from medjax.nn.conv import Block, check_dims, he_normal
+from medjax.nn.dense import Dense
+from medjax.nn.dropout import Dropout
+from medjax.nn.pool import adaptive_pool
+
+VARIANTS: dict[str, dict[str, Any]] = {'16': {}}
+DEPTHS = (2, 2, 3, 3, 3)  # convolutions before each pooling
+BINS = 7  # that the dense layers see of each axis: what 224 pixels are after five poolings
+
+
+class Model(nn.Module):
+    """A VGG-16.
+
+    Attributes:
+      classes: outputs.
+      dims: spatial dimensions, 2 or 3.
+      base: channels of the first stage; they double up to eight times as many.
+      dense: features of the two dense layers.
+      dropout: share of the features that is zeroed behind each of them.
+      norm: 'none' as in the paper, 'batch' or 'instance'.
+      dtype: compute type; weights and logits are float32.
+    """
+
+    classes: int
+    dims: int = 2
+    base: int = 64
+    dense: int = 4096
+    dropout: float = 0.5
+    norm: str = 'none'
+    dtype: str = 'float32'
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, Any]]:
+        """Maps images to logits.
+
+        Args:
+          x: `[B, *S, C]`, each S at least 32. What five poolings leave of it is averaged over 7 bins along each axis,
+            as in torchvision, which changes nothing at 224.
+          train: for batch norm and dropout.
+
+        Returns:
+          Logits `[B, classes]` float32, and the features 'stage0' (finest; ahead of the pooling) … 'stage4', and
+          'pooled', the last dense layer's `[B, dense]`.
+        """
+        check_dims(x, self.dims, 2**len(DEPTHS))
+        feats, two, three = {}, (2,) * self.dims, (3,) * self.dims
+        for stage, depth in enumerate(DEPTHS):
+            for layer in range(depth):
+                x = Block(self.base * min(2**stage, 8), three, None, self.norm, 'relu', self.dtype,
+                          name=f'stage{stage}_{layer}')(x, train)
+            feats[f'stage{stage}'] = x = self.perturb(f'stage{stage}', x)
+            x = nn.max_pool(x, two, two)
+        x = adaptive_pool(x, BINS, jnp.mean)
+        x = x.reshape(x.shape[0], -1)
+        for layer in range(2):
+            x = nn.relu(Dense(self.dense, he_normal, self.dtype, name=f'dense{layer}')(x))
+            feats['pooled'] = x.astype(jnp.float32)
+            x = Dropout(self.dropout)(x, train)
+        return nn.Dense(self.classes, name='logits')(x.astype(jnp.float32)), feats

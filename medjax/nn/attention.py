@@ -1,0 +1,85 @@
+"""Attention: between tokens, and of channels and places of a convolution's features."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from medjax.errors import InputError
+from medjax.nn.conv import Conv
+from medjax.nn.dense import Dense
+
+REDUCTION = 16  # of channels within a gate, in both papers
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention (Vaswani 2017); its softmax is float32 whatever the compute type.
+
+    Attributes:
+      heads: into which the channels are split.
+      dtype: compute type; weights are float32.
+    """
+
+    heads: int
+    dtype: str = 'float32'
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Maps tokens `[B, T, C]` to new ones, and gives the attention `[B, heads, T, T]`, float32, rows sum to 1."""
+        width = x.shape[-1]
+        if width % self.heads:
+            raise InputError(f'config.model.heads: {self.heads}; expected a divisor of the width, {width}')
+        query, key, value = (Dense(width, dtype=self.dtype, name=name)(x).reshape(*x.shape[:2], self.heads, -1)
+                             for name in ('query', 'key', 'value'))
+        scores = jnp.einsum('bqhc,bkhc->bhqk', query, key, preferred_element_type=jnp.float32)
+        weights = jax.nn.softmax(scores * (width // self.heads)**-0.5)
+        x = jnp.einsum('bhqk,bkhc->bqhc', weights.astype(self.dtype), value).reshape(x.shape)
+        return Dense(width, dtype=self.dtype, name='out')(x), weights
+
+
+class _Channels(nn.Module):
+    """Two dense layers, the first of few features: what each of the last axis' channels weighs, before the sigmoid."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        size = x.shape[-1]
+        return nn.Dense(size, name='expand')(nn.relu(nn.Dense(max(size // REDUCTION, 1), name='reduce')(x)))
+
+
+class SqueezeExcitation(nn.Module):
+    """Weighs each channel by what all channels' means say (Hu 2018)."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps `[B, *S, C]` to the same shape and type."""
+        wide, space = x.astype(jnp.float32), tuple(range(1, x.ndim - 1))
+        return (wide * nn.sigmoid(_Channels(name='channels')(wide.mean(space, keepdims=True)))).astype(x.dtype)
+
+
+class CBAM(nn.Module):
+    """Weighs channels by their means and maxima over space, then places by those over channels (Woo 2018)."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps `[B, *S, C]` to the same shape and type."""
+        wide, space = x.astype(jnp.float32), tuple(range(1, x.ndim - 1))
+        channels = _Channels(name='channels')
+        wide *= nn.sigmoid(channels(wide.mean(space, keepdims=True)) + channels(wide.max(space, keepdims=True)))
+        seen = jnp.concatenate([wide.mean(-1, keepdims=True), wide.max(-1, keepdims=True)], -1)
+        place = Conv(1, (7,) * len(space), bias=True, init=nn.initializers.lecun_normal(), name='place')(seen)
+        return (wide * nn.sigmoid(place)).astype(x.dtype)
+
+
+GATES = {'se': SqueezeExcitation, 'cbam': CBAM}
+
+
+def gated(x: jax.Array, kind: str) -> jax.Array:
+    """Features `[B, *S, C]`, weighed by the gate that is named; called within a module, whose 'attention' it becomes.
+
+    Raises:
+      InputError: kind is none of 'none', 'se' and 'cbam'.
+    """
+    if kind == 'none':
+        return x
+    if kind not in GATES:
+        raise InputError(f'config.model.attention: {kind!r}; expected one of: none, {", ".join(GATES)}')
+    return GATES[kind](name='attention')(x)

@@ -1,0 +1,190 @@
+"""What every classifier gives, learns and can be asked; tiny networks, each once."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from medjax import build
+from medjax.core.task import initial, trained_forward
+from medjax.errors import InputError
+from medjax.models import resnet
+from tests.models.drawn import drawn
+
+KEY = jax.random.key(0)
+BATCH = 8
+
+# Sections of config.model, and the size of an image along each axis.
+NETWORKS = {
+    'cnn': (dict(name='cnn', features=(4, 4), dense=8, dropout=0.1), 16),
+    'cnn3d': (dict(name='cnn', features=(4, 4), dense=8, dims=3), 10),
+    'vgg': (dict(name='vgg', base=2, dense=16, norm='batch', dropout=0.1), 32),
+    'resnet': (dict(name='resnet', blocks=(1, 1), base=4, dropout=0.1), 16),
+    'preactivated': (dict(name='resnet', variant='50', blocks=(1, 2), base=4, preactivation=True), 16),
+    'preactivated3d': (dict(name='resnet', blocks=(1, 1), base=4, preactivation=True, pool='spp', attention='cbam',
+                            small=True, norm='instance', dims=3), 8),
+    'se': (dict(name='resnet', blocks=(1, 1), base=4, attention='se', pool='spp'), 16),
+    'densenet': (dict(name='densenet', blocks=(2, 2), growth=4, dropout=0.1), 16),
+    'convnext': (dict(name='convnext', blocks=(1, 2), widths=(8, 16), stochastic_depth=0.1), 16),
+    'convnext3d': (dict(name='convnext', blocks=(1, 1), widths=(4, 8), dims=3), 8),
+    'vit': (dict(name='vit', patch=4, width=16, depth=2, heads=2, dropout=0.1), 16),
+    'vit3d': (dict(name='vit', patch=(4, 4, 2), width=16, depth=1, heads=2, dims=3), 8),
+    'mil': (dict(name='mil', blocks=(1, 1), base=4, hidden=8, small=True), 8),
+    'mil3d': (dict(name='mil', blocks=(1, 1), base=4, hidden=8, small=True, dims=3, pool='spp'), 4),
+}
+STOCHASTIC = [name for name, (section, _) in NETWORKS.items() if {'dropout', 'stochastic_depth'} & set(section)]
+
+
+@functools.cache
+def made(name, precision='float32'):
+    """A network, its variables, and a batch of images of which one half is bright."""
+    section, size = NETWORKS[name]
+    network, rng = build.network({'classes': 2, **section}, precision), np.random.default_rng(0)
+    label = np.arange(BATCH) % 2
+    image = rng.normal(0, 0.3, (BATCH, *[size] * network.dims, 1)).astype(np.float32)
+    image[label == 0, :size // 2] += 1
+    image[label == 1, size // 2:] += 1
+    if name.startswith('mil'):  # one such instance among two that are noise
+        others = rng.normal(0, 0.3, (BATCH, 2, *image.shape[1:])).astype(np.float32)
+        image = np.concatenate([others, image[:, None]], 1)
+    data = {'image': image, 'label': label, 'mask': np.ones(BATCH, np.float32)}
+    return network, drawn(network, image), data
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def forward(network, variables, image):
+    return network.apply(variables, image, train=False)
+
+
+def spatial(feats):
+    return {name: f for name, f in feats.items() if name not in ('pooled', 'attention')}
+
+
+@pytest.mark.parametrize('name', NETWORKS)
+def test_logits_features_and_collections(name):
+    network, variables, data = made(name)
+    assert set(variables) == ({'params', 'batch_stats'} if getattr(network, 'norm', '') == 'batch' else {'params'})
+    logits, feats = forward(network, variables, data['image'])
+    assert logits.shape == (BATCH, 2) and logits.dtype == jnp.float32 and np.isfinite(logits).all()
+    assert feats['pooled'].shape[0] == BATCH and feats['pooled'].ndim == 2 and feats['pooled'].dtype == jnp.float32
+    lead = 2 if name.startswith('mil') else 1
+    assert spatial(feats) and all(f.ndim == lead + network.dims + 1 and f.shape[:lead] == data['image'].shape[:lead]
+                                  for f in spatial(feats).values())
+    if 'attention' in feats:
+        assert feats['attention'].dtype == jnp.float32
+        np.testing.assert_allclose(feats['attention'].sum(-1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize('name', NETWORKS)
+def test_a_logit_s_gradient_by_every_spatial_feature(name):
+    network, variables, data = made(name)
+    logits, feats = forward(network, variables, data['image'])
+    taps = jax.tree.map(jnp.zeros_like, spatial(feats))
+
+    @jax.jit
+    def slopes(taps):
+        def logit(taps):
+            out, _ = network.apply({**variables, 'perturbations': taps}, data['image'], train=False)
+            return out[:, 0].sum(), out
+        return jax.grad(logit, has_aux=True)(taps)
+
+    got, out = slopes(taps)
+    np.testing.assert_allclose(out, logits, atol=1e-5)
+    for tap, slope in got.items():
+        assert np.isfinite(slope).all() and np.abs(slope).max() > 0, tap
+
+
+@pytest.mark.parametrize('options', [dict(), dict(preactivation=True, bottleneck=2), dict(dims=3, attention='se')])
+def test_behind_a_mean_that_gradient_is_the_weight_by_the_number_of_voxels(options):
+    network = resnet.Model(classes=3, blocks=(1, 1), base=4, small=True, **options)
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, *[6] * network.dims, 1)), jnp.float32)
+    variables = drawn(network, x)
+    assert set(variables) == {'params', 'batch_stats'}
+    _, feats = forward(network, variables, x)
+
+    def logit(tap):
+        taps = jax.tree.map(jnp.zeros_like, spatial(feats)) | {'stage1': tap}
+        return network.apply({**variables, 'perturbations': taps}, x, train=False)[0][:, 1].sum()
+    slope = jax.jit(jax.grad(logit))(jnp.zeros_like(feats['stage1']))
+    weight = variables['params']['logits']['kernel'][:, 1] / 3**network.dims
+    np.testing.assert_allclose(slope, np.broadcast_to(weight, slope.shape), rtol=1e-5)
+
+
+@pytest.mark.parametrize('name', NETWORKS)
+def test_it_learns_which_half_is_bright(name):
+    network, variables, data = made(name)
+    params, rest = variables['params'], {k: v for k, v in variables.items() if k != 'params'}
+    optimiser = optax.adam(1e-2)
+
+    @jax.jit
+    def step(params, rest, state, key):
+        def loss(params):
+            (logits, _), new = trained_forward(network, {'params': params, **rest}, data, key)
+            return optax.softmax_cross_entropy_with_integer_labels(logits, data['label']).mean(), new
+        (value, rest), slopes = jax.value_and_grad(loss, has_aux=True)(params)
+        updates, state = optimiser.update(slopes, state)
+        return optax.apply_updates(params, updates), rest, state, value, optax.global_norm(slopes)
+
+    state, losses = optimiser.init(params), []
+    for number in range(30):
+        params, rest, state, value, norm = step(params, rest, state, jax.random.fold_in(KEY, number))
+        losses.append(float(value))
+        assert np.isfinite(norm) and norm > 0
+        if len(losses) > 3 and max(losses[-3:]) < 0.5 * losses[0]:
+            return
+    raise AssertionError(losses)
+
+
+@pytest.mark.parametrize('name', ['cnn', 'vgg', 'se', 'preactivated', 'densenet', 'convnext', 'vit', 'mil'])
+def test_bfloat16_computes_what_float32_does(name):
+    full, variables, data = made(name)
+    half, other, _ = made(name, 'bfloat16')
+    assert {leaf.dtype for leaf in jax.tree.leaves(other)} == {jnp.dtype('float32')}
+    want, _ = forward(full, variables, data['image'])
+    got, feats = forward(half, variables, data['image'])
+    assert got.dtype == feats['pooled'].dtype == jnp.float32
+    assert {f.dtype for f in spatial(feats).values()} == {jnp.dtype('bfloat16')}
+    np.testing.assert_allclose(got, want, atol=0.05 * np.abs(want).max())
+
+
+@pytest.mark.parametrize('name', STOCHASTIC)
+def test_predictions_are_drawn_by_a_key_alone(name):
+    network, variables, data = made(name)
+    draw = jax.jit(lambda key: network.apply(variables, data['image'], train=False, rngs={'dropout': key})[0])
+    one, again, other = draw(KEY), draw(KEY), draw(jax.random.key(1))
+    np.testing.assert_array_equal(one, again)
+    fixed = forward(network, variables, data['image'])[0]
+    assert np.abs(one - other).max() > 1e-3 and np.abs(one - fixed).max() > 1e-3
+
+
+@pytest.mark.parametrize('spaces, options', [
+    ([(16, 16), (20, 28)], dict(name='resnet', blocks=(1, 1), base=4, pool='spp')),
+    ([(8, 8, 8), (12, 6, 10)], dict(name='resnet', blocks=(1,), base=4, pool='spp', small=True, dims=3)),
+    ([(32, 32), (40, 72)], dict(name='vgg', base=2, dense=8)),
+])
+def test_pooled_features_fit_every_size_of_image(spaces, options):
+    network = build.network({'classes': 2, **options}, 'float32')
+    variables = jax.eval_shape(lambda: initial(network, KEY, {'image': jnp.zeros((1, *spaces[0], 1))}))
+    shapes = [jax.eval_shape(lambda v, s=s: network.apply(v, jnp.zeros((3, *s, 1)), train=False)[1]['pooled'],
+                             variables).shape for s in spaces]
+    assert shapes[0] == shapes[1] and shapes[0][0] == 3
+
+
+@pytest.mark.parametrize('options, space, message', [
+    (dict(name='cnn', features=(4, 4)), (9, 10), r'config\.data\.patch: \(9, 10\); expected at least 10'),
+    (dict(name='vgg', base=2), (31, 64), r'config\.data\.patch: \(31, 64\); expected at least 32'),
+    (dict(name='convnext'), (28, 28), r'config\.data\.patch: \(28, 28\); expected at least 32'),
+    (dict(name='densenet'), (28, 28), r'config\.data\.patch: \(28, 28\); expected at least 32'),
+    (dict(name='vit'), (28, 32), r'config\.data\.patch: \(28, 32\); expected 2 multiples of config\.model\.patch'),
+    (dict(name='vit', patch=(4, 4, 4)), (8, 8), r'config\.data\.patch: \(8, 8\); expected 2 multiples'),
+    (dict(name='resnet', pool='max'), (32, 32), r"config\.model\.pool: 'max'; expected 'mean' or 'spp'"),
+    (dict(name='resnet', dims=3), (32, 32), r'config\.model\.dims: 3, but images have 2'),
+    (dict(name='mil'), (64, 64), r'config\.model\.dims: 2; expected 1 for bags'),
+])
+def test_what_does_not_fit_is_named(options, space, message):
+    network = build.network({'classes': 2, **options}, 'float32')
+    with pytest.raises(InputError, match=message):
+        jax.eval_shape(lambda: initial(network, KEY, {'image': jnp.zeros((1, *space, 1))}))

@@ -1,0 +1,93 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from medjax.errors import InputError
+from medjax.models.mil import Model
+from tests.models.drawn import drawn
+
+KEY = jax.random.key(0)
+SMALL = dict(classes=2, blocks=(1, 1), base=4, hidden=8, small=True)
+MODEL = Model(**SMALL)
+
+
+def bags(*shape):
+    return jnp.asarray(np.random.default_rng(0).normal(size=shape), jnp.float32)
+
+
+@functools.cache
+def variables():
+    return drawn(MODEL, bags(1, 1, 8, 8, 1))
+
+
+@functools.partial(jax.jit, static_argnums=3)
+def run(params, x, mask=None, train=False):
+    return MODEL.apply({'params': params}, x, train=train, mask=mask)
+
+
+@jax.jit
+def slopes(params, x, mask=None):
+    def loss(params, x):
+        logits, feats = MODEL.apply({'params': params}, x, train=True, mask=mask)
+        return (logits**2).sum(), (logits, feats)
+    return jax.grad(loss, (0, 1), has_aux=True)(params, x)
+
+
+@pytest.mark.parametrize('filling', [0.0, 1e4, np.nan])
+def test_padding_changes_nothing(filling):
+    x, params = bags(2, 3, 8, 8, 1), variables()['params']
+    (want, by_x), (logits, feats) = slopes(params, x)
+    padded = jnp.concatenate([x[:, :2], jnp.full((2, 2, 8, 8, 1), filling), x[:, 2:]], 1)
+    mask = jnp.array([[1, 1, 0, 0, 1]] * 2, jnp.float32)
+    (got, by_padded), (same, more) = slopes(params, padded, mask)
+    np.testing.assert_allclose(same, logits, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(more['attention'][:, 2:4], 0)
+    np.testing.assert_allclose(more['attention'][:, [0, 1, 4]], feats['attention'], atol=1e-6)
+    np.testing.assert_allclose(by_padded[:, [0, 1, 4]], by_x, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(by_padded[:, 2:4], 0)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), got, want)
+    np.testing.assert_allclose(run(params, padded, mask)[0], logits, rtol=1e-5, atol=1e-6)
+
+
+def test_a_bag_without_instances_is_finite():
+    x, mask = bags(2, 5, 8, 8, 1), jnp.array([[1.0] * 5, [0.0] * 5])
+    by_all, (logits, feats) = slopes(variables()['params'], x, mask)
+    np.testing.assert_allclose(feats['attention'].sum(-1), [1, 0], atol=1e-6)
+    np.testing.assert_allclose(logits[1], variables()['params']['logits']['bias'], atol=1e-6)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(by_all))
+
+
+def test_the_order_of_instances_does_not_matter():
+    x = bags(2, 3, 8, 8, 1)
+    (logits, feats), (other, turned) = (run(variables()['params'], y) for y in (x, x[:, ::-1]))
+    np.testing.assert_allclose(other, logits, atol=1e-5)
+    np.testing.assert_allclose(turned['attention'][:, ::-1], feats['attention'], atol=1e-6)
+    np.testing.assert_allclose(turned['stage1'][:, ::-1], feats['stage1'], atol=1e-5)
+
+
+def test_gated_attention_by_hand():
+    """With a bag of one instance attention is 1; of two, the softmax of w · (tanh(V h) ⊙ σ(U h)) (Ilse 2018)."""
+    x, params = bags(1, 2, 8, 8, 1), variables()['params']
+    single = [run(params, x[:, n:n + 1])[1] for n in range(2)]
+    assert single[0]['attention'] == single[1]['attention'] == 1
+    h, params = np.stack([f['pooled'][0] for f in single]), jax.tree.map(np.asarray, params)
+    v, u = (h @ params[name]['kernel'] + params[name]['bias'] for name in ('content', 'gate'))
+    score = np.tanh(v) / (1 + np.exp(-u)) @ params['score']['kernel'][:, 0]
+    weight = np.exp(score) / np.exp(score).sum()
+    logits, feats = run(params, x)
+    np.testing.assert_allclose(feats['attention'][0], weight, rtol=1e-5)
+    np.testing.assert_allclose(feats['pooled'][0], weight @ h, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(logits[0], weight @ h @ params['logits']['kernel'], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize('options, size, message', [
+    (dict(norm='batch'), 8, r"config\.model\.norm: 'batch'; expected 'instance' or 'none' for bags with padding"),
+    (dict(), 2, r'config\.data\.patch: \(2, 2\); expected larger instances'),
+])
+def test_what_would_break_it_is_refused(options, size, message):
+    model, x = Model(**SMALL | options), jnp.zeros((1, 2, size, size, 1))
+    with pytest.raises(InputError, match=message):
+        jax.eval_shape(lambda: model.init(KEY, x, train=True, mask=jnp.ones((1, 2))))
