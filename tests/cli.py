@@ -13,8 +13,8 @@ from absl import flags
 
 from tests.conftest import ROOT
 
-OWN = {'config', 'workdir', 'dry_run', 'split', 'input', 'output', 'largest_component', 'fill_holes', 'compare', 'ensemble',
-       'merge'}
+OWN = {'config', 'workdir', 'dry_run', 'split', 'input', 'output', 'largest_component', 'fill_holes',
+       'compare', 'ensemble', 'merge'}
 
 
 @dataclasses.dataclass

@@ -29,7 +29,7 @@ ALLOWED = {
     **{name: ('errors', 'whole', 'entry', 'build', 'core', 'data', 'evals', 'analysis', *ENTRY_POINTS)
        for name in ENTRY_POINTS},
 }
-ORACLES = ('torch', 'monai', 'lifelines', 'sksurv', 'surface_distance', 'tensorflow')
+ORACLES = ('torch', 'monai', 'lifelines', 'sksurv', 'surface_distance', 'tensorflow', 'fairlearn')
 
 
 def sources(*folders):

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from medjax.analysis import calibration, fairness, measure, operating, uncertainty
+from medjax.analysis import calibration, fairness, measure, operating
 from medjax.analysis.cases import Cases, Row, read
 from medjax.errors import InputError
-from medjax.ops import scores
+from medjax.ops import scores, uncertainty
 
 CONVENTIONS = (
     'Figures are over cases; intervals are over patients, all cases of a patient drawn together (percentile '

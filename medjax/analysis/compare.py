@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from medjax.analysis import delong, measure, uncertainty
+from medjax.analysis import delong, measure
 from medjax.analysis.cases import Cases, Row, read
 from medjax.errors import InputError
+from medjax.ops import uncertainty
 
 
 def compare(rows_a: Sequence[Row], rows_b: Sequence[Row], problem: str, classes: Sequence[str], *,
@@ -93,11 +94,7 @@ def ensemble(tables: Sequence[Sequence[Row]], problem: str, classes: Sequence[st
             _same_truth(members[0], member)
         probs = np.stack([member.probs for member in members])
         mean = probs.mean(0)
-        if problem == 'multilabel':
-            unsure = uncertainty.mutual_information(np.stack([1 - probs, probs], -1).reshape(len(probs), -1, 2))
-            unsure = unsure.reshape(mean.shape).sum(1)
-        else:
-            unsure = uncertainty.mutual_information(probs)
+        unsure = uncertainty.mutual_information(probs, problem == 'multilabel')
         for row, case in enumerate(shared):
             out.append({**chosen[0][case], **{f'prob_{name}': float(mean[row, k]) for k, name in enumerate(classes)},
                         'uncertainty': float(unsure[row])})

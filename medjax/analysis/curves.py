@@ -101,11 +101,11 @@ def confusion(table: np.ndarray, classes: Sequence[str], theme: str) -> bytes:
     axes.imshow(share, cmap=ramp, vmin=0, vmax=1, aspect='auto')
     for row, column in np.ndindex(count, count):
         if table[row, column] or count <= FITTING:
-            solid = share[row, column] > 0.55
+            solid = share[row, column] > (0.65 if theme == 'light' else 0.45)
             text = f'{table[row, column]:g}' + (f'\n{100 * share[row, column]:.0f} %' if count <= FITTING else '')
             axes.text(column, row, text, ha='center', va='center', fontsize=10.5 if count <= FITTING else 8.5,
                       color=('#ffffff' if theme == 'light' else '#15181c') if solid else INK[theme])
-    names = [short(name, 18) for name in classes]
+    names = [short(name, 18 if count <= FITTING else 30) for name in classes]
     axes.set_xticks(range(count), names, rotation=0 if count <= 3 else 35, ha='center' if count <= 3 else 'right',
                     rotation_mode='anchor')
     axes.set_yticks(range(count), names)

@@ -1,6 +1,6 @@
 """The report's chapter on classification: what it tells apart, how sure it is, for whom it works, what it looks at."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,14 @@ from medjax.analysis.workdir import Run
 OVERALL = ('auroc', 'auprc', 'accuracy', 'balanced_accuracy', 'sensitivity', 'specificity', 'precision', 'f1',
            'f1_micro', 'kappa', 'kappa_weighted', 'mcc', 'brier', 'log_loss', 'ece', 'ece_adaptive')
 OF_CLASS = ('auroc', 'auprc', 'sensitivity', 'specificity', 'precision', 'f1', 'ece')
-OF_GROUP = ('auroc', 'accuracy', 'balanced_accuracy', 'sensitivity', 'specificity', 'ece')
+OF_GROUP = {**dict.fromkeys(('binary', 'multilabel'), ('auroc', 'accuracy', 'sensitivity', 'specificity', 'ece')),
+            **dict.fromkeys(('multiclass', 'ordinal'), ('auroc', 'accuracy', 'balanced_accuracy', 'ece'))}
+GAPS = ('demographic_parity_difference', 'equalised_odds_difference')
+# Figures that are others' under a second name: the pooled F1 is the accuracy, and so on.
+SAME = {'binary': {'f1_micro'}, 'multilabel': set(), **dict.fromkeys(('multiclass', 'ordinal'), {
+    'f1_micro', 'sensitivity'})}
+GROUPED = ('Below each figure its 95 % interval, by a bootstrap over patients. A largest difference is never negative: '
+           'chance alone makes one, the more so the smaller the groups, and its interval may lie above it.')
 MENDED = ('ece', 'brier', 'log_loss')
 
 
@@ -27,7 +34,7 @@ def chapter(run: Run) -> Chapter:
     judged = [judge(run, split) for split in run.splits]
     return Chapter(
         headlines=[headline(of) for of in judged if of.split in spoken(run)], method=method(run),
-        tables=[table for of in judged for table in result_tables(of)],
+        tables=result_tables(judged),
         sections=[part for of in judged[:1] for part in sections(of)], curves=learning(run), samples=samples(run),
         conventions='Conventions', cases=[row for of in judged for row in listed(of)], words=words(run),
         order=': the wrong ones first, the surest on top',
@@ -39,8 +46,7 @@ def sections(of: Judged) -> list[Section]:
     return [
         Section('What it tells apart', charts=diagnosis_charts.separation(of)),
         Section('How sure it is, and how rightly', tables=sureness_tables(of), charts=diagnosis_charts.sureness(of)),
-        Section('For whom it works', 'Below each figure its 95 % interval, the bootstrap\'s over patients. A largest '
-                'difference is never negative: where groups are small, chance alone makes one.',
+        Section('For whom it works', GROUPED + ' Decisions are those at the operating point.' * bool(of.operating),
                 tables=group_tables(of)),
         diagnosis_cases.pictures(of)]
 
@@ -67,10 +73,10 @@ def headline(of: Judged) -> tuple[str, str]:
         ('balanced accuracy', 'balanced_accuracy')]
     text = f'{_told(of, f"Mean AUROC of the {len(table.classes)} {kind}", "auroc")} {where}; '
     text += ', '.join(_told(of, *pair) for pair in rest)
-    known = {name: of.entries.get(f'auroc_{name}', {}).get('value') for name in table.classes}
-    known = {name: value for name, value in known.items() if value is not None and value == value}
-    if known:
-        lowest = min(known, key=known.get)
+    each = {name: of.entries.get(f'auroc_{name}', {}) for name in table.classes}
+    each = {name: entry['value'] for name, entry in each.items() if tables.known(entry)}
+    if each:
+        lowest = min(each, key=each.get)
         sure += f'. The lowest AUROC is that of {_told(of, lowest, f"auroc_{lowest}")}'
     return f'{text}.', f'{sure}.'
 
@@ -78,35 +84,58 @@ def headline(of: Judged) -> tuple[str, str]:
 def method(run: Run) -> str:
     """How the figures and their intervals are made."""
     entries = [entry for split in run.splits for entry in run.results[split].values() if entry.get('ci95')]
+    problem = run.results['problem']
     drawn = next((entry['resamples'] for entry in entries if 'resamples' in entry), 0)
     said = {
-        f'Below each figure its 95 % interval: a percentile bootstrap over patients with {drawn} resamples.': drawn,
-        'That of an AUROC is DeLong\'s.': any(entry.get('method') == 'DeLong' for entry in entries),
+        f'Intervals are of 95 %, by a percentile bootstrap over patients with {drawn} resamples.': drawn,
+        'Those of AUROCs are DeLong\'s.': any(entry.get('method') == 'DeLong' for entry in entries),
         f'Over fewer than {FEW} patients an interval is too narrow: it shows the spread, and proves little.': any(
             entry['n'] < FEW for entry in entries),
-        'AUROC, AUPRC, sensitivity, specificity, precision and F1 of all classes are means over them.':
-            run.results['problem'] in ('multiclass', 'ordinal'),
-        'Figures of all labels are means over them; a label is decided at a probability of 0.5, unless it says '
-        'otherwise.': run.results['problem'] == 'multilabel'}
+        'Calibration errors are never negative, and resampling enlarges them: an interval may lie above its figure.':
+            drawn,
+        'Of all classes AUROC, AUPRC, specificity, precision and F1 are means; balanced accuracy is mean sensitivity.':
+            problem in ('multiclass', 'ordinal'),
+        'Of all labels figures are means. A label is decided at a probability of 0.5, unless it says otherwise.':
+            problem == 'multilabel',
+        'The most probable class decides, unless it says otherwise.': problem != 'multilabel'}
     return ' '.join(words for words, true in said.items() if true)
 
 
-def result_tables(of: Judged) -> list[Table]:
-    """All figures of a split, and those of each class."""
-    classes, entries, title, binary = of.table.classes, of.entries, caption(of.run, of.split), of.table.binary
-    first = 'most probable class' if binary else 'all labels' if of.table.multilabel else 'all classes'
-    second = f'operating point, {figure(of.operating["threshold"])}' if of.operating else ''
-    # Of two classes the pooled F1 is the accuracy once more.
-    keys = {(name, first): entries[name] for name in OVERALL if name in entries and (name != 'f1_micro' or not binary)}
-    keys |= {(name, second): entries[name + OPERATING] for name in OVERALL if second and name + OPERATING in entries}
-    made = [tables.grid(keys, [first, *[second] * bool(second)], title)] if keys else []
-    if binary:
-        return made
-    each = {(key, c): entries[f'{key}_{c}'] for name in OF_CLASS for key in (name, name + OPERATING) for c in classes
+def result_tables(judged: Sequence[Judged]) -> list[Table]:
+    """All figures of all splits side by side; those of each class of the splits that test."""
+    keys, names, made = {}, [], []
+    for of in judged:
+        title, at = caption(of.run, of.split), of.operating
+        columns = {title: ''} | ({f'{title}, operating point': OPERATING} if at else {})
+        keys |= {(name, column): of.entries[name + ending] for column, ending in columns.items() for name in OVERALL
+                 if name + ending in of.entries and name not in SAME[of.table.problem]}
+        runs = {name: entry for (name, column), entry in keys.items() if column == title and 'runs' in entry}
+        if runs:
+            columns[single := f'mean ± SD of {max(entry["runs"] for entry in runs.values())} runs'] = ''
+            keys |= {(name, single): {'value': entry['run_mean'], 'sd': entry['run_sd'], 'n': entry['n']}
+                     for name, entry in runs.items()}
+        names += columns
+    if keys:
+        made.append(_beside(tables.grid(keys, names, 'All cases' if judged[0].table.binary else 'All classes')))
+    for of in judged:
+        if not of.table.binary and of.split in spoken(of.run):
+            made += each_class(of)
+    return made
+
+
+def each_class(of: Judged) -> list[Table]:
+    """The figures of each class or label of a split, by the operating point where labels have one."""
+    classes, entries, targets = of.table.classes, of.entries, of.table.targets
+    chosen = {name: name + OPERATING * any(f'{name}{OPERATING}_{c}' in entries for c in classes) for name in OF_CLASS}
+    each = {(name, c): entries[f'{key}_{c}'] for name, key in chosen.items() for c in classes
             if f'{key}_{c}' in entries}
     names = [name for name in classes if any(name == c for _, c in each)]
-    kind = 'each label' if of.table.multilabel else 'each class against all others'
-    return made + ([tables.grid(each, names, f'{title}, {kind}')] if names else [])
+    counts = (targets == 1).sum(0) if of.table.multilabel else np.bincount(targets, minlength=len(classes))
+    title = f'{split_name(of.split)}, each {"label" if of.table.multilabel else "class against all others"}'
+    at = [tables.metric_of(name).name for name, key in chosen.items() if key != name]
+    title += f'; {", ".join(at).lower()} at its operating point' if at else ''
+    return [tables.grid(each, names, title, counts=('cases', 'in which it is true', dict(zip(classes, counts))))
+            ] if names else []
 
 
 def sureness_tables(of: Judged) -> list[Table]:
@@ -136,8 +165,8 @@ def group_tables(of: Judged) -> list[Table]:
     made, binary = [], of.table.binary
     for column, found in of.analysis.get('subgroups', {}).items():
         there = {name for group in found['groups'].values() for name in group['metrics']}
-        chosen = [name + OPERATING * (name + OPERATING in there) for name in OF_GROUP
-                  if name in there and not (binary and name == 'balanced_accuracy')]
+        chosen = [name + OPERATING * (name + OPERATING in there) for name in OF_GROUP[of.table.problem]
+                  if name in there]
         rows = []
         for name, group in found['groups'].items():
             cells = [tables.cell(key, group['metrics'].get(key), 0) for key in chosen]
@@ -148,9 +177,13 @@ def group_tables(of: Judged) -> list[Table]:
             *[Cell('')] * (1 + binary), *(_difference(found['worst'].get(key)) for key in chosen)]))
         heads = [('n', 'patients'), *[(of.table.classes[1], 'cases')] * binary]
         made.append(Table(f'By {column}', heads + [_heading(key) for key in chosen], rows))
-        gaps = [(*_heading(key), [tables.cell('', gap, 0)]) for key, gap in found['gaps'].items()
-                if key.removesuffix(OPERATING) in tables.METRICS]
-        made += [Table(f'By {column}, gaps', [('', '')], gaps)] if gaps else []
+        decided = {'at 0.5' if binary or of.table.multilabel else 'most probable class': '',
+                   'operating point': OPERATING}
+        gaps = {(name, how): found['gaps'][name + ending] for how, ending in decided.items() for name in GAPS
+                if name + ending in found['gaps']}
+        names = [how for how in decided if any(how == c for _, c in gaps)]
+        title = f'Between the groups by {column}' + ', of the class in which they differ most' * (not binary)
+        made += [_beside(tables.grid(gaps, names, title))] if gaps else []
     return made
 
 
@@ -179,8 +212,10 @@ def listed(of: Judged) -> list[dict[str, str]]:
     """The table of cases, rounded, with what was decided: the wrong ones first, the surest on top."""
     right, made = of.right, []
     for number in np.lexsort((np.where(right, of.confidence, -of.confidence), right)):
-        row = {key: figure(float(text)) if text and key.startswith(('prob_', 'uncertainty')) else text
-               for key, text in of.rows[number].items()}
+        row = dict(of.rows[number])
+        for key, text in row.items():
+            if text and key.startswith(('prob_', 'uncertainty', 'target_')):
+                row[key] = f'{float(text):g}' if key.startswith('target_') else figure(float(text))
         known = {key: text for key, text in row.items() if not key.startswith('prob_')}
         made.append({**known, 'predicted': of.said(number)[1], **row})
     return made
@@ -200,7 +235,14 @@ def words(run: Run) -> list[str]:
 
 def _told(of: Judged, name: str, key: str) -> str:
     entry = of.entries.get(key, {})
-    return f'{name} {figure(entry.get("value"))}' + (f' ({interval(entry)})' if interval(entry) else '')
+    said = interval(entry) if tables.known(entry) else entry.get('why', '')
+    return f'{name} {figure(entry.get("value"))}' + f' ({said})' * bool(said)
+
+
+def _beside(table: Table) -> Table:
+    """A table whose intervals are beside their figures: half as long."""
+    return table._replace(rows=[(*head, [cell._replace(spread=cell.spread or cell.below, below='') for cell in cells])
+                                for *head, cells in table.rows])
 
 
 def _heading(key: str) -> tuple[str, str]:
@@ -212,4 +254,4 @@ def _difference(worst: Mapping[str, Any] | None) -> Cell:
     if not worst:
         return Cell('–')
     made = tables.cell('', worst['difference'], 0)
-    return made._replace(below=f'{made.below}; worst: {worst["group"]}'.removeprefix('; '))
+    return made._replace(below=f'{made.below}\nworst: {worst["group"]}'.strip())

@@ -27,8 +27,10 @@ def pictures(of: Judged) -> Section:
         for first, cut in enumerate(overlay.cuts(case)):
             heading = f'{kind}: {case.name}' + (f', {overlay.cut_name(case, cut)}' if cut else '')
             groups.append(Group(heading, overlay.tiles(case, cut), '' if first else _told(of, number, case)))
+    mapped = any(case.methods for _, _, case in chosen)
     keys = [('Maps', [('speaks for the class', style.SPEAKS[1]), ('speaks against it', style.AGAINST[1])])]
-    return Section('What it looks at', _text(of, chosen), keys if groups else [], tests(chosen), groups)
+    return Section('What it looks at' if mapped else 'Cases', _text(of, chosen), keys if mapped else [], tests(chosen),
+                   groups)
 
 
 def choose(of: Judged) -> list[Chosen]:
@@ -64,10 +66,10 @@ def tests(chosen: Sequence[Chosen]) -> list[Table]:
 
 
 def _text(of: Judged, chosen: Sequence[Chosen]) -> str:
-    asked = all(case.target is None or case.target == of.table.probs[number].argmax() for _, number, case in chosen)
-    said = ['Cases of three kinds: decided rightly and surely, least surely, and wrongly though surely. Maps show what '
-            f'moved the network\'s output for {"the most probable class" if asked else "the class named"}; they show '
-            'neither where a disease is nor why. Each has a scale of its own.']
+    said = ['Cases of three kinds: decided rightly and surely, least surely, and wrongly though surely.']
+    if any(case.methods for _, _, case in chosen):
+        said.append('Maps show what moved the network\'s output for a class; they show neither where a disease is nor '
+                    'why. Each has a scale of its own.')
     if any(case.volume for _, _, case in chosen):
         said.append('Volumes are cut in the three planes through the first map\'s maximum.')
         said.append('The patient\'s right is on the left of the picture.' if all(
@@ -83,8 +85,7 @@ def _told(of: Judged, number: int, case: overlay.Snapshot) -> str:
     truth, said = of.said(number)
     text = (f'Truth: {truth}. Predicted: {said}. Probabilities: '
             f'{", ".join(f"{names[k]} {figure(float(probs[k]))}" for k in shown)}.')
-    if case.target is not None and (case.target != probs.argmax() or of.table.multilabel):
-        text += f' Maps of {names[case.target]}.'
+    text += f' Maps of {case.explained}.' if case.methods and case.explained else ''
     flat = [overlay.method_name(method) for method, array in zip(case.methods, case.maps) if not np.ptp(array)]
     return text + (f' Flat: {", ".join(flat)}.' if flat else '')
 

@@ -24,14 +24,16 @@ def separation(of: Judged) -> list[Chart]:
 
 def sureness(of: Judged) -> list[Chart]:
     """The reliability diagram, before and after calibration; what is gained by answering where it is sure alone."""
-    found = of.analysis.get('selective', {}).get('points', ())
-    return [*([_reliability(of)] if len(of.table) else []), *([_selective(of)] if len(found) > 1 else [])]
+    if not len(of.table):
+        return []
+    answered = len(of.table) > ANSWERED and 'points' in of.analysis.get('selective', {})
+    return [_reliability(of), *([_selective(of)] if answered else [])]
 
 
 def _ranking(of: Judged) -> list[Chart]:
     parts = {name: (positive, score) for name, positive, score in _one_by_one(of.table)
              if positive.any() and not positive.all()}
-    areas = {name: of.entries.get(f'auroc_{name}', {}).get('value') or 0.0 for name in parts}
+    areas = {name: of.entries[f'auroc_{name}']['value'] for name in parts} if not of.table.binary else {}
     many = len(parts) > len(curves.LINES)
     named = sorted(parts, key=areas.get)[:WEAKEST] if many else list(parts)
     last = f' Only the {WEAKEST} lowest areas of {len(parts)} are named.' if many else ''
@@ -60,9 +62,9 @@ def _point(of: Judged, key: str) -> curves.Point | None:
     if not of.operating:
         return None
     names = ('specificity', 'sensitivity') if key == 'auroc' else ('sensitivity', 'precision')
-    x, y = (of.entries[name + OPERATING]['value'] for name in names)
-    if x is None or y is None:
+    if not all(tables.known(of.entries[name + OPERATING]) for name in names):
         return None
+    x, y = (of.entries[name + OPERATING]['value'] for name in names)
     text = f'{names[0]} {figure(x)}\n{names[1]} {figure(y)}'
     return curves.Point(1 - x if key == 'auroc' else x, y, text)
 
@@ -72,10 +74,10 @@ def _confusion(of: Judged) -> Chart:
     decided = table.probs[:, 1] >= at['threshold'] if at else table.probs.argmax(1)
     counts = scores.confusion(table.targets, decided.astype(int), count, np.ones(len(table)))
     how = 'decided at the operating point' if at else 'the most probable class decides'
-    cells = 'a count, and its share of the row' if count <= curves.FITTING else 'counts'
+    share = ' and their share of the row' if count <= curves.FITTING else ''
     return both(lambda theme: curves.confusion(counts, table.classes, theme), f'Table of confusion of the {_cases(of)}',
-                f'Confusion of the {len(table)} {_cases(of)}; {how}. In the cells {cells}; the darker, the larger that '
-                'share.', wide=count > curves.FITTING)
+                f'Confusion of the {len(table)} {_cases(of)}; {how}. Each cell has its cases{share}; the larger the '
+                'share of the row, the stronger the colour.', wide=count > curves.FITTING)
 
 
 def _spread(of: Judged) -> Chart:
@@ -104,13 +106,14 @@ def _reliability(of: Judged) -> Chart:
         axes = 'Probability of the most probable class', 'Share of cases in which it is right'
     bins = {'as predicted': calibration.reliability(said, came)}
     if mended:
-        best = min(mended, key=lambda method: mended[method]['log_loss']['after'])
-        bins[f'after {METHODS.get(best, best)}'] = mended[best]['reliability'][key]
-    after = f' Dashed: {list(bins)[1]}, of the methods the one with the least log loss.' if mended else ''
+        first = next(iter(mended))  # not the best of them: that would be chosen on test cases
+        bins[f'after {METHODS.get(first, first)}'] = mended[first]['reliability'][key]
+    after = f' Dashed: {list(bins)[1]}, fitted on validation cases.' if mended else ''
+    error = 'Expected calibration error' + ' (of the most probable class)' * table.binary
     return both(lambda theme: curves.reliability(bins, axes, theme),
                 f'Reliability in the {_cases(of)}: {axes[1].lower()}, against the probability',
                 f'Reliability{", all labels together" if table.multilabel else ""}; dotted: perfect. A dot\'s area is '
-                f'its share of the cases. {_area(of, "ece", "Expected calibration error")}{after}')
+                f'its share of the cases. {_area(of, "ece", error)}{after}')
 
 
 def _selective(of: Judged) -> Chart:
@@ -148,7 +151,7 @@ def _legend(of: Judged, name: str, key: str) -> str:
 
 def _area(of: Judged, key: str, name: str = '') -> str:
     entry = of.entries.get(key, {})
-    if entry.get('value') is None:
+    if not tables.known(entry):
         return ''
     mean = 'Mean ' * (not of.table.binary and key != 'ece')
     made = ', DeLong' if entry.get('method') == 'DeLong' else ''

@@ -11,6 +11,7 @@ Every method of `METHODS` is `method(forward, image, target, …) -> maps`, pure
   methods are compared by their order of places alone.
 """
 
+import functools
 import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -288,6 +289,29 @@ def similarity(one: jax.Array, other: jax.Array) -> jax.Array:
     return jax.vmap(correlation)(one, other)
 
 
+def tests(method: Callable[..., jax.Array], features: Callable[..., Any], probability: Callable[..., jax.Array],
+          variables: Mapping[str, Any], image: jax.Array, target: jax.Array, maps: jax.Array,
+          key: jax.Array) -> dict[str, jax.Array]:
+    """Whether to believe a method's maps of some images.
+
+    Args:
+      method: of METHODS.
+      features: `(variables, image, perturbations) -> (logits, feats)`.
+      probability: `(variables, image) -> probs [B, K]`.
+      variables: the network's.
+      image: `[B, *S, C]`.
+      target: `[B]`.
+      maps: `[B, *S]`, the method's.
+      key: of the random weights.
+
+    Returns:
+      `[B]` each: 'deletion' and 'insertion', of `deletion_insertion`; 'similarity' with the maps of `randomised`.
+    """
+    random = method(functools.partial(features, randomised(variables, key)), image, target)
+    areas = deletion_insertion(functools.partial(probability, variables), image, target, maps)
+    return {**areas, 'similarity': similarity(maps, random)}
+
+
 def _score(forward: Forward, image: jax.Array, target: jax.Array) -> jax.Array:
     return _of_class(forward(image, {})[0], target)
 
@@ -304,8 +328,9 @@ def _feature(forward: Forward, image: jax.Array, target: jax.Array, layer: str) 
 
     def features(x: jax.Array) -> Mapping[str, Any]:
         feats = forward(x, {})[1]
-        names.extend(name for name, value in feats.items()
-                     if value.ndim == x.ndim and value.size > len(x) * value.shape[-1])
+        # Attention has no places of its own, though as many axes as the features of a volume.
+        names.extend(name for name, value in feats.items() if name != 'attention' and value.ndim == x.ndim
+                     and value.size > len(x) * value.shape[-1])
         return feats
 
     shapes = jax.eval_shape(features, image)

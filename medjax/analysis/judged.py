@@ -48,9 +48,9 @@ class Judged:
 
     @property
     def confidence(self) -> np.ndarray:
-        """`[n]`: the most probable class's probability; of labels the mean of those of the decisions."""
+        """`[n]`: the most probable class's probability; of labels that of the decision that is least sure."""
         probs = self.table.probs
-        return np.maximum(probs, 1 - probs).mean(1) if self.table.multilabel else probs.max(1)
+        return np.maximum(probs, 1 - probs).min(1) if self.table.multilabel else probs.max(1)
 
     @property
     def right(self) -> np.ndarray:

@@ -14,7 +14,7 @@ from medjax.errors import InputError
 NAMES = {'grad_cam': 'Grad-CAM', 'grad_cam_pp': 'Grad-CAM++', 'integrated_gradients': 'Integrated gradients',
          'smooth_grad': 'SmoothGrad', 'occlusion': 'Occlusion', 'attention_rollout': 'Attention rollout'}
 TESTS = ('deletion', 'insertion', 'similarity')  # of a map; see analysis.explain
-TOP = 99.5  # percentile of a map's size that has the full colour
+TOP = 99.9  # percentile of a map's size, where it is not zero, that has the full colour
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +26,8 @@ class Snapshot:
       image: `[rows, columns, C]`, or `[X, Y, Z, C]`, float32.
       maps: `[M, *S]` float32.
       methods: the M maps' names.
-      target: the number of the class that the maps speak for; None where that is not known.
+      limits: intensities that are drawn black and white.
+      explained: the class that the maps speak for; '' where that is not known.
       spacing: mm of a voxel along the axes of a volume in RAS+; () where it is not known to be one.
       tests: those of TESTS that were made, each `[M]`.
     """
@@ -35,7 +36,8 @@ class Snapshot:
     image: np.ndarray
     maps: np.ndarray
     methods: tuple[str, ...]
-    target: int | None
+    limits: tuple[float, float]
+    explained: str
     spacing: tuple[float, ...]
     tests: dict[str, np.ndarray]
 
@@ -55,13 +57,16 @@ def load(path: pathlib.Path) -> Snapshot:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         image, maps, methods = arrays['image'], arrays['maps'], tuple(map(str, arrays['methods']))
+        maps = maps if methods else np.zeros((0, *image.shape[:-1]))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f'{path}: not a readable snapshot of a case: {error}; evaluate again') from None
     if image.ndim not in (3, 4) or maps.shape != (len(methods), *image.shape[:-1]):
         raise InputError(f'{path}: image {image.shape}, maps {maps.shape}, {len(methods)} methods; expected '
                          '[rows, columns, C] or [X, Y, Z, C], and a map of that extent for each method')
+    # Colours are shown as stored; greys, which may be any measurement, between their own extremes.
+    low, high = (0, 255) if image.dtype == np.uint8 and image.shape[-1] == 3 else np.percentile(image, [0.5, 99.5])
     return Snapshot(path.stem, image.astype(np.float32), maps.astype(np.float32), methods,
-                    int(arrays['target']) if 'target' in arrays else None,
+                    (float(low), float(max(high, low + 1e-6))), str(arrays.get('explained', '')),
                     tuple(map(float, arrays.get('spacing', ()))) if image.ndim == 4 else (),
                     {name: np.asarray(arrays[name], np.float64) for name in TESTS if name in arrays})
 
@@ -94,11 +99,10 @@ def tiles(case: Snapshot, cut: tuple[int, int] | None) -> list[draw.Tile]:
 
     Each map is drawn on a scale of its own, the same in all planes. Below them there is no colour but theirs.
     """
-    low, high = np.percentile(case.image, [0.5, 99.5])
-    limits, pixel = (float(low), float(max(high, low + 1e-6))), (1.0, 1.0)
+    pixel = (1.0, 1.0)
     image = case.image if case.image.shape[-1] == 3 else case.image[..., 0]
     grey, maps = case.image.mean(-1) if image.ndim == case.image.ndim else image, case.maps
-    scales = [float(np.percentile(np.abs(m), TOP)) for m in maps]
+    scales = [float(np.percentile(np.abs(m[m != 0]), TOP)) if m.any() else 0.0 for m in maps]
     where = 'Picture'
     if cut is not None:
         axis, index = cut
@@ -108,7 +112,7 @@ def tiles(case: Snapshot, cut: tuple[int, int] | None) -> list[draw.Tile]:
         pixel, where = (up, across), cut_name(case, cut)
     made = []
     for number, title in enumerate(['Image', *map(method_name, case.methods)]):
-        figure, axes, width = draw.canvas(image if number == 0 else grey, pixel, limits, 1.0 if number == 0 else 0.8)
+        figure, axes, width = draw.canvas(image if number == 0 else grey, pixel, case.limits, 0.8 if number else 1.0)
         if number:
             axes.imshow(_painted(maps[number - 1], scales[number - 1]), aspect='auto', interpolation='bilinear')
         if case.spacing:

@@ -18,6 +18,7 @@ TEMPLATE = (pathlib.Path(__file__).parent / 'report.html.jinja').read_text(encod
 # By `problem` in results.json; without one labels are images.
 CHAPTERS = dict.fromkeys(('binary', 'multiclass', 'multilabel', 'ordinal'), diagnosis.chapter)
 LISTED = 300  # cases
+WARNED = 8  # warnings that are seen at once
 FACTS = ('seed', 'git_commit', 'data_hash', 'split_hash', 'devices', 'cores', 'hosts', 'platform',
          'train_time_s', 'wall_time_s', 'peak_memory_mb')
 
@@ -51,7 +52,7 @@ def render(run: workdir.Run) -> str:
         title=run.name, subtitle=_subtitle(run), notice=results.get('notice', ''), chapter=chapter,
         conventions=results.get('conventions', ''), step=results.get('step'),
         counts={split_name(split): count for split, count in results.get('counts', {}).items()},
-        chosen_by=run.chosen_by, validated='val' in run.splits, untested=run.splits == ['val'],
+        most_warnings=WARNED, chosen_by=run.chosen_by, validated='val' in run.splits, untested=run.splits == ['val'],
         sections=[part for part in chapter.sections if part.tables or part.groups or part.charts],
         curves=curves(run, chapter.curves), cases=chapter.cases[:LISTED],
         command=run.environment.get('command', ''), facts=_facts(run.environment),

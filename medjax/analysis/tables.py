@@ -1,5 +1,6 @@
 """Results in words and tables: names, units, directions and sensible rounding."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -72,6 +73,11 @@ def figure(value: float | None, unit: str = '') -> str:
     return text.replace('-', '−') if float(text) else text.lstrip('-')
 
 
+def known(entry: Entry) -> bool:
+    """Whether an entry has a value."""
+    return entry.get('value') is not None and entry['value'] == entry['value']
+
+
 def interval(entry: Entry, unit: str = '') -> str:
     """The 95 % interval, or '' where there is none."""
     limits = entry.get('ci95') or ()
@@ -93,8 +99,8 @@ def per_class(entries: Mapping[str, Entry], classes: Sequence[str], caption: str
     return grid(keys, names, caption, tolerance) if set(names) & set(classes) else None
 
 
-def grid(keys: Mapping[tuple[str, str], Entry], names: Sequence[str], caption: str,
-         tolerance: float | None = None) -> Table:
+def grid(keys: Mapping[tuple[str, str], Entry], names: Sequence[str], caption: str, tolerance: float | None = None,
+         counts: tuple[str, str, Mapping[str, Any]] | None = None) -> Table:
     """Metrics against columns, with n; many columns become the rows.
 
     Args:
@@ -102,6 +108,7 @@ def grid(keys: Mapping[tuple[str, str], Entry], names: Sequence[str], caption: s
       names: the columns, each with one entry at least.
       caption: of the table.
       tolerance: of the surface distance, mm.
+      counts: what is counted in place of patients: its name, its explanation, and the columns' counts.
     """
     most = {name: max(e.get('n', 0) for (_, c), e in keys.items() if c == name) for name in names}
     none = not any(most.values())  # a metric that no case has is left out, unless all are such
@@ -109,7 +116,8 @@ def grid(keys: Mapping[tuple[str, str], Entry], names: Sequence[str], caption: s
     rows = [(*heading(m, tolerance), [cell(m, keys.get((m, c)), most[c]) for c in names]) for m in metrics]
     of = {name: next(e for (_, c), e in keys.items() if c == name) for name in names}
     unit = of[names[0]].get('unit', 'patient')
-    rows.append((f'n ({unit}s)', f'{unit}s counted', [Cell(str(most[name])) for name in names]))
+    last, explanation, counted = counts or (f'n ({unit}s)', f'{unit}s counted', most)
+    rows.append((last, explanation, [Cell(str(counted[name])) for name in names]))
     rows += [(*COUNTS[count], [Cell(str(of[name].get(count, ''))) for name in names])
              for count in COUNTS if any(count in entry for entry in of.values())]
     if len(names) <= WIDEST:
@@ -164,8 +172,8 @@ def cell(key: str, entry: Entry | None, most: int) -> Cell:
     if not entry:
         return Cell('')
     unit, n = metric_of(key).unit, entry.get('n', most)
-    unknown = entry.get('value') is None or entry['value'] != entry['value']
-    below = ', '.join(filter(None, [interval(entry, unit), f'n = {n}' if n < most else '',
-                                    entry.get('why', '') if unknown else '']))
+    below = ', '.join(filter(None, [interval(entry, unit), f'n = {n}' if n < most else '']))
+    if not known(entry) and 'why' in entry:
+        below = textwrap.fill(entry['why'], 26)
     spread = '' if entry.get('sd') is None else f'± {figure(entry["sd"], unit)}'
     return Cell(figure(entry.get('value'), unit), spread, below, entry.get('why', ''))

@@ -18,7 +18,7 @@ from medjax.data import nifti
 from medjax.data.geometry import Image
 from medjax.data.images import Frame, Images, framing
 from medjax.errors import InputError
-from medjax.ops import scores
+from medjax.ops import scores, uncertainty
 
 # `(forward, image [B, *S, C], target [B]) -> [M, B, *S]`, with one map for each of M methods; see `analysis.explain`.
 Explain = Callable[..., np.ndarray]
@@ -95,7 +95,7 @@ class ImageEvaluator:
         members = self.classifier(variables, lambda at: self.data.images(numbers[at]), len(numbers),
                                   0 if quick else None)
         probs, rows = members.mean(0), []
-        unsure = _mutual_information(members, source.problem) if len(members) > 1 else None
+        unsure = uncertainty.mutual_information(members, source.problem == 'multilabel') if len(members) > 1 else None
         for place, number in enumerate(numbers):
             case = source.cases[number]
             row = {'split': split, 'id': case.id, 'patient': case.patient, **case.columns,
@@ -193,18 +193,6 @@ def _truth(target: Any, classes: Sequence[str]) -> dict[str, Any]:
     if not isinstance(target, Sequence):
         return {'target': classes[target]}
     return {f'target_{name}': '' if value != value else int(value) for name, value in zip(classes, target)}
-
-
-def _mutual_information(members: np.ndarray, problem: str) -> np.ndarray:
-    """How much members `[M, n, K]` disagree: the mean's entropy less their entropies' mean, nats (Houlsby 2011)."""
-    def entropy(p: np.ndarray) -> np.ndarray:
-        p = np.clip(p, 1e-12, 1)
-        both = -(p * np.log(p))
-        if problem == 'multilabel':
-            rest = np.clip(1 - p, 1e-12, 1)
-            both = both - rest * np.log(rest)
-        return both.sum(-1)
-    return entropy(members.mean(0)) - entropy(members).mean(0)
 
 
 def _classifier(task: Task, dims: int, batch: int, samples: int, flips: Sequence[int]) -> Classifier:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from medjax.errors import InputError
 from medjax.nn.conv import Conv
 from medjax.nn.dense import Dense
+from medjax.nn.pool import largest
 
 REDUCTION = 16  # of channels within a gate, in both papers
 
@@ -61,11 +62,12 @@ class CBAM(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps `[B, *S, C]` to the same shape and type."""
-        wide, space = x.astype(jnp.float32), tuple(range(1, x.ndim - 1))
-        channels = _Channels(name='channels')
-        wide *= nn.sigmoid(channels(wide.mean(space, keepdims=True)) + channels(wide.max(space, keepdims=True)))
-        seen = jnp.concatenate([wide.mean(-1, keepdims=True), wide.max(-1, keepdims=True)], -1)
-        place = Conv(1, (7,) * len(space), bias=True, init=nn.initializers.lecun_normal(), name='place')(seen)
+        wide, channels = x.astype(jnp.float32), _Channels(name='channels')
+        voxels = wide.reshape(x.shape[0], -1, x.shape[-1])
+        weights = nn.sigmoid(channels(voxels.mean(1)) + channels(largest(voxels, 1)))
+        wide *= weights.reshape(x.shape[0], *[1] * (x.ndim - 2), x.shape[-1])
+        seen = jnp.stack([wide.mean(-1), largest(wide, -1)], -1)
+        place = Conv(1, (7,) * (x.ndim - 2), bias=True, init=nn.initializers.lecun_normal(), name='place')(seen)
         return (wide * nn.sigmoid(place)).astype(x.dtype)
 
 

@@ -8,6 +8,16 @@ import jax.numpy as jnp
 from jax import lax
 
 
+def largest(x: jax.Array, axis: int) -> jax.Array:
+    """The largest value along an axis, which alone gets the gradient.
+
+    `jnp.max` divides its gradient among all values that equal the largest. Where the compiler computes x once more for
+    the backward pass, by other instructions, none need equal it any longer, and the gradient is NaN.
+    """
+    first = jnp.argmax(x, axis, keepdims=True)
+    return jnp.where(lax.broadcasted_iota(first.dtype, x.shape, axis % x.ndim) == first, x, 0).sum(axis)
+
+
 def adaptive_pool(x: jax.Array, bins: int, reduce: Callable[..., jax.Array]) -> jax.Array:
     """Reduces each axis of space to a number of bins.
 
@@ -17,7 +27,7 @@ def adaptive_pool(x: jax.Array, bins: int, reduce: Callable[..., jax.Array]) -> 
     Args:
       x: `[B, *S, C]`.
       bins: along each spatial axis.
-      reduce: `(array, axis) -> array` without that axis, such as `jnp.max` or `jnp.mean`.
+      reduce: `(array, axis) -> array` without that axis, such as `largest` or `jnp.mean`.
 
     Returns:
       `[B, bins, …, C]`.
@@ -41,5 +51,5 @@ def pyramid(x: jax.Array, levels: Sequence[int] = (1, 2, 4)) -> jax.Array:
     Returns:
       `[B, C × sum(levelᵈ)]`, with d spatial axes: as many features for every size of image.
     """
-    grids = [adaptive_pool(x, bins, jnp.max) for bins in levels]
+    grids = [adaptive_pool(x, bins, largest) for bins in levels]
     return jnp.concatenate([grid.reshape(x.shape[0], math.prod(grid.shape[1:])) for grid in grids], -1)

@@ -29,8 +29,8 @@ def truth_and_probs(problem, count, rng, skill=1.6):
         truth[rng.random(truth.shape) < 0.05] = np.nan
         return truth, 1 / (1 + np.exp(-logits))
     truth = rng.integers(0, classes, count)
-    apart = np.abs(np.arange(classes) - truth[:, None]) if problem == 'ordinal' else np.arange(classes) != truth[:, None]
-    logits = -2 * skill * apart + rng.normal(0, 2.0, apart.shape)
+    apart = np.abs(np.arange(classes) - truth[:, None])
+    logits = -2 * skill * (apart if problem == 'ordinal' else apart > 0) + rng.normal(0, 2.0, apart.shape)
     probs = np.exp(logits - logits.max(1, keepdims=True))
     return truth, probs / probs.sum(1, keepdims=True)
 
@@ -53,7 +53,8 @@ def picture(rng, shape, channels):
     centre = rng.uniform(0.25, 0.75, len(shape)).reshape(-1, *(1,) * len(shape))
     spot = np.exp(-((grid - centre) ** 2).sum(0) / 0.01)
     body = 1.0 * (((grid - 0.5) ** 2).sum(0) < 0.18)
-    image = (0.35 * body + 0.5 * spot)[..., None] * np.linspace(1, 0.6, channels) + rng.normal(0, 0.04, (*shape, channels))
+    image = (0.35 * body + 0.5 * spot)[..., None] * np.linspace(1, 0.6, channels)
+    image += rng.normal(0, 0.04, (*shape, channels))
     signed = spot + rng.normal(0, 0.15, shape)
     maps = np.stack([np.maximum(spot - 0.1, 0), signed, np.roll(spot, 2, 0) - 0.3 * np.roll(spot, shape[0] // 3, 0)])
     return image.astype(np.float32), maps.astype(np.float16)
@@ -80,7 +81,8 @@ def make(folder, problem, *, shape=(28, 28), channels=1, count=160, spacing=None
         more |= {name: rng.random(len(METHODS)) for name in ('deletion', 'insertion', 'similarity')} if tests else {}
         path = folder / 'cases' / 'test' / f'{row["id"]}.npz'
         path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(path, image=image, maps=maps, methods=np.array(METHODS), kind='classification', **more)
+        np.savez_compressed(path, image=image, maps=maps, methods=np.array(METHODS), kind='classification',
+                            explained=names[-1], **more)
     write_metrics(folder)
     plain, shown = (np.stack([picture(rng, shape, 1)[0][..., 0] for _ in range(2)]) for _ in range(2))
     np.savez_compressed(folder / 'augmented.npz', original=plain, image=shown, label=np.array([0, 1]))

@@ -177,6 +177,7 @@ def test_labels_are_judged_where_they_are_known():
     entry = found['metrics']['test']['auroc_u']
     want = metrics.roc_auc_score([row['target_u'] for row in known], [row['prob_u'] for row in known])
     assert entry['value'] == pytest.approx(want) and entry['cases'] == len(known) < 60
+    assert entry['method'] == 'DeLong' and found['metrics']['test']['f1_u']['method'] == 'bootstrap'
     assert found['metrics']['test']['auroc']['cases'] == sum(
         row['target_u'] != '' or row['target_v'] != '' for row in rows[:60])
     assert set(found['operating']) == set(found['conformal']) == set(found['selective']) == {'u', 'v'}
@@ -256,7 +257,8 @@ def test_a_figure_that_few_resamples_have_gets_no_interval():
 @pytest.mark.parametrize('problem, make, classes', [
     ('binary', table, CLASSES), ('multilabel', labels, ('u', 'v'))])
 def test_all_is_plain(problem, make, classes):
-    found = few(make() + make(40, 1, 'val') + make(40, 2, 'train'), problem, classes)
+    rows = make() + make(40, 1, 'val') + make(40, 2, 'train')
+    found = few([{**row, 'sex': 'FM'[i % 2]} for i, row in enumerate(rows)], problem, classes, subgroups=['sex'])
     assert plain(found) == found  # and no value is NaN here, which would not equal itself
 
 

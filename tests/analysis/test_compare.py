@@ -3,10 +3,11 @@ import json
 import numpy as np
 import pytest
 
-from medjax.analysis import delong, measure, uncertainty
+from medjax.analysis import delong, measure
 from medjax.analysis.cases import read
 from medjax.analysis.compare import compare, ensemble
 from medjax.errors import InputError
+from medjax.ops import uncertainty
 
 CLASSES = ('well', 'sick')
 

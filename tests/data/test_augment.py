@@ -117,8 +117,8 @@ def test_thin_patches_keep_their_slices():
 
 
 def read_from(recipe, shape, count, start=0):
-    """For each sample the map that it is read by, `place -> matrix · place + offset` in voxels, from a picture of
-    places; only what lies well inside is looked at."""
+    """For each sample the map that it is read by, `place -> matrix · place + offset` in voxels, found from a picture of
+    places; the recipe's fill is 'nearest', so that what was read from inside is known."""
     ramp = jnp.broadcast_to(jnp.moveaxis(jnp.indices(shape, jnp.float32), 0, -1), (count, *shape, len(shape)))
     places = np.asarray(jax.jit(recipe)({'image': ramp, 'index': jnp.arange(start, start + count, dtype=jnp.uint32)},
                                         KEY)['image'])
@@ -138,7 +138,7 @@ def centred(matrix, offset, shape):
 
 @pytest.mark.parametrize('shape, moving', [((20, 30), (0, 1)), ((12, 14, 10), (0, 1, 2)), ((16, 16, 4), (0, 1))])
 def test_shifts_go_as_far_as_they_may_along_each_axis(shape, moving):
-    maps = list(read_from(Recipe(shift=1.0, shift_range=0.2), shape, 40))
+    maps = list(read_from(Recipe(shift=1.0, shift_range=0.2, fill='nearest'), shape, 40))
     for matrix, _ in maps:
         np.testing.assert_allclose(matrix, np.eye(len(shape)), atol=1e-4)
     shifts = np.array([centred(*found, shape) for found in maps])
@@ -150,12 +150,12 @@ def test_shifts_go_as_far_as_they_may_along_each_axis(shape, moving):
 
 def test_shears_slide_columns_by_the_tangent():
     slopes = []
-    for matrix, offset in read_from(Recipe(shear=1.0, shear_range=30.0), (20, 30), 40):
+    for matrix, offset in read_from(Recipe(shear=1.0, shear_range=30.0, fill='nearest'), (20, 30), 40):
         np.testing.assert_allclose([matrix[0, 0], *matrix[1]], [1, 0, 1], atol=1e-4)
         np.testing.assert_allclose(centred(matrix, offset, (20, 30)), 0, atol=1e-4)
         slopes.append(matrix[0, 1])
     assert np.tan(np.deg2rad(26)) < np.abs(slopes).max() < np.tan(np.deg2rad(30.01)) and min(slopes) < 0 < max(slopes)
-    cubes = np.array([m for m, _ in read_from(Recipe(shear=1.0), (12, 14, 10), 3)])
+    cubes = np.array([m for m, _ in read_from(Recipe(shear=1.0, fill='nearest'), (12, 14, 10), 3)])
     np.testing.assert_allclose(np.tril(cubes), np.broadcast_to(np.eye(3), cubes.shape), atol=1e-4)
     assert (np.abs(cubes[:, (0, 0, 1), (1, 2, 2)]) > 1e-3).all()
 

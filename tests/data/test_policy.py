@@ -104,7 +104,7 @@ def test_geometry_at_its_strongest(name, matrix, shift):
 
 def test_operations_drawn_are_different_and_equally_often():
     uniform = jax.random.uniform(jax.random.key(1), (4000, len(OPERATIONS), 3))
-    for count in (1, 2, 5, len(OPERATIONS)):
+    for count in (2, len(OPERATIONS)):
         signs = np.asarray(jax.vmap(lambda u, count=count: policy.chosen(u, count))(uniform))
         assert ((signs != 0).sum(1) == count).all() and set(np.unique(signs)) <= {-1, 0, 1}
         share = count / len(OPERATIONS)

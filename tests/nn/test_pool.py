@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from medjax.nn.pool import adaptive_pool, pyramid
+from medjax.nn.pool import adaptive_pool, largest, pyramid
 
 
 def image(*shape):
@@ -18,7 +18,7 @@ def image(*shape):
     (1, 3, [(0, 1)] * 3)])
 def test_bins_by_hand(size, bins, want):
     x = image(1, size, 1)
-    for ours, reduce in ((jnp.max, np.max), (jnp.mean, np.mean)):
+    for ours, reduce in ((largest, np.max), (jnp.mean, np.mean)):
         got = jax.jit(lambda x, ours=ours: adaptive_pool(x, bins, ours))(x)
         np.testing.assert_allclose(got[0, :, 0], [reduce(np.asarray(x)[0, a:b, 0]) for a, b in want], rtol=1e-6)
 
@@ -42,3 +42,13 @@ def test_a_pyramid_has_as_many_features_for_every_size(space):
         np.testing.assert_array_equal(grid.max(1), largest)
     np.testing.assert_array_equal(got[:, 3:6], x[(slice(None), *(slice(-(-n // 2)) for n in space))].max(
         tuple(range(1, dims + 1))))
+
+
+@pytest.mark.parametrize('axis', [0, 1, -1])
+def test_one_largest_value_gets_the_gradient(axis):
+    x = jnp.array([[1.0, 3.0, 3.0], [-2.0, 3.0, -jnp.inf]])
+    value, back = jax.vjp(lambda x: largest(x, axis), x)
+    np.testing.assert_array_equal(value, np.asarray(x).max(axis))
+    slope, = back(jnp.ones_like(value))
+    np.testing.assert_array_equal(slope.sum(axis), np.ones_like(value))
+    np.testing.assert_array_equal((slope * jnp.where(slope > 0, x, 0)).sum(axis), value)

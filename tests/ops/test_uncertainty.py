@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from medjax.analysis import uncertainty
+from medjax.ops import uncertainty
 
 
 def test_entropy_is_scipys():

@@ -10,17 +10,21 @@ def entropy(probs: np.ndarray) -> np.ndarray:
     return -np.where(probs > 0, probs * np.log(np.where(probs > 0, probs, 1.0)), 0.0).sum(-1)
 
 
-def mutual_information(members: np.ndarray) -> np.ndarray:
+def mutual_information(members: np.ndarray, labels: bool = False) -> np.ndarray:
     """What the members of an ensemble, or of dropout's draws, disagree about (BALD; Houlsby et al. 2011).
 
     The entropy of their mean less the mean of their entropies: 0 where all say the same, however unsure they are.
 
     Args:
       members: `[M, n, K]`.
+      labels: the K probabilities are of labels that do not exclude each other; the sum over them is given.
 
     Returns:
       `[n]`, nats, from 0 to the log of the smaller of M and K.
     """
+    if labels:
+        members = np.stack([1 - members, members], -1)
+        return mutual_information(members).sum(-1)
     return np.maximum(entropy(members.mean(0)) - entropy(members).mean(0), 0.0)
 
 
