@@ -64,6 +64,7 @@ class Chapter:
       sections: between the results and the table of all cases.
       curves: what was logged in training: for each chart's name its keys, and their names in its legend.
       samples: training examples as read and as augmented.
+      sampled: what they show.
       conventions: the heading over the results' conventions.
       cases: the table of all cases, rounded, in the order in which it is shown.
       words: columns of that table that are no numbers.
@@ -77,6 +78,7 @@ class Chapter:
     sections: Sequence[Section]
     curves: Mapping[str, Mapping[str, str]]
     samples: Sequence[tuple[draw.Tile, draw.Tile]]
+    sampled: str
     conventions: str
     cases: Sequence[Mapping[str, str]]
     words: Sequence[str] = ('split', 'id', 'patient')

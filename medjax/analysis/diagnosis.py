@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from medjax.analysis import diagnosis_cases, diagnosis_charts, draw, tables
+from medjax.analysis import diagnosis_cases, diagnosis_charts, draw, fairness, tables
 from medjax.analysis.chapter import FEW, Chapter, Section, caption, split_name, spoken
 from medjax.analysis.judged import OPERATING, Judged, judge
 from medjax.analysis.tables import Cell, Table, figure, interval
@@ -36,6 +36,8 @@ def chapter(run: Run) -> Chapter:
         headlines=[headline(of) for of in judged if of.split in spoken(run)], method=method(run),
         tables=result_tables(judged),
         sections=[part for of in judged[:1] for part in sections(of)], curves=learning(run), samples=samples(run),
+        sampled='Training images as read, and as the first steps augmented them: the first channel, in the same intensity '
+                'window.',
         conventions='Conventions', cases=[row for of in judged for row in listed(of)], words=words(run),
         order=': the wrong ones first, the surest on top',
         warnings=(run.results.get('analysis') or {}).get('warnings', ()))
@@ -172,7 +174,8 @@ def group_tables(of: Judged) -> list[Table]:
             cells = [tables.cell(key, group['metrics'].get(key), 0) for key in chosen]
             count = group['counts'][of.table.classes[1]] if binary else {}
             cells[:0] = [Cell(str(count['positives']), below=f'of {sum(count.values())}')] if binary else []
-            rows.append((name, '', [Cell(str(group['n'])), *cells]))
+            few = min((n for of in group['counts'].values() for n in of.values()), default=0) < fairness.FEW
+            rows.append((name, '', [Cell(str(group['n']), below='few cases' * few), *cells]))
         rows.append(('largest difference', 'of the best group and the worst', [
             *[Cell('')] * (1 + binary), *(_difference(found['worst'].get(key)) for key in chosen)]))
         heads = [('n', 'patients'), *[(of.table.classes[1], 'cases')] * binary]

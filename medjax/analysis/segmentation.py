@@ -14,6 +14,8 @@ from medjax.analysis.tables import figure
 from medjax.analysis.workdir import Run
 
 JUDGED = 30  # cases whose probabilities are read for the calibration
+SAMPLED = ('Training patches as read, and as the first steps augmented them, in the same intensity window, with the '
+           'label\'s outlines.')
 WORDS = ('split', 'id', 'patient')  # columns of the table of cases
 
 
@@ -46,7 +48,7 @@ def chapter(run: Run) -> Chapter:
         sections=[Section('Cases', _pictured(chosen, split_name(shown).lower()),
                           [('Classes', legend), ('Errors', errors)], groups=groups(run, chosen)),
                   Section('Where it is right, and how sure it is', charts=case_charts(run, shown, chosen))],
-        curves=curves(run), samples=samples(run, chosen), conventions='How empty cases count',
+        curves=curves(run), samples=samples(run, chosen), sampled=SAMPLED, conventions='How empty cases count',
         cases=[_rounded(row, run.classes) for split in run.splits for row in run.rows(split)], words=WORDS)
 
 

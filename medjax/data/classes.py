@@ -14,13 +14,13 @@ from collections.abc import Callable, Mapping, Sequence
 
 from medjax.data import nifti
 from medjax.data.geometry import Image
-from medjax.data.source import SPLITS, Case, Source, data_dir
+from medjax.data.source import SPLITS, UNKNOWN, Case, Source, data_dir
 from medjax.data.splits import KEYS, divide
 from medjax.errors import InputError
 
 FOLDERS = {'train': 'train', 'training': 'train', 'val': 'val', 'valid': 'val', 'validation': 'val', 'test': 'test',
            'testing': 'test'}  # a split's folder by its usual names
-KNOWN = {'0': 0.0, '0.0': 0.0, '1': 1.0, '1.0': 1.0, '': float('nan')}  # a cell of a multilabel table
+KNOWN = {'0': 0, '0.0': 0, '1': 1, '1.0': 1, '': UNKNOWN}  # a cell of a multilabel table
 RESERVED = ('id', 'path', 'patient', 'split')
 
 
@@ -155,7 +155,7 @@ def _table(root: pathlib.Path, name: str) -> list[dict[str, str]]:
 
 
 def _several(rows: Sequence[Mapping[str, str]], path: pathlib.Path, classes: tuple[str, ...], label: str,
-             problem: str) -> tuple[tuple[str, ...], str, list[tuple[float, ...]]]:
+             problem: str) -> tuple[tuple[str, ...], str, list[tuple[int, ...]]]:
     """Classes, problem and targets of a table with a column for each class."""
     lacking = [name for name in classes if name not in rows[0]]
     if not classes or lacking or problem not in ('', 'multilabel'):

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from medjax.data import nifti
 from medjax.data.geometry import Image, canonical
-from medjax.data.source import Case, Source
+from medjax.data.source import UNKNOWN, Case, Source
 from medjax.errors import InputError
 from medjax.machine import cores
 
@@ -168,9 +168,8 @@ class Images:
 
     @functools.cached_property
     def targets(self) -> np.ndarray:
-        """Of every case: class numbers `[N]` int32, or of a multilabel problem `[N, K]` float32, NaN if not known."""
-        kind = np.float32 if self.source.problem == 'multilabel' else np.int32
-        return np.array([case.target for case in self.source.cases], kind)
+        """Of every case: class numbers `[N]`, or of a multilabel problem 0, 1 or UNKNOWN `[N, K]`; int32."""
+        return np.array([case.target for case in self.source.cases], np.int32)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -212,12 +211,12 @@ class Images:
     def statistics(self) -> dict[str, Any]:
         """What the task and `predict` have to know of the training data; stored with each checkpoint."""
         targets = self.targets[self._numbers['train']]
-        positive = np.nansum(targets, 0) if targets.ndim == 2 else np.bincount(
+        positive = (targets == 1).sum(0) if targets.ndim == 2 else np.bincount(
             targets, minlength=len(self.source.classes))
         return {'classes': list(self.source.classes), 'problem': self.source.problem,
                 'channels': self.arrays.shape[-1], 'intensities': dict(self.training),
-                'positive': positive.astype(int).tolist(),
-                'known': (np.isfinite(targets).sum(0) if targets.ndim == 2 else
+                'positive': positive.tolist(),
+                'known': ((targets != UNKNOWN).sum(0) if targets.ndim == 2 else
                           np.full(len(positive), len(targets))).tolist()}
 
     @functools.cached_property
@@ -239,7 +238,7 @@ class Images:
         return len(self._numbers['train'])
 
     def item(self, number: int, rng: np.random.Generator) -> dict[str, Any]:
-        """A training image: `image [*S, C]` float32, `label` int32 or `[K]` float32, its case's `id`."""
+        """A training image: `image [*S, C]` float32, `label` or `[K]` int32, its case's `id`."""
         at = self._numbers['train'][number]
         return {'image': self.images([at])[0], 'label': self.targets[at], 'id': self.source.cases[at].id}
 

@@ -131,7 +131,7 @@ def source(*, set: str, size: int = 28, dir: str = '', fold: int | Sequence[int]
             raise InputError(f'{path}: {split}_labels {labels.shape}, {labels.min()} to {labels.max()}; expected '
                              f'[{len(labels)}, {wide}], 0 to {most}')
         for number, label in enumerate(labels.tolist()):
-            target = tuple(map(float, label)) if known.problem == 'multilabel' else int(label[0])
+            target = tuple(label) if known.problem == 'multilabel' else int(label[0])
             if set in TURNED:
                 target = most - target
             cases.append(Case(

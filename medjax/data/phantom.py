@@ -39,7 +39,7 @@ def source(*, classes: Sequence[str] = ('small', 'large'), cases: Sequence[int] 
     for part, (split, count) in enumerate(zip(SPLITS, cases)):
         for number in range(count):
             rng = np.random.default_rng((seed, part, number))
-            several = tuple((rng.random(len(classes)) < 0.5).astype(float).tolist())
+            several = tuple((rng.random(len(classes)) < 0.5).astype(int).tolist())
             target = several if problem == 'multilabel' else number % len(classes)
             made.append(Case(
                 id=f'{split}{number:04d}', patient=f'{split}{number:04d}', split=split, target=target,
@@ -56,7 +56,7 @@ def image_reader(**_: object) -> Callable[[str | Path], Image]:
     return nifti.read
 
 
-def _draw(seed: Sequence[int], shape: tuple[int, ...], channels: int, target: int | Sequence[float],
+def _draw(seed: Sequence[int], shape: tuple[int, ...], channels: int, target: int | Sequence[int],
           classes: int) -> tuple[Image, None]:
     rng = np.random.default_rng(seed)
     shape3 = (shape[1], shape[0], 1) if len(shape) == 2 else shape  # as files have pictures: columns first
@@ -66,6 +66,6 @@ def _draw(seed: Sequence[int], shape: tuple[int, ...], channels: int, target: in
     for kind in shown:
         centre = rng.uniform(-0.4, 0.4, 3).reshape(3, 1, 1, 1)
         radius = 0.15 + 0.35 * (kind + 1) / classes
-        there = target[kind] if isinstance(target, Sequence) else 1.0
+        there = target[kind] if isinstance(target, Sequence) else 1
         array[((grid - centre) ** 2).sum(0) < radius**2] += 60 * there
     return Image(np.clip(np.rint(array), 0, 255).astype(np.uint8), np.eye(4), 'phantom'), None

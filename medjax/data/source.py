@@ -11,6 +11,8 @@ from medjax.errors import InputError
 SPLITS = ('train', 'val', 'test')
 PROBLEMS = ('binary', 'multiclass', 'ordinal', 'multilabel')  # of images that have a class, or several, as a whole
 
+UNKNOWN = -1  # of a class that an image may have or not: it is not judged
+
 
 @dataclasses.dataclass(frozen=True)
 class Case:
@@ -21,8 +23,8 @@ class Case:
       patient: whose it is: splits and confidence intervals are by patient.
       split: 'train', 'val', 'test', or another name for cases that are only evaluated.
       read: gives the image and its label (None where there is none), as stored, on one grid.
-      target: what is to be told of the whole image, where that is the problem: the class's number, or a number 0, 1 or
-        NaN (not known) for each class where an image can have several.
+      target: what is to be told of the whole image, where that is the problem: the class's number, or 0, 1 or
+        UNKNOWN for each class where an image can have several.
       columns: whatever else is known of it, such as sex or scanner; goes to the predictions table.
       files: that it is read from.
       how: whatever else decides what `read` gives, so that a case that was prepared is known again.
@@ -35,7 +37,7 @@ class Case:
     columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
     files: tuple[str, ...] = ()
     how: str = ''
-    target: int | tuple[float, ...] | None = None
+    target: int | tuple[int, ...] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

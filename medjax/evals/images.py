@@ -17,6 +17,7 @@ from medjax.core.task import Task
 from medjax.data import nifti
 from medjax.data.geometry import Image
 from medjax.data.images import Frame, Images, framing
+from medjax.data.source import UNKNOWN
 from medjax.errors import InputError
 from medjax.ops import scores, uncertainty
 
@@ -112,7 +113,7 @@ class ImageEvaluator:
         probs = np.array([[row[f'prob_{name}'] for name in classes] for row in rows], float)
         if self.data.source.problem == 'multilabel':
             known = [[row[f'target_{name}'] for name in classes] for row in rows]
-            targets = np.array([[-1 if value == '' else int(value) for value in line] for line in known])
+            targets = np.array([[UNKNOWN if value == '' else int(value) for value in line] for line in known])
         else:
             targets = np.array([classes.index(row['target']) for row in rows])
         return {name: float(value) for name, value in scores.compute(targets, probs).items() if isinstance(name, str)}
@@ -121,8 +122,7 @@ class ImageEvaluator:
         """Writes snapshots of the surest right, the surest wrong and the least sure cases, and maps of why."""
         source, targets = self.data.source, self.data.targets[numbers]
         if source.problem == 'multilabel':
-            known = np.isfinite(targets)
-            miss = np.where(known, np.abs(np.nan_to_num(targets) - probs), 0).max(-1)
+            miss = np.where(targets < 0, 0, np.abs(targets - probs)).max(-1)
             right, sure, asked = miss < 0.5, np.abs(probs - 0.5).min(-1), probs.argmax(-1)
         else:
             asked = probs.argmax(-1)
@@ -192,7 +192,7 @@ class ImagePredictor:
 def _truth(target: Any, classes: Sequence[str]) -> dict[str, Any]:
     if not isinstance(target, Sequence):
         return {'target': classes[target]}
-    return {f'target_{name}': '' if value != value else int(value) for name, value in zip(classes, target)}
+    return {f'target_{name}': '' if value == UNKNOWN else value for name, value in zip(classes, target)}
 
 
 def _classifier(task: Task, dims: int, batch: int, samples: int, flips: Sequence[int]) -> Classifier:

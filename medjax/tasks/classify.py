@@ -34,9 +34,10 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], weights: str | Seq
       focal: exponent of (1 - probability of the truth), which weighs down what is known well (Lin 2017).
 
     Returns:
-      A task on `label`: `[B]` integers, or of a multilabel problem `[B, K]` of 0, 1 and NaN, which counts nowhere.
-      Where augmentation mixed examples, `partner` is the other one's label and `share [B]` the own one's part of the
-      loss. `predict` gives `probs [B, K]` float32; with a key as third argument it leaves dropout on (Gal 2016).
+      A task on `label`: `[B]` integers, or of a multilabel problem `[B, K]` of 0, 1 and −1, which is not known and
+      counts nowhere. Where augmentation mixed examples, `partner` is the other one's label and `share [B]` the own
+      one's part of the loss. `predict` gives `probs [B, K]` float32; with a key as third argument it leaves dropout on
+      (Gal 2016).
     """
     classes, problem = statistics['classes'], statistics.get('problem') or 'multiclass'
     wanted = {'binary': (1, 2), 'ordinal': (len(classes) - 1,)}.get(problem, (len(classes),))
@@ -63,7 +64,7 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], weights: str | Seq
     def cost(log: jax.Array, label: jax.Array) -> jax.Array:
         """`[B]`: weighted cross-entropy."""
         many = problem == 'multilabel'
-        truth = jax.nn.one_hot(jnp.nan_to_num(label).astype(jnp.int32), log.shape[-1])
+        truth = jax.nn.one_hot(label, log.shape[-1])
         share = (1 - smoothing) * truth + smoothing / log.shape[-1]
         # The floor keeps the power's slope finite where a class is certain.
         hard = jnp.maximum(-jnp.expm1(log), 1e-12) ** focal if focal else 1.0
@@ -71,7 +72,7 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], weights: str | Seq
         terms = -(share * weight * hard * log).sum(-1)
         if not many:
             return terms
-        known = jnp.isfinite(label)
+        known = label >= 0
         return jnp.where(known, terms, 0.0).sum(-1) / jnp.maximum(known.sum(-1), 1)
 
     def loss(variables: Variables, batch: Batch, key: jax.Array):
@@ -93,8 +94,8 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], weights: str | Seq
         probs, label = outputs['probs'], batch['label']
         if problem != 'multilabel':
             return {'accuracy': masked_mean((probs.argmax(-1) == label).astype(jnp.float32), batch['mask'])}
-        known = jnp.isfinite(label)
-        right = (((probs > 0.5) == (label > 0.5)) & known).sum(-1)
+        known = label >= 0
+        right = (((probs > 0.5) == (label > 0)) & known).sum(-1)
         share = right / jnp.maximum(known.sum(-1), 1)
         return {'accuracy': masked_mean(share, batch['mask'] * known.any(-1))}
 

@@ -152,6 +152,9 @@ def test_a_finer_layer_is_taken_where_it_is_named_and_another_is_refused():
     module, variables, image, target = random_cnn()
     with pytest.raises(InputError, match="'pooled'.*z_first, a_second$"):
         explain.grad_cam(forward_of(module, variables), image, target, layer='pooled')
+    volume = attending(np.zeros((1, 1, 1, 9, 9), np.float32), (2, 2, 2))  # with as many axes as a volume's feature
+    with pytest.raises(InputError, match="'attention'.*several places are: tokens$"):
+        explain.grad_cam(volume, jnp.zeros((1, 4, 4, 4, 1)), target[:1], layer='attention')
     with pytest.raises(InputError, match='none$'):
         explain.grad_cam(linear, IMAGE, target)
 
@@ -245,6 +248,21 @@ def test_random_weights_change_a_map_that_depends_on_weights_and_not_one_that_do
     assert (np.abs(jax.jit(explain.similarity)(trained, random)) < 0.7).all()
     edges = np.abs(np.roll(image[..., 0], 1, 1) - image[..., 0])  # an edge detector asks no network
     np.testing.assert_allclose(jax.jit(explain.similarity)(edges, edges), 1.0, rtol=1e-5)
+
+
+def test_the_tests_of_a_methods_maps_are_those_by_themselves():
+    module, variables, image, target = random_cnn()
+    features = lambda v, x, added: forward_of(module, v)(x, added)
+    probability = lambda v, x: jax.nn.softmax(module.apply(v, x)[0])
+    maps, key = explained('grad_cam', forward_of(module, variables), image, target), jax.random.key(3)
+    got = jax.jit(functools.partial(explain.tests, explain.grad_cam, features, probability))(
+        variables, image, target, maps, key)
+    random = explained('grad_cam', forward_of(module, jax.jit(explain.randomised)(variables, key)), image, target)
+    areas = functools.partial(explain.deletion_insertion, functools.partial(probability, variables))
+    want = jax.jit(areas)(image, target, maps)
+    np.testing.assert_allclose(got['similarity'], jax.jit(explain.similarity)(maps, random), atol=1e-5)
+    np.testing.assert_allclose(got['deletion'], want['deletion'], atol=1e-5)
+    np.testing.assert_allclose(got['insertion'], want['insertion'], atol=1e-5)
 
 
 def test_similarity_is_spearmans_with_ties():

@@ -68,7 +68,7 @@ def test_a_table_of_several_findings(tmp_path):
                      for n in range(3)])
     found = source(dir=str(tmp_path), table='cases.csv', classes=('edema', 'mass'))
     assert found.problem == 'multilabel'
-    np.testing.assert_array_equal([c.target for c in found.cases], [(1, np.nan), (0, 0), (1, 1)])
+    np.testing.assert_array_equal([c.target for c in found.cases], [(1, -1), (0, 0), (1, 1)])
     assert found.cases[2].columns == {'age': '2'}
 
 

@@ -59,14 +59,14 @@ def test_one_logit_is_a_sigmoid_of_the_second_class():
 
 
 def test_labels_are_judged_by_themselves_and_unknown_ones_not_at_all():
-    loss, probs = each('multilabel', 'abc', [np.log(3), 0.0, 5.0], [1.0, 0.0, np.nan])
+    loss, probs = each('multilabel', 'abc', [np.log(3), 0.0, 5.0], [1, 0, -1])
     np.testing.assert_allclose(probs[:2], [0.75, 0.5], rtol=1e-6)
     np.testing.assert_allclose(loss, (np.log(4 / 3) + np.log(2)) / 2, rtol=1e-6)
 
 
 def test_an_unknown_label_has_no_gradient():
     task = classify.task(Identity(classes=2), **stats('multilabel', 'ab'))
-    data = batch([[1.0, -1.0]], np.array([[np.nan, np.nan]]), [1])
+    data = batch([[1.0, -1.0]], np.array([[-1, -1]]), [1])
     variables = task.init(jax.random.key(0), data)
     slope = jax.grad(lambda v: task.loss(v, data, jax.random.key(0))[0])(variables)
     assert float(slope['params']['scale']) == 0.0
@@ -96,12 +96,12 @@ def test_balanced_weights_make_classes_weigh_the_same():
     # Of labels the positive cases weigh as all negative ones do; a class of one case in a thousand not more than 20.
     counts = dict(positive=[10, 1], known=[40, 1000])
     positive = [each('multilabel', 'ab', [0.0, 0.0], label, counts, weights='balanced')[0]
-                for label in ([1.0, np.nan], [np.nan, 1.0])]
+                for label in ([1, -1], [-1, 1])]
     np.testing.assert_allclose(positive, [3 * np.log(2), 20 * np.log(2)], rtol=1e-6)
 
 
 @pytest.mark.parametrize('problem, logits, label, partner', [
-    ('multiclass', [0.3, -0.2, 1.0], 2, 0), ('multilabel', [0.3, -0.2], [1.0, 0.0], [0.0, np.nan]),
+    ('multiclass', [0.3, -0.2, 1.0], 2, 0), ('multilabel', [0.3, -0.2], [1, 0], [0, -1]),
     ('ordinal', [0.3, -0.2], 0, 2), ('binary', [0.7], 1, 0)])
 def test_a_mixed_example_costs_its_shares(problem, logits, label, partner):
     classes = {'multilabel': 'ab', 'binary': 'ab'}.get(problem, 'abc')
@@ -119,7 +119,7 @@ def test_certain_and_impossible_logits_stay_finite(problem):
     classes = 'ab' if problem == 'binary' else 'abc'
     outputs = 2 if problem == 'ordinal' else len(classes)
     task = classify.task(Identity(classes=outputs), focal=2.0, **stats(problem, classes))
-    label = np.array([[0.0] * len(classes)]) if problem == 'multilabel' else np.array([0])
+    label = np.array([[0] * len(classes)]) if problem == 'multilabel' else np.array([0])
     for size in (0.0, 80.0, -80.0, 1e4):
         data = batch([[size] * (outputs - 1) + [-size]], label, [1])
         variables = task.init(jax.random.key(0), data)
