@@ -21,7 +21,8 @@ GAPS = ('demographic_parity_difference', 'equalised_odds_difference')
 SAME = {'binary': {'f1_micro'}, 'multilabel': set(), **dict.fromkeys(('multiclass', 'ordinal'), {
     'f1_micro', 'sensitivity'})}
 GROUPED = ('Below each figure its 95 % interval, by a bootstrap over patients. A largest difference is never negative: '
-           'chance alone makes one, the more so the smaller the groups, and its interval may lie above it.')
+           'chance alone makes one, the more so the smaller the groups, and its interval may lie above it. “Few cases” '
+           f'are fewer than {fairness.FEW} with or without a class.')
 MENDED = ('ece', 'brier', 'log_loss')
 
 
@@ -36,8 +37,8 @@ def chapter(run: Run) -> Chapter:
         headlines=[headline(of) for of in judged if of.split in spoken(run)], method=method(run),
         tables=result_tables(judged),
         sections=[part for of in judged[:1] for part in sections(of)], curves=learning(run), samples=samples(run),
-        sampled='Training images as read, and as the first steps augmented them: the first channel, in the same intensity '
-                'window.',
+        sampled='Training images as read, and as the first steps augmented them: the first channel, in the same '
+                'intensity window.',
         conventions='Conventions', cases=[row for of in judged for row in listed(of)], words=words(run),
         order=': the wrong ones first, the surest on top',
         warnings=(run.results.get('analysis') or {}).get('warnings', ()))
@@ -174,7 +175,7 @@ def group_tables(of: Judged) -> list[Table]:
             cells = [tables.cell(key, group['metrics'].get(key), 0) for key in chosen]
             count = group['counts'][of.table.classes[1]] if binary else {}
             cells[:0] = [Cell(str(count['positives']), below=f'of {sum(count.values())}')] if binary else []
-            few = min((n for of in group['counts'].values() for n in of.values()), default=0) < fairness.FEW
+            few = min(n for sides in group['counts'].values() for n in sides.values()) < fairness.FEW
             rows.append((name, '', [Cell(str(group['n']), below='few cases' * few), *cells]))
         rows.append(('largest difference', 'of the best group and the worst', [
             *[Cell('')] * (1 + binary), *(_difference(found['worst'].get(key)) for key in chosen)]))

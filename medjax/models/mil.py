@@ -14,7 +14,7 @@ from medjax.errors import InputError
 from medjax.models import resnet
 from medjax.nn.dropout import Dropout
 
-VARIANTS: dict[str, dict[str, Any]] = resnet.VARIANTS
+VARIANTS: dict[str, dict[str, Any]] = {encoder: resnet.VARIANTS[encoder] for encoder in ('18', '50')}
 
 
 class Model(resnet.Model):

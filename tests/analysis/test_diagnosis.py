@@ -200,7 +200,8 @@ def test_the_diagram_shows_calibration_that_was_not_chosen_on_test_cases(folders
 
 def test_groups_have_their_cases_their_gap_and_the_worst_of_them(folders):
     of = shown(folders['binary'])
-    sex, gaps, *_ = diagnosis.group_tables(of)
+    sex, gaps, scanner, _ = diagnosis.group_tables(of)
+    assert [cells[0].below for _, _, cells in scanner.rows] == ['', 'few cases', '']
     found = of.analysis['subgroups']['sex']
     assert [head for head, _, _ in sex.rows] == ['F', 'M', 'largest difference']
     assert [head for head, _ in sex.headers] == ['n', 'pneumonia', *(f'{name}{ARROW}↑' for name in (

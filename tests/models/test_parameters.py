@@ -24,15 +24,10 @@ TABLE = [
     ('resnet', '34', dict(classes=1000), (1, 64, 64, 3), 21_797_672),
     ('resnet', '50', dict(classes=1000), (1, 64, 64, 3), 25_557_032),
     ('resnet', '101', dict(classes=1000), (1, 64, 64, 3), 44_549_160),
-    ('resnet', '18', dict(classes=1000, preactivation=True), (1, 64, 64, 3), 11_687_720),
-    ('resnet', '18', dict(classes=1000, attention='cbam'), (1, 64, 64, 3), 11_779_384),
     ('resnet', '50', dict(classes=1000, attention='se'), (1, 64, 64, 3), 28_088_024),
     ('mil', '18', dict(classes=1), (1, 2, 64, 64, 3), 11_308_481),
-    ('mil', '34', dict(classes=1), (1, 2, 64, 64, 3), 21_416_641),
     ('mil', '50', dict(classes=1), (1, 2, 64, 64, 3), 24_034_753),
-    ('mil', '101', dict(classes=1), (1, 2, 64, 64, 3), 43_026_881),
     ('vgg', '16', dict(classes=1000), (1, 224, 224, 3), 138_357_544),
-    ('vgg', '16', dict(classes=1000), (1, 32, 96, 3), 138_357_544),
     ('vit', 's16', dict(classes=1000), (1, 224, 224, 3), 22_050_664),
     ('vit', 's16', dict(classes=1000, dims=3), (1, 32, 32, 32, 1), 23_256_424),
     ('vit', 'b16', dict(classes=1000), (1, 224, 224, 3), 86_567_656),
@@ -112,8 +107,7 @@ def test_resnet_options_by_hand():
     skips = sum(2 * width for width in widths[1:])
     gates = sum(2 * (conv(1, w, w // 16) + conv(1, w // 16, w)) for w in widths)
     for options, more in [(dict(preactivation=True), -skips), (dict(attention='se'), gates),
-                          (dict(attention='cbam'), gates + 8 * conv(7, 2, 1)), (dict(dropout=0.5), 0),
-                          (dict(pool='spp'), 20 * 512 * 1000)]:
+                          (dict(attention='cbam'), gates + 8 * conv(7, 2, 1)), (dict(pool='spp'), 20 * 512 * 1000)]:
         assert count('resnet', '18', dict(classes=1000, **options), (1, 64, 64, 3)) == plain + more, options
 
 
