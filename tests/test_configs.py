@@ -8,12 +8,13 @@ import pathlib
 import nibabel as nib
 import numpy as np
 import pytest
+from PIL import Image as Picture
 
 from tests import cli
 from tests.conftest import ROOT
 
 CONFIGS = sorted(path.stem for path in (ROOT / 'configs').glob('*.py'))
-PREDICTED = {'segment_brain_unet3d', 'segment_lung_unet2d'}  # one of each number of dimensions
+PREDICTED = {'segment_brain_unet3d', 'segment_lung_unet2d', 'classify_lung_cnn'}  # one of each kind of images
 NEED_DATA = {'segment_lung_unet2d', 'segment_tumour_unet3d'}
 
 
@@ -41,6 +42,19 @@ def test_the_smoke_run_goes_from_config_to_report(name, tmp_path):
     if name not in PREDICTED:
         return
     volumes = [path for split in ('test', 'val') for path in sorted((tmp_path / 'cases' / split).glob('*.npz'))]
+    if name.startswith('classify'):
+        with np.load(volumes[0]) as case:
+            Picture.fromarray(case['image']).save(tmp_path / 'new.png')
+        ended = cli.process('predict', f'--workdir={tmp_path}', f'--input={tmp_path}/new.png',
+                            f'--output={tmp_path}/out')
+        assert ended.code == 0, ended.err
+        old = next(row for row in rows if row['id'] == volumes[0].stem)
+        new, = csv.DictReader((tmp_path / 'out' / 'predictions.csv').open())
+        assert [key for key in new if key != 'image'] == [key for key in old if key.startswith('prob')]
+        # In a batch of one, sums have another order.
+        np.testing.assert_allclose([float(new[key]) for key in new if key != 'image'],
+                                   [float(old[key]) for key in old if key.startswith('prob')], rtol=1e-5)
+        return
     with np.load(volumes[0]) as case:
         nib.save(nib.Nifti1Image(case['image'][:40, :40, :8], np.diag([*case['spacing'], 1])), tmp_path / 'new.nii.gz')
     ended = cli.process('predict', f'--workdir={tmp_path}', f'--input={tmp_path}/new.nii.gz',

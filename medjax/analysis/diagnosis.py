@@ -88,7 +88,7 @@ def method(run: Run) -> str:
     """How the figures and their intervals are made."""
     entries = [entry for split in run.splits for entry in run.results[split].values() if entry.get('ci95')]
     problem = run.results['problem']
-    drawn = next((entry['resamples'] for entry in entries if 'resamples' in entry), 0)
+    drawn = max((entry.get('resamples', 0) for entry in entries), default=0)
     said = {
         f'Intervals are of 95 %, by a percentile bootstrap over patients with {drawn} resamples.': drawn,
         'Those of AUROCs are DeLong\'s.': any(entry.get('method') == 'DeLong' for entry in entries),

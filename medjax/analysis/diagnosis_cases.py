@@ -21,7 +21,7 @@ Chosen = tuple[str, int, overlay.Snapshot]
 
 
 def pictures(of: Judged) -> Section:
-    """Cases that were right and sure, least sure, wrong and sure; the picture beside what the network looked at."""
+    """The surest right, the least sure and the surest wrong cases; the picture beside what the network looked at."""
     chosen, groups = choose(of), []
     for kind, number, case in chosen:
         for first, cut in enumerate(overlay.cuts(case)):
@@ -39,8 +39,8 @@ def choose(of: Judged) -> list[Chosen]:
     A case is of the kind of which it is the better example.
     """
     order, most = np.argsort(-of.confidence, kind='stable'), len(of.table)
-    kinds = {'Right and sure': order[of.right[order]], 'Least sure': order[::-1],
-             'Wrong and sure': order[~of.right[order]]}
+    kinds = {'Surest right': order[of.right[order]], 'Least sure': order[::-1],
+             'Surest wrong': order[~of.right[order]]}
     ranks = {kind: {int(number): rank for rank, number in enumerate(numbers)} for kind, numbers in kinds.items()}
     paths = {number: of.run.folder / 'cases' / of.split / f'{name}.npz' for number, name in enumerate(of.table.ids)}
     found: dict[str, list[tuple[int, int]]] = {kind: [] for kind in kinds}
@@ -66,7 +66,7 @@ def tests(chosen: Sequence[Chosen]) -> list[Table]:
 
 
 def _text(of: Judged, chosen: Sequence[Chosen]) -> str:
-    said = ['Cases of three kinds: decided rightly and surely, least surely, and wrongly though surely.']
+    said = ['Cases of three kinds: the surest that are right, the least sure, and the surest that are wrong.']
     if any(case.methods for _, _, case in chosen):
         said.append('Maps show what moved the network\'s output for a class; they show neither where a disease is nor '
                     'why. Each has a scale of its own.')

@@ -21,6 +21,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     'digits': dict(features=(32,), dense=128, classes=10),  # 28×28×1
     'folder': dict(features=(32, 64, 128, 128), dense=512),  # 150×150×3
     'cancer': dict(features=(32, 64, 128), dense=128, classes=1),  # 128×128×3
+    'logistic': dict(features=(), dense=0),  # on the pixels: the floor that others have to beat
 }
 
 
@@ -31,7 +32,7 @@ class Model(nn.Module):
       classes: outputs.
       dims: spatial dimensions, 2 or 3.
       features: of each of the convolutions.
-      dense: features of the dense layer.
+      dense: features of the dense layer; 0 for none, which without convolutions makes it a logistic regression.
       dropout: share of the dense layer's features that is zeroed ahead of the logits.
       dtype: compute type; weights and logits are float32.
     """
@@ -65,6 +66,8 @@ class Model(nn.Module):
             x = Conv(features, three, bias=True, init=glorot, pad=False, dtype=self.dtype, name=f'conv{number}')(x)
             feats[f'stage{number}'] = x = self.perturb(f'stage{number}', nn.relu(x))
             x = nn.max_pool(x, two, two)
-        x = nn.relu(Dense(self.dense, glorot, self.dtype, name='dense')(x.reshape(x.shape[0], -1)))
+        x = x.reshape(x.shape[0], -1)
+        if self.dense:
+            x = nn.relu(Dense(self.dense, glorot, self.dtype, name='dense')(x))
         feats['pooled'] = x = x.astype(jnp.float32)
         return nn.Dense(self.classes, kernel_init=glorot, name='logits')(Dropout(self.dropout)(x, train)), feats

@@ -24,17 +24,19 @@ class Model(resnet.Model):
       dims: spatial dimensions of an instance.
       norm: 'instance' by default: batch norm's statistics would be those of the padded instances too.
       hidden: features that the attention is computed from.
+      along: the axis of x's space along which instances lie: 0 for bags, 2 for the axial slices of a volume in RAS+.
     """
 
     norm: str = 'instance'
     hidden: int = 128
+    along: int = 0
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool, mask: jax.Array | None = None) -> tuple[jax.Array, dict[str, Any]]:
         """Maps bags to logits.
 
         Args:
-          x: `[B, N, *S, C]`: B bags of N instances.
+          x: `[B, N, *S, C]`: B bags of N instances; N stands where `along` says.
           train: for dropout, and batch norm where it is used.
           mask: `[B, N]`, 1 for instances and 0 for padding, which changes no result; all are instances by default.
 
@@ -50,6 +52,7 @@ class Model(resnet.Model):
             raise InputError(f'config.model.dims: {self.dims}; expected {x.ndim - 3} for bags of shape {x.shape}')
         if mask is not None and train and self.norm == 'batch':
             raise InputError("config.model.norm: 'batch'; expected 'instance' or 'none' for bags with padding")
+        x = jnp.moveaxis(x, self.along + 1, 1)
         real = jnp.ones(x.shape[:2], bool) if mask is None else mask > 0
         # Zeros in place of the padding, whatever it holds: no NaN of it may come back in a gradient.
         x = jnp.where(real.reshape(*real.shape, *[1] * (self.dims + 1)), x, 0)

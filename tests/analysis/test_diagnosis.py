@@ -217,16 +217,16 @@ def test_groups_have_their_cases_their_gap_and_the_worst_of_them(folders):
 def test_the_cases_drawn_are_right_and_sure_least_sure_and_wrong_and_sure(folders):
     of = shown(folders['binary'])
     chosen = {kind: (number, case) for kind, number, case in diagnosis_cases.choose(of)}
-    assert list(chosen) == ['Right and sure', 'Least sure', 'Wrong and sure']
+    assert list(chosen) == ['Surest right', 'Least sure', 'Surest wrong']
     sure, right = of.table.probs.max(1), of.table.probs.argmax(1) == of.table.targets
-    assert sure[chosen['Right and sure'][0]] == sure[right].max()
-    assert sure[chosen['Wrong and sure'][0]] == sure[~right].max()
+    assert sure[chosen['Surest right'][0]] == sure[right].max()
+    assert sure[chosen['Surest wrong'][0]] == sure[~right].max()
     assert sure[chosen['Least sure'][0]] == sure.min()
     assert all(case.name == of.table.ids[number] for number, case in chosen.values())
     section = diagnosis_cases.pictures(of)
-    number, case = chosen['Wrong and sure']
+    number, case = chosen['Surest wrong']
     truth, said = (diagnoses.KINDS['binary'][k] for k in (of.table.targets[number], of.table.probs[number].argmax()))
-    assert section.groups[2].heading == f'Wrong and sure: {case.name}'
+    assert section.groups[2].heading == f'Surest wrong: {case.name}'
     assert section.groups[2].text == (
         f'Truth: {truth}. Predicted: {said}. Probabilities: {said} {sure[number]:.3f}, {truth} {1 - sure[number]:.3f}. '
         'Maps of pneumonia.')

@@ -91,3 +91,11 @@ def test_what_would_break_it_is_refused(options, size, message):
     model, x = Model(**SMALL | options), jnp.zeros((1, 2, size, size, 1))
     with pytest.raises(InputError, match=message):
         jax.eval_shape(lambda: model.init(KEY, x, train=True, mask=jnp.ones((1, 2))))
+
+
+def test_axial_slices_of_a_volume_are_a_bag():
+    x, params = bags(2, 8, 8, 3, 1), variables()['params']
+    want, feats = run(params, jnp.moveaxis(x, 3, 1))
+    got, same = Model(**SMALL, along=2).apply({'params': params}, x, train=False)
+    np.testing.assert_allclose(got, want, rtol=1e-6)
+    assert same['attention'].shape == feats['attention'].shape == (2, 3)

@@ -16,6 +16,7 @@ TABLE = [
     ('cnn', 'digits', dict(), (1, 28, 28, 1), 693_962),
     ('cnn', 'folder', dict(classes=1), (1, 150, 150, 3), 3_453_121),
     ('cnn', 'cancer', dict(), (1, 128, 128, 3), 3_304_769),
+    ('cnn', 'logistic', dict(classes=1), (1, 28, 28, 1), 785),
     ('convnext', 'tiny', dict(classes=1000), (1, 64, 64, 3), 28_589_128),
     ('densenet', '121', dict(classes=1000), (1, 64, 64, 3), 7_978_856),
     ('densenet', '169', dict(classes=1000), (1, 64, 64, 3), 14_149_480),
