@@ -28,6 +28,7 @@ from medjax.analysis import bootstrap, classification, explain, report  # noqa: 
 from medjax.core import config as configs  # noqa: E402
 from medjax.core.checkpoint import Checkpoints  # noqa: E402
 from medjax.core.experiment import Experiment  # noqa: E402
+from medjax.core.task import Task  # noqa: E402
 from medjax.errors import InputError  # noqa: E402
 
 
@@ -78,18 +79,26 @@ def evaluate(config: Mapping[str, Any], experiment: Experiment, workdir: pathlib
             'classes': experiment.data.source.classes, 'notice': experiment.data.notice}
 
 
-def _explainer(methods: Sequence[str]) -> Callable[..., np.ndarray]:
-    """Makes what draws a map of each image by each method."""
+def _explainer(methods: Sequence[str]) -> Callable[..., dict[str, np.ndarray]]:
+    """Makes what draws a map of each image by each method, and tests the maps."""
     for name in methods:
         if name not in explain.METHODS:
             raise InputError(f'config.evaluate.explain: {name!r}; expected some of: {", ".join(explain.METHODS)}')
 
-    def maps(forward: explain.Forward, image: np.ndarray, target: np.ndarray) -> np.ndarray:
-        made = [jax.jit(functools.partial(explain.METHODS[name], forward)) for name in methods]
-        # One at a time: as one batch large volumes would not fit.
-        return np.stack([np.concatenate([method(image[i:i + 1], target[i:i + 1]) for i in range(len(image))])
-                         for method in made])
-    return maps
+    def explained(task: Task, variables: Any, image: np.ndarray, target: np.ndarray) -> dict[str, np.ndarray]:
+        def one(name: str, variables: Any, image: jax.Array, target: jax.Array) -> dict[str, jax.Array]:
+            method = explain.METHODS[name]
+            maps = method(functools.partial(task.features, variables), image, target)
+            return {'maps': maps, **explain.tests(
+                method, task.features, lambda variables, image: task.predict(variables, {'image': image})['probs'],
+                variables, image, target, maps, jax.random.key(0))}
+        compiled = jax.jit(one, static_argnums=0)
+        # One image at a time: as one batch large volumes would not fit.
+        made = [[compiled(name, variables, image[i:i + 1], target[i:i + 1]) for i in range(len(image))]
+                for name in methods]
+        return jax.tree.map(np.asarray, {key: np.stack([np.concatenate([found[key] for found in of]) for of in made])
+                                         for key in made[0][0]})
+    return explained
 
 
 def _means(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any]:

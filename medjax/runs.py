@@ -11,17 +11,17 @@ from medjax.core import config as configs
 from medjax.errors import InputError
 
 
-def read(paths: Sequence[str], fewest: int) -> dict[str, workdir.Run]:
-    """Reads evaluated runs by their folders.
+def read(paths: Sequence[str]) -> list[workdir.Run]:
+    """Reads two or more evaluated runs by their folders.
 
     Raises:
       InputError: too few of them; a folder without results; runs of different classes or problems.
     """
-    if len(paths) < fewest:
-        raise InputError(f'{len(paths)} runs; expected {fewest} or more folders of runs')
-    runs = {path: workdir.read(pathlib.Path(path)) for path in paths}
-    first = next(iter(runs.values())).results
-    for path, run in runs.items():
+    if len(paths) < 2:
+        raise InputError(f'{len(paths)} runs; expected two folders of runs, or more')
+    runs = [workdir.read(pathlib.Path(path)) for path in paths]
+    first = runs[0].results
+    for path, run in zip(paths, runs):
         if not run.predictions or not run.results:
             raise InputError(f'{path}: no predictions.csv or results.json there; expected an evaluated run')
         for key in ('classes', 'problem'):
@@ -39,7 +39,7 @@ def against(paths: Sequence[str], out: pathlib.Path | None) -> None:
     """
     if len(paths) != 2:
         raise InputError(f'--compare: {len(paths)} runs; expected two folders')
-    (name_a, a), (name_b, b) = read(paths, 2).items()
+    (a, b), (name_a, name_b) = read(paths), paths
     found = compare(a.predictions, b.predictions, _problem(a, name_a), a.classes)
     print(f'{name_a} (a) against {name_b} (b): {found["cases"]} {found["split"]} cases of {found["patients"]} patients')
     for name, entry in found['metrics'].items():
@@ -66,10 +66,10 @@ def together(paths: Sequence[str], out: pathlib.Path) -> dict[str, Any]:
     Returns:
       The content of its `results.json`.
     """
-    runs = read(paths, 2)
-    first = next(iter(runs.values()))
+    runs = read(paths)
+    first = runs[0]
     problem = _problem(first, paths[0])
-    rows = ensemble([run.predictions for run in runs.values()], problem, first.classes)
+    rows = ensemble([run.predictions for run in runs], problem, first.classes)
     options = first.section('evaluate')
     made = classification.summarise(rows, problem, first.classes, subgroups=options.get('subgroups') or (),
                                     sensitivity=options.get('sensitivity'), coverage=options.get('coverage', 0.9))
@@ -87,9 +87,10 @@ def folds(paths: Sequence[str], out: pathlib.Path) -> dict[str, Any]:
     Returns:
       The content of its `results.json`.
     """
-    runs = read(paths, 2)
-    first = next(iter(runs.values()))
-    tables = {path: run.predictions for path, run in runs.items()}
+    runs = read(paths)
+    first, tables = runs[0], {path: run.predictions for path, run in zip(paths, runs)}
+    if len(tables) < len(paths):
+        raise InputError(f'--merge: {" ".join(paths)}; expected each run once')
     problem = first.results.get('problem')
     if problem:
         test = crossval.classification(tables, problem, first.classes)
@@ -100,7 +101,8 @@ def folds(paths: Sequence[str], out: pathlib.Path) -> dict[str, Any]:
     notice = (f'{len(runs)} runs over folds and seeds, which tested every case {count} time{"s" * (count > 1)}: '
               'figures are means over those times, of all folds taken together; intervals are over patients. The '
               'charts show the predictions of all runs.')
-    single = {path: {name: entry['value'] for name, entry in run.results['test'].items()} for path, run in runs.items()}
+    single = {path: {name: entry['value'] for name, entry in run.results['test'].items()}
+              for path, run in zip(paths, runs)}
     return _write(out, first, rows, {'test': test, 'runs': single}, notice, paths)
 
 

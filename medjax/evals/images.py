@@ -21,8 +21,9 @@ from medjax.data.source import UNKNOWN
 from medjax.errors import InputError
 from medjax.ops import scores, uncertainty
 
-# `(forward, image [B, *S, C], target [B]) -> [M, B, *S]`, with one map for each of M methods; see `analysis.explain`.
-Explain = Callable[..., np.ndarray]
+# `(task, variables, image [B, *S, C], target [B]) -> {'maps': [M, B, *S], …}` for M methods of `analysis.explain`; what
+# else is there, `[M, B]`, tests the maps.
+Explain = Callable[..., Mapping[str, np.ndarray]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,15 +131,16 @@ class ImageEvaluator:
         order = np.argsort(-sure, kind='stable')
         chosen = np.array(list(dict.fromkeys([*order[right[order]][:self.shown], *order[~right[order]][:self.shown],
                                               *order[::-1][:self.shown]])), int)
-        maps = np.zeros((0, len(chosen)))
-        if self.explain is not None and self.classifier.task.features is not None:
-            forward = functools.partial(self.classifier.task.features, variables)
-            maps = np.asarray(self.explain(forward, self.data.images(numbers[chosen]), asked[chosen].astype(np.int32)))
+        found: Mapping[str, np.ndarray] = {'maps': np.zeros((0, len(chosen)))}
+        if self.explain is not None:
+            found = self.explain(self.classifier.task, variables, self.data.images(numbers[chosen]),
+                                 asked[chosen].astype(np.int32))
         for place, number in enumerate(numbers[chosen]):
             content = io.BytesIO()
             np.savez_compressed(content, image=np.asarray(self.data.arrays[number]), kind='classification',
-                                maps=maps[:, place].astype(np.float16), methods=np.array(self.methods[:len(maps)], str),
-                                explained=source.classes[int(asked[chosen[place]])])
+                                methods=np.array(self.methods[:len(found['maps'])], str),
+                                explained=source.classes[int(asked[chosen[place]])],
+                                **{name: values[:, place].astype(np.float16) for name, values in found.items()})
             whole.write_bytes(folder / f'{source.cases[number].id}.npz', content.getvalue())
 
 

@@ -74,13 +74,12 @@ def test_validation_scores_are_those_of_the_table(data):
 def test_snapshots_are_of_the_surest_and_the_least_sure(data, tmp_path):
     asked = []
 
-    def explain(forward, image, target):
+    def explain(task, variables, image, target):
         asked.append((image.shape, target.tolist()))
-        return np.ones((2, *image.shape[:-1]))
+        return {'maps': np.ones((2, *image.shape[:-1])), 'deletion': np.full((2, len(image)), 0.25)}
 
     import dataclasses
-    judge = evaluator(data=data, task=dataclasses.replace(TASK, features=lambda *_: None), shown=1,
-                      explain=('grad_cam', 'occlusion'))
+    judge = evaluator(data=data, task=TASK, shown=1, explain=('grad_cam', 'occlusion'))
     rows = dataclasses.replace(judge, explain=explain)(jnp.float32(1), 'test', snapshots=tmp_path / 'cases')
     p = np.array([row['prob_large'] for row in rows])
     sure, right = np.maximum(p, 1 - p), [(row['target'] == 'large') == (row['prob_large'] > 0.5) for row in rows]
@@ -89,6 +88,7 @@ def test_snapshots_are_of_the_surest_and_the_least_sure(data, tmp_path):
     assert {path.stem for path in (tmp_path / 'cases').glob('*.npz')} == {rows[i]['id'] for i in want}
     with np.load(tmp_path / 'cases' / f'{rows[sure.argmin()]["id"]}.npz') as file:
         assert file['kind'] == 'classification' and file['maps'].shape == (2, *SIZE)
+        assert file['deletion'].tolist() == [0.25, 0.25]
         assert file['methods'].tolist() == ['grad_cam', 'occlusion'] and file['image'].shape == (*SIZE, 1)
     assert asked[0][0] == (len(want), *SIZE, 1)
 
