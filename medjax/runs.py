@@ -10,6 +10,8 @@ from medjax.analysis.compare import compare, ensemble
 from medjax.core import config as configs
 from medjax.errors import InputError
 
+FIRST = ('auroc', 'auprc', 'accuracy', 'balanced_accuracy')  # of the figures of a comparison
+
 
 def read(paths: Sequence[str]) -> list[workdir.Run]:
     """Reads two or more evaluated runs by their folders.
@@ -42,7 +44,7 @@ def against(paths: Sequence[str], out: pathlib.Path | None) -> None:
     (a, b), (name_a, name_b) = read(paths), paths
     found = compare(a.predictions, b.predictions, _problem(a, name_a), a.classes)
     print(f'{name_a} (a) against {name_b} (b): {found["cases"]} {found["split"]} cases of {found["patients"]} patients')
-    for name, entry in found['metrics'].items():
+    for name, entry in sorted(found['metrics'].items(), key=lambda pair: pair[0] not in FIRST):
         difference = entry['difference']
         limits = difference['ci95']
         sure = f' [{limits[0]:+.3f}, {limits[1]:+.3f}]' if limits else f' ({difference.get("why")})'

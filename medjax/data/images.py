@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from medjax.data import nifti
 from medjax.data.geometry import Image, canonical
-from medjax.data.source import UNKNOWN, Case, Source
+from medjax.data.source import SPLITS, UNKNOWN, Case, Source
 from medjax.errors import InputError
 from medjax.machine import cores
 
@@ -164,7 +164,8 @@ class Images:
     @functools.cached_property
     def _numbers(self) -> dict[str, np.ndarray]:
         splits = np.array([case.split for case in self.source.cases])
-        return {split: np.flatnonzero(splits == split) for split in dict.fromkeys(splits.tolist())}
+        return {split: np.flatnonzero(splits == split) for split in dict.fromkeys([*SPLITS, *splits.tolist()])
+                if (splits == split).any()}
 
     @functools.cached_property
     def targets(self) -> np.ndarray:
