@@ -12,8 +12,8 @@ from medjax.core.optim import make
 from medjax.core.sharding import Jit, Pmap
 from medjax.core.step import make_step
 from medjax.data.augment import RECIPES, Recipe
-from medjax.models import unet
-from medjax.tasks import segment
+from medjax.models import resnet, unet
+from medjax.tasks import classify, segment
 
 STEPS, SIZE, SIDE = 5, 8, 8
 CLASSES = ('background', 'shell', 'core')
@@ -49,8 +49,8 @@ def experiment(plan, deep, recipe):
     optimiser, schedule = make(STEPS, name='sgd', lr=0.05, momentum=0.9, weight_decay=3e-5, clip=12.0,
                                schedule={'name': 'polynomial'})
     return Experiment(
-        task=segment.task(network, classes=CLASSES, loss={'cross_entropy': 1.0, 'soft_dice': 1.0}), data=None,
-        batches=Batches(), augment=Recipe(**RECIPES[recipe]) if recipe else None, optimiser=optimiser,
+        task=segment.task(network, statistics=dict(classes=CLASSES), loss={'cross_entropy': 1.0, 'soft_dice': 1.0}),
+        data=None, batches=Batches(), augment=Recipe(**RECIPES[recipe]) if recipe else None, optimiser=optimiser,
         schedule=schedule, plan=plan, evaluator=None, seed=0, steps=STEPS)
 
 
@@ -100,3 +100,28 @@ def test_eight_devices_train_as_one(plan, native, deep, recipe):
         other = functools.reduce(lambda tree, key: tree[key.key], path, others)
         scale = max(np.abs(leaf).max(), 0.01)  # norms' biases begin at 0, and are sums that cancel: they get no digits
         np.testing.assert_allclose(other, leaf, rtol=0, atol=1e-4 * scale, err_msg=str(path))
+
+
+def classified(plan):
+    """Losses and final weights of a few steps of a small ResNet with batch norm, mixed examples and dropout."""
+    network = resnet.Model(classes=1, blocks=(1, 1), base=4, small=True, attention='se', dropout=0.2)
+    rng = np.random.default_rng(2)
+    batch = {'image': rng.normal(size=(SIZE * 2, 12, 12, 1)).astype(np.float32), 'mask': np.ones(SIZE * 2, np.float32),
+             'label': rng.integers(0, 2, SIZE * 2, np.int32), 'index': np.arange(SIZE * 2, dtype=np.uint32)}
+    task = classify.task(network, statistics=dict(classes=('no', 'yes'), problem='binary'), smoothing=0.1)
+    optimiser, schedule = make(STEPS, name='adamw', lr=1e-3)
+    made = Experiment(task=task, data=None, batches=[batch], augment=Recipe(flip=0.5, mixup=0.4), optimiser=optimiser,
+                      schedule=schedule, plan=plan, evaluator=None, seed=0, steps=STEPS)
+    abstract, losses = made.abstract(), []
+    step, state = made.step(abstract), plan.initial(made.create, abstract)
+    for _ in range(STEPS):
+        state, values = step(state, plan.place_batch(batch), jax.random.key(0))
+        losses.append(compute(merge([jax.device_get(values['states'])]))['loss'])
+    return losses, jax.device_get(plan.whole(state).variables())
+
+
+def test_eight_devices_classify_as_one():
+    losses, weights = classified(PLANS['one']())
+    others, same = classified(PLANS['fsdp']())
+    np.testing.assert_allclose(others, losses, rtol=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-4), same, weights)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from medjax.core.experiment import Experiment
-from medjax.core.metrics import masked_mean
+from medjax.core.metrics import known_means, masked_mean
 from medjax.core.optim import make
 from medjax.core.sharding import Jit
 from medjax.core.task import Task
@@ -63,6 +63,9 @@ class Data:
 def evaluator(variables, split, *, quick=False, snapshots=None):
     """One case, measured by how large the weights are."""
     return [{'id': 'a', 'patient': 'a', 'split': split, 'size': float(np.abs(variables['params']['a']).sum())}]
+
+
+evaluator.validated = known_means
 
 
 def experiment(**changes):
