@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from medjax.data import nifti
 from medjax.data.geometry import Image, canonical
+from medjax.data.preprocess import check_intensity
 from medjax.data.source import SPLITS, UNKNOWN, Case, Source
 from medjax.errors import InputError
 from medjax.machine import cores
@@ -54,13 +55,7 @@ class Frame:
     intensity: Mapping[str, Any] = dataclasses.field(default_factory=lambda: {'name': 'training'})
 
     def __post_init__(self):
-        options = dict(self.intensity)
-        name = options.pop('name', None)
-        if name not in INTENSITIES or set(options) != set(INTENSITIES[name]):
-            known = '; '.join(f"{k}({', '.join(v)})" for k, v in INTENSITIES.items())
-            raise InputError(f'config.data.intensity: {dict(self.intensity)} is not one of: {known}')
-        if name == 'window' and not options['low'] < options['high']:
-            raise InputError(f"config.data.intensity: low={options['low']} must be below high={options['high']}")
+        check_intensity(self.intensity, INTENSITIES)
         if len(self.size) not in (2, 3) or min(self.size) < 1:
             raise InputError(f'config.data.size: {self.size}; expected rows and columns, or x, y and z')
         if self.fit not in ('stretch', 'pad'):

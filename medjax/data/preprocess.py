@@ -34,13 +34,7 @@ class Preprocess:
     context: int = 0
 
     def __post_init__(self):
-        options = dict(self.intensity)
-        name = options.pop('name', None)
-        if name not in INTENSITIES or set(options) != set(INTENSITIES[name]):
-            known = '; '.join(f"{k}({', '.join(v)})" for k, v in INTENSITIES.items())
-            raise InputError(f'config.data.intensity: {dict(self.intensity)} is not one of: {known}')
-        if options and not options['low'] < options['high']:
-            raise InputError(f"config.data.intensity: low={options['low']} must be below high={options['high']}")
+        check_intensity(self.intensity, INTENSITIES)
 
     def to_grid(self, image: Image, label: Image | None = None) -> tuple[Image, Image | None, dict[str, list[float]]]:
         """Reorients to RAS+, crops and resamples; `image.array` gets `[X, Y, Z, C]`.
@@ -92,6 +86,17 @@ class Preprocess:
             array = np.clip(array, np.float32(training['low']), np.float32(training['high']))
         scale = training if name == 'percentile' else case
         return (array - np.float32(scale['mean'])) / np.maximum(np.float32(scale['std']), 1e-6)
+
+
+def check_intensity(intensity: Mapping[str, Any], known: Mapping[str, tuple[str, ...]]) -> None:
+    """Refuses a way to scale intensities that is not known by its `name`, or has other options than that has."""
+    options = dict(intensity)
+    name = options.pop('name', None)
+    if name not in known or set(options) != set(known[name]):
+        expected = '; '.join(f"{k}({', '.join(v)})" for k, v in known.items())
+        raise InputError(f'config.data.intensity: {dict(intensity)} is not one of: {expected}')
+    if 'low' in options and not options['low'] < options['high']:
+        raise InputError(f"config.data.intensity: low={options['low']} must be below high={options['high']}")
 
 
 def flat_axis(patch: tuple[int, int, int]) -> int | None:
