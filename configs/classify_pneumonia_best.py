@@ -4,7 +4,7 @@
 
 Data: as for classify_pneumonia_resnet18, of which this has a sixteenth of the weights. What helped, by the validation
 AUROC after 30 epochs of one seed: turns, shifts and zooms (.992 to .998). What did not: changes of intensities beside
-them (.996). AdamW 2e-3 with cosine decay, and the moving average of the weights.
+them (.996), balanced weights with smoothed targets (.997). AdamW 2e-3 with cosine decay; the weights' moving average.
 """
 
 from ml_collections import config_dict
@@ -16,7 +16,7 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.epochs = 30
     c.batch = 128
     c.model = dict(name='resnet', variant='18', dims=2, classes=2, small=True, base=16)
-    c.task = dict(name='classify', weights='balanced', smoothing=0.1)
+    c.task = dict(name='classify')
     c.data = dict(name='images', fold=(), folds=(), size=(28, 28), channels=1,
                   intensity=dict(name='fixed', mean=(0.5,), std=(0.5,)),
                   source=dict(name='medmnist', set='pneumoniamnist'))
