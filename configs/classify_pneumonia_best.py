@@ -24,7 +24,7 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
                      zoom_range=(0.85, 1.2), fill='nearest')
     c.optim = dict(name='adamw', lr=2e-3, weight_decay=0.05, clip=1.0, ema=0.995,
                    schedule=dict(name='cosine', warmup=74))
-    c.evaluate = dict(name='images', every=185, batch=128, explain=('grad_cam', 'integrated_gradients'))
+    c.evaluate = dict(name='images', every=185, batch=128, explain=('grad_cam', 'occlusion'))
     c.checkpoint = dict(best='auroc', keep=1)
     c.log = dict(every=37)
     if variant == 'smoke':

@@ -21,7 +21,7 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
                   intensity=dict(name='fixed', mean=(0.5,), std=(0.5,)),
                   source=dict(name='medmnist', set='pneumoniamnist'))
     c.optim = dict(name='adam', lr=1e-3, schedule=dict(name='stairs', at=(0.5, 0.75), factor=0.1))
-    c.evaluate = dict(name='images', every=37, batch=128, explain=('grad_cam', 'integrated_gradients'))
+    c.evaluate = dict(name='images', every=37, batch=128, explain=('grad_cam', 'occlusion'))
     c.checkpoint = dict(best='auroc', keep=1)
     c.log = dict(every=37)
     if variant == 'smoke':

@@ -26,6 +26,7 @@ from medjax.data import nifti, pipeline
 from medjax.data.augment import RECIPES, Recipe
 from medjax.errors import InputError
 
+LOWER = ('log_loss', 'loss', 'brier', 'ece', 'hd95', 'assd', 'volume_error')  # of metrics that are better lower
 FOLDS = ('fold', 'folds')  # keys of config.data that the source reads
 RESIDENT = 0.25  # of a device's memory: what the training data may take of it, that it be kept there
 
@@ -113,8 +114,8 @@ def _experiment(*, seed: int, batch: int, model: Mapping[str, Any], task: Mappin
     every = options.pop('every', 0)
     evaluator = bind(make, options, 'config.evaluate', data=cases, task=problem)
 
-    def keeping(*, every: int = 0, keep: int = 2, best: str = '', mode: str = 'max') -> dict[str, Any]:
-        return {'save_every': every, 'keep': keep, 'best': best, 'mode': mode}
+    def keeping(*, every: int = 0, keep: int = 2, best: str = '', mode: str = '') -> dict[str, Any]:
+        return {'save_every': every, 'keep': keep, 'best': best, 'mode': mode or direction(best)}
 
     def logging(*, every: int = 10) -> dict[str, Any]:
         return {'log_every': every}
@@ -142,6 +143,11 @@ def _placed(cases: Any, plan: Jit | Pmap, wanted: bool | None, **options: Any) -
                 "device's memory" if resident is not None else 'this data set, or this way to share the work, cannot')
         raise InputError(f'config.resident: True, but {told}; expected False or None')
     return None
+
+
+def direction(metric: str) -> str:
+    """Which values of a metric are better where the config does not say: 'min' for losses, errors and distances."""
+    return 'min' if metric.startswith(LOWER) else 'max'
 
 
 def _pmap(*, data: int = -1, fsdp: int = 1, space: int = 1) -> Pmap:

@@ -38,7 +38,8 @@ def weights(config: Mapping[str, Any], workdir: pathlib.Path) -> Iterator[tuple[
     if not (workdir / 'checkpoints').is_dir():
         raise InputError(f'--workdir={workdir}: no checkpoints there; expected the folder of a training run')
     keeping = config.get('checkpoint') or {}
-    checkpoints = Checkpoints(workdir / 'checkpoints', best=keeping.get('best', ''), mode=keeping.get('mode', 'max'),
+    best = keeping.get('best', '')
+    checkpoints = Checkpoints(workdir / 'checkpoints', best=best, mode=keeping.get('mode') or build.direction(best),
                               writes=False)
     try:
         step = checkpoints.best_step() or checkpoints.latest()
@@ -81,10 +82,6 @@ def evaluate(config: Mapping[str, Any], experiment: Experiment, workdir: pathlib
 
 def _explainer(methods: Sequence[str]) -> Callable[..., dict[str, np.ndarray]]:
     """Makes what draws a map of each image by each method, and tests the maps."""
-    for name in methods:
-        if name not in explain.METHODS:
-            raise InputError(f'config.evaluate.explain: {name!r}; expected some of: {", ".join(explain.METHODS)}')
-
     def explained(task: Task, variables: Any, image: np.ndarray, target: np.ndarray) -> dict[str, np.ndarray]:
         def one(name: str, variables: Any, image: jax.Array, target: jax.Array) -> dict[str, jax.Array]:
             method = explain.METHODS[name]

@@ -1,5 +1,6 @@
 """What several finished runs say together: against each other, as an ensemble, as folds and seeds of one experiment."""
 
+import collections
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,6 +12,7 @@ from medjax.core import config as configs
 from medjax.errors import InputError
 
 FIRST = ('auroc', 'auprc', 'accuracy', 'balanced_accuracy')  # of the figures of a comparison
+TOLD = ('dice', 'c_index', 'ap')  # figures that are printed of what is measured case by case begin so
 
 
 def read(paths: Sequence[str]) -> list[workdir.Run]:
@@ -38,11 +40,17 @@ def against(paths: Sequence[str], out: pathlib.Path | None) -> None:
     Args:
       paths: of the two.
       out: a folder for `comparison.json`, if wanted.
+
+    Raises:
+      InputError: as `read`; not two runs; the folder is that of a run.
     """
     if len(paths) != 2:
         raise InputError(f'--compare: {len(paths)} runs; expected two folders')
+    _apart(paths, out)
     (a, b), (name_a, name_b) = read(paths), paths
     found = compare(a.predictions, b.predictions, _problem(a, name_a), a.classes)
+    if out is not None:
+        whole.write_json(out / 'comparison.json', {'a': name_a, 'b': name_b, **found})
     print(f'{name_a} (a) against {name_b} (b): {found["cases"]} {found["split"]} cases of {found["patients"]} patients')
     for name, entry in sorted(found['metrics'].items(), key=lambda pair: pair[0] not in FIRST):
         difference = entry['difference']
@@ -51,11 +59,9 @@ def against(paths: Sequence[str], out: pathlib.Path | None) -> None:
         print(f'{name:28} a {entry["a"]:.3f}   b {entry["b"]:.3f}   a − b {difference["value"]:+.3f}{sure}')
     for test in ('delong', 'mcnemar'):
         for label, entry in ({'': found[test]} if 'p' in found[test] else found[test]).items():
-            print(f'{test} {label}  p = {entry["p"]:.4g}')
+            print(f'{test} {label}  ' + (entry['why'] if entry['p'] is None else f'p = {entry["p"]:.4g}'))
     for line in found['warnings']:
         print(f'beware: {line}')
-    if out is not None:
-        whole.write_json(out / 'comparison.json', {'a': name_a, 'b': name_b, **found})
 
 
 def together(paths: Sequence[str], out: pathlib.Path) -> dict[str, Any]:
@@ -67,7 +73,11 @@ def together(paths: Sequence[str], out: pathlib.Path) -> dict[str, Any]:
 
     Returns:
       The content of its `results.json`.
+
+    Raises:
+      InputError: as `read`; the folder is that of a run.
     """
+    _apart(paths, out)
     runs = read(paths)
     first = runs[0]
     problem = _problem(first, paths[0])
@@ -88,24 +98,64 @@ def folds(paths: Sequence[str], out: pathlib.Path) -> dict[str, Any]:
 
     Returns:
       The content of its `results.json`.
+
+    Raises:
+      InputError: as `read`; the folder is that of a run; a run is there twice; nested folds of which one is missing.
     """
+    _apart(paths, out)
     runs = read(paths)
     first, tables = runs[0], {path: run.predictions for path, run in zip(paths, runs)}
     if len(tables) < len(paths):
         raise InputError(f'--merge: {" ".join(paths)}; expected each run once')
-    problem = first.results.get('problem')
+    _all_folds(paths, runs)
+    problem, rounds = first.results.get('problem'), crossval.rounds(tables)
+    count, analysis = len(rounds), {}
     if problem:
         test = crossval.classification(tables, problem, first.classes)
+        analysis = _subgroups(rounds, first)
     else:
         test = crossval.means(tables, list(first.results['test']))
     rows = [{'run': path, **row} for path, table in tables.items() for row in table if row['split'] == 'test']
-    count = len(crossval.rounds(tables))
     notice = (f'{len(runs)} runs over folds and seeds, which tested every case {count} time{"s" * (count > 1)}: '
               'figures are means over those times, of all folds taken together; intervals are over patients. The '
               'charts show the predictions of all runs.')
     single = {path: {name: entry['value'] for name, entry in run.results['test'].items()}
               for path, run in zip(paths, runs)}
-    return _write(out, first, rows, {'test': test, 'runs': single}, notice, paths)
+    return _write(out, first, rows, {'test': test, 'runs': single, 'analysis': analysis}, notice, paths)
+
+
+def _apart(paths: Sequence[str], out: pathlib.Path | None) -> None:
+    """Refuses a folder for results that is a run's: its own would be lost."""
+    if out is not None and ((out / 'checkpoints').exists()
+                            or out.resolve() in [pathlib.Path(path).resolve() for path in paths]):
+        raise InputError(f'--workdir={out}: the folder of a run; expected another one for the result')
+
+
+def _all_folds(paths: Sequence[str], runs: Sequence[workdir.Run]) -> None:
+    """Refuses nested folds, which test each case once, of which one is missing."""
+    parts = [run.section('data').get('folds') for run in runs]
+    parts = [of if isinstance(of, Sequence) and len(of) > 1 else None for of in parts]
+    there: dict[Any, collections.Counter[int]] = {}
+    for path, run, of in zip(paths, runs, parts):
+        if of != parts[0]:
+            raise InputError(f'{path}: config.data.folds: {of}; expected {parts[0]}, as in {paths[0]}')
+        if of:
+            there.setdefault(run.config.get('seed'), collections.Counter())[run.section('data')['fold'][0]] += 1
+    for seed, times in there.items():
+        for fold in range(parts[0][0]):
+            if times[fold] < max(times.values()):
+                raise InputError(f'--merge: fold {fold} of {parts[0][0]} with seed {seed} is missing; expected every '
+                                 'fold once for each seed')
+
+
+def _subgroups(rounds: Sequence[Sequence[Mapping[str, Any]]], first: workdir.Run) -> dict[str, Any]:
+    """The analysis by subgroup of folds that tested every case once."""
+    columns = first.section('evaluate').get('subgroups') or ()
+    if not columns or len(rounds) > 1:
+        return {'warnings': ['every case was tested several times: not parted by subgroup']} if columns else {}
+    found = classification.summarise(rounds[0], first.results['problem'], first.classes, subgroups=columns)
+    return {'subgroups': found['subgroups'],
+            'warnings': [line for line in found['warnings'] if line.startswith(tuple(columns))]}
 
 
 def _problem(run: workdir.Run, path: str) -> str:
@@ -118,10 +168,21 @@ def _write(out: pathlib.Path, first: workdir.Run, rows: Sequence[Mapping[str, An
            notice: str, paths: Sequence[str]) -> dict[str, Any]:
     whole.write_table(out / 'predictions.csv', rows)
     whole.write_text(out / 'config.json', configs.to_json(first.config))
-    splits = [row['split'] for row in rows]
+    splits = [split for split, _ in dict.fromkeys((row['split'], row['id']) for row in rows)]  # a case counts once
     kept = {key: first.results[key] for key in ('classes', 'problem', 'conventions') if key in first.results}
     content = {**results, **kept, 'counts': {split: splits.count(split) for split in dict.fromkeys(splits)},
                'notice': ' '.join(filter(None, [notice, first.results.get('notice')])), 'of': list(paths)}
     whole.write_json(out / 'results.json', content)
-    print(f'report: {report.write(out)}', flush=True)
+    path = report.write(out)
+    for name, entry in content.get('test', {}).items():
+        if name in FIRST or name.startswith(TOLD):
+            print(_told(name, entry))
+    print(f'report: {path}', flush=True)
     return content
+
+
+def _told(name: str, entry: Mapping[str, Any]) -> str:
+    limits, spread = entry.get('ci95'), entry.get('run_sd')
+    text = f'test {name:20} {entry["value"]:.3f}' + (f' [{limits[0]:.3f}, {limits[1]:.3f}]' if limits else '')
+    return f'{text} (n={entry["n"]})' + (
+        '' if spread is None else f'   {entry["run_mean"]:.3f} ± {spread:.3f} over {entry["runs"]} runs')

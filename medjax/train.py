@@ -4,6 +4,7 @@
     python -m medjax.train --config=configs/NAME.py --dry_run    what a step takes; no results
 """
 
+import functools
 import io
 import json
 import pathlib
@@ -21,6 +22,7 @@ from absl import flags  # noqa: E402
 from ml_collections import config_flags  # noqa: E402
 
 from medjax import build, whole  # noqa: E402
+from medjax.analysis import explain  # noqa: E402
 from medjax.core import config as configs  # noqa: E402
 from medjax.core import log, loop  # noqa: E402
 from medjax.core.experiment import Experiment  # noqa: E402
@@ -73,6 +75,7 @@ def train_and_evaluate(config: Mapping[str, Any], workdir: pathlib.Path) -> bool
 
     trained = began
     keep()
+    check_maps(experiment)
     draw_augmented(experiment, workdir)
     try:
         finished = loop.train(experiment, workdir, say=lambda line: print(line, flush=True))
@@ -151,6 +154,21 @@ def _check_data(fingerprint: str, workdir: pathlib.Path) -> None:
     if before != fingerprint:
         raise InputError(f'config.data: cases or splits have changed since the run in {workdir} began (data_hash '
                          f'{before[:12]}, now {fingerprint[:12]}); expected the same data, or another --workdir')
+
+
+def check_maps(experiment: Experiment) -> None:
+    """Refuses methods of explanation that are not known, or that the network is not made for: before it is trained."""
+    methods = getattr(experiment.evaluator, 'methods', ())
+    image = experiment.batches[0]['image'][:1]
+    for name in methods:
+        if name not in explain.METHODS:
+            raise InputError(f'config.evaluate.explain: {name!r}; expected some of: {", ".join(explain.METHODS)}')
+        try:
+            jax.eval_shape(lambda variables, method=explain.METHODS[name]: method(
+                functools.partial(experiment.task.features, variables), image, np.zeros(1, np.int32)),
+                experiment.abstract().variables())
+        except InputError as error:
+            raise InputError(f'config.evaluate.explain: {name!r}: {error}') from error
 
 
 def draw_augmented(experiment: Experiment, workdir: pathlib.Path, count: int = 8) -> None:

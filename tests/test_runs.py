@@ -3,6 +3,10 @@
 import csv
 import importlib.util
 import json
+import os
+import pathlib
+import shutil
+import subprocess
 
 import numpy as np
 import pytest
@@ -35,7 +39,7 @@ def table(folder):
         return list(csv.DictReader(file))
 
 
-def test_folds_merge_to_every_case_once(folders, tmp_path):
+def test_folds_merge_to_every_case_once(folders, tmp_path, capsys):
     runs.folds(folders, tmp_path)
     rows = table(tmp_path)
     assert sorted(row['id'] for row in rows) == sorted(
@@ -46,6 +50,10 @@ def test_folds_merge_to_every_case_once(folders, tmp_path):
     assert np.isclose(entry['value'], np.mean(right)) and entry['n'] == 40 and entry['runs'] == 2
     single = [results['runs'][folder]['accuracy'] for folder in folders]
     assert np.isclose(entry['run_mean'], np.mean(single)) and results['counts'] == {'test': 40}
+    low, high = entry['ci95']
+    told = capsys.readouterr().out
+    assert (f'{entry["value"]:.3f} [{low:.3f}, {high:.3f}] (n=40)   {np.mean(single):.3f} ± '
+            f'{np.std(single, ddof=1):.3f} over 2 runs') in told and 'test auroc' in told
     page = (tmp_path / 'report.html').read_text()
     assert '2 runs over folds and seeds, which tested every case 1 time' in page
 
@@ -76,3 +84,99 @@ def test_runs_that_do_not_fit_are_refused_in_one_line(folders, tmp_path):
     assert ended.code == 2 and 'no config.json there' in ended.err and 'Traceback' not in ended.err
     ended = cli.process('evaluate', folders[0])
     assert ended.code == 2 and 'expected folders of runs after one of --compare' in ended.err
+
+
+def seeded(folder, seed, where):
+    """A copy of a run that says it had another seed."""
+    copy = shutil.copytree(folder, where / f'{seed}_{folder[-5:]}')
+    config = json.loads((copy / 'config.json').read_text())
+    (copy / 'config.json').write_text(json.dumps(config | {'seed': seed}))
+    return str(copy)
+
+
+def test_a_missing_fold_is_named(folders, tmp_path):
+    other = seeded(folders[0], 7, tmp_path)
+    with pytest.raises(InputError, match='fold 1 of 2 with seed 7 is missing'):
+        runs.folds([*folders, other], tmp_path / 'out')
+    with pytest.raises(InputError, match='fold 1 of 2 with seed 0 is missing'):
+        runs.folds([folders[0], other], tmp_path / 'out')
+
+
+def test_cases_that_were_tested_twice_are_counted_once(folders, tmp_path):
+    again = [seeded(folder, 7, tmp_path) for folder in folders]
+    results = runs.folds([*folders, *again], tmp_path / 'out')
+    assert results['counts'] == {'test': 40} and len(table(tmp_path / 'out')) == 80
+    rows = table(tmp_path / 'out')[:40]
+    true = sum(row['target'] == 'large' for row in rows)
+    page = (tmp_path / 'out' / 'report.html').read_text()
+    assert 'n = 40 patients' in page and '80 cases' not in page and f'{true} of 40 cases are large' in page
+
+
+def test_folds_are_parted_by_subgroup(folders, tmp_path):
+    for name in folders:
+        copy = shutil.copytree(name, tmp_path / name[-5:])
+        config = json.loads((copy / 'config.json').read_text())
+        config['evaluate'] = {**(config.get('evaluate') or {}), 'subgroups': ['site']}
+        (copy / 'config.json').write_text(json.dumps(config))
+        lines = (copy / 'predictions.csv').read_text().splitlines()
+        (copy / 'predictions.csv').write_text('\n'.join(
+            f'{line},{"AB"[n % 2] if n else "site"}' for n, line in enumerate(lines)) + '\n')
+    found = runs.folds([str(tmp_path / name[-5:]) for name in folders], tmp_path / 'out')['analysis']
+    rows = table(tmp_path / 'out')
+    assert {name: group['cases'] for name, group in found['subgroups']['site']['groups'].items()} == {
+        name: sum(row['site'] == name for row in rows) for name in 'AB'}
+    assert all(line.startswith('site') for line in found['warnings'])
+
+
+def test_a_runs_own_folder_is_not_written_over(folders, tmp_path):
+    before = table(folders[0])
+    (tmp_path / 'checkpoints').mkdir()
+    for make in (runs.together, runs.folds, runs.against):
+        for out in (pathlib.Path(folders[0]), tmp_path):
+            with pytest.raises(InputError, match='the folder of a run; expected another one'):
+                make(folders, out)
+    assert table(folders[0]) == before and not pathlib.Path(folders[0], 'comparison.json').exists()
+    assert [path.name for path in tmp_path.iterdir()] == ['checkpoints']
+
+
+def test_a_comparison_of_one_class_says_why_there_is_no_test(folders, tmp_path, capsys):
+    copy = shutil.copytree(folders[0], tmp_path / 'one')
+    lines = (copy / 'predictions.csv').read_text().splitlines()
+    place = lines[0].split(',').index('target')
+    kept = [line for line in lines[1:] if line.split(',')[place] == 'small']
+    (copy / 'predictions.csv').write_text('\n'.join([lines[0], *kept]) + '\n')
+    runs.against([str(copy), folders[0]], tmp_path / 'out')
+    assert 'delong   one class only in the truth: nothing to rank' in capsys.readouterr().out
+    assert json.loads((tmp_path / 'out' / 'comparison.json').read_text())['delong']['p'] is None
+
+
+def test_a_cross_validation_goes_on_after_a_stop_with_the_same_arguments_alone(tmp_path):
+    (tmp_path / 'launch').mkdir()
+    shutil.copy(ROOT / 'launch' / 'crossval.sh', tmp_path / 'launch')
+    (tmp_path / 'launch' / 'install.sh').write_text(f'cd {tmp_path}\n')
+    # In python's place: notes its arguments; a training ends with a report, but the first one of fold 1.
+    stub = tmp_path / 'bin' / 'python'
+    stub.parent.mkdir()
+    stub.write_text("""#!/usr/bin/env bash
+echo "$*" >>called
+for a in "$@"; do case "$a" in --workdir=*) run=${a#*=};; esac; done
+[ "$2" = medjax.evaluate ] && exit
+if [[ $run = *fold1_seed0 && ! -e stopped ]]; then touch stopped; exit; fi
+mkdir -p "$run" && touch "$run/report.html"
+""")
+    stub.chmod(0o755)
+
+    def start(*more):
+        environment = {**os.environ, 'PATH': f'{stub.parent}:{os.environ["PATH"]}'}
+        return subprocess.run(['bash', 'launch/crossval.sh', '--config=c.py', '--workdir=out', '--folds=3', *more],
+                              cwd=tmp_path, env=environment, capture_output=True, text=True)
+
+    first = start('--config.steps=5')
+    assert first.returncode == 1 and first.stderr.count('\n') == 1 and 'fold1_seed0: stopped' in first.stderr
+    other = start('--config.steps=6')
+    assert other.returncode == 2 and other.stderr.count('\n') == 1 and '--config.steps=5' in other.stderr
+    assert start('--config.steps=5').returncode == 0 and start('--config.steps=5', '--seeds=2').returncode == 0
+    called = (tmp_path / 'called').read_text().splitlines()
+    folds = [line.split('--workdir=out/')[1].split()[0] for line in called if 'medjax.train' in line]
+    assert folds == ['fold0_seed0', 'fold1_seed0', 'fold1_seed0', 'fold2_seed0', *(f'fold{k}_seed1' for k in range(3))]
+    assert sum('--merge' in line for line in called) == 2

@@ -10,6 +10,7 @@ from medjax.errors import InputError
 
 PROBLEMS = ('binary', 'multiclass', 'ordinal', 'multilabel')
 UNKNOWN = -1  # a label that is not known, and so is not judged
+RESERVED = ('adaptive', 'micro', 'operating', 'weighted')  # end names of figures, as a class's name does
 SUM_TOLERANCE = 0.01  # probabilities written with few digits do not sum to 1 exactly
 
 Row = Mapping[str, Any]
@@ -80,7 +81,7 @@ def read(rows: Sequence[Row], problem: str, classes: Sequence[str]) -> Cases:
       rows: a mapping per case: `id`, `patient` (a case without it stands for itself), `prob_CLASS` of each class, and
         `target`, the class's name; in a multilabel problem `target_CLASS` 0, 1, or empty where it is not known.
       problem: a name of PROBLEMS.
-      classes: their names; two where it is binary.
+      classes: their names; two where it is binary; none of RESERVED where it is not.
 
     Raises:
       InputError: names the case, the column, and what was expected there.
@@ -92,6 +93,9 @@ def read(rows: Sequence[Row], problem: str, classes: Sequence[str]) -> Cases:
         raise InputError(f'classes: {", ".join(classes)}; expected the names of all classes, each once')
     if problem == 'binary' and len(classes) != 2:
         raise InputError(f'classes: {", ".join(classes)}; expected two where the problem is binary')
+    taken = [name for name in classes if name in RESERVED]
+    if taken and problem != 'binary':
+        raise InputError(f'classes: {taken[0]}; expected none of {", ".join(RESERVED)}, which name figures')
     ids = tuple(str(row.get('id', number)) for number, row in enumerate(rows))
     patients = [row.get('patient') or f'case {case}' for row, case in zip(rows, ids)]
     numbers = {name: number for number, name in enumerate(dict.fromkeys(patients))}

@@ -93,9 +93,9 @@ def summarise(rows: Sequence[Row], problem: str, classes: Sequence[str], *, subg
         out['conformal'] = _each(val, test, draws['test'], lambda *of: _conformal(*of, coverage))
     out['selective'] = _each(test, test, draws['test'], lambda _, part, weight: _selective(
         part, part.probs.max(1), weight))
-    unsure = [row.get('uncertainty') for row in by_split['test']]
-    if problem != 'multilabel' and all(value not in (None, '') for value in unsure):
-        out['selective_uncertainty'] = _selective(test, -np.array(unsure, np.float64), draws['test'])
+    if problem != 'multilabel' and all(row.get('uncertainty') not in (None, '') for row in by_split['test']):
+        unsure = np.array([_uncertainty(row) for row in by_split['test']])
+        out['selective_uncertainty'] = _selective(test, -unsure, draws['test'])
     for column in subgroups:
         found, lines = _groups(test, by_split['test'], column, draws['test'], at)
         out['subgroups'] |= {column: found} if found else {}
@@ -107,6 +107,16 @@ def _split(row: Row) -> str:
     if not row.get('split'):
         raise InputError(f'predictions, case {row.get("id")}: split: nothing; expected train, val or test')
     return row['split']
+
+
+def _uncertainty(row: Row) -> float:
+    try:
+        value = float(row['uncertainty'])
+    except (TypeError, ValueError):
+        value = float('nan')
+    if np.isnan(value):
+        raise InputError(f'predictions, case {row.get("id")}: uncertainty: {row["uncertainty"]}; expected a number')
+    return value
 
 
 def _each(fitted: Cases, test: Cases, draws: np.ndarray,

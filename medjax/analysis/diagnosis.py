@@ -56,7 +56,8 @@ def sections(of: Judged) -> list[Section]:
 
 def headline(of: Judged) -> tuple[str, str]:
     """The result in a sentence, and how sure it is in another."""
-    table, at, size = of.table, of.operating, len(of.table)
+    table, at, truth = of.table, of.operating, of.table.targets[of.once]
+    size = len(truth)
     where, n = f'on the {split_name(of.split).lower()} cases', of.entries.get('auroc', {}).get('n', size)
     sure = f'In brackets 95 % intervals. n = {n} patient{"s" * (n != 1)}' + (f', {size} cases' if size > n else '')
     if table.binary:
@@ -64,13 +65,13 @@ def headline(of: Judged) -> tuple[str, str]:
         text = f'{_told(of, f"AUROC for {positive}", "auroc")} {where}. '
         text += 'At the operating point: ' if at else 'At a probability of 0.5: '
         text += ', '.join(_told(of, name, f'{name}{ending}') for name in ('sensitivity', 'specificity', 'accuracy'))
-        sure += f'; {int((table.targets == 1).sum())} of {size} cases are {positive}.'
+        sure += f'; {int((truth == 1).sum())} of {size} cases are {positive}.'
         if at:
             rule = {'Youden': 'Youden\'s index: the largest sum of sensitivity and specificity'}
             sure += (f' The operating point is a probability of {figure(at["threshold"])} or more, chosen on the '
                      f'{split_name(at["split"]).lower()} cases by {rule.get(at["rule"], at["rule"])}.')
         return f'{text}.', sure
-    kind = 'labels' if table.multilabel else 'classes'
+    kind = 'label' + 's' * (len(table.classes) > 1) if table.multilabel else 'classes'
     rest = [('AUPRC', 'auprc'), ('F1', 'f1')] if table.multilabel else [
         *[('weighted kappa', 'kappa_weighted')] * (table.problem == 'ordinal'), ('accuracy', 'accuracy'),
         ('balanced accuracy', 'balanced_accuracy')]
@@ -128,7 +129,7 @@ def result_tables(judged: Sequence[Judged]) -> list[Table]:
 
 def each_class(of: Judged) -> list[Table]:
     """The figures of each class or label of a split, by the operating point where labels have one."""
-    classes, entries, targets = of.table.classes, of.entries, of.table.targets
+    classes, entries, targets = of.table.classes, of.entries, of.table.targets[of.once]
     chosen = {name: name + OPERATING * any(f'{name}{OPERATING}_{c}' in entries for c in classes) for name in OF_CLASS}
     each = {(name, c): entries[f'{key}_{c}'] for name, key in chosen.items() for c in classes
             if f'{key}_{c}' in entries}
@@ -179,7 +180,7 @@ def group_tables(of: Judged) -> list[Table]:
             rows.append((name, '', [Cell(str(group['n']), below='few cases' * few), *cells]))
         rows.append(('largest difference', 'of the best group and the worst', [
             *[Cell('')] * (1 + binary), *(_difference(found['worst'].get(key)) for key in chosen)]))
-        heads = [('n', 'patients'), *[(of.table.classes[1], 'cases')] * binary]
+        heads = [('n', 'patients'), *[(of.table.classes[-1], 'cases')] * binary]  # of one label there is no second
         made.append(Table(f'By {column}', heads + [_heading(key) for key in chosen], rows))
         decided = {'at 0.5' if binary or of.table.multilabel else 'most probable class': '',
                    'operating point': OPERATING}

@@ -15,7 +15,9 @@ TESTS = {'deletion': ('Deletion\N{NO-BREAK SPACE}↓', 'area under the class\'s 
                       'which the map is largest'),
          'insertion': ('Insertion\N{NO-BREAK SPACE}↑', 'the same as places come over a blurred image'),
          'similarity': ('Random weights\N{NO-BREAK SPACE}→ 0', 'rank correlation with the map of the same network with '
-                        'its weights shuffled: where it is near 1 the map hangs on the image alone')}
+                        'its weights shuffled: where it is near 1 the map hangs on the image alone'),
+         'incomplete': ('Incomplete\N{NO-BREAK SPACE}→ 0', 'by how much integrated gradients miss the change of the '
+                        'logit to which they should sum')}
 
 Chosen = tuple[str, int, overlay.Snapshot]
 
@@ -58,11 +60,12 @@ def tests(chosen: Sequence[Chosen]) -> list[Table]:
         for name, array in case.tests.items():
             for method, value in zip(case.methods, array):
                 values.setdefault(method, {}).setdefault(name, []).append(float(value))
-    names = [name for name in TESTS if any(name in of for of in values.values())]
-    rows = [(overlay.method_name(method), '', [Cell(figure(_mean(of.get(name, [])))) for name in names])
+    names = [name for name in TESTS if any(x == x for of in values.values() for x in of.get(name, ()))]
+    rows = [(overlay.method_name(method), '', [*(Cell(figure(_mean(of.get(name, [])))) for name in names),
+                                               Cell(str(max(map(len, of.values()))))])
             for method, of in values.items()]
-    title = f'Are the maps to be trusted? Means over the {len(chosen)} cases drawn'
-    return [Table(title, [TESTS[name] for name in names], rows)] if rows else []
+    heads = [*(TESTS[name] for name in names), ('cases', 'drawn, with a map by this method that was tested')]
+    return [Table('Are the maps to be trusted? Means over the cases drawn', heads, rows)] if rows else []
 
 
 def _text(of: Judged, chosen: Sequence[Chosen]) -> str:

@@ -236,7 +236,7 @@ def deletion_insertion(probability: Callable[[jax.Array], jax.Array], image: jax
     the network could take for a finding. Compare with the same of random maps: what falls faster points at something.
 
     Args:
-      probability: `image [B, *S, C] -> probs [B, K]`.
+      probability: `image [B, *S, C] -> probs [B, K]`; a single one is that of class 1.
       image: `[B, *S, C]`.
       target: `[B]`.
       maps: `[B, *S]`, the largest first.
@@ -256,7 +256,8 @@ def deletion_insertion(probability: Callable[[jax.Array], jax.Array], image: jax
     def at(share: jax.Array) -> tuple[jax.Array, jax.Array]:
         chosen = rank < share
         pictures = jnp.where(chosen, empty, image), jnp.where(chosen, image, blurred)
-        return tuple(jnp.take_along_axis(probability(x), target[:, None], 1)[:, 0] for x in pictures)
+        probs = [probability(x) for x in pictures]
+        return tuple(jnp.take_along_axis(p, jnp.minimum(target, p.shape[1] - 1)[:, None], 1)[:, 0] for p in probs)
 
     curves = jax.lax.map(at, jnp.arange(steps + 1) / steps)
     return {name: jax.scipy.integrate.trapezoid(curve, dx=1 / steps, axis=0)
@@ -305,11 +306,15 @@ def tests(method: Callable[..., jax.Array], features: Callable[..., Any], probab
       key: of the random weights.
 
     Returns:
-      `[B]` each: 'deletion' and 'insertion', of `deletion_insertion`; 'similarity' with the maps of `randomised`.
+      `[B]` each: 'deletion' and 'insertion', of `deletion_insertion`; 'similarity' with the maps of `randomised`;
+      'incomplete', what `completeness` gives for integrated gradients, NaN for other methods.
     """
     random = method(functools.partial(features, randomised(variables, key)), image, target)
     areas = deletion_insertion(functools.partial(probability, variables), image, target, maps)
-    return {**areas, 'similarity': similarity(maps, random)}
+    missed = jnp.full(len(image), jnp.nan)
+    if method is integrated_gradients:
+        missed = completeness(functools.partial(features, variables), image, target, maps)
+    return {**areas, 'similarity': similarity(maps, random), 'incomplete': missed}
 
 
 def _score(forward: Forward, image: jax.Array, target: jax.Array) -> jax.Array:

@@ -60,6 +60,11 @@ class Judged:
             return ((targets < 0) | (targets == (probs > 0.5))).all(1)
         return targets == probs.argmax(1)
 
+    @property
+    def once(self) -> np.ndarray:
+        """`[m]` int: one row of each case; merged runs may have tested a case several times."""
+        return np.unique(self.table.ids, return_index=True)[1]
+
     def said(self, number: int) -> tuple[str, str]:
         """Truth and prediction of a case in words."""
         names, probs, target = self.table.classes, self.table.probs[number], self.table.targets[number]

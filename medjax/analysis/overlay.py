@@ -13,7 +13,7 @@ from medjax.errors import InputError
 
 NAMES = {'grad_cam': 'Grad-CAM', 'grad_cam_pp': 'Grad-CAM++', 'integrated_gradients': 'Integrated gradients',
          'smooth_grad': 'SmoothGrad', 'occlusion': 'Occlusion', 'attention_rollout': 'Attention rollout'}
-TESTS = ('deletion', 'insertion', 'similarity')  # of a map; see analysis.explain
+TESTS = ('deletion', 'insertion', 'similarity', 'incomplete')  # of a map; see analysis.explain
 TOP = 99.9  # percentile of a map's size, where it is not zero, that has the full colour
 
 

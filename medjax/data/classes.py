@@ -5,16 +5,17 @@
     chest/cases.csv           path,label,patient,split,sex,…
 """
 
+import collections
 import csv
 import functools
 import os
 import pathlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from medjax.data import nifti
 from medjax.data.geometry import Image
-from medjax.data.source import SPLITS, UNKNOWN, Case, Source, data_dir
+from medjax.data.source import SPLITS, UNKNOWN, UNKNOWN_PATIENTS, Case, Source, data_dir
 from medjax.data.splits import KEYS, divide
 from medjax.errors import InputError
 
@@ -61,7 +62,11 @@ def source(*, dir: str = '', classes: Sequence[str] = (), table: str = '', label
     if table and label not in rows[0]:
         classes, problem, targets = _several(rows, root / table, tuple(classes), label, problem)
     else:
-        named = [row[label] for row in rows]
+        named = [row[label].strip() for row in rows]
+        if problem == 'multilabel' or (problem == 'ordinal' and not classes) or '' in named:
+            raise InputError(f'{root / table}: problem={problem!r}, classes={tuple(classes)} and labels '
+                             f'{sorted(set(named))[:9]}; expected a label for each image, the classes in their order '
+                             "for 'ordinal', and a column for each class for 'multilabel'")
         classes = tuple(classes) or tuple(sorted(set(named)))
         for row, name in zip(rows, named):
             if name not in classes:
@@ -79,12 +84,9 @@ def source(*, dir: str = '', classes: Sequence[str] = (), table: str = '', label
         read=functools.partial(_read, row['path']), files=nifti.files(row['path']),
         columns={name: value for name, value in row.items() if name not in inner})
         for row, target in zip(rows, targets))
-    return Source(cases=cases, classes=classes, notice=notice, problem=problem)
-
-
-def image_reader(**_: object) -> Callable[[str | pathlib.Path], Image]:
-    """Makes what reads a new image; needs no data set."""
-    return nifti.read
+    alone = all(row['patient'] == row['id'] for row in rows)
+    return Source(cases=cases, classes=classes, problem=problem,
+                  notice=' '.join(filter(None, [notice, UNKNOWN_PATIENTS if alone else ''])))
 
 
 def _read(path: str) -> tuple[Image, None]:
@@ -112,12 +114,16 @@ def _folders(root: pathlib.Path) -> list[dict[str, str]]:
     rows = []
     for parent, split in (halves or {root: ''}).items():
         for folder in sorted(p for p in parent.iterdir() if p.is_dir() and not p.name.startswith('.')):
-            found = sorted(filter(nifti.is_image, folder.rglob('*')))
+            found = sorted(path for path in folder.rglob('*') if nifti.is_image(path)
+                           and not any(part.startswith('.') for part in path.relative_to(folder).parts))
             if not found:
                 raise InputError(f'{folder}: no image; expected those of the class {folder.name!r}, of the kinds '
                                  + ', '.join(nifti.SUFFIXES))
-            for path in found:
-                name = '_'.join(path.relative_to(root).with_name(nifti.stem(path)).parts)
+            stems = [path.with_name(nifti.stem(path)) for path in found]
+            times = collections.Counter(stems)
+            for path, stem in zip(found, stems):
+                # Two kinds of file of one name are two cases.
+                name = '_'.join((stem if times[stem] == 1 else path).relative_to(root).parts)
                 rows.append({'id': name, 'patient': '', 'split': split, 'path': str(path), 'label': folder.name})
     if not rows:
         raise InputError(f'{root}: no folder of a class; expected {root}/CLASS/IMAGE or {root}/train/CLASS/IMAGE')
@@ -133,6 +139,10 @@ def _table(root: pathlib.Path, name: str) -> list[dict[str, str]]:
         raise InputError(f'{path}: cannot be read: {error.strerror}; expected a CSV table') from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f'{path}: not a CSV table in UTF-8: {error}; expected one') from error
+    taken = [name for name in (rows or [{}])[0] if name in ('target', 'uncertainty', 'run')
+             or str(name).startswith(('target_', 'prob_'))]
+    if taken:
+        raise InputError(f'{path}: column {taken[0]!r}; expected another name: the predictions table has one of this')
     if not rows or 'path' not in rows[0]:
         raise InputError(f'{path}: no ' + ("column 'path'" if rows else 'rows') + '; expected path, and the classes, '
                          'and at will id, patient, split and others')
@@ -144,7 +154,7 @@ def _table(root: pathlib.Path, name: str) -> list[dict[str, str]]:
         for column in RESERVED:
             row[column] = row.get(column, '').strip()
         row['path'] = str(root / row['path'])
-        if not stored or not os.path.exists(row['path']):
+        if not pathlib.PurePath(stored).name or not os.path.exists(row['path']):
             raise InputError(f'{path}: row {number}: {stored[:200]!r} does not exist; expected it within {root}')
         row['id'] = row['id'] or '_'.join(pathlib.PurePath(stored).with_name(
             nifti.stem(pathlib.Path(stored))).parts).strip('/')

@@ -5,13 +5,15 @@ Pictures come as `[rows, columns, C]`, volumes as `[X, Y, Z, C]` in RAS+.
 
 import contextlib
 import dataclasses
+import errno
 import functools
 import hashlib
 import json
 import os
 import pathlib
+import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent import futures
 from typing import Any
 
@@ -21,13 +23,13 @@ from PIL import Image as Picture
 from tqdm import tqdm
 
 from medjax.data import nifti
-from medjax.data.geometry import Image, canonical
+from medjax.data.geometry import Image, canonical, spacing
 from medjax.data.preprocess import check_intensity
 from medjax.data.source import SPLITS, UNKNOWN, Case, Source
 from medjax.errors import InputError
 from medjax.machine import cores
 
-VERSION = 1  # of what is kept of a prepared set; a higher one prepares all anew
+VERSION = 2  # of what is kept of a prepared set; a higher one prepares all anew
 INTENSITIES = {'unit': (), 'fixed': ('mean', 'std'), 'training': (), 'zscore': (), 'window': ('low', 'high')}
 SHARES = ('unit', 'fixed', 'training')  # those that take a pixel as a share of the largest its file can hold
 NAMED = 5  # images that a warning names
@@ -39,7 +41,7 @@ class Frame:
 
     Attributes:
       size: voxels along each axis: rows and columns of a picture, or x, y and z of a volume.
-      fit: 'stretch' each axis to its size, or keep the proportions and 'pad' with the image's minimum.
+      fit: 'stretch' each axis to its size, or keep the proportions, a volume's in mm, and 'pad' with its minimum.
       channels: 1 or 3; grey is repeated, or colours averaged, as needed. None keeps what the images have.
       intensity: `name` and its options:
         unit: 0 to 1, as a share of the largest value that the file's 8 or 16 bits can hold;
@@ -56,7 +58,12 @@ class Frame:
 
     def __post_init__(self):
         check_intensity(self.intensity, INTENSITIES)
-        if len(self.size) not in (2, 3) or min(self.size) < 1:
+        if self.intensity['name'] == 'fixed':
+            mean, std = (np.atleast_1d(self.intensity[key]) for key in ('mean', 'std'))
+            if {mean.size, std.size} - {1, self.channels or mean.size} or not (std > 0).all():
+                raise InputError(f'config.data.intensity: {dict(self.intensity)}; expected means, and deviations above '
+                                 '0, one or one for each of config.data.channels')
+        if len(self.size) not in (2, 3) or not all(isinstance(n, int) and n > 0 for n in self.size):
             raise InputError(f'config.data.size: {self.size}; expected rows and columns, or x, y and z')
         if self.fit not in ('stretch', 'pad'):
             raise InputError(f"config.data.fit: {self.fit!r}; expected 'stretch' or 'pad'")
@@ -75,6 +82,9 @@ class Frame:
           InputError: a volume where a picture is expected or the other way round; values that are no shares.
         """
         array = image.array if image.array.ndim == 4 else image.array[..., None]
+        if array.dtype == bool:
+            array = array.astype(np.uint8) * np.uint8(255)
+        steps: Sequence[float] = (1.0, 1.0)
         if len(self.size) == 2:
             if array.shape[2] != 1:
                 raise InputError(f'{image.path}: {array.shape[2]} slices; expected a picture: config.data.size has two '
@@ -83,7 +93,8 @@ class Frame:
         elif array.shape[2] == 1:
             raise InputError(f'{image.path}: one slice; expected a volume: config.data.size has three numbers')
         else:
-            array = canonical(dataclasses.replace(image, array=array)).array
+            turned = canonical(dataclasses.replace(image, array=array))
+            array, steps = turned.array, spacing(turned.affine)
         if self.channels and array.shape[-1] != self.channels:
             if {self.channels, array.shape[-1]} != {1, 3}:
                 raise InputError(f'{image.path}: {array.shape[-1]} channels; expected 1 or 3')
@@ -95,13 +106,14 @@ class Frame:
                 raise InputError(f'{image.path}: {array.dtype} values; expected 8 or 16 bits for '
                                  f"config.data.intensity {self.intensity['name']!r}; others: zscore, window")
             array = array.astype(np.float32) / (65535 if self.shares else 1)
-        return self._sized(array)
+        return self._sized(array, steps)
 
-    def _sized(self, array: np.ndarray) -> np.ndarray:
+    def _sized(self, array: np.ndarray, steps: Sequence[float]) -> np.ndarray:
         if self.fit == 'stretch':
             return resized(array, self.size)
-        share = min(n / old for n, old in zip(self.size, array.shape))
-        small = resized(array, [max(round(old * share), 1) for old in array.shape[:-1]])
+        extents = [old * step for old, step in zip(array.shape, steps)]
+        share = min(n / old for n, old in zip(self.size, extents))
+        small = resized(array, [max(round(old * share), 1) for old in extents])
         pad = [((n - m) // 2, n - m - (n - m) // 2) for n, m in zip(self.size, small.shape)]
         return np.pad(small, [*pad, (0, 0)], constant_values=small.min())
 
@@ -254,7 +266,7 @@ class Resident:
         numbers = self._data.numbers('train')
         return {'image': self._data.images(numbers), 'label': self._data.targets[numbers]}
 
-    def place(self, number: int, rng: np.random.Generator) -> tuple[int]:
+    def place(self, number: int, rng: Callable[[], np.random.Generator]) -> tuple[int]:
         """An item's number says where it lies."""
         return (number,)
 
@@ -266,6 +278,9 @@ class Resident:
 def framing(*, size: Sequence[int], fit: str = 'stretch', channels: int | None = None,
             intensity: Mapping[str, Any] | None = None, **_: Any) -> Frame:
     """Makes what training and predict bring an image to the network's size with, of the options of `dataset`."""
+    if not isinstance(size, Sequence) or not isinstance(intensity or {}, Mapping):
+        raise InputError(f'config.data: size={size}, intensity={intensity}; expected rows and columns, or x, y and z, '
+                         "and a name with its options, as in dict(name='unit')")
     return Frame(tuple(size), fit, channels, dict(intensity or {'name': 'training'}))
 
 
@@ -288,6 +303,9 @@ def dataset(source: Source, *, size: Sequence[int], fit: str = 'stretch', channe
     if not source.problem:
         raise InputError('config.data: images need a source whose cases have classes as a whole, such as classes or '
                          'medmnist; labels that are images belong to volumes')
+    for case in source.cases:
+        if source.problem != 'multilabel' and not 0 <= case.target < len(source.classes):
+            raise InputError(f'{case.id}: class {case.target}; expected 0 to {len(source.classes) - 1}')
     frame = framing(size=size, fit=fit, channels=channels, intensity=intensity)
     train = [number for number, case in enumerate(source.cases) if case.split == 'train']
     if not train:
@@ -316,7 +334,7 @@ def _prepared(cases: Sequence[Case], frame: Frame, root: pathlib.Path) -> pathli
     """The folder that holds all cases' images at their size."""
     files = [(name, os.stat(name).st_size, os.stat(name).st_mtime_ns) for name in sorted(
         {name for case in cases for name in case.files})]
-    key = json.dumps([VERSION, dataclasses.asdict(frame), files, [(case.id, case.how) for case in cases]])
+    key = json.dumps([VERSION, dataclasses.asdict(frame), files, [(case.id, case.how, case.files) for case in cases]])
     folder = root / hashlib.sha256(key.encode()).hexdigest()[:24]
     if folder.is_dir():
         return folder
@@ -355,6 +373,9 @@ def _write(cases: Sequence[Case], frame: Frame, folder: pathlib.Path, kind: type
             if kind != np.uint8 and image.dtype == np.uint8 and frame.shares:
                 image = image / np.float32(255)
             if arrays is None:
+                room = shutil.disk_usage(folder).free
+                if room < len(cases) * image.nbytes:  # a mapped file that runs out of room kills the process
+                    raise OSError(errno.ENOSPC, f'{len(cases) * image.nbytes} bytes needed, {room} free')
                 arrays = np.lib.format.open_memmap(folder / 'images.npy', 'w+', kind, (len(cases), *image.shape))
             if image.shape != arrays.shape[1:]:
                 raise InputError(f'{case.id}: {image.shape[-1]} channels, {first.id} has {arrays.shape[-1]}; expected '

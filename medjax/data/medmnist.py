@@ -8,16 +8,15 @@ import tempfile
 import urllib.error
 import urllib.request
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
-from medjax.data import nifti
 from medjax.data.geometry import Image
-from medjax.data.source import Case, Source, data_dir
-from medjax.data.splits import dealt_anew
+from medjax.data.source import UNKNOWN_PATIENTS, Case, Source, data_dir
+from medjax.data.splits import check_folds, dealt_anew
 from medjax.errors import InputError
 
 ADDRESS = 'https://zenodo.org/records/10519652/files/{}?download=1'
@@ -93,7 +92,7 @@ SETS = {
 # Label 0 of BreastMNIST is the malignant one: its classes are turned, so that the positive one is last.
 TURNED = ('breastmnist',)
 NOTICE = ('{name} (MedMNIST v2, {licence}): small pictures of {size} pixels, made for comparing methods, not for '
-          'clinical use. It does not say which images are of one patient: intervals are over images.')
+          'clinical use. ' + UNKNOWN_PATIENTS)
 
 
 def source(*, set: str, size: int = 28, dir: str = '', fold: int | Sequence[int] = 0,
@@ -117,13 +116,10 @@ def source(*, set: str, size: int = 28, dir: str = '', fold: int | Sequence[int]
     if size not in known.md5:
         raise InputError(f'config.data.source.size: {size}; expected one of {tuple(known.md5)} for {set}')
     path = _find(dir, f'{set}.npz' if size == 28 else f'{set}_{size}.npz', known.md5[size])
-    arrays = _load(str(path))
     classes = known.classes[::-1] if set in TURNED else known.classes
     cases = []
     for split in ('train', 'val', 'test'):
-        images, labels = arrays[f'{split}_images'], arrays[f'{split}_labels']
-        if len(images) != len(labels):
-            raise InputError(f'{path}: {len(images)} {split}_images, {len(labels)} {split}_labels; expected as many')
+        labels = _load(str(path), f'{split}_labels')
         labels = labels.reshape(len(labels), -1)
         wide = len(classes) if known.problem == 'multilabel' else 1
         most = 1 if known.problem == 'multilabel' else len(classes) - 1
@@ -137,6 +133,7 @@ def source(*, set: str, size: int = 28, dir: str = '', fold: int | Sequence[int]
             cases.append(Case(
                 id=f'{split}{number:06d}', patient=f'{split}{number:06d}', split=split, target=target,
                 read=functools.partial(_read, str(path), split, number), files=(str(path),), how=f'{split} {number}'))
+    check_folds(fold, folds)
     if folds:
         cases = dealt_anew(cases, fold=fold, folds=folds, seed=split_seed)
     licence, dims = 'CC BY-NC 4.0' if set == 'dermamnist' else 'CC BY 4.0', 3 if set.endswith('3d') else 2
@@ -144,24 +141,21 @@ def source(*, set: str, size: int = 28, dir: str = '', fold: int | Sequence[int]
                   notice=NOTICE.format(name=set, licence=licence, size='×'.join([str(size)] * dims)))
 
 
-def image_reader(**_: object) -> Callable[[str | pathlib.Path], Image]:
-    """Makes what reads a new image; needs no data set."""
-    return nifti.read
-
-
-@functools.lru_cache(2)
-def _load(path: str) -> dict[str, np.ndarray]:
+@functools.lru_cache(2)  # the images of one split and what comes next: they are read when a set is prepared, in order
+def _load(path: str, name: str) -> np.ndarray:
     try:
         with np.load(path, allow_pickle=False) as file:
-            return {f'{split}_{kind}': file[f'{split}_{kind}'] for split in ('train', 'val', 'test')
-                    for kind in ('images', 'labels')}
+            return file[name]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f'{path}: not readable as a MedMNIST file: {error}; expected train, val and test images and '
                          'labels: damaged or cut short?') from error
 
 
 def _read(path: str, split: str, number: int) -> tuple[Image, None]:
-    array = _load(path)[f'{split}_images'][number]
+    images = _load(path, f'{split}_images')
+    if number >= len(images):
+        raise InputError(f'{path}: {len(images)} {split}_images; expected as many as {split}_labels')
+    array = images[number]
     if array.ndim == 2 or (array.ndim == 3 and array.shape[-1] == 3):  # rows first, as files have them
         array = array.swapaxes(0, 1)[:, :, None]
     return Image(array, np.eye(4), f'{path}: {split}_images[{number}]'), None

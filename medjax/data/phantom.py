@@ -5,15 +5,13 @@ measured on them says anything of medicine.
 """
 
 import functools
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
 
-from medjax.data import nifti
 from medjax.data.geometry import Image
 from medjax.data.source import SPLITS, Case, Source
-from medjax.data.splits import dealt_anew
+from medjax.data.splits import check_folds, dealt_anew
 
 NOTICE = 'A simulation: balls of different sizes on noise. Its figures say nothing of medicine.'
 
@@ -46,14 +44,10 @@ def source(*, classes: Sequence[str] = ('small', 'large'), cases: Sequence[int] 
                 columns={'site': 'ab'[number // len(classes) % 2]}, how=f'{seed} {part} {number} {shape} {channels} '
                 f'{len(classes)} {problem}', read=functools.partial(_draw, (seed, part, number, 1), tuple(shape),
                                                                     channels, target, len(classes))))
+    check_folds(fold, folds)
     if folds:
         made = dealt_anew(made, fold=fold, folds=folds, seed=seed)
     return Source(cases=tuple(made), classes=tuple(classes), problem=problem, notice=NOTICE)
-
-
-def image_reader(**_: object) -> Callable[[str | Path], Image]:
-    """Makes what reads a new image; needs no data set."""
-    return nifti.read
 
 
 def _draw(seed: Sequence[int], shape: tuple[int, ...], channels: int, target: int | Sequence[int],

@@ -34,8 +34,8 @@ class Resident(Protocol):
     def load(self) -> Mapping[str, np.ndarray]:
         """The arrays that are put there, of `size` bytes."""
 
-    def place(self, number: int, rng: np.random.Generator) -> tuple[int, ...]:
-        """Which part of the arrays item `number` is; as many numbers for each item."""
+    def place(self, number: int, rng: Callable[[], np.random.Generator]) -> tuple[int, ...]:
+        """Which part of the arrays item `number` is; as many numbers for each item. Making `rng` takes time."""
 
     def pick(self, arrays: Mapping[str, jax.Array], place: jax.Array) -> dict[str, jax.Array]:
         """The item at a place, as `Items.item` gives it without its id; traceable."""
@@ -119,7 +119,7 @@ class Placed:
     def __getitem__(self, step: int) -> dict[str, np.ndarray]:
         order = self._order
         numbers = range(step * order.batch + order.host, (step + 1) * order.batch, order.hosts)
-        places = [self.resident.place(order.item(number), order.rng(number)) for number in numbers]
+        places = [self.resident.place(order.item(number), functools.partial(order.rng, number)) for number in numbers]
         return {'place': np.array(places, np.int32), 'index': np.array(numbers, np.uint32)}
 
     def stream(self, start: int, stop: int) -> Iterator[dict[str, np.ndarray]]:

@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -25,7 +26,6 @@ class Resident:
 
     def __init__(self, volumes: 'Volumes'):
         self._volumes = volumes
-        self.place = volumes.place
         self._patch, self._context = volumes.patch, volumes.preprocess.context
         self._channels = volumes.training[0].image.shape[-1]
 
@@ -40,6 +40,10 @@ class Resident:
         """Bytes on a device; infinite where 32 bits cannot number the intensities."""
         voxels = sum(map(math.prod, self._shapes))
         return voxels * (4 * self._channels + 1) if voxels * self._channels < 2**31 else math.inf
+
+    def place(self, number: int, rng: Callable[[], np.random.Generator]) -> tuple[int, int, int, int]:
+        """See `Volumes.place`."""
+        return self._volumes.place(number, rng())
 
     def load(self) -> dict[str, np.ndarray]:
         """`image` float32 and `label` uint8, flat; the cases' `offset`, `shape` and `spacing`."""

@@ -11,6 +11,8 @@ from medjax.errors import InputError
 SPLITS = ('train', 'val', 'test')
 PROBLEMS = ('binary', 'multiclass', 'ordinal', 'multilabel')  # of images that have a class, or several, as a whole
 
+# What a report must say where a set does not tell patients apart.
+UNKNOWN_PATIENTS = 'It is not said which images are of one patient: each counts as one of its own.'
 UNKNOWN = -1  # of a class that an image may have or not: it is not judged
 
 

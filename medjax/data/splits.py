@@ -40,6 +40,7 @@ def split_by_patient(patients: Sequence[str], *, val: float, test: float, fold: 
     Raises:
       InputError: where shares or folds leave no patient to train.
     """
+    check_folds(fold, folds)
     names = sorted(set(patients))
     order = [names[i] for i in np.random.default_rng(seed).permutation(len(names))]
     if strata is not None:
@@ -79,13 +80,22 @@ def nested(folds: int | Sequence[int]) -> bool:
     return len(_several(folds)) > 1
 
 
+def check_folds(fold: int | Sequence[int], folds: int | Sequence[int]) -> None:
+    """Refuses what are no whole numbers, and a fold where there are none."""
+    if any(not isinstance(n, int) for n in (*_several(fold), *_several(folds))) or (
+            _several(fold) and any(_several(fold)) and not _several(folds)):
+        raise InputError(f'{KEYS}: fold={fold}, folds={folds}; expected whole numbers, and folds where there is a fold')
+
+
 def _several(value: int | Sequence[int]) -> tuple[int, ...]:
-    return tuple(value) if isinstance(value, Sequence) else (value,) * bool(value)
+    return tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else (value,) * bool(value)
 
 
 def divide(rows: Sequence[Mapping[str, str]], table: pathlib.Path | str, named: Mapping[str, str],
            file: pathlib.Path | None, *, classes: Sequence[str] = (), **dealing: object) -> dict[str, str]:
     """The split of each patient: as named, as the table says, as kept in a file, or dealt, in this order.
+
+    With folds only those who test stay as they are said to be, and with nested folds nobody.
 
     Args:
       rows: of cases: `patient`, and `split` where it is known.
@@ -117,6 +127,12 @@ def divide(rows: Sequence[Mapping[str, str]], table: pathlib.Path | str, named: 
             raise InputError(f"{table}: patient {row['patient']!r} is in {row['split']!r} and in "
                              f"{given[row['patient']]!r}; expected one split for all cases of a patient")
     given = kept | given
+    folds = dealing.get('folds', ())
+    check_folds(dealing.get('fold', ()), folds)
+    if _several(folds):
+        # Folds deal training and validation patients anew, and nested ones those that test.
+        given = {name: split for name, split in given.items() if split == 'test' and not nested(folds)}
+        dealing['test'] = 0.0 if given else dealing['test']
     rest = sorted(patients - set(given))
     strata = dict(sorted((row['patient'], name) for row, name in zip(rows, classes))) if classes else None
     return given | (split_by_patient(rest, strata=strata, **dealing) if rest else {})

@@ -2,15 +2,14 @@
 
 import functools
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from medjax.data import nifti
 from medjax.data.geometry import Image
-from medjax.data.source import Case, Source
-from medjax.data.splits import dealt_anew
+from medjax.data.source import UNKNOWN_PATIENTS, Case, Source
+from medjax.data.splits import check_folds, dealt_anew
 from medjax.errors import InputError
 
 SPLITS = {'train': 'train', 'validation': 'val', 'valid': 'val', 'val': 'val', 'test': 'test'}
@@ -41,6 +40,7 @@ def source(*, dataset: str, dir: str = '', image: str = 'image', label: str = 'l
         builder.download_and_prepare(file_format='array_record')
         data = builder.as_data_source()
         features = builder.info.features
+        files = tuple(sorted(str(path) for path in pathlib.Path(builder.data_path).iterdir() if path.is_file()))
     except Exception as error:  # whatever the set's own code, its download or its folder may raise
         reason = str(error).strip().splitlines()
         raise InputError(f'config.data.source.dataset: {dataset!r} cannot be had from tfds: '
@@ -53,19 +53,20 @@ def source(*, dataset: str, dir: str = '', image: str = 'image', label: str = 'l
     for name, rows in data.items():
         if name in SPLITS:
             for number, row in enumerate(rows):
+                if int(row[label]) < 0:  # tfds' way to say that the class is kept secret
+                    raise InputError(f'config.data.source.dataset: {dataset}, {name} {number}: no class; expected one '
+                                     'for every case')
                 cases.append(Case(id=f'{name}{number:06d}', patient=f'{name}{number:06d}', split=SPLITS[name],
                                   target=int(row[label]), read=functools.partial(_read, rows, number, image),
+                                  files=files,
                                   how=f'{builder.info.full_name} {name} {number} {image}'))
+    check_folds(fold, folds)
     if folds or not any(case.split == 'val' for case in cases):
         cases = dealt_anew(cases, val=val, fold=fold, folds=folds, seed=split_seed)
     names = tuple(features[label].names)
+    notice = notice or UNKNOWN_PATIENTS
     return Source(cases=tuple(cases), classes=names, problem='binary' if len(names) == 2 else 'multiclass',
                   notice=notice)
-
-
-def image_reader(**_: object) -> Callable[[str | pathlib.Path], Image]:
-    """Makes what reads a new image; needs no data set."""
-    return nifti.read
 
 
 def _read(rows: Any, number: int, image: str) -> tuple[Image, None]:

@@ -49,12 +49,13 @@ class Classifier:
             views = [image]
             for axis in self.flips:
                 views += [jnp.flip(view, axis + 1) for view in views]
-            keys = [jax.random.fold_in(jax.random.key(0), number * samples + m) for m in range(samples)] or [None]
 
-            def once(key: jax.Array | None) -> jax.Array:
-                more = () if key is None else (key,)
-                return sum(self.task.predict(variables, {'image': view}, *more)['probs'] for view in views) / len(views)
-            return jnp.stack([once(key) for key in keys])
+            def once(*key: jax.Array) -> jax.Array:
+                return sum(self.task.predict(variables, {'image': view}, *key)['probs'] for view in views) / len(views)
+            if not samples:
+                return once()[None]
+            draws = number * samples + jnp.arange(samples)
+            return jax.lax.map(lambda draw: once(jax.random.fold_in(jax.random.key(0), draw)), draws)
         return jax.jit(members, static_argnums=3)
 
     def __call__(self, variables: Any, images: Callable[[np.ndarray], np.ndarray], count: int,
@@ -97,7 +98,9 @@ class ImageEvaluator:
         members = self.classifier(variables, lambda at: self.data.images(numbers[at]), len(numbers),
                                   0 if quick else None)
         probs, rows = members.mean(0), []
-        unsure = uncertainty.mutual_information(members, source.problem == 'multilabel') if len(members) > 1 else None
+        # Without dropout in the network all samples are one, and say nothing of what it does not know.
+        unsure = None if (members == members[0]).all() else uncertainty.mutual_information(
+            members, source.problem == 'multilabel')
         for place, number in enumerate(numbers):
             case = source.cases[number]
             row = {'split': split, 'id': case.id, 'patient': case.patient, **case.columns,
@@ -120,7 +123,7 @@ class ImageEvaluator:
         return {name: float(value) for name, value in scores.compute(targets, probs).items() if isinstance(name, str)}
 
     def _keep(self, variables: Any, numbers: np.ndarray, probs: np.ndarray, folder: pathlib.Path) -> None:
-        """Writes snapshots of the surest right, the surest wrong and the least sure cases, and maps of why."""
+        """Keeps snapshots of the surest right, the surest wrong and the least sure cases alone, and maps of why."""
         source, targets = self.data.source, self.data.targets[numbers]
         if source.problem == 'multilabel':
             miss = np.where(targets < 0, 0, np.abs(targets - probs)).max(-1)
@@ -135,12 +138,14 @@ class ImageEvaluator:
         if self.explain is not None:
             found = self.explain(self.classifier.task, variables, self.data.images(numbers[chosen]),
                                  asked[chosen].astype(np.int32))
+        for old in folder.glob('*.npz'):
+            old.unlink()
         for place, number in enumerate(numbers[chosen]):
             content = io.BytesIO()
             np.savez_compressed(content, image=np.asarray(self.data.arrays[number]), kind='classification',
                                 methods=np.array(self.methods[:len(found['maps'])], str),
                                 explained=source.classes[int(asked[chosen[place]])],
-                                **{name: values[:, place].astype(np.float16) for name, values in found.items()})
+                                **{name: values[:, place].astype(np.float32) for name, values in found.items()})
             whole.write_bytes(folder / f'{source.cases[number].id}.npz', content.getvalue())
 
 
@@ -184,7 +189,11 @@ class ImagePredictor:
         table, rows = folder / 'predictions.csv', {}
         if table.exists():
             with table.open(newline='') as file:
-                rows = {old.get('image', ''): old for old in csv.DictReader(file)}
+                old = list(csv.DictReader(file))
+            if old and list(old[0]) != list(row):
+                raise InputError(f'{table}: a table of {", ".join(old[0])}; expected one of {", ".join(row)}, or '
+                                 'another --output')
+            rows = {of['image']: of for of in old}
         rows[row['image']] = row
         whole.write_table(table, list(rows.values()))
         found = '  '.join(f'{name} {p:.3f}' for name, p in sorted(zip(classes, probs), key=lambda pair: -pair[1])[:5])
@@ -221,6 +230,14 @@ def evaluator(*, data: Images, task: Task, batch: int = 64, samples: int = 0, fl
       coverage: of the conformal prediction sets that validation cases set.
       subgroups: columns whose groups are scored by themselves.
     """
+    columns = {name for case in data.source.cases for name in case.columns}
+    for name in subgroups:
+        if name not in columns:
+            raise InputError(f'config.evaluate.subgroups: {name!r}; expected columns of the data: '
+                             f'{", ".join(sorted(columns)) or "there are none"}')
+    for key, value in (('sensitivity', sensitivity), ('coverage', coverage)):
+        if value is not None and not 0 < value < 1:
+            raise InputError(f'config.evaluate.{key}: {value}; expected a number between 0 and 1')
     return ImageEvaluator(data, _classifier(task, len(data.frame.size), batch, samples, flips), tuple(explain), shown,
                           sensitivity, coverage, tuple(subgroups))
 

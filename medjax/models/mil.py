@@ -31,6 +31,11 @@ class Model(resnet.Model):
     hidden: int = 128
     along: int = 0
 
+    def tap(self, name: str, x: jax.Array) -> jax.Array:
+        """The same with the instances where the image has them."""
+        moved = self.perturb(name, jnp.moveaxis(x, 1, self.along + 1))
+        return jnp.moveaxis(moved, self.along + 1, 1)
+
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool, mask: jax.Array | None = None) -> tuple[jax.Array, dict[str, Any]]:
         """Maps bags to logits.
@@ -58,9 +63,12 @@ class Model(resnet.Model):
         x = jnp.where(real.reshape(*real.shape, *[1] * (self.dims + 1)), x, 0)
         feats = self.encode(x, train)
         if self.norm == 'instance' and math.prod(feats[f'stage{len(self.blocks) - 1}'].shape[2:-1]) == 1:
-            raise InputError(f'config.data.patch: {x.shape[2:-1]}; expected larger instances: the last stage has one '
+            raise InputError(f'config.data.size: {x.shape[2:-1]}; expected larger instances: the last stage has one '
                              'voxel, which instance norm makes 0')
         each = feats['pooled']
+        for name in feats:
+            if name != 'pooled':  # places where the image has them, for maps
+                feats[name] = jnp.moveaxis(feats[name], 1, self.along + 1)
         gate = nn.tanh(nn.Dense(self.hidden, name='content')(each)) * nn.sigmoid(
             nn.Dense(self.hidden, name='gate')(each))
         score = nn.Dense(1, use_bias=False, name='score')(gate)[..., 0]

@@ -135,6 +135,10 @@ class Model(nn.Module):
         x = Dropout(self.dropout)(feats['pooled'], train)
         return nn.Dense(self.classes, name='logits')(x), feats
 
+    def tap(self, name: str, x: jax.Array) -> jax.Array:
+        """A feature as it is, unless something is given to be added to it by its name."""
+        return self.perturb(name, x)
+
     def encode(self, x: jax.Array, train: bool) -> dict[str, Any]:
         """The features of images `[…, *S, C]`, one by one: each stage's `[…, *S', C']`, and 'pooled' `[…, C']`."""
         if self.pool not in ('mean', 'spp'):
@@ -157,7 +161,7 @@ class Model(nn.Module):
             if self.preactivation and stage + 1 == len(self.blocks):
                 x = Norm(self.norm, 'relu', self.dtype, name='norm')(x, train)
             name = f'stage{stage}'
-            feats[name] = self.perturb(name, x.reshape(*lead, *x.shape[1:]))
+            feats[name] = self.tap(name, x.reshape(*lead, *x.shape[1:]))
             x = feats[name].reshape(x.shape)
         x = x.astype(jnp.float32)
         x = x.mean(tuple(range(1, x.ndim - 1))) if self.pool == 'mean' else pyramid(x)

@@ -82,7 +82,7 @@ class Model(nn.Module):
         check_dims(x, self.dims)
         patch = (self.patch,) * self.dims if isinstance(self.patch, int) else tuple(self.patch)
         if len(patch) != self.dims or any(n % p for n, p in zip(x.shape[1:-1], patch)):
-            raise InputError(f'config.data.patch: {x.shape[1:-1]}; expected {self.dims} multiples of '
+            raise InputError(f'config.data.size: {x.shape[1:-1]}; expected {self.dims} multiples of '
                              f'config.model.patch, {patch}')
         x = Patches(self.width, patch, nn.initializers.lecun_normal(), self.dtype, name='embed')(x)
         grid, feats = x.shape, {}
@@ -105,6 +105,6 @@ class Model(nn.Module):
         if self.has_variable('params', 'positions'):
             made = self.get_variable('params', 'positions').shape[1]
             if made != count:
-                raise InputError(f'config.data.patch: {count - 1} patches; expected {made - 1}, for which the network '
+                raise InputError(f'config.data.size: {count - 1} patches; expected {made - 1}, for which the network '
                                  'was made')
         return self.param('positions', nn.initializers.normal(0.02), (1, count, self.width), jnp.float32)

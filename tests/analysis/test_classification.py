@@ -286,3 +286,16 @@ def test_bad_rows_are_named(change, message):
 def test_bad_arguments_are_named(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+def test_an_uncertainty_that_is_no_number_is_named():
+    rows = [{**row, 'uncertainty': 'high' if row['id'] == 'test3' else 0.1} for row in table(8)]
+    with pytest.raises(InputError, match='case test3: uncertainty: high; expected a number'):
+        few(rows)
+
+
+@pytest.mark.parametrize('name', ['micro', 'adaptive', 'operating', 'weighted'])
+def test_a_label_may_not_have_a_figures_name(name):
+    rows = [{'split': 'test', 'id': str(i), f'target_{name}': i % 2, f'prob_{name}': 0.3} for i in range(4)]
+    with pytest.raises(InputError, match=f'classes: {name}; expected none of'):
+        few(rows, 'multilabel', (name,))

@@ -234,6 +234,12 @@ def test_the_cases_drawn_are_right_and_sure_least_sure_and_wrong_and_sure(folder
         'Image', 'Grad-CAM', 'Integrated gradients', 'Occlusion']
     mean = np.mean([case.tests['similarity'] for _, case in chosen.values()], 0)
     assert [row[2][2].text for row in section.tables[0].rows] == [f'{value:.3f}' for value in mean]
+    # A case that has one of the methods alone counts for that one.
+    kind, number, case = diagnosis_cases.choose(of)[0]
+    fewer = dataclasses.replace(case, methods=case.methods[:1], maps=case.maps[:1],
+                                tests={name: values[:1] for name, values in case.tests.items()})
+    rows = diagnosis_cases.tests([(kind, number, fewer), *diagnosis_cases.choose(of)[1:]])[0].rows
+    assert [cells[-1].text for _, _, cells in rows] == ['3', '2', '2']
 
 
 def test_wrong_cases_come_first_and_the_surest_of_them_on_top(folders):
@@ -245,6 +251,16 @@ def test_wrong_cases_come_first_and_the_surest_of_them_on_top(folders):
     assert sure[:count] == sorted(sure[:count], reverse=True) and sure[count:] == sorted(sure[count:])
     assert re.fullmatch(r'[01]\.\d{3}', rows[0]['prob_normal']) and rows[0]['sex'] in 'FM'
     assert set(diagnosis.words(of.run)) == {'split', 'id', 'patient', 'predicted', 'target', 'sex', 'scanner'}
+
+
+def test_a_problem_of_one_label_has_its_page(tmp_path, undrawn, monkeypatch):
+    monkeypatch.setitem(diagnoses.KINDS, 'multilabel', ('effusion',))
+    truth = lambda count: (np.arange(count) % 3 == 0)[:, None].astype(float)
+    monkeypatch.setattr(diagnoses, 'truth_and_probs', lambda problem, count, rng: (
+        truth(count), 0.2 + 0.5 * truth(count) + 0.2 * rng.random((count, 1))))
+    of = shown(diagnoses.make(tmp_path / 'one', 'multilabel', count=40))
+    assert [head for head, _ in diagnosis.group_tables(of)[0].headers][:2] == ['n', f'AUROC{ARROW}↑']
+    assert 'Mean AUROC of the 1 label 1.000' in diagnosis.chapter(of.run).headlines[0][0]
 
 
 def evaluated(run, rows):

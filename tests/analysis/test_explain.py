@@ -263,6 +263,20 @@ def test_the_tests_of_a_methods_maps_are_those_by_themselves():
     np.testing.assert_allclose(got['similarity'], jax.jit(explain.similarity)(maps, random), atol=1e-5)
     np.testing.assert_allclose(got['deletion'], want['deletion'], atol=1e-5)
     np.testing.assert_allclose(got['insertion'], want['insertion'], atol=1e-5)
+    assert np.isnan(got['incomplete']).all()
+
+
+def test_the_tests_of_a_single_logit_are_of_the_positive_class():
+    forward = lambda _, image, __: (linear(image, {})[0][:, :1], {})
+    label = lambda _, image: jax.nn.sigmoid(forward(None, image, {})[0])
+    both = lambda _, image: jnp.concatenate([1 - label(None, image), label(None, image)], 1)
+    target, maps = jnp.array([1, 1]), (WEIGHTS[0] * IMAGE).sum(-1)
+    one, two = (jax.jit(functools.partial(explain.tests, explain.integrated_gradients, forward, probability))(
+        {'params': {}}, IMAGE, target, maps + 0.5, jax.random.key(0)) for probability in (label, both))
+    for name in ('deletion', 'insertion'):
+        assert np.isfinite(one[name]).all()
+        np.testing.assert_allclose(one[name], two[name], rtol=1e-5)
+    np.testing.assert_allclose(one['incomplete'], 0.5 * maps[0].size, rtol=1e-3)  # as much as was added
 
 
 def test_similarity_is_spearmans_with_ties():

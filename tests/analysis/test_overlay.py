@@ -15,6 +15,18 @@ def snapshot(folder, image, maps, methods, **more):
     return overlay.load(path)
 
 
+def test_maps_of_either_precision_are_read_alike(tmp_path):
+    image, maps, read = np.zeros((4, 6, 1), np.float32), np.random.default_rng(0).normal(size=(1, 4, 6)), []
+    for dtype in (np.float16, np.float32):
+        np.savez_compressed(tmp_path / 'case.npz', image=image, maps=maps.astype(dtype),
+                            methods=np.array(['occlusion']), similarity=np.array([0.5], dtype))
+        read.append(overlay.load(tmp_path / 'case.npz'))
+    half, single = read
+    assert half.maps.dtype == single.maps.dtype == np.float32 and half.tests == single.tests
+    np.testing.assert_allclose(half.maps, single.maps, rtol=1e-3)
+    np.testing.assert_allclose(single.maps, maps, rtol=1e-6)
+
+
 def pixels(tile):
     return np.asarray(Picture.open(io.BytesIO(tile.png)).convert('RGB'), int)
 

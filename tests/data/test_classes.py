@@ -124,3 +124,50 @@ def test_alpha_is_left_out(tmp_path):
     draw(tmp_path / 'train' / 'y' / 'b.png')
     data = dataset(source(dir=str(tmp_path)), size=(1, 2), channels=3, cache=str(tmp_path / 'cache'))
     assert data.arrays[0].tolist() == [[[1, 2, 3], [4, 5, 6]]]
+
+
+def test_folds_deal_what_folders_had_split(tmp_path):
+    for split, count in (('train', 6), ('validation', 3), ('test', 3)):
+        for name in ('a', 'b'):
+            for number in range(count):
+                draw(tmp_path / split / name / f'{number}.png')
+    whole = {c.id for c in source(dir=str(tmp_path)).cases}
+    tested = [c.id for k in range(3) for c in source(dir=str(tmp_path), fold=(k, 0), folds=(3, 2)).cases
+              if c.split == 'test']
+    assert sorted(tested) == sorted(whole)
+    held = [c.id for k in range(3) for c in source(dir=str(tmp_path), fold=k, folds=3).cases if c.split == 'val']
+    assert sorted(held) == sorted(name for name in whole if not name.startswith('test'))
+    for options in (dict(fold=2), dict(fold='a'), dict(fold=(7, 0), folds=(3, 2))):
+        with pytest.raises(InputError, match='fold='):
+            source(dir=str(tmp_path), **options)
+
+
+def test_names_that_collide_and_folders_that_hide(tmp_path):
+    for name in ('0.png', '0.jpg', '1.png'):
+        draw(tmp_path / 'train' / 'a' / name)
+    draw(tmp_path / 'train' / 'a' / '.trash' / '9.png')
+    draw(tmp_path / 'train' / 'b' / '0.png')
+    found = source(dir=str(tmp_path))
+    assert [c.id for c in found.cases] == ['train_a_0.jpg', 'train_a_0.png', 'train_a_1', 'train_b_0']
+    assert 'each counts as one of its own' in found.notice
+
+
+@pytest.mark.parametrize('rows, options, message', [
+    ([dict(path='0.png', label=''), dict(path='1.png', label='x')], {}, 'expected a label for each image'),
+    ([dict(path='0.png', label='x')], dict(problem='multilabel'), "a column for each class for 'multilabel'"),
+    ([dict(path='0.png', label='x')], dict(problem='ordinal'), "the classes in their order for 'ordinal'"),
+    ([dict(path='0.png', label='x', prob_x='1')], {}, "column 'prob_x'; expected another name"),
+    ([dict(path='.', label='x')], {}, "row 2: '.' does not exist")])
+def test_more_tables_that_do_not_fit(tmp_path, rows, options, message):
+    for number in range(2):
+        draw(tmp_path / f'{number}.png')
+    table(tmp_path, rows)
+    with pytest.raises(InputError, match=message):
+        source(dir=str(tmp_path), table='cases.csv', **options)
+
+
+def test_blanks_around_a_label_make_no_class(tmp_path):
+    for number in range(3):
+        draw(tmp_path / f'{number}.png')
+    table(tmp_path, [dict(path=f'{n}.png', label=('a', 'a ', ' b')[n]) for n in range(3)])
+    assert source(dir=str(tmp_path), table='cases.csv').classes == ('a', 'b')

@@ -8,7 +8,7 @@ import pytest
 
 from medjax.data import phantom, pipeline
 from medjax.data.geometry import Image
-from medjax.data.images import Frame, dataset, resized
+from medjax.data.images import Frame, dataset, framing, resized
 from medjax.data.source import Case, Source
 from medjax.errors import InputError
 
@@ -131,3 +131,42 @@ def test_what_does_not_fit_is_refused(array, options, message, tmp_path):
     with pytest.raises(InputError, match=message):
         dataset(source(case(0, array)), **options, cache=str(tmp_path))
     assert not [path for path in tmp_path.iterdir() if not path.name.startswith('tmp-')]
+
+
+def test_files_that_change_places_are_prepared_anew(tmp_path):
+    dark, bright = picture([[1, 2]]), picture([[8, 9]])
+    for number, files in enumerate((('a.png', 'b.png'), ('b.png', 'a.png'))):
+        for name in files:
+            (tmp_path / name).touch()
+        arrays = [dark, bright][::-1 if number else 1]
+        pair = [case(i, array, files=(str(tmp_path / name),), target=i) for i, (array, name) in enumerate(
+            zip(arrays, files))]
+        data = dataset(source(*pair), size=(1, 2), cache=str(tmp_path / 'cache'))
+        assert data.arrays[0, 0, :, 0].tolist() == arrays[0][:, 0, 0].tolist()
+
+
+def test_a_volume_keeps_its_proportions_in_millimetres():
+    cube = np.full((8, 8, 2), 7, np.uint8)
+    cube[0, 0, 0] = 3
+    padded = Frame((8, 8, 8), fit='pad').fitted(Image(cube, np.diag([1.0, 1.0, 4.0, 1.0])))
+    assert padded.shape == (8, 8, 8, 1) and (padded[1:, 1:] == 7).all()
+
+
+def test_black_and_white_is_the_whole_range():
+    mask = np.array([[[True]], [[False]]])
+    assert Frame((1, 2)).fitted(Image(mask, np.eye(4))).ravel().tolist() == [255, 0]
+
+
+@pytest.mark.parametrize('options', [
+    dict(size=8), dict(size=(8.0, 8.0)), dict(size=(8, 8), intensity='unit'),
+    dict(size=(8, 8), channels=1, intensity=dict(name='fixed', mean=(0.5, 0.5, 0.5), std=(1.0,))),
+    dict(size=(8, 8), intensity=dict(name='fixed', mean=(0.5,), std=(0.0,)))])
+def test_frames_that_make_no_sense(options):
+    with pytest.raises(InputError, match='config.data'):
+        framing(**options)
+
+
+def test_a_full_disk_is_told_before_it_kills(tmp_path, monkeypatch):
+    monkeypatch.setattr('shutil.disk_usage', lambda folder: type('Usage', (), {'free': 100})())
+    with pytest.raises(InputError, match='cannot keep prepared images: .*free some space'):
+        dataset(phantom.source(cases=(4, 2, 2)), size=(28, 28), cache=str(tmp_path))

@@ -125,3 +125,27 @@ def test_new_images_go_to_one_table(tmp_path):
 def test_options_that_make_no_sense(options, data):
     with pytest.raises(InputError, match='config.evaluate: batch='):
         evaluator(data=data, task=TASK, **options)
+
+
+def test_old_snapshots_do_not_stay(data, tmp_path):
+    for shown in (3, 1):
+        evaluator(data=data, task=TASK, shown=shown)(jnp.float32(1), 'test', snapshots=tmp_path / 'cases')
+    assert len(list((tmp_path / 'cases').glob('*.npz'))) <= 3
+
+
+def test_another_table_is_not_written_over(tmp_path):
+    (tmp_path / 'predictions.csv').write_text('split,id\ntest,a\n')
+    judge = predictor(task=TASK, data=dict(size=SIZE, intensity={'name': 'unit'}), read=nifti.read,
+                      statistics={'classes': ['no', 'yes'], 'channels': 1, 'intensities': {}})
+    Picture.fromarray(np.full(SIZE, 9, np.uint8)).save(tmp_path / 'a.png')
+    with pytest.raises(InputError, match='a table of split, id; expected one of image, prob_no, prob_yes'):
+        judge(jnp.float32(1), tmp_path / 'a.png', tmp_path)
+    assert (tmp_path / 'predictions.csv').read_text() == 'split,id\ntest,a\n'
+
+
+@pytest.mark.parametrize('options, message', [
+    (dict(subgroups=('sex',)), "subgroups: 'sex'; expected columns of the data: site"),
+    (dict(coverage=2.0), 'config.evaluate.coverage: 2.0'), (dict(sensitivity=0.0), 'config.evaluate.sensitivity')])
+def test_what_could_not_be_summed_up_is_refused_at_once(options, message, data):
+    with pytest.raises(InputError, match=message):
+        evaluator(data=data, task=TASK, **options)

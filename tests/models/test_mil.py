@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from medjax.analysis import explain
 from medjax.errors import InputError
 from medjax.models.mil import Model
 from tests.models.drawn import drawn
@@ -85,7 +86,7 @@ def test_gated_attention_by_hand():
 
 @pytest.mark.parametrize('options, size, message', [
     (dict(norm='batch'), 8, r"config\.model\.norm: 'batch'; expected 'instance' or 'none' for bags with padding"),
-    (dict(), 2, r'config\.data\.patch: \(2, 2\); expected larger instances'),
+    (dict(), 2, r'config\.data\.size: \(2, 2\); expected larger instances'),
 ])
 def test_what_would_break_it_is_refused(options, size, message):
     model, x = Model(**SMALL | options), jnp.zeros((1, 2, size, size, 1))
@@ -99,3 +100,21 @@ def test_axial_slices_of_a_volume_are_a_bag():
     got, same = Model(**SMALL, along=2).apply({'params': params}, x, train=False)
     np.testing.assert_allclose(got, want, rtol=1e-6)
     assert same['attention'].shape == feats['attention'].shape == (2, 3)
+
+
+def test_maps_of_a_volume_lie_as_the_volume_does():
+    model, x = Model(**SMALL, along=2), bags(1, 8, 8, 3, 1)
+    forward = functools.partial(_forward, model)
+    maps = explain.grad_cam(forward, x, jnp.array([1]))
+    assert maps.shape == (1, 8, 8, 3)
+    _, feats = forward(x, {})
+    assert feats['stage1'].shape == (1, 4, 4, 3, 8)
+    # Only the slice that is changed has other features.
+    _, other = forward(x.at[..., 1, :].add(1.0), {})
+    differs = jnp.abs(other['stage1'] - feats['stage1']).max((0, 1, 2, 4))
+    assert differs[1] > 0 and differs[0] == differs[2] == 0
+
+
+def _forward(model, x, perturbations):
+    given = {'perturbations': perturbations} if perturbations else {}
+    return model.apply({'params': variables()['params'], **given}, x, train=False)
