@@ -108,6 +108,8 @@ def _means(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any]:
 def _classification(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any]:
     """Scores of probabilities, and what validation cases make of them."""
     source = evaluator.data.source
+    if not rows:
+        return {'problem': source.problem, 'conventions': classification.CONVENTIONS}
     found = classification.summarise(rows, source.problem, source.classes, subgroups=evaluator.subgroups,
                                      sensitivity=evaluator.sensitivity, coverage=evaluator.coverage)
     return {**found.pop('metrics'), 'problem': source.problem, 'analysis': found,

@@ -137,7 +137,7 @@ class ImageEvaluator:
         found: Mapping[str, np.ndarray] = {'maps': np.zeros((0, len(chosen)))}
         if self.explain is not None:
             found = self.explain(self.classifier.task, variables, self.data.images(numbers[chosen]),
-                                 asked[chosen].astype(np.int32))
+                                 asked[chosen].astype(np.int32) + (probs.shape[1] == 1))  # one label: its positive side
         for old in folder.glob('*.npz'):
             old.unlink()
         for place, number in enumerate(numbers[chosen]):

@@ -22,7 +22,7 @@ def check_dims(x: jax.Array, dims: int, least: int = 1) -> None:
     if x.ndim != dims + 2:
         raise InputError(f'config.model.dims: {dims}, but images have {x.ndim - 2} spatial dimensions')
     if min(x.shape[1:-1]) < least:
-        raise InputError(f'config.data.size or patch: {x.shape[1:-1]}; expected at least {least} along each axis')
+        raise InputError(f'config.data.size: {x.shape[1:-1]}; expected at least {least} along each axis')
 
 
 def slope_of(activation: str) -> float:

@@ -189,12 +189,12 @@ def test_pooled_features_fit_every_size_of_image(spaces, options):
 
 
 @pytest.mark.parametrize('options, space, message', [
-    (dict(name='cnn', features=(4, 4)), (9, 10), r'config\.data\.patch: \(9, 10\); expected at least 10'),
-    (dict(name='vgg', base=2), (31, 64), r'config\.data\.patch: \(31, 64\); expected at least 32'),
-    (dict(name='convnext'), (28, 28), r'config\.data\.patch: \(28, 28\); expected at least 32'),
-    (dict(name='densenet'), (28, 28), r'config\.data\.patch: \(28, 28\); expected at least 32'),
-    (dict(name='vit'), (28, 32), r'config\.data\.patch: \(28, 32\); expected 2 multiples of config\.model\.patch'),
-    (dict(name='vit', patch=(4, 4, 4)), (8, 8), r'config\.data\.patch: \(8, 8\); expected 2 multiples'),
+    (dict(name='cnn', features=(4, 4)), (9, 10), r'config\.data\.size: \(9, 10\); expected at least 10'),
+    (dict(name='vgg', base=2), (31, 64), r'config\.data\.size: \(31, 64\); expected at least 32'),
+    (dict(name='convnext'), (28, 28), r'config\.data\.size: \(28, 28\); expected at least 32'),
+    (dict(name='densenet'), (28, 28), r'config\.data\.size: \(28, 28\); expected at least 32'),
+    (dict(name='vit'), (28, 32), r'config\.data\.size: \(28, 32\); expected 2 multiples of config\.model\.patch'),
+    (dict(name='vit', patch=(4, 4, 4)), (8, 8), r'config\.data\.size: \(8, 8\); expected 2 multiples'),
     (dict(name='resnet', pool='max'), (32, 32), r"config\.model\.pool: 'max'; expected 'mean' or 'spp'"),
     (dict(name='resnet', dims=3), (32, 32), r'config\.model\.dims: 3, but images have 2'),
     (dict(name='mil'), (64, 64), r'config\.model\.dims: 2; expected 1 for bags'),

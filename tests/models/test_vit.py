@@ -47,5 +47,5 @@ def test_without_positions_the_order_of_patches_does_not_matter():
 
 def test_another_size_than_at_first_is_refused():
     params = drawn(Model(**SMALL), image(1, 8, 8, 1))['params']
-    with pytest.raises(InputError, match=r'config\.data\.patch: 6 patches; expected 4, for which the network was made'):
+    with pytest.raises(InputError, match=r'config\.data\.size: 6 patches; expected 4, for which the network was made'):
         jax.eval_shape(lambda p: run(Model(**SMALL), p, image(1, 8, 12, 1)), params)

@@ -142,7 +142,7 @@ def test_patches_are_a_convolution_with_their_size_as_stride(space, size):
 def test_images_that_do_not_fit_are_named():
     with pytest.raises(InputError, match=r'config\.model\.dims: 3, but images have 2 spatial dimensions'):
         check_dims(image(1, 4, 4, 1), 3)
-    with pytest.raises(InputError, match=r'config\.data\.patch: \(4, 3\); expected at least 4 along each axis'):
+    with pytest.raises(InputError, match=r'config\.data\.size: \(4, 3\); expected at least 4 along each axis'):
         check_dims(image(1, 4, 3, 1), 2, 4)
 
 
