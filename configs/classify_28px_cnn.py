@@ -22,6 +22,7 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.optim = dict(name='adam', lr=1e-3)
     c.evaluate = dict(name='images', batch=128)
     if variant == 'smoke':
+        c.evaluate.explain = ()
         c.epochs, c.steps, c.batch, c.model.features, c.model.dense = 0, 2, 8, (4,), 8
         c.data.source = dict(name='phantom', classes=tuple('0123456789'), cases=(20, 20, 20))
     return c

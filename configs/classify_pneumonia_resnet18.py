@@ -25,6 +25,7 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.checkpoint = dict(best='auroc', keep=1)
     c.log = dict(every=37)
     if variant == 'smoke':
+        c.evaluate.explain = ()
         c.steps, c.batch, c.evaluate.every, c.log.every = 2, 8, 2, 1
         c.model.update(base=4, blocks=(1, 1))
         c.data.source = dict(name='phantom', classes=('normal', 'pneumonia'), cases=(16, 12, 12))

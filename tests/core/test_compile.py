@@ -49,7 +49,8 @@ def experiment(plan, steps):
                       eval_every=2, save_every=1, best='bright')
 
 
-@pytest.mark.parametrize('plan', [lambda: Jit(data=2, fsdp=2, space=2), Pmap], ids=['jit', 'pmap'])
+@pytest.mark.parametrize('plan', [lambda: Jit(data=2, fsdp=2, space=2), pytest.param(Pmap, marks=pytest.mark.slow)],
+                         ids=['jit', 'pmap'])
 def test_one_compilation_a_run(tmp_path, caplog, plan):
     def compiled():
         words = [record.getMessage() for record in caplog.records]
