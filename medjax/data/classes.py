@@ -6,7 +6,6 @@
 """
 
 import collections
-import csv
 import functools
 import os
 import pathlib
@@ -14,6 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from medjax.data import nifti
+from medjax.data.files import check_fields, read_table
 from medjax.data.geometry import Image
 from medjax.data.source import SPLITS, UNKNOWN, UNKNOWN_PATIENTS, Case, Source, data_dir
 from medjax.data.splits import KEYS, divide
@@ -132,24 +132,16 @@ def _folders(root: pathlib.Path) -> list[dict[str, str]]:
 
 def _table(root: pathlib.Path, name: str) -> list[dict[str, str]]:
     path = root / name
-    try:
-        with path.open(newline='', encoding='utf-8-sig') as file:
-            rows = list(csv.DictReader(file, strict=True))
-    except OSError as error:
-        raise InputError(f'{path}: cannot be read: {error.strerror}; expected a CSV table') from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f'{path}: not a CSV table in UTF-8: {error}; expected one') from error
-    taken = [name for name in (rows or [{}])[0] if name in ('target', 'uncertainty', 'run')
-             or str(name).startswith(('target_', 'prob_'))]
+    rows, columns = read_table(path)
+    taken = [name for name in columns if name in ('target', 'uncertainty', 'run')
+             or name.startswith(('target_', 'prob_'))]
     if taken:
         raise InputError(f'{path}: column {taken[0]!r}; expected another name: the predictions table has one of this')
     if not rows or 'path' not in rows[0]:
         raise InputError(f'{path}: no ' + ("column 'path'" if rows else 'rows') + '; expected path, and the classes, '
                          'and at will id, patient, split and others')
     for number, row in enumerate(rows, 2):
-        if None in row or None in row.values():
-            raise InputError(f'{path}: row {number} has too {"many" if None in row else "few"} fields; expected as '
-                             'many as the first row names')
+        check_fields(path, number, row, columns)
         stored = row['path']
         for column in RESERVED:
             row[column] = row.get(column, '').strip()

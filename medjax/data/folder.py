@@ -4,7 +4,6 @@ Volumes (NIfTI, NRRD, MetaImage) and pictures (PNG, JPEG, TIFF, BMP) go the same
 slice, `[column, row, 1]`; see `pictures`.
 """
 
-import csv
 import dataclasses
 import functools
 import os
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from medjax.data import nifti, pictures
+from medjax.data.files import check_fields, read_table
 from medjax.data.geometry import Image, check_pair, describe, restore, same_grid
 from medjax.data.source import Case, Source, data_dir
 from medjax.data.splits import divide
@@ -209,23 +209,14 @@ def _pairs(images: pathlib.Path, labels: pathlib.Path, image_suffix: str, label_
 
 def _table(root: pathlib.Path, name: str) -> list[dict[str, str]]:
     path = root / name
-    try:
-        with path.open(newline='', encoding='utf-8-sig') as file:
-            table = csv.DictReader(file, strict=True)
-            rows, columns = list(table), table.fieldnames or []
-    except OSError as error:
-        raise InputError(f'{path}: cannot be read: {error.strerror}; expected a CSV table') from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f'{path}: not a CSV table in UTF-8: {error}; expected one') from error
+    rows, columns = read_table(path)
     lacking = [column for column in REQUIRED if column not in columns]
     if lacking or not rows:
         raise InputError(f'{path}: ' + (f'no column {lacking[0]!r}' if lacking else 'no rows')
                          + '; expected id, image, label, and at will patient, split and others')
     first: dict[str, int] = {}  # row of each case id
     for number, row in enumerate(rows, 2):
-        if None in row or None in row.values():
-            raise InputError(f'{path}: row {number} has too {"many" if None in row else "few"} fields; expected '
-                             f'{len(columns)}')
+        check_fields(path, number, row, columns)
         for column in ('id', 'patient', 'split'):  # a blank must not make another patient of one
             row[column] = row.get(column, '').strip()
         if first.setdefault(row['id'], number) != number:

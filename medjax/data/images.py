@@ -315,7 +315,8 @@ def dataset(source: Source, *, size: Sequence[int], fit: str = 'stretch', channe
     folder = _prepared(source.cases, frame, root)
     arrays = np.load(folder / 'images.npy', mmap_mode='r')
     hashes = tuple((folder / 'hashes.txt').read_text().split())
-    return Images(source, frame, arrays, hashes, _moments(arrays, train) if frame.shares else {})
+    training = _moments(arrays, train) if frame.intensity['name'] == 'training' else {}
+    return Images(source, frame, arrays, hashes, training)
 
 
 def _moments(arrays: np.ndarray, numbers: Sequence[int]) -> dict[str, list[float]]:

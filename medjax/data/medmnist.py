@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from medjax.data.geometry import Image
 from medjax.data.source import UNKNOWN_PATIENTS, Case, Source, data_dir
-from medjax.data.splits import check_folds, dealt_anew
+from medjax.data.splits import dealt_anew
 from medjax.errors import InputError
 
 ADDRESS = 'https://zenodo.org/records/10519652/files/{}?download=1'
@@ -133,9 +133,7 @@ def source(*, set: str, size: int = 28, dir: str = '', fold: int | Sequence[int]
             cases.append(Case(
                 id=f'{split}{number:06d}', patient=f'{split}{number:06d}', split=split, target=target,
                 read=functools.partial(_read, str(path), split, number), files=(str(path),), how=f'{split} {number}'))
-    check_folds(fold, folds)
-    if folds:
-        cases = dealt_anew(cases, fold=fold, folds=folds, seed=split_seed)
+    cases = dealt_anew(cases, fold=fold, folds=folds, seed=split_seed)
     licence, dims = 'CC BY-NC 4.0' if set == 'dermamnist' else 'CC BY 4.0', 3 if set.endswith('3d') else 2
     return Source(cases=tuple(cases), classes=classes, problem=known.problem,
                   notice=NOTICE.format(name=set, licence=licence, size='×'.join([str(size)] * dims)))

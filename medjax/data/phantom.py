@@ -11,7 +11,7 @@ import numpy as np
 
 from medjax.data.geometry import Image
 from medjax.data.source import SPLITS, Case, Source
-from medjax.data.splits import check_folds, dealt_anew
+from medjax.data.splits import dealt_anew
 
 NOTICE = 'A simulation: balls of different sizes on noise. Its figures say nothing of medicine.'
 
@@ -44,9 +44,7 @@ def source(*, classes: Sequence[str] = ('small', 'large'), cases: Sequence[int] 
                 columns={'site': 'ab'[number // len(classes) % 2]}, how=f'{seed} {part} {number} {shape} {channels} '
                 f'{len(classes)} {problem}', read=functools.partial(_draw, (seed, part, number, 1), tuple(shape),
                                                                     channels, target, len(classes))))
-    check_folds(fold, folds)
-    if folds:
-        made = dealt_anew(made, fold=fold, folds=folds, seed=seed)
+    made = dealt_anew(made, fold=fold, folds=folds, seed=seed)
     return Source(cases=tuple(made), classes=tuple(classes), problem=problem, notice=NOTICE)
 
 

@@ -142,6 +142,8 @@ def dealt_anew(cases: Sequence[Case], *, val: float = 0.0, fold: int | Sequence[
                folds: int | Sequence[int] = 0, seed: int = 0) -> list[Case]:
     """Deals training and validation cases of a set with a split of its own anew, in equal shares of each target.
 
+    Without folds, and without a share to validate, the set's own split stays.
+
     Args:
       cases: of the set; those that test stay, but where folds are nested.
       val: see `split_by_patient`, as for fold, folds and seed.
@@ -149,6 +151,9 @@ def dealt_anew(cases: Sequence[Case], *, val: float = 0.0, fold: int | Sequence[
       folds: …
       seed: …
     """
+    check_folds(fold, folds)
+    if not folds and not val:
+        return list(cases)
     free = {case.patient: str(case.target) for case in cases if case.split != 'test' or nested(folds)}
     split = split_by_patient(list(free), val=val, test=0.0, fold=fold, folds=folds, seed=seed, strata=free)
     return [dataclasses.replace(case, split=split.get(case.patient, case.split)) for case in cases]

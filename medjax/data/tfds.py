@@ -9,7 +9,7 @@ import numpy as np
 
 from medjax.data.geometry import Image
 from medjax.data.source import UNKNOWN_PATIENTS, Case, Source
-from medjax.data.splits import check_folds, dealt_anew
+from medjax.data.splits import dealt_anew
 from medjax.errors import InputError
 
 SPLITS = {'train': 'train', 'validation': 'val', 'valid': 'val', 'val': 'val', 'test': 'test'}
@@ -60,9 +60,8 @@ def source(*, dataset: str, dir: str = '', image: str = 'image', label: str = 'l
                                   target=int(row[label]), read=functools.partial(_read, rows, number, image),
                                   files=files,
                                   how=f'{builder.info.full_name} {name} {number} {image}'))
-    check_folds(fold, folds)
-    if folds or not any(case.split == 'val' for case in cases):
-        cases = dealt_anew(cases, val=val, fold=fold, folds=folds, seed=split_seed)
+    own = any(case.split == 'val' for case in cases)
+    cases = dealt_anew(cases, val=0.0 if own else val, fold=fold, folds=folds, seed=split_seed)
     names = tuple(features[label].names)
     notice = notice or UNKNOWN_PATIENTS
     return Source(cases=tuple(cases), classes=names, problem='binary' if len(names) == 2 else 'multiclass',
