@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from medjax.nn.conv import Conv, check_dims
 from medjax.nn.dense import Dense
 from medjax.nn.dropout import Dropout
+from medjax.ops.pool import max_pool
 
 # Each for one size of image, on which its number of weights depends; with one class the task has a sigmoid.
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -65,7 +66,7 @@ class Model(nn.Module):
         for number, features in enumerate(self.features):
             x = Conv(features, three, bias=True, init=glorot, pad=False, dtype=self.dtype, name=f'conv{number}')(x)
             feats[f'stage{number}'] = x = self.perturb(f'stage{number}', nn.relu(x))
-            x = nn.max_pool(x, two, two)
+            x = max_pool(x, two)
         x = x.reshape(x.shape[0], -1)
         if self.dense:
             x = nn.relu(Dense(self.dense, glorot, self.dtype, name='dense')(x))

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from medjax.nn.conv import Block, Conv, Norm, check_dims
 from medjax.nn.dropout import Dropout
+from medjax.ops.pool import max_pool
 
 VARIANTS: dict[str, dict[str, Any]] = {
     '121': dict(blocks=(6, 12, 24, 16)),
@@ -70,7 +71,7 @@ class Model(nn.Module):
         feats: dict[str, Any] = {}
         x = Block(2 * self.growth, (7,) * self.dims, two, self.norm, 'relu', self.dtype, name='stem')(
             x.astype(self.dtype), train)
-        x = nn.max_pool(x, (3,) * self.dims, two, [(1, 1)] * self.dims)
+        x = max_pool(x, (3,) * self.dims, two, [(1, 1)] * self.dims)
         for block, count in enumerate(self.blocks):
             for number in range(count):
                 new = Layer(self.growth, self.dims, self.norm, self.dtype, name=f'block{block}_{number}')(x, train)

@@ -13,6 +13,7 @@ import numpy as np
 
 from medjax.errors import InputError
 from medjax.nn.conv import Block, Conv
+from medjax.ops.pool import max_pool
 
 VARIANTS: dict[str, dict[str, Any]] = {'32s': dict(stride=32), '16s': dict(stride=16), '8s': dict(stride=8)}
 DEPTHS = (2, 2, 3, 3, 3)  # VGG-16's convolutions before each pooling
@@ -64,7 +65,7 @@ class Model(nn.Module):
             width = self.base * min(2**number, 8)
             for layer in range(depth):
                 x = Block(width, (3,) * self.dims, None, *kind, name=f'enc{number}_{layer}')(x, train)
-            x = feats[f'enc{number}'] = nn.max_pool(x, two, two)
+            x = feats[f'enc{number}'] = max_pool(x, two)
         x = Block(self.fc, (7,) * self.dims, None, *kind, name='fc0')(x, train)
         x = feats['enc5'] = Block(self.fc, (1,) * self.dims, None, *kind, name='fc1')(x, train)
         score = self._score(x, 'score32')

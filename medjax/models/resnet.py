@@ -16,6 +16,7 @@ from medjax.nn.attention import gated
 from medjax.nn.conv import Block, Conv, Norm, check_dims
 from medjax.nn.dropout import Dropout
 from medjax.nn.pool import pyramid
+from medjax.ops.pool import max_pool
 
 VARIANTS: dict[str, dict[str, Any]] = {
     '18': dict(blocks=(2, 2, 2, 2)),
@@ -150,7 +151,7 @@ class Model(nn.Module):
             x = Block(self.base, three, one, self.norm, 'relu', self.dtype, name='stem')(x, train)
         else:
             x = Block(self.base, (7,) * self.dims, two, self.norm, 'relu', self.dtype, name='stem')(x, train)
-            x = nn.max_pool(x, three, two, [(1, 1)] * self.dims)
+            x = max_pool(x, three, two, [(1, 1)] * self.dims)
         for stage, count in enumerate(self.blocks):
             for number in range(count):
                 kind = dict(features=self.base * 2**stage, stride=two if stage and not number else one,

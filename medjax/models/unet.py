@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from medjax.errors import InputError
 from medjax.nn.conv import Block, Conv, Up, check_dims, slope_of
 from medjax.ops.norm import rectify
+from medjax.ops.pool import max_pool
 
 VARIANTS: dict[str, dict[str, Any]] = {
     'plain': dict(base=64, levels=5, cap=1024, norm='none', activation='relu', pool=True),
@@ -131,7 +132,7 @@ class Model(nn.Module):
         for level, (width, kernel, stride) in enumerate(zip(widths, kernels, strides)):
             name = f'enc{level}'
             if self.pool and level:
-                x, stride = nn.max_pool(x, stride, stride), one
+                x, stride = max_pool(x, stride), one
             if self.blocks is None:
                 x = make(width, kernel, stride, *kind, name=f'{name}_0')(x, train)
                 x = make(width, kernel, one, *kind, name=f'{name}_1')(x, train)

@@ -10,6 +10,7 @@ from medjax.nn.conv import Block, check_dims, he_normal
 from medjax.nn.dense import Dense
 from medjax.nn.dropout import Dropout
 from medjax.nn.pool import adaptive_pool
+from medjax.ops.pool import max_pool
 
 VARIANTS: dict[str, dict[str, Any]] = {'16': {}}
 DEPTHS = (2, 2, 3, 3, 3)  # convolutions before each pooling
@@ -57,7 +58,7 @@ class Model(nn.Module):
                 x = Block(self.base * min(2**stage, 8), three, None, self.norm, 'relu', self.dtype,
                           name=f'stage{stage}_{layer}')(x, train)
             feats[f'stage{stage}'] = x = self.perturb(f'stage{stage}', x)
-            x = nn.max_pool(x, two, two)
+            x = max_pool(x, two)
         x = adaptive_pool(x, BINS, jnp.mean)
         x = x.reshape(x.shape[0], -1)
         for layer in range(2):
