@@ -2,22 +2,25 @@
 
 A section's `name` is the module's name in the room that the section is of, and every module there has one attribute
 that makes its object: `models/NAME.py: Model`, `tasks/NAME.py: task`, `data/NAME.py: source` or `dataset`,
-`evals/NAME.py: evaluator` and `predictor`. All other keys of the section are its keyword arguments. A source that reads
-images in a way of its own also has `image_reader`, which takes the same keys and makes what reads a new image.
+`evals/NAME.py: evaluator` and `predictor`, `weights/NAME.py: read`. All other keys of the section are its keyword
+arguments. A source that reads images in a way of its own also has `image_reader`, which takes the same keys and makes
+what reads a new image.
 """
 
 import dataclasses
 import importlib
 import math
+import pathlib
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
 import jax
 import optax
+from flax.traverse_util import flatten_dict
 
-from medjax.core import cost, optim, state
+from medjax.core import cost, optim
 from medjax.core.config import bind, choose
 from medjax.core.experiment import Experiment
 from medjax.core.sharding import Jit, Pmap
@@ -77,6 +80,13 @@ def dataset(section: Mapping[str, Any]) -> Any:
     return bind(make, options, 'config.data', source=source)
 
 
+def reader(section: Mapping[str, Any]) -> Callable[..., Any]:
+    """What reads a new image as the source of a data set's section reads its own."""
+    source_of, keys = attribute('data', section.get('source') or {}, 'source', 'config.data.source')
+    make = getattr(importlib.import_module(source_of.__module__), 'image_reader', None)
+    return make(**keys) if make else nifti.read
+
+
 def augmentation(section: Mapping[str, Any]) -> Recipe:
     """The augmentation that a recipe's name and overrides make."""
     options = dict(section)
@@ -86,10 +96,11 @@ def augmentation(section: Mapping[str, Any]) -> Recipe:
 
 def experiment(config: Mapping[str, Any]) -> Experiment:
     """Makes all objects of a config; every key is read by one of them, or refused by name."""
-    return bind(_experiment, _plain(config), 'config')
+    return bind(_experiment, plain(config), 'config')
 
 
-def _plain(config: Mapping[str, Any]) -> Mapping[str, Any]:
+def plain(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A config as a plain mapping."""
     return config.to_dict() if hasattr(config, 'to_dict') else config
 
 
@@ -98,7 +109,7 @@ def _experiment(*, seed: int, batch: int, model: Mapping[str, Any], task: Mappin
                 augment: Mapping[str, Any] | None = None, parallel: str = 'jit', mesh: Mapping[str, int] | None = None,
                 precision: str = 'float32', checkpoint: Mapping[str, Any] | None = None,
                 log: Mapping[str, Any] | None = None, debug: Mapping[str, Any] | None = None,
-                resident: bool | None = None) -> Experiment:
+                resident: bool | None = None, init: Mapping[str, Any] | None = None) -> Experiment:
     if batch < 1 or min(steps, epochs) < 0 or max(steps, epochs) < 1:
         raise InputError(f'config.steps: {steps}, config.epochs: {epochs}, config.batch: {batch}; expected a batch of '
                          'at least 1, and steps, or else epochs, of at least 1')
@@ -108,7 +119,7 @@ def _experiment(*, seed: int, batch: int, model: Mapping[str, Any], task: Mappin
         raise InputError(f"config.checkpoint.best: {checkpoint['best']!r} is measured on validation cases; the data "
                          f'set has {", ".join(cases.counts)} only')
     steps = steps or math.ceil(epochs * len(cases) / batch)
-    problem = _task(task, network(model, precision), cases.statistics)
+    problem = task_of(task, network(model, precision), cases.statistics)
     update, schedule = optimiser(optim, steps)
     make, options = attribute('evals', evaluate, 'evaluator', 'config.evaluate')
     every = options.pop('every', 0)
@@ -127,6 +138,7 @@ def _experiment(*, seed: int, batch: int, model: Mapping[str, Any], task: Mappin
                       placed=_placed(cases, plan, resident, seed=seed, batch=batch),
                       augment=augmentation(augment) if augment else None, optimiser=update, schedule=schedule,
                       plan=plan, evaluator=evaluator, seed=seed, steps=steps, accumulate=optim.get('accumulate', 1),
+                      init=bind(initial, init, 'config.init') if init else None,
                       eval_every=every, **bind(keeping, checkpoint or {}, 'config.checkpoint'),
                       **bind(logging, log or {}, 'config.log'), **bind(debugging, debug or {}, 'config.debug'))
 
@@ -156,43 +168,39 @@ def _pmap(*, data: int = -1, fsdp: int = 1, space: int = 1) -> Pmap:
     return Pmap()
 
 
-def _task(section: Mapping[str, Any], module: nn.Module, statistics: Mapping[str, Any]) -> Task:
+def task_of(section: Mapping[str, Any], module: nn.Module, statistics: Mapping[str, Any]) -> Task:
+    """The problem, posed to a network."""
     make, options = attribute('tasks', section, 'task', 'config.task')
     return bind(make, options, 'config.task', module=module, statistics=statistics)
+
+
+def initial(*, name: str, path: str, anew: Sequence[str] = ()) -> Callable[[Any], Mapping[str, Any]]:
+    """What fills a new network with weights from elsewhere.
+
+    Args:
+      name: where from: of a module in `medjax/weights`.
+      path: a file or folder.
+      anew: parts of the network that begin with weights of their own all the same, as the logits of other classes do.
+
+    Returns:
+      `(variables' shapes) -> {path: array}`, for the variables of all other parts.
+    """
+    read, _ = attribute('weights', {'name': name}, 'read', 'config.init')
+
+    def given(variables: Any) -> Mapping[str, Any]:
+        flat = flatten_dict(variables, sep='/')
+        parts = sorted({key.split('/')[1] for key in flat})
+        for part in anew:
+            if part not in parts:
+                raise InputError(f'config.init.anew: {part!r} is no part of the network; expected some of: '
+                                 + ', '.join(parts))
+        return read(pathlib.Path(path), {key: leaf for key, leaf in flat.items() if key.split('/')[1] not in anew},
+                    anew)
+
+    return given
 
 
 def optimiser(section: Mapping[str, Any], steps: int) -> tuple[optax.GradientTransformation, Callable[[int], float]]:
     """The gradient transformation, and the learning rate by step."""
     options = {key: value for key, value in section.items() if key != 'accumulate'}
     return bind(optim.make, options, 'config.optim', steps=steps)
-
-
-@dataclasses.dataclass(frozen=True)
-class Trained:
-    """What predicts with a run's weights, and the layout of the state that they are restored from."""
-
-    predictor: Any
-    abstract: state.TrainState
-
-
-def trained(config: Mapping[str, Any], statistics: Mapping[str, Any], **options: Any) -> Trained:
-    """Makes what predict needs of a config, without touching the training data.
-
-    Args:
-      config: of the run.
-      statistics: of its training data, as stored with its checkpoints.
-      **options: for the predictor, over those of config.evaluate.
-    """
-    c = _plain(config)
-    task = _task(c['task'], network(c['model'], c.get('precision', 'float32')), statistics)
-    make, settings = attribute('evals', c['evaluate'], 'predictor', 'config.evaluate')
-    settings.pop('every', None)
-    section = dict(c['data'])
-    section.pop('name')
-    source_of, keys = attribute('data', section.pop('source', None) or {}, 'source', 'config.data.source')
-    reader = getattr(importlib.import_module(source_of.__module__), 'image_reader', None)
-    predictor = bind(make, {**settings, **options}, 'config.evaluate', task=task, data=section,
-                     statistics=statistics, read=reader(**keys) if reader else nifti.read)
-    update, _ = optimiser(c['optim'], 2**31 - 1)  # of which the layout is wanted, which no schedule changes
-    abstract = jax.eval_shape(lambda: state.create(task, update, jax.random.key(0), predictor.example()))
-    return Trained(predictor, abstract)

@@ -6,13 +6,12 @@
     python -m medjax.evaluate --merge RUN RUN … --workdir=OUT       folds and seeds of a cross-validation as one
 """
 
-import contextlib
 import csv
 import dataclasses
 import functools
 import json
 import pathlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from medjax import entry
@@ -23,31 +22,11 @@ import jax  # noqa: E402
 import numpy as np  # noqa: E402
 from absl import flags  # noqa: E402
 
-from medjax import build, runs, whole  # noqa: E402
+from medjax import build, runs, trained, whole  # noqa: E402
 from medjax.analysis import bootstrap, classification, explain, report  # noqa: E402
-from medjax.core import config as configs  # noqa: E402
-from medjax.core.checkpoint import Checkpoints  # noqa: E402
 from medjax.core.experiment import Experiment  # noqa: E402
 from medjax.core.task import Task  # noqa: E402
 from medjax.errors import InputError  # noqa: E402
-
-
-@contextlib.contextmanager
-def weights(config: Mapping[str, Any], workdir: pathlib.Path) -> Iterator[tuple[Checkpoints, int]]:
-    """A run's checkpoints, and the step to judge: the best by validation where one was measured, else the last."""
-    if not (workdir / 'checkpoints').is_dir():
-        raise InputError(f'--workdir={workdir}: no checkpoints there; expected the folder of a training run')
-    keeping = config.get('checkpoint') or {}
-    best = keeping.get('best', '')
-    checkpoints = Checkpoints(workdir / 'checkpoints', best=best, mode=keeping.get('mode') or build.direction(best),
-                              writes=False)
-    try:
-        step = checkpoints.best_step() or checkpoints.latest()
-        if step is None:
-            raise InputError(f'--workdir={workdir}: no complete checkpoint there; train first')
-        yield checkpoints, step
-    finally:
-        checkpoints.close()
 
 
 def evaluate(config: Mapping[str, Any], experiment: Experiment, workdir: pathlib.Path,
@@ -67,7 +46,7 @@ def evaluate(config: Mapping[str, Any], experiment: Experiment, workdir: pathlib
     for split in splits:
         if split not in experiment.data.counts:
             raise InputError(f'--split={split}: no such split; expected one of: {", ".join(experiment.data.counts)}')
-    with weights(config, workdir) as (checkpoints, step):
+    with trained.weights(config, workdir) as (checkpoints, step):
         abstract = experiment.plan.abstract(experiment.abstract())
         variables = checkpoints.restore(step, abstract).variables()
     evaluator = experiment.evaluator
@@ -147,14 +126,6 @@ def _figure(entry: dict[str, Any]) -> str:
     return f'{entry["value"]:.3f}{interval} (n={entry["n"]})'
 
 
-def load(workdir: pathlib.Path) -> Any:
-    """The config that a run was trained with."""
-    path = workdir / 'config.json'
-    if not path.is_file():
-        raise InputError(f'--workdir={workdir}: no config.json there; expected the folder of a training run')
-    return configs.from_json(path.read_text())
-
-
 def main(more: Sequence[str]) -> None:
     """Reads the flags and evaluates."""
     wanted = [flag.name for flag in (COMPARE, ENSEMBLE, MERGE) if flag.value]
@@ -168,7 +139,7 @@ def main(more: Sequence[str]) -> None:
         {'compare': runs.against, 'ensemble': runs.together, 'merge': runs.folds}[wanted[0]](more[1:], workdir)
         return
     # This machine's devices, not the training's; and no training data on them.
-    config = {**load(workdir).to_dict(), 'parallel': 'jit', 'mesh': None, 'resident': False}
+    config = {**trained.load(workdir).to_dict(), 'parallel': 'jit', 'mesh': None, 'resident': False}
     publish(evaluate(config, build.experiment(config), workdir, SPLIT.value), workdir)
 
 

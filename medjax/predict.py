@@ -16,8 +16,7 @@ entry.prepare()
 
 from absl import flags  # noqa: E402
 
-from medjax import build, evaluate  # noqa: E402
-from medjax.core.sharding import Jit  # noqa: E402
+from medjax import trained  # noqa: E402
 from medjax.data import nifti  # noqa: E402
 from medjax.errors import InputError  # noqa: E402
 
@@ -25,7 +24,7 @@ from medjax.errors import InputError  # noqa: E402
 def find(paths: Sequence[str]) -> list[pathlib.Path]:
     """The images that the arguments name: files, files in folders, and folders of DICOM slices.
 
-    A folder without image files is taken for a DICOM series, and so are its folders where it holds nothing else.
+    Of a folder that holds folders alone each is looked into, and one without image files is taken for a DICOM series.
     """
     found: list[pathlib.Path] = []
     for path in map(pathlib.Path, paths):
@@ -36,7 +35,7 @@ def find(paths: Sequence[str]) -> list[pathlib.Path]:
             raise InputError(f'--input={path}: an empty folder; expected images, or the slices of a DICOM series')
         inside = [p for p in entries if nifti.is_image(p)]
         if not inside and entries and all(p.is_dir() for p in entries):
-            inside = entries
+            inside = find(list(map(str, entries)))
         found += inside or [path]
     return found
 
@@ -55,20 +54,16 @@ def predict(workdir: pathlib.Path, inputs: Sequence[str], output: pathlib.Path, 
     Raises:
       InputError: at the first image that cannot be labelled; labels written before stay.
     """
-    config = evaluate.load(workdir)
-    images = find(inputs)
+    images, run = find(inputs), trained.restore(workdir, **options)
     names: dict[str, pathlib.Path] = {}
-    for image in images:
+    for image in images if run.predictor.apart else ():
         other = names.setdefault(nifti.stem(image) if image.is_file() else image.resolve().name, image)
         if other is not image:
             raise InputError(f'--input={image}: has the same name as {other}; expected names that tell labels apart')
-    with evaluate.weights(config, workdir) as (checkpoints, step):
-        trained = build.trained(config, checkpoints.statistics(step), **options)
-        variables = checkpoints.restore(step, Jit().abstract(trained.abstract)).variables()
-    say(f'weights of step {step} of {workdir}')
+    say(f'weights of step {run.step} of {workdir}')
     for number, image in enumerate(images, 1):
         began = time.monotonic()
-        line = trained.predictor(variables, image, output)
+        line = run.predictor(run.variables, image, output)
         say(f'{number}/{len(images)}  {line}   {time.monotonic() - began:.1f} s')
 
 

@@ -5,6 +5,7 @@
 """
 
 import functools
+import hashlib
 import io
 import json
 import pathlib
@@ -61,7 +62,9 @@ def train_and_evaluate(config: Mapping[str, Any], workdir: pathlib.Path) -> bool
     for line in getattr(experiment.data, 'warnings', ()):
         print(f'beware: {line}', flush=True)
     before = _record(workdir)
-    record = {**log.environment(), 'seed': config['seed'], 'parameters': parameters,
+    # What a run began with from elsewhere is part of what it can be repeated by; one that goes on has begun.
+    given = before.get('init_hash') if before else _hash(experiment.given)
+    record = {**log.environment(), 'seed': config['seed'], 'parameters': parameters, 'init_hash': given,
               'data_hash': experiment.data.fingerprint,
               'split_hash': keep_split(workdir / 'splits.json', experiment.data.source.cases)}
     if before:
@@ -89,6 +92,14 @@ def train_and_evaluate(config: Mapping[str, Any], workdir: pathlib.Path) -> bool
     keep()
     evaluate.publish(results, workdir)
     return True
+
+
+def _hash(arrays: Mapping[str, np.ndarray]) -> str | None:
+    """Of weights from elsewhere; None where there are none."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        digest.update(name.encode() + np.ascontiguousarray(arrays[name]).tobytes())
+    return digest.hexdigest() if arrays else None
 
 
 def count(experiment: Experiment) -> int:

@@ -10,6 +10,7 @@ import subprocess
 
 import numpy as np
 import pytest
+from PIL import Image as Picture
 
 from medjax import runs, train
 from medjax.errors import InputError
@@ -180,3 +181,16 @@ mkdir -p "$run" && touch "$run/report.html"
     folds = [line.split('--workdir=out/')[1].split()[0] for line in called if 'medjax.train' in line]
     assert folds == ['fold0_seed0', 'fold1_seed0', 'fold1_seed0', 'fold2_seed0', *(f'fold{k}_seed1' for k in range(3))]
     assert sum('--merge' in line for line in called) == 2
+
+
+def test_predict_takes_a_folder_per_class_where_names_come_twice(folders, tmp_path):
+    rng = np.random.default_rng(0)
+    paths = [tmp_path / 'chest' / name / '1.png' for name in ('ill', 'normal')]
+    for path in paths:
+        path.parent.mkdir(parents=True)
+        Picture.fromarray(rng.integers(0, 255, (28, 28), np.uint8)).save(path)
+    ended = cli.run('predict', f'--workdir={folders[0]}', f'--input={tmp_path}/chest', f'--output={tmp_path}/out')
+    assert ended.code == 0, ended.err
+    rows = table(tmp_path / 'out')
+    assert [row['image'] for row in rows] == list(map(str, paths))
+    assert all(np.isclose(float(row['prob_small']) + float(row['prob_large']), 1) for row in rows)

@@ -22,6 +22,9 @@ import numpy as np
 
 from medjax.errors import InputError
 
+FIRST = 12  # points of integrated gradients to begin with
+MANY = 2**18  # values of the images of which so many at a time would take too much memory
+
 Forward = Callable[[jax.Array, Mapping[str, jax.Array]], tuple[jax.Array, Mapping[str, Any]]]
 
 
@@ -94,10 +97,12 @@ def integrated_gradients(forward: Forward, image: jax.Array, target: jax.Array, 
     image = image.astype(jnp.float32)
     start = jnp.broadcast_to(jnp.asarray(baseline, jnp.float32), image.shape)
     way = image - start
+    at_once = FIRST if image.size <= MANY else 1  # many small passes at a time cost a fraction of as many alone
     change = _score(forward, image, target) - _score(forward, start, target)
 
-    def add(total: jax.Array, place: jax.Array) -> jax.Array:
-        return total + jax.grad(lambda x: _score(forward, x, target).sum())(start + place * way)
+    def add(total: jax.Array, places: jax.Array) -> jax.Array:
+        slope = jax.grad(lambda x: _score(forward, x, target).sum())
+        return total + jax.vmap(lambda place: slope(start + place * way))(places).sum(0)
 
     def attributed(points: jax.Array, total: jax.Array) -> jax.Array:
         return (total / points * way).sum(-1)
@@ -109,12 +114,16 @@ def integrated_gradients(forward: Forward, image: jax.Array, target: jax.Array, 
     def refine(state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         # Of three times as many midpoints every middle one is known: new are the first and the last of each three.
         points, total = state
-        new = lambda i, sums: add(sums, (3 * (i // 2) + 2 * (i % 2) + 0.5) / (3 * points))
-        return 3 * points, jax.lax.fori_loop(0, 2 * points, new, total)
 
-    first = 12
-    total = jax.lax.fori_loop(0, first, lambda i, sums: add(sums, (i + 0.5) / first), jnp.zeros_like(way))
-    return attributed(*jax.lax.while_loop(lacking, refine, (jnp.int32(first), total)))
+        def new(number: int, sums: jax.Array) -> jax.Array:
+            i = number * at_once + jnp.arange(at_once)
+            return add(sums, (3 * (i // 2) + 2 * (i % 2) + 0.5) / (3 * points))
+
+        return 3 * points, jax.lax.fori_loop(0, 2 * points // at_once, new, total)
+
+    places = ((jnp.arange(FIRST) + 0.5) / FIRST).reshape(-1, at_once)
+    total, _ = jax.lax.scan(lambda sums, some: (add(sums, some), None), jnp.zeros_like(way), places)
+    return attributed(*jax.lax.while_loop(lacking, refine, (jnp.int32(FIRST), total)))
 
 
 def completeness(forward: Forward, image: jax.Array, target: jax.Array, maps: jax.Array, *,

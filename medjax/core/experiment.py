@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import pathlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 import jax
@@ -62,6 +62,7 @@ class Experiment:
     Attributes:
       batches: the run's batches as arrays on the host.
       placed: the same where the data lies on the device; None where it doesn't.
+      init: gives, for the shapes of the variables at step 0, those that come from elsewhere; None where none do.
     """
 
     task: Task
@@ -83,15 +84,22 @@ class Experiment:
     best: str = ''
     mode: str = 'max'
     placed: Placed | None = None
+    init: Callable[[Any], Mapping[str, np.ndarray]] | None = None
 
     def abstract(self) -> state.TrainState:
         """The state's shapes, without allocating anything; traced once."""
         return self._abstract
 
-    def create(self) -> state.TrainState:
-        """The state at step 0; traceable."""
+    def create(self, given: Mapping[str, jax.Array] | None = None) -> state.TrainState:
+        """The state at step 0, with what is given in place of initial weights; traceable."""
         first = {k: np.zeros((1, *v.shape[1:]), v.dtype) for k, v in self._first.items()}
-        return state.create(self.task, self.optimiser, stream(jax.random.key(self.seed), 'init'), first)
+        return state.create(self.task, self.optimiser, stream(jax.random.key(self.seed), 'init'), first, given)
+
+    @functools.cached_property
+    def given(self) -> Mapping[str, np.ndarray]:
+        """The weights that the run begins with and that are not drawn: by path, as `state.create` takes them."""
+        abstract = self.abstract()
+        return self.init({'params': abstract.params, **abstract.collections}) if self.init else {}
 
     def checkpoints(self, workdir: pathlib.Path) -> Checkpoints:
         """The run's checkpoints."""

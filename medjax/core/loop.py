@@ -1,5 +1,6 @@
 """The train loop, the only one: it knows steps, batches and checkpoints, and nothing of the problem."""
 
+import math
 import pathlib
 import signal
 import time
@@ -69,7 +70,7 @@ def train(experiment: Experiment, workdir: pathlib.Path, say: Callable[[str], No
             step_fn = experiment.step(abstract)
             say(experiment.fit(step_fn, abstract))
         if not start:
-            train_state = plan.initial(experiment.create, abstract)
+            train_state = plan.initial(experiment.create, abstract, experiment.given)
         began = time.monotonic()
         for number, batch in enumerate(experiment.stream(start, steps), start):
             train_state, measured = step_fn(train_state, batch, key)
@@ -108,6 +109,9 @@ def _validate(experiment: Experiment, whole: state.TrainState, say: Callable[[st
     if experiment.best and experiment.best not in means:
         raise InputError(f'config.checkpoint.best: {experiment.best!r} is not measured; expected one of: '
                          + ', '.join(means))
+    if experiment.best and math.isnan(means[experiment.best]):
+        say(f'beware: {experiment.best} is not defined on these validation cases (one class only, perhaps): none is '
+            'the best by it, and the weights of the last step will be judged')
     shown = {k: v for k, v in means.items() if k.startswith(experiment.best.split('_')[0] or k)}
     say('validation  ' + '  '.join(f'{k} {v:.4f}' for k, v in (shown or means).items()))
     return means

@@ -88,10 +88,10 @@ class Jit:
 
         return even
 
-    def initial(self, create: Callable[[], Any], state: Any) -> Any:
-        """Makes the state where it belongs: no device ever holds all of it under `fsdp`."""
+    def initial(self, create: Callable[..., Any], state: Any, *given: Any) -> Any:
+        """Makes the state of what is given where it belongs: no device ever holds all of it under `fsdp`."""
         return jax.jit(create, out_shardings=jax.tree.map(self._shard, state),
-                       compiler_options=_once(self.mesh.devices.flat[0]))()
+                       compiler_options=_once(self.mesh.devices.flat[0]))(*given)
 
     def adopt(self, restored: Any) -> Any:
         """Takes a state restored to the layout of `abstract`."""
@@ -140,9 +140,9 @@ class Pmap:
         return jax.pmap(step, axis_name=self.axis_name, in_axes=(0, 0, None), out_axes=(0, None), donate_argnums=0,
                         devices=self.devices)
 
-    def initial(self, create: Callable[[], Any], state: Any) -> Any:
-        """Makes the state on one device and copies it to every other."""
-        return self.adopt(jax.jit(create, compiler_options=_once(self.devices[0]))())
+    def initial(self, create: Callable[..., Any], state: Any, *given: Any) -> Any:
+        """Makes the state of what is given on one device and copies it to every other."""
+        return self.adopt(jax.jit(create, compiler_options=_once(self.devices[0]))(*given))
 
     def adopt(self, restored: Any) -> Any:
         """Puts a copy of a state on every device."""

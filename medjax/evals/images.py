@@ -158,6 +158,8 @@ class ImagePredictor:
     read: Callable[[pathlib.Path], Image]
     classifier: Classifier
 
+    apart = False  # one table for all images, by their paths
+
     def example(self) -> dict[str, np.ndarray]:
         """A batch of the shape that the network sees."""
         return {'image': np.zeros((1, *self.frame.size, self.statistics['channels']), np.float32)}

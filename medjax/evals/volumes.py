@@ -125,6 +125,8 @@ class VolumePredictor:
     segmenter: Segmenter
     postprocess: masks.Postprocess
 
+    apart = True  # a file for each image, of its name
+
     @property
     def _channels(self) -> int:
         return self.statistics['channels'] * (2 * self.preprocess.context + 1)

@@ -7,8 +7,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from medjax.nn.conv import Block, Conv, Norm, check_dims
+from medjax.nn.conv import Block, Conv, Norm, check_dims, measured
 from medjax.nn.dropout import Dropout
+from medjax.ops.norm import Moments
 from medjax.ops.pool import max_pool
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -26,10 +27,10 @@ class Layer(nn.Module):
     dtype: str
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """Maps `[B, *S, C]` to the `[B, *S, growth]` that is put beside it."""
+    def __call__(self, x: jax.Array, train: bool, known: Moments | None) -> jax.Array:
+        """Maps `[B, *S, C]`, whose moments are known, to the `[B, *S, growth]` that is put beside it."""
         for number, (features, extent) in enumerate(((4 * self.growth, 1), (self.growth, 3))):
-            x = Norm(self.norm, 'relu', self.dtype, name=f'norm{number}')(x, train)
+            x = Norm(self.norm, 'relu', self.dtype, name=f'norm{number}')(x, train, None if number else known)
             x = Conv(features, (extent,) * self.dims, dtype=self.dtype, name=f'conv{number}')(x)
         return x
 
@@ -73,11 +74,15 @@ class Model(nn.Module):
             x.astype(self.dtype), train)
         x = max_pool(x, (3,) * self.dims, two, [(1, 1)] * self.dims)
         for block, count in enumerate(self.blocks):
+            # Each layer's norm is of all channels so far; what it measures of them is measured once.
+            known = measured(x, self.norm, train)
             for number in range(count):
-                new = Layer(self.growth, self.dims, self.norm, self.dtype, name=f'block{block}_{number}')(x, train)
+                layer = Layer(self.growth, self.dims, self.norm, self.dtype, name=f'block{block}_{number}')
+                new = layer(x, train, known)
                 x = jnp.concatenate([x, new], -1)
+                known = jax.tree.map(lambda a, b: jnp.concatenate([a, b], -1), known, measured(new, self.norm, train))
             last = block + 1 == len(self.blocks)
-            x = Norm(self.norm, 'relu', self.dtype, name=f'norm{block}')(x, train)
+            x = Norm(self.norm, 'relu', self.dtype, name=f'norm{block}')(x, train, known)
             feats[f'block{block}'] = x = self.perturb(f'block{block}', x)
             if not last:
                 x = Conv(x.shape[-1] // 2, one, dtype=self.dtype, name=f'half{block}')(x)

@@ -10,7 +10,7 @@ from jax import lax
 
 from medjax.errors import InputError
 from medjax.ops.conv import conv
-from medjax.ops.norm import EPSILON, normalise, rectify
+from medjax.ops.norm import EPSILON, Moments, moments, normalise, rectify
 
 SLOPES = {'relu': 0.0, 'leaky': 0.01, 'none': 1.0}  # below zero
 MOMENTUM = 0.9  # of batch norm's running averages
@@ -32,6 +32,12 @@ def slope_of(activation: str) -> float:
     return SLOPES[activation]
 
 
+def measured(x: jax.Array, kind: str, train: bool) -> Moments | None:
+    """What a norm would measure of x, for several norms of the same; None where it would measure nothing."""
+    batch = kind == 'batch'
+    return moments(x, batch) if kind == 'instance' or (batch and train) else None
+
+
 class Norm(nn.Module):
     """Normalises each channel by its mean and variance, and rectifies.
 
@@ -49,8 +55,8 @@ class Norm(nn.Module):
     dtype: str = 'float32'
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """Normalises `[B, *S, C]`."""
+    def __call__(self, x: jax.Array, train: bool, known: Moments | None = None) -> jax.Array:
+        """Normalises `[B, *S, C]`, of which the moments may be known where they are asked for: see `measured`."""
         slope = slope_of(self.activation)
         if self.kind == 'none':
             return rectify(x, slope)
@@ -65,7 +71,7 @@ class Norm(nn.Module):
         if batch and not train:
             spread = jax.lax.rsqrt(old[1].value + EPSILON) * scale
             return rectify(((x.astype(jnp.float32) - old[0].value) * spread + bias).astype(self.dtype), slope)
-        out, *seen = normalise(x.astype(self.dtype), scale, bias, batch, slope)
+        out, *seen = normalise(x.astype(self.dtype), scale, bias, batch, slope, known)
         if batch and not self.is_initializing():
             for average, now in zip(old, seen):
                 average.value = MOMENTUM * average.value + (1 - MOMENTUM) * now[0]

@@ -16,9 +16,11 @@ EPSILON = 1e-5
 PARTS = 8  # that a sum is taken in, for several cores
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
-def normalise(x: jax.Array, scale: jax.Array, bias: jax.Array, batch: bool,
-              slope: float) -> tuple[jax.Array, jax.Array, jax.Array]:
+Moments = tuple[jax.Array, jax.Array]
+
+
+def normalise(x: jax.Array, scale: jax.Array, bias: jax.Array, batch: bool, slope: float,
+              known: Moments | None = None) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Normalises each channel by its own mean and variance over space, then rectifies.
 
     Args:
@@ -27,31 +29,46 @@ def normalise(x: jax.Array, scale: jax.Array, bias: jax.Array, batch: bool,
       bias: `[C]` float32.
       batch: over the examples as well (batch norm, Ioffe 2015), or by example (instance norm, Ulyanov 2016).
       slope: of the rectifier below zero; 1 for none.
+      known: x's `moments`, where they were measured before; the gradient is that of measuring them here.
 
     Returns:
       `[B, *S, C]` of x's type, and mean and (biased) variance, float32 `[B, C]`, or `[1, C]` over the batch; these two
       are for running averages and pass no gradient on.
     """
-    return _forward(x, scale, bias, batch, slope)[0]
+    known = known or moments(x, batch)
+    return _normalise(x, scale, bias, known, batch, slope), *known
 
 
-def _forward(x, scale, bias, batch, slope):
-    wide = x.astype(jnp.float32)
+def moments(x: jax.Array, batch: bool) -> Moments:
+    """Mean and (biased) variance of each channel of `[B, *S, C]`, float32 `[B, C]`, or `[1, C]` over the batch.
+
+    They pass no gradient on.
+    """
+    wide = lax.stop_gradient(x).astype(jnp.float32)
     # One pass: squares about a value of the image's own, its first row's mean, so that few of the variance's digits
     # cancel however far from zero the image is.
-    near = lax.stop_gradient(wide[(slice(None), *[slice(1)] * (x.ndim - 3))].mean(tuple(range(1, x.ndim - 1))))
+    near = wide[(slice(None), *[slice(1)] * (x.ndim - 3))].mean(tuple(range(1, x.ndim - 1)))
     near = near.mean(0, keepdims=True) if batch else near
     off = wide - _spread(near, x.ndim)
     first, second = (s / _count(x, batch) for s in (_sum(off, batch), _sum(off * off, batch)))
-    mean, variance = near + first, jnp.maximum(second - first * first, 0.0)
+    return near + first, jnp.maximum(second - first * first, 0.0)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
+def _normalise(x: jax.Array, scale: jax.Array, bias: jax.Array, known: Moments, batch: bool, slope: float) -> jax.Array:
+    return _forward(x, scale, bias, known, batch, slope)[0]
+
+
+def _forward(x, scale, bias, known, batch, slope):
+    mean, variance = known
     spread = lax.rsqrt(variance + EPSILON)
-    y = rectify(_affine(wide, mean, spread, scale, bias), slope).astype(x.dtype)
-    return (y, mean, variance), (x, scale, bias, mean, spread)
+    y = rectify(_affine(x.astype(jnp.float32), mean, spread, scale, bias), slope).astype(x.dtype)
+    return y, (x, scale, bias, mean, spread)
 
 
-def _backward(batch, slope, kept, slopes):
+def _backward(batch, slope, kept, dy):
     x, scale, bias, mean, spread = kept
-    wide, dz = x.astype(jnp.float32), slopes[0].astype(jnp.float32)
+    wide, dz = x.astype(jnp.float32), dy.astype(jnp.float32)
     if slope != 1:
         dz = jnp.where(_affine(wide, mean, spread, scale, bias) > 0, dz, slope * dz)
     normal = (wide - _spread(mean, x.ndim)) * _spread(spread, x.ndim)
@@ -59,10 +76,11 @@ def _backward(batch, slope, kept, slopes):
     count = _count(x, batch)
     dx = _spread(spread * scale, x.ndim) * (
         dz - _spread(first / count, x.ndim) - normal * _spread(second / count, x.ndim))
-    return dx.astype(x.dtype), second.sum(0), first.sum(0)
+    # The moments are x's own, so what passes through them is in dx.
+    return dx.astype(x.dtype), second.sum(0), first.sum(0), (jnp.zeros_like(mean), jnp.zeros_like(mean))
 
 
-normalise.defvjp(_forward, _backward)
+_normalise.defvjp(_forward, _backward)
 
 
 def _affine(wide, mean, spread, scale, bias):

@@ -197,7 +197,7 @@ def test_pooled_features_fit_every_size_of_image(spaces, options):
     (dict(name='vit', patch=(4, 4, 4)), (8, 8), r'config\.data\.size: \(8, 8\); expected 2 multiples'),
     (dict(name='resnet', pool='max'), (32, 32), r"config\.model\.pool: 'max'; expected 'mean' or 'spp'"),
     (dict(name='resnet', dims=3), (32, 32), r'config\.model\.dims: 3, but images have 2'),
-    (dict(name='mil'), (64, 64), r'config\.model\.dims: 2; expected 1 for bags'),
+    (dict(name='mil'), (64, 64), r'config\.model\.dims: 2, config\.model\.patch: \(\); expected 1 for bags'),
 ])
 def test_what_does_not_fit_is_named(options, space, message):
     network = build.network({'classes': 2, **options}, 'float32')

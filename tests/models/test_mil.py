@@ -7,7 +7,7 @@ import pytest
 
 from medjax.analysis import explain
 from medjax.errors import InputError
-from medjax.models.mil import Model
+from medjax.models.mil import Model, cut, join
 from tests.models.drawn import drawn
 
 KEY = jax.random.key(0)
@@ -118,3 +118,42 @@ def test_maps_of_a_volume_lie_as_the_volume_does():
 def _forward(model, x, perturbations):
     given = {'perturbations': perturbations} if perturbations else {}
     return model.apply({'params': variables()['params'], **given}, x, train=False)
+
+
+@pytest.mark.parametrize('shape, patch', [((7, 9), (3, 4)), ((4, 6, 5), (2, 3, 2)), ((6,), (2,))])
+def test_patches_are_cut_and_joined(shape, patch):
+    x = jnp.arange(2 * np.prod(shape) * 3.0).reshape(2, *shape, 3)
+    boxes = cut(x, patch)
+    grid = [n // p for n, p in zip(shape, patch)]
+    assert boxes.shape == (2, *grid, *patch, 3)
+    last = tuple(slice((g - 1) * p, g * p) for g, p in zip(grid, patch))
+    np.testing.assert_array_equal(boxes[(1, *(g - 1 for g in grid))], x[(1, *last)])
+    np.testing.assert_array_equal(join(boxes), x[(slice(None), *(slice(g * p) for g, p in zip(grid, patch)))])
+
+
+def test_patches_of_an_image_are_a_bag():
+    x = bags(2, 17, 24, 1)
+    boxes = [x[:, i:i + 8, j:j + 8] for i in (0, 8) for j in (0, 8, 16)]
+    want, feats = run(variables()['params'], jnp.stack(boxes, 1))
+    logits, mine = Model(**SMALL, patch=(8, 8)).apply(variables(), x, train=False)
+    np.testing.assert_allclose(logits, want, atol=1e-5)
+    np.testing.assert_allclose(mine['attention'], feats['attention'], atol=1e-6)
+    extent = feats['stage1'].shape[2]
+    np.testing.assert_allclose(mine['stage1'][:, extent:, 2 * extent:], feats['stage1'][:, 5], atol=1e-5)
+
+
+def test_maps_of_an_image_of_patches():
+    model, x = Model(**SMALL, patch=(8, 8)), bags(1, 16, 24, 1)
+
+    def forward(image, perturbations):
+        given = {'perturbations': perturbations} if perturbations else {}
+        return model.apply({**variables(), **given}, image, train=False)
+
+    assert explain.grad_cam(forward, x, jnp.array([1])).shape == (1, 16, 24)
+
+
+@pytest.mark.parametrize('patch, message', [
+    ((8,), r'config\.model\.patch: \(8,\)'), ((8, 32), 'no more than the images')])
+def test_patches_that_do_not_fit_are_refused(patch, message):
+    with pytest.raises(InputError, match=message):
+        Model(**SMALL, patch=patch).apply(variables(), bags(1, 16, 24, 1), train=False)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from medjax.ops.norm import EPSILON, normalise
+from medjax.ops.norm import EPSILON, moments, normalise
 
 rng = np.random.default_rng(0)
 
@@ -31,6 +31,23 @@ def test_value_and_gradient(shape, batch, slope):
         want = want, *forth(np.asarray(seed, np.float64))
     for a, b in zip((got, *back(seed)), want):
         np.testing.assert_allclose(a, b, atol=2e-5 * max(1, np.abs(b).max()))
+
+
+@pytest.mark.parametrize('batch', [True, False])
+def test_moments_of_parts_that_are_put_side_by_side(batch):
+    one, two = (jnp.asarray(rng.normal(size=(2, 4, 5, n)) * n + n, jnp.float32) for n in (2, 3))
+    scale, bias, seed = (jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in (5, 5, (2, 4, 5, 5)))
+
+    def joined(one, two, measure):
+        x = jnp.concatenate([one, two], -1)
+        known = jax.tree.map(lambda a, b: jnp.concatenate([a, b], -1), moments(one, batch), moments(two, batch))
+        return normalise(x, scale, bias, batch, 0.0, known if measure else None)[0]
+
+    def run(measure):
+        y, back = jax.vjp(lambda a, b: joined(a, b, measure), one, two)
+        return y, *back(seed)
+
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), run(True), run(False))
 
 
 @pytest.mark.parametrize('far', [0.0, 1e3, -1e5])

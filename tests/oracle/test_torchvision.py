@@ -7,8 +7,8 @@ import pytest
 
 from medjax.models import resnet, vit
 from medjax.models.convnext import Model as ConvNeXt
-from medjax.nn import torchvision
 from medjax.nn.pool import adaptive_pool, largest
+from medjax.weights import torchvision
 
 torch = pytest.importorskip('torch')
 F = torch.nn.functional

@@ -4,10 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
 
+from medjax import build
 from medjax.errors import InputError
 from medjax.models.resnet import Model
-from medjax.nn import torchvision
+from medjax.weights import torchvision
 
 CONVS = {'conv1': (2, 1, 7, 7), 'layer1.0.conv1': (2, 2, 3, 3), 'layer1.0.conv2': (2, 2, 3, 3),
          'layer2.0.conv1': (4, 2, 3, 3), 'layer2.0.conv2': (4, 4, 3, 3), 'layer2.0.downsample.0': (4, 2, 1, 1)}
@@ -62,3 +64,34 @@ def test_what_does_not_fit_is_named(change, options, message):
     change(given)
     with pytest.raises(InputError, match=message):
         torchvision.resnet(given, variables(**options))
+
+
+def test_a_file_for_other_classes(tmp_path):
+    np.savez(tmp_path / 'weights.npz', **state())
+    model = Model(**{**SMALL, 'classes': 7})
+    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 1)), train=False))
+    shapes = {name: shapes[name] for name in ('params', 'batch_stats')}
+    got = build.initial(name='torchvision', path=str(tmp_path / 'weights.npz'), anew=('logits',))(shapes)
+    whole = flatten_dict(torchvision.resnet(state(), variables()), sep='/')
+    assert got.keys() == {name for name in whole if not name.startswith('params/logits')}
+    for name, value in got.items():
+        np.testing.assert_array_equal(value, whole[name])
+
+
+@pytest.mark.parametrize('anew', [('stem',), ('stage1_0', 'logits')])
+def test_other_parts_begin_anew(tmp_path, anew):
+    np.savez(tmp_path / 'weights.npz', **{name: np.zeros(1) if torchvision._belongs(name, anew) else value
+                                          for name, value in state().items()})
+    got = build.initial(name='torchvision', path=str(tmp_path / 'weights.npz'), anew=anew)(variables())
+    assert {name.split('/')[1] for name in got} == {'stem', 'stage0_0', 'stage1_0', 'logits'} - {*anew}
+
+
+@pytest.mark.parametrize('content', [b'', b'PK\x03\x04 cut', None, 'pickled', 'short'])
+def test_files_that_cannot_be_read_are_named(tmp_path, content):
+    path = tmp_path / 'weights.npz'
+    if content in ('pickled', 'short'):
+        np.savez(path, **{'conv1.weight': np.array([None]) if content == 'pickled' else np.zeros(3)})
+    elif content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=r'config\.init\.path: .*weights\.npz: '):
+        build.initial(name='torchvision', path=str(path))(variables())

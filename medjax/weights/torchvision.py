@@ -1,16 +1,60 @@
-"""Weights of PyTorch's networks, for ours."""
+"""Weights of PyTorch's networks, in torchvision's layout and by its names.
 
+PyTorch's own files are programs, and to read them takes PyTorch, wherever that is installed:
+
+    import numpy, torch
+    numpy.savez('resnet18.npz', **{name: value.numpy() for name, value in torch.load('resnet18.pth').items()})
+"""
+
+import pathlib
 import re
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from medjax.errors import InputError
 
 LEAVES = {'scale': 'weight', 'bias': 'bias', 'mean': 'running_mean', 'var': 'running_var', 'kernel': 'weight'}
+
+
+def read(path: pathlib.Path, wanted: Mapping[str, Any], anew: Collection[str]) -> dict[str, np.ndarray]:
+    """Reads the weights of a residual network.
+
+    Args:
+      path: a state dict as .npz; see the module.
+      wanted: 'params/…' or 'batch_stats/…' -> shape.
+      anew: parts of the network that are not wanted, whatever the file has for them.
+
+    Returns:
+      An array for each path.
+
+    Raises:
+      InputError: the file cannot be read, or see `resnet`.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            state = {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        raise InputError(f'config.init.path: {path}: {error}; expected a state dict as .npz, as numpy.savez writes '
+                         '{name: value.numpy()}') from error
+    kept = {name: value for name, value in state.items() if not _belongs(name, anew)}
+    try:
+        return flatten_dict(resnet(kept, unflatten_dict(dict(wanted), sep='/')), sep='/')
+    except InputError as error:
+        raise InputError(f'config.init.path: {path}: {error}; config.init.anew names parts that begin anew') from error
+
+
+def _belongs(name: str, parts: Collection[str]) -> bool:
+    """Whether torchvision's weight is of one of our parts."""
+    module, *inner = name.split('.')
+    block = re.fullmatch(r'layer(\d+)', module)
+    others = {'fc': 'logits', 'conv1': 'stem', 'bn1': 'stem'}
+    return (f'stage{int(block[1]) - 1}_{inner[0]}' if block else others.get(module)) in parts
 
 
 def resnet(state: Mapping[str, np.ndarray], variables: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,89 @@
+"""A trained run's folder as objects: its config, the checkpoint to judge it by, and what predicts with its weights."""
+
+import contextlib
+import dataclasses
+import pathlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+
+from medjax import build
+from medjax.core import config as configs
+from medjax.core import state
+from medjax.core.checkpoint import Checkpoints
+from medjax.core.config import bind
+from medjax.core.sharding import Jit
+from medjax.errors import InputError
+
+FOREVER = 2**31 - 1  # steps of an optimiser whose layout is wanted, which no schedule changes
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A run to predict with.
+
+    Attributes:
+      predictor: of the run's evaluator.
+      variables: of the chosen step.
+      step: the best by validation where one was measured, else the last.
+    """
+
+    predictor: Any
+    variables: dict[str, Any]
+    step: int
+
+
+def load(workdir: pathlib.Path) -> Any:
+    """The config that a run was trained with."""
+    path = workdir / 'config.json'
+    if not path.is_file():
+        raise InputError(f'--workdir={workdir}: no config.json there; expected the folder of a training run')
+    return configs.from_json(path.read_text())
+
+
+@contextlib.contextmanager
+def weights(config: Mapping[str, Any], workdir: pathlib.Path) -> Iterator[tuple[Checkpoints, int]]:
+    """A run's checkpoints, and the step to judge: the best by validation where one was measured, else the last."""
+    if not (workdir / 'checkpoints').is_dir():
+        raise InputError(f'--workdir={workdir}: no checkpoints there; expected the folder of a training run')
+    keeping = config.get('checkpoint') or {}
+    best = keeping.get('best', '')
+    checkpoints = Checkpoints(workdir / 'checkpoints', best=best, mode=keeping.get('mode') or build.direction(best),
+                              writes=False)
+    try:
+        step = checkpoints.best_step() or checkpoints.latest()
+        if step is None:
+            raise InputError(f'--workdir={workdir}: no complete checkpoint there; train first')
+        yield checkpoints, step
+    finally:
+        checkpoints.close()
+
+
+def restore(workdir: pathlib.Path, **options: Any) -> Trained:
+    """Makes what predicts with a run's weights, without touching its training data.
+
+    Args:
+      workdir: of the run.
+      **options: for the predictor, over those of config.evaluate.
+
+    Raises:
+      InputError: the folder holds no trained run.
+    """
+    config = build.plain(load(workdir))
+    with weights(config, workdir) as (checkpoints, step):
+        predictor, abstract = _layout(config, checkpoints.statistics(step), **options)
+        variables = checkpoints.restore(step, Jit().abstract(abstract)).variables()
+    return Trained(predictor, variables, step)
+
+
+def _layout(config: Mapping[str, Any], statistics: Mapping[str, Any], **options: Any) -> tuple[Any, state.TrainState]:
+    """The predictor, and the shapes of the state that its weights are restored from."""
+    task = build.task_of(config['task'], build.network(config['model'], config.get('precision', 'float32')), statistics)
+    make, settings = build.attribute('evals', config['evaluate'], 'predictor', 'config.evaluate')
+    settings.pop('every', None)
+    predictor = bind(make, {**settings, **options}, 'config.evaluate', task=task, statistics=statistics,
+                     data={key: value for key, value in config['data'].items() if key not in ('name', 'source')},
+                     read=build.reader(config['data']))
+    update, _ = build.optimiser(config['optim'], FOREVER)
+    return predictor, jax.eval_shape(lambda: state.create(task, update, jax.random.key(0), predictor.example()))

@@ -1,0 +1,88 @@
+"""A run that begins with another's weights."""
+
+import shutil
+
+import jax
+import numpy as np
+import pytest
+from flax.traverse_util import flatten_dict
+
+from medjax import build, evaluate, trained
+from medjax.errors import InputError
+from medjax.train import train_and_evaluate
+
+CONFIG = dict(
+    seed=0, batch=8, steps=2, model=dict(name='resnet', variant='18', classes=2, small=True, base=4, blocks=(1, 1)),
+    task=dict(name='classify'), optim=dict(name='adamw', lr=1e-2, weight_decay=0.0, ema=0.9),
+    data=dict(name='images', size=(16, 16), channels=1,
+              source=dict(name='phantom', classes=('small', 'large'), cases=(16, 4, 4))),
+    evaluate=dict(name='images', every=2, batch=4, explain=()), checkpoint=dict(best='auroc'), log=dict(every=1))
+
+
+def other(path, **changes):
+    """A run for three classes that begins with the first's weights, and does not move from them."""
+    source = dict(name='phantom', classes=('a', 'b', 'c'), cases=(18, 3, 3))
+    return {**CONFIG, 'seed': 1, 'steps': 1, 'model': {**CONFIG['model'], 'classes': 3},
+            'data': {**CONFIG['data'], 'source': source}, 'checkpoint': {},
+            'optim': dict(name='adamw', lr=0.0, weight_decay=0.0),
+            'init': dict(name='run', path=str(path), anew=('logits',), **changes)}
+
+
+@pytest.fixture(scope='module')
+def first(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('runs') / 'first'
+    assert train_and_evaluate(CONFIG, folder)
+    return folder
+
+
+def flat(folder):
+    return {name: np.asarray(value) for name, value in flatten_dict(trained.restore(folder).variables, sep='/').items()}
+
+
+def test_all_but_what_begins_anew(first, tmp_path):
+    config = other(first)
+    assert train_and_evaluate(config, tmp_path / 'second')
+    old, new = flat(first), flat(tmp_path / 'second')
+    assert old.keys() == new.keys()
+    for name in old:
+        if name.startswith('params/logits'):
+            assert old[name].shape != new[name].shape
+        elif name.startswith('params'):
+            np.testing.assert_array_equal(old[name], new[name])  # the averaged weights, which the run is judged by
+    drawn = build.experiment({**config, 'init': None})
+    np.testing.assert_allclose(new['params/logits/kernel'], drawn.create().params['logits']['kernel'], atol=1e-6)
+    record = evaluate.json.loads((tmp_path / 'second' / 'environment.json').read_text())
+    assert len(record['init_hash']) == 64
+
+
+def test_the_first_run_is_not_needed_any_more(first, tmp_path):
+    shutil.copytree(first, tmp_path / 'first')
+    config = other(tmp_path / 'first')
+    assert train_and_evaluate(config, tmp_path / 'second')
+    shutil.rmtree(tmp_path / 'first')
+    hashed = evaluate.json.loads((tmp_path / 'second' / 'environment.json').read_text())['init_hash']
+    assert train_and_evaluate(config, tmp_path / 'second')  # it goes on from its own checkpoint
+    assert evaluate.json.loads((tmp_path / 'second' / 'environment.json').read_text())['init_hash'] == hashed
+
+
+@pytest.mark.parametrize('change, message', [
+    (dict(anew=()), r'params/logits/bias has shape \(2,\); expected \(3,\), or .logits. in config.init.anew'),
+    (dict(anew=('head',)), r"config.init.anew: 'head' is no part of the network; expected some of: logits, stage0_0"),
+    (dict(path='nowhere'), 'nowhere: no config.json there'),
+    (dict(name='web'), "config.init.name: 'web' is not known; expected one of: run, torchvision"),
+    (dict(strict=True), 'config.init.strict: nothing reads this key'),
+])
+def test_what_does_not_fit_is_named_before_training(first, tmp_path, change, message):
+    config = other(first)
+    config['init'].update(change)
+    with pytest.raises(InputError, match=message):
+        train_and_evaluate(config, tmp_path / 'second')
+    assert not (tmp_path / 'second' / 'checkpoints').exists()
+
+
+@pytest.mark.parametrize('parallel', ['jit', 'pmap'])
+def test_every_way_to_share_the_work_begins_with_them(first, parallel):
+    made = build.experiment({**other(first), 'parallel': parallel})
+    state = made.plan.initial(made.create, made.abstract(), made.given)
+    kernel = jax.device_get(state.params['stem']['conv']['kernel'])
+    np.testing.assert_array_equal(kernel[0] if parallel == 'pmap' else kernel, flat(first)['params/stem/conv/kernel'])
