@@ -23,7 +23,7 @@ import numpy as np  # noqa: E402
 from absl import flags  # noqa: E402
 
 from medjax import build, runs, trained, whole  # noqa: E402
-from medjax.analysis import bootstrap, classification, explain, report  # noqa: E402
+from medjax.analysis import bootstrap, classification, detection, explain, report  # noqa: E402
 from medjax.core.experiment import Experiment  # noqa: E402
 from medjax.core.task import Task  # noqa: E402
 from medjax.errors import InputError  # noqa: E402
@@ -54,6 +54,8 @@ def evaluate(config: Mapping[str, Any], experiment: Experiment, workdir: pathlib
         evaluator = dataclasses.replace(evaluator, explain=_explainer(evaluator.methods))
     rows = _earlier(workdir, step, splits) + [row for split in splits for row in evaluator(
         variables, split, snapshots=workdir / 'cases' / split)]
+    if evaluator.summary == 'detection':  # what counts as found, validation cases say
+        rows = detection.counted(rows, experiment.data.source.classes)
     whole.write_table(workdir / 'predictions.csv', rows)
     return {**SUMMARIES[evaluator.summary](rows, evaluator), 'step': step, 'counts': experiment.data.counts,
             'classes': experiment.data.source.classes, 'notice': experiment.data.notice}
@@ -95,7 +97,16 @@ def _classification(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[s
             'conventions': classification.CONVENTIONS}
 
 
-SUMMARIES = {'means': _means, 'classification': _classification}  # by an evaluator's `summary`
+def _detection(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any]:
+    """Average precision, FROC, and what is found at the operating point that validation cases choose."""
+    known = {'problem': 'detection', 'conventions': detection.CONVENTIONS}
+    if not rows:
+        return known
+    found = detection.summarise(rows, evaluator.data.source.classes)
+    return {**found.pop('metrics'), **known, 'analysis': found}
+
+
+SUMMARIES = {'means': _means, 'classification': _classification, 'detection': _detection}  # by an evaluator's `summary`
 
 
 def _earlier(workdir: pathlib.Path, step: int, splits: Sequence[str]) -> list[dict[str, Any]]:
@@ -117,7 +128,7 @@ def publish(results: dict[str, Any], workdir: pathlib.Path) -> None:
     for split, table in results.items():
         if split in results['counts']:
             print(split + '  ' + '  '.join(f'{k} {_figure(v)}' for k, v in table.items() if k.startswith(
-                ('dice', 'c_index', 'ap')) or k in ('auroc', 'accuracy')), flush=True)
+                ('dice', 'c_index', 'ap')) or k in ('auroc', 'accuracy', 'cpm')), flush=True)
     print(f'report: {path}', flush=True)
 
 

@@ -185,17 +185,20 @@ def check_maps(experiment: Experiment) -> None:
 def draw_augmented(experiment: Experiment, workdir: pathlib.Path, count: int = 8) -> None:
     """Keeps some training examples, as read and as augmented, for the report."""
     batch = experiment.batches[0]
-    if experiment.augment is None or batch['image'].ndim < 4 or 'label' not in batch:
+    if experiment.augment is None or batch['image'].ndim < 4 or not {'label', 'boxes'} & set(batch):
         return
     # One look as the first steps see it: the same keys, so the report shows what was trained on.
     batches = [batch, *(experiment.batches[step] for step in range(1, -(-count // len(batch['index']))))]
     batch = {k: np.concatenate([b[k] for b in batches])[:count] for k in batch if k != 'id'}
     seen = jax.jit(experiment.augment)(batch, stream(jax.random.key(experiment.seed), 'augment'))
+    kept = {'image': np.asarray(seen['image'][..., 0]), 'original': batch['image'][..., 0]}
+    if 'boxes' in batch:
+        kept |= {'boxes': seen['boxes'], 'box_mask': seen['box_mask'], 'original_boxes': batch['boxes']}
+    else:
+        label = np.asarray(seen['label'])
+        kept['label'] = label if label.shape == kept['image'].shape else np.zeros(kept['image'].shape, np.uint8)
     content = io.BytesIO()
-    image = np.asarray(seen['image'][..., 0])
-    label = np.asarray(seen['label'])
-    np.savez_compressed(content, image=image, original=batch['image'][..., 0],
-                        label=label if label.shape == image.shape else np.zeros(image.shape, np.uint8))
+    np.savez_compressed(content, **kept)
     whole.write_bytes(workdir / 'augmented.npz', content.getvalue())
 
 

@@ -26,6 +26,11 @@ METRICS = {
     'kappa': Metric('Cohen\'s kappa', '', '↑'), 'kappa_weighted': Metric('Kappa, quadratic weights', '', '↑'),
     'brier': Metric('Brier score', '', '↓'), 'log_loss': Metric('Log loss', '', '↓'), 'ece': Metric('ECE', '', '↓'),
     'ece_adaptive': Metric('ECE, adaptive', '', '↓'),
+    'ap': Metric('AP', '', '↑'), 'ar': Metric('Average recall', '', '↑'), 'cpm': Metric('CPM', '', '↑'),
+    **{f'ap{iou}': Metric(f'AP{iou}', '', '↑') for iou in (10, 20, 30, 40, 50)},
+    **{f'froc_{rate}': Metric(f'at {name} false positives an image', '', '↑') for rate, name in (
+        ('0.125', '⅛'), ('0.25', '¼'), ('0.5', '½'), (1, '1'), (2, '2'), (4, '4'), (8, '8'))},
+    'false_positives': Metric('False positives an image', '', '↓'),
     'demographic_parity_difference': Metric('Demographic parity difference', '', '↓'),
     'equalised_odds_difference': Metric('Equalised odds difference', '', '↓'),
 }

@@ -35,14 +35,14 @@ class Task:
     features: Callable[..., tuple[jax.Array, Mapping[str, Any]]] | None = None
 
 
-def initial(module: nn.Module, key: jax.Array, batch: Batch) -> Variables:
-    """A network's variables, for a batch's images.
+def initial(module: nn.Module, key: jax.Array, batch: Batch, **more: Any) -> Variables:
+    """A network's variables, for a batch's images and whatever `more` it takes.
 
     Without 'perturbations', the zeros that flax would add to features that can be explained (`perturb`): they are
     given where a gradient by a feature is wanted, and are no part of what is trained.
     """
     barred = DenyList(('intermediates', 'perturbations'))
-    return module.init({'params': key}, batch['image'], train=False, mutable=barred)
+    return module.init({'params': key}, batch['image'], train=False, mutable=barred, **more)
 
 
 def trained_forward(module: nn.Module, variables: Variables, batch: Batch, key: jax.Array) -> tuple[Any, Variables]:

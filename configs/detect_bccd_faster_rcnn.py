@@ -1,0 +1,43 @@
+"""Blood cells of BCCD by Faster R-CNN, from scratch: red and white cells and platelets; and its two forerunners.
+
+    MEDJAX_DATA_DIR=… python -m medjax.train --config=configs/detect_bccd_faster_rcnn.py --workdir=runs/bccd_faster
+
+Data: the folder bccd in MEDJAX_DATA_DIR (VOC: JPEGImages, Annotations, ImageSets; 205 / 87 / 72 images of 640×480, the
+official lists), at half resolution. A ResNet-18 of half the width and a feature pyramid; the weights are those with the
+best validation AP at IoU .5. `…faster_rcnn.py:fast` is Fast R-CNN, whose proposals are made beforehand: parts of
+the picture that stand out of what is around them; with `:rcnn` R-CNN, where each of those goes through the encoder.
+"""
+
+from ml_collections import config_dict
+
+
+def get_config(variant: str = '') -> config_dict.ConfigDict:
+    c = config_dict.ConfigDict()
+    c.seed = 0
+    c.epochs = 60
+    c.batch = 8
+    c.model = dict(name='rcnn', variant='faster', dims=2, classes=3, levels=(1, 2, 3), features=64, scale=2.0,
+                   octaves=2, hidden=256, kept=128, candidates=400,
+                   encoder=dict(name='resnet', variant='18', base=32))
+    c.task = dict(name='detect', regions=64, share=0.5)
+    c.data = dict(name='objects', size=(240, 320), objects=64, intensity=dict(name='training'),
+                  source=dict(name='voc', dir='bccd', classes=('RBC', 'WBC', 'Platelets')))
+    c.augment = dict(name='flip', flip=0.5, zoom=0.5, zoom_range=(0.8, 1.25), brightness=0.3, contrast=0.3)
+    c.optim = dict(name='adamw', lr=5e-4, weight_decay=0.05, clip=5.0, ema=0.99,
+                   schedule=dict(name='cosine', warmup=100))
+    c.evaluate = dict(name='objects', every=130, batch=8)
+    c.checkpoint = dict(best='ap50', keep=1)
+    c.log = dict(every=26)
+    if variant in ('fast', 'rcnn'):
+        c.data.proposals, c.model.variant, c.model.levels = 200, variant, (1,)
+    if variant == 'rcnn':
+        c.model.update(size=32, encoder=dict(name='resnet', variant='18', base=32, small=True))
+        c.task.regions = 32
+    if variant == 'smoke':
+        c.epochs, c.steps, c.batch, c.evaluate.every, c.log.every, c.optim.schedule.warmup = 0, 2, 8, 2, 1, 1
+        c.model.update(levels=(0, 1), features=8, hidden=8, kept=16, candidates=32)
+        c.model.encoder.update(base=4, blocks=(1, 1))
+        c.task.regions = 8
+        c.data.size, c.model.classes = (64, 64), 2
+        c.data.source = dict(name='phantom_objects', shape=(64, 64), cases=(8, 8, 8))
+    return c

@@ -1,0 +1,42 @@
+"""Polyps in colonoscopy by Faster R-CNN, frame by frame: the classic recipe of 256×256×3, batches of 4 and 50 epochs.
+
+    MEDJAX_DATA_DIR=… python -m medjax.train --config=configs/detect_polyp_faster_rcnn.py --workdir=runs/polyp
+    python -m medjax.predict --workdir=runs/polyp --input=new.mp4 --output=found
+
+Data: the folder polyps in MEDJAX_DATA_DIR with NAME.mp4 and a line frame,x1,y1,x2,y2,polyp for each box in NAME.txt (or
+NAME.csv, or VOC's XML in NAME/); every fifth frame. A video is in one split; where a patient has several,
+config.data.source.patient says whose each is. `predict` follows what it finds from frame to frame. No score is told
+here: no such set ships. `…faster_rcnn.py:phantom` is rendered videos, smaller, and says nothing of medicine.
+"""
+
+from ml_collections import config_dict
+
+
+def get_config(variant: str = '') -> config_dict.ConfigDict:
+    c = config_dict.ConfigDict()
+    c.seed = 0
+    c.epochs = 50
+    c.batch = 4
+    c.model = dict(name='rcnn', variant='faster', dims=2, classes=1, levels=(1, 2, 3), features=64, scale=4.0,
+                   octaves=2, hidden=256, kept=64, candidates=400,
+                   encoder=dict(name='resnet', variant='18', base=32))
+    c.task = dict(name='detect', regions=32, share=0.5)
+    c.data = dict(name='objects', size=(256, 256), channels=3, objects=16, intensity=dict(name='training'),
+                  source=dict(name='video', dir='polyps', every=5, classes=('polyp',)))
+    c.augment = dict(name='flip', flip=0.5, zoom=0.5, zoom_range=(0.8, 1.25), brightness=0.3, contrast=0.3)
+    c.optim = dict(name='adamw', lr=5e-4, weight_decay=0.05, clip=5.0, ema=0.99,
+                   schedule=dict(name='cosine', warmup=100))
+    c.evaluate = dict(name='objects', every=1000, batch=8)
+    c.checkpoint = dict(best='ap50', keep=1)
+    c.log = dict(every=50)
+    if variant in ('phantom', 'smoke'):
+        c.data.source = dict(name='phantom_video', cases=(12, 4, 4), length=75, shape=(128, 128), every=5)
+        c.data.size, c.model.encoder.base, c.epochs = (128, 128), 16, 20
+        c.model.scale, c.evaluate.every, c.optim.schedule.warmup = 3.0, 225, 50
+    if variant == 'smoke':
+        c.epochs, c.steps, c.evaluate.every, c.log.every, c.optim.schedule.warmup = 0, 2, 2, 1, 1
+        c.model.update(levels=(0, 1), features=8, hidden=8, kept=16, candidates=32)
+        c.model.encoder.update(base=4, blocks=(1, 1))
+        c.task.regions, c.data.size = 8, (64, 64)
+        c.data.source.update(cases=(2, 1, 1), length=6, shape=(64, 64), every=2)
+    return c

@@ -1,0 +1,64 @@
+"""A split of a detection run as its report draws it: true and found boxes, and the results."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from medjax.analysis import boxes
+from medjax.analysis.tables import Entry
+from medjax.analysis.workdir import Run
+from medjax.errors import InputError
+from medjax.ops import detections
+
+
+@dataclasses.dataclass(frozen=True)
+class Detected:
+    """A split's images.
+
+    Attributes:
+      run: whose they are.
+      split: its name in results.json.
+      rows: of the predictions table.
+      table: the same as arrays.
+    """
+
+    run: Run
+    split: str
+    rows: list[dict[str, str]]
+    table: boxes.Table
+
+    @property
+    def entries(self) -> Mapping[str, Entry]:
+        """The split's results."""
+        return self.run.results[self.split]
+
+    @property
+    def operating(self) -> Mapping[str, Any]:
+        """The operating point: `score`, `rule`, `split`."""
+        return self.run.results['analysis']['operating']
+
+    @property
+    def lead(self) -> str:
+        """The AP whose threshold makes a hit, 'ap50' or 'ap10'."""
+        return next(iter(detections.named(self.table.dims)))
+
+    @functools.cached_property
+    def ranked(self) -> Mapping[str, np.ndarray]:
+        """See `detections.ranked`."""
+        return detections.ranked(self.table.images, len(self.table.classes), self.table.dims)
+
+
+def detect(run: Run, split: str) -> Detected:
+    """The images of a split.
+
+    Raises:
+      InputError: where the table of predictions lacks boxes.
+    """
+    rows = run.rows(split)
+    try:
+        return Detected(run, split, rows, boxes.read(rows, run.classes))
+    except InputError as error:
+        raise InputError(f'{run.folder / "predictions.csv"}: {error}') from None
