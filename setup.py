@@ -12,12 +12,14 @@ setup(
     install_requires=[
         'absl-py', 'chex', 'flax>=0.12,<0.13', 'grain', 'jax>=0.10.2,<0.13', 'ml_collections', 'nibabel', 'numpy',
         'optax', 'orbax-checkpoint>=0.12,<1.0', 'scipy', 'tensorboardX', 'tensorflow-datasets',
-        'SimpleITK', 'connected-components-3d', 'edt', 'isal', 'jinja2', 'matplotlib', 'Pillow', 'scikit-learn', 'tqdm',
+        'SimpleITK', 'connected-components-3d', 'edt', 'faster-coco-eval', 'isal', 'jinja2', 'matplotlib', 'Pillow',
+        'scikit-learn', 'tqdm',
     ],
     extras_require={
         'cuda': ['jax[cuda12]'],
         'demo': ['nilearn'],
-        'test': ['hypothesis', 'nilearn', 'pytest', 'pytest-xdist', 'ruff'],
+        'test': ['av', 'hypothesis', 'nilearn', 'pydicom', 'pytest', 'pytest-xdist', 'ruff'],
+        'video': ['av', 'pydicom'],
         'bench': ['batchgeneratorsv2', 'monai', 'scikit-image', 'surface-distance', 'torch==2.13.0', 'torchio'],
         'oracle': ['fairlearn', 'monai', 'surface-distance', 'torch==2.13.0'],
     },

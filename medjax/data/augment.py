@@ -2,8 +2,8 @@
 
 Each sample draws from its own key, folded from its number in the run: sample i looks the same whatever batch it comes
 in, and whatever the number of devices. Flips, and one warp made of rotation, shear, zoom, shift and elastic
-deformation, go over the image and a label of its voxels alike; intensities are the image's alone, and a label of the
-whole image stays as it is. Last, and only where it is asked for, samples are mixed with each other.
+deformation, go over the image, a label of its voxels and boxes in it alike; intensities are the image's alone, and a
+label of the whole image stays as it is. Last, and only where it is asked for, samples are mixed with each other.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
-from medjax.data import mix, policy
+from medjax.data import mix, moving, policy
 from medjax.errors import InputError
 from medjax.ops import warp
 
@@ -40,6 +40,7 @@ WARPS = ('rotate', 'zoom', 'shear', 'shift', 'elastic')
 TRANSFORMS = (*WARPS, 'noise', 'blur', 'brightness', 'contrast', 'low_resolution', 'gamma_inverted', 'gamma')
 DRAWS = (*TRANSFORMS, *(f'{name}?' for name in TRANSFORMS), 'blur channels', 'low_resolution channels',
          'flip 0', 'flip 1', 'flip 2')
+BOXES = {'boxes': 'box_mask', 'proposals': 'proposal_mask'}  # what a batch has of them, and their masks
 THIN = 3.0  # a patch this much thinner along an axis than along another is treated slice by slice, as nnU-Net does
 BLUR_TAPS = 6  # to each side: four standard deviations of the broadest kernel
 
@@ -51,6 +52,9 @@ class Recipe:
     The batch has `image [B, *S, C]` float; `label`, where there is one, of voxels `[B, *S]` integer or of whole images
     in any other shape; `index [B]`, the number of each sample in the run; and, where voxels are not cubes,
     `spacing [B, len(S)]` in mm. Probabilities are per sample. Mixing adds `partner` and `share`; see `mix.mixed`.
+
+    Boxes and proposals, `[B, M, 2 len(S)]` with `box_mask` and `proposal_mask` `[B, M]`, move with the image; see
+    `moving.moved`. Those that leave it lose their masks where they are, and go to zeros. Nothing elastic or mixed then.
 
     Attributes:
       flip: probability of mirroring, for each axis by itself.
@@ -68,7 +72,8 @@ class Recipe:
       shift_range: largest shift along each axis, as a share of the extent; thin patches shift in their plane alone.
       elastic: probability of a smooth random displacement.
       elastic_mm: its standard deviation is uniform from 0 to this.
-      fill: what lies outside of the image: 'mirror', its mirror image, or 'nearest', its border going on.
+      fill: what lies outside of the image: 'mirror', its mirror image, or 'nearest', its border going on. By default
+        the mirror image, or the border where there are boxes: objects in a mirror would have none.
       noise: probability of Gaussian noise.
       noise_variance: largest variance.
       blur: probability of a Gaussian blur; each channel then has it by 1/2.
@@ -101,7 +106,7 @@ class Recipe:
     shift_range: float = 0.1
     elastic: float = 0.0
     elastic_mm: float = 3.0
-    fill: Literal['mirror', 'nearest'] = 'mirror'
+    fill: Literal['mirror', 'nearest', ''] = ''
     noise: float = 0.0
     noise_variance: float = 0.1
     blur: float = 0.0
@@ -133,7 +138,7 @@ class Recipe:
             raise InputError(f'config.augment.blur_voxels: {self.blur_voxels}; expected at most {BLUR_TAPS / 3:g}')
         most = len(policy.OPERATIONS)
         for name, fine, expected in (
-                ('fill', self.fill in ('mirror', 'nearest'), "'mirror' or 'nearest'"),
+                ('fill', self.fill in ('mirror', 'nearest', ''), "'mirror' or 'nearest'"),
                 ('shear_range', 0 <= self.shear_range < 90, 'degrees, from 0 and below 90'),
                 ('shift_range', 0 <= self.shift_range <= 1, 'a share of the extent, from 0 to 1'),
                 ('policy_ops', self.policy_ops in range(most + 1), f'a whole number from 0 to {most}'),
@@ -152,10 +157,14 @@ class Recipe:
         mixing = 'mixup' if self.mixup else 'cutmix' if self.cutmix else ''
         if self.policy_ops and dims != 2:
             raise InputError(f'config.augment.policy_ops: {self.policy_ops}; expected 0 for images that are not 2D')
+        names = [name for pair in BOXES.items() if pair[0] in batch for name in pair]
+        for name in ('elastic', 'mixup', 'cutmix'):
+            if names and getattr(self, name):
+                raise InputError(f'config.augment.{name}: {getattr(self, name)}; expected 0 where images have boxes')
         if mixing and (voxels or 'label' not in batch):
             raise InputError(f'config.augment.{mixing}: {getattr(self, mixing)}; expected 0 where whole images have no '
                              'label')
-        moved = {'image': image, 'label': batch['label']} if voxels else {'image': image}
+        arrays = {name: batch[name] for name in ['image', *['label'] * voxels, *names]}
         spacing = batch['spacing'] if 'spacing' in batch else jnp.ones((len(image), dims))
 
         # One draw for all, by the names' checksums: a new transform leaves what the others draw as it was, and the
@@ -169,7 +178,7 @@ class Recipe:
 
         # A CPU takes sample after sample and skips what was not drawn, five transforms in six; an accelerator, or
         # several devices, which would each have to wait for the others' samples, compute all and choose.
-        samples = moved, spacing, keys, tables
+        samples = arrays, spacing, keys, tables
         together = functools.partial(jax.vmap(self._sample), *samples)
         one_by_one = functools.partial(jax.lax.map, lambda sample: self._sample(*sample), samples)
         batch = {**batch, **(jax.lax.platform_dependent(cpu=one_by_one, default=together)
@@ -178,7 +187,7 @@ class Recipe:
 
     def _sample(self, arrays: dict[str, jax.Array], spacing: jax.Array, key: jax.Array,
                 table: jax.Array) -> dict[str, jax.Array]:
-        """One sample: `image [*S, C]` and, where there is one, `label [*S]`.
+        """One sample: `image [*S, C]` and, where there are any, `label [*S]` and `BOXES` with their masks.
 
         `table` has a row for each of `DRAWS`, and behind them one for each of a policy's operations.
         """
@@ -200,9 +209,24 @@ class Recipe:
                                            lambda x: x, arrays['image'])
 
         def warped(arrays: dict[str, jax.Array]) -> dict[str, jax.Array]:
-            where = self._where(shape, inplane, spacing, drawn, signs, draw, key)
-            return {name: warp.sample(x, where, 'linear', self.fill) if name == 'image' else
-                    warp.sample(x[..., None], where, 'nearest', self.fill)[..., 0] for name, x in arrays.items()}
+            matrix, away = self._affine(shape, inplane, spacing, drawn, signs, draw)
+            where = warp.positions(shape, spacing, matrix, self._field(shape, inplane, away, drawn, draw, key))
+            out, boxed = dict(arrays), [name for name in BOXES if name in arrays]
+            fill = self.fill or ('nearest' if boxed else 'mirror')
+            out['image'] = warp.sample(arrays['image'], where, 'linear', fill)
+            if 'label' in arrays:
+                out['label'] = warp.sample(arrays['label'][..., None], where, 'nearest', fill)[..., 0]
+            for name in boxed:
+                out[name], out[BOXES[name]] = moving.moved(
+                    arrays[name], arrays[BOXES[name]], shape, spacing, matrix,
+                    jnp.zeros(len(shape)) if away is None else away)
+            return out
+
+        def flipped(axis: int, arrays: dict[str, jax.Array]) -> dict[str, jax.Array]:
+            masks = {name: mask for name, mask in arrays.items() if name in BOXES.values()}
+            boxes = {name: moving.mirrored(arrays[name], arrays[BOXES[name]], axis, shape[axis])
+                     for name in BOXES if name in arrays}
+            return {name: jnp.flip(x, axis) for name, x in arrays.items() if name in ('image', 'label')} | boxes | masks
 
         signs = policy.chosen(table[len(DRAWS):][:len(policy.OPERATIONS)], self.policy_ops) if self.policy_ops else None
         if self.policy_ops or any(getattr(self, name) for name in WARPS):
@@ -223,17 +247,20 @@ class Recipe:
             arrays['image'] = policy.intensities(arrays['image'], signs, self.policy_magnitude)
         if self.flip:
             for axis in range(len(shape)) if self.flip_axes is None else self.flip_axes:
-                flip = functools.partial(jax.tree.map, functools.partial(jnp.flip, axis=axis))
-                arrays = jax.lax.cond(draw(f'flip {axis}') < self.flip, flip, lambda x: x, arrays)
+                arrays = jax.lax.cond(draw(f'flip {axis}') < self.flip, functools.partial(flipped, axis),
+                                      lambda x: x, arrays)
         return arrays
 
-    def _where(self, shape: Sequence[int], inplane: Sequence[int], spacing: jax.Array, drawn: jax.Array,
-               signs: jax.Array | None, draw: Callable[..., jax.Array], key: jax.Array) -> jax.Array:
-        """The composed warp's positions; `drawn` says which of `WARPS` it is made of, `signs` what a policy adds."""
+    def _affine(self, shape: Sequence[int], inplane: Sequence[int], spacing: jax.Array, drawn: jax.Array,
+                signs: jax.Array | None, draw: Callable[..., jax.Array]) -> tuple[jax.Array, jax.Array | None]:
+        """The composed warp's matrix, and its shift in mm where there may be one, both as `warp.positions` has them.
+
+        `drawn` says which of `WARPS` it is made of, `signs` what a policy adds.
+        """
         dims, plane = len(shape), len(shape) == 2 or len(inplane) == 2
         longest = max(shape[a] for a in inplane) / min(shape[a] for a in inplane)
         limit = self.degrees if self.degrees is not None else 30.0 if not plane else 15.0 if longest > 1.5 else 180.0
-        turned, zoomed, sheared, shifted, bent = drawn
+        turned, zoomed, sheared, shifted, _ = drawn
         angles = jnp.where(turned, jnp.deg2rad(draw('rotate', -limit, limit, 1 if plane else 3)), 0.0)
         matrix = warp.rotation(angles)
         if self.shear:
@@ -245,21 +272,32 @@ class Recipe:
         if dims == 3 and plane:
             # Turned and zoomed in its plane alone: across it the slices stay what they are.
             matrix = jnp.eye(3).at[jnp.ix_(jnp.array(inplane), jnp.array(inplane))].set(matrix)
-        across = jnp.array([float(a in inplane) for a in range(dims)]).reshape(-1, *[1] * dims)
-        field, away = None, jnp.zeros(dims)
+        away = jnp.zeros(dims)
         if self.shift:
             away = jnp.where(shifted, draw('shift', -self.shift_range, self.shift_range, dims), 0.0)
         if signs is not None:
             more, shift = policy.geometry(signs, self.policy_magnitude)
             matrix, away = jnp.matmul(matrix, more, precision=warp.HIGHEST), away + shift
-        if self.shift or signs is not None:
-            field = (away * jnp.array(shape) * spacing).reshape(across.shape) * across
+        if not self.shift and signs is None:
+            return matrix, None
+        return matrix, away * jnp.array(shape) * spacing * _across(shape, inplane)
+
+    def _field(self, shape: Sequence[int], inplane: Sequence[int], away: jax.Array | None, drawn: jax.Array,
+               draw: Callable[..., jax.Array], key: jax.Array) -> jax.Array | None:
+        """The composed warp's displacement at each voxel, or what is broadcast to it; None where there is none."""
+        ones = [1] * len(shape)
+        field = None if away is None else away.reshape(-1, *ones)
         if self.elastic:
+            bent = drawn[WARPS.index('elastic')]
             deviation = jnp.where(bent, draw('elastic', 0, self.elastic_mm), 0.0)
-            bend = deviation * across * warp.elastic(
+            bend = deviation * _across(shape, inplane).reshape(-1, *ones) * warp.elastic(
                 jax.random.fold_in(key, _checksum('elastic field')), shape)
             field = bend if field is None else field + bend
-        return warp.positions(shape, spacing, matrix, field)
+        return field
+
+
+def _across(shape: Sequence[int], inplane: Sequence[int]) -> jax.Array:
+    return jnp.array([float(axis in inplane) for axis in range(len(shape))])
 
 
 def _checksum(name: str) -> int:

@@ -9,12 +9,12 @@ import collections
 import functools
 import os
 import pathlib
-import re
 from collections.abc import Mapping, Sequence
 
 from medjax.data import nifti
 from medjax.data.files import check_fields, read_table
 from medjax.data.geometry import Image
+from medjax.data.marked import patient_of
 from medjax.data.source import SPLITS, UNKNOWN, UNKNOWN_PATIENTS, Case, Source, data_dir
 from medjax.data.splits import KEYS, divide
 from medjax.errors import InputError
@@ -73,7 +73,7 @@ def source(*, dir: str = '', classes: Sequence[str] = (), table: str = '', label
                 raise InputError(f'{row["path"]}: class {name!r}; expected one of: {", ".join(classes)}')
         problem, targets = problem or ('binary' if len(classes) == 2 else 'multiclass'), list(map(classes.index, named))
     for row in rows:
-        row['patient'] = row['patient'] or (_patient(row['path'], patient) if patient else row['id'])
+        row['patient'] = row['patient'] or (patient_of(row['path'], patient) if patient else row['id'])
     where = root / table if table else root
     split = divide(rows, where, dict(splits or {}), root / split_file if split_file else None,
                    classes=[str(target) for target in targets], val=val, test=test, fold=fold, folds=folds,
@@ -91,17 +91,6 @@ def source(*, dir: str = '', classes: Sequence[str] = (), table: str = '', label
 
 def _read(path: str) -> tuple[Image, None]:
     return nifti.read(path), None
-
-
-def _patient(path: str, pattern: str) -> str:
-    try:
-        found = re.search(pattern, os.path.basename(path))
-        name = found.group(1) if found else ''
-    except (re.error, IndexError) as error:
-        raise InputError(f'{KEYS}.patient: {pattern!r} is no regular expression with a group: {error}') from error
-    if not name:
-        raise InputError(f'{path}: its name has no patient by {KEYS}.patient, {pattern!r}; expected one')
-    return name
 
 
 def _folders(root: pathlib.Path) -> list[dict[str, str]]:

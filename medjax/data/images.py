@@ -1,4 +1,4 @@
-"""Images that have a class, or several, as a whole: brought to one size and kept as one mapped array.
+"""Images brought to one size and kept as one mapped array; and those that have a class, or several, as a whole.
 
 Pictures come as `[rows, columns, C]`, volumes as `[X, Y, Z, C]` in RAS+.
 """
@@ -15,7 +15,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent import futures
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -24,15 +24,18 @@ from tqdm import tqdm
 
 from medjax.data import nifti
 from medjax.data.geometry import Image, canonical, spacing
+from medjax.data.grid import Grid, turning
 from medjax.data.preprocess import check_intensity
-from medjax.data.source import SPLITS, UNKNOWN, Case, Source
+from medjax.data.source import SPLITS, UNKNOWN, WHOLE, Case, Source
 from medjax.errors import InputError
 from medjax.machine import cores
 
-VERSION = 2  # of what is kept of a prepared set; a higher one prepares all anew
+VERSION = 3  # of what is kept of a prepared set; a higher one prepares all anew
 INTENSITIES = {'unit': (), 'fixed': ('mean', 'std'), 'training': (), 'zscore': (), 'window': ('low', 'high')}
 SHARES = ('unit', 'fixed', 'training')  # those that take a pixel as a share of the largest its file can hold
 NAMED = 5  # images that a warning names
+
+Kind = TypeVar('Kind', bound='Prepared')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,13 +112,40 @@ class Frame:
         return self._sized(array, steps)
 
     def _sized(self, array: np.ndarray, steps: Sequence[float]) -> np.ndarray:
+        extents, before = self._placed(array.shape, steps)
+        small = resized(array, extents)
         if self.fit == 'stretch':
-            return resized(array, self.size)
-        extents = [old * step for old, step in zip(array.shape, steps)]
-        share = min(n / old for n, old in zip(self.size, extents))
-        small = resized(array, [max(round(old * share), 1) for old in extents])
-        pad = [((n - m) // 2, n - m - (n - m) // 2) for n, m in zip(self.size, small.shape)]
+            return small
+        pad = [(m, n - m - extent) for n, m, extent in zip(self.size, before, extents)]
         return np.pad(small, [*pad, (0, 0)], constant_values=small.min())
+
+    def _placed(self, shape: Sequence[int], steps: Sequence[float]) -> tuple[list[int], list[int]]:
+        """What an image's axes are resized to, and how much is filled up before them."""
+        if self.fit == 'stretch':
+            return list(self.size), [0] * len(self.size)
+        lengths = [old * step for old, step in zip(shape, steps)]
+        share = min(n / old for n, old in zip(self.size, lengths))
+        extents = [max(round(old * share), 1) for old in lengths]
+        return extents, [(n - m) // 2 for n, m in zip(self.size, extents)]
+
+    def grid(self, shape: Sequence[int], affine: np.ndarray) -> Grid:
+        """Where an image's voxels come to.
+
+        Args:
+          shape: of its array as stored, `[X, Y, Z]`, or more.
+          affine: `[4, 4]`, its own.
+        """
+        shape, steps = tuple(int(n) for n in shape[:3]), np.ones(2)
+        if len(self.size) == 2:
+            shape, turn = (shape[1], shape[0]), np.eye(2, 3)
+        else:
+            turn = turning(shape, affine)
+            steps = np.abs(turn[:, :3]) @ spacing(affine)
+        turned = np.abs(turn[:, :-1]) @ shape
+        extents, before = self._placed(turned, steps)
+        matrix = turn * (extents / turned)[:, None]
+        matrix[:, -1] += before
+        return Grid(shape, matrix)
 
     def normalise(self, array: np.ndarray, training: Mapping[str, Sequence[float]]) -> np.ndarray:
         """Maps intensities `[*S, C]`, or those of many images `[N, *S, C]`, to what the network sees, float32.
@@ -151,8 +181,8 @@ def resized(array: np.ndarray, size: Sequence[int]) -> np.ndarray:
 
 
 @dataclasses.dataclass(frozen=True)
-class Images:
-    """A data set of images with targets; `core.loop` and `data.pipeline` say what is asked of it.
+class Prepared:
+    """A source's images at one size; `core.loop` and `data.pipeline` say what else is asked of a data set.
 
     Attributes:
       source: the cases as stored, their classes and what must be said of them.
@@ -160,6 +190,8 @@ class Images:
       arrays: all images in the order of the source's cases, `[N, *S, C]` uint8 or float32, mapped from a file.
       hashes: of each image's content.
       training: mean and standard deviation of the training images' channels, where intensities need them.
+      shapes: of each image as stored, `[N, 3]`.
+      affines: of each image as stored, `[N, 4, 4]`.
     """
 
     source: Source
@@ -167,17 +199,14 @@ class Images:
     arrays: np.ndarray
     hashes: tuple[str, ...]
     training: Mapping[str, list[float]]
+    shapes: np.ndarray
+    affines: np.ndarray
 
     @functools.cached_property
     def _numbers(self) -> dict[str, np.ndarray]:
         splits = np.array([case.split for case in self.source.cases])
         return {split: np.flatnonzero(splits == split) for split in dict.fromkeys([*SPLITS, *splits.tolist()])
                 if (splits == split).any()}
-
-    @functools.cached_property
-    def targets(self) -> np.ndarray:
-        """Of every case: class numbers `[N]`, or of a multilabel problem 0, 1 or UNKNOWN `[N, K]`; int32."""
-        return np.array([case.target for case in self.source.cases], np.int32)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -199,28 +228,49 @@ class Images:
             if other.split != case.split:
                 twins.setdefault((other.split, case.split), []).append(f'{other.id} = {case.id}')
         for (one, other), pairs in twins.items():
-            named = ', '.join(pairs[:NAMED]) + ', …' * (len(pairs) > NAMED)
             out.append(f'Images of the split {one} that are in {other} as well, equal in every pixel: {len(pairs)} '
-                       f'({named}).')
-        there = {split: self._present(numbers) for split, numbers in self._numbers.items()}
+                       f'({few(pairs)}).')
+        there = {split: self._positive(numbers) > 0 for split, numbers in self._numbers.items()}
         for split, found in there.items():
             never = [name for name, *is_in in zip(self.source.classes, found, there['train']) if is_in == [True, False]]
             if never:
                 out.append(f'{", ".join(never)}: in the split {split}, but in no training case.')
         return out
 
-    def _present(self, numbers: np.ndarray) -> np.ndarray:
+    def _positive(self, numbers: np.ndarray) -> np.ndarray:
+        """How often each class is there in some cases, `[K]`."""
+        raise NotImplementedError
+
+    def numbers(self, split: str) -> np.ndarray:
+        """Places of a split's cases among the source's."""
+        return self._numbers[split]
+
+    def images(self, numbers: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Cases' images as the network sees them, `[n, *S, C]` float32."""
+        return self.frame.normalise(np.asarray(self.arrays[numbers]), self.training)
+
+    def __len__(self) -> int:
+        return len(self._numbers['train'])
+
+
+class Images(Prepared):
+    """A data set of images with targets."""
+
+    @functools.cached_property
+    def targets(self) -> np.ndarray:
+        """Of every case: class numbers `[N]`, or of a multilabel problem 0, 1 or UNKNOWN `[N, K]`; int32."""
+        return np.array([case.target for case in self.source.cases], np.int32)
+
+    def _positive(self, numbers: np.ndarray) -> np.ndarray:
         targets = self.targets[numbers]
-        if targets.ndim == 2:
-            return (targets == 1).any(0)
-        return np.bincount(targets, minlength=len(self.source.classes)) > 0
+        return (targets == 1).sum(0) if targets.ndim == 2 else np.bincount(
+            targets, minlength=len(self.source.classes))
 
     @functools.cached_property
     def statistics(self) -> dict[str, Any]:
         """What the task and `predict` have to know of the training data; stored with each checkpoint."""
         targets = self.targets[self._numbers['train']]
-        positive = (targets == 1).sum(0) if targets.ndim == 2 else np.bincount(
-            targets, minlength=len(self.source.classes))
+        positive = self._positive(self._numbers['train'])
         return {'classes': list(self.source.classes), 'problem': self.source.problem,
                 'channels': self.arrays.shape[-1], 'intensities': dict(self.training),
                 'positive': positive.tolist(),
@@ -234,17 +284,6 @@ class Images:
                  for case, digest in zip(self.source.cases, self.hashes)]
         return hashlib.sha256('\n'.join(lines).encode()).hexdigest()
 
-    def numbers(self, split: str) -> np.ndarray:
-        """Places of a split's cases among the source's."""
-        return self._numbers[split]
-
-    def images(self, numbers: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Cases' images as the network sees them, `[n, *S, C]` float32."""
-        return self.frame.normalise(np.asarray(self.arrays[numbers]), self.training)
-
-    def __len__(self) -> int:
-        return len(self._numbers['train'])
-
     def item(self, number: int, rng: np.random.Generator) -> dict[str, Any]:
         """A training image: `image [*S, C]` float32, `label` or `[K]` int32, its case's `id`."""
         at = self._numbers['train'][number]
@@ -252,26 +291,37 @@ class Images:
 
     def resident(self) -> 'Resident':
         """The training images as they may lie on the device."""
-        return Resident(self)
+        numbers = self._numbers['train']
+        return Resident(self, lambda: {'label': self.targets[numbers]})
+
+
+def few(names: Sequence[str]) -> str:
+    """The first of many names, as warnings print them."""
+    return ', '.join(names[:NAMED]) + ', …' * (len(names) > NAMED)
 
 
 class Resident:
-    """Training images on the device, as `pipeline.Resident` says."""
+    """Training images on the device, as `pipeline.Resident` says.
 
-    def __init__(self, data: Images):
-        self._data, self.size = data, float(4 * len(data) * np.prod(data.arrays.shape[1:]))
+    Args:
+      data: the images.
+      targets: gives what else an item has, each with a first axis of training cases.
+    """
+
+    def __init__(self, data: Prepared, targets: Callable[[], Mapping[str, np.ndarray]]):
+        self._data, self._targets = data, targets
+        self.size = float(4 * len(data) * np.prod(data.arrays.shape[1:]))
 
     def load(self) -> Mapping[str, np.ndarray]:
         """All of them as the network sees them, and their targets."""
-        numbers = self._data.numbers('train')
-        return {'image': self._data.images(numbers), 'label': self._data.targets[numbers]}
+        return {'image': self._data.images(self._data.numbers('train')), **self._targets()}
 
     def place(self, number: int, rng: Callable[[], np.random.Generator]) -> tuple[int]:
         """An item's number says where it lies."""
         return (number,)
 
     def pick(self, arrays: Mapping[str, jax.Array], place: jax.Array) -> dict[str, jax.Array]:
-        """An item, as `Images.item` gives it without its id."""
+        """An item, as the data set's `item` gives it without its id."""
         return {name: array[place[0]] for name, array in arrays.items()}
 
 
@@ -300,13 +350,28 @@ def dataset(source: Source, *, size: Sequence[int], fit: str = 'stretch', channe
       InputError: an image that cannot be read or has other channels than the first; cases without targets; no
         training case.
     """
-    if not source.problem:
+    if source.problem not in WHOLE:
         raise InputError('config.data: images need a source whose cases have classes as a whole, such as classes or '
-                         'medmnist; labels that are images belong to volumes')
+                         'medmnist; labels that are images belong to volumes, and boxes to objects')
     for case in source.cases:
         if source.problem != 'multilabel' and not 0 <= case.target < len(source.classes):
             raise InputError(f'{case.id}: class {case.target}; expected 0 to {len(source.classes) - 1}')
-    frame = framing(size=size, fit=fit, channels=channels, intensity=intensity)
+    return prepared(Images, source, framing(size=size, fit=fit, channels=channels, intensity=intensity), cache)
+
+
+def prepared(kind: type[Kind], source: Source, frame: Frame, cache: str, **more: Any) -> Kind:
+    """Makes a data set of a source's images, prepared now or found so.
+
+    Args:
+      kind: of `Prepared`.
+      source: the cases.
+      frame: how their images come to one size.
+      cache: see `dataset`.
+      **more: what else the kind has.
+
+    Raises:
+      InputError: an image that cannot be read or has other channels than the first; no training case.
+    """
     train = [number for number, case in enumerate(source.cases) if case.split == 'train']
     if not train:
         raise InputError(f'config.data.source: no training case among the {len(source.cases)} cases; expected split '
@@ -316,7 +381,8 @@ def dataset(source: Source, *, size: Sequence[int], fit: str = 'stretch', channe
     arrays = np.load(folder / 'images.npy', mmap_mode='r')
     hashes = tuple((folder / 'hashes.txt').read_text().split())
     training = _moments(arrays, train) if frame.intensity['name'] == 'training' else {}
-    return Images(source, frame, arrays, hashes, training)
+    return kind(source, frame, arrays, hashes, training, np.load(folder / 'shapes.npy'),
+                np.load(folder / 'affines.npy'), **more)
 
 
 def _moments(arrays: np.ndarray, numbers: Sequence[int]) -> dict[str, list[float]]:
@@ -357,18 +423,18 @@ def _prepared(cases: Sequence[Case], frame: Frame, root: pathlib.Path) -> pathli
 
 def _write(cases: Sequence[Case], frame: Frame, folder: pathlib.Path, kind: type) -> bool:
     """Writes all cases' images; False where bytes were asked for and one of them has finer values."""
-    def read(case: Case) -> np.ndarray:
+    def read(case: Case) -> tuple[np.ndarray, tuple[int, ...], np.ndarray]:
         image, _ = case.read()
         nifti.check_finite(image)
-        return frame.fitted(image)
+        return frame.fitted(image), image.array.shape[:3], image.affine
 
-    arrays, hashes, first = None, [], cases[0]
+    arrays, hashes, shapes, affines, first = None, [], [], [], cases[0]
     with futures.ThreadPoolExecutor(cores()) as threads, tqdm(
             total=len(cases), desc='preparing images', unit='', leave=False, delay=2) as bar:
         ahead = (future for start in range(0, len(cases), 256) for future in [
             threads.submit(read, case) for case in cases[start:start + 256]])
         for number, (case, future) in enumerate(zip(cases, ahead)):
-            image = future.result()
+            image, shape, affine = future.result()
             if kind == np.uint8 and image.dtype != np.uint8:
                 return False
             if kind != np.uint8 and image.dtype == np.uint8 and frame.shares:
@@ -382,8 +448,12 @@ def _write(cases: Sequence[Case], frame: Frame, folder: pathlib.Path, kind: type
                 raise InputError(f'{case.id}: {image.shape[-1]} channels, {first.id} has {arrays.shape[-1]}; expected '
                                  'the same: config.data.channels makes them so')
             arrays[number] = image
+            shapes.append(shape)
+            affines.append(affine)
             hashes.append(hashlib.blake2b(np.ascontiguousarray(image), digest_size=16).hexdigest())
             bar.update()
     arrays.flush()
+    np.save(folder / 'shapes.npy', np.array(shapes, np.int64))
+    np.save(folder / 'affines.npy', np.array(affines, np.float64))
     (folder / 'hashes.txt').write_text('\n'.join(hashes))
     return True

@@ -5,15 +5,49 @@ import os
 import pathlib
 from collections.abc import Callable, Mapping
 
+import numpy as np
+
 from medjax.data.geometry import Image
 from medjax.errors import InputError
 
 SPLITS = ('train', 'val', 'test')
-PROBLEMS = ('binary', 'multiclass', 'ordinal', 'multilabel')  # of images that have a class, or several, as a whole
+WHOLE = ('binary', 'multiclass', 'ordinal', 'multilabel')  # of images that have a class, or several, as a whole
+PROBLEMS = (*WHOLE, 'detection')
+UNITS = ('voxel', 'share', 'mm')
 
 # What a report must say where a set does not tell patients apart.
 UNKNOWN_PATIENTS = 'It is not said which images are of one patient: each counts as one of its own.'
 UNKNOWN = -1  # of a class that an image may have or not: it is not judged
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Objects:
+    """The objects that an image shows, as somebody marked them; `objects.dataset` says which of them it takes.
+
+    Attributes:
+      boxes: `[N, 2D]` float32: low_0 … low_{D-1}, high_0 … high_{D-1}, half-open, measured from the outer corner of the
+        first voxel: voxel i covers [i, i + 1). Axes are rows and columns of a picture, or those of a volume's file.
+      labels: `[N]` int32, numbers of the source's classes, from 0.
+      unit: of the boxes: 'voxel'; 'share' of the image's extents; or 'mm' in the world's RAS+, where each box stands
+        for the ball or ellipsoid that it holds, whose extents along the image's axes are those along the world's.
+    """
+
+    boxes: np.ndarray
+    labels: np.ndarray
+    unit: str = 'voxel'
+
+    def __post_init__(self):
+        boxes, labels = np.asarray(self.boxes, np.float32), np.asarray(self.labels, np.int32)
+        if labels.ndim != 1 or boxes.ndim != 2 or len(boxes) != len(labels) or boxes.shape[1] not in (4, 6):
+            raise ValueError(f'boxes {boxes.shape} and labels {labels.shape}; expected [N, 4] or [N, 6], and [N]')
+        if self.unit not in UNITS:
+            raise ValueError(f'unit {self.unit!r}; expected one of {UNITS}')
+        object.__setattr__(self, 'boxes', boxes)
+        object.__setattr__(self, 'labels', labels)
+
+    def __str__(self) -> str:
+        """The classes that are there, in order: what cases are dealt by, so that each part gets rare ones."""
+        return ' '.join(map(str, np.unique(self.labels)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +60,7 @@ class Case:
       split: 'train', 'val', 'test', or another name for cases that are only evaluated.
       read: gives the image and its label (None where there is none), as stored, on one grid.
       target: what is to be told of the whole image, where that is the problem: the class's number, or 0, 1 or
-        UNKNOWN for each class where an image can have several.
+        UNKNOWN for each class where an image can have several; of detection what it shows.
       columns: whatever else is known of it, such as sex or scanner; goes to the predictions table.
       files: that it is read from.
       how: whatever else decides what `read` gives, so that a case that was prepared is known again.
@@ -39,7 +73,7 @@ class Case:
     columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
     files: tuple[str, ...] = ()
     how: str = ''
-    target: int | tuple[int, ...] | None = None
+    target: int | tuple[int, ...] | Objects | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +83,7 @@ class Source:
     Attributes:
       cases: with unique ids.
       classes: the labels' classes, background first; of a binary problem the positive one last, of an ordinal one in
-        their order.
+        their order, of detection without background.
       notice: what a report must say of the data.
       channels: the images' channels.
       problem: what the cases' targets are: one of PROBLEMS; '' where labels are images.
@@ -62,7 +96,8 @@ class Source:
     problem: str = ''
 
     def __post_init__(self):
-        least, order = (1, '') if self.problem == 'multilabel' else (2, ', background first' * (not self.problem))
+        alone = self.problem in ('multilabel', 'detection')  # one class is enough: it is there or not
+        least, order = (1, '') if alone else (2, ', background first' * (not self.problem))
         if not least <= len(set(self.classes)) == len(self.classes) <= 255:
             raise InputError(f'config.data.source.classes: {list(self.classes)}; expected {least} to 255 different '
                              f'names{order}')

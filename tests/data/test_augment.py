@@ -7,8 +7,10 @@ import pytest
 from scipy import ndimage
 
 from medjax import build
+from medjax.data import moving
 from medjax.data.augment import RECIPES, Recipe, _blur, _coarsen, _power
 from medjax.errors import InputError
+from medjax.ops import warp
 
 rng = np.random.default_rng(0)
 KEY = jax.random.key(3)
@@ -310,3 +312,102 @@ def test_what_a_batch_is_not_made_for_is_named(options, shape, label, message):
     batch = {k: v for k, v in batch_of(2, shape).items() if k != 'label'}
     with pytest.raises(InputError, match=message):
         Recipe(**options)(batch if label is None else {**batch, 'label': jnp.zeros(label, jnp.int32)}, KEY)
+
+
+def boxed(shape, boxes, extra=0, **more):
+    """A batch in which each sample shows one bright cuboid, in its box and among padding, on black."""
+    images = np.zeros((len(boxes), *shape, 1), np.float32)
+    for image, box in zip(images, boxes):
+        low, high = np.split(np.asarray(box), 2)
+        image[tuple(slice(a, b) for a, b in zip(low, high))] = 1
+    padded = np.zeros((len(boxes), 1 + extra, 2 * len(shape)), np.float32)
+    padded[:, 0] = boxes
+    mask = np.eye(1 + extra, dtype=np.float32)[:1].repeat(len(boxes), 0)
+    return {'image': jnp.asarray(images), 'boxes': jnp.asarray(padded), 'box_mask': jnp.asarray(mask),
+            'index': jnp.arange(len(boxes), dtype=jnp.uint32), **more}
+
+
+def drawn(image):
+    """The box about what is bright, to a part of a voxel: half of the light of a border voxel is half a voxel."""
+    sides = []
+    for axis in range(image.ndim):
+        profile = image.max(tuple(a for a in range(image.ndim) if a != axis))
+        bright = np.flatnonzero(profile > 0.02)
+        sides.append((bright[0] + 1 - min(profile[bright[0]], 1), bright[-1] + min(profile[bright[-1]], 1)))
+    return np.array(sides).T.ravel()
+
+
+BOXES2 = [[10, 14, 17, 22], [12, 9, 20, 15], [8, 18, 13, 27], [15, 15, 19, 20]]
+BOXES3 = [[6, 5, 6, 10, 9, 12], [5, 8, 7, 11, 12, 11]]
+
+
+@pytest.mark.parametrize('shape, boxes', [((28, 36), BOXES2), ((16, 18, 20), BOXES3)])
+def test_a_box_stays_about_what_it_is_drawn_about(shape, boxes):
+    """Each transform comes in half of the samples, so that some have one alone."""
+    batch = boxed(shape, boxes * 8, extra=2)
+    out = jax.jit(Recipe(flip=0.5, zoom=0.5, zoom_range=(0.8, 1.25), zoom_apart=True, shift=0.5, shift_range=0.05))(
+        batch, KEY)
+    for image, box in zip(np.asarray(out['image'][..., 0]), np.asarray(out['boxes'][:, 0])):
+        np.testing.assert_allclose(box, drawn(image), atol=0.51)
+    assert (np.abs(out['boxes'][:, 0] - batch['boxes'][:, 0]).max(-1) > 0.3).mean() > 0.8
+    assert not np.any(out['boxes'][:, 1:]) and np.array_equal(out['box_mask'], batch['box_mask'])
+
+
+@pytest.mark.parametrize('shape, boxes, angles', [((30, 30), BOXES2, [-np.pi / 2]),
+                                                  ((18, 18, 18), BOXES3, [np.pi / 2, np.pi / 2, 0])])
+def test_boxes_turned_by_right_angles_are_those_of_turned_images(shape, boxes, angles):
+    """Places and boxes come from one matrix: the way there and the way back."""
+    batch = boxed(shape, boxes)
+
+    @jax.jit
+    @jax.vmap
+    def turned(image, box, mask):
+        matrix, spacing = warp.rotation(jnp.array(angles, jnp.float32)), jnp.ones(len(shape))
+        where = warp.positions(shape, spacing, matrix)
+        return warp.sample(image, where, 'linear', 'nearest'), moving.moved(
+            box, mask, shape, spacing, matrix, jnp.zeros(len(shape)))
+
+    images, (moved, kept) = turned(batch['image'], batch['boxes'], batch['box_mask'])
+    np.testing.assert_allclose(moved[:, 0], [drawn(image) for image in np.asarray(images[..., 0])], atol=1e-3)
+    assert kept.tolist() == [[1]] * len(boxes)
+
+
+@pytest.mark.parametrize('shape, boxes', [((28, 36), BOXES2), ((16, 18, 20), BOXES3)])
+def test_a_turned_box_holds_its_object_and_no_more_than_its_corners(shape, boxes):
+    """On voxels that are no cubes; the corners of a box at 45 degrees are beyond those of nothing else."""
+    batch = boxed(shape, boxes, spacing=jnp.tile(jnp.array([1.0, 1.3, 0.8][:len(shape)]), (len(boxes), 1)))
+    recipe = Recipe(rotate=1.0, degrees=40.0, shear=1.0, shear_range=10.0)
+    out = jax.jit(recipe)(batch, KEY)
+    for image, box in zip(np.asarray(out['image'][..., 0]), np.asarray(out['boxes'][:, 0])):
+        np.testing.assert_allclose(box, drawn(image), atol=1.2)  # a corner is a point, which few voxels show
+    assert np.abs(np.asarray(out['boxes'] - batch['boxes'])).max() > 1
+
+
+def test_boxes_that_leave_the_image_lose_their_masks():
+    """Moved by half the image down, of which a third of the first box, a quarter of the second stays, none of the last;
+    zeros that pad boxes stay zeros, and a mask that was 0 stays 0."""
+    boxes = jnp.array([[13.0, 2, 16, 4], [13, 2, 17, 4], [17, 2, 19, 4], [2, 5, 4, 6], [0, 0, 0, 0], [2, 5, 4, 6]])
+    mask = jnp.array([1.0, 1, 1, 1, 0, 0])
+    got, kept = moving.moved(boxes, mask, (24, 8), jnp.array([2.0, 1.0]), jnp.eye(2), jnp.array([-20.0, 0.0]))
+    assert kept.tolist() == [1, 0, 0, 1, 0, 0]
+    np.testing.assert_allclose(got, [[23, 2, 24, 4], [0] * 4, [0] * 4, [12, 5, 14, 6], [0] * 4, [0] * 4], atol=1e-5)
+
+
+def test_proposals_move_as_boxes_do_and_outside_is_no_mirror():
+    batch = boxed((28, 36), BOXES2)
+    batch |= {'proposals': batch['boxes'], 'proposal_mask': batch['box_mask']}
+    out = jax.jit(Recipe(flip=0.5, zoom=1.0, zoom_range=(0.4, 0.5), rotate=1.0))(batch, KEY)
+    np.testing.assert_array_equal(out['proposals'], out['boxes'])
+    np.testing.assert_array_equal(out['proposal_mask'], out['box_mask'])
+    for image in np.asarray(out['image'][..., 0]):
+        assert ndimage.label(image > 0.02)[1] == 1  # a mirror would show the cuboid again, without a box
+    without = jax.jit(Recipe(flip=0.5, zoom=1.0, zoom_range=(0.4, 0.5), rotate=1.0, fill='nearest'))(
+        {name: batch[name] for name in ('image', 'index')}, KEY)
+    np.testing.assert_array_equal(without['image'], out['image'])
+
+
+@pytest.mark.parametrize('recipe', [dict(elastic=0.2), dict(mixup=0.2), dict(cutmix=1.0)])
+def test_what_boxes_cannot_follow_is_refused(recipe):
+    name, = recipe
+    with pytest.raises(InputError, match=f'config.augment.{name}: .*expected 0 where images have boxes'):
+        Recipe(**recipe)(boxed((28, 36), BOXES2), KEY)
