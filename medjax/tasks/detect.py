@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from medjax.core.metrics import masked_mean
 from medjax.core.task import Batch, States, Task, Variables, initial
 from medjax.errors import InputError
-from medjax.ops import boxes
+from medjax.ops import boxes, matching
 from medjax.ops.nms import nms
 
 BETA = 1 / 9  # where the boxes' loss turns from a square to a line, in units of an anchor (Ren 2015)
@@ -77,9 +77,9 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], assign: str = 'ats
         logits, deltas = (jnp.concatenate([level[name] for level in levels]) for name in ('logits', 'deltas'))
         if assign == 'atss':
             each = module.octaves * len(module.ratios) * (len(module.depths) if module.dims == 3 else 1)
-            assigned = boxes.atss(anchors, truth, mask, each=each)
+            assigned = matching.atss(anchors, truth, mask, each=each)
         else:
-            assigned = boxes.match(boxes.iou(every, truth), mask, low, high)
+            assigned = matching.match(boxes.iou(every, truth), mask, low, high)
         positive, mine = assigned >= 0, jnp.maximum(assigned, 0)
         target = jax.nn.one_hot(0 * label[mine] if proposing else label[mine], logits.shape[-1]) * positive[:, None]
         cross = _cross_entropy(logits, target)
@@ -90,9 +90,9 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], assign: str = 'ats
             count = positive.sum()
         else:
             if kind == 'sample':
-                used = boxes.sample(key, assigned, sampled, min(2 * share, 0.5))
+                used = matching.sample(key, assigned, sampled, min(2 * share, 0.5))
             else:
-                used = boxes.hard_negatives(logits.max(-1), assigned, 3.0, sampled // 8).astype(jnp.float32)
+                used = matching.hard_negatives(logits.max(-1), assigned, 3.0, sampled // 8).astype(jnp.float32)
             weight, count = used[:, None] * jnp.ones_like(cross), used.sum()
         kinds = (weight * cross).sum() / jnp.maximum(count, 1)
         if box == 'giou':
@@ -105,9 +105,9 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], assign: str = 'ats
         """Of each image's proposals, and its objects' own boxes, those to learn from, and what they are."""
         def of_image(key, found, mask, truth, label, there):
             found, mask = jnp.concatenate([found, truth]), jnp.concatenate([mask, there])
-            assigned = boxes.match(boxes.iou(found, truth), there, overlap, overlap, force=False)
+            assigned = matching.match(boxes.iou(found, truth), there, overlap, overlap, force=False)
             assigned = jnp.where(mask > 0, assigned, -2)
-            used = boxes.sample(key, assigned, regions, share)
+            used = matching.sample(key, assigned, regions, share)
             at = jnp.argsort(-used, stable=True)[:regions]
             assigned, used = assigned[at], used[at]
             mine = jnp.maximum(assigned, 0)
