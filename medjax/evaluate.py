@@ -27,6 +27,7 @@ from medjax.analysis import bootstrap, classification, detection, explain, repor
 from medjax.core.experiment import Experiment  # noqa: E402
 from medjax.core.task import Task  # noqa: E402
 from medjax.errors import InputError  # noqa: E402
+from medjax.evals import footage  # noqa: E402
 
 
 def evaluate(config: Mapping[str, Any], experiment: Experiment, workdir: pathlib.Path,
@@ -102,7 +103,12 @@ def _detection(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, A
     known = {'problem': 'detection', 'conventions': detection.CONVENTIONS}
     if not rows:
         return known
-    found = detection.summarise(rows, evaluator.data.source.classes)
+    classes = evaluator.data.source.classes
+    found = detection.summarise(rows, classes)
+    by_split = {split: [row for row in rows if row['split'] == split] for split in dict.fromkeys(
+        row['split'] for row in rows)}
+    videos = {split: footage.scored(some, classes, found['operating']['score']) for split, some in by_split.items()}
+    found |= {'videos': videos} if any(videos.values()) else {}
     return {**found.pop('metrics'), **known, 'analysis': found}
 
 

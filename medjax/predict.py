@@ -2,7 +2,7 @@
 
     python -m medjax.predict --workdir=DIR --input=PATH … --output=DIR [--largest_component] [--fill_holes]
 
-An input is a file, a folder of files, or a folder that holds one DICOM series.
+An input is a file, a folder of files, or a folder that holds one DICOM series; for detection in pictures also a video.
 """
 
 import pathlib
@@ -17,7 +17,7 @@ entry.prepare()
 from absl import flags  # noqa: E402
 
 from medjax import trained  # noqa: E402
-from medjax.data import nifti  # noqa: E402
+from medjax.data import frames, nifti  # noqa: E402
 from medjax.errors import InputError  # noqa: E402
 
 
@@ -33,11 +33,18 @@ def find(paths: Sequence[str]) -> list[pathlib.Path]:
         entries = sorted(p for p in path.iterdir() if not p.name.startswith('.')) if path.is_dir() else []
         if path.is_dir() and not entries:
             raise InputError(f'--input={path}: an empty folder; expected images, or the slices of a DICOM series')
-        inside = [p for p in entries if nifti.is_image(p)]
+        inside = [p for p in entries if nifti.is_image(p) or p.suffix.lower() in frames.CONTAINERS]
         if not inside and entries and all(p.is_dir() for p in entries):
             inside = find(list(map(str, entries)))
         found += inside or [path]
     return found
+
+
+def _name(image: pathlib.Path) -> str:
+    """What a prediction is called by."""
+    if image.suffix.lower() in frames.CONTAINERS:
+        return image.stem
+    return nifti.stem(image) if image.is_file() else image.resolve().name
 
 
 def predict(workdir: pathlib.Path, inputs: Sequence[str], output: pathlib.Path, say: Callable[[str], None] = print,
@@ -57,7 +64,7 @@ def predict(workdir: pathlib.Path, inputs: Sequence[str], output: pathlib.Path, 
     images, run = find(inputs), trained.restore(workdir, **options)
     names: dict[str, pathlib.Path] = {}
     for image in images if run.predictor.apart else ():
-        other = names.setdefault(nifti.stem(image) if image.is_file() else image.resolve().name, image)
+        other = names.setdefault(_name(image), image)
         if other is not image:
             raise InputError(f'--input={image}: has the same name as {other}; expected names that tell labels apart')
     say(f'weights of step {run.step} of {workdir}')

@@ -40,7 +40,7 @@ def sections(of: Detected) -> list[Section]:
     """What is drawn and listed of the split that matters most."""
     at = of.operating
     text = f'At the operating point, a score of {figure(at["score"])} or more, {_chosen(at)}.'
-    shown = [counts_table(of), sizes_table(of), froc_table(of)]
+    shown = [counts_table(of), sizes_table(of), froc_table(of), *videos_table(of)]
     return [Section('What it finds, and at which cost', text, tables=shown, charts=detection_charts.drawn(of)),
             detection_cases.pictures(of)]
 
@@ -118,6 +118,21 @@ def sizes_table(of: Detected) -> Table:
         rows.append((size, names[size], [Cell(str(entry['objects'])), _cell(entry)]))
     return Table('By size of the true box', [('Objects', ''), ('Sensitivity\N{NO-BREAK SPACE}↑', '')],
                  [(f'{name}, {words}', '', cells) for name, words, cells in rows])
+
+
+def videos_table(of: Detected) -> list[Table]:
+    """What is found of each lesion over the frames of videos; none where cases are no frames."""
+    known = (of.run.results['analysis'].get('videos') or {}).get(of.split)
+    if not known:
+        return []
+    rows = [('Lesions', 'tracks of the true boxes, of which a lesion out of sight for long begins another',
+             f'{known["lesions"]:.0f}'),
+            ('Sensitivity by lesion\N{NO-BREAK SPACE}↑', 'found in a frame or more', figure(known['lesion_sensitivity'])),
+            ('Latency\N{NO-BREAK SPACE}↓', 'seconds from the first frame of a lesion to the first that it is found in, '
+             'the median of those found', 'none found' if known['latency'] is None else f'{known["latency"]:.2f}'),
+            ('Alarms a minute\N{NO-BREAK SPACE}↓', f'tracks of no lesion, over {known["minutes"]:.2g} minutes',
+             f'{known["alarms_per_minute"]:.2f}')]
+    return [Table('Over frames, without intervals', [('', '')], [(name, words, [Cell(text)]) for name, words, text in rows])]
 
 
 def froc_table(of: Detected) -> Table:

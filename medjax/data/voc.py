@@ -52,7 +52,7 @@ def source(*, dir: str = '', classes: Sequence[str] = (), patient: str = '', val
         path = folder / f'{name}.xml'
         if name not in images:
             raise InputError(f'{root / "JPEGImages"}: no image {name!r}; expected that of {path}')
-        size, boxes, names = _read(path)
+        size, boxes, names = read(path)
         made.append(Marked(id=name, path=images[name], where=str(path), boxes=boxes, names=names, split=split,
                            size=size))
     return dealt(made, classes, root, patient=patient, val=val, test=test, fold=fold, folds=folds,
@@ -67,8 +67,15 @@ def _names(path: pathlib.Path) -> list[str]:
         raise InputError(f'{path}: cannot be read; expected a name a line') from error
 
 
-def _read(path: pathlib.Path) -> tuple[tuple[int, ...], np.ndarray, list[str]]:
-    """A picture's columns and rows, where they are told, its boxes `[N, 4]`, and their classes' names."""
+def read(path: pathlib.Path) -> tuple[tuple[int, ...], np.ndarray, list[str]]:
+    """Reads an annotation.
+
+    Returns:
+      A picture's columns and rows, `()` where they are not told; boxes `[N, 4]`; and the names of their classes.
+
+    Raises:
+      InputError: what is no annotation.
+    """
     try:
         tree = ElementTree.parse(path).getroot()
         size = int(tree.findtext('size/width') or 0), int(tree.findtext('size/height') or 0)

@@ -13,12 +13,13 @@ import numpy as np
 
 from medjax import whole
 from medjax.core.task import Task
-from medjax.data import nifti
+from medjax.data import frames, nifti
 from medjax.data.geometry import Image, spacing
 from medjax.data.images import Frame, framing
 from medjax.data.objects import ObjectImages
 from medjax.data.proposals import propose
 from medjax.errors import InputError
+from medjax.evals import footage
 from medjax.evals.boxes import drawn, keep_snapshot, read_row, tabulate, written
 from medjax.ops import detections, hits
 from medjax.ops.hits import Seen
@@ -152,6 +153,8 @@ class ObjectPredictor:
     def __call__(self, variables: Any, path: pathlib.Path, folder: pathlib.Path) -> str:
         """Finds an image's objects, adds a row for each to `predictions.csv` in a folder, and draws them on a picture.
 
+        Of a video they are followed from frame to frame; see `footage.follow`.
+
         Args:
           variables: the network's.
           path: of a file, or of a folder with a DICOM series.
@@ -163,17 +166,13 @@ class ObjectPredictor:
         Raises:
           InputError: where the image is not such as the network was trained on, or the table cannot be written.
         """
+        classes = self.statistics['classes']
+        if self.apart and frames.moves(path):
+            return footage.follow(path, folder, functools.partial(self._found, variables), classes, self.score)
         image, out = self.read(path), folder / f'{nifti.stem(path)}.png'
         if self.apart and out.resolve() == path.resolve():
             raise InputError(f'--output={folder}: {path} would be drawn over; expected another folder')
-        nifti.check_finite(image)
-        array = self.frame.fitted(image)
-        if array.shape[-1] != self.statistics['channels']:
-            raise InputError(f'{path}: {array.shape[-1]} channels; expected {self.statistics["channels"]} channels, as '
-                             'in training')
-        given = {'image': self.frame.normalise(array, self.statistics['intensities'])[None], **self._proposed(array)}
-        (boxes, labels, scores), = self.detector(variables, lambda _: given, 1)
-        boxes, classes = self.frame.grid(image.array.shape, image.affine).back(boxes), self.statistics['classes']
+        boxes, labels, scores = self._found(variables, image)
         sure = scores >= self.score
         boxes, names, scores = boxes[sure], [classes[label] for label in labels[sure]], scores[sure]
         tabulate(folder / 'predictions.csv', str(path), image.affine, boxes, names, scores)
@@ -184,6 +183,17 @@ class ObjectPredictor:
             whole.write_bytes(out, content.getvalue())
         counts = '  '.join(f'{name} {names.count(name)}' for name in classes)
         return f'{path} → {folder / "predictions.csv"}   {counts}'
+
+    def _found(self, variables: Any, image: Image) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Boxes in the image's own grid, labels and scores."""
+        nifti.check_finite(image)
+        array = self.frame.fitted(image)
+        if array.shape[-1] != self.statistics['channels']:
+            raise InputError(f'{image.path}: {array.shape[-1]} channels; expected {self.statistics["channels"]} '
+                             'channels, as in training')
+        given = {'image': self.frame.normalise(array, self.statistics['intensities'])[None], **self._proposed(array)}
+        (boxes, labels, scores), = self.detector(variables, lambda _: given, 1)
+        return self.frame.grid(image.array.shape, image.affine).back(boxes), labels, scores
 
     def _proposed(self, array: np.ndarray) -> dict[str, np.ndarray]:
         if not self.proposals:
