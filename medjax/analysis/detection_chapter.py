@@ -127,12 +127,14 @@ def videos_table(of: Detected) -> list[Table]:
         return []
     rows = [('Lesions', 'tracks of the true boxes, of which a lesion out of sight for long begins another',
              f'{known["lesions"]:.0f}'),
-            ('Sensitivity by lesion\N{NO-BREAK SPACE}↑', 'found in a frame or more', figure(known['lesion_sensitivity'])),
-            ('Latency\N{NO-BREAK SPACE}↓', 'seconds from the first frame of a lesion to the first that it is found in, '
-             'the median of those found', 'none found' if known['latency'] is None else f'{known["latency"]:.2f}'),
+            ('Sensitivity by lesion\N{NO-BREAK SPACE}↑', 'found in a frame or more',
+             figure(known['lesion_sensitivity'])),
+            ('Latency\N{NO-BREAK SPACE}↓', 'seconds from a lesion\'s first frame to the first that it is found in, the '
+             'median of those found', 'none found' if known['latency'] is None else f'{known["latency"]:.2f}'),
             ('Alarms a minute\N{NO-BREAK SPACE}↓', f'tracks of no lesion, over {known["minutes"]:.2g} minutes',
              f'{known["alarms_per_minute"]:.2f}')]
-    return [Table('Over frames, without intervals', [('', '')], [(name, words, [Cell(text)]) for name, words, text in rows])]
+    return [Table('Over frames, without intervals', [('', '')],
+                  [(name, words, [Cell(text)]) for name, words, text in rows])]
 
 
 def froc_table(of: Detected) -> Table:
