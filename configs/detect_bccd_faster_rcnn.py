@@ -34,6 +34,7 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
         c.model.update(size=32, encoder=dict(name='resnet', variant='18', base=32, small=True))
         c.task.regions = 32
     if variant == 'smoke':
+        c.augment = dict(name='flip', flip=0.5)
         c.epochs, c.steps, c.batch, c.evaluate.every, c.log.every, c.optim.schedule.warmup = 0, 2, 8, 2, 1, 1
         c.model.update(levels=(0, 1), features=8, hidden=8, kept=16, candidates=32)
         c.model.encoder.update(base=4, blocks=(1, 1))

@@ -27,6 +27,7 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.checkpoint = dict(best='ap50', keep=1)
     c.log = dict(every=26)
     if variant == 'smoke':
+        c.augment = dict(name='flip', flip=0.5)
         c.epochs, c.steps, c.batch, c.evaluate.every, c.log.every, c.optim.schedule.warmup = 0, 2, 8, 2, 1, 1
         c.model.update(levels=(0, 1), features=8)
         c.model.encoder.update(base=4, blocks=(1, 1))

@@ -37,6 +37,7 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
         c.model.update(scale=1.5, features=32, hidden=64, kept=32, candidates=100)
         c.optim.schedule.warmup = 50
     if variant == 'smoke':
+        c.augment = dict(name='flip', flip=0.5)
         c.epochs, c.steps, c.evaluate.every, c.log.every, c.optim.schedule.warmup = 0, 2, 2, 1, 1
         c.model.update(levels=(0, 1), features=8, hidden=8, kept=16, candidates=32)
         c.model.encoder.update(base=4, blocks=(1, 1))

@@ -60,7 +60,8 @@ def _precision(of: Detected) -> Chart:
         hits = (found.object[HIT] >= 0).cumsum()
         recall, precision = hits / len(found.where), hits / np.arange(1, len(hits) + 1)
         best = np.maximum.accumulate(precision[::-1])[::-1]
-        x, y = np.concatenate([[0], recall, recall[-1:]]), np.concatenate([best[:1], best, [0] * (len(hits) > 0)])
+        first = best[:1] if len(best) else [0.0]  # nothing found: a point at the origin
+        x, y = np.concatenate([[0], recall, recall[-1:]]), np.concatenate([first, best, [0] * (len(hits) > 0)])
         value = of.entries.get(f'{of.lead}_{name}', {}).get('value')
         named = number <= len(curves.LINES)
         lines.append(curves.Line(x, y, f'{curves.short(name)} {figure(value)}' if named else '',

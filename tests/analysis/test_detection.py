@@ -1,7 +1,9 @@
 """A detection's table summed up: COCO's library, intervals, operating point, sizes, empty cases; and its report."""
 
+import csv
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -22,6 +24,7 @@ from medjax.ops import detections as figures
 from medjax.ops import hits
 from tests.analysis import detections
 from tests.analysis.detections import written
+from tests.analysis.runs import write_table
 from tests.analysis.test_report import Page
 
 LEAST = figures.thresholds(2)
@@ -320,6 +323,17 @@ def test_nothing_is_charted_of_images_without_objects(deep, monkeypatch):
     assert len(detection_charts.drawn(of)) == 3
     none = [row(0, classes=('nodule',), size=(9, 9, 9), spacing='[1, 1, 1]')]
     assert detection_charts.drawn(detected.Detected(of.run, 'test', none, boxes.read(none, ('nodule',)))) == []
+
+
+def test_a_network_that_finds_nothing_has_a_report(deep, tmp_path):
+    folder = shutil.copytree(deep, tmp_path / 'run')
+    with (folder / 'predictions.csv').open(newline='') as file:
+        rows = [{**row, 'found': '[]'} for row in csv.DictReader(file)]
+    results = json.loads((folder / 'results.json').read_text())
+    found = detection.summarise(rows, detections.KINDS[3])
+    write_table(folder / 'predictions.csv', detection.counted(rows, detections.KINDS[3]))
+    (folder / 'results.json').write_text(json.dumps(results | found.pop('metrics') | {'analysis': found}))
+    assert 'AP10 0.000' in report.write(folder).read_text()
 
 
 def test_training_samples_show_the_boxes_that_were_moved_with_the_image(flat, tmp_path):
