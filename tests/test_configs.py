@@ -1,6 +1,7 @@
 """Every config in configs/ trains, evaluates and reports in its smoke variant, from the command line."""
 
 import csv
+import importlib.util
 import json
 import os
 import pathlib
@@ -10,15 +11,27 @@ import numpy as np
 import pytest
 from PIL import Image as Picture
 
+from medjax import build
 from tests import cli
 from tests.conftest import ROOT
 
 CONFIGS = sorted(path.stem for path in (ROOT / 'configs').glob('*.py'))
 PREDICTED = {'segment_brain_unet3d', 'segment_lung_unet2d', 'classify_lung_cnn'}  # one of each kind of images
+# Near twins of others, whose whole runs would take the suite beyond its minutes.
+TWINS = {'classify_cancer_cnn', 'classify_folder_cnn', 'classify_pneumonia_best', 'classify_pneumonia_logistic',
+         'detect_bccd_retinanet', 'detect_polyp_faster_rcnn'}
 NEED_DATA = {'segment_lung_unet2d', 'segment_tumour_unet3d'}
 
 
-@pytest.mark.parametrize('name', CONFIGS)
+def load(path):
+    """A config's file as a module."""
+    spec = importlib.util.spec_from_file_location('config', path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize('name', [pytest.param(name, marks=[pytest.mark.slow] * (name in TWINS)) for name in CONFIGS])
 def test_the_smoke_run_goes_from_config_to_report(name, tmp_path):
     if name in NEED_DATA and not (pathlib.Path(os.environ.get('MEDJAX_DATA_DIR', '/nowhere')) / 'tumours').is_dir():
         pytest.skip('MEDJAX_DATA_DIR names no folder with tumours/')
@@ -61,6 +74,12 @@ def test_the_smoke_run_goes_from_config_to_report(name, tmp_path):
                         f'--output={tmp_path}/out')
     assert ended.code == 0, ended.err
     assert nib.load(tmp_path / 'out' / 'new.nii.gz').shape == nib.load(tmp_path / 'new.nii.gz').shape
+
+
+@pytest.mark.parametrize('name', sorted(TWINS))
+def test_the_smoke_variants_of_twins_make_their_objects(name):
+    made = build.experiment(load(ROOT / 'configs' / f'{name}.py').get_config('smoke').to_dict())
+    assert made.steps == 2 and made.abstract().params and made.data.counts['test']
 
 
 @pytest.mark.parametrize('name', CONFIGS)

@@ -28,6 +28,11 @@ TABLE = [
     ('resnet', '50', dict(classes=1000, attention='se'), (1, 64, 64, 3), 28_088_024),
     ('mil', '18', dict(classes=1), (1, 2, 64, 64, 3), 11_308_481),
     ('mil', '50', dict(classes=1), (1, 2, 64, 64, 3), 24_034_753),
+    ('rcnn', 'faster', dict(classes=3), (1, 64, 64, 3), 28_910_944),
+    ('rcnn', 'fast', dict(classes=3), (1, 64, 64, 3), 25_744_977),
+    ('rcnn', 'rcnn', dict(classes=3), (1, 64, 64, 3), 12_768_337),
+    ('retinanet', '18', dict(classes=3), (1, 64, 64, 3), 19_223_424),
+    ('retinanet', '50', dict(classes=3), (1, 64, 64, 3), 32_244_608),
     ('vgg', '16', dict(classes=1000), (1, 224, 224, 3), 138_357_544),
     ('vit', 's16', dict(classes=1000), (1, 224, 224, 3), 22_050_664),
     ('vit', 's16', dict(classes=1000, dims=3), (1, 32, 32, 32, 1), 23_256_424),
@@ -48,7 +53,8 @@ def count(module, variant, options, shape):
     """Counted from shapes alone: nothing is allocated."""
     code = importlib.import_module(f'medjax.models.{module}')
     model = code.Model(**{**code.VARIANTS[variant], **options})
-    variables = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros(shape), train=False))
+    given = {'proposals': (jnp.zeros((1, 2, 4)), jnp.ones((1, 2)))} if getattr(model, 'given', False) else {}
+    variables = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros(shape), train=False, **given))
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables['params']))
 
 
@@ -63,6 +69,14 @@ def test_every_variant_has_a_row():
     assert modules and variants == {(module, variant) for module, variant, *_ in TABLE}
     assert {(v, o['dims']) for m, v, o, *_ in TABLE if m == 'unet'} == {(v, d) for m, v in variants if m == 'unet'
                                                                         for d in (2, 3)}
+
+
+def test_retinanet_by_hand():
+    """Encoder, pyramid and head of Lin 2018, with the ResNet-18 of which the logits, of one class, are left aside."""
+    encoder = 11_689_512 - 1000 * 513 + 513
+    pyramid = sum(conv(1, c, 256) for c in (128, 256, 512)) + 5 * conv(3, 256, 256)
+    head = 8 * conv(3, 256, 256) + conv(3, 256, 9 * 3) + conv(3, 256, 9 * 4)
+    assert count('retinanet', '18', dict(classes=3), (1, 64, 64, 3)) == encoder + pyramid + head
 
 
 def conv(size, channels, features):

@@ -132,7 +132,8 @@ def squares(rng, count=8, size=32):
 
 @pytest.mark.parametrize('model', [
     dict(name='retinanet', extra=0, depth=1, norm='batch'), dict(name='rcnn', variant='faster', kept=16, candidates=32),
-    dict(name='rcnn', variant='fast', levels=(1,)), dict(name='rcnn', variant='rcnn', size=16)],
+    pytest.param(dict(name='rcnn', variant='fast', levels=(1,)), marks=pytest.mark.slow),
+    pytest.param(dict(name='rcnn', variant='rcnn', size=16), marks=pytest.mark.slow)],
     ids=['retinanet', 'faster', 'fast', 'rcnn'])
 def test_every_family_learns_squares(model):
     network = build.network({'classes': 2, 'levels': (0, 1), 'features': 16, 'scale': 2.0, 'octaves': 1,
