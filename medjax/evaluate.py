@@ -82,9 +82,8 @@ def _explainer(methods: Sequence[str]) -> Callable[..., dict[str, np.ndarray]]:
 
 def _means(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any]:
     """Means over patients of what was measured case by case."""
-    splits = dict.fromkeys(row['split'] for row in rows)
-    return {**{split: bootstrap.summarise([row for row in rows if row['split'] == split], evaluator.metrics)
-               for split in splits}, 'conventions': evaluator.conventions}
+    return {**{split: bootstrap.summarise(some, evaluator.metrics) for split, some in bootstrap.by_split(rows).items()},
+            'conventions': evaluator.conventions}
 
 
 def _classification(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any]:
@@ -105,9 +104,8 @@ def _detection(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, A
         return known
     classes = evaluator.data.source.classes
     found = detection.summarise(rows, classes)
-    by_split = {split: [row for row in rows if row['split'] == split] for split in dict.fromkeys(
-        row['split'] for row in rows)}
-    videos = {split: footage.scored(some, classes, found['operating']['score']) for split, some in by_split.items()}
+    videos = {split: footage.scored(some, classes, found['operating']['score'])
+              for split, some in bootstrap.by_split(rows).items()}
     found |= {'videos': videos} if any(videos.values()) else {}
     return {**found.pop('metrics'), **known, 'analysis': found}
 

@@ -34,6 +34,14 @@ def summarise(rows: Sequence[Mapping[str, Any]], metrics: Sequence[str], unit: s
             for metric in metrics}
 
 
+def by_split(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """The rows of each split, in their order."""
+    out: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        out.setdefault(row['split'], []).append(row)
+    return out
+
+
 def interval(values: np.ndarray, resamples: int, seed: int) -> list[float]:
     """The 95 % percentile bootstrap interval of the mean of `values [n]`."""
     rng, n = np.random.default_rng(seed), len(values)

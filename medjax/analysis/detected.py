@@ -8,32 +8,15 @@ from typing import Any
 import numpy as np
 
 from medjax.analysis import boxes
-from medjax.analysis.tables import Entry
+from medjax.analysis.split import Split
 from medjax.analysis.workdir import Run
 from medjax.errors import InputError
 from medjax.ops import detections
 
 
 @dataclasses.dataclass(frozen=True)
-class Detected:
-    """A split's images.
-
-    Attributes:
-      run: whose they are.
-      split: its name in results.json.
-      rows: of the predictions table.
-      table: the same as arrays.
-    """
-
-    run: Run
-    split: str
-    rows: list[dict[str, str]]
-    table: boxes.Table
-
-    @property
-    def entries(self) -> Mapping[str, Entry]:
-        """The split's results."""
-        return self.run.results[self.split]
+class Detected(Split[boxes.Table]):
+    """A split's images."""
 
     @property
     def operating(self) -> Mapping[str, Any]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from medjax.analysis import coco, measure
+from medjax.analysis import bootstrap, coco, measure
 from medjax.analysis.boxes import Row, Table, per_class, per_image, read
 from medjax.errors import InputError
 from medjax.ops import detections, hits
@@ -96,10 +96,7 @@ def summarise(rows: Sequence[Row], classes: Sequence[str], *, resamples: int = 2
 
 def _tables(rows: Sequence[Row], classes: Sequence[str]) -> tuple[dict[str, Table], dict[str, Any]]:
     """The splits' tables, and the operating point."""
-    by_split: dict[str, list[Row]] = {}
-    for row in rows:
-        by_split.setdefault(row['split'], []).append(row)
-    tables = {split: read(some, classes) for split, some in by_split.items()}
+    tables = {split: read(some, classes) for split, some in bootstrap.by_split(rows).items()}
     if 'val' in tables:
         of = tables['val'].pooled
         found = np.arange(1, len(of.score) + 1)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from medjax.analysis import cases
-from medjax.analysis.tables import Entry
+from medjax.analysis.split import Split
 from medjax.analysis.workdir import Run
 from medjax.errors import InputError
 
@@ -15,25 +15,8 @@ OPERATING = '_operating'  # ends the names of figures at the operating point
 
 
 @dataclasses.dataclass(frozen=True)
-class Judged:
-    """A split's cases.
-
-    Attributes:
-      run: whose they are.
-      split: its name in results.json.
-      rows: of the predictions table.
-      table: the same as arrays.
-    """
-
-    run: Run
-    split: str
-    rows: list[dict[str, str]]
-    table: cases.Cases
-
-    @property
-    def entries(self) -> Mapping[str, Entry]:
-        """The split's results."""
-        return self.run.results[self.split]
+class Judged(Split[cases.Cases]):
+    """A split's cases."""
 
     @property
     def analysis(self) -> Mapping[str, Any]:

@@ -123,10 +123,18 @@ def images_in(folder: pathlib.Path) -> dict[str, str]:
     return out
 
 
+def check_size(size: tuple[int, ...], found: tuple[int, ...], where: str, path: str | os.PathLike[str]) -> None:
+    """Checks that marks are of their image's size, where they say of which.
+
+    Raises:
+      InputError: they are of another.
+    """
+    if size != found[:len(size)]:
+        raise InputError(f'{where}: its boxes are of {"×".join(map(str, size))} pixels; expected '
+                         f'{"×".join(map(str, found[:len(size)]))}, as {path} has')
+
+
 def _read(path: str, size: tuple[int, ...], where: str) -> tuple[Image, None]:
     image = nifti.read(path)
-    found = image.array.shape[:len(size)]
-    if found != size:
-        raise InputError(f'{where}: its boxes are of {"×".join(map(str, size))} pixels; expected '
-                         f'{"×".join(map(str, found))}, as {path} has')
+    check_size(size, image.array.shape, where, path)
     return image, None

@@ -8,9 +8,10 @@ there; how many of each, and in which cases, is among the data set's `warnings`,
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 from medjax.data.geometry import spacing
@@ -19,6 +20,7 @@ from medjax.data.images import Prepared, Resident, few, framing, prepared
 from medjax.data.proposals import kept
 from medjax.data.source import Objects, Source
 from medjax.errors import InputError
+from medjax.ops.boxes import cut
 
 FAULTS = ('with a number that is NaN or infinite', 'that end before they begin', 'of no size', 'outside of their image')
 CROSSING = 1e-3  # voxels beyond the border that are nobody's fault but rounding's
@@ -31,11 +33,15 @@ class ObjectImages(Prepared):
     Attributes:
       objects: how many boxes an image's arrays have room for.
       proposals: how many boxes are proposed in each image; see `proposals.propose`.
+      patch: voxels along each axis of what is trained on; the whole image by default.
+      foreground: the share of patches that are centred on an object.
       told: of boxes that were left out or clipped, a line of `warnings` each.
     """
 
     objects: int = 64
     proposals: int = 0
+    patch: tuple[int, ...] = ()
+    foreground: float = 0.5
     told: tuple[str, ...] = ()
 
     @functools.cached_property
@@ -99,14 +105,56 @@ class ObjectImages(Prepared):
         return out
 
     def item(self, number: int, rng: np.random.Generator) -> dict[str, Any]:
-        """A training image: `image [*S, C]` float32, its case's `id`, and what `padded` gives of it."""
+        """A training image or patch: `image [*S, C]` float32, its case's `id`, and what `padded` gives of it."""
         at = self._numbers['train'][number]
-        return {'image': self.images([at])[0], 'id': self.source.cases[at].id,
-                **{name: value[0] for name, value in self.padded([at]).items()}}
+        _, *start = self.place(number, rng)
+        box = tuple(slice(first, first + extent) for first, extent in zip(start, self.patch))
+        return {'image': self.images([at])[0][box], 'id': self.source.cases[at].id,
+                **self.seen({name: value[0] for name, value in self.padded([at]).items()}, np.array(start, np.int32))}
+
+    def place(self, number: int, rng: np.random.Generator) -> tuple[int, ...]:
+        """Which part of the training images an item is: its image's number and, of a patch, the first voxel."""
+        if not self.patch:
+            return (number,)
+        room = np.subtract(self.frame.size, self.patch)
+        boxes, _ = self.truth(self._numbers['train'][number])
+        if len(boxes) and rng.random() < self.foreground:
+            low, high = np.split(boxes[rng.integers(len(boxes))], 2)
+            start = np.clip(np.rint((low + high - self.patch) / 2).astype(int), 0, room)
+        else:
+            start = rng.integers(room + 1)
+        return (number, *start.tolist())
+
+    def seen(self, marked: Mapping[str, Any], start: Any) -> dict[str, Any]:
+        """What `padded` gives of an image, as a patch of it shows it; traceable."""
+        if not self.patch:
+            return dict(marked)
+        boxes, there = cut(marked['boxes'], start, self.patch)
+        there = there & (marked['box_mask'] > 0)
+        return {'boxes': boxes * there[:, None], 'box_label': marked['box_label'] * there,
+                'box_mask': there.astype(np.float32)}
 
     def resident(self) -> Resident:
         """The training images as they may lie on the device."""
-        return Resident(self, lambda: self.padded(self._numbers['train']))
+        targets = functools.partial(self.padded, self._numbers['train'])
+        return Patches(self, targets) if self.patch else Resident(self, targets)
+
+
+class Patches(Resident):
+    """Patches of training images on the device, as `pipeline.Resident` says."""
+
+    _data: ObjectImages
+
+    def place(self, number: int, rng: Callable[[], np.random.Generator]) -> tuple[int, ...]:
+        """See `ObjectImages.place`."""
+        return self._data.place(number, rng())
+
+    def pick(self, arrays: Mapping[str, jax.Array], place: jax.Array) -> dict[str, jax.Array]:
+        """An item, as the data set's `item` gives it without its id."""
+        whole, start = super().pick(arrays, place[:1]), place[1:]
+        image = whole.pop('image')
+        return {'image': jax.lax.dynamic_slice(image, (*start, 0), (*self._data.patch, image.shape[-1])),
+                **self._data.seen(whole, start)}
 
 
 def _filled(boxes: Sequence[np.ndarray], count: int, dims: int) -> tuple[np.ndarray, np.ndarray]:
@@ -118,7 +166,7 @@ def _filled(boxes: Sequence[np.ndarray], count: int, dims: int) -> tuple[np.ndar
 
 def dataset(source: Source, *, size: Sequence[int], fit: str = 'stretch', channels: int | None = None,
             intensity: Mapping[str, Any] | None = None, cache: str = '', objects: int = 64,
-            proposals: int = 0) -> ObjectImages:
+            proposals: int = 0, patch: Sequence[int] = (), foreground: float = 0.5) -> ObjectImages:
     """Brings a source's images and their boxes to one size, or finds them prepared, and makes them a data set.
 
     Args:
@@ -130,6 +178,9 @@ def dataset(source: Source, *, size: Sequence[int], fit: str = 'stretch', channe
       cache: the folder of prepared sets; by default in the user's cache folder.
       objects: boxes that an image's arrays have room for; no image may have more.
       proposals: boxes to propose in each image; see `proposals.propose`.
+      patch: see `ObjectImages`, as for foreground. Of a whole image the network then finds the objects in windows of
+        this size. Of an object that is less than half in a patch nothing is learned there.
+      foreground: …
 
     Raises:
       InputError: an image that cannot be read or has other channels than the first; boxes of another dimension than
@@ -140,12 +191,16 @@ def dataset(source: Source, *, size: Sequence[int], fit: str = 'stretch', channe
     if not isinstance(objects, int) or objects < 1 or not isinstance(proposals, int) or proposals < 0:
         raise InputError(f'config.data.objects: {objects}, config.data.proposals: {proposals}; expected whole numbers, '
                          'of at least 1 and 0')
+    window(patch, size, proposals)
+    if not 0 <= foreground <= 1:
+        raise InputError(f'config.data.foreground: {foreground}; expected a share of the patches')
     frame = framing(size=size, fit=fit, channels=channels, intensity=intensity)
     for case in source.cases:
         if case.target.boxes.shape[1] != 2 * len(frame.size):
             raise InputError(f'config.data.size: {tuple(size)}; expected {case.target.boxes.shape[1] // 2} numbers, as '
                              f'the boxes of {case.id} have dimensions')
-    images = prepared(ObjectImages, source, frame, cache, objects=objects, proposals=proposals)
+    images = prepared(ObjectImages, source, frame, cache, objects=objects, proposals=proposals, patch=tuple(patch),
+                      foreground=foreground)
     cases, told = [], {}
     for number, case in enumerate(source.cases):
         target, found = taken(case.target, images.grid(number).shape, images.affines[number])
@@ -159,6 +214,20 @@ def dataset(source: Source, *, size: Sequence[int], fit: str = 'stretch', channe
     lines = tuple(f'Boxes {fault}: {sum(told[fault].values())} (of {few(list(told[fault]))}).'
                   for fault in sorted(told))
     return dataclasses.replace(images, source=dataclasses.replace(source, cases=tuple(cases)), told=lines)
+
+
+def window(patch: Sequence[int], size: Sequence[int], proposals: int = 0) -> tuple[int, ...]:
+    """Checks a patch; see `dataset`.
+
+    Raises:
+      InputError: it is none of such an image, or there are proposals, which are made of whole images.
+    """
+    if patch and (len(patch) != len(size) or not all(0 < part <= whole for part, whole in zip(patch, size))):
+        raise InputError(f'config.data.patch: {tuple(patch)}; expected {len(size)} numbers up to those of '
+                         f'config.data.size, {tuple(size)}')
+    if patch and proposals:
+        raise InputError(f'config.data.patch: {tuple(patch)}; expected none where config.data.proposals are given')
+    return tuple(patch)
 
 
 def taken(marked: Objects, shape: Sequence[int], affine: np.ndarray) -> tuple[Objects, dict[str, int]]:

@@ -26,7 +26,7 @@ from medjax.data import voc
 from medjax.data.frames import Sequential, frames, is_video
 from medjax.data.geometry import Image
 from medjax.data.images import few
-from medjax.data.marked import Marked, dealt
+from medjax.data.marked import Marked, check_size, dealt
 from medjax.data.source import Source, data_dir
 from medjax.errors import InputError
 
@@ -117,9 +117,7 @@ def source(*, dir: str = '', every: int = 1, classes: Sequence[str] = (), patien
 
 def _read(frame: Sequential, number: int, path: pathlib.Path, of: Boxes) -> tuple[Image, None]:
     array = frame(number).swapaxes(0, 1)[:, :, None]  # as pictures are: columns first
-    if of.size not in ((), array.shape[:2]):
-        raise InputError(f'{of.where}: its boxes are of {"×".join(map(str, of.size))} pixels; expected '
-                         f'{"×".join(map(str, array.shape[:2]))}, as {path} has')
+    check_size(of.size, array.shape, of.where, path)
     return Image(array, np.eye(4), f'{path}, frame {number}'), None
 
 

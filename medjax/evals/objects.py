@@ -16,12 +16,12 @@ from medjax.core.task import Task
 from medjax.data import frames, nifti
 from medjax.data.geometry import Image, spacing
 from medjax.data.images import Frame, framing
-from medjax.data.objects import ObjectImages
+from medjax.data.objects import ObjectImages, window
 from medjax.data.proposals import propose
 from medjax.errors import InputError
 from medjax.evals import footage
 from medjax.evals.boxes import drawn, keep_snapshot, read_row, tabulate, written
-from medjax.ops import detections, hits
+from medjax.ops import detections, hits, seams
 from medjax.ops.hits import Seen
 
 DIGITS = 6  # of a score in a table
@@ -36,14 +36,28 @@ class Detector:
     Attributes:
       task: the problem.
       batch: images that go through the network at once; the last ones are filled up, so that it is compiled once.
+      window: what the network sees of an image at a time; the whole of it by default.
+      overlap: see `seams.tiled`, as for merge.
+      merge: …
     """
 
     task: Task
     batch: int
+    window: tuple[int, ...] = ()
+    overlap: float = 0.5
+    merge: float = 0.5
+
+    def __post_init__(self):
+        if self.batch < 1 or not 0 <= self.overlap < 1 or not 0 <= self.merge <= 1:
+            raise InputError(f'config.evaluate: batch={self.batch}, overlap={self.overlap}, merge={self.merge}; '
+                             'expected at least 1, 0 to below 1, and 0 to 1')
 
     @functools.cached_property
     def _compiled(self) -> Callable[..., dict[str, jax.Array]]:
-        return jax.jit(lambda variables, batch: self.task.predict(variables, batch))
+        predict = self.task.predict
+        if self.window:
+            predict = seams.tiled(predict, self.window, self.overlap, self.merge)
+        return jax.jit(lambda variables, batch: predict(variables, batch))
 
     def __call__(self, variables: Any, inputs: Callable[[np.ndarray], Mapping[str, np.ndarray]],
                  count: int) -> Iterator[Found]:
@@ -147,7 +161,7 @@ class ObjectPredictor:
 
     def example(self) -> dict[str, np.ndarray]:
         """A batch of the shape that the network sees."""
-        shape = (*self.frame.size, self.statistics['channels'])
+        shape = (*(self.detector.window or self.frame.size), self.statistics['channels'])
         return {'image': np.zeros((1, *shape), np.float32), **self._proposed(np.zeros(shape, np.float32))}
 
     def __call__(self, variables: Any, path: pathlib.Path, folder: pathlib.Path) -> str:
@@ -203,7 +217,8 @@ class ObjectPredictor:
                 'proposal_mask': (np.arange(self.proposals) < len(boxes))[None].astype(np.float32)}
 
 
-def evaluator(*, data: ObjectImages, task: Task, batch: int = 8, shown: int = 2, score: float = 0.5) -> ObjectEvaluator:
+def evaluator(*, data: ObjectImages, task: Task, batch: int = 8, shown: int = 2, score: float = 0.5,
+              overlap: float = 0.5, merge: float = 0.5) -> ObjectEvaluator:
     """Makes the evaluator of detection.
 
     Args:
@@ -213,13 +228,17 @@ def evaluator(*, data: ObjectImages, task: Task, batch: int = 8, shown: int = 2,
       shown: how many of the best, the median and the worst images the report shows, each.
       score: for `predictor`: from which a found box is written and drawn. The evaluation has all that are found, and
         its operating point is chosen on validation cases.
+      overlap: where the network was trained on patches: what a window shares with the next; see `seams.tiled`, as for
+        merge.
+      merge: …
     """
-    _check(batch, score)
-    return ObjectEvaluator(data, Detector(task, batch), shown)
+    _check(score)
+    return ObjectEvaluator(data, Detector(task, batch, data.patch, overlap, merge), shown)
 
 
 def predictor(*, task: Task, data: Mapping[str, Any], statistics: Mapping[str, Any],
-              read: Callable[[pathlib.Path], Image], score: float = 0.5, batch: int = 8, **_: Any) -> ObjectPredictor:
+              read: Callable[[pathlib.Path], Image], score: float = 0.5, overlap: float = 0.5, merge: float = 0.5,
+              **_: Any) -> ObjectPredictor:
     """Makes what finds objects in new images as the evaluator finds those of its cases.
 
     Args:
@@ -228,14 +247,16 @@ def predictor(*, task: Task, data: Mapping[str, Any], statistics: Mapping[str, A
       statistics: of the training cases, as stored with the checkpoint.
       read: reads an image.
       score: from which a found box is written and drawn.
-      batch: the evaluator's; of no use here, as are its other options.
-      **_: …
+      overlap: the evaluator's, as merge.
+      merge: …
+      **_: its other options, of no use here.
     """
-    _check(batch, score)
-    return ObjectPredictor(framing(**data), statistics, read, Detector(task, 1), data.get('proposals', 0), score)
+    _check(score)
+    frame, proposals = framing(**data), data.get('proposals', 0)
+    detector = Detector(task, 1, window(data.get('patch', ()), frame.size, proposals), overlap, merge)
+    return ObjectPredictor(frame, statistics, read, detector, proposals, score)
 
 
-def _check(batch: int, score: float) -> None:
-    if batch < 1 or not 0 <= score <= 1:
-        raise InputError(f'config.evaluate: batch={batch}, score={score}; expected at least 1, and a number from 0 to '
-                         '1')
+def _check(score: float) -> None:
+    if not 0 <= score <= 1:
+        raise InputError(f'config.evaluate.score: {score}; expected a number from 0 to 1')

@@ -22,6 +22,25 @@ def area(boxes: jax.Array) -> jax.Array:
     return _product(*halves(boxes))
 
 
+def cut(boxes: jax.Array, start: jax.Array, size: Sequence[int], least: float = 0.5) -> tuple[jax.Array, jax.Array]:
+    """Brings boxes into a patch of their image.
+
+    Args:
+      boxes: `[N, 2D]`, of NumPy or of jax, as what is returned.
+      start: `[D]`, the patch's first voxel.
+      size: its extents.
+      least: the share of a box that must be in the patch for its object to be there.
+
+    Returns:
+      Boxes `[N, 2D]` clipped to the patch, and `[N]` bool, which of them are of objects that are there.
+    """
+    dims = len(size)
+    pairs = boxes.reshape(-1, 2, dims) - start.astype(np.float32)
+    inside = pairs.clip(0, np.asarray(size, np.float32))
+    whole, seen = ((both[:, 1] - both[:, 0]).prod(-1) for both in (pairs, inside))
+    return inside.reshape(-1, 2 * dims), (seen > 0) & (seen >= least * whole)
+
+
 def iou(a: jax.Array, b: jax.Array) -> jax.Array:
     """Intersection over union of each with each; 0 where both are empty.
 

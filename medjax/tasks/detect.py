@@ -10,6 +10,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import optax
 
 from medjax.core.metrics import masked_mean
 from medjax.core.task import Batch, States, Task, Variables, initial
@@ -82,11 +83,11 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], assign: str = 'ats
             assigned = matching.match(boxes.iou(every, truth), mask, low, high)
         positive, mine = assigned >= 0, jnp.maximum(assigned, 0)
         target = jax.nn.one_hot(0 * label[mine] if proposing else label[mine], logits.shape[-1]) * positive[:, None]
-        cross = _cross_entropy(logits, target)
+        cross = optax.sigmoid_binary_cross_entropy(logits, target)
         kind = negatives or ('sample' if proposing else 'focal')
         if kind == 'focal':
             miss = jnp.abs(target - jax.nn.sigmoid(logits))
-            weight = jnp.where(target > 0, alpha, 1 - alpha) * miss**focal * (assigned > -2)[:, None]
+            weight = jnp.where(target > 0, alpha, 1 - alpha) * miss**focal * (assigned != matching.IGNORED)[:, None]
             count = positive.sum()
         else:
             if kind == 'sample':
@@ -98,7 +99,7 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], assign: str = 'ats
         if box == 'giou':
             apart = 1 - boxes.paired_giou(boxes.decode(deltas, every), truth[mine])
         else:
-            apart = _smooth(deltas - boxes.encode(truth[mine], every)).sum(-1)
+            apart = _apart(deltas, boxes.encode(truth[mine], every))
         return kinds, jnp.where(positive, apart, 0.0).sum() / jnp.maximum(positive.sum(), 1)
 
     def chooser(key, batch):
@@ -106,7 +107,7 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], assign: str = 'ats
         def of_image(key, found, mask, truth, label, there):
             found, mask = jnp.concatenate([found, truth]), jnp.concatenate([mask, there])
             assigned = matching.match(boxes.iou(found, truth), there, overlap, overlap, force=False)
-            assigned = jnp.where(mask > 0, assigned, -2)
+            assigned = jnp.where(mask > 0, assigned, matching.IGNORED)
             used = matching.sample(key, assigned, regions, share)
             at = jnp.argsort(-used, stable=True)[:regions]
             assigned, used = assigned[at], used[at]
@@ -127,7 +128,7 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], assign: str = 'ats
         kinds = -jnp.take_along_axis(log, kind[:, None], 1)[:, 0]
         mine = jnp.minimum(kind, len(classes) - 1)
         deltas = jnp.take_along_axis(found['deltas'], mine[:, None, None], 1)[:, 0]
-        apart = _smooth(deltas - boxes.encode(chosen['truth'], found['boxes'], FINER)).sum(-1)
+        apart = _apart(deltas, boxes.encode(chosen['truth'], found['boxes'], FINER))
         count = jnp.maximum(used.sum(), 1)
         real = used * (kind < len(classes))
         return (used * kinds).sum() / count, jnp.where(real > 0, apart, 0.0).sum() / count
@@ -202,10 +203,6 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], assign: str = 'ats
     return Task(init, loss, predict, metrics)
 
 
-def _cross_entropy(logits: jax.Array, target: jax.Array) -> jax.Array:
-    return jnp.maximum(logits, 0) - logits * target + jnp.log1p(jnp.exp(-jnp.abs(logits)))
-
-
-def _smooth(off: jax.Array) -> jax.Array:
-    off = jnp.abs(off)
-    return jnp.where(off < BETA, 0.5 * off**2 / BETA, off - 0.5 * BETA)
+def _apart(deltas: jax.Array, target: jax.Array) -> jax.Array:
+    """The smooth L1 distance of boxes' deltas (Girshick 2015)."""
+    return (optax.huber_loss(deltas, target, BETA) / BETA).sum(-1)

@@ -126,10 +126,11 @@ def test_warnings_statistics_and_the_fingerprint(tmp_path):
         dataset(source(*cases), size=(6, 8, 4), cache=str(tmp_path))
 
 
-@pytest.mark.parametrize('shape, proposals', [((24, 20), 7), ((12, 14, 10), 0)])
-def test_host_and_device_give_the_same_batches(shape, proposals, tmp_path):
+@pytest.mark.parametrize('shape, proposals, patch', [
+    ((24, 20), 7, ()), ((12, 14, 10), 0, ()), ((24, 20), 0, (16, 20)), ((12, 14, 10), 0, (8, 9, 10))])
+def test_host_and_device_give_the_same_batches(shape, proposals, patch, tmp_path):
     data = dataset(phantom_objects.source(cases=(10, 2, 2), shape=shape), size=shape, objects=6, proposals=proposals,
-                   cache=str(tmp_path))
+                   patch=patch, cache=str(tmp_path))
     streamed, placed = pipeline.Streamed(data, seed=3, batch=4), pipeline.Placed(
         data.resident(), len(data), seed=3, batch=4)
     arrays, take = data.resident().load(), jax.jit(placed.taking(None))
@@ -140,6 +141,42 @@ def test_host_and_device_give_the_same_batches(shape, proposals, tmp_path):
             assert value.dtype == want[name].dtype
             np.testing.assert_array_equal(value, want[name])
     assert want['boxes'].shape == (4, 6, 2 * len(shape)) and want['box_mask'].sum() > 0
+    assert want['image'].shape[1:-1] == (patch or shape)
+
+
+def test_a_patch_shows_its_objects_where_they_are(tmp_path):
+    """One bright box in each image: in a patch it is where `boxes` say, or less than half of it is there."""
+    rng, cases = np.random.default_rng(0), []
+    for number in range(8):
+        low = rng.integers(0, 20, 2)
+        box = [*low, *(low + rng.integers(3, 10, 2))]
+        cases.append(case(number, bright((30, 30, 1), [*box[:2], 0, *box[2:], 1]), [[*box[1::-1], *box[:1:-1]]], [1]))
+    data = dataset(source(*cases), size=(30, 30), patch=(12, 16), foreground=0.5, objects=3,
+                   intensity=dict(name='unit'), cache=str(tmp_path))
+    shown = cut_off = 0
+    for number in range(8):
+        for seed in range(30):
+            item = data.item(number, np.random.default_rng(seed))
+            assert item['image'].shape == (12, 16, 1) and item['boxes'].shape == (3, 4)
+            area = (data.source.cases[number].target.boxes @ [[-1, 0], [0, -1], [1, 0], [0, 1]]).prod()
+            if item['box_mask'][0]:
+                assert item['boxes'][0].tolist() == extents(item['image'][..., 0]) and item['box_label'][0] == 1
+                shown += 1
+            else:
+                assert (item['image'] > 0.5).sum() < area / 2
+                assert not item['boxes'].any() and not item['box_label'].any()
+                cut_off += 1
+    assert shown > 140 and cut_off > 20  # half of the patches are centred on an object
+
+
+@pytest.mark.parametrize('options, said', [
+    (dict(patch=(40, 8)), r'config.data.patch: \(40, 8\); expected 2 numbers up to'),
+    (dict(patch=(8, 8, 8)), 'config.data.patch: .*expected 2 numbers'), (dict(patch=(0, 8)), 'config.data.patch'),
+    (dict(patch=(8, 8), proposals=4), 'expected none where config.data.proposals are given'),
+    (dict(patch=(8, 8), foreground=2), 'config.data.foreground: 2')])
+def test_patches_that_make_no_sense(options, said, tmp_path):
+    with pytest.raises(InputError, match=said):
+        dataset(phantom_objects.source(cases=(2, 1, 1), shape=(24, 20)), size=(24, 20), cache=str(tmp_path), **options)
 
 
 @pytest.mark.parametrize('shape', [(48, 40), (24, 20, 16)])
