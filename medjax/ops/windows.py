@@ -106,16 +106,17 @@ class Sliding:
             tiles = np.moveaxis(tiles, 1, axis + 1)
             tiles = tiles if spread is None else jax.device_put(tiles, spread)
             out = np.moveaxis(np.asarray(self._run(variables, tiles)), axis + 1, 1)
-            for (a, b, c), tile in zip(part, out):
+            for row, (a, b, c) in enumerate(part):
                 while first < a:  # places are in order of the main axis: none reaches back to these
                     yield kept.popleft()
                     first += 1
                 while len(kept) < window[0]:
                     kept.append((np.zeros((*across, out.shape[-1]), np.float32), np.zeros(across, np.float32)))
                 here = (slice(b, b + window[1]), slice(c, c + window[2]))
-                for (total, seen), one, weight in zip(kept, tile, weights):
-                    total[here] += one
-                    seen[here] += weight
+                for plane, (total, seen) in enumerate(kept):
+                    total[here] += out[row, plane]
+                    seen[here] += weights[plane]
+            del out  # or it would be there beside the next one
         while kept:
             yield kept.popleft()
 
