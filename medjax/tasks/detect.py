@@ -205,4 +205,4 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], assign: str = 'ats
 
 def _apart(deltas: jax.Array, target: jax.Array) -> jax.Array:
     """The smooth L1 distance of boxes' deltas (Girshick 2015)."""
-    return (optax.huber_loss(deltas, target, BETA) / BETA).sum(-1)
+    return (optax.huber_loss(deltas, target, delta=BETA) / BETA).sum(-1)
