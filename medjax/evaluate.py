@@ -23,7 +23,7 @@ import numpy as np  # noqa: E402
 from absl import flags  # noqa: E402
 
 from medjax import build, runs, trained, whole  # noqa: E402
-from medjax.analysis import bootstrap, classification, detection, explain, report  # noqa: E402
+from medjax.analysis import bootstrap, classification, detection, explain, report, survival  # noqa: E402
 from medjax.core.experiment import Experiment  # noqa: E402
 from medjax.core.task import Task  # noqa: E402
 from medjax.errors import InputError  # noqa: E402
@@ -110,7 +110,18 @@ def _detection(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, A
     return {**found.pop('metrics'), **known, 'analysis': found}
 
 
-SUMMARIES = {'means': _means, 'classification': _classification, 'detection': _detection}  # by an evaluator's `summary`
+def _survival(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any]:
+    """Concordance, Brier scores, risk groups and calibration."""
+    source = evaluator.data.source
+    known = {'problem': 'survival', 'unit': source.unit, 'conventions': survival.CONVENTIONS}
+    if not rows:
+        return known
+    found = survival.summarise(rows, source.classes, unit=source.unit)
+    return {**found.pop('metrics'), **known, 'analysis': found}
+
+
+SUMMARIES = {'means': _means, 'classification': _classification, 'detection': _detection,
+             'survival': _survival}  # by an evaluator's `summary`
 
 
 def _earlier(workdir: pathlib.Path, step: int, splits: Sequence[str]) -> list[dict[str, Any]]:

@@ -170,7 +170,7 @@ def _check_data(fingerprint: str, workdir: pathlib.Path) -> None:
 def check_maps(experiment: Experiment) -> None:
     """Refuses methods of explanation that are not known, or that the network is not made for: before it is trained."""
     methods = getattr(experiment.evaluator, 'methods', ())
-    image = experiment.batches[0]['image'][:1]
+    image = experiment.batches[0]['image'][:1] if methods else None
     for name in methods:
         if name not in explain.METHODS:
             raise InputError(f'config.evaluate.explain: {name!r}; expected some of: {", ".join(explain.METHODS)}')

@@ -133,13 +133,16 @@ def histogram(values: Mapping[str, np.ndarray], xlabel: str, theme: str, thresho
     return png(figure, DPI)
 
 
-def reliability(bins: Mapping[str, Sequence[Mapping[str, Any]]], axes_names: tuple[str, str], theme: str) -> bytes:
-    """What was said against what came, before and after calibration; the dotted line is perfect.
+def reliability(bins: Mapping[str, Sequence[Mapping[str, Any]]], axes_names: tuple[str, str], theme: str,
+                high: float = 1.0) -> bytes:
+    """What was said against what came, as before and after calibration; the dotted line is perfect.
 
     Args:
-      bins: for one or two names what `calibration.reliability` gives; a dot's area is its share of the cases.
+      bins: for each name what `calibration.reliability` gives; a dot's area is its share of the cases. A bin
+        may have a `ci95` of what came.
       axes_names: of x and y.
       theme: 'light' or 'dark'.
+      high: where both axes end.
     """
     figure, axes = chart(theme, *axes_names, *SQUARE)
     axes.plot([0, 1], [0, 1], color=INK[theme], linewidth=0.8, linestyle=':', zorder=1)
@@ -147,12 +150,16 @@ def reliability(bins: Mapping[str, Sequence[Mapping[str, Any]]], axes_names: tup
     for number, (name, found) in enumerate(bins.items()):
         said, came, n = (np.array([bin[key] for bin in found], float) for key in ('said', 'came', 'n'))
         colour, marker = _colour(number and number + 1, theme), MARKERS[number]
-        axes.plot(said, came, color=colour, linewidth=1.4, zorder=2 + number, linestyle=DASHES[number])
+        axes.plot(said, came, color=colour, linewidth=1.4, zorder=2 + number, linestyle=DASHES[number % len(DASHES)])
+        for bin in found:
+            if bin.get('ci95'):
+                axes.plot([bin['said']] * 2, bin['ci95'], color=colour, linewidth=1.0, alpha=0.6, zorder=1)
+                lowest = min(lowest, bin['ci95'][0])
         axes.scatter(said, came, s=10 + 110 * n / n.sum(), color=colour, marker=marker, zorder=3 + number,
                      clip_on=False, alpha=0.85, linewidths=0, label=name)
         lowest = min(lowest, said.min(), came.min())
     low = 0 if lowest < 0.35 else lowest - 0.1
-    axes.set(xlim=(low, 1.02), ylim=(low, 1.02))
+    axes.set(xlim=(low, high * 1.02), ylim=(low, high * 1.02))
     if len(bins) > 1:
         for handle in axes.legend(frameon=False, labelcolor=INK[theme], fontsize=9, loc='upper left').legend_handles:
             handle.set_sizes([36])

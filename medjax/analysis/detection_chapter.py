@@ -80,7 +80,7 @@ def result_tables(every: Sequence[Detected]) -> list[Table]:
         keys |= {(name, title): of.entries[name] for name in (*_precisions(of), 'ar', 'cpm', *OPERATING)}
     if keys:
         names = list(dict.fromkeys(column for _, column in keys))
-        made.append(_beside(tables.grid(keys, names, 'All classes')))
+        made.append(tables.beside(tables.grid(keys, names, 'All classes')))
     for of in every:
         classes = of.table.classes
         if len(classes) > 1 and of.split in spoken(of.run):
@@ -201,18 +201,10 @@ def _chosen(at: Mapping[str, Any]) -> str:
 
 
 def _told(of: Detected, name: str, key: str) -> str:
-    entry = of.entries[key]
-    said = interval(entry) if tables.known(entry) else entry.get('why', '')
-    return f'{name} {figure(entry.get("value"))}' + f' ({said})' * bool(said)
+    return tables.told(name, of.entries[key])
 
 
 def _cell(entry: Mapping[str, Any]) -> Cell:
     if not tables.known(entry):
         return Cell('–', below=entry.get('why', ''))
     return Cell(figure(entry['value']), interval(entry))
-
-
-def _beside(table: Table) -> Table:
-    """A table whose intervals are beside their figures: half as long."""
-    return table._replace(rows=[(*head, [cell._replace(spread=cell.spread or cell.below, below='') for cell in cells])
-                                for *head, cells in table.rows])

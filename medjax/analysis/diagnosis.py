@@ -8,7 +8,7 @@ import numpy as np
 from medjax.analysis import diagnosis_cases, diagnosis_charts, draw, fairness, tables
 from medjax.analysis.chapter import FEW, Chapter, Section, caption, split_name, spoken
 from medjax.analysis.judged import OPERATING, Judged, judge
-from medjax.analysis.tables import Cell, Table, figure, interval
+from medjax.analysis.tables import Cell, Table, figure
 from medjax.analysis.workdir import Run
 
 OVERALL = ('auroc', 'auprc', 'accuracy', 'balanced_accuracy', 'sensitivity', 'specificity', 'precision', 'f1',
@@ -120,7 +120,7 @@ def result_tables(judged: Sequence[Judged]) -> list[Table]:
                      for name, entry in runs.items()}
         names += columns
     if keys:
-        made.append(_beside(tables.grid(keys, names, 'All cases' if judged[0].table.binary else 'All classes')))
+        made.append(tables.beside(tables.grid(keys, names, 'All cases' if judged[0].table.binary else 'All classes')))
     for of in judged:
         if not of.table.binary and of.split in spoken(of.run):
             made += each_class(of)
@@ -188,7 +188,7 @@ def group_tables(of: Judged) -> list[Table]:
                 if name + ending in found['gaps']}
         names = [how for how in decided if any(how == c for _, c in gaps)]
         title = f'Between the groups by {column}' + ', of the class in which they differ most' * (not binary)
-        made += [_beside(tables.grid(gaps, names, title))] if gaps else []
+        made += [tables.beside(tables.grid(gaps, names, title))] if gaps else []
     return made
 
 
@@ -239,15 +239,7 @@ def words(run: Run) -> list[str]:
 
 
 def _told(of: Judged, name: str, key: str) -> str:
-    entry = of.entries.get(key, {})
-    said = interval(entry) if tables.known(entry) else entry.get('why', '')
-    return f'{name} {figure(entry.get("value"))}' + f' ({said})' * bool(said)
-
-
-def _beside(table: Table) -> Table:
-    """A table whose intervals are beside their figures: half as long."""
-    return table._replace(rows=[(*head, [cell._replace(spread=cell.spread or cell.below, below='') for cell in cells])
-                                for *head, cells in table.rows])
+    return tables.told(name, of.entries.get(key, {}))
 
 
 def _heading(key: str) -> tuple[str, str]:

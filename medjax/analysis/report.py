@@ -10,14 +10,14 @@ from typing import Any
 import jinja2
 
 from medjax import whole
-from medjax.analysis import detection_chapter, diagnosis, segmentation, workdir
+from medjax.analysis import detection_chapter, diagnosis, segmentation, survival_chapter, workdir
 from medjax.analysis.chapter import curves, split_name
 
 # Read with the code: days later, when a run is done, the file may be another version's.
 TEMPLATE = (pathlib.Path(__file__).parent / 'report.html.jinja').read_text(encoding='utf-8')
 # By `problem` in results.json; without one labels are images.
 CHAPTERS = {**dict.fromkeys(('binary', 'multiclass', 'multilabel', 'ordinal'), diagnosis.chapter),
-            'detection': detection_chapter.chapter}
+            'detection': detection_chapter.chapter, 'survival': survival_chapter.chapter}
 LISTED = 300  # cases
 WARNED = 8  # warnings that are seen at once
 FACTS = ('seed', 'git_commit', 'data_hash', 'split_hash', 'devices', 'cores', 'hosts', 'platform',

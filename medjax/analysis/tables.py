@@ -1,5 +1,6 @@
 """Results in words and tables: names, units, directions and sensible rounding."""
 
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -31,9 +32,12 @@ METRICS = {
     **{f'froc_{rate}': Metric(f'at {name} false positives an image', '', '↑') for rate, name in (
         ('0.125', '⅛'), ('0.25', '¼'), ('0.5', '½'), (1, '1'), (2, '2'), (4, '4'), (8, '8'))},
     'false_positives': Metric('False positives an image', '', '↓'),
+    'c_index': Metric('C-index (Harrell)', '', '↑'), 'c_uno': Metric('C-index (Uno)', '', '↑'),
+    'c_td': Metric('C-index (Antolini)', '', '↑'), 'ibs': Metric('IBS', '', '↓'), 'auc': Metric('AUC', '', '↑'),
     'demographic_parity_difference': Metric('Demographic parity difference', '', '↓'),
     'equalised_odds_difference': Metric('Equalised odds difference', '', '↓'),
 }
+AT_A_TIME = ('auc', 'brier')  # the time ends the key: 'auc_12'
 COUNTS = {'missed': ('Missed', 'cases in which the structure is there but not found'),
           'spurious': ('Spurious', 'cases in which the structure is found but not there')}
 WIDEST = 5  # classes that still fit as columns
@@ -58,6 +62,9 @@ class Table(NamedTuple):
 
 def metric_of(key: str) -> Metric:
     """How a metric is written; an unknown one under its key."""
+    base, _, time = key.rpartition('_')
+    if base in AT_A_TIME and re.fullmatch(r'[\d.]+(e[+-]\d+)?', time):
+        return METRICS[base]._replace(name=f'{METRICS[base].name} at {time}')
     return METRICS.get(key, Metric(key))
 
 
@@ -87,6 +94,18 @@ def interval(entry: Entry, unit: str = '') -> str:
     """The 95 % interval, or '' where there is none."""
     limits = entry.get('ci95') or ()
     return ('–' if min(limits, default=0) >= 0 else ' to ').join(figure(limit, unit) for limit in limits)
+
+
+def told(name: str, entry: Entry) -> str:
+    """A figure in a sentence, with its interval in brackets, or why there is none."""
+    said = interval(entry) if known(entry) else entry.get('why', '')
+    return f'{name} {figure(entry.get("value"))}' + f' ({said})' * bool(said)
+
+
+def beside(table: Table) -> Table:
+    """A table whose intervals are beside their figures: half as long."""
+    return table._replace(rows=[(*head, [cell._replace(spread=cell.spread or cell.below, below='') for cell in cells])
+                                for *head, cells in table.rows])
 
 
 def per_class(entries: Mapping[str, Entry], classes: Sequence[str], caption: str,

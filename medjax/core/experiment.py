@@ -116,6 +116,10 @@ class Experiment:
         for name, value in (('optim.accumulate', self.accumulate), ('log.every', self.log_every)):
             if value < 1:
                 raise InputError(f'config.{name}: {value}; expected at least 1')
+        if self.task.joint and (self.accumulate > 1 or self.plan.axis_name):
+            raise InputError(f'config.optim.accumulate: {self.accumulate}, config.parallel: '
+                             f"{'pmap' if self.plan.axis_name else 'jit'!r}; expected 1 and 'jit': this loss is of a "
+                             'whole batch')
         if size % (self.plan.examples * self.accumulate):
             raise InputError(f'config.batch: {size} is no multiple of {self.plan.examples} devices × {self.accumulate} '
                              'micro-batches (config.optim.accumulate)')

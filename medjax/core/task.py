@@ -26,6 +26,8 @@ class Task:
       metrics: `(outputs, batch) -> metric states`, masked by `batch['mask']`.
       features: `(variables, image, perturbations) -> (logits, feats)`, for explanations: what is added to a feature by
         its name is what gradients can be taken by. None where there is nothing to explain.
+      joint: whether an example's loss is by the others of its batch, which then has to stay one: no pmap, and no
+        micro-batches.
     """
 
     init: Callable[[jax.Array, Batch], Variables]
@@ -33,19 +35,25 @@ class Task:
     predict: Callable[..., dict[str, jax.Array]]
     metrics: Callable[[Mapping[str, jax.Array], Batch], States]
     features: Callable[..., tuple[jax.Array, Mapping[str, Any]]] | None = None
+    joint: bool = False
+
+
+def seen(module: nn.Module, batch: Batch) -> list[jax.Array]:
+    """What a network sees of a batch: the image, or what its `inputs` name."""
+    return [batch[name] for name in getattr(module, 'inputs', ('image',))]
 
 
 def initial(module: nn.Module, key: jax.Array, batch: Batch, **more: Any) -> Variables:
-    """A network's variables, for a batch's images and whatever `more` it takes.
+    """A network's variables, for what it sees of a batch and whatever `more` it takes.
 
     Without 'perturbations', the zeros that flax would add to features that can be explained (`perturb`): they are
     given where a gradient by a feature is wanted, and are no part of what is trained.
     """
     barred = DenyList(('intermediates', 'perturbations'))
-    return module.init({'params': key}, batch['image'], train=False, mutable=barred, **more)
+    return module.init({'params': key}, *seen(module, batch), train=False, mutable=barred, **more)
 
 
 def trained_forward(module: nn.Module, variables: Variables, batch: Batch, key: jax.Array) -> tuple[Any, Variables]:
-    """What a network gives for a batch's images in training, and the collections that this changed."""
+    """What a network gives for what it sees of a batch in training, and the collections that this changed."""
     mutable = [name for name in variables if name != 'params']
-    return module.apply(variables, batch['image'], train=True, mutable=mutable, rngs={'dropout': key})
+    return module.apply(variables, *seen(module, batch), train=True, mutable=mutable, rngs={'dropout': key})

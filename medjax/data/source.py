@@ -12,7 +12,7 @@ from medjax.errors import InputError
 
 SPLITS = ('train', 'val', 'test')
 WHOLE = ('binary', 'multiclass', 'ordinal', 'multilabel')  # of images that have a class, or several, as a whole
-PROBLEMS = (*WHOLE, 'detection')
+PROBLEMS = (*WHOLE, 'detection', 'survival')
 UNITS = ('voxel', 'share', 'mm')
 
 # What a report must say where a set does not tell patients apart.
@@ -51,6 +51,23 @@ class Objects:
 
 
 @dataclasses.dataclass(frozen=True)
+class Outcome:
+    """How long a patient was seen, and what ended it.
+
+    Attributes:
+      time: in the source's unit, not below 0.
+      event: 0 where the patient was last seen without an event (censored), else the number of the event, from 1.
+    """
+
+    time: float
+    event: int
+
+    def __str__(self) -> str:
+        """The event: what patients are dealt by."""
+        return str(self.event)
+
+
+@dataclasses.dataclass(frozen=True)
 class Case:
     """One examination.
 
@@ -58,22 +75,25 @@ class Case:
       id: unique in the source; names files.
       patient: whose it is: splits and confidence intervals are by patient.
       split: 'train', 'val', 'test', or another name for cases that are only evaluated.
-      read: gives the image and its label (None where there is none), as stored, on one grid.
+      read: gives the image and its label (None where there is none), as stored, on one grid; None where there is no
+        image either.
       target: what is to be told of the whole image, where that is the problem: the class's number, or 0, 1 or
-        UNKNOWN for each class where an image can have several; of detection what it shows.
+        UNKNOWN for each class where an image can have several; of detection what it shows; of survival how long.
       columns: whatever else is known of it, such as sex or scanner; goes to the predictions table.
       files: that it is read from.
       how: whatever else decides what `read` gives, so that a case that was prepared is known again.
+      record: what is known of the patient in numbers, such as age; NaN where it is missing.
     """
 
     id: str
     patient: str
     split: str
-    read: Callable[[], tuple[Image, Image | None]]
+    read: Callable[[], tuple[Image, Image | None]] | None
     columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
     files: tuple[str, ...] = ()
     how: str = ''
-    target: int | tuple[int, ...] | Objects | None = None
+    target: int | tuple[int, ...] | Objects | Outcome | None = None
+    record: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,10 +103,11 @@ class Source:
     Attributes:
       cases: with unique ids.
       classes: the labels' classes, background first; of a binary problem the positive one last, of an ordinal one in
-        their order, of detection without background.
+        their order, of detection without background, of survival the events.
       notice: what a report must say of the data.
       channels: the images' channels.
       problem: what the cases' targets are: one of PROBLEMS; '' where labels are images.
+      unit: of times.
     """
 
     cases: tuple[Case, ...]
@@ -94,9 +115,10 @@ class Source:
     notice: str = ''
     channels: tuple[str, ...] = ('image',)
     problem: str = ''
+    unit: str = ''
 
     def __post_init__(self):
-        alone = self.problem in ('multilabel', 'detection')  # one class is enough: it is there or not
+        alone = self.problem in ('multilabel', 'detection', 'survival')  # one class is enough: it is there or not
         least, order = (1, '') if alone else (2, ', background first' * (not self.problem))
         if not least <= len(set(self.classes)) == len(self.classes) <= 255:
             raise InputError(f'config.data.source.classes: {list(self.classes)}; expected {least} to 255 different '

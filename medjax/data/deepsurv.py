@@ -1,0 +1,64 @@
+"""The survival cohorts of DeepSurv's repository: METABRIC, and Rotterdam's patients with GBSG's to test.
+
+HDF5 files with the groups `train` and `test`, each of `x`, `t` (months) and `e` (1 for an event).
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from medjax.data.source import Case, Outcome, Source, data_dir
+from medjax.data.splits import dealt_anew
+from medjax.errors import InputError
+
+# File, event, and the covariates in their order, which the files do not name: Katzman 2018; Curtis 2012 (METABRIC);
+# Foekens 2000, Schumacher 1994 (GBSG, whose 299 events in 686 patients are recurrences or deaths).
+SETS = {
+    'metabric': ('metabric_IHC4_clinical_train_test.h5', 'death', (
+        'MKI67', 'EGFR', 'PGR', 'ERBB2', 'hormone_treatment', 'radiotherapy', 'chemotherapy', 'ER_positive', 'age')),
+    'gbsg': ('gbsg_cancer_train_test.h5', 'recurrence', (
+        'hormone_treatment', 'tumour_size', 'menopause', 'age', 'nodes', 'PGR', 'ER')),
+}
+NOTICE = 'The split is the one that DeepSurv published; validation patients are drawn from its training part.'
+
+
+def source(*, name_of: str = 'metabric', dir: str = 'survival', val: float = 0.2, fold: int | Sequence[int] = 0,
+           folds: int | Sequence[int] = 0, split_seed: int = 0) -> Source:
+    """Reads one of the cohorts.
+
+    Args:
+      name_of: 'metabric' or 'gbsg'.
+      dir: the folder of the files; see `data_dir`.
+      val: share of the training patients that validates.
+      fold: see `splits.split_by_patient`, as for folds and split_seed.
+      folds: …
+      split_seed: …
+
+    Raises:
+      InputError: no such cohort, or a file that is not one of these.
+    """
+    try:
+        import h5py
+    except ImportError as error:
+        raise InputError("config.data.source: these files need h5py: pip install 'medjax[records]'") from error
+    if name_of not in SETS:
+        raise InputError(f'config.data.source.name_of: {name_of!r}; expected one of: {", ".join(SETS)}')
+    file, event_name, names = SETS[name_of]
+    path = data_dir(dir) / file
+    cases = []
+    try:
+        with h5py.File(path) as content:
+            for split in ('train', 'test'):
+                x, time, event = (np.asarray(content[split][key], np.float64) for key in ('x', 't', 'e'))
+                if x.ndim != 2 or x.shape[1] != len(names) or not len(x) == len(time) == len(event):
+                    raise InputError(f'{path}: {split} x {x.shape}, t {time.shape}, e {event.shape}; expected '
+                                     f'[n, {len(names)}], [n] and [n]')
+                for number in range(len(x)):
+                    name = f'{split}{number:04d}'
+                    cases.append(Case(id=name, patient=name, split=split, read=None, files=(str(path),),
+                                      target=Outcome(float(time[number]), int(event[number])),
+                                      record=dict(zip(names, x[number].tolist()))))
+    except (OSError, KeyError) as error:
+        raise InputError(f'{path}: {error}; expected the file {file} of the DeepSurv repository') from error
+    return Source(cases=tuple(dealt_anew(cases, val=val, fold=fold, folds=folds, seed=split_seed)),
+                  classes=(event_name,), problem='survival', unit='months', notice=NOTICE)

@@ -1,0 +1,202 @@
+"""Records: patients as rows of numbers, brought to one scale; what is missing is filled and said to be missing."""
+
+import dataclasses
+import functools
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from medjax.data.images import few
+from medjax.data.source import SPLITS, Outcome, Source
+from medjax.errors import InputError
+
+GRID = 100  # times that survival is told at, at even quantiles of the training events'
+
+
+@dataclasses.dataclass(frozen=True)
+class Records:
+    """A source's records as arrays; `core.loop` and `data.pipeline` say what else is asked of a data set.
+
+    Attributes:
+      source: the patients, their outcomes and what must be said of them.
+      names: of the covariates.
+      scale: `fill`, `mean` and `std` of each, of the training patients; see `scaled`.
+    """
+
+    source: Source
+    names: tuple[str, ...]
+    scale: Mapping[str, list[float]]
+
+    @functools.cached_property
+    def _numbers(self) -> dict[str, np.ndarray]:
+        splits = np.array([case.split for case in self.source.cases])
+        return {split: np.flatnonzero(splits == split) for split in SPLITS if (splits == split).any()}
+
+    def numbers(self, split: str) -> np.ndarray:
+        """Places of a split's patients among the source's."""
+        return self._numbers[split]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Patients of each split."""
+        return {split: len(numbers) for split, numbers in self._numbers.items()}
+
+    @functools.cached_property
+    def covariates(self) -> np.ndarray:
+        """Of all patients as the network sees them, `[N, F]` float32."""
+        return scaled([case.record for case in self.source.cases], self.names, self.scale)
+
+    @functools.cached_property
+    def outcomes(self) -> dict[str, np.ndarray]:
+        """`time [N]` float32 and `event [N]` int32 of all patients."""
+        targets = [case.target for case in self.source.cases]
+        return {'time': np.array([target.time for target in targets], np.float32),
+                'event': np.array([target.event for target in targets], np.int32)}
+
+    @functools.cached_property
+    def warnings(self) -> list[str]:
+        """What is to be minded in these data, a line each."""
+        out, train = [], self._numbers['train']
+        values = np.array([[case.record.get(name, np.nan) for name in self.names] for case in self.source.cases])
+        lacking = np.isnan(values).mean(0)
+        if lacking.any():
+            told = [f'{name} ({share:.0%})' for name, share in zip(self.names, lacking) if share]
+            out.append(f'Missing values, filled with the median of the training patients: {few(told)}.')
+        constant = [name for name, column in zip(self.names, values[train].T) if len(np.unique(column)) < 2]
+        if constant:
+            out.append(f'The same in all training patients, and of no use: {few(constant)}.')
+        zero = int((self.outcomes['time'] == 0).sum())
+        if zero:
+            out.append(f'Patients seen for no time at all: {zero}.')
+        for number, event in enumerate(self.source.classes, 1):
+            none = [split for split, at in self._numbers.items() if not (self.outcomes['event'][at] == number).any()]
+            if none:
+                out.append(f'{event}: in no patient of the split {" or ".join(none)}.')
+        return out
+
+    @functools.cached_property
+    def notice(self) -> str:
+        """What the report must say of the data."""
+        return ' '.join(filter(None, [self.source.notice, *self.warnings]))
+
+    @functools.cached_property
+    def statistics(self) -> dict[str, Any]:
+        """What the task and `predict` have to know of the training data; stored with each checkpoint."""
+        train = self._numbers['train']
+        times = self.outcomes['time'][train]
+        ends = np.quantile(times[self.outcomes['event'][train] > 0], np.linspace(0, 1, GRID + 1)[1:], method='nearest')
+        return {'classes': list(self.source.classes), 'problem': self.source.problem, 'unit': self.source.unit,
+                'names': list(self.names), 'scale': dict(self.scale),
+                'times': [float(time) for time in np.unique(ends[ends > 0])]}
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over records, outcomes, patients and splits."""
+        lines = [json.dumps([case.split, case.patient, case.id, case.target.time, case.target.event, dict(case.record)])
+                 for case in self.source.cases]
+        return hashlib.sha256('\n'.join(lines).encode()).hexdigest()
+
+    def __len__(self) -> int:
+        """Training patients."""
+        return len(self._numbers['train'])
+
+    def rows(self, numbers: np.ndarray) -> dict[str, np.ndarray]:
+        """`covariates [n, F]`, `time` and `event [n]` of some patients."""
+        return {'covariates': self.covariates[numbers], **{name: of[numbers] for name, of in self.outcomes.items()}}
+
+    def item(self, number: int, rng: np.random.Generator) -> dict[str, Any]:
+        """A training patient's row, and the `id`."""
+        at = self._numbers['train'][number]
+        return {**{name: value[0] for name, value in self.rows(np.array([at])).items()},
+                'id': self.source.cases[at].id}
+
+    def resident(self) -> 'Resident':
+        """The training patients as they may lie on the device."""
+        return Resident(self)
+
+
+class Resident:
+    """Training records on the device, as `pipeline.Resident` says."""
+
+    def __init__(self, data: Records):
+        self._data = data
+        self.size = float(4 * len(data) * (len(data.names) + 2))
+
+    def load(self) -> Mapping[str, np.ndarray]:
+        """All of them."""
+        return self._data.rows(self._data.numbers('train'))
+
+    def place(self, number: int, rng: Callable[[], np.random.Generator]) -> tuple[int]:
+        """A patient's number says where the row lies."""
+        return (number,)
+
+    def pick(self, arrays: Mapping[str, jax.Array], place: jax.Array) -> dict[str, jax.Array]:
+        """A row, as the data set's `item` gives it without its id."""
+        return {name: array[place[0]] for name, array in arrays.items()}
+
+
+def dataset(source: Source, *, covariates: Sequence[str] = ()) -> Records:
+    """Makes a source's records a data set.
+
+    Args:
+      source: the patients, each with an outcome.
+      covariates: names of those that are used; by default all.
+
+    Raises:
+      InputError: an unknown covariate; a time that is none; no training patient, or no event among them.
+    """
+    if source.problem != 'survival':
+        raise InputError('config.data: records need a source whose cases have outcomes, such as cohort or deepsurv')
+    names = tuple(covariates) or tuple(dict.fromkeys(name for case in source.cases for name in case.record))
+    known = {name for case in source.cases for name in case.record}
+    for name in names:
+        if name not in known:
+            raise InputError(f'config.data.covariates: {name!r}; expected some of: {", ".join(sorted(known))}')
+    for case in source.cases:
+        target = case.target
+        if not isinstance(target, Outcome) or not 0 <= target.time < np.inf:
+            raise InputError(f'{case.id}: time {getattr(target, "time", None)}; expected a number of at least 0')
+        if not 0 <= target.event <= len(source.classes):
+            raise InputError(f'{case.id}: event {target.event}; expected 0 for none to {len(source.classes)}, for '
+                             + ', '.join(source.classes))
+        for name in names:
+            if np.isinf(case.record.get(name, 0.0)):
+                raise InputError(f'{case.id}: {name} is {case.record[name]}; expected a number, or nothing')
+    train = [case for case in source.cases if case.split == 'train']
+    if not any(case.target.event for case in train):
+        raise InputError(f'config.data.source: no event among the {len(train)} training patients; expected some')
+    values = np.array([[case.record.get(name, np.nan) for name in names] for case in train], np.float64)
+    missing = np.isnan(values)
+    fill = [float(np.median(column[~gone])) if not gone.all() else 0.0 for column, gone in zip(values.T, missing.T)]
+    values = np.where(missing, fill, values)
+    std = values.std(0)
+    # A covariate that some lack has a second one that says so.
+    return Records(source, names, {
+        'fill': fill, 'mean': values.mean(0).tolist(), 'std': np.where(std > 0, std, 1.0).tolist(),
+        'missing': missing.mean(0).tolist()})
+
+
+def scaled(records: Sequence[Mapping[str, float]], names: Sequence[str],
+           scale: Mapping[str, Sequence[float]]) -> np.ndarray:
+    """Covariates as a network sees them.
+
+    Each is filled where it is missing, less the training patients' mean, over their standard deviation; for those that
+    some training patient lacked there is a second one, behind all others: 1 where it is missing.
+
+    Args:
+      records: of patients.
+      names: of F covariates.
+      scale: see `Records`.
+
+    Returns:
+      `[n, F']` float32.
+    """
+    values = np.array([[record.get(name, np.nan) for name in names] for record in records], np.float64)
+    values = values.reshape(len(records), len(names))
+    missing = np.isnan(values)
+    out = (np.where(missing, scale['fill'], values) - scale['mean']) / scale['std']
+    return np.concatenate([out, missing[:, np.array(scale['missing']) > 0]], 1).astype(np.float32)

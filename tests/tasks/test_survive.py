@@ -1,0 +1,139 @@
+"""Survival: that every loss learns what is there, what it predicts, one device and eight, and what is refused."""
+
+import dataclasses
+import functools
+
+import jax
+import numpy as np
+import optax
+import pytest
+from scipy import optimize
+
+from medjax.core.experiment import Experiment
+from medjax.core.optim import make
+from medjax.core.sharding import Jit, Pmap
+from medjax.data import phantom_cohort, pipeline
+from medjax.data.records import dataset
+from medjax.errors import InputError
+from medjax.evals.survival import evaluator
+from medjax.models.mlp import Model
+from medjax.ops import concordance
+from medjax.tasks import survive
+
+LOSSES = {'cox': 1, 'cox_time': 1, 'hazard': 8, 'deephit': 9, 'weibull': 2}
+
+
+@functools.cache
+def cohort(events=1, bend=0.0):
+    return dataset(phantom_cohort.source(cases=(400, 150, 10), events=events, bend=bend, covariates=3, censoring=0.3))
+
+
+def posed(loss, data, features=(16,), **options):
+    outputs = LOSSES[loss] if len(data.source.classes) == 1 else {'cox': 2, 'hazard': 16, 'deephit': 17}[loss]
+    return survive.task(Model(outputs=outputs, features=features), statistics=data.statistics, loss=loss, bins=8,
+                        **options)
+
+
+def learned(task, data, steps=150, size=128):
+    """Variables after some steps of Adam."""
+    batches, update = pipeline.Streamed(data, seed=0, batch=size), optax.adam(2e-2)
+    given = [{name: value for name, value in batches[step].items() if name != 'id'} for step in range(12)]
+    variables = task.init(jax.random.key(0), given[0])
+
+    @jax.jit
+    def step(variables, state, batch):
+        gradient = jax.grad(lambda v: task.loss(v, batch, jax.random.key(0))[0])(variables)
+        changes, state = update.update(gradient, state)
+        return optax.apply_updates(variables, changes), state
+
+    state = update.init(variables)
+    for number in range(steps):
+        variables, state = step(variables, state, given[number % len(given)])
+    return variables
+
+
+def known(data, name):
+    """A covariate of the validation patients."""
+    return np.array([data.source.cases[number].record[name] for number in data.numbers('val')])
+
+
+def best(rows, risk, event):
+    """The C-index of the true risk."""
+    time = np.array([row['time'] for row in rows])
+    return concordance.harrell(time, np.array([row['event'] == event for row in rows]), risk)
+
+
+@pytest.mark.parametrize('loss', LOSSES)
+def test_every_loss_learns_who_dies_sooner_and_when(loss):
+    """The first covariate alone decides: patients are ranked as by it, and curves are near the true ones."""
+    data = cohort()
+    task = posed(loss, data)
+    judge = evaluator(data=data, task=task, batch=64)
+    rows = judge(learned(task, data), 'val')
+    first = known(data, 'x0')
+    assert judge.validated(rows)['c_index'] > best(rows, first, 'death') - 0.02 > 0.7
+    times = np.array(data.statistics['times'])
+    truth = 1 - np.exp(-times * 0.1 * np.exp(first)[:, None])
+    found = np.array([[row[f'incidence_death_at_{time:g}'] for time in times] for row in rows])
+    assert (np.diff(found) >= -1e-6).all() and found.min() >= 0 and found.max() <= 1
+    assert np.abs(found - truth).mean() < 0.12  # without covariates .24
+    assert list(rows[0])[:7] == ['split', 'id', 'patient', 'sex', 'time', 'event', 'risk_death']
+
+
+@pytest.mark.parametrize('loss', ['cox', 'hazard', 'deephit'])
+def test_two_events_compete(loss):
+    data = cohort(events=2)
+    task = posed(loss, data)
+    judge = evaluator(data=data, task=task)
+    rows = judge(learned(task, data), 'val')
+    found = judge.validated(rows)
+    for name, event in (('x0', 'death'), ('x1', 'transplant')):
+        assert found[f'c_index_{event}'] > best(rows, known(data, name), event) - 0.04 > 0.6
+    last = max(data.statistics['times'])
+    both = [sum(row[f'incidence_{name}_at_{last:g}'] for name in ('death', 'transplant')) for row in rows]
+    assert max(both) <= 1 + 1e-5
+
+
+def test_coxs_linear_model_has_its_coefficients():
+    """The least of the loss, all patients in one batch."""
+    data = cohort()
+    task = posed('cox', data, features=())
+    train = data.numbers('train')
+    batch = {**data.rows(train), 'mask': np.ones(len(train), np.float32)}
+    variables = task.init(jax.random.key(0), batch)
+    slope = jax.jit(jax.value_and_grad(lambda kernel: task.loss(
+        {'params': {'out': {**variables['params']['out'], 'kernel': kernel[:, None]}}}, batch, jax.random.key(0))[0]))
+    flat = optimize.minimize(lambda kernel: [np.asarray(out, np.float64) for out in slope(np.float32(kernel))],
+                             np.zeros(3), jac=True, method='BFGS', options={'gtol': 1e-4}).x
+    scale = np.array(data.statistics['scale']['std'])
+    assert abs(flat[0] / scale[0] - 1) < 0.15 and np.abs(flat[1:] / scale[1:]).max() < 0.15
+
+
+@pytest.mark.parametrize('loss', ['cox', 'cox_time', 'deephit'])
+def test_a_risk_set_spans_eight_devices(loss):
+    data = cohort()
+    batches, ends = pipeline.Streamed(data, seed=0, batch=64), []
+    update, schedule = make(5, name='sgd', lr=0.03)
+    for plan in (Jit(devices=jax.devices()[:1]), Jit(data=8)):
+        made = Experiment(task=posed(loss, data), data=data, batches=batches, augment=None, optimiser=update,
+                          schedule=schedule, plan=plan, evaluator=None, seed=0, steps=5)
+        made.check()
+        abstract = made.abstract()
+        step, state = made.step(abstract), plan.initial(made.create, abstract)
+        for batch in made.stream(0, 5):
+            state, _ = step(state, batch, jax.random.key(0))
+        ends.append(jax.device_get(state.params))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), *ends)
+    for other in (dict(plan=Pmap()), dict(accumulate=2)):
+        with pytest.raises(InputError, match='this loss is of a whole batch'):
+            dataclasses.replace(made, **other).check()
+
+
+@pytest.mark.parametrize('options, said', [
+    (dict(loss='aft'), "config.task.loss: 'aft'; expected one of"), (dict(ties='exact'), 'config.task.ties'),
+    (dict(loss='hazard'), 'config.model.outputs: 1; expected 20'), (dict(sigma=0), 'config.task: bins=20'),
+    (dict(loss='deephit', bins=90), 'config.task.bins: 90; expected at most')])
+def test_options_that_make_no_sense(options, said):
+    few = dict(cohort().statistics, times=[1.0, 2.0, 3.0]) if 'bins' in options else cohort().statistics
+    with pytest.raises(InputError, match=said):
+        survive.task(Model(outputs=91 if 'bins' in options else 1), statistics=few, **options)
