@@ -18,9 +18,10 @@ setup(
     extras_require={
         'cuda': ['jax[cuda12]'],
         'demo': ['nilearn'],
-        'test': ['av', 'hypothesis', 'nilearn', 'pydicom', 'pytest', 'pytest-xdist', 'ruff'],
+        'records': ['h5py'],
+        'test': ['av', 'h5py', 'hypothesis', 'nilearn', 'pydicom', 'pytest', 'pytest-xdist', 'ruff'],
         'video': ['av', 'pydicom'],
         'bench': ['batchgeneratorsv2', 'monai', 'scikit-image', 'surface-distance', 'torch==2.13.0', 'torchio'],
-        'oracle': ['fairlearn', 'monai', 'surface-distance', 'torch==2.13.0'],
+        'oracle': ['fairlearn', 'lifelines', 'monai', 'scikit-survival', 'surface-distance', 'torch==2.13.0'],
     },
 )

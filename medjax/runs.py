@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from medjax import whole
-from medjax.analysis import classification, crossval, report, workdir
+from medjax.analysis import classification, crossval, report, survival, workdir
+from medjax.analysis.cases import PROBLEMS
 from medjax.analysis.compare import compare, ensemble
 from medjax.core import config as configs
 from medjax.errors import InputError
@@ -109,19 +110,37 @@ def folds(paths: Sequence[str], out: pathlib.Path) -> dict[str, Any]:
         raise InputError(f'--merge: {" ".join(paths)}; expected each run once')
     _all_folds(paths, runs)
     problem, rounds = first.results.get('problem'), crossval.rounds(tables)
-    count, analysis = len(rounds), {}
-    if problem:
+    count, analysis, shown = len(rounds), {}, 'the predictions of all runs'
+    rows = [{'run': path, **row} for path, table in tables.items() for row in table if row['split'] == 'test']
+    if problem == 'detection':
+        raise InputError('--merge: runs of detection; expected classification, segmentation or survival')
+    if problem == 'survival':
+        rows, analysis = _averaged(tables, first)
+        test = crossval.survival(tables, first.classes, analysis['horizons'])
+        shown = "the mean of all runs' predictions"
+    elif problem:
         test = crossval.classification(tables, problem, first.classes)
         analysis = _subgroups(rounds, first)
     else:
         test = crossval.means(tables, list(first.results['test']))
-    rows = [{'run': path, **row} for path, table in tables.items() for row in table if row['split'] == 'test']
     notice = (f'{len(runs)} runs over folds and seeds, which tested every case {count} time{"s" * (count > 1)}: '
               'figures are means over those times, of all folds taken together; intervals are over patients. The '
-              'charts show the predictions of all runs.')
+              f'charts show {shown}.')
     single = {path: {name: entry['value'] for name, entry in run.results['test'].items()}
               for path, run in zip(paths, runs)}
     return _write(out, first, rows, {'test': test, 'runs': single, 'analysis': analysis}, notice, paths)
+
+
+def _averaged(tables: Mapping[str, Sequence[Mapping[str, Any]]],
+              first: workdir.Run) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Of runs of survival each patient's mean prediction, and what it comes to."""
+    splits = [split for split in ('val', 'test') if all(any(row['split'] == split for row in table)
+                                                        for table in tables.values())]
+    rows = [row for split in splits for row in crossval.averaged(crossval.rounds(tables, split))]
+    analysis = survival.summarise(rows, first.classes, unit=first.results.get('unit', ''))
+    return [row for row in rows if row['split'] == 'test'], {
+        key: {'test': value['test']} if key in ('groups', 'calibration') else value
+        for key, value in analysis.items() if key != 'metrics'}
 
 
 def _apart(paths: Sequence[str], out: pathlib.Path | None) -> None:
@@ -159,7 +178,7 @@ def _subgroups(rounds: Sequence[Sequence[Mapping[str, Any]]], first: workdir.Run
 
 
 def _problem(run: workdir.Run, path: str) -> str:
-    if not run.results.get('problem'):
+    if run.results.get('problem') not in PROBLEMS:
         raise InputError(f'{path}: a run without classes of whole images; expected a classification')
     return run.results['problem']
 
@@ -169,7 +188,7 @@ def _write(out: pathlib.Path, first: workdir.Run, rows: Sequence[Mapping[str, An
     whole.write_table(out / 'predictions.csv', rows)
     whole.write_text(out / 'config.json', configs.to_json(first.config))
     splits = [split for split, _ in dict.fromkeys((row['split'], row['id']) for row in rows)]  # a case counts once
-    kept = {key: first.results[key] for key in ('classes', 'problem', 'conventions') if key in first.results}
+    kept = {key: first.results[key] for key in ('classes', 'problem', 'unit', 'conventions') if key in first.results}
     content = {**results, **kept, 'counts': {split: splits.count(split) for split in dict.fromkeys(splits)},
                'notice': ' '.join(filter(None, [notice, first.results.get('notice')])), 'of': list(paths)}
     whole.write_json(out / 'results.json', content)

@@ -19,7 +19,8 @@ CONFIGS = sorted(path.stem for path in (ROOT / 'configs').glob('*.py'))
 PREDICTED = {'segment_brain_unet3d', 'segment_lung_unet2d', 'classify_lung_cnn'}  # one of each kind of images
 # Near twins of others, whose whole runs would take the suite beyond its minutes.
 TWINS = {'classify_cancer_cnn', 'classify_folder_cnn', 'classify_pneumonia_best', 'classify_pneumonia_logistic',
-         'detect_bccd_retinanet', 'detect_polyp_faster_rcnn'}
+         'detect_bccd_retinanet', 'detect_lesion3d_retinanet', 'detect_polyp_faster_rcnn',
+         'survive_gbsg_deepsurv'}
 NEED_DATA = {'segment_lung_unet2d', 'segment_tumour_unet3d'}
 
 

@@ -129,6 +129,43 @@ def test_folds_are_parted_by_subgroup(folders, tmp_path):
     assert all(line.startswith('site') for line in found['warnings'])
 
 
+def test_seeds_of_survival_are_averaged(tmp_path, capsys):
+    spec = importlib.util.spec_from_file_location('config', ROOT / 'configs' / 'survive_metabric_deepsurv.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    folders = [str(tmp_path / f'seed{seed}') for seed in range(2)]
+    for seed, folder in enumerate(folders):
+        config = module.get_config('smoke')
+        config.seed, config.steps = seed, 12
+        config.data.source = dict(name='phantom_cohort', cases=(120, 60, 60))
+        train.train_and_evaluate(config.to_dict(), pathlib.Path(folder))
+    results = runs.folds(folders, tmp_path / 'out')
+    single = [json.loads((tmp_path / f'seed{seed}' / 'results.json').read_text())['test'] for seed in range(2)]
+    assert set(results['test']) == set(single[0])
+    for name, entry in results['test'].items():
+        values = [of[name]['value'] for of in single]
+        assert np.isclose(entry['value'], np.mean(values)) and np.isclose(entry['run_sd'], np.std(values, ddof=1))
+        assert entry['n'] == 60 and entry['ci95'][0] < entry['value'] < entry['ci95'][1]
+    assert '± ' in capsys.readouterr().out
+    rows, parts = table(tmp_path / 'out'), [table(folder) for folder in folders]
+    assert len(rows) == 60
+    for row in rows[::20]:
+        risks = [float(other['risk_death']) for part in parts for other in part if other['id'] == row['id']]
+        assert np.isclose(float(row['risk_death']), np.mean(risks)) and len(risks) == 2
+    page = (tmp_path / 'out' / 'report.html').read_text()
+    assert "the mean of all runs" in page and 'n = 60' in page
+
+
+def test_runs_of_detection_do_not_merge(folders, tmp_path):
+    for seed in range(2):
+        copy = shutil.copytree(folders[seed], tmp_path / str(seed))
+        results = json.loads((copy / 'results.json').read_text())
+        (copy / 'results.json').write_text(json.dumps({**results, 'problem': 'detection'}))
+    for make in (runs.folds, runs.together, runs.against):
+        with pytest.raises(InputError, match='expected .*classification'):
+            make([str(tmp_path / '0'), str(tmp_path / '1')], tmp_path / 'out')
+
+
 def test_a_runs_own_folder_is_not_written_over(folders, tmp_path):
     before = table(folders[0])
     (tmp_path / 'checkpoints').mkdir()

@@ -1,11 +1,12 @@
 """Runs of one experiment over folds and seeds as one result: pooled over folds, averaged over seeds."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from medjax.analysis import bootstrap, measure
+from medjax.analysis import bootstrap, measure, prognoses
+from medjax.analysis import survival as prognosis
 from medjax.analysis.cases import Row, read
 from medjax.errors import InputError
 
@@ -59,14 +60,32 @@ def classification(tables: Mapping[str, Sequence[Row]], problem: str, classes: S
       Entries as of `measure.entry`: `value`, the mean over rounds (see `rounds`), with its interval over patients;
       and `run_mean`, `run_sd` and `runs`: mean and standard deviation of the single runs' own figures.
     """
-    parts = [read(rows, problem, classes) for rows in rounds(tables)]
+    return _pooled(tables, lambda rows: read(rows, problem, classes), measure.figures, measure.entries, resamples, seed)
+
+
+def survival(tables: Mapping[str, Sequence[Row]], events: Sequence[str], horizons: Sequence[float],
+             resamples: int = 2000, seed: int = 0) -> dict[str, dict[str, Any]]:
+    """Figures of survival over folds and seeds, at given horizons; see `classification`."""
+    return _pooled(tables, lambda rows: prognoses.read(rows, events),
+                   lambda part, draws=None: prognosis.figures(part, horizons, draws), prognosis.entries, resamples,
+                   seed)
+
+
+def averaged(parts: Sequence[Sequence[Row]]) -> list[dict[str, Any]]:
+    """Rounds of survival as one table: each case with the means of its risks and incidences."""
+    told = [name for name in parts[0][0] if name.startswith(('risk_', 'incidence_'))]
+    return [{**same[0], **{name: float(np.mean([bootstrap.number(row[name]) for row in same])) for name in told}}
+            for same in zip(*parts)]
+
+
+def _pooled(tables: Mapping[str, Sequence[Row]], read: Callable[..., Any], figures: Callable[..., Any],
+            entries: Callable[..., dict[str, Any]], resamples: int, seed: int) -> dict[str, dict[str, Any]]:
+    parts = [read(rows) for rows in rounds(tables)]
     draws = measure.multiplicities(parts[0].patients, resamples, seed)
-    single = [measure.figures(read([row for row in rows if row['split'] == 'test'], problem, classes))
-              for rows in tables.values()]
-    values = [measure.figures(part) for part in parts]
-    samples = [measure.figures(part, draws) for part in parts]
-    out = measure.entries(parts[0], {name: np.mean([found[name] for found in values], 0) for name in values[0]},
-                          {name: np.mean([found[name] for found in samples], 0) for name in values[0]})
+    single = [figures(read([row for row in rows if row['split'] == 'test'])) for rows in tables.values()]
+    values, samples = [figures(part) for part in parts], [figures(part, draws) for part in parts]
+    out = entries(parts[0], {name: np.mean([found[name] for found in values], 0) for name in values[0]},
+                  {name: np.mean([found[name] for found in samples], 0) for name in values[0]})
     return {name: entry | _spread([found[name] for found in single]) for name, entry in out.items()}
 
 

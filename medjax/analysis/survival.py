@@ -94,8 +94,7 @@ def summarise(rows: Sequence[Row], events: Sequence[str], unit: str = '', *, res
     for split, table in tables.items():
         draws = measure.multiplicities(table.patients, resamples, seed)
         samples = figures(table, horizons, draws)
-        out['metrics'][split] = {name: _entry(table, name, float(value), samples[name])
-                                 for name, value in figures(table, horizons).items()}
+        out['metrics'][split] = entries(table, figures(table, horizons), samples)
         out['groups'][split] = _groups(table, cuts, horizons)
         out['calibration'][split] = {f'{h:g}{f"_{name}" if k else ""}': {'event': name, 'horizon': h}
                                      | _calibration(table, k, h)
@@ -132,13 +131,16 @@ def _of_event(table: Table, k: int, horizons: Sequence[float], weight: np.ndarra
     return out
 
 
-def _entry(table: Table, name: str, value: float, samples: np.ndarray) -> dict[str, Any]:
-    """A figure with its interval, and the number of events that it is of."""
-    of = max((k for k, event in enumerate(table.events) if name.endswith(f'_{event}')),
-             key=lambda k: len(table.events[k]), default=None)
-    reason = next(words for stem, words in WHY.items() if name.startswith(stem))
-    count = (table.event > 0 if of is None else table.has(of)).sum()
-    return measure.entry(value, samples, table.patients, reason) | {'events': int(count)}
+def entries(table: Table, values: Mapping[str, np.ndarray], samples: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Figures with intervals: `values []` of the cases and `samples [resamples]`, by name; see `measure.entry`."""
+    out = {}
+    for name, value in values.items():
+        of = max((k for k, event in enumerate(table.events) if name.endswith(f'_{event}')),
+                 key=lambda k: len(table.events[k]), default=None)
+        reason = next(words for stem, words in WHY.items() if name.startswith(stem))
+        count = (table.event > 0 if of is None else table.has(of)).sum()
+        out[name] = measure.entry(float(value), samples[name], table.patients, reason) | {'events': int(count)}
+    return out
 
 
 def _groups(table: Table, cuts: np.ndarray, horizons: Sequence[float]) -> dict[str, Any]:

@@ -28,6 +28,8 @@ TABLE = [
     ('resnet', '50', dict(classes=1000, attention='se'), (1, 64, 64, 3), 28_088_024),
     ('mil', '18', dict(classes=1), (1, 2, 64, 64, 3), 11_308_481),
     ('mil', '50', dict(classes=1), (1, 2, 64, 64, 3), 24_034_753),
+    ('mlp', 'small', dict(), (1, 9), 9 * 32 + 32 + 32 * 32 + 32 + 32 + 1),
+    ('mlp', 'linear', dict(bias=False), (1, 9), 9),
     ('rcnn', 'faster', dict(classes=3), (1, 64, 64, 3), 28_910_944),
     ('rcnn', 'fast', dict(classes=3), (1, 64, 64, 3), 25_744_977),
     ('rcnn', 'rcnn', dict(classes=3), (1, 64, 64, 3), 12_768_337),
