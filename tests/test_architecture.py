@@ -8,7 +8,7 @@ import pytest
 import medjax
 
 PACKAGE = pathlib.Path(medjax.__file__).parent
-ENTRY_POINTS = ('train', 'evaluate', 'predict', 'report', 'runs', 'trained')
+ENTRY_POINTS = ('train', 'evaluate', 'predict', 'report', 'response', 'runs', 'trained')
 
 # What each room may import of medjax besides itself; `a.b` allows that module only. The root is its version number.
 ALLOWED = {

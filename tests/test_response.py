@@ -1,0 +1,71 @@
+"""The command that tells response to treatment, from masks to tables and page."""
+
+import csv
+
+import numpy as np
+import pytest
+
+from medjax import response
+from medjax.errors import InputError
+from tests import cli
+from tests.data.test_visits import boxes, write
+
+TABLE = ('patient,visit,mask\np1,0,a.nii.gz\np1,8,b.nii.gz\np1,16,c.nii.gz\np2,0,a.nii.gz\np2,6.5,e.nii.gz\n')
+
+
+@pytest.fixture
+def table(tmp_path):
+    whole, part = ((4, 4, 2), (24, 6, 3)), ((6, 5, 2), (16, 6, 3))
+    return write(tmp_path, TABLE, a=boxes(whole), b=boxes(part), c=boxes(part, ((2, 18, 6), (8, 22, 7))), e=boxes())
+
+
+def rows(path):
+    with open(path, newline='') as file:
+        return list(csv.DictReader(file))
+
+
+def test_from_the_command_line(table, tmp_path):
+    out = tmp_path / 'out'
+    ended = cli.process('response', f'--table={table}', f'--output={out}')
+    assert ended.code == 0, ended.err
+    assert '1/2  p1: 3 visits, best response PR' in ended.out and 'p2: 2 visits, best response CR' in ended.out
+    assert f'report: {out}/response.html' in ended.out
+    told = rows(out / 'response.csv')
+    assert [row['response'] for row in told] == ['baseline', 'PR', 'PD', 'baseline', 'CR']
+    np.testing.assert_allclose([float(row['sum_mm']) for row in told], [
+        np.hypot(20, 3), np.hypot(10, 1.5), np.hypot(10, 1.5), np.hypot(20, 3), 0])
+    assert [row['weeks'] for row in told] == ['0.0', '8.0', '16.0', '0.0', '6.5']
+    lesions = rows(out / 'lesions.csv')
+    assert [(row['lesion'], row['role'], row['state']) for row in lesions] == [
+        ('1', 'target', 'there'), ('1', 'target', 'there'), ('1', 'target', 'there'), ('2', 'new', 'there'),
+        ('1', 'target', 'there'), ('1', 'target', 'gone')]
+    page = (out / 'response.html').read_text()
+    assert 'Best response of 2 patients: 1 CR, 1 PR.' in page and 'python -m medjax.response --table=' in page
+    assert 'Table of all cases' in page and page.count('<td class="left">p1</td>') == 3
+
+
+def test_mistakes_end_in_one_line(table, tmp_path):
+    table.write_text(TABLE.replace('b.nii', 'x.nii'))
+    ended = cli.process('response', f'--table={table}', f'--output={tmp_path}/out')
+    assert ended.code == 2 and ended.err.count('\n') == 1 and "row 3: mask 'x.nii.gz': no such file" in ended.err
+    assert not (tmp_path / 'out').exists()
+
+
+def test_what_cannot_be_followed(table, tmp_path):
+    table.write_text('patient,visit,mask\np1,0,a.nii.gz\np2,8,b.nii.gz\n')
+    with pytest.raises(InputError, match='one visit of each patient; expected two or more'):
+        response.respond(table, tmp_path / 'out')
+    table.write_text('patient,visit,mask\np1,0,e.nii.gz\np1,8,b.nii.gz\n')
+    with pytest.raises(InputError, match='patient p1: no lesion at the first visit, 0; expected disease there'):
+        response.respond(table, tmp_path / 'out')
+    with pytest.raises(InputError, match='nowhere.csv: cannot be read'):
+        response.respond(tmp_path / 'nowhere.csv', tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()
+
+
+def test_a_patient_seen_once_is_listed_and_told(table, tmp_path):
+    table.write_text(TABLE + 'p3,0,a.nii.gz\n')
+    said = []
+    page = response.respond(table, tmp_path / 'out', say=said.append).read_text()
+    assert said[-1] == '3/3  p3: 1 visit, best response none yet'
+    assert 'Seen once, without a response: p3.' in page and 'Best response of 2 patients' in page
