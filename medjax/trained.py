@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import inspect
 import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -72,18 +73,21 @@ def restore(workdir: pathlib.Path, **options: Any) -> Trained:
     """
     config = build.plain(load(workdir))
     with weights(config, workdir) as (checkpoints, step):
-        predictor, abstract = _layout(config, checkpoints.statistics(step), **options)
+        predictor, abstract = _layout(config, workdir, checkpoints.statistics(step), **options)
         variables = checkpoints.restore(step, Jit().abstract(abstract)).variables()
     return Trained(predictor, variables, step)
 
 
-def _layout(config: Mapping[str, Any], statistics: Mapping[str, Any], **options: Any) -> tuple[Any, state.TrainState]:
+def _layout(config: Mapping[str, Any], workdir: pathlib.Path, statistics: Mapping[str, Any],
+            **options: Any) -> tuple[Any, state.TrainState]:
     """The predictor, and the shapes of the state that its weights are restored from."""
     task = build.task_of(config['task'], build.network(config['model'], config.get('precision', 'float32')), statistics)
     make, settings = build.attribute('evals', config['evaluate'], 'predictor', 'config.evaluate')
     settings.pop('every', None)
+    # Who predicts with more than weights finds it in the run's folder.
+    more = {'folder': workdir} if 'folder' in inspect.signature(make).parameters else {}
     predictor = bind(make, {**settings, **options}, 'config.evaluate', task=task, statistics=statistics,
                      data={key: value for key, value in config['data'].items() if key not in ('name', 'source')},
-                     read=build.reader(config['data']))
+                     read=build.reader(config['data']), **more)
     update, _ = build.optimiser(config['optim'], FOREVER)
     return predictor, jax.eval_shape(lambda: state.create(task, update, jax.random.key(0), predictor.example()))

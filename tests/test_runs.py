@@ -15,6 +15,7 @@ from PIL import Image as Picture
 from medjax import runs, train
 from medjax.errors import InputError
 from tests import cli
+from tests.analysis import survivals
 from tests.conftest import ROOT
 
 
@@ -130,15 +131,15 @@ def test_folds_are_parted_by_subgroup(folders, tmp_path):
 
 
 def test_seeds_of_survival_are_averaged(tmp_path, capsys):
-    spec = importlib.util.spec_from_file_location('config', ROOT / 'configs' / 'survive_metabric_deepsurv.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    folders = [str(tmp_path / f'seed{seed}') for seed in range(2)]
-    for seed, folder in enumerate(folders):
-        config = module.get_config('smoke')
-        config.seed, config.steps = seed, 12
-        config.data.source = dict(name='phantom_cohort', cases=(120, 60, 60))
-        train.train_and_evaluate(config.to_dict(), pathlib.Path(folder))
+    """Of two networks on one cohort, of which the second has other risks."""
+    rng, folders = np.random.default_rng(0), [tmp_path / f'seed{seed}' for seed in range(2)]
+    rows = [row for split in ('val', 'test') for row in survivals.rows_of(split, 60, ('death',), rng)]
+    for folder in folders:
+        folder.mkdir()
+    survivals.write(folders[0], ('death',), rows)
+    survivals.write(folders[1], ('death',), [{**row, 'risk_death': float(row['risk_death']) + rng.normal()}
+                                             for row in rows])
+    folders = list(map(str, folders))
     results = runs.folds(folders, tmp_path / 'out')
     single = [json.loads((tmp_path / f'seed{seed}' / 'results.json').read_text())['test'] for seed in range(2)]
     assert set(results['test']) == set(single[0])

@@ -1,11 +1,11 @@
 """A detection's predictions table summed up: average precision, FROC, and what is found at the operating point."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from medjax.analysis import bootstrap, coco, measure
+from medjax.analysis import bootstrap, calibration, coco, measure
 from medjax.analysis.boxes import Row, Table, per_class, per_image, read
 from medjax.errors import InputError
 from medjax.ops import detections, hits
@@ -68,6 +68,9 @@ def summarise(rows: Sequence[Row], classes: Sequence[str], *, resamples: int = 2
       - `operating`: `score`, `rule`, `split`;
       - `sizes`: `limits` {split: the two between small, medium and large}, and their `unit`;
       - `counts`: {split: {class: of `per_class`}};
+      - `calibration`: whether a score is the chance of a hit: {split: `error`, the expected calibration error, and
+        `bins` of `calibration.reliability`; of other splits than val `mended`, the same after Platt's scaling}, and
+        `parameters`, what that was fitted to be on validation boxes;
       - `warnings`: lines.
 
     Raises:
@@ -91,7 +94,28 @@ def summarise(rows: Sequence[Row], classes: Sequence[str], *, resamples: int = 2
         none = [name for name, of in zip(table.classes, table.matched) if not len(of.where)]
         if none:
             out['warnings'].append(f'{", ".join(none)}: no object in the split {split}: no AP.')
-    return out
+    return {**out, 'calibration': _calibrated(tables)}
+
+
+def _calibrated(tables: Mapping[str, Table]) -> dict[str, Any]:
+    """How well scores tell the chance that a found box is a hit, before and after they are mended."""
+    pairs = {split: (table.pooled.score, table.pooled.object[HIT] >= 0) for split, table in tables.items()}
+    out: dict[str, Any] = {split: _reliable(*pair) for split, pair in pairs.items() if len(pair[0])}
+    if 'val' not in out or len(np.unique(pairs['val'][1])) < 2:
+        return out
+    both = lambda score: np.stack([1 - score, score], -1)
+    score, hit = pairs['val']
+    mend = calibration.platt(hit.astype(int), both(score))
+    for split in out.keys() - {'val'}:
+        score, hit = pairs[split]
+        out[split]['mended'] = _reliable(mend(both(score))[:, 1], hit)
+    return {**out, 'parameters': mend.parameters}
+
+
+def _reliable(chance: np.ndarray, hit: np.ndarray) -> dict[str, Any]:
+    bins = calibration.reliability(chance, hit)
+    apart = [one['n'] * abs(one['said'] - one['came']) for one in bins]
+    return {'error': float(np.sum(apart) / len(hit)), 'bins': bins}
 
 
 def _tables(rows: Sequence[Row], classes: Sequence[str]) -> tuple[dict[str, Table], dict[str, Any]]:

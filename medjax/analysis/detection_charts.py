@@ -4,6 +4,7 @@ import numpy as np
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from medjax.analysis import curves, tables
+from medjax.analysis.calibration import BINS
 from medjax.analysis.chapter import Chart, both, split_name
 from medjax.analysis.detected import Detected
 from medjax.analysis.style import INK, PALETTE, chart, png
@@ -18,7 +19,7 @@ def drawn(of: Detected) -> list[Chart]:
     """The charts of a split; those of which it has nothing to show are left out."""
     if not len(of.table.pooled.where):
         return []
-    scored = [_scores(of)] if len(of.table.pooled.score) else []
+    scored = [_scores(of), *_reliability(of)] if len(of.table.pooled.score) else []
     return [_froc(of), _precision(of), *scored]
 
 
@@ -80,6 +81,19 @@ def _scores(of: Detected) -> Chart:
     return both(lambda theme: curves.histogram(groups, 'Score', theme, of.operating['score']),
                 f'Scores of hits and of false positives in the {split_name(of.split).lower()} images',
                 'Scores of found boxes, each kind by itself, in bins of 0.05.')
+
+
+def _reliability(of: Detected) -> list[Chart]:
+    known = (of.run.results['analysis'].get('calibration') or {}).get(of.split)
+    if not known:
+        return []
+    bins, told = {'as scored': known['bins']}, f'its error is {figure(known["error"])}'
+    if 'mended' in known:
+        bins["after Platt's scaling"] = known['mended']['bins']
+        told += f', and {figure(known["mended"]["error"])} after Platt\'s scaling, fitted on validation boxes'
+    return [both(lambda theme: curves.reliability(bins, ('Score', 'Share of hits'), theme),
+                 f'Share of hits by score in the {split_name(of.split).lower()} images',
+                 f'Whether a score is the chance that a box is a hit, in bins of 1/{BINS}: {told}.')]
 
 
 def _criterion(of: Detected) -> str:

@@ -7,6 +7,7 @@ Numbers are covariates as they are; a column of words becomes one of 0 and 1 for
 """
 
 import math
+import pathlib
 from collections.abc import Mapping, Sequence
 
 from medjax.data.files import check_fields, read_table
@@ -72,6 +73,40 @@ def source(*, table: str, dir: str = '', time: str = 'time', event: str = 'event
         target=_outcome(row, time, event, tuple(values), f'{path}: row {number}'), record=_record(row, words),
         columns={name: row[name] for name in columns}) for number, row in enumerate(rows, 2))
     return Source(cases=cases, classes=tuple(events), problem='survival', unit=unit, notice=notice)
+
+
+def records_of(path: pathlib.Path, names: Sequence[str]) -> tuple[list[str], list[dict[str, float]]]:
+    """Reads covariates alone, of patients that a trained network is asked about.
+
+    Args:
+      path: a CSV table; the column id is at will.
+      names: of covariates as `source` makes them: a column's, or COLUMN=WORD.
+
+    Returns:
+      Names of the patients, and their records.
+
+    Raises:
+      InputError: a column that is not there, or a cell that is no number.
+    """
+    rows, there = read_table(path)
+    if not rows:
+        raise InputError(f'{path}: no rows; expected patients')
+    ids, records = [], []
+    for number, row in enumerate(rows, 2):
+        check_fields(path, number, row, there)
+        ids.append((row.get('id') or '').strip() or f'row{number}')
+        records.append({})
+        for name in names:
+            column, word = (name, '') if name in there else name.rpartition('=')[::2]
+            if column not in there:
+                raise InputError(f'{path}: no column {column or name!r}; expected the covariates '
+                                 f'{", ".join(names)}')
+            cell = row[column].strip()
+            value = math.nan if cell == '' else float(cell == word) if word else _number(cell)
+            if value is None:
+                raise InputError(f'{path}: row {number}: {column} is {cell!r}; expected a number, or nothing')
+            records[-1][name] = value
+    return ids, records
 
 
 def _outcome(row: Mapping[str, str], time: str, event: str, values: tuple[str, ...], where: str) -> Outcome:

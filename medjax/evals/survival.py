@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import json
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -9,12 +10,15 @@ from typing import Any
 import jax
 import numpy as np
 
+from medjax import whole
 from medjax.core.task import Task
-from medjax.data.records import Records
+from medjax.data.cohort import records_of
+from medjax.data.records import Records, scaled
 from medjax.errors import InputError
 from medjax.ops import concordance
 
 DIGITS = 6  # of a probability in a table
+BASELINE = 'baseline.json'  # in the run's folder of cases
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,23 +26,12 @@ class SurvivalEvaluator:
     """Tells the patients of a split what to expect; see `evaluator`."""
 
     data: Records
-    task: Task
-    batch: int
+    teller: 'Teller'
 
     summary = 'survival'  # what of `analysis` sums the rows up
 
-    @functools.cached_property
-    def _compiled(self) -> Callable[..., dict[str, jax.Array]]:
-        return jax.jit(lambda variables, batch: self.task.predict(variables, batch))
-
     def _predicted(self, variables: Any, numbers: np.ndarray) -> dict[str, np.ndarray]:
-        """What the task gives for some patients, in float64; batches are filled up, so that it is compiled once."""
-        parts = []
-        for start in range(0, len(numbers), self.batch):
-            at = numbers[np.minimum(np.arange(start, start + self.batch), len(numbers) - 1)]
-            out = jax.device_get(self._compiled(variables, {'covariates': self.data.covariates[at]}))
-            parts.append({name: value[:len(numbers) - start].astype(np.float64) for name, value in out.items()})
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        return self.teller(variables, self.data.covariates[numbers])
 
     def __call__(self, variables: Any, split: str, *, quick: bool = False,
                  snapshots: pathlib.Path | None = None) -> list[dict[str, Any]]:
@@ -48,30 +41,25 @@ class SurvivalEvaluator:
           variables: the network's.
           split: which patients.
           quick: no difference here.
-          snapshots: nothing is kept.
+          snapshots: a folder, beside which the baseline of relative hazards is kept for `predictor`.
         """
         source, numbers = self.data.source, self.data.numbers(split)
         times = np.array(self.data.statistics['times'])
         found = self._predicted(variables, numbers)
+        steps = None
         if 'log_hazard' in found:
             train = self.data.numbers('train')
             known = self._predicted(variables, train)['log_hazard']
-            outcomes = {name: values[train] for name, values in self.data.outcomes.items()}
-            incidence = from_baseline(found['log_hazard'], known, **outcomes, times=times)
-        else:
-            incidence = found['incidence']
-        # Cox's relative hazard ranks as all its curves do, and more finely; curves that cross are ranked by their mean.
-        constant = 'log_hazard' in found and found['log_hazard'].shape[-1] == 1
-        risk = found['log_hazard'][..., 0] if constant else incidence.mean(-1)
+            steps = baseline(known, *(self.data.outcomes[name][train] for name in ('time', 'event')), times)
+            if snapshots is not None:
+                whole.write_json(snapshots.parent / BASELINE, {'steps': steps.tolist()})
+        risk, incidence = told(found, steps)
         rows = []
         for place, number in enumerate(numbers):
             case = source.cases[number]
             row = {'split': split, 'id': case.id, 'patient': case.patient, **case.columns, 'time': case.target.time,
                    'event': source.classes[case.target.event - 1] if case.target.event else ''}
-            row |= {f'risk_{name}': float(risk[place, k]) for k, name in enumerate(source.classes)}
-            row |= {f'incidence_{name}_at_{time:g}': round(float(value), DIGITS)
-                    for k, name in enumerate(source.classes) for time, value in zip(times, incidence[place, k])}
-            rows.append(row)
+            rows.append({**row, **columns(source.classes, times, risk[place], incidence[place])})
         return rows
 
     def validated(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
@@ -84,35 +72,125 @@ class SurvivalEvaluator:
         return {'c_index': float(np.mean(list(each.values()))), **several}
 
 
-def from_baseline(log_hazard: np.ndarray, known: np.ndarray, time: np.ndarray, event: np.ndarray,
-                  times: np.ndarray) -> np.ndarray:
-    """Incidence by relative hazards and the baseline that makes the training patients' events expected (Breslow 1974).
+@dataclasses.dataclass(frozen=True)
+class Teller:
+    """Gives what a task predicts of any number of patients.
+
+    Attributes:
+      task: the problem.
+      batch: patients at once; the last ones are filled up, so that it is compiled once.
+    """
+
+    task: Task
+    batch: int
+
+    @functools.cached_property
+    def _compiled(self) -> Callable[..., dict[str, jax.Array]]:
+        return jax.jit(lambda variables, batch: self.task.predict(variables, batch))
+
+    def __call__(self, variables: Any, covariates: np.ndarray) -> dict[str, np.ndarray]:
+        """Of `covariates [n, F]` what `Task.predict` gives, in float64."""
+        parts = []
+        for start in range(0, len(covariates), self.batch):
+            at = np.minimum(np.arange(start, start + self.batch), len(covariates) - 1)
+            out = jax.device_get(self._compiled(variables, {'covariates': covariates[at]}))
+            parts.append({name: value[:len(covariates) - start].astype(np.float64) for name, value in out.items()})
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def told(found: Mapping[str, np.ndarray], steps: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Risk `[n, E]` and incidence `[n, E, T]` of what a task predicts, and where that is relative of a `baseline`.
+
+    Cox's relative hazard ranks as all its curves do, and more finely; curves that may cross are ranked by their mean.
+    """
+    if 'incidence' in found:
+        return found['incidence'].mean(-1), found['incidence']
+    hazards = np.exp(found['log_hazard']) * steps  # [n, E, T]: of each interval
+    total = hazards.sum(1, keepdims=True)
+    left = np.exp(-(np.cumsum(total, -1) - total))  # still there when an interval begins
+    share = np.divide(hazards, total, out=np.zeros_like(hazards), where=total > 0)
+    incidence = np.cumsum(left * -np.expm1(-total) * share, -1)
+    constant = found['log_hazard'].shape[-1] == 1
+    return found['log_hazard'][..., 0] if constant else incidence.mean(-1), incidence
+
+
+def baseline(log_hazard: np.ndarray, time: np.ndarray, event: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """The baseline hazard that makes the training patients' events expected (Breslow 1974).
 
     Args:
-      log_hazard: `[n, E, T]`, or `[n, E, 1]` where it does not change with time; between two times it is the later's.
-      known: the same of the training patients.
-      time: of those, `[m]`.
+      log_hazard: of the training patients, `[m, E, T]`, or `[m, E, 1]` where it does not change with time; between two
+        times it is the later's.
+      time: theirs, `[m]`.
       event: theirs, 0 for none.
       times: `[T]`, rising.
 
     Returns:
-      `[n, E, T]`, at `times`: by the events' cumulative hazards together.
+      `[E, T]`: what the cumulative baseline hazard of each event gains from one time to the next.
     """
-    events = known.shape[1]
-    ends = np.broadcast_to(np.maximum(times, 0), (events, len(times)))
-    steps = np.zeros(ends.shape)
-    for k in range(events):
+    steps = np.zeros((log_hazard.shape[1], len(times)))
+    for k in range(len(steps)):
         for at in np.unique(time[event == k + 1]):
             place = np.searchsorted(times, at)
             if place < len(times):
-                log = known[time >= at, k, min(place, known.shape[2] - 1)]
+                log = log_hazard[time >= at, k, min(place, log_hazard.shape[2] - 1)]
                 most = log.max()
                 steps[k, place] += ((time == at) & (event == k + 1)).sum() / np.exp(log - most).sum() / np.exp(most)
-    hazards = np.exp(log_hazard) * steps  # [n, E, T]: of each interval
-    total = hazards.sum(1, keepdims=True)
-    left = np.exp(-(np.cumsum(total, -1) - total))  # still there when an interval begins
-    share = np.divide(hazards, total, out=np.zeros_like(hazards), where=total > 0)
-    return np.cumsum(left * -np.expm1(-total) * share, -1)
+    return steps
+
+
+def columns(events: Sequence[str], times: Sequence[float], risk: np.ndarray, incidence: np.ndarray) -> dict[str, float]:
+    """What a table says of a patient: of each event the risk, and the incidence at each time."""
+    return {**{f'risk_{name}': float(value) for name, value in zip(events, risk)},
+            **{f'incidence_{name}_at_{time:g}': round(float(value), DIGITS)
+               for name, curve in zip(events, incidence) for time, value in zip(times, curve)}}
+
+
+@dataclasses.dataclass(frozen=True)
+class SurvivalPredictor:
+    """Tells patients that are not of the data set what to expect; see `predictor`."""
+
+    statistics: Mapping[str, Any]
+    teller: Teller
+    folder: pathlib.Path
+
+    apart = False  # a table of rows goes into a table of rows
+
+    def example(self) -> dict[str, np.ndarray]:
+        """A batch of the shape that the network sees."""
+        names, scale = self.statistics['names'], self.statistics['scale']
+        return {'covariates': scaled([{}], names, scale), 'time': np.ones(1, np.float32)}
+
+    def __call__(self, variables: Any, path: pathlib.Path, folder: pathlib.Path) -> str:
+        """Reads a table of patients, and writes what to expect as `predictions.csv` in a folder.
+
+        Args:
+          variables: the network's.
+          path: a CSV table with a row a patient, and the columns of the training data's covariates.
+          folder: gets the table, which is replaced.
+
+        Returns:
+          A line on what was found, for the person who waits.
+
+        Raises:
+          InputError: a table that lacks a covariate; a run whose baseline was not kept.
+        """
+        names, events, times = (self.statistics[key] for key in ('names', 'classes', 'times'))
+        ids, records = records_of(path, names)
+        found = self.teller(variables, scaled(records, names, self.statistics['scale']))
+        steps, kept = None, self.folder / 'cases' / BASELINE
+        if 'log_hazard' in found:
+            try:
+                steps = np.array(json.loads(kept.read_text())['steps'])
+            except (OSError, ValueError, KeyError) as error:
+                raise InputError(f'{kept}: cannot be read; expected what `python -m medjax.evaluate --workdir='
+                                 f'{self.folder}` writes') from error
+        risk, incidence = told(found, steps)
+        whole.write_table(folder / 'predictions.csv', [
+            {'id': name, **columns(events, times, *pair)} for name, *pair in zip(ids, risk, incidence)])
+        middle = len(times) // 2
+        some = '  '.join(f'{name} by {times[middle]:g} {self.statistics["unit"]}: {chance:.2f}'
+                         for name, chance in zip(events, incidence[:, :, middle].mean(0)))
+        return f'{path} → {folder / "predictions.csv"}   {len(ids)} patients, in the mean {some}'
 
 
 def evaluator(*, data: Records, task: Task, batch: int = 512) -> SurvivalEvaluator:
@@ -125,4 +203,18 @@ def evaluator(*, data: Records, task: Task, batch: int = 512) -> SurvivalEvaluat
     """
     if batch < 1:
         raise InputError(f'config.evaluate.batch: {batch}; expected at least 1')
-    return SurvivalEvaluator(data, task, batch)
+    return SurvivalEvaluator(data, Teller(task, batch))
+
+
+def predictor(*, task: Task, statistics: Mapping[str, Any], folder: pathlib.Path, batch: int = 512,
+              **_: Any) -> SurvivalPredictor:
+    """Makes what tells new patients what to expect.
+
+    Args:
+      task: the problem.
+      statistics: of the training patients, as stored with the checkpoint.
+      folder: of the run, with the baseline of relative hazards.
+      batch: patients at once.
+      **_: what reads images, of no use here.
+    """
+    return SurvivalPredictor(statistics, Teller(task, batch), folder)

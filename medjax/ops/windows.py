@@ -6,7 +6,6 @@ kept for as many planes as a window spans and turned into labels as soon as no w
 grows with classes × slab and not with classes × volume.
 """
 
-import collections
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -90,12 +89,12 @@ class Sliding:
         Yields:
           Of each plane across the main axis, in order, the summed probabilities `[A, B, K]` and weights `[A, B]`, A and
           B the other axes; as soon as no further window adds to them, so that never more are kept than a window spans.
+          They are valid until the next.
         """
         image, weights = np.moveaxis(image, axis, 0), np.moveaxis(self._weights, axis, 0)
         window, across = weights.shape, image.shape[1:3]
         places = list(itertools.product(*(starts(s, w, self.overlap) for s, w in zip(image.shape, window))))
-        kept: collections.deque[tuple[np.ndarray, np.ndarray]] = collections.deque()
-        first = 0  # the plane that `kept` begins with
+        first, slab = 0, None  # the plane that is given next; those from it on, each in a place that is used again
         spread = _spread(variables)
         batch = self.batch if spread is None else -(-self.batch // spread.num_devices) * spread.num_devices
         for number in range(0, len(places), batch):
@@ -106,19 +105,22 @@ class Sliding:
             tiles = np.moveaxis(tiles, 1, axis + 1)
             tiles = tiles if spread is None else jax.device_put(tiles, spread)
             out = np.moveaxis(np.asarray(self._run(variables, tiles)), axis + 1, 1)
+            if slab is None:
+                slab, seen = np.zeros((window[0], *across, out.shape[-1]), np.float32), np.zeros(
+                    (window[0], *across), np.float32)
             for row, (a, b, c) in enumerate(part):
                 while first < a:  # places are in order of the main axis: none reaches back to these
-                    yield kept.popleft()
-                    first += 1
-                while len(kept) < window[0]:
-                    kept.append((np.zeros((*across, out.shape[-1]), np.float32), np.zeros(across, np.float32)))
+                    at = first % window[0]
+                    yield slab[at], seen[at]
+                    slab[at], seen[at], first = 0, 0, first + 1
                 here = (slice(b, b + window[1]), slice(c, c + window[2]))
-                for plane, (total, seen) in enumerate(kept):
-                    total[here] += out[row, plane]
-                    seen[here] += weights[plane]
+                for plane in range(window[0]):
+                    at = (a + plane) % window[0]
+                    slab[at][here] += out[row, plane]
+                    seen[at][here] += weights[plane]
             del out  # or it would be there beside the next one
-        while kept:
-            yield kept.popleft()
+        for plane in range(first, first + window[0]):
+            yield slab[plane % window[0]], seen[plane % window[0]]
 
     def _run_through(self, variables: Any, image: np.ndarray, fill: np.ndarray | None,
                      take: Callable[[np.ndarray, np.ndarray], Sequence[np.ndarray]]) -> list[np.ndarray]:

@@ -65,11 +65,11 @@ def test_anchors_lie_where_their_features_look():
     def seen(level, anchor):
         def logit(x):
             return network.apply(variables, x, train=False)[0]['dense'][level]['logits'][0, anchor].sum()
-        slope = jnp.abs(jax.grad(logit)(x))[0, ..., 0]
+        slope = jnp.abs(jax.jit(jax.grad(logit))(x))[0, ..., 0]
         rows, columns = jnp.meshgrid(jnp.arange(64) + 0.5, jnp.arange(64) + 0.5, indexing='ij')
         return jnp.stack([(slope * rows).sum(), (slope * columns).sum()]) / slope.sum()
 
-    dense = network.apply(variables, x, train=False)[0]['dense']
+    dense = jax.jit(lambda: network.apply(variables, x, train=False)[0]['dense'])()
     for level, grid in enumerate((16, 8)):
         anchor = grid * (grid // 2) + grid // 2 + 1
         box = dense[level]['anchors'][anchor]

@@ -10,6 +10,9 @@ import optax
 import pytest
 
 from medjax import build
+from medjax.core.experiment import Experiment
+from medjax.core.optim import make
+from medjax.core.sharding import Jit
 from medjax.errors import InputError
 from medjax.tasks import detect
 
@@ -44,7 +47,7 @@ def batch(boxes, labels, room=3, count=1):
 
 
 def loss(task, variables, given):
-    value, (_, states) = task.loss(variables, given, jax.random.key(0))
+    value, (_, states) = jax.jit(task.loss)(variables, given, jax.random.key(0))
     return float(value), {name: float(total / count) for name, (total, count) in states.items()}
 
 
@@ -85,7 +88,7 @@ def test_padding_of_boxes_and_of_the_batch_changes_nothing(negatives):
     longer = {name: np.concatenate([value, np.full_like(value, 3)]) for name, value in given.items()}
     longer['mask'] = np.array([1.0, 0.0], np.float32)
     np.testing.assert_allclose(loss(task, variables, longer)[0], want[0], rtol=1e-6)
-    slope = jax.grad(lambda v: task.loss(v, longer, jax.random.key(0))[0])(variables)
+    slope = jax.jit(jax.grad(lambda v: task.loss(v, longer, jax.random.key(0))[0]))(variables)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(slope))
 
 
@@ -93,7 +96,7 @@ def test_what_is_found_by_hand():
     task = detect.task(Fixed(), statistics=STATISTICS, limit=5)
     variables = {'params': {'logits': jnp.array([[2.0, -9], [1, 3], [-9, -9], [-9, -9]]),
                             'deltas': jnp.zeros((4, 4)).at[1, 0].set(0.5)}}
-    found = task.predict(variables, batch([], []))
+    found = jax.jit(task.predict)(variables, batch([], []))
     share = lambda logit: 1 / (1 + np.exp(-logit))
     assert found['labels'][0, :3].tolist() == [1, 0, 0] and found['valid'][0].tolist() == [1, 1, 1, 0, 0]
     np.testing.assert_allclose(found['scores'][0], [share(3), share(2), share(1), 0, 0], rtol=1e-5)
@@ -130,16 +133,26 @@ def squares(rng, count=8, size=32):
             'proposals': boxes + rng.integers(-2, 3, boxes.shape), 'proposal_mask': ones}
 
 
-@pytest.mark.parametrize('model', [
-    dict(name='retinanet', extra=0, depth=1, norm='batch'), dict(name='rcnn', variant='faster', kept=16, candidates=32),
-    pytest.param(dict(name='rcnn', variant='fast', levels=(1,)), marks=pytest.mark.slow),
-    pytest.param(dict(name='rcnn', variant='rcnn', size=16), marks=pytest.mark.slow)],
-    ids=['retinanet', 'faster', 'fast', 'rcnn'])
-def test_every_family_learns_squares(model):
+FAMILIES = {
+    'retinanet': dict(name='retinanet', extra=0, depth=1, norm='batch'),
+    'faster': dict(name='rcnn', variant='faster', kept=16, candidates=32, hidden=32),
+    'fast': dict(name='rcnn', variant='fast', levels=(1,), hidden=32),
+    'rcnn': dict(name='rcnn', variant='rcnn', size=16, hidden=32),
+}
+
+
+def learner(family):
+    """A small detector of a family on squares."""
     network = build.network({'classes': 2, 'levels': (0, 1), 'features': 16, 'scale': 2.0, 'octaves': 1,
                              'ratios': (1.0,), 'encoder': dict(name='resnet', base=8, blocks=(1, 1)),
-                             **(dict(hidden=32) if model['name'] == 'rcnn' else {}), **model}, 'float32')
-    task = detect.task(network, statistics=STATISTICS, regions=16, share=0.5)
+                             **FAMILIES[family]}, 'float32')
+    return detect.task(network, statistics=STATISTICS, regions=16, share=0.5)
+
+
+@pytest.mark.parametrize('family', ['retinanet', 'faster', pytest.param('fast', marks=pytest.mark.slow),
+                                    pytest.param('rcnn', marks=pytest.mark.slow)])
+def test_every_family_learns_squares(family):
+    task = learner(family)
     rng = np.random.default_rng(0)
     variables = jax.jit(task.init)(jax.random.key(0), squares(rng))
     optimiser = optax.adam(5e-3)
@@ -158,3 +171,25 @@ def test_every_family_learns_squares(model):
     given = squares(np.random.default_rng(99))
     total, count = task.metrics(jax.jit(task.predict)(state[0], given), given)['recall50']
     assert total / count > 0.7
+
+
+@pytest.mark.slow
+def test_eight_devices_learn_what_one_does():
+    """What is sampled hangs on an image's place in the batch, and not on the device where it lies."""
+    class Batches:
+        def __getitem__(self, step):
+            return {**squares(np.random.default_rng(step)), 'index': np.arange(8, dtype=np.uint32)}
+
+        def stream(self, start, stop):
+            return (self[step] for step in range(start, stop))
+
+    ends, (update, schedule) = [], make(3, name='sgd', lr=0.01)
+    for plan in (Jit(devices=jax.devices()[:1]), Jit(data=8)):
+        made = Experiment(task=learner('faster'), data=None, batches=Batches(), augment=None, optimiser=update,
+                          schedule=schedule, plan=plan, evaluator=None, seed=0, steps=3)
+        abstract = made.abstract()
+        step, state = made.step(abstract), plan.initial(made.create, abstract)
+        for batch in made.stream(0, 3):
+            state, _ = step(state, batch, jax.random.key(0))
+        ends.append(jax.device_get(state.params))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), *ends)
