@@ -23,7 +23,7 @@ import numpy as np  # noqa: E402
 from absl import flags  # noqa: E402
 
 from medjax import build, runs, trained, whole  # noqa: E402
-from medjax.analysis import bootstrap, classification, detection, explain, report, survival  # noqa: E402
+from medjax.analysis import bootstrap, classification, detection, explain, report, survival, treatment  # noqa: E402
 from medjax.core.experiment import Experiment  # noqa: E402
 from medjax.core.task import Task  # noqa: E402
 from medjax.errors import InputError  # noqa: E402
@@ -120,8 +120,17 @@ def _survival(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, An
     return {**found.pop('metrics'), **known, 'analysis': found}
 
 
+def _treatment(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any]:
+    """Errors of predicted effects, what they are worth for choosing a treatment, and how the groups compare."""
+    known = {'problem': 'treatment', 'conventions': treatment.CONVENTIONS}
+    if not rows:
+        return known
+    found = treatment.summarise(rows, evaluator.groups)
+    return {**found.pop('metrics'), **known, 'analysis': found}
+
+
 SUMMARIES = {'means': _means, 'classification': _classification, 'detection': _detection,
-             'survival': _survival}  # by an evaluator's `summary`
+             'survival': _survival, 'treatment': _treatment}  # by an evaluator's `summary`
 
 
 def _earlier(workdir: pathlib.Path, step: int, splits: Sequence[str]) -> list[dict[str, Any]]:

@@ -10,14 +10,15 @@ from typing import Any
 import jinja2
 
 from medjax import whole
-from medjax.analysis import detection_chapter, diagnosis, segmentation, survival_chapter, workdir
+from medjax.analysis import detection_chapter, diagnosis, segmentation, survival_chapter, treatment_chapter, workdir
 from medjax.analysis.chapter import curves, split_name
 
 # Read with the code: days later, when a run is done, the file may be another version's.
 TEMPLATE = (pathlib.Path(__file__).parent / 'report.html.jinja').read_text(encoding='utf-8')
 # By `problem` in results.json; without one labels are images.
 CHAPTERS = {**dict.fromkeys(('binary', 'multiclass', 'multilabel', 'ordinal'), diagnosis.chapter),
-            'detection': detection_chapter.chapter, 'survival': survival_chapter.chapter}
+            'detection': detection_chapter.chapter, 'survival': survival_chapter.chapter,
+            'treatment': treatment_chapter.chapter}
 LISTED = 300  # cases
 WARNED = 8  # warnings that are seen at once
 FACTS = ('seed', 'git_commit', 'data_hash', 'split_hash', 'devices', 'cores', 'hosts', 'platform',
@@ -42,14 +43,19 @@ def write(folder: pathlib.Path) -> pathlib.Path:
     return path
 
 
-def render(run: workdir.Run) -> str:
-    """The page as text."""
+def page(**values: Any) -> str:
+    """The page as text, of what its template names."""
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters['embed'] = lambda png: 'data:image/png;base64,' + base64.b64encode(png).decode()
+    return environment.from_string(TEMPLATE).render(**values)
+
+
+def render(run: workdir.Run) -> str:
+    """The page of a run as text."""
     results = run.results
     chapter = CHAPTERS.get(results.get('problem', ''), segmentation.chapter)(run)
-    return environment.from_string(TEMPLATE).render(
+    return page(
         title=run.name, subtitle=_subtitle(run), notice=results.get('notice', ''), chapter=chapter,
         conventions=results.get('conventions', ''), step=results.get('step'),
         counts={split_name(split): count for split, count in results.get('counts', {}).items()},

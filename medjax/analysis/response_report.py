@@ -1,12 +1,10 @@
 """Writes what became of patients under treatment: tables, and one page with waterfall and spider plots."""
 
-import base64
 import json
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jinja2
 import numpy as np
 from scipy import special
 
@@ -91,10 +89,7 @@ def render(rows: Sequence[Row], lesions: Sequence[Row], about: Mapping[str, Any]
         conventions='Conventions', words=[name for name, (_, unit) in columns.items() if unit is None],
         cases=[{name: row[key] if unit is None else _rounded(row[key], unit) for name, (key, unit) in columns.items()}
                for row in rows], warnings=_warnings(patients, lesions, about['options']))
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters['embed'] = lambda png: 'data:image/png;base64,' + base64.b64encode(png).decode()
-    return environment.from_string(report.TEMPLATE).render(
+    return report.page(
         title='Treatment response', subtitle=f'Patients: {len(patients)} · visits: {len(rows)} · {about["table"]}',
         notice='', chapter=chapter, conventions=CONVENTIONS, step=None, counts={}, most_warnings=report.WARNED,
         chosen_by='', validated=False, untested=False, sections=chapter.sections, curves=[], cases=chapter.cases,

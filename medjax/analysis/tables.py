@@ -34,6 +34,9 @@ METRICS = {
     'false_positives': Metric('False positives an image', '', '↓'),
     'c_index': Metric('C-index (Harrell)', '', '↑'), 'c_uno': Metric('C-index (Uno)', '', '↑'),
     'c_td': Metric('C-index (Antolini)', '', '↑'), 'ibs': Metric('IBS', '', '↓'), 'auc': Metric('AUC', '', '↑'),
+    'pehe': Metric('√PEHE', '', '↓'), 'ate_error': Metric('ATE error', '', '↓'),
+    'factual_rmse': Metric('Factual RMSE', '', '↓'), 'pehe_matched': Metric('√PEHE, matched', '', '↓'),
+    'policy_value': Metric('Policy value', '', '↑'), 'qini': Metric('Qini', '', '↑'),
     'demographic_parity_difference': Metric('Demographic parity difference', '', '↓'),
     'equalised_odds_difference': Metric('Equalised odds difference', '', '↓'),
 }

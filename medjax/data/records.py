@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from medjax.data.images import few
-from medjax.data.source import SPLITS, Outcome, Source
+from medjax.data.source import SPLITS, Case, Outcome, Source, Treated
 from medjax.errors import InputError
 
 GRID = 100  # times that survival is told at, at even quantiles of the training events'
@@ -52,8 +52,14 @@ class Records:
 
     @functools.cached_property
     def outcomes(self) -> dict[str, np.ndarray]:
-        """`time [N]` float32 and `event [N]` int32 of all patients."""
+        """Of all patients `time [N]` float32 and `event [N]` int32, or `treatment [N]` int32 and `outcome [N]` float32.
+
+        What a simulation knows beyond that is no part of it: a network could learn from it.
+        """
         targets = [case.target for case in self.source.cases]
+        if self.source.problem == 'treatment':
+            return {'treatment': np.array([target.treatment for target in targets], np.int32),
+                    'outcome': np.array([target.outcome for target in targets], np.float32)}
         return {'time': np.array([target.time for target in targets], np.float32),
                 'event': np.array([target.event for target in targets], np.int32)}
 
@@ -69,13 +75,15 @@ class Records:
         constant = [name for name, column in zip(self.names, values[train].T) if len(np.unique(column)) < 2]
         if constant:
             out.append(f'The same in all training patients, and of no use: {few(constant)}.')
-        zero = int((self.outcomes['time'] == 0).sum())
+        survival = self.source.problem == 'survival'
+        zero = int((self.outcomes['time'] == 0).sum()) if survival else 0
         if zero:
             out.append(f'Patients seen for no time at all: {zero}.')
-        for number, event in enumerate(self.source.classes, 1):
-            none = [split for split, at in self._numbers.items() if not (self.outcomes['event'][at] == number).any()]
+        groups = self.outcomes['event' if survival else 'treatment']
+        for number, name in enumerate(self.source.classes, int(survival)):
+            none = [split for split, at in self._numbers.items() if not (groups[at] == number).any()]
             if none:
-                out.append(f'{event}: in no patient of the split {" or ".join(none)}.')
+                out.append(f'{name}: in no patient of the split {" or ".join(none)}.')
         return out
 
     @functools.cached_property
@@ -87,16 +95,20 @@ class Records:
     def statistics(self) -> dict[str, Any]:
         """What the task and `predict` have to know of the training data; stored with each checkpoint."""
         train = self._numbers['train']
+        known = {'classes': list(self.source.classes), 'problem': self.source.problem, 'unit': self.source.unit,
+                 'names': list(self.names), 'scale': dict(self.scale)}
+        if self.source.problem == 'treatment':
+            outcome = self.outcomes['outcome'][train].astype(np.float64)
+            return known | {'mean': float(outcome.mean()), 'std': float(outcome.std()) or 1.0,
+                            'treated': float(self.outcomes['treatment'][train].mean())}
         times = self.outcomes['time'][train]
         ends = np.quantile(times[self.outcomes['event'][train] > 0], np.linspace(0, 1, GRID + 1)[1:], method='nearest')
-        return {'classes': list(self.source.classes), 'problem': self.source.problem, 'unit': self.source.unit,
-                'names': list(self.names), 'scale': dict(self.scale),
-                'times': [float(time) for time in np.unique(ends[ends > 0])]}
+        return known | {'times': [float(time) for time in np.unique(ends[ends > 0])]}
 
     @functools.cached_property
     def fingerprint(self) -> str:
         """SHA-256 over records, outcomes, patients and splits."""
-        lines = [json.dumps([case.split, case.patient, case.id, case.target.time, case.target.event, dict(case.record)])
+        lines = [json.dumps([case.split, case.patient, case.id, *dataclasses.astuple(case.target), dict(case.record)])
                  for case in self.source.cases]
         return hashlib.sha256('\n'.join(lines).encode()).hexdigest()
 
@@ -105,7 +117,7 @@ class Records:
         return len(self._numbers['train'])
 
     def rows(self, numbers: np.ndarray) -> dict[str, np.ndarray]:
-        """`covariates [n, F]`, `time` and `event [n]` of some patients."""
+        """`covariates [n, F]` and the outcomes, each `[n]`, of some patients."""
         return {'covariates': self.covariates[numbers], **{name: of[numbers] for name, of in self.outcomes.items()}}
 
     def item(self, number: int, rng: np.random.Generator) -> dict[str, Any]:
@@ -147,9 +159,10 @@ def dataset(source: Source, *, covariates: Sequence[str] = ()) -> Records:
       covariates: names of those that are used; by default all.
 
     Raises:
-      InputError: an unknown covariate; a time that is none; no training patient, or no event among them.
+      InputError: an unknown covariate; a time, treatment or outcome that is none; no training patient, no event among
+        them, or nobody of one of the two groups.
     """
-    if source.problem != 'survival':
+    if source.problem not in ('survival', 'treatment'):
         raise InputError('config.data: records need a source whose cases have outcomes, such as cohort or deepsurv')
     names = tuple(covariates) or tuple(dict.fromkeys(name for case in source.cases for name in case.record))
     known = {name for case in source.cases for name in case.record}
@@ -157,18 +170,17 @@ def dataset(source: Source, *, covariates: Sequence[str] = ()) -> Records:
         if name not in known:
             raise InputError(f'config.data.covariates: {name!r}; expected some of: {", ".join(sorted(known))}')
     for case in source.cases:
-        target = case.target
-        if not isinstance(target, Outcome) or not 0 <= target.time < np.inf:
-            raise InputError(f'{case.id}: time {getattr(target, "time", None)}; expected a number of at least 0')
-        if not 0 <= target.event <= len(source.classes):
-            raise InputError(f'{case.id}: event {target.event}; expected 0 for none to {len(source.classes)}, for '
-                             + ', '.join(source.classes))
+        (_check_treated if source.problem == 'treatment' else _check_outcome)(case, source.classes)
         for name in names:
             if np.isinf(case.record.get(name, 0.0)):
                 raise InputError(f'{case.id}: {name} is {case.record[name]}; expected a number, or nothing')
     train = [case for case in source.cases if case.split == 'train']
-    if not any(case.target.event for case in train):
+    if source.problem == 'survival' and not any(case.target.event for case in train):
         raise InputError(f'config.data.source: no event among the {len(train)} training patients; expected some')
+    for number, group in enumerate(source.classes if source.problem == 'treatment' else ()):
+        if not any(case.target.treatment == number for case in train):
+            raise InputError(f'config.data.source: nobody of the group {group!r} among the {len(train)} training '
+                             'patients; expected some of both groups')
     values = np.array([[case.record.get(name, np.nan) for name in names] for case in train], np.float64)
     missing = np.isnan(values)
     fill = [float(np.median(column[~gone])) if not gone.all() else 0.0 for column, gone in zip(values.T, missing.T)]
@@ -178,6 +190,26 @@ def dataset(source: Source, *, covariates: Sequence[str] = ()) -> Records:
     return Records(source, names, {
         'fill': fill, 'mean': values.mean(0).tolist(), 'std': np.where(std > 0, std, 1.0).tolist(),
         'missing': missing.mean(0).tolist()})
+
+
+def _check_outcome(case: Case, events: Sequence[str]) -> None:
+    target = case.target
+    if not isinstance(target, Outcome) or not 0 <= target.time < np.inf:
+        raise InputError(f'{case.id}: time {getattr(target, "time", None)}; expected a number of at least 0')
+    if not 0 <= target.event <= len(events):
+        raise InputError(f'{case.id}: event {target.event}; expected 0 for none to {len(events)}, for '
+                         + ', '.join(events))
+
+
+def _check_treated(case: Case, groups: Sequence[str]) -> None:
+    target = case.target
+    if not isinstance(target, Treated) or target.treatment not in (0, 1):
+        raise InputError(f'{case.id}: treatment {getattr(target, "treatment", None)}; expected 0 for {groups[0]} or '
+                         f'1 for {groups[1]}')
+    for name in ('outcome', 'mu0', 'mu1'):
+        value = getattr(target, name)
+        if not (value is None and name != 'outcome') and not np.isfinite(value):
+            raise InputError(f'{case.id}: {name} {value}; expected a number')
 
 
 def scaled(records: Sequence[Mapping[str, float]], names: Sequence[str],

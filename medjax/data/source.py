@@ -12,7 +12,7 @@ from medjax.errors import InputError
 
 SPLITS = ('train', 'val', 'test')
 WHOLE = ('binary', 'multiclass', 'ordinal', 'multilabel')  # of images that have a class, or several, as a whole
-PROBLEMS = (*WHOLE, 'detection', 'survival')
+PROBLEMS = (*WHOLE, 'detection', 'survival', 'treatment')
 UNITS = ('voxel', 'share', 'mm')
 
 # What a report must say where a set does not tell patients apart.
@@ -68,6 +68,32 @@ class Outcome:
 
 
 @dataclasses.dataclass(frozen=True)
+class Treated:
+    """What was done to a patient, and what came of it.
+
+    Attributes:
+      treatment: 1 where the patient was treated, 0 where not.
+      outcome: a number, the higher the better.
+      mu0: where outcomes are simulated, the one to be expected without treatment; no network ever sees it.
+      mu1: the one to be expected with it.
+    """
+
+    treatment: int
+    outcome: float
+    mu0: float | None = None
+    mu1: float | None = None
+
+    @property
+    def effect(self) -> float | None:
+        """What the treatment truly does to the patient; None where nobody knows."""
+        return None if self.mu0 is None or self.mu1 is None else self.mu1 - self.mu0
+
+    def __str__(self) -> str:
+        """The treatment: what patients are dealt by."""
+        return str(self.treatment)
+
+
+@dataclasses.dataclass(frozen=True)
 class Case:
     """One examination.
 
@@ -78,7 +104,8 @@ class Case:
       read: gives the image and its label (None where there is none), as stored, on one grid; None where there is no
         image either.
       target: what is to be told of the whole image, where that is the problem: the class's number, or 0, 1 or
-        UNKNOWN for each class where an image can have several; of detection what it shows; of survival how long.
+        UNKNOWN for each class where an image can have several; of detection what it shows; of survival how long; of
+        treatment what was done and what came of it.
       columns: whatever else is known of it, such as sex or scanner; goes to the predictions table.
       files: that it is read from.
       how: whatever else decides what `read` gives, so that a case that was prepared is known again.
@@ -92,7 +119,7 @@ class Case:
     columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
     files: tuple[str, ...] = ()
     how: str = ''
-    target: int | tuple[int, ...] | Objects | Outcome | None = None
+    target: int | tuple[int, ...] | Objects | Outcome | Treated | None = None
     record: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
@@ -103,7 +130,8 @@ class Source:
     Attributes:
       cases: with unique ids.
       classes: the labels' classes, background first; of a binary problem the positive one last, of an ordinal one in
-        their order, of detection without background, of survival the events.
+        their order, of detection without background, of survival the events, of treatment the two groups, the
+        untreated first.
       notice: what a report must say of the data.
       channels: the images' channels.
       problem: what the cases' targets are: one of PROBLEMS; '' where labels are images.
@@ -125,8 +153,9 @@ class Source:
                              f'names{order}')
         if self.problem and self.problem not in PROBLEMS:
             raise InputError(f'config.data.source.problem: {self.problem!r}; expected one of: {", ".join(PROBLEMS)}')
-        if self.problem == 'binary' and len(self.classes) != 2:
-            raise InputError(f'config.data.source.classes: {list(self.classes)}; expected two for a binary problem')
+        if self.problem in ('binary', 'treatment') and len(self.classes) != 2:
+            raise InputError(f'config.data.source.classes: {list(self.classes)}; expected two for a {self.problem} '
+                             'problem')
         seen: set[str] = set()
         for case in self.cases:
             if case.id in seen:

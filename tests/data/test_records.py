@@ -1,5 +1,6 @@
 """Records: scales and missing values by hand, what is refused, equal batches everywhere, tables and published files."""
 
+import dataclasses
 import math
 import os
 import pathlib
@@ -8,9 +9,9 @@ import jax
 import numpy as np
 import pytest
 
-from medjax.data import cohort, deepsurv, phantom_cohort, pipeline
+from medjax.data import cohort, deepsurv, phantom_cohort, phantom_treatment, pipeline
 from medjax.data.records import dataset, scaled
-from medjax.data.source import Case, Outcome, Source
+from medjax.data.source import Case, Outcome, Source, Treated
 from medjax.errors import InputError
 
 NAN = float('nan')
@@ -58,8 +59,11 @@ def test_an_unknown_covariate_is_refused():
         dataset(phantom_cohort.source(cases=(9, 2, 2)), covariates=('age',))
 
 
-def test_host_and_device_give_the_same_batches():
-    data = dataset(phantom_cohort.source(cases=(30, 5, 5), missing=0.2))
+@pytest.mark.parametrize('made', [phantom_cohort.source(cases=(30, 5, 5), missing=0.2),
+                                  phantom_treatment.source(cases=(30, 5, 5), covariates=10)],
+                         ids=['survival', 'treatment'])
+def test_host_and_device_give_the_same_batches(made):
+    data = dataset(made)
     streamed, placed = pipeline.Streamed(data, seed=3, batch=8), pipeline.Placed(
         data.resident(), len(data), seed=3, batch=8)
     arrays, take = data.resident().load(), jax.jit(placed.taking(None))
@@ -80,6 +84,41 @@ def test_a_phantoms_first_covariate_hastens_its_event():
     assert first[event == 1].mean() > 0.2 + first[event != 1].mean()
     assert second[event == 2].mean() > 0.2 + second[event != 2].mean()
     assert 'imulated' in made.notice
+
+
+def treated(*targets):
+    return Source(cases=tuple(dataclasses.replace(case(n, 0, 0, a=float(n)), target=target)
+                              for n, target in enumerate(targets)), classes=('usual', 'new'), problem='treatment')
+
+
+def test_treatments_and_outcomes_without_what_a_simulation_knows():
+    data = dataset(treated(Treated(0, 1.0, 7.0, 8.0), Treated(1, 4.0), Treated(1, 4.0)))
+    rows = data.rows(np.arange(3))
+    assert sorted(rows) == ['covariates', 'outcome', 'treatment'] and data.warnings == []
+    assert rows['treatment'].tolist() == [0, 1, 1] and rows['outcome'].tolist() == [1, 4, 4]
+    known = data.statistics
+    assert known['mean'] == 3 and known['std'] == pytest.approx(np.sqrt(2)) and known['treated'] == pytest.approx(2 / 3)
+    assert [case.target.effect for case in data.source.cases] == [1.0, None, None]
+    assert data.fingerprint != dataset(treated(Treated(0, 2.0, 7.0, 8.0), *[Treated(1, 4.0)] * 2)).fingerprint
+
+
+@pytest.mark.parametrize('targets, said', [
+    ([Treated(2, 1.0)], 'c0: treatment 2; expected 0 for usual or 1 for new'),
+    ([Outcome(1.0, 1)], 'c0: treatment None'), ([Treated(1, NAN)], 'c0: outcome nan; expected a number'),
+    ([Treated(1, 1.0, math.inf)], 'c0: mu0 inf'),
+    ([Treated(1, 1.0)] * 3, "nobody of the group 'usual' among the 3 training patients"),
+    ([Treated(0, 1.0)] * 2, "nobody of the group 'new' among the 2")])
+def test_treatments_that_are_refused(targets, said):
+    with pytest.raises(InputError, match=said):
+        dataset(treated(*targets))
+
+
+def test_a_phantoms_treated_fare_better_than_the_treatment_makes_them():
+    targets = [case.target for case in phantom_treatment.source(cases=(4000, 1, 1)).cases]
+    outcome, effect, given = (np.array([value(t) for t in targets]) for value in (
+        lambda t: t.outcome, lambda t: t.effect, lambda t: t.treatment))
+    assert effect.mean() == pytest.approx(1, abs=0.1) and effect.std() == pytest.approx(1, abs=0.1)
+    assert outcome[given == 1].mean() - outcome[given == 0].mean() > 1.5
 
 
 TABLE = """id,months,status,age,stage,sex,site,split

@@ -1,0 +1,35 @@
+"""TARNet on IHDP: what an early intervention does for each child, on real covariates with simulated outcomes.
+
+    python -m medjax.train --config=configs/treat_ihdp_tarnet.py --workdir=runs/ihdp
+    python -m medjax.evaluate --workdir=runs/ihdp --split=train,val,test     within the sample too
+
+Data: the table that econml ships (`pip install econml --no-deps`): 747 children of whom 139 are treated, response
+surface B of Hill 2011, `data.source.realisation` 0, 1, …. Variants: `:cfr` (Shalit 2017, with MMD), `:tlearner`,
+`:slearner`, `:xlearner`. The weights are those with the least error of the outcomes that came, in validation; the true
+effects choose nothing.
+"""
+
+from ml_collections import config_dict
+
+
+def get_config(variant: str = '') -> config_dict.ConfigDict:
+    c = config_dict.ConfigDict()
+    c.seed = 0
+    c.steps = 1000
+    c.batch = 64
+    c.model = dict(name='tarnet', variant='tarnet')
+    c.task = dict(name='treat')
+    c.data = dict(name='records', source=dict(name='ihdp'))
+    c.optim = dict(name='adamw', lr=3e-3, weight_decay=6.0, clip=1.0, ema=0.99,
+                   schedule=dict(name='cosine', warmup=50))
+    c.evaluate = dict(name='treatment', every=100)
+    c.checkpoint = dict(best='factual_rmse', mode='min', keep=1)
+    c.log = dict(every=100)
+    if variant == 'cfr':
+        c.task.balance = 1.0
+    if variant in ('tlearner', 'slearner', 'xlearner'):
+        c.model.variant = variant
+    if variant == 'smoke':
+        c.steps, c.evaluate.every, c.log.every, c.optim.schedule.warmup = 2, 2, 1, 1
+        c.batch, c.data.source = 64, dict(name='phantom_treatment')
+    return c

@@ -1,0 +1,137 @@
+"""Treatments: that every learner finds whom a treatment helps, what balance does, devices, and what is refused."""
+
+import functools
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from medjax.core.experiment import Experiment
+from medjax.core.optim import make
+from medjax.core.sharding import Jit, Pmap
+from medjax.data import phantom_treatment, pipeline
+from medjax.data.records import dataset
+from medjax.errors import InputError
+from medjax.evals.treatment import evaluator
+from medjax.models.tarnet import VARIANTS, Model
+from medjax.ops.balance import mmd
+from medjax.tasks import treat
+
+
+@functools.cache
+def cohort():
+    return dataset(phantom_treatment.source(cases=(500, 100, 300), covariates=4, noise=0.3))
+
+
+def posed(variant='tarnet', **options):
+    return treat.task(Model(**{'shared': (24,), 'heads': (24,), 'activation': 'tanh', **VARIANTS[variant]}),
+                      statistics=cohort().statistics, **options)
+
+
+def learned(task, steps=300, size=128):
+    """Variables after some steps of Adam."""
+    batches, update = pipeline.Streamed(cohort(), seed=0, batch=size), optax.adam(1e-2)
+    given = [{name: value for name, value in batches[step].items() if name != 'id'} for step in range(16)]
+    variables = task.init(jax.random.key(0), given[0])
+
+    @jax.jit
+    def step(variables, state, batch):
+        gradient = jax.grad(lambda v: task.loss(v, batch, jax.random.key(0))[0])(variables)
+        changes, state = update.update(gradient, state)
+        return optax.apply_updates(variables, changes), state
+
+    state = update.init(variables)
+    for number in range(steps):
+        variables, state = step(variables, state, given[number % len(given)])
+    return variables
+
+
+def errors(rows):
+    """Root mean square error of the effects, and that of their mean."""
+    off = np.array([row['outcome_if_1'] - row['outcome_if_0'] - row['effect'] for row in rows])
+    return np.sqrt((off**2).mean()), abs(off.mean())
+
+
+@pytest.mark.parametrize('variant', VARIANTS)
+def test_every_learner_finds_whom_it_helps(variant):
+    """Effects have a standard deviation of 1, and the groups' means differ by far more than the mean effect."""
+    task = posed(variant)
+    rows = evaluator(data=cohort(), task=task, batch=64)(learned(task), 'test', quick=True)
+    (pehe, mean), outcome = errors(rows), np.array([row['outcome'] for row in rows])
+    assert pehe < 0.7 and mean < 0.3
+    treatment = np.array([row['treatment'] for row in rows])
+    assert outcome[treatment == 1].mean() - outcome[treatment == 0].mean() > 1.5
+
+
+def test_balance_brings_the_groups_together():
+    train = cohort().numbers('train')
+    batch = {**cohort().rows(train), 'mask': np.ones(len(train), np.float32)}
+    apart = []
+    for weight in (0.0, 30.0):
+        model = Model(shared=(24,), heads=(24,))
+        task = treat.task(model, statistics=cohort().statistics, balance=weight)
+        variables = learned(task)
+        _, feats = model.apply(variables, batch['covariates'], train=False)
+        np.testing.assert_allclose((feats['pooled']**2).sum(1), 1, rtol=1e-3)
+        apart.append(float(mmd(feats['pooled'], batch['treatment'], batch['mask'])))
+    assert apart[1] < apart[0] / 3
+
+
+def test_the_loss_by_hand():
+    """What is masked does not count, and the few treated weigh as much as the many others."""
+    task = posed()
+    batch = {'covariates': np.ones((5, 4), np.float32), 'treatment': np.array([1, 0, 0, 0, 1]),
+             'outcome': np.array([2.0, 0, 1, -1, 99], np.float32), 'mask': np.array([1, 1, 1, 1, 0], np.float32)}
+    variables = task.init(jax.random.key(0), batch)
+    known = cohort().statistics
+    low, high = np.asarray(task.predict(variables, batch)['outcomes'])[0]
+    off = np.array([high - 2, low, low - 1, low + 1]) / known['std']
+    share = known['treated']
+    want = np.mean(off**2 * np.array([0.5 / share, *[0.5 / (1 - share)] * 3]))
+    loss, _ = task.loss(variables, batch, jax.random.key(0))
+    assert loss == pytest.approx(want, rel=1e-4)
+    balanced, _ = posed(balance=5.0).loss(variables, batch, jax.random.key(0))
+    assert balanced == pytest.approx(want, rel=1e-4)  # all are alike: nothing is apart
+
+
+def test_an_x_learners_effect_is_that_of_its_own_heads():
+    task, batch = posed('xlearner'), cohort().rows(np.arange(6))
+    model = Model(heads=(24,), activation='tanh', **VARIANTS['xlearner'])
+    variables = task.init(jax.random.key(1), batch)
+    out, feats = model.apply(variables, batch['covariates'], train=False)
+    chance = 1 / (1 + np.exp(-feats['propensity']))
+    want = chance * feats['effects'][:, 0] + (1 - chance) * feats['effects'][:, 1]
+    got, std, mean = task.predict(variables, batch)['outcomes'], *map(cohort().statistics.get, ('std', 'mean'))
+    np.testing.assert_allclose((got[:, 1] - got[:, 0]) / std, want, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(got.mean(1), out.mean(1) * std + mean, rtol=1e-4)
+
+
+def test_groups_span_eight_devices():
+    batches, ends = pipeline.Streamed(cohort(), seed=0, batch=64), []
+    update, schedule = make(4, name='sgd', lr=0.03)
+    for plan in (Jit(devices=jax.devices()[:1]), Jit(data=8)):
+        made = Experiment(task=posed(balance=2.0), data=cohort(), batches=batches, augment=None, optimiser=update,
+                          schedule=schedule, plan=plan, evaluator=None, seed=0, steps=4)
+        made.check()
+        abstract = made.abstract()
+        step, state = made.step(abstract), plan.initial(made.create, abstract)
+        for batch in made.stream(0, 4):
+            state, _ = step(state, batch, jax.random.key(0))
+        ends.append(jax.device_get(state.params))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), *ends)
+    assert posed(balance=2.0).joint and not posed().joint
+    with pytest.raises(InputError, match='this loss is of a whole batch'):
+        Experiment(task=posed(balance=2.0), data=cohort(), batches=batches, augment=None, optimiser=update,
+                   schedule=schedule, plan=Pmap(), evaluator=None, seed=0, steps=4).check()
+
+
+@pytest.mark.parametrize('options', [dict(balance=-1.0), dict(balance='mmd'), dict(width=0.0)])
+def test_options_that_make_no_sense(options):
+    with pytest.raises(InputError, match='config.task: balance='):
+        posed(**options)
+
+
+def test_data_without_groups_are_refused():
+    with pytest.raises(InputError, match="config.task.name: 'treat' needs data of a treatment"):
+        treat.task(Model(), statistics={'times': [1.0]})
