@@ -12,7 +12,6 @@ for argument in "$@"; do
 done
 . "$(dirname "$0")/install.sh" $extras
 ruff check .
-# A process a core and one more, up to four: the tests compile, mostly, which keeps one core busy, or wait for a process
-# of their own. Files stay whole, for their fixtures train networks.
-workers=$(python -c 'import os; print(min(os.cpu_count() + 1, 4))')
-exec python -m pytest --numprocesses="$workers" --dist=loadfile --no-loadscope-reorder ${tests[@]+"${tests[@]}"} ${arguments[@]+"${arguments[@]}"}
+# A process a core, up to four: the tests compile, mostly, and a compiler keeps one core busy. Files stay whole, for their
+# fixtures train networks.
+exec python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder ${tests[@]+"${tests[@]}"} ${arguments[@]+"${arguments[@]}"}

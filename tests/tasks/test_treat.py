@@ -2,6 +2,7 @@
 
 import functools
 
+import flax.linen as nn
 import jax
 import numpy as np
 import optax
@@ -73,8 +74,8 @@ def test_balance_brings_the_groups_together():
         task = treat.task(model, statistics=cohort().statistics, balance=weight)
         variables = learned(task)
         _, feats = model.apply(variables, batch['covariates'], train=False)
-        np.testing.assert_allclose((feats['pooled']**2).sum(1), 1, rtol=1e-3)
-        apart.append(float(mmd(feats['pooled'], batch['treatment'], batch['mask'])))
+        x = feats['pooled'] / np.sqrt((feats['pooled']**2).sum(1).mean())
+        apart.append(float(mmd(x, batch['treatment'], batch['mask'])))
     assert apart[1] < apart[0] / 3
 
 
@@ -93,6 +94,27 @@ def test_the_loss_by_hand():
     assert loss == pytest.approx(want, rel=1e-4)
     balanced, _ = posed(balance=5.0).loss(variables, batch, jax.random.key(0))
     assert balanced == pytest.approx(want, rel=1e-4)  # all are alike: nothing is apart
+
+
+def test_the_size_of_a_representation_does_not_count_in_the_balance():
+    batch = {**cohort().rows(np.arange(40)), 'mask': np.ones(40, np.float32)}
+    sizes = []
+    for size in (1.0, 50.0):
+        task = treat.task(_Known(size), statistics=cohort().statistics, balance=1.0)
+        sizes.append(float(task.loss({'params': {}}, batch, jax.random.key(0))[0]))
+    none = float(treat.task(_Known(1.0), statistics=cohort().statistics).loss(
+        {'params': {}}, batch, jax.random.key(0))[0])
+    assert sizes[0] == pytest.approx(sizes[1], rel=1e-5) and sizes[0] > none + 0.01
+
+
+class _Known(nn.Module):
+    """The covariates as they are, in another unit, and outcomes of 0."""
+
+    size: float
+    inputs = ('covariates',)
+
+    def __call__(self, x, *, train):
+        return x[:, :2] * 0, {'pooled': x * self.size}
 
 
 def test_an_x_learners_effect_is_that_of_its_own_heads():

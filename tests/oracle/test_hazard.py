@@ -1,0 +1,37 @@
+"""Cox's partial likelihood against lifelines: the same coefficients, with ties, by Efron's approximation."""
+
+import jax
+import numpy as np
+import pytest
+from scipy import optimize
+
+from medjax.data import deepsurv, phantom_cohort
+from medjax.data.records import dataset
+from medjax.data.source import data_dir
+from medjax.errors import InputError
+from medjax.ops import hazard
+
+lifelines = pytest.importorskip('lifelines')
+pandas = pytest.importorskip('pandas')
+
+
+@pytest.mark.parametrize('name', ['phantom', 'metabric', 'gbsg'])
+def test_the_linear_models_coefficients(name):
+    if name == 'phantom':
+        data = dataset(phantom_cohort.source(cases=(300, 9, 9), censoring=0.4))
+    else:
+        try:
+            data_dir('survival')
+        except InputError as error:
+            pytest.skip(str(error))
+        data = dataset(deepsurv.source(name_of=name, val=0.0))
+    rows = data.rows(data.numbers('train'))
+    x, time, event = rows['covariates'].astype(np.float64), np.floor(rows['time']).astype(np.float64), rows['event']
+    table = pandas.DataFrame(x).assign(time=time, event=event)
+    want = lifelines.CoxPHFitter().fit(table, 'time', 'event').params_.to_numpy()
+    with jax.enable_x64(True):
+        slope = jax.jit(jax.value_and_grad(lambda b: hazard.cox(x @ b, time, event, np.ones(len(x)))))
+        found = optimize.minimize(lambda b: [np.asarray(out) for out in slope(b)], np.zeros(x.shape[1]), jac=True,
+                                  method='BFGS', options={'gtol': 1e-7}).x
+    np.testing.assert_allclose(found, want, atol=1e-4)
+    assert len(np.unique(time)) < len(time) / 2 or name != 'gbsg'  # whole months: there are ties
