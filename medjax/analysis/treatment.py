@@ -32,7 +32,7 @@ CONVENTIONS = (
     'same training patients. Intervals are over patients (percentile bootstrap), where at least nine of ten resamples '
     'define the figure, from those; models and propensity are not fitted again: how they vary from one training set '
     'to another is not in the intervals.')
-METHODS = {'': 'network', 'ols': 'OLS', 'ols_by_group': 'OLS, each group', 'trees': 'trees, each group'}
+METHODS = {'': 'network', 'ols': 'OLS', 'ols_by_group': 'OLS by group', 'trees': 'trees by group'}
 TRUE = ('pehe', 'ate_error')  # figures that ask for the truth
 WHY = {'factual_rmse': 'one group only', 'policy_value': 'nobody\'s treatment is that of the policy',
        'qini': 'one group only', 'difference': 'one group only', 'ate_weighted': 'one group only',

@@ -101,7 +101,7 @@ def compared(training: Mapping, names: Sequence[str]) -> Section:
 def value_table(of: Split) -> Table:
     """What treating nobody, everybody, or whom each model names is worth."""
     rows = [('nobody', '', of.entries['value_if_none'], 0.0), ('everybody', '', of.entries['value_if_all'], 1.0)]
-    rows += [(f'whom {METHODS[other]} names', '', of.entries[f'policy_value_{other}' if other else 'policy_value'],
+    rows += [(f'as {METHODS[other]} says', '', of.entries[f'policy_value_{other}' if other else 'policy_value'],
               float((of.table.effect(other) > 0).mean())) for other in of.table.predicted]
     heads = [('Mean outcome', 'weighted; a higher one is better'), ('Treated', 'share of the patients')]
     return tables.beside(Table('If treated were …', heads, [

@@ -123,7 +123,7 @@ def realisations(values: Mapping[str, np.ndarray], entries: Mapping[str, Mapping
         if entry.get('ci95'):
             axes.plot([number + 0.2] * 2, entry['ci95'], color=INK[theme], linewidth=1.6)
         axes.plot(number + 0.2, entry['value'], 'D', color=INK[theme], markersize=4.5)
-    axes.set_xticks(range(len(values)), [METHODS[method].replace(', ', ',\n') for method in values])
+    axes.set_xticks(range(len(values)), [METHODS[method].replace(' by', '\nby') for method in values])
     axes.set_xlim(-0.4, len(values) - 0.4)
     if table.max() > 10 * max(table.min(), 1e-9):  # some surfaces are far steeper than others
         axes.set_yscale('log')

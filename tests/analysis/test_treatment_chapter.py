@@ -39,7 +39,7 @@ def test_the_page_has_its_sections_and_says_what_it_cannot(one):
     assert treatments.NOTICE in page.text and not re.search(r'\b(nan|None)\b', page.text)
     test = json.loads((one / 'results.json').read_text())['test']
     pehe, other = (f'{test[name]["value"]:.3f}' for name in ('pehe', 'pehe_trees'))
-    assert f'√PEHE {pehe} (' in page.text and f'trees, each group {other}' in page.text
+    assert f'√PEHE {pehe} (' in page.text and f'trees by group {other}' in page.text
     cells = {row[0]: row[1:] for row in page.rows[::-1] if row}
     assert cells['√PEHE\N{NO-BREAK SPACE}↓'][0].startswith(pehe) and cells['treated'] == ['20', '8']
     assert len([tag for tag, _ in page.tags if tag == 'img']) == 4 + 3  # and the logged ones
@@ -57,8 +57,8 @@ def test_tables(one):
     of = shown(one)
     value = {name: [cell.text for cell in cells] for name, _, cells in treatment_chapter.value_table(of).rows}
     share = np.mean([float(row['outcome_if_1']) > float(row['outcome_if_0']) for row in of.rows])
-    assert value['whom network names'] == [f'{of.entries["policy_value"]["value"]:.3f}', f'{share:.0%}']
-    assert value['whom OLS names'][1] == '100%' and value['nobody'][1] == '0%'
+    assert value['as network says'] == [f'{of.entries["policy_value"]["value"]:.3f}', f'{share:.0%}']
+    assert value['as OLS says'][1] == '100%' and value['nobody'][1] == '0%'
     mean = {name: cells[0].text for name, _, cells in treatment_chapter.mean_table(of.entries, of.table.predicted).rows}
     assert mean['Truth (simulated)'] == f'{of.entries["ate_true"]["value"]:.3f}'
     rows = treatment_chapter.listed(of)
@@ -93,7 +93,7 @@ def test_realisations_have_a_report(tmp_path, unpainted):
     assert page.headings[:3] == ['Results', 'Each realisation', 'Every case'] and page.open == []
     entry = results['test']['pehe']
     assert f'√PEHE {entry["value"]:.3f} ({entry["ci95"][0]:.3f}–{entry["ci95"][1]:.3f})' in page.text
-    assert 'Means over 5 realisations' in page.text and 'trees, each group in 5' in page.text
+    assert 'Means over 5 realisations' in page.text and 'trees by group in 5' in page.text
     assert 'Out of sample (test)' in page.text and 'Within sample (training and validation)' in page.text
     assert treatment_chapter.LIMITS in page.text and not re.search(r'\b(nan|None)\b', page.text)
 
