@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from medjax.errors import InputError
 from medjax.models import resnet
+from medjax.nn.attention import GatedPool
 from medjax.nn.dropout import Dropout
 
 VARIANTS: dict[str, dict[str, Any]] = {encoder: resnet.VARIANTS[encoder] for encoder in ('18', '50')}
@@ -107,10 +108,6 @@ class Model(resnet.Model):
         for name in feats:
             if name != 'pooled':  # places where the image has them, for maps
                 feats[name] = self.together(feats[name])
-        gate = nn.tanh(nn.Dense(self.hidden, name='content')(each)) * nn.sigmoid(
-            nn.Dense(self.hidden, name='gate')(each))
-        score = nn.Dense(1, use_bias=False, name='score')(gate)[..., 0]
-        weights = jnp.where(real, jax.nn.softmax(jnp.where(real, score, jnp.finfo(score.dtype).min)), 0)
-        feats['attention'] = weights
-        feats['pooled'] = x = jnp.einsum('bn,bnc->bc', weights, each)
+        x, feats['attention'] = GatedPool(self.hidden, name='pool')(each, real)
+        feats['pooled'] = x
         return nn.Dense(self.classes, name='logits')(Dropout(self.dropout)(x, train)), feats

@@ -12,6 +12,51 @@ from medjax.nn.pool import largest
 REDUCTION = 16  # of channels within a gate, in both papers
 
 
+def softmax(scores: jax.Array, allowed: jax.Array | None) -> jax.Array:
+    """The softmax of the last axis over what is allowed, 0 for all else; all 0 where nothing is."""
+    if allowed is None:
+        return jax.nn.softmax(scores)
+    return jnp.where(allowed > 0, jax.nn.softmax(jnp.where(allowed > 0, scores, jnp.finfo(scores.dtype).min)), 0)
+
+
+def waves(times: jax.Array, width: int, longest: float) -> jax.Array:
+    """Sines and cosines of times, by which attention tells them apart (Vaswani 2017); they need not be whole numbers.
+
+    Args:
+      times: `[…]`; or the steps' numbers.
+      width: channels, even: periods from 2π to 2π `longest`, each a same multiple of the one before.
+      longest: in the times' unit.
+
+    Returns:
+      `[…, width]` float32.
+    """
+    if width % 2:
+        raise InputError(f'config.model.width: {width}; expected an even number, of sines and cosines')
+    rates = jnp.exp(-jnp.log(longest) * jnp.arange(width // 2) / max(width // 2 - 1, 1))
+    angles = times[..., None] * rates
+    return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], -1)
+
+
+class GatedPool(nn.Module):
+    """The mean of tokens, weighed by an attention that is learned (gated: Ilse 2018).
+
+    Attributes:
+      hidden: features that the attention is computed from.
+    """
+
+    hidden: int = 128
+
+    @nn.compact
+    def __call__(self, x: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Maps tokens `[B, T, C]` with a mask `[B, T]` to `[B, C]`, and gives the weights `[B, T]`.
+
+        The weights, float32, sum to 1, or to 0 where there is no token.
+        """
+        gate = nn.tanh(nn.Dense(self.hidden, name='content')(x)) * nn.sigmoid(nn.Dense(self.hidden, name='gate')(x))
+        weights = softmax(nn.Dense(1, use_bias=False, name='score')(gate)[..., 0], mask)
+        return jnp.einsum('bn,bnc->bc', weights, x), weights
+
+
 class SelfAttention(nn.Module):
     """Multi-head self-attention (Vaswani 2017); its softmax is float32 whatever the compute type.
 
@@ -24,15 +69,21 @@ class SelfAttention(nn.Module):
     dtype: str = 'float32'
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Maps tokens `[B, T, C]` to new ones, and gives the attention `[B, heads, T, T]`, float32, rows sum to 1."""
+    def __call__(self, x: jax.Array, allowed: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
+        """Maps tokens `[B, T, C]` to new ones, and gives the attention `[B, heads, T, T]`, float32, rows sum to 1.
+
+        Args:
+          x: tokens.
+          allowed: `[B, T, T]`, 1 where a token (the row) may see another; all by default. The row of one that may see
+            none is 0.
+        """
         width = x.shape[-1]
         if width % self.heads:
             raise InputError(f'config.model.heads: {self.heads}; expected a divisor of the width, {width}')
         query, key, value = (Dense(width, dtype=self.dtype, name=name)(x).reshape(*x.shape[:2], self.heads, -1)
                              for name in ('query', 'key', 'value'))
         scores = jnp.einsum('bqhc,bkhc->bhqk', query, key, preferred_element_type=jnp.float32)
-        weights = jax.nn.softmax(scores * (width // self.heads)**-0.5)
+        weights = softmax(scores * (width // self.heads)**-0.5, None if allowed is None else allowed[:, None])
         x = jnp.einsum('bhqk,bkhc->bqhc', weights.astype(self.dtype), value).reshape(x.shape)
         return Dense(width, dtype=self.dtype, name='out')(x), weights
 

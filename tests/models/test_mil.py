@@ -75,8 +75,8 @@ def test_gated_attention_by_hand():
     single = [run(params, x[:, n:n + 1])[1] for n in range(2)]
     assert single[0]['attention'] == single[1]['attention'] == 1
     h, params = np.stack([f['pooled'][0] for f in single]), jax.tree.map(np.asarray, params)
-    v, u = (h @ params[name]['kernel'] + params[name]['bias'] for name in ('content', 'gate'))
-    score = np.tanh(v) / (1 + np.exp(-u)) @ params['score']['kernel'][:, 0]
+    v, u = (h @ params['pool'][name]['kernel'] + params['pool'][name]['bias'] for name in ('content', 'gate'))
+    score = np.tanh(v) / (1 + np.exp(-u)) @ params['pool']['score']['kernel'][:, 0]
     weight = np.exp(score) / np.exp(score).sum()
     logits, feats = run(params, x)
     np.testing.assert_allclose(feats['attention'][0], weight, rtol=1e-5)
