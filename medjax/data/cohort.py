@@ -3,7 +3,7 @@
     id,time,event,age,stage,sex,split
     p01,14.2,1,63,II,f,train
 
-Numbers are covariates as they are; a column of words becomes one of 0 and 1 for each word, '' is missing.
+Numbers are covariates as they are; a column of words becomes one of 0 and 1 for each word; '' and 'NA' are missing.
 """
 
 import math
@@ -17,6 +17,7 @@ from medjax.errors import InputError
 
 RESERVED = ('id', 'patient', 'split')
 MOST = 20  # words that a column may have as a covariate
+MISSING = ('', 'NA')
 CENSORED = ('', '0', '0.0', 'false', 'censored')
 
 
@@ -67,10 +68,10 @@ def source(*, table: str, dir: str = '', time: str = 'time', event: str = 'event
     split = divide(rows, path, dict(splits or {}), root / split_file if split_file else None,
                    classes=[row[event].strip() for row in rows], val=val, test=test, fold=fold, folds=folds,
                    seed=split_seed)
-    words = {name: _words(rows, name, path) for name in names}
+    words = {name: words_of(rows, name, path) for name in names}
     cases = tuple(Case(
         id=row['id'], patient=row['patient'], split=split[row['patient']], read=None, files=(str(path),),
-        target=_outcome(row, time, event, tuple(values), f'{path}: row {number}'), record=_record(row, words),
+        target=outcome_of(row, time, event, tuple(values), f'{path}: row {number}'), record=record_of(row, words),
         columns={name: row[name] for name in columns}) for number, row in enumerate(rows, 2))
     return Source(cases=cases, classes=tuple(events), problem='survival', unit=unit, notice=notice)
 
@@ -102,15 +103,16 @@ def records_of(path: pathlib.Path, names: Sequence[str]) -> tuple[list[str], lis
                 raise InputError(f'{path}: no column {column or name!r}; expected the covariates '
                                  f'{", ".join(names)}')
             cell = row[column].strip()
-            value = math.nan if cell == '' else float(cell == word) if word else _number(cell)
+            value = math.nan if cell in MISSING else float(cell == word) if word else number_of(cell)
             if value is None:
                 raise InputError(f'{path}: row {number}: {column} is {cell!r}; expected a number, or nothing')
             records[-1][name] = value
     return ids, records
 
 
-def _outcome(row: Mapping[str, str], time: str, event: str, values: tuple[str, ...], where: str) -> Outcome:
-    seen, what = _number(row[time]), row[event].strip()
+def outcome_of(row: Mapping[str, str], time: str, event: str, values: tuple[str, ...], where: str) -> Outcome:
+    """What a row says of the end: how long a patient was seen, and which of the values the event's column holds."""
+    seen, what = number_of(row[time]), row[event].strip()
     if seen is None or not 0 <= seen < math.inf:
         raise InputError(f'{where}: {time} is {row[time]!r}; expected a number of at least 0')
     if what not in values and what.lower() not in CENSORED:
@@ -118,10 +120,10 @@ def _outcome(row: Mapping[str, str], time: str, event: str, values: tuple[str, .
     return Outcome(seen, values.index(what) + 1 if what in values else 0)
 
 
-def _words(rows: Sequence[Mapping[str, str]], name: str, path: object) -> tuple[str, ...]:
+def words_of(rows: Sequence[Mapping[str, str]], name: str, path: object) -> tuple[str, ...]:
     """The words of a column that does not hold numbers, but for the first of two; of one with numbers none."""
-    cells = sorted({row[name].strip() for row in rows} - {''})
-    if all(_number(cell) is not None for cell in cells):
+    cells = sorted({row[name].strip() for row in rows} - {*MISSING})
+    if all(number_of(cell) is not None for cell in cells):
         return ()
     if len(cells) > MOST:
         raise InputError(f'{path}: column {name!r} has {len(cells)} different words; expected numbers, or at most '
@@ -129,18 +131,20 @@ def _words(rows: Sequence[Mapping[str, str]], name: str, path: object) -> tuple[
     return tuple(cells[1:] if len(cells) == 2 else cells)
 
 
-def _record(row: Mapping[str, str], words: Mapping[str, tuple[str, ...]]) -> dict[str, float]:
+def record_of(row: Mapping[str, str], words: Mapping[str, tuple[str, ...]]) -> dict[str, float]:
+    """A row's numbers, by the columns' words as `words_of` found them; NaN where they are missing."""
     out = {}
     for name, its in words.items():
         cell = row[name].strip()
         if its:
-            out |= {f'{name}={word}': float(cell == word) if cell else math.nan for word in its}
+            out |= {f'{name}={word}': math.nan if cell in MISSING else float(cell == word) for word in its}
         else:
-            out[name] = math.nan if cell == '' else _number(cell)
+            out[name] = math.nan if cell in MISSING else number_of(cell)
     return out
 
 
-def _number(cell: str) -> float | None:
+def number_of(cell: str) -> float | None:
+    """The number that a cell holds; None where it is none."""
     try:
         return float(cell)
     except ValueError:

@@ -25,20 +25,27 @@ class Records:
       source: the patients, their outcomes and what must be said of them.
       names: of the covariates.
       scale: `fill`, `mean` and `std` of each, of the training patients; see `scaled`.
+      times: that survival is told at; none for quantiles of the training patients' events.
     """
 
     source: Source
     names: tuple[str, ...]
     scale: Mapping[str, list[float]]
+    times: tuple[float, ...] = ()
 
     @functools.cached_property
     def _numbers(self) -> dict[str, np.ndarray]:
         splits = np.array([case.split for case in self.source.cases])
-        return {split: np.flatnonzero(splits == split) for split in SPLITS if (splits == split).any()}
+        named = sorted(set(splits) - set(SPLITS))
+        return {split: np.flatnonzero(splits == split) for split in (*SPLITS, *named) if (splits == split).any()}
 
     def numbers(self, split: str) -> np.ndarray:
         """Places of a split's patients among the source's."""
         return self._numbers[split]
+
+    def seen(self, numbers: np.ndarray) -> dict[str, np.ndarray]:
+        """What a network may see of some patients: `covariates [n, F]`."""
+        return {'covariates': self.covariates[numbers]}
 
     @property
     def counts(self) -> dict[str, int]:
@@ -75,7 +82,7 @@ class Records:
         constant = [name for name, column in zip(self.names, values[train].T) if len(np.unique(column)) < 2]
         if constant:
             out.append(f'The same in all training patients, and of no use: {few(constant)}.')
-        survival = self.source.problem == 'survival'
+        survival = self.source.problem != 'treatment'
         zero = int((self.outcomes['time'] == 0).sum()) if survival else 0
         if zero:
             out.append(f'Patients seen for no time at all: {zero}.')
@@ -101,6 +108,8 @@ class Records:
             outcome = self.outcomes['outcome'][train].astype(np.float64)
             return known | {'mean': float(outcome.mean()), 'std': float(outcome.std()) or 1.0,
                             'treated': float(self.outcomes['treatment'][train].mean())}
+        if self.times:
+            return known | {'times': list(self.times)}
         times = self.outcomes['time'][train]
         ends = np.quantile(times[self.outcomes['event'][train] > 0], np.linspace(0, 1, GRID + 1)[1:], method='nearest')
         return known | {'times': [float(time) for time in np.unique(ends[ends > 0])]}
@@ -117,8 +126,8 @@ class Records:
         return len(self._numbers['train'])
 
     def rows(self, numbers: np.ndarray) -> dict[str, np.ndarray]:
-        """`covariates [n, F]` and the outcomes, each `[n]`, of some patients."""
-        return {'covariates': self.covariates[numbers], **{name: of[numbers] for name, of in self.outcomes.items()}}
+        """What is `seen` of some patients, and the outcomes, each `[n]`."""
+        return {**self.seen(numbers), **{name: of[numbers] for name, of in self.outcomes.items()}}
 
     def item(self, number: int, rng: np.random.Generator) -> dict[str, Any]:
         """A training patient's row, and the `id`."""
@@ -136,7 +145,8 @@ class Resident:
 
     def __init__(self, data: Records):
         self._data = data
-        self.size = float(4 * len(data) * (len(data.names) + 2))
+        first = data.rows(data.numbers('train')[:1])
+        self.size = float(len(data) * sum(array.nbytes for array in first.values()))
 
     def load(self) -> Mapping[str, np.ndarray]:
         """All of them."""
@@ -151,12 +161,13 @@ class Resident:
         return {name: array[place[0]] for name, array in arrays.items()}
 
 
-def dataset(source: Source, *, covariates: Sequence[str] = ()) -> Records:
+def dataset(source: Source, *, covariates: Sequence[str] = (), times: Sequence[float] = ()) -> Records:
     """Makes a source's records a data set.
 
     Args:
       source: the patients, each with an outcome.
       covariates: names of those that are used; by default all.
+      times: that survival is told at; by default at quantiles of the training patients' events.
 
     Raises:
       InputError: an unknown covariate; a time, treatment or outcome that is none; no training patient, no event among
@@ -164,6 +175,19 @@ def dataset(source: Source, *, covariates: Sequence[str] = ()) -> Records:
     """
     if source.problem not in ('survival', 'treatment'):
         raise InputError('config.data: records need a source whose cases have outcomes, such as cohort or deepsurv')
+    return Records(source, *described(source, covariates), checked_times(times))
+
+
+def checked_times(times: Sequence[float]) -> tuple[float, ...]:
+    """Refuses times that are not above 0 and rising."""
+    times = tuple(float(time) for time in times)
+    if any(not before < time < np.inf for before, time in zip((0.0, *times), times)):
+        raise InputError(f'config.data.times: {times}; expected numbers above 0, rising')
+    return times
+
+
+def described(source: Source, covariates: Sequence[str]) -> tuple[tuple[str, ...], dict[str, list[float]]]:
+    """Names of the covariates, and their scale; see `Records`, and `dataset` for what is refused."""
     names = tuple(covariates) or tuple(dict.fromkeys(name for case in source.cases for name in case.record))
     known = {name for case in source.cases for name in case.record}
     for name in names:
@@ -175,7 +199,7 @@ def dataset(source: Source, *, covariates: Sequence[str] = ()) -> Records:
             if np.isinf(case.record.get(name, 0.0)):
                 raise InputError(f'{case.id}: {name} is {case.record[name]}; expected a number, or nothing')
     train = [case for case in source.cases if case.split == 'train']
-    if source.problem == 'survival' and not any(case.target.event for case in train):
+    if source.problem != 'treatment' and not any(case.target.event for case in train):
         raise InputError(f'config.data.source: no event among the {len(train)} training patients; expected some')
     for number, group in enumerate(source.classes if source.problem == 'treatment' else ()):
         if not any(case.target.treatment == number for case in train):
@@ -187,9 +211,8 @@ def dataset(source: Source, *, covariates: Sequence[str] = ()) -> Records:
     values = np.where(missing, fill, values)
     std = values.std(0)
     # A covariate that some lack has a second one that says so.
-    return Records(source, names, {
-        'fill': fill, 'mean': values.mean(0).tolist(), 'std': np.where(std > 0, std, 1.0).tolist(),
-        'missing': missing.mean(0).tolist()})
+    return names, {'fill': fill, 'mean': values.mean(0).tolist(), 'std': np.where(std > 0, std, 1.0).tolist(),
+                   'missing': missing.mean(0).tolist()}
 
 
 def _check_outcome(case: Case, events: Sequence[str]) -> None:

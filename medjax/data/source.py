@@ -12,7 +12,7 @@ from medjax.errors import InputError
 
 SPLITS = ('train', 'val', 'test')
 WHOLE = ('binary', 'multiclass', 'ordinal', 'multilabel')  # of images that have a class, or several, as a whole
-PROBLEMS = (*WHOLE, 'detection', 'survival', 'treatment')
+PROBLEMS = (*WHOLE, 'detection', 'survival', 'treatment', 'regression', 'forecast')
 UNITS = ('voxel', 'share', 'mm')
 
 # What a report must say where a set does not tell patients apart.
@@ -94,6 +94,30 @@ class Treated:
 
 
 @dataclasses.dataclass(frozen=True)
+class Measured:
+    """Numbers that were measured, one for each of the source's classes; NaN where one was not."""
+
+    values: tuple[float, ...]
+
+    def __str__(self) -> str:
+        """Nothing: all are dealt alike."""
+        return ''
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Series:
+    """What was measured of a patient, visit by visit.
+
+    Attributes:
+      times: `[T]` float64, rising, in the source's unit.
+      values: `[T, F]` float64, NaN where nothing was measured.
+    """
+
+    times: np.ndarray
+    values: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
 class Case:
     """One examination.
 
@@ -105,11 +129,12 @@ class Case:
         image either.
       target: what is to be told of the whole image, where that is the problem: the class's number, or 0, 1 or
         UNKNOWN for each class where an image can have several; of detection what it shows; of survival how long; of
-        treatment what was done and what came of it.
+        treatment what was done and what came of it; of regression what was measured.
       columns: whatever else is known of it, such as sex or scanner; goes to the predictions table.
       files: that it is read from.
       how: whatever else decides what `read` gives, so that a case that was prepared is known again.
       record: what is known of the patient in numbers, such as age; NaN where it is missing.
+      series: what was measured over time.
     """
 
     id: str
@@ -119,8 +144,9 @@ class Case:
     columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
     files: tuple[str, ...] = ()
     how: str = ''
-    target: int | tuple[int, ...] | Objects | Outcome | Treated | None = None
+    target: int | tuple[int, ...] | Objects | Outcome | Treated | Measured | None = None
     record: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    series: Series | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,11 +157,12 @@ class Source:
       cases: with unique ids.
       classes: the labels' classes, background first; of a binary problem the positive one last, of an ordinal one in
         their order, of detection without background, of survival the events, of treatment the two groups, the
-        untreated first.
+        untreated first, of regression what is measured.
       notice: what a report must say of the data.
       channels: the images' channels.
       problem: what the cases' targets are: one of PROBLEMS; '' where labels are images.
-      unit: of times.
+      unit: of times, or of what is measured.
+      measured: names of a series' values.
     """
 
     cases: tuple[Case, ...]
@@ -144,9 +171,11 @@ class Source:
     channels: tuple[str, ...] = ('image',)
     problem: str = ''
     unit: str = ''
+    measured: tuple[str, ...] = ()
 
     def __post_init__(self):
-        alone = self.problem in ('multilabel', 'detection', 'survival')  # one class is enough: it is there or not
+        # One class is enough: it is there or not.
+        alone = self.problem in ('multilabel', 'detection', 'survival', 'regression', 'forecast')
         least, order = (1, '') if alone else (2, ', background first' * (not self.problem))
         if not least <= len(set(self.classes)) == len(self.classes) <= 255:
             raise InputError(f'config.data.source.classes: {list(self.classes)}; expected {least} to 255 different '

@@ -1,13 +1,11 @@
 """Evaluates survival patient by patient: a row with the risk and the incidence of each event over time."""
 
 import dataclasses
-import functools
 import json
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 
 from medjax import whole
@@ -15,6 +13,7 @@ from medjax.core.task import Task
 from medjax.data.cohort import records_of
 from medjax.data.records import Records, scaled
 from medjax.errors import InputError
+from medjax.evals.teller import Teller
 from medjax.ops import concordance
 
 DIGITS = 6  # of a probability in a table
@@ -26,12 +25,12 @@ class SurvivalEvaluator:
     """Tells the patients of a split what to expect; see `evaluator`."""
 
     data: Records
-    teller: 'Teller'
+    teller: Teller
 
     summary = 'survival'  # what of `analysis` sums the rows up
 
     def _predicted(self, variables: Any, numbers: np.ndarray) -> dict[str, np.ndarray]:
-        return self.teller(variables, self.data.covariates[numbers])
+        return self.teller(variables, self.data.seen(numbers))
 
     def __call__(self, variables: Any, split: str, *, quick: bool = False,
                  snapshots: pathlib.Path | None = None) -> list[dict[str, Any]]:
@@ -70,32 +69,6 @@ class SurvivalEvaluator:
                 for name in self.data.source.classes}
         several = {f'c_index_{name}': value for name, value in each.items()} if len(each) > 1 else {}
         return {'c_index': float(np.mean(list(each.values()))), **several}
-
-
-@dataclasses.dataclass(frozen=True)
-class Teller:
-    """Gives what a task predicts of any number of patients.
-
-    Attributes:
-      task: the problem.
-      batch: patients at once; the last ones are filled up, so that it is compiled once.
-    """
-
-    task: Task
-    batch: int
-
-    @functools.cached_property
-    def _compiled(self) -> Callable[..., dict[str, jax.Array]]:
-        return jax.jit(lambda variables, batch: self.task.predict(variables, batch))
-
-    def __call__(self, variables: Any, covariates: np.ndarray) -> dict[str, np.ndarray]:
-        """Of `covariates [n, F]` what `Task.predict` gives, in float64."""
-        parts = []
-        for start in range(0, len(covariates), self.batch):
-            at = np.minimum(np.arange(start, start + self.batch), len(covariates) - 1)
-            out = jax.device_get(self._compiled(variables, {'covariates': covariates[at]}))
-            parts.append({name: value[:len(covariates) - start].astype(np.float64) for name, value in out.items()})
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def told(found: Mapping[str, np.ndarray], steps: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
@@ -176,7 +149,7 @@ class SurvivalPredictor:
         """
         names, events, times = (self.statistics[key] for key in ('names', 'classes', 'times'))
         ids, records = records_of(path, names)
-        found = self.teller(variables, scaled(records, names, self.statistics['scale']))
+        found = self.teller(variables, {'covariates': scaled(records, names, self.statistics['scale'])})
         steps, kept = None, self.folder / 'cases' / BASELINE
         if 'log_hazard' in found:
             try:

@@ -6,12 +6,12 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 
 from medjax.core.task import Task
 from medjax.data.records import Records
 from medjax.errors import InputError
+from medjax.evals.teller import Teller
 from medjax.ops import balance, effects
 
 BINS = 20  # of the propensity
@@ -22,14 +22,9 @@ class TreatmentEvaluator:
     """Tells the patients of a split what to expect with a treatment and without; see `evaluator`."""
 
     data: Records
-    task: Task
-    batch: int
+    teller: Teller
 
     summary = 'treatment'  # what of `analysis` sums the rows up
-
-    @functools.cached_property
-    def _compiled(self) -> Callable[..., dict[str, jax.Array]]:
-        return jax.jit(lambda variables, batch: self.task.predict(variables, batch))
 
     @functools.cached_property
     def _train(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -75,15 +70,6 @@ class TreatmentEvaluator:
         nearest = np.where(own[:, None] == treatment, np.inf, apart).argmin(1)
         return np.where(own == 1, came - outcome[nearest], outcome[nearest] - came).astype(np.float64)
 
-    def _predicted(self, variables: Any, numbers: np.ndarray) -> np.ndarray:
-        """Both outcomes `[n, 2]`; batches are filled up, so that it is compiled once."""
-        parts = []
-        for start in range(0, len(numbers), self.batch):
-            at = numbers[np.minimum(np.arange(start, start + self.batch), len(numbers) - 1)]
-            out = jax.device_get(self._compiled(variables, {'covariates': self.data.covariates[at]}))
-            parts.append(out['outcomes'][:len(numbers) - start].astype(np.float64))
-        return np.concatenate(parts)
-
     def __call__(self, variables: Any, split: str, *, quick: bool = False,
                  snapshots: pathlib.Path | None = None) -> list[dict[str, Any]]:
         """A row per patient of the split.
@@ -99,7 +85,7 @@ class TreatmentEvaluator:
           snapshots: nothing is kept.
         """
         numbers = self.data.numbers(split)
-        found = {'': self._predicted(variables, numbers)}
+        found = {'': self.teller(variables, self.data.seen(numbers))['outcomes']}
         found |= {} if quick else {f'_{name}': pair[numbers] for name, pair in self._simpler.items()}
         matched, rows = self._matched(numbers), []
         for place, number in enumerate(numbers):
@@ -159,4 +145,4 @@ def evaluator(*, data: Records, task: Task, batch: int = 512) -> TreatmentEvalua
     """
     if batch < 1:
         raise InputError(f'config.evaluate.batch: {batch}; expected at least 1')
-    return TreatmentEvaluator(data, task, batch)
+    return TreatmentEvaluator(data, Teller(task, batch))

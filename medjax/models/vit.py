@@ -12,35 +12,15 @@ import jax
 import jax.numpy as jnp
 
 from medjax.errors import InputError
-from medjax.nn.attention import SelfAttention
+from medjax.nn.attention import TransformerBlock
 from medjax.nn.conv import Patches, check_dims
-from medjax.nn.dense import Dense, LayerNorm
+from medjax.nn.dense import LayerNorm
 from medjax.nn.dropout import Dropout
 
 VARIANTS: dict[str, dict[str, Any]] = {
     's16': dict(patch=16, width=384, depth=12, heads=6),
     'b16': dict(patch=16, width=768, depth=12, heads=12),
 }
-
-
-class Block(nn.Module):
-    """Self-attention, then two dense layers, each behind a layer norm and with its input added."""
-
-    heads: int
-    dropout: float
-    dtype: str
-
-    @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
-        """Maps tokens `[B, T, C]` to the same shape, and gives the attention `[B, heads, T, T]` float32."""
-        size = x.shape[-1]
-        y = LayerNorm(dtype=self.dtype, name='norm0')(x)
-        y, weights = SelfAttention(self.heads, self.dtype, name='attention')(y)
-        x = x + Dropout(self.dropout)(y, train)
-        y = LayerNorm(dtype=self.dtype, name='norm1')(x)
-        y = nn.gelu(Dense(4 * size, dtype=self.dtype, name='dense0')(y), approximate=False)
-        y = Dense(size, dtype=self.dtype, name='dense1')(Dropout(self.dropout)(y, train))
-        return x + Dropout(self.dropout)(y, train), weights
 
 
 class Model(nn.Module):
@@ -95,7 +75,7 @@ class Model(nn.Module):
             if number + 1 == self.depth:
                 feats['tokens'] = self.perturb('tokens', x[:, 1:].reshape(grid))
                 x = jnp.concatenate([x[:, :1], feats['tokens'].reshape(x[:, 1:].shape)], 1)
-            x, weights = Block(self.heads, self.dropout, self.dtype, name=f'block{number}')(x, train)
+            x, weights = TransformerBlock(self.heads, self.dropout, self.dtype, name=f'block{number}')(x, train)
             maps.append(weights)
         feats['attention'] = jnp.stack(maps, 1)
         feats['pooled'] = x = LayerNorm(name='norm')(x[:, 0].astype(jnp.float32))

@@ -6,7 +6,8 @@ import jax.numpy as jnp
 
 from medjax.errors import InputError
 from medjax.nn.conv import Conv
-from medjax.nn.dense import Dense
+from medjax.nn.dense import Dense, LayerNorm
+from medjax.nn.dropout import Dropout
 from medjax.nn.pool import largest
 
 REDUCTION = 16  # of channels within a gate, in both papers
@@ -86,6 +87,32 @@ class SelfAttention(nn.Module):
         weights = softmax(scores * (width // self.heads)**-0.5, None if allowed is None else allowed[:, None])
         x = jnp.einsum('bhqk,bkhc->bqhc', weights.astype(self.dtype), value).reshape(x.shape)
         return Dense(width, dtype=self.dtype, name='out')(x), weights
+
+
+class TransformerBlock(nn.Module):
+    """Self-attention, then two dense layers, each behind a layer norm and with its input added (Xiong 2020).
+
+    Attributes:
+      heads: of attention.
+      dropout: share of features that is zeroed.
+      dtype: compute type; weights and attention are float32.
+    """
+
+    heads: int
+    dropout: float
+    dtype: str
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool, allowed: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
+        """Maps tokens `[B, T, C]` to the same shape, and gives the attention; see `SelfAttention`."""
+        size = x.shape[-1]
+        y = LayerNorm(dtype=self.dtype, name='norm0')(x)
+        y, weights = SelfAttention(self.heads, self.dtype, name='attention')(y, allowed)
+        x = x + Dropout(self.dropout)(y, train)
+        y = LayerNorm(dtype=self.dtype, name='norm1')(x)
+        y = nn.gelu(Dense(4 * size, dtype=self.dtype, name='dense0')(y), approximate=False)
+        y = Dense(size, dtype=self.dtype, name='dense1')(Dropout(self.dropout)(y, train))
+        return x + Dropout(self.dropout)(y, train), weights
 
 
 class _Channels(nn.Module):

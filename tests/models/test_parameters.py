@@ -10,6 +10,8 @@ import pytest
 
 import medjax.models
 
+SERIES = ((1, 5, 3), (1, 5, 3), (1, 5), (1, 5), (1, 2))  # values, observed, times, mask, covariates
+
 # Module, variant, options, image `[B, *S, C]`, parameters. Every variant of every module needs a row.
 TABLE = [
     ('cnn', 'lung', dict(), (1, 224, 224, 3), 44_396_609),
@@ -35,6 +37,13 @@ TABLE = [
     ('rcnn', 'rcnn', dict(classes=3), (1, 64, 64, 3), 12_768_337),
     ('retinanet', '18', dict(classes=3), (1, 64, 64, 3), 19_223_424),
     ('retinanet', '50', dict(classes=3), (1, 64, 64, 3), 32_244_608),
+    # Of 3 values, whether each was seen, the time and 2 covariates; the gates' weights; and what comes out.
+    ('sequence', 'rnn', dict(width=4), SERIES, 9 * 4 + 4 * 4 + 4 + 5),
+    ('sequence', 'lstm', dict(width=4), SERIES, 4 * (9 * 4 + 4 * 4 + 4) + 5),
+    ('sequence', 'gru', dict(width=4), SERIES, 3 * (9 * 4 + 4 * 4 + 4) + 4 + 5),
+    ('sequence', 'gru_d', dict(width=4), SERIES, 3 * (10 * 4 + 4 * 4 + 4) + 4 + 5 + 5 + 5 * 4 + 4 + 5),
+    ('sequence', 'conv', dict(width=4), SERIES, (3 * 9 * 4 + 4) + 5 * (3 * 4 * 4 + 4) + (9 * 4 + 4) + 5),
+    ('sequence', 'transformer', dict(width=4), SERIES, 40 + 2 * (2 * 8 + 4 * 20 + (4 + 1) * 16 + 17 * 4) + 5),
     ('tarnet', 'tarnet', dict(shared=(10,), heads=(5,)), (1, 9), 100 + 2 * (55 + 6)),
     ('tarnet', 'tlearner', dict(heads=(5,)), (1, 9), 2 * (50 + 6)),
     ('tarnet', 'slearner', dict(heads=(5,)), (1, 9), 55 + 6),
@@ -59,8 +68,9 @@ def count(module, variant, options, shape):
     """Counted from shapes alone: nothing is allocated."""
     code = importlib.import_module(f'medjax.models.{module}')
     model = code.Model(**{**code.VARIANTS[variant], **options})
+    shapes = shape if isinstance(shape[0], tuple) else (shape,)
     given = {'proposals': (jnp.zeros((1, 2, 4)), jnp.ones((1, 2)))} if getattr(model, 'given', False) else {}
-    variables = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros(shape), train=False, **given))
+    variables = jax.eval_shape(lambda: model.init(jax.random.key(0), *(jnp.zeros(each) for each in shapes), train=False, **given))
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables['params']))
 
 

@@ -127,8 +127,8 @@ def test_how_long_ago_a_value_was_seen():
 
 
 def test_gru_d_is_its_recurrence():
-    x, seen, times = series(1, 5, 2), (series(1, 5, 2) > 0).astype(np.float32), np.array([[0, 1, 1.5, 4, 6]], np.float32)
-    module, mask = GRUD(3), np.ones((1, 5), np.float32)
+    x, seen = series(1, 5, 2), (series(1, 5, 2) > 0).astype(np.float32)
+    module, mask, times = GRUD(3), np.ones((1, 5), np.float32), np.array([[0, 1, 1.5, 4, 6]], np.float32)
     variables = drawn(module, x, seen, times, mask)
     p = {name: np.asarray(value, np.float64) for name, value in variables['params'].items() if name != 'fade'}
     fade = {name: np.asarray(value, np.float64) for name, value in variables['params']['fade'].items()}

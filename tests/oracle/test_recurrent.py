@@ -31,7 +31,8 @@ def test_series_of_unequal_length_are_pytorch_s_packed_ones(cell):
     theirs = {'rnn': torch.nn.RNN, 'lstm': torch.nn.LSTM, 'gru': torch.nn.GRU}[cell](5, 6, batch_first=True, bias=False)
     into, back = (p.detach().numpy() for p in theirs.parameters())
     zeros = np.zeros(into.shape[0], np.float32)
-    params = {'kernel': into.T, 'recurrent': back.T, 'bias': zeros, **({'bias_new': zeros[:6]} if cell == 'gru' else {})}
+    new = {'bias_new': zeros[:6]} if cell == 'gru' else {}
+    params = {'kernel': into.T, 'recurrent': back.T, 'bias': zeros, **new}
     mask = np.arange(7) < np.array(lengths)[:, None]
     told, _ = jax.jit(Recurrent(6, cell).apply)({'params': params}, x, mask.astype(np.float32))
     with torch.no_grad():

@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from medjax.models import resnet, vit
+from medjax.models import resnet
 from medjax.models.convnext import Model as ConvNeXt
+from medjax.nn.attention import TransformerBlock
 from medjax.nn.pool import adaptive_pool, largest
 from medjax.weights import torchvision
 
@@ -139,7 +140,7 @@ def test_a_convnext_of_pytorch_gives_the_same_logits():
 
 
 def test_a_transformer_block_is_pytorch_s():
-    block, x = vit.Block(heads=3, dropout=0.0, dtype='float32'), np.random.default_rng(0).normal(size=(2, 5, 12))
+    block, x = TransformerBlock(heads=3, dropout=0.0, dtype='float32'), np.random.default_rng(0).normal(size=(2, 5, 12))
     x = x.astype(np.float32)
     p = drawn(jax.eval_shape(lambda: block.init(jax.random.key(0), x, False))['params'])
     twin = torch.nn.TransformerEncoderLayer(12, 3, 48, 0.0, 'gelu', 1e-6, batch_first=True, norm_first=True).eval()
