@@ -29,7 +29,7 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
         log=('serBilir', 'serChol', 'alkaline', 'SGOT', 'platelets', 'prothrombin'), unit='years'))
     c.optim = dict(name='adamw', lr=3e-3, weight_decay=1.0, clip=1.0, ema=0.9,
                    schedule=dict(name='cosine', warmup=10))
-    c.evaluate = dict(name='survival', every=20)
+    c.evaluate = dict(name='survival', every=20, horizons=(2.0, 4.0))
     c.checkpoint = dict(best='c_index', keep=1)
     c.log = dict(every=20)
     if variant == 'cox':

@@ -116,7 +116,7 @@ def _survival(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, An
     known = {'problem': 'survival', 'unit': source.unit, 'conventions': survival.CONVENTIONS}
     if not rows:
         return known
-    found = survival.summarise(rows, source.classes, unit=source.unit)
+    found = survival.summarise(rows, source.classes, unit=source.unit, horizons=evaluator.horizons)
     return {**found.pop('metrics'), **known, 'analysis': found}
 
 

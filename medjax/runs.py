@@ -10,6 +10,7 @@ from medjax.analysis import classification, crossval, report, survival, workdir
 from medjax.analysis.cases import PROBLEMS
 from medjax.analysis.compare import compare, ensemble
 from medjax.core import config as configs
+from medjax.data.splits import nested
 from medjax.errors import InputError
 
 FIRST = ('auroc', 'auprc', 'accuracy', 'balanced_accuracy')  # of the figures of a comparison
@@ -109,37 +110,42 @@ def folds(paths: Sequence[str], out: pathlib.Path) -> dict[str, Any]:
     if len(tables) < len(paths):
         raise InputError(f'--merge: {" ".join(paths)}; expected each run once')
     _all_folds(paths, runs)
-    problem, rounds = first.results.get('problem'), crossval.rounds(tables)
+    problem = first.results.get('problem')
+    # Dynamic prediction tests at several times, each of which is a split.
+    tested = [split for split in first.splits if split.startswith('test')] if problem == 'survival' else ['test']
+    rounds = crossval.rounds(tables, tested[0])
     count, analysis, shown = len(rounds), {}, 'the predictions of all runs'
     rows = [{'run': path, **row} for path, table in tables.items() for row in table if row['split'] == 'test']
     if problem == 'detection':
         raise InputError('--merge: runs of detection; expected classification, segmentation or survival')
     if problem == 'survival':
-        rows, analysis = _averaged(tables, first)
-        test = crossval.survival(tables, first.classes, analysis['horizons'])
+        rows, analysis = _averaged(tables, first, tested)
+        found = {split: crossval.survival(tables, first.classes, analysis['horizons'], split) for split in tested}
         shown = "the mean of all runs' predictions"
     elif problem:
-        test = crossval.classification(tables, problem, first.classes)
+        found = {'test': crossval.classification(tables, problem, first.classes)}
         analysis = _subgroups(rounds, first)
     else:
-        test = crossval.means(tables, list(first.results['test']))
+        found = {'test': crossval.means(tables, list(first.results['test']))}
     notice = (f'{len(runs)} runs over folds and seeds, which tested every case {count} time{"s" * (count > 1)}: '
               'figures are means over those times, of all folds taken together; intervals are over patients. The '
               f'charts show {shown}.')
-    single = {path: {name: entry['value'] for name, entry in run.results['test'].items()}
-              for path, run in zip(paths, runs)}
-    return _write(out, first, rows, {'test': test, 'runs': single, 'analysis': analysis}, notice, paths)
+    single = {path: {name if split == 'test' else f'{split} {name}': entry['value'] for split in tested
+                     for name, entry in run.results[split].items()} for path, run in zip(paths, runs)}
+    return _write(out, first, rows, {**found, 'runs': single, 'analysis': analysis}, notice, paths)
 
 
-def _averaged(tables: Mapping[str, Sequence[Mapping[str, Any]]],
-              first: workdir.Run) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def _averaged(tables: Mapping[str, Sequence[Mapping[str, Any]]], first: workdir.Run,
+              tested: Sequence[str]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Of runs of survival each patient's mean prediction, and what it comes to."""
-    splits = [split for split in ('val', 'test') if all(any(row['split'] == split for row in table)
-                                                        for table in tables.values())]
-    rows = [row for split in splits for row in crossval.averaged(crossval.rounds(tables, split))]
-    analysis = survival.summarise(rows, first.classes, unit=first.results.get('unit', ''))
-    return [row for row in rows if row['split'] == 'test'], {
-        key: {'test': value['test']} if key in ('groups', 'calibration') else value
+    # Nested folds validate on other patients each time, who do not add up.
+    same = all(any(row['split'] == 'val' for row in table) for table in tables.values()) and not nested(
+        first.section('data').get('folds') or ())
+    rows = [row for split in [*['val'] * same, *tested] for row in crossval.averaged(crossval.rounds(tables, split))]
+    analysis = survival.summarise(rows, first.classes, unit=first.results.get('unit', ''),
+                                  horizons=first.section('evaluate').get('horizons') or ())
+    return [row for row in rows if row['split'] != 'val'], {
+        key: {split: value[split] for split in tested} if key in ('groups', 'calibration') else value
         for key, value in analysis.items() if key != 'metrics'}
 
 
@@ -193,15 +199,16 @@ def _write(out: pathlib.Path, first: workdir.Run, rows: Sequence[Mapping[str, An
                'notice': ' '.join(filter(None, [notice, first.results.get('notice')])), 'of': list(paths)}
     whole.write_json(out / 'results.json', content)
     path = report.write(out)
-    for name, entry in content.get('test', {}).items():
-        if name in FIRST or name.startswith(TOLD):
-            print(_told(name, entry))
+    for split in content['counts']:
+        for name, entry in content.get(split, {}).items():
+            if name in FIRST or name.startswith(TOLD):
+                print(_told(f'{split} {name}', entry))
     print(f'report: {path}', flush=True)
     return content
 
 
 def _told(name: str, entry: Mapping[str, Any]) -> str:
     limits, spread = entry.get('ci95'), entry.get('run_sd')
-    text = f'test {name:20} {entry["value"]:.3f}' + (f' [{limits[0]:.3f}, {limits[1]:.3f}]' if limits else '')
+    text = f'{name:25} {entry["value"]:.3f}' + (f' [{limits[0]:.3f}, {limits[1]:.3f}]' if limits else '')
     return f'{text} (n={entry["n"]})' + (
         '' if spread is None else f'   {entry["run_mean"]:.3f} ± {spread:.3f} over {entry["runs"]} runs')

@@ -64,11 +64,11 @@ def classification(tables: Mapping[str, Sequence[Row]], problem: str, classes: S
 
 
 def survival(tables: Mapping[str, Sequence[Row]], events: Sequence[str], horizons: Sequence[float],
-             resamples: int = 2000, seed: int = 0) -> dict[str, dict[str, Any]]:
-    """Figures of survival over folds and seeds, at given horizons; see `classification`."""
+             split: str = 'test', resamples: int = 2000, seed: int = 0) -> dict[str, dict[str, Any]]:
+    """Figures of a split of survival over folds and seeds, at given horizons; see `classification`."""
     return _pooled(tables, lambda rows: prognoses.read(rows, events),
                    lambda part, draws=None: prognosis.figures(part, horizons, draws), prognosis.entries, resamples,
-                   seed)
+                   seed, split)
 
 
 def averaged(parts: Sequence[Sequence[Row]]) -> list[dict[str, Any]]:
@@ -79,10 +79,11 @@ def averaged(parts: Sequence[Sequence[Row]]) -> list[dict[str, Any]]:
 
 
 def _pooled(tables: Mapping[str, Sequence[Row]], read: Callable[..., Any], figures: Callable[..., Any],
-            entries: Callable[..., dict[str, Any]], resamples: int, seed: int) -> dict[str, dict[str, Any]]:
-    parts = [read(rows) for rows in rounds(tables)]
+            entries: Callable[..., dict[str, Any]], resamples: int, seed: int,
+            split: str = 'test') -> dict[str, dict[str, Any]]:
+    parts = [read(rows) for rows in rounds(tables, split)]
     draws = measure.multiplicities(parts[0].patients, resamples, seed)
-    single = [figures(read([row for row in rows if row['split'] == 'test'])) for rows in tables.values()]
+    single = [figures(read([row for row in rows if row['split'] == split])) for rows in tables.values()]
     values, samples = [figures(part) for part in parts], [figures(part, draws) for part in parts]
     out = entries(parts[0], {name: np.mean([found[name] for found in values], 0) for name in values[0]},
                   {name: np.mean([found[name] for found in samples], 0) for name in values[0]})

@@ -28,8 +28,8 @@ CONVENTIONS = (
     'evaluated cases themselves, events first where times are equal, at and not just before a time. With several '
     'events the concordances take the others for censored; AUC and Brier score take them for what they are: after '
     'another event a case stays without this one. A figure without an event\'s name is then the mean over the events '
-    'that have it. Horizons are the quartiles of the events\' times, and risk groups the thirds of the risk, of '
-    'validation cases, held fixed. Observed incidence is one less Kaplan–Meier\'s estimate, or with several events '
+    'that have it. Horizons, where none are given, are the quartiles of the events\' times, and risk groups the thirds '
+    'of the risk, of validation cases, held fixed. Observed incidence is one less Kaplan–Meier\'s estimate, or with several events '
     'Aalen–Johansen\'s, with log-log intervals; the log-rank test takes other events for censored. Intervals of '
     'figures are over patients, all cases of a patient drawn together (percentile bootstrap), where at least nine of '
     'ten resamples define the figure, from those.')
@@ -59,20 +59,22 @@ def figures(table: Table, horizons: Sequence[float], weight: np.ndarray | None =
                   for name, values in found.items()}
 
 
-def summarise(rows: Sequence[Row], events: Sequence[str], unit: str = '', *, resamples: int = 2000,
-              seed: int = 0) -> dict[str, Any]:
+def summarise(rows: Sequence[Row], events: Sequence[str], unit: str = '', *, horizons: Sequence[float] = (),
+              resamples: int = 2000, seed: int = 0) -> dict[str, Any]:
     """Sums a survival model's predictions table up.
 
     Args:
       rows: as for `read`, each with its `split`.
       events: names; risk groups are of the first.
       unit: of time, for words.
+      horizons: times at which figures are told; by default the quartiles of the events' times.
       resamples: bootstrap draws.
       seed: of the draws, the same for all figures.
 
     Returns:
       - `metrics`: {split: {name: entry}}: `figures` as of `measure.entry`, each with `events`, how many there are;
-      - `horizons`: times, and `horizons_from`, the split whose events set them, and the cuts between risk groups;
+      - `horizons`: times; `horizons_given`, whether nobody's events set them; and `horizons_from`, the split that sets
+        the cuts between risk groups, and by its events the horizons that are not given;
       - `groups`: {split: `cuts` [2] of the risk, `groups` [{`name`, `n`, `events`, `curve`: `times`, `survival`, `low`,
         `high`, `at_risk`; `survival_at` {horizon: share}}], `logrank` {`chi2`, `df`, `p`}};
       - `calibration`: {split: {horizon: `event`, `horizon`, `error` (mean distance of observed from predicted) and
@@ -87,9 +89,10 @@ def summarise(rows: Sequence[Row], events: Sequence[str], unit: str = '', *, res
     tables = {split: read(some, events) for split, some in bootstrap.by_split(rows).items()}
     source = next((split for split in ('val', 'test', *tables) if split in tables and tables[split].event.any()),
                   next(iter(tables)))
-    horizons, warnings = _horizons(tables[source])
+    given = bool(horizons)
+    horizons, warnings = _horizons(tables[source], horizons)
     cuts = np.quantile(tables[source].risk[:, 0], [1 / 3, 2 / 3])
-    out: dict[str, Any] = {'metrics': {}, 'horizons': horizons, 'horizons_from': source, 'groups': {},
+    out: dict[str, Any] = {'metrics': {}, 'horizons': horizons, 'horizons_given': given, 'horizons_from': source, 'groups': {},
                            'calibration': {}, 'warnings': warnings + _warnings(tables, source, unit)}
     for split, table in tables.items():
         draws = measure.multiplicities(table.patients, resamples, seed)
@@ -102,11 +105,12 @@ def summarise(rows: Sequence[Row], events: Sequence[str], unit: str = '', *, res
     return out
 
 
-def _horizons(table: Table) -> tuple[list[float], list[str]]:
+def _horizons(table: Table, given: Sequence[float]) -> tuple[list[float], list[str]]:
     """The times at which figures are told, and a line on those that cannot be."""
-    if not table.event.any():
+    if not table.event.any() and not given:
         return [], ['no event: no horizons']
-    times = sorted({float(f'{time:.3g}') for time in np.quantile(table.time[table.event > 0], QUANTILES)} - {0.0})
+    times = sorted(given) or sorted(
+        {float(f'{time:.3g}') for time in np.quantile(table.time[table.event > 0], QUANTILES)} - {0.0})
     kept = [time for time in times if time <= table.grid[-1]]
     beyond = ', '.join(f'{time:g}' for time in times if time not in kept)
     return kept, [f'horizons: {beyond} lie after the last time of the predicted curves, {table.grid[-1]:g}: left out'

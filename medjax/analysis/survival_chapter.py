@@ -165,7 +165,8 @@ def listed(of: Followed) -> list[dict[str, str]]:
 def _cut(of: Followed) -> str:
     cuts = ' and '.join(figure(cut) for cut in of.groups['cuts'])
     source = split_name(of.run.results['analysis']['horizons_from']).lower()
-    horizons = ' The horizons are the quartiles of the times of their events.' * bool(of.horizons)
+    horizons = ' The horizons are the quartiles of the times of their events.' * bool(
+        of.horizons and not of.run.results['analysis'].get('horizons_given'))
     return f'Patients by predicted risk, cut at {cuts}: the thirds of the {source} cases.{horizons}'
 
 

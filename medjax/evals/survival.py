@@ -26,6 +26,7 @@ class SurvivalEvaluator:
 
     data: Records
     teller: Teller
+    horizons: tuple[float, ...] = ()
 
     summary = 'survival'  # what of `analysis` sums the rows up
 
@@ -166,17 +167,20 @@ class SurvivalPredictor:
         return f'{path} → {folder / "predictions.csv"}   {len(ids)} patients, in the mean {some}'
 
 
-def evaluator(*, data: Records, task: Task, batch: int = 512) -> SurvivalEvaluator:
+def evaluator(*, data: Records, task: Task, batch: int = 512, horizons: Sequence[float] = ()) -> SurvivalEvaluator:
     """Makes the evaluator of survival.
 
     Args:
       data: the data set.
       task: the problem.
       batch: patients at once.
+      horizons: times at which figures are told; by default the quartiles of the validation events' times.
     """
+    if any(not 0 < horizon < np.inf for horizon in horizons):
+        raise InputError(f'config.evaluate.horizons: {tuple(horizons)}; expected times above 0')
     if batch < 1:
         raise InputError(f'config.evaluate.batch: {batch}; expected at least 1')
-    return SurvivalEvaluator(data, Teller(task, batch))
+    return SurvivalEvaluator(data, Teller(task, batch), tuple(map(float, horizons)))
 
 
 def predictor(*, task: Task, statistics: Mapping[str, Any], folder: pathlib.Path, batch: int = 512,
