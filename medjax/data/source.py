@@ -12,7 +12,7 @@ from medjax.errors import InputError
 
 SPLITS = ('train', 'val', 'test')
 WHOLE = ('binary', 'multiclass', 'ordinal', 'multilabel')  # of images that have a class, or several, as a whole
-PROBLEMS = (*WHOLE, 'detection', 'survival', 'treatment', 'regression', 'forecast')
+PROBLEMS = (*WHOLE, 'detection', 'survival', 'treatment', 'regression', 'forecast', 'growth')
 UNITS = ('voxel', 'share', 'mm')
 
 # What a report must say where a set does not tell patients apart.
@@ -129,7 +129,7 @@ class Case:
         image either.
       target: what is to be told of the whole image, where that is the problem: the class's number, or 0, 1 or
         UNKNOWN for each class where an image can have several; of detection what it shows; of survival how long; of
-        treatment what was done and what came of it; of regression what was measured.
+        treatment what was done and what came of it; of growth `scans.Followed`; of regression what was measured.
       columns: whatever else is known of it, such as sex or scanner; goes to the predictions table.
       files: that it is read from.
       how: whatever else decides what `read` gives, so that a case that was prepared is known again.
