@@ -17,6 +17,7 @@ from medjax.ops.conv import conv
 
 Cell = Callable[..., tuple[jax.Array, ...]]
 ORTHOGONAL = nn.initializers.orthogonal()
+UNROLLED = 8  # steps of images, up to which they are compiled one after the other
 FORGET = 1.0  # the forget gate's bias at first: what an LSTM knows it keeps (Jozefowicz 2015)
 
 
@@ -69,7 +70,7 @@ def hidden(x: jax.Array, mask: jax.Array) -> jax.Array:
 
 
 def run(step: Callable[..., tuple[jax.Array, ...]], state: tuple[jax.Array, ...], series: Sequence[jax.Array],
-        mask: jax.Array) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+        mask: jax.Array, unroll: bool = False) -> tuple[jax.Array, tuple[jax.Array, ...]]:
     """Goes through a series.
 
     Args:
@@ -77,6 +78,7 @@ def run(step: Callable[..., tuple[jax.Array, ...]], state: tuple[jax.Array, ...]
       state: the first one.
       series: `[B, T, …]` each.
       mask: `[B, T]`.
+      unroll: without a loop, in which XLA's convolutions on a CPU are several times as slow.
 
     Returns:
       What is told at each step, `[B, T, …]`, zeros for padding; and the last state.
@@ -87,7 +89,7 @@ def run(step: Callable[..., tuple[jax.Array, ...]], state: tuple[jax.Array, ...]
                      for old, new in zip(state, step(state, *now)))
         return held, held[0]
 
-    last, told = lax.scan(body, state, tuple(jnp.moveaxis(part, 1, 0) for part in (mask, *series)))
+    last, told = lax.scan(body, state, tuple(jnp.moveaxis(part, 1, 0) for part in (mask, *series)), unroll=unroll)
     return hidden(jnp.moveaxis(told, 0, 1), mask), last
 
 
@@ -238,7 +240,7 @@ class ConvLSTM(nn.Module):
         def go(state: tuple[jax.Array, jax.Array], now: jax.Array) -> tuple[jax.Array, ...]:
             return lstm(state, now, conv(state[0].astype(self.dtype), back, padding=same).astype(jnp.float32), bias)
 
-        told, last = run(go, (jnp.zeros((len(x), *x.shape[2:-1], size)),) * 2, [said], mask)
+        told, last = run(go, (jnp.zeros((len(x), *x.shape[2:-1], size)),) * 2, [said], mask, x.shape[1] <= UNROLLED)
         return told, last[0]
 
 
