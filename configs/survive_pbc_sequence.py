@@ -19,7 +19,7 @@ DAILY = ('serBilir', 'serChol', 'albumin', 'alkaline', 'SGOT', 'platelets', 'pro
 def get_config(variant: str = '') -> config_dict.ConfigDict:
     c = config_dict.ConfigDict()
     c.seed = 0
-    c.epochs = 40
+    c.epochs = 15
     c.batch = 256
     c.model = dict(name='sequence', variant='gru_d', outputs=1, width=16, dropout=0.3, linear=True)
     c.task = dict(name='survive', loss='cox')
@@ -29,11 +29,12 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
         log=('serBilir', 'serChol', 'alkaline', 'SGOT', 'platelets', 'prothrombin'), unit='years'))
     c.optim = dict(name='adamw', lr=3e-3, weight_decay=1.0, clip=1.0, ema=0.9,
                    schedule=dict(name='cosine', warmup=10))
-    c.evaluate = dict(name='survival', every=20, horizons=(2.0, 4.0))
+    c.evaluate = dict(name='survival', every=10, horizons=(2.0, 4.0))
     c.checkpoint = dict(best='c_index', keep=1)
-    c.log = dict(every=20)
+    c.log = dict(every=10)
     if variant == 'cox':
         c.model = dict(name='mlp', variant='linear', outputs=1, bias=False)
+        c.epochs, c.optim.lr, c.evaluate.every = 100, 1e-2, 50
     if variant == 'lstm':
         c.model.variant = 'lstm'
     if variant == 'transformer':

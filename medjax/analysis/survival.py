@@ -16,23 +16,23 @@ from medjax.ops.survival import Curve
 
 CONVENTIONS = (
     'A case whose event is not known is censored at its last time. Harrell\'s C-index is the share of pairs in the '
-    'right order, of all pairs in which one case has the event and the other is seen without it at that time or later; '
-    'equal risks count half, two events at the same time are no pair, and at equal times a censored case outlives one '
-    'with an event. Uno\'s weights each pair by the inverse square of the chance to be still uncensored, of events '
-    'before the last time of the predicted curves. Antolini\'s compares, at the time of each event up to that last '
-    'time, the predicted incidences then, equal ones counting half. Curves are linear between their times, from 0 at '
-    'time 0, and level after the last. AUC and Brier score at a horizon weight cases with an event by then by the '
-    'inverse chance to be uncensored at their own time, those seen beyond it by that at the horizon, and leave out '
-    'those censored before; the integrated Brier score is the mean over the times of the curves that lie before the '
-    'split\'s last follow-up, by the trapezoid rule. The chance to be uncensored is the Kaplan–Meier estimate of the '
-    'evaluated cases themselves, events first where times are equal, at and not just before a time. With several '
-    'events the concordances take the others for censored; AUC and Brier score take them for what they are: after '
-    'another event a case stays without this one. A figure without an event\'s name is then the mean over the events '
-    'that have it. Horizons, where none are given, are the quartiles of the events\' times, and risk groups the thirds '
-    'of the risk, of validation cases, held fixed. Observed incidence is one less Kaplan–Meier\'s estimate, or with several events '
-    'Aalen–Johansen\'s, with log-log intervals; the log-rank test takes other events for censored. Intervals of '
-    'figures are over patients, all cases of a patient drawn together (percentile bootstrap), where at least nine of '
-    'ten resamples define the figure, from those.')
+    'right order, of all pairs in which one case has the event and the other is seen without it at that time or '
+    'later; equal risks count half, two events at the same time are no pair, and at equal times a censored case '
+    'outlives one with an event. Uno\'s weights each pair by the inverse square of the chance to be still '
+    'uncensored, of events before the last time of the predicted curves. Antolini\'s compares, at the time of each '
+    'event up to that last time, the predicted incidences then, equal ones counting half. Curves are linear between'
+    ' their times, from 0 at time 0, and level after the last. AUC and Brier score at a horizon weight cases with '
+    'an event by then by the inverse chance to be uncensored at their own time, those seen beyond it by that at the'
+    ' horizon, and leave out those censored before; the integrated Brier score is the mean over the times of the '
+    'curves that lie before the split\'s last follow-up, by the trapezoid rule. The chance to be uncensored is the '
+    'Kaplan–Meier estimate of the evaluated cases themselves, events first where times are equal, at and not just '
+    'before a time. With several events the concordances take the others for censored; AUC and Brier score take '
+    'them for what they are: after another event a case stays without this one. A figure without an event\'s name is'
+    ' then the mean over the events that have it. Horizons, where none are given, are the quartiles of the events\' '
+    'times, and risk groups the thirds of the risk, of validation cases, held fixed. Observed incidence is one less'
+    ' Kaplan–Meier\'s estimate, or with several events Aalen–Johansen\'s, with log-log intervals; the log-rank test '
+    'takes other events for censored. Intervals of figures are over patients, all cases of a patient drawn together'
+    ' (percentile bootstrap), where at least nine of ten resamples define the figure, from those.')
 QUANTILES = (0.25, 0.5, 0.75)  # of the events' times: the horizons
 GROUPS = ('low', 'medium', 'high')
 POINTS = 200  # of a drawn curve
@@ -92,8 +92,8 @@ def summarise(rows: Sequence[Row], events: Sequence[str], unit: str = '', *, hor
     given = bool(horizons)
     horizons, warnings = _horizons(tables[source], horizons)
     cuts = np.quantile(tables[source].risk[:, 0], [1 / 3, 2 / 3])
-    out: dict[str, Any] = {'metrics': {}, 'horizons': horizons, 'horizons_given': given, 'horizons_from': source, 'groups': {},
-                           'calibration': {}, 'warnings': warnings + _warnings(tables, source, unit)}
+    out: dict[str, Any] = {'metrics': {}, 'horizons': horizons, 'horizons_given': given, 'horizons_from': source,
+                           'groups': {}, 'calibration': {}, 'warnings': warnings + _warnings(tables, source, unit)}
     for split, table in tables.items():
         draws = measure.multiplicities(table.patients, resamples, seed)
         samples = figures(table, horizons, draws)

@@ -6,11 +6,14 @@
 Numbers are covariates as they are; a column of words becomes one of 0 and 1 for each word; '' and 'NA' are missing.
 """
 
+import functools
 import math
 import pathlib
 from collections.abc import Mapping, Sequence
 
+from medjax.data import nifti
 from medjax.data.files import check_fields, read_table
+from medjax.data.geometry import Image
 from medjax.data.source import Case, Outcome, Source, data_dir
 from medjax.data.splits import KEYS, divide
 from medjax.errors import InputError
@@ -22,10 +25,10 @@ CENSORED = ('', '0', '0.0', 'false', 'censored')
 
 
 def source(*, table: str, dir: str = '', time: str = 'time', event: str = 'event', events: Sequence[str] = ('event',),
-           values: Sequence[str] = ('1',), covariates: Sequence[str] = (), columns: Sequence[str] = (), unit: str = '',
-           val: float = 0.2, test: float = 0.2, fold: int | Sequence[int] = 0, folds: int | Sequence[int] = 0,
-           split_seed: int = 0, splits: Mapping[str, str] | None = None, split_file: str = '',
-           notice: str = '') -> Source:
+           values: Sequence[str] = ('1',), covariates: Sequence[str] = (), columns: Sequence[str] = (), image: str = '',
+           unit: str = '', val: float = 0.2, test: float = 0.2, fold: int | Sequence[int] = 0,
+           folds: int | Sequence[int] = 0, split_seed: int = 0, splits: Mapping[str, str] | None = None,
+           split_file: str = '', notice: str = '') -> Source:
     """Reads a cohort.
 
     Args:
@@ -37,6 +40,7 @@ def source(*, table: str, dir: str = '', time: str = 'time', event: str = 'event
       values: what the column holds for each of them.
       covariates: columns; by default all others but `columns`.
       columns: that go to the predictions table alone, such as those of subgroups.
+      image: the column with the path of a patient's image, within dir, where there is one.
       unit: of the times, such as 'months'.
       val: see `splits.split_by_patient`, as for test, fold, folds and split_seed; patients are dealt by what happened.
       test: …
@@ -57,8 +61,8 @@ def source(*, table: str, dir: str = '', time: str = 'time', event: str = 'event
         raise InputError(f'{path}: no rows; expected patients')
     if len(values) != len(events) or len(set(values)) != len(values):
         raise InputError(f'{KEYS}.values: {tuple(values)}; expected a different one for each of {tuple(events)}')
-    names = tuple(covariates) or tuple(name for name in there if name not in (*RESERVED, time, event, *columns))
-    for name in (time, event, *names, *columns):
+    names = tuple(covariates) or tuple(name for name in there if name not in (*RESERVED, time, event, image, *columns))
+    for name in (time, event, *names, *columns, *[image] * bool(image)):
         if name not in there:
             raise InputError(f'{path}: no column {name!r}; expected some of: {", ".join(there)}')
     for number, row in enumerate(rows, 2):
@@ -70,10 +74,30 @@ def source(*, table: str, dir: str = '', time: str = 'time', event: str = 'event
                    seed=split_seed)
     words = {name: words_of(rows, name, path) for name in names}
     cases = tuple(Case(
-        id=row['id'], patient=row['patient'], split=split[row['patient']], read=None, files=(str(path),),
+        id=row['id'], patient=row['patient'], split=split[row['patient']],
+        read=functools.partial(_image, root / row[image].strip()) if image else None,
+        files=nifti.files(str(root / row[image].strip())) if image else (str(path),),
         target=outcome_of(row, time, event, tuple(values), f'{path}: row {number}'), record=record_of(row, words),
         columns={name: row[name] for name in columns}) for number, row in enumerate(rows, 2))
     return Source(cases=cases, classes=tuple(events), problem='survival', unit=unit, notice=notice)
+
+
+def images_of(path: pathlib.Path) -> list[str]:
+    """The column `image` of a table of patients.
+
+    Raises:
+      InputError: there is none, or it is empty somewhere.
+    """
+    rows, there = read_table(path)
+    names = [(row.get('image') or '').strip() for row in rows]
+    if '' in names:
+        raise InputError(f"{path}: {'row ' + str(names.index('') + 2) if 'image' in there else 'no column image'}; "
+                         "expected the path of each patient's image in the column image")
+    return names
+
+
+def _image(path: pathlib.Path) -> tuple[Image, None]:
+    return nifti.read(path), None
 
 
 def records_of(path: pathlib.Path, names: Sequence[str]) -> tuple[list[str], list[dict[str, float]]]:

@@ -10,7 +10,8 @@ Numbers and words are read as `cohort` reads them. Rows need not be in order.
 import dataclasses
 import math
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +27,7 @@ LAST, LANDMARK = 'last {}', 'landmark'  # covariates of a patient who is looked 
 def source(*, table: str, values: Sequence[str], static: Sequence[str] = (), dir: str = '', patient: str = 'id',
            time: str = 'time', end: str = 'end', event: str = 'event', events: Sequence[str] = ('event',),
            event_values: Sequence[str] = ('1',), log: Sequence[str] = (), landmarks: Sequence[float] = (),
-           columns: Sequence[str] = (), unit: str = '', val: float = 0.2, test: float = 0.2,
+           columns: Sequence[str] = (), unit: str = '', per: float = 1.0, val: float = 0.2, test: float = 0.2,
            fold: int | Sequence[int] = 0, folds: int | Sequence[int] = 0, split_seed: int = 0,
            splits: Mapping[str, str] | None = None, split_file: str = '', notice: str = '') -> Source:
     """Reads patients over time.
@@ -34,7 +35,7 @@ def source(*, table: str, values: Sequence[str], static: Sequence[str] = (), dir
     With `landmarks` it is survival from then on, of those who are still under observation, by all that was known by
     then (dynamic prediction, van Houwelingen 2007): who trains is looked at once at each visit, who validates or tests
     at the landmarks, and each landmark of those who test is a split of its own: 'test_at_3'. Without landmarks it is a
-    forecast along each series.
+    forecast along each series, whose outcome counts from its first visit.
 
     Args:
       table: a CSV file within dir.
@@ -51,6 +52,7 @@ def source(*, table: str, values: Sequence[str], static: Sequence[str] = (), dir
       landmarks: times.
       columns: that go to the predictions table alone.
       unit: of the times, such as 'years'.
+      per: how many of the file's units that is, such as 365.25 of days; landmarks are in `unit`.
       val: see `splits.split_by_patient`, as for test, fold, folds and split_seed; patients are dealt by what happened.
       test: …
       fold: …
@@ -67,6 +69,49 @@ def source(*, table: str, values: Sequence[str], static: Sequence[str] = (), dir
     root = data_dir(dir)
     path = root / table
     rows, there = read_table(path)
+    if any(not at >= 0 for at in landmarks):
+        raise InputError(f'{KEYS}.landmarks: {tuple(landmarks)}; expected times of at least 0')
+    found, measured = patients(path, rows, there, values=values, static=static, patient=patient, time=time, end=end,
+                               event=event, event_values=event_values, log=log, columns=columns, per=per)
+    split = divide([{'patient': case.id} for case in found], path, dict(splits or {}),
+                   root / split_file if split_file else None, classes=[str(case.target) for case in found], val=val,
+                   test=test, fold=fold, folds=folds, seed=split_seed)
+    cases = [dataclasses.replace(case, split=split[case.id]) for case in found]
+    if landmarks:
+        cases = [one for case in cases for one in looked_at(case, landmarks, measured)]
+    else:
+        cases = [dataclasses.replace(case, target=Outcome(case.target.time - case.series.times[0], case.target.event))
+                 for case in cases]
+    return Source(cases=tuple(cases), classes=tuple(events), problem='survival' if landmarks else 'forecast',
+                  unit=unit, notice=notice, measured=measured)
+
+
+READ = ('values', 'static', 'patient', 'time', 'end', 'event', 'event_values', 'log', 'per')  # what `patients` asks
+
+
+def patients(path: pathlib.Path, rows: Sequence[Mapping[str, str]], there: Sequence[str], *, values: Sequence[str],
+             static: Sequence[str] = (), patient: str = 'id', time: str = 'time', end: str = 'end',
+             event: str = 'event', event_values: Sequence[str] = ('1',), log: Sequence[str] = (),
+             columns: Sequence[str] = (), per: float = 1.0,
+             known: Sequence[str] = ()) -> tuple[list[Case], tuple[str, ...]]:
+    """Patients of a table's rows, of no split yet, and the names of what is measured; see `source`.
+
+    Args:
+      path: of the table, for messages.
+      rows: its visits.
+      there: its columns.
+      values: see `source`, as for all others but the last.
+      static: …
+      patient: …
+      time: …
+      end: …
+      event: …
+      event_values: …
+      log: …
+      columns: …
+      per: …
+      known: names of what training patients have, COLUMN=WORD for words; by default those of this table.
+    """
     if not rows or not values:
         raise InputError(f'{path}: {len(rows)} rows, {KEYS}.values: {tuple(values)}; expected visits, and columns')
     for name in (patient, time, end, event, *values, *static, *columns):
@@ -74,9 +119,10 @@ def source(*, table: str, values: Sequence[str], static: Sequence[str] = (), dir
             raise InputError(f'{path}: no column {name!r}; expected some of: {", ".join(there)}')
     if set(log) - set(values):
         raise InputError(f'{KEYS}.log: {sorted(set(log) - set(values))}; expected some of {tuple(values)}')
-    if any(not at >= 0 for at in landmarks):
-        raise InputError(f'{KEYS}.landmarks: {tuple(landmarks)}; expected times of at least 0')
-    words = {name: words_of(rows, name, path) for name in (*values, *static)}
+    if not 0 < per < math.inf:
+        raise InputError(f'{KEYS}.per: {per}; expected above 0')
+    words = {name: tuple(one.removeprefix(f'{name}=') for one in known if one.startswith(f'{name}=')) if known
+             else words_of(rows, name, path) for name in (*values, *static)}
     visits: dict[str, list[tuple[float, int, Mapping[str, str]]]] = {}
     for number, row in enumerate(rows, 2):
         check_fields(path, number, row, there)
@@ -85,24 +131,37 @@ def source(*, table: str, values: Sequence[str], static: Sequence[str] = (), dir
             raise InputError(f'{path}: row {number}: {patient} {who!r}, {time} {row[time]!r}; expected a name, and a '
                              'number of at least 0')
         visits.setdefault(who, []).append((at, number, row))
-    split = divide([{'patient': who} for who in visits], path, dict(splits or {}),
-                   root / split_file if split_file else None,
-                   classes=[some[0][2][event].strip() for some in visits.values()], val=val, test=test, fold=fold,
-                   folds=folds, seed=split_seed)
-    cases, measured = [], [f'log {name}' if name in log else name
-                           for name in record_of(rows[0], {name: words[name] for name in values})]
+    cases, measured = [], tuple(f'log {name}' if name in log else name
+                                for name in record_of(rows[0], {name: words[name] for name in values}))
     for who, some in visits.items():
         some.sort(key=lambda visit: visit[0])
         outcome = _end(path, who, some, (end, event, time), tuple(event_values))
-        at = np.array([visit[0] for visit in some])
+        outcome = Outcome(outcome.time / per, outcome.event)
         found = np.array([list(_measured(path, number, row, values, words, log)) for _, number, row in some])
         first = some[0][2]
-        case = Case(id=who, patient=who, split=split[who], read=None, files=(str(path),), target=outcome,
-                    record=record_of(first, {name: words[name] for name in static}), series=Series(at, found),
-                    columns={name: first[name] for name in columns})
-        cases += looked_at(case, landmarks, measured) if landmarks else [case]
-    return Source(cases=tuple(cases), classes=tuple(events), problem='survival' if landmarks else 'forecast',
-                  unit=unit, notice=notice, measured=tuple(measured))
+        cases.append(Case(id=who, patient=who, split='', read=None, files=(str(path),), target=outcome,
+                          record=record_of(first, {name: words[name] for name in static}),
+                          series=Series(np.array([visit[0] for visit in some]) / per, found),
+                          columns={name: first[name] for name in columns}))
+    return cases, measured
+
+
+def image_reader(**keys: Any) -> Callable[..., list[Case]]:
+    """What reads new patients as `source` with the same keys reads its own: each looked at once, at the last visit.
+
+    Returns:
+      `(path, known) -> cases`, with the names of what training patients have; the table needs no columns that say how
+      it ended.
+    """
+    def read(path: pathlib.Path, known: Sequence[str]) -> list[Case]:
+        rows, there = read_table(path)
+        ends = {keys.get('end', 'end'): '1e300', keys.get('event', 'event'): '0'}
+        cases, measured = patients(path, [{**row, **ends} for row in rows], [*there, *ends], **{
+            name: keys[name] for name in READ if name in keys}, known=known)
+        return [one for case in cases for one in looked_at(
+            dataclasses.replace(case, split='new'), case.series.times[-1:].tolist(), measured)]
+
+    return read
 
 
 def seen_by(series: Series, time: float) -> Series:

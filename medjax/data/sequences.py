@@ -23,10 +23,12 @@ class Sequences(Records):
       spread: `mean` and `std` of each value that is measured, of the training patients; and `clock`, the standard
         deviation of their visits' times since the first, which is the unit of a network's times.
       steps: visits that a series is padded to.
+      within: the time after a visit within which a forecast is about events; 0 where it is about none.
     """
 
     spread: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     steps: int = 1
+    within: float = 0.0
 
     @functools.cached_property
     def _padded(self) -> dict[str, np.ndarray]:
@@ -64,7 +66,7 @@ class Sequences(Records):
     def statistics(self) -> dict[str, Any]:
         """What the task and `predict` have to know of the training data; stored with each checkpoint."""
         return super().statistics | {'measured': list(self.source.measured), 'spread': dict(self.spread),
-                                     'steps': self.steps}
+                                     'steps': self.steps, 'within': self.within}
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -88,7 +90,7 @@ def padded(series: Sequence[Series], spread: Mapping[str, Any], steps: int) -> d
 
 
 def dataset(source: Source, *, covariates: Sequence[str] = (), times: Sequence[float] = (),
-            steps: int = 0) -> Sequences:
+            steps: int = 0, within: float = 0.0) -> Sequences:
     """Makes a source's series and records a data set.
 
     Args:
@@ -96,12 +98,15 @@ def dataset(source: Source, *, covariates: Sequence[str] = (), times: Sequence[f
       covariates: names of those that are used; by default all.
       times: that survival is told at; by default at quantiles of the training patients' events.
       steps: visits that series are padded to; by default as many as the longest has.
+      within: see `Sequences`.
 
     Raises:
       InputError: as `records.dataset`; a series that is none, is longer than steps, or whose times do not rise.
     """
     if source.problem not in ('survival', 'forecast') or any(case.series is None for case in source.cases):
         raise InputError('config.data: sequences need a source whose cases have series, such as longitudinal')
+    if not 0 <= within < np.inf:
+        raise InputError(f'config.data.within: {within}; expected a time, or 0 for no events')
     longest = max(source.cases, key=lambda case: len(case.series.times))
     if 0 < steps < len(longest.series.times):
         raise InputError(f'config.data.steps: {steps}; expected at least {len(longest.series.times)}, the visits of '
@@ -121,4 +126,4 @@ def dataset(source: Source, *, covariates: Sequence[str] = (), times: Sequence[f
     since = np.concatenate([series.times - series.times[0] for series in train] or [np.zeros(1)])
     return Sequences(source, *described(source, covariates), checked_times(times), {
         'mean': mean.tolist(), 'std': np.where(std > 0, std, 1.0).tolist(), 'clock': float(since.std()) or 1.0},
-        steps or len(longest.series.times))
+        steps or len(longest.series.times), float(within))

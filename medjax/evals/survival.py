@@ -3,15 +3,18 @@
 import dataclasses
 import json
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from medjax import whole
 from medjax.core.task import Task
-from medjax.data.cohort import records_of
+from medjax.data.cohort import images_of, records_of
+from medjax.data.images import framing
 from medjax.data.records import Records, scaled
+from medjax.data.sequences import padded
+from medjax.data.source import Series
 from medjax.errors import InputError
 from medjax.evals.teller import Teller
 from medjax.ops import concordance
@@ -126,20 +129,50 @@ class SurvivalPredictor:
     statistics: Mapping[str, Any]
     teller: Teller
     folder: pathlib.Path
+    data: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    read: Callable[..., Any] | None = None
 
     apart = False  # a table of rows goes into a table of rows
 
     def example(self) -> dict[str, np.ndarray]:
         """A batch of the shape that the network sees."""
-        names, scale = self.statistics['names'], self.statistics['scale']
-        return {'covariates': scaled([{}], names, scale), 'time': np.ones(1, np.float32)}
+        known = self.statistics
+        seen = {'covariates': scaled([{}], known['names'], known['scale']), 'time': np.ones(1, np.float32)}
+        if 'spread' in known:
+            nothing = Series(np.zeros(1), np.full((1, len(known['measured'])), np.nan))
+            seen |= padded([nothing], known['spread'], known['steps'])
+        if 'intensities' in known:
+            seen['image'] = np.zeros((1, *self.data['size'], known['channels']), np.float32)
+        return seen
+
+    def _asked(self, path: pathlib.Path) -> tuple[list[str], dict[str, np.ndarray]]:
+        """Who is asked about, and what is seen of them."""
+        known = self.statistics
+        if 'spread' in known:
+            plain = [name.removeprefix('log ') for name in known['measured']]
+            cases = self.read(path, [*plain, *known['names']])
+            longest = max(cases, key=lambda case: len(case.series.times))
+            if len(longest.series.times) > known['steps']:
+                raise InputError(f'{path}: {longest.patient} has {len(longest.series.times)} visits; expected at most '
+                                 f'{known["steps"]}, the longest series in training (config.data.steps)')
+            return [case.id for case in cases], {
+                'covariates': scaled([case.record for case in cases], known['names'], known['scale']),
+                **padded([case.series for case in cases], known['spread'], known['steps'])}
+        ids, records = records_of(path, known['names'])
+        seen = {'covariates': scaled(records, known['names'], known['scale'])}
+        if 'intensities' in known:
+            frame = framing(**self.data)
+            seen['image'] = frame.normalise(np.stack([frame.fitted(self.read(path.parent / name))
+                                                      for name in images_of(path)]), known['intensities'])
+        return ids, seen
 
     def __call__(self, variables: Any, path: pathlib.Path, folder: pathlib.Path) -> str:
         """Reads a table of patients, and writes what to expect as `predictions.csv` in a folder.
 
         Args:
           variables: the network's.
-          path: a CSV table with a row a patient, and the columns of the training data's covariates.
+          path: a CSV table with a row a patient and the columns of the training data's covariates, with images also
+            `image`, paths beside the table; or of series with a row a visit, each patient's last being the landmark.
           folder: gets the table, which is replaced.
 
         Returns:
@@ -148,9 +181,9 @@ class SurvivalPredictor:
         Raises:
           InputError: a table that lacks a covariate; a run whose baseline was not kept.
         """
-        names, events, times = (self.statistics[key] for key in ('names', 'classes', 'times'))
-        ids, records = records_of(path, names)
-        found = self.teller(variables, {'covariates': scaled(records, names, self.statistics['scale'])})
+        events, times = (self.statistics[key] for key in ('classes', 'times'))
+        ids, seen = self._asked(path)
+        found = self.teller(variables, seen)
         steps, kept = None, self.folder / 'cases' / BASELINE
         if 'log_hazard' in found:
             try:
@@ -183,15 +216,17 @@ def evaluator(*, data: Records, task: Task, batch: int = 512, horizons: Sequence
     return SurvivalEvaluator(data, Teller(task, batch), tuple(map(float, horizons)))
 
 
-def predictor(*, task: Task, statistics: Mapping[str, Any], folder: pathlib.Path, batch: int = 512,
-              **_: Any) -> SurvivalPredictor:
+def predictor(*, task: Task, statistics: Mapping[str, Any], folder: pathlib.Path, data: Mapping[str, Any],
+              read: Callable[..., Any], batch: int = 512, **_: Any) -> SurvivalPredictor:
     """Makes what tells new patients what to expect.
 
     Args:
       task: the problem.
       statistics: of the training patients, as stored with the checkpoint.
       folder: of the run, with the baseline of relative hazards.
+      data: the config's, without name and source: how images come to one size.
+      read: what reads an image, or of series a table of visits, as the source did.
       batch: patients at once.
-      **_: what reads images, of no use here.
+      **_: what is of no use here.
     """
-    return SurvivalPredictor(statistics, Teller(task, batch), folder)
+    return SurvivalPredictor(statistics, Teller(task, batch), folder, data, read)

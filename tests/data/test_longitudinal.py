@@ -28,8 +28,17 @@ def test_series_are_put_in_order(tmp_path):
     found = {case.id: case for case in read(tmp_path, log=('bili',)).cases}
     np.testing.assert_array_equal(found['b'].series.times, [0.5, 2.0])
     np.testing.assert_allclose(found['b'].series.values, [[math.log(2), math.nan], [math.log(8), 2]])
-    assert found['b'].target.time == 4.5 and found['b'].target.event == 1 and found['a'].target.event == 0
+    assert found['b'].target.time == 4.0 and found['b'].target.event == 1 and found['a'].target.event == 0  # 4.5 − 0.5
     assert found['a'].record == {'sex=m': 1.0} and found['b'].split == 'test'
+
+
+def test_days_as_years(tmp_path):
+    source = read(tmp_path, per=2.0)
+    found = {case.id: case for case in source.cases}
+    np.testing.assert_array_equal(found['b'].series.times, [0.25, 1.0])
+    assert found['b'].target.time == 2.0 and read(tmp_path, per=2.0, landmarks=(0.5,)).cases[0].target.time == 1.75
+    with pytest.raises(InputError, match=r'config\.data\.source\.per: 0; expected above 0'):
+        read(tmp_path, per=0)
 
 
 def test_who_is_looked_at_when_and_what_is_known_then(tmp_path):

@@ -6,10 +6,11 @@ import jax
 import numpy as np
 import pytest
 
-from medjax.data import cohort, phantom_cohort
+from medjax.data import cohort, longitudinal, phantom_cohort, phantom_visits, sequences
 from medjax.data.records import dataset
 from medjax.errors import InputError
 from medjax.evals.survival import baseline, evaluator, predictor, told
+from medjax.models import sequence
 from medjax.models.mlp import Model
 from medjax.tasks import survive
 
@@ -77,3 +78,43 @@ def test_tables_of_new_patients_by_words(tmp_path):
     for names, said in ((('size',), "no column 'size'"), (('stage',), "row 2: stage is 'II'; expected a number")):
         with pytest.raises(InputError, match=said):
             cohort.records_of(path, names)
+
+
+def test_new_series_are_told_what_the_same_cases_are(tmp_path):
+    """Patients written as a table of visits, who are looked at when they were seen last."""
+    source = phantom_visits.source(cases=(60, 20, 1), landmarks=(1.0,))
+    data = sequences.dataset(source, times=(1.0, 3.0))
+    task = survive.task(sequence.Model(outputs=2, width=4), statistics=data.statistics, loss='weibull')
+    rows, batch = data.rows(np.arange(4)), 16
+    variables = task.init(jax.random.key(0), rows)
+    patients = [case for case in phantom_visits.source(cases=(3, 0, 0)).cases]
+    lines = ['id,time,marker,other,sex'] + [
+        ','.join([case.id, *('' if np.isnan(value) else repr(float(value)) for value in (time, *values)),
+                  'm' if case.record['sex=m'] else 'f'])
+        for case in patients for time, values in zip(case.series.times, case.series.values)]
+    (tmp_path / 'new.csv').write_text('\n'.join(lines))
+    read = longitudinal.image_reader(table='t.csv', values=('marker', 'other'), static=('sex',))
+    judge = predictor(task=task, statistics=data.statistics, folder=tmp_path, read=read, data={}, batch=batch)
+    assert jax.tree.map(np.shape, judge.example())['values'] == (1, data.steps, 2)
+    judge(variables, tmp_path / 'new.csv', tmp_path / 'out')
+    with (tmp_path / 'out' / 'predictions.csv').open() as file:
+        told_new = list(csv.DictReader(file))
+    same = {case.id: number for number, case in enumerate(source.cases)}  # at their last visit those who train are too
+    want = evaluator(data=data, task=task, batch=batch)(variables, 'train')
+    by_id = {row['id']: row for row in want}
+    assert len(told_new) == 3 and all(row['id'] in same for row in told_new)
+    for row in told_new:
+        for column in ('risk_death', 'incidence_death_at_1', 'incidence_death_at_3'):
+            np.testing.assert_allclose(float(row[column]), by_id[row['id']][column], atol=1e-5)
+
+
+def test_a_new_series_longer_than_any_in_training_is_refused(tmp_path):
+    source = phantom_visits.source(cases=(20, 5, 1), landmarks=(1.0,))
+    data = sequences.dataset(source, times=(1.0, 3.0))
+    task = survive.task(sequence.Model(outputs=1, width=4), statistics=data.statistics)
+    lines = ['id,time,marker,other,sex', *(f'p,{time},1,1,m' for time in range(data.steps + 1))]
+    (tmp_path / 'new.csv').write_text('\n'.join(lines))
+    read = longitudinal.image_reader(table='t.csv', values=('marker', 'other'), static=('sex',))
+    judge = predictor(task=task, statistics=data.statistics, folder=tmp_path, read=read, data={})
+    with pytest.raises(InputError, match=rf'new\.csv: p has {data.steps + 1} visits; expected at most {data.steps}'):
+        judge({}, tmp_path / 'new.csv', tmp_path / 'out')

@@ -30,6 +30,8 @@ TABLE = [
     ('resnet', '50', dict(classes=1000, attention='se'), (1, 64, 64, 3), 28_088_024),
     ('mil', '18', dict(classes=1), (1, 2, 64, 64, 3), 11_308_481),
     ('mil', '50', dict(classes=1), (1, 2, 64, 64, 3), 24_034_753),
+    ('joint', '18', dict(), ((1, 64, 64, 3), (1, 9)), 11_689_512 - 513_000 + 513 * 32 + 42 * 32 + 33 + 9),
+    ('joint', '50', dict(), ((1, 64, 64, 3), (1, 9)), 25_557_032 - 2_049_000 + 2049 * 32 + 42 * 32 + 33 + 9),
     ('mlp', 'small', dict(), (1, 9), 9 * 32 + 32 + 32 * 32 + 32 + 32 + 1),
     ('mlp', 'linear', dict(bias=False), (1, 9), 9),
     ('rcnn', 'faster', dict(classes=3), (1, 64, 64, 3), 28_910_944),
@@ -70,7 +72,7 @@ def count(module, variant, options, shape):
     model = code.Model(**{**code.VARIANTS[variant], **options})
     shapes = shape if isinstance(shape[0], tuple) else (shape,)
     given = {'proposals': (jnp.zeros((1, 2, 4)), jnp.ones((1, 2)))} if getattr(model, 'given', False) else {}
-    variables = jax.eval_shape(lambda: model.init(jax.random.key(0), *(jnp.zeros(each) for each in shapes), train=False, **given))
+    variables = jax.eval_shape(lambda: model.init(jax.random.key(0), *map(jnp.zeros, shapes), train=False, **given))
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables['params']))
 
 

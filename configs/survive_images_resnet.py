@@ -1,0 +1,34 @@
+"""Survival by an image and a record: a residual network's features beside the covariates, by Cox's likelihood.
+
+    MEDJAX_DATA_DIR=… python -m medjax.train --config=configs/survive_images_resnet.py --workdir=runs/images
+
+Data: `cohort.csv` in MEDJAX_DATA_DIR with the columns id, time, event, image (a picture's path within that folder) and
+covariates; at will patient and split. Volumes: `--config.model.dims=3 --config.data.size=64,64,64`. Variant `:phantom`:
+simulated patients whose hazard hangs on a ball's radius in the picture and on one covariate.
+"""
+
+from ml_collections import config_dict
+
+
+def get_config(variant: str = '') -> config_dict.ConfigDict:
+    c = config_dict.ConfigDict()
+    c.seed = 0
+    c.epochs = 40
+    c.batch = 64
+    c.model = dict(name='joint', variant='18', dims=2, outputs=1, small=False, dropout=0.3)
+    c.task = dict(name='survive', loss='cox')
+    c.data = dict(name='imaged', size=(128, 128), channels=1, intensity=dict(name='training'),
+                  source=dict(name='cohort', table='cohort.csv', image='image'))
+    c.optim = dict(name='adamw', lr=1e-3, weight_decay=0.1, clip=1.0, schedule=dict(name='cosine', warmup=20))
+    c.evaluate = dict(name='survival', every=20)
+    c.checkpoint = dict(best='c_index', keep=1)
+    c.log = dict(every=20)
+    if variant in ('phantom', 'smoke'):
+        c.model.update(small=True, base=8, blocks=(1, 1, 1))
+        c.data.size = (28, 28)
+        c.data.source = config_dict.ConfigDict(dict(name='phantom_cohort', image=True, covariates=2, censoring=0.3))
+    if variant == 'smoke':
+        c.epochs, c.steps, c.batch, c.evaluate.every, c.log.every, c.optim.schedule.warmup = 0, 2, 16, 2, 1, 1
+        c.model.update(base=4, blocks=(1, 1))
+        c.data.source.cases = (32, 24, 24)
+    return c
