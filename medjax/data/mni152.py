@@ -49,6 +49,11 @@ def _maps() -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
     return t1.array, label, t1.affine, str(t1.path)
 
 
+def template() -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
+    """The whole template: T1 `[197, 233, 189]` uint8, its tissues as numbers of CLASSES, affine, and the T1's path."""
+    return _maps()
+
+
 def _cut(x: tuple[int, int], z: tuple[int, int]) -> tuple[Image, Image]:
     t1, label, affine, path = _maps()
     affine = affine.copy()

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 
 from medjax.errors import InputError
 from medjax.nn.conv import Block, Conv, Up, check_dims, slope_of
+from medjax.nn.film import Film
 from medjax.ops.norm import rectify
 from medjax.ops.pool import max_pool
 
@@ -105,12 +106,14 @@ class Model(nn.Module):
     dtype: str = 'float32'
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, Any]]:
+    def __call__(self, x: jax.Array, *, train: bool,
+                 steer: jax.Array | None = None) -> tuple[jax.Array, dict[str, Any]]:
         """Maps images to logits.
 
         Args:
           x: `[B, *S, C]` with each S a multiple of the product of the strides.
           train: for batch norm.
+          steer: `[B, F]`, by which every level's features are scaled and shifted (FiLM), such as times.
 
         Returns:
           Logits `[B, *S, classes]` float32, and the features 'enc0' (finest) …, 'dec0' …, with 'attention0' … and
@@ -140,6 +143,8 @@ class Model(nn.Module):
                 x = make(width, kernel, one, *kind, name='stem')(x, train) if level == 0 else x
                 for number in range(self.blocks[level]):
                     x = residual(width, kernel, one if number else stride, *kind, name=f'{name}_{number}')(x, train)
+            if steer is not None:
+                x = Film(self.dtype, name=f'{name}_film')(x, steer)
             feats[name] = x
 
         deep = []
@@ -151,6 +156,8 @@ class Model(nn.Module):
                 skip, feats[f'attention{level}'] = Gate(self.norm, self.dtype, name=f'{name}_gate')(skip, x, train)
             x = make(width, kernel, one, *kind, name=f'{name}_0')(jnp.concatenate([x, skip], -1), train)
             x = make(width, kernel, one, *kind, name=f'{name}_1')(x, train)
+            if steer is not None:
+                x = Film(self.dtype, name=f'{name}_film')(x, steer)
             feats[name] = x
             if level == 0 or (self.deep and level < self.levels - 2):
                 # float32: the loss's exponentials want the digits.

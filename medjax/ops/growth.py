@@ -23,7 +23,8 @@ from medjax.errors import InputError
 from medjax.ops import least_squares
 
 STEEPEST = 60.0  # of an exponent: float32 goes no further than 88
-TRIED = np.geomspace(1.05, 1000, 40)  # capacities, over the largest volume seen
+TRIED = np.geomspace(1.05, 1000, 30)  # capacities, over the largest volume seen
+ASKED = 300  # patients at most that a capacity is found by
 
 
 class Curve(NamedTuple):
@@ -66,7 +67,8 @@ def volume(law: str, curve: Curve, time: jax.Array) -> jax.Array:
     return jnp.exp(_law(law)(jnp.asarray(time), *log))
 
 
-def fit(law: str, time: jax.Array, seen: jax.Array, mask: jax.Array, capacity: jax.Array) -> tuple[Curve, jax.Array]:
+def fit(law: str, time: jax.Array, seen: jax.Array, mask: jax.Array, capacity: jax.Array,
+        steps: int = 60) -> tuple[Curve, jax.Array]:
     """Fits a law to each patient's volumes by gradient.
 
     Two volumes say where a tumour is and how fast it grows, and nothing of where its growth ends: the capacity is
@@ -78,6 +80,7 @@ def fit(law: str, time: jax.Array, seen: jax.Array, mask: jax.Array, capacity: j
       seen: `[B, T]`, volumes above zero where `mask` is 1.
       mask: `[B, T]`, 1 where there is a visit.
       capacity: `[]` or `[B]`, in the unit of the volumes.
+      steps: see `least_squares.fit`.
 
     Returns:
       A curve for each patient, `[B]`, whose start is the volume at time 0 of `time`; and the mean square of the
@@ -101,7 +104,7 @@ def fit(law: str, time: jax.Array, seen: jax.Array, mask: jax.Array, capacity: j
         mean = log.sum() / count
         lever = jnp.where(mask, scaled, 0)
         slope = (lever * (log - mean)).sum() / jnp.maximum((lever**2).sum(), 1e-6)
-        found, cost = least_squares.fit(rest, jnp.stack([mean, slope]))
+        found, cost = least_squares.fit(rest, jnp.stack([mean, slope]), steps)
         return function(-middle / span, found[0], found[1], top), found[1] / span, cost / count
 
     start, rate, error = jax.vmap(one)(time, log, mask, top)
@@ -111,8 +114,8 @@ def fit(law: str, time: jax.Array, seen: jax.Array, mask: jax.Array, capacity: j
 def capacity(law: str, time: np.ndarray, seen: np.ndarray, mask: np.ndarray) -> float:
     """The one capacity that lets a law fit the volumes of many patients best, each with its own start and rate.
 
-    Only patients of three visits or more tell anything of it. The exponential law has none: it gets a number that
-    does nothing.
+    Only patients of three visits or more tell anything of it, of whom an even choice is asked. The exponential law has
+    none: it gets a number that does nothing.
 
     Args:
       law: a name of LAWS.
@@ -121,12 +124,13 @@ def capacity(law: str, time: np.ndarray, seen: np.ndarray, mask: np.ndarray) -> 
       mask: `[B, T]`.
     """
     mask = np.asarray(mask) > 0
-    told = mask.sum(1) > 2
+    told = np.flatnonzero(mask.sum(1) > 2)
+    told = told[::max(1, -(-len(told) // ASKED))]
     tops = TRIED * float(np.max(seen, where=mask, initial=0.0))
-    if law == 'exponential' or not told.any():
+    if law == 'exponential' or not len(told):
         return float(tops[-1])
     parts = [jnp.asarray(np.asarray(part)[told]) for part in (time, seen, mask)]
-    error = jax.jit(lambda tops: jax.lax.map(lambda top: fit(law, *parts, top)[1].mean(), tops))(
+    error = jax.jit(lambda tops: jax.lax.map(lambda top: fit(law, *parts, top, 30)[1].mean(), tops))(
         jnp.asarray(tops, jnp.float32))
     return float(tops[int(np.argmin(error))])
 

@@ -107,9 +107,8 @@ def test_two_scans_tell_diffusion_and_rate(diffusion, rate, noise):
     first = grown(diffusion, rate, 150.0, jnp.zeros((24, 24)).at[10, 11].set(0.5), tissue)
     second = grown(diffusion, rate, 60.0, first, tissue)
     found = INVERT(first, second + noise * jax.random.normal(jax.random.key(0), (24, 24)), tissue, 60.0)
-    within = 0.1 if noise else 0.02
-    assert float(found.rate) == pytest.approx(rate, rel=within)
-    assert float(found.diffusion) == pytest.approx(diffusion, rel=within)
+    assert float(found.rate) == pytest.approx(rate, rel=0.1 if noise else 0.02)
+    assert float(found.diffusion) == pytest.approx(diffusion, rel=0.3 if noise else 0.02)
     assert float(found.error) == pytest.approx(noise, abs=0.01)
 
 
