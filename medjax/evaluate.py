@@ -23,7 +23,8 @@ import numpy as np  # noqa: E402
 from absl import flags  # noqa: E402
 
 from medjax import build, runs, trained, whole  # noqa: E402
-from medjax.analysis import bootstrap, classification, detection, explain, report, survival, treatment  # noqa: E402
+from medjax.analysis import (  # noqa: E402
+    bootstrap, classification, detection, explain, growth, report, survival, treatment)
 from medjax.core.experiment import Experiment  # noqa: E402
 from medjax.core.task import Task  # noqa: E402
 from medjax.errors import InputError  # noqa: E402
@@ -129,8 +130,17 @@ def _treatment(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, A
     return {**found.pop('metrics'), **known, 'analysis': found}
 
 
+def _growth(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any]:
+    """Dice and volume error against simpler ways to tell them, and who is told to have new tumours."""
+    known = {'problem': 'growth', 'unit': evaluator.data.source.unit, 'conventions': growth.CONVENTIONS}
+    if not rows:
+        return known
+    found = growth.summarise(rows)
+    return {**found.pop('metrics'), **known, 'analysis': found}
+
+
 SUMMARIES = {'means': _means, 'classification': _classification, 'detection': _detection,
-             'survival': _survival, 'treatment': _treatment}  # by an evaluator's `summary`
+             'survival': _survival, 'treatment': _treatment, 'growth': _growth}  # by an evaluator's `summary`
 
 
 def _earlier(workdir: pathlib.Path, step: int, splits: Sequence[str]) -> list[dict[str, Any]]:

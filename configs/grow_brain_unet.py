@@ -1,0 +1,38 @@
+"""A tumour's next scan from two or three before it: a U-Net steered by times, on simulated brains.
+
+    python -m medjax.train --config=configs/grow_brain_unet.py --workdir=runs/grow
+    python -m medjax.train --config=configs/grow_brain_unet.py:convlstm --workdir=runs/grow_convlstm
+
+Data: a simulation, reaction and diffusion on the MNI152 template's tissue (`pip install nilearn`), one plane of it at
+2.5 mm: 1000 patients train, 150 validate, 200 test. Variants: `:convlstm` (Shi 2015), `:physics` (the law of Gompertz
+as a penalty), `:small` (100 patients), `:smoke`. Own scans: see README. Minutes on 2 cores.
+"""
+
+from ml_collections import config_dict
+
+
+def get_config(variant: str = '') -> config_dict.ConfigDict:
+    c = config_dict.ConfigDict()
+    c.seed = 0
+    c.steps = 1200
+    c.batch = 16
+    c.model = dict(name='unet_time', base=12, levels=4, cap=96)
+    c.task = dict(name='grow', loss=dict(cross_entropy=1.0, soft_dice=1.0), risk=0.2)
+    c.data = dict(name='scans', size=(64, 80),
+                  source=dict(name='phantom_growth', cases=(1000, 150, 200), shape=(64, 80), spacing=2.5))
+    c.optim = dict(name='adamw', lr=3e-3, weight_decay=1e-3, clip=1.0, ema=0.99,
+                   schedule=dict(name='cosine', warmup=50))
+    c.evaluate = dict(name='growth', every=200, batch=32)
+    c.checkpoint = dict(best='dice', keep=1)
+    c.log = dict(every=50)
+    if variant == 'convlstm':
+        c.model = dict(name='convlstm', base=12, levels=3, state=48)
+    if variant == 'physics':
+        c.task.physics = 0.1
+    if variant == 'small':
+        c.data.source.cases = (100, 50, 200)
+    if variant == 'smoke':
+        c.steps, c.evaluate.every, c.log.every, c.optim.schedule.warmup = 2, 2, 1, 1
+        c.batch, c.model.base, c.model.levels, c.data.size = 4, 4, 2, (32, 32)
+        c.data.source = dict(name='phantom_growth', cases=(8, 4, 8), shape=(32, 32), spacing=5.0, template='drawn')
+    return c
