@@ -1,7 +1,8 @@
-"""Treatment effects in a randomised trial, ACTG 175: more than zidovudine alone, by the CD4 count after 20 weeks.
+r"""Treatment effects in a randomised trial, ACTG 175: more than zidovudine alone, by the CD4 count after 20 weeks.
 
     pip download --no-deps lifelines==0.30.3 && unzip lifelines-*.whl 'lifelines/datasets/*'
-    MEDJAX_DATA_DIR=lifelines/datasets python -m medjax.train --config=configs/treat_actg_tlearner.py --workdir=runs/actg
+    MEDJAX_DATA_DIR=lifelines/datasets python -m medjax.train \
+        --config=configs/treat_actg_tlearner.py --workdir=runs/actg
 
 Data: `ACTG175.csv` in MEDJAX_DATA_DIR, 2139 patients with HIV, 532 on zidovudine alone (Hammer 1996). Because lots were
 drawn, the difference of the groups' means is the mean effect: what a model says must agree with it. Variants:

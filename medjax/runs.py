@@ -14,7 +14,7 @@ from medjax.data.splits import nested
 from medjax.errors import InputError
 
 FIRST = ('auroc', 'auprc', 'accuracy', 'balanced_accuracy')  # of the figures of a comparison
-TOLD = ('dice', 'c_index', 'ap')  # figures that are printed of what is measured case by case begin so
+TOLD = ('dice', 'c_index', 'ap', 'r2', 'rmse')  # figures that are printed of what is measured case by case begin so
 
 
 def read(paths: Sequence[str]) -> list[workdir.Run]:
@@ -117,11 +117,21 @@ def folds(paths: Sequence[str], out: pathlib.Path) -> dict[str, Any]:
     count, analysis, shown = len(rounds), {}, 'the predictions of all runs'
     rows = [{'run': path, **row} for path, table in tables.items() for row in table if row['split'] == 'test']
     if problem == 'detection':
-        raise InputError('--merge: runs of detection; expected classification, segmentation or survival')
+        raise InputError('--merge: runs of detection; expected classification, segmentation, survival or regression')
     if problem == 'survival':
         rows, analysis = _averaged(tables, first, tested)
         found = {split: crossval.survival(tables, first.classes, analysis['horizons'], split) for split in tested}
         shown = "the mean of all runs' predictions"
+    elif problem == 'regression':
+        of = next(iter(first.results['test'].values()))['unit']
+        figures, rows = crossval.regression(tables, first.classes, of)
+        found, shown = {'test': figures}, "the mean of all runs' predictions"
+    elif problem == 'forecast':
+        known = [first.results['analysis'][key] for key in ('measured', 'within', 'leads')]
+        figures, rows = crossval.forecast(tables, known[0], first.classes, *known[1:])
+        analysis = {key: value for key, value in forecast.summarise(
+            rows, known[0], first.classes, *known[1:]).items() if key != 'metrics'}
+        found, shown = {'test': figures}, "the mean of all runs' predictions"
     elif problem:
         found = {'test': crossval.classification(tables, problem, first.classes)}
         analysis = _subgroups(rounds, first)

@@ -9,7 +9,7 @@ import numpy as np
 
 from medjax.analysis import prognoses
 from medjax.analysis.split import Split
-from medjax.analysis.survival import GROUPS
+from medjax.analysis.survival import ADVICE, GROUPS
 from medjax.analysis.workdir import Run
 from medjax.errors import InputError
 from medjax.ops import survival
@@ -70,6 +70,14 @@ class Followed(Split[prognoses.Table]):
     def members(self) -> dict[str, np.ndarray]:
         """`[n]` bool of each risk group that has patients."""
         return {name: self.place == number for number, name in enumerate(GROUPS) if (self.place == number).any()}
+
+    @functools.cached_property
+    def advised(self) -> dict[str, np.ndarray]:
+        """`[n]` bool of those who were treated as the network advises, and of the others; empty without advice."""
+        if self.split not in self.run.results['analysis'].get('advice', {}):
+            return {}
+        same = np.array([(float(row['given']) > 0) == (float(row['benefit']) > 0) for row in self.rows])
+        return {name: chosen for name, chosen in zip(ADVICE, (same, ~same)) if chosen.any()}
 
     def after(self, time: float) -> str:
         """A time with its unit."""

@@ -35,6 +35,7 @@ CONVENTIONS = (
     ' (percentile bootstrap), where at least nine of ten resamples define the figure, from those.')
 QUANTILES = (0.25, 0.5, 0.75)  # of the events' times: the horizons
 GROUPS = ('low', 'medium', 'high')
+ADVICE = ('as advised', 'otherwise')  # how patients were treated
 POINTS = 200  # of a drawn curve
 BINS, FEWEST = 10, 20  # of a calibration: bins at most, and cases in each at least
 WHY = {'c_index': 'no case with the event is outlived by another',
@@ -79,6 +80,8 @@ def summarise(rows: Sequence[Row], events: Sequence[str], unit: str = '', *, hor
         `high`, `at_risk`; `survival_at` {horizon: share}}], `logrank` {`chi2`, `df`, `p`}};
       - `calibration`: {split: {horizon: `event`, `horizon`, `error` (mean distance of observed from predicted) and
         `bins` [{`predicted`, `observed`, `low`, `high`, `n`, `events`}]}}; of further events under `horizon_EVENT`;
+      - `advice`, where rows have `given` and `benefit`: {split: `advised`, the share of positive benefits, and `groups`
+        and `logrank` as above, of those who were treated 'as advised' and 'otherwise'};
       - `warnings`: lines.
 
     Raises:
@@ -99,6 +102,10 @@ def summarise(rows: Sequence[Row], events: Sequence[str], unit: str = '', *, hor
         samples = figures(table, horizons, draws)
         out['metrics'][split] = entries(table, figures(table, horizons), samples)
         out['groups'][split] = _groups(table, cuts, horizons)
+        advised = [(bootstrap.number(row.get('given')), bootstrap.number(row.get('benefit'))) for row in rows
+                   if row['split'] == split]
+        if all(benefit == benefit for _, benefit in advised):
+            out.setdefault('advice', {})[split] = _advice(table, np.array(advised), horizons)
         out['calibration'][split] = {f'{h:g}{f"_{name}" if k else ""}': {'event': name, 'horizon': h}
                                      | _calibration(table, k, h)
                                      for k, name in enumerate(table.events) for h in horizons}
@@ -148,8 +155,18 @@ def entries(table: Table, values: Mapping[str, np.ndarray], samples: Mapping[str
 
 
 def _groups(table: Table, cuts: np.ndarray, horizons: Sequence[float]) -> dict[str, Any]:
-    place, groups = np.digitize(table.risk[:, 0], cuts), []
-    for number, name in enumerate(GROUPS):
+    return {'cuts': cuts.tolist(), **_parted(table, np.digitize(table.risk[:, 0], cuts), GROUPS, horizons)}
+
+
+def _advice(table: Table, advised: np.ndarray, horizons: Sequence[float]) -> dict[str, Any]:
+    given, benefit = advised.T
+    return {'advised': float((benefit > 0).mean()),
+            **_parted(table, ((given > 0) != (benefit > 0)).astype(int), ADVICE, horizons)}
+
+
+def _parted(table: Table, place: np.ndarray, names: Sequence[str], horizons: Sequence[float]) -> dict[str, Any]:
+    groups = []
+    for number, name in enumerate(names):
         chosen = place == number
         if chosen.any():
             curve = table.observed(0, chosen)
@@ -157,7 +174,7 @@ def _groups(table: Table, cuts: np.ndarray, horizons: Sequence[float]) -> dict[s
                            'curve': _drawn(curve, int(chosen.sum())),
                            'survival_at': {f'{h:g}': _at(curve, h)['value'] for h in horizons}})
     chi2, df, p = survival.logrank(table.time, table.has(0), place)
-    return {'cuts': cuts.tolist(), 'groups': groups, 'logrank': {'chi2': chi2, 'df': df, 'p': p}}
+    return {'groups': groups, 'logrank': {'chi2': chi2, 'df': df, 'p': p}}
 
 
 def _drawn(curve: Curve, n: int) -> dict[str, list[float]]:

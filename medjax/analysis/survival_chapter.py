@@ -1,6 +1,6 @@
 """The report's chapter on survival: who fares worse, and whether what is predicted for patients comes true."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -40,7 +40,9 @@ def sections(of: Followed) -> list[Section]:
     share = (f'Predicted is the mean probability over all patients, observed {of.estimator}\'s estimate of the same. '
              'At risk are those followed beyond that time without any event.')
     return [
-        Section('Who fares worse', _cut(of), tables=[groups_table(of)], charts=survival_charts.parted(of)),
+        Section('Who fares worse', _cut(of), tables=[groups_table(of, of.members)], charts=survival_charts.parted(of)),
+        *([Section('Whom the treatment would help', _advice(of), tables=[groups_table(of, of.advised)],
+                   charts=[survival_charts.advised(of)])] if of.advised else []),
         Section('Whether it comes true', share, tables=horizon_tables(of), charts=survival_charts.trusted(of)),
         Section('Patients', chosen, tables=[patients_table(of)], charts=[survival_charts.foretold(of)])]
 
@@ -98,19 +100,20 @@ def result_tables(every: Sequence[Followed]) -> list[Table]:
     return made
 
 
-def groups_table(of: Followed) -> Table:
-    """How many each risk group has, and how they fare at the horizons."""
+def groups_table(of: Followed, members: Mapping[str, np.ndarray]) -> Table:
+    """How many each of some groups has, and how they fare at the horizons."""
     rows = []
-    for name, chosen in of.members.items():
+    for name, chosen in members.items():
         curve = of.curve(chosen)
         cells = [Cell(str(chosen.sum())), Cell(str(of.table.has(0)[chosen].sum()))]
         cells += [_share(curve, horizon) for horizon in of.horizons]
-        rows.append((f'{name} risk', '', cells + [_median(curve)] * (not of.several)))
+        called = f'{name} risk' if name in GROUPS else f'treated {name}'
+        rows.append((called, '', cells + [_median(curve)] * (not of.several)))
     event = of.table.events[0]
     heads = [('n', 'patients'), (event, 'events'), *((of.after(horizon), '') for horizon in of.horizons),
              *[(f'Median{f", {of.unit}" * bool(of.unit)}', f'by when half have had {event}')] * (not of.several)]
     told = f': incidence of {event} by the horizons' if of.several else f': share without {event} at the horizons'
-    return Table('Risk groups' + told * bool(of.horizons), heads, rows)
+    return Table(('Risk groups' if members is of.members else 'By advice') + told * bool(of.horizons), heads, rows)
 
 
 def horizon_tables(of: Followed) -> list[Table]:
@@ -160,6 +163,14 @@ def listed(of: Followed) -> list[dict[str, str]]:
         row = {key: text for key, text in of.rows[number].items() if not key.startswith(HIDDEN)}
         made.append(row | {key: figure(float(text)) for key, text in row.items() if key.startswith('risk_')})
     return made
+
+
+def _advice(of: Followed) -> str:
+    found, name = of.run.results['analysis']['advice'][of.split], of.run.section('evaluate').get('recommend')
+    return (f'The network is asked twice, with {name} and without; it advises what has the lower risk: with it for '
+            f'{found["advised"]:.0%} of the patients. The curves compare those who were treated so with those who were '
+            'not. Unless lots said who is treated, the two may differ in what made their doctors choose: such curves '
+            'are no proof that the advice helps.')
 
 
 def _cut(of: Followed) -> str:

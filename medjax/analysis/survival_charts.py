@@ -1,6 +1,7 @@
 """Charts of a survival run: what became of each risk group, and whether what was predicted for patients came true."""
 
 import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -11,17 +12,17 @@ from medjax.analysis import curves
 from medjax.analysis.chapter import Chart, both, split_name
 from medjax.analysis.followed import Followed
 from medjax.analysis.style import INK, PALETTE, chart, dress, legend, png
-from medjax.analysis.survival import GROUPS
+from medjax.analysis.survival import ADVICE, GROUPS
 from medjax.analysis.tables import figure
 from medjax.ops.survival import Curve
 
-COLOURS = dict(zip(GROUPS, (PALETTE[0], PALETTE[2], PALETTE[5])))
+COLOURS = dict(zip((*GROUPS, *ADVICE), (PALETTE[0], PALETTE[2], PALETTE[5], PALETTE[0], PALETTE[5])))
 EVENT, CENSORED, OTHER, LATER = ('o', 'full'), ('o', 'none'), ('X', 'full'), ('>', 'full')  # marks
 TICKS = 8  # times at which patients at risk are counted
 
 
 class Stratum(NamedTuple):
-    """A risk group: its name, what became of it, and its patients' times and whether they were censored, each `[n]`."""
+    """A group: its name, what became of it, and its patients' times and whether they were censored, each `[n]`."""
 
     name: str
     curve: Curve
@@ -32,7 +33,8 @@ class Stratum(NamedTuple):
 def parted(of: Followed) -> list[Chart]:
     """What became of the risk groups, and how what was predicted is spread."""
     middle = of.horizons[len(of.horizons) // 2:][:1]
-    return [_observed(of), *(_spread(of, horizon) for horizon in middle)]
+    return [_observed(of, of.members, 'by risk group', of.groups['logrank']),
+            *(_spread(of, horizon) for horizon in middle)]
 
 
 def trusted(of: Followed) -> list[Chart]:
@@ -59,7 +61,7 @@ def stepped(strata: list[Stratum], axes_names: tuple[str, str], theme: str) -> b
         x = np.concatenate([[0], curve.times[curve.times > 0]])
         value, low, high = curve.at(x)
         upper.fill_between(x, low, high, step='post', color=COLOURS[name], alpha=0.15, linewidth=0)
-        upper.step(x, value, where='post', color=COLOURS[name], linewidth=1.8, label=f'{name} risk',
+        upper.step(x, value, where='post', color=COLOURS[name], linewidth=1.8, label=_called(name),
                    linestyle=curves.DASHES[number])
         ends = np.unique(time[censored])
         upper.plot(ends, curve.at(ends)[0], '|', color=COLOURS[name], markersize=6, markeredgewidth=0.8)
@@ -75,7 +77,7 @@ def stepped(strata: list[Stratum], axes_names: tuple[str, str], theme: str) -> b
     lower.set(ylim=(len(strata) - 0.5, -0.5), xlabel=axes_names[0])
     lower.set_title('At risk', loc='left', fontsize=9, color=INK[theme])
     lower.tick_params(axis='y', pad=12)
-    lower.set_yticks(range(len(strata)), [f'{stratum.name} risk' for stratum in strata])
+    lower.set_yticks(range(len(strata)), [_called(stratum.name) for stratum in strata])
     for number, stratum in enumerate(strata):
         for tick in ticks:
             lower.text(tick, number, str(int((stratum.time >= tick).sum())), ha='center', va='center', fontsize=9,
@@ -114,14 +116,24 @@ def over_time(of: Followed, k: int, theme: str) -> bytes:
     return png(canvas, curves.DPI)
 
 
-def _observed(of: Followed) -> Chart:
+def advised(of: Followed) -> Chart:
+    """What became of those who were treated as the network advises, and of the others."""
+    return _observed(of, of.advised, 'by whether they were treated as advised',
+                     of.run.results['analysis']['advice'][of.split]['logrank'])
+
+
+def _called(name: str) -> str:
+    return f'{name} risk' if name in GROUPS else name
+
+
+def _observed(of: Followed, members: Mapping[str, np.ndarray], by: str, logrank: Mapping[str, float]) -> Chart:
     table, cases = of.table, split_name(of.split).lower()
     strata = [Stratum(name, of.curve(chosen), table.time[chosen], table.event[chosen] == 0)
-              for name, chosen in of.members.items()]
+              for name, chosen in members.items()]
     names, others = (_time(of), _scale(of, 'Share')), ' (other events censored)' * of.several
-    return both(lambda theme: stepped(strata, names, theme), f'{names[1]} of the {cases} cases, by risk group',
-                f'{names[1]} of the {cases} cases by risk group: {of.estimator}\'s estimate with 95 % intervals '
-                f'(log-log). Ticks: censored. Log-rank test{others}: {tested(of)}.', wide=True)
+    return both(lambda theme: stepped(strata, names, theme), f'{names[1]} of the {cases} cases, {by}',
+                f'{names[1]} of the {cases} cases {by}: {of.estimator}\'s estimate with 95 % intervals '
+                f'(log-log). Ticks: censored. Log-rank test{others}: {tested(logrank)}.', wide=True)
 
 
 def _spread(of: Followed, horizon: float) -> Chart:
@@ -165,9 +177,8 @@ def _brier(of: Followed, k: int) -> Chart:
                 f'{figure(plain)}.')
 
 
-def tested(of: Followed) -> str:
-    """The log-rank test between the risk groups."""
-    found = of.groups['logrank']
+def tested(found: Mapping[str, float]) -> str:
+    """A log-rank test between groups, in words."""
     if not _known(found['p']):
         return 'not defined, for there are no two groups with events'
     p = 'p < 0.001' if found['p'] < 0.001 else f'p = {found["p"]:.3f}'

@@ -37,8 +37,11 @@ METRICS = {
     'pehe': Metric('√PEHE', '', '↓'), 'ate_error': Metric('ATE error', '', '↓'),
     'factual_rmse': Metric('Factual RMSE', '', '↓'), 'pehe_matched': Metric('√PEHE, matched', '', '↓'),
     'policy_value': Metric('Policy value', '', '↑'), 'qini': Metric('Qini', '', '↑'),
-    'volume_error': Metric('Volume error', '%', '↓'), 'dice_gain': Metric('Dice, network\'s gain', '', '↑'),
-    'volume_gain': Metric('Volume error, network\'s gain', '%', '↑'), 'auroc_sites': Metric('AUROC of sites', '', '↑'),
+    'volume_error': Metric('Volume error', '%', '↓'), 'gain_dice': Metric('Gain in Dice', '', '↑'),
+    'gain_volume': Metric('Gain', '%', '↑'), 'auroc_sites': Metric('AUROC of sites', '', '↑'),
+    'r2': Metric('R²', '', '↑'), 'rmse': Metric('RMSE', '', '↓'), 'mae': Metric('MAE', '', '↓'),
+    'pearson': Metric('Pearson', '', '↑'), 'spearman': Metric('Spearman', '', '↑'), 'bias': Metric('Bias', '', '→ 0'),
+    'mase': Metric('MASE', '', '↓'),
     'demographic_parity_difference': Metric('Demographic parity difference', '', '↓'),
     'equalised_odds_difference': Metric('Equalised odds difference', '', '↓'),
 }

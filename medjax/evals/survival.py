@@ -30,6 +30,7 @@ class SurvivalEvaluator:
     data: Records
     teller: Teller
     horizons: tuple[float, ...] = ()
+    recommend: str = ''
 
     summary = 'survival'  # what of `analysis` sums the rows up
 
@@ -57,13 +58,30 @@ class SurvivalEvaluator:
             if snapshots is not None:
                 whole.write_json(snapshots.parent / BASELINE, {'steps': steps.tolist()})
         risk, incidence = told(found, steps)
-        rows = []
+        advice, rows = self._advice(variables, numbers, steps), []
         for place, number in enumerate(numbers):
             case = source.cases[number]
             row = {'split': split, 'id': case.id, 'patient': case.patient, **case.columns, 'time': case.target.time,
                    'event': source.classes[case.target.event - 1] if case.target.event else ''}
-            rows.append({**row, **columns(source.classes, times, risk[place], incidence[place])})
+            rows.append({**row, **columns(source.classes, times, risk[place], incidence[place]),
+                         **{name: float(values[place]) for name, values in advice.items()}})
         return rows
+
+    def _advice(self, variables: Any, numbers: np.ndarray, steps: np.ndarray | None) -> dict[str, np.ndarray]:
+        """Of each patient whether the treatment was given, and how much lower the first event's risk is with it.
+
+        The recommender of DeepSurv (Katzman 2018): the treatment is a covariate, which is set to 0 and to 1.
+        """
+        if not self.recommend:
+            return {}
+        place, scale = self.data.names.index(self.recommend), self.data.scale
+        seen, risks = self.data.seen(numbers), []
+        given = seen['covariates'][:, place] * scale['std'][place] + scale['mean'][place]
+        for value in (0.0, 1.0):
+            changed = seen['covariates'].copy()
+            changed[:, place] = (value - scale['mean'][place]) / scale['std'][place]
+            risks.append(told(self.teller(variables, {**seen, 'covariates': changed}), steps)[0][:, 0])
+        return {'given': np.rint(given), 'benefit': risks[0] - risks[1]}
 
     def validated(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         """The C-index of each event's risk, and their mean; NaN where it is not defined."""
@@ -200,7 +218,8 @@ class SurvivalPredictor:
         return f'{path} → {folder / "predictions.csv"}   {len(ids)} patients, in the mean {some}'
 
 
-def evaluator(*, data: Records, task: Task, batch: int = 512, horizons: Sequence[float] = ()) -> SurvivalEvaluator:
+def evaluator(*, data: Records, task: Task, batch: int = 512, horizons: Sequence[float] = (),
+              recommend: str = '') -> SurvivalEvaluator:
     """Makes the evaluator of survival.
 
     Args:
@@ -208,12 +227,17 @@ def evaluator(*, data: Records, task: Task, batch: int = 512, horizons: Sequence
       task: the problem.
       batch: patients at once.
       horizons: times at which figures are told; by default the quartiles of the validation events' times.
+      recommend: a covariate of 0 and 1, a treatment: whom would it have helped by what the network says?
     """
+    known = {case.record.get(recommend) for case in data.source.cases} if recommend else {0.0, 1.0}
+    if recommend and (recommend not in data.names or known != {0.0, 1.0}):
+        raise InputError(f'config.evaluate.recommend: {recommend!r}; expected a covariate that is 0 or 1 in every '
+                         f'patient, one of: {", ".join(data.names)}')
     if any(not 0 < horizon < np.inf for horizon in horizons):
         raise InputError(f'config.evaluate.horizons: {tuple(horizons)}; expected times above 0')
     if batch < 1:
         raise InputError(f'config.evaluate.batch: {batch}; expected at least 1')
-    return SurvivalEvaluator(data, Teller(task, batch), tuple(map(float, horizons)))
+    return SurvivalEvaluator(data, Teller(task, batch), tuple(map(float, horizons)), recommend)
 
 
 def predictor(*, task: Task, statistics: Mapping[str, Any], folder: pathlib.Path, data: Mapping[str, Any],

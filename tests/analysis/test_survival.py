@@ -299,3 +299,17 @@ def test_the_c_index_is_that_of_the_arrays(single):
     test = prognoses.read([one for one in rows if one['split'] == 'test'], ('death',))
     want = concordance.harrell(test.time, test.has(0), test.risk[:, 0])
     assert found['metrics']['test']['c_index']['value'] == want
+
+
+def test_those_who_were_treated_as_advised():
+    """Four patients: two of them treated as the sign of the benefit says, and the log-rank test of the two pairs."""
+    rng = np.random.default_rng(0)
+    rows = [{**row, 'given': given, 'benefit': benefit} for row, given, benefit in zip(
+        rows_of('test', 4, ('death',), rng), ('1', '0', '1', '0'), ('0.2', '-0.1', '-0.3', '0.4'))]
+    found = survival.summarise(rows, ('death',), resamples=20)['advice']['test']
+    assert found['advised'] == 0.5
+    assert [(group['name'], group['n']) for group in found['groups']] == [('as advised', 2), ('otherwise', 2)]
+    table = prognoses.read(rows, ('death',))
+    chi2, df, _ = estimates.logrank(table.time, table.has(0), np.array([0, 0, 1, 1]))
+    assert found['logrank']['df'] == df == 1 and found['logrank']['chi2'] == pytest.approx(chi2)
+    assert 'advice' not in survival.summarise([{**row, 'benefit': ''} for row in rows], ('death',), resamples=20)

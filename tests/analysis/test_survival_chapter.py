@@ -132,7 +132,7 @@ def test_risk_groups_by_hand(tmp_path):
             row(4, 1, 'death', 8), row(5, 4, 'death', 9), row(6, 3.25, 'death', 9)]
     of = shown(made(tmp_path / 'run', [*val, *test]))
     assert of.place.tolist() == [0, 0, 1, 2, 2, 2, 2] and of.horizons == [3.25, 5.5, 7.75]
-    table = survival_chapter.groups_table(of)
+    table = survival_chapter.groups_table(of, of.members)
     assert [head for head, _ in table.headers] == ['n', 'death', '3.25 months', '5.5 months', '7.75 months',
                                                    'Median, months']
     got = {name: [text for text, _ in row] for name, row in cells(table).items()}

@@ -39,7 +39,7 @@ def test_groups_of_several_arms(tmp_path):
     ('', '', dict(values=(('0',), ('0', '1'))), r'source\.values: .*; expected different ones for each of two groups'),
     ('', '', dict(sign=2), r'sign: 2; expected different ones'),
     ('', '', dict(values=(('7',), ('8',))), r't\.csv: no row with arm among'),
-    ('', '', dict(covariates=('age', 'cd4')), r'source\.covariates: .*; expected neither the outcome nor the treatment'),
+    ('', '', dict(covariates=('age', 'cd4')), r'source\.covariates: .*; expected neither the outcome nor the'),
 ])
 def test_tables_that_are_none(tmp_path, old, new, options, message):
     with pytest.raises(InputError, match=message):

@@ -1,6 +1,7 @@
 """Evaluation of survival: the baseline by hand, rows, and tables of new patients."""
 
 import csv
+import dataclasses
 
 import jax
 import numpy as np
@@ -118,3 +119,18 @@ def test_a_new_series_longer_than_any_in_training_is_refused(tmp_path):
     judge = predictor(task=task, statistics=data.statistics, folder=tmp_path, read=read, data={})
     with pytest.raises(InputError, match=rf'new\.csv: p has {data.steps + 1} visits; expected at most {data.steps}'):
         judge({}, tmp_path / 'new.csv', tmp_path / 'out')
+
+
+def test_whom_a_treatment_would_help_by_a_linear_model():
+    """Cox's own model helps or harms all alike: the coefficient says how much."""
+    data = dataset(phantom_cohort.source(cases=(40, 20, 20), covariates=2))
+    cases = [dataclasses.replace(case, record={**case.record, 'drug': float(number % 2)})
+             for number, case in enumerate(data.source.cases)]
+    data = dataset(dataclasses.replace(data.source, cases=tuple(cases)))
+    task = survive.task(Model(outputs=1, features=(), bias=False), statistics=data.statistics)
+    kernel = np.array([[0.3], [0.1], [-0.7]], np.float32)
+    rows = evaluator(data=data, task=task, batch=16, recommend='drug')({'params': {'out': {'kernel': kernel}}}, 'test')
+    assert [row['given'] for row in rows] == [case.record['drug'] for case in data.source.cases if case.split == 'test']
+    np.testing.assert_allclose([row['benefit'] for row in rows], 0.7 / data.scale['std'][2], rtol=1e-5)
+    with pytest.raises(InputError, match=r"config\.evaluate\.recommend: 'x0'; expected a covariate that is 0 or 1"):
+        evaluator(data=data, task=task, recommend='x0')
