@@ -19,17 +19,17 @@ DAILY = ('serBilir', 'serChol', 'albumin', 'alkaline', 'SGOT', 'platelets', 'pro
 def get_config(variant: str = '') -> config_dict.ConfigDict:
     c = config_dict.ConfigDict()
     c.seed = 0
-    c.epochs = 15
+    c.epochs = 40
     c.batch = 256
-    c.model = dict(name='sequence', variant='gru_d', outputs=1, width=16, dropout=0.3, linear=True)
+    c.model = dict(name='sequence', variant='gru_d', outputs=1, width=16, dropout=0.5, linear=True)
     c.task = dict(name='survive', loss='cox')
     c.data = dict(name='sequences', fold=(), folds=(), times=(0.5, 1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8), source=dict(
         name='longitudinal', table='pbc2.csv', patient='id', time='year', end='years', event='status2',
         events=('death',), values=DAILY, static=('drug', 'age', 'sex'), landmarks=(1.0, 3.0, 5.0), columns=('sex',),
         log=('serBilir', 'serChol', 'alkaline', 'SGOT', 'platelets', 'prothrombin'), unit='years'))
-    c.optim = dict(name='adamw', lr=3e-3, weight_decay=1.0, clip=1.0, ema=0.9,
+    c.optim = dict(name='adamw', lr=3e-3, weight_decay=5.0, clip=1.0, ema=0.9,
                    schedule=dict(name='cosine', warmup=10))
-    c.evaluate = dict(name='survival', every=10, horizons=(2.0, 4.0))
+    c.evaluate = dict(name='survival', every=20, horizons=(2.0, 4.0))
     c.checkpoint = dict(best='c_index', keep=1)
     c.log = dict(every=10)
     if variant == 'cox':
@@ -38,7 +38,7 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     if variant == 'lstm':
         c.model.variant = 'lstm'
     if variant == 'transformer':
-        c.model = dict(name='sequence', variant='transformer', outputs=1, width=16, depth=1, heads=2, dropout=0.3,
+        c.model = dict(name='sequence', variant='transformer', outputs=1, width=16, depth=1, heads=2, dropout=0.5,
                        pool='attention', linear=True)
     if variant == 'smoke':
         c.epochs, c.steps, c.evaluate.every, c.log.every, c.optim.schedule.warmup = 0, 2, 2, 1, 1

@@ -25,6 +25,7 @@ from medjax.ops import detections, hits, seams
 from medjax.ops.hits import Seen
 
 DIGITS = 6  # of a score in a table
+UNSET = 0.5  # the score from which a box is taken for found where no validation case sets it
 
 Found = tuple[np.ndarray, np.ndarray, np.ndarray]  # boxes [N, 2D] in the network's grid, labels [N], scores [N]
 
@@ -217,8 +218,8 @@ class ObjectPredictor:
                 'proposal_mask': (np.arange(self.proposals) < len(boxes))[None].astype(np.float32)}
 
 
-def evaluator(*, data: ObjectImages, task: Task, batch: int = 8, shown: int = 2, score: float = 0.5,
-              overlap: float = 0.5, merge: float = 0.5) -> ObjectEvaluator:
+def evaluator(*, data: ObjectImages, task: Task, batch: int = 8, shown: int = 2,
+              score: float | None = None, overlap: float = 0.5, merge: float = 0.5) -> ObjectEvaluator:
     """Makes the evaluator of detection.
 
     Args:
@@ -226,19 +227,19 @@ def evaluator(*, data: ObjectImages, task: Task, batch: int = 8, shown: int = 2,
       task: the problem.
       batch: images at once.
       shown: how many of the best, the median and the worst images the report shows, each.
-      score: for `predictor`: from which a found box is written and drawn. The evaluation has all that are found, and
-        its operating point is chosen on validation cases.
+      score: for `predictor`: from which a found box is written and drawn; by default the operating point, which
+        validation cases choose. The evaluation has all that are found.
       overlap: where the network was trained on patches: what a window shares with the next; see `seams.tiled`, as for
         merge.
       merge: …
     """
-    _check(score)
+    _check(score or 0.0)
     return ObjectEvaluator(data, Detector(task, batch, data.patch, overlap, merge), shown)
 
 
 def predictor(*, task: Task, data: Mapping[str, Any], statistics: Mapping[str, Any],
-              read: Callable[[pathlib.Path], Image], score: float = 0.5, overlap: float = 0.5, merge: float = 0.5,
-              **_: Any) -> ObjectPredictor:
+              read: Callable[[pathlib.Path], Image], folder: pathlib.Path, score: float | None = None,
+              overlap: float = 0.5, merge: float = 0.5, **_: Any) -> ObjectPredictor:
     """Makes what finds objects in new images as the evaluator finds those of its cases.
 
     Args:
@@ -246,15 +247,25 @@ def predictor(*, task: Task, data: Mapping[str, Any], statistics: Mapping[str, A
       data: the options of `data.objects.dataset`.
       statistics: of the training cases, as stored with the checkpoint.
       read: reads an image.
-      score: from which a found box is written and drawn.
+      folder: of the run.
+      score: from which a found box is written and drawn; by default the run's operating point.
       overlap: the evaluator's, as merge.
       merge: …
       **_: its other options, of no use here.
     """
+    score = _operating(folder) if score is None else score
     _check(score)
     frame, proposals = framing(**data), data.get('proposals', 0)
     detector = Detector(task, 1, window(data.get('patch', ()), frame.size, proposals), overlap, merge)
     return ObjectPredictor(frame, statistics, read, detector, proposals, score)
+
+
+def _operating(folder: pathlib.Path) -> float:
+    """The score that the run's validation cases chose; a half where it was not evaluated."""
+    try:
+        return float(json.loads((folder / 'results.json').read_text())['analysis']['operating']['score'])
+    except (OSError, ValueError, KeyError, TypeError):
+        return UNSET
 
 
 def _check(score: float) -> None:

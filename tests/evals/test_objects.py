@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image as Picture
 
+from medjax import whole
 from medjax.core.task import Task
 from medjax.data import nifti, phantom_objects
 from medjax.data.geometry import Image
@@ -172,7 +173,7 @@ def table(folder):
 
 def test_new_pictures_go_to_a_table_and_are_drawn(tmp_path):
     judge = predictor(task=fixed(), data=dict(size=SIZE, intensity={'name': 'unit'}), statistics=STATISTICS,
-                      read=nifti.read)
+                      read=nifti.read, folder=tmp_path)
     for name in 'aba':
         Picture.fromarray(np.full(SHAPE, 40, np.uint8)).save(tmp_path / f'{name}.png')
         line = judge({}, tmp_path / f'{name}.png', tmp_path / 'out')
@@ -191,10 +192,23 @@ def test_new_pictures_go_to_a_table_and_are_drawn(tmp_path):
     assert (drawn[35:, :] == 40).all()  # the box below config.evaluate.score is not drawn
 
 
+@pytest.mark.parametrize('chosen, options, count', [
+    (0.8, {}, 1), (0.2, {}, 3), (0.8, dict(score=0.1), 3), (None, {}, 2)])
+def test_what_is_written_is_what_the_operating_point_finds(tmp_path, chosen, options, count):
+    """Of scores .9, .75 and .3; a half counts where the run has not been evaluated."""
+    if chosen is not None:
+        whole.write_json(tmp_path / 'results.json', {'analysis': {'operating': {'score': chosen}}})
+    judge = predictor(task=fixed(), data=dict(size=SIZE, intensity={'name': 'unit'}), statistics=STATISTICS,
+                      read=nifti.read, folder=tmp_path, **options)
+    Picture.fromarray(np.full(SHAPE, 40, np.uint8)).save(tmp_path / 'a.png')
+    judge({}, tmp_path / 'a.png', tmp_path / 'out')
+    assert len(table(tmp_path / 'out')) == count
+
+
 def test_a_picture_without_objects_leaves_a_table_of_columns(tmp_path):
     nothing = {**FOUND, 'valid': [[0.0, 0, 0]]}
     judge = predictor(task=fixed(nothing), data=dict(size=SIZE, intensity={'name': 'unit'}), statistics=STATISTICS,
-                      read=nifti.read)
+                      read=nifti.read, folder=tmp_path)
     Picture.fromarray(np.full(SHAPE, 40, np.uint8)).save(tmp_path / 'a.png')
     assert 'cell 0  nucleus 0' in judge({}, tmp_path / 'a.png', tmp_path / 'out')
     assert (tmp_path / 'out' / 'predictions.csv').read_text() == 'image,label,score,low_0,low_1,high_0,high_1\n'
@@ -215,7 +229,7 @@ def test_a_volumes_boxes_are_in_its_own_voxels_and_in_mm(tmp_path):
     image = Image(np.random.default_rng(0).normal(size=(10, 12, 8)).astype(np.float32), affine, 'v.nii')
     found = {'boxes': [[[6.0, 2, 3, 9, 4, 8]]], 'scores': [[0.8]], 'labels': [[0]], 'valid': [[1.0]]}
     judge = predictor(task=fixed(found), data=dict(size=(10, 8, 12), intensity={'name': 'zscore'}),
-                      statistics=STATISTICS, read=lambda path: image)
+                      statistics=STATISTICS, read=lambda path: image, folder=tmp_path)
     assert not judge.apart and judge.example()['image'].shape == (1, 10, 8, 12, 1)
     judge({}, tmp_path / 'v.nii', tmp_path)
     row, = table(tmp_path)
@@ -233,7 +247,7 @@ def test_a_new_image_gets_proposals_too(tmp_path):
     def predict(variables, batch):
         shapes.update({name: array.shape for name, array in batch.items()})
         return {name: jnp.array(value) for name, value in FOUND.items()}
-    judge = predictor(task=Task(None, None, predict, None), statistics=STATISTICS, read=nifti.read,
+    judge = predictor(task=Task(None, None, predict, None), statistics=STATISTICS, read=nifti.read, folder=tmp_path,
                       data=dict(size=SIZE, intensity={'name': 'unit'}, proposals=6, objects=9))
     want = {'image': (1, *SIZE, 1), 'proposals': (1, 6, 4), 'proposal_mask': (1, 6)}
     assert {name: array.shape for name, array in judge.example().items()} == want
