@@ -24,7 +24,7 @@ from absl import flags  # noqa: E402
 
 from medjax import build, runs, trained, whole  # noqa: E402
 from medjax.analysis import (  # noqa: E402
-    bootstrap, classification, detection, explain, growth, report, survival, treatment)
+    bootstrap, classification, detection, explain, forecast, growth, report, survival, treatment)
 from medjax.core.experiment import Experiment  # noqa: E402
 from medjax.core.task import Task  # noqa: E402
 from medjax.errors import InputError  # noqa: E402
@@ -139,8 +139,19 @@ def _growth(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any]
     return {**found.pop('metrics'), **known, 'analysis': found}
 
 
+def _forecast(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any]:
+    """Errors of the next values, and how early events are told, beside simpler models."""
+    source = evaluator.data.source
+    known = {'problem': 'forecast', 'unit': source.unit, 'conventions': forecast.CONVENTIONS}
+    if not rows:
+        return known
+    found = forecast.summarise(rows, source.measured, source.classes, evaluator.data.within, evaluator.leads)
+    return {**found.pop('metrics'), **known, 'analysis': found}
+
+
 SUMMARIES = {'means': _means, 'classification': _classification, 'detection': _detection,
-             'survival': _survival, 'treatment': _treatment, 'growth': _growth}  # by an evaluator's `summary`
+             'survival': _survival, 'treatment': _treatment, 'growth': _growth,
+             'forecast': _forecast}  # by an evaluator's `summary`
 
 
 def _earlier(workdir: pathlib.Path, step: int, splits: Sequence[str]) -> list[dict[str, Any]]:
@@ -162,7 +173,7 @@ def publish(results: dict[str, Any], workdir: pathlib.Path) -> None:
     for split, table in results.items():
         if split in results['counts']:
             print(split + '  ' + '  '.join(f'{k} {_figure(v)}' for k, v in table.items() if k.startswith(
-                ('dice', 'c_index', 'ap')) or k in ('auroc', 'accuracy', 'cpm')), flush=True)
+                ('dice', 'c_index', 'ap')) or k in ('auroc', 'accuracy', 'cpm', 'mase')), flush=True)
     print(f'report: {path}', flush=True)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from medjax import whole
-from medjax.analysis import classification, crossval, report, survival, workdir
+from medjax.analysis import classification, crossval, forecast, report, survival, workdir
 from medjax.analysis.cases import PROBLEMS
 from medjax.analysis.compare import compare, ensemble
 from medjax.core import config as configs
@@ -14,7 +14,7 @@ from medjax.data.splits import nested
 from medjax.errors import InputError
 
 FIRST = ('auroc', 'auprc', 'accuracy', 'balanced_accuracy')  # of the figures of a comparison
-TOLD = ('dice', 'c_index', 'ap', 'r2', 'rmse')  # figures that are printed of what is measured case by case begin so
+TOLD = ('dice', 'c_index', 'ap', 'r2', 'rmse', 'mase')  # so begin figures of what is measured case by case that are printed
 
 
 def read(paths: Sequence[str]) -> list[workdir.Run]:
@@ -130,7 +130,7 @@ def folds(paths: Sequence[str], out: pathlib.Path) -> dict[str, Any]:
         known = [first.results['analysis'][key] for key in ('measured', 'within', 'leads')]
         figures, rows = crossval.forecast(tables, known[0], first.classes, *known[1:])
         analysis = {key: value for key, value in forecast.summarise(
-            rows, known[0], first.classes, *known[1:]).items() if key != 'metrics'}
+            rows, known[0], first.classes, *known[1:], resamples=1).items() if key != 'metrics'}
         found, shown = {'test': figures}, "the mean of all runs' predictions"
     elif problem:
         found = {'test': crossval.classification(tables, problem, first.classes)}

