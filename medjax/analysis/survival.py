@@ -96,7 +96,7 @@ def summarise(rows: Sequence[Row], events: Sequence[str], unit: str = '', *, hor
     horizons, warnings = _horizons(tables[source], horizons)
     cuts = np.quantile(tables[source].risk[:, 0], [1 / 3, 2 / 3])
     out: dict[str, Any] = {'metrics': {}, 'horizons': horizons, 'horizons_given': given, 'horizons_from': source,
-                           'groups': {}, 'calibration': {}, 'warnings': warnings + _warnings(tables, source, unit)}
+                           'groups': {}, 'calibration': {}, 'warnings': warnings + _warnings(tables, source, unit, given)}
     for split, table in tables.items():
         draws = measure.multiplicities(table.patients, resamples, seed)
         samples = figures(table, horizons, draws)
@@ -212,11 +212,12 @@ def _calibration(table: Table, k: int, horizon: float) -> dict[str, Any]:
     return {'bins': bins, 'error': float(np.average(apart[:, 0], weights=apart[:, 1])) if len(apart) else math.nan}
 
 
-def _warnings(tables: Mapping[str, Table], source: str, unit: str) -> list[str]:
+def _warnings(tables: Mapping[str, Table], source: str, unit: str, given: bool) -> list[str]:
     """What a reader must know of the table before its figures."""
-    lines = [] if 'test' in tables else ['no test cases: no figures on them']
+    lines = [] if any(split.startswith('test') for split in tables) else ['no test cases: no figures on them']
     if source != 'val':
-        lines.append(f'no validation cases with an event: horizons and risk groups are set by the {source} cases')
+        what = 'risk groups are' if given else 'horizons and risk groups are'
+        lines.append(f'no validation cases with an event: {what} set by the {source} cases')
     for split, table in tables.items():
         lines += [f'{split}: nobody has the event {name}: no C-index and no AUC of it'
                   for k, name in enumerate(table.events) if not table.has(k).any()]
