@@ -96,7 +96,8 @@ def summarise(rows: Sequence[Row], events: Sequence[str], unit: str = '', *, hor
     horizons, warnings = _horizons(tables[source], horizons)
     cuts = np.quantile(tables[source].risk[:, 0], [1 / 3, 2 / 3])
     out: dict[str, Any] = {'metrics': {}, 'horizons': horizons, 'horizons_given': given, 'horizons_from': source,
-                           'groups': {}, 'calibration': {}, 'warnings': warnings + _warnings(tables, source, unit, given)}
+                           'groups': {}, 'calibration': {},
+                           'warnings': warnings + _warnings(tables, source, unit, given)}
     for split, table in tables.items():
         draws = measure.multiplicities(table.patients, resamples, seed)
         samples = figures(table, horizons, draws)
