@@ -29,8 +29,8 @@ METHODS = {'': 'network', 'same': 'no change', 'exponential': 'exponential', 'lo
            'gompertz': 'Gompertz', 'fisher': 'Fisher–KPP'}
 OF_METHOD = ('dice', 'volume_error')
 LOWER = ('volume_error',)
-WHY = {'auroc_sites': 'new tumours nowhere, or everywhere', 'volume_error': 'nothing is left', 'volume_gain':
-       'nothing is left', 'dice': 'truth and prediction are empty'}
+WHY = {'auroc_sites': 'new tumours nowhere, or everywhere', 'volume_error': 'nothing is left',
+       'gain_volume': 'nothing is left', 'dice': 'truth and prediction are empty'}
 
 Row = Mapping[str, Any]
 
@@ -108,8 +108,8 @@ def read(rows: Sequence[Row]) -> Table:
 def figures(table: Table, weight: np.ndarray | None = None) -> dict[str, np.ndarray]:
     """All figures of some cases, as `[...]` for `weight [..., n]`, by their names in `results.json`.
 
-    `dice` and `volume_error` (percent) of the network, and `NAME_METHOD` of the other METHODS; `dice_gain_METHOD` and
-    `volume_gain_METHOD`, by which the network is better; and where new tumours are told `auroc_sites`, `brier_sites`,
+    `dice` and `volume_error` (percent) of the network, and `NAME_METHOD` of the other METHODS; `gain_dice_METHOD` and
+    `gain_volume_METHOD`, by which the network is better; and where new tumours are told `auroc_sites`, `brier_sites`,
     `auroc_sites_simulation`, of the chance itself, and `new`, the share of sites with one.
     """
     weight = np.ones(len(table.truth)) if weight is None else np.asarray(weight)
@@ -117,7 +117,7 @@ def figures(table: Table, weight: np.ndarray | None = None) -> dict[str, np.ndar
            for (name, method), values in table.values.items()}
     for name in OF_METHOD:
         own, sign = table.values[name, ''], -1 if name in LOWER else 1
-        out |= {f'{name.removesuffix("_error")}_gain_{method}': _mean(sign * (own - table.values[name, method]), weight)
+        out |= {f'gain_{name.removesuffix("_error")}_{method}': _mean(sign * (own - table.values[name, method]), weight)
                 for method in table.methods if method}
     known = table.new >= 0
     if known.any():
@@ -162,7 +162,7 @@ def _counted(table: Table, name: str) -> np.ndarray:
     """The cases that a figure is of, `[n]` bool."""
     if name == 'new' or name.endswith('_sites') or '_sites_' in name:
         return (table.new >= 0).any(1)
-    values = table.values['volume_error' if name.startswith('volume') else 'dice', '']
+    values = table.values['volume_error' if 'volume' in name else 'dice', '']
     return ~np.isnan(values)
 
 

@@ -12,7 +12,7 @@ from medjax.analysis.tables import Entry, figure
 from medjax.analysis.workdir import Run
 from medjax.errors import InputError
 
-GAINS = ('dice_gain', 'volume_gain')
+COLUMNS = ('dice', 'gain_dice', 'volume_error', 'gain_volume')
 SITES = {'auroc_sites': 'AUROC ↑', 'brier_sites': 'Brier score ↓', 'new': 'Sites with a new tumour',
          'auroc_sites_simulation': 'AUROC of the simulation\'s own chance'}
 AGAINST = ('same', 'gompertz', 'fisher')  # that the headline names
@@ -45,7 +45,7 @@ def headlines(of: Split[Table]) -> list[tuple[str, str]]:
             f'Volume error {figure(entries["volume_error"]["value"], "%")} %' + f'; {", ".join(wrong)}' * bool(wrong)
             + '.')
     sure = f'In brackets the 95 % interval. n = {entries["dice"]["n"]} patients.'
-    gains = [f'{METHODS[name]} {_signed(entries[f"dice_gain_{name}"])}' for name in AGAINST if name in methods]
+    gains = [f'{METHODS[name]} {_signed(entries[f"gain_dice_{name}"])}' for name in AGAINST if name in methods]
     sure += f' Gain in Dice, patient by patient, on {"; on ".join(gains)}.' * bool(gains)
     return [(text, sure)]
 
@@ -63,7 +63,7 @@ def method(run: Run) -> str:
 def methods_table(entries: Mapping[str, Entry], methods: Sequence[str], title: str) -> tables.Table:
     """Dice and volume error of the network and of each other way, and what the network gains on it."""
     keys = {(name, METHODS[other]): entries[f'{name}_{other}' if other else name]
-            for name in ('dice', *GAINS[:1], 'volume_error', *GAINS[1:]) for other in methods
+            for name in COLUMNS for other in methods
             if (f'{name}_{other}' if other else name) in entries}
     return tables.grid(keys, [METHODS[other] for other in methods], title)
 

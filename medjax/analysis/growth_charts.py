@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib import colors
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, NullLocator
 
 from medjax.analysis import charts, curves, draw
 from medjax.analysis.anatomy import LETTERS
@@ -111,10 +112,11 @@ def pictures(of: Split[Table]) -> Section:
 
 def tiles(case: Snapshot) -> list[draw.Tile]:
     """First and last seen, the next as it was and as told, and where new tumours were thought to arise."""
-    turned = [plane.T[::-1, ::-1] for plane in case.image]
     pixel = (case.spacing[1], case.spacing[0])
     values = case.image[-1][case.image[-1] != 0]
     low, high = np.percentile(values if values.size else case.image, [0.5, 99.7])
+    # What was cleared about the head is 0 as the network sees it, and black as it was.
+    turned = [np.where(plane == 0, low, plane).T[::-1, ::-1] for plane in case.image]
     made = []
 
     def add(title: str, plane: np.ndarray, masks: Mapping[str, np.ndarray], rates: np.ndarray | None = None) -> None:
@@ -201,6 +203,10 @@ def against_truth(table: Table, theme: str) -> bytes:
     ends = [least, max(float(table.truth.max(initial=least)), 2 * least) * 1.2]
     axes.plot(ends, ends, color=INK[theme], linewidth=0.8, linestyle=':')
     axes.set(xscale='log', yscale='log')
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter('{x:g}')
+        axis.set_minor_locator(NullLocator())
     legend(axes, theme, loc='upper left')
     return png(canvas, curves.DPI)
 

@@ -11,7 +11,8 @@ import jax
 import numpy as np
 from scipy import ndimage
 
-from medjax.data.geometry import Image, canonical, resample, spacing
+from medjax.data.geometry import Image, canonical, resample
+from medjax.data.geometry import spacing as grid_spacing
 from medjax.data.images import few
 from medjax.data.source import SPLITS, UNKNOWN, Case, Source
 from medjax.errors import InputError
@@ -130,18 +131,23 @@ class Series:
         return float(np.prod(self.millimetres)) / 1000
 
     @functools.cached_property
-    def capacities(self) -> dict[str, float]:
-        """For each law of growth the capacity, ml, that fits the training patients' volumes best."""
-        train, rows = self._numbers['train'], self.rows
-        next_ = np.maximum(rows.label[train].reshape(len(train), -1).sum(1), 0.5) * self.voxel
-        time = np.concatenate([rows.time[train], rows.horizon[train, None]], 1)
-        volume = np.concatenate([rows.volume[train], next_[:, None].astype(np.float32)], 1)
-        mask = np.concatenate([rows.time_mask[train], np.ones((len(train), 1), np.float32)], 1)
-        return {law: growth.capacity(law, time, volume, mask) for law in growth.LAWS}
+    def _capacities(self) -> dict[str, float]:
+        return {}
+
+    def capacity(self, law: str) -> float:
+        """The capacity, ml, with which a law of growth fits the training patients' volumes best."""
+        if law not in self._capacities:
+            train, rows = self._numbers['train'], self.rows
+            after = np.maximum(rows.label[train].reshape(len(train), -1).sum(1), 0.5) * self.voxel
+            time = np.concatenate([rows.time[train], rows.horizon[train, None]], 1)
+            volume = np.concatenate([rows.volume[train], after[:, None].astype(np.float32)], 1)
+            mask = np.concatenate([rows.time_mask[train], np.ones((len(train), 1), np.float32)], 1)
+            self._capacities[law] = growth.capacity(law, time, volume, mask)
+        return self._capacities[law]
 
     def curves(self, law: str) -> growth.Curve:
         """Each patient's curve, `[N]`, from the volumes that are seen alone; time 0 is the last of those visits."""
-        rows, capacity = self.rows, self.capacities[law]
+        rows, capacity = self.rows, self.capacity(law)
         found = jax.jit(lambda *parts: growth.fit(law, *parts)[0])(
             rows.time, rows.volume, rows.time_mask, np.float32(capacity))
         return growth.Curve(*map(np.asarray, found))
@@ -184,7 +190,7 @@ class Series:
         """SHA-256 over scans, masks, times, outcomes, patients and splits."""
         digest, rows = hashlib.sha256(), self.rows
         for number, case in enumerate(self.source.cases):
-            digest.update(f'{case.split} {case.patient} {case.id} {case.target}'.encode())
+            digest.update(f'{case.split} {case.patient} {case.id} {case.target!r}'.encode())
             for part in (rows.image, rows.masks, rows.label, rows.time, rows.new):
                 digest.update(np.ascontiguousarray(part[number]))
         return digest.hexdigest()
@@ -251,12 +257,12 @@ def dataset(source: Source, *, size: Sequence[int], spacing: Sequence[float] | N
     parts, grids, cut = [], [], []
     for case in source.cases:
         _check(case, sites)
-        row, millimetres, lost = _row(case, tuple(size), spacing, tuple(see), most, len(sites))
+        row, affine, lost = brought(case, tuple(size), spacing, tuple(see), most, len(sites))
         parts.append(row)
-        grids.append(millimetres)
+        grids.append(grid_spacing(affine))
         cut += [case.id] * lost
-        if not np.allclose(millimetres, grids[0], rtol=1e-3):
-            raise InputError(f'{case.id}: voxels of {millimetres} mm, {source.cases[0].id} has {grids[0]}; expected '
+        if not np.allclose(grids[-1], grids[0], rtol=1e-3):
+            raise InputError(f'{case.id}: voxels of {grids[-1]} mm, {source.cases[0].id} has {grids[0]}; expected '
                              'the same: config.data.spacing makes them so')
         if row.image.shape != parts[0].image.shape:
             raise InputError(f'{case.id}: {row.image.shape[-1]} channels, {source.cases[0].id} has '
@@ -280,61 +286,74 @@ def _check(case: Case, sites: Sequence[str]) -> None:
         raise InputError(f'{case.id}: sites {target.sites}; expected those of the other cases: {tuple(sites)}')
 
 
-def _row(case: Case, size: tuple[int, ...], wanted: Sequence[float] | None, see: tuple[str, ...], most: int,
-         count: int) -> tuple[Rows, list[float], bool]:
-    """A case as arrays, mm of a voxel, and whether some of its tumour was cut off."""
+def brought(case: Case, size: tuple[int, ...], wanted: Sequence[float] | None, see: Sequence[str], most: int,
+            count: int) -> tuple[Rows, np.ndarray, bool]:
+    """Brings a case onto the network's grid.
+
+    Args:
+      case: with `Followed` and `Scans`.
+      size: see `dataset`, as for wanted (its spacing) and see.
+      wanted: …
+      see: …
+      most: T.
+      count: K.
+
+    Returns:
+      The case as `Rows` without their first axis; the grid's affine `[4, 4]`; and whether some of a mask was cut off.
+    """
     scans, target = case.read(), case.target
-    visits = len(target.times)
-    shape, affine = scans.masks.array.shape[:3], scans.masks.affine
+    visits, shape, channels = len(target.times), scans.masks.array.shape[:3], scans.image.array.shape[-1]
     if scans.masks.array.shape[3:] != (visits,) or scans.image.array.shape[:4] != (*shape, visits):
         raise InputError(f'{case.id}: images {scans.image.array.shape}, masks {scans.masks.array.shape}; expected '
                          f'[X, Y, Z, {visits}, C] and [X, Y, Z, {visits}]')
     if not np.isfinite(scans.image.array).all():
         raise InputError(f'{case.id}: values that are NaN or infinite; expected images')
-    if len(size) == 2 and shape[2] != 1 or len(size) == 3 and shape[2] == 1:
+    if (len(size) == 2) != (shape[2] == 1):
         raise InputError(f'{case.id}: {shape[2]} slices; expected config.data.size of two numbers for one slice, and '
                          'of three for more')
+    if 'image' in see and not channels:
+        raise InputError(f"{case.id}: no images; expected config.data.see without 'image', or images")
 
-    def brought(array: np.ndarray, kind: str) -> np.ndarray:
-        out = canonical(Image(array, affine, case.id))
-        return (resample(out, wanted, kind) if wanted else out).array
+    def resized(array: np.ndarray | None, kind: str) -> Image | None:
+        if array is None:
+            return None
+        out = canonical(Image(array, scans.masks.affine, case.id))
+        return resample(out, wanted, kind) if wanted else out
 
-    channels = scans.image.array.shape[-1]
-    image = brought(scans.image.array.reshape(*shape, -1).astype(np.float32), 'linear')
-    image = image.reshape(*image.shape[:3], visits, channels)
-    masks = np.stack([brought(mask, 'label') for mask in np.moveaxis((scans.masks.array > 0).astype(np.uint8), -1, 0)],
-                     -1)
-    sites = None if scans.sites is None else brought(scans.sites.astype(np.uint8), 'label')
-    tissue = None if scans.tissue is None else brought(scans.tissue.astype(np.float32), 'linear')
-    steps = list(wanted or spacing(canonical(Image(scans.masks.array[..., 0], affine)).affine))
-    full = (*size, 1)[:3]
-    box = _box(masks[..., -2], full)
-    before = int(masks.sum())
-    image, masks, sites, tissue = (None if part is None else _cut(part, box, full) for part in (
-        image, masks, sites, tissue))
-    image = np.stack([_standardised(image[..., v, :]) for v in range(visits)], -2)
-    parts = {'image': image, 'mask': masks[..., None].astype(np.float32),
+    masks = [resized(mask, 'label') for mask in np.moveaxis((scans.masks.array > 0).astype(np.uint8), -1, 0)]
+    affine, masks = masks[0].affine, np.stack([mask.array for mask in masks], -1)
+    image = np.zeros((*masks.shape, 0), np.float32)
+    if channels:
+        image = resized(scans.image.array.reshape(*shape, visits * channels).astype(np.float32), 'linear').array
+        image = image.reshape(*masks.shape, channels)
+    maps = resized(scans.sites, 'label'), resized(scans.tissue, 'linear')
+    steps, full = grid_spacing(affine), (*size, 1)[:3]
+    first, before = _box(masks[..., -2], full), int(masks.sum())
+    affine = affine.copy()
+    affine[:3, 3] += affine[:3, :3] @ first
+    image, masks = _cut(image, first, full, image.min((0, 1, 2))), _cut(masks, first, full)
+    sites, tissue = (None if part is None else _cut(part.array, first, full) for part in maps)
+    parts = {'image': np.stack([_standardised(image[..., v, :]) for v in range(visits)], -2),
+             'mask': masks[..., None].astype(np.float32),
              'distance': np.stack([distance(masks[..., v], steps) for v in range(visits)], -1)[..., None] / CENTIMETRE}
     x = np.moveaxis(np.concatenate([parts[name] for name in see], -1), 3, 0)[:-1].astype(np.float32)
-    seen, lead = visits - 1, most - (visits - 1)
-
-    def led(array: np.ndarray) -> np.ndarray:
-        return np.pad(array, [(lead, 0), *[(0, 0)] * (array.ndim - 1)])
-
-    def flat(array: np.ndarray) -> np.ndarray:
-        """Without the axis across a picture."""
-        return array if len(size) == 3 else array[..., 0]
-
-    x = x if len(size) == 3 else x[:, :, :, 0]
     over_time = np.moveaxis(masks, -1, 0)
     volume = np.maximum(over_time.reshape(visits, -1).sum(1), 0.5) * np.prod(steps) / 1000
     times = np.array(target.times, np.float32)
-    new = np.array(target.new or (UNKNOWN,) * count, np.int32)
-    return Rows(led(x), led(flat(over_time[:-1])), flat(over_time[-1]),
-                flat(np.zeros(full, np.uint8) if sites is None else sites),
+
+    def led(array: np.ndarray) -> np.ndarray:
+        """With empty visits before the first."""
+        return np.pad(array, [(most - (visits - 1), 0), *[(0, 0)] * (array.ndim - 1)])
+
+    def flat(array: np.ndarray) -> np.ndarray:
+        """Without the axis across a picture, which is the last."""
+        return array if len(size) == 3 else array[..., 0]
+
+    return Rows(led(x if len(size) == 3 else x[:, :, :, 0]), led(flat(over_time[:-1])), flat(over_time[-1]),
+                flat(np.zeros(full, np.uint8) if sites is None else sites.astype(np.uint8)),
                 None if tissue is None else flat(tissue), led(times[:-1] - times[-2]),
-                led(np.ones(seen, np.float32)), led(volume[:-1].astype(np.float32)), times[-1] - times[-2],
-                new), steps, int(masks.sum()) < before
+                led(np.ones(visits - 1, np.float32)), led(volume[:-1].astype(np.float32)), times[-1] - times[-2],
+                np.array(target.new or (UNKNOWN,) * count, np.int32)), affine, int(masks.sum()) < before
 
 
 def distance(mask: np.ndarray, steps: Sequence[float]) -> np.ndarray:
@@ -377,10 +396,10 @@ def _box(mask: np.ndarray, size: Sequence[int]) -> tuple[int, ...]:
     return tuple(first)
 
 
-def _cut(array: np.ndarray, first: Sequence[int], size: Sequence[int]) -> np.ndarray:
-    """A box of an array, filled with its least value, channel by channel, where it reaches beyond."""
-    out = np.zeros((*size, *array.shape[3:]), array.dtype)
-    out[:] = array.min((0, 1, 2))
+def _cut(array: np.ndarray, first: Sequence[int], size: Sequence[int], fill: np.ndarray | int = 0) -> np.ndarray:
+    """A box of an array, filled where it reaches beyond."""
+    out = np.empty((*size, *array.shape[3:]), array.dtype)
+    out[:] = fill
     here = tuple(slice(max(-f, 0), max(-f, 0) + min(n, s)) for f, n, s in zip(first, array.shape, size))
     there = tuple(slice(max(f, 0), max(f, 0) + min(n, s)) for f, n, s in zip(first, array.shape, size))
     out[here] = array[there]

@@ -13,9 +13,12 @@ import numpy as np
 
 from medjax import whole
 from medjax.core.task import Task
-from medjax.data.scans import Series, distance
-from medjax.data.source import UNKNOWN
+from medjax.data import followup, nifti, visits
+from medjax.data.geometry import Image, restore, spacing
+from medjax.data.scans import SEEN, Followed, Series, brought, distance
+from medjax.data.source import UNKNOWN, Case
 from medjax.errors import InputError
+from medjax.evals.grown import grown, inside
 from medjax.ops import fisher, growth
 from medjax.ops.scores import ranked
 
@@ -181,6 +184,70 @@ class GrowthEvaluator:
         return out
 
 
+@dataclasses.dataclass(frozen=True)
+class GrowthPredictor:
+    """Tells patients that are not of the data set their next mask; see `predictor`."""
+
+    task: Task
+    statistics: Mapping[str, Any]
+    size: tuple[int, ...]
+    spacing: tuple[float, ...] | None
+    see: tuple[str, ...]
+
+    apart = False  # a table of visits goes into a table of patients
+
+    def example(self) -> dict[str, np.ndarray]:
+        """A batch of the shape that the network sees."""
+        visits = self.statistics['visits']
+        return {'image': np.zeros((1, visits, *self.size, self.statistics['channels']), np.float32),
+                **{name: np.ones((1, visits), np.float32) for name in ('time', 'time_mask', 'volume')},
+                'horizon': np.ones(1, np.float32), 'sites': np.zeros((1, *self.size), np.uint8)}
+
+    @functools.cached_property
+    def _compiled(self) -> Callable[..., dict[str, jax.Array]]:
+        return jax.jit(lambda variables, batch: self.task.predict(variables, batch))
+
+    def __call__(self, variables: Any, path: pathlib.Path, folder: pathlib.Path) -> str:
+        """Reads a table of visits as `data.followup` does, and tells each patient's last one, which has no mask.
+
+        Args:
+          variables: the network's.
+          path: a CSV table; of each patient two visits with a mask or more, and one without.
+          folder: gets PATIENT.nii.gz, the mask on the grid of the first one, and `predictions.csv`.
+
+        Returns:
+          A line on what was found, for the person who waits.
+
+        Raises:
+          InputError: a table that is not such; scans that are not as those the network was trained on.
+        """
+        rows = []
+        for name, of in visits.read(path).items():
+            by = followup.by_visit(of)
+            if len(by) < followup.LEAST or any(row.mask for row in by[-1]):
+                raise InputError(f'{path}: patient {name}: {len(by)} visits; expected two with a mask or more, and as '
+                                 'the last one that which is to be told, without a mask')
+            by = by[-self.statistics['visits'] - 1:]
+            scans = followup.read(by, name)
+            target = Followed(tuple(followup.WEEK * each[0].weeks for each in by))
+            case = Case(name, name, 'new', lambda scans=scans: scans, target=target)
+            row, affine, _ = brought(case, self.size, self.spacing, self.see, self.statistics['visits'], 0)
+            if row.image.shape[-1] != self.statistics['channels']:
+                raise InputError(f'{path}: patient {name}: {row.image.shape[-1]} channels; expected '
+                                 f'{self.statistics["channels"]}, as in training')
+            batch = {key: getattr(row, key)[None] for key in ('image', 'time', 'time_mask', 'volume', 'sites')}
+            out = self._compiled(variables, {**batch, 'horizon': np.array([row.horizon], np.float32)})
+            mask = np.asarray(out['probs'][0].argmax(-1) == 1, np.uint8)
+            reference = Image(scans.masks.array[..., 0], scans.masks.affine)
+            label = restore(Image(mask if mask.ndim == 3 else mask[..., None], affine), reference, 'label').array
+            nifti.write(folder / f'{name}.nii.gz', label, reference.affine)
+            rows.append({'patient': name, 'horizon': float(row.horizon), 'volume_last': float(row.volume[-1]),
+                         'volume': float(label.sum() * np.prod(spacing(reference.affine)) / 1000)})
+        whole.write_table(folder / 'predictions.csv', rows)
+        grows = np.mean([row['volume'] / row['volume_last'] for row in rows])
+        return f'{path} → {folder / "predictions.csv"}   {len(rows)} patients, volumes times {grows:.2f} in the mean'
+
+
 def sizes(masks: np.ndarray) -> np.ndarray:
     """Voxels of masks `[n, *S]`, `[n]`."""
     return masks.reshape(len(masks), -1).sum(1, dtype=np.int64)
@@ -190,40 +257,6 @@ def dice(masks: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Dice of masks `[n, *S]` and true ones, `[n]`; NaN where both are empty, which says nothing."""
     both, total = sizes(masks & truth), sizes(masks) + sizes(truth)
     return np.where(total > 0, 2 * both / np.maximum(total, 1), np.nan)
-
-
-def inside(image: np.ndarray) -> np.ndarray:
-    """Where `[*S, C]` is not what most of its border is: the head, where an image was cleared about it."""
-    first = image[..., 0]
-    edge = np.concatenate([np.take(first, place, axis).ravel() for axis in range(first.ndim) for place in (0, -1)])
-    values, counts = np.unique(edge, return_counts=True)
-    air = values[counts.argmax()]
-    return first != air if counts.max() > 0.3 * edge.size else np.ones(first.shape, bool)
-
-
-def grown(mask: np.ndarray, steps: Sequence[float], count: int, room: np.ndarray) -> np.ndarray:
-    """A mask made larger, or smaller, to a number of voxels, by its distance transform.
-
-    Those nearest to the border come first, or go; of equal ones those nearest to the mask's middle stay.
-
-    Args:
-      mask: `[*S]`, 0 or 1; where it is empty it stays so.
-      steps: mm of a voxel along each axis.
-      count: of voxels that it should have; no more than there is room for.
-      room: `[*S]` bool, where it may grow.
-    """
-    out = np.zeros(mask.shape, np.uint8)
-    if not mask.any():
-        return out
-    steps = tuple(steps)[:mask.ndim]
-    far = distance(mask, steps)
-    middle = np.argwhere(mask).mean(0)
-    apart = sum(((np.arange(n) - m) * h).reshape([-1 if a == axis else 1 for a in range(mask.ndim)]) ** 2
-                for axis, (n, m, h) in enumerate(zip(mask.shape, middle, steps)))
-    allowed = np.flatnonzero((room | (mask > 0)).ravel())
-    order = allowed[np.lexsort((apart.ravel()[allowed], far.ravel()[allowed]))]
-    out.ravel()[order[:max(count, 0)]] = 1
-    return out
 
 
 def evaluator(*, data: Series, task: Task, batch: int = 32, simulate: bool = True) -> GrowthEvaluator:
@@ -238,3 +271,18 @@ def evaluator(*, data: Series, task: Task, batch: int = 32, simulate: bool = Tru
     if batch < 1:
         raise InputError(f'config.evaluate.batch: {batch}; expected at least 1')
     return GrowthEvaluator(data, task, batch, simulate)
+
+
+def predictor(*, task: Task, statistics: Mapping[str, Any], data: Mapping[str, Any],
+              **_: Any) -> GrowthPredictor:
+    """Makes what tells new patients their next mask.
+
+    Args:
+      task: the problem.
+      statistics: of the training data, as stored with the checkpoint.
+      data: the options of `scans.dataset`.
+      **_: what else predictors are offered.
+    """
+    wanted = data.get('spacing')
+    return GrowthPredictor(task, statistics, tuple(data['size']), None if wanted is None else tuple(wanted),
+                           tuple(data.get('see', SEEN)))
