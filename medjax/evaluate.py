@@ -24,7 +24,17 @@ from absl import flags  # noqa: E402
 
 from medjax import build, runs, trained, whole  # noqa: E402
 from medjax.analysis import (  # noqa: E402
-    bootstrap, classification, detection, explain, forecast, growth, report, survival, treatment)
+    bootstrap,
+    classification,
+    detection,
+    explain,
+    forecast,
+    growth,
+    regression,
+    report,
+    survival,
+    treatment,
+)
 from medjax.core.experiment import Experiment  # noqa: E402
 from medjax.core.task import Task  # noqa: E402
 from medjax.errors import InputError  # noqa: E402
@@ -130,6 +140,17 @@ def _treatment(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, A
     return {**found.pop('metrics'), **known, 'analysis': found}
 
 
+def _regression(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any]:
+    """Errors and correlations of predicted numbers, beside simpler models'."""
+    source = evaluator.data.source
+    known = {'problem': 'regression', 'unit': source.unit, 'conventions': regression.CONVENTIONS.format(
+        of=evaluator.data.of, descriptors=', '.join(evaluator.data.described))}
+    if not rows:
+        return known
+    found = regression.summarise(rows, source.classes, of=evaluator.data.of)
+    return {**found.pop('metrics'), **known, 'analysis': found}
+
+
 def _growth(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any]:
     """Dice and volume error against simpler ways to tell them, and who is told to have new tumours."""
     known = {'problem': 'growth', 'unit': evaluator.data.source.unit, 'conventions': growth.CONVENTIONS}
@@ -151,7 +172,7 @@ def _forecast(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, An
 
 SUMMARIES = {'means': _means, 'classification': _classification, 'detection': _detection,
              'survival': _survival, 'treatment': _treatment, 'growth': _growth,
-             'forecast': _forecast}  # by an evaluator's `summary`
+             'regression': _regression, 'forecast': _forecast}  # by an evaluator's `summary`
 
 
 def _earlier(workdir: pathlib.Path, step: int, splits: Sequence[str]) -> list[dict[str, Any]]:
@@ -173,7 +194,7 @@ def publish(results: dict[str, Any], workdir: pathlib.Path) -> None:
     for split, table in results.items():
         if split in results['counts']:
             print(split + '  ' + '  '.join(f'{k} {_figure(v)}' for k, v in table.items() if k.startswith(
-                ('dice', 'c_index', 'ap')) or k in ('auroc', 'accuracy', 'cpm', 'mase')), flush=True)
+                ('dice', 'c_index', 'ap', 'r2')) or k in ('auroc', 'accuracy', 'cpm', 'mase')), flush=True)
     print(f'report: {path}', flush=True)
 
 

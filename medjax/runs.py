@@ -14,7 +14,8 @@ from medjax.data.splits import nested
 from medjax.errors import InputError
 
 FIRST = ('auroc', 'auprc', 'accuracy', 'balanced_accuracy')  # of the figures of a comparison
-TOLD = ('dice', 'c_index', 'ap', 'r2', 'rmse', 'mase')  # so begin figures of what is measured case by case that are printed
+# Figures of what is measured case by case that are printed begin so.
+TOLD = ('dice', 'c_index', 'ap', 'r2', 'rmse', 'mase')
 
 
 def read(paths: Sequence[str]) -> list[workdir.Run]:

@@ -8,7 +8,6 @@ import numpy as np
 from medjax.analysis import bootstrap, measure, prognoses
 from medjax.analysis import forecast as courses
 from medjax.analysis import regression as numbers
-from medjax.analysis import regression as numbers
 from medjax.analysis import survival as prognosis
 from medjax.analysis.cases import Row, read
 from medjax.errors import InputError
@@ -110,33 +109,6 @@ def forecast(tables: Mapping[str, Sequence[Row]], names: Sequence[str], events: 
     return found, [{**same[0], **{
         name: float(np.mean([float(row[name]) for row in same])) for name, cell in same[0].items()
         if cell != '' and name.startswith(('forecast_', 'chance_'))}} for same in zip(*rounds(tables))]
-
-
-def regression(tables: Mapping[str, Sequence[Row]], names: Sequence[str], of: str = 'patient', resamples: int = 2000,
-               seed: int = 0) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
-    """Figures of a regression over folds and seeds; see `classification`.
-
-    Returns:
-      Entries, among them those of the rounds' mean prediction, whose names end in '_ensemble' (and have no spread);
-      and a table of that prediction, in the network's place and its own.
-    """
-    rows, parts = rounds(tables), []
-    told = [key for name in names for key in (f'predicted_{name}', f'spread_{name}') if key in rows[0][0]]
-    mean = [{**same[0], **{key: float(np.mean([bootstrap.number(row[key]) for row in same])) for key in told}}
-            for same in zip(*rows)]
-    mean = [{**row, **{f'predicted_{name}_ensemble': row[f'predicted_{name}'] for name in names}} for row in mean]
-    for part in rows:
-        together = [{**row, **{key: both[key] for key in both if key.endswith('_ensemble')}}
-                    for row, both in zip(part, mean)]
-        parts.append({name: numbers.read(together, name) for name in names})
-    draws = {name: measure.multiplicities(table.patients, resamples, seed) for name, table in parts[0].items()}
-    single = [numbers.figures({name: numbers.read([row for row in table if row['split'] == 'test'], name)
-                               for name in names}) for table in tables.values()]
-    values, samples = [numbers.figures(part) for part in parts], [numbers.figures(part, draws) for part in parts]
-    out = numbers.entries(parts[0], {key: np.mean([found[key] for found in values], 0) for key in values[0]},
-                          {key: np.mean([found[key] for found in samples], 0) for key in values[0]}, of)
-    return {key: entry | (_spread([found[key] for found in single]) if key in single[0] else {})
-            for key, entry in out.items()}, mean
 
 
 def averaged(parts: Sequence[Sequence[Row]]) -> list[dict[str, Any]]:

@@ -11,8 +11,16 @@ import jinja2
 
 from medjax import whole
 from medjax.analysis import (
-    detection_chapter, diagnosis, forecast_chapter, growth_chapter, segmentation, survival_chapter, treatment_chapter,
-    workdir)
+    detection_chapter,
+    diagnosis,
+    forecast_chapter,
+    growth_chapter,
+    regression_chapter,
+    segmentation,
+    survival_chapter,
+    treatment_chapter,
+    workdir,
+)
 from medjax.analysis.chapter import curves, split_name
 
 # Read with the code: days later, when a run is done, the file may be another version's.
@@ -20,6 +28,7 @@ TEMPLATE = (pathlib.Path(__file__).parent / 'report.html.jinja').read_text(encod
 # By `problem` in results.json; without one labels are images.
 CHAPTERS = {**dict.fromkeys(('binary', 'multiclass', 'multilabel', 'ordinal'), diagnosis.chapter),
             'detection': detection_chapter.chapter, 'survival': survival_chapter.chapter,
+            'regression': regression_chapter.chapter,
             'forecast': forecast_chapter.chapter,
             'treatment': treatment_chapter.chapter, 'growth': growth_chapter.chapter}
 LISTED = 300  # cases
