@@ -335,7 +335,7 @@ def framing(*, size: Sequence[int], fit: str = 'stretch', channels: int | None =
 
 
 def dataset(source: Source, *, size: Sequence[int], fit: str = 'stretch', channels: int | None = None,
-            intensity: Mapping[str, Any] | None = None, cache: str = '') -> Images:
+            intensity: Mapping[str, Any] | None = None, cache: str = '', only: str = '') -> Images:
     """Brings a source's images to one size, or finds them prepared, and makes them a data set.
 
     Args:
@@ -345,6 +345,7 @@ def dataset(source: Source, *, size: Sequence[int], fit: str = 'stretch', channe
       channels: …
       intensity: …
       cache: the folder of prepared sets; by default in the user's cache folder.
+      only: the class of those who train and validate, such as the healthy ones; others of these splits are left out.
 
     Raises:
       InputError: an image that cannot be read or has other channels than the first; cases without targets; no
@@ -356,6 +357,13 @@ def dataset(source: Source, *, size: Sequence[int], fit: str = 'stretch', channe
     for case in source.cases:
         if source.problem != 'multilabel' and not 0 <= case.target < len(source.classes):
             raise InputError(f'{case.id}: class {case.target}; expected 0 to {len(source.classes) - 1}')
+    if only:
+        if only not in source.classes or source.problem == 'multilabel':
+            raise InputError(f'config.data.only: {only!r}; expected one of: {", ".join(source.classes)}, of images '
+                             'that have one class')
+        kept = source.classes.index(only)
+        source = dataclasses.replace(source, cases=tuple(
+            case for case in source.cases if case.split not in ('train', 'val') or case.target == kept))
     return prepared(Images, source, framing(size=size, fit=fit, channels=channels, intensity=intensity), cache)
 
 

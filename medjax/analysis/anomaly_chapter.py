@@ -1,0 +1,149 @@
+"""The report's chapter on anomalies: how well they are told apart, and what the network makes of some images."""
+
+import io
+from collections.abc import Sequence
+
+import matplotlib
+import numpy as np
+from PIL import Image as Picture
+
+from medjax.analysis import anomaly, curves, diagnosis, tables
+from medjax.analysis.chapter import Chapter, Group, Section, both, caption, split_name, spoken
+from medjax.analysis.draw import Tile
+from medjax.analysis.style import INK, PALETTE, chart, legend, png
+from medjax.analysis.tables import Cell, Table
+from medjax.analysis.workdir import Run
+
+NAMES = {'error': 'error of the image made again', 'bound': 'evidence lower bound, negative',
+         'distance': 'Mahalanobis distance of the latent', 'neighbours': 'distance to the nearest latents',
+         'contrast': 'low contrast alone: no network', 'pca': 'left over by 8 principal components: no network'}
+DRAWN, WIDTH = 3, 140  # cases of a kind, and CSS pixels of a picture
+
+
+def chapter(run: Run) -> Chapter:
+    """The chapter of a run.
+
+    Raises:
+      InputError: where the table of predictions lacks a score.
+    """
+    known = run.results['analysis']
+    tested = [split for split in run.splits if split in spoken(run)]
+    return Chapter(
+        headlines=[_headline(run, split) for split in tested], method=_method(run),
+        tables=[_table(run, split) for split in run.splits],
+        sections=[part for split in tested[:1] for part in (_parted(run, split), _pictures(run, split))],
+        curves=_learning(run), samples=[], sampled='', conventions='Conventions',
+        cases=[row for split in run.splits for row in _listed(run, split)], words=diagnosis.words(run),
+        order=': the strangest first', warnings=known.get('warnings', ()))
+
+
+def _headline(run: Run, split: str) -> tuple[str, str]:
+    entries, rows, known = run.results[split], run.rows(split), run.results['analysis']
+    strange = sum(row['target'] != known['normal'] for row in rows)
+    text = (f'{tables.told("AUROC", entries["auroc"])} on the {split_name(split).lower()} cases, by the '
+            f'{NAMES[known["score"]]}.')
+    return text, (f'In brackets the 95 % interval. n = {entries["auroc"]["n"]} patients, {len(rows)} cases, of which '
+                  f'{strange} are anomalies. The network has learned from the class {known["normal"]} alone.')
+
+
+def _method(run: Run) -> str:
+    counts = run.results['counts']
+    return (f'{counts.get("train", 0)} normal cases trained, {counts.get("val", 0)} set the threshold; intervals are '
+            'of 95 %, by a percentile bootstrap over patients.')
+
+
+def _table(run: Run, split: str) -> Table:
+    entries, known = run.results[split], run.results['analysis']
+    rows = []
+    for name in (name for name in NAMES if f'auroc_{name}' in entries or name == known['score']):
+        main = name == known['score']
+        cells = [tables.cell(key, entries.get(key if main else f'{key}_{name}'), 0) for key in ('auroc', 'auprc')]
+        cells += [tables.cell(key, entries.get(key), 0) if main and key in entries else Cell('')
+                  for key in ('sensitivity', 'specificity')]
+        rows.append((NAMES[name], 'the score that counts' if main else '', cells))
+    return tables.beside(Table(caption(run, split), [tables.heading(key) for key in (
+        'auroc', 'auprc', 'sensitivity', 'specificity')], rows))
+
+
+def _parted(run: Run, split: str) -> Section:
+    known, rows = run.results['analysis'], run.rows(split)
+    score = anomaly.values(rows, known['score'])
+    groups = {name: score[[row['target'] == name for row in rows]] for name in run.classes}
+    lowest, highest = np.quantile(score, [0.005, 0.995])
+    name = NAMES[known['score']].capitalize()
+    return Section('Normal and not', charts=[both(
+        lambda theme: _histogram({key: np.clip(of, lowest, highest) for key, of in groups.items() if len(of)}, name,
+                                 known['threshold'], theme), f'{name}, by class',
+        f'{name}, by class; the outermost half per cent lie in the first and last bins. Dashed: the threshold that 5 % '
+        'of the normal validation cases exceed.')])
+
+
+def _histogram(groups: dict[str, np.ndarray], name: str, threshold: float | None, theme: str) -> bytes:
+    canvas, axes = chart(theme, name, 'Share of the class', *curves.SQUARE)
+    every = np.concatenate(list(groups.values()))
+    edges = np.linspace(every.min(), every.max() + 1e-9, 31)
+    for place, (label, of) in enumerate(groups.items()):
+        axes.hist(of, edges, weights=np.full(len(of), 1 / len(of)), histtype='stepfilled', alpha=0.35,
+                  color=PALETTE[place], label=f'{label} (n = {len(of)})')
+    if threshold is not None:
+        axes.axvline(threshold, color=INK[theme], linestyle='--', linewidth=1.2)
+    legend(axes, theme, loc='best')
+    return png(canvas, curves.DPI)
+
+
+def _pictures(run: Run, split: str) -> Section:
+    known, rows = run.results['analysis'], run.rows(split)
+    score, groups = anomaly.values(rows, known['score']), []
+    kept = [place for place in np.argsort(-score, kind='stable')
+            if (run.folder / 'cases' / split / f'{rows[place]["id"]}.npz').is_file()]
+    kinds = zip(('Strangest', 'In the middle', 'Least strange'), np.array_split(np.array(kept, int), 3))
+    for kind, places in kinds:
+        for place in places[:DRAWN].tolist():
+            with np.load(run.folder / 'cases' / split / f'{rows[place]["id"]}.npz') as case:
+                tiles = _tiles({name: case[name] for name in ('image', 'recon', 'residual')})
+            groups.append(Group(f'{kind}: {rows[place]["id"]}', tiles, f'Class: {rows[place]["target"]}. '
+                                f'{NAMES[known["score"]].capitalize()}: {score[place]:.3g}.'))
+    return Section('What the network makes of them', 'The image, what the network makes of it again, and the squared '
+                   'difference, each residual on one scale. Of a volume the middle slice.', groups=groups)
+
+
+def _tiles(case: dict[str, np.ndarray]) -> list[Tile]:
+    flat = {name: (array[..., 0] if name != 'residual' else array) for name, array in case.items()}
+    flat = {name: array[:, :, array.shape[2] // 2].T[::-1] if array.ndim == 3 else array
+            for name, array in flat.items()}
+    low, high = flat['image'].min(), flat['image'].max()
+    spread = max(float(high - low), 1e-9)
+    return [Tile(_grey(flat[name], low, high), label, label, WIDTH) for name, label in (
+        ('image', 'image'), ('recon', 'made again'))] + [
+        Tile(_heat(flat['residual'] / (0.25 * spread) ** 2), 'difference', 'squared difference', WIDTH)]
+
+
+def _grey(plane: np.ndarray, low: float, high: float) -> bytes:
+    return _picture(np.clip((plane - low) / max(high - low, 1e-9), 0, 1)[..., None].repeat(3, -1))
+
+
+def _heat(plane: np.ndarray) -> bytes:
+    return _picture(matplotlib.colormaps['magma'](np.clip(plane, 0, 1))[..., :3])
+
+
+def _picture(colours: np.ndarray) -> bytes:
+    picture = Picture.fromarray(np.rint(255 * colours).astype(np.uint8))
+    factor = max(1, 2 * WIDTH // max(picture.size))
+    content = io.BytesIO()
+    picture.resize((picture.width * factor, picture.height * factor), Picture.Resampling.NEAREST).save(content, 'png')
+    return content.getvalue()
+
+
+def _listed(run: Run, split: str) -> list[dict[str, str]]:
+    rows = run.rows(split)
+    order = np.argsort(-anomaly.values(rows, run.results['analysis']['score']), kind='stable')
+    return [{key: tables.figure(float(text)) if key.startswith(anomaly.PREFIX) else text
+             for key, text in rows[place].items()} for place in order]
+
+
+def _learning(run: Run) -> dict[str, dict[str, str]]:
+    parts: Sequence[str] = ('fit', 'divergence', 'commitment')
+    return {'Loss': {'train/loss': 'training', 'val/bound': 'validation'},
+            **{name.capitalize(): {f'train/{name}': ''} for name in parts},
+            'Vectors in use': {'train/usage': ''}, 'Learning rate': {'lr': ''},
+            'Gradient norm': {'train/grad_norm': ''}}

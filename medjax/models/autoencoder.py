@@ -1,0 +1,88 @@
+"""Autoencoders in 2D and 3D: plain, variational (Kingma 2014) and vector quantised (van den Oord 2017).
+
+The encoder is a residual network with the parts of `models.resnet`, so that a classifier can begin with its weights.
+"""
+
+import math
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from medjax.errors import InputError
+from medjax.models import resnet
+from medjax.nn.conv import Block, Conv, Up, check_dims
+from medjax.nn.dense import Dense
+from medjax.nn.quantise import Codebook
+
+SMALL = dict(blocks=(1, 1, 1), base=32, small=True)
+VARIANTS: dict[str, dict[str, Any]] = {
+    'plain': dict(kind='plain', **SMALL), 'vae': dict(kind='vae', **SMALL), 'vq': dict(kind='vq', latent=16, **SMALL),
+}
+KINDS = ('plain', 'vae', 'vq')
+
+
+class Model(resnet.Model):
+    """An encoder, a latent, and a decoder.
+
+    Attributes, besides those of `resnet.Model`, whose `classes` say nothing here:
+      kind: 'plain', 'vae', whose latent is a normal distribution with a diagonal covariance, or 'vq', whose latent is
+        a grid of vectors from a codebook.
+      latent: numbers of an image's latent; of 'vq' channels of a vector.
+      codes: vectors of the codebook.
+    """
+
+    classes: int = 1
+    kind: str = 'vae'
+    latent: int = 32
+    codes: int = 128
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, Any]]:
+        """Maps images to what is made of them again.
+
+        Args:
+          x: `[B, *S, C]`, each S a multiple of what the encoder shrinks it by.
+          train: for batch norm, and for a latent that is drawn; else it is its mean.
+
+        Returns:
+          `[B, *S, C]` float32; and the features 'stage0' (finest) …, 'pooled' and 'latent' `[B, L]`, of 'vae' 'mean'
+          and 'log_variance' `[B, latent]`, of 'vq' what `Codebook` says.
+        """
+        check_dims(x, self.dims)
+        if self.kind not in KINDS:
+            raise InputError(f'config.model.kind: {self.kind!r}; expected one of: {", ".join(KINDS)}')
+        feats = self.encode(x, train)
+        coarse = feats[f'stage{len(self.blocks) - 1}']
+        space, size = coarse.shape[1:-1], coarse.shape[-1]
+        halvings = round(math.log2(x.shape[1] / space[0]))
+        if any(n != m * 2**halvings for n, m in zip(x.shape[1:-1], space)):
+            raise InputError(f'config.data.size: {x.shape[1:-1]}; expected multiples of {2**halvings}, by which the '
+                             'encoder shrinks an image')
+        y, more = self._bottleneck(coarse.astype(jnp.float32), space, size, train)
+        feats |= more
+        three, two = (3,) * self.dims, (2,) * self.dims
+        for step in range(halvings):
+            width = max(size // 2**(step + 1), 8)
+            y = Up(width, two, self.dtype, name=f'up{step}')(y)
+            y = Block(width, three, None, self.norm, 'relu', self.dtype, name=f'decode{step}')(y, train)
+        return Conv(x.shape[-1], three, bias=True, dtype=self.dtype, name='out')(y).astype(jnp.float32), feats
+
+    def _bottleneck(self, x: jax.Array, space: tuple[int, ...], size: int,
+                    train: bool) -> tuple[jax.Array, dict[str, Any]]:
+        if self.kind == 'vq':
+            z = Dense(self.latent, name='to_latent')(x)
+            z, more = Codebook(self.codes, name='codebook')(z, train)
+            return Dense(size, dtype=self.dtype, name='from_latent')(z), {
+                'latent': z.reshape(len(z), -1), **more}
+        flat = x.reshape(len(x), -1)
+        mean = nn.Dense(self.latent, name='to_latent')(flat)
+        z, more = mean, {}
+        if self.kind == 'vae':
+            log_variance = nn.Dense(self.latent, kernel_init=nn.initializers.zeros, name='log_variance')(flat)
+            more = {'mean': mean, 'log_variance': log_variance}
+            if train and self.has_rng('dropout'):
+                z = mean + jnp.exp(log_variance / 2) * jax.random.normal(self.make_rng('dropout'), mean.shape)
+        back = Dense(math.prod(space) * size, dtype=self.dtype, name='from_latent')(z)
+        return back.reshape(len(x), *space, size), {'latent': z, **more}

@@ -1,0 +1,79 @@
+"""Images made again from little: autoencoders, and what they say of images that are not like those they know."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from medjax.core.metrics import masked_mean
+from medjax.core.task import Batch, States, Task, Variables, initial, trained_forward
+from medjax.errors import InputError
+from medjax.ops.latent import kl_to_standard_normal
+
+DISTANCES = ('squared', 'absolute')
+
+
+def task(module: nn.Module, *, statistics: Mapping[str, Any], distance: str = 'squared', sigma: float = 1.0,
+         beta: float = 1.0, commitment: float = 0.25, noise: float = 0.0) -> Task:
+    """Makes reconstruction with a network a task.
+
+    The loss is the negative evidence lower bound for each image, over its voxels: half the squared errors over sigma²
+    (or absolute ones over sigma), and `beta` times the latent's divergence from a standard normal one, all over the
+    number of voxels.
+
+    Args:
+      module: gives images and features; what of 'mean' and 'log_variance' (VAE) or 'commitment' (VQ-VAE) is there
+        counts.
+      statistics: of the training data; nothing of them is needed.
+      distance: 'squared' or 'absolute'.
+      sigma: standard deviation of the noise that a voxel is taken to have; the smaller, the less the latent is bound.
+      beta: weight of the divergence (Higgins 2017).
+      commitment: weight of the features' distance from their vectors.
+      noise: standard deviation of what is added to the image in training, which is to be undone (Vincent 2008).
+
+    Returns:
+      A task on `image [B, *S, C]`. `predict` gives `recon [B, *S, C]`, `residual [B, *S]`, the squared error's mean
+      over channels, `latent [B, L]`, and for each image `error`, the mean squared error, and `bound`, the loss.
+    """
+    del statistics
+    if distance not in DISTANCES:
+        raise InputError(f'config.task.distance: {distance!r}; expected one of: {", ".join(DISTANCES)}')
+    if not sigma > 0 or min(beta, commitment, noise) < 0:
+        raise InputError(f'config.task: sigma={sigma}, beta={beta}, commitment={commitment}, noise={noise}; expected '
+                         'a sigma above 0, and nothing below 0')
+
+    def bound(image: jax.Array, recon: jax.Array, feats: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+        """For each image the loss and its parts, `[B]`."""
+        apart = (recon - image).reshape(len(image), -1)
+        parts = {'fit': ((apart / sigma)**2 / 2 if distance == 'squared' else jnp.abs(apart) / sigma).mean(1)}
+        if 'log_variance' in feats:
+            divergence = kl_to_standard_normal(feats['mean'], feats['log_variance'])
+            parts['divergence'] = beta * divergence / apart.shape[1]
+        if 'commitment' in feats:
+            parts['commitment'] = commitment * feats['commitment']
+        return {'bound': sum(parts.values()), **parts}
+
+    def loss(variables: Variables, batch: Batch, key: jax.Array):
+        drawn, dropped = jax.random.split(key)
+        image = batch['image']
+        shown = image + noise * jax.random.normal(drawn, image.shape) if noise else image
+        (recon, feats), mutated = trained_forward(module, variables, {**batch, 'image': shown}, dropped)
+        states = {name: masked_mean(value, batch['mask']) for name, value in bound(image, recon, feats).items()}
+        if 'usage' in feats:
+            states['usage'] = (feats['usage'], jnp.ones(()))
+        total, count = states['bound']
+        return total / jnp.maximum(count, 1), (mutated, states)
+
+    def predict(variables: Variables, batch: Batch) -> dict[str, jax.Array]:
+        image = batch['image']
+        recon, feats = module.apply(variables, image, train=False)
+        residual = ((recon - image) ** 2).mean(-1)
+        return {'recon': recon, 'residual': residual, 'latent': feats['latent'],
+                'error': residual.reshape(len(image), -1).mean(1), 'bound': bound(image, recon, feats)['bound']}
+
+    def metrics(outputs: Mapping[str, Any], batch: Batch) -> States:
+        return {'error': masked_mean(outputs['error'], batch['mask'])}
+
+    return Task(lambda key, batch: initial(module, key, batch), loss, predict, metrics)
