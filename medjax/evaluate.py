@@ -24,6 +24,7 @@ from absl import flags  # noqa: E402
 
 from medjax import build, runs, trained, whole  # noqa: E402
 from medjax.analysis import (  # noqa: E402
+    anomaly,
     bootstrap,
     classification,
     detection,
@@ -170,9 +171,18 @@ def _forecast(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, An
     return {**found.pop('metrics'), **known, 'analysis': found}
 
 
+def _anomaly(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any]:
+    """How well anomalies are told from normal cases by each score."""
+    known = {'problem': 'anomaly', 'conventions': anomaly.CONVENTIONS}
+    if not rows:
+        return known
+    found = anomaly.summarise(rows, evaluator.normal, evaluator.score)
+    return {**found.pop('metrics'), **known, 'analysis': found}
+
+
 SUMMARIES = {'means': _means, 'classification': _classification, 'detection': _detection,
              'survival': _survival, 'treatment': _treatment, 'growth': _growth,
-             'regression': _regression, 'forecast': _forecast}  # by an evaluator's `summary`
+             'regression': _regression, 'forecast': _forecast, 'anomaly': _anomaly}  # by an evaluator's `summary`
 
 
 def _earlier(workdir: pathlib.Path, step: int, splits: Sequence[str]) -> list[dict[str, Any]]:

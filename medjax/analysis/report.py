@@ -11,6 +11,7 @@ import jinja2
 
 from medjax import whole
 from medjax.analysis import (
+    anomaly_chapter,
     detection_chapter,
     diagnosis,
     forecast_chapter,
@@ -30,7 +31,7 @@ CHAPTERS = {**dict.fromkeys(('binary', 'multiclass', 'multilabel', 'ordinal'), d
             'detection': detection_chapter.chapter, 'survival': survival_chapter.chapter,
             'regression': regression_chapter.chapter,
             'forecast': forecast_chapter.chapter,
-            'treatment': treatment_chapter.chapter, 'growth': growth_chapter.chapter}
+            'anomaly': anomaly_chapter.chapter, 'treatment': treatment_chapter.chapter, 'growth': growth_chapter.chapter}
 LISTED = 300  # cases
 WARNED = 8  # warnings that are seen at once
 FACTS = ('seed', 'git_commit', 'data_hash', 'split_hash', 'devices', 'cores', 'hosts', 'platform',

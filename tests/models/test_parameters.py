@@ -12,6 +12,9 @@ import medjax.models
 
 SERIES = ((1, 5, 3), (1, 5, 3), (1, 5), (1, 5), (1, 2))  # values, observed, times, mask, covariates
 
+VISITS = ((1, 2, 8, 8, 2), (1, 2), (1, 2), (1, 2), (1,))  # images, times, mask, volumes, horizon
+FILM, NUMBERS = {n: 64 * 2 * n + 2 * n for n in (4, 8)}, 64 + 64 * 64 + 64
+
 # Module, variant, options, image `[B, *S, C]`, parameters. Every variant of every module needs a row.
 TABLE = [
     ('cnn', 'lung', dict(), (1, 224, 224, 3), 44_396_609),
@@ -57,6 +60,11 @@ TABLE = [
     ('fcn', '32s', dict(classes=21), (1, 64, 64, 3), 136_152_917),
     ('fcn', '16s', dict(classes=21), (1, 64, 64, 3), 134_815_994),
     ('fcn', '8s', dict(classes=21), (1, 64, 64, 3), 134_489_759),
+    ('convlstm', 'plain', dict(base=4, levels=2, state=6), VISITS, 8 * 64 + 3 * 64 + 2 * NUMBERS
+     + 9 * (2 * 4 + 4 * 4 + 4 * 8 + 8 * 8) + 48 + 9 * (8 + 6) * 24 + 24 + 2 * (FILM[4] + FILM[8])
+     + 9 * (14 * 8 + 8 * 8 + 8 * 4 + 4 * 4) + 48 + 4 * 8 * 4 + 4 + 15),
+    ('unet_time', 'film', dict(base=4, levels=2), VISITS, 8 * 64 + NUMBERS + 9 * (4 * 4 + 4 * 4 + 4 * 8 + 8 * 8) + 48
+     + 2 * FILM[4] + FILM[8] + 4 * 8 * 4 + 4 + 9 * (8 * 4 + 4 * 4) + 16 + 15),
     ('unet', 'plain', dict(classes=2, dims=2), (1, 64, 64, 1), 31_030_658),
     ('unet', 'plain', dict(classes=2, dims=3), (1, 64, 64, 64, 1), 90_292_738),
     ('unet', 'nnunet', dict(classes=2, dims=2), (1, 64, 64, 1), 20_613_064),
