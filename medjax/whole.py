@@ -57,3 +57,21 @@ def write_json(path: pathlib.Path, value: Any) -> None:
             return [plain(v) for v in value]
         return None if isinstance(value, float) and value != value else value
     write_text(path, json.dumps(plain(value), indent=1, allow_nan=False) + '\n')
+
+
+def add_row(path: pathlib.Path, row: Mapping[str, Any]) -> None:
+    """Adds a row to a CSV table, in place of the one of the same name, which its first column holds.
+
+    Raises:
+      InputError: a table of other columns is there.
+    """
+    rows, key = {}, next(iter(row))
+    if path.exists():
+        with path.open(newline='') as file:
+            old = list(csv.DictReader(file))
+        if old and list(old[0]) != list(row):
+            raise InputError(f'{path}: a table of {", ".join(old[0])}; expected one of {", ".join(row)}, or another '
+                             '--output')
+        rows = {of[key]: of for of in old}
+    rows[row[key]] = row
+    write_table(path, list(rows.values()))

@@ -4,20 +4,23 @@ import dataclasses
 import functools
 import io
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from medjax import whole
 from medjax.core.task import Task
-from medjax.data.images import Images
+from medjax.data import nifti
+from medjax.data.geometry import Image
+from medjax.data.images import Frame, Images, framing
 from medjax.errors import InputError
 from medjax.evals.teller import Teller
 
 SCORES = ('error', 'bound', 'distance', 'neighbours')
 FLOORS = ('contrast', 'pca')
 NEIGHBOURS, COMPONENTS = 5, 8
+KNOWN = 'latents.npz'  # in the run's folder of cases: where the training images' latents lie
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,12 +72,16 @@ class AnomalyEvaluator:
         flat = self.data.images(numbers).reshape(len(numbers), -1).astype(np.float64)
         if not quick:
             train = self._told(variables, self.data.numbers('train'))['latent']
-            scores |= {'distance': _mahalanobis(train, found['latent']),
+            centre, precision = _spread(train)
+            scores |= {'distance': _mahalanobis(found['latent'], centre, precision),
                        'neighbours': _nearest(train, found['latent'], split == 'train')}
             mean, axes = self._components
             left = flat - mean - (flat - mean) @ axes.T @ axes
             scores |= {'contrast': -flat.std(1), 'pca': (left**2).mean(1)}
         if snapshots is not None:
+            content = io.BytesIO()
+            np.savez_compressed(content, centre=centre, precision=precision)
+            whole.write_bytes(snapshots.parent / KNOWN, content.getvalue())
             self._keep(numbers, found, scores[self.score], snapshots)
         return [{'split': split, 'id': case.id, 'patient': case.patient, **case.columns,
                  'target': source.classes[case.target],
@@ -101,10 +108,17 @@ class AnomalyEvaluator:
             whole.write_bytes(folder / f'{self.data.source.cases[numbers[place]].id}.npz', content.getvalue())
 
 
-def _mahalanobis(known: np.ndarray, latent: np.ndarray) -> np.ndarray:
+def _spread(known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean `[L]` and inverse covariance `[L, L]` of latents."""
     from sklearn.covariance import LedoitWolf  # slow to import
 
-    return np.sqrt(np.maximum(LedoitWolf().fit(known).mahalanobis(latent), 0))
+    fitted = LedoitWolf().fit(known)
+    return fitted.location_, fitted.precision_
+
+
+def _mahalanobis(latent: np.ndarray, centre: np.ndarray, precision: np.ndarray) -> np.ndarray:
+    apart = latent - centre
+    return np.sqrt(np.maximum(np.einsum('ni,ij,nj->n', apart, precision, apart), 0))
 
 
 def _nearest(known: np.ndarray, latent: np.ndarray, same: bool) -> np.ndarray:
@@ -114,6 +128,68 @@ def _nearest(known: np.ndarray, latent: np.ndarray, same: bool) -> np.ndarray:
     count = min(NEIGHBOURS + same, len(known))
     far, _ = NearestNeighbors(n_neighbors=count).fit(known).kneighbors(latent)
     return far[:, int(same):].mean(1)
+
+
+@dataclasses.dataclass(frozen=True)
+class AnomalyPredictor:
+    """Scores images that are no cases of the data set; see `predictor`."""
+
+    frame: Frame
+    statistics: Mapping[str, Any]
+    read: Callable[[pathlib.Path], Image]
+    teller: Teller
+    folder: pathlib.Path
+
+    apart = False  # one table for all images, by their paths
+
+    def example(self) -> dict[str, np.ndarray]:
+        """A batch of the shape that the network sees."""
+        return {'image': np.zeros((1, *self.frame.size, self.statistics['channels']), np.float32)}
+
+    def __call__(self, variables: Any, path: pathlib.Path, folder: pathlib.Path) -> str:
+        """Scores an image and adds a row to `predictions.csv` in a folder.
+
+        Args:
+          variables: the network's.
+          path: of a file, or of a folder with a DICOM series.
+          folder: gets the table; a row of an image of this name is replaced.
+
+        Returns:
+          A line on what was found, for the person who waits.
+
+        Raises:
+          InputError: where the image is not such as the network was trained on, or the table cannot be written.
+        """
+        image = self.read(path)
+        nifti.check_finite(image)
+        array = self.frame.fitted(image)
+        if array.shape[-1] != self.statistics['channels']:
+            raise InputError(f'{path}: {array.shape[-1]} channels; expected {self.statistics["channels"]} channels, as '
+                             'in training')
+        told = self.teller(variables, {'image': self.frame.normalise(array, self.statistics['intensities'])[None]})
+        scores = {name: float(told[name][0]) for name in ('error', 'bound')}
+        kept = self.folder / 'cases' / KNOWN
+        if kept.is_file():
+            with np.load(kept) as known:
+                scores['distance'] = float(_mahalanobis(told['latent'], known['centre'], known['precision'])[0])
+        row = {'image': str(path), **{f'score_{name}': repr(value) for name, value in scores.items()}}
+        whole.add_row(folder / 'predictions.csv', row)
+        return f'{path} → {folder / "predictions.csv"}   ' + '  '.join(f'{name} {x:.3g}' for name, x in scores.items())
+
+
+def predictor(*, task: Task, data: Mapping[str, Any], statistics: Mapping[str, Any],
+              read: Callable[[pathlib.Path], Image], folder: pathlib.Path, **_: Any) -> AnomalyPredictor:
+    """Makes what scores new images as the evaluator scores its cases.
+
+    Args:
+      task: the problem.
+      data: the options of `data.images.dataset`.
+      statistics: of the training cases, as stored with the checkpoint.
+      read: reads an image.
+      folder: of the run.
+      **_: the evaluator's other options, of no use here.
+    """
+    return AnomalyPredictor(framing(**data), statistics, read, Teller(task, 1), folder)
 
 
 def evaluator(*, data: Images, task: Task, normal: str, score: str = 'distance', batch: int = 128,

@@ -1,6 +1,5 @@
 """Evaluates classification case by case: a row of probabilities for each image."""
 
-import csv
 import dataclasses
 import functools
 import io
@@ -188,16 +187,8 @@ class ImagePredictor:
         members = self.classifier(variables, lambda at: array[None].repeat(len(at), 0), 1)
         probs, classes = members.mean(0)[0], self.statistics['classes']
         row = {'image': str(path), **{f'prob_{name}': repr(float(p)) for name, p in zip(classes, probs)}}
-        table, rows = folder / 'predictions.csv', {}
-        if table.exists():
-            with table.open(newline='') as file:
-                old = list(csv.DictReader(file))
-            if old and list(old[0]) != list(row):
-                raise InputError(f'{table}: a table of {", ".join(old[0])}; expected one of {", ".join(row)}, or '
-                                 'another --output')
-            rows = {of['image']: of for of in old}
-        rows[row['image']] = row
-        whole.write_table(table, list(rows.values()))
+        table = folder / 'predictions.csv'
+        whole.add_row(table, row)
         found = '  '.join(f'{name} {p:.3f}' for name, p in sorted(zip(classes, probs), key=lambda pair: -pair[1])[:5])
         return f'{path} → {table}   {found}'
 

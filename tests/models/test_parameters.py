@@ -17,6 +17,9 @@ FILM, NUMBERS = {n: 64 * 2 * n + 2 * n for n in (4, 8)}, 64 + 64 * 64 + 64
 
 # Module, variant, options, image `[B, *S, C]`, parameters. Every variant of every module needs a row.
 TABLE = [
+    ('autoencoder', 'plain', dict(), (1, 28, 28, 1), 802_113),
+    ('autoencoder', 'vae', dict(), (1, 28, 28, 1), 1_002_849),
+    ('autoencoder', 'vq', dict(), (1, 28, 28, 1), 398_641),
     ('cnn', 'lung', dict(), (1, 224, 224, 3), 44_396_609),
     ('cnn', 'digits', dict(), (1, 28, 28, 1), 693_962),
     ('cnn', 'folder', dict(classes=1), (1, 150, 150, 3), 3_453_121),
