@@ -33,6 +33,6 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
         c.data.source.cases = (100, 50, 200)
     if variant == 'smoke':
         c.steps, c.evaluate.every, c.log.every, c.optim.schedule.warmup = 2, 2, 1, 1
-        c.batch, c.model.base, c.model.levels, c.data.size = 4, 4, 2, (32, 32)
+        c.batch, c.model.base, c.model.levels, c.data.size, c.evaluate.simulate = 4, 4, 2, (32, 32), False
         c.data.source = dict(name='phantom_growth', cases=(8, 4, 8), shape=(32, 32), spacing=5.0, template='drawn')
     return c

@@ -24,7 +24,7 @@ from medjax.ops.scores import ranked
 
 COMMON = (0.1, 0.016)  # diffusion, mm² / day, and rate, 1 / day, near which fitted ones are held
 MOST = 0.6  # mm² / day, the largest diffusion that is looked for
-FASTEST = 0.2  # 1 / day, of a rate that is looked for
+FASTEST = 0.1  # 1 / day, of a rate that is looked for
 TOGETHER = 16  # simulations
 
 

@@ -112,6 +112,7 @@ def test_two_scans_tell_diffusion_and_rate(diffusion, rate, noise):
     assert float(found.error) == pytest.approx(noise, abs=0.01)
 
 
+@pytest.mark.slow
 def test_two_masks_tell_where_the_border_will_be():
     tissue, diffusion, rate = jnp.ones((48, 48)), 0.15, 0.025
     every = functools.partial(fisher.simulate, spacing=(2.0, 2.0), steps=fisher.steps(80.0, 1.0, 0.1, (2.0, 2.0)))

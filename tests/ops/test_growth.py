@@ -47,6 +47,7 @@ def test_one_visit_tells_no_rate():
     assert float(found.rate[0]) == pytest.approx(0, abs=1e-6) and float(found.start[0]) == pytest.approx(3)
 
 
+@pytest.mark.slow
 def test_the_capacity_that_patients_share_is_found():
     rng = np.random.default_rng(0)
     time = np.sort(rng.uniform(0, 200, (12, 4)), 1).astype(np.float32)

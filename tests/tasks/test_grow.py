@@ -94,8 +94,9 @@ def test_a_law_of_growth_is_asked_between_the_visits(data, batch):
     assert float(slope) != 0
 
 
-@pytest.mark.parametrize('module', [unet_time.Model(base=4, levels=2), convlstm.Model(base=4, levels=2, state=6)],
-                         ids=['unet', 'convlstm'])
+@pytest.mark.parametrize('module', [
+    unet_time.Model(base=4, levels=2),
+    pytest.param(convlstm.Model(base=4, levels=2, state=6), marks=pytest.mark.slow)], ids=['unet', 'convlstm'])
 def test_networks_learn_how_squares_grow(module):
     cases = [visited.case(f'p{n}', sides=(2, 2 + 2 * (n % 2), 2 + 4 * (n % 2)), middle=(5 + n % 3, 6), seed=n)
              for n in range(8)]
