@@ -11,7 +11,7 @@ from medjax.analysis import anomaly, curves, diagnosis, tables
 from medjax.analysis.chapter import Chapter, Group, Section, both, caption, split_name, spoken
 from medjax.analysis.draw import Tile
 from medjax.analysis.style import INK, PALETTE, chart, legend, png
-from medjax.analysis.tables import Cell, Table
+from medjax.analysis.tables import Table
 from medjax.analysis.workdir import Run
 
 NAMES = {'error': 'error of the image made again', 'bound': 'evidence lower bound, negative',
@@ -30,7 +30,7 @@ def chapter(run: Run) -> Chapter:
     tested = [split for split in run.splits if split in spoken(run)]
     return Chapter(
         headlines=[_headline(run, split) for split in tested], method=_method(run),
-        tables=[_table(run, split) for split in run.splits],
+        tables=[table for split in run.splits for table in _tables(run, split)],
         sections=[part for split in tested[:1] for part in (_parted(run, split), _pictures(run, split))],
         curves=_learning(run), samples=[], sampled='', conventions='Conventions',
         cases=[row for split in run.splits for row in _listed(run, split)], words=diagnosis.words(run),
@@ -52,17 +52,23 @@ def _method(run: Run) -> str:
             'of 95 %, by a percentile bootstrap over patients.')
 
 
-def _table(run: Run, split: str) -> Table:
+def _tables(run: Run, split: str) -> list[Table]:
+    """Each score, and what the threshold makes of the one that counts; nothing of a split without anomalies."""
     entries, known = run.results[split], run.results['analysis']
     rows = []
+    if not tables.known(entries['auroc']):
+        return []
     for name in (name for name in NAMES if f'auroc_{name}' in entries or name == known['score']):
         main = name == known['score']
         cells = [tables.cell(key, entries.get(key if main else f'{key}_{name}'), 0) for key in ('auroc', 'auprc')]
-        cells += [tables.cell(key, entries.get(key), 0) if main and key in entries else Cell('')
-                  for key in ('sensitivity', 'specificity')]
         rows.append((NAMES[name], 'the score that counts' if main else '', cells))
-    return tables.beside(Table(caption(run, split), [tables.heading(key) for key in (
-        'auroc', 'auprc', 'sensitivity', 'specificity')], rows))
+    made = [tables.beside(Table(caption(run, split), [tables.heading(key) for key in ('auroc', 'auprc')], rows))]
+    keys = [key for key in ('sensitivity', 'specificity') if key in entries]
+    if keys:
+        cells = [tables.cell(key, entries[key], 0) for key in keys]
+        made.append(tables.beside(Table('At the threshold that 5 % of the normal validation cases exceed', [
+            tables.heading(key) for key in keys], [(NAMES[known['score']], '', cells)])))
+    return made
 
 
 def _parted(run: Run, split: str) -> Section:
