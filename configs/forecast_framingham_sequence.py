@@ -5,7 +5,7 @@
         --config=configs/forecast_framingham_sequence.py --workdir=runs/framingham0
 
 Data: `framingham.csv` in MEDJAX_DATA_DIR: 4434 people with up to three examinations about 6 years apart, 11 627 in
-all, followed for 24 years, 1550 deaths. Variants: `:lstm`, `:transformer`.
+all, followed for 24 years, 1550 deaths. Variants: `:lstm`, `:transformer`. 15 to 30 s on 2 cores.
 """
 
 from ml_collections import config_dict

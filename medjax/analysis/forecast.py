@@ -108,9 +108,9 @@ def read(rows: Sequence[Row], names: Sequence[str], events: Sequence[str], withi
     table = Table(np.array([place[name] for name in patients], int), cells('time'), cells('ahead', empty=True),
                   tuple(names), several('', names, empty=True), several('next', names, empty=True),
                   {method: several(stem, names, empty=True) for method, stem in STEMS.items()
-                   if f'{stem}_{names[0]}' in first}, events, happened, known, gap, ended,
+                   if not method or f'{stem}_{names[0]}' in first}, events, happened, known, gap, ended,
                   {method: several(method or 'chance', events, low=0, high=1) for method in CHANCES
-                   if events and f'{method or "chance"}_{events[0]}' in first})
+                   if events and (not method or f'{method}_{events[0]}' in first)})
     for method, told in table.told.items():
         for number, k in np.argwhere(~np.isnan(table.next) & np.isnan(told))[:1]:
             raise InputError(f'predictions, case {rows[number].get("id", number)}: {STEMS[method]}_{names[k]}: '

@@ -45,9 +45,9 @@ def headline(of: Split[Table]) -> tuple[str, str]:
     n, visits = len(np.unique(of.table.patients)), len(of.table.time)
     sure = f'In brackets the 95 % interval. n = {n} patients, {visits} visits.'
     if first.get('runs'):
-        sure += ''.join(f' Single runs: {name} {figure(entry["run_mean"])} ± {figure(entry["run_sd"])} (n = '
-                        f'{entry["runs"]}).' for key, name in (('mase', 'MASE'), ('auroc', 'AUROC'))
-                        if (entry := entries.get(key)))
+        single = [f'{name} {figure(entry["run_mean"])} ± {figure(entry["run_sd"])}' for key, name in (
+            ('mase', 'MASE'), ('auroc', 'AUROC')) if (entry := entries.get(key))]
+        sure += f' Single runs (n = {first["runs"]}): {", ".join(single)}.'
     return f'{"; ".join(parts)}; on the {split_name(of.split).lower()} cases.', sure
 
 

@@ -32,6 +32,7 @@ def courses(table: Table, patients: Mapping[str, int], unit: str, theme: str) ->
     grid = canvas.subplots(len(patients), len(shown), squeeze=False, sharex='row')
     for row, (words, patient) in enumerate(patients.items()):
         visits = np.flatnonzero(table.patients == patient)
+        visits = visits[np.argsort(table.time[visits], kind='stable')]
         time = table.time[visits]
         for column, k in enumerate(shown):
             axes = grid[row, column]

@@ -159,7 +159,7 @@ class ForecastEvaluator:
             if len(some):
                 off, plain = (np.abs(some[:, 0] - some[:, place]) for place in (1, 2))
                 each['square'].append(float((off**2).mean()) / std**2)
-                each['mase'] += [float(off.mean() / plain.mean())] * bool(plain.any())
+                each['mase'] += [float(off.mean() / plain.mean())] if plain.any() else []
         if self.data.within:
             events = self.data.source.classes
             number = np.array([events.index(row['ended']) + 1 if row['ended'] else 0 for row in rows], int)

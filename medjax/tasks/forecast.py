@@ -75,7 +75,7 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], loss: str = 'mse',
         there = (batch['observed'] * batch['time_mask'][..., None])[:, 1:] > 0
         happened, known = series.soon(batch['time'][:, None] - clock * batch['times'], batch['event'][:, None],
                                       within, events)
-        known &= (batch['time_mask'] > 0)[..., None]
+        known = known & (batch['time_mask'] > 0)[..., None]
         wrong = optax.sigmoid_binary_cross_entropy(out[..., 2 * len(names):], happened.astype(jnp.float32))
         steps = out.shape[1]
         return (jnp.where(there, each, 0).sum((1, 2)) / (steps * len(names)),
