@@ -111,6 +111,23 @@ class Frame:
             array = array.astype(np.float32) / (65535 if self.shares else 1)
         return self._sized(array, steps)
 
+    def seen(self, image: Image, statistics: Mapping[str, Any]) -> np.ndarray:
+        """A new image as a network sees it, `[*size, C]` float32.
+
+        Args:
+          image: as stored.
+          statistics: of the training images, `channels` and `intensities`.
+
+        Raises:
+          InputError: as `fitted`; voxels that are no numbers, or other channels than in training.
+        """
+        nifti.check_finite(image)
+        array = self.fitted(image)
+        if array.shape[-1] != statistics['channels']:
+            raise InputError(f'{image.path}: {array.shape[-1]} channels; expected {statistics["channels"]} channels, '
+                             'as in training')
+        return self.normalise(array, statistics['intensities'])
+
     def _sized(self, array: np.ndarray, steps: Sequence[float]) -> np.ndarray:
         extents, before = self._placed(array.shape, steps)
         small = resized(array, extents)

@@ -11,7 +11,6 @@ import numpy as np
 
 from medjax import whole
 from medjax.core.task import Task
-from medjax.data import nifti
 from medjax.data.geometry import Image
 from medjax.data.images import Frame, Images, framing
 from medjax.errors import InputError
@@ -160,13 +159,7 @@ class AnomalyPredictor:
         Raises:
           InputError: where the image is not such as the network was trained on, or the table cannot be written.
         """
-        image = self.read(path)
-        nifti.check_finite(image)
-        array = self.frame.fitted(image)
-        if array.shape[-1] != self.statistics['channels']:
-            raise InputError(f'{path}: {array.shape[-1]} channels; expected {self.statistics["channels"]} channels, as '
-                             'in training')
-        told = self.teller(variables, {'image': self.frame.normalise(array, self.statistics['intensities'])[None]})
+        told = self.teller(variables, {'image': self.frame.seen(self.read(path), self.statistics)[None]})
         scores = {name: float(told[name][0]) for name in ('error', 'bound')}
         kept = self.folder / 'cases' / KNOWN
         if kept.is_file():

@@ -13,7 +13,6 @@ import numpy as np
 
 from medjax import whole
 from medjax.core.task import Task
-from medjax.data import nifti
 from medjax.data.geometry import Image
 from medjax.data.images import Frame, Images, framing
 from medjax.data.source import UNKNOWN
@@ -177,13 +176,7 @@ class ImagePredictor:
         Raises:
           InputError: where the image is not such as the network was trained on, or the table cannot be written.
         """
-        image = self.read(path)
-        nifti.check_finite(image)
-        array = self.frame.fitted(image)
-        if array.shape[-1] != self.statistics['channels']:
-            raise InputError(f'{path}: {array.shape[-1]} channels; expected {self.statistics["channels"]} channels, as '
-                             'in training')
-        array = self.frame.normalise(array, self.statistics['intensities'])
+        array = self.frame.seen(self.read(path), self.statistics)
         members = self.classifier(variables, lambda at: array[None].repeat(len(at), 0), 1)
         probs, classes = members.mean(0)[0], self.statistics['classes']
         row = {'image': str(path), **{f'prob_{name}': repr(float(p)) for name, p in zip(classes, probs)}}

@@ -180,8 +180,7 @@ class SurvivalPredictor:
         seen = {'covariates': scaled(records, known['names'], known['scale'])}
         if 'intensities' in known:
             frame = framing(**self.data)
-            seen['image'] = frame.normalise(np.stack([frame.fitted(self.read(path.parent / name))
-                                                      for name in images_of(path)]), known['intensities'])
+            seen['image'] = np.stack([frame.seen(self.read(path.parent / name), known) for name in images_of(path)])
         return ids, seen
 
     def __call__(self, variables: Any, path: pathlib.Path, folder: pathlib.Path) -> str:
