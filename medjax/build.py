@@ -28,8 +28,8 @@ from medjax.core.task import Task
 from medjax.data import nifti, pipeline
 from medjax.data.augment import RECIPES, Recipe
 from medjax.errors import InputError
+from medjax.ops.scores import LOWER
 
-LOWER = ('log_loss', 'loss', 'brier', 'ece', 'hd95', 'assd', 'volume_error', 'mase')  # of metrics that are better lower
 FOLDS = ('fold', 'folds')  # keys of config.data that the source reads
 RESIDENT = 0.25  # of a device's memory: what the training data may take of it, that it be kept there
 

@@ -123,7 +123,7 @@ def _worst(metric: str, values: Mapping[str, float], samples: np.ndarray, cases:
     known = {name: value for name, value in values.items() if not np.isnan(value)}
     if len(known) < 2:
         return None
-    lower = metric.startswith(measure.LOWER_IS_BETTER)
+    lower = metric.startswith(scores.LOWER)
     worst = (max if lower else min)(known, key=known.get)
     return {'group': worst, 'value': known[worst], 'difference': measure.entry(
         max(known.values()) - min(known.values()), _range(samples.T), cases.patients[cases.judged],

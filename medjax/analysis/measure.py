@@ -10,7 +10,6 @@ from medjax.analysis.cases import Cases
 from medjax.ops import scores
 
 DEFINED = 0.9  # of the resamples must have the figure: of fewer the interval would be one of chosen resamples
-LOWER_IS_BETTER = ('brier', 'log_loss', 'ece', 'ece_adaptive')
 OF_CLASS = ('auroc', 'sensitivity', 'specificity', 'precision')  # what several classes have one by one
 
 Figures = dict[str, np.ndarray]
