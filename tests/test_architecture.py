@@ -25,7 +25,7 @@ ALLOWED = {
     'evals': ('errors', 'whole', 'core', 'ops', 'data'),
     'analysis': ('errors', 'whole', 'ops'),
     'weights': ('errors', 'trained'),
-    'build': ('errors', 'core', 'data', 'models', 'tasks', 'evals'),
+    'build': ('errors', 'core', 'ops', 'data', 'models', 'tasks', 'evals'),
     'bench': ('errors', 'machine', 'whole', 'entry', 'build', 'core', 'data', 'evals', 'ops', 'tasks', 'train'),
     **{name: ('errors', 'whole', 'entry', 'build', 'core', 'data', 'evals', 'analysis', *ENTRY_POINTS)
        for name in ENTRY_POINTS},
