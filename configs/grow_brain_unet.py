@@ -6,7 +6,7 @@
 Data: a simulation, reaction and diffusion on the MNI152 template's tissue (`pip install nilearn`), one plane of it at
 2.5 mm: 1000 patients train, 150 validate, 200 test. Dice of the next mask .928, by Gompertz' law .892. Variants:
 `:convlstm` (Shi 2015), `:physics` (the law of Gompertz as a penalty), `:small` (100 patients), `:smoke`. Own scans: see
-README. 290 s of processor time in its steps, the ConvLSTM's 490: less than 5 minutes on 2 idle cores.
+README. 290 s of processor time in its steps, the ConvLSTM's 490: less than 5 minutes where 2 cores are idle, it seems.
 """
 
 from ml_collections import config_dict
