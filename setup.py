@@ -18,8 +18,9 @@ setup(
     extras_require={
         'cuda': ['jax[cuda12]'],
         'demo': ['nilearn'],
+        'molecules': ['rdkit'],
         'records': ['h5py'],
-        'test': ['av', 'h5py', 'hypothesis', 'nilearn', 'pydicom', 'pytest', 'pytest-xdist', 'ruff'],
+        'test': ['av', 'h5py', 'hypothesis', 'nilearn', 'pydicom', 'pytest', 'pytest-xdist', 'rdkit', 'ruff'],
         'video': ['av', 'pydicom'],
         'bench': ['batchgeneratorsv2', 'monai', 'scikit-image', 'surface-distance', 'torch==2.13.0', 'torchio'],
         'oracle': ['fairlearn', 'lifelines', 'monai', 'scikit-survival', 'surface-distance', 'torch==2.13.0'],

@@ -66,7 +66,7 @@ class Model(nn.Module):
         """
         if self.pool not in POOLS:
             raise InputError(f'config.model.pool: {self.pool!r}; expected one of: {", ".join(POOLS)}')
-        x = nn.Embed(self.tokens, self.width, name='embed')(jnp.where(mask > 0, tokens, 0))
+        x = nn.Embed(self.tokens, self.width, name='embed')(jnp.where(mask > 0, tokens, 0).astype(jnp.int32))
         times = jnp.broadcast_to(jnp.arange(mask.shape[1], dtype=jnp.float32), mask.shape)
         x = Encoder(self.cell, self.width, self.depth, self.heads, self.dropout, True, 'step', dtype=self.dtype,
                     name='encoder')(x, times, mask, train=train)

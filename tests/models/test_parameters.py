@@ -15,6 +15,8 @@ SERIES = ((1, 5, 3), (1, 5, 3), (1, 5), (1, 5), (1, 2))  # values, observed, tim
 VISITS = ((1, 2, 8, 8, 2), (1, 2), (1, 2), (1, 2), (1,))  # images, times, mask, volumes, horizon
 FILM, NUMBERS = {n: 64 * 2 * n + 2 * n for n in (4, 8)}, 64 + 64 * 64 + 64
 
+GRAPH = ((1, 5, 34), (1, 5), (1, 4, 2), (1, 4, 7), (1, 0))  # a molecule as 'mpnn' sees it, and as 'smiles' does
+LINE = ((1, 9), (1, 9), (1, 0))
 # Module, variant, options, image `[B, *S, C]`, parameters. Every variant of every module needs a row.
 TABLE = [
     ('autoencoder', 'plain', dict(), (1, 28, 28, 1), 802_113),
@@ -40,6 +42,8 @@ TABLE = [
     ('joint', '50', dict(), ((1, 64, 64, 3), (1, 9)), 25_557_032 - 2_049_000 + 2049 * 32 + 42 * 32 + 33 + 9),
     ('mlp', 'small', dict(), (1, 9), 9 * 32 + 32 + 32 * 32 + 32 + 32 + 1),
     ('mlp', 'linear', dict(bias=False), (1, 9), 9),
+    ('mpnn', 'directed', dict(width=8, features=(4,)), GRAPH, 41 * 8 + 8 + 64 + 42 * 8 + 8 + 36 + 5),
+    ('mpnn', 'atoms', dict(width=8, features=(4,)), GRAPH, 34 * 8 + 8 + 15 * 8 + 8 + 64 + 42 * 8 + 8 + 36 + 5),
     ('rcnn', 'faster', dict(classes=3), (1, 64, 64, 3), 28_910_944),
     ('rcnn', 'fast', dict(classes=3), (1, 64, 64, 3), 25_744_977),
     ('rcnn', 'rcnn', dict(classes=3), (1, 64, 64, 3), 12_768_337),
@@ -52,6 +56,15 @@ TABLE = [
     ('sequence', 'gru_d', dict(width=4), SERIES, 3 * (10 * 4 + 4 * 4 + 4) + 4 + 5 + 5 + 5 * 4 + 4 + 5),
     ('sequence', 'conv', dict(width=4), SERIES, (3 * 9 * 4 + 4) + 5 * (3 * 4 * 4 + 4) + (9 * 4 + 4) + 5),
     ('sequence', 'transformer', dict(width=4), SERIES, 40 + 2 * (2 * 8 + 4 * 20 + (4 + 1) * 16 + 17 * 4) + 5),
+    # Four samples of 2 leads are a step, seen from both ends, and 4 × 2 numbers come out.
+    ('samplewise', 'gru', dict(classes=2, width=4), (1, 10, 2), 2 * (3 * (8 * 4 + 16 + 4) + 4) + 8 * 8 + 8),
+    ('samplewise', 'lstm', dict(classes=2, width=4), (1, 10, 2), 2 * 4 * (8 * 4 + 16 + 4) + 8 * 8 + 8),
+    ('samplewise', 'rnn', dict(classes=2, width=4), (1, 10, 2), 2 * (8 * 4 + 16 + 4) + 8 * 8 + 8),
+    ('smiles', 'gru', dict(width=8, features=(4,)), LINE, 512 + 2 * (2 * 8 * 24 + 24 + 8) + 16 * 4 + 4 + 5),
+    ('smiles', 'lstm', dict(width=8, features=(4,)), LINE, 512 + 2 * (2 * 8 * 32 + 32) + 16 * 4 + 4 + 5),
+    ('smiles', 'conv', dict(width=8, features=(4,)), LINE, 512 + 4 * 2 * (3 * 64 + 8) + 8 * 4 + 4 + 5),
+    ('smiles', 'transformer', dict(width=8, features=(4,)), LINE,
+     512 + 72 + 3 * (4 * 72 + 2 * 16 + 8 * 32 + 32 + 32 * 8 + 8) + 8 * 4 + 4 + 5),
     ('tarnet', 'tarnet', dict(shared=(10,), heads=(5,)), (1, 9), 100 + 2 * (55 + 6)),
     ('tarnet', 'tlearner', dict(heads=(5,)), (1, 9), 2 * (50 + 6)),
     ('tarnet', 'slearner', dict(heads=(5,)), (1, 9), 55 + 6),
