@@ -33,5 +33,5 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
         c.model.variant = variant
     if variant == 'smoke':
         c.steps, c.evaluate.every, c.log.every, c.optim.schedule.warmup, c.batch = 2, 2, 1, 1, 64
-        c.data.source = dict(name='phantom_treatment', realisation=0)
+        c.data = dict(name='records', source=dict(name='phantom_treatment', realisation=0))
     return c
