@@ -180,9 +180,15 @@ def _anomaly(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any
     return {**found.pop('metrics'), **known, 'analysis': found}
 
 
+def _beats(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any]:
+    """Means over patients of how many beats were found."""
+    return {**_means(rows, evaluator), 'problem': 'beats'}
+
+
 SUMMARIES = {'means': _means, 'classification': _classification, 'detection': _detection,
              'survival': _survival, 'treatment': _treatment, 'growth': _growth,
-             'regression': _regression, 'forecast': _forecast, 'anomaly': _anomaly}  # by an evaluator's `summary`
+             'regression': _regression, 'forecast': _forecast, 'anomaly': _anomaly,
+             'beats': _beats}  # by an evaluator's `summary`
 
 
 def _earlier(workdir: pathlib.Path, step: int, splits: Sequence[str]) -> list[dict[str, Any]]:

@@ -133,7 +133,7 @@ def folds(paths: Sequence[str], out: pathlib.Path) -> dict[str, Any]:
         analysis = {key: value for key, value in forecast.summarise(
             rows, known[0], first.classes, *known[1:], resamples=1).items() if key != 'metrics'}
         found, shown = {'test': figures}, "the mean of all runs' predictions"
-    elif problem:
+    elif problem and problem != 'beats':
         found = {'test': crossval.classification(tables, problem, first.classes)}
         analysis = _subgroups(rounds, first)
     else:

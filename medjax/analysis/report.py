@@ -12,6 +12,7 @@ import jinja2
 from medjax import whole
 from medjax.analysis import (
     anomaly_chapter,
+    beats_chapter,
     detection_chapter,
     diagnosis,
     forecast_chapter,
@@ -30,8 +31,9 @@ TEMPLATE = (pathlib.Path(__file__).parent / 'report.html.jinja').read_text(encod
 CHAPTERS = {**dict.fromkeys(('binary', 'multiclass', 'multilabel', 'ordinal'), diagnosis.chapter),
             'detection': detection_chapter.chapter, 'survival': survival_chapter.chapter,
             'regression': regression_chapter.chapter,
-            'forecast': forecast_chapter.chapter,
-            'anomaly': anomaly_chapter.chapter, 'treatment': treatment_chapter.chapter, 'growth': growth_chapter.chapter}
+            'beats': beats_chapter.chapter, 'forecast': forecast_chapter.chapter,
+            'anomaly': anomaly_chapter.chapter, 'treatment': treatment_chapter.chapter,
+            'growth': growth_chapter.chapter}
 LISTED = 300  # cases
 WARNED = 8  # warnings that are seen at once
 FACTS = ('seed', 'git_commit', 'data_hash', 'split_hash', 'devices', 'cores', 'hosts', 'platform',

@@ -1,4 +1,4 @@
-"""U-Nets in 2D and 3D, one definition.
+"""U-Nets in one to three dimensions, one definition.
 
 plain: Ronneberger 2015: two 3×3 convolutions with ReLU at each level, max pooling, 2×2 up-convolutions and copied
   features. Convolutions are padded here, so that the output is as large as the input; the paper's were not.
@@ -74,7 +74,7 @@ class Model(nn.Module):
 
     Attributes:
       classes: output channels.
-      dims: spatial dimensions, 2 or 3.
+      dims: spatial dimensions, 1 to 3; 1 is a trace over time.
       base: channels of the finest level; they double at each level up to `cap`.
       levels: resolutions, the finest and the coarsest included.
       cap: most channels.

@@ -1,0 +1,104 @@
+"""Evaluates beats recording by recording: how many are found, how many are made up, and how far off they are."""
+
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from medjax import whole
+from medjax.core.metrics import known_means
+from medjax.core.task import Task
+from medjax.data.traces import Traces
+from medjax.errors import InputError
+from medjax.ops import beats
+
+METRICS = ('f1', 'sensitivity', 'precision', 'timing_ms')
+CONVENTIONS = (
+    'A beat is found where the probability is above one half; its place is the middle of that run, and of two nearer '
+    'than 250 ms the longer run stays. Found and true beats are paired where they are at most 150 ms apart '
+    '(ANSI/AAMI EC57), the nearest first. Sensitivity is the share of true beats that are paired, precision that of '
+    'found ones, F1 both together: with true beats and none found precision is 0, without either all three are not '
+    'counted. Timing is the mean distance of the pairs. The detector beside the network is that of Pan and Tompkins '
+    '(1985) with one threshold for the whole recording; of recordings without known beats it makes the truth.')
+
+
+@dataclasses.dataclass(frozen=True)
+class BeatEvaluator:
+    """Finds the beats of a split's recordings; see `evaluator`."""
+
+    data: Traces
+    task: Task
+
+    summary = 'beats'  # what of `analysis` sums the rows up
+    metrics = (*METRICS, *(f'detector_{name}' for name in METRICS))
+    conventions = CONVENTIONS
+
+    @functools.cached_property
+    def _compiled(self) -> Callable[..., jax.Array]:
+        return jax.jit(lambda variables, image: self.task.predict(variables, {'image': image})['probs'][0, :, 1])
+
+    def __call__(self, variables: Any, split: str, *, quick: bool = False,
+                 snapshots: pathlib.Path | None = None) -> list[dict[str, Any]]:
+        """A row per recording: id, patient, how many beats there are and were found, METRICS, the detector's likewise.
+
+        Args:
+          variables: the network's.
+          split: which recordings.
+          quick: without the detector.
+          snapshots: a folder beside which `beats_SPLIT.json` goes: where beats are, were found, and probabilities.
+        """
+        rows, kept = [], {}
+        for number in self.data.numbers(split):
+            case, trace = self.data.source.cases[number], self.data.traces[number]
+            probs = self._probs(variables, trace.values)
+            found = beats.peaks(probs, trace.rate)
+            row = {'split': split, 'id': case.id, 'patient': case.patient, 'beats': len(trace.beats),
+                   'found': len(found), **scored(found, trace.beats, trace.rate)}
+            if not quick and split != 'test_real':
+                told = scored(beats.detect(trace.values, trace.rate), trace.beats, trace.rate)
+                row |= {f'detector_{name}': value for name, value in told.items()}
+            rows.append(row)
+            kept[case.id] = {'rate': trace.rate, 'true': trace.beats.tolist(), 'found': found.tolist(),
+                             'probs': np.round(probs, 3).tolist(), 'lead': np.round(trace.values[:, 0], 3).tolist()}
+        if snapshots is not None:
+            whole.write_json(snapshots.parent / f'beats_{split}.json', kept)
+        return rows
+
+    def _probs(self, variables: Any, values: np.ndarray) -> np.ndarray:
+        """Of a whole recording, filled up with its last sample to a multiple of the window, in one pass."""
+        more = -len(values) % self.data.window
+        image = np.pad(values, [(0, more), (0, 0)], mode='edge').astype(np.float32)
+        return np.asarray(jax.device_get(self._compiled(variables, image[None])), np.float64)[:len(values)]
+
+    def validated(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+        """Means over the recordings; NaN where nothing is counted."""
+        means = known_means([{name: float(row[name]) for name in METRICS} for row in rows])
+        return {name: means.get(name, float('nan')) for name in METRICS}
+
+
+def scored(found: np.ndarray, true: np.ndarray, rate: float) -> dict[str, float]:
+    """METRICS of found beats against true ones, samples both; see CONVENTIONS."""
+    pairs = beats.matched(found, true, rate)
+    total = len(found) + len(true)
+    off = np.abs(np.asarray(found)[pairs[:, 0]] - np.asarray(true)[pairs[:, 1]]) / rate
+    return {'f1': 2 * len(pairs) / total if total else float('nan'),
+            'sensitivity': len(pairs) / len(true) if len(true) else float('nan'),
+            'precision': len(pairs) / len(found) if len(found) else 0.0 if len(true) else float('nan'),
+            'timing_ms': float(1000 * off.mean()) if len(pairs) else float('nan')}
+
+
+def evaluator(*, data: Traces, task: Task) -> BeatEvaluator:
+    """Makes the evaluator of beats.
+
+    Args:
+      data: the data set.
+      task: the problem, a segmentation with the classes rest and beat.
+    """
+    if not isinstance(data, Traces) or len(data.source.classes) != 2:
+        raise InputError("config.evaluate.name: 'beats' needs traces of two classes; expected config.data.name "
+                         "'traces'")
+    return BeatEvaluator(data, task)

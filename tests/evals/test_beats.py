@@ -1,0 +1,116 @@
+"""The evaluator of beats by hand, on whole recordings; its report; and both networks in one dimension."""
+
+import functools
+import json
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from medjax import whole
+from medjax.analysis import beats_chapter, bootstrap, report, workdir
+from medjax.core.task import Task
+from medjax.data import phantom_ecg
+from medjax.data.traces import dataset
+from medjax.errors import InputError
+from medjax.evals import beats
+from medjax.models import samplewise, unet
+from medjax.tasks import segment
+from tests.analysis.runs import write_table
+from tests.analysis.survivals import write_metrics
+from tests.analysis.test_report import Page
+
+
+def told(variables, batch):
+    """Says beat wherever the first lead is higher than a number."""
+    beat = (batch['image'][..., 0] > variables).astype(jnp.float32)
+    return {'probs': jnp.stack([1 - beat, beat], -1)}
+
+
+KNOWS = Task(init=None, loss=None, metrics=None, predict=told)
+
+
+@functools.cache
+def ecgs():
+    return dataset(phantom_ecg.source(cases=(1, 1, 3), leads=2, noise=0.02), window=256)
+
+
+def test_scores_by_hand():
+    """Of three beats two are found, one by 20 ms too late; one is made up."""
+    got = beats.scored(np.array([10, 52, 80]), np.array([10, 50, 200]), 100.0)
+    assert got == pytest.approx({'f1': 4 / 6, 'sensitivity': 2 / 3, 'precision': 2 / 3, 'timing_ms': 10})
+    none = beats.scored(np.zeros(0, int), np.array([3]), 100.0)
+    assert none['f1'] == none['sensitivity'] == none['precision'] == 0 and np.isnan(none['timing_ms'])
+    assert all(np.isnan(value) for value in beats.scored([], [], 100.0).values())
+
+
+def test_rows(tmp_path):
+    judge = beats.evaluator(data=ecgs(), task=KNOWS)
+    rows = judge(0.8, 'test', snapshots=tmp_path / 'cases' / 'test')
+    assert [row['id'] for row in rows] == [f'test{n:04d}' for n in range(3)]
+    kept = json.loads((tmp_path / 'cases' / 'beats_test.json').read_text())
+    for row in rows:
+        one = kept[row['id']]
+        assert len(one['probs']) == len(one['lead']) == 1250  # what the recording was filled up with is gone
+        assert row['beats'] == len(one['true']) and row['found'] == len(one['found'])
+        np.testing.assert_array_equal(np.array(one['lead']) > 0.8, np.array(one['probs']) > 0.5)
+        assert row['detector_f1'] > 0.9
+    assert 'detector_f1' not in judge(0.8, 'test', quick=True)[0]
+    assert judge.validated(rows) == pytest.approx({name: np.nanmean([row[name] for row in rows])
+                                                   for name in beats.METRICS})
+
+
+def test_no_traces():
+    with pytest.raises(InputError, match="config.evaluate.name: 'beats' needs traces of two classes"):
+        beats.evaluator(data=None, task=KNOWS)
+
+
+@pytest.mark.parametrize('model', [
+    unet.Model(classes=2, dims=1, base=4, levels=2, norm='instance'), samplewise.Model(classes=2, width=4)])
+def test_networks_segment_traces(model):
+    """They learn from an ECG where its beats are, and take other lengths."""
+    task = segment.task(model, statistics=ecgs().statistics, loss={'cross_entropy': 1.0})
+    items = [ecgs().item(0, np.random.default_rng(seed)) for seed in range(4)]
+    batch = {name: np.stack([item[name] for item in items]) for name in ('image', 'label')}
+    batch['mask'] = np.ones(4, np.float32)
+    variables = jax.jit(task.init)(jax.random.key(0), batch)
+
+    def step(variables, _):
+        value, slope = jax.value_and_grad(lambda v: task.loss(v, batch, jax.random.key(0))[0])(variables)
+        return jax.tree.map(lambda leaf, by: leaf - 0.3 * by, variables, slope), value
+
+    variables, values = jax.jit(lambda v: jax.lax.scan(step, v, None, 60))(variables)
+    assert values[-1] < 0.5 * values[0]
+    probs = jax.eval_shape(task.predict, variables, {'image': batch['image'][:1, :64]})['probs']
+    assert probs.shape == (1, 64, 2)
+
+
+def test_a_trace_that_does_not_fill_the_last_step():
+    model = samplewise.Model(classes=2, width=4)
+    x = np.random.default_rng(0).normal(size=(1, 10, 2)).astype(np.float32)
+    out = jax.eval_shape(lambda: model.init_with_output(jax.random.key(0), x, train=False)[0])
+    assert out[0].shape == (1, 10, 2) and out[1]['steps'].shape == (1, 3, 8)
+    with pytest.raises(InputError, match='config.model.dims: 1, but images have 2 spatial dimensions'):
+        jax.eval_shape(lambda: model.init(jax.random.key(0), np.zeros((1, 8, 8, 2), np.float32), train=False))
+
+
+def test_the_report(tmp_path):
+    judge = beats.evaluator(data=ecgs(), task=KNOWS)
+    rows = judge(0.8, 'test', snapshots=tmp_path / 'cases' / 'test')
+    write_table(tmp_path / 'predictions.csv', rows)
+    found = bootstrap.summarise(rows, judge.metrics, resamples=50)
+    whole.write_json(tmp_path / 'results.json', {
+        'test': found, 'problem': 'beats', 'conventions': beats.CONVENTIONS, 'classes': ['rest', 'beat'],
+        'counts': {'test': 3}, 'notice': ecgs().notice, 'step': 40})
+    whole.write_json(tmp_path / 'config.json', {'model': {'name': 'unet'}, 'checkpoint': {'best': 'f1'}})
+    write_metrics(tmp_path)
+    page = Page(report.render(workdir.read(tmp_path)))
+    assert page.open == [] and 'Recordings: test' in page.headings and beats.CONVENTIONS in page.text
+    assert f'F1 of beats {found["f1"]["value"]:.3f}' in page.text and not re.search(r'\b(nan|None)\b', page.text)
+    cells = {row[0]: row[1:] for row in page.rows if row}
+    assert cells['Sensitivity ↑'][1].startswith(f'{found["detector_sensitivity"]["value"]:.3f}')
+    (tmp_path / 'cases' / 'beats_test.json').write_text('{}')
+    with pytest.raises(InputError, match=r'beats_test\.json: not readable as recordings'):
+        beats_chapter.recordings(workdir.read(tmp_path), 'test')
