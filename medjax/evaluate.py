@@ -203,14 +203,19 @@ def _earlier(workdir: pathlib.Path, step: int, splits: Sequence[str]) -> list[di
     return [row for row in rows if row['split'] in others] if results.get('step') == step else []
 
 
+# Figures that are printed: those whose names begin so, and these.
+STEMS = ('dice', 'c_index', 'ap', 'r2')
+PRINTED = ('auroc', 'accuracy', 'cpm', 'mase', 'pehe', 'ate_doubly_robust')
+
+
 def publish(results: dict[str, Any], workdir: pathlib.Path) -> None:
     """Writes results.json and report.html, and tells the person where they are."""
     whole.write_json(workdir / 'results.json', results)
     path = report.write(workdir)
     for split, table in results.items():
         if split in results['counts']:
-            print(split + '  ' + '  '.join(f'{k} {_figure(v)}' for k, v in table.items() if k.startswith(
-                ('dice', 'c_index', 'ap', 'r2')) or k in ('auroc', 'accuracy', 'cpm', 'mase')), flush=True)
+            print(split + '  ' + '  '.join(f'{k} {_figure(v)}' for k, v in table.items()
+                                           if k.startswith(STEMS) or k in PRINTED), flush=True)
     print(f'report: {path}', flush=True)
 
 
