@@ -25,8 +25,9 @@ from tqdm import tqdm
 from medjax.data import nifti
 from medjax.data.geometry import Image, canonical, spacing
 from medjax.data.grid import Grid, turning
+from medjax.data.parted import Parted
 from medjax.data.preprocess import check_intensity
-from medjax.data.source import SPLITS, UNKNOWN, WHOLE, Case, Source
+from medjax.data.source import UNKNOWN, WHOLE, Case, Source
 from medjax.errors import InputError
 from medjax.machine import cores
 
@@ -198,7 +199,7 @@ def resized(array: np.ndarray, size: Sequence[int]) -> np.ndarray:
 
 
 @dataclasses.dataclass(frozen=True)
-class Prepared:
+class Prepared(Parted):
     """A source's images at one size; `core.loop` and `data.pipeline` say what else is asked of a data set.
 
     Attributes:
@@ -218,22 +219,6 @@ class Prepared:
     training: Mapping[str, list[float]]
     shapes: np.ndarray
     affines: np.ndarray
-
-    @functools.cached_property
-    def _numbers(self) -> dict[str, np.ndarray]:
-        splits = np.array([case.split for case in self.source.cases])
-        return {split: np.flatnonzero(splits == split) for split in dict.fromkeys([*SPLITS, *splits.tolist()])
-                if (splits == split).any()}
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Cases of each split."""
-        return {split: len(numbers) for split, numbers in self._numbers.items()}
-
-    @functools.cached_property
-    def notice(self) -> str:
-        """What the report must say of the data."""
-        return ' '.join(filter(None, [self.source.notice, *self.warnings]))
 
     @functools.cached_property
     def warnings(self) -> list[str]:
@@ -258,16 +243,9 @@ class Prepared:
         """How often each class is there in some cases, `[K]`."""
         raise NotImplementedError
 
-    def numbers(self, split: str) -> np.ndarray:
-        """Places of a split's cases among the source's."""
-        return self._numbers[split]
-
     def images(self, numbers: Sequence[int] | np.ndarray) -> np.ndarray:
         """Cases' images as the network sees them, `[n, *S, C]` float32."""
         return self.frame.normalise(np.asarray(self.arrays[numbers]), self.training)
-
-    def __len__(self) -> int:
-        return len(self._numbers['train'])
 
 
 class Images(Prepared):

@@ -12,7 +12,8 @@ import numpy as np
 
 from medjax.data import chemistry, smiles
 from medjax.data.images import few
-from medjax.data.source import SPLITS, Case, Measured, Source
+from medjax.data.parted import Parted
+from medjax.data.source import Case, Measured, Source
 from medjax.errors import InputError
 
 FORMS = ('graphs', 'tokens')
@@ -20,7 +21,7 @@ VARIED = 1000  # other SMILES of a molecule at most
 
 
 @dataclasses.dataclass(frozen=True)
-class Molecules:
+class Molecules(Parted):
     """A source's molecules as arrays; `core.loop` and `data.pipeline` say what else is asked of a data set.
 
     Attributes:
@@ -36,20 +37,6 @@ class Molecules:
     told: tuple[str, ...] = ()
 
     of, described = 'molecule', tuple(chemistry.DESCRIPTORS)  # what a case is; what simpler models are told besides
-
-    @functools.cached_property
-    def _numbers(self) -> dict[str, np.ndarray]:
-        splits = np.array([case.split for case in self.source.cases])
-        return {split: np.flatnonzero(splits == split) for split in SPLITS if (splits == split).any()}
-
-    def numbers(self, split: str) -> np.ndarray:
-        """Places of a split's molecules among the source's."""
-        return self._numbers[split]
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Molecules of each split."""
-        return {split: len(numbers) for split, numbers in self._numbers.items()}
 
     @functools.cached_property
     def inputs(self) -> dict[str, np.ndarray]:
@@ -96,11 +83,6 @@ class Molecules:
         return out
 
     @functools.cached_property
-    def notice(self) -> str:
-        """What the report must say of the data."""
-        return ' '.join(filter(None, [self.source.notice, *self.warnings]))
-
-    @functools.cached_property
     def statistics(self) -> dict[str, Any]:
         """What the task and `predict` have to know of the training data; stored with each checkpoint."""
         train = self.targets[self._numbers['train']].astype(np.float64)
@@ -115,10 +97,6 @@ class Molecules:
         lines = [json.dumps([case.split, case.patient, case.id, case.columns['smiles'], list(case.target.values)])
                  for case in self.source.cases]
         return hashlib.sha256('\n'.join(lines).encode()).hexdigest()
-
-    def __len__(self) -> int:
-        """Training molecules."""
-        return len(self._numbers['train'])
 
     def rows(self, numbers: np.ndarray, variant: np.ndarray | int = 0) -> dict[str, np.ndarray]:
         """What the network sees of some molecules, as one of their SMILES, and `targets [n, K]`."""

@@ -11,14 +11,15 @@ import jax
 import numpy as np
 
 from medjax.data.images import few
-from medjax.data.source import SPLITS, Case, Outcome, Source, Treated
+from medjax.data.parted import Parted
+from medjax.data.source import Case, Outcome, Source, Treated
 from medjax.errors import InputError
 
 GRID = 100  # times that survival is told at, at even quantiles of the training events'
 
 
 @dataclasses.dataclass(frozen=True)
-class Records:
+class Records(Parted):
     """A source's records as arrays; `core.loop` and `data.pipeline` say what else is asked of a data set.
 
     Attributes:
@@ -33,24 +34,9 @@ class Records:
     scale: Mapping[str, list[float]]
     times: tuple[float, ...] = ()
 
-    @functools.cached_property
-    def _numbers(self) -> dict[str, np.ndarray]:
-        splits = np.array([case.split for case in self.source.cases])
-        named = sorted(set(splits) - set(SPLITS))
-        return {split: np.flatnonzero(splits == split) for split in (*SPLITS, *named) if (splits == split).any()}
-
-    def numbers(self, split: str) -> np.ndarray:
-        """Places of a split's patients among the source's."""
-        return self._numbers[split]
-
     def seen(self, numbers: np.ndarray) -> dict[str, np.ndarray]:
         """What a network may see of some patients: `covariates [n, F]`."""
         return {'covariates': self.covariates[numbers]}
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Patients of each split."""
-        return {split: len(numbers) for split, numbers in self._numbers.items()}
 
     @functools.cached_property
     def covariates(self) -> np.ndarray:
@@ -94,11 +80,6 @@ class Records:
         return out
 
     @functools.cached_property
-    def notice(self) -> str:
-        """What the report must say of the data."""
-        return ' '.join(filter(None, [self.source.notice, *self.warnings]))
-
-    @functools.cached_property
     def statistics(self) -> dict[str, Any]:
         """What the task and `predict` have to know of the training data; stored with each checkpoint."""
         train = self._numbers['train']
@@ -120,10 +101,6 @@ class Records:
         lines = [json.dumps([case.split, case.patient, case.id, *dataclasses.astuple(case.target), dict(case.record)])
                  for case in self.source.cases]
         return hashlib.sha256('\n'.join(lines).encode()).hexdigest()
-
-    def __len__(self) -> int:
-        """Training patients."""
-        return len(self._numbers['train'])
 
     def rows(self, numbers: np.ndarray) -> dict[str, np.ndarray]:
         """What is `seen` of some patients, and the outcomes, each `[n]`."""

@@ -14,7 +14,8 @@ from scipy import ndimage
 from medjax.data.geometry import Image, canonical, resample
 from medjax.data.geometry import spacing as grid_spacing
 from medjax.data.images import few
-from medjax.data.source import SPLITS, UNKNOWN, Case, Source
+from medjax.data.parted import Parted
+from medjax.data.source import UNKNOWN, Case, Source
 from medjax.errors import InputError
 from medjax.machine import cores
 from medjax.ops import growth
@@ -92,7 +93,7 @@ class Rows(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Series:
+class Series(Parted):
     """A data set of scans; `core.loop` and `data.pipeline` say what is asked of it.
 
     Attributes:
@@ -110,20 +111,6 @@ class Series:
     seen: tuple[str, ...]
     sites: tuple[str, ...]
     told: tuple[str, ...] = ()
-
-    @functools.cached_property
-    def _numbers(self) -> dict[str, np.ndarray]:
-        splits = np.array([case.split for case in self.source.cases])
-        return {split: np.flatnonzero(splits == split) for split in SPLITS if (splits == split).any()}
-
-    def numbers(self, split: str) -> np.ndarray:
-        """Places of a split's cases among the source's."""
-        return self._numbers[split]
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Cases of each split."""
-        return {split: len(numbers) for split, numbers in self._numbers.items()}
 
     @property
     def voxel(self) -> float:
@@ -174,11 +161,6 @@ class Series:
         return out
 
     @functools.cached_property
-    def notice(self) -> str:
-        """What the report must say of the data."""
-        return ' '.join(filter(None, [self.source.notice, *self.warnings]))
-
-    @functools.cached_property
     def statistics(self) -> dict[str, Any]:
         """What the task has to know of the training data; stored with each checkpoint."""
         return {'classes': list(self.source.classes), 'problem': self.source.problem, 'sites': list(self.sites),
@@ -194,9 +176,6 @@ class Series:
             for part in (rows.image, rows.masks, rows.label, rows.time, rows.new):
                 digest.update(np.ascontiguousarray(part[number]))
         return digest.hexdigest()
-
-    def __len__(self) -> int:
-        return len(self._numbers['train'])
 
     def item(self, number: int, rng: np.random.Generator) -> dict[str, Any]:
         """A training case: what `batch` has of it, and its `id`."""

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from medjax.data.source import SPLITS, Case, Source
+from medjax.data.parted import Parted
+from medjax.data.source import Case, Source
 from medjax.errors import InputError
 from medjax.ops import beats
 
@@ -30,7 +31,7 @@ class Trace:
 
 
 @dataclasses.dataclass(frozen=True)
-class Traces:
+class Traces(Parted):
     """A source's traces; `core.loop` and `data.pipeline` say what is asked of a data set.
 
     Attributes:
@@ -49,30 +50,10 @@ class Traces:
         return tuple(dataclasses.replace(one, values=level(one.values)) for one in (
             case.read() for case in self.source.cases))
 
-    @functools.cached_property
-    def _numbers(self) -> dict[str, np.ndarray]:
-        splits = np.array([case.split for case in self.source.cases])
-        return {split: np.flatnonzero(splits == split) for split in (*SPLITS, *sorted(set(splits) - set(SPLITS)))
-                if (splits == split).any()}
-
-    def numbers(self, split: str) -> np.ndarray:
-        """Places of a split's recordings among the source's."""
-        return self._numbers[split]
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Recordings of each split."""
-        return {split: len(numbers) for split, numbers in self._numbers.items()}
-
     @property
     def statistics(self) -> dict[str, Any]:
         """What the task has to know."""
         return {'classes': list(self.source.classes), 'rate': self.traces[0].rate, 'width': self.width}
-
-    @property
-    def notice(self) -> str:
-        """What the report must say of the data."""
-        return self.source.notice
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -82,10 +63,6 @@ class Traces:
             digest.update(f'{case.id} {case.patient} {case.split} {trace.rate} {trace.beats.tolist()}'.encode())
             digest.update(np.ascontiguousarray(trace.values).tobytes())
         return digest.hexdigest()
-
-    def __len__(self) -> int:
-        """Training recordings."""
-        return len(self._numbers['train'])
 
     def item(self, number: int, rng: np.random.Generator) -> dict[str, Any]:
         """A window of a training recording from anywhere in it: `image [window, C]`, `label [window]`, and the `id`."""
