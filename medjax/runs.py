@@ -115,7 +115,7 @@ def folds(paths: Sequence[str], out: pathlib.Path) -> dict[str, Any]:
     # Dynamic prediction tests at several times, each of which is a split.
     tested = [split for split in first.splits if split.startswith('test')] if problem == 'survival' else ['test']
     rounds = crossval.rounds(tables, tested[0])
-    count, analysis, shown = len(rounds), {}, 'the predictions of all runs'
+    count, analysis, shown, of = len(rounds), {}, 'the predictions of all runs', 'patient'
     rows = [{'run': path, **row} for path, table in tables.items() for row in table if row['split'] == 'test']
     if problem == 'detection':
         raise InputError('--merge: runs of detection; expected classification, segmentation, survival or regression')
@@ -139,7 +139,7 @@ def folds(paths: Sequence[str], out: pathlib.Path) -> dict[str, Any]:
     else:
         found = {'test': crossval.means(tables, list(first.results['test']))}
     notice = (f'{len(runs)} runs over folds and seeds, which tested every case {count} time{"s" * (count > 1)}: '
-              'figures are means over those times, of all folds taken together; intervals are over patients. The '
+              'figures are means over those times, of all folds taken together; intervals are over {of}s. The '
               f'charts show {shown}.')
     single = {path: {name if split == 'test' else f'{split} {name}': entry['value'] for split in tested
                      for name, entry in run.results[split].items()} for path, run in zip(paths, runs)}

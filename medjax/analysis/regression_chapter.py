@@ -61,23 +61,23 @@ def method(run: Run) -> str:
     said = {f'Intervals are of 95 %, by a percentile bootstrap over {of}s with {drawn} resamples.': drawn,
             f'Over fewer than {FEW} of them an interval is too narrow: it shows the spread, and proves little.': any(
                 entry['n'] < FEW for entry in entries),
+            'The network\'s figures are means over the runs, with their standard deviation.': any(
+                entry.get('run_sd') is not None for entry in entries),
             'Simpler models stand beside the network: what it adds is what it does better than they.': any(
                 len(table.predicted) > 1 for split in run.splits for table in _split(run, split).table.values())}
     return ' '.join(words for words, true in said.items() if true)
 
 
 def result_tables(of: Split[Tables]) -> list[tables.Table]:
-    """The figures of each target, of the network and of the simpler models beside it; and over runs."""
+    """The figures of each target, of the network and of the simpler models beside it."""
     names, made = of.run.classes, []
     for name, table in of.table.items():
         keys = {(figure, METHODS[other]): of.entries[key_of(figure, name, other, names)] for figure in SHOWN
                 for other in table.predicted}
+        # Of several runs the figures are means over them, and their standard deviation stands beside.
+        keys |= {place: {**entry, 'sd': entry['run_sd']} for place, entry in keys.items()
+                 if place[1] == METHODS[''] and entry.get('run_sd') is not None}
         columns = [METHODS[other] for other in table.predicted]
-        runs = {figure: entry for (figure, column), entry in keys.items() if column == METHODS[''] and 'runs' in entry}
-        if runs:
-            columns.append(single := f'network, mean ± SD of {max(entry["runs"] for entry in runs.values())} runs')
-            keys |= {(figure, single): {'value': entry['run_mean'], 'sd': entry['run_sd'], 'n': entry['n'],
-                                        'unit': entry['unit']} for figure, entry in runs.items()}
         title = caption(of.run, of.split) + f', {name}' * (len(names) > 1)
         made.append(tables.grid(keys, columns, title))
     return made

@@ -94,5 +94,5 @@ def test_seeds_merge(tmp_path, unpainted, capsys):
     assert test['r2_ensemble']['value'] == pytest.approx(metrics.r2_score(truth, mean), abs=1e-12)
     assert test['r2_ensemble']['value'] > test['r2']['value'] and 'run_sd' not in test['r2_ensemble']
     page = Page((tmp_path / 'merged' / 'report.html').read_text())
-    assert 'mean of the runs' in page.text and 'mean ± SD of 3 runs' in page.text and page.open == []
+    assert 'mean of the runs' in page.text and f'± {test["r2"]["run_sd"]:.3f}' in page.text and page.open == []
     assert 'test r2 ' in capsys.readouterr().out

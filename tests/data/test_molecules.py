@@ -42,7 +42,8 @@ def test_tokens_by_hand():
 
 
 @pytest.mark.parametrize('line, said', [('', 'nothing'), ('C[N', 'letter 2'), ('C[]', 'letter 2'),
-                                        ('C[N[H]]', 'letter 2'), ('CxC', "'x' at letter 2"), ('C%1', 'letter 2'), ('C C', "' ' at letter 2")])
+                                        ('C[N[H]]', 'letter 2'), ('CxC', "'x' at letter 2"), ('C%1', 'letter 2'),
+                                        ('C C', "' ' at letter 2")])
 def test_no_smiles(line, said):
     with pytest.raises(ValueError, match=said):
         smiles.tokens(line)

@@ -6,15 +6,15 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
-from medjax.data import phantom_visits, pipeline
+from medjax.data import phantom_visits
 from medjax.data.sequences import dataset
 from medjax.errors import InputError
 from medjax.evals.forecast import evaluator
 from medjax.models.sequence import Model
 from medjax.tasks import forecast
+from tests.tasks.learning import learned
 
 KNOWN = {'measured': ['a', 'b'], 'classes': ['death'], 'within': 2.0,
          'spread': {'mean': [10.0, 0.0], 'std': [2.0, 1.0], 'clock': 4.0}}
@@ -132,19 +132,7 @@ def test_it_learns_to_forecast():
     """The marker goes along lines, and who has much of it dies soon; 'other' is noise, best told by its mean."""
     data = visits()
     task = forecast.task(model(width=16), statistics=data.statistics)
-    batches, update = pipeline.Streamed(data, seed=0, batch=75), optax.adam(1e-2)
-    given = [{name: value for name, value in batches[step].items() if name != 'id'} for step in range(2)]
-    variables = jax.jit(task.init)(jax.random.key(0), given[0])
-
-    @jax.jit
-    def step(variables, state, batch):
-        gradient = jax.grad(lambda v: task.loss(v, batch, jax.random.key(0))[0])(variables)
-        changes, state = update.update(gradient, state)
-        return optax.apply_updates(variables, changes), state
-
-    state = update.init(variables)
-    for number in range(120):
-        variables, state = step(variables, state, given[number % 2])
+    variables = learned(task, data, steps=120, size=75, rate=1e-2, batches=2)
     judge = evaluator(data=data, task=task)
     rows = judge(variables, 'val', quick=True)
     got = judge.validated(rows)

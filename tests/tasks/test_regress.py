@@ -5,14 +5,14 @@ import functools
 import flax.linen as nn
 import jax
 import numpy as np
-import optax
 import pytest
 
-from medjax.data import molecules, phantom_molecules, pipeline
+from medjax.data import molecules, phantom_molecules
 from medjax.errors import InputError
 from medjax.evals.regression import evaluator
 from medjax.models import mpnn, smiles
 from medjax.tasks import regress
+from tests.tasks.learning import learned
 
 pytest.importorskip('rdkit')
 KNOWN = {'classes': ['a', 'b'], 'mean': [1.0, -2.0], 'std': [2.0, 4.0]}
@@ -74,19 +74,7 @@ def data(form):
 def test_networks_learn_to_count_atoms(name):
     cases = data('tokens' if name == 'gru' else 'graphs')
     task = regress.task(NETWORKS[name]().clone(outputs=2), statistics=cases.statistics)
-    batches, update = pipeline.Streamed(cases, seed=0, batch=32), optax.adam(1e-2)
-    given = [{key: value for key, value in batches[step].items() if key != 'id'} for step in range(12)]
-    variables = jax.jit(task.init)(jax.random.key(0), given[0])
-
-    @jax.jit
-    def step(variables, state, batch):
-        gradient = jax.grad(lambda v: task.loss(v, batch, jax.random.key(0))[0])(variables)
-        changes, state = update.update(gradient, state)
-        return optax.apply_updates(variables, changes), state
-
-    state = update.init(variables)
-    for number in range(120):
-        variables, state = step(variables, state, given[number % len(given)])
+    variables = learned(task, cases, steps=120, size=32, rate=1e-2)
     judge = evaluator(data=cases, task=task, batch=32)
     rows = judge(variables, 'test', quick=True)
     assert len(rows) == 60 and any(row['target1'] == '' for row in rows)

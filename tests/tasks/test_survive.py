@@ -5,7 +5,6 @@ import functools
 
 import jax
 import numpy as np
-import optax
 import pytest
 from scipy import optimize
 
@@ -20,6 +19,7 @@ from medjax.models import joint
 from medjax.models.mlp import Model
 from medjax.ops import concordance
 from medjax.tasks import survive
+from tests.tasks.learning import learned
 
 LOSSES = {'cox': 1, 'cox_time': 1, 'hazard': 8, 'deephit': 9, 'weibull': 2}
 
@@ -33,24 +33,6 @@ def posed(loss, data, features=(16,), **options):
     outputs = LOSSES[loss] if len(data.source.classes) == 1 else {'cox': 2, 'hazard': 16, 'deephit': 17}[loss]
     return survive.task(Model(outputs=outputs, features=features), statistics=data.statistics, loss=loss, bins=8,
                         **options)
-
-
-def learned(task, data, steps=150, size=128):
-    """Variables after some steps of Adam."""
-    batches, update = pipeline.Streamed(data, seed=0, batch=size), optax.adam(2e-2)
-    given = [{name: value for name, value in batches[step].items() if name != 'id'} for step in range(12)]
-    variables = task.init(jax.random.key(0), given[0])
-
-    @jax.jit
-    def step(variables, state, batch):
-        gradient = jax.grad(lambda v: task.loss(v, batch, jax.random.key(0))[0])(variables)
-        changes, state = update.update(gradient, state)
-        return optax.apply_updates(variables, changes), state
-
-    state = update.init(variables)
-    for number in range(steps):
-        variables, state = step(variables, state, given[number % len(given)])
-    return variables
 
 
 def known(data, name):

@@ -5,7 +5,6 @@ import functools
 import flax.linen as nn
 import jax
 import numpy as np
-import optax
 import pytest
 
 from medjax.core.experiment import Experiment
@@ -18,6 +17,7 @@ from medjax.evals.treatment import evaluator
 from medjax.models.tarnet import VARIANTS, Model
 from medjax.ops.balance import mmd
 from medjax.tasks import treat
+from tests.tasks import learning
 
 
 @functools.cache
@@ -30,22 +30,8 @@ def posed(variant='tarnet', **options):
                       statistics=cohort().statistics, **options)
 
 
-def learned(task, steps=300, size=128):
-    """Variables after some steps of Adam."""
-    batches, update = pipeline.Streamed(cohort(), seed=0, batch=size), optax.adam(1e-2)
-    given = [{name: value for name, value in batches[step].items() if name != 'id'} for step in range(16)]
-    variables = task.init(jax.random.key(0), given[0])
-
-    @jax.jit
-    def step(variables, state, batch):
-        gradient = jax.grad(lambda v: task.loss(v, batch, jax.random.key(0))[0])(variables)
-        changes, state = update.update(gradient, state)
-        return optax.apply_updates(variables, changes), state
-
-    state = update.init(variables)
-    for number in range(steps):
-        variables, state = step(variables, state, given[number % len(given)])
-    return variables
+def learned(task, steps=300):
+    return learning.learned(task, cohort(), steps=steps, rate=1e-2, batches=16)
 
 
 def errors(rows):
