@@ -139,7 +139,7 @@ def folds(paths: Sequence[str], out: pathlib.Path) -> dict[str, Any]:
     else:
         found = {'test': crossval.means(tables, list(first.results['test']))}
     notice = (f'{len(runs)} runs over folds and seeds, which tested every case {count} time{"s" * (count > 1)}: '
-              'figures are means over those times, of all folds taken together; intervals are over {of}s. The '
+              f'figures are means over those times, of all folds taken together; intervals are over {of}s. The '
               f'charts show {shown}.')
     single = {path: {name if split == 'test' else f'{split} {name}': entry['value'] for split in tested
                      for name, entry in run.results[split].items()} for path, run in zip(paths, runs)}

@@ -93,6 +93,7 @@ def test_seeds_merge(tmp_path, unpainted, capsys):
     truth = [float(row['logs']) for row in tables[0]]
     assert test['r2_ensemble']['value'] == pytest.approx(metrics.r2_score(truth, mean), abs=1e-12)
     assert test['r2_ensemble']['value'] > test['r2']['value'] and 'run_sd' not in test['r2_ensemble']
+    assert 'intervals are over molecules' in results['notice']
     page = Page((tmp_path / 'merged' / 'report.html').read_text())
     assert 'mean of the runs' in page.text and f'± {test["r2"]["run_sd"]:.3f}' in page.text and page.open == []
     assert 'test r2 ' in capsys.readouterr().out
