@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from medjax import whole
-from medjax.analysis import classification, crossval, forecast, report, survival, workdir
+from medjax.analysis import classification, crossval, forecast, report, survival, treatment, workdir
 from medjax.analysis.cases import PROBLEMS
 from medjax.analysis.compare import compare, ensemble
 from medjax.core import config as configs
@@ -15,7 +15,7 @@ from medjax.errors import InputError
 
 FIRST = ('auroc', 'auprc', 'accuracy', 'balanced_accuracy')  # of the figures of a comparison
 # Figures of what is measured case by case that are printed begin so.
-TOLD = ('dice', 'c_index', 'ap', 'r2', 'rmse', 'mase')
+TOLD = ('dice', 'c_index', 'ap', 'r2', 'rmse', 'mase', 'pehe', 'ate_error')
 
 
 def read(paths: Sequence[str]) -> list[workdir.Run]:
@@ -112,6 +112,8 @@ def folds(paths: Sequence[str], out: pathlib.Path) -> dict[str, Any]:
         raise InputError(f'--merge: {" ".join(paths)}; expected each run once')
     _all_folds(paths, runs)
     problem = first.results.get('problem')
+    if problem == 'treatment':
+        return _realised(out, first, tables)
     # Dynamic prediction tests at several times, each of which is a split.
     tested = [split for split in first.splits if split.startswith('test')] if problem == 'survival' else ['test']
     rounds = crossval.rounds(tables, tested[0])
@@ -144,6 +146,15 @@ def folds(paths: Sequence[str], out: pathlib.Path) -> dict[str, Any]:
     single = {path: {name if split == 'test' else f'{split} {name}': entry['value'] for split in tested
                      for name, entry in run.results[split].items()} for path, run in zip(paths, runs)}
     return _write(out, first, rows, {**found, 'runs': single, 'analysis': analysis}, notice, paths)
+
+
+def _realised(out: pathlib.Path, first: workdir.Run,
+              tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+    """Merges runs on several realisations of a simulation, of which each has test cases of its own."""
+    found, rows = treatment.realised(tables)
+    notice = (f'{len(tables)} runs, each on a realisation of its own: figures are means over them, and intervals are '
+              'over realisations.')
+    return _write(out, first, rows, {**found, 'realisations': len(tables)}, notice, list(tables))
 
 
 def _averaged(tables: Mapping[str, Sequence[Mapping[str, Any]]], first: workdir.Run,

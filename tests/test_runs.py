@@ -15,7 +15,7 @@ from PIL import Image as Picture
 from medjax import runs, train
 from medjax.errors import InputError
 from tests import cli
-from tests.analysis import survivals
+from tests.analysis import survivals, treatments
 from tests.conftest import ROOT
 
 
@@ -155,6 +155,20 @@ def test_seeds_of_survival_are_averaged(tmp_path, capsys):
         assert np.isclose(float(row['risk_death']), np.mean(risks)) and len(risks) == 2
     page = (tmp_path / 'out' / 'report.html').read_text()
     assert "the mean of all runs" in page and 'n = 60' in page
+
+
+def test_realisations_of_a_simulation_are_averaged(tmp_path, capsys):
+    folders = [str(treatments.make(tmp_path / f'r{seed}', count=30, splits=('train', 'val', 'test'), seed=seed))
+               for seed in range(3)]
+    results = runs.folds(folders, tmp_path / 'out')
+    single = [json.loads((tmp_path / f'r{seed}' / 'results.json').read_text())['test']['pehe']['value']
+              for seed in range(3)]
+    entry = results['test']['pehe']
+    assert np.isclose(entry['value'], np.mean(single)) and entry['n'] == 3
+    assert entry['ci95'][0] <= entry['value'] <= entry['ci95'][1]
+    assert results['realisations'] == 3 and {'pehe_ols', 'ate_error_trees'} <= set(results['within'])
+    assert 'test pehe' in capsys.readouterr().out
+    assert 'Means over 3 realisations' in (tmp_path / 'out' / 'report.html').read_text()
 
 
 def test_runs_of_detection_do_not_merge(folders, tmp_path):
