@@ -90,7 +90,8 @@ def write(path: pathlib.Path, draw: Sequence[int], *, length: int, shape: Sequen
         stream.height, stream.width, stream.pix_fmt = int(shape[0]), int(shape[1]), 'yuv420p'
         for number, corner in enumerate(corners):
             frame = av.VideoFrame.from_ndarray(_view(rng, wall, corner, centres, radii, shape), 'rgb24')
-            container.mux(stream.encode(frame))
+            # The encoder's own conversion of colours leaves it to chance what it takes for some pixels.
+            container.mux(stream.encode(frame.reformat(format='yuv420p')))
             low, high = centres - radii - corner, centres + radii - corner
             inside = np.clip(np.stack([low, high]), 0, shape)
             seen = (inside[1] - inside[0]).prod(-1) / (high - low).prod(-1)
