@@ -12,7 +12,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 
 from medjax.data import nifti
-from medjax.data.files import check_fields, read_table
+from medjax.data.files import check_columns, check_fields, read_table
 from medjax.data.geometry import Image
 from medjax.data.source import Case, Outcome, Source, data_dir
 from medjax.data.splits import KEYS, divide
@@ -62,9 +62,7 @@ def source(*, table: str, dir: str = '', time: str = 'time', event: str = 'event
     if len(values) != len(events) or len(set(values)) != len(values):
         raise InputError(f'{KEYS}.values: {tuple(values)}; expected a different one for each of {tuple(events)}')
     names = tuple(covariates) or tuple(name for name in there if name not in (*RESERVED, time, event, image, *columns))
-    for name in (time, event, *names, *columns, *[image] * bool(image)):
-        if name not in there:
-            raise InputError(f'{path}: no column {name!r}; expected some of: {", ".join(there)}')
+    check_columns(path, there, (time, event, *names, *columns, *[image] * bool(image)))
     for number, row in enumerate(rows, 2):
         check_fields(path, number, row, there)
         row['id'] = (row.get('id') or '').strip() or f'row{number}'

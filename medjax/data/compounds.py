@@ -11,7 +11,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 
 from medjax.data import chemistry
-from medjax.data.files import check_fields, read_table
+from medjax.data.files import check_columns, check_fields, read_table
 from medjax.data.smiles import tokens
 from medjax.data.source import Case, Measured, Source, data_dir
 from medjax.data.splits import KEYS, divide
@@ -51,9 +51,7 @@ def source(*, table: str, targets: Sequence[str], dir: str = '', smiles: str = '
     rows, there = read_table(path)
     if not rows:
         raise InputError(f'{path}: no rows; expected molecules')
-    for name in (smiles, *targets, *columns):
-        if name not in there:
-            raise InputError(f'{path}: no column {name!r}; expected some of: {", ".join(there)}')
+    check_columns(path, there, (smiles, *targets, *columns))
     if split_by not in SPLITTERS:
         raise InputError(f'{KEYS}.split_by: {split_by!r}; expected one of: {", ".join(SPLITTERS)}')
     if split_by == 'scaffold' and folds:

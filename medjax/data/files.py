@@ -40,6 +40,13 @@ def read_table(path: pathlib.Path) -> tuple[list[dict[str, str]], list[str]]:
         raise InputError(f'{path}: not a CSV table in UTF-8: {error}; expected one') from error
 
 
+def check_columns(path: pathlib.Path, there: Sequence[str], wanted: Sequence[str]) -> None:
+    """Refuses a table that lacks one of the columns that are wanted."""
+    for name in wanted:
+        if name not in there:
+            raise InputError(f'{path}: no column {name!r}; expected some of: {", ".join(there)}')
+
+
 def check_fields(path: pathlib.Path, number: int, row: Mapping[str, Any], columns: Sequence[str]) -> None:
     """Refuses a row with more or fewer fields than the table has columns."""
     if None in row or None in row.values():

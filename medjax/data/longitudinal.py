@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from medjax.data.cohort import MISSING, number_of, outcome_of, record_of, words_of
-from medjax.data.files import check_fields, read_table
+from medjax.data.files import check_columns, check_fields, read_table
 from medjax.data.source import Case, Outcome, Series, Source, data_dir
 from medjax.data.splits import KEYS, divide
 from medjax.errors import InputError
@@ -114,9 +114,7 @@ def patients(path: pathlib.Path, rows: Sequence[Mapping[str, str]], there: Seque
     """
     if not rows or not values:
         raise InputError(f'{path}: {len(rows)} rows, {KEYS}.values: {tuple(values)}; expected visits, and columns')
-    for name in (patient, time, end, event, *values, *static, *columns):
-        if name not in there:
-            raise InputError(f'{path}: no column {name!r}; expected some of: {", ".join(there)}')
+    check_columns(path, there, (patient, time, end, event, *values, *static, *columns))
     if set(log) - set(values):
         raise InputError(f'{KEYS}.log: {sorted(set(log) - set(values))}; expected some of {tuple(values)}')
     if not 0 < per < math.inf:

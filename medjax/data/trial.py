@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from medjax.data.cohort import number_of, record_of, words_of
-from medjax.data.files import check_fields, read_table
+from medjax.data.files import check_columns, check_fields, read_table
 from medjax.data.source import Case, Source, Treated, data_dir
 from medjax.data.splits import KEYS, divide
 from medjax.errors import InputError
@@ -50,9 +50,7 @@ def source(*, table: str, outcome: str, covariates: Sequence[str], treatment: st
     root = data_dir(dir)
     path = root / table
     rows, there = read_table(path)
-    for name in (patient, treatment, outcome, *covariates, *columns):
-        if name not in there:
-            raise InputError(f'{path}: no column {name!r}; expected some of: {", ".join(there)}')
+    check_columns(path, there, (patient, treatment, outcome, *covariates, *columns))
     if {outcome, treatment} & set(covariates):
         raise InputError(f'{KEYS}.covariates: {tuple(covariates)}; expected neither the outcome nor the treatment')
     if len(values) != 2 or set(values[0]) & set(values[1]) or sign not in (1, -1):

@@ -17,7 +17,6 @@ from medjax.errors import InputError
 from medjax.evals.teller import Teller
 
 SCORES = ('error', 'bound', 'distance', 'neighbours')
-FLOORS = ('contrast', 'pca')
 NEIGHBOURS, COMPONENTS = 5, 8
 KNOWN = 'latents.npz'  # in the run's folder of cases: where the training images' latents lie
 
@@ -47,9 +46,6 @@ class AnomalyEvaluator:
         _, _, axes = np.linalg.svd(self._known - mean, full_matrices=False)
         return mean, axes[:COMPONENTS]
 
-    def _told(self, variables: Any, numbers: np.ndarray) -> dict[str, np.ndarray]:
-        return self.teller(variables, {'image': self.data.images(numbers)})
-
     def __call__(self, variables: Any, split: str, *, quick: bool = False,
                  snapshots: pathlib.Path | None = None) -> list[dict[str, Any]]:
         """A row per case of the split: id, patient, columns, target and a score by each way; the higher the stranger.
@@ -66,11 +62,12 @@ class AnomalyEvaluator:
           snapshots: folder for a few cases' images and what was made of them, which the report draws.
         """
         source, numbers = self.data.source, self.data.numbers(split)
-        found = self._told(variables, numbers)
+        images = self.data.images(numbers)
+        found = self.teller(variables, {'image': images})
         scores = {'error': found['error'], 'bound': found['bound']}
-        flat = self.data.images(numbers).reshape(len(numbers), -1).astype(np.float64)
         if not quick:
-            train = self._told(variables, self.data.numbers('train'))['latent']
+            flat = images.reshape(len(numbers), -1).astype(np.float64)
+            train = self.teller(variables, {'image': self.data.images(self.data.numbers('train'))})['latent']
             centre, precision = _spread(train)
             scores |= {'distance': _mahalanobis(found['latent'], centre, precision),
                        'neighbours': _nearest(train, found['latent'], split == 'train')}
@@ -81,7 +78,7 @@ class AnomalyEvaluator:
             content = io.BytesIO()
             np.savez_compressed(content, centre=centre, precision=precision)
             whole.write_bytes(snapshots.parent / KNOWN, content.getvalue())
-            self._keep(numbers, found, scores[self.score], snapshots)
+            self._keep(numbers, images, found, scores[self.score], snapshots)
         return [{'split': split, 'id': case.id, 'patient': case.patient, **case.columns,
                  'target': source.classes[case.target],
                  **{f'score_{name}': float(values[place]) for name, values in scores.items()}}
@@ -91,7 +88,7 @@ class AnomalyEvaluator:
         """Means of 'bound' and 'error': of normal cases both are lower where the network knows them better."""
         return {name: float(np.mean([row[f'score_{name}'] for row in rows])) for name in ('bound', 'error')}
 
-    def _keep(self, numbers: np.ndarray, found: Mapping[str, np.ndarray], score: np.ndarray,
+    def _keep(self, numbers: np.ndarray, images: np.ndarray, found: Mapping[str, np.ndarray], score: np.ndarray,
               folder: pathlib.Path) -> None:
         """Keeps the strangest cases, those in the middle and the least strange ones, as the network sees them."""
         order = np.argsort(-score, kind='stable')
@@ -101,7 +98,7 @@ class AnomalyEvaluator:
             old.unlink()
         for place in chosen:
             content = io.BytesIO()
-            np.savez_compressed(content, image=self.data.images(numbers[[place]])[0],
+            np.savez_compressed(content, image=images[place],
                                 recon=found['recon'][place].astype(np.float32),
                                 residual=found['residual'][place].astype(np.float32))
             whole.write_bytes(folder / f'{self.data.source.cases[numbers[place]].id}.npz', content.getvalue())

@@ -4,10 +4,9 @@ import dataclasses
 import functools
 import math
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 
 from medjax import whole
@@ -16,6 +15,7 @@ from medjax.data import molecules
 from medjax.data.compounds import smiles_of
 from medjax.data.molecules import Molecules
 from medjax.errors import InputError
+from medjax.evals.teller import Teller
 
 # Gradient-boosted trees (Friedman 2001, 2002): these settings did best of a few in folds of the solubility set's
 # training molecules.
@@ -27,7 +27,7 @@ class RegressionEvaluator:
     """Tells what is predicted of the cases of a split; see `evaluator`."""
 
     data: Molecules
-    teller: 'Teller'
+    teller: Teller
 
     summary = 'regression'  # what of `analysis` sums the rows up
 
@@ -63,7 +63,7 @@ class RegressionEvaluator:
           snapshots: nothing is kept.
         """
         numbers, names = self.data.numbers(split), self.data.source.classes
-        found = self.teller(variables, {name: value[numbers] for name, value in self.data.inputs.items()})
+        found = averaged(self.teller, variables, {name: value[numbers] for name, value in self.data.inputs.items()})
         simpler = {} if quick else {name: values[numbers] for name, values in self._simpler.items()}
         rows = []
         for place, number in enumerate(numbers):
@@ -90,33 +90,12 @@ class RegressionEvaluator:
         return {'rmse': float(rmse), 'r2': float(r2)}
 
 
-@dataclasses.dataclass(frozen=True)
-class Teller:
-    """Gives what a task predicts of any number of cases: the mean over their variants.
-
-    Attributes:
-      task: the problem.
-      batch: cases at once; the last ones are filled up, so that it is compiled once.
-    """
-
-    task: Task
-    batch: int
-
-    @functools.cached_property
-    def _compiled(self) -> Callable[..., dict[str, jax.Array]]:
-        return jax.jit(lambda variables, batch: self.task.predict(variables, batch))
-
-    def __call__(self, variables: Any, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Of inputs `[n, V, …]`, V ways to write each case, what `Task.predict` gives of the mean case, in float64."""
-        count, variants = next(iter(inputs.values())).shape[:2]
-        flat = {name: value.reshape(count * variants, *value.shape[2:]) for name, value in inputs.items()}
-        parts = []
-        for start in range(0, count * variants, self.batch):
-            at = np.minimum(np.arange(start, start + self.batch), count * variants - 1)
-            out = jax.device_get(self._compiled(variables, {name: value[at] for name, value in flat.items()}))
-            parts.append({name: value[:count * variants - start].astype(np.float64) for name, value in out.items()})
-        return {name: np.concatenate([part[name] for part in parts]).reshape(count, variants, -1).mean(1)
-                for name in parts[0]}
+def averaged(teller: Teller, variables: Any, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Of inputs `[n, V, …]`, V ways to write each case, what is told of the mean case, `[n, …]`."""
+    count, variants = next(iter(inputs.values())).shape[:2]
+    found = teller(variables, {name: value.reshape(count * variants, *value.shape[2:])
+                               for name, value in inputs.items()})
+    return {name: value.reshape(count, variants, -1).mean(1) for name, value in found.items()}
 
 
 def columns(names: Sequence[str], found: Mapping[str, np.ndarray], place: int) -> dict[str, float]:
@@ -157,7 +136,7 @@ class RegressionPredictor:
         ids, lines = smiles_of(path)
         where = [f'{path}: row {number}' for number in range(2, len(lines) + 2)]
         inputs = molecules.arrays(lines, self.statistics['molecules'], where)
-        found = self.teller(variables, {name: value[:, None] for name, value in inputs.items()})
+        found = averaged(self.teller, variables, {name: value[:, None] for name, value in inputs.items()})
         strange = (inputs['tokens'] == molecules.smiles.UNKNOWN).any(1) if 'tokens' in inputs else np.zeros(len(lines))
         whole.write_table(folder / 'predictions.csv', [
             {'id': name, 'smiles': line, **columns(names, found, place)}
