@@ -87,6 +87,8 @@ def train(experiment: Experiment, workdir: pathlib.Path, say: Callable[[str], No
                 flush(step)
                 means = _validate(experiment, plan.whole(train_state), say)
                 writer.write(step, {f'val/{k}': v for k, v in means.items()})
+                if hasattr(experiment.evaluator, 'along'):  # keeps what shows the course of training
+                    experiment.evaluator.along(plan.whole(train_state).variables(), workdir, step)
             if last or stop or validate or (experiment.save_every and step % experiment.save_every == 0):
                 flush(step)
                 checkpoints.save(step, plan.whole(train_state), means if validate else None)

@@ -87,27 +87,56 @@ def averaged(params: Any, opt_state: Any) -> Any:
     return next((s.average for s in states if isinstance(s, AverageState)), params)
 
 
-def make(steps: int, *, name: str, lr: float, schedule: Mapping[str, Any] | None = None, clip: float = 0.0,
-         ema: float = 0.0, **options: Any) -> tuple[optax.GradientTransformation, Callable[[int], float]]:
+def make(steps: int, *, ema: float = 0.0, parts: Mapping[str, Mapping[str, Any]] | None = None,
+         **options: Any) -> tuple[optax.GradientTransformation, Callable[[int], float]]:
     """Builds the optimiser of a run.
 
     Args:
       steps: the run's number of steps, which schedules end at.
-      name: 'sgd', 'adam' or 'adamw'.
-      lr: the peak learning rate.
-      schedule: `name` ('constant', 'polynomial', 'cosine', 'stairs') and its options; constant when absent.
-      clip: largest global norm of the gradients; 0 for none.
       ema: decay of the moving average of the weights; 0 for none.
-      **options: the optimiser's own, such as momentum or weight_decay.
+      parts: for parts of the network, by their name in the parameters' first level, what differs from the options.
+      **options: `name` ('sgd', 'adam' or 'adamw'), `lr`, the peak learning rate, and where wanted
+        `schedule`: `name` ('constant', 'polynomial', 'cosine', 'stairs') and its options; else constant;
+        `clip`: largest global norm of the gradients, each part's its own; 0 for none;
+        `every`: steps from update to update; the gradients between them count for nothing;
+        and the optimiser's own, such as momentum or weight_decay.
 
     Returns:
-      The gradient transformation, and the learning rate as a function of the step.
+      The gradient transformation, and the learning rate as a function of the step: that of parts not named.
     """
-    schedule = dict(schedule or {'name': 'constant'})
-    curve = bind(choose(SCHEDULES, schedule.pop('name', 'constant'), 'config.optim.schedule.name'), schedule,
-                 'config.optim.schedule', lr=lr, steps=steps)
-    chain = [optax.clip_by_global_norm(clip)] if clip else []
-    chain.append(bind(choose(OPTIMISERS, name, 'config.optim.name'), options, 'config.optim', lr=curve))
-    if ema:
-        chain.append(average_weights(ema))
-    return optax.chain(*chain), curve
+    chain, curve = _chain(steps, options, 'config.optim')
+    if parts:
+        apart = {name: optax.chain(*_chain(steps, {**options, **own}, f'config.optim.parts.{name}')[0])
+                 for name, own in parts.items()}
+        chain = [optax.partition({**apart, '': optax.chain(*chain)}, lambda params: _labels(params, apart))]
+    return optax.chain(*chain, *([average_weights(ema)] if ema else [])), curve
+
+
+def _chain(steps: int, section: Mapping[str, Any],
+           where: str) -> tuple[list[optax.GradientTransformation], Callable[[int], float]]:
+    """What the optimiser of a part is chained of, and its learning rate by step; see `make`."""
+    def read(*, name: str, lr: float, schedule: Mapping[str, Any] | None = None, clip: float = 0.0, every: int = 1,
+             **options: Any) -> tuple[list[optax.GradientTransformation], Callable[[int], float]]:
+        if every < 1:
+            raise InputError(f'{where}.every: {every}; expected at least 1')
+        form = dict(schedule or {'name': 'constant'})
+        curve = bind(choose(SCHEDULES, form.pop('name', 'constant'), f'{where}.schedule.name'), form,
+                     f'{where}.schedule', lr=lr, steps=-(-steps // every))
+        chain = [optax.clip_by_global_norm(clip)] if clip else []
+        chain.append(bind(choose(OPTIMISERS, name, f'{where}.name'), options, where, lr=curve))
+        if every == 1:
+            return chain, curve
+        sparse = optax.conditionally_mask(optax.chain(*chain), lambda step: step % every == 0)
+        return [sparse], lambda step: curve(step // every)
+
+    return bind(read, section, where)
+
+
+def _labels(params: Any, apart: Mapping[str, Any]) -> dict[str, Any]:
+    """For each leaf its part's name where the part is one of those apart, else ''."""
+    unknown = sorted(set(apart) - set(params))
+    if unknown:
+        raise InputError(f'config.optim.parts.{unknown[0]}: no part of the network; expected some of: '
+                         + ', '.join(sorted(params)))
+    return {name: jax.tree.map(lambda _, label=name if name in apart else '': label, tree)
+            for name, tree in params.items()}

@@ -46,7 +46,25 @@ def test_weight_decay_spares_biases():
     assert (updates['kernel'] == -0.5).all() and (updates['bias'] == 0).all()
 
 
+def test_parts_have_rates_and_turns_of_their_own():
+    sgd = dict(name='sgd', lr=1.0, momentum=0.0, nesterov=False)
+    optimiser, curve = make(6, **sgd, every=3, parts={'critic': {'lr': 0.5, 'every': 1, 'clip': 2.0}}, ema=0.5)
+    params = {'generator': {'w': jnp.array([0.0])}, 'critic': {'w': jnp.array([0.0])}}
+    state, seen = optimiser.init(params), []
+    for _ in range(4):
+        updates, state = optimiser.update({'generator': {'w': jnp.array([1.0])}, 'critic': {'w': jnp.array([4.0])}},
+                                          state, params)
+        params = optax.apply_updates(params, updates)
+        seen.append((float(params['generator']['w'][0]), float(params['critic']['w'][0])))
+    # The generator has a turn at steps 0 and 3; the critic always, half of its gradient clipped at 2.
+    assert seen == [(-1, -1), (-1, -2), (-1, -3), (-2, -4)]
+    assert averaged(params, state)['generator']['w'] == -1.4375  # halves of -1, -1, -1, -2
+    assert curve(5) == 1.0
+
+
 @pytest.mark.parametrize('section, message', [
+    ({'name': 'adam', 'lr': 1, 'parts': {'critic': {'momentum': 1}}}, 'config.optim.parts.critic.momentum: nothing'),
+    ({'name': 'adam', 'lr': 1, 'every': 0}, 'config.optim.every: 0; expected at least 1'),
     ({'name': 'adam', 'lr': 1, 'momentum': 0.9}, 'config.optim.momentum: nothing reads this key'),
     ({'name': 'adm', 'lr': 1}, "config.optim.name: 'adm' is not known; expected one of: adam, adamw, sgd"),
     ({'name': 'adam', 'lr': 1, 'schedule': {'name': 'cosine', 'power': 2}}, 'config.optim.schedule.power: nothing'),
@@ -55,6 +73,12 @@ def test_weight_decay_spares_biases():
 def test_a_wrong_key_is_named(section, message):
     with pytest.raises(InputError, match=message):
         bind(make, section, 'config.optim', steps=10)
+
+
+def test_a_part_that_is_not_there_is_named():
+    optimiser, _ = make(10, name='adam', lr=1.0, parts={'critic': {}})
+    with pytest.raises(InputError, match='config.optim.parts.critic: no part of the network; expected some of: a, b'):
+        optimiser.init({'b': jnp.ones(1), 'a': jnp.ones(1)})
 
 
 def test_config_survives_json():
