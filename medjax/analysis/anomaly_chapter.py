@@ -15,6 +15,7 @@ from medjax.analysis.tables import Table
 from medjax.analysis.workdir import Run
 
 NAMES = {'error': 'error of the image made again', 'bound': 'evidence lower bound, negative',
+         'restored': 'change until the image is likely', 'foreign': 'share that does not belong',
          'distance': 'Mahalanobis distance of the latent', 'neighbours': 'distance to the nearest latents',
          'contrast': 'low contrast alone: no network', 'pca': 'left over by 8 principal components: no network'}
 DRAWN, WIDTH = 3, 140  # cases of a kind, and CSS pixels of a picture
@@ -106,22 +107,26 @@ def _pictures(run: Run, split: str) -> Section:
     for kind, places in kinds:
         for place in places[:DRAWN].tolist():
             with np.load(run.folder / 'cases' / split / f'{rows[place]["id"]}.npz') as case:
-                tiles = _tiles({name: case[name] for name in ('image', 'recon', 'residual')})
+                tiles = _tiles(dict(case))
             groups.append(Group(f'{kind}: {rows[place]["id"]}', tiles, f'Class: {rows[place]["target"]}. '
                                 f'{NAMES[known["score"]].capitalize()}: {score[place]:.3g}.'))
-    return Section('What the network makes of them', 'The image, what the network makes of it again, and the squared '
-                   'difference, each residual on one scale. Of a volume the middle slice.', groups=groups)
+    return Section('What the network makes of them', 'The image, and as the network gives them what it makes of it '
+                   'again with the squared difference, what it would change, or how much of each voxel does not belong; '
+                   'each on one scale. Of a volume the middle slice.', groups=groups)
 
 
 def _tiles(case: dict[str, np.ndarray]) -> list[Tile]:
-    flat = {name: (array[..., 0] if name != 'residual' else array) for name, array in case.items()}
+    flat = {name: (array[..., 0] if name in ('image', 'recon') else array) for name, array in case.items()}
     flat = {name: array[:, :, array.shape[2] // 2].T[::-1] if array.ndim == 3 else array
             for name, array in flat.items()}
     low, high = flat['image'].min(), flat['image'].max()
     spread = max(float(high - low), 1e-9)
-    return [Tile(_grey(flat[name], low, high), label, label, WIDTH) for name, label in (
-        ('image', 'image'), ('recon', 'made again'))] + [
-        Tile(_heat(flat['residual'] / (0.25 * spread) ** 2), 'difference', 'squared difference', WIDTH)]
+    greys = [Tile(_grey(flat[name], low, high), label, label, WIDTH)
+             for name, label in (('image', 'image'), ('recon', 'made again')) if name in flat]
+    heats = [Tile(_heat(flat[name] / scale), label, label, WIDTH) for name, label, scale in (
+        ('residual', 'squared difference', (0.25 * spread) ** 2), ('change', 'change', 0.25 * spread),
+        ('map', 'what does not belong', 1.0)) if name in flat]
+    return greys + heats
 
 
 def _grey(plane: np.ndarray, low: float, high: float) -> bytes:
@@ -148,7 +153,7 @@ def _listed(run: Run, split: str) -> list[dict[str, str]]:
 
 
 def _learning(run: Run) -> dict[str, dict[str, str]]:
-    parts: Sequence[str] = ('fit', 'divergence', 'commitment')
+    parts: Sequence[str] = ('fit', 'divergence', 'commitment', 'made')
     return {'Loss': {'train/loss': 'training', 'val/bound': 'validation'},
             **{name.capitalize(): {f'train/{name}': ''} for name in parts},
             'Vectors in use': {'train/usage': ''}, 'Learning rate': {'lr': ''},

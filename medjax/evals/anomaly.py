@@ -16,7 +16,9 @@ from medjax.data.images import Frame, Images, framing
 from medjax.errors import InputError
 from medjax.evals.teller import Teller
 
-SCORES = ('error', 'bound', 'distance', 'neighbours')
+TOLD = ('error', 'bound', 'foreign', 'restored')  # scores that a task may give itself
+LATENT = ('distance', 'neighbours')  # those that are made of its latent
+DRAWN = ('image', 'recon', 'residual', 'change', 'map')  # of a case, where a task gives them
 NEIGHBOURS, COMPONENTS = 5, 8
 KNOWN = 'latents.npz'  # in the run's folder of cases: where the training images' latents lie
 
@@ -33,27 +35,33 @@ class AnomalyEvaluator:
 
     summary = 'anomaly'  # what of `analysis` sums the rows up
 
-    @functools.cached_property
-    def _known(self) -> np.ndarray:
-        """The training images as rows of numbers."""
-        numbers = self.data.numbers('train')
-        return self.data.images(numbers).reshape(len(numbers), -1).astype(np.float64)
+    def _plain(self, split: str) -> np.ndarray:
+        """A split's images as rows of numbers, as they are stored: whatever the network sees of their contrast."""
+        stored = np.asarray(self.data.arrays[self.data.numbers(split)])
+        return stored.reshape(len(stored), -1).astype(np.float64) / (255 if stored.dtype == np.uint8 else 1)
 
     @functools.cached_property
     def _components(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean and first principal components of the training images."""
-        mean = self._known.mean(0)
-        _, _, axes = np.linalg.svd(self._known - mean, full_matrices=False)
+        known = self._plain('train')
+        mean = known.mean(0)
+        _, _, axes = np.linalg.svd(known - mean, full_matrices=False)
         return mean, axes[:COMPONENTS]
+
+    def _floors(self, split: str) -> dict[str, np.ndarray]:
+        """Scores without a network."""
+        flat, (mean, axes) = self._plain(split), self._components
+        left = flat - mean - (flat - mean) @ axes.T @ axes
+        return {'contrast': -flat.std(1), 'pca': (left**2).mean(1)}
 
     def __call__(self, variables: Any, split: str, *, quick: bool = False,
                  snapshots: pathlib.Path | None = None) -> list[dict[str, Any]]:
         """A row per case of the split: id, patient, columns, target and a score by each way; the higher the stranger.
 
-        'error' is the mean squared error of what is made again, 'bound' the negative evidence lower bound, 'distance'
-        Mahalanobis' of the latent from the training images' latents (shrunk, Ledoit & Wolf 2004), 'neighbours' the mean
-        distance to the nearest 5 of them; the floors 'contrast', less the standard deviation of the image's voxels,
-        and 'pca', what 8 principal components of the training images leave over.
+        Those of `TOLD` are the task's. Of its latent, where it has one, 'distance' is Mahalanobis' from the training
+        images' latents (shrunk, Ledoit & Wolf 2004), and 'neighbours' the mean distance to the nearest 5 of them. The
+        floors, of images as stored, are 'contrast', less the standard deviation of the image's voxels, and 'pca', what
+        8 principal components of the training images leave over.
 
         Args:
           variables: the network's.
@@ -64,31 +72,34 @@ class AnomalyEvaluator:
         source, numbers = self.data.source, self.data.numbers(split)
         images = self.data.images(numbers)
         found = self.teller(variables, {'image': images})
-        scores = {'error': found['error'], 'bound': found['bound']}
+        scores = {name: found[name] for name in TOLD if name in found}
         if not quick:
-            flat = images.reshape(len(numbers), -1).astype(np.float64)
-            train = self.teller(variables, {'image': self.data.images(self.data.numbers('train'))})['latent']
-            centre, precision = _spread(train)
-            scores |= {'distance': _mahalanobis(found['latent'], centre, precision),
-                       'neighbours': _nearest(train, found['latent'], split == 'train')}
-            mean, axes = self._components
-            left = flat - mean - (flat - mean) @ axes.T @ axes
-            scores |= {'contrast': -flat.std(1), 'pca': (left**2).mean(1)}
+            if 'latent' in found:
+                train = self.teller(variables, {'image': self.data.images(self.data.numbers('train'))})['latent']
+                centre, precision = _spread(train)
+                scores |= {'distance': _mahalanobis(found['latent'], centre, precision),
+                           'neighbours': _nearest(train, found['latent'], split == 'train')}
+            scores |= self._floors(split)
+            if self.score not in scores:
+                raise InputError(f'config.evaluate.score: {self.score!r} is none that this task gives; expected one '
+                                 f'of: {", ".join(scores)}')
         if snapshots is not None:
-            content = io.BytesIO()
-            np.savez_compressed(content, centre=centre, precision=precision)
-            whole.write_bytes(snapshots.parent / KNOWN, content.getvalue())
-            self._keep(numbers, images, found, scores[self.score], snapshots)
+            if 'latent' in found:
+                content = io.BytesIO()
+                np.savez_compressed(content, centre=centre, precision=precision)
+                whole.write_bytes(snapshots.parent / KNOWN, content.getvalue())
+            self._keep(numbers, {**found, 'image': images}, scores[self.score], snapshots)
         return [{'split': split, 'id': case.id, 'patient': case.patient, **case.columns,
                  'target': source.classes[case.target],
                  **{f'score_{name}': float(values[place]) for name, values in scores.items()}}
                 for place, case in enumerate(source.cases[number] for number in numbers)]
 
     def validated(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-        """Means of 'bound' and 'error': of normal cases both are lower where the network knows them better."""
-        return {name: float(np.mean([row[f'score_{name}'] for row in rows])) for name in ('bound', 'error')}
+        """Means of the task's own scores: of normal cases they are lower where the network knows them better."""
+        names = [name for name in TOLD if f'score_{name}' in rows[0]]
+        return {name: float(np.mean([row[f'score_{name}'] for row in rows])) for name in names}
 
-    def _keep(self, numbers: np.ndarray, images: np.ndarray, found: Mapping[str, np.ndarray], score: np.ndarray,
+    def _keep(self, numbers: np.ndarray, found: Mapping[str, np.ndarray], score: np.ndarray,
               folder: pathlib.Path) -> None:
         """Keeps the strangest cases, those in the middle and the least strange ones, as the network sees them."""
         order = np.argsort(-score, kind='stable')
@@ -98,9 +109,8 @@ class AnomalyEvaluator:
             old.unlink()
         for place in chosen:
             content = io.BytesIO()
-            np.savez_compressed(content, image=images[place],
-                                recon=found['recon'][place].astype(np.float32),
-                                residual=found['residual'][place].astype(np.float32))
+            np.savez_compressed(content, **{name: found[name][place].astype(np.float32)
+                                            for name in DRAWN if name in found})
             whole.write_bytes(folder / f'{self.data.source.cases[numbers[place]].id}.npz', content.getvalue())
 
 
@@ -157,9 +167,9 @@ class AnomalyPredictor:
           InputError: where the image is not such as the network was trained on, or the table cannot be written.
         """
         told = self.teller(variables, {'image': self.frame.seen(self.read(path), self.statistics)[None]})
-        scores = {name: float(told[name][0]) for name in ('error', 'bound')}
+        scores = {name: float(told[name][0]) for name in TOLD if name in told}
         kept = self.folder / 'cases' / KNOWN
-        if kept.is_file():
+        if 'latent' in told and kept.is_file():
             with np.load(kept) as known:
                 scores['distance'] = float(_mahalanobis(told['latent'], known['centre'], known['precision'])[0])
         row = {'image': str(path), **{f'score_{name}': repr(value) for name, value in scores.items()}}
@@ -194,8 +204,8 @@ def evaluator(*, data: Images, task: Task, normal: str, score: str = 'distance',
       batch: images at once.
       shown: how many of the strangest, the middle and the least strange cases the report shows, each.
     """
-    if score not in SCORES:
-        raise InputError(f'config.evaluate.score: {score!r}; expected one of: {", ".join(SCORES)}')
+    if score not in TOLD + LATENT:
+        raise InputError(f'config.evaluate.score: {score!r}; expected one of: {", ".join(TOLD + LATENT)}')
     if normal not in data.source.classes:
         raise InputError(f'config.evaluate.normal: {normal!r}; expected one of: {", ".join(data.source.classes)}')
     place = data.source.classes.index(normal)

@@ -16,7 +16,8 @@ DISTANCES = ('squared', 'absolute')
 
 
 def task(module: nn.Module, *, statistics: Mapping[str, Any], distance: str = 'squared', sigma: float = 1.0,
-         beta: float = 1.0, commitment: float = 0.25, noise: float = 0.0) -> Task:
+         beta: float = 1.0, commitment: float = 0.25, noise: float = 0.0, restore: int = 0, hold: float = 1.0,
+         rate: float = 0.1) -> Task:
     """Makes reconstruction with a network a task.
 
     The loss is the negative evidence lower bound for each image, over its voxels: half the squared errors over sigma²
@@ -32,12 +33,20 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], distance: str = 's
       beta: weight of the divergence (Higgins 2017).
       commitment: weight of the features' distance from their vectors.
       noise: standard deviation of what is added to the image in training, which is to be undone (Vincent 2008).
+      restore: steps of gradient descent by which `predict` changes an image until it is more likely by the bound (You
+        2019); 0 for none.
+      hold: how dear the change's total variation is against the bound, which counts all voxels here.
+      rate: of such a step, times sigma²: which share of its error a voxel loses, were it not for the others.
 
     Returns:
       A task on `image [B, *S, C]`. `predict` gives `recon [B, *S, C]`, `residual [B, *S]`, the squared error's mean
-      over channels, `latent [B, L]`, and for each image `error`, the mean squared error, and `bound`, the loss.
+      over channels, `latent [B, L]`, and for each image `error`, the mean squared error, and `bound`, the loss; where
+      images are restored `change [B, *S]`, by how much (absolute, mean over channels), and its mean `restored`.
     """
     del statistics
+    if restore < 0 or hold < 0 or not rate > 0:
+        raise InputError(f'config.task: restore={restore}, hold={hold}, rate={rate}; expected at least 0 steps, a '
+                         'weight of at least 0 and a rate above 0')
     if distance not in DISTANCES:
         raise InputError(f'config.task.distance: {distance!r}; expected one of: {", ".join(DISTANCES)}')
     if not sigma > 0 or min(beta, commitment, noise) < 0:
@@ -66,12 +75,28 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], distance: str = 's
         total, count = states['bound']
         return total / jnp.maximum(count, 1), (mutated, states)
 
+    def restoration(variables: Variables, image: jax.Array) -> jax.Array:
+        """By how much each image is changed until it is likely, `[B, *S, C]`."""
+        def cost(change: jax.Array) -> jax.Array:
+            recon, feats = module.apply(variables, image + change, train=False)
+            rough = sum(jnp.abs(jnp.diff(change, axis=axis)).sum() for axis in range(1, change.ndim - 1))
+            return bound(image + change, recon, feats)['bound'].sum() * image[0].size + hold * rough
+
+        def step(change: jax.Array, _: None) -> tuple[jax.Array, None]:
+            return change - rate * sigma**2 * jax.grad(cost)(change), None
+
+        return jax.lax.scan(step, jnp.zeros_like(image), length=restore)[0]
+
     def predict(variables: Variables, batch: Batch) -> dict[str, jax.Array]:
         image = batch['image']
         recon, feats = module.apply(variables, image, train=False)
         residual = ((recon - image) ** 2).mean(-1)
-        return {'recon': recon, 'residual': residual, 'latent': feats['latent'],
+        told = {'recon': recon, 'residual': residual, 'latent': feats['latent'],
                 'error': residual.reshape(len(image), -1).mean(1), 'bound': bound(image, recon, feats)['bound']}
+        if restore:
+            change = jnp.abs(restoration(variables, image)).mean(-1)
+            told |= {'change': change, 'restored': change.reshape(len(image), -1).mean(1)}
+        return told
 
     def metrics(outputs: Mapping[str, Any], batch: Batch) -> States:
         return {'error': masked_mean(outputs['error'], batch['mask'])}

@@ -66,7 +66,7 @@ def test_a_new_image_is_scored_as_the_same_case(data, tmp_path):
 
 @pytest.mark.parametrize('options, message', [
     (dict(normal='healthy'), r"config\.evaluate\.normal: 'healthy'; expected one of: well, ill"),
-    (dict(normal='well', score='pca'), r"config\.evaluate\.score: 'pca'; expected one of: error, bound, distance"),
+    (dict(normal='well', score='pca'), r"config\.evaluate\.score: 'pca'; expected one of: error, bound, foreign"),
     (dict(normal='ill'), r"trains or validates and is not of the class 'ill'; expected normal cases alone"),
 ])
 def test_what_is_refused(data, options, message):

@@ -99,3 +99,14 @@ def test_what_is_refused(model, options, message):
 def test_sizes_that_do_not_come_back_are_refused():
     with pytest.raises(InputError, match=r'config\.data\.size: \(7, 7\); expected multiples of 2'):
         jax.eval_shape(lambda: Model(**SMALL).init(KEY, jnp.zeros((1, 7, 7, 1)), train=False))
+
+
+def test_restoring_takes_away_what_is_unlikely():
+    """A bright square where none is ever is changed more than the same image without it, and there above all."""
+    task = reconstruct.task(Model(kind='vae', latent=6, **SMALL), statistics={}, sigma=0.2, restore=10, hold=0.1)
+    variables, _ = learned(task)
+    image = images(8)['image']
+    strange = image.at[:, 0, 0].set(3.0)
+    plain, told = (jax.jit(task.predict)(variables, {'image': x}) for x in (image, strange))
+    assert told['change'].shape == (8, 8, 8) and (told['restored'] > plain['restored']).all()
+    assert told['change'][:, 0, 0].mean() > 3 * told['change'][:, 1:].mean()
