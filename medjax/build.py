@@ -123,6 +123,9 @@ def _experiment(*, seed: int, batch: int, model: Mapping[str, Any], task: Mappin
     update, schedule = optimiser(optim, steps)
     make, options = attribute('evals', evaluate, 'evaluator', 'config.evaluate')
     every = options.pop('every', 0)
+    if options.get('features'):  # the folder of a run, whose network says what images are like
+        of, _ = attribute('weights', {'name': 'run'}, 'features', 'config.evaluate.features')
+        options['features'] = of(pathlib.Path(options['features']))
     evaluator = bind(make, options, 'config.evaluate', data=cases, task=problem)
 
     def keeping(*, every: int = 0, keep: int = 2, best: str = '', mode: str = '') -> dict[str, Any]:

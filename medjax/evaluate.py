@@ -34,6 +34,7 @@ from medjax.analysis import (  # noqa: E402
     regression,
     report,
     survival,
+    synthesis,
     treatment,
 )
 from medjax.core.experiment import Experiment  # noqa: E402
@@ -181,6 +182,15 @@ def _anomaly(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any
 
 
 def _beats(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any]:
+def _synthesis(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any]:
+    """How like real images made ones are."""
+    known = {'problem': 'synthesis', 'conventions': synthesis.CONVENTIONS}
+    if not rows:
+        return known
+    found = synthesis.summarise(rows, evaluator.data.source.classes)
+    return {**found.pop('metrics'), **known, 'analysis': {**found, 'features': getattr(evaluator.network, 'name', '')}}
+
+
     """Means over patients of how many beats were found."""
     return {**_means(rows, evaluator), 'problem': 'beats'}
 
@@ -188,7 +198,7 @@ def _beats(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any]:
 SUMMARIES = {'means': _means, 'classification': _classification, 'detection': _detection,
              'survival': _survival, 'treatment': _treatment, 'growth': _growth,
              'regression': _regression, 'forecast': _forecast, 'anomaly': _anomaly,
-             'beats': _beats}  # by an evaluator's `summary`
+             'beats': _beats, 'synthesis': _synthesis}  # by an evaluator's `summary`
 
 
 def _earlier(workdir: pathlib.Path, step: int, splits: Sequence[str]) -> list[dict[str, Any]]:
@@ -205,7 +215,7 @@ def _earlier(workdir: pathlib.Path, step: int, splits: Sequence[str]) -> list[di
 
 # Figures that are printed: those whose names begin so, and these.
 STEMS = ('dice', 'c_index', 'ap')
-PRINTED = ('r2', 'auroc', 'accuracy', 'cpm', 'mase', 'pehe', 'ate_doubly_robust')
+PRINTED = ('fid', 'kid', 'r2', 'auroc', 'accuracy', 'cpm', 'mase', 'pehe', 'ate_doubly_robust')
 
 
 def publish(results: dict[str, Any], workdir: pathlib.Path) -> None:

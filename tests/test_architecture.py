@@ -8,7 +8,7 @@ import pytest
 import medjax
 
 PACKAGE = pathlib.Path(medjax.__file__).parent
-ENTRY_POINTS = ('train', 'evaluate', 'predict', 'report', 'response', 'runs', 'trained')
+ENTRY_POINTS = ('train', 'evaluate', 'predict', 'report', 'response', 'runs', 'trained', 'synthesise')
 
 # What each room may import of medjax besides itself; `a.b` allows that module only. The root is its version number.
 ALLOWED = {
@@ -24,7 +24,7 @@ ALLOWED = {
     'data': ('errors', 'machine', 'whole', 'ops'),
     'evals': ('errors', 'whole', 'core', 'ops', 'data'),
     'analysis': ('errors', 'whole', 'ops'),
-    'weights': ('errors', 'trained'),
+    'weights': ('errors', 'trained', 'data'),
     'build': ('errors', 'core', 'ops', 'data', 'models', 'tasks', 'evals'),
     'bench': ('errors', 'machine', 'whole', 'entry', 'build', 'core', 'data', 'evals', 'ops', 'tasks', 'train'),
     **{name: ('errors', 'whole', 'entry', 'build', 'core', 'data', 'evals', 'analysis', *ENTRY_POINTS)

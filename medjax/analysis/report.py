@@ -20,6 +20,7 @@ from medjax.analysis import (
     regression_chapter,
     segmentation,
     survival_chapter,
+    synthesis_chapter,
     treatment_chapter,
     workdir,
 )
@@ -33,7 +34,7 @@ CHAPTERS = {**dict.fromkeys(('binary', 'multiclass', 'multilabel', 'ordinal'), d
             'regression': regression_chapter.chapter,
             'beats': beats_chapter.chapter, 'forecast': forecast_chapter.chapter,
             'anomaly': anomaly_chapter.chapter, 'treatment': treatment_chapter.chapter,
-            'growth': growth_chapter.chapter}
+            'growth': growth_chapter.chapter, 'synthesis': synthesis_chapter.chapter}
 LISTED = 300  # cases
 WARNED = 8  # warnings that are seen at once
 FACTS = ('seed', 'git_commit', 'data_hash', 'split_hash', 'devices', 'cores', 'hosts', 'platform',

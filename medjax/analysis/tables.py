@@ -42,6 +42,10 @@ METRICS = {
     'r2': Metric('R²', '', '↑'), 'rmse': Metric('RMSE', '', '↓'), 'mae': Metric('MAE', '', '↓'),
     'pearson': Metric('Pearson', '', '↑'), 'spearman': Metric('Spearman', '', '↑'), 'bias': Metric('Bias', '', '→ 0'),
     'mase': Metric('MASE', '', '↓'),
+    'fid': Metric('FID', '', '↓'), 'kid': Metric('KID', '', '↓'), 'recall': Metric('Recall', '', '↑'),
+    'density': Metric('Density', '', '→ 1'), 'coverage': Metric('Coverage', '', '↑'),
+    'diversity': Metric('Diversity', '', '→ 1'), 'nearest': Metric('Nearest', '', '→ 1'),
+    'copies': Metric('Copies', '', '→ 0.05'), 'label_kept': Metric('Label kept', '', '↑'),
     'demographic_parity_difference': Metric('Demographic parity difference', '', '↓'),
     'equalised_odds_difference': Metric('Equalised odds difference', '', '↓'),
 }

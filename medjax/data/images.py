@@ -185,6 +185,27 @@ class Frame:
             return (array - array.mean(axes, keepdims=True)) / np.maximum(array.std(axes, keepdims=True), 1e-6)
         return array
 
+    def pictured(self, array: np.ndarray, training: Mapping[str, Sequence[float]]) -> np.ndarray:
+        """The inverse of `normalise` in 8 bits: what a network sees or makes as files have it, cut off at both ends.
+
+        A window's lower end becomes 0, its upper end 255.
+
+        Args:
+          array: `[N, *S, C]`, in the network's intensities.
+          training: see `normalise`.
+
+        Raises:
+          InputError: intensities by each image's own mean and deviation, which are gone.
+        """
+        name = self.intensity['name']
+        if name == 'zscore':
+            raise InputError("config.data.intensity: 'zscore' cannot be undone, images have to be made in others; "
+                             "expected unit, fixed, training or window")
+        if name in ('fixed', 'training'):
+            scale = self.intensity if name == 'fixed' else training
+            array = array * np.asarray(scale['std']) + np.asarray(scale['mean'])
+        return np.rint(255 * np.clip(array, 0, 1)).astype(np.uint8)
+
 
 def resized(array: np.ndarray, size: Sequence[int]) -> np.ndarray:
     """Resizes `[*S, C]` axis by axis, linearly; where it shrinks, over all voxels that a new one covers."""

@@ -143,26 +143,24 @@ def distances(features: np.ndarray) -> np.ndarray:
     return cdist(features, features)
 
 
-def nearest(images: np.ndarray, known: np.ndarray, same: bool = False) -> tuple[np.ndarray, np.ndarray]:
+def nearest(images: np.ndarray, known: np.ndarray, own: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """How far images are from the nearest of those known, and which that is.
 
     Args:
       images: `[n, …]`.
       known: `[k, …]`.
-      same: they are the same images, in the same order: none is its own neighbour.
+      own: where the images are some of the known ones, the number of each, `[n]`: none is its own neighbour.
 
     Returns:
-      The root of the mean squared difference `[n]`, and the neighbour's number `[n]`.
+      The root of the mean squared difference `[n]`, NaN without another image, and the neighbour's number `[n]`.
     """
     from sklearn.neighbors import NearestNeighbors  # slow to import
 
-    images, known = (np.asarray(x, np.float64).reshape(len(x), -1) for x in (images, known))
-    if same and len(known) < 2:
+    images, known = (np.asarray(x, np.float32).reshape(len(x), -1) for x in (images, known))
+    if own is not None and len(known) < 2:
         return np.full(len(images), np.nan), np.zeros(len(images), int)
-    far, which = NearestNeighbors(n_neighbors=1 + same, algorithm='brute').fit(known).kneighbors(images)
-    if same:  # of equal images the first found may be either
-        own = which[:, 0] != np.arange(len(which))
-        far, which = np.where(own, far[:, 0], far[:, 1]), np.where(own, which[:, 0], which[:, 1])
-    else:
-        far, which = far[:, 0], which[:, 0]
-    return far / np.sqrt(images.shape[1]), which
+    count = 1 if own is None else 2
+    far, which = NearestNeighbors(n_neighbors=count, algorithm='brute').fit(known).kneighbors(images)
+    place = np.zeros(len(images), int) if own is None else (which[:, 0] == own).astype(int)
+    far, which = (np.take_along_axis(x, place[:, None], 1)[:, 0] for x in (far, which))
+    return far.astype(np.float64) / np.sqrt(images.shape[1]), which

@@ -16,7 +16,7 @@ import numpy as np
 
 # Figures whose names begin so, of any family, are better lower; all others better higher.
 LOWER = ('log_loss', 'loss', 'brier', 'ibs', 'ece', 'hd95', 'assd', 'volume_error', 'mase', 'mae', 'rmse', 'error',
-         'bound', 'pehe', 'ate_error', 'factual_rmse')
+         'bound', 'pehe', 'ate_error', 'factual_rmse', 'fid', 'kid')
 # Why a score is NaN. Means over classes or labels are over those in which the score is defined.
 UNDEFINED = {
     'auroc': 'one class only in the truth: nothing to rank', 'auprc': 'one class only in the truth: nothing to rank',

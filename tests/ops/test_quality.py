@@ -104,12 +104,12 @@ def test_nearest_by_hand():
     far, which = quality.nearest(np.array([[[3.0, 4]], [[9, 0]]]), known)
     np.testing.assert_allclose(far, [0, np.sqrt(1 / 2)])
     np.testing.assert_array_equal(which, [1, 2])
-    far, which = quality.nearest(known, known, same=True)
+    far, which = quality.nearest(known, known, own=np.arange(3))
     np.testing.assert_allclose(far, np.sqrt(np.array([25, 25, 65]) / 2))
     np.testing.assert_array_equal(which, [1, 0, 1])
     twins = np.array([[1.0], [1.0], [5.0]])
-    np.testing.assert_allclose(quality.nearest(twins, twins, same=True)[0], [0, 0, 4])
-    assert np.isnan(quality.nearest(twins[:1], twins[:1], same=True)[0]).all()
+    np.testing.assert_allclose(quality.nearest(twins[1:], twins, own=np.array([1, 2]))[0], [0, 4])
+    assert np.isnan(quality.nearest(twins[:1], twins[:1], own=np.array([0]))[0]).all()
 
 
 @pytest.mark.parametrize('real, fake, message', [

@@ -1,0 +1,246 @@
+"""The report's chapter on made images: figures beside floors, pictures by class, nearest neighbours, the course."""
+
+import io
+import pathlib
+import zipfile
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image as Picture
+
+from medjax.analysis import curves, diagnosis, synthesis, tables
+from medjax.analysis.chapter import Chapter, Group, Section, both, caption, split_name, spoken
+from medjax.analysis.draw import Tile
+from medjax.analysis.style import INK, PALETTE, chart, legend, png
+from medjax.analysis.tables import Cell, Table
+from medjax.analysis.workdir import Run
+from medjax.errors import InputError
+
+FIGURES = ('fid', 'kid', 'precision', 'recall', 'density', 'coverage', 'diversity', 'nearest', 'copies', 'label_kept')
+KINDS = {'': ('made images', 'drawn by the network'), '_train': ('training images', 'real, as many of each class'),
+         '_blurred': ('training images, blurred', 'by a Gaussian of 1/28 of the extents'),
+         '_noisy': ('training images, noisy', 'with normal noise of a tenth of the range'),
+         '_real': ('the real images themselves', '')}
+SPACES = {'network': 'the features of {}', 'pixels': 'pixels: 32 principal components of the training images'}
+PIXEL, GAP, STRIP = 2, 2, 8  # how large a pixel is drawn, between pictures, and steps of the course that are shown
+WIDTH = 440  # CSS pixels of a montage
+
+
+def chapter(run: Run) -> Chapter:
+    """The chapter of a run.
+
+    Raises:
+      InputError: where the table of predictions lacks features, or a file of pictures is damaged.
+    """
+    known, tested = run.results.get('analysis', {}), spoken(run)
+    course = _course(run.folder / 'course')
+    return Chapter(
+        headlines=[_headline(run, split) for split in tested], method=_method(run),
+        tables=[table for split in run.splits for table in _tables(run, split)],
+        sections=[part for split in tested[:1] for part in (
+            _by_class(run, split), _neighbours(run, split), _spread(run, split))] + [_strip(course)],
+        curves=_learning(run), samples=[], sampled='', conventions='Conventions',
+        cases=[row for split in run.splits for row in _listed(run, split)],
+        words=[*diagnosis.words(run), 'kind', 'target', 'predicted', 'nearest_id'],
+        order=': made images, those nearest to a training image first', warnings=known.get('warnings', ()))
+
+
+def _features(run: Run) -> str:
+    known = run.results.get('analysis', {})
+    return SPACES[known.get('space', 'pixels')].format(known.get('features') or 'another network')
+
+
+def _headline(run: Run, split: str) -> tuple[str, str]:
+    entries = run.results[split]
+    text = f'{tables.told("FID", entries["fid"])} against the {split_name(split).lower()} images'
+    others = [f'{tables.figure(entries[f"fid{end}"]["value"])} of {KINDS[end][0]}' for end in ('_train', '_blurred')
+              if f'fid{end}' in entries]
+    sure = (f'By {_features(run)}; no Inception figure. In brackets the 95 % interval. n = {entries["fid"]["cases"]} '
+            f'real and {entries["fid"]["made"]} made images. ')
+    return text + f'; {" and ".join(others)}.' if others else f'{text}.', sure + tables.told(
+        'Diversity', entries['diversity']) + ', 1 where made images are as varied as real ones.'
+
+
+def _method(run: Run) -> str:
+    return (f'{run.results["counts"].get("train", 0)} images trained. Features: {_features(run)}. Intervals are of '
+            '95 %, by bootstrap over patients and made images.')
+
+
+def _tables(run: Run, split: str) -> list[Table]:
+    """The figures, a row for the made images and each floor; the classes alone; and by pixels where others count."""
+    entries, made = run.results[split], []
+    keys = [key for key in FIGURES if key in entries]
+    ends = [end for end in KINDS if any(f'{key}{end}' in entries for key in keys)]
+    rows = [(*KINDS[end], [_cell(run, split, key, end) for key in keys]) for end in ends]
+    made.append(Table(caption(run, split), [tables.heading(key) for key in keys], rows))
+    classes = [name for name in run.classes if f'kid_{name}' in entries]
+    if classes:
+        rows = [(*KINDS[end], [_cell(run, split, f'kid_{name}', end) for name in classes]) for end in ('', '_train')]
+        made.append(Table('KID of each class alone', [(name, '') for name in classes], rows))
+    keys = [key for key in ('fid_pixels', 'kid_pixels') if key in entries]
+    if keys:
+        rows = [(*KINDS[end], [_cell(run, split, key.removesuffix('_pixels'), f'_pixels{end}') for key in keys])
+                for end in ends if f'fid_pixels{end}' in entries]
+        made.append(Table('By pixels', [tables.heading(key.removesuffix('_pixels')) for key in keys], rows))
+    return made
+
+
+def _cell(run: Run, split: str, key: str, end: str) -> Cell:
+    return tables.cell(key, run.results[split].get(f'{key}{end}'), 0)
+
+
+def _by_class(run: Run, split: str) -> Section:
+    kept, groups = _pictures(run, split), []
+    for number, name in enumerate(run.classes):
+        pair = [(word, kept.get(f'{kind}_{number}')) for kind, word in (('real', 'real'), ('synthetic', 'made'))]
+        tiles = [Tile(_png(_montage(images, 4)), word, f'{name}: {word} images', WIDTH)
+                 for word, images in pair if images is not None and len(images)]
+        if tiles:
+            groups.append(Group(name, tiles, ''))
+    return Section('Real and made images', f'The first of the {split_name(split).lower()} images and the first made '
+                   'ones of each class, by number and seed: none was chosen. Of a volume the middle slice.',
+                   groups=groups)
+
+
+def _neighbours(run: Run, split: str) -> Section:
+    kept, groups = _pictures(run, split), []
+    for name, heading in (('nearest', 'Those nearest to a training image'), ('first', 'The first made images')):
+        made, known = kept.get(f'{name}_made'), kept.get(f'{name}_known')
+        if made is None or not len(made):
+            continue
+        far = ', '.join(f'{x:.3f}' for x in kept[f'{name}_distance'])
+        groups.append(Group(heading, [Tile(_png(_montage(np.concatenate([made, known]), len(made))), 'above: made; '
+                                           'below: the nearest training image', heading, 2 * WIDTH)],
+                            f'Distances: {far}. Training images: {", ".join(map(str, kept[f"{name}_id"]))}.'))
+    threshold = run.results['analysis']['threshold'].get(split)
+    told = f' As near as {threshold:.3f} are 5 % of the {split_name(split).lower()} images.' if threshold else ''
+    return Section('Are they copies?', 'Made images and the training images nearest to them, by the root of the mean '
+                   f'squared difference of pixels, as a share of the range.{told}', groups=groups)
+
+
+def _spread(run: Run, split: str) -> Section:
+    rows, charts = run.rows(split), []
+    kinds = {kind: [row for row in rows if row['kind'] == kind] for kind in ('real', 'train', 'synthetic')}
+    words = {'real': split_name(split).lower(), 'train': 'training', 'synthetic': 'made'}
+    name = synthesis.space(rows)
+    points = {words[kind]: synthesis.features(of, name)[:, :2] for kind, of in kinds.items() if of}
+    if all(of.shape[1] == 2 for of in points.values()):
+        charts.append(both(lambda theme: _scatter(points, theme), 'Images by their first two features',
+                           'A dot an image, by the first two principal components of the features that count.'))
+    far = {words[kind]: np.array([float(row['nearest']) for row in of if row.get('nearest')])
+           for kind, of in kinds.items()}
+    if all(map(len, far.values())):
+        charts.append(both(lambda theme: _histogram(far, theme), 'Distance to the nearest training image',
+                           'Distance to the nearest training image; of a training image to the nearest other one.'))
+    return Section('Among real images', charts=charts)
+
+
+def _scatter(points: dict[str, np.ndarray], theme: str) -> bytes:
+    canvas, axes = chart(theme, 'First component', 'Second component', *curves.SQUARE)
+    for place, (name, at) in enumerate(points.items()):
+        axes.scatter(*at.T, s=9, alpha=0.5, linewidths=0, color=PALETTE[place], label=name)
+    legend(axes, theme, loc='best')
+    return png(canvas, curves.DPI)
+
+
+def _histogram(groups: dict[str, np.ndarray], theme: str) -> bytes:
+    canvas, axes = chart(theme, 'Distance to the nearest training image', 'Share', *curves.SQUARE)
+    every = np.concatenate(list(groups.values()))
+    edges = np.linspace(every.min(), every.max() + 1e-9, 31)
+    for place, (label, of) in enumerate(groups.items()):
+        axes.hist(of, edges, weights=np.full(len(of), 1 / len(of)), histtype='stepfilled', alpha=0.35,
+                  color=PALETTE[place], label=label)
+    for place, of in enumerate(groups.values()):
+        axes.axvline(of.mean(), color=PALETTE[place], linewidth=1.2, linestyle='--')
+    axes.tick_params(colors=INK[theme])
+    legend(axes, theme, loc='best')
+    return png(canvas, curves.DPI)
+
+
+def _strip(course: dict[int, np.ndarray]) -> Section:
+    """The same seeds over the steps: rows of a picture, and a picture that moves."""
+    if not course:
+        return Section('In the course of training')
+    steps = sorted(course)
+    few = [steps[k] for k in np.unique(np.linspace(0, len(steps) - 1, min(STRIP, len(steps))).round().astype(int))]
+    columns = len(course[few[0]])
+    rows = _montage(np.concatenate([course[step] for step in few]), columns)
+    tiles = [Tile(_png(rows), f'from above: steps {", ".join(map(str, few))}', 'Images of the same seeds over the '
+                  'steps', 2 * WIDTH)]
+    if len(steps) > 1:
+        frames = [_enlarged(_montage(course[step], columns)) for step in steps]
+        content = io.BytesIO()
+        # An animated PNG: pages that cannot move it show its first frame.
+        frames[0].save(content, 'png', save_all=True, append_images=frames[1:], loop=0,
+                       duration=[500] * (len(frames) - 1) + [2000])
+        tiles.append(Tile(content.getvalue(), f'step {steps[0]} to {steps[-1]}, moving', 'The same as an animation',
+                          2 * WIDTH))
+    return Section('In the course of training', 'Images of the same seeds at each validation.',
+                   groups=[Group('', tiles, '')])
+
+
+def _course(folder: pathlib.Path) -> dict[int, np.ndarray]:
+    found = {}
+    for path in sorted(folder.glob('[0-9]*.npz')):
+        found[int(path.stem)] = _load(path)['sample']
+    return found
+
+
+def _pictures(run: Run, split: str) -> dict[str, np.ndarray]:
+    path = run.folder / 'cases' / split / 'pictures.npz'
+    return _load(path) if path.is_file() else {}
+
+
+def _load(path: pathlib.Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f'{path}: not readable as pictures: {error}; evaluate again') from None
+
+
+def _montage(images: np.ndarray, columns: int) -> np.ndarray:
+    """Pictures `[n, *S, C]` uint8 side by side, `[rows, columns, 3]`; of volumes their middle slices."""
+    if images.ndim == 5:
+        images = images[:, :, :, images.shape[3] // 2].swapaxes(1, 2)[:, ::-1]
+    if images.shape[-1] != 3:
+        images = images[..., :1].repeat(3, -1)
+    count, height, width, _ = images.shape
+    lines = -(-count // columns)
+    out = np.full((lines * (height + GAP) - GAP, columns * (width + GAP) - GAP, 3), 128, np.uint8)
+    for number, image in enumerate(images):
+        top, left = (number // columns) * (height + GAP), (number % columns) * (width + GAP)
+        out[top:top + height, left:left + width] = image
+    return out
+
+
+def _enlarged(array: np.ndarray) -> Picture.Image:
+    picture = Picture.fromarray(array)
+    return picture.resize((PIXEL * picture.width, PIXEL * picture.height), Picture.Resampling.NEAREST)
+
+
+def _png(array: np.ndarray) -> bytes:
+    content = io.BytesIO()
+    _enlarged(array).save(content, 'png')
+    return content.getvalue()
+
+
+def _listed(run: Run, split: str) -> list[dict[str, str]]:
+    """The made images, without their features."""
+    made = [row for row in run.rows(split) if row['kind'] == 'synthetic']
+    return [{key: tables.figure(float(text)) if key == 'nearest' and text else text for key, text in row.items()
+             if not key.startswith(('pixels_', 'network_'))}
+            for row in sorted(made, key=lambda row: float(row.get('nearest') or 'inf'))]
+
+
+def _learning(run: Run) -> dict[str, dict[str, str]]:
+    # The sum of two players' losses says nothing.
+    alone: Sequence[str] = () if any('train/critic_loss' in line for line in run.metrics) else ('train/loss',)
+    return {'Loss': dict.fromkeys(alone, ''),
+            "The players' losses": {'train/generator_loss': 'generator', 'train/critic_loss': 'critic'},
+            'What the critic says': {'train/real': 'of real images', 'train/fake': 'of made ones'},
+            'Penalty': {'train/penalty': ''}, 'FID, by pixels': {'val/fid_pixels': ''},
+            'KID, by pixels': {'val/kid_pixels': ''},
+            'Precision and recall, by pixels': {'val/precision': 'precision', 'val/recall': 'recall'},
+            'Diversity, 1 as real: falls where the generator collapses': {'val/diversity': ''},
+            'Learning rate': {'lr': ''}, 'Gradient norm': {'train/grad_norm': ''}}
