@@ -174,7 +174,8 @@ def _forecast(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, An
 
 def _anomaly(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any]:
     """How well anomalies are told from normal cases by each score."""
-    known = {'problem': 'anomaly', 'conventions': anomaly.CONVENTIONS}
+    told = anomaly.CONVENTIONS if evaluator.normal else anomaly.REMADE
+    known = {'problem': 'anomaly', 'conventions': told}
     if not rows:
         return known
     found = anomaly.summarise(rows, evaluator.normal, evaluator.score)

@@ -17,6 +17,10 @@ CONVENTIONS = (
     'the config before any anomaly was seen; those beside it are for comparison, and to choose among them by these '
     'figures would be to look at the test. Sensitivity and specificity are at the threshold that 5 % of the normal '
     'validation cases exceed. Intervals are over patients (percentile bootstrap), the threshold held fixed.')
+REMADE = (
+    'No class is an anomaly here: the error is the mean squared error of an image made again, in the intensities that '
+    'the network sees; of a masked autoencoder each patch is made from where it was not seen. Means over cases, '
+    'intervals over patients (percentile bootstrap).')
 PREFIX = 'score_'
 SHARE = 0.95  # of the normal validation cases lie below the threshold
 WHY = {'sensitivity': 'no anomaly', 'specificity': 'no normal case'}
@@ -45,14 +49,15 @@ def summarise(rows: Sequence[Mapping[str, Any]], normal: str, score: str, *, res
 
     Args:
       rows: of a predictions table: `split`, `id`, `patient`, `target` and `score_NAME` for each score.
-      normal: the class that is normal.
+      normal: the class that is normal; or '', where none is an anomaly.
       score: the name of the one that counts.
       resamples: bootstrap draws.
       seed: of the draws.
 
     Returns:
       - `metrics`: {split: {name: entry}} as of `measure.entry`: `auroc`, `auprc`, `sensitivity` and `specificity` of
-        the score that counts, and `auroc_NAME`, `auprc_NAME` of every one;
+        the score that counts, and `auroc_NAME`, `auprc_NAME` of every one; where none is an anomaly the scores' means,
+        by their names;
       - `threshold`, of the score that counts, or None without normal validation cases;
       - `normal` and `score`, as they came.
     """
@@ -67,7 +72,11 @@ def summarise(rows: Sequence[Mapping[str, Any]], normal: str, score: str, *, res
         patients = np.array([row.get('patient') or row['id'] for row in some])
         positive = np.array([row['target'] != normal for row in some])
         draws, found = measure.multiplicities(patients, resamples, seed), {}
-        for name in (score, *names):
+        if not normal:
+            for name in names:
+                given = values(some, name)
+                found[name] = [average(given, np.ones(len(given))), average(given, draws.astype(float))]
+        for name in (score, *names) if normal else ():
             given, end = values(some, name), f'_{name}' if found else ''
             found |= {f'{key}{end}': pair for key, *pair in zip(
                 ('auroc', 'auprc'), scores.ranked(positive, given), scores.ranked(positive, given, draws))}

@@ -32,7 +32,8 @@ def chapter(run: Run) -> Chapter:
     return Chapter(
         headlines=[_headline(run, split) for split in tested], method=_method(run),
         tables=[table for split in run.splits for table in _tables(run, split)],
-        sections=[part for split in tested[:1] for part in (_parted(run, split), _pictures(run, split))],
+        sections=[part for split in tested[:1] for part in (
+            *([_parted(run, split)] if known['normal'] else []), _pictures(run, split))],
         curves=_learning(run), samples=[], sampled='', conventions='Conventions',
         cases=[row for split in run.splits for row in _listed(run, split)], words=diagnosis.words(run),
         order=': the strangest first', warnings=known.get('warnings', ()))
@@ -40,6 +41,11 @@ def chapter(run: Run) -> Chapter:
 
 def _headline(run: Run, split: str) -> tuple[str, str]:
     entries, rows, known = run.results[split], run.rows(split), run.results['analysis']
+    if not known['normal']:
+        entry = entries[known['score']]
+        return (f'{NAMES[known["score"]].capitalize()}: {tables.told("mean", entry)} on the '
+                f'{split_name(split).lower()} cases.',
+                f'In brackets the 95 % interval. n = {entry["n"]} patients, {len(rows)} cases.')
     strange = sum(row['target'] != known['normal'] for row in rows)
     text = (f'{tables.told("AUROC", entries["auroc"])} on the {split_name(split).lower()} cases, by the '
             f'{NAMES[known["score"]]}.')
@@ -49,6 +55,9 @@ def _headline(run: Run, split: str) -> tuple[str, str]:
 
 def _method(run: Run) -> str:
     counts = run.results['counts']
+    if not run.results['analysis']['normal']:
+        return (f'{counts.get("train", 0)} cases trained; intervals are of 95 %, by a percentile bootstrap over '
+                'patients.')
     return (f'{counts.get("train", 0)} normal cases trained, {counts.get("val", 0)} set the threshold; intervals are '
             'of 95 %, by a percentile bootstrap over patients.')
 
@@ -57,6 +66,9 @@ def _tables(run: Run, split: str) -> list[Table]:
     """Each score, and what the threshold makes of the one that counts; nothing of a split without anomalies."""
     entries, known = run.results[split], run.results['analysis']
     rows = []
+    if not known['normal']:
+        means = [(NAMES[name], '', [tables.cell(name, entries[name], 0)]) for name in NAMES if name in entries]
+        return [Table(caption(run, split), [('mean', '')], means)]
     if not tables.known(entries['auroc']):
         return []
     for name in (name for name in NAMES if f'auroc_{name}' in entries or name == known['score']):
@@ -110,9 +122,9 @@ def _pictures(run: Run, split: str) -> Section:
                 tiles = _tiles(dict(case))
             groups.append(Group(f'{kind}: {rows[place]["id"]}', tiles, f'Class: {rows[place]["target"]}. '
                                 f'{NAMES[known["score"]].capitalize()}: {score[place]:.3g}.'))
-    return Section('What the network makes of them', 'The image, and as the network gives them what it makes of it '
-                   'again with the squared difference, what it would change, or how much of each voxel does not belong; '
-                   'each on one scale. Of a volume the middle slice.', groups=groups)
+    return Section('What the network makes of them', 'The image; and, as the network gives them, what it makes '
+                   'of it again with the squared difference, what it would change, or how much of each voxel does not '
+                   'belong; each on one scale. Of a volume the middle slice.', groups=groups)
 
 
 def _tiles(case: dict[str, np.ndarray]) -> list[Tile]:

@@ -351,7 +351,8 @@ def framing(*, size: Sequence[int], fit: str = 'stretch', channels: int | None =
 
 
 def dataset(source: Source, *, size: Sequence[int], fit: str = 'stretch', channels: int | None = None,
-            intensity: Mapping[str, Any] | None = None, cache: str = '', only: str = '') -> Images:
+            intensity: Mapping[str, Any] | None = None, cache: str = '', only: str = '', share: float = 1.0,
+            draw: int = 0) -> Images:
     """Brings a source's images to one size, or finds them prepared, and makes them a data set.
 
     Args:
@@ -362,6 +363,9 @@ def dataset(source: Source, *, size: Sequence[int], fit: str = 'stretch', channe
       intensity: …
       cache: the folder of prepared sets; by default in the user's cache folder.
       only: the class of those who train and validate, such as the healthy ones; others of these splits are left out.
+      share: of each class's training patients (by their first image's class) that train, to see what few labels do;
+        the others are left out.
+      draw: seeds which ones.
 
     Raises:
       InputError: an image that cannot be read or has other channels than the first; cases without targets; no
@@ -380,7 +384,25 @@ def dataset(source: Source, *, size: Sequence[int], fit: str = 'stretch', channe
         kept = source.classes.index(only)
         source = dataclasses.replace(source, cases=tuple(
             case for case in source.cases if case.split not in ('train', 'val') or case.target == kept))
+    if share != 1:
+        source = _fewer(source, share, draw)
     return prepared(Images, source, framing(size=size, fit=fit, channels=channels, intensity=intensity), cache)
+
+
+def _fewer(source: Source, share: float, draw: int) -> Source:
+    """A source with a share of its training patients, at least one of each class."""
+    if not 0 < share < 1 or source.problem == 'multilabel':
+        raise InputError(f'config.data.share: {share}; expected a share in (0, 1], of images that have one class')
+    of: dict[str, int] = {}
+    for case in source.cases:
+        if case.split == 'train':
+            of.setdefault(case.patient, case.target)
+    rng, kept = np.random.default_rng(draw), set()
+    for target in sorted(set(of.values())):
+        patients = [patient for patient, number in of.items() if number == target]
+        kept |= {patients[place] for place in rng.permutation(len(patients))[:max(round(share * len(patients)), 1)]}
+    return dataclasses.replace(source, cases=tuple(
+        case for case in source.cases if case.split != 'train' or case.patient in kept))
 
 
 def prepared(kind: type[Kind], source: Source, frame: Frame, cache: str, **more: Any) -> Kind:

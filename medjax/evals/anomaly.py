@@ -74,17 +74,17 @@ class AnomalyEvaluator:
         found = self.teller(variables, {'image': images})
         scores = {name: found[name] for name in TOLD if name in found}
         if not quick:
-            if 'latent' in found:
+            if 'latent' in found and self.normal:
                 train = self.teller(variables, {'image': self.data.images(self.data.numbers('train'))})['latent']
                 centre, precision = _spread(train)
                 scores |= {'distance': _mahalanobis(found['latent'], centre, precision),
                            'neighbours': _nearest(train, found['latent'], split == 'train')}
-            scores |= self._floors(split)
+            scores |= self._floors(split) if self.normal else {}
             if self.score not in scores:
                 raise InputError(f'config.evaluate.score: {self.score!r} is none that this task gives; expected one '
                                  f'of: {", ".join(scores)}')
         if snapshots is not None:
-            if 'latent' in found:
+            if 'latent' in found and self.normal:
                 content = io.BytesIO()
                 np.savez_compressed(content, centre=centre, precision=precision)
                 whole.write_bytes(snapshots.parent / KNOWN, content.getvalue())
@@ -192,20 +192,33 @@ def predictor(*, task: Task, data: Mapping[str, Any], statistics: Mapping[str, A
     return AnomalyPredictor(framing(**data), statistics, read, Teller(task, 1), folder)
 
 
-def evaluator(*, data: Images, task: Task, normal: str, score: str = 'distance', batch: int = 128,
+def evaluator(*, data: Images, task: Task, normal: str = '', score: str = '', batch: int = 128,
               shown: int = 3) -> AnomalyEvaluator:
     """Makes the evaluator of anomaly detection.
 
     Args:
       data: the data set, whose training and validation cases are normal (`config.data.only`).
       task: the problem.
-      normal: the class that is normal; all others are anomalies.
-      score: which one counts, before any anomaly has been seen; the others stand beside it.
+      normal: the class that is normal; all others are anomalies. '' where none is: images are made again, for weights
+        to begin with, say, and only the errors are told.
+      score: which one counts, before any anomaly has been seen; the others stand beside it. 'distance' by default,
+        and 'error' where nothing is an anomaly.
       batch: images at once.
       shown: how many of the strangest, the middle and the least strange cases the report shows, each.
     """
-    if score not in TOLD + LATENT:
-        raise InputError(f'config.evaluate.score: {score!r}; expected one of: {", ".join(TOLD + LATENT)}')
+    score = score or ('distance' if normal else 'error')
+    if score not in TOLD + LATENT * bool(normal):
+        raise InputError(f'config.evaluate.score: {score!r}; expected one of: '
+                         + ', '.join(TOLD + LATENT * bool(normal)))
+    if normal:
+        _check_normal(data, normal)
+    if batch < 1 or shown < 1:
+        raise InputError(f'config.evaluate: batch={batch}, shown={shown}; expected at least 1')
+    return AnomalyEvaluator(data, Teller(task, batch), normal, score, shown)
+
+
+def _check_normal(data: Images, normal: str) -> None:
+    """Refuses a class that is not there, and anomalies among the cases that train or validate."""
     if normal not in data.source.classes:
         raise InputError(f'config.evaluate.normal: {normal!r}; expected one of: {", ".join(data.source.classes)}')
     place = data.source.classes.index(normal)
@@ -213,6 +226,3 @@ def evaluator(*, data: Images, task: Task, normal: str, score: str = 'distance',
     if strange:
         raise InputError(f'{strange[0]} trains or validates and is not of the class {normal!r}; expected normal cases '
                          f'alone: config.data.only={normal!r}')
-    if batch < 1 or shown < 1:
-        raise InputError(f'config.evaluate: batch={batch}, shown={shown}; expected at least 1')
-    return AnomalyEvaluator(data, Teller(task, batch), normal, score, shown)

@@ -20,6 +20,7 @@ from medjax.nn.dropout import Dropout
 VARIANTS: dict[str, dict[str, Any]] = {
     's16': dict(patch=16, width=384, depth=12, heads=6),
     'b16': dict(patch=16, width=768, depth=12, heads=12),
+    'tiny': dict(patch=4, width=96, depth=4, heads=4),  # for images of 28 pixels; ours
 }
 
 
@@ -59,17 +60,9 @@ class Model(nn.Module):
           T, T]` float32, whose token 0 is the class token and whose rows sum to 1, and 'pooled' `[B, C]`, the class
           token. 'tokens' are the patches' as they enter the last block: behind it they change no logit.
         """
-        check_dims(x, self.dims)
-        patch = (self.patch,) * self.dims if isinstance(self.patch, int) else tuple(self.patch)
-        if len(patch) != self.dims or any(n % p for n, p in zip(x.shape[1:-1], patch)):
-            raise InputError(f'config.data.size: {x.shape[1:-1]}; expected {self.dims} multiples of '
-                             f'config.model.patch, {patch}')
-        x = Patches(self.width, patch, nn.initializers.lecun_normal(), self.dtype, name='embed')(x)
-        grid, feats = x.shape, {}
-        x = x.reshape(x.shape[0], -1, self.width)
-        token = self.param('token', nn.initializers.zeros, (1, 1, self.width), jnp.float32)
-        x = jnp.concatenate([jnp.broadcast_to(token, (x.shape[0], 1, self.width)).astype(x.dtype), x], 1)
-        x = Dropout(self.dropout)((x.astype(jnp.float32) + self._positions(x.shape[1])).astype(self.dtype), train)
+        x, grid = self.embedded(x)
+        feats: dict[str, Any] = {}
+        x = Dropout(self.dropout)(x, train)
         maps = []
         for number in range(self.depth):
             if number + 1 == self.depth:
@@ -80,6 +73,24 @@ class Model(nn.Module):
         feats['attention'] = jnp.stack(maps, 1)
         feats['pooled'] = x = LayerNorm(name='norm')(x[:, 0].astype(jnp.float32))
         return nn.Dense(self.classes, name='logits')(x), feats
+
+    def embedded(self, x: jax.Array) -> tuple[jax.Array, tuple[int, ...]]:
+        """The class token and an image's patches, with their positions, `[B, 1 + T, C]`, and `[B, *S / patch, C]`."""
+        check_dims(x, self.dims)
+        patch = self.sizes
+        if len(patch) != self.dims or any(n % p for n, p in zip(x.shape[1:-1], patch)):
+            raise InputError(f'config.data.size: {x.shape[1:-1]}; expected {self.dims} multiples of '
+                             f'config.model.patch, {patch}')
+        x = Patches(self.width, patch, nn.initializers.lecun_normal(), self.dtype, name='embed')(x)
+        grid, x = x.shape, x.reshape(x.shape[0], -1, self.width)
+        token = self.param('token', nn.initializers.zeros, (1, 1, self.width), jnp.float32)
+        x = jnp.concatenate([jnp.broadcast_to(token, (x.shape[0], 1, self.width)).astype(x.dtype), x], 1)
+        return (x.astype(jnp.float32) + self._positions(x.shape[1])).astype(self.dtype), grid
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Voxels of a patch along each axis."""
+        return (self.patch,) * self.dims if isinstance(self.patch, int) else tuple(self.patch)
 
     def _positions(self, count: int) -> jax.Array:
         if self.has_variable('params', 'positions'):

@@ -25,8 +25,8 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], distance: str = 's
     number of voxels.
 
     Args:
-      module: gives images and features; what of 'mean' and 'log_variance' (VAE) or 'commitment' (VQ-VAE) is there
-        counts.
+      module: gives images and features; what of 'mean' and 'log_variance' (VAE), 'commitment' (VQ-VAE) or 'hidden',
+        which voxels alone are asked for (masked autoencoders), is there counts.
       statistics: of the training data; nothing of them is needed.
       distance: 'squared' or 'absolute'.
       sigma: standard deviation of the noise that a voxel is taken to have; the smaller, the less the latent is bound.
@@ -56,7 +56,10 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], distance: str = 's
     def bound(image: jax.Array, recon: jax.Array, feats: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
         """For each image the loss and its parts, `[B]`."""
         apart = (recon - image).reshape(len(image), -1)
-        parts = {'fit': ((apart / sigma)**2 / 2 if distance == 'squared' else jnp.abs(apart) / sigma).mean(1)}
+        each = (apart / sigma)**2 / 2 if distance == 'squared' else jnp.abs(apart) / sigma
+        asked = jnp.broadcast_to(feats['hidden'][..., None], image.shape).reshape(each.shape) if 'hidden' in feats \
+            else jnp.ones_like(each)
+        parts = {'fit': (asked * each).sum(1) / asked.sum(1)}
         if 'log_variance' in feats:
             divergence = kl_to_standard_normal(feats['mean'], feats['log_variance'])
             parts['divergence'] = beta * divergence / apart.shape[1]

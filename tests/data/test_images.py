@@ -170,3 +170,15 @@ def test_a_full_disk_is_told_before_it_kills(tmp_path, monkeypatch):
     monkeypatch.setattr('shutil.disk_usage', lambda folder: type('Usage', (), {'free': 100})())
     with pytest.raises(InputError, match='cannot keep prepared images: .*free some space'):
         dataset(phantom.source(cases=(4, 2, 2)), size=(28, 28), cache=str(tmp_path))
+
+
+def test_a_share_of_the_training_patients_of_each_class(tmp_path):
+    source = phantom.source(classes=('well', 'ill'), cases=(40, 4, 4), shape=(4, 4))
+    whole, some, again, other = (dataset(source, size=(4, 4), cache=str(tmp_path), **options) for options in (
+        {}, dict(share=0.1), dict(share=0.1), dict(share=0.1, draw=1)))
+    ids = [{data.source.cases[n].id for n in data.numbers('train')} for data in (whole, some, again, other)]
+    assert some.counts == {'train': 4, 'val': 4, 'test': 4}
+    assert ids[1] == ids[2] < ids[0] and ids[1] != ids[3]
+    assert np.bincount(some.targets[some.numbers('train')]).tolist() == [2, 2]
+    with pytest.raises(InputError, match=r'config\.data\.share: 0; expected a share in \(0, 1\]'):
+        dataset(source, size=(4, 4), cache=str(tmp_path), share=0)

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image as Picture
 from sklearn.decomposition import PCA
 
+from medjax.analysis import anomaly
 from medjax.core.task import Task
 from medjax.data import nifti, phantom
 from medjax.data.images import dataset
@@ -78,3 +79,15 @@ def test_a_class_that_is_not_there_cannot_be_the_only_one(tmp_path):
     with pytest.raises(InputError, match=r"config\.data\.only: 'healthy'; expected one of: well, ill"):
         dataset(phantom.source(classes=('well', 'ill'), cases=(4, 2, 2)), size=(8, 8), cache=str(tmp_path),
                 only='healthy')
+
+
+def test_where_nothing_is_an_anomaly_only_errors_are_told(tmp_path):
+    every = dataset(phantom.source(classes=('well', 'ill'), cases=(8, 4, 4), shape=(8, 8)), size=(8, 8), channels=1,
+                    intensity={'name': 'unit'}, cache=str(tmp_path))
+    rows = evaluator(data=every, task=TASK)({}, 'test', snapshots=tmp_path / 'test')
+    assert [name for name in rows[0] if name.startswith('score')] == ['score_error', 'score_bound']
+    figures = anomaly.summarise(rows, '', 'error', resamples=20)['metrics']['test']
+    assert figures['error']['value'] == pytest.approx(np.mean([row['score_error'] for row in rows]))
+    assert list(figures) == ['error', 'bound']
+    with pytest.raises(InputError, match=r"config.evaluate.score: 'distance'; expected one of: error"):
+        evaluator(data=every, task=TASK, score='distance')

@@ -16,6 +16,8 @@ VISITS = ((1, 2, 8, 8, 2), (1, 2), (1, 2), (1, 2), (1,))  # images, times, mask,
 FILM, NUMBERS = {n: 64 * 2 * n + 2 * n for n in (4, 8)}, 64 + 64 * 64 + 64
 
 GRAPH = ((1, 5, 34), (1, 5), (1, 4, 2), (1, 4, 7), (1, 0))  # a molecule as 'mpnn' sees it, and as 'smiles' does
+VIT = (16 * 96 + 96) + 96 + 50 * 96 + 4 * (4 * 96 + 4 * (96 * 96 + 96) + 8 * 96 * 96 + 5 * 96) + 2 * 96
+MADE = 97 * 64 + 64 + 49 * 64 + 2 * (4 * 64 + 4 * (64 * 64 + 64) + 8 * 64 * 64 + 5 * 64) + 2 * 64 + 65 * 16
 LINE = ((1, 9), (1, 9), (1, 0))
 # Module, variant, options, image `[B, *S, C]`, parameters. Every variant of every module needs a row.
 TABLE = [
@@ -73,6 +75,10 @@ TABLE = [
     ('vit', 's16', dict(classes=1000), (1, 224, 224, 3), 22_050_664),
     ('vit', 's16', dict(classes=1000, dims=3), (1, 32, 32, 32, 1), 23_256_424),
     ('vit', 'b16', dict(classes=1000), (1, 224, 224, 3), 86_567_656),
+    # Embedding, class token and positions; blocks of two norms, attention and 4 times as wide dense layers; the end.
+    ('vit', 'tiny', dict(classes=2), (1, 28, 28, 1), VIT + 96 * 2 + 2),
+    # The same without logits; a decoder of 2 such blocks, with a token for what is lacking, and 16 numbers a patch.
+    ('mae', 'tiny', dict(), (1, 28, 28, 1), VIT + MADE),
     ('fcn', '32s', dict(classes=21), (1, 64, 64, 3), 136_152_917),
     ('fcn', '16s', dict(classes=21), (1, 64, 64, 3), 134_815_994),
     ('fcn', '8s', dict(classes=21), (1, 64, 64, 3), 134_489_759),
