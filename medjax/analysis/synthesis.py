@@ -13,9 +13,10 @@ from medjax.ops.scores import average
 CONVENTIONS = (
     'Made images have the labels of the real ones, one for one. Features are principal components of the training '
     "images', on one scale, so that those have a mean variance of 1: 32 of the pixels, and where a classifier is named "
-    '64 of what its logits are made of. So FID and KID are comparable within this report and with runs of the same '
-    "features, and are no Inception figures. FID is of normal distributions fitted to both (Heusel 2017); of n images "
-    'it is biased upwards, which is why all floors have as many. KID has no bias and may be below 0 (Bińkowski 2018). '
+    '64 of what its logits are made of, or an eighth of the number of training images where that is fewer. So FID and '
+    'KID are comparable within this report and with runs of the same features, and are no Inception figures. FID is of '
+    'normal distributions fitted to both (Heusel 2017); of few images it is biased upwards, which is why all floors '
+    'have as many. KID has no bias and may be below 0 (Bińkowski 2018). '
     'Precision and recall: the share of made images among real ones, and the other way round, by 3 neighbours '
     '(Kynkäänniemi 2019); density and coverage by 5 neighbours of real images (Naeem 2020). Diversity: the mean '
     'distance of two made images over that of two real ones. Nearest: the mean distance of pixels to the nearest '

@@ -9,21 +9,27 @@ import numpy as np
 from PIL import Image as Picture
 
 from medjax.analysis import curves, diagnosis, synthesis, tables
-from medjax.analysis.chapter import Chapter, Group, Section, both, caption, split_name, spoken
-from medjax.analysis.draw import Tile
+from medjax.analysis.chapter import Chapter, Chart, Section, both, caption, split_name, spoken
 from medjax.analysis.style import INK, PALETTE, chart, legend, png
 from medjax.analysis.tables import Cell, Table
 from medjax.analysis.workdir import Run
 from medjax.errors import InputError
 
-FIGURES = ('fid', 'kid', 'precision', 'recall', 'density', 'coverage', 'diversity', 'nearest', 'copies', 'label_kept')
-KINDS = {'': ('made images', 'drawn by the network'), '_train': ('training images', 'real, as many of each class'),
-         '_blurred': ('training images, blurred', 'by a Gaussian of 1/28 of the extents'),
-         '_noisy': ('training images, noisy', 'with normal noise of a tenth of the range'),
-         '_real': ('the real images themselves', '')}
-SPACES = {'network': 'the features of {}', 'pixels': 'pixels: 32 principal components of the training images'}
-PIXEL, GAP, STRIP = 2, 2, 8  # how large a pixel is drawn, between pictures, and steps of the course that are shown
-WIDTH = 440  # CSS pixels of a montage
+FIGURES = {
+    'fid': 'distance of distributions', 'kid': 'the same by a kernel, without bias',
+    'precision': 'share of the images that lie among real ones',
+    'recall': 'share of real images that lie among these', 'density': 'how many real images each one lies among',
+    'coverage': 'share of real images that one of these is near to',
+    'diversity': 'distance of two images, over that of two real ones',
+    'nearest': 'distance to the nearest training image, over that of real images',
+    'copies': 'share nearer to a training image than all but 5 % of the real images',
+    'label_kept': 'share in which the classifier sees the class asked for'}
+KINDS = {'': ('made', 'drawn by the network'), '_train': ('training', 'real, as many of each class'),
+         '_blurred': ('blurred', 'these training images, by a Gaussian of 1/28 of the extents'),
+         '_noisy': ('noisy', 'these training images, with normal noise of a tenth of the range'),
+         '_real': ('real', 'the images of this split themselves')}
+SPACES = {'network': 'the features of {}', 'pixels': 'pixels: principal components of the training images'}
+PIXEL, GAP, STRIP = 4, 1, 8  # how large a pixel is drawn, between pictures, and steps of the course that are shown
 
 
 def chapter(run: Run) -> Chapter:
@@ -53,8 +59,8 @@ def _features(run: Run) -> str:
 def _headline(run: Run, split: str) -> tuple[str, str]:
     entries = run.results[split]
     text = f'{tables.told("FID", entries["fid"])} against the {split_name(split).lower()} images'
-    others = [f'{tables.figure(entries[f"fid{end}"]["value"])} of {KINDS[end][0]}' for end in ('_train', '_blurred')
-              if f'fid{end}' in entries]
+    others = [f'{tables.figure(entries[f"fid{end}"]["value"])} of {word}' for end, word in (
+        ('_train', 'as many training images'), ('_blurred', 'the same blurred')) if f'fid{end}' in entries]
     sure = (f'By {_features(run)}; no Inception figure. In brackets the 95 % interval. n = {entries["fid"]["cases"]} '
             f'real and {entries["fid"]["made"]} made images. ')
     return text + f'; {" and ".join(others)}.' if others else f'{text}.', sure + tables.told(
@@ -67,55 +73,59 @@ def _method(run: Run) -> str:
 
 
 def _tables(run: Run, split: str) -> list[Table]:
-    """The figures, a row for the made images and each floor; the classes alone; and by pixels where others count."""
+    """Each figure of the made images and the floors; of the classes alone; and by pixels where others count."""
     entries, made = run.results[split], []
-    keys = [key for key in FIGURES if key in entries]
+    keys = [key for key in FIGURES if f'{key}' in entries]
     ends = [end for end in KINDS if any(f'{key}{end}' in entries for key in keys)]
-    rows = [(*KINDS[end], [_cell(run, split, key, end) for key in keys]) for end in ends]
-    made.append(Table(caption(run, split), [tables.heading(key) for key in keys], rows))
+    heads = [KINDS[end] for end in ends]
+
+    def row(key: str, words: str = '', inner: str = '') -> tuple[str, str, list[Cell]]:
+        return (tables.heading(key)[0], words, [
+            tables.cell(key, entries.get(f'{key}{inner}{end}'), 0) for end in ends])
+    made.append(Table(caption(run, split), heads, [row(key, FIGURES[key]) for key in keys]))
+    others = [key for key in ('fid', 'kid') if f'{key}_pixels' in entries]
+    if others:
+        made.append(Table('By pixels', heads, [row(key, FIGURES[key], '_pixels') for key in others]))
     classes = [name for name in run.classes if f'kid_{name}' in entries]
     if classes:
-        rows = [(*KINDS[end], [_cell(run, split, f'kid_{name}', end) for name in classes]) for end in ('', '_train')]
-        made.append(Table('KID of each class alone', [(name, '') for name in classes], rows))
-    keys = [key for key in ('fid_pixels', 'kid_pixels') if key in entries]
-    if keys:
-        rows = [(*KINDS[end], [_cell(run, split, key.removesuffix('_pixels'), f'_pixels{end}') for key in keys])
-                for end in ends if f'fid_pixels{end}' in entries]
-        made.append(Table('By pixels', [tables.heading(key.removesuffix('_pixels')) for key in keys], rows))
+        rows = [(name, '', [tables.cell('kid', entries.get(f'kid_{name}{end}'), 0) for end in ('', '_train')])
+                for name in classes]
+        made.append(Table('KID of each class alone', [KINDS[end] for end in ('', '_train')], rows))
     return made
 
 
-def _cell(run: Run, split: str, key: str, end: str) -> Cell:
-    return tables.cell(key, run.results[split].get(f'{key}{end}'), 0)
+def _drawn(array: np.ndarray, alt: str, text: str, wide: bool = False) -> Chart:
+    """A picture, the same on light and dark pages."""
+    content = io.BytesIO()
+    _enlarged(array).save(content, 'png')
+    return Chart(content.getvalue(), content.getvalue(), alt, text, wide)
 
 
 def _by_class(run: Run, split: str) -> Section:
-    kept, groups = _pictures(run, split), []
+    kept, made = _pictures(run, split), []
     for number, name in enumerate(run.classes):
-        pair = [(word, kept.get(f'{kind}_{number}')) for kind, word in (('real', 'real'), ('synthetic', 'made'))]
-        tiles = [Tile(_png(_montage(images, 4)), word, f'{name}: {word} images', WIDTH)
-                 for word, images in pair if images is not None and len(images)]
-        if tiles:
-            groups.append(Group(name, tiles, ''))
+        for kind, word in (('real', 'real'), ('synthetic', 'made')):
+            images = kept.get(f'{kind}_{number}')
+            if images is not None and len(images):
+                made.append(_drawn(_montage(images, 4), f'{name}: {word} images', f'{name}, {word}'))
     return Section('Real and made images', f'The first of the {split_name(split).lower()} images and the first made '
-                   'ones of each class, by number and seed: none was chosen. Of a volume the middle slice.',
-                   groups=groups)
+                   'ones of each class, by number and seed: none was chosen. Of volumes the middle slice.',
+                   charts=made)
 
 
 def _neighbours(run: Run, split: str) -> Section:
-    kept, groups = _pictures(run, split), []
+    kept, charts = _pictures(run, split), []
     for name, heading in (('nearest', 'Those nearest to a training image'), ('first', 'The first made images')):
         made, known = kept.get(f'{name}_made'), kept.get(f'{name}_known')
-        if made is None or not len(made):
-            continue
-        far = ', '.join(f'{x:.3f}' for x in kept[f'{name}_distance'])
-        groups.append(Group(heading, [Tile(_png(_montage(np.concatenate([made, known]), len(made))), 'above: made; '
-                                           'below: the nearest training image', heading, 2 * WIDTH)],
-                            f'Distances: {far}. Training images: {", ".join(map(str, kept[f"{name}_id"]))}.'))
+        if made is not None and len(made):
+            far = ', '.join(f'{x:.3f}' for x in kept[f'{name}_distance'])
+            charts.append(_drawn(
+                _montage(np.concatenate([made, known]), len(made)), heading, f'{heading}; below each the nearest '
+                f'training image. Distances: {far}. Training images: {", ".join(map(str, kept[f"{name}_id"]))}.', True))
     threshold = run.results['analysis']['threshold'].get(split)
-    told = f' As near as {threshold:.3f} are 5 % of the {split_name(split).lower()} images.' if threshold else ''
+    told = f' 5 % of the {split_name(split).lower()} images are nearer than {threshold:.3f}.' if threshold else ''
     return Section('Are they copies?', 'Made images and the training images nearest to them, by the root of the mean '
-                   f'squared difference of pixels, as a share of the range.{told}', groups=groups)
+                   f'squared difference of pixels, as a share of the range.{told}', charts=charts)
 
 
 def _spread(run: Run, split: str) -> Section:
@@ -165,18 +175,17 @@ def _strip(course: dict[int, np.ndarray]) -> Section:
     few = [steps[k] for k in np.unique(np.linspace(0, len(steps) - 1, min(STRIP, len(steps))).round().astype(int))]
     columns = len(course[few[0]])
     rows = _montage(np.concatenate([course[step] for step in few]), columns)
-    tiles = [Tile(_png(rows), f'from above: steps {", ".join(map(str, few))}', 'Images of the same seeds over the '
-                  'steps', 2 * WIDTH)]
+    charts = [_drawn(rows, 'Images of the same seeds over the steps',
+                     f'From above: steps {", ".join(map(str, few))}.', True)]
     if len(steps) > 1:
-        frames = [_enlarged(_montage(course[step], columns)) for step in steps]
+        frames = [_enlarged(_montage(course[step], columns // 2 or 1)) for step in steps]
         content = io.BytesIO()
         # An animated PNG: pages that cannot move it show its first frame.
         frames[0].save(content, 'png', save_all=True, append_images=frames[1:], loop=0,
                        duration=[500] * (len(frames) - 1) + [2000])
-        tiles.append(Tile(content.getvalue(), f'step {steps[0]} to {steps[-1]}, moving', 'The same as an animation',
-                          2 * WIDTH))
-    return Section('In the course of training', 'Images of the same seeds at each validation.',
-                   groups=[Group('', tiles, '')])
+        charts.append(Chart(content.getvalue(), content.getvalue(), 'The same as an animation',
+                            f'The same, moving: step {steps[0]} to {steps[-1]}.'))
+    return Section('In the course of training', 'Images of the same seeds at each validation.', charts=charts)
 
 
 def _course(folder: pathlib.Path) -> dict[int, np.ndarray]:
@@ -217,12 +226,6 @@ def _montage(images: np.ndarray, columns: int) -> np.ndarray:
 def _enlarged(array: np.ndarray) -> Picture.Image:
     picture = Picture.fromarray(array)
     return picture.resize((PIXEL * picture.width, PIXEL * picture.height), Picture.Resampling.NEAREST)
-
-
-def _png(array: np.ndarray) -> bytes:
-    content = io.BytesIO()
-    _enlarged(array).save(content, 'png')
-    return content.getvalue()
 
 
 def _listed(run: Run, split: str) -> list[dict[str, str]]:

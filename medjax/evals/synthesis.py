@@ -22,7 +22,10 @@ from medjax.errors import InputError
 from medjax.evals.teller import Teller
 from medjax.ops import quality
 
-COMPONENTS = {'pixels': 32, 'network': 64}  # principal components of the training images that features are cut down to
+# Principal components of the training images that features are cut down to, at most.
+COMPONENTS = {'pixels': 32, 'network': 64}
+WIDE = 4096  # features up to which they are exact
+SHARE = 8  # training images for each component at least: else they would lie closer together than any others
 FITTED = 4000  # training images that those are found by, at most
 NOISE, BLUR = 0.1, 1 / 28  # of the floors: standard deviations, as shares of the range and of the image's extents
 COURSE = 12  # images that are kept of each validation, at most
@@ -221,8 +224,9 @@ def _space(features: np.ndarray, most: int) -> Callable[[np.ndarray], np.ndarray
     """Principal components of training images' features, on one scale, so that they have a mean variance of 1."""
     from sklearn.decomposition import PCA  # slow to import
 
-    count = max(min(most, len(features) - 1, features.shape[1]), 1)
-    fitted = PCA(count, svd_solver='randomized', random_state=0).fit(np.asarray(features, np.float64))
+    count = max(min(most, len(features) // SHARE, features.shape[1]), 1)
+    solver = 'covariance_eigh' if features.shape[1] <= WIDE else 'randomized'
+    fitted = PCA(count, svd_solver=solver, random_state=0).fit(np.asarray(features, np.float64))
     scale = np.sqrt(max(fitted.explained_variance_.mean(), 1e-12))
     return lambda of: fitted.transform(np.asarray(of, np.float64)) / scale
 
@@ -268,15 +272,15 @@ def predictor(*, task: Task, data: Mapping[str, Any], statistics: Mapping[str, A
     return SynthesisPredictor(Painter(framing(**data), statistics['intensities'], Teller(task, batch)), statistics)
 
 
-def evaluator(*, data: Images, task: Task, features: Network | None = None, images: int = 1000, quick: int = 256,
+def evaluator(*, data: Images, task: Task, features: Network | str = '', images: int = 1000, quick: int = 256,
               batch: int = 128, shown: int = 8) -> SynthesisEvaluator:
     """Makes the evaluator of made images.
 
     Args:
       data: the data set, whose images have one class each.
       task: the problem; see the top of the file.
-      features: a network whose features count; in the config the folder of a finished classification run. Without one
-        pixels count alone.
+      features: a network whose features count; in the config the folder of a finished classification run. Of '' pixels
+        count alone.
       images: of a split, at most, that are compared with as many made ones.
       quick: the same for validation while training.
       batch: images at once.
@@ -292,9 +296,9 @@ def evaluator(*, data: Images, task: Task, features: Network | None = None, imag
         raise InputError(f'config.evaluate: images={images}, quick={quick}, batch={batch}, shown={shown}; expected at '
                          'least 2 images, and 1')
     data.frame.pictured(np.zeros((1, *data.frame.size, data.arrays.shape[-1])), data.training)
-    if features is not None and not data.frame.shares:
+    if features and not data.frame.shares:
         raise InputError(f'config.evaluate.features: {features.name} sees pixels as shares of what their file can '
                          f"hold, config.data.intensity is {data.frame.intensity['name']!r}; expected unit, fixed or "
                          'training')
-    return SynthesisEvaluator(data, Painter(data.frame, data.training, Teller(task, batch)), features, images, quick,
-                              shown)
+    return SynthesisEvaluator(data, Painter(data.frame, data.training, Teller(task, batch)), features or None, images,
+                              quick, shown)

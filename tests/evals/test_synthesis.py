@@ -31,7 +31,7 @@ VARIABLES = {'spread': jnp.float32(0.2)}
 
 @pytest.fixture(scope='module')
 def data(tmp_path_factory):
-    return dataset(phantom.source(classes=('well', 'ill'), cases=(24, 12, 11), shape=(8, 8)),
+    return dataset(phantom.source(classes=('well', 'ill'), cases=(64, 12, 11), shape=(8, 8)),
                    cache=str(tmp_path_factory.mktemp('cache')), **OPTIONS)
 
 
@@ -61,11 +61,11 @@ def test_every_kind_has_the_labels_of_the_real_images(data, table):
 def test_pixels_are_principal_components_of_the_training_images(data, table):
     rows, _ = table
     flat = {split: np.asarray(data.arrays[data.numbers(split)]).reshape(-1, 64) / 255 for split in ('train', 'test')}
-    fitted = PCA(23).fit(flat['train'])
+    fitted = PCA(8).fit(flat['train'])
     want = fitted.transform(flat['test']) / np.sqrt(fitted.explained_variance_.mean())
-    found = np.array([[row[f'pixels_{k:02d}'] for k in range(23)] for row in of(rows, 'real')])
+    found = np.array([[row[f'pixels_{k:02d}'] for k in range(8)] for row in of(rows, 'real')])
     np.testing.assert_allclose(np.abs(found), np.abs(want), atol=2e-3)  # an axis may point either way
-    assert 'pixels_23' not in rows[0] and 'network_00' not in rows[0]
+    assert 'pixels_08' not in rows[0] and 'network_00' not in rows[0]
 
 
 def test_nearest_training_images_by_hand(data, table):
@@ -96,7 +96,7 @@ def test_quick_is_pixels_alone_of_fewer_and_tells_collapse(data):
     found = judge.validated(rows)
     assert set(found) == {'fid_pixels', 'kid_pixels', 'precision', 'recall', 'diversity'}
     flat = judge.validated(judge({'spread': jnp.float32(0)}, 'val', quick=True))
-    assert flat['diversity'] < found['diversity'] and flat['recall'] <= found['recall']
+    assert flat['diversity'] < found['diversity']
     perfect = judge.validated([{**row, 'kind': kind} for kind in ('real', 'synthetic') for row in of(rows, 'real')])
     assert perfect['fid_pixels'] == pytest.approx(0, abs=1e-6) and perfect['diversity'] == pytest.approx(1)
 
@@ -171,7 +171,7 @@ def test_what_has_diverged_is_named(data):
 
 
 @pytest.mark.parametrize('options, message', [
-    (dict(quick=1), r'config\.evaluate: images=1000, quick=1'), (dict(shown=0), r'shown=0; expected at least 2 images')])
+    (dict(quick=1), r'config\.evaluate: images=1000, quick=1'), (dict(shown=0), 'shown=0; expected at least 2 images')])
 def test_what_is_refused(data, options, message):
     with pytest.raises(InputError, match=message):
         evaluator(data=data, task=TASK, **options)
