@@ -18,10 +18,11 @@ from tests.conftest import ROOT
 CONFIGS = sorted(path.stem for path in (ROOT / 'configs').glob('*.py'))
 PREDICTED = {'segment_brain_unet2d', 'segment_brain_unet3d', 'classify_lung_cnn'}  # one of each kind of images
 # Near twins of others, whose whole runs would take the suite beyond its minutes.
-TWINS = {'anomaly_pneumonia_unet', 'classify_pneumonia_few', 'classify_cancer_cnn', 'classify_folder_cnn',
-         'classify_pneumonia_best', 'classify_pneumonia_logistic', 'detect_bccd_retinanet', 'detect_lesion3d_retinanet',
-         'detect_polyp_faster_rcnn', 'classify_28px_cnn', 'detect_bccd_faster_rcnn', 'segment_lung_unet2d',
-         'survive_gbsg_deepsurv', 'forecast_pbc_sequence', 'treat_actg_tlearner', 'survive_images_resnet'}
+TWINS = {'anomaly_brain_unet', 'anomaly_pneumonia_unet', 'classify_28px_cnn', 'classify_cancer_cnn',
+         'classify_folder_cnn', 'classify_pneumonia_best', 'classify_pneumonia_few', 'classify_pneumonia_logistic',
+         'detect_bccd_faster_rcnn', 'detect_bccd_retinanet', 'detect_lesion3d_retinanet', 'detect_polyp_faster_rcnn',
+         'forecast_pbc_sequence', 'segment_lung_unet2d', 'survive_gbsg_deepsurv', 'survive_images_resnet',
+         'treat_actg_tlearner'}
 NEED_DATA = {'segment_lung_unet2d', 'segment_tumour_unet3d'}
 
 

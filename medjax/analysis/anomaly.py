@@ -16,12 +16,15 @@ CONVENTIONS = (
     'precision with the anomalies as positives, whose share is its value by chance. The score that counts was named in '
     'the config before any anomaly was seen; those beside it are for comparison, and to choose among them by these '
     'figures would be to look at the test. Sensitivity and specificity are at the threshold that 5 % of the normal '
-    'validation cases exceed. Intervals are over patients (percentile bootstrap), the threshold held fixed.')
+    'validation cases exceed. Voxel by voxel, where there are masks, figures are '
+    'means over the cases that show an anomaly: the average precision over a case\'s voxels; Dice above the threshold '
+    'that 5 in 1000 voxels of the validation cases exceed; and Dice at each case\'s best threshold, which nobody knows '
+    'beforehand. Intervals are over patients (percentile bootstrap), the threshold held fixed.')
 REMADE = (
     'No class is an anomaly here: the error is the mean squared error of an image made again, in the intensities that '
     'the network sees; of a masked autoencoder each patch is made from where it was not seen. Means over cases, '
     'intervals over patients (percentile bootstrap).')
-PREFIX = 'score_'
+PREFIX, VOXEL = 'score_', 'voxel_'
 SHARE = 0.95  # of the normal validation cases lie below the threshold
 WHY = {'sensitivity': 'no anomaly', 'specificity': 'no normal case'}
 
@@ -84,6 +87,12 @@ def summarise(rows: Sequence[Mapping[str, Any]], normal: str, score: str, *, res
             told = values(some, score) > threshold
             for key, right, among in (('sensitivity', told, positive), ('specificity', ~told, ~positive)):
                 found[key] = [average(right, among.astype(float)), average(right, draws * among)]
+        for name in (name for name in some[0] if name.startswith(VOXEL)):
+            given = np.array([bootstrap.number(row.get(name)) for row in some], float)
+            known = np.isfinite(given)
+            if known.any():
+                given = np.where(known, given, 0.0)
+                found[name] = [average(given, known.astype(float)), average(given, draws * known)]
         out['metrics'][split] = {name: measure.entry(float(value), samples, patients, WHY.get(
             name, 'no anomaly, or no normal case')) for name, (value, samples) in found.items()}
     return out

@@ -18,6 +18,9 @@ NAMES = {'error': 'error of the image made again', 'bound': 'evidence lower boun
          'restored': 'change until the image is likely', 'foreign': 'share that does not belong',
          'distance': 'Mahalanobis distance of the latent', 'neighbours': 'distance to the nearest latents',
          'contrast': 'low contrast alone: no network', 'pca': 'left over by 8 principal components: no network'}
+VOXELS = {'voxel_auprc': 'average precision', 'voxel_dice': 'Dice at the healthy threshold',
+          'voxel_dice_best': 'Dice at the best threshold of each case',
+          'voxel_auprc_floor': 'average precision of the distance from the mean image: no network'}
 DRAWN, WIDTH = 3, 140  # cases of a kind, and CSS pixels of a picture
 
 
@@ -81,6 +84,9 @@ def _tables(run: Run, split: str) -> list[Table]:
         cells = [tables.cell(key, entries[key], 0) for key in keys]
         made.append(tables.beside(Table('At the threshold that 5 % of the normal validation cases exceed', [
             tables.heading(key) for key in keys], [(NAMES[known['score']], '', cells)])))
+    voxels = [(words, '', [tables.cell(key, entries[key], 0)]) for key, words in VOXELS.items() if key in entries]
+    if voxels:
+        made.append(tables.beside(Table('Voxel by voxel, in cases with an anomaly', [('mean', '')], voxels)))
     return made
 
 
@@ -137,7 +143,7 @@ def _tiles(case: dict[str, np.ndarray]) -> list[Tile]:
              for name, label in (('image', 'image'), ('recon', 'made again')) if name in flat]
     heats = [Tile(_heat(flat[name] / scale), label, label, WIDTH) for name, label, scale in (
         ('residual', 'squared difference', (0.25 * spread) ** 2), ('change', 'change', 0.25 * spread),
-        ('map', 'what does not belong', 1.0)) if name in flat]
+        ('map', 'what does not belong', 1.0), ('truth', 'truth', 1.0)) if name in flat]
     return greys + heats
 
 

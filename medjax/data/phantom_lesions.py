@@ -62,8 +62,8 @@ def source(*, dir: str = 'tumours', cases: Sequence[int] = (120, 24, 40), shape:
 
 
 @functools.cache
-def _shape(path: pathlib.Path) -> np.ndarray:
-    """A tumour's mask, cut out, in cubic voxels of its finest spacing: a share of each voxel."""
+def shape_of(path: pathlib.Path) -> np.ndarray:
+    """A tumour's mask in a file, cut out, in cubic voxels of its finest spacing: a share of each voxel, float32."""
     image = nifti.read(str(path))
     found = np.argwhere(image.array.squeeze() > 0)
     if not len(found):
@@ -79,7 +79,7 @@ def _lesion(rng: np.random.Generator, paths: Sequence[pathlib.Path]) -> np.ndarr
     if rng.random() < 1 / 3:
         axes = np.arange(int(np.ceil(extent))) + 0.5 - extent / 2
         return sum(a**2 for a in np.meshgrid(axes, axes, axes, indexing='ij')) <= (extent / 2) ** 2
-    shape = _shape(paths[rng.integers(len(paths))])
+    shape = shape_of(paths[rng.integers(len(paths))])
     # All turns and mirror images of a cube; then the longest axis is as long as drawn.
     shape = shape.transpose(list(itertools.permutations(range(3)))[rng.integers(6)])
     shape = shape[tuple(slice(None, None, step) for step in rng.choice([-1, 1], 3))]

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import io
+import math
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -18,7 +19,10 @@ from medjax.evals.teller import Teller
 
 TOLD = ('error', 'bound', 'foreign', 'restored')  # scores that a task may give itself
 LATENT = ('distance', 'neighbours')  # those that are made of its latent
-DRAWN = ('image', 'recon', 'residual', 'change', 'map')  # of a case, where a task gives them
+MAPS = ('map', 'change', 'residual')  # of them the first that a task gives says which voxels are strange
+SPARED = 0.995  # of the healthy validation images' voxels lie below the threshold of a map
+DRAWN = ('truth', 'image', 'recon', 'residual', 'change', 'map')  # of a case, where a task gives them
+VOXELS = ('voxel_auprc', 'voxel_dice', 'voxel_dice_best', 'voxel_auprc_floor')
 NEIGHBOURS, COMPONENTS = 5, 8
 KNOWN = 'latents.npz'  # in the run's folder of cases: where the training images' latents lie
 
@@ -32,6 +36,7 @@ class AnomalyEvaluator:
     normal: str
     score: str
     shown: int
+    voxels: bool
 
     summary = 'anomaly'  # what of `analysis` sums the rows up
 
@@ -88,16 +93,59 @@ class AnomalyEvaluator:
                 content = io.BytesIO()
                 np.savez_compressed(content, centre=centre, precision=precision)
                 whole.write_bytes(snapshots.parent / KNOWN, content.getvalue())
-            self._keep(numbers, {**found, 'image': images}, scores[self.score], snapshots)
+            self._keep(numbers, {**found, 'image': images, **({'truth': self._marks(numbers)} if self.voxels else {})},
+                       scores[self.score], snapshots)
+        voxels = self._voxels(variables, numbers, found) if self.voxels and not quick else [{}] * len(numbers)
         return [{'split': split, 'id': case.id, 'patient': case.patient, **case.columns,
                  'target': source.classes[case.target],
-                 **{f'score_{name}': float(values[place]) for name, values in scores.items()}}
+                 **{f'score_{name}': float(values[place]) for name, values in scores.items()}, **voxels[place]}
                 for place, case in enumerate(source.cases[number] for number in numbers)]
 
     def validated(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         """Means of the task's own scores: of normal cases they are lower where the network knows them better."""
         names = [name for name in TOLD if f'score_{name}' in rows[0]]
         return {name: float(np.mean([row[f'score_{name}'] for row in rows])) for name in names}
+
+    def _marks(self, numbers: np.ndarray) -> np.ndarray:
+        """Where cases' readers saw something, `[n, *S]`."""
+        out = []
+        for number in numbers:
+            _, mask = self.data.source.cases[number].read()
+            if mask is None:
+                raise InputError(f'{self.data.source.cases[number].id}: no mask; expected one of each case, as '
+                                 'config.evaluate.voxels says')
+            frame = dataclasses.replace(self.data.frame, channels=1, intensity={'name': 'unit'})
+            out.append(frame.fitted(dataclasses.replace(mask, array=mask.array > 0))[..., 0] > 127)
+        return np.stack(out)
+
+    def _voxels(self, variables: Any, numbers: np.ndarray, found: Mapping[str, np.ndarray]) -> list[dict[str, float]]:
+        """How well each case's strange voxels are told from its others; nothing of a case that has none.
+
+        'voxel_auprc' is the average precision over the case's voxels; 'voxel_dice' that of those above a threshold,
+        which 5 in 1000 voxels of the validation images exceed, and 'voxel_dice_best' at the threshold that is the
+        case's best, which nobody knows beforehand. 'voxel_auprc_floor' is of no network: of how far each voxel is from
+        the training images' mean.
+        """
+        from sklearn.metrics import average_precision_score, precision_recall_curve  # slow to import
+
+        name = next(name for name in MAPS if name in found)
+        held = self.teller(variables, {'image': self.data.images(self.data.numbers('val'))})[name]
+        threshold = np.quantile(held, SPARED)
+        mean = self.data.images(self.data.numbers('train')).mean(0)
+        far = np.abs(self.data.images(numbers) - mean).mean(-1)
+        out = []
+        for case, floor, marked in zip(found[name], far, self._marks(numbers)):
+            truth, told = marked.ravel(), case.ravel()
+            if not truth.any():
+                out.append(dict.fromkeys(VOXELS, math.nan))
+                continue
+            precision, recall, _ = precision_recall_curve(truth, told)
+            dice = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
+            above = told > threshold
+            out.append(dict(zip(VOXELS, map(float, (
+                average_precision_score(truth, told), 2 * (above & truth).sum() / (above.sum() + truth.sum()),
+                dice.max(), average_precision_score(truth, floor.ravel()))))))
+        return out
 
     def _keep(self, numbers: np.ndarray, found: Mapping[str, np.ndarray], score: np.ndarray,
               folder: pathlib.Path) -> None:
@@ -193,7 +241,7 @@ def predictor(*, task: Task, data: Mapping[str, Any], statistics: Mapping[str, A
 
 
 def evaluator(*, data: Images, task: Task, normal: str = '', score: str = '', batch: int = 128,
-              shown: int = 3) -> AnomalyEvaluator:
+              shown: int = 3, voxels: bool = False) -> AnomalyEvaluator:
     """Makes the evaluator of anomaly detection.
 
     Args:
@@ -205,6 +253,7 @@ def evaluator(*, data: Images, task: Task, normal: str = '', score: str = '', ba
         and 'error' where nothing is an anomaly.
       batch: images at once.
       shown: how many of the strangest, the middle and the least strange cases the report shows, each.
+      voxels: whether the cases' labels are masks of what does not belong, by which maps of it are judged.
     """
     score = score or ('distance' if normal else 'error')
     if score not in TOLD + LATENT * bool(normal):
@@ -212,9 +261,12 @@ def evaluator(*, data: Images, task: Task, normal: str = '', score: str = '', ba
                          + ', '.join(TOLD + LATENT * bool(normal)))
     if normal:
         _check_normal(data, normal)
+    if voxels and (not normal or 'val' not in data.counts):
+        raise InputError('config.evaluate.voxels: True; expected config.evaluate.normal, and validation cases, which '
+                         'set the threshold')
     if batch < 1 or shown < 1:
         raise InputError(f'config.evaluate: batch={batch}, shown={shown}; expected at least 1')
-    return AnomalyEvaluator(data, Teller(task, batch), normal, score, shown)
+    return AnomalyEvaluator(data, Teller(task, batch), normal, score, shown, voxels)
 
 
 def _check_normal(data: Images, normal: str) -> None:

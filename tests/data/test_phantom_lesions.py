@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from scipy import ndimage
 
-from medjax.data import objects, phantom_lesions
+from medjax.data import objects, phantom_anomalies, phantom_lesions
 from medjax.errors import InputError
 
 
@@ -52,3 +53,20 @@ def test_a_phantom_too_small_or_without_masks_is_refused(masks, tmp_path):
     (tmp_path / 'none').mkdir()
     with pytest.raises(InputError, match='lung1_label.nrrd|brain2_label.nrrd'):
         phantom_lesions.source(dir=str(tmp_path / 'none'), cases=(9, 0, 0))
+
+
+def test_slices_with_a_lesion_differ_where_the_mask_says_so_alone(masks):
+    source = phantom_anomalies.source(dir=str(masks), cases=(2, 1, 4))
+    assert [case.target for case in source.cases] == [0, 0, 0, 0, 1, 0, 1]
+    for case in source.cases:
+        image, mask = case.read()
+        again, _ = case.read()
+        np.testing.assert_array_equal(image.array, again.array)
+        assert image.array.shape == mask.array.shape == (192, 224, 1) and image.array.dtype == np.uint8
+        assert mask.array.any() == bool(case.target)
+        if case.target:
+            # Most of a lesion is tissue: bright or dark, but no longer as what is around it.
+            wide, narrow = (ndimage.binary_dilation(mask.array, iterations=n) for n in (6, 2))
+            near = wide & ~narrow
+            inside, around = (image.array[part & (image.array > 20)].mean() for part in (mask.array, near))
+            assert abs(inside / around - 1) > 0.1

@@ -1,6 +1,7 @@
 """Scores of anomaly by hand, and the same of new images."""
 
 import csv
+import functools
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,9 +12,11 @@ from sklearn.decomposition import PCA
 from medjax.analysis import anomaly
 from medjax.core.task import Task
 from medjax.data import nifti, phantom
+from medjax.data.geometry import Image
 from medjax.data.images import dataset
+from medjax.data.source import Case, Source
 from medjax.errors import InputError
-from medjax.evals.anomaly import evaluator, predictor
+from medjax.evals.anomaly import VOXELS, evaluator, predictor
 
 
 def told(variables, batch):
@@ -91,3 +94,38 @@ def test_where_nothing_is_an_anomaly_only_errors_are_told(tmp_path):
     assert list(figures) == ['error', 'bound']
     with pytest.raises(InputError, match=r"config.evaluate.score: 'distance'; expected one of: error"):
         evaluator(data=every, task=TASK, score='distance')
+
+
+def test_voxels_by_hand(tmp_path):
+    """A map that says 1 in the lesion and in one voxel besides, and of the healthy nothing, or next to nothing."""
+    def read(number, ill):
+        image, mask = np.full((8, 8, 1), 100 + number, np.uint8), np.zeros((8, 8, 1), np.uint8)
+        if ill:
+            mask[2:4, 1:5] = 1
+            image[2:4, 1:5] = 250
+            image[0, 7] = 250
+        return Image(image, np.eye(4), f'{number}'), Image(mask, np.eye(4), f'{number}')
+
+    splits = ['train', 'train', 'val', 'test', 'test']
+    cases = [Case(f'c{n}', f'p{n}', split, functools.partial(read, n, n == 4), target=int(n == 4), how=str(n))
+             for n, split in enumerate(splits)]
+    source = Source(tuple(cases), ('well', 'ill'), problem='binary')
+    data = dataset(source, size=(8, 8), channels=1, intensity={'name': 'unit'}, only='well', cache=str(tmp_path))
+
+    def told(variables, batch):
+        found = jnp.where(batch['image'][..., 0] > 0.9, 1.0, 0.1)
+        return {'map': found, 'foreign': found.mean((1, 2))}
+
+    judge = evaluator(data=data, task=Task(None, None, told, None), normal='well', score='foreign', voxels=True)
+    well, ill = judge({}, 'test', snapshots=tmp_path / 'test')
+    assert all(np.isnan(well[name]) for name in VOXELS)
+    assert ill['voxel_auprc'] == pytest.approx(8 / 9) and ill['voxel_dice'] == pytest.approx(16 / 17)
+    assert ill['voxel_dice_best'] == pytest.approx(16 / 17) and ill['voxel_auprc_floor'] == pytest.approx(8 / 9)
+    with np.load(tmp_path / 'test' / 'c4.npz') as case:
+        apart = np.argwhere(case['truth'] != (case['map'] == 1))
+        np.testing.assert_array_equal(apart, [[7, 0]])  # of a picture in a file columns are the first axis
+    figures = anomaly.summarise([{**row, 'patient': row['id']} for row in (well, ill)], 'well', 'foreign',
+                                resamples=20)['metrics']['test']
+    assert figures['voxel_dice']['value'] == pytest.approx(16 / 17)
+    with pytest.raises(InputError, match=r'config\.evaluate\.voxels: True; expected config\.evaluate\.normal'):
+        evaluator(data=data, task=TASK, voxels=True)

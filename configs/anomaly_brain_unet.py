@@ -1,0 +1,38 @@
+"""Lesions found voxel by voxel by a U-Net that has seen healthy slices alone: a phantom made of the MNI152 template.
+
+    MEDJAX_DATA_DIR=… python -m medjax.train --config=configs/anomaly_brain_unet.py --workdir=runs/lesions
+
+Data: slices of the template as if of many heads, and in half of those that test a lesion of a real tumour's shape (the
+folder tumours in MEDJAX_DATA_DIR). Patches of other slices are what the network learns to find; no lesion trains,
+validates or sets the threshold. `:vae` judges by what a variational autoencoder cannot make again, and by what it would
+change, for comparison.
+"""
+
+from ml_collections import config_dict
+
+
+def get_config(variant: str = '') -> config_dict.ConfigDict:
+    c = config_dict.ConfigDict()
+    c.seed = 0
+    c.steps = 800
+    c.batch = 16
+    c.model = dict(name='unet', variant='nnunet', dims=2, classes=1, base=8, levels=5, norm='batch', deep=False)
+    c.task = dict(name='foreign', kinds=('patch',))
+    c.data = dict(name='images', size=(112, 96), channels=1, only='healthy', intensity=dict(name='zscore'),
+                  source=dict(name='phantom_anomalies', dir='tumours', cases=(400, 40, 120)))
+    c.augment = dict(name='flip', flip=0.5, flip_axes=(1,))
+    c.optim = dict(name='adamw', lr=2e-3, weight_decay=1e-2, clip=1.0, schedule=dict(name='cosine', warmup=50))
+    c.evaluate = dict(name='anomaly', every=200, normal='healthy', score='foreign', voxels=True, batch=40)
+    c.checkpoint = dict(keep=1)
+    c.log = dict(every=50)
+    if variant == 'vae':
+        c.model = dict(name='autoencoder', variant='vae', dims=2, base=8, latent=64, blocks=(1, 1, 1, 1))
+        c.task = dict(name='reconstruct', sigma=0.3, restore=30, hold=0.5)
+        c.evaluate.score = 'restored'
+    if variant == 'smoke':
+        c.steps, c.batch, c.evaluate.every, c.log.every, c.optim.schedule.warmup = 2, 8, 2, 1, 1
+        c.model.update(base=4, levels=2)
+        c.evaluate.voxels, c.evaluate.normal, c.data.only = False, 'normal', 'normal'
+        c.data.size = (28, 28)
+        c.data.source = dict(name='phantom', classes=('normal', 'lesion'), cases=(24, 16, 16))
+    return c
