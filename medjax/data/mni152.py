@@ -29,7 +29,7 @@ NOTICE = ('This is the MNI152 template: one volume, averaged from 152 people, no
 MIDLINE = 98  # the sagittal plane at x = 0 mm belongs to neither hemisphere
 
 
-def _files() -> list[pathlib.Path]:
+def files() -> list[pathlib.Path]:
     """The files of T1, grey and white matter."""
     package = importlib.util.find_spec('nilearn')
     if package is None:
@@ -42,7 +42,7 @@ def _files() -> list[pathlib.Path]:
 @functools.cache
 def _maps() -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
     """T1 `[197, 233, 189]` uint8, its tissue labels uint8, the affine in mm, and the T1 file's path."""
-    t1, grey, white = map(read, _files())
+    t1, grey, white = map(read, files())
     grey, white = grey.array.astype(np.int16), white.array.astype(np.int16)
     tissue = np.stack([255 - grey - white, grey, white]).argmax(0) + 1  # csf is what is neither, within the brain
     label = np.where(t1.array > 0, tissue, 0).astype(np.uint8)
@@ -52,6 +52,11 @@ def _maps() -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
 def template() -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
     """The whole template: T1 `[197, 233, 189]` uint8, its tissues as numbers of CLASSES, affine, and the T1's path."""
     return _maps()
+
+
+def shares() -> tuple[np.ndarray, np.ndarray]:
+    """How much of each voxel is grey matter, and how much white: the template's probabilities, float32 from 0 to 1."""
+    return tuple(read(path).array.astype(np.float32) / 255 for path in files()[1:])
 
 
 def _cut(x: tuple[int, int], z: tuple[int, int]) -> tuple[Image, Image]:
@@ -83,8 +88,8 @@ def source(*, validation: tuple[int, int] = (60, 76), unseen: tuple[int, int] = 
     parts = [('left_inferior', 'train', left, (0, a)), ('left_middle', 'train', left, (b, c)),
              ('left_superior', 'train', left, (d, top)), ('left_validation', 'val', left, validation),
              ('right', 'test', right, (0, top)), ('right_unseen', 'unseen', right, unseen)]
-    files = tuple(map(str, _files()))
+    paths = tuple(map(str, files()))
     cases = tuple(Case(id=name, patient='mni152', split=split, read=functools.partial(_cut, x, tuple(z)),
-                       files=files, how=str((x, tuple(z))))
+                       files=paths, how=str((x, tuple(z))))
                   for name, split, x, z in parts)
     return Source(cases=cases, classes=CLASSES, notice=NOTICE)
