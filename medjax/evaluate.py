@@ -182,7 +182,6 @@ def _anomaly(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any
     return {**found.pop('metrics'), **known, 'analysis': found}
 
 
-def _beats(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any]:
 def _synthesis(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any]:
     """How like real images made ones are."""
     known = {'problem': 'synthesis', 'conventions': synthesis.CONVENTIONS}
@@ -192,6 +191,7 @@ def _synthesis(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, A
     return {**found.pop('metrics'), **known, 'analysis': {**found, 'features': getattr(evaluator.network, 'name', '')}}
 
 
+def _beats(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any]:
     """Means over patients of how many beats were found."""
     return {**_means(rows, evaluator), 'problem': 'beats'}
 
