@@ -53,7 +53,9 @@ class Traces(Parted):
     @property
     def statistics(self) -> dict[str, Any]:
         """What the task has to know."""
-        return {'classes': list(self.source.classes), 'rate': self.traces[0].rate, 'width': self.width}
+        first = self.traces[0]
+        return {'classes': list(self.source.classes), 'rate': first.rate, 'leads': first.values.shape[1],
+                'width': self.width}
 
     @functools.cached_property
     def fingerprint(self) -> str:

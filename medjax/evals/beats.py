@@ -12,7 +12,7 @@ import numpy as np
 from medjax import whole
 from medjax.core.metrics import known_means
 from medjax.core.task import Task
-from medjax.data.traces import Traces
+from medjax.data.traces import Traces, dicom_case, level
 from medjax.errors import InputError
 from medjax.ops import beats
 
@@ -27,6 +27,29 @@ CONVENTIONS = (
 
 
 @dataclasses.dataclass(frozen=True)
+class WholeTeller:
+    """Gives the probability of a beat at each sample of a whole recording, in one pass.
+
+    Attributes:
+      task: the problem.
+      window: of training; a recording is filled up with its last sample to a multiple of it.
+    """
+
+    task: Task
+    window: int
+
+    @functools.cached_property
+    def _compiled(self) -> Callable[..., jax.Array]:
+        return jax.jit(lambda variables, image: self.task.predict(variables, {'image': image})['probs'][0, :, 1])
+
+    def __call__(self, variables: Any, values: np.ndarray) -> np.ndarray:
+        """Maps a recording `[L, C]` to `[L]` float64."""
+        more = -len(values) % self.window
+        image = np.pad(values, [(0, more), (0, 0)], mode='edge').astype(np.float32)
+        return np.asarray(jax.device_get(self._compiled(variables, image[None])), np.float64)[:len(values)]
+
+
+@dataclasses.dataclass(frozen=True)
 class BeatEvaluator:
     """Finds the beats of a split's recordings; see `evaluator`."""
 
@@ -38,8 +61,8 @@ class BeatEvaluator:
     conventions = CONVENTIONS
 
     @functools.cached_property
-    def _compiled(self) -> Callable[..., jax.Array]:
-        return jax.jit(lambda variables, image: self.task.predict(variables, {'image': image})['probs'][0, :, 1])
+    def _teller(self) -> 'WholeTeller':
+        return WholeTeller(self.task, self.data.window)
 
     def __call__(self, variables: Any, split: str, *, quick: bool = False,
                  snapshots: pathlib.Path | None = None) -> list[dict[str, Any]]:
@@ -54,7 +77,7 @@ class BeatEvaluator:
         rows, kept = [], {}
         for number in self.data.numbers(split):
             case, trace = self.data.source.cases[number], self.data.traces[number]
-            probs = self._probs(variables, trace.values)
+            probs = self._teller(variables, trace.values)
             found = beats.peaks(probs, trace.rate)
             row = {'split': split, 'id': case.id, 'patient': case.patient, 'beats': len(trace.beats),
                    'found': len(found), **scored(found, trace.beats, trace.rate)}
@@ -67,12 +90,6 @@ class BeatEvaluator:
         if snapshots is not None:
             whole.write_json(snapshots.parent / f'beats_{split}.json', kept)
         return rows
-
-    def _probs(self, variables: Any, values: np.ndarray) -> np.ndarray:
-        """Of a whole recording, filled up with its last sample to a multiple of the window, in one pass."""
-        more = -len(values) % self.data.window
-        image = np.pad(values, [(0, more), (0, 0)], mode='edge').astype(np.float32)
-        return np.asarray(jax.device_get(self._compiled(variables, image[None])), np.float64)[:len(values)]
 
     def validated(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         """Means over the recordings; NaN where nothing is counted."""
@@ -102,3 +119,56 @@ def evaluator(*, data: Traces, task: Task) -> BeatEvaluator:
         raise InputError("config.evaluate.name: 'beats' needs traces of two classes; expected config.data.name "
                          "'traces'")
     return BeatEvaluator(data, task)
+
+
+@dataclasses.dataclass(frozen=True)
+class BeatPredictor:
+    """Finds the beats of new recordings; see `predictor`."""
+
+    statistics: Mapping[str, Any]
+    teller: WholeTeller
+
+    apart = True  # a table for each recording
+
+    def example(self) -> dict[str, np.ndarray]:
+        """A batch of the shape that the network sees."""
+        return {'image': np.zeros((1, self.teller.window, self.statistics['leads']), np.float32)}
+
+    def __call__(self, variables: Any, path: pathlib.Path, folder: pathlib.Path) -> str:
+        """Finds the beats of a DICOM ECG, and writes them as `NAME.csv` in a folder.
+
+        Args:
+          variables: the network's.
+          path: a DICOM file with a waveform of the training data's leads.
+          folder: gets the table: of each beat `beat` (from 0), `seconds` from the start, `probability`, and
+            `interval_ms` since the one before.
+
+        Returns:
+          A line on what was found, for the person who waits.
+
+        Raises:
+          InputError: a file without such a waveform.
+        """
+        trace = dicom_case(str(path), self.statistics['rate'], self.statistics['leads']).read()
+        probs = self.teller(variables, level(trace.values))
+        found = beats.peaks(probs, trace.rate)
+        times = np.asarray(found) / trace.rate
+        between = ['', *(1000 * np.diff(times)).tolist()]
+        whole.write_table(folder / f'{path.stem}.csv', [
+            {'beat': number, 'seconds': float(time), 'probability': float(probs[place]), 'interval_ms': since}
+            for number, (time, place, since) in enumerate(zip(times, found, between))] or [
+            dict.fromkeys(('beat', 'seconds', 'probability', 'interval_ms'), '')])
+        pace = f', {60 / np.median(np.diff(times)):.0f} a minute' if len(times) > 1 else ''
+        return f'{path} → {folder / f"{path.stem}.csv"}   {len(times)} beats{pace}'
+
+
+def predictor(*, task: Task, statistics: Mapping[str, Any], data: Mapping[str, Any], **_: Any) -> BeatPredictor:
+    """Makes what finds the beats of new recordings.
+
+    Args:
+      task: the problem.
+      statistics: of the training data, as stored with the checkpoint.
+      data: the options of `traces.dataset`.
+      **_: what else predictors are offered.
+    """
+    return BeatPredictor(statistics, WholeTeller(task, data.get('window', 512)))

@@ -3,13 +3,16 @@
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from medjax import whole
 from medjax.core.task import Task
-from medjax.data.sequences import Sequences
+from medjax.data.records import scaled
+from medjax.data.sequences import Sequences, padded
+from medjax.data.source import Case, Series
 from medjax.errors import InputError
 from medjax.evals.teller import Teller
 from medjax.ops import scores, series
@@ -193,8 +196,90 @@ def evaluator(*, data: Sequences, task: Task, batch: int = 256, leads: Sequence[
     if within is None or data.source.problem != 'forecast':
         raise InputError("config.evaluate.name: 'forecast' needs series that no landmark cuts; expected "
                          "config.data.name 'sequences' of a source without landmarks")
-    leads = tuple(map(float, leads)) or tuple(within * part / 3 for part in (1, 2, 3)) * bool(within)
+    leads = _leads(leads, within)
     if leads and (leads[-1] != within or any(not low < high for low, high in zip((0.0, *leads), leads))):
         raise InputError(f'config.evaluate.leads: {leads}; expected times above 0, rising up to config.data.within, '
                          f'{within:g}')
     return ForecastEvaluator(data, Teller(task, batch), leads)
+
+
+def _leads(leads: Sequence[float], within: float) -> tuple[float, ...]:
+    """Times ahead, by default thirds of the horizon."""
+    return tuple(map(float, leads)) or tuple(within * part / 3 for part in (1, 2, 3)) * bool(within)
+
+
+@dataclasses.dataclass(frozen=True)
+class ForecastPredictor:
+    """Tells what to expect of new patients after their last visit; see `predictor`."""
+
+    statistics: Mapping[str, Any]
+    teller: Teller
+    leads: tuple[float, ...]
+    read: Callable[..., Sequence[Case]]
+
+    apart = False  # a table of visits goes into a table of patients
+
+    def _seen(self, cases: Sequence[Case], steps: int, lead: float) -> dict[str, np.ndarray]:
+        """What is seen of patients; that they come again after some time, only the forecast's distance is made of."""
+        known = self.statistics
+        later = [Series(np.append(case.series.times, case.series.times[-1] + lead), np.concatenate(
+            [case.series.values, np.full((1, len(known['measured'])), np.nan)])) for case in cases]
+        return {'covariates': scaled([case.record for case in cases], known['names'], known['scale']),
+                **padded(later, known['spread'], steps)}
+
+    def example(self) -> dict[str, np.ndarray]:
+        """A batch of the shape that the network sees."""
+        nothing = Series(np.zeros(1), np.full((1, len(self.statistics['measured'])), np.nan))
+        case = Case('', '', '', None, series=nothing)
+        return self._seen([case], self.statistics['steps'] + 1, 1.0)
+
+    def __call__(self, variables: Any, path: pathlib.Path, folder: pathlib.Path) -> str:
+        """Reads a table of visits, and writes what to expect of each patient as `predictions.csv` in a folder.
+
+        Args:
+          variables: the network's.
+          path: a CSV table as the training data's, a row a visit; how it ended need not be there.
+          folder: gets the table, which is replaced: a row a patient with `id`, `visits`, `time` of the last one, each
+            value `NAME_in_LEAD` that long after it, and of each event `chance_EVENT` within the horizon.
+
+        Returns:
+          A line on what was found, for the person who waits.
+
+        Raises:
+          InputError: a table that lacks a column; more visits than the longest series in training.
+        """
+        known = self.statistics
+        plain = [name.removeprefix('log ') for name in known['measured']]
+        cases = self.read(path, [*plain, *known['names']])
+        longest = max(cases, key=lambda case: len(case.series.times))
+        if len(longest.series.times) > known['steps']:
+            raise InputError(f'{path}: {longest.patient} has {len(longest.series.times)} visits; expected at most '
+                             f'{known["steps"]}, the longest series in training (config.data.steps)')
+        rows = [{'id': case.patient, 'visits': len(case.series.times), 'time': float(case.series.times[-1])}
+                for case in cases]
+        for lead in self.leads:
+            found = self.teller(variables, self._seen(cases, known['steps'] + 1, lead))
+            for place, row in enumerate(rows):
+                at = place, row['visits'] - 1
+                row |= {f'{name}_in_{lead:g}': float(x) for name, x in zip(known['measured'], found['next'][at])}
+                if known['within']:
+                    row |= {f'chance_{name}': float(x) for name, x in zip(known['classes'], found['chance'][at])}
+        whole.write_table(folder / 'predictions.csv', rows)
+        some = '  '.join(f'{name} {np.mean([row[name] for row in rows]):.3g}' for name in list(rows[0])[3:6])
+        return f'{path} → {folder / "predictions.csv"}   {len(rows)} patients, in the mean {some}'
+
+
+def predictor(*, task: Task, statistics: Mapping[str, Any], read: Callable[..., Any], batch: int = 256,
+              leads: Sequence[float] = (), **_: Any) -> ForecastPredictor:
+    """Makes what tells what to expect of new patients.
+
+    Args:
+      task: the problem.
+      statistics: of the training patients, as stored with the checkpoint.
+      read: what reads a table of visits as the source did.
+      batch: patients at once.
+      leads: how long after the last visit; by default thirds of the horizon, or the unit of the training's clock.
+      **_: what is of no use here.
+    """
+    times = _leads(leads, statistics['within']) or (float(statistics['spread']['clock']),)
+    return ForecastPredictor(statistics, Teller(task, batch), times, read)

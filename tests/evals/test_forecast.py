@@ -1,17 +1,19 @@
 """The evaluator of forecasts: its rows by hand, simpler models as scikit-learn fits them, and what they may know."""
 
+import csv
 import dataclasses
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression, RidgeCV
 
 from medjax.core.task import Task
-from medjax.data import phantom_visits
+from medjax.data import longitudinal, phantom_visits
 from medjax.data.sequences import dataset
 from medjax.data.source import Case, Outcome, Series, Source
 from medjax.errors import InputError
-from medjax.evals.forecast import ALPHAS, evaluator
+from medjax.evals.forecast import ALPHAS, evaluator, predictor
 
 
 def told(variables, batch):
@@ -131,3 +133,35 @@ def test_series_that_landmarks_cut_are_no_forecast():
         dataset(phantom_visits.source(cases=(20, 5, 5)), within=-1)
     assert evaluator(data=few(), task=KNOWS).leads == pytest.approx((2 / 3, 4 / 3, 2)) and not evaluator(
         data=few(0.0), task=KNOWS).leads
+
+
+def test_new_patients_from_a_table(tmp_path):
+    """Who is seen twice is told of by the second visit, for each time ahead; how it ended need not be there."""
+    table = tmp_path / 'visits.csv'
+    table.write_text('id,year,p,q,x,end,dead\na,0,1,5,3,4,1\na,1,2,,3,4,1\nb,0,4,8,1,1,0\nc,0,3,5,2,4,1\n')
+    keys = dict(values=('p', 'q'), static=('x',), time='year', event='dead')
+    source = longitudinal.source(table='visits.csv', dir=str(tmp_path), **keys,
+                                 splits={'a': 'train', 'b': 'train', 'c': 'test'})
+    data = dataset(source, within=3.0)
+
+    def ahead(variables, batch):
+        """The next value is as many clocks ahead as the next visit; the chance is by how many visits there are."""
+        gap = jnp.diff(batch['times'], axis=1, append=batch['times'][:, -1:])
+        shape = batch['values'].shape
+        return {'next': jnp.broadcast_to(gap[..., None], shape) * variables, 'carried': batch['values'],
+                'chance': batch['time_mask'].cumsum(1)[..., None] / 10}
+
+    new = tmp_path / 'new.csv'
+    new.write_text('id,year,p,q,x\nd,5,1,5,3\nd,7,2,,3\ne,1,4,8,1\n')
+    judge = predictor(task=Task(None, None, ahead, None),
+                      statistics=data.statistics, read=longitudinal.image_reader(table='visits.csv', **keys))
+    assert judge.example()['values'].shape == (1, 3, 2)
+    judge(data.spread['clock'], new, tmp_path / 'out')
+    with (tmp_path / 'out' / 'predictions.csv').open() as file:
+        first, second = csv.DictReader(file)
+    assert (first['id'], first['visits'], first['time'], second['visits']) == ('d', '2', '7.0', '1')
+    assert [float(row[f'p_in_{lead}']) for row in (first, second) for lead in (1, 2, 3)] == pytest.approx([1, 2, 3] * 2)
+    assert [float(row['chance_event']) for row in (first, second)] == pytest.approx([0.2, 0.1])
+    new.write_text('id,year,p,q,x\n' + ''.join(f'd,{n},1,5,3\n' for n in range(3)))
+    with pytest.raises(InputError, match='d has 3 visits; expected at most 2, the longest series in training'):
+        judge(1.0, new, tmp_path / 'out')
