@@ -32,6 +32,8 @@ TABLE = [
     ('convnext', 'tiny', dict(classes=1000), (1, 64, 64, 3), 28_589_128),
     ('densenet', '121', dict(classes=1000), (1, 64, 64, 3), 7_978_856),
     ('densenet', '169', dict(classes=1000), (1, 64, 64, 3), 14_149_480),
+    ('diffusion', 'patches', dict(classes=2), ((1, 28, 28, 1), (1,), (1,)), 2_150_145),
+    ('diffusion', 'pixels', dict(), ((1, 28, 28, 1), (1,), (1,)), 2_046_337),
     ('resnet', '18', dict(classes=1000), (1, 64, 64, 3), 11_689_512),
     ('resnet', '18', dict(classes=10, small=True), (1, 28, 28, 3), 11_173_962),
     ('resnet', '34', dict(classes=1000), (1, 64, 64, 3), 21_797_672),
@@ -143,6 +145,20 @@ def test_plain_unet_by_hand():
     by_hand = encoder + ups + decoder + conv(1, 64, 2)
     assert count('unet', 'plain', dict(classes=2), (1, 32, 32, 1)) == by_hand
     assert count('unet', 'plain', dict(classes=1), (1, 32, 32, 1)) == by_hand - 65 == 31_030_593
+
+
+def test_denoiser_by_hand():
+    """Patches of 2×2 at 64 channels, halved once to 128; two dense layers say time and class to each block."""
+    def block(channels, features):
+        norms, film = 2 * channels + 2 * features, 256 * 2 * features + 2 * features
+        skip = conv(1, channels, features) if channels != features else 0
+        return norms + film + conv(3, channels, features) - features + conv(3, features, features) + skip
+
+    steer = (64 + 2) * 256 + 256 + 256 * 256 + 256
+    down = conv(2, 1, 64) + block(64, 64) + conv(3, 64, 128) + block(128, 128)
+    attention = 2 * 128 + 4 * conv(1, 128, 128)
+    up = 2 * block(256, 128) + 4 * 128 * 64 + 64 + 2 * block(128, 64) + 2 * 64 + conv(3, 64, 64) + 4 * 64 + 1
+    assert count('diffusion', 'patches', dict(classes=2), ((1, 28, 28, 1), (1,), (1,))) == steer + down + attention + up
 
 
 def test_fcn_8s_by_hand():
