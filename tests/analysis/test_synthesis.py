@@ -76,8 +76,8 @@ def test_nearest_and_copies_by_hand():
 def test_collapse_shows():
     whole_, collapsed = (synthesis.summarise(list(rows(0.0, spread)), CLASSES, resamples=50)['metrics']['test']
                          for spread in (1.0, 0.01))
-    assert whole_['diversity']['value'] == pytest.approx(1, abs=0.15)
-    assert collapsed['diversity']['value'] < 0.7
+    assert whole_['diversity']['value'] == pytest.approx(1, abs=0.3)
+    assert collapsed['diversity']['value'] < 0.6
     assert whole_['coverage']['value'] > collapsed['coverage']['value'] + 0.3
     assert whole_['recall']['value'] > collapsed['recall']['value'] + 0.3
 

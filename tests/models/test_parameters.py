@@ -42,6 +42,9 @@ TABLE = [
     ('resnet', '50', dict(classes=1000, attention='se'), (1, 64, 64, 3), 28_088_024),
     ('mil', '18', dict(classes=1), (1, 2, 64, 64, 3), 11_308_481),
     ('mil', '50', dict(classes=1), (1, 2, 64, 64, 3), 24_034_753),
+    ('gan', 'projection', dict(), ((1, 28, 28, 1), (1,)), 1_689_762),
+    ('gan', 'dcgan', dict(), ((1, 28, 28, 1), (1,)), 1_864_770),
+    ('gan', 'style', dict(), ((1, 28, 28, 1), (1,)), 1_445_929),
     ('joint', '18', dict(), ((1, 64, 64, 3), (1, 9)), 11_689_512 - 513_000 + 513 * 32 + 42 * 32 + 33 + 9),
     ('joint', '50', dict(), ((1, 64, 64, 3), (1, 9)), 25_557_032 - 2_049_000 + 2049 * 32 + 42 * 32 + 33 + 9),
     ('mlp', 'small', dict(), (1, 9), 9 * 32 + 32 + 32 * 32 + 32 + 32 + 1),
@@ -211,3 +214,11 @@ def test_convnext_by_hand():
     norms = 2 * (96 + sum(widths[:-1]) + widths[-1])
     by_hand = downs + norms + sum(n * block(size) for n, size in zip(depths, widths)) + conv(1, 768, 1000)
     assert count('convnext', 'tiny', dict(classes=1000), (1, 64, 64, 3)) == by_hand == 28_589_128
+
+
+def test_dcgan_by_hand():
+    """28 pixels are 14 and 7, with 16, 8 and 4 channels; 5 numbers and the class's 5 make 7 × 7 × 16."""
+    generator = (2 * 5 + conv(1, 10, 49 * 16) + 2 * 16
+                 + (4 * 16 * 8 + 8) + 9 * 8 * 8 + 2 * 8 + (4 * 8 * 4 + 4) + 9 * 4 * 4 + 2 * 4 + conv(3, 4, 1))
+    critic = conv(3, 1, 4) + conv(4, 4, 8) + conv(4, 8, 16) + conv(1, 49 * 16, 16) + conv(1, 16, 1) + 2 * 16
+    assert count('gan', 'dcgan', dict(base=4, latent=5), ((1, 28, 28, 1), (1,))) == generator + critic
