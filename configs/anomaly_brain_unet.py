@@ -3,9 +3,9 @@
     MEDJAX_DATA_DIR=… python -m medjax.train --config=configs/anomaly_brain_unet.py --workdir=runs/lesions
 
 Data: slices of the template as if of many heads, and in half of those that test a lesion of a real tumour's shape (the
-folder tumours in MEDJAX_DATA_DIR). Patches of other slices are what the network learns to find; no lesion trains,
-validates or sets the threshold. `:vae` judges by what a variational autoencoder cannot make again, and by what it would
-change, for comparison.
+folder tumours in MEDJAX_DATA_DIR). Patches of other slices, and spots that are darker or brighter, are what the
+network learns to find; no lesion trains, validates or sets the threshold. `:vae` judges by what a variational
+autoencoder would change, for comparison.
 """
 
 from ml_collections import config_dict
@@ -14,10 +14,10 @@ from ml_collections import config_dict
 def get_config(variant: str = '') -> config_dict.ConfigDict:
     c = config_dict.ConfigDict()
     c.seed = 0
-    c.steps = 800
+    c.steps = 500
     c.batch = 16
-    c.model = dict(name='unet', variant='nnunet', dims=2, classes=1, base=8, levels=5, norm='batch', deep=False)
-    c.task = dict(name='foreign', kinds=('patch',))
+    c.model = dict(name='unet', variant='nnunet', dims=2, classes=1, base=8, levels=4, norm='batch', deep=False)
+    c.task = dict(name='foreign', kinds=('patch', 'shade'))
     c.data = dict(name='images', size=(112, 96), channels=1, only='healthy', intensity=dict(name='zscore'),
                   source=dict(name='phantom_anomalies', dir='tumours', cases=(400, 40, 120)))
     c.augment = dict(name='flip', flip=0.5, flip_axes=(1,))

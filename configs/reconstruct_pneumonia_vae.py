@@ -16,7 +16,7 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.epochs = 40
     c.batch = 64
     c.model = dict(name='autoencoder', variant='vae', dims=2, latent=32, base=16)
-    c.task = dict(name='reconstruct', sigma=0.2, noise=0.0, restore=20, hold=0.5)
+    c.task = dict(name='reconstruct', sigma=0.2, noise=0.0, restore=20, hold=0.5, walk=7)
     c.data = dict(name='images', size=(28, 28), channels=1, only='normal',
                   intensity=dict(name='fixed', mean=(0.5,), std=(0.5,)),
                   source=dict(name='medmnist', set='pneumoniamnist'))

@@ -21,7 +21,7 @@ NAMES = {'error': 'error of the image made again', 'bound': 'evidence lower boun
 VOXELS = {'voxel_auprc': 'average precision', 'voxel_dice': 'Dice at the healthy threshold',
           'voxel_dice_best': 'Dice at the best threshold of each case',
           'voxel_auprc_floor': 'average precision of the distance from the mean image: no network'}
-DRAWN, WIDTH = 3, 140  # cases of a kind, and CSS pixels of a picture
+DRAWN, WIDTH, STEP = 3, 140, 90  # cases of a kind, and CSS pixels of a picture, and of one on a walk
 
 
 def chapter(run: Run) -> Chapter:
@@ -36,7 +36,7 @@ def chapter(run: Run) -> Chapter:
         headlines=[_headline(run, split) for split in tested], method=_method(run),
         tables=[table for split in run.splits for table in _tables(run, split)],
         sections=[part for split in tested[:1] for part in (
-            *([_parted(run, split)] if known['normal'] else []), _pictures(run, split))],
+            *([_parted(run, split)] if known['normal'] else []), _pictures(run, split), *_walks(run, split))],
         curves=_learning(run), samples=[], sampled='', conventions='Conventions',
         cases=[row for split in run.splits for row in _listed(run, split)], words=diagnosis.words(run),
         order=': the strangest first', warnings=known.get('warnings', ()))
@@ -131,6 +131,22 @@ def _pictures(run: Run, split: str) -> Section:
     return Section('What the network makes of them', 'The image; and, as the network gives them, what it makes '
                    'of it again with the squared difference, what it would change, or how much of each voxel does not '
                    'belong; each on one scale. Of a volume the middle slice.', groups=groups)
+
+
+def _walks(run: Run, split: str) -> list[Section]:
+    """What lies between images by their latents, where the network was asked."""
+    groups = []
+    for path in sorted((run.folder / 'cases' / split).glob('*.npz'))[:DRAWN]:
+        with np.load(path) as case:
+            if 'walk' not in case:
+                return []
+            low, high, steps = case['image'].min(), case['image'].max(), case['walk'][..., 0]
+        flat = [step[:, :, step.shape[2] // 2].T[::-1] if step.ndim == 3 else step for step in steps]
+        ends = {0: 'made again', len(flat) - 1: 'another case'}
+        groups.append(Group(path.stem, [Tile(_grey(plane, low, high), ends.get(place, ''), 'on the way', STEP)
+                                        for place, plane in enumerate(flat)], ''))
+    return [Section('From one latent to another', 'Images made on a straight line from a case\'s latent to that of '
+                    'another one: where these are no images of the kind, the latent has holes.', groups=groups)]
 
 
 def _tiles(case: dict[str, np.ndarray]) -> list[Tile]:

@@ -39,12 +39,13 @@ class Model(resnet.Model):
     codes: int = 128
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, Any]]:
+    def __call__(self, x: jax.Array, *, train: bool, mix: float = 0.0) -> tuple[jax.Array, dict[str, Any]]:
         """Maps images to what is made of them again.
 
         Args:
           x: `[B, *S, C]`, each S a multiple of what the encoder shrinks it by.
           train: for batch norm, and for a latent that is drawn; else it is its mean.
+          mix: how far each latent goes towards that of the image before it in the batch, of the first the last.
 
         Returns:
           `[B, *S, C]` float32; and the features 'stage0' (finest) …, 'pooled' and 'latent' `[B, L]`, of 'vae' 'mean'
@@ -60,7 +61,7 @@ class Model(resnet.Model):
         if any(n != m * 2**halvings for n, m in zip(x.shape[1:-1], space)):
             raise InputError(f'config.data.size: {x.shape[1:-1]}; expected multiples of {2**halvings}, by which the '
                              'encoder shrinks an image')
-        y, more = self._bottleneck(coarse.astype(jnp.float32), space, size, train)
+        y, more = self._bottleneck(coarse.astype(jnp.float32), space, size, train, mix)
         feats |= more
         three, two = (3,) * self.dims, (2,) * self.dims
         for step in range(halvings):
@@ -69,15 +70,18 @@ class Model(resnet.Model):
             y = Block(width, three, None, self.norm, 'relu', self.dtype, name=f'decode{step}')(y, train)
         return Conv(x.shape[-1], three, bias=True, dtype=self.dtype, name='out')(y).astype(jnp.float32), feats
 
-    def _bottleneck(self, x: jax.Array, space: tuple[int, ...], size: int,
-                    train: bool) -> tuple[jax.Array, dict[str, Any]]:
+    def _bottleneck(self, x: jax.Array, space: tuple[int, ...], size: int, train: bool,
+                    mix: float) -> tuple[jax.Array, dict[str, Any]]:
+        def mixed(z: jax.Array) -> jax.Array:
+            return z + mix * (jnp.roll(z, 1, 0) - z) if mix else z
+
         if self.kind == 'vq':
-            z = Dense(self.latent, name='to_latent')(x)
+            z = mixed(Dense(self.latent, name='to_latent')(x))
             z, more = Codebook(self.codes, name='codebook')(z, train)
             return Dense(size, dtype=self.dtype, name='from_latent')(z), {
                 'latent': z.reshape(len(z), -1), **more}
         flat = x.reshape(len(x), -1)
-        mean = nn.Dense(self.latent, name='to_latent')(flat)
+        mean = mixed(nn.Dense(self.latent, name='to_latent')(flat))
         z, more = mean, {}
         if self.kind == 'vae':
             log_variance = nn.Dense(self.latent, kernel_init=nn.initializers.zeros, name='log_variance')(flat)

@@ -11,22 +11,23 @@ import optax
 from medjax.core.metrics import masked_mean
 from medjax.core.task import Batch, States, Task, Variables, initial, trained_forward
 from medjax.errors import InputError
-from medjax.ops.foreign import opacity, patch, spot
+from medjax.ops.foreign import opacity, patch, shade, spot
 
-KINDS = ('patch', 'opacity')
+KINDS = ('patch', 'opacity', 'shade')
 
 
-def task(module: nn.Module, *, statistics: Mapping[str, Any], kinds: Sequence[str] = KINDS, share: float = 0.5,
-         spots: int = 2, strength: Sequence[float] = (0.2, 0.9)) -> Task:
+def task(module: nn.Module, *, statistics: Mapping[str, Any], kinds: Sequence[str] = ('patch', 'opacity'),
+         share: float = 0.5, spots: int = 2, strength: Sequence[float] = (0.2, 0.9)) -> Task:
     """Makes the search for what does not belong a task for a network with one output a voxel.
 
     In training a share of the images gets spots in which they turn into another image of the batch (Tan 2020), or
-    become opaque; the network says of each voxel how much of it was changed (cross-entropy with that share).
+    become opaque, darker or brighter; the network says of each voxel how much of it was changed (cross-entropy with
+    that share).
 
     Args:
       module: gives logits `[B, *S, 1]`.
       statistics: of the training data; nothing of them is needed.
-      kinds: of anomalies, each as likely: 'patch', 'opacity'.
+      kinds: of anomalies, each as likely: 'patch', 'opacity', 'shade'.
       share: of the images that get one.
       spots: most spots of an image.
       strength: least and greatest, from 0 to 1.
@@ -52,7 +53,9 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], kinds: Sequence[st
         mask = jnp.max(masks * there, 0)
         much = jax.random.uniform(strong, minval=strength[0], maxval=strength[1])
         much *= jax.random.uniform(whether) < share
-        made = {'patch': lambda: patch(image, other, mask, much), 'opacity': lambda: opacity(image, mask, much)}
+        way = jax.random.rademacher(jax.random.fold_in(strong, 1), (), jnp.float32)
+        made = {'patch': lambda: patch(image, other, mask, much), 'opacity': lambda: opacity(image, mask, much),
+                'shade': lambda: shade(image, mask, much * way)}
         kind = jax.random.randint(which, (), 0, len(kinds))
         return jax.lax.switch(kind, [made[name] for name in kinds]), much * mask
 
@@ -64,7 +67,7 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], kinds: Sequence[st
         (logits, _), mutated = trained_forward(module, variables, {**batch, 'image': shown}, dropped)
         each = optax.sigmoid_binary_cross_entropy(logits[..., 0], truth)
         state = masked_mean(each.reshape(len(image), -1).mean(1), batch['mask'])
-        return state[0] / jnp.maximum(state[1], 1), (mutated, {'made': state})
+        return state[0] / jnp.maximum(state[1], 1), (mutated, {})
 
     def predict(variables: Variables, batch: Batch) -> dict[str, jax.Array]:
         logits, _ = module.apply(variables, batch['image'], train=False)

@@ -17,7 +17,7 @@ DISTANCES = ('squared', 'absolute')
 
 def task(module: nn.Module, *, statistics: Mapping[str, Any], distance: str = 'squared', sigma: float = 1.0,
          beta: float = 1.0, commitment: float = 0.25, noise: float = 0.0, restore: int = 0, hold: float = 1.0,
-         rate: float = 0.1) -> Task:
+         rate: float = 0.1, walk: int = 0) -> Task:
     """Makes reconstruction with a network a task.
 
     The loss is the negative evidence lower bound for each image, over its voxels: half the squared errors over sigma²
@@ -38,12 +38,18 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], distance: str = 's
       hold: how dear the change's total variation is against the bound, which counts all voxels here.
       rate: of such a step, times sigma²: which share of its error a voxel loses, were it not for the others.
 
+      walk: images that `predict` makes on the way from each latent to that of the image before it in the batch, both
+        ends included; 0 for none. Not for masked autoencoders.
+
     Returns:
       A task on `image [B, *S, C]`. `predict` gives `recon [B, *S, C]`, `residual [B, *S]`, the squared error's mean
       over channels, `latent [B, L]`, and for each image `error`, the mean squared error, and `bound`, the loss; where
-      images are restored `change [B, *S]`, by how much (absolute, mean over channels), and its mean `restored`.
+      images are restored `change [B, *S]`, by how much (absolute, mean over channels), and its mean `restored`; on a
+      walk `walk [B, W, *S, C]`.
     """
     del statistics
+    if walk < 0 or walk == 1:
+        raise InputError(f'config.task.walk: {walk}; expected 0, or at least 2, for both ends')
     if restore < 0 or hold < 0 or not rate > 0:
         raise InputError(f'config.task: restore={restore}, hold={hold}, rate={rate}; expected at least 0 steps, a '
                          'weight of at least 0 and a rate above 0')
@@ -99,6 +105,9 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], distance: str = 's
         if restore:
             change = jnp.abs(restoration(variables, image)).mean(-1)
             told |= {'change': change, 'restored': change.reshape(len(image), -1).mean(1)}
+        if walk:
+            steps = [module.apply(variables, image, train=False, mix=n / (walk - 1))[0] for n in range(walk)]
+            told['walk'] = jnp.stack(steps, 1)
         return told
 
     def metrics(outputs: Mapping[str, Any], batch: Batch) -> States:

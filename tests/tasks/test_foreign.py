@@ -10,7 +10,7 @@ import pytest
 
 from medjax.errors import InputError
 from medjax.models.unet import Model
-from medjax.ops.foreign import opacity, patch, spot
+from medjax.ops.foreign import opacity, patch, shade, spot
 from medjax.tasks import foreign
 
 KEY = jax.random.key(0)
@@ -25,12 +25,15 @@ def test_spots_are_soft_and_local(size):
     assert len({tuple(np.argwhere(one > 0.5).mean(0).round(1)) for one in spots if one.max() > 0.5}) > 50
 
 
-def test_patch_and_opacity_by_hand():
+def test_each_kind_by_hand():
     image, other = jnp.array([[0.0, 1.0], [2.0, 4.0]])[..., None], jnp.full((2, 2, 1), 10.0)
     mask = jnp.array([[1.0, 0.5], [0.0, 1.0]])
     np.testing.assert_allclose(patch(image, other, mask, 0.5)[..., 0], [[5, 3.25], [2, 7]])
     # The median is 1.5: what is darker comes half the mask's share nearer to it, what is brighter stays.
     np.testing.assert_allclose(opacity(image, mask, 0.5, 0.5)[..., 0], [[0.75, 1.125], [2, 4]])
+    # The percentiles are .15 and 3.7; nothing leaves the image's own range.
+    np.testing.assert_allclose(shade(image, mask, 0.2)[..., 0], [[0.71, 1.355], [2, 4]])
+    np.testing.assert_allclose(shade(image, mask, -0.2)[..., 0], [[0, 0.645], [2, 3.29]])
 
 
 @functools.cache
@@ -67,7 +70,7 @@ def test_what_does_not_belong_is_found_where_it_is():
 
 
 @pytest.mark.parametrize('options, message', [
-    (dict(kinds=('tumour',)), r"config\.task\.kinds: \('tumour',\); expected some of: patch, opacity"),
+    (dict(kinds=('tumour',)), r"config\.task\.kinds: \('tumour',\); expected some of: patch, opacity, shade"),
     (dict(share=0), r'config\.task: share=0'),
     (dict(strength=(0.9, 0.2)), r'two strengths in \(0, 1\]'),
 ])

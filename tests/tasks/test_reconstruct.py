@@ -55,6 +55,12 @@ def test_images_are_made_again(kind, options):
     assert told['recon'].shape == image.shape and told['residual'].shape == image.shape[:-1]
     np.testing.assert_allclose(told['error'], ((np.asarray(told['recon']) - image) ** 2).mean((1, 2, 3)), rtol=1e-4)
     assert told['error'].mean() < 0.4 * ((image - image.mean(0)) ** 2).mean()
+    walk = jax.jit(reconstruct.task(Model(kind=kind, latent=6, codes=16, **SMALL), statistics={}, walk=3,
+                                    **options).predict)(variables, images())['walk']
+    assert walk.shape == (32, 3, 8, 8, 1)
+    for place, want in ((0, told['recon']), (2, jnp.roll(told['recon'], 1, 0))):
+        np.testing.assert_allclose(walk[:, place], want, atol=1e-4)
+    assert np.abs(walk[:, 1] - told['recon']).max() > 0.05
     if kind == 'vq':
         assert 1 < states['usage'][0] <= 16 and states['commitment'][0] > 0
     if kind == 'vae':
@@ -86,6 +92,7 @@ def test_volumes_too():
 
 
 @pytest.mark.parametrize('model, options, message', [
+    ({}, dict(walk=1), r'config\.task\.walk: 1; expected 0, or at least 2'),
     (dict(kind='gan'), {}, r"config\.model\.kind: 'gan'; expected one of: plain, vae, vq"),
     ({}, dict(sigma=0), r'config\.task: sigma=0'),
     ({}, dict(distance='cosine'), r"config\.task\.distance: 'cosine'; expected one of: squared, absolute"),
