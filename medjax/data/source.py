@@ -12,7 +12,7 @@ from medjax.errors import InputError
 
 SPLITS = ('train', 'val', 'test')
 WHOLE = ('binary', 'multiclass', 'ordinal', 'multilabel')  # of images that have a class, or several, as a whole
-PROBLEMS = (*WHOLE, 'detection', 'survival', 'treatment', 'regression', 'forecast', 'growth')
+PROBLEMS = (*WHOLE, 'detection', 'survival', 'treatment', 'regression', 'forecast', 'growth', 'registration')
 UNITS = ('voxel', 'share', 'mm')
 
 # What a report must say where a set does not tell patients apart.
@@ -175,7 +175,7 @@ class Source:
 
     def __post_init__(self):
         # One class is enough: it is there or not.
-        alone = self.problem in ('multilabel', 'detection', 'survival', 'regression', 'forecast')
+        alone = self.problem in ('multilabel', 'detection', 'survival', 'regression', 'forecast', 'registration')
         least, order = (1, '') if alone else (2, ', background first' * (not self.problem))
         if not least <= len(set(self.classes)) == len(self.classes) <= 255:
             raise InputError(f'config.data.source.classes: {list(self.classes)}; expected {least} to 255 different '
