@@ -31,6 +31,7 @@ from medjax.analysis import (  # noqa: E402
     explain,
     forecast,
     growth,
+    registration,
     regression,
     report,
     survival,
@@ -196,10 +197,20 @@ def _beats(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any]:
     return {**_means(rows, evaluator), 'problem': 'beats'}
 
 
+def _registration(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any]:
+    """Overlap, folds and errors of each pair's map, beside no and affine registration."""
+    known = {'problem': 'registration', 'conventions': registration.CONVENTIONS}
+    if not rows:
+        return known
+    found = registration.summarise(rows)
+    return {**found.pop('metrics'), **known, 'analysis': found}
+
+
 SUMMARIES = {'means': _means, 'classification': _classification, 'detection': _detection,
              'survival': _survival, 'treatment': _treatment, 'growth': _growth,
              'regression': _regression, 'forecast': _forecast, 'anomaly': _anomaly,
-             'beats': _beats, 'synthesis': _synthesis}  # by an evaluator's `summary`
+             'beats': _beats, 'synthesis': _synthesis,
+             'registration': _registration}  # by an evaluator's `summary`
 
 
 def _earlier(workdir: pathlib.Path, step: int, splits: Sequence[str]) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ from medjax.analysis import (
     diagnosis,
     forecast_chapter,
     growth_chapter,
+    registration_chapter,
     regression_chapter,
     segmentation,
     survival_chapter,
@@ -34,6 +35,7 @@ CHAPTERS = {**dict.fromkeys(('binary', 'multiclass', 'multilabel', 'ordinal'), d
             'regression': regression_chapter.chapter,
             'beats': beats_chapter.chapter, 'forecast': forecast_chapter.chapter,
             'anomaly': anomaly_chapter.chapter, 'treatment': treatment_chapter.chapter,
+            'registration': registration_chapter.chapter,
             'growth': growth_chapter.chapter, 'synthesis': synthesis_chapter.chapter}
 LISTED = 300  # cases
 WARNED = 8  # warnings that are seen at once

@@ -19,6 +19,10 @@ GRAPH = ((1, 5, 34), (1, 5), (1, 4, 2), (1, 4, 7), (1, 0))  # a molecule as 'mpn
 VIT = (16 * 96 + 96) + 96 + 50 * 96 + 4 * (4 * 96 + 4 * (96 * 96 + 96) + 8 * 96 * 96 + 5 * 96) + 2 * 96
 MADE = 97 * 64 + 64 + 49 * 64 + 2 * (4 * 64 + 4 * (64 * 64 + 64) + 8 * 64 * 64 + 5 * 64) + 2 * 64 + 65 * 16
 LINE = ((1, 9), (1, 9), (1, 0))
+PAIR = ((1, 16, 16, 1), (1, 16, 16, 1))
+AFFINE = 9 * (2 * 4 + 4 * 8) + 12 + (4 * 4 * 8) * 6 + 6  # two strided convolutions, and 6 numbers of what is left
+VELOCITY = 9 * (2 * 4 + 4 * 4 + 4 * 8 + 8 * 8 + 8 * 4 + 4 * 4) + 32 + 4 * 8 * 4 + 4 + 4 * 4 + 4 + 4 * 2 + 2
+
 # Module, variant, options, image `[B, *S, C]`, parameters. Every variant of every module needs a row.
 TABLE = [
     ('autoencoder', 'plain', dict(), (1, 28, 28, 1), 802_113),
@@ -54,6 +58,10 @@ TABLE = [
     ('rcnn', 'faster', dict(classes=3), (1, 64, 64, 3), 28_910_944),
     ('rcnn', 'fast', dict(classes=3), (1, 64, 64, 3), 25_744_977),
     ('rcnn', 'rcnn', dict(classes=3), (1, 64, 64, 3), 12_768_337),
+    ('registration', 'voxelmorph', dict(base=4, levels=2), PAIR, AFFINE + VELOCITY),
+    ('registration', 'velocity', dict(base=4, levels=2), PAIR, VELOCITY),
+    ('registration', 'affine', dict(base=4, levels=2), PAIR, AFFINE),
+    ('registration', 'instance', dict(), PAIR, 6),
     ('retinanet', '18', dict(classes=3), (1, 64, 64, 3), 19_223_424),
     ('retinanet', '50', dict(classes=3), (1, 64, 64, 3), 32_244_608),
     # Of 3 values, whether each was seen, the time and 2 covariates; the gates' weights; and what comes out.

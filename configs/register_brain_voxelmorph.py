@@ -1,0 +1,57 @@
+"""Brains brought onto each other: VoxelMorph's velocity behind an affine stage, on simulated pairs of MNI152 planes.
+
+    python -m medjax.train --config=configs/register_brain_voxelmorph.py --workdir=runs/register
+    MEDJAX_DATA_DIR=… python -m medjax.train --config=configs/register_brain_voxelmorph.py:people --workdir=runs/people
+
+Data: a simulation, MNI152 (`pip install nilearn`) deformed twice for each pair; test planes are of a slab of their own.
+Variants: `:affine`; `:instance`, 260 steps on each pair and nothing learned; `:refined`, 60 of them behind the network;
+`:volume`, `:instance` in 3D at 2 mm; `:mi`, `:instance` by mutual information, the moving image's contrast inverted;
+`:dice`, labels in training; `:people`, `:instance` on planes of six people, which lie in the data/ of antspyx' source
+distribution (pip download --no-binary :all: --no-deps antspyx) and here as $MEDJAX_DATA_DIR/antspyx/*slice.jpg.
+"""
+
+from ml_collections import config_dict
+
+PEOPLE = ('r16', 'r27', 'r30', 'r62', 'r64', 'r85')
+
+
+def get_config(variant: str = '') -> config_dict.ConfigDict:
+    c = config_dict.ConfigDict()
+    c.seed = 0
+    c.steps = 600
+    c.batch = 8
+    c.model = dict(name='registration', variant='voxelmorph', base=16, levels=4, cap=64)
+    c.task = dict(name='register', similarity=dict(name='ncc', window=9), smoothness=0.2)
+    c.data = dict(name='pairs', size=(80, 96), source=dict(name='phantom_pairs', cases=(300, 12, 40)))
+    c.optim = dict(name='adam', lr=2e-3, clip=1.0, schedule=dict(name='cosine', warmup=20))
+    c.evaluate = dict(name='registration', every=200, bspline=8)
+    c.checkpoint = dict(best='tre', mode='min', keep=1)
+    c.log = dict(every=25)
+    if variant == 'affine':
+        c.model.variant = 'affine'
+    if variant == 'dice':
+        c.task.dice = 1.0
+    if variant == 'refined':
+        c.task.refine = dict(levels=(1,), steps=(60,), affine=(0,), rate=0.05)
+    if variant in ('instance', 'volume', 'mi', 'people'):
+        c.model, c.task.refine = dict(name='registration', variant='instance'), dict()
+        c.steps, c.optim, c.evaluate.every, c.log.every = 10, dict(name='adam', lr=1e-3), 10, 10
+        c.data.source.cases = (8, 4, 40)
+    if variant == 'mi':
+        c.data.source.inverted, c.task.similarity, c.task.smoothness = True, dict(name='mi', bins=32), 0.1
+    if variant == 'volume':
+        c.model.dims, c.data.size, c.batch, c.evaluate.bspline = 3, (80, 96, 80), 1, 1
+        c.data.source.update(cases=(1, 1, 4), shape=(80, 96, 80))
+    if variant == 'people':
+        c.data.update(size=(96, 112), spacing=(2.0, 2.0, 1.0))
+        c.data.source = dict(name='pair_files', dir='antspyx', tissues=True, pairs=tuple(
+            (f'{one}slice.jpg', f'{other}slice.jpg', 'train' if (one, other) == ('r85', 'r64') else 'test')
+            for one in PEOPLE for other in PEOPLE if one > other))
+        c.batch, c.evaluate.every, c.checkpoint, c.evaluate.bspline = 1, 0, dict(keep=1), 14
+    if variant == 'smoke':
+        c.steps, c.batch, c.evaluate.every, c.log.every, c.optim.schedule.warmup = 2, 2, 2, 1, 1
+        c.model.update(base=4, levels=2)
+        c.data.update(size=(24, 32))
+        c.data.source.update(cases=(4, 2, 2), shape=(24, 32), spacing=7.0, template='drawn', points=10)
+        c.evaluate.update(affine=False, bspline=1)
+    return c
