@@ -135,6 +135,10 @@ def folds(paths: Sequence[str], out: pathlib.Path) -> dict[str, Any]:
         analysis = {key: value for key, value in forecast.summarise(
             rows, known[0], first.classes, *known[1:], resamples=1).items() if key != 'metrics'}
         found, shown = {'test': figures}, "the mean of all runs' predictions"
+    elif problem == 'anomaly':
+        known = {key: first.results['analysis'][key] for key in ('normal', 'score')}
+        figures, rows = crossval.anomaly(tables, **known)
+        found, shown, analysis = {'test': figures}, "the mean of all runs' scores", {**known, 'threshold': None}
     elif problem and problem != 'beats':
         found = {'test': crossval.classification(tables, problem, first.classes)}
         analysis = _subgroups(rounds, first)

@@ -1,5 +1,6 @@
 """A table of anomaly scores summed up: how well each parts the normal cases from the others."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -38,12 +39,85 @@ def values(rows: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
     """A score of all cases, `[n]`.
 
     Raises:
-      InputError: one that is no number.
+      InputError: no such column, or one that is no number.
     """
+    if rows and name not in columns(rows):
+        raise InputError(f'predictions: no column {PREFIX}{name}; expected it among: '
+                         + (', '.join(columns(rows)) or 'none'))
     found = np.array([bootstrap.number(row.get(f'{PREFIX}{name}')) for row in rows], float)
     for place in np.flatnonzero(~np.isfinite(found))[:1]:
         raise InputError(f'predictions, case {rows[place]["id"]}: {PREFIX}{name}: {found[place]}; expected a number')
     return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """Cases of a split with their scores.
+
+    Attributes:
+      patients: `[n]` names.
+      positive: `[n]` bool, which ones are anomalies; None where no class is one.
+      scores: each `[n]`; the one that counts stands first, under ''.
+      told: `[n]` bool, which ones lie above their run's threshold; None where there is none.
+      voxels: figures of single cases, each `[n]`, NaN where a case says nothing.
+    """
+
+    patients: np.ndarray
+    positive: np.ndarray | None
+    scores: Mapping[str, np.ndarray]
+    told: np.ndarray | None
+    voxels: Mapping[str, np.ndarray]
+
+
+def threshold_of(rows: Sequence[Mapping[str, Any]], normal: str, score: str) -> float | None:
+    """What 5 % of the normal validation cases of a table exceed; None where there is no such case."""
+    held = [row for row in rows if row['split'] == 'val' and row['target'] == normal]
+    return float(np.quantile(values(held, score), SHARE)) if held else None
+
+
+def read(rows: Sequence[Mapping[str, Any]], normal: str, score: str) -> Table:
+    """Rows of one split as arrays; each may have its 'threshold'.
+
+    Raises:
+      InputError: a score that is missing or no number.
+    """
+    names = columns(rows)
+    given = {name: values(rows, name) for name in (score, *names)}
+    limits = np.array([bootstrap.number(row.get('threshold')) for row in rows], float)
+    return Table(
+        np.array([row.get('patient') or row['id'] for row in rows]),
+        np.array([row['target'] != normal for row in rows]) if normal else None,
+        {'': given[score], **{name: given[name] for name in names}} if normal else given,
+        None if np.isnan(limits).any() else given[score] > limits,
+        {name: np.array([bootstrap.number(row.get(name)) for row in rows], float)
+         for name in (rows[0] if rows else {}) if name.startswith(VOXEL)})
+
+
+def figures(table: Table, draws: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    """All figures of a table, `[…]` for `draws […, n]`, how often each case counts; see `summarise`."""
+    weight = np.ones(len(table.patients)) if draws is None else draws
+    out = {}
+    for name, given in table.scores.items():
+        if table.positive is None:
+            out[name] = average(given, weight)
+            continue
+        end = f'_{name}' if name else ''
+        out |= {f'{key}{end}': found for key, found in zip(('auroc', 'auprc'), scores.ranked(
+            table.positive, given, draws))}
+    if table.told is not None and table.positive is not None:
+        out['sensitivity'] = average(table.told, weight * table.positive)
+        out['specificity'] = average(~table.told, weight * ~table.positive)
+    for name, given in table.voxels.items():
+        known = np.isfinite(given)
+        if known.any():
+            out[name] = average(np.where(known, given, 0.0), weight * known)
+    return out
+
+
+def entries(table: Table, found: Mapping[str, np.ndarray], samples: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Figures with intervals; see `measure.entry`."""
+    return {name: measure.entry(float(value), samples[name], table.patients, WHY.get(
+        name, 'no anomaly, or no normal case')) for name, value in found.items()}
 
 
 def summarise(rows: Sequence[Mapping[str, Any]], normal: str, score: str, *, resamples: int = 2000,
@@ -60,39 +134,13 @@ def summarise(rows: Sequence[Mapping[str, Any]], normal: str, score: str, *, res
     Returns:
       - `metrics`: {split: {name: entry}} as of `measure.entry`: `auroc`, `auprc`, `sensitivity` and `specificity` of
         the score that counts, and `auroc_NAME`, `auprc_NAME` of every one; where none is an anomaly the scores' means,
-        by their names;
+        by their names; `voxel_…`, means over the cases that have them;
       - `threshold`, of the score that counts, or None without normal validation cases;
       - `normal` and `score`, as they came.
     """
-    names = columns(rows)
-    if score not in names:
-        raise InputError(f'predictions: no column {PREFIX}{score}; expected it among: {", ".join(names) or "none"}')
-    splits = bootstrap.by_split(rows)
-    held = [row for row in splits.get('val', ()) if row['target'] == normal]
-    threshold = float(np.quantile(values(held, score), SHARE)) if held else None
-    out: dict[str, Any] = {'metrics': {}, 'threshold': threshold, 'normal': normal, 'score': score}
-    for split, some in splits.items():
-        patients = np.array([row.get('patient') or row['id'] for row in some])
-        positive = np.array([row['target'] != normal for row in some])
-        draws, found = measure.multiplicities(patients, resamples, seed), {}
-        if not normal:
-            for name in names:
-                given = values(some, name)
-                found[name] = [average(given, np.ones(len(given))), average(given, draws.astype(float))]
-        for name in (score, *names) if normal else ():
-            given, end = values(some, name), f'_{name}' if found else ''
-            found |= {f'{key}{end}': pair for key, *pair in zip(
-                ('auroc', 'auprc'), scores.ranked(positive, given), scores.ranked(positive, given, draws))}
-        if threshold is not None:
-            told = values(some, score) > threshold
-            for key, right, among in (('sensitivity', told, positive), ('specificity', ~told, ~positive)):
-                found[key] = [average(right, among.astype(float)), average(right, draws * among)]
-        for name in (name for name in some[0] if name.startswith(VOXEL)):
-            given = np.array([bootstrap.number(row.get(name)) for row in some], float)
-            known = np.isfinite(given)
-            if known.any():
-                given = np.where(known, given, 0.0)
-                found[name] = [average(given, known.astype(float)), average(given, draws * known)]
-        out['metrics'][split] = {name: measure.entry(float(value), samples, patients, WHY.get(
-            name, 'no anomaly, or no normal case')) for name, (value, samples) in found.items()}
-    return out
+    threshold, metrics = threshold_of(rows, normal, score), {}
+    for split, some in bootstrap.by_split(rows).items():
+        table = read([{**row, 'threshold': threshold} for row in some], normal, score)
+        draws = measure.multiplicities(table.patients, resamples, seed)
+        metrics[split] = entries(table, figures(table), figures(table, draws))
+    return {'metrics': metrics, 'threshold': threshold, 'normal': normal, 'score': score}

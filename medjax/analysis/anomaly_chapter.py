@@ -58,6 +58,8 @@ def _headline(run: Run, split: str) -> tuple[str, str]:
 
 def _method(run: Run) -> str:
     counts = run.results['counts']
+    if 'train' not in counts:
+        return 'Each run has a threshold of its own; intervals are of 95 %, by a percentile bootstrap over patients.'
     if not run.results['analysis']['normal']:
         return (f'{counts.get("train", 0)} cases trained; intervals are of 95 %, by a percentile bootstrap over '
                 'patients.')
@@ -99,8 +101,9 @@ def _parted(run: Run, split: str) -> Section:
     return Section('Normal and not', charts=[both(
         lambda theme: _histogram({key: np.clip(of, lowest, highest) for key, of in groups.items() if len(of)}, name,
                                  known['threshold'], theme), f'{name}, by class',
-        f'{name}, by class; the outermost half per cent lie in the first and last bins. Dashed: the threshold that 5 % '
-        'of the normal validation cases exceed.')])
+        f'{name}, by class; the outermost half per cent lie in the first and last bins.' + (
+            '' if known['threshold'] is None else ' Dashed: the threshold that 5 % of the normal validation cases '
+            'exceed.'))])
 
 
 def _histogram(groups: dict[str, np.ndarray], name: str, threshold: float | None, theme: str) -> bytes:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from medjax.analysis import anomaly as strange
 from medjax.analysis import bootstrap, measure, prognoses
 from medjax.analysis import forecast as courses
 from medjax.analysis import regression as numbers
@@ -109,6 +110,21 @@ def forecast(tables: Mapping[str, Sequence[Row]], names: Sequence[str], events: 
     return found, [{**same[0], **{
         name: float(np.mean([float(row[name]) for row in same])) for name, cell in same[0].items()
         if cell != '' and name.startswith(('forecast_', 'chance_'))}} for same in zip(*rounds(tables))]
+
+
+def anomaly(tables: Mapping[str, Sequence[Row]], normal: str, score: str, resamples: int = 2000,
+            seed: int = 0) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
+    """Figures of anomaly scores over folds and seeds, each at its run's threshold; see `classification`.
+
+    Returns:
+      Entries; and a table of the rounds' mean scores.
+    """
+    known = {name: [{**row, 'threshold': strange.threshold_of(rows, normal, score)} for row in rows]
+             for name, rows in tables.items()}
+    found = _pooled(known, lambda rows: strange.read(rows, normal, score), strange.figures, strange.entries, resamples,
+                    seed)
+    return found, [{**same[0], **{name: float(np.mean([float(row[name]) for row in same])) for name in same[0]
+                                  if name.startswith(strange.PREFIX)}} for same in zip(*rounds(tables))]
 
 
 def averaged(parts: Sequence[Sequence[Row]]) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from medjax import whole
-from medjax.analysis import anomaly, report, workdir
+from medjax.analysis import anomaly, crossval, report, workdir
 from medjax.analysis.anomaly_chapter import chapter
 from medjax.errors import InputError
 from tests.analysis.runs import write_table
@@ -71,3 +71,21 @@ def test_the_chapter(tmp_path):
     assert [row['id'] for row in made.cases][:1] == [strangest['id']]
     page = report.write(tmp_path).read_text()
     assert 'Mahalanobis distance of the latent' in page and page.count('data:image/png') >= 5
+
+
+def test_seeds_merge_each_at_its_own_threshold():
+    one = list(rows())
+    other = [{**row, 'score_distance': 3 * row['score_distance'] ** 3} for row in one]  # the same order
+    third = [{**row, 'score_distance': -row['score_distance']} for row in one]
+    single = [anomaly.summarise(table, 'well', 'distance', resamples=20)['metrics']['test']
+              for table in (one, other, third)]
+    found, mean = crossval.anomaly({'a': one, 'b': other}, 'well', 'distance', resamples=20)
+    for name in ('auroc', 'sensitivity', 'specificity', 'auprc_error'):
+        assert found[name]['value'] == pytest.approx(single[0][name]['value']), name
+        assert found[name]['runs'] == 2 and found[name]['run_sd'] == pytest.approx(0)
+    assert found['auroc']['ci95'] == pytest.approx(single[0]['auroc']['ci95'])
+    assert [row['id'] for row in mean] == sorted(row['id'] for row in one if row['split'] == 'test')
+    found, _ = crossval.anomaly({'a': one, 'c': third}, 'well', 'distance', resamples=20)
+    assert found['auroc']['value'] == pytest.approx(0.5)
+    assert found['sensitivity']['value'] == pytest.approx(
+        (single[0]['sensitivity']['value'] + single[2]['sensitivity']['value']) / 2)
