@@ -25,6 +25,7 @@ from tqdm import tqdm
 from medjax.data import nifti
 from medjax.data.geometry import Image, canonical, spacing
 from medjax.data.grid import Grid, turning
+from medjax.data.medmnist import joined
 from medjax.data.parted import Parted
 from medjax.data.preprocess import check_intensity
 from medjax.data.source import UNKNOWN, WHOLE, Case, Source
@@ -352,7 +353,7 @@ def framing(*, size: Sequence[int], fit: str = 'stretch', channels: int | None =
 
 def dataset(source: Source, *, size: Sequence[int], fit: str = 'stretch', channels: int | None = None,
             intensity: Mapping[str, Any] | None = None, cache: str = '', only: str = '', share: float = 1.0,
-            draw: int = 0) -> Images:
+            draw: int = 0, also: str = '') -> Images:
     """Brings a source's images to one size, or finds them prepared, and makes them a data set.
 
     Args:
@@ -366,6 +367,7 @@ def dataset(source: Source, *, size: Sequence[int], fit: str = 'stretch', channe
       share: of each class's training patients (by their first image's class) that train, to see what few labels do;
         the others are left out.
       draw: seeds which ones.
+      also: a file of synthetic images that train beside them, all of it; see `medmnist.joined`.
 
     Raises:
       InputError: an image that cannot be read or has other channels than the first; cases without targets; no
@@ -386,6 +388,8 @@ def dataset(source: Source, *, size: Sequence[int], fit: str = 'stretch', channe
             case for case in source.cases if case.split not in ('train', 'val') or case.target == kept))
     if share != 1:
         source = _fewer(source, share, draw)
+    if also:
+        source = joined(source, pathlib.Path(also).expanduser())
     return prepared(Images, source, framing(size=size, fit=fit, channels=channels, intensity=intensity), cache)
 
 

@@ -1,5 +1,6 @@
 """MedMNIST v2 and its larger sizes (Yang 2023): twelve sets of pictures and six of volumes, with their own splits."""
 
+import dataclasses
 import functools
 import hashlib
 import os
@@ -139,7 +140,38 @@ def source(*, set: str, size: int = 28, dir: str = '', fold: int | Sequence[int]
                   notice=NOTICE.format(name=set, licence=licence, size='×'.join([str(size)] * dims)))
 
 
-@functools.lru_cache(2)  # the images of one split and what comes next: they are read when a set is prepared, in order
+def joined(source: Source, path: pathlib.Path) -> Source:
+    """A source whose training cases have synthetic ones beside them, as `medjax.synthesise` writes them.
+
+    Args:
+      source: of images that have one class each.
+      path: a file in the layout of MedMNIST's, of which the training images are taken; 'classes' names its labels.
+
+    Raises:
+      InputError: a file of another layout, or of classes that the source has not.
+    """
+    if not path.is_file():
+        raise InputError(f'config.data.also: {path}: no such file; expected one that medjax.synthesise wrote')
+    images, labels, names = (_load(str(path), name) for name in ('train_images', 'train_labels', 'classes'))
+    names = [str(name) for name in names]
+    if source.problem == 'multilabel' or not set(names) <= set(source.classes):
+        raise InputError(f'config.data.also: {path}: classes {", ".join(names)}; expected some of: '
+                         f'{", ".join(source.classes)}, of which an image has one')
+    if images.dtype != np.uint8 or labels.shape != (len(images), 1) or not len(images) or (
+            labels.min() < 0 or labels.max() >= len(names)):
+        raise InputError(f'config.data.also: {path}: train_images {images.shape} {images.dtype}, train_labels '
+                         f'{labels.shape}; expected bytes, and for each image a label from 0 to {len(names) - 1}')
+    made = [Case(id=f'synthetic{number:06d}', patient=f'synthetic{number:06d}', split='train',
+                 target=source.classes.index(names[label]), files=(str(path),), how=f'train {number}',
+                 read=functools.partial(_read, str(path), 'train', number))
+            for number, label in enumerate(labels[:, 0].tolist())]
+    real = sum(case.split == 'train' for case in source.cases)
+    notice = (f'{len(made)} synthetic images ({path.name}), which a trained generator made, train beside {real} real '
+              'ones; none of them validates or tests.')
+    return dataclasses.replace(source, cases=(*source.cases, *made), notice=f'{source.notice} {notice}'.strip())
+
+
+@functools.lru_cache(3)  # the images of one split and what comes next: they are read when a set is prepared, in order
 def _load(path: str, name: str) -> np.ndarray:
     try:
         with np.load(path, allow_pickle=False) as file:

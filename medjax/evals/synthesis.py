@@ -26,7 +26,7 @@ from medjax.ops import quality
 COMPONENTS = {'pixels': 32, 'network': 64}
 WIDE = 4096  # features up to which they are exact
 SHARE = 8  # training images for each component at least: else they would lie closer together than any others
-FITTED = 4000  # training images that those are found by, at most
+FITTED = {'pixels': 4000, 'network': 1000}  # training images that those are found by, at most
 NOISE, BLUR = 0.1, 1 / 28  # of the floors: standard deviations, as shares of the range and of the image's extents
 COURSE = 12  # images that are kept of each validation, at most
 PICTURES = 'pictures.npz'  # in a split's folder of cases: what the report draws
@@ -87,12 +87,10 @@ class SynthesisEvaluator:
     @functools.cached_property
     def _spaces(self) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
         """For each kind of features what brings them to a few numbers."""
-        known = self._known
-        if len(known) > FITTED:
-            known = known[np.sort(np.random.default_rng(0).permutation(len(known))[:FITTED])]
-        found = {'pixels': _space(_flat(known), COMPONENTS['pixels'])}
+        some = {name: self._known[_some(np.arange(len(self._known)), most, (0,))] for name, most in FITTED.items()}
+        found = {'pixels': _space(_flat(some['pixels']), COMPONENTS['pixels'])}
         if self.network is not None:
-            found['network'] = _space(self.network(known)['features'], COMPONENTS['network'])
+            found['network'] = _space(self.network(some['network'])['features'], COMPONENTS['network'])
         return found
 
     def _stored(self, numbers: np.ndarray) -> np.ndarray:

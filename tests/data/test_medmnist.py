@@ -125,3 +125,42 @@ def test_the_real_file_has_the_published_counts_and_intensities(tmp_path):
     assert data.counts == {'train': 4708, 'val': 524, 'test': 624}
     np.testing.assert_allclose((*data.training['mean'], *data.training['std']), (0.5719, 0.1684), atol=5e-5)
     assert data.warnings and 'val' in data.warnings[0] and not [line for line in data.warnings if 'test' in line]
+
+
+def synthetic(path, classes=('normal', 'pneumonia'), labels=(0, 1, 1), shape=(28, 28), kind=np.uint8, **more):
+    rng = np.random.default_rng(3)
+    arrays = {'train_images': rng.integers(0, 256, (len(labels), *shape)).astype(kind),
+              'train_labels': np.array(labels, np.uint8)[:, None], 'classes': np.array(classes, str), **more}
+    np.savez(path, **arrays)
+    return arrays
+
+
+def test_synthetic_images_train_beside_a_share_of_the_real_ones_and_never_test(tmp_path):
+    write(tmp_path / 'pneumoniamnist.npz', 'binary', 2)
+    made = synthetic(tmp_path / 'made.npz', ('pneumonia', 'normal'))  # labels by names, in whatever order
+    real = medmnist.source(set='pneumoniamnist', dir=str(tmp_path))
+    data = dataset(real, size=(28, 28), cache=str(tmp_path / 'cache'), share=0.5, also=str(tmp_path / 'made.npz'))
+    assert data.counts == {'train': 10 + 3, 'val': 6, 'test': 8}
+    last = data.numbers('train')[-3:]
+    assert data.targets[last].tolist() == [1, 0, 0]
+    np.testing.assert_array_equal(data.arrays[last][..., 0], made['train_images'])
+    assert [data.source.cases[k].patient for k in last] == [f'synthetic{k:06d}' for k in range(3)]
+    assert '3 synthetic images (made.npz), which a trained generator made, train beside 10 real ones' in data.notice
+    assert len({data.fingerprint, dataset(real, size=(28, 28), cache=str(tmp_path / 'cache')).fingerprint}) == 2
+
+
+@pytest.mark.parametrize('options, message', [
+    (dict(classes=('normal', 'cat')), r'classes normal, cat; expected some of: normal, pneumonia'),
+    (dict(labels=(0, 2)), r'expected bytes, and for each image a label from 0 to 1'),
+    (dict(labels=()), r'train_images \(0, 28, 28\) uint8'),
+    (dict(kind=np.float32), r'float32.*expected bytes'),
+    (dict(train_labels=np.zeros(3, np.uint8)), r'train_labels \(3,\); expected bytes'),
+])
+def test_other_files_are_no_synthetic_images(options, message, tmp_path):
+    write(tmp_path / 'pneumoniamnist.npz', 'binary', 2)
+    real = medmnist.source(set='pneumoniamnist', dir=str(tmp_path))
+    synthetic(tmp_path / 'made.npz', **options)
+    with pytest.raises(InputError, match=message):
+        medmnist.joined(real, tmp_path / 'made.npz')
+    with pytest.raises(InputError, match=r'config\.data\.also: .*nothing\.npz: no such file'):
+        medmnist.joined(real, tmp_path / 'nothing.npz')
