@@ -9,7 +9,9 @@ from flax.traverse_util import flatten_dict
 
 from medjax import build, evaluate, trained
 from medjax.errors import InputError
+from medjax.synthesise import synthesise
 from medjax.train import train_and_evaluate
+from medjax.weights.run import features
 
 CONFIG = dict(
     seed=0, batch=8, steps=2, model=dict(name='resnet', variant='18', classes=2, small=True, base=4, blocks=(1, 1)),
@@ -86,3 +88,34 @@ def test_every_way_to_share_the_work_begins_with_them(first, parallel):
     state = made.plan.initial(made.create, made.abstract(), made.given)
     kernel = jax.device_get(state.params['stem']['conv']['kernel'])
     np.testing.assert_array_equal(kernel[0] if parallel == 'pmap' else kernel, flat(first)['params/stem/conv/kernel'])
+
+
+def test_what_its_network_sees_in_images(first):
+    """As bytes, of whatever size: what the task's features are of the run's own test images."""
+    seen, data = features(first), build.dataset(CONFIG['data'])
+    assert seen.classes == ['small', 'large'] and seen.name == 'the classifier of the run first, step 2'
+    numbers = data.numbers('test')
+    told = seen(np.asarray(data.arrays[numbers]))
+    run = trained.restore(first)
+    want = run.predictor.classifier.task.features(run.variables, data.images(numbers))[1]['pooled']
+    np.testing.assert_allclose(told['features'], want, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(told['probs'].sum(1), 1, rtol=1e-5)
+    larger = seen(np.asarray(data.arrays[numbers]).repeat(2, 1).repeat(2, 2))  # brought to the network's size
+    np.testing.assert_allclose(larger['features'], told['features'], atol=0.2)
+
+
+def test_an_evaluator_of_made_images_is_given_it(first):
+    config = {**CONFIG, 'model': dict(name='gan', variant='dcgan', size=(16, 16), base=4, latent=4),
+              'task': dict(name='gan'), 'checkpoint': {}, 'evaluate': dict(name='synthesis', features=str(first))}
+    made = build.experiment(config)
+    assert made.evaluator.network.run.step == 2
+    with pytest.raises(InputError, match=r'config\.evaluate\.features: .*nowhere: no config\.json there'):
+        build.experiment({**config, 'evaluate': dict(name='synthesis', features='nowhere')})
+    scored = {**config['data'], 'intensity': dict(name='window', low=0, high=255)}
+    with pytest.raises(InputError, match=r"as shares of what their file can hold, config\.data\.intensity is 'window'"):
+        build.experiment({**config, 'data': scored})
+
+
+def test_a_classifier_makes_no_images(first, tmp_path):
+    with pytest.raises(InputError, match="makes no images; expected one with config.evaluate.name 'synthesis'"):
+        synthesise(first, tmp_path / 'made.npz', 5)
