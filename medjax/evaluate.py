@@ -36,6 +36,7 @@ from medjax.analysis import (  # noqa: E402
     report,
     survival,
     synthesis,
+    translation,
     treatment,
 )
 from medjax.core.experiment import Experiment  # noqa: E402
@@ -197,6 +198,12 @@ def _beats(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any]:
     return {**_means(rows, evaluator), 'problem': 'beats'}
 
 
+def _translation(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any]:
+    """How near what was made is to the truth, beside floors without a network."""
+    known = {'problem': 'translation', 'conventions': translation.CONVENTIONS}
+    return {**translation.summarise(rows)['metrics'], **known}
+
+
 def _registration(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any]:
     """Overlap, folds and errors of each pair's map, beside no and affine registration."""
     known = {'problem': 'registration', 'conventions': registration.CONVENTIONS}
@@ -209,7 +216,7 @@ def _registration(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str
 SUMMARIES = {'means': _means, 'classification': _classification, 'detection': _detection,
              'survival': _survival, 'treatment': _treatment, 'growth': _growth,
              'regression': _regression, 'forecast': _forecast, 'anomaly': _anomaly,
-             'beats': _beats, 'synthesis': _synthesis,
+             'beats': _beats, 'translation': _translation, 'synthesis': _synthesis,
              'registration': _registration}  # by an evaluator's `summary`
 
 

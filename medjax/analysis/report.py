@@ -22,6 +22,7 @@ from medjax.analysis import (
     segmentation,
     survival_chapter,
     synthesis_chapter,
+    translation_chapter,
     treatment_chapter,
     workdir,
 )
@@ -36,7 +37,8 @@ CHAPTERS = {**dict.fromkeys(('binary', 'multiclass', 'multilabel', 'ordinal'), d
             'beats': beats_chapter.chapter, 'forecast': forecast_chapter.chapter,
             'anomaly': anomaly_chapter.chapter, 'treatment': treatment_chapter.chapter,
             'registration': registration_chapter.chapter,
-            'growth': growth_chapter.chapter, 'synthesis': synthesis_chapter.chapter}
+            'growth': growth_chapter.chapter, 'synthesis': synthesis_chapter.chapter,
+            'translation': translation_chapter.chapter}
 LISTED = 300  # cases
 WARNED = 8  # warnings that are seen at once
 FACTS = ('seed', 'git_commit', 'data_hash', 'split_hash', 'devices', 'cores', 'hosts', 'platform',

@@ -46,6 +46,8 @@ METRICS = {
     'tre90': Metric('TRE, worst tenth from', 'mm', '↓'),
     'ncc': Metric('Correlation in windows', '', '↑'), 'consistency': Metric('Inverse consistency', 'mm', '↓'),
     'seconds': Metric('Time of a pair', 's', '↓'), 'gain_tre': Metric('Gain in TRE', 'mm', '↑'),
+    'psnr': Metric('PSNR', 'dB', '↑'), 'ssim': Metric('SSIM', '', '↑'), 'sharpness': Metric('Sharpness', '', '→ 1'),
+    'gain_psnr': Metric('Gain in PSNR', 'dB', '↑'),
     'fid': Metric('FID', '', '↓'), 'kid': Metric('KID', '', '↓'), 'recall': Metric('Recall', '', '↑'),
     'density': Metric('Density', '', '→ 1'), 'coverage': Metric('Coverage', '', '↑'),
     'diversity': Metric('Diversity', '', '→ 1'), 'nearest': Metric('Nearest', '', '→ 1'),

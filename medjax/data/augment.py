@@ -50,7 +50,8 @@ class Recipe:
     """A random transform of batches, `(batch, key) -> batch`; the defaults change nothing.
 
     The batch has `image [B, *S, C]` float; `label`, where there is one, of voxels `[B, *S]` integer or of whole images
-    in any other shape; `index [B]`, the number of each sample in the run; and, where voxels are not cubes,
+    in any other shape; `target [B, *S, T]`, where the image has a partner, which moves with it, and keeps its
+    intensities; `index [B]`, the number of each sample in the run; and, where voxels are not cubes,
     `spacing [B, len(S)]` in mm. Probabilities are per sample. Mixing adds `partner` and `share`; see `mix.mixed`.
 
     Boxes and proposals, `[B, M, 2 len(S)]` with `box_mask` and `proposal_mask` `[B, M]`, move with the image; see
@@ -164,7 +165,8 @@ class Recipe:
         if mixing and (voxels or 'label' not in batch):
             raise InputError(f'config.augment.{mixing}: {getattr(self, mixing)}; expected 0 where whole images have no '
                              'label')
-        arrays = {name: batch[name] for name in ['image', *['label'] * voxels, *names]}
+        partner = 'target' in batch and batch['target'].shape[:-1] == image.shape[:-1]
+        arrays = {name: batch[name] for name in ['image', *['label'] * voxels, *['target'] * partner, *names]}
         spacing = batch['spacing'] if 'spacing' in batch else jnp.ones((len(image), dims))
 
         # One draw for all, by the names' checksums: a new transform leaves what the others draw as it was, and the
@@ -187,7 +189,7 @@ class Recipe:
 
     def _sample(self, arrays: dict[str, jax.Array], spacing: jax.Array, key: jax.Array,
                 table: jax.Array) -> dict[str, jax.Array]:
-        """One sample: `image [*S, C]` and, where there are any, `label [*S]` and `BOXES` with their masks.
+        """One sample: `image [*S, C]` and, where there are any, `label [*S]`, `target [*S, T]` and `BOXES` with masks.
 
         `table` has a row for each of `DRAWS`, and behind them one for each of a policy's operations.
         """
@@ -213,7 +215,9 @@ class Recipe:
             where = warp.positions(shape, spacing, matrix, self._field(shape, inplane, away, drawn, draw, key))
             out, boxed = dict(arrays), [name for name in BOXES if name in arrays]
             fill = self.fill or ('nearest' if boxed else 'mirror')
-            out['image'] = warp.sample(arrays['image'], where, 'linear', fill)
+            for name in ('image', 'target'):
+                if name in arrays:
+                    out[name] = warp.sample(arrays[name], where, 'linear', fill)
             if 'label' in arrays:
                 out['label'] = warp.sample(arrays['label'][..., None], where, 'nearest', fill)[..., 0]
             for name in boxed:
@@ -226,7 +230,8 @@ class Recipe:
             masks = {name: mask for name, mask in arrays.items() if name in BOXES.values()}
             boxes = {name: moving.mirrored(arrays[name], arrays[BOXES[name]], axis, shape[axis])
                      for name in BOXES if name in arrays}
-            return {name: jnp.flip(x, axis) for name, x in arrays.items() if name in ('image', 'label')} | boxes | masks
+            return {name: jnp.flip(x, axis) for name, x in arrays.items()
+                    if name in ('image', 'label', 'target')} | boxes | masks
 
         signs = policy.chosen(table[len(DRAWS):][:len(policy.OPERATIONS)], self.policy_ops) if self.policy_ops else None
         if self.policy_ops or any(getattr(self, name) for name in WARPS):

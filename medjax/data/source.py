@@ -12,7 +12,8 @@ from medjax.errors import InputError
 
 SPLITS = ('train', 'val', 'test')
 WHOLE = ('binary', 'multiclass', 'ordinal', 'multilabel')  # of images that have a class, or several, as a whole
-PROBLEMS = (*WHOLE, 'detection', 'survival', 'treatment', 'regression', 'forecast', 'growth', 'registration')
+PROBLEMS = (*WHOLE, 'detection', 'survival', 'treatment', 'regression', 'forecast', 'growth', 'translation',
+            'registration')
 UNITS = ('voxel', 'share', 'mm')
 
 # What a report must say where a set does not tell patients apart.

@@ -97,6 +97,15 @@ def test_image_and_label_move_together(shape):
     assert out['label'].dtype == jnp.int32 and set(np.unique(out['label'])) <= {0, 1}
 
 
+def test_a_partner_moves_with_the_image_and_keeps_its_intensities():
+    recipe = Recipe(flip=0.5, rotate=0.5, zoom=0.5, gamma=1.0, noise=1.0)
+    batch = batch_of(6)
+    out = jax.jit(recipe)({**batch, 'target': 1 - 2 * batch['image']}, KEY)
+    still = jax.jit(Recipe(flip=0.5, rotate=0.5, zoom=0.5))(batch, KEY)
+    np.testing.assert_allclose(out['target'], 1 - 2 * still['image'], atol=1e-5)
+    assert np.abs(out['image'] - still['image']).max() > 0.05
+
+
 def test_flips_are_exact_and_independent_of_each_other():
     batch = batch_of(64)
     out = Recipe(flip=0.5)(batch, KEY)

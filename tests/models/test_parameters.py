@@ -23,6 +23,9 @@ PAIR = ((1, 16, 16, 1), (1, 16, 16, 1))
 AFFINE = 9 * (2 * 4 + 4 * 8) + 12 + (4 * 4 * 8) * 6 + 6  # two strided convolutions, and 6 numbers of what is left
 VELOCITY = 9 * (2 * 4 + 4 * 4 + 4 * 8 + 8 * 8 + 8 * 4 + 4 * 4) + 32 + 4 * 8 * 4 + 4 + 4 * 4 + 4 + 4 * 2 + 2
 
+# A U-Net of 4 and 8 channels with instance norm, from one channel to one.
+TWO_LEVELS = (9 * (4 + 4 * 4 + 4 * 8 + 8 * 8) + 2 * (4 + 4 + 8 + 8) + 4 * 8 * 4 + 4 + 9 * (8 * 4 + 4 * 4) + 2 * (4 + 4)
+              + 4 + 1)
 # Module, variant, options, image `[B, *S, C]`, parameters. Every variant of every module needs a row.
 TABLE = [
     ('autoencoder', 'plain', dict(), (1, 28, 28, 1), 802_113),
@@ -100,6 +103,10 @@ TABLE = [
      + 9 * (14 * 8 + 8 * 8 + 8 * 4 + 4 * 4) + 48 + 4 * 8 * 4 + 4 + 15),
     ('unet_time', 'film', dict(base=4, levels=2), VISITS, 8 * 64 + NUMBERS + 9 * (4 * 4 + 4 * 4 + 4 * 8 + 8 * 8) + 48
      + 2 * FILM[4] + FILM[8] + 4 * 8 * 4 + 4 + 9 * (8 * 4 + 4 * 4) + 16 + 15),
+    ('translation', 'pix2pix', dict(base=4, levels=2, width=4, depth=1), (1, 16, 16, 1), TWO_LEVELS + 16 * (2 * 4)
+     + 4 + 16 * 4 * 8 + 16 + 16 * 8 + 1),
+    ('translation', 'regression', dict(base=4, levels=2), (1, 16, 16, 1), TWO_LEVELS),
+    ('translation', 'cyclegan', dict(channels=(3, 3)), (1, 64, 64, 3), 28_257_544),
     ('unet', 'plain', dict(classes=2, dims=2), (1, 64, 64, 1), 31_030_658),
     ('unet', 'plain', dict(classes=2, dims=3), (1, 64, 64, 64, 1), 90_292_738),
     ('unet', 'nnunet', dict(classes=2, dims=2), (1, 64, 64, 1), 20_613_064),
@@ -205,6 +212,16 @@ def test_mil_by_hand():
     """ResNet-18 without its logits, two layers of 128 and one number of them, and one logit."""
     encoder = 11_689_512 - conv(1, 512, 1000)
     assert count('mil', '18', dict(classes=1), (1, 2, 64, 64, 3)) == encoder + 2 * conv(1, 512, 128) + 128 + 513
+
+
+def test_cyclegan_by_hand():
+    """Nine blocks between two halvings and two doublings (Zhu 2017), and critics of 70 voxels; norms scale and shift."""
+    ends = 49 * 3 * 64 + 2 * 64 + conv(7, 64, 3)
+    down = 9 * 64 * 128 + 2 * 128 + 9 * 128 * 256 + 2 * 256
+    up = conv(2, 256, 128) + 9 * 128**2 + 2 * 128 + conv(2, 128, 64) + 9 * 64**2 + 2 * 64
+    critic = conv(4, 3, 64) + sum(16 * a * b + 2 * b for a, b in ((64, 128), (128, 256), (256, 512))) + conv(4, 512, 1)
+    by_hand = 2 * (ends + down + 9 * 2 * (9 * 256**2 + 2 * 256) + up + critic)
+    assert count('translation', 'cyclegan', dict(channels=(3, 3)), (1, 64, 64, 3)) == by_hand == 28_257_544
 
 
 def test_vit_s_by_hand():
