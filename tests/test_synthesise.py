@@ -55,7 +55,7 @@ def test_the_run_has_a_course_and_a_report(run):
     assert [path.name for path in sorted((run / 'course').glob('*'))] == ['0000001.npz', '0000002.npz']
     with (run / 'predictions.csv').open() as file:
         kinds = {(row['split'], row['kind']) for row in csv.DictReader(file)}
-    assert len(kinds) == 2 * 5
+    assert len(kinds) == 2 * 5 + 1 and ('test', 'val') in kinds
     page = (run / 'report.html').read_text()
     assert 'no Inception figure' in page and 'Are they copies?' in page and 'What the critic says' in page
 

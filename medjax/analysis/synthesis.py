@@ -12,20 +12,22 @@ from medjax.ops.scores import average
 
 CONVENTIONS = (
     'Made images have the labels of the real ones, one for one. Features are principal components of the training '
-    "images', on one scale, so that those have a mean variance of 1: 32 of the pixels, and where a classifier is named "
-    '64 of what its logits are made of, or an eighth of the number of training images where that is fewer. So FID and '
-    'KID are comparable within this report and with runs of the same features, and are no Inception figures. FID is of '
-    'normal distributions fitted to both (Heusel 2017); of few images it is biased upwards, which is why all floors '
-    'have as many. KID has no bias and may be below 0 (Bińkowski 2018). '
-    'Precision and recall: the share of made images among real ones, and the other way round, by 3 neighbours '
-    '(Kynkäänniemi 2019); density and coverage by 5 neighbours of real images (Naeem 2020). Diversity: the mean '
-    'distance of two made images over that of two real ones. Nearest: the mean distance of pixels to the nearest '
-    'training image over that of real images of the split, well below 1 where images are copied, but also where they '
-    'are smooth. Copies: the share nearer to a training image than all but 5 % of the real images are; 0.05 by chance. '
-    "Label kept: the share in which the classifier sees the class that was asked for. Intervals are percentile "
-    "bootstraps over patients of real images and over made images, balls of neighbours held fixed; those of FID are "
-    'moved by the bias that resampling adds.')
-KINDS = ('synthetic', 'train', 'blurred', 'noisy')
+    "images', on one scale, so that those have a mean variance of 1: 32 of the pixels, and where a classifier is "
+    'named 64 of what its logits are made of, or an eighth of the number of training images where that is fewer. So '
+    'FID and KID are comparable within this report and with runs of the same features, and are no Inception '
+    'figures. Pixels hardly see noise, most of which lies outside of the components. To a classifier that has '
+    'learned from the training images these look surer than new ones: by its features validation images are the '
+    'fairer floor. FID is of normal distributions fitted to both (Heusel 2017); of few images it is biased upwards, '
+    'which is why all floors have as many. KID has no bias and may be below 0 (Bińkowski 2018). Precision and '
+    'recall: the share of made images among real ones, and the other way round, by 3 neighbours (Kynkäänniemi '
+    '2019); density and coverage by 5 neighbours of real images (Naeem 2020). Diversity: the mean distance of two '
+    'made images over that of two real ones. Nearest: the mean distance of pixels to the nearest training image '
+    'over that of real images of the split, well below 1 where images are copied, but also where they are smooth. '
+    'Copies: the share nearer to a training image than all but 5 % of the real images are; 0.05 by chance. Label '
+    'kept: the share in which the classifier sees the class that was asked for. Intervals are percentile bootstraps '
+    'over patients of real images and over made images, balls of neighbours held fixed; those of FID are moved by '
+    'the bias that resampling adds.')
+KINDS = ('synthetic', 'train', 'val', 'blurred', 'noisy')
 SPACES = ('network', 'pixels')  # the first that is there counts
 SLOW = 200  # draws for FID, each of which takes roots of matrices
 COPIED = 0.05  # of the real images count as being as near as a copy
@@ -83,7 +85,7 @@ def summarise(rows: Sequence[Mapping[str, Any]], classes: Sequence[str], *, resa
             if len(fake) < 2:
                 continue
             found = _compared(real, fake, name, resamples, seed) | _near(real, fake, thresholds[split], resamples, seed)
-            if kind in KINDS[:2]:
+            if kind in KINDS[:3]:
                 found |= {f'kid_{label}': _of_class(real, fake, label, name, resamples, seed) for label in classes}
             if name != 'pixels':
                 both = _distances(real, fake, 'pixels', resamples, seed)

@@ -25,6 +25,7 @@ FIGURES = {
     'copies': 'share nearer to a training image than all but 5 % of the real images',
     'label_kept': 'share in which the classifier sees the class asked for'}
 KINDS = {'': ('made', 'drawn by the network'), '_train': ('training', 'real, as many of each class'),
+         '_val': ('validation', 'real, as many of each class as there are: no network has learned from them'),
          '_blurred': ('blurred', 'these training images, by a Gaussian of 1/28 of the extents'),
          '_noisy': ('noisy', 'these training images, with normal noise of a tenth of the range'),
          '_real': ('real', 'the images of this split themselves')}
@@ -59,8 +60,8 @@ def _features(run: Run) -> str:
 def _headline(run: Run, split: str) -> tuple[str, str]:
     entries = run.results[split]
     text = f'{tables.told("FID", entries["fid"])} against the {split_name(split).lower()} images'
-    others = [f'{tables.figure(entries[f"fid{end}"]["value"])} of {word}' for end, word in (
-        ('_train', 'as many training images'), ('_blurred', 'the same blurred')) if f'fid{end}' in entries]
+    others = [f'{tables.figure(entries[f"fid{end}"]["value"])} of {entries[f"fid{end}"]["made"]} {word}'
+              for end, word in (('_val', 'validation images'), ('_train', 'training images')) if f'fid{end}' in entries]
     sure = (f'By {_features(run)}; no Inception figure. In brackets the 95 % interval. n = {entries["fid"]["cases"]} '
             f'real and {entries["fid"]["made"]} made images. ')
     return text + f'; {" and ".join(others)}.' if others else f'{text}.', sure + tables.told(
@@ -88,9 +89,10 @@ def _tables(run: Run, split: str) -> list[Table]:
         made.append(Table('By pixels', heads, [row(key, FIGURES[key], '_pixels') for key in others]))
     classes = [name for name in run.classes if f'kid_{name}' in entries]
     if classes:
-        rows = [(name, '', [tables.cell('kid', entries.get(f'kid_{name}{end}'), 0) for end in ('', '_train')])
+        floors = [end for end in ('', '_train', '_val') if f'kid_{classes[0]}{end}' in entries]
+        rows = [(name, '', [tables.cell('kid', entries.get(f'kid_{name}{end}'), 0) for end in floors])
                 for name in classes]
-        made.append(Table('KID of each class alone', [KINDS[end] for end in ('', '_train')], rows))
+        made.append(Table('KID of each class alone', [KINDS[end] for end in floors], rows))
     return made
 
 
@@ -245,5 +247,5 @@ def _learning(run: Run) -> dict[str, dict[str, str]]:
             'Penalty': {'train/penalty': ''}, 'FID, by pixels': {'val/fid_pixels': ''},
             'KID, by pixels': {'val/kid_pixels': ''},
             'Precision and recall, by pixels': {'val/precision': 'precision', 'val/recall': 'recall'},
-            'Diversity, 1 as real: falls where the generator collapses': {'val/diversity': ''},
+            'Diversity, 1 as real': {'val/diversity': ''},
             'Learning rate': {'lr': ''}, 'Gradient norm': {'train/grad_norm': ''}}

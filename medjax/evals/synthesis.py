@@ -102,9 +102,11 @@ class SynthesisEvaluator:
         """A row per image: split, id, patient, kind, target and its features.
 
         Kinds are 'real', the split's; 'synthetic', of as many labels; and the floors 'train', training images of as
-        many labels, and the same 'blurred' and 'noisy'. Columns `pixels_00` … are principal components of the pixels,
-        `network_00` … those of the given network's features, and `predicted` the class that it sees; `nearest` is
-        how far the nearest training image is (root mean square, as a share of the range), `nearest_id` which.
+        many labels, the same 'blurred' and 'noisy', and but for the validation itself 'val', validation images of as
+        many labels, which unlike the training's no network has learned from. Columns `pixels_00` … are principal
+        components of the pixels, `network_00` … those of the given network's features, and `predicted` the class that
+        it sees; `nearest` is how far the nearest training image is (root mean square, as a share of the range),
+        `nearest_id` which.
 
         Args:
           variables: the network's.
@@ -118,21 +120,25 @@ class SynthesisEvaluator:
         sets = {'real': (self._stored(numbers), labels), 'synthetic': (self.painter(variables, labels, first), labels)}
         if quick:
             return self._rows(split, sets, {'real': numbers}, ('pixels',))
-        places = self._like(labels)
+        places = self._like(labels, 'train')
         train = self._stored(places), self.data.targets[places]
         rng, spread = np.random.default_rng(0), [BLUR * n for n in self.data.frame.size]
         sets |= {'train': train,
                  'blurred': (np.stack([ndimage.gaussian_filter(x, (*spread, 0)) for x in train[0]]), train[1]),
                  'noisy': (np.clip(train[0] + rng.normal(0, 255 * NOISE, train[0].shape), 0, 255).astype(np.uint8),
                            train[1])}
-        rows = self._rows(split, sets, {'real': numbers, 'train': places}, tuple(self._spaces))
+        cases = {'real': numbers, 'train': places}
+        if split != 'val' and 'val' in self.data.counts:
+            cases['val'] = self._like(labels, 'val')
+            sets['val'] = self._stored(cases['val']), self.data.targets[cases['val']]
+        rows = self._rows(split, sets, cases, tuple(self._spaces))
         if snapshots is not None:
             self._keep(sets, rows, snapshots)
         return rows
 
-    def _like(self, labels: np.ndarray) -> np.ndarray:
-        """Training cases of the same classes as often, as far as there are so many."""
-        numbers, rng = self.data.numbers('train'), np.random.default_rng(1)
+    def _like(self, labels: np.ndarray, split: str) -> np.ndarray:
+        """Cases of a split, of the same classes as often, as far as there are so many."""
+        numbers, rng = self.data.numbers(split), np.random.default_rng(1)
         of = self.data.targets[numbers]
         return np.sort(np.concatenate([rng.permutation(numbers[of == label])[:(labels == label).sum()]
                                        for label in np.unique(labels)]))

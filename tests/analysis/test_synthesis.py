@@ -149,7 +149,7 @@ def test_the_chapter(tmp_path, network, size):
     write(tmp_path, network, size)
     made = chapter(workdir.read(tmp_path))
     (text, sure), = made.headlines
-    assert text.startswith('FID ') and 'of as many training images' in text
+    assert text.startswith('FID ') and 'of 40 training images' in text
     assert ('the features of the classifier of the run x, step 3' if network else 'pixels') in sure
     assert [len(section.charts) for section in made.sections] == [4, 2, 2, 2]
     moving = made.sections[-1].charts[-1].light

@@ -47,12 +47,12 @@ def of(rows, kind):
 
 def test_every_kind_has_the_labels_of_the_real_images(data, table):
     rows, _ = table
-    kinds = ('real', 'synthetic', 'train', 'blurred', 'noisy')
+    kinds = ('real', 'synthetic', 'train', 'blurred', 'noisy', 'val')
     assert [row['kind'] for row in rows] == [kind for kind in kinds for _ in range(11)]
     assert [row['target'] for row in of(rows, 'synthetic')] == [row['target'] for row in of(rows, 'real')]
     for kind in kinds:
         assert sorted(row['target'] for row in of(rows, kind)) == ['ill'] * 5 + ['well'] * 6
-    assert len({row['id'] for row in of(rows, 'train')}) == 11 and len({row['id'] for row in rows}) == 55
+    assert len({row['id'] for row in of(rows, 'train')}) == 11 and len({row['id'] for row in rows}) == 66
     train = {case.id for case in data.source.cases if case.split == 'train'}
     assert {row['id'] for row in of(rows, 'train')} <= train
     assert all(row['patient'] == row['id'] for row in of(rows, 'synthetic'))

@@ -83,7 +83,7 @@ def begun():
 
 
 @pytest.mark.parametrize('turns', [
-    dict(generator=3, critic=1), pytest.param(dict(generator=1, critic=1), marks=pytest.mark.slow)], ids=('turns', 'both'))
+    dict(generator=3, critic=1), pytest.param(dict(generator=1, critic=1), marks=pytest.mark.slow)], ids=str)
 def test_one_loss_trains_as_two_optimisers_do(turns):
     """To 1e-6 over ten steps: weights and running statistics."""
     module, task, variables = begun()
