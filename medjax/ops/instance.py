@@ -15,6 +15,8 @@ import optax
 from medjax.errors import InputError
 from medjax.ops import flow
 
+FAINT = 1e-3  # a cost's change by a whole voxel's step everywhere that is as good as none
+
 Measure = Callable[[jax.Array, jax.Array], jax.Array]
 
 
@@ -101,7 +103,8 @@ def coarser(shape: Sequence[int], factor: int) -> tuple[int, ...]:
 
 
 def _descend(cost: Callable[[jax.Array], jax.Array], start: jax.Array, count: int, rate: float) -> jax.Array:
-    update = optax.adam(optax.cosine_decay_schedule(rate, count))
+    # Adam would make full steps of what rounding leaves of a gradient, as in an image without contrast.
+    update = optax.adam(optax.cosine_decay_schedule(rate, count), eps=FAINT / start.size)
 
     def step(_: Any, carry: tuple[jax.Array, Any]) -> tuple[jax.Array, Any]:
         x, state = carry
