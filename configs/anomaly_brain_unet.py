@@ -27,7 +27,7 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.log = dict(every=50)
     if variant == 'vae':
         c.model = dict(name='autoencoder', variant='vae', dims=2, base=8, latent=64, blocks=(1, 1, 1, 1))
-        c.task = dict(name='reconstruct', sigma=0.3, restore=30, hold=0.5)
+        c.task = dict(name='reconstruct', sigma=0.3, restore=20, hold=0.5)
         c.evaluate.score = 'restored'
     if variant == 'smoke':
         c.steps, c.batch, c.evaluate.every, c.log.every, c.optim.schedule.warmup = 2, 8, 2, 1, 1

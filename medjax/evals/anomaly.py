@@ -18,6 +18,7 @@ from medjax.errors import InputError
 from medjax.evals.teller import Teller
 
 TOLD = ('error', 'bound', 'foreign', 'restored')  # scores that a task may give itself
+FAST = ('error', 'bound', 'foreign')  # of them those that validation asks for
 LATENT = ('distance', 'neighbours')  # those that are made of its latent
 MAPS = ('map', 'change', 'residual')  # of them the first that a task gives says which voxels are strange
 SPARED = 0.995  # of the healthy validation images' voxels lie below the threshold of a map
@@ -76,11 +77,12 @@ class AnomalyEvaluator:
         """
         source, numbers = self.data.source, self.data.numbers(split)
         images = self.data.images(numbers)
-        found = self.teller(variables, {'image': images})
+        found = self.teller(variables, {'image': images}, FAST if quick else ())
         scores = {name: found[name] for name in TOLD if name in found}
         if not quick:
             if 'latent' in found and self.normal:
-                train = self.teller(variables, {'image': self.data.images(self.data.numbers('train'))})['latent']
+                known = self.data.images(self.data.numbers('train'))
+                train = self.teller(variables, {'image': known}, ('latent',))['latent']
                 centre, precision = _spread(train)
                 scores |= {'distance': _mahalanobis(found['latent'], centre, precision),
                            'neighbours': _nearest(train, found['latent'], split == 'train')}
@@ -103,7 +105,7 @@ class AnomalyEvaluator:
 
     def validated(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         """Means of the task's own scores: of normal cases they are lower where the network knows them better."""
-        names = [name for name in TOLD if f'score_{name}' in rows[0]]
+        names = [name for name in FAST if f'score_{name}' in rows[0]]
         return {name: float(np.mean([row[f'score_{name}'] for row in rows])) for name in names}
 
     def _marks(self, numbers: np.ndarray) -> np.ndarray:
@@ -129,7 +131,7 @@ class AnomalyEvaluator:
         from sklearn.metrics import average_precision_score, precision_recall_curve  # slow to import
 
         name = next(name for name in MAPS if name in found)
-        held = self.teller(variables, {'image': self.data.images(self.data.numbers('val'))})[name]
+        held = self.teller(variables, {'image': self.data.images(self.data.numbers('val'))}, (name,))[name]
         threshold = np.quantile(held, SPARED)
         mean = self.data.images(self.data.numbers('train')).mean(0)
         far = np.abs(self.data.images(numbers) - mean).mean(-1)

@@ -25,13 +25,23 @@ class Teller:
 
     @functools.cached_property
     def _compiled(self) -> Callable[..., dict[str, jax.Array]]:
-        return jax.jit(lambda variables, batch: self.task.predict(variables, batch))
+        def told(variables: Any, batch: Mapping[str, jax.Array], only: tuple[str, ...]) -> dict[str, jax.Array]:
+            found = self.task.predict(variables, batch)
+            return {name: value for name, value in found.items() if not only or name in only}
+        return jax.jit(told, static_argnums=2)
 
-    def __call__(self, variables: Any, seen: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Of what is seen of n patients, arrays `[n, …]`, what `Task.predict` gives, in float64."""
+    def __call__(self, variables: Any, seen: Mapping[str, np.ndarray],
+                 only: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
+        """Of what is seen of n patients, arrays `[n, …]`, what `Task.predict` gives, in float64.
+
+        Args:
+          variables: the network's.
+          seen: of the patients.
+          only: which of what it gives; what is not asked for is not computed either. All by default.
+        """
         count, parts = len(next(iter(seen.values()))), []
         for start in range(0, count, self.batch):
             at = np.minimum(np.arange(start, start + self.batch), count - 1)
-            out = jax.device_get(self._compiled(variables, {name: array[at] for name, array in seen.items()}))
+            out = jax.device_get(self._compiled(variables, {name: array[at] for name, array in seen.items()}, only))
             parts.append({name: value[:count - start].astype(np.float64) for name, value in out.items()})
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
