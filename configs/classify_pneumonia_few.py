@@ -19,7 +19,7 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.model = dict(name='resnet', variant='18', dims=2, classes=2, small=True, base=16, blocks=(1, 1, 1))
     c.task = dict(name='classify')
     c.init = dict(name='run', path='runs/pretrained', anew=('logits',))
-    c.data = dict(name='images', size=(28, 28), channels=1, share=0.05, draw=0,
+    c.data = dict(name='images', size=(28, 28), channels=1, share=0.05, draw=0, also='',
                   intensity=dict(name='fixed', mean=(0.5,), std=(0.5,)),
                   source=dict(name='medmnist', set='pneumoniamnist'))
     c.augment = dict(name='flip', flip=0.5, flip_axes=(1,), shift=0.5, brightness=0.3, contrast=0.3)

@@ -21,7 +21,7 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.model = dict(name='gan', variant='dcgan', size=(28, 28), channels=1, classes=2, latent=64, base=16, norm='batch',
                    spectral=True)
     c.task = dict(name='gan', loss='hinge', r1=0.0, penalty=0.0, augment=('translation', 'cutout'))
-    c.data = dict(name='images', size=(28, 28), channels=1,
+    c.data = dict(name='images', size=(28, 28), channels=1, share=1.0, draw=0,
                   intensity=dict(name='fixed', mean=(0.5,), std=(0.5,)),  # -1 to 1, as the generator's tanh
                   source=dict(name='medmnist', set='pneumoniamnist'))
     c.optim = dict(name='adam', lr=2e-4, b1=0.0, b2=0.9, ema=0.995, parts=dict(critic=dict(lr=4e-4)))
