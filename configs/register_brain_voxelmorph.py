@@ -40,14 +40,14 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     if variant == 'mi':
         c.data.source.inverted, c.task.similarity, c.task.smoothness = True, dict(name='mi', bins=32), 0.1
     if variant == 'volume':
-        c.model.dims, c.data.size, c.batch, c.evaluate.bspline = 3, (80, 96, 80), 1, 1
+        c.model.dims, c.data.size, c.batch, c.evaluate.bspline = 3, (80, 96, 80), 1, 0
         c.data.source.update(cases=(1, 1, 4), shape=(80, 96, 80))
     if variant == 'people':
         c.data.update(size=(96, 112), spacing=(2.0, 2.0, 1.0))
         c.data.source = dict(name='pair_files', dir='antspyx', tissues=True, pairs=tuple(
             (f'{one}slice.jpg', f'{other}slice.jpg', 'train' if (one, other) == ('r85', 'r64') else 'test')
             for one in PEOPLE for other in PEOPLE if one > other))
-        c.batch, c.evaluate.every, c.checkpoint, c.evaluate.bspline = 1, 0, dict(keep=1), 14
+        c.batch, c.evaluate.every, c.checkpoint, c.evaluate.bspline = 1, 0, dict(keep=1), 4
     if variant == 'smoke':
         c.steps, c.batch, c.evaluate.every, c.log.every, c.optim.schedule.warmup = 2, 2, 2, 1, 1
         c.model.update(base=4, levels=2)

@@ -3,7 +3,7 @@
 import functools
 from typing import Any
 
-from medjax.bench import augment, host, matmul, train, volumes, windows
+from medjax.bench import augment, host, matmul, registration, train, volumes, windows
 from medjax.bench.side import Job
 
 _ = functools.partial
@@ -58,6 +58,12 @@ JOBS: dict[str, Job] = {
     'metrics_area': Job('the same with surfaces by area',
                         {'medjax': _(volumes.ours_metrics, 10, 128, area=True)},
                         {'surface-distance': _(volumes.surface_distance_metrics, 10, 128)}, 3.0),
+    'register_2d': Job('a pair of simulated brains, 80×96 at 2 mm: affine and deformable registration, by optimisation',
+                       {'medjax': _(registration.ours, (80, 96), 2.0)},
+                       {'SimpleITK, correlation': _(registration.simpleitk, (80, 96), 2.0, 'ncc'),
+                        'SimpleITK, Mattes': _(registration.simpleitk, (80, 96), 2.0, 'mattes')}, 2.0),
+    'register_3d': Job('the same in 3D, 80×96×80 at 2 mm', {'medjax': _(registration.ours, (80, 96, 80), 2.0)},
+                       {'SimpleITK, Mattes': _(registration.simpleitk, (80, 96, 80), 2.0, 'mattes')}, 1.0),
     'read': Job('20 NIfTI pairs of 128×128×64 read, brought to RAS and 1.5 mm, and kept',
                 {'medjax': _(volumes.ours_read, 20)},
                 {'MONAI': _(volumes.monai_read, 20, 0), 'MONAI threads': _(volumes.monai_read, 20, 2),

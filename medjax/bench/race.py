@@ -143,7 +143,7 @@ def machine() -> dict[str, Any]:
     model = next((line.split(':')[1].strip() for line in pathlib.Path('/proc/cpuinfo').read_text().splitlines()
                   if line.startswith('model name')), '') if pathlib.Path('/proc/cpuinfo').exists() else ''
     versions = {}
-    for package in ('jax', 'torch', 'monai', 'batchgeneratorsv2', 'torchio', 'surface-distance'):
+    for package in ('jax', 'torch', 'monai', 'batchgeneratorsv2', 'torchio', 'surface-distance', 'SimpleITK'):
         try:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
