@@ -14,10 +14,10 @@ from ml_collections import config_dict
 def get_config(variant: str = '') -> config_dict.ConfigDict:
     c = config_dict.ConfigDict()
     c.seed = 0
-    c.steps = 500
+    c.steps = 700
     c.batch = 16
     c.model = dict(name='unet', variant='nnunet', dims=2, classes=1, base=8, levels=4, norm='batch', deep=False)
-    c.task = dict(name='foreign', kinds=('patch', 'shade'))
+    c.task = dict(name='foreign', kinds=('patch', 'shade'), spots=4, radii=(0.03, 0.15), share=0.8)
     c.data = dict(name='images', size=(112, 96), channels=1, only='healthy', intensity=dict(name='zscore'),
                   source=dict(name='phantom_anomalies', dir='tumours', cases=(400, 40, 120)))
     c.augment = dict(name='flip', flip=0.5, flip_axes=(1,))

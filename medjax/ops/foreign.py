@@ -5,25 +5,24 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-RADII = (0.08, 0.35)  # of a spot, as shares of an image's axes
 COARSE, WOBBLE, EDGE = 4, 0.6, 0.25  # points of an outline's noise along an axis, how far it bends, and its softness
 
 
-def spot(key: jax.Array, size: Sequence[int]) -> jax.Array:
+def spot(key: jax.Array, size: Sequence[int], radii: tuple[float, float] = (0.08, 0.35)) -> jax.Array:
     """A soft-edged spot of irregular outline at a random place.
 
     Args:
       key: of the draw.
       size: voxels along each axis.
+      radii: least and greatest, as shares of each axis.
 
     Returns:
-      `[*size]` float32 from 0 to 1: an ellipsoid whose radii are a share in `RADII` of each axis, and whose outline
-      smooth noise bends.
+      `[*size]` float32 from 0 to 1: an ellipsoid with random radii, whose outline smooth noise bends.
     """
     dims = len(size)
     where, wide, bent = jax.random.split(key, 3)
     centre = jax.random.uniform(where, (dims,), minval=0.15, maxval=0.85)
-    radius = jax.random.uniform(wide, (dims,), minval=RADII[0], maxval=RADII[1])
+    radius = jax.random.uniform(wide, (dims,), minval=radii[0], maxval=radii[1])
     axes = jnp.meshgrid(*((jnp.arange(n) + 0.5) / n for n in size), indexing='ij')
     inside = 1.0 - sum(((x - c) / r) ** 2 for x, c, r in zip(axes, centre, radius))
     noise = jax.image.resize(jax.random.normal(bent, (COARSE,) * dims), tuple(size), 'cubic')

@@ -17,7 +17,8 @@ KINDS = ('patch', 'opacity', 'shade')
 
 
 def task(module: nn.Module, *, statistics: Mapping[str, Any], kinds: Sequence[str] = ('patch', 'opacity'),
-         share: float = 0.5, spots: int = 2, strength: Sequence[float] = (0.2, 0.9)) -> Task:
+         share: float = 0.5, spots: int = 2, radii: Sequence[float] = (0.08, 0.35),
+         strength: Sequence[float] = (0.2, 0.9)) -> Task:
     """Makes the search for what does not belong a task for a network with one output a voxel.
 
     In training a share of the images gets spots in which they turn into another image of the batch (Tan 2020), or
@@ -30,6 +31,7 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], kinds: Sequence[st
       kinds: of anomalies, each as likely: 'patch', 'opacity', 'shade'.
       share: of the images that get one.
       spots: most spots of an image.
+      radii: of a spot, least and greatest, as shares of the image's axes.
       strength: least and greatest, from 0 to 1.
 
     Returns:
@@ -40,14 +42,16 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], kinds: Sequence[st
     unknown = sorted(set(kinds) - set(KINDS))
     if unknown or not kinds:
         raise InputError(f'config.task.kinds: {tuple(kinds)}; expected some of: {", ".join(KINDS)}')
-    if not 0 < share <= 1 or spots < 1 or not 0 < strength[0] <= strength[-1] <= 1 or len(strength) != 2:
-        raise InputError(f'config.task: share={share}, spots={spots}, strength={tuple(strength)}; expected a share in '
-                         '(0, 1], at least 1 spot, and two strengths in (0, 1]')
+    if not 0 < share <= 1 or spots < 1:
+        raise InputError(f'config.task: share={share}, spots={spots}; expected a share in (0, 1], and at least 1 spot')
+    for name, pair in (('radii', radii), ('strength', strength)):
+        if len(pair) != 2 or not 0 < pair[0] <= pair[1] <= 1:
+            raise InputError(f'config.task.{name}: {tuple(pair)}; expected the least and the greatest, in (0, 1]')
 
     def changed(image: jax.Array, other: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
         """An image with an anomaly, or without, and how much of each voxel was changed."""
         outline, many, strong, which, whether = jax.random.split(key, 5)
-        masks = jax.vmap(lambda k: spot(k, image.shape[:-1]))(jax.random.split(outline, spots))
+        masks = jax.vmap(lambda k: spot(k, image.shape[:-1], tuple(radii)))(jax.random.split(outline, spots))
         count = jax.random.randint(many, (), 1, spots + 1)
         there = (jnp.arange(spots) < count).reshape(-1, *(1,) * (image.ndim - 1))
         mask = jnp.max(masks * there, 0)

@@ -72,7 +72,8 @@ def test_what_does_not_belong_is_found_where_it_is():
 @pytest.mark.parametrize('options, message', [
     (dict(kinds=('tumour',)), r"config\.task\.kinds: \('tumour',\); expected some of: patch, opacity, shade"),
     (dict(share=0), r'config\.task: share=0'),
-    (dict(strength=(0.9, 0.2)), r'two strengths in \(0, 1\]'),
+    (dict(strength=(0.9, 0.2)), r'config\.task\.strength: \(0\.9, 0\.2\); expected the least and the greatest'),
+    (dict(radii=(0.1,)), r'config\.task\.radii: \(0\.1,\); expected the least and the greatest'),
 ])
 def test_what_is_refused(options, message):
     with pytest.raises(InputError, match=message):
