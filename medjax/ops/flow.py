@@ -209,5 +209,7 @@ def target_error(displacement: jax.Array, points: jax.Array, targets: jax.Array,
     Returns:
       `[P]`.
     """
+    if not len(points):
+        return jnp.zeros(0)
     at = sample(jnp.moveaxis(displacement, 0, -1), points.T, 'linear', 'nearest')
     return jnp.sqrt((((points + at - targets) * jnp.array(spacing, jnp.float32))**2).sum(-1))

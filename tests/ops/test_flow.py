@@ -143,3 +143,4 @@ def test_target_errors_by_hand():
     there[0] = 1
     far = flow.target_error(there, jnp.array([[1.0, 1.0], [2.0, 2.5]]), jnp.array([[2.0, 1.0], [3.0, 4.5]]), (3.0, 2.0))
     np.testing.assert_allclose(far, [0, 4], atol=1e-6)
+    assert flow.target_error(there, jnp.zeros((0, 2)), jnp.zeros((0, 2)), (3.0, 2.0)).shape == (0,)
