@@ -31,8 +31,9 @@ def test_how_often_a_size_is_halved(size, want):
     assert halvings(size) == want
 
 
-@pytest.mark.parametrize('size, channels', [((28, 28), 1), ((30, 28), 3), ((29, 29), 1), ((8, 8, 16), 1)])
-@pytest.mark.parametrize('variant', VARIANTS)
+@pytest.mark.parametrize('variant, size, channels', [
+    ('dcgan', (28, 28), 1), ('dcgan', (8, 8, 16), 1), ('projection', (30, 28), 3), ('projection', (4, 4, 8), 1),
+    ('style', (29, 29), 1), ('style', (4, 8, 8), 1)])
 def test_images_of_any_size(variant, size, channels):
     net = model(variant, size=size, channels=channels)
     image, label = jnp.zeros((2, *size, channels)), jnp.zeros(2)
@@ -40,7 +41,7 @@ def test_images_of_any_size(variant, size, channels):
     assert told.shape == (2,) and feats['sample'].shape == image.shape and feats['sample'].dtype == jnp.float32
 
 
-@pytest.mark.parametrize('variant', VARIANTS)
+@pytest.mark.parametrize('variant', ['projection', 'style'])
 def test_parts_are_named_and_the_class_counts_for_both(variant):
     net, variables = made(variant)
     assert set(variables['params']) == {'generator', 'critic'}

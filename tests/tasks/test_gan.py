@@ -115,9 +115,8 @@ def test_padding_counts_for_nothing():
     assert states['real'] == again['real'] and states['fake'][1] == 1
 
 
-@pytest.mark.parametrize('variant', ['style'])
-def test_a_seed_gives_the_same_image_in_any_batch(variant):
-    task = gan.task(Model(**{**SMALL, **VARIANTS[variant]}), statistics=KNOWN)
+def test_a_seed_gives_the_same_image_in_any_batch():
+    task = gan.task(Model(**{**SMALL, **VARIANTS['style']}), statistics=KNOWN)
     variables = jax.jit(task.init)(KEY, batch_of(0))
     # Noise counts once its strength, which begins at 0, is learned.
     variables = jax.tree_util.tree_map_with_path(
