@@ -69,24 +69,24 @@ def _headline(run: Run, split: str) -> tuple[str, str]:
 
 
 def _method(run: Run) -> str:
-    return (f'{run.results["counts"].get("train", 0)} images trained. Features: {_features(run)}. Intervals are of '
-            '95 %, by bootstrap over patients and made images.')
+    return (f'{run.results["counts"].get("train", 0)} images trained. By {_features(run)}. Intervals are of 95 %, '
+            'by bootstrap over patients and made images.')
 
 
 def _tables(run: Run, split: str) -> list[Table]:
     """Each figure of the made images and the floors; of the classes alone; and by pixels where others count."""
     entries, made = run.results[split], []
-    keys = [key for key in FIGURES if f'{key}' in entries]
+    keys = [key for key in FIGURES if key in entries]
     ends = [end for end in KINDS if any(f'{key}{end}' in entries for key in keys)]
-    heads = [KINDS[end] for end in ends]
 
-    def row(key: str, words: str = '', inner: str = '') -> tuple[str, str, list[Cell]]:
-        return (tables.heading(key)[0], words, [
+    def row(key: str, inner: str, ends: Sequence[str]) -> tuple[str, str, list[Cell]]:
+        return (tables.heading(key)[0], FIGURES[key], [
             tables.cell(key, entries.get(f'{key}{inner}{end}'), 0) for end in ends])
-    made.append(Table(caption(run, split), heads, [row(key, FIGURES[key]) for key in keys]))
+    made.append(Table(caption(run, split), [KINDS[end] for end in ends], [row(key, '', ends) for key in keys]))
     others = [key for key in ('fid', 'kid') if f'{key}_pixels' in entries]
     if others:
-        made.append(Table('By pixels', heads, [row(key, FIGURES[key], '_pixels') for key in others]))
+        ends = [end for end in ends if f'fid_pixels{end}' in entries]
+        made.append(Table('By pixels', [KINDS[end] for end in ends], [row(key, '_pixels', ends) for key in others]))
     classes = [name for name in run.classes if f'kid_{name}' in entries]
     if classes:
         floors = [end for end in ('', '_train', '_val') if f'kid_{classes[0]}{end}' in entries]
