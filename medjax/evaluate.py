@@ -234,7 +234,7 @@ def _earlier(workdir: pathlib.Path, step: int, splits: Sequence[str]) -> list[di
 
 # Figures that are printed: those whose names begin so, and these.
 STEMS = ('dice', 'c_index', 'ap')
-PRINTED = ('fid', 'kid', 'r2', 'auroc', 'accuracy', 'cpm', 'mase', 'pehe', 'ate_doubly_robust')
+PRINTED = ('fid', 'kid', 'psnr', 'ssim', 'r2', 'auroc', 'accuracy', 'cpm', 'mase', 'pehe', 'ate_doubly_robust')
 
 
 def publish(results: dict[str, Any], workdir: pathlib.Path) -> None:

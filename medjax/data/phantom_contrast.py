@@ -32,8 +32,7 @@ NOTICE = ('Real anatomy, simulated contrast: the T1 image is the MNI152 template
 TISSUES = {'csf': (4200.0, 2000.0, 1.0), 'grey': (1820.0, 99.0, 0.82), 'white': (1084.0, 69.0, 0.7)}
 FLUID = 1000.0  # what the signal of fluid is in the images, whose unit is arbitrary
 HIGHEST = 154  # mm from the lowest plane: the last one that shows some of the brain
-BOX = np.s_[18:178, 20:212]  # mm along x and y: the brain, and some air about it
-VERSION = 2  # of the simulation
+VERSION = 1  # of the simulation
 
 
 def signal(tissue: str, tr: float, te: float) -> float:
@@ -97,9 +96,7 @@ def _slab(z: tuple[int, int], *how: float) -> Views:
 def _brain(spacing: float, tr: float, te: float, noise: float, seed: int) -> Views:
     """The whole brain in both contrasts, and where it is."""
     t1, _, affine, path = mni152.template()
-    t1, grey, white = (part[BOX] for part in (t1, *mni152.shares()))
-    affine = affine.copy()
-    affine[:3, 3] += affine[:3, :3] @ (BOX[0].start, BOX[1].start, 0)
+    grey, white = mni152.shares()
     inside = (t1 > 0).astype(np.float32)
     shares = {'grey': grey, 'white': white, 'csf': np.clip(1 - grey - white, 0, 1)}
     ideal = sum(share * np.float32(signal(name, tr, te)) for name, share in shares.items()) * inside

@@ -215,7 +215,7 @@ def test_mil_by_hand():
 
 
 def test_cyclegan_by_hand():
-    """Nine blocks between two halvings and two doublings (Zhu 2017), and critics of 70 voxels; norms scale and shift."""
+    """Nine blocks between two halvings and two doublings (Zhu 2017), and critics of patches of 70 voxels."""
     ends = 49 * 3 * 64 + 2 * 64 + conv(7, 64, 3)
     down = 9 * 64 * 128 + 2 * 128 + 9 * 128 * 256 + 2 * 256
     up = conv(2, 256, 128) + 9 * 128**2 + 2 * 128 + conv(2, 128, 64) + 9 * 64**2 + 2 * 64
