@@ -43,7 +43,8 @@ def create(task: Task, optimiser: optax.GradientTransformation, key: jax.Array, 
     """
     variables = dict(task.init(key, batch))
     if given:
-        flat = flatten_dict(variables, sep='/')
-        variables = unflatten_dict({**flat, **{k: v.astype(flat[k].dtype) for k, v in given.items()}}, sep='/')
+        flat = flatten_dict(variables)
+        paths = {'/'.join(path): path for path in flat}  # names may hold a '/' themselves, as spectral norm's do
+        variables = unflatten_dict({**flat, **{paths[k]: v.astype(flat[paths[k]].dtype) for k, v in given.items()}})
     params = variables.pop('params')
     return TrainState(jnp.zeros((), jnp.int32), params, variables, optimiser.init(params))

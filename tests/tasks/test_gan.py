@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax.traverse_util import flatten_dict
 
 from medjax.core import loop, optim, state
 from medjax.core.step import make_step, stream
@@ -181,6 +182,17 @@ def test_a_generator_learns_two_classes():
         now, _ = step(now, batch_of(number, 32), KEY)
     sample = np.asarray(told(now.variables(), asked)['sample']).mean((1, 2, 3))
     assert far(now) < 0.5 * before and sample[1::2].mean() > sample[::2].mean() + 0.5
+
+
+def test_a_run_can_begin_with_another_ones_players():
+    """Those of spectral norm too, whose statistics have names with a slash."""
+    task = gan.task(Model(**{**SMALL, 'spectral': True}), statistics=KNOWN)
+    first = jax.eval_shape(task.init, KEY, batch_of(0))
+    given = {'/'.join(path): jnp.full(leaf.shape, 7.0) for path, leaf in flatten_dict(dict(first)).items()}
+    assert 'batch_stats/critic/down0_norm/down0/kernel/u' in given
+    now = jax.jit(lambda given: state.create(task, optax.sgd(0.1), KEY, batch_of(0), given))(given)
+    assert jax.tree.structure(now.variables()) == jax.tree.structure(dict(first))
+    assert all((leaf == 7).all() for leaf in jax.tree.leaves(now.variables()))
 
 
 @pytest.mark.parametrize('options, message', [
