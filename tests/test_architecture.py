@@ -22,7 +22,7 @@ ALLOWED = {
     'core': ('errors', 'whole', ''),
     'tasks': ('errors', 'core', 'ops'),
     'data': ('errors', 'machine', 'whole', 'ops'),
-    'evals': ('errors', 'whole', 'core', 'ops', 'data'),
+    'evals': ('errors', 'machine', 'whole', 'core', 'ops', 'data'),
     'analysis': ('errors', 'whole', 'ops'),
     'weights': ('errors', 'trained', 'data'),
     'build': ('errors', 'core', 'ops', 'data', 'models', 'tasks', 'evals'),

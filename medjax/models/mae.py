@@ -18,7 +18,7 @@ from medjax.nn.dense import Dense, LayerNorm
 
 VARIANTS: dict[str, dict[str, Any]] = {
     'tiny': dict(patch=4, width=96, depth=4, heads=4, narrow=64, shallow=2),
-    's16': dict(patch=16, width=384, depth=12, heads=6, narrow=256, shallow=4),
+    's16': dict(patch=16, width=384, depth=12, heads=6, narrow=192, shallow=4),
 }
 
 
@@ -33,7 +33,7 @@ class Model(vit.Model):
 
     classes: int = 1
     hidden: float = 0.75
-    narrow: int = 256
+    narrow: int = 192
     shallow: int = 4
 
     @nn.compact

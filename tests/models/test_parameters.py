@@ -95,6 +95,8 @@ TABLE = [
     ('vit', 'tiny', dict(classes=2), (1, 28, 28, 1), VIT + 96 * 2 + 2),
     # The same without logits; a decoder of 2 such blocks, with a token for what is lacking, and 16 numbers a patch.
     ('mae', 'tiny', dict(), (1, 28, 28, 1), VIT + MADE),
+    # ViT-S/16 without its logits; and 4 such blocks of 192.
+    ('mae', 's16', dict(), (1, 224, 224, 3), 22_050_664 - 385_000 + 582 * 192 + 4 * 444_864 + 384 + 193 * 768),
     ('fcn', '32s', dict(classes=21), (1, 64, 64, 3), 136_152_917),
     ('fcn', '16s', dict(classes=21), (1, 64, 64, 3), 134_815_994),
     ('fcn', '8s', dict(classes=21), (1, 64, 64, 3), 134_489_759),
