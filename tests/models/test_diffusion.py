@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from medjax.core.task import initial
+from medjax.core.task import initial, seen
 from medjax.errors import InputError
 from medjax.models.diffusion import VARIANTS, Model
 
@@ -13,8 +13,8 @@ SMALL = dict(classes=2, size=(6, 7), base=4, levels=3, heads=2)
 SEEN = {'time': jnp.array([0.2, 0.9]), 'label': jnp.array([0, 1])}
 
 
-def batch(net, seed=0):
-    rng = np.random.default_rng(seed)
+def batch(net):
+    rng = np.random.default_rng(0)
     return {'image': jnp.asarray(rng.normal(size=(2, *net.size, net.channels)), jnp.float32), **SEEN}
 
 
@@ -26,16 +26,16 @@ def weights(net):
 
 def test_what_it_sees():
     net = Model(**SMALL)
-    seen, variables = batch(net), weights(net)
-    tell = jax.jit(lambda b: net.apply(variables, *b.values(), train=False))
-    out, feats = tell(seen)
+    given, variables = batch(net), weights(net)
+    tell = jax.jit(lambda b: net.apply(variables, *seen(net, b), train=False))
+    out, feats = tell(given)
     assert out.shape == (2, 6, 7, 1) and out.dtype == jnp.float32 and float(out.std()) > 0.1
     assert feats['attention'].shape == (2, 2, 4, 4)
     assert [feats[f'enc{n}'].shape[1:] for n in range(3)] == [(6, 7, 4), (3, 4, 8), (2, 2, 16)]
-    other = {'image': seen['image'] + 1.0, 'time': jnp.array([0.25, 0.9]), 'label': jnp.array([1, 1])}
+    other = {'image': given['image'] + 1.0, 'time': jnp.array([0.25, 0.9]), 'label': jnp.array([1, 1])}
     # How bright an image is as a whole, and that no class is said, count too.
     for name, new in (*other.items(), ('label', jnp.array([-1, 1]))):
-        now, _ = tell({**seen, name: new.at[1].set(seen[name][1])})
+        now, _ = tell({**given, name: new.at[1].set(given[name][1])})
         assert float(jnp.abs(now[0] - out[0]).max()) > 1e-3, name
         np.testing.assert_allclose(now[1], out[1], atol=1e-5)
 
@@ -46,16 +46,17 @@ def test_what_it_sees():
     dict(dtype='bfloat16')])
 def test_what_comes_out_is_of_the_images_shape(options):
     net = Model(**{**SMALL, **options})
-    seen = batch(net)
-    out, feats = jax.eval_shape(lambda: net.apply(initial(net, jax.random.key(0), seen), *seen.values(), train=False))
-    assert out.shape == seen['image'].shape and out.dtype == jnp.float32
+    given = batch(net)
+    out, feats = jax.eval_shape(lambda: net.apply(initial(net, jax.random.key(0), given), *seen(net, given),
+                                                  train=False))
+    assert out.shape == given['image'].shape and out.dtype == jnp.float32
     assert ('attention' in feats) == net.attention and feats['enc0'].dtype == net.dtype
 
 
 def test_volumes_are_told_of():
     net = Model(classes=0, size=(4, 3, 5), base=4, levels=2, heads=2)
     variables = weights(net)
-    out = jax.jit(lambda b: net.apply(variables, *b.values(), train=False)[0])(batch(net))
+    out = jax.jit(lambda b: net.apply(variables, *seen(net, b), train=False)[0])(batch(net))
     assert out.shape == (2, 4, 3, 5, 1) and np.isfinite(out).all() and float(out.std()) > 0.05
 
 
@@ -72,6 +73,6 @@ def test_variants_take_images_of_28_pixels():
     (dict(channels=3), 'channels=3; expected'), (dict(patch=2), r'config\.model\.patch: 2; expected a divisor'),
     (dict(heads=3), r'config\.model\.heads: 3'), (dict(dropout=1.0), 'a dropout rate of 1.0')])
 def test_what_is_refused(options, match):
-    net, seen = Model(**{**SMALL, **options}), batch(Model(**SMALL))
+    net, given = Model(**{**SMALL, **options}), batch(Model(**SMALL))
     with pytest.raises(InputError, match=match):
-        jax.eval_shape(lambda: initial(net, jax.random.key(0), seen))
+        jax.eval_shape(lambda: initial(net, jax.random.key(0), given))
