@@ -33,5 +33,6 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     if variant == 'smoke':
         c.epochs, c.steps, c.batch, c.evaluate.every, c.log.every, c.optim.schedule.warmup = 0, 2, 8, 2, 1, 1
         c.model.update(base=4, blocks=(1, 1), latent=4)
+        c.task.update(restore=2, walk=2)
         c.data.source = dict(name='phantom', classes=('normal', 'pneumonia'), cases=(24, 16, 16))
     return c

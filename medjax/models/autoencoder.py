@@ -39,13 +39,14 @@ class Model(resnet.Model):
     codes: int = 128
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool, mix: float = 0.0) -> tuple[jax.Array, dict[str, Any]]:
+    def __call__(self, x: jax.Array, *, train: bool, mix: jax.Array | None = None) -> tuple[jax.Array, dict[str, Any]]:
         """Maps images to what is made of them again.
 
         Args:
           x: `[B, *S, C]`, each S a multiple of what the encoder shrinks it by.
           train: for batch norm, and for a latent that is drawn; else it is its mean.
-          mix: how far each latent goes towards that of the image before it in the batch, of the first the last.
+          mix: how far each latent goes towards that of the image before it in the batch, of the first the last; a
+            scalar.
 
         Returns:
           `[B, *S, C]` float32; and the features 'stage0' (finest) …, 'pooled' and 'latent' `[B, L]`, of 'vae' 'mean'
@@ -71,9 +72,9 @@ class Model(resnet.Model):
         return Conv(x.shape[-1], three, bias=True, dtype=self.dtype, name='out')(y).astype(jnp.float32), feats
 
     def _bottleneck(self, x: jax.Array, space: tuple[int, ...], size: int, train: bool,
-                    mix: float) -> tuple[jax.Array, dict[str, Any]]:
+                    mix: jax.Array | None) -> tuple[jax.Array, dict[str, Any]]:
         def mixed(z: jax.Array) -> jax.Array:
-            return z + mix * (jnp.roll(z, 1, 0) - z) if mix else z
+            return z if mix is None else z + mix * (jnp.roll(z, 1, 0) - z)
 
         if self.kind == 'vq':
             z = mixed(Dense(self.latent, name='to_latent')(x))

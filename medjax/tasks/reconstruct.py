@@ -106,8 +106,9 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], distance: str = 's
             change = jnp.abs(restoration(variables, image)).mean(-1)
             told |= {'change': change, 'restored': change.reshape(len(image), -1).mean(1)}
         if walk:
-            steps = [module.apply(variables, image, train=False, mix=n / (walk - 1))[0] for n in range(walk)]
-            told['walk'] = jnp.stack(steps, 1)
+            made = jax.lax.map(lambda mix: module.apply(variables, image, train=False, mix=mix)[0],
+                               jnp.linspace(0.0, 1.0, walk))
+            told['walk'] = jnp.moveaxis(made, 0, 1)
         return told
 
     def metrics(outputs: Mapping[str, Any], batch: Batch) -> States:
