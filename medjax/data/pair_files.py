@@ -17,7 +17,7 @@ from medjax.data import nifti
 from medjax.data.files import check_columns, check_fields, read_table
 from medjax.data.geometry import Image, canonical
 from medjax.data.pairs import Pair, check
-from medjax.data.source import Case, Source, data_dir
+from medjax.data.source import SPLITS, Case, Source, data_dir
 from medjax.data.splits import KEYS, divide
 from medjax.errors import InputError
 
@@ -63,6 +63,9 @@ def source(*, table: str = '', pairs: Sequence[Sequence[str]] = (), dir: str = '
     rows = [{**row, 'patient': row.get('patient') or nifti.stem(pathlib.Path(row['fixed']))} for row in rows]
     if pairs and all(row.get('split') for row in rows):  # one image may be in pairs of several splits: as it is said
         split = [row['split'] for row in rows]
+        wrong = [part for part in split if part not in SPLITS]
+        if wrong:
+            raise InputError(f'{KEYS}.pairs: split {wrong[0]!r}; expected one of: {", ".join(SPLITS)}')
     else:
         found = divide(rows, path, dict(splits or {}), root / split_file if split_file else None, val=val, test=test,
                        fold=fold, folds=folds, seed=split_seed)

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import hashlib
+import pathlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -79,15 +80,21 @@ class Pairs(Parted):
 
     @functools.cached_property
     def labelled(self) -> bool:
-        """Whether any pair has labels."""
-        return bool(self.rows.fixed_label.any() and self.rows.moving_label.any())
+        """Whether any training pair has labels."""
+        train = self.numbers('train')
+        return bool(self.rows.fixed_label[train].any() and self.rows.moving_label[train].any())
 
     @functools.cached_property
     def warnings(self) -> list[str]:
         """What is to be minded in these data, a line each."""
         flat = [case.id for case, *both in zip(self.source.cases, self.rows.fixed, self.rows.moving)
                 if any(image.min() == image.max() for image in both)]
-        return [f'An image of the pair has no contrast at all: {len(flat)} ({few(flat)}).'] if flat else []
+        known = {file for case in self.source.cases if case.split == 'train' for file in case.files[:2]}
+        twice = sorted({pathlib.Path(file).name for case in self.source.cases if case.split != 'train'
+                        for file in case.files[:2] if file in known})
+        return [f'{told}: {len(names)} ({few(names)}).' for told, names in (
+            ('An image of the pair has no contrast at all', flat),
+            ('Images of training pairs are in pairs of other splits too', twice)) if names]
 
     @functools.cached_property
     def statistics(self) -> dict[str, Any]:
@@ -121,12 +128,12 @@ def dataset(source: Source, *, size: Sequence[int], spacing: Sequence[float] | N
     Args:
       source: the cases, each with a `Pair`.
       size: voxels along x and y of pictures and single slices, or along x, y and z; what is larger is cut about the
-        middle, what is smaller filled up with the image's least value.
+        middle, what is smaller filled up with the image's least value, labels with the background.
       spacing: mm along x, y, z to resample to; None keeps the images' own, which then has to be the same for all.
 
     Raises:
-      InputError: a source of something else; images of a pair with unequal size or spacing; NaN; pairs of several
-        spacings.
+      InputError: a source of something else; images of a pair with unequal size or spacing; NaN; labels that are no
+        classes; pairs of several spacings.
     """
     if source.problem != 'registration':
         raise InputError('config.data: pairs need a source of pairs, such as pair_files or phantom_pairs')
@@ -134,7 +141,7 @@ def dataset(source: Source, *, size: Sequence[int], spacing: Sequence[float] | N
     if not any(case.split == 'train' for case in source.cases):
         raise InputError(f'config.data.source: no training case among the {len(source.cases)} cases; expected split '
                          'train')
-    made = [brought(case, tuple(size), spacing) for case in source.cases]
+    made = [brought(case, tuple(size), spacing, len(source.classes)) for case in source.cases]
     steps = [of for _, of, _ in made]
     for case, of in zip(source.cases, steps):
         if not np.allclose(of, steps[0], rtol=1e-3):
@@ -153,14 +160,15 @@ def check_size(size: Sequence[int]) -> None:
         raise InputError(f'config.data.size: {tuple(size)}; expected x and y, or x, y and z, of 4 voxels or more')
 
 
-def brought(case: Case, size: tuple[int, ...],
-            wanted: Sequence[float] | None) -> tuple[Rows, tuple[float, ...], np.ndarray]:
+def brought(case: Case, size: tuple[int, ...], wanted: Sequence[float] | None,
+            classes: int = 0) -> tuple[Rows, tuple[float, ...], np.ndarray]:
     """Brings a pair onto the network's grid.
 
     Args:
       case: with a `Pair`.
       size: see `dataset`, as for wanted (its spacing).
       wanted: …
+      classes: of the labels, the background among them; 0 where labels do not matter.
 
     Returns:
       The pair as `Rows` without their first axis; mm along each of `size`; the fixed image's affine `[4, 4]` there.
@@ -169,7 +177,7 @@ def brought(case: Case, size: tuple[int, ...],
       InputError: see `dataset`.
     """
     pair = case.read()
-    check(pair, case.id)
+    check(pair, case.id, classes)
     flat, shape = len(size) == 2, pair.fixed.array.shape
     if flat != (shape[2] == 1):
         raise InputError(f'{case.id}: {shape[2]} slices; expected config.data.size of two numbers for one slice, and '
@@ -188,7 +196,7 @@ def brought(case: Case, size: tuple[int, ...],
         # In the fixed image's world: what the two files say of where they lie has no part in it.
         out = canonical(Image(image.array, pair.fixed.affine, image.path))
         out = (resample(out, wanted, kind) if wanted else out).array
-        out = fitted(out, (*size, 1)[:3], first)
+        out = fitted(out, (*size, 1)[:3], first, out.min() if kind == 'linear' else 0)
         return out[..., 0] if flat else out
 
     def points(array: np.ndarray | None) -> np.ndarray:
@@ -202,11 +210,12 @@ def brought(case: Case, size: tuple[int, ...],
     return row, tuple(grid_spacing(affine)[:len(size)]), affine
 
 
-def check(pair: Pair, name: str) -> None:
+def check(pair: Pair, name: str, classes: int = 0) -> None:
     """Refuses a pair that is none.
 
     Raises:
-      InputError: images of unequal size or spacing; labels that are not on their image's grid; NaN; unequal points.
+      InputError: images of unequal size or spacing; labels that are not on their image's grid, or, where it is said how
+        many classes there are, of none of them; NaN; unequal points.
     """
     shape, steps = pair.fixed.array.shape, grid_spacing(pair.fixed.affine)
     if len(shape) != 3:
@@ -219,6 +228,11 @@ def check(pair: Pair, name: str) -> None:
                              f'fixed image, {describe(pair.fixed)}')
     for image in (pair.fixed, pair.moving):
         check_finite(image)
+    for image in (pair.fixed_label, pair.moving_label):
+        wrong = [] if image is None or not classes else np.setdiff1d(image.array, np.arange(classes))
+        if len(wrong):
+            raise InputError(f'{name}: {image.path}: label {wrong[0]:g}; expected whole numbers below {classes}, those '
+                             'of config.data.source.classes')
     both = [np.zeros((0, 3)) if of is None else np.asarray(of) for of in (pair.points, pair.targets)]
     if both[0].shape != both[1].shape or both[0].ndim != 2 or both[0].shape[1] != 3 or not all(
             np.isfinite(of).all() for of in both):
@@ -236,9 +250,9 @@ def normalised(image: np.ndarray) -> np.ndarray:
     return np.clip((image - low) / max(np.percentile(there, BRIGHT) - low, 1e-12), 0, 1).astype(np.float32)
 
 
-def fitted(array: np.ndarray, size: Sequence[int], first: Sequence[int]) -> np.ndarray:
-    """A box of `[X, Y, Z]` that begins at a voxel, filled with the least value where it reaches beyond."""
-    out = np.full(size, array.min(), array.dtype)
+def fitted(array: np.ndarray, size: Sequence[int], first: Sequence[int], fill: float) -> np.ndarray:
+    """A box of `[X, Y, Z]` that begins at a voxel, filled up where it reaches beyond."""
+    out = np.full(size, fill, array.dtype)
     here = tuple(slice(max(-f, 0), max(-f, 0) + min(n, s)) for f, n, s in zip(first, array.shape, size))
     there = tuple(slice(max(f, 0), max(f, 0) + min(n, s)) for f, n, s in zip(first, array.shape, size))
     out[here] = array[there]

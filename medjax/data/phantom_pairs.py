@@ -143,9 +143,7 @@ def _pair(rng: np.random.Generator, fields: np.ndarray, shape: tuple[int, ...], 
     # The template's place of each point; the voxel that the moving image shows it in solves y + u(y) = q.
     q = np.linalg.solve(matrix, there[(slice(None), *points.astype(int).T)]
                         - (centre + shift)[:, None]) + centre[:, None]
-    y = q.copy()
-    for _ in range(60):
-        y = q - np.stack([ndimage.map_coordinates(part, y, order=1, mode='nearest') for part in fields[1]])
+    y = _origin(fields[1], q)
     affine = np.diag([spacing] * 3 + [1.0])
 
     def image(array: np.ndarray) -> Image:
@@ -154,6 +152,18 @@ def _pair(rng: np.random.Generator, fields: np.ndarray, shape: tuple[int, ...], 
     points, targets = (np.pad(of, [(0, 0), (0, 3 - dims)]) for of in (points, y.T))
     pair = Pair(image(images[0]), image(images[1]), image(fixed_label), image(moving_label), points, targets)
     return pair, f'{height:.1f}' if dims == 2 and template == 'mni152' else ''
+
+
+def _origin(field: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """The places `[D, P]` that a displacement `[D, *S]` of a diffeomorphism takes to others.
+
+    By half steps: whole ones go ever further away where space is stretched to more than twice its size.
+    """
+    y = ends.copy()
+    for _ in range(200):
+        there = y + np.stack([ndimage.map_coordinates(part, y, order=1, mode='nearest') for part in field])
+        y = y + (ends - there) / 2
+    return y
 
 
 def _along(vector: np.ndarray, dims: int) -> np.ndarray:

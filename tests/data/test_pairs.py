@@ -34,6 +34,16 @@ def test_the_truth_is_true():
         assert 1 < np.linalg.norm(points - targets, axis=1).mean() < 4
 
 
+def test_places_are_found_where_space_is_stretched():
+    """To three times its size, where whole steps do not end."""
+    x = np.broadcast_to(np.linspace(-4, 4, 33), (21, 33)).T
+    field = np.stack([3 * np.tanh(x * 8 / 12), 0 * x])
+    for ends in (np.array([[16.7, 18.0], [5.0, 7.5]]), np.array([[3.0, 28.0], [2.0, 2.0]])):
+        y = phantom_pairs._origin(4 * field, ends)
+        there = y + np.stack([ndimage.map_coordinates(4 * part, y, order=1, mode='nearest') for part in field])
+        np.testing.assert_allclose(there, ends, atol=1e-6)
+
+
 def test_pairs_are_the_same_whenever_they_are_made_and_differ_from_each_other():
     phantom_pairs._cases.cache_clear()
     again = pairs.dataset(phantom_pairs.source(**SMALL), size=(32, 40))
@@ -141,6 +151,25 @@ def test_pairs_that_are_none(folder, change, message):
     written(path, 'b.nii.gz', *change(fixed))
     with pytest.raises(InputError, match=message):
         pairs.dataset(pair_files.source(pairs=[('a.nii.gz', 'b.nii.gz', 'train')], dir=str(path)), size=(8, 8, 4))
+
+
+def test_labels_are_classes_and_beyond_the_image_the_background(folder):
+    path, fixed, _ = folder
+    written(path, 'a_label.nii.gz', np.ones(fixed.shape, np.uint8))
+    rows = pairs.dataset(pair_files.source(table='pairs.csv', dir=str(path), classes=('a', 'b')), size=(8, 10, 6)).rows
+    assert rows.fixed_label.sum() == fixed.size and not rows.fixed_label[:, :, 0].any()
+    written(path, 'a_label.nii.gz', np.full(fixed.shape, 300, np.int16))
+    with pytest.raises(InputError, match=r'b_to_a: .*a_label\.nii\.gz: label 300; expected whole numbers below 2'):
+        pairs.dataset(pair_files.source(table='pairs.csv', dir=str(path), classes=('a', 'b')), size=(8, 8, 4))
+
+
+def test_who_is_in_several_splits_is_said(folder):
+    path, *_ = folder
+    both = [('a.nii.gz', 'b.nii.gz', 'train'), ('b.nii.gz', 'a.nii.gz', 'test')]
+    data = pairs.dataset(pair_files.source(pairs=both, dir=str(path)), size=(8, 8, 4))
+    assert 'in pairs of other splits too: 2 (a.nii.gz, b.nii.gz)' in data.notice
+    with pytest.raises(InputError, match=r"pairs: split 'tset'; expected one of: train, val, test"):
+        pair_files.source(pairs=[both[0], ('b.nii.gz', 'a.nii.gz', 'tset')], dir=str(path))
 
 
 @pytest.mark.parametrize('content, message', [
