@@ -209,9 +209,11 @@ class RegistrationPredictor:
         Raises:
           InputError: a table that is not such; images that are not as those the network was trained on.
         """
-        rows, steps = [], self.statistics['spacing']
-        for row in pair_files.listed(path):
-            name = pair_files.named(row)
+        rows, steps, listed = [], self.statistics['spacing'], pair_files.listed(path)
+        names = [pair_files.named(row) for row in listed]
+        for row, name in zip(listed, names):
+            if names.count(name) > 1:
+                raise InputError(f'{path}: {name}: {names.count(name)} pairs; expected file names that tell them apart')
             pair = functools.partial(pair_files.read, row, path.parent)
             seen, found, affine = brought(Case(name, name, 'new', pair), self.size, self.spacing)
             if not np.allclose(found, steps, rtol=1e-3):

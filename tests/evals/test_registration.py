@@ -90,6 +90,9 @@ def test_new_pairs_from_files(tmp_path):
     other = predictor(task=TASK, statistics={**data().statistics, 'spacing': [1.0, 1.0]}, data=dict(size=(24, 20)))
     with pytest.raises(InputError, match=r'b_to_a: voxels of \(2.0, 3.0\) mm; expected \(1.0, 1.0\), as in training'):
         other({}, tmp_path / 'pairs.csv', tmp_path / 'out')
+    (tmp_path / 'pairs.csv').write_text('fixed,moving\nx/a.nii,x/b.nii\ny/a.nii,y/b.nii\n')
+    with pytest.raises(InputError, match='b_to_a: 2 pairs; expected file names that tell them apart'):
+        apart({}, tmp_path / 'pairs.csv', tmp_path / 'twice')
 
 
 def test_splines_bring_a_pair_together():
