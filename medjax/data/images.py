@@ -397,6 +397,8 @@ def _fewer(source: Source, share: float, draw: int) -> Source:
     """A source with a share of its training patients, at least one of each class."""
     if not 0 < share < 1 or source.problem == 'multilabel':
         raise InputError(f'config.data.share: {share}; expected a share in (0, 1], of images that have one class')
+    if draw < 0:
+        raise InputError(f'config.data.draw: {draw}; expected at least 0')
     of: dict[str, int] = {}
     for case in source.cases:
         if case.split == 'train':

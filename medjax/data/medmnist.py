@@ -152,15 +152,21 @@ def joined(source: Source, path: pathlib.Path) -> Source:
     """
     if not path.is_file():
         raise InputError(f'config.data.also: {path}: no such file; expected one that medjax.synthesise wrote')
-    images, labels, names = (_load(str(path), name) for name in ('train_images', 'train_labels', 'classes'))
-    names = [str(name) for name in names]
+    _load.cache_clear()  # a process that draws images may have written others under this name
+    try:
+        images, labels, names = (_load(str(path), name) for name in ('train_images', 'train_labels', 'classes'))
+    except InputError:
+        raise InputError(f'config.data.also: {path}: not readable; expected train_images, train_labels and classes, as '
+                         'medjax.synthesise writes them') from None
+    names = [str(name) for name in names.ravel()]
     if source.problem == 'multilabel' or not set(names) <= set(source.classes):
         raise InputError(f'config.data.also: {path}: classes {", ".join(names)}; expected some of: '
                          f'{", ".join(source.classes)}, of which an image has one')
-    if images.dtype != np.uint8 or labels.shape != (len(images), 1) or not len(images) or (
-            labels.min() < 0 or labels.max() >= len(names)):
+    if images.dtype != np.uint8 or labels.shape != (len(images), 1) or labels.dtype.kind not in 'iu' or (
+            not len(images) or labels.min() < 0 or labels.max() >= len(names)):
         raise InputError(f'config.data.also: {path}: train_images {images.shape} {images.dtype}, train_labels '
-                         f'{labels.shape}; expected bytes, and for each image a label from 0 to {len(names) - 1}')
+                         f'{labels.shape} {labels.dtype}; expected bytes, and for each image a label from 0 to '
+                         f'{len(names) - 1}')
     made = [Case(id=f'synthetic{number:06d}', patient=f'synthetic{number:06d}', split='train',
                  target=source.classes.index(names[label]), files=(str(path),), how=f'train {number}',
                  read=functools.partial(_read, str(path), 'train', number))

@@ -182,3 +182,5 @@ def test_a_share_of_the_training_patients_of_each_class(tmp_path):
     assert np.bincount(some.targets[some.numbers('train')]).tolist() == [2, 2]
     with pytest.raises(InputError, match=r'config\.data\.share: 0; expected a share in \(0, 1\]'):
         dataset(source, size=(4, 4), cache=str(tmp_path), share=0)
+    with pytest.raises(InputError, match=r'config\.data\.draw: -1; expected at least 0'):
+        dataset(source, size=(4, 4), cache=str(tmp_path), share=0.5, draw=-1)

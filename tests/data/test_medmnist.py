@@ -154,7 +154,8 @@ def test_synthetic_images_train_beside_a_share_of_the_real_ones_and_never_test(t
     (dict(labels=(0, 2)), r'expected bytes, and for each image a label from 0 to 1'),
     (dict(labels=()), r'train_images \(0, 28, 28\) uint8'),
     (dict(kind=np.float32), r'float32.*expected bytes'),
-    (dict(train_labels=np.zeros(3, np.uint8)), r'train_labels \(3,\); expected bytes'),
+    (dict(train_labels=np.zeros(3, np.uint8)), r'train_labels \(3,\) uint8; expected bytes'),
+    (dict(train_labels=np.zeros((3, 1))), r'train_labels \(3, 1\) float64; expected bytes'),
 ])
 def test_other_files_are_no_synthetic_images(options, message, tmp_path):
     write(tmp_path / 'pneumoniamnist.npz', 'binary', 2)
@@ -164,3 +165,14 @@ def test_other_files_are_no_synthetic_images(options, message, tmp_path):
         medmnist.joined(real, tmp_path / 'made.npz')
     with pytest.raises(InputError, match=r'config\.data\.also: .*nothing\.npz: no such file'):
         medmnist.joined(real, tmp_path / 'nothing.npz')
+    with pytest.raises(InputError, match=r'config\.data\.also: .*train_images, train_labels and classes'):
+        medmnist.joined(real, tmp_path / 'pneumoniamnist.npz')
+
+
+def test_synthetic_images_drawn_anew_under_the_same_name_are_read_anew(tmp_path):
+    write(tmp_path / 'pneumoniamnist.npz', 'binary', 2)
+    real = medmnist.source(set='pneumoniamnist', dir=str(tmp_path))
+    for image in (np.zeros((3, 28, 28), np.uint8), np.full((3, 28, 28), 9, np.uint8)):
+        synthetic(tmp_path / 'made.npz', train_images=image)
+        found, _ = medmnist.joined(real, tmp_path / 'made.npz').cases[-1].read()
+        assert (found.array == image[0, 0, 0]).all()
