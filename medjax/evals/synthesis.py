@@ -120,18 +120,17 @@ class SynthesisEvaluator:
         sets = {'real': (self._stored(numbers), labels), 'synthetic': (self.painter(variables, labels, first), labels)}
         if quick:
             return self._rows(split, sets, {'real': numbers}, ('pixels',))
-        places = self._like(labels, 'train')
-        train = self._stored(places), self.data.targets[places]
-        rng, spread = np.random.default_rng(0), [BLUR * n for n in self.data.frame.size]
-        sets |= {'train': train,
-                 'blurred': (np.stack([ndimage.gaussian_filter(x, (*spread, 0)) for x in train[0]]), train[1]),
-                 'noisy': (np.clip(train[0] + rng.normal(0, 255 * NOISE, train[0].shape), 0, 255).astype(np.uint8),
-                           train[1])}
-        cases = {'real': numbers, 'train': places}
-        if split != 'val' and 'val' in self.data.counts:
-            cases['val'] = self._like(labels, 'val')
-            sets['val'] = self._stored(cases['val']), self.data.targets[cases['val']]
-        rows = self._rows(split, sets, cases, tuple(self._spaces))
+        cases, places = {'real': numbers}, self._like(labels, 'train')
+        if len(places):  # else no class of this split has trained
+            train, cases['train'] = (self._stored(places), self.data.targets[places]), places
+            rng, spread = np.random.default_rng(0), [BLUR * n for n in self.data.frame.size]
+            noisy = train[0] + rng.normal(0, 255 * NOISE, train[0].shape)
+            sets |= {'train': train,
+                     'blurred': (np.stack([ndimage.gaussian_filter(x, (*spread, 0)) for x in train[0]]), train[1]),
+                     'noisy': (np.clip(noisy, 0, 255).astype(np.uint8), train[1])}
+        if split != 'val' and 'val' in self.data.counts and len(places := self._like(labels, 'val')):
+            cases['val'], sets['val'] = places, (self._stored(places), self.data.targets[places])
+        rows = self._rows(split, sets, cases, tuple(self._spaces), near=True)
         if snapshots is not None:
             self._keep(sets, rows, snapshots)
         return rows
@@ -144,7 +143,7 @@ class SynthesisEvaluator:
                                        for label in np.unique(labels)]))
 
     def _rows(self, split: str, sets: Mapping[str, tuple[np.ndarray, np.ndarray]], numbers: Mapping[str, np.ndarray],
-              names: Sequence[str]) -> list[dict[str, Any]]:
+              names: Sequence[str], near: bool = False) -> list[dict[str, Any]]:
         classes, cases, rows = self.data.source.classes, self.data.source.cases, []
         train = self.data.numbers('train')
         for kind, (images, labels) in sets.items():
@@ -153,7 +152,7 @@ class SynthesisEvaluator:
                 told = self.network(images)
                 if tuple(getattr(self.network, 'classes', ())) == tuple(classes):
                     more['predicted'] = [classes[k] for k in told['probs'].argmax(1)]
-            if 'train' in sets and kind in ('real', 'synthetic', 'train'):
+            if near and kind in ('real', 'synthetic', 'train'):
                 own = np.searchsorted(train, numbers['train']) if kind == 'train' else None
                 far, which = quality.nearest(_flat(images), _flat(self._known), own)
                 more |= {'nearest': far.tolist(), 'nearest_id': [cases[train[k]].id for k in which]}
@@ -291,7 +290,8 @@ def evaluator(*, data: Images, task: Task, features: Network | str = '', images:
       shown: real and made images of each class that the report shows, and made ones beside their nearest.
 
     Raises:
-      InputError: images with several classes each, intensities that cannot be undone, or a network for others.
+      InputError: images with several classes each, one image alone in a split, intensities that cannot be undone, or a
+        network for others.
     """
     if data.source.problem == 'multilabel':
         raise InputError("config.evaluate.name: 'synthesis' is of images that have one class each; the problem is "
@@ -299,6 +299,10 @@ def evaluator(*, data: Images, task: Task, features: Network | str = '', images:
     if min(images, quick) < 2 or min(batch, shown) < 1:
         raise InputError(f'config.evaluate: images={images}, quick={quick}, batch={batch}, shown={shown}; expected at '
                          'least 2 images, and 1')
+    for split, count in data.counts.items():
+        if count < 2:
+            raise InputError(f'config.data.source: {count} image in the split {split}; expected at least 2, whose '
+                             'distribution made ones are held against')
     data.frame.pictured(np.zeros((1, *data.frame.size, data.arrays.shape[-1])), data.training)
     if features and not data.frame.shares:
         raise InputError(f'config.evaluate.features: {features.name} sees pixels as shares of what their file can '

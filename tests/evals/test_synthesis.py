@@ -89,6 +89,16 @@ def test_a_seed_gives_the_same_image_in_any_batch_and_another_in_another_split(d
     assert of(other, 'synthetic')[0]['pixels_00'] != of(rows, 'synthetic')[0]['pixels_00']
 
 
+@pytest.mark.parametrize('split, left', [('train', ['real', 'synthetic', 'val']),
+                                         ('val', ['real', 'synthetic', 'train', 'blurred', 'noisy'])])
+def test_without_an_image_of_the_same_classes_a_floor_is_left_out(split, left, data):
+    few = dataclasses.replace(data, source=dataclasses.replace(data.source, cases=tuple(
+        dataclasses.replace(case, target={split: 0, 'test': 1}.get(case.split, case.target))
+        for case in data.source.cases)))
+    rows = evaluator(data=few, task=TASK)(VARIABLES, 'test')
+    assert list(dict.fromkeys(row['kind'] for row in rows)) == left and 'nearest' in rows[0]
+
+
 def test_quick_is_pixels_alone_of_fewer_and_tells_collapse(data):
     judge = evaluator(data=data, task=TASK, quick=8)
     rows = judge(VARIABLES, 'val', quick=True)
@@ -181,6 +191,9 @@ def test_data_that_cannot_be_made_is_refused(tmp_path):
     source = phantom.source(cases=(4, 2, 2), shape=(8, 8))
     with pytest.raises(InputError, match="'zscore' cannot be undone"):
         evaluator(data=dataset(source, size=(8, 8), cache=str(tmp_path), intensity={'name': 'zscore'}), task=TASK)
+    alone = phantom.source(cases=(4, 2, 1), shape=(8, 8))
+    with pytest.raises(InputError, match=r'config\.data\.source: 1 image in the split test; expected at least 2'):
+        evaluator(data=dataset(alone, size=(8, 8), cache=str(tmp_path)), task=TASK)
     many = phantom.source(cases=(4, 2, 2), shape=(8, 8), problem='multilabel')
     with pytest.raises(InputError, match='images that have one class each'):
         evaluator(data=dataset(many, size=(8, 8), cache=str(tmp_path)), task=TASK)
