@@ -24,7 +24,7 @@ FIGURES = {
     'nearest': 'distance to the nearest training image, over that of real images',
     'copies': 'share nearer to a training image than all but 5 % of the real images',
     'label_kept': 'share in which the classifier sees the class asked for'}
-KINDS = {'': ('made', 'drawn by the network'), '_train': ('training', 'real, as many of each class'),
+KINDS = {'': ('made', 'drawn by the network'), '_train': ('training', 'real, as many of each class as there are'),
          '_val': ('validation', 'real, as many of each class as there are: no network has learned from them'),
          '_blurred': ('blurred', 'these training images, by a Gaussian of 1/28 of the extents'),
          '_noisy': ('noisy', 'these training images, with normal noise of a tenth of the range'),
