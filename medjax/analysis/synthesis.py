@@ -130,9 +130,13 @@ def _compared(real: Sequence[Mapping[str, Any]], fake: Sequence[Mapping[str, Any
     apart = [quality.distances(of) for of in (y, x)]
     varied = [[quality.pair_mean(matrix, weight) for matrix, weight in zip(apart, pair)]
               for pair in ((np.ones(len(y)), np.ones(len(x))), (others, draws))]
-    with np.errstate(invalid='ignore', divide='ignore'):
-        value, samples = (np.asarray(a / b) for a, b in varied)
+    value, samples = (_ratio(a, b) for a, b in varied)
     return out | {'diversity': measure.entry(float(value), samples, made, 'real images are all alike')}
+
+
+def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    """One over the other, NaN where that is 0."""
+    return np.where(below != 0, above / np.where(below != 0, below, 1), np.nan)
 
 
 def _near(real: Sequence[Mapping[str, Any]], fake: Sequence[Mapping[str, Any]], threshold: float | None,
@@ -142,11 +146,9 @@ def _near(real: Sequence[Mapping[str, Any]], fake: Sequence[Mapping[str, Any]], 
     out = {}
     if threshold is not None and np.isfinite(far).all():
         (_, draws), (made, others) = _draws(real, resamples, seed), _draws(fake, resamples, seed + 1)
-        ratio = float(far.mean() / known.mean()) if known.mean() else float('nan')
-        with np.errstate(invalid='ignore', divide='ignore'):
-            samples = average(far, others) / average(known, draws)
-        out['nearest'] = measure.entry(ratio, samples, made, 'real images are training images')
-        near = (far < threshold).astype(float)
+        ratio, samples = _ratio(far.mean(), known.mean()), _ratio(average(far, others), average(known, draws))
+        out['nearest'] = measure.entry(float(ratio), samples, made, 'real images are training images')
+        near = (far <= threshold).astype(float)  # which is 0 where real images are training images: so are copies then
         out['copies'] = measure.entry(float(near.mean()), average(near, others), made, 'no image')
     return out | _kept(fake, '', resamples, seed)
 

@@ -73,6 +73,14 @@ def test_nearest_and_copies_by_hand():
     assert entries['copies_train']['value'] == pytest.approx(2 / 40) and 'copies_noisy' not in entries
 
 
+def test_where_real_images_are_alike_or_trained_nothing_is_infinite():
+    table = [{**row, **dict.fromkeys(['pixels_00', 'pixels_01', 'pixels_02', 'pixels_03', 'nearest'], 0.0)}
+             if row['kind'] == 'real' else {**row, 'nearest': 0.0} for row in rows()]
+    entries = synthesis.summarise(table, CLASSES, resamples=20)['metrics']['test']
+    assert np.isnan([entries['diversity']['value'], entries['nearest']['value']]).all()
+    assert entries['diversity']['why'] == 'real images are all alike' and entries['copies']['value'] == 1
+
+
 def test_collapse_shows():
     whole_, collapsed = (synthesis.summarise(list(rows(0.0, spread)), CLASSES, resamples=50)['metrics']['test']
                          for spread in (1.0, 0.01))
