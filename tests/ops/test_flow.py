@@ -119,6 +119,7 @@ def test_a_fold_that_central_differences_miss():
     there[0] = 0.6 * (-1.0) ** np.arange(8)[:, None]
     inner = (np.gradient(there[0], axis=0) + 1)[1:-1]
     assert (inner > 0).all() and float(flow.folded(there)) > 0.5
+    assert float(flow.folded(np.full((2, 4, 4), np.nan, np.float32))) == 1
 
 
 def test_smoothness_by_hand():
@@ -130,6 +131,7 @@ def test_smoothness_by_hand():
     curved = np.zeros((2, 6, 6), np.float32)
     curved[0] = np.arange(6)[:, None] * np.arange(6)  # only the mixed derivative, which counts twice
     assert float(flow.bending(curved, (1.0, 1.0))) == pytest.approx(2, rel=1e-5)
+    assert float(flow.bending(curved[:, :, :2], (1.0, 1.0))) == pytest.approx(2, rel=1e-5)
 
 
 def test_sizes_change_and_the_map_stays():
