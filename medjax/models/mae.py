@@ -26,7 +26,7 @@ class Model(vit.Model):
     """A masked autoencoder.
 
     Attributes, besides those of `vit.Model`, whose `classes` and `dropout` say nothing here:
-      hidden: share of the patches that the encoder does not see.
+      hidden: share of the patches that the encoder does not see; it sees one, and does not see one, at least.
       narrow: channels of the decoder's tokens.
       shallow: blocks of the decoder.
     """
@@ -55,7 +55,10 @@ class Model(vit.Model):
             raise InputError(f'config.model.hidden: {self.hidden}; expected a share between 0 and 1')
         shape, (tokens, grid) = x.shape, self.embedded(x)
         count = tokens.shape[1] - 1
-        seen = max(round((1 - self.hidden) * count), 1)
+        if count < 2:
+            raise InputError(f'config.model.patch: {self.sizes}; expected patches of which an image of {shape[1:-1]} '
+                             'has two or more')
+        seen = min(max(round((1 - self.hidden) * count), 1), count - 1)
         blocks = [TransformerBlock(self.heads, 0.0, self.dtype, name=f'block{n}') for n in range(self.depth)]
         norm = LayerNorm(name='norm')
         decoder = _Decoder(count, math.prod(self.sizes) * shape[-1], self.narrow, self.shallow, self.heads, self.dtype,

@@ -69,3 +69,13 @@ def test_volumes_too():
 def test_nothing_hidden_is_refused():
     with pytest.raises(InputError, match=r'config\.model\.hidden: 0; expected a share between 0 and 1'):
         jax.eval_shape(lambda: Model(hidden=0, **SMALL).init(KEY, IMAGE, train=False))
+    with pytest.raises(InputError, match=r'config\.model\.patch: \(2, 2\); expected patches of which an image of'):
+        jax.eval_shape(lambda: Model(**SMALL).init(KEY, IMAGE[:, :2, :2], train=False))
+
+
+def test_one_patch_at_least_is_hidden():
+    module = Model(hidden=0.01, narrow=8, shallow=1, **SMALL)
+    _, feats = jax.jit(lambda: module.init_with_output(
+        {'params': KEY, 'dropout': KEY}, IMAGE[:, :4, :4], train=True))()[0]
+    np.testing.assert_array_equal(feats['hidden'].mean((1, 2)), [0.25, 0.25])
+    jax.eval_shape(lambda: module.init(KEY, IMAGE[:, :4, :4], train=False))
