@@ -66,6 +66,8 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], kinds: Sequence[st
     def loss(variables: Variables, batch: Batch, key: jax.Array):
         drawn, dropped = jax.random.split(key)
         image = batch['image']
+        if len(image) < 2 and 'patch' in kinds:
+            raise InputError('config.batch: 1; expected 2 or more: a patch is another image\'s')
         keys = jax.vmap(lambda n: jax.random.fold_in(drawn, n))(jnp.arange(len(image)))
         shown, truth = jax.vmap(changed)(image, jnp.roll(image, 1, 0), keys)
         (logits, _), mutated = trained_forward(module, variables, {**batch, 'image': shown}, dropped)

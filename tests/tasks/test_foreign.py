@@ -78,3 +78,10 @@ def test_what_does_not_belong_is_found_where_it_is():
 def test_what_is_refused(options, message):
     with pytest.raises(InputError, match=message):
         foreign.task(Model(classes=1), statistics={}, **options)
+
+
+def test_one_image_has_no_other():
+    task, batch = foreign.task(Model(classes=1, base=8, levels=2), statistics={}), {
+        name: part[:1] for name, part in films().items()}
+    with pytest.raises(InputError, match=r'config\.batch: 1; expected 2 or more'):
+        jax.eval_shape(lambda: task.loss(task.init(jax.random.key(0), batch), batch, jax.random.key(0)))
