@@ -116,7 +116,8 @@ def figures(table: Table, draws: np.ndarray | None = None) -> dict[str, np.ndarr
 
 def entries(table: Table, found: Mapping[str, np.ndarray], samples: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """Figures with intervals; see `measure.entry`."""
-    return {name: measure.entry(float(value), samples[name], table.patients, WHY.get(
+    counted = {name: np.isfinite(given) for name, given in table.voxels.items()}
+    return {name: measure.entry(float(value), samples[name], table.patients[counted.get(name, slice(None))], WHY.get(
         name, 'no anomaly, or no normal case')) for name, value in found.items()}
 
 

@@ -43,6 +43,12 @@ def test_figures_are_scikit_learns_and_the_threshold_is_the_normal_cases():
     assert np.isnan(nothing['value']) and nothing['why'] == 'no anomaly, or no normal case'
 
 
+def test_figures_of_voxels_count_those_who_show_an_anomaly():
+    table = [{**row, 'voxel_dice': 0.5 if row['target'] == 'ill' else ''} for row in rows()]
+    figure = anomaly.summarise(table, 'well', 'distance', resamples=20)['metrics']['test']['voxel_dice']
+    assert figure['value'] == 0.5 and figure['cases'] == figure['n'] == 20
+
+
 def test_what_is_refused():
     with pytest.raises(InputError, match=r'no column score_bound; expected it among: error, distance'):
         anomaly.summarise(list(rows()), 'well', 'bound')
