@@ -238,7 +238,10 @@ def fitted(pairs: Sequence[tuple[np.ndarray, np.ndarray]], images: Sequence[np.n
         if x.shape[1] == 1:
             order = np.argsort(x[:, 0], kind='stable')
             parts = [part for part in np.array_split(order, BINS) if len(part)]
-            middles, means = ([array[part].mean(0) for part in parts] for array in (x[:, 0], y))
+            # Bins of one and the same value, as of what lies about a head, are one.
+            middles, place = np.unique([x[part, 0].mean() for part in parts], return_inverse=True)
+            means = [y[np.concatenate([part for part, at in zip(parts, place) if at == number])].mean(0)
+                     for number in range(len(middles))]
             made['lookup'] = lambda image: np.stack([np.interp(image[..., 0], middles, column)
                                                      for column in np.transpose(means)], -1)
     if images and targets and images[0].shape[1] == targets[0].shape[1]:

@@ -69,6 +69,9 @@ def test_floors_by_hand():
     np.testing.assert_allclose(made['linear'](np.array([[0.0], [2.0]])), [[start], [start + 2 * slope]])
     at = np.array([[[0.25], [0.75]]])
     np.testing.assert_allclose(made['lookup'](at), [[[1.0], [1.0]]], atol=0.02)
+    flat = np.where(np.arange(640) % 4 < 3, 0, x[:640, 0])[:, None]  # three quarters are one value
+    told = fitted([(flat, np.arange(640.0)[:, None])], [], [])['lookup'](np.zeros((1, 1)))
+    assert told.item() == pytest.approx(319)
     # Of the same rank: the lowest value meets the lowest, whatever the pairs say.
     np.testing.assert_allclose(made['matched'](np.array([[0.0], [0.5], [1.0]])), [[0], [0.75], [1]], atol=0.01)
     assert set(fitted([], [x], [y])) == {'matched'} and set(fitted([(x.repeat(3, 1), y)], [x.repeat(3, 1)], [y])) == {
