@@ -1,5 +1,6 @@
 """Images made again from little: autoencoders, and what they say of images that are not like those they know."""
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -37,7 +38,6 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], distance: str = 's
         2019); 0 for none.
       hold: how dear the change's total variation is against the bound, which counts all voxels here.
       rate: of such a step, times sigma²: which share of its error a voxel loses, were it not for the others.
-
       walk: images that `predict` makes on the way from each latent to that of the image before it in the batch, both
         ends included; 0 for none. Not for masked autoencoders.
 
@@ -50,6 +50,9 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], distance: str = 's
     del statistics
     if walk < 0 or walk == 1:
         raise InputError(f'config.task.walk: {walk}; expected 0, or at least 2, for both ends')
+    if walk and 'mix' not in inspect.signature(type(module).__call__).parameters:
+        raise InputError(f'config.task.walk: {walk}; expected 0 for {type(module).__module__}, whose latents make no '
+                         'image')
     if restore < 0 or hold < 0 or not rate > 0:
         raise InputError(f'config.task: restore={restore}, hold={hold}, rate={rate}; expected at least 0 steps, a '
                          'weight of at least 0 and a rate above 0')

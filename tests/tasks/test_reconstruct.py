@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from medjax.errors import InputError
-from medjax.models import resnet
+from medjax.models import mae, resnet
 from medjax.models.autoencoder import Model
 from medjax.tasks import reconstruct
 
@@ -101,6 +101,11 @@ def test_what_is_refused(model, options, message):
     with pytest.raises(InputError, match=message):
         task = reconstruct.task(Model(**SMALL, **model), statistics={}, **options)
         jax.eval_shape(task.init, KEY, images())
+
+
+def test_masked_autoencoders_take_no_walk():
+    with pytest.raises(InputError, match=r'config\.task\.walk: 3; expected 0 for medjax\.models\.mae'):
+        reconstruct.task(mae.Model(), statistics={}, walk=3)
 
 
 def test_sizes_that_do_not_come_back_are_refused():
