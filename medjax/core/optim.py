@@ -23,7 +23,7 @@ def _polynomial(lr: float, steps: int, *, power: float = 0.9) -> optax.Schedule:
 def _cosine(lr: float, steps: int, *, warmup: int = 0, final: float = 0.0) -> optax.Schedule:
     """Linear warm-up over `warmup` steps, then a half cosine down to `final` times the peak (Loshchilov 2017)."""
     if not 0 <= warmup < steps:
-        raise InputError(f'config.optim.schedule.warmup: {warmup}; expected fewer than config.steps, {steps}')
+        raise InputError(f'config.optim.schedule.warmup: {warmup}; expected fewer than the updates, {steps}')
     return optax.warmup_cosine_decay_schedule(0.0 if warmup else lr, lr, warmup, steps, final * lr)
 
 
@@ -106,6 +106,9 @@ def make(steps: int, *, ema: float = 0.0, parts: Mapping[str, Mapping[str, Any]]
     """
     chain, curve = _chain(steps, options, 'config.optim')
     if parts:
+        for name, own in parts.items():
+            if not isinstance(own, Mapping):
+                raise InputError(f'config.optim.parts.{name}: {own!r}; expected options, as in dict(lr=1e-4)')
         apart = {name: optax.chain(*_chain(steps, {**options, **own}, f'config.optim.parts.{name}')[0])
                  for name, own in parts.items()}
         chain = [optax.partition({**apart, '': optax.chain(*chain)}, lambda params: _labels(params, apart))]

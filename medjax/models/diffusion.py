@@ -139,9 +139,11 @@ class Model(nn.Module):
         return Up(self.channels, (self.patch,) * dims, name='out')(x).astype(jnp.float32), feats
 
     def _check(self, x: jax.Array) -> None:
-        if len(self.size) not in (2, 3) or min(*self.size, self.channels, self.levels, self.blocks) < 1:
-            raise InputError(f'config.model: size={tuple(self.size)}, channels={self.channels}, levels={self.levels}, '
-                             f'blocks={self.blocks}; expected 2 or 3 axes, and at least 1 of each')
+        if len(self.size) not in (2, 3) or min(
+                *self.size, self.channels, self.base, self.levels, self.cap, self.blocks) < 1:
+            raise InputError(f'config.model: size={tuple(self.size)}, channels={self.channels}, base={self.base}, '
+                             f'levels={self.levels}, cap={self.cap}, blocks={self.blocks}; expected 2 or 3 axes, and '
+                             'at least 1 of each')
         if x.shape[1:] != (*self.size, self.channels):
             raise InputError(f'config.model: size={tuple(self.size)}, channels={self.channels}; expected those of the '
                              f'images, {x.shape[1:-1]} and {x.shape[-1]}')

@@ -64,6 +64,7 @@ def test_parts_have_rates_and_turns_of_their_own():
 
 @pytest.mark.parametrize('section, message', [
     ({'name': 'adam', 'lr': 1, 'parts': {'critic': {'momentum': 1}}}, 'config.optim.parts.critic.momentum: nothing'),
+    ({'name': 'adam', 'lr': 1, 'parts': {'critic': 3}}, 'config.optim.parts.critic: 3; expected options'),
     ({'name': 'adam', 'lr': 1, 'every': 0}, 'config.optim.every: 0; expected at least 1'),
     ({'name': 'adam', 'lr': 1, 'momentum': 0.9}, 'config.optim.momentum: nothing reads this key'),
     ({'name': 'adm', 'lr': 1}, "config.optim.name: 'adm' is not known; expected one of: adam, adamw, sgd"),

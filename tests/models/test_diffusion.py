@@ -69,6 +69,7 @@ def test_variants_take_images_of_28_pixels():
 
 @pytest.mark.parametrize('options, match', [
     (dict(size=(7,)), r'config\.model: size=\(7,\)'), (dict(levels=0), 'levels=0'), (dict(blocks=0), 'blocks=0'),
+    (dict(base=0), 'base=0'),
     (dict(size=(6, 6)), r'config\.model: size=\(6, 6\), channels=1; expected those of the images, \(6, 7\) and 1'),
     (dict(channels=3), 'channels=3; expected'), (dict(patch=2), r'config\.model\.patch: 2; expected a divisor'),
     (dict(heads=3), r'config\.model\.heads: 3'), (dict(dropout=1.0), 'a dropout rate of 1.0')])
