@@ -25,7 +25,7 @@ from medjax.evals.volumes import named
 from medjax.ops import fidelity, windows
 
 BINS = 64  # of the lookup table, and points of the histograms that are matched
-FLOORS = ('linear', 'lookup', 'matched')
+EXACT = 100.0  # dB: the PSNR of a copy, whose own is infinite and has no mean
 
 
 @dataclasses.dataclass(frozen=True)
@@ -213,7 +213,8 @@ def judged(made: np.ndarray, truth: np.ndarray | None, mask: np.ndarray) -> dict
     """The figures of what was made, all shares of the target's range; NaN without a truth."""
     if truth is None:
         return dict.fromkeys(('psnr', 'ssim', 'mae', 'sharpness'), float('nan'))
-    return {name: float(getattr(fidelity, name)(made, truth, mask)) for name in ('psnr', 'ssim', 'mae', 'sharpness')}
+    found = {name: float(getattr(fidelity, name)(made, truth, mask)) for name in ('psnr', 'ssim', 'mae', 'sharpness')}
+    return {**found, 'psnr': min(found['psnr'], EXACT)}  # NaN stays
 
 
 def fitted(pairs: Sequence[tuple[np.ndarray, np.ndarray]], images: Sequence[np.ndarray],

@@ -12,7 +12,7 @@ from medjax.data.geometry import Image
 from medjax.data.source import Case, Source
 from medjax.data.translated import PAIR, Views, dataset
 from medjax.errors import InputError
-from medjax.evals.translation import evaluator, fitted, predictor
+from medjax.evals.translation import evaluator, fitted, judged, predictor
 from tests.data.test_translated import OPTIONS, source, views
 
 
@@ -58,6 +58,12 @@ def test_validation_is_quick_and_passes_over_what_is_not_there(data, tmp_path):
     judge.along(SHIFT, tmp_path, 7)
     with np.load(tmp_path / 'course' / '0000007.npz') as kept:
         assert set(kept) == {'image', 'made', 'cycle'} and kept['made'].shape == (8, 10, 1)
+
+
+def test_a_copy_has_a_figure():
+    image = np.ones((8, 8, 1, 1))
+    assert judged(image, image, np.ones((8, 8, 1)))['psnr'] == 100
+    assert np.isnan(judged(image, image, np.zeros((8, 8, 1)))['psnr'])
 
 
 def test_floors_by_hand():
