@@ -27,6 +27,7 @@ from medjax.core.sharding import Jit, Pmap
 from medjax.core.task import Task
 from medjax.data import nifti, pipeline
 from medjax.data.augment import RECIPES, Recipe
+from medjax.data.parted import Parted
 from medjax.errors import InputError
 from medjax.ops.scores import LOWER
 
@@ -123,6 +124,9 @@ def _experiment(*, seed: int, batch: int, model: Mapping[str, Any], task: Mappin
     update, schedule = optimiser(optim, steps)
     make, options = attribute('evals', evaluate, 'evaluator', 'config.evaluate')
     every = options.pop('every', 0)
+    if every and isinstance(cases, Parted) and 'val' not in cases.counts:
+        raise InputError(f'config.evaluate.every: {every}; expected 0 for a data set that has '
+                         f'{", ".join(cases.counts)} only: there is nothing to validate by')
     if options.get('features'):  # the folder of a run, whose network says what images are like
         of, _ = attribute('weights', {'name': 'run'}, 'features', 'config.evaluate.features')
         options['features'] = of(pathlib.Path(options['features']))

@@ -60,6 +60,12 @@ def test_the_run_has_a_course_and_a_report(run):
     assert 'no Inception figure' in page and 'Are they copies?' in page and 'What the critic says' in page
 
 
+def test_without_validation_images_none_is_asked_for():
+    few = {**DATA, 'source': {**DATA['source'], 'cases': (17, 0, 6)}}
+    with pytest.raises(InputError, match=r'config\.evaluate\.every: 1; expected 0 for a data set that has train, test'):
+        build.experiment({**CONFIG, 'data': few, 'checkpoint': {}})
+
+
 @pytest.mark.parametrize('positive, count, equal, want', [
     ((3, 1), 8, False, [6, 2]), ((3, 1), 8, True, [4, 4]), ((2, 0, 1), 5, True, [3, 0, 2]), ((9, 1), 1, False, [1, 0]),
     ((1, 1, 1), 4, False, [2, 1, 1])])
