@@ -63,10 +63,11 @@ def source(*, spacing: float = 2.0, validation: Sequence[int] = (64, 76),
         fluid; drawn once for each voxel, by the seed.
       seed: of the noise.
     """
-    held = sorted((int(a), int(b)) for a, b in (validation, *test))
+    held = sorted((int(slab[0]), int(slab[-1])) for slab in (validation, *test))
     ends = [0, *(end for a, b in held for end in (a - gap, b + gap)), HIGHEST]
     stretches = list(zip(ends[::2], ends[1::2]))
-    if not test or not all(a + spacing <= b for a, b in (*held, *stretches)) or gap < 0:
+    if not test or any(len(slab) != 2 for slab in (validation, *test)) or not all(
+            a + spacing <= b for a, b in (*held, *stretches)) or gap < 0:
         raise InputError(f'config.data.source: validation={tuple(validation)}, test={tuple(map(tuple, test))}, '
                          f'gap={gap}; expected stretches of planes within 0..{HIGHEST} that leave some between them')
     if not 0.5 <= spacing <= 8 or min(tr, te) <= 0 or not 0 <= noise < 1:

@@ -45,10 +45,12 @@ class Search:
     squarings: int = flow.SQUARINGS
 
     def __post_init__(self):
-        counts = (*self.levels, *self.steps, *self.affine, self.shrink, self.squarings)
-        if not len(self.levels) == len(self.steps) == len(self.affine) or not self.levels or min(
-                *self.levels, self.shrink, self.squarings) < 1 or not all(
-                isinstance(n, int) and n >= 0 for n in counts) or min(self.rate, self.turn) <= 0 or self.weight < 0:
+        lists, numbers = (self.levels, self.steps, self.affine), (self.rate, self.turn, self.weight)
+        fine = all(isinstance(some, tuple | list) and len(some) == len(self.levels) > 0 for some in lists) and all(
+            isinstance(n, int) and n >= 0 for n in (*self.steps, *self.affine)) and all(
+            isinstance(n, int) and n >= 1 for n in (*self.levels, self.shrink, self.squarings)) and all(
+            isinstance(x, int | float) for x in numbers) and min(self.rate, self.turn) > 0 and self.weight >= 0
+        if not fine:
             raise InputError(f'config.task.refine: {dataclasses.asdict(self)}; expected as many steps and affine as '
                              'levels, whole numbers, and rates above 0')
 

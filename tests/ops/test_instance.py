@@ -42,7 +42,8 @@ def test_nothing_is_found_in_an_image_without_contrast():
 
 
 @pytest.mark.parametrize('change', [dict(levels=()), dict(levels=(2, 1)), dict(rate=0.0), dict(steps=(1, 2, 0.5)),
-                                    dict(shrink=0), dict(weight=-1.0)])
+                                    dict(shrink=0), dict(weight=-1.0), dict(levels=4), dict(rate='fast'),
+                                    dict(levels=('a', 2, 1))])
 def test_what_is_refused(change):
     with pytest.raises(InputError, match=r'config\.task\.refine: .*; expected as many steps and affine as levels'):
         instance.Search(**change)
