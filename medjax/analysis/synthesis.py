@@ -19,7 +19,7 @@ CONVENTIONS = (
     'learned from the training images these look surer than new ones: by its features validation images are the '
     'fairer floor. FID is of normal distributions fitted to both (Heusel 2017); of few images it is biased upwards, '
     'which is why floors have as many of each class, as far as there are: where there are fewer, in other shares of '
-    'the classes perhaps, such a floor is too high. KID has no bias and may be below 0 (Bińkowski 2018). Precision '
+    'the classes perhaps, such a floor is a rough one. KID has no bias and may be below 0 (Bińkowski 2018). Precision '
     'and recall: the share of made images among real ones, and the other way round, by 3 neighbours (Kynkäänniemi '
     '2019); density and coverage by 5 neighbours of real images (Naeem 2020). Diversity: the mean distance of two '
     'made images over that of two real ones. Nearest: the mean distance of pixels to the nearest training image '
