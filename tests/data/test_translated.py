@@ -138,7 +138,8 @@ def test_other_sources_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize('options', [dict(validation=(30, 50)), dict(validation=(64,)), dict(test=()),
-                                     dict(test=((36, 140), (100, 110))), dict(spacing=0.1), dict(te=0.0), dict(noise=2.0)])
+                                     dict(test=((36, 140), (100, 110))), dict(spacing=0.1), dict(te=0.0),
+                                     dict(noise=2.0)])
 def test_slabs_and_echoes_that_make_no_sense_are_refused(options):
     with pytest.raises(InputError, match=r'config\.data\.source: '):
         phantom_contrast.source(**options)
