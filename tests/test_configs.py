@@ -21,7 +21,7 @@ PREDICTED = {'segment_brain_unet2d', 'segment_brain_unet3d', 'classify_lung_cnn'
 TWINS = {'anomaly_brain_unet', 'anomaly_pneumonia_unet', 'classify_28px_cnn', 'classify_cancer_cnn',
          'classify_folder_cnn', 'classify_pneumonia_best', 'classify_pneumonia_few', 'classify_pneumonia_logistic',
          'detect_bccd_faster_rcnn', 'detect_bccd_retinanet', 'detect_lesion3d_retinanet', 'detect_polyp_faster_rcnn',
-         'forecast_pbc_sequence', 'gan_pneumonia', 'pretrain_pneumonia', 'segment_lung_unet2d',
+         'diffuse_pneumonia', 'forecast_pbc_sequence', 'gan_pneumonia', 'pretrain_pneumonia', 'segment_lung_unet2d',
          'survive_gbsg_deepsurv', 'survive_images_resnet', 'treat_actg_tlearner'}
 NEED_DATA = {'segment_lung_unet2d', 'segment_tumour_unet3d'}
 
