@@ -2,10 +2,10 @@
 
 import dataclasses
 import pathlib
-import zipfile
 
 import numpy as np
 
+from medjax.analysis.workdir import snapshot
 from medjax.errors import InputError
 
 PLANES = ('Sagittal', 'Coronal', 'Axial')
@@ -63,13 +63,9 @@ def load(path: pathlib.Path) -> Snapshot:
     Raises:
       InputError: the file is damaged, or its arrays do not fit together.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+    with snapshot(path) as arrays:
         image, label, pred = (arrays[name] for name in ('image', 'label', 'pred'))
         spacing, kind = tuple(map(float, arrays['spacing'])), str(arrays['kind'])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f'{path}: not a readable snapshot of a case: {error}; evaluate again') from None
     if not image.ndim == len(spacing) == 3 or not image.shape == label.shape == pred.shape:
         raise InputError(f'{path}: image {image.shape}, label {label.shape}, pred {pred.shape}, '
                          f'spacing {spacing}; expected arrays of one shape [X, Y, Z] and three numbers')

@@ -12,7 +12,7 @@ from medjax.analysis.chapter import Chapter, Group, Section, both, caption, spli
 from medjax.analysis.draw import Tile
 from medjax.analysis.style import INK, PALETTE, chart, legend, png
 from medjax.analysis.tables import Table
-from medjax.analysis.workdir import Run
+from medjax.analysis.workdir import Run, snapshot
 
 NAMES = {'error': 'error of the image made again', 'bound': 'evidence lower bound, negative',
          'restored': 'change until the image is likely', 'foreign': 'share that does not belong',
@@ -127,8 +127,8 @@ def _pictures(run: Run, split: str) -> Section:
     kinds = zip(('Strangest', 'In the middle', 'Least strange'), np.array_split(np.array(kept, int), 3))
     for kind, places in kinds:
         for place in places[:DRAWN].tolist():
-            with np.load(run.folder / 'cases' / split / f'{rows[place]["id"]}.npz') as case:
-                tiles = _tiles(dict(case))
+            with snapshot(run.folder / 'cases' / split / f'{rows[place]["id"]}.npz') as case:
+                tiles = _tiles(case)
             groups.append(Group(f'{kind}: {rows[place]["id"]}', tiles, f'Class: {rows[place]["target"]}. '
                                 f'{NAMES[known["score"]].capitalize()}: {score[place]:.3g}.'))
     return Section('What the network makes of them', 'The image; and, as the network gives them, what it makes '
@@ -140,7 +140,7 @@ def _walks(run: Run, split: str) -> list[Section]:
     """What lies between images by their latents, where the network was asked."""
     groups = []
     for path in sorted((run.folder / 'cases' / split).glob('*.npz'))[:DRAWN]:
-        with np.load(path) as case:
+        with snapshot(path) as case:
             if 'walk' not in case:
                 return []
             low, high, steps = case['image'].min(), case['image'].max(), case['walk'][..., 0]

@@ -34,6 +34,13 @@ def summarise(rows: Sequence[Mapping[str, Any]], metrics: Sequence[str], unit: s
             for metric in metrics}
 
 
+def patients(rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    """Whose each row is, `[n]` int from 0 in their order; a case without a patient is one of its own."""
+    names = [row.get('patient') or f'case {row.get("id", number)}' for number, row in enumerate(rows)]
+    place = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    return np.array([place[name] for name in names], int)
+
+
 def by_split(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
     """The rows of each split, in their order."""
     out: dict[str, list[Mapping[str, Any]]] = {}

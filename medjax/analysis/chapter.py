@@ -101,6 +101,16 @@ def caption(run: Run, split: str) -> str:
     return split_name(split) + ' – chose the weights, no test' * (split == 'val' and bool(run.chosen_by))
 
 
+def resampled(run: Run) -> str:
+    """How the tables' intervals are made; nothing where no figure has one."""
+    entries = [entry for split in run.splits for entry in run.results[split].values() if entry.get('ci95')]
+    drawn = max((entry.get('resamples', 0) for entry in entries), default=0)
+    said = {f'Intervals are of 95 %, by a percentile bootstrap over patients with {drawn} resamples.': drawn,
+            f'Over fewer than {FEW} of them an interval is too narrow: it shows the spread, and proves little.': any(
+                entry['n'] < FEW for entry in entries)}
+    return ' '.join(words for words, true in said.items() if true)
+
+
 def both(make: Callable[[str], bytes], alt: str, caption: str = '', **options: Any) -> Chart:
     """A chart drawn for both themes."""
     return Chart(make('light'), make('dark'), alt, caption, **options)

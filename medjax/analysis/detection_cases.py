@@ -2,7 +2,6 @@
 
 import dataclasses
 import pathlib
-import zipfile
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -15,6 +14,7 @@ from medjax.analysis.anatomy import LETTERS
 from medjax.analysis.chapter import Group, Section
 from medjax.analysis.detected import Detected
 from medjax.analysis.tables import figure
+from medjax.analysis.workdir import snapshot
 from medjax.errors import InputError
 from medjax.ops import detections, hits
 from medjax.ops.detections import HIT
@@ -59,11 +59,8 @@ def load(path: pathlib.Path) -> Snapshot:
       InputError: the file is damaged, or its arrays do not fit together.
     """
     names = ('image', 'truth', 'truth_labels', 'found', 'found_labels', 'scores', 'spacing')
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            image, *boxes, steps = (file[name] for name in names)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f'{path}: not a readable snapshot of a case: {error}; evaluate again') from None
+    with snapshot(path) as kept:
+        image, *boxes, steps = (kept[name] for name in names)
     dims = image.ndim - 1
     if dims not in (2, 3) or len(steps) != dims or any(part.shape[1:] != (2 * dims,) for part in boxes[::2][:2]):
         raise InputError(f'{path}: image {image.shape}, boxes {boxes[0].shape} and {boxes[2].shape}; expected an image '

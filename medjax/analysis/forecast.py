@@ -94,8 +94,6 @@ def read(rows: Sequence[Row], names: Sequence[str], events: Sequence[str], withi
         return np.stack([cells(f'{stem}_{name}' if stem else name, **options) for name in of], 1) if of else (
             np.zeros((len(rows), 0)))
 
-    patients = [row.get('patient') or f'case {row.get("id", number)}' for number, row in enumerate(rows)]
-    place = {name: number for number, name in enumerate(dict.fromkeys(patients))}
     gap, ended = np.zeros(len(rows)), np.zeros(len(rows), int)
     if events:
         gap = cells('gap', low=0)
@@ -105,7 +103,7 @@ def read(rows: Sequence[Row], names: Sequence[str], events: Sequence[str], withi
                                  f'nothing or one of: {", ".join(events)}')
         ended = np.array([events.index(row['ended']) + 1 if row['ended'] else 0 for row in rows], int)
     happened, known = series.soon(gap, ended, within, len(events))
-    table = Table(np.array([place[name] for name in patients], int), cells('time'), cells('ahead', empty=True),
+    table = Table(bootstrap.patients(rows), cells('time'), cells('ahead', empty=True),
                   tuple(names), several('', names, empty=True), several('next', names, empty=True),
                   {method: several(stem, names, empty=True) for method, stem in STEMS.items()
                    if not method or f'{stem}_{names[0]}' in first}, events, happened, known, gap, ended,

@@ -5,12 +5,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from medjax.analysis import diagnosis, forecast_charts, tables
-from medjax.analysis.chapter import FEW, Chapter, Section, both, caption, split_name, spoken
+from medjax.analysis.chapter import Chapter, Section, both, caption, resampled, split_name, spoken
 from medjax.analysis.forecast import CHANCES, METHODS, Table, key_of, read, spans_of
-from medjax.analysis.split import Split
+from medjax.analysis.split import Split, opened
 from medjax.analysis.tables import Cell, Entry, figure, heading
 from medjax.analysis.workdir import Run
-from medjax.errors import InputError
 
 COURSES = ('Best', 'Median', 'Worst')  # of the patients by how far forecasts are off
 LIMITS = ('Forecasts are judged in those who come again and are measured: of who stays away, or dies first, they say '
@@ -53,14 +52,9 @@ def headline(of: Split[Table]) -> tuple[str, str]:
 
 def method(run: Run) -> str:
     """How the figures and their intervals are made, and what they cannot say."""
-    entries = [entry for split in run.splits for entry in run.results[split].values() if entry.get('ci95')]
-    drawn = max((entry.get('resamples', 0) for entry in entries), default=0)
-    said = {f'Intervals are of 95 %, by a percentile bootstrap over patients with {drawn} resamples.': drawn,
-            f'Over fewer than {FEW} of them an interval is too narrow: it shows the spread, and proves little.': any(
-                entry['n'] < FEW for entry in entries),
-            'Simpler models stand beside the network: what it adds is what it does better than they.': True,
-            LIMITS: True}
-    return ' '.join(words for words, true in said.items() if true)
+    return ' '.join(filter(None, [
+        resampled(run), 'Simpler models stand beside the network: what it adds is what it does better than they.',
+        LIMITS]))
 
 
 def result_tables(of: Split[Table]) -> list[tables.Table]:
@@ -187,10 +181,6 @@ def _time(run: Run, value: float) -> str:
 
 
 def _split(run: Run, split: str) -> Split[Table]:
-    rows, analysis = run.rows(split), run.results.get('analysis') or {}
-    try:
-        return Split(run, split, rows, read(rows, analysis.get('measured', ()), run.classes,
-                                            analysis.get('within', 0.0)))
-    except InputError as error:
-        raise InputError(f'{run.folder / "predictions.csv"}: {error}') from None
-
+    analysis = run.results.get('analysis') or {}
+    return opened(run, split, lambda rows: read(
+        rows, analysis.get('measured', ()), run.classes, analysis.get('within', 0.0)))

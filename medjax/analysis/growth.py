@@ -95,10 +95,8 @@ def read(rows: Sequence[Row]) -> Table:
         return np.stack(parts, 1) if parts else np.zeros((len(rows), 0))
 
     new = of_sites('new')
-    names = [row.get('patient') or f'case {row.get("id", number)}' for number, row in enumerate(rows)]
-    place = {name: number for number, name in enumerate(dict.fromkeys(names))}
     return Table(tuple(str(row.get('id', number)) for number, row in enumerate(rows)),
-                 np.array([place[name] for name in names], int), values,
+                 bootstrap.patients(rows), values,
                  {method: column(f'volume{end}', 0) for method, end in ends.items()}, column('volume_true', 0),
                  column('volume_last', 0), column('horizon', 0), np.where(np.isnan(new), -1, new).astype(int),
                  of_sites('risk'), of_sites('chance') if sites and f'chance_{sites[0]}' in first else None,

@@ -5,12 +5,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from medjax.analysis import diagnosis, growth_charts, tables
-from medjax.analysis.chapter import FEW, Chapter, Section, caption, split_name, spoken
+from medjax.analysis.chapter import Chapter, Section, caption, resampled, split_name, spoken
 from medjax.analysis.growth import METHODS, Table, read
-from medjax.analysis.split import Split
+from medjax.analysis.split import Split, opened
 from medjax.analysis.tables import Entry, figure
 from medjax.analysis.workdir import Run
-from medjax.errors import InputError
 
 COLUMNS = ('dice', 'gain_dice', 'volume_error', 'gain_volume')
 SITES = {'auroc_sites': 'AUROC ↑', 'brier_sites': 'Brier score ↓', 'new': 'Sites with a new tumour',
@@ -24,10 +23,10 @@ def chapter(run: Run) -> Chapter:
     Raises:
       InputError: where the table of predictions lacks a figure, or a snapshot is damaged.
     """
-    every = [_split(run, split) for split in run.splits]
+    every = [opened(run, split, read) for split in run.splits]
     shown = next(iter(every), None)
     return Chapter(
-        headlines=[line for of in every if of.split in spoken(run) for line in headlines(of)], method=method(run),
+        headlines=[line for of in every if of.split in spoken(run) for line in headlines(of)], method=resampled(run),
         tables=[methods_table(of.entries, of.table.methods, caption(run, of.split)) for of in every],
         sections=[] if shown is None else sections(shown), curves=learning(run), samples=[], sampled='',
         conventions='Conventions', cases=[row for of in every for row in listed(of)], words=diagnosis.words(run),
@@ -48,16 +47,6 @@ def headlines(of: Split[Table]) -> list[tuple[str, str]]:
     gains = [f'{METHODS[name]} {_signed(entries[f"gain_dice_{name}"])}' for name in AGAINST if name in methods]
     sure += f' Gain in Dice, patient by patient, on {"; on ".join(gains)}.' * bool(gains)
     return [(text, sure)]
-
-
-def method(run: Run) -> str:
-    """How the figures and their intervals are made."""
-    entries = [entry for split in run.splits for entry in run.results[split].values() if entry.get('ci95')]
-    drawn = max((entry.get('resamples', 0) for entry in entries), default=0)
-    said = {f'Intervals are of 95 %, by a percentile bootstrap over patients with {drawn} resamples.': drawn,
-            f'Over fewer than {FEW} of them an interval is too narrow: it shows the spread, and proves little.': any(
-                entry['n'] < FEW for entry in entries)}
-    return ' '.join(words for words, true in said.items() if true)
 
 
 def methods_table(entries: Mapping[str, Entry], methods: Sequence[str], title: str) -> tables.Table:
@@ -106,11 +95,3 @@ def listed(of: Split[Table]) -> list[dict[str, str]]:
 def _signed(entry: Entry) -> str:
     low_high = tables.interval(entry).replace('–', ' to ')
     return f'{entry["value"]:+.3f}'.replace('-', '−') + f' ({low_high})' * bool(low_high)
-
-
-def _split(run: Run, split: str) -> Split[Table]:
-    rows = run.rows(split)
-    try:
-        return Split(run, split, rows, read(rows))
-    except InputError as error:
-        raise InputError(f'{run.folder / "predictions.csv"}: {error}') from None

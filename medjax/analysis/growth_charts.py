@@ -2,7 +2,6 @@
 
 import dataclasses
 import pathlib
-import zipfile
 from collections.abc import Mapping
 
 import numpy as np
@@ -17,6 +16,7 @@ from medjax.analysis.growth import METHODS, Table
 from medjax.analysis.split import Split
 from medjax.analysis.style import INK, PALETTE, SPEAKS, chart, legend, png
 from medjax.analysis.tables import figure
+from medjax.analysis.workdir import snapshot
 from medjax.errors import InputError
 from medjax.ops import growth
 
@@ -64,9 +64,7 @@ def load(path: pathlib.Path) -> Snapshot:
     Raises:
       InputError: the file is damaged, or its arrays do not fit together.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            kept = {name: file[name] for name in file.files}
+    with snapshot(path) as kept:
         image = kept['image'][..., int(kept['channel'])]
         masks = {name: kept[f'mask_{name}' if name else 'mask'] for name in METHODS
                  if (f'mask_{name}' if name else 'mask') in kept}
@@ -74,8 +72,6 @@ def load(path: pathlib.Path) -> Snapshot:
                         kept['truth'], masks, {law: kept[f'curve_{law}'] for law in growth.LAWS
                                                if f'curve_{law}' in kept},
                         kept.get('rates'), tuple(map(float, kept['spacing'])))
-    except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f'{path}: not a readable snapshot of a case: {error}; evaluate again') from None
     if image.ndim != 3 or image.shape != made.seen.shape or any(
             part.shape != image.shape[1:] for part in (made.truth, *masks.values())):
         raise InputError(f'{path}: images {image.shape}, masks {made.seen.shape}, truth {made.truth.shape}; expected '

@@ -2,13 +2,13 @@
 
 import dataclasses
 import pathlib
-import zipfile
 
 import numpy as np
 from matplotlib import colors
 
 from medjax.analysis import draw, style
 from medjax.analysis.anatomy import LETTERS, PLANES
+from medjax.analysis.workdir import snapshot
 from medjax.errors import InputError
 
 NAMES = {'grad_cam': 'Grad-CAM', 'grad_cam_pp': 'Grad-CAM++', 'integrated_gradients': 'Integrated gradients',
@@ -53,13 +53,9 @@ def load(path: pathlib.Path) -> Snapshot:
     Raises:
       InputError: the file is damaged, or its arrays do not fit together.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+    with snapshot(path) as arrays:
         image, maps, methods = arrays['image'], arrays['maps'], tuple(map(str, arrays['methods']))
         maps = maps if methods else np.zeros((0, *image.shape[:-1]))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f'{path}: not a readable snapshot of a case: {error}; evaluate again') from None
     if image.ndim not in (3, 4) or maps.shape != (len(methods), *image.shape[:-1]):
         raise InputError(f'{path}: image {image.shape}, maps {maps.shape}, {len(methods)} methods; expected '
                          '[rows, columns, C] or [X, Y, Z, C], and a map of that extent for each method')

@@ -68,10 +68,8 @@ def read(rows: Sequence[Row]) -> Table:
         if f'ncc{end}' in first or not method:
             values |= {(name, method): np.array([_number(row, number, f'{name}{end}')
                                                  for number, row in enumerate(rows)]) for name in FIGURES}
-    names = [row.get('patient') or f'case {row.get("id", number)}' for number, row in enumerate(rows)]
-    place = {name: number for number, name in enumerate(dict.fromkeys(names))}
     return Table(tuple(str(row.get('id', number)) for number, row in enumerate(rows)),
-                 np.array([place[name] for name in names], int), values)
+                 bootstrap.patients(rows), values)
 
 
 def figures(table: Table, weight: np.ndarray | None = None) -> dict[str, np.ndarray]:

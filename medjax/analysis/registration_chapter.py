@@ -1,7 +1,5 @@
 """The report's chapter on registration: overlap and folds side by side, errors before and after, the maps drawn."""
 
-import pathlib
-import zipfile
 from collections.abc import Mapping, Sequence
 
 import matplotlib
@@ -9,19 +7,17 @@ import numpy as np
 from matplotlib.collections import LineCollection
 
 from medjax.analysis import diagnosis, draw, tables
-from medjax.analysis.chapter import FEW, Chapter, Chart, Group, Section, both, caption, split_name, spoken
+from medjax.analysis.chapter import Chapter, Chart, Group, Section, both, caption, resampled, split_name, spoken
 from medjax.analysis.registration import FIGURES, METHODS, Table, read
-from medjax.analysis.split import Split
+from medjax.analysis.split import Split, opened
 from medjax.analysis.style import INK, PALETTE, chart, legend, png
 from medjax.analysis.tables import Entry, figure
-from medjax.analysis.workdir import Run
-from medjax.errors import InputError
+from medjax.analysis.workdir import Run, snapshot
 
 COLOURS = {'': PALETTE[1], 'none': '#8a8f96', 'affine': PALETTE[0], 'bspline': PALETTE[2]}
 DRAWN = (('tre', 'mm'), ('dice', ''), ('folded', '%'), ('ncc', ''))  # figures of a drawn pair, and their units
 LINES = 5  # voxels from a line of the drawn grid to the next
 SPAN = 1.0  # of the Jacobian's map: from twice as small to twice as large, as powers of two
-ARRAYS = ('fixed', 'moving', 'moved', 'fixed_label', 'moved_label', 'displacement', 'jacobian', 'spacing')
 
 
 def chapter(run: Run) -> Chapter:
@@ -30,9 +26,9 @@ def chapter(run: Run) -> Chapter:
     Raises:
       InputError: where the table of predictions lacks a figure, or a snapshot is damaged.
     """
-    every = [_split(run, split) for split in run.splits]
+    every = [opened(run, split, read) for split in run.splits]
     return Chapter(
-        headlines=[line for of in every if of.split in spoken(run) for line in headlines(of)], method=method(run),
+        headlines=[line for of in every if of.split in spoken(run) for line in headlines(of)], method=resampled(run),
         tables=[methods_table(of.entries, of.table.methods, caption(run, of.split)) for of in every],
         sections=[part for of in every[:1] for part in sections(of)], curves=learning(run), samples=[], sampled='',
         conventions='Conventions', cases=[row for of in every for row in listed(of)], words=diagnosis.words(run),
@@ -65,16 +61,6 @@ def headlines(of: Split[Table]) -> list[tuple[str, str]]:
     return [(text, f'{sure}n = {entries[lead]["n"]}, {len(of.rows)} pairs.')]
 
 
-def method(run: Run) -> str:
-    """How the figures and their intervals are made."""
-    entries = [entry for split in run.splits for entry in run.results[split].values() if entry.get('ci95')]
-    drawn = max((entry.get('resamples', 0) for entry in entries), default=0)
-    said = {f'Intervals are of 95 %, by a percentile bootstrap over patients with {drawn} resamples.': drawn,
-            f'Over fewer than {FEW} of them an interval is too narrow: it shows the spread, and proves little.': any(
-                entry['n'] < FEW for entry in entries)}
-    return ' '.join(words for words, true in said.items() if true)
-
-
 def methods_table(entries: Mapping[str, Entry], methods: Sequence[str], title: str) -> tables.Table:
     """Every figure of the run and of each other way: overlap beside folds; and what the run gains on it."""
     keys = {(name, METHODS[other]): entries[f'{name}_{other}' if other else name]
@@ -89,11 +75,13 @@ def sections(of: Split[Table]) -> list[Section]:
     places = dict.fromkeys([order[0], order[len(order) // 2], order[-1]]) if len(order) else {}
     groups = []
     for name, place in zip(('Best', 'Median', 'Worst'), places):
-        case = snapshot(of.run.folder / 'cases' / of.split / f'{of.table.ids[place]}.npz')
-        if case is not None:
+        path = of.run.folder / 'cases' / of.split / f'{of.table.ids[place]}.npz'
+        if path.is_file():
+            with snapshot(path) as case:
+                pictures = tiles(case)
             text = ', '.join(_told(of.table, key, unit, place) for key, unit in DRAWN
                              if not np.isnan(of.table.values[key, ''][place]))
-            groups.append(Group(f'{name}: {of.table.ids[place]}', tiles(case), f'{text}.'))
+            groups.append(Group(f'{name}: {of.table.ids[place]}', pictures, f'{text}.'))
     return [Section('Pairs', 'Differences are of intensities on one scale, white where there is none. The grid is '
                     'that of the fixed image, drawn where its lines come to lie in the moving one. Of the Jacobian '
                     'blue is where tissue shrinks from the fixed to the moving image, red where it grows, up to '
@@ -107,21 +95,6 @@ def _told(table: Table, key: str, unit: str, place: int) -> str:
     if 'none' in table.methods and key != 'folded':
         before = f' (before {figure(table.values[key, "none"][place], unit)})'
     return f'{tables.metric_of(key).name} {figure(table.values[key, ""][place], unit)} {unit}'.strip() + before
-
-
-def snapshot(path: pathlib.Path) -> dict[str, np.ndarray] | None:
-    """What was kept of a pair; None where nothing was.
-
-    Raises:
-      InputError: a damaged file.
-    """
-    if not path.is_file():
-        return None
-    try:
-        with np.load(path) as file:
-            return {name: file[name] for name in ARRAYS} | {name: file[name] for name in file if name not in ARRAYS}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f'{path}: {error}; expected what evaluating wrote; evaluate again') from error
 
 
 def tiles(case: Mapping[str, np.ndarray]) -> list[draw.Tile]:
@@ -218,11 +191,3 @@ def _score(table: Table) -> tuple[np.ndarray, np.ndarray]:
     key = next((key for key in ('tre', 'dice') if not np.isnan(table.values[key, '']).all()), 'ncc')
     score = np.nan_to_num(table.values[key, ''] * (-1 if key == 'tre' else 1), nan=-np.inf)
     return score, np.argsort(-score, kind='stable')
-
-
-def _split(run: Run, split: str) -> Split[Table]:
-    rows = run.rows(split)
-    try:
-        return Split(run, split, rows, read(rows))
-    except InputError as error:
-        raise InputError(f'{run.folder / "predictions.csv"}: {error}') from None

@@ -8,10 +8,9 @@ from medjax.analysis import diagnosis, regression_charts, tables
 from medjax.analysis.chapter import FEW, Chapter, Group, Section, caption, split_name, spoken
 from medjax.analysis.draw import Tile
 from medjax.analysis.regression import METHODS, Table, key_of, read
-from medjax.analysis.split import Split
+from medjax.analysis.split import Split, opened
 from medjax.analysis.tables import figure
 from medjax.analysis.workdir import Run
-from medjax.errors import InputError
 
 SHOWN = ('r2', 'rmse', 'mae', 'pearson', 'spearman', 'bias')
 WORST = 12  # cases of the largest errors that are drawn
@@ -150,8 +149,4 @@ def _drawn(smiles: str, title: str) -> Tile | None:
 
 
 def _split(run: Run, split: str) -> Split[Tables]:
-    rows = run.rows(split)
-    try:
-        return Split(run, split, rows, {name: read(rows, name) for name in run.classes})
-    except InputError as error:
-        raise InputError(f'{run.folder / "predictions.csv"}: {error}') from None
+    return opened(run, split, lambda rows: {name: read(rows, name) for name in run.classes})

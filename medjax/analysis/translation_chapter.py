@@ -17,7 +17,7 @@ from medjax.analysis.chapter import FEW, Chapter, Group, Section, both, caption,
 from medjax.analysis.style import INK, MARKERS, PALETTE, chart, dress, legend, png
 from medjax.analysis.tables import figure
 from medjax.analysis.translation import FIGURES, METHODS
-from medjax.analysis.workdir import Run
+from medjax.analysis.workdir import Run, snapshot
 from medjax.errors import InputError
 
 LEAST = 0.1  # of the fullest plane's head: planes with less of it do not compete
@@ -56,9 +56,7 @@ def load(path: pathlib.Path) -> Snapshot:
     Raises:
       InputError: the file is damaged, or its arrays do not fit together.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            kept = {name: file[name] for name in file.files}
+    with snapshot(path) as kept:
         arrays = {name: kept[name].astype(np.float32) for name in ('image', 'target', 'made', 'lookup', 'cycle')
                   if name in kept}
         planes = {name: kept[key] for name in DRAWN for key in [f'planes_{name}' if name else 'planes'] if key in kept}
@@ -67,8 +65,6 @@ def load(path: pathlib.Path) -> Snapshot:
         fits = {'image', 'made'} <= set(arrays) and all(
             part.ndim == 4 and part.shape[:3] == made.head.shape for part in arrays.values()) and all(
             len(part) == made.head.shape[2] for part in planes.values())
-    except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f'{path}: not a readable snapshot of a case: {error}; evaluate again') from None
     if not fits:
         raise InputError(f'{path}: {", ".join(f"{name} {part.shape}" for name, part in arrays.items())}, head '
                          f'{made.head.shape}; expected an image and what was made of it, on one grid')

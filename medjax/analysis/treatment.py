@@ -100,10 +100,8 @@ def read(rows: Sequence[Row]) -> Table:
     for number in np.flatnonzero((treatment != 0) & (treatment != 1))[:1]:
         raise InputError(f'predictions, case {rows[number].get("id", number)}: treatment: {treatment[number]:g}; '
                          'expected 0 or 1')
-    names = [row.get('patient') or f'case {row.get("id", number)}' for number, row in enumerate(rows)]
-    place = {name: number for number, name in enumerate(dict.fromkeys(names))}
     known = bool(rows) and all(row.get('effect') not in ('', None) for row in rows)
-    return Table(np.array([place[name] for name in names], int), treatment.astype(int), column('outcome'), predicted,
+    return Table(bootstrap.patients(rows), treatment.astype(int), column('outcome'), predicted,
                  inverse_propensity(treatment, column('propensity', 0, 1, 'a number from 0 to 1')), column('matched'),
                  column('effect') if known else None)
 

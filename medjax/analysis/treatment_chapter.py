@@ -6,11 +6,10 @@ import numpy as np
 
 from medjax.analysis import diagnosis, tables, treatment_charts
 from medjax.analysis.chapter import FEW, Chapter, Section, both, caption, split_name, spoken
-from medjax.analysis.split import Split
+from medjax.analysis.split import Split, opened
 from medjax.analysis.tables import Cell, Entry, Table, figure
 from medjax.analysis.treatment import METHODS, TRUE, read
 from medjax.analysis.workdir import Run
-from medjax.errors import InputError
 
 JUDGED = (*TRUE, 'factual_rmse', 'pehe_matched', 'policy_value', 'qini')
 PARTS = {'test': 'Out of sample (test)', 'within': 'Within sample (training and validation)'}
@@ -31,7 +30,7 @@ def chapter(run: Run) -> Chapter:
     """
     if run.results.get('realisations'):
         return _merged(run)
-    every = [_split(run, split) for split in run.splits]
+    every = [opened(run, split, read) for split in run.splits]
     training = (run.results.get('analysis') or {}).get('training')
     return Chapter(
         headlines=[headline(of) for of in every if of.split in spoken(run)], method=method(run),
@@ -132,14 +131,6 @@ def listed(of: Split) -> list[dict[str, str]]:
     effect, words = of.table.effect(''), diagnosis.words(of.run)
     return [{key: text if key in (*words, 'treatment') or not text else figure(float(text))
              for key, text in of.rows[number].items()} for number in np.argsort(-effect, kind='stable')]
-
-
-def _split(run: Run, split: str) -> Split:
-    rows = run.rows(split)
-    try:
-        return Split(run, split, rows, read(rows))
-    except InputError as error:
-        raise InputError(f'{run.folder / "predictions.csv"}: {error}') from None
 
 
 def _merged(run: Run) -> Chapter:

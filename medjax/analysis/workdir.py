@@ -1,12 +1,13 @@
 """Reads what a run left in its folder; of most files a run may have none."""
 
+import contextlib
 import csv
 import dataclasses
 import json
 import pathlib
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -123,6 +124,24 @@ def _table(path: pathlib.Path) -> list[dict[str, str]]:
         return rows
     except (ValueError, csv.Error, OSError) as error:
         raise InputError(f'{path}: not readable as a table of cases: {error}') from None
+
+
+@contextlib.contextmanager
+def snapshot(path: pathlib.Path) -> Iterator[dict[str, np.ndarray]]:
+    """What evaluating kept of a case, by name: `with snapshot(path) as kept`.
+
+    Raises:
+      InputError: the file is damaged, or lacks what the block asks of it.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            kept = {name: file[name] for name in file.files}
+        yield kept
+    except InputError:
+        raise
+    except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f'{path}: not a readable snapshot of a case: {error}; expected what evaluating wrote; '
+                         'evaluate again') from None
 
 
 def _arrays(path: pathlib.Path) -> dict[str, np.ndarray]:

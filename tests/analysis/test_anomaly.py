@@ -75,7 +75,11 @@ def test_the_chapter(tmp_path):
     assert 'of which 20 are anomalies' in sure and '60 cases' in sure
     assert len(made.sections[1].groups) == 1 and strangest['id'] in made.sections[1].groups[0].heading
     assert [row['id'] for row in made.cases][:1] == [strangest['id']]
+    kept = tmp_path / 'cases' / 'test' / f'{strangest["id"]}.npz'
     page = report.write(tmp_path).read_text()
+    kept.write_bytes(kept.read_bytes()[:100])
+    with pytest.raises(InputError, match=r'\.npz: not a readable snapshot of a case'):
+        chapter(workdir.read(tmp_path))
     assert 'Mahalanobis distance of the latent' in page and page.count('data:image/png') >= 5
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from medjax import whole
 from medjax.analysis import report, treatment, treatment_chapter, treatment_charts, workdir
+from medjax.analysis.split import opened
 from medjax.errors import InputError
 from tests.analysis import treatments
 from tests.analysis.test_report import Page
@@ -27,7 +28,7 @@ def one(tmp_path_factory):
 
 
 def shown(folder, split='test'):
-    return treatment_chapter._split(workdir.read(folder), split)
+    return opened(workdir.read(folder), split, treatment.read)
 
 
 def test_the_page_has_its_sections_and_says_what_it_cannot(one):
