@@ -6,17 +6,8 @@
 # options must stay.
 set -euo pipefail
 . "$(dirname "$0")/install.sh" demo
-folds=5 inner=4 seeds=1 workdir='' others=()
-for argument in "$@"; do
-  case "$argument" in
-    --folds=*) folds=${argument#*=} ;;
-    --inner=*) inner=${argument#*=} ;;
-    --seeds=*) seeds=${argument#*=} ;;
-    --workdir=*) workdir=${argument#*=} ;;
-    *) others+=("$argument") ;;
-  esac
-done
-[ -n "$workdir" ] || { echo 'medjax: --workdir: expected a folder for the results' >&2; exit 2; }
+options='folds inner seeds workdir' folds=5 inner=4 seeds=1 workdir='' others=()
+. launch/runs.sh
 arguments=$(printf '%s\n' "--folds=$folds" "--inner=$inner" "${others[@]}")
 kept="$workdir/arguments.txt"
 if [ -e "$kept" ] && [ "$arguments" != "$(cat "$kept")" ]; then
@@ -30,12 +21,9 @@ for seed in $(seq 0 $((seeds - 1))); do
   for fold in $(seq 0 $((folds - 1))); do
     run="$workdir/fold${fold}_seed${seed}"
     runs+=("$run")
-    [ -e "$run/report.html" ] && continue
-    echo "fold $fold of $folds, seed $seed"
-    python -m medjax.train "${others[@]}" --workdir="$run" --config.seed="$seed" \
-      --config.data.folds="($folds,$inner)" --config.data.fold="($fold,0)"
-    # A training that SIGTERM stopped has saved its state and ends well, but has no report.
-    [ -e "$run/report.html" ] || { echo "medjax: $run: stopped before its end; the same command goes on" >&2; exit 1; }
+    [ -e "$run/report.html" ] || echo "fold $fold of $folds, seed $seed"
+    train "$run" "${others[@]}" --config.seed="$seed" --config.data.folds="($folds,$inner)" \
+      --config.data.fold="($fold,0)"
   done
 done
 exec python -m medjax.evaluate --merge --workdir="$workdir" "${runs[@]}"

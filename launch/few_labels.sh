@@ -4,33 +4,20 @@
 # Runs that are done are passed over, so that the same command goes on after a stop.
 set -euo pipefail
 . "$(dirname "$0")/install.sh" demo
-seeds=5 workdir='' others=()
-for argument in "$@"; do
-  case "$argument" in
-    --seeds=*) seeds=${argument#*=} ;;
-    --workdir=*) workdir=${argument#*=} ;;
-    *) others+=("$argument") ;;
-  esac
-done
-[ -n "$workdir" ] || { echo 'medjax: --workdir: expected a folder for the results' >&2; exit 2; }
-train() {  # a folder and its arguments
-  local folder=$1
-  shift
-  [ -e "$folder/report.html" ] || python -m medjax.train --workdir="$folder" "$@"
-  [ -e "$folder/report.html" ] || { echo "medjax: $folder: stopped; the same command goes on" >&2; exit 1; }
-}
+options='seeds workdir' seeds=5 workdir='' others=()
+. launch/runs.sh
 train "$workdir/pretrained" --config=configs/pretrain_pneumonia.py
 train "$workdir/pretrained_mae" --config=configs/pretrain_pneumonia.py:mae
 for kind in '' mae; do
   for way in begun scratch; do
-    variant=$kind options=()
+    variant=$kind begin=()
     if [ "$way" = scratch ]; then variant=${kind:+${kind}_}scratch
-    else options=("--config.init.path=$workdir/pretrained${kind:+_$kind}"); fi
+    else begin=("--config.init.path=$workdir/pretrained${kind:+_$kind}"); fi
     runs=()
     for seed in $(seq 0 $((seeds - 1))); do
       runs+=("$workdir/${kind:-cnn}_$way/$seed")
       train "${runs[-1]}" "--config=configs/classify_pneumonia_few.py:$variant" --config.seed="$seed" \
-        --config.data.draw="$seed" "${options[@]}" "${others[@]}"
+        --config.data.draw="$seed" ${begin[@]+"${begin[@]}"} ${others[@]+"${others[@]}"}
     done
     python -m medjax.evaluate --merge --workdir="$workdir/${kind:-cnn}_$way/all" "${runs[@]}"
   done

@@ -6,40 +6,25 @@
 # classifiers'. A share and seed takes some 15 minutes on two cores; runs that are done are passed over.
 set -euo pipefail
 . "$(dirname "$0")/install.sh" demo
-seeds=3 made=2000 shares='0.0106 0.0425 1' workdir='' others=()
-for argument in "$@"; do
-  case "$argument" in
-    --seeds=*) seeds=${argument#*=} ;;
-    --made=*) made=${argument#*=} ;;
-    --shares=*) shares=${argument#*=} ;;
-    --workdir=*) workdir=${argument#*=} ;;
-    *) others+=("$argument") ;;
-  esac
-done
-[ -n "$workdir" ] || { echo 'medjax: --workdir: expected a folder for the results' >&2; exit 2; }
-train() {  # a folder and its arguments
-  local folder=$1
-  shift
-  [ -e "$folder/report.html" ] || python -m medjax.train --workdir="$folder" "$@"
-  [ -e "$folder/report.html" ] || { echo "medjax: $folder: stopped; the same command goes on" >&2; exit 1; }
-}
+options='seeds made shares workdir' seeds=3 made=2000 shares='0.0106 0.0425 1' workdir='' others=()
+. launch/runs.sh
 plain=(--config.augment.flip=0.0 --config.augment.shift=0.0 --config.augment.brightness=0.0 --config.augment.contrast=0.0)
 for share in $shares; do
   for arm in real augmented synthetic both; do
     runs=()
     for seed in $(seq 0 $((seeds - 1))); do
       few=("--config.data.share=$share" "--config.data.draw=$seed" "--config.seed=$seed")
-      films=$workdir/$share/gan_$seed/synthetic.npz options=()
-      case "$arm" in real | synthetic) options+=("${plain[@]}") ;; esac
+      films=$workdir/$share/gan_$seed/synthetic.npz way=()
+      case "$arm" in real | synthetic) way+=("${plain[@]}") ;; esac
       case "$arm" in synthetic | both)
         train "$workdir/$share/gan_$seed" --config=configs/gan_pneumonia.py "${few[@]}" --config.checkpoint.best=
         [ -e "$films" ] || python -m medjax.synthesise --workdir="$workdir/$share/gan_$seed" --output="$films" \
           --images="$made"
-        options+=("--config.data.also=$films") ;;
+        way+=("--config.data.also=$films") ;;
       esac
       runs+=("$workdir/$share/$arm/$seed")
       train "${runs[-1]}" --config=configs/classify_pneumonia_few.py:scratch "${few[@]}" \
-        ${options[@]+"${options[@]}"} ${others[@]+"${others[@]}"}
+        ${way[@]+"${way[@]}"} ${others[@]+"${others[@]}"}
     done
     [ "$seeds" = 1 ] || python -m medjax.evaluate --merge --workdir="$workdir/$share/$arm/all" "${runs[@]}"
   done

@@ -205,7 +205,8 @@ def test_a_comparison_of_one_class_says_why_there_is_no_test(folders, tmp_path, 
 
 def test_a_cross_validation_goes_on_after_a_stop_with_the_same_arguments_alone(tmp_path):
     (tmp_path / 'launch').mkdir()
-    shutil.copy(ROOT / 'launch' / 'crossval.sh', tmp_path / 'launch')
+    for name in ('crossval.sh', 'runs.sh'):
+        shutil.copy(ROOT / 'launch' / name, tmp_path / 'launch')
     (tmp_path / 'launch' / 'install.sh').write_text(f'cd {tmp_path}\n')
     # In python's place: notes its arguments; a training ends with a report, but the first one of fold 1.
     stub = tmp_path / 'bin' / 'python'

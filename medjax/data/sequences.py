@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from medjax.data.images import few
 from medjax.data.records import Records, checked_times, described
-from medjax.data.source import Series, Source
+from medjax.data.source import Case, Series, Source
 from medjax.errors import InputError
 
 
@@ -87,6 +88,18 @@ def padded(series: Sequence[Series], spread: Mapping[str, Any], steps: int) -> d
         times[place, :visits] = (one.times - one.times[0]) / spread['clock']
         mask[place, :visits] = 1
     return {'values': values, 'observed': observed, 'times': times, 'time_mask': mask}
+
+
+def check_visits(path: pathlib.Path, cases: Sequence[Case], most: int) -> None:
+    """Refuses new patients with more visits than the longest series in training has.
+
+    Raises:
+      InputError: with the table's path and the patient.
+    """
+    longest = max(cases, key=lambda case: len(case.series.times))
+    if len(longest.series.times) > most:
+        raise InputError(f'{path}: {longest.patient} has {len(longest.series.times)} visits; expected at most {most}, '
+                         'the longest series in training (config.data.steps)')
 
 
 def dataset(source: Source, *, covariates: Sequence[str] = (), times: Sequence[float] = (),

@@ -90,14 +90,15 @@ class AnomalyEvaluator:
             if self.score not in scores:
                 raise InputError(f'config.evaluate.score: {self.score!r} is none that this task gives; expected one '
                                  f'of: {", ".join(scores)}')
+        marks = self._marks(numbers) if self.voxels and not quick else None
         if snapshots is not None:
             if 'latent' in found and self.normal:
                 content = io.BytesIO()
                 np.savez_compressed(content, centre=centre, precision=precision)
                 whole.write_bytes(snapshots.parent / KNOWN, content.getvalue())
-            self._keep(numbers, {**found, 'image': images, **({'truth': self._marks(numbers)} if self.voxels else {})},
+            self._keep(numbers, {**found, 'image': images, **({} if marks is None else {'truth': marks})},
                        scores[self.score], snapshots)
-        voxels = self._voxels(variables, numbers, found) if self.voxels and not quick else [{}] * len(numbers)
+        voxels = [{}] * len(numbers) if marks is None else self._voxels(variables, images, found, marks)
         return [{'split': split, 'id': case.id, 'patient': case.patient, **case.columns,
                  'target': source.classes[case.target],
                  **{f'score_{name}': float(values[place]) for name, values in scores.items()}, **voxels[place]}
@@ -120,7 +121,8 @@ class AnomalyEvaluator:
             out.append(frame.fitted(dataclasses.replace(mask, array=mask.array > 0))[..., 0] > 127)
         return np.stack(out)
 
-    def _voxels(self, variables: Any, numbers: np.ndarray, found: Mapping[str, np.ndarray]) -> list[dict[str, float]]:
+    def _voxels(self, variables: Any, images: np.ndarray, found: Mapping[str, np.ndarray],
+                marks: np.ndarray) -> list[dict[str, float]]:
         """How well each case's strange voxels are told from its others; nothing of a case that has none.
 
         'voxel_auprc' is the average precision over the case's voxels; 'voxel_dice' that of those above a threshold,
@@ -134,9 +136,9 @@ class AnomalyEvaluator:
         held = self.teller(variables, {'image': self.data.images(self.data.numbers('val'))}, (name,))[name]
         threshold = np.quantile(held, SPARED)
         mean = self.data.images(self.data.numbers('train')).mean(0)
-        far = np.abs(self.data.images(numbers) - mean).mean(-1)
+        far = np.abs(images - mean).mean(-1)
         out = []
-        for case, floor, marked in zip(found[name], far, self._marks(numbers)):
+        for case, floor, marked in zip(found[name], far, marks):
             truth, told = marked.ravel(), case.ravel()
             if not truth.any():
                 out.append(dict.fromkeys(VOXELS, math.nan))

@@ -11,7 +11,7 @@ import numpy as np
 from medjax import whole
 from medjax.core.task import Task
 from medjax.data.records import scaled
-from medjax.data.sequences import Sequences, padded
+from medjax.data.sequences import Sequences, check_visits, padded
 from medjax.data.source import Case, Series
 from medjax.errors import InputError
 from medjax.evals.teller import Teller
@@ -251,10 +251,7 @@ class ForecastPredictor:
         known = self.statistics
         plain = [name.removeprefix('log ') for name in known['measured']]
         cases = self.read(path, [*plain, *known['names']])
-        longest = max(cases, key=lambda case: len(case.series.times))
-        if len(longest.series.times) > known['steps']:
-            raise InputError(f'{path}: {longest.patient} has {len(longest.series.times)} visits; expected at most '
-                             f'{known["steps"]}, the longest series in training (config.data.steps)')
+        check_visits(path, cases, known['steps'])
         rows = [{'id': case.patient, 'visits': len(case.series.times), 'time': float(case.series.times[-1])}
                 for case in cases]
         for lead in self.leads:

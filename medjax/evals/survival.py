@@ -13,7 +13,7 @@ from medjax.core.task import Task
 from medjax.data.cohort import images_of, records_of
 from medjax.data.images import framing
 from medjax.data.records import Records, scaled
-from medjax.data.sequences import padded
+from medjax.data.sequences import check_visits, padded
 from medjax.data.source import Series
 from medjax.errors import InputError
 from medjax.evals.teller import Teller
@@ -169,10 +169,7 @@ class SurvivalPredictor:
         if 'spread' in known:
             plain = [name.removeprefix('log ') for name in known['measured']]
             cases = self.read(path, [*plain, *known['names']])
-            longest = max(cases, key=lambda case: len(case.series.times))
-            if len(longest.series.times) > known['steps']:
-                raise InputError(f'{path}: {longest.patient} has {len(longest.series.times)} visits; expected at most '
-                                 f'{known["steps"]}, the longest series in training (config.data.steps)')
+            check_visits(path, cases, known['steps'])
             return [case.id for case in cases], {
                 'covariates': scaled([case.record for case in cases], known['names'], known['scale']),
                 **padded([case.series for case in cases], known['spread'], known['steps'])}

@@ -1,0 +1,18 @@
+# What launchers of many runs share; sourced with their arguments, behind the options' defaults and `others=()`.
+# An argument --NAME=VALUE sets the variable of that name where `options` has it; all else goes to `others`.
+for argument in "$@"; do
+  name=${argument%%=*} name=${name#--}
+  case "$argument" in --*=*) ;; *) name='' ;; esac
+  case " $options " in
+    *" ${name:-?} "*) printf -v "$name" %s "${argument#*=}" ;;
+    *) others+=("$argument") ;;
+  esac
+done
+[ -n "$workdir" ] || { echo 'medjax: --workdir: expected a folder for the results' >&2; exit 2; }
+train() {  # a folder and its arguments; a run that is done is passed over
+  local folder=$1
+  shift
+  [ -e "$folder/report.html" ] || python -m medjax.train --workdir="$folder" "$@"
+  # A training that SIGTERM stopped has saved its state and ends well, but has no report.
+  [ -e "$folder/report.html" ] || { echo "medjax: $folder: stopped before its end; the same command goes on" >&2; exit 1; }
+}
