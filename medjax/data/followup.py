@@ -18,11 +18,10 @@ import numpy as np
 from medjax.data import geometry, nifti, visits
 from medjax.data.files import read_table
 from medjax.data.geometry import Image
-from medjax.data.images import few
 from medjax.data.scans import Followed, Scans
 from medjax.data.source import Case, Source, data_dir
 from medjax.data.splits import divide
-from medjax.errors import InputError
+from medjax.errors import InputError, few
 
 WEEK = 7.0  # days
 LEAST = 3  # visits: two to tell from, and one to tell

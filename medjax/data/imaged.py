@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from medjax.data.images import Prepared, framing, prepared
+from medjax.data.frame import framing
+from medjax.data.images import Prepared, prepared
 from medjax.data.records import Records, checked_times, described
 from medjax.data.source import Source
 from medjax.errors import InputError

@@ -11,10 +11,9 @@ import jax
 import numpy as np
 
 from medjax.data import chemistry, smiles
-from medjax.data.images import few
 from medjax.data.parted import Parted
 from medjax.data.source import Case, Measured, Source
-from medjax.errors import InputError
+from medjax.errors import InputError, few
 
 FORMS = ('graphs', 'tokens')
 VARIED = 1000  # other SMILES of a molecule at most

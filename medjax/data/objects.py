@@ -14,12 +14,13 @@ from typing import Any
 import jax
 import numpy as np
 
+from medjax.data.frame import framing
 from medjax.data.geometry import spacing
 from medjax.data.grid import Grid, clipped
-from medjax.data.images import Prepared, Resident, few, framing, prepared
+from medjax.data.images import Prepared, Resident, prepared
 from medjax.data.proposals import kept
 from medjax.data.source import Objects, Source
-from medjax.errors import InputError
+from medjax.errors import InputError, few
 from medjax.ops.boxes import cut
 
 FAULTS = ('with a number that is NaN or infinite', 'that end before they begin', 'of no size', 'outside of their image')

@@ -11,12 +11,11 @@ import numpy as np
 
 from medjax.data.geometry import Image, canonical, describe, resample
 from medjax.data.geometry import spacing as grid_spacing
-from medjax.data.images import few
 from medjax.data.nifti import check_finite
 from medjax.data.parted import Parted
 from medjax.data.scans import Resident
 from medjax.data.source import Case, Source
-from medjax.errors import InputError
+from medjax.errors import InputError, few
 
 BRIGHT = 99.5  # the percentile of what is brighter than the least that becomes 1
 

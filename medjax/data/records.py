@@ -10,10 +10,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from medjax.data.images import few
 from medjax.data.parted import Parted
 from medjax.data.source import Case, Outcome, Source, Treated
-from medjax.errors import InputError
+from medjax.errors import InputError, few
 
 GRID = 100  # times that survival is told at, at even quantiles of the training events'
 

@@ -13,10 +13,9 @@ from scipy import ndimage
 
 from medjax.data.geometry import Image, canonical, resample
 from medjax.data.geometry import spacing as grid_spacing
-from medjax.data.images import few
 from medjax.data.parted import Parted
 from medjax.data.source import UNKNOWN, Case, Source
-from medjax.errors import InputError
+from medjax.errors import InputError, few
 from medjax.machine import cores
 from medjax.ops import growth
 

@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from medjax.data.images import few
 from medjax.data.records import Records, checked_times, described
 from medjax.data.source import Case, Series, Source
-from medjax.errors import InputError
+from medjax.errors import InputError, few
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,11 +12,10 @@ from scipy import ndimage
 
 from medjax.data import volumes
 from medjax.data.geometry import Image
-from medjax.data.images import few
 from medjax.data.parted import Parted
 from medjax.data.source import Case, Source
 from medjax.data.volumes import Prepared, Volumes
-from medjax.errors import InputError
+from medjax.errors import InputError, few
 
 SIDES = ('image', 'target')  # what is given, and what is made of it
 PAIR = (1, 1)  # a case's `target`: whether it has an image, and a target

@@ -25,10 +25,9 @@ from medjax import whole
 from medjax.data import voc
 from medjax.data.frames import Sequential, frames, is_video
 from medjax.data.geometry import Image
-from medjax.data.images import few
 from medjax.data.marked import Marked, check_size, dealt
 from medjax.data.source import Source, data_dir
-from medjax.errors import InputError
+from medjax.errors import InputError, few
 
 FIELDS = ('frame', 'x1', 'y1', 'x2', 'y2', 'label')
 NOTICE = 'Each video counts as a patient of its own: config.data.source.patient would say whose it is.'

@@ -12,8 +12,9 @@ import numpy as np
 
 from medjax import whole
 from medjax.core.task import Task
+from medjax.data.frame import Frame, framing
 from medjax.data.geometry import Image
-from medjax.data.images import Frame, Images, framing
+from medjax.data.images import Images
 from medjax.errors import InputError
 from medjax.evals.teller import Teller
 

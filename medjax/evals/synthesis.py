@@ -16,8 +16,9 @@ from scipy import ndimage
 
 from medjax import whole
 from medjax.core.task import Task
+from medjax.data.frame import Frame, framing
 from medjax.data.geometry import Image
-from medjax.data.images import Frame, Images, framing
+from medjax.data.images import Images
 from medjax.errors import InputError
 from medjax.evals.teller import Teller
 from medjax.ops import quality
