@@ -29,6 +29,12 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.log = dict(every=50)
     if variant == 'flow':
         c.task = dict(name='diffuse', kind='flow', steps=25, drop=0.1, guidance=1.0)
+    if variant == 'latent':
+        c.model = dict(name='latent', variant='grid', classes=2, size=(28, 28),
+                       autoencoder=dict(variant='grid', base=16), denoiser=dict(base=64, levels=2))
+        c.task.clip = 0.0
+        c.init = dict(name='run', path='runs/pretrained_grid', part='first')
+        c.optim.parts = dict(first=dict(lr=0.0))  # the autoencoder stays as it is
     if variant == 'smoke':
         c.steps, c.batch, c.evaluate.every, c.log.every, c.optim.schedule.warmup = 2, 8, 2, 1, 1
         c.model.update(base=8, levels=1, attention=False)

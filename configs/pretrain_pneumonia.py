@@ -3,7 +3,8 @@
     MEDJAX_DATA_DIR=… python -m medjax.train --config=configs/pretrain_pneumonia.py --workdir=runs/pretrained
 
 Data: pneumoniamnist.npz, all training films. `configs/classify_pneumonia_few.py` begins with what this run learns. With
-`:mae` a masked autoencoder, whose encoder is a small vision transformer.
+`:mae` a masked autoencoder, whose encoder is a small vision transformer. `:grid` is a variational autoencoder whose
+latent is a grid of 7×7×4 numbers, in which `configs/diffuse_pneumonia.py:latent` draws.
 """
 
 from ml_collections import config_dict
@@ -27,6 +28,10 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
         c.model = dict(name='mae', variant='tiny', dims=2)
         c.task.noise = 0.0
         c.epochs, c.optim.weight_decay = 30, 0.05
+    if variant == 'grid':
+        c.model = dict(name='autoencoder', variant='grid', dims=2, base=16)
+        c.task = dict(name='reconstruct', sigma=0.05, walk=7)
+        c.checkpoint.best = 'bound'
     if variant == 'smoke':
         c.epochs, c.steps, c.batch, c.evaluate.every, c.log.every, c.optim.schedule.warmup = 0, 2, 8, 2, 1, 1
         c.model = dict(name='mae', variant='tiny', dims=2, width=16, depth=1, narrow=8, shallow=1)

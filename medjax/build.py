@@ -12,7 +12,7 @@ import importlib
 import math
 import pathlib
 import pkgutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -181,13 +181,15 @@ def task_of(section: Mapping[str, Any], module: nn.Module, statistics: Mapping[s
     return bind(make, options, 'config.task', module=module, statistics=statistics)
 
 
-def initial(*, name: str, path: str, anew: Sequence[str] = ()) -> Callable[[Any], Mapping[str, Any]]:
+def initial(*, name: str, path: str, anew: Sequence[str] = (), part: str = '') -> Callable[[Any], Mapping[str, Any]]:
     """What fills a new network with weights from elsewhere.
 
     Args:
       name: where from: of a module in `medjax/weights`.
       path: a file or folder.
       anew: parts of the network that begin with weights of their own all the same, as the logits of other classes do.
+      part: which part of the network the weights are for, a whole network there; all others begin anew. '' for the
+        network itself.
 
     Returns:
       `(variables' shapes) -> {path: array}`, for the variables of all other parts.
@@ -195,16 +197,24 @@ def initial(*, name: str, path: str, anew: Sequence[str] = ()) -> Callable[[Any]
     read, _ = attribute('weights', {'name': name}, 'read', 'config.init')
 
     def given(variables: Any) -> Mapping[str, Any]:
-        flat = flatten_dict(variables, sep='/')
-        parts = sorted({key.split('/')[1] for key in flat})
-        for part in anew:
-            if part not in parts:
-                raise InputError(f'config.init.anew: {part!r} is no part of the network; expected some of: '
-                                 + ', '.join(parts))
-        return read(pathlib.Path(path), {key: leaf for key, leaf in flat.items() if key.split('/')[1] not in anew},
-                    anew)
+        wanted = {tuple(key.split('/')): leaf for key, leaf in flatten_dict(variables, sep='/').items()}
+        if part:
+            _check_parts(wanted, [part], 'part')
+            wanted = {(kind, *inner): leaf for (kind, of, *inner), leaf in wanted.items() if of == part}
+        _check_parts(wanted, anew, 'anew')
+        found = read(pathlib.Path(path), {'/'.join(key): leaf for key, leaf in wanted.items() if key[1] not in anew},
+                     anew)
+        return {key.replace('/', f'/{part}/', 1): leaf for key, leaf in found.items()} if part else found
 
     return given
+
+
+def _check_parts(have: Collection[tuple[str, ...]], names: Sequence[str], key: str) -> None:
+    parts = sorted({path[1] for path in have})
+    for name in names:
+        if name not in parts:
+            raise InputError(f'config.init.{key}: {name!r} is no part of the network; expected some of: '
+                             + ', '.join(parts))
 
 
 def optimiser(section: Mapping[str, Any], steps: int) -> tuple[optax.GradientTransformation, Callable[[int], float]]:

@@ -119,7 +119,8 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], kind: str = 'ddpm'
 
     Args:
       module: sees noisy images `[B, *S, C]`, times `[B]` and labels `[B]`, and tells something of the images' shape; it
-        has `size`, `channels` and `classes`; see `models/diffusion.py`.
+        has `size`, `channels` and `classes`; see `models/diffusion.py`. One that has `space` sees noisy latents
+        `[B, *space]` instead, which it has `encode` and `decode` for; see `models/latent.py`.
       statistics: of the training data: `classes` and `problem`.
       kind: 'ddpm' or 'flow'.
       guidance: how far to go from what is told without a class to what is told with it (Ho & Salimans 2022): 0 is
@@ -146,7 +147,8 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], kind: str = 'ddpm'
     if guidance != 1 and not (module.classes and drop):
         raise InputError(f'config.task.guidance: {guidance}; expected 1, or config.model.classes and a '
                          'config.task.drop above 0')
-    shape = (*module.size, module.channels)
+    latent = hasattr(module, 'space')
+    shape = tuple(module.space) if latent else (*module.size, module.channels)
 
     def shown(image: jax.Array, time: jax.Array, label: jax.Array) -> Batch:
         return {'image': image, 'time': time, 'label': label}
@@ -158,6 +160,8 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], kind: str = 'ddpm'
     def loss(variables: Variables, batch: Batch, key: jax.Array):
         when, what, whose, dropout = jax.random.split(key, 4)
         image, none = batch['image'], jnp.full(len(batch['image']), NONE)
+        if latent:
+            image = module.apply(variables, image, method='encode')
         time, level = way.draw(when, len(image))
         epsilon = jax.random.normal(what, image.shape)
         dropped = jax.random.bernoulli(whose, drop, none.shape)
@@ -185,6 +189,7 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], kind: str = 'ddpm'
             told = jnp.split(module.apply(variables, *seen(module, seen_as), train=False)[0], len(labels))
             return told[0] + guidance * (told[-1] - told[0]) if len(told) > 1 else told[0]
 
-        return {'sample': way.sample(tell, fresh(0), fresh)}
+        made = way.sample(tell, fresh(0), fresh)
+        return {'sample': module.apply(variables, made, method='decode') if latent else made}
 
     return Task(init, loss, predict, lambda outputs, batch: {})

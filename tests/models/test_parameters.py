@@ -26,11 +26,14 @@ VELOCITY = 9 * (2 * 4 + 4 * 4 + 4 * 8 + 8 * 8 + 8 * 4 + 4 * 4) + 32 + 4 * 8 * 4 
 # A U-Net of 4 and 8 channels with instance norm, from one channel to one.
 TWO_LEVELS = (9 * (4 + 4 * 4 + 4 * 8 + 8 * 8) + 2 * (4 + 4 + 8 + 8) + 4 * 8 * 4 + 4 + 9 * (8 * 4 + 4 * 4) + 2 * (4 + 4)
               + 4 + 1)
+GRID = 398_641 - (2 * 16 * 128 + 16) + 3 * 4 * 128 + 2 * 4
 # Module, variant, options, image `[B, *S, C]`, parameters. Every variant of every module needs a row.
 TABLE = [
     ('autoencoder', 'plain', dict(), (1, 28, 28, 1), 802_113),
     ('autoencoder', 'vae', dict(), (1, 28, 28, 1), 1_002_849),
     ('autoencoder', 'vq', dict(), (1, 28, 28, 1), 398_641),
+    # To and from 4 channels where 'vq' has 16, and their variances.
+    ('autoencoder', 'grid', dict(), (1, 28, 28, 1), GRID),
     ('cnn', 'lung', dict(), (1, 224, 224, 3), 44_396_609),
     ('cnn', 'digits', dict(), (1, 28, 28, 1), 693_962),
     ('cnn', 'folder', dict(classes=1), (1, 150, 150, 3), 3_453_121),
@@ -41,6 +44,8 @@ TABLE = [
     ('densenet', '169', dict(classes=1000), (1, 64, 64, 3), 14_149_480),
     ('diffusion', 'patches', dict(classes=2), ((1, 28, 28, 1), (1,), (1,)), 2_150_145),
     ('diffusion', 'pixels', dict(), ((1, 28, 28, 1), (1,), (1,)), 2_046_337),
+    # That, and the denoiser 'patches', whose patches have as many numbers; without classes, and of 4 channels.
+    ('latent', 'grid', dict(), ((1, 7, 7, 4), (1,), (1,)), GRID + 2_150_145 - 2 * 256 + 3),
     ('resnet', '18', dict(classes=1000), (1, 64, 64, 3), 11_689_512),
     ('resnet', '18', dict(classes=10, small=True), (1, 28, 28, 3), 11_173_962),
     ('resnet', '34', dict(classes=1000), (1, 64, 64, 3), 21_797_672),

@@ -45,7 +45,8 @@ def learned(task, steps=150):
     return variables, states
 
 
-@pytest.mark.parametrize('kind, options', [('plain', dict(noise=0.3)), ('vae', dict(sigma=0.1)), ('vq', {})])
+@pytest.mark.parametrize('kind, options', [('plain', dict(noise=0.3)), ('vae', dict(sigma=0.1)), ('vq', {}),
+                                           ('grid', dict(sigma=0.1))])
 def test_images_are_made_again(kind, options):
     """Far better than their mean, from few numbers; of a VAE as well where the latent is drawn."""
     task = reconstruct.task(Model(kind=kind, latent=6, codes=16, **SMALL), statistics={}, **options)
@@ -63,8 +64,14 @@ def test_images_are_made_again(kind, options):
     assert np.abs(walk[:, 1] - told['recon']).max() > 0.05
     if kind == 'vq':
         assert 1 < states['usage'][0] <= 16 and states['commitment'][0] > 0
-    if kind == 'vae':
+    if kind in ('vae', 'grid'):
         assert states['divergence'][0] > 0
+    if kind == 'grid':
+        module = Model(kind=kind, latent=6, **SMALL)
+        recon, feats = jax.jit(functools.partial(module.apply, train=True, mutable=['batch_stats']))(
+            variables, images()['image'], rngs={'dropout': KEY})[0]
+        np.testing.assert_allclose(feats['grid'].mean((0, 1, 2)), 0, atol=1e-5)
+        np.testing.assert_allclose(feats['grid'].std((0, 1, 2)), 1, atol=1e-3)
 
 
 def test_the_bound_by_hand():
@@ -93,7 +100,7 @@ def test_volumes_too():
 
 @pytest.mark.parametrize('model, options, message', [
     ({}, dict(walk=1), r'config\.task\.walk: 1; expected 0, or at least 2'),
-    (dict(kind='gan'), {}, r"config\.model\.kind: 'gan'; expected one of: plain, vae, vq"),
+    (dict(kind='gan'), {}, r"config\.model\.kind: 'gan'; expected one of: plain, vae, vq, grid"),
     ({}, dict(sigma=0), r'config\.task: sigma=0'),
     ({}, dict(distance='cosine'), r"config\.task\.distance: 'cosine'; expected one of: squared, absolute"),
 ])

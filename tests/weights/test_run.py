@@ -67,6 +67,34 @@ def test_the_first_run_is_not_needed_any_more(first, tmp_path):
     assert evaluate.json.loads((tmp_path / 'second' / 'environment.json').read_text())['init_hash'] == hashed
 
 
+def drawing(path, **changes):
+    """A run that draws in the latent of the autoencoder of another one, which it leaves as it is."""
+    first = dict(variant='grid', base=4, blocks=(1, 1), latent=2)
+    return {**CONFIG, 'model': dict(name='latent', size=(16, 16), classes=2, autoencoder=first,
+                                    denoiser=dict(base=4, levels=1, attention=False)),
+            'task': dict(name='diffuse', steps=2), 'evaluate': dict(name='synthesis', every=2), 'checkpoint': {},
+            'optim': dict(name='adamw', lr=1e-2, ema=0.9, parts=dict(first=dict(lr=0.0))),
+            'init': dict(name='run', path=str(path), part='first', **changes)}
+
+
+def test_a_part_begins_with_a_whole_run(tmp_path):
+    config = {**CONFIG, 'model': dict(name='autoencoder', variant='grid', base=4, blocks=(1, 1), latent=2),
+              'task': dict(name='reconstruct'), 'evaluate': dict(name='anomaly', every=2), 'checkpoint': {}}
+    assert train_and_evaluate(config, tmp_path / 'first')
+    assert train_and_evaluate(drawing(tmp_path / 'first'), tmp_path / 'second')
+    old, new = flat(tmp_path / 'first'), flat(tmp_path / 'second')
+    assert {name.split('/')[1] for name in new} == {'first', 'second'}
+    for name, value in old.items():
+        np.testing.assert_allclose(new[name.replace('/', '/first/', 1)], value, rtol=1e-6)  # an average of what stays
+    for changes, message in ((dict(part='third'), "config.init.part: 'third' is no part of the network; expected some "
+                                                  'of: first, second'),
+                             (dict(anew=('second',)), "config.init.anew: 'second' is no part of the network")):
+        wrong = drawing(tmp_path / 'first')
+        wrong['init'].update(changes)
+        with pytest.raises(InputError, match=message):
+            train_and_evaluate(wrong, tmp_path / 'third')
+
+
 @pytest.mark.parametrize('change, message', [
     (dict(anew=()), r'params/logits/bias has shape \(2,\); expected \(3,\), or .logits. in config.init.anew'),
     (dict(anew=('head',)), r"config.init.anew: 'head' is no part of the network; expected some of: logits, stage0_0"),
