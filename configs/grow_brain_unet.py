@@ -18,7 +18,7 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.steps = 1200
     c.batch = 16
     c.model = dict(name='unet_time', base=12, levels=4, cap=96)
-    c.task = dict(name='grow', loss=dict(cross_entropy=1.0, soft_dice=1.0), risk=0.2)
+    c.task = dict(name='grow', loss=dict(cross_entropy=1.0, soft_dice=1.0), risk=0.2, volume=0.3)
     c.data = dict(name='scans', size=(64, 80),
                   source=dict(name='phantom_growth', cases=(1000, 150, 200), shape=(64, 80), spacing=2.5))
     c.optim = dict(name='adamw', lr=3e-3, weight_decay=1e-3, clip=1.0, ema=0.99,

@@ -13,8 +13,9 @@ from medjax.ops.scores import average, ranked
 
 CONVENTIONS = (
     'The mask at the next visit is told from two visits or more before it, and when they were. Dice is that of the '
-    'mask, on the network\'s grid; one that is empty in truth and prediction says nothing and is left out. The volume '
-    'error is the difference of the volumes as a share of the true one, without its sign; where nothing is left it is '
+    'mask, on the network\'s grid; one that is empty in truth and prediction says nothing and is left out. The '
+    'network\'s volume is the one to be expected, the sum of its voxels\' probabilities. The volume error is the '
+    'difference of the volumes as a share of the true one, without its sign; where nothing is left it is '
     'not defined. “No change” takes the last mask that was seen. The laws of growth are fitted to each patient\'s '
     'seen volumes, by gradient and in logarithms; the capacity, which two volumes say nothing of, is the one that fits '
     'the training patients best, their next visits included. Of their volume a mask is made from the last one by its '

@@ -102,9 +102,9 @@ class GrowthEvaluator:
         """A row per case of the split.
 
         It has id, patient, columns, `visits` that were seen, `horizon` in days, `volume_last` and `volume_true` in ml;
-        `dice`, `volume` and `volume_error`, in percent of the true volume, of the network, and with the name of another
-        method behind an underscore: 'same' (the last mask), the laws of `ops.growth`, 'fisher'; and for each site
-        `new_SITE`, `risk_SITE` and in a simulation `chance_SITE`, where nothing was there before.
+        `dice`, `volume`, which the network expects, and `volume_error`, in percent of the true volume; and with the
+        name of another method behind an underscore its own: 'same' (the last mask), the laws of `ops.growth`, 'fisher';
+        and for each site `new_SITE`, `risk_SITE` and in a simulation `chance_SITE`, where nothing was there before.
 
         Args:
           variables: the network's.
@@ -115,7 +115,7 @@ class GrowthEvaluator:
         numbers, rows, voxel = self.data.numbers(split), self.data.rows, self.data.voxel
         out = self._predicted(variables, numbers)
         masks, volumes = ({'same': rows.masks[numbers, -1]}, {}) if quick else self._baselines(numbers)
-        masks = {'': out['masks'], **masks}
+        masks, volumes = {'': out['masks'], **masks}, {'': out['volume'], **volumes}
         true = sizes(rows.label[numbers]) * voxel
         scores = {name: dice(mask, rows.label[numbers]) for name, mask in masks.items()}
         made = []
@@ -237,12 +237,14 @@ class GrowthPredictor:
                                  f'{self.statistics["channels"]}, as in training')
             batch = {key: getattr(row, key)[None] for key in ('image', 'time', 'time_mask', 'volume', 'sites')}
             out = self._compiled(variables, {**batch, 'horizon': np.array([row.horizon], np.float32)})
-            mask = np.asarray(out['probs'][0].argmax(-1) == 1, np.uint8)
+            probs = np.asarray(out['probs'][0])
+            mask = np.asarray(probs.argmax(-1) == 1, np.uint8)
             reference = Image(scans.masks.array[..., 0], scans.masks.affine)
             label = restore(Image(mask if mask.ndim == 3 else mask[..., None], affine), reference, 'label').array
             nifti.write(folder / f'{name}.nii.gz', label, reference.affine)
             rows.append({'patient': name, 'horizon': float(row.horizon), 'volume_last': float(row.volume[-1]),
-                         'volume': float(label.sum() * np.prod(spacing(reference.affine)) / 1000)})
+                         'volume': float(probs[..., 1].sum() * np.prod(spacing(affine)) / 1000),
+                         'volume_mask': float(label.sum() * np.prod(spacing(reference.affine)) / 1000)})
         whole.write_table(folder / 'predictions.csv', rows)
         grows = np.mean([row['volume'] / row['volume_last'] for row in rows])
         return f'{path} → {folder / "predictions.csv"}   {len(rows)} patients, volumes times {grows:.2f} in the mean'

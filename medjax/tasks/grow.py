@@ -19,7 +19,7 @@ LEAST = 0.5  # voxels: a volume whose logarithm is taken is no less
 
 
 def task(module: nn.Module, *, statistics: Mapping[str, Any], loss: Mapping[str, Any], risk: float = 0.0,
-         physics: float = 0.0) -> Task:
+         physics: float = 0.0, volume: float = 0.0) -> Task:
     """Makes telling the next mask with a network a task.
 
     Args:
@@ -31,20 +31,21 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], loss: Mapping[str,
       physics: weight of a penalty by the law of Gompertz, 0 for none: at a time drawn between the last visit and the
         one to be told, of which there is no scan, the predicted volume's logarithm should be that of the patient's own
         curve, fitted to the volumes that were seen; the mean square of the difference.
+      volume: weight of the expected volume's error, of its logarithm: about a share of the true volume.
 
     Returns:
       A task on `image [B, T, *S, C]`, `time`, `time_mask`, `volume [B, T]`, `horizon [B]`, `label [B, *S]`, `sites
-      [B, *S]` and `new [B, K]`, whose `predict` gives `probs [B, *S, 2]` and, where new tumours are told,
-      `risk [B, K]`, the chance that one arises at a site until the horizon, and `rates [B, *S]`, how many a day would
-      if all of the site were as that voxel. A site's rate is the mean over its voxels; a site that is not in the image
-      has the chance 0.
+      [B, *S]` and `new [B, K]`, whose `predict` gives `probs [B, *S, 2]`, `volume [B]`, the sum of the voxels'
+      probabilities in ml, which is the volume to be expected, and, where new tumours are told, `risk [B, K]`, the
+      chance that one arises at a site until the horizon, and `rates [B, *S]`, how many a day would if all of the site
+      were as that voxel. A site's rate is the mean over its voxels; a site that is not in the image has the chance 0.
     """
     classes, sites = statistics['classes'], statistics.get('sites', [])
     if 'voxel' not in statistics:
         raise InputError("config.task.name: 'grow' needs data of visits, such as followup or phantom_growth")
     if getattr(module, 'classes', len(classes)) != len(classes):
         raise InputError(f'config.model.classes: {module.classes}; expected {len(classes)} for {", ".join(classes)}')
-    for name, weight in (('risk', risk), ('physics', physics)):
+    for name, weight in (('risk', risk), ('physics', physics), ('volume', volume)):
         if not isinstance(weight, int | float) or weight < 0:
             raise InputError(f'config.task.{name}: {weight}; expected a weight of at least 0')
     tells = bool(getattr(module, 'risk', False)) and bool(sites)
@@ -69,22 +70,32 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], loss: Mapping[str,
         known = batch['new'] >= 0
         return jnp.where(known, each, 0).sum(1) / jnp.maximum(known.sum(1), 1)
 
+    def log_size(logits: jax.Array) -> jax.Array:
+        """The logarithm of how many voxels are to be expected, `[B]`."""
+        size = jax.nn.softmax(logits)[..., 1].sum(tuple(range(1, logits.ndim - 1)))
+        return jnp.log(jnp.maximum(size, LEAST))
+
+    def by_size(logits: jax.Array, batch: Batch) -> jax.Array:
+        """How far the expected volume is from the true one, `[B]`."""
+        true = (batch['label'] == 1).sum(tuple(range(1, batch['label'].ndim)))
+        return jnp.abs(log_size(logits) - jnp.log(jnp.maximum(true, LEAST)))
+
     def by_law(variables: Variables, batch: Batch, key: jax.Array) -> jax.Array:
         """How far the volume at some time before the horizon is from the curve's, `[B]`."""
         when, dropout = jax.random.split(key)
         early = batch['horizon'] * jax.random.uniform(when, batch['horizon'].shape)
         (logits, _), _ = trained_forward(module, variables, {**batch, 'horizon': early}, dropout)
-        size = jax.nn.softmax(logits)[..., 1].sum(tuple(range(1, logits.ndim - 1)))
         start, rate, capacity = jnp.moveaxis(batch['curve'], 1, 0)
         curve = growth.Curve(jnp.exp(start), rate, jnp.exp(capacity))
         told = jnp.maximum(growth.volume(LAW, curve, early) / voxel, LEAST)
-        return (jnp.log(jnp.maximum(size, LEAST)) - jnp.log(told))**2
+        return (log_size(logits) - jnp.log(told))**2
 
     def loss_fn(variables: Variables, batch: Batch, key: jax.Array):
         (logits, feats), mutated = trained_forward(module, variables, batch, key)
         each = losses.total(logits, batch['label'], loss)
         states = metrics({'probs': jax.lax.stop_gradient(logits)}, batch)
         for name, weight, term in (('risk', risk, lambda: arising(feats, batch)),
+                                   ('volume', volume, lambda: by_size(logits, batch)),
                                    ('physics', physics, lambda: by_law(variables, batch, jax.random.fold_in(key, 1)))):
             if weight:
                 more = term()
@@ -95,7 +106,8 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], loss: Mapping[str,
 
     def predict(variables: Variables, batch: Batch) -> dict[str, jax.Array]:
         logits, feats = module.apply(variables, *seen(module, batch), train=False)
-        out = {'probs': jax.nn.softmax(logits)}
+        probs = jax.nn.softmax(logits)
+        out = {'probs': probs, 'volume': voxel * probs[..., 1].sum(tuple(range(1, probs.ndim - 1)))}
         if tells:
             count, rates = expected(feats, batch)
             out |= {'risk': -jnp.expm1(-count), 'rates': rates / days}

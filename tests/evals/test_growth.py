@@ -17,9 +17,10 @@ STEPS = (2.0, 2.0, 5.0)
 
 
 def told(variables, batch):
-    """The last mask, and a pixel more; chances by the site."""
+    """The last mask, and a pixel more; 0.1 ml more than that; chances by the site."""
     mask = batch['image'][:, -1, ..., 1].at[:, 0, 0].set(1)
-    out = {'probs': jnp.stack([1 - mask, mask], -1)}
+    size = mask.reshape(len(mask), -1).sum(1)
+    out = {'probs': jnp.stack([1 - mask, mask], -1), 'volume': 0.02 * size + 0.1}
     return out | ({'risk': jnp.tile(jnp.array([0.2, 0.7]), (len(mask), 1)), 'rates': mask} if 'new' in batch else {})
 
 
@@ -41,8 +42,8 @@ def test_rows_by_hand(data, tmp_path):
     first, second, gone = rows
     assert first['sex'] == 'f' and first['horizon'] == 60 and first['volume_last'] == pytest.approx(16 * 0.02)
     assert first['dice'] == pytest.approx(2 * 16 / (17 + 64)) and first['dice_same'] == pytest.approx(2 * 16 / 80)
-    assert first['volume'] == pytest.approx(0.34) and first['volume_true'] == pytest.approx(1.28)
-    assert first['volume_error'] == pytest.approx(100 * (64 - 17) / 64)
+    assert first['volume'] == pytest.approx(0.44) and first['volume_true'] == pytest.approx(1.28)
+    assert first['volume_error'] == pytest.approx(100 * (1.28 - 0.44) / 1.28)
     assert first['volume_error_same'] == pytest.approx(75)
     # Four times as much in 30 days: 256 pixels after 60 more, more than the 120 that are not the border.
     assert first['volume_exponential'] == pytest.approx(256 * 0.02, rel=1e-3)
@@ -116,6 +117,7 @@ def test_patients_that_are_new(tmp_path):
     told_mask = np.asarray(mask.dataobj)
     assert told_mask[3:6, 3:6, 3:6].all() and told_mask.sum() == 27 + 8  # and the row of voxels that `told` adds
     assert float(told_rows[0]['volume']) == pytest.approx(35 * 0.008)
+    assert float(told_rows[0]['volume_mask']) == pytest.approx(35 * 0.008)
     with pytest.raises(InputError, match='patient p1: 3 visits; expected two with a mask or more, and as the last'):
         test_followup.write(tmp_path, rows[:3], header)
         predictor(None, tmp_path / where['table'], tmp_path / 'out')

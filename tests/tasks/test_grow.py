@@ -94,6 +94,18 @@ def test_a_law_of_growth_is_asked_between_the_visits(data, batch):
     assert float(slope) != 0
 
 
+def test_the_volume_counts_by_its_logarithm(data, batch):
+    plain, more = posed(data), posed(data, volume=2.0)
+    variables = plain.init(jax.random.key(0), batch)
+    (one, _), (other, (_, states)) = (jax.jit(task.loss)(variables, batch, jax.random.key(3)) for task in (plain, more))
+    told = jax.jit(plain.predict)(variables, batch)
+    np.testing.assert_allclose(told['volume'], data.voxel * told['probs'][..., 1].sum((1, 2)), rtol=1e-5)
+    true = data.voxel * (batch['label'] == 1).sum((1, 2))
+    term = compute(jax.device_get(states))['loss_volume']
+    assert term == pytest.approx(float(np.abs(np.log(told['volume'] / true)).mean()), rel=1e-5) and term > 1e-3
+    assert float(other) == pytest.approx(float(one) + 2 * term, rel=1e-5)
+
+
 @pytest.mark.parametrize('module', [
     unet_time.Model(base=4, levels=2),
     pytest.param(convlstm.Model(base=4, levels=2, state=6), marks=pytest.mark.slow)], ids=['unet', 'convlstm'])
@@ -119,7 +131,8 @@ def test_networks_learn_how_squares_grow(module):
 
 
 @pytest.mark.parametrize('options, match', [
-    (dict(risk=-1), 'config.task.risk'), (dict(physics='much'), 'config.task.physics'),
+    (dict(risk=-1), 'config.task.risk'), (dict(volume=-1), 'config.task.volume'),
+    (dict(physics='much'), 'config.task.physics'),
     (dict(loss={}), 'config.task.loss'), (dict(module=Known(risk=False), risk=0.1), 'config.model.risk=True'),
     (dict(module=unet_time.Model(classes=3)), 'config.model.classes: 3; expected 2')])
 def test_what_is_no_task_is_refused(data, options, match):
