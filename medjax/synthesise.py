@@ -59,6 +59,8 @@ def synthesise(workdir: pathlib.Path, output: pathlib.Path, images: int, equal: 
     """
     if images < 1 or not 0 <= seed < 1000 or images > 2**20:
         raise InputError(f'--images={images} --seed={seed}; expected 1 to {2**20} images, and a seed from 0 to 999')
+    if output.suffix != '.npz' or output.is_dir():
+        raise InputError(f'--output={output}: expected a file, .npz')
     run = trained.restore(workdir)
     if not isinstance(run.predictor, SynthesisPredictor):
         raise InputError(f"--workdir={workdir}: this run makes no images; expected one with config.evaluate.name "

@@ -39,7 +39,7 @@ def load(workdir: pathlib.Path) -> Any:
     """The config that a run was trained with."""
     path = workdir / 'config.json'
     if not path.is_file():
-        raise InputError(f'--workdir={workdir}: no config.json there; expected the folder of a training run')
+        raise InputError(f'{workdir}: no config.json there; expected the folder of a training run')
     return configs.from_json(path.read_text())
 
 
@@ -47,7 +47,7 @@ def load(workdir: pathlib.Path) -> Any:
 def weights(config: Mapping[str, Any], workdir: pathlib.Path) -> Iterator[tuple[Checkpoints, int]]:
     """A run's checkpoints, and the step to judge: the best by validation where one was measured, else the last."""
     if not (workdir / 'checkpoints').is_dir():
-        raise InputError(f'--workdir={workdir}: no checkpoints there; expected the folder of a training run')
+        raise InputError(f'{workdir}: no checkpoints there; expected the folder of a training run')
     keeping = config.get('checkpoint') or {}
     best = keeping.get('best', '')
     checkpoints = Checkpoints(workdir / 'checkpoints', best=best, mode=keeping.get('mode') or build.direction(best),
@@ -55,7 +55,7 @@ def weights(config: Mapping[str, Any], workdir: pathlib.Path) -> Iterator[tuple[
     try:
         step = checkpoints.best_step() or checkpoints.latest()
         if step is None:
-            raise InputError(f'--workdir={workdir}: no complete checkpoint there; train first')
+            raise InputError(f'{workdir}: no complete checkpoint there; train first')
         yield checkpoints, step
     finally:
         checkpoints.close()

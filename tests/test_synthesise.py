@@ -77,3 +77,9 @@ def test_labels_are_dealt_by_shares(positive, count, equal, want):
 def test_what_is_refused(run, tmp_path, options, message):
     with pytest.raises(InputError, match=message):
         synthesise(run, tmp_path / 'made.npz', **options)
+
+
+@pytest.mark.parametrize('name', ['.', 'made', 'made.zip'])
+def test_what_is_written_is_a_file(run, tmp_path, name):
+    with pytest.raises(InputError, match=r'--output=.*: expected a file, \.npz'):
+        synthesise(run, tmp_path / name, images=4)

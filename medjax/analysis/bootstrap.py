@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from medjax.errors import InputError
+
 
 def summarise(rows: Sequence[Mapping[str, Any]], metrics: Sequence[str], unit: str = 'patient',
               resamples: int = 2000, seed: int = 0) -> dict[str, dict[str, Any]]:
@@ -57,8 +59,15 @@ def interval(values: np.ndarray, resamples: int, seed: int) -> list[float]:
 
 
 def number(value: Any) -> float:
-    """A cell of a table as a float; NaN where there is none."""
-    return float('nan') if value is None or value == '' else float(value)
+    """A cell of a table as a float; NaN where there is none.
+
+    Raises:
+      InputError: it is no number.
+    """
+    try:
+        return float('nan') if value is None or value == '' else float(value)
+    except ValueError:
+        raise InputError(f'predictions: {value!r}; expected a number') from None
 
 
 def _one(rows: Sequence[Mapping[str, Any]], groups: Sequence[Any], metric: str, unit: str, resamples: int,

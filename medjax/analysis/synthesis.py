@@ -66,7 +66,7 @@ def summarise(rows: Sequence[Mapping[str, Any]], classes: Sequence[str], *, resa
     Returns:
       - `metrics`: {split: {name: entry}} as of `measure.entry`: `fid`, `kid`, `precision`, `recall`, `density`,
         `coverage`, `diversity`, `nearest`, `copies` and `label_kept` of made images; `NAME_KIND` of the floors;
-        `kid_CLASS` of each class alone; `fid_pixels` and `kid_pixels` where other features count;
+        `kid_of_CLASS` of each class alone; `fid_pixels` and `kid_pixels` where other features count;
       - `space`: which features count;
       - `threshold`: for each split, how far the nearest training image is that is as near as a copy.
     """
@@ -87,7 +87,7 @@ def summarise(rows: Sequence[Mapping[str, Any]], classes: Sequence[str], *, resa
                 continue
             found = _compared(real, fake, name, resamples, seed) | _near(real, fake, thresholds[split], resamples, seed)
             if kind in KINDS[:3]:
-                found |= {f'kid_{label}': _of_class(real, fake, label, name, resamples, seed) for label in classes}
+                found |= {f'kid_of_{label}': _of_class(real, fake, label, name, resamples, seed) for label in classes}
             if name != 'pixels':
                 both = _distances(real, fake, 'pixels', resamples, seed)
                 found |= {f'{key}_pixels': value for key, value in both.items()}

@@ -87,10 +87,10 @@ def _tables(run: Run, split: str) -> list[Table]:
     if others:
         ends = [end for end in ends if f'fid_pixels{end}' in entries]
         made.append(Table('By pixels', [KINDS[end] for end in ends], [row(key, '_pixels', ends) for key in others]))
-    classes = [name for name in run.classes if f'kid_{name}' in entries]
+    classes = [name for name in run.classes if f'kid_of_{name}' in entries]
     if classes:
-        floors = [end for end in ('', '_train', '_val') if f'kid_{classes[0]}{end}' in entries]
-        rows = [(name, '', [tables.cell('kid', entries.get(f'kid_{name}{end}'), 0) for end in floors])
+        floors = [end for end in ('', '_train', '_val') if f'kid_of_{classes[0]}{end}' in entries]
+        rows = [(name, '', [tables.cell('kid', entries.get(f'kid_of_{name}{end}'), 0) for end in floors])
                 for name in classes]
         made.append(Table('KID of each class alone', [KINDS[end] for end in floors], rows))
     return made

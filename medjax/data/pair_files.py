@@ -9,7 +9,7 @@ found in both: columns x, y, z in the fixed image's world and to_x, to_y, to_z i
 
 import functools
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -60,7 +60,8 @@ def source(*, table: str = '', pairs: Sequence[Sequence[str]] = (), dir: str = '
         raise InputError(f'{KEYS}.pairs: expected fixed, moving and at will the split, of each pair')
     path = root / (table or 'pairs')
     rows = listed(path) if table else [dict(zip(('fixed', 'moving', 'split'), pair)) for pair in pairs]
-    rows = [{**row, 'patient': row.get('patient') or nifti.stem(pathlib.Path(row['fixed']))} for row in rows]
+    called = filenames(row[name] for row in rows for name in ('fixed', 'moving'))
+    rows = [{**row, 'patient': row.get('patient') or called[row['fixed']]} for row in rows]
     if pairs and all(row.get('split') for row in rows):  # one image may be in pairs of several splits: as it is said
         split = [row['split'] for row in rows]
         wrong = [part for part in split if part not in SPLITS]
@@ -72,7 +73,7 @@ def source(*, table: str = '', pairs: Sequence[Sequence[str]] = (), dir: str = '
         split = [found[row['patient']] for row in rows]
     names = TISSUES if tissues and not classes else tuple(classes) or ('background',)
     made = tuple(Case(
-        id=named(row), patient=row['patient'], split=part, read=functools.partial(read, row, root, tissues),
+        id=named(row, called), patient=row['patient'], split=part, read=functools.partial(read, row, root, tissues),
         files=tuple(str(root / row[name]) for name in FILES if row.get(name))) for row, part in zip(rows, split))
     return Source(cases=made, classes=names, problem='registration', notice=' '.join(filter(None, [
         notice, BY_INTENSITY if tissues else ''])))
@@ -92,9 +93,18 @@ def listed(path: pathlib.Path) -> list[dict[str, str]]:
     return [{key: value.strip() for key, value in row.items()} for row in rows]
 
 
-def named(row: Mapping[str, str]) -> str:
-    """What a pair is called by."""
-    return '_to_'.join(nifti.stem(pathlib.Path(row[name])) for name in ('moving', 'fixed'))
+def filenames(paths: Iterable[str]) -> dict[str, str]:
+    """What files are called by: their names without the ending, and with their folders' where two have the same."""
+    found = {path: pathlib.PurePath(path).with_name(nifti.stem(pathlib.Path(path))) for path in paths}
+    short = {path: of.name for path, of in found.items()}
+    if len({*short.values()}) == len(short):
+        return short
+    return {path: '_'.join(part for part in of.parts if part.strip('/.')) for path, of in found.items()}
+
+
+def named(row: Mapping[str, str], called: Mapping[str, str]) -> str:
+    """What a pair is called by; see `filenames`."""
+    return f'{called[row["moving"]]}_to_{called[row["fixed"]]}'
 
 
 def read(row: Mapping[str, str], root: pathlib.Path, tissues: bool = False) -> Pair:
@@ -116,7 +126,7 @@ def read(row: Mapping[str, str], root: pathlib.Path, tissues: bool = False) -> P
     pair = Pair(**found)
     if row.get('points'):
         pair = pair._replace(**_points(root / row['points'], pair))
-    check(pair, named(row))
+    check(pair, named(row, filenames([row['fixed'], row['moving']])))
     return pair
 
 

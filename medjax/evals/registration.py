@@ -183,6 +183,7 @@ class RegistrationPredictor:
     statistics: Mapping[str, Any]
     size: tuple[int, ...]
     spacing: tuple[float, ...] | None
+    window: int
 
     apart = False  # a table of pairs goes into a table of pairs
 
@@ -210,10 +211,11 @@ class RegistrationPredictor:
           InputError: a table that is not such; images that are not as those the network was trained on.
         """
         rows, steps, listed = [], self.statistics['spacing'], pair_files.listed(path)
-        names = [pair_files.named(row) for row in listed]
+        called = pair_files.filenames(row[name] for row in listed for name in ('fixed', 'moving'))
+        names = [pair_files.named(row, called) for row in listed]
         for row, name in zip(listed, names):
             if names.count(name) > 1:
-                raise InputError(f'{path}: {name}: {names.count(name)} pairs; expected file names that tell them apart')
+                raise InputError(f'{path}: {name}: {names.count(name)} pairs; expected each pair once')
             pair = functools.partial(pair_files.read, row, path.parent)
             seen, found, affine = brought(Case(name, name, 'new', pair), self.size, self.spacing)
             if not np.allclose(found, steps, rtol=1e-3):
@@ -225,9 +227,10 @@ class RegistrationPredictor:
             for key, end in (('displacement', 'field'), ('inverse', 'inverse')):
                 field = np.moveaxis(out[key], 0, -1) * np.array(grid_spacing(affine)[:len(self.size)], np.float32)
                 nifti.write(folder / f'{name}_{end}.nii.gz', field.reshape(*deep, -1), affine)
-            rows.append({'pair': name, **{key: 1 - float(local_correlation(jnp.asarray(shown['fixed']), jnp.asarray(
-                image))[0]) for key, image in (('ncc_before', shown['moving']), ('ncc', out['moved'][None]))},
-                'folded': 100 * float(flow.folded(jnp.asarray(out['displacement'])))})
+            fixed = jnp.asarray(shown['fixed'])
+            ncc = {key: 1 - float(local_correlation(fixed, jnp.asarray(image), window=self.window)[0])
+                   for key, image in (('ncc_before', shown['moving']), ('ncc', out['moved'][None]))}
+            rows.append({'pair': name, **ncc, 'folded': 100 * float(flow.folded(jnp.asarray(out['displacement'])))})
         whole.write_table(folder / 'predictions.csv', rows)
         before, after = (np.mean([row[key] for row in rows]) for key in ('ncc_before', 'ncc'))
         return f'{path} → {folder / "predictions.csv"}   {len(rows)} pairs, correlation {before:.3f} → {after:.3f}'
@@ -251,15 +254,18 @@ def evaluator(*, data: Pairs, task: Task, affine: bool = True, bspline: int = 0,
     return RegistrationEvaluator(data, task, affine, bspline, window)
 
 
-def predictor(*, task: Task, statistics: Mapping[str, Any], data: Mapping[str, Any], **_: Any) -> RegistrationPredictor:
+def predictor(*, task: Task, statistics: Mapping[str, Any], data: Mapping[str, Any], window: int = 9,
+              **_: Any) -> RegistrationPredictor:
     """Makes what registers new pairs.
 
     Args:
       task: the problem.
       statistics: of the training data, as stored with the checkpoint.
       data: the options of `pairs.dataset`.
+      window: see `evaluator`.
       **_: what else predictors are offered.
     """
     check_size(data['size'])
     wanted = data.get('spacing')
-    return RegistrationPredictor(task, statistics, tuple(data['size']), None if wanted is None else tuple(wanted))
+    return RegistrationPredictor(task, statistics, tuple(data['size']), None if wanted is None else tuple(wanted),
+                                 window)

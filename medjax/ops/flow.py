@@ -58,7 +58,8 @@ def affine(generator: jax.Array, shape: Sequence[int], sign: float = 1.0) -> jax
     """The affine map whose logarithm is given: of any numbers one that can be undone, by `sign` -1.
 
     Args:
-      generator: `[D, D + 1]`: a velocity, linear in the place, about the image's middle; 1 is half of its longest axis.
+      generator: `[D, D + 1]`: a velocity, linear in the place, about the image's middle; 1 is half of its longest axis
+        from edge to edge, so that it is the same map on a coarser grid of the same space.
       shape: `*S`.
       sign: of the generator.
 
@@ -67,7 +68,7 @@ def affine(generator: jax.Array, shape: Sequence[int], sign: float = 1.0) -> jax
     """
     dims = len(shape)
     power = _power(sign * jnp.zeros((dims + 1, dims + 1)).at[:dims].set(generator))
-    centre, half = jnp.array([(n - 1) / 2 for n in shape]), (max(shape) - 1) / 2
+    centre, half = jnp.array([(n - 1) / 2 for n in shape]), max(shape) / 2
     matrix = power[:dims, :dims]
     shift = power[:dims, dims] * half + centre - jnp.matmul(matrix, centre, precision=HIGHEST)
     return jnp.concatenate([matrix, shift[:, None]], 1)

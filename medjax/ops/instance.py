@@ -18,6 +18,7 @@ from medjax.ops import flow
 FAINT = 1e-3  # a cost's change by a whole voxel's step everywhere that is as good as none
 
 Measure = Callable[[jax.Array, jax.Array], jax.Array]
+Rough = Callable[[jax.Array, Sequence[float]], jax.Array]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +57,8 @@ class Search:
 
 
 def optimise(fixed: jax.Array, moving: jax.Array, measure: Measure, spacing: Sequence[float], search: Search,
-             start: tuple[jax.Array, jax.Array] | None = None) -> tuple[jax.Array, jax.Array]:
+             start: tuple[jax.Array, jax.Array] | None = None,
+             rough: Rough = flow.roughness) -> tuple[jax.Array, jax.Array]:
     """Finds the affine map and the velocity that bring a moving image onto a fixed one.
 
     Args:
@@ -66,6 +68,7 @@ def optimise(fixed: jax.Array, moving: jax.Array, measure: Measure, spacing: Seq
       spacing: mm of a voxel, `[D]`.
       search: …
       start: a velocity `[D, *S']` and a generator `[D, D + 1]` to begin with; nothing by default.
+      rough: how rough a velocity is whose voxels are so many mm, `flow.roughness` or another.
 
     Returns:
       Velocity `[D, *S']` in voxels of its own grid, and generator `[D, D + 1]`, as `flow.displaced` takes them.
@@ -92,7 +95,7 @@ def optimise(fixed: jax.Array, moving: jax.Array, measure: Measure, spacing: Seq
 
         def cost(v: jax.Array, pair: Any = pair, of: Any = of, steps: Any = steps) -> jax.Array:
             there = flow.displaced(v, generator, of, search.squarings)
-            return unlike(pair, there) + search.weight * flow.roughness(v, steps)
+            return unlike(pair, there) + search.weight * rough(v, steps)
 
         if count:
             velocity = _descend(cost, velocity, count, search.rate)

@@ -16,7 +16,7 @@ from medjax.ops import flow
 from medjax.ops.instance import Search, optimise
 from medjax.ops.similarity import label_overlap, measure
 
-SMOOTHERS = {'gradient': flow.roughness, 'bending': flow.bending}
+SMOOTHERS = {'gradient': flow.roughness, 'bending': lambda field, spacing: flow.bending(field, [1.0] * len(spacing))}
 
 
 def task(module: nn.Module, *, statistics: Mapping[str, Any], similarity: Mapping[str, Any], smoothness: float = 0.1,
@@ -59,8 +59,7 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], similarity: Mappin
         return jax.nn.one_hot(label.astype(jnp.int32) - 1, len(classes) - 1)
 
     def rough(velocity: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-        steps = [1.0] * len(shape) if smoother == 'bending' else [
-            mm * n / m for mm, n, m in zip(spacing, shape, velocity.shape[2:])]
+        steps = [mm * n / m for mm, n, m in zip(spacing, shape, velocity.shape[2:])]
         return jax.vmap(lambda v: SMOOTHERS[smoother](v, steps))(velocity)
 
     def loss(variables: Variables, batch: Batch, key: jax.Array):
@@ -89,7 +88,8 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], similarity: Mappin
             way, affine = part['v'], part.get('a')
             if search is not None:
                 start = way, jnp.zeros((dims, dims + 1)) if affine is None else affine
-                way, affine = optimise(part['fixed'], part['moving'], unlike, spacing, search, start)
+                way, affine = optimise(part['fixed'], part['moving'], unlike, spacing, search, start,
+                                       SMOOTHERS[smoother])
             there = flow.displaced(way, affine, shape)
             return {'moved': flow.warped(part['moving'], there), 'displacement': there,
                     'inverse': flow.undone(way, affine, shape)}

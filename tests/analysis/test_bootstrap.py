@@ -3,6 +3,7 @@ import pytest
 from scipy import stats
 
 from medjax.analysis.bootstrap import interval, summarise
+from medjax.errors import InputError
 
 
 def rows(values, patients=None, **columns):
@@ -56,6 +57,11 @@ def test_empty_values_are_left_out_and_lower_n(empty):
     assert entry['value'] == 0.5 and entry['n'] == 2 and entry['cases'] == 2
     nothing = one([empty, empty])
     assert np.isnan(nothing['value']) and nothing['n'] == 0 and nothing['why'] == 'no case has a value'
+
+
+def test_a_word_is_no_number():
+    with pytest.raises(InputError, match="predictions: 'much'; expected a number"):
+        one(['much'])
 
 
 def test_an_infinite_case_has_no_mean():

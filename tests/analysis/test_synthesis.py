@@ -48,7 +48,7 @@ def test_figures_are_those_of_quality_and_have_intervals():
     assert found['space'] == 'pixels' and 'fid_pixels' not in entries
     assert entries['fid']['value'] == pytest.approx(quality.fid(real, fake))
     assert entries['kid']['value'] == pytest.approx(quality.kid(real, fake))
-    assert entries['kid_ill']['value'] == pytest.approx(quality.kid(real[1::2], fake[1::2]))
+    assert entries['kid_of_ill']['value'] == pytest.approx(quality.kid(real[1::2], fake[1::2]))
     precise, recalled = quality.precision_recall(real, fake)
     density, covered = quality.density_coverage(real, fake)
     for key, of in (('precision', precise), ('recall', recalled), ('density', density), ('coverage', covered)):
@@ -125,7 +125,7 @@ def test_a_class_of_one_image_has_no_kid():
     table = [row for row in rows() if row['target'] == 'well' or row['id'].endswith('1')]
     some = [row for row in table if row['target'] == 'well' or row['id'].endswith('l1') or row['id'] == 'test1']
     entry = synthesis.summarise([row for row in some if row['split'] == 'test'], CLASSES, resamples=5)['metrics'][
-        'test']['kid_ill']
+        'test']['kid_of_ill']
     assert np.isnan(entry['value']) and entry['why'] == 'fewer than two images of the class'
 
 

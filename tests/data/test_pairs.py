@@ -125,6 +125,15 @@ def test_files_are_brought_into_one_order(folder):
     np.testing.assert_allclose(world[:3], [2, 4, 6], atol=1e-4)
 
 
+def test_files_of_one_name_are_told_apart_by_their_folders():
+    assert pair_files.filenames(['p1/t1.nii.gz', 'p1/t2.nii.gz']) == {'p1/t1.nii.gz': 't1', 'p1/t2.nii.gz': 't2'}
+    paths = [f'p{number}/{name}.nii.gz' for number in (1, 2) for name in ('t1', 't2')]
+    assert pair_files.filenames([*paths, *paths])['p2/t1.nii.gz'] == 'p2_t1'
+    made = pair_files.source(pairs=[(paths[0], paths[1], 'train'), (paths[2], paths[3], 'val')])
+    assert [(case.id, case.patient) for case in made.cases] == [
+        ('p1_t2_to_p1_t1', 'p1_t1'), ('p2_t2_to_p2_t1', 'p2_t1')]
+
+
 def test_images_without_labels_get_groups_of_intensity(folder):
     path, fixed, _ = folder
     source = pair_files.source(pairs=[('a.nii.gz', 'b.nii.gz', 'train')], dir=str(path), tissues=True)

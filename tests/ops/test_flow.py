@@ -47,10 +47,13 @@ def test_an_affine_maps_logarithm():
     generator = np.array([[0.1, -0.2, 0.05], [0.15, -0.1, 0.02]], np.float32)
     made = np.asarray(flow.affine(generator, (21, 31)))
     power = linalg.expm(np.pad(generator, [(0, 1), (0, 0)]))
-    middle, half = np.array([10, 15]), 15
+    middle, half = np.array([10, 15]), 15.5
     places = rng.random((2, 9)) * 20
     want = power[:2, :2] @ ((places - middle[:, None]) / half) + power[:2, 2:]
     np.testing.assert_allclose(flow.moved_on(places, made), want * half + middle[:, None], atol=1e-4)
+    # The same map on a grid three times as coarse, whose voxel x has its middle at 3 x + 1.
+    coarse = np.asarray(flow.moved_on((places - 1) / 3, flow.affine(generator, (7, 31 / 3))))
+    np.testing.assert_allclose(3 * coarse + 1, flow.moved_on(places, made), atol=1e-4)
     back = flow.affine(generator, (21, 31), -1.0)
     np.testing.assert_allclose(flow.moved_on(flow.moved_on(places, made), back), places, atol=1e-4)
 

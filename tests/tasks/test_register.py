@@ -84,6 +84,17 @@ def test_refining_goes_on_from_what_the_network_says():
     assert float(flow.folded(out['displacement'][0])) == 0
 
 
+@pytest.mark.parametrize('smoother', ['gradient', 'bending'])
+def test_refining_counts_roughness_as_training_does(smoother, monkeypatch):
+    asked = []
+    monkeypatch.setattr(register, 'optimise', lambda *given: asked.append(given[-1]) or given[5])
+    made = task(refine=dict(levels=(1,), steps=(1,), affine=(0,)), smoother=smoother)
+    jax.eval_shape(made.predict, trained()[1], {name: batch([0])[name] for name in ('fixed', 'moving')})
+    field = jnp.asarray(np.random.default_rng(0).normal(size=(2, 6, 7)), jnp.float32)
+    want = flow.roughness(field, (2.0, 2.0)) if smoother == 'gradient' else flow.bending(field, (1.0, 1.0))
+    assert asked and float(asked[0](field, (2.0, 2.0))) == pytest.approx(float(want))
+
+
 def test_without_stages_there_is_one_affine_map_for_all():
     made = task(stages=())
     given = batch([0, 1])
