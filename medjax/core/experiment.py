@@ -187,4 +187,5 @@ class Experiment:
 
     @functools.cached_property
     def _first(self) -> dict[str, np.ndarray]:
-        return {name: value for name, value in self.batches[0].items() if name != 'id'}
+        with jax.ensure_compile_time_eval():  # a data set may compute what its items have, also while a state is traced
+            return {name: value for name, value in self.batches[0].items() if name != 'id'}

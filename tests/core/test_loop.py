@@ -42,6 +42,15 @@ def stopped_at(step):
     return batches
 
 
+def test_items_may_be_computed():
+    """Before the state is traced, where numbers are not to be had; as `medjax.evaluate` asks first of all."""
+    class Computed(toy.Batches):
+        def __getitem__(self, step):
+            return {**super().__getitem__(step), 'image': np.full((16, 8), float(jnp.arange(3)[step + 1]), np.float32)}
+
+    assert toy.experiment(batches=Computed()).abstract().params['a'].shape
+
+
 def test_resume_is_bit_identical_and_metrics_come_once(tmp_path):
     straight, broken = tmp_path / 'straight', tmp_path / 'broken'
     straight.mkdir(), broken.mkdir()

@@ -102,8 +102,8 @@ def test_without_stages_there_is_one_affine_map_for_all():
     assert jax.tree.map(jnp.shape, variables) == {'params': {'common': (2, 3)}}
     variables = {'params': {'common': jnp.array([[0.0, 0, 0.1], [0, 0, 0]])}}
     out = jax.jit(made.predict)(variables, given)
-    np.testing.assert_allclose(out['displacement'][:, 0], 0.1 * 31 / 2, atol=1e-4)
-    np.testing.assert_allclose(out['inverse'][:, 0], -0.1 * 31 / 2, atol=1e-4)
+    np.testing.assert_allclose(out['displacement'][:, 0], 0.1 * 32 / 2, atol=1e-4)
+    np.testing.assert_allclose(out['inverse'][:, 0], -0.1 * 32 / 2, atol=1e-4)
 
 
 def test_volumes_too():
