@@ -17,7 +17,7 @@ from ml_collections import config_dict
 def get_config(variant: str = '') -> config_dict.ConfigDict:
     c = config_dict.ConfigDict()
     c.seed = 0
-    c.steps = 4000
+    c.steps = 12_000
     c.batch = 32
     c.model = dict(name='gan', variant='dcgan', size=(28, 28), channels=1, classes=2, latent=64, base=16, norm='batch',
                    spectral=True)
