@@ -75,7 +75,8 @@ def target_response(sizes: np.ndarray, nodes: np.ndarray, baseline: float, nadir
     """The target lesions' response: CR, PR, SD, PD or NE.
 
     If some were not evaluated it is NE, unless the others alone make PD. Nodes below 10 mm are no disease, whatever
-    their sum does.
+    their sum does. Each visit is judged by its own sum: a reader may go on to call PR what after a confirmed PR has
+    grown by less than PD asks (EORTC), which changes no best response.
 
     Args:
       sizes: `[N]` mm, see `size`.
