@@ -8,7 +8,7 @@ set -euo pipefail
 . "$(dirname "$0")/install.sh" demo
 options='folds inner seeds workdir' folds=5 inner=4 seeds=1 workdir='' others=()
 . launch/runs.sh
-arguments=$(printf '%s\n' "--folds=$folds" "--inner=$inner" "${others[@]}")
+arguments=$(printf '%s\n' "--folds=$folds" "--inner=$inner" ${others[@]+"${others[@]}"})
 kept="$workdir/arguments.txt"
 if [ -e "$kept" ] && [ "$arguments" != "$(cat "$kept")" ]; then
   echo "medjax: $kept: $(tr '\n' ' ' <"$kept"); expected the same arguments, or another --workdir" >&2
@@ -22,7 +22,7 @@ for seed in $(seq 0 $((seeds - 1))); do
     run="$workdir/fold${fold}_seed${seed}"
     runs+=("$run")
     [ -e "$run/report.html" ] || echo "fold $fold of $folds, seed $seed"
-    train "$run" "${others[@]}" --config.seed="$seed" --config.data.folds="($folds,$inner)" \
+    train "$run" ${others[@]+"${others[@]}"} --config.seed="$seed" --config.data.folds="($folds,$inner)" \
       --config.data.fold="($fold,0)"
   done
 done

@@ -120,8 +120,13 @@ def _experiment(*, seed: int, batch: int, model: Mapping[str, Any], task: Mappin
         raise InputError(f"config.checkpoint.best: {checkpoint['best']!r} is measured on validation cases; the data "
                          f'set has {", ".join(cases.counts)} only')
     steps = steps or math.ceil(epochs * len(cases) / batch)
-    problem = task_of(task, network(model, precision), cases.statistics)
-    update, schedule = optimiser(optim, steps)
+    module = network(model, precision)
+    problem = task_of(task, module, cases.statistics)
+    update, schedule = optimiser(optim, steps, module)
+    for part in getattr(module, 'frozen', ()):
+        if not init or init.get('part', '') not in ('', part) or part in init.get('anew', ()):
+            raise InputError(f'config.init: {init}; expected dict(name="run", path=…, part={part!r}): this part of '
+                             'the network does not learn here, and begins with what another run has learned')
     make, options = attribute('evals', evaluate, 'evaluator', 'config.evaluate')
     every = options.pop('every', 0)
     if every and isinstance(cases, Parted) and 'val' not in cases.counts:
@@ -197,10 +202,13 @@ def initial(*, name: str, path: str, anew: Sequence[str] = (), part: str = '') -
     read, _ = attribute('weights', {'name': name}, 'read', 'config.init')
 
     def given(variables: Any) -> Mapping[str, Any]:
-        wanted = {tuple(key.split('/')): leaf for key, leaf in flatten_dict(variables, sep='/').items()}
+        wanted = flatten_dict(variables)
         if part:
             _check_parts(wanted, [part], 'part')
-            wanted = {(kind, *inner): leaf for (kind, of, *inner), leaf in wanted.items() if of == part}
+            wanted = {(kind, *inner): leaf for (kind, of, *inner), leaf in wanted.items()
+                      if of == part and inner}
+            if not wanted:
+                raise InputError(f'config.init.part: {part!r} is one array; expected a part that is a network')
         _check_parts(wanted, anew, 'anew')
         found = read(pathlib.Path(path), {'/'.join(key): leaf for key, leaf in wanted.items() if key[1] not in anew},
                      anew)
@@ -217,7 +225,8 @@ def _check_parts(have: Collection[tuple[str, ...]], names: Sequence[str], key: s
                              + ', '.join(parts))
 
 
-def optimiser(section: Mapping[str, Any], steps: int) -> tuple[optax.GradientTransformation, Callable[[int], float]]:
-    """The gradient transformation, and the learning rate by step."""
+def optimiser(section: Mapping[str, Any], steps: int,
+              module: nn.Module | None = None) -> tuple[optax.GradientTransformation, Callable[[int], float]]:
+    """The gradient transformation, and the learning rate by step; parts that the network calls `frozen` stay."""
     options = {key: value for key, value in section.items() if key != 'accumulate'}
-    return bind(optim.make, options, 'config.optim', steps=steps)
+    return bind(optim.make, options, 'config.optim', steps=steps, frozen=getattr(module, 'frozen', ()))

@@ -81,7 +81,8 @@ def restore(workdir: pathlib.Path, **options: Any) -> Trained:
 def _layout(config: Mapping[str, Any], workdir: pathlib.Path, statistics: Mapping[str, Any],
             **options: Any) -> tuple[Any, state.TrainState]:
     """The predictor, and the shapes of the state that its weights are restored from."""
-    task = build.task_of(config['task'], build.network(config['model'], config.get('precision', 'float32')), statistics)
+    module = build.network(config['model'], config.get('precision', 'float32'))
+    task = build.task_of(config['task'], module, statistics)
     make, settings = build.attribute('evals', config['evaluate'], 'predictor', 'config.evaluate')
     settings.pop('every', None)
     # Who predicts with more than weights finds it in the run's folder.
@@ -89,5 +90,5 @@ def _layout(config: Mapping[str, Any], workdir: pathlib.Path, statistics: Mappin
     predictor = bind(make, {**settings, **options}, 'config.evaluate', task=task, statistics=statistics,
                      data={key: value for key, value in config['data'].items() if key not in ('name', 'source')},
                      read=build.reader(config['data']), **more)
-    update, _ = build.optimiser(config['optim'], FOREVER)
+    update, _ = build.optimiser(config['optim'], FOREVER, module)
     return predictor, jax.eval_shape(lambda: state.create(task, update, jax.random.key(0), predictor.example()))

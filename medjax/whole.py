@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: written under a temporary name, then renamed."""
+"""Files that appear whole or not at all, written under a temporary name and then renamed; and arrays read whole."""
 
 import contextlib
 import csv
@@ -10,7 +10,27 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from medjax.errors import InputError
+
+
+def read_arrays(path: pathlib.Path, kind: str, names: Sequence[str] = ()) -> dict[str, np.ndarray]:
+    """Reads an .npz file's arrays, those of some names or all.
+
+    Args:
+      path: the file.
+      kind: what it should be, for the message.
+      names: of the arrays; all where there are none.
+
+    Raises:
+      InputError: it lacks one, or is damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in names or file.files}
+    except Exception as error:  # what NumPy, zipfile and zlib raise of damaged bytes is no closed list
+        raise InputError(f'{path}: not readable as {kind}: {error}') from error
 
 
 def write_bytes(path: pathlib.Path, content: bytes) -> None:

@@ -128,8 +128,8 @@ def _pictures(run: Run, split: str) -> Section:
     for kind, places in kinds:
         for place in places[:DRAWN].tolist():
             with snapshot(run.folder / 'cases' / split / f'{rows[place]["id"]}.npz') as case:
-                tiles = _tiles(case)
-            groups.append(Group(f'{kind}: {rows[place]["id"]}', tiles, f'Class: {rows[place]["target"]}. '
+                planes = _planes(case)
+            groups.append(Group(f'{kind}: {rows[place]["id"]}', _tiles(planes), f'Class: {rows[place]["target"]}. '
                                 f'{NAMES[known["score"]].capitalize()}: {score[place]:.3g}.'))
     return Section('What the network makes of them', 'The image; and, as the network gives them, what it makes '
                    'of it again with the squared difference, what it would change, or how much of each voxel does not '
@@ -152,10 +152,15 @@ def _walks(run: Run, split: str) -> list[Section]:
                     'another one: where these are no images of the kind, the latent has holes.', groups=groups)]
 
 
-def _tiles(case: dict[str, np.ndarray]) -> list[Tile]:
-    flat = {name: (array[..., 0] if name in ('image', 'recon') else array) for name, array in case.items()}
-    flat = {name: array[:, :, array.shape[2] // 2].T[::-1] if array.ndim == 3 else array
+def _planes(case: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """A case's arrays as they are drawn, the image among them."""
+    flat = {'image': case['image'][..., 0], **{name: (array[..., 0] if name in ('image', 'recon') else array)
+                                               for name, array in case.items()}}
+    return {name: array[:, :, array.shape[2] // 2].T[::-1] if array.ndim == 3 else array
             for name, array in flat.items()}
+
+
+def _tiles(flat: dict[str, np.ndarray]) -> list[Tile]:
     low, high = flat['image'].min(), flat['image'].max()
     spread = max(float(high - low), 1e-9)
     greys = [Tile(_grey(flat[name], low, high), label, label, WIDTH)

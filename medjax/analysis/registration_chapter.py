@@ -16,6 +16,7 @@ from medjax.analysis.workdir import Run, snapshot
 
 COLOURS = {'': PALETTE[1], 'none': '#8a8f96', 'affine': PALETTE[0], 'bspline': PALETTE[2]}
 DRAWN = (('tre', 'mm'), ('dice', ''), ('folded', '%'), ('ncc', ''))  # figures of a drawn pair, and their units
+PARTS = ('fixed', 'moving', 'moved', 'displacement', 'jacobian', 'spacing')  # of a drawn pair
 LINES = 5  # voxels from a line of the drawn grid to the next
 SPAN = 1.0  # of the Jacobian's map: from twice as small to twice as large, as powers of two
 
@@ -78,10 +79,11 @@ def sections(of: Split[Table]) -> list[Section]:
         path = of.run.folder / 'cases' / of.split / f'{of.table.ids[place]}.npz'
         if path.is_file():
             with snapshot(path) as case:
-                pictures = tiles(case)
+                shown = {name: case[name] for name in PARTS} | {
+                    name: part for name, part in case.items() if name.startswith('moved_')}
             text = ', '.join(_told(of.table, key, unit, place) for key, unit in DRAWN
                              if not np.isnan(of.table.values[key, ''][place]))
-            groups.append(Group(f'{name}: {of.table.ids[place]}', pictures, f'{text}.'))
+            groups.append(Group(f'{name}: {of.table.ids[place]}', tiles(shown), f'{text}.'))
     return [Section('Pairs', 'Differences are of intensities on one scale, white where there is none. The grid is '
                     'that of the fixed image, drawn where its lines come to lie in the moving one. Of the Jacobian '
                     'blue is where tissue shrinks from the fixed to the moving image, red where it grows, up to '

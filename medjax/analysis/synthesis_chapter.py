@@ -2,18 +2,17 @@
 
 import io
 import pathlib
-import zipfile
 from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image as Picture
 
+from medjax import whole
 from medjax.analysis import curves, diagnosis, synthesis, tables
 from medjax.analysis.chapter import Chapter, Chart, Section, both, caption, split_name, spoken
 from medjax.analysis.style import INK, PALETTE, chart, legend, png
 from medjax.analysis.tables import Cell, Table
 from medjax.analysis.workdir import Run
-from medjax.errors import InputError
 
 FIGURES = {
     'fid': 'distance of distributions', 'kid': 'the same by a kernel, without bias',
@@ -193,21 +192,13 @@ def _strip(course: dict[int, np.ndarray]) -> Section:
 def _course(folder: pathlib.Path) -> dict[int, np.ndarray]:
     found = {}
     for path in sorted(folder.glob('[0-9]*.npz')):
-        found[int(path.stem)] = _load(path)['sample']
+        found[int(path.stem)] = whole.read_arrays(path, 'pictures')['sample']
     return found
 
 
 def _pictures(run: Run, split: str) -> dict[str, np.ndarray]:
     path = run.folder / 'cases' / split / 'pictures.npz'
-    return _load(path) if path.is_file() else {}
-
-
-def _load(path: pathlib.Path) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f'{path}: not readable as pictures: {error}; evaluate again') from None
+    return whole.read_arrays(path, 'pictures') if path.is_file() else {}
 
 
 def _montage(images: np.ndarray, columns: int) -> np.ndarray:

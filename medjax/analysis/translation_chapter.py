@@ -2,7 +2,6 @@
 
 import dataclasses
 import pathlib
-import zipfile
 from collections.abc import Mapping, Sequence
 
 import matplotlib
@@ -10,6 +9,7 @@ import numpy as np
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
+from medjax import whole
 from medjax.analysis import curves, diagnosis, draw, tables, translation
 from medjax.analysis.anatomy import LETTERS
 from medjax.analysis.bootstrap import number
@@ -192,13 +192,12 @@ def course(run: Run) -> Section:
         return Section(heading)
     chosen = [found[k] for k in np.unique(np.linspace(0, len(found) - 1, min(STEPS, len(found))).round().astype(int))]
     drawn = []
-    try:
-        for path in chosen:
-            with np.load(path, allow_pickle=False) as kept:
-                drawn.append((f'Step {int(path.stem)}', _grey(kept['made'])))
-                last = _grey(kept['target']) if 'target' in kept else None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f'{path}: not readable as a plane of the course: {error}') from None
+    for path in chosen:
+        kept = whole.read_arrays(path, 'a plane of the course')
+        if 'made' not in kept:
+            raise InputError(f'{path}: arrays {", ".join(kept)}; expected made among them')
+        drawn.append((f'Step {path.stem.lstrip("0") or "0"}', _grey(kept['made'])))
+        last = _grey(kept['target']) if 'target' in kept else None
     drawn += [('True', last)] if last is not None else []
     made = []
     for title, plane in drawn:

@@ -6,12 +6,12 @@ import dataclasses
 import json
 import pathlib
 import re
-import zipfile
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
+from medjax import whole
 from medjax.errors import InputError
 
 SCORES = ('dice_', 'missed_', 'spurious_', 'prob_')  # columns that are drawn or counted: numbers or empty
@@ -128,27 +128,25 @@ def _table(path: pathlib.Path) -> list[dict[str, str]]:
 
 @contextlib.contextmanager
 def snapshot(path: pathlib.Path) -> Iterator[dict[str, np.ndarray]]:
-    """What evaluating kept of a case, by name: `with snapshot(path) as kept`.
+    """What evaluating kept of a case, by name: `with snapshot(path) as kept`, where it is only taken apart.
 
     Raises:
       InputError: the file is damaged, or lacks what the block asks of it.
     """
+    kept = whole.read_arrays(path, 'a snapshot of a case, which evaluating again writes')
     try:
-        with np.load(path, allow_pickle=False) as file:
-            kept = {name: file[name] for name in file.files}
         yield kept
-    except InputError:
-        raise
-    except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f'{path}: not a readable snapshot of a case: {error}; expected what evaluating wrote; '
-                         'evaluate again') from None
+    except (ValueError, TypeError, KeyError, IndexError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f'{path}: not a snapshot of a case: {error!r}; expected what evaluating wrote; evaluate again'
+                         ) from error
 
 
 def _arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
     if not path.exists():
         return {}
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in {'original', 'image', *file.files}}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f'{path}: not readable as augmented samples: {error}') from None
+    kept = whole.read_arrays(path, 'augmented samples')
+    if not {'original', 'image'} <= set(kept):
+        raise InputError(f'{path}: arrays {", ".join(sorted(kept))}; expected original and image among them')
+    return kept

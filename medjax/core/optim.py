@@ -88,13 +88,14 @@ def averaged(params: Any, opt_state: Any) -> Any:
 
 
 def make(steps: int, *, ema: float = 0.0, parts: Mapping[str, Mapping[str, Any]] | None = None,
-         **options: Any) -> tuple[optax.GradientTransformation, Callable[[int], float]]:
+         frozen: Sequence[str] = (), **options: Any) -> tuple[optax.GradientTransformation, Callable[[int], float]]:
     """Builds the optimiser of a run.
 
     Args:
       steps: the run's number of steps, which schedules end at.
       ema: decay of the moving average of the weights; 0 for none.
       parts: for parts of the network, by their name in the parameters' first level, what differs from the options.
+      frozen: parts that do not change; no option of a config, but what a network says of itself.
       **options: `name` ('sgd', 'adam' or 'adamw'), `lr`, the peak learning rate, and where wanted
         `schedule`: `name` ('constant', 'polynomial', 'cosine', 'stairs') and its options; else constant;
         `clip`: largest global norm of the gradients, each part's its own; 0 for none;
@@ -105,12 +106,15 @@ def make(steps: int, *, ema: float = 0.0, parts: Mapping[str, Mapping[str, Any]]
       The gradient transformation, and the learning rate as a function of the step: that of parts not named.
     """
     chain, curve = _chain(steps, options, 'config.optim')
-    if parts:
+    parts = parts or {}
+    if parts or frozen:
         for name, own in parts.items():
+            if name in frozen:
+                raise InputError(f'config.optim.parts.{name}: expected other parts: this one does not change')
             if not isinstance(own, Mapping):
                 raise InputError(f'config.optim.parts.{name}: {own!r}; expected options, as in dict(lr=1e-4)')
         apart = {name: optax.chain(*_chain(steps, {**options, **own}, f'config.optim.parts.{name}')[0])
-                 for name, own in parts.items()}
+                 for name, own in parts.items()} | {name: optax.set_to_zero() for name in frozen}
         chain = [optax.partition({**apart, '': optax.chain(*chain)}, lambda params: _labels(params, apart))]
     return optax.chain(*chain, *([average_weights(ema)] if ema else [])), curve
 

@@ -8,13 +8,13 @@ import pathlib
 import tempfile
 import urllib.error
 import urllib.request
-import zipfile
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
+from medjax import whole
 from medjax.data.geometry import Image
 from medjax.data.source import UNKNOWN_PATIENTS, Case, Source, data_dir
 from medjax.data.splits import dealt_anew
@@ -179,12 +179,8 @@ def joined(source: Source, path: pathlib.Path) -> Source:
 
 @functools.lru_cache(3)  # the images of one split and what comes next: they are read when a set is prepared, in order
 def _load(path: str, name: str) -> np.ndarray:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return file[name]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f'{path}: not readable as a MedMNIST file: {error}; expected train, val and test images and '
-                         'labels: damaged or cut short?') from error
+    kind = 'a MedMNIST file of train, val and test images and labels'
+    return whole.read_arrays(pathlib.Path(path), kind, [name])[name]
 
 
 def _read(path: str, split: str, number: int) -> tuple[Image, None]:

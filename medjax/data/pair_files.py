@@ -8,6 +8,7 @@ found in both: columns x, y, z in the fixed image's world and to_x, to_y, to_z i
 """
 
 import functools
+import os
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -56,7 +57,7 @@ def source(*, table: str = '', pairs: Sequence[Sequence[str]] = (), dir: str = '
     root = data_dir(dir)
     if bool(table) == bool(pairs):
         raise InputError(f'{KEYS}: table={table!r}, pairs={len(pairs)}; expected one of them')
-    if any(len(pair) not in (2, 3) for pair in pairs):
+    if any(len(pair) not in (2, 3) or not all(str(name).strip() for name in pair[:2]) for pair in pairs):
         raise InputError(f'{KEYS}.pairs: expected fixed, moving and at will the split, of each pair')
     path = root / (table or 'pairs')
     rows = listed(path) if table else [dict(zip(('fixed', 'moving', 'split'), pair)) for pair in pairs]
@@ -94,12 +95,20 @@ def listed(path: pathlib.Path) -> list[dict[str, str]]:
 
 
 def filenames(paths: Iterable[str]) -> dict[str, str]:
-    """What files are called by: their names without the ending, and with their folders' where two have the same."""
-    found = {path: pathlib.PurePath(path).with_name(nifti.stem(pathlib.Path(path))) for path in paths}
-    short = {path: of.name for path, of in found.items()}
-    if len({*short.values()}) == len(short):
-        return short
-    return {path: '_'.join(part for part in of.parts if part.strip('/.')) for path, of in found.items()}
+    """What files are called by: their names without the ending; where two have the same, with their folders' before it.
+
+    Raises:
+      InputError: that does not tell them apart.
+    """
+    found = {path: (*pathlib.PurePath(path).parts[:-1], nifti.stem(pathlib.Path(path))) for path in paths}
+    shared = len(os.path.commonprefix([of[:-1] for of in found.values()]))
+    for first in (-1, shared):
+        out = {path: '_'.join(of[first:]) for path, of in found.items()}
+        if len({*out.values()}) == len(out):
+            return out
+    twice = [path for path, name in out.items() if [*out.values()].count(name) > 1]
+    raise InputError(f'{", ".join(twice[:2])}: both would be called {out[twice[0]]}; expected file names that tell '
+                     'images apart')
 
 
 def named(row: Mapping[str, str], called: Mapping[str, str]) -> str:

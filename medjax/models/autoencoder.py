@@ -51,7 +51,7 @@ class Model(resnet.Model):
           train: for batch norm, and for a latent that is drawn; else it is its mean.
           mix: how far each latent goes towards that of the image before it in the batch, of the first the last; a
             scalar.
-          latent: of a grid, `[B, *S', latent]` from which the images are made in place of x's own.
+          latent: of 'grid' and 'vq', `[B, *S', latent]` from which the images are made in place of x's own.
 
         Returns:
           `[B, *S, C]` float32; and the features 'stage0' (finest) …, 'pooled' and 'latent' `[B, L]`, of 'vae' and

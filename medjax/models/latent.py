@@ -1,6 +1,7 @@
 """Diffusion in the latent of an autoencoder (Rombach 2022): of fewer numbers than the image, so that a step costs less.
 
-The autoencoder learns first, in a run of its own (`config.init.part='first'`); here its weights stay as they are.
+The autoencoder, one of the variant 'grid', learns first, in a run of its own (`config.init.part='first'`); here its
+weights stay as they are.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,10 +16,10 @@ from medjax.errors import InputError
 from medjax.models import autoencoder, diffusion
 
 VARIANTS: dict[str, dict[str, Any]] = {
-    'grid': dict(autoencoder=dict(variant='grid'), denoiser=dict(base=64, levels=2)),
+    'grid': dict(denoiser=dict(base=64, levels=2)),
 }
 
-GRIDS = ('grid', 'vq')
+GRID = autoencoder.VARIANTS['grid']
 
 
 class Model(nn.Module):
@@ -28,7 +29,7 @@ class Model(nn.Module):
       classes: that a label may name; 0 where images have none.
       size: voxels of an image along each of 2 or 3 axes.
       channels: of an image.
-      autoencoder: variant ('grid' or 'vq') and options of `models.autoencoder`; the part 'first'.
+      autoencoder: options of `models.autoencoder`, as its run has them; the part 'first'.
       denoiser: options of `models.diffusion.Model`, but for its size and channels, which are the latent's; the part
         'second'.
       dtype: compute type; weights and what is told are float32.
@@ -37,11 +38,12 @@ class Model(nn.Module):
     classes: int = 0
     size: Sequence[int] = (28, 28)
     channels: int = 1
-    autoencoder: Mapping[str, Any] = FrozenDict(variant='grid')
+    autoencoder: Mapping[str, Any] = FrozenDict()
     denoiser: Mapping[str, Any] = FrozenDict()
     dtype: str = 'float32'
 
     inputs = ('image', 'time', 'label')  # what of a batch it sees; the image is a latent here
+    frozen = ('first',)  # parts that no optimiser changes
 
     def setup(self) -> None:
         """The two parts."""
@@ -52,13 +54,8 @@ class Model(nn.Module):
 
     @property
     def _fields(self) -> dict[str, Any]:
-        options = dict(self.autoencoder)
-        variant = options.pop('variant', 'grid')
-        if variant not in GRIDS:
-            raise InputError(f'config.model.autoencoder.variant: {variant!r}; expected one of: {", ".join(GRIDS)}, '
-                             'whose latents have places')
-        return fields(autoencoder.Model, {**autoencoder.VARIANTS[variant], **options}, 'autoencoder',
-                      dims=len(self.size), dtype=self.dtype)
+        return {**GRID, **fields(autoencoder.Model, self.autoencoder, 'autoencoder', kind='grid', dims=len(self.size),
+                                 dtype=self.dtype)}
 
     @property
     def space(self) -> tuple[int, ...]:
@@ -76,6 +73,9 @@ class Model(nn.Module):
 
     def encode(self, image: jax.Array) -> jax.Array:
         """Maps images `[B, *size, channels]` to latents `[B, *space]`, whose gradient ends there."""
+        if image.shape[1:] != (*self.size, self.channels):
+            raise InputError(f'config.model: size={tuple(self.size)}, channels={self.channels}; expected those of the '
+                             f'images, {image.shape[1:-1]} and {image.shape[-1]}')
         return jax.lax.stop_gradient(self.first(image, train=False)[1]['grid'])
 
     def decode(self, latent: jax.Array) -> jax.Array:
@@ -84,13 +84,15 @@ class Model(nn.Module):
         return self.first(none, train=False, latent=latent)[0]
 
 
-def fields(kind: type[nn.Module], options: Mapping[str, Any], where: str, **given: Any) -> dict[str, Any]:
+def fields(part: type[nn.Module], options: Mapping[str, Any], where: str, **given: Any) -> dict[str, Any]:
     """What a part of the network is made with: its options, and what the whole says of it.
 
     Raises:
       InputError: an option that the part has not, or that the whole gives.
     """
+    if not isinstance(options, Mapping):
+        raise InputError(f'config.model.{where}: {options!r}; expected options, as in dict(base=16)')
     for name in options:
-        if name in given or name not in kind.__dataclass_fields__ or name in ('name', 'parent'):
+        if name in given or name not in part.__dataclass_fields__ or name in ('name', 'parent'):
             raise InputError(f'config.model.{where}.{name}: nothing reads this key')
     return {**given, **options}

@@ -59,7 +59,7 @@ def affine(generator: jax.Array, shape: Sequence[int], sign: float = 1.0) -> jax
 
     Args:
       generator: `[D, D + 1]`: a velocity, linear in the place, about the image's middle; 1 is half of its longest axis
-        from edge to edge, so that it is the same map on a coarser grid of the same space.
+        from edge to edge, so that it is the same map on a coarser grid, as far as sizes divide.
       shape: `*S`.
       sign: of the generator.
 

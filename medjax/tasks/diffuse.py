@@ -148,6 +148,8 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], kind: str = 'ddpm'
         raise InputError(f'config.task.guidance: {guidance}; expected 1, or config.model.classes and a '
                          'config.task.drop above 0')
     latent = hasattr(module, 'space')
+    if latent and getattr(way, 'clip', 0):
+        raise InputError(f'config.task.clip: {way.clip}; expected 0: what diffuses is a latent, which has no limits')
     shape = tuple(module.space) if latent else (*module.size, module.channels)
 
     def shown(image: jax.Array, time: jax.Array, label: jax.Array) -> Batch:

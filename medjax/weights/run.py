@@ -31,7 +31,10 @@ def read(path: pathlib.Path, wanted: Mapping[str, Any], anew: Collection[str]) -
     Raises:
       InputError: the run lacks one, or has it in another shape.
     """
-    have = flatten_dict(trained.restore(path).variables, sep='/')
+    try:
+        have = flatten_dict(trained.restore(path).variables, sep='/')
+    except InputError as error:
+        raise InputError(f'config.init.path: {error}') from error
     for name, leaf in wanted.items():
         if name not in have or have[name].shape != leaf.shape:
             there = f'has shape {have[name].shape}' if name in have else 'is missing'

@@ -305,7 +305,7 @@ def test_planes_of_a_volume_cut_the_most_boxes_and_are_turned_as_radiologists_re
 def test_a_damaged_snapshot_and_a_damaged_table_are_named(tmp_path, deep):
     path = tmp_path / 'a.npz'
     path.write_bytes(b'no')
-    with pytest.raises(InputError, match='a.npz: not a readable snapshot'):
+    with pytest.raises(InputError, match='a.npz: not readable as a snapshot'):
         detection_cases.load(path)
     np.savez(path, image=np.zeros((4, 4, 1)), truth=np.zeros((1, 6)), truth_labels=[0], found=np.zeros((0, 4)),
              found_labels=[], scores=[], spacing=[1, 1])

@@ -305,7 +305,7 @@ def test_warnings_beyond_the_first_are_folded(folders):
     ('predictions.csv', 'split,id,patient,target,prob_normal\ntest,a,a,normal,0.5\n', 'prob_pneumonia'),
     ('predictions.csv', 'split,id,target,prob_normal,prob_pneumonia\ntest,a,flu,0.5,0.5\n', 'target: flu'),
     ('predictions.csv', 'split,id,target,prob_normal,prob_pneumonia\ntest,a,normal,high,0.5\n', 'not readable'),
-    ('cases', 'PK', 'not a readable snapshot')])
+    ('cases', 'PK', 'not readable as a snapshot')])
 def test_a_damaged_file_is_named(binary, tmp_path, undrawn, name, content, message):
     folder = shutil.copytree(binary, tmp_path / 'run')
     path = next((folder / 'cases' / 'test').iterdir()) if name == 'cases' else folder / name

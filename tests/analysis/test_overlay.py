@@ -96,5 +96,5 @@ def test_a_snapshot_that_does_not_fit_together_is_named(tmp_path):
     with pytest.raises(InputError, match=r'case\.npz: image \(4, 6, 1\), maps \(1, 6, 4\), 1 methods'):
         snapshot(tmp_path, np.zeros((4, 6, 1)), np.zeros((1, 6, 4)), ['grad_cam'])
     (tmp_path / 'case.npz').write_bytes(b'PK')
-    with pytest.raises(InputError, match='not a readable snapshot'):
+    with pytest.raises(InputError, match='not readable as a snapshot'):
         overlay.load(tmp_path / 'case.npz')

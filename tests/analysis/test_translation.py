@@ -93,5 +93,5 @@ def test_a_damaged_snapshot_is_named(run):
     with pytest.raises(InputError, match=r'c0\.npz: .*expected an image and what was made of it, on one grid'):
         chapter(workdir.read(run))
     (run / 'cases' / 'test' / 'c0.npz').write_bytes(b'no archive')
-    with pytest.raises(InputError, match=r'c0\.npz: not a readable snapshot of a case'):
+    with pytest.raises(InputError, match=r'c0\.npz: not readable as a snapshot of a case'):
         chapter(workdir.read(run))

@@ -129,6 +129,11 @@ def test_files_of_one_name_are_told_apart_by_their_folders():
     assert pair_files.filenames(['p1/t1.nii.gz', 'p1/t2.nii.gz']) == {'p1/t1.nii.gz': 't1', 'p1/t2.nii.gz': 't2'}
     paths = [f'p{number}/{name}.nii.gz' for number in (1, 2) for name in ('t1', 't2')]
     assert pair_files.filenames([*paths, *paths])['p2/t1.nii.gz'] == 'p2_t1'
+    assert pair_files.filenames([f'/a/b/{path}' for path in paths])['/a/b/p2/t1.nii.gz'] == 'p2_t1'
+    with pytest.raises(InputError, match=r'p/a\.nii, p/a\.nii\.gz: both would be called .*a; expected file names that'):
+        pair_files.filenames(['p/a.nii', 'p/a.nii.gz'])
+    with pytest.raises(InputError, match='pairs: expected fixed, moving'):
+        pair_files.source(pairs=[('', 'b.png', 'train')])
     made = pair_files.source(pairs=[(paths[0], paths[1], 'train'), (paths[2], paths[3], 'val')])
     assert [(case.id, case.patient) for case in made.cases] == [
         ('p1_t2_to_p1_t1', 'p1_t1'), ('p2_t2_to_p2_t1', 'p2_t1')]

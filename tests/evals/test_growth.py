@@ -20,7 +20,8 @@ def told(variables, batch):
     """The last mask, and a pixel more; 0.1 ml more than that; chances by the site."""
     mask = batch['image'][:, -1, ..., 1].at[:, 0, 0].set(1)
     size = mask.reshape(len(mask), -1).sum(1)
-    out = {'probs': jnp.stack([1 - mask, mask], -1), 'volume': 0.02 * size + 0.1}
+    sure = 0.8 * mask + 0.1
+    out = {'probs': jnp.stack([1 - sure, sure], -1), 'volume': 0.02 * size + 0.1}
     return out | ({'risk': jnp.tile(jnp.array([0.2, 0.7]), (len(mask), 1)), 'rates': mask} if 'new' in batch else {})
 
 
@@ -116,7 +117,7 @@ def test_patients_that_are_new(tmp_path):
     np.testing.assert_array_equal(mask.affine, test_followup.AFFINE)
     told_mask = np.asarray(mask.dataobj)
     assert told_mask[3:6, 3:6, 3:6].all() and told_mask.sum() == 27 + 8  # and the row of voxels that `told` adds
-    assert float(told_rows[0]['volume']) == pytest.approx(35 * 0.008)
+    assert float(told_rows[0]['volume']) == pytest.approx((0.9 * 35 + 0.1 * (8**3 - 35)) * 0.008)
     assert float(told_rows[0]['volume_mask']) == pytest.approx(35 * 0.008)
     with pytest.raises(InputError, match='patient p1: 3 visits; expected two with a mask or more, and as the last'):
         test_followup.write(tmp_path, rows[:3], header)

@@ -11,7 +11,7 @@ from medjax.models.latent import Model
 from medjax.tasks import diffuse
 
 KEY = jax.random.key(0)
-FIRST = dict(variant='grid', base=4, blocks=(1, 1), latent=3)
+FIRST = dict(base=4, blocks=(1, 1), latent=3)
 SMALL = dict(classes=2, autoencoder=FIRST, denoiser=dict(base=8, levels=1, attention=False))
 TWO = {'classes': ['left', 'right'], 'problem': 'binary'}
 
@@ -21,11 +21,10 @@ def batch(size):
             'label': jnp.array([0, 1, 0, 1]), 'mask': jnp.ones(4)}
 
 
-@pytest.mark.parametrize('variant', ['grid', 'vq'])
-def test_what_is_decoded_is_the_autoencoders(variant):
-    module = Model(size=(8, 12), **{**SMALL, 'autoencoder': {**FIRST, 'variant': variant}})
+def test_what_is_decoded_is_the_autoencoders():
+    module = Model(size=(8, 12), **SMALL)
     variables = jax.jit(diffuse.task(module, statistics=TWO).init)(KEY, batch((8, 12)))
-    first = autoencoder.Model(**{**autoencoder.VARIANTS[variant], 'base': 4, 'blocks': (1, 1), 'latent': 3, 'dims': 2})
+    first = autoencoder.Model(**{**autoencoder.VARIANTS['grid'], **FIRST, 'dims': 2})
     image = batch((8, 12))['image']
     own = {kind: of['first'] for kind, of in variables.items()}
     want, feats = jax.jit(lambda v, x: first.apply(v, x, train=False))(own, image)
@@ -58,7 +57,9 @@ def test_only_the_denoiser_learns(kind, size):
 
 
 @pytest.mark.parametrize('change, message', [
-    (dict(autoencoder=dict(variant='vae')), r"config\.model\.autoencoder\.variant: 'vae'; expected one of: grid, vq"),
+    (dict(autoencoder=dict(kind='vae')), r'config\.model\.autoencoder\.kind: nothing reads this key'),
+    (dict(autoencoder='grid'), r"config\.model\.autoencoder: 'grid'; expected options"),
+    (dict(channels=3), r'config\.model: size=\(8, 8\), channels=3; expected those of the images, \(8, 8\) and 1'),
     (dict(autoencoder=dict(width=3)), r'config\.model\.autoencoder\.width: nothing reads this key'),
     (dict(denoiser=dict(channels=3)), r'config\.model\.denoiser\.channels: nothing reads this key'),
     (dict(size=(9, 8)), r'config\.data\.size: \(9, 8\); expected multiples of 2'),
@@ -66,4 +67,10 @@ def test_only_the_denoiser_learns(kind, size):
 def test_what_is_refused(change, message):
     with pytest.raises(InputError, match=message):
         task = diffuse.task(Model(**{**SMALL, 'size': (8, 8), **change}), statistics=TWO)
-        jax.eval_shape(task.init, KEY, batch((8, 8)))
+        variables = jax.eval_shape(task.init, KEY, batch((8, 8)))
+        jax.eval_shape(task.loss, variables, batch((8, 8)), KEY)
+
+
+def test_a_latent_has_no_limits():
+    with pytest.raises(InputError, match=r'config\.task\.clip: 1\.0; expected 0'):
+        diffuse.task(Model(size=(8, 8), **SMALL), statistics=TWO, clip=1.0)

@@ -69,11 +69,11 @@ def test_the_first_run_is_not_needed_any_more(first, tmp_path):
 
 def drawing(path, **changes):
     """A run that draws in the latent of the autoencoder of another one, which it leaves as it is."""
-    first = dict(variant='grid', base=4, blocks=(1, 1), latent=2)
+    first = dict(base=4, blocks=(1, 1), latent=2)
     return {**CONFIG, 'model': dict(name='latent', size=(16, 16), classes=2, autoencoder=first,
                                     denoiser=dict(base=4, levels=1, attention=False)),
             'task': dict(name='diffuse', steps=2), 'evaluate': dict(name='synthesis', every=2), 'checkpoint': {},
-            'optim': dict(name='adamw', lr=1e-2, ema=0.9, parts=dict(first=dict(lr=0.0))),
+            'optim': dict(name='adamw', lr=1e-2, weight_decay=0.1, ema=0.9),
             'init': dict(name='run', path=str(path), part='first', **changes)}
 
 
@@ -86,9 +86,12 @@ def test_a_part_begins_with_a_whole_run(tmp_path):
     assert {name.split('/')[1] for name in new} == {'first', 'second'}
     for name, value in old.items():
         np.testing.assert_allclose(new[name.replace('/', '/first/', 1)], value, rtol=1e-6)  # an average of what stays
-    for changes, message in ((dict(part='third'), "config.init.part: 'third' is no part of the network; expected some "
-                                                  'of: first, second'),
-                             (dict(anew=('second',)), "config.init.anew: 'second' is no part of the network")):
+    unlike = [name for name in new if 'second' in name and 'kernel' in name and np.ptp(new[name]) > 0]
+    assert unlike and np.abs(new['params/second/last/kernel']).max() > 0  # it began at 0
+    for changes, message in ((dict(part='third'), 'config.init: .*this part of the network does not learn'),
+                             (dict(anew=('second',)), "config.init.anew: 'second' is no part of the network"),
+                             (dict(anew=('first',)), 'config.init: .*this part of the network does not learn'),
+                             (dict(path='nowhere'), 'config.init.path: nowhere: no config.json')):
         wrong = drawing(tmp_path / 'first')
         wrong['init'].update(changes)
         with pytest.raises(InputError, match=message):
@@ -97,6 +100,7 @@ def test_a_part_begins_with_a_whole_run(tmp_path):
 
 @pytest.mark.parametrize('change, message', [
     (dict(anew=()), r'params/logits/bias has shape \(2,\); expected \(3,\), or .logits. in config.init.anew'),
+    (dict(part='head'), r"config.init.part: 'head' is no part of the network; expected some of: logits, stage0_0"),
     (dict(anew=('head',)), r"config.init.anew: 'head' is no part of the network; expected some of: logits, stage0_0"),
     (dict(path='nowhere'), 'nowhere: no config.json there'),
     (dict(name='web'), "config.init.name: 'web' is not known; expected one of: run, torchvision"),
