@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from medjax.analysis import curves, diagnosis, tables
 from medjax.analysis.bootstrap import number
-from medjax.analysis.chapter import FEW, Chapter, Chart, Section, both, caption, split_name, spoken
+from medjax.analysis.chapter import Chapter, Chart, Section, both, caption, resampled, split_name, spoken
 from medjax.analysis.style import INK, PALETTE, dress, png
 from medjax.analysis.tables import Cell, figure
 from medjax.analysis.workdir import Run
@@ -52,13 +52,7 @@ def headline(run: Run, split: str) -> tuple[str, str]:
 
 def method(run: Run) -> str:
     """How the figures and their intervals are made."""
-    entries = [entry for split in run.splits for entry in run.results[split].values() if entry.get('ci95')]
-    drawn = max((entry.get('resamples', 0) for entry in entries), default=0)
-    said = {f'Means over patients; intervals are of 95 %, by a percentile bootstrap over them with {drawn} '
-            'resamples.': drawn,
-            f'Over fewer than {FEW} of them an interval is too narrow: it shows the spread, and proves little.': any(
-                entry['n'] < FEW for entry in entries)}
-    return ' '.join(words for words, true in said.items() if true)
+    return f'Means over patients. {resampled(run)}'.strip()
 
 
 def judged_table(run: Run, split: str) -> tables.Table:

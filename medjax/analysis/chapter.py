@@ -101,14 +101,29 @@ def caption(run: Run, split: str) -> str:
     return split_name(split) + ' – chose the weights, no test' * (split == 'val' and bool(run.chosen_by))
 
 
-def resampled(run: Run) -> str:
-    """How the tables' intervals are made; nothing where no figure has one."""
-    entries = [entry for split in run.splits for entry in run.results[split].values() if entry.get('ci95')]
+def resampled(run: Run, over: str = 'patients') -> str:
+    """How the tables' intervals are made, over whom; nothing where no figure has one.
+
+    Args:
+      run: the run.
+      over: what is drawn with replacement.
+    """
+    entries = with_intervals(run)
     drawn = max((entry.get('resamples', 0) for entry in entries), default=0)
-    said = {f'Intervals are of 95 %, by a percentile bootstrap over patients with {drawn} resamples.': drawn,
-            f'Over fewer than {FEW} of them an interval is too narrow: it shows the spread, and proves little.': any(
-                entry['n'] < FEW for entry in entries)}
-    return ' '.join(words for words, true in said.items() if true)
+    return sentences({
+        f'Intervals are of 95 %, by a percentile bootstrap over {over} with {drawn} resamples.': drawn,
+        f'Over fewer than {FEW} of them an interval is too narrow: it shows the spread, and proves little.': any(
+            entry['n'] < FEW for entry in entries)})
+
+
+def with_intervals(run: Run) -> list[Mapping[str, Any]]:
+    """The figures that have an interval, of all splits."""
+    return [entry for split in run.splits for entry in run.results[split].values() if entry.get('ci95')]
+
+
+def sentences(said: Mapping[str, Any]) -> str:
+    """The sentences that are true, one after the other."""
+    return ' '.join(words for words, true in said.items() if words and true)
 
 
 def both(make: Callable[[str], bytes], alt: str, caption: str = '', **options: Any) -> Chart:

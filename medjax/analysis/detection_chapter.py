@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from medjax.analysis import boxes, detection_cases, detection_charts, draw, tables
-from medjax.analysis.chapter import FEW, Chapter, Section, caption, split_name, spoken
+from medjax.analysis.chapter import Chapter, Section, caption, resampled, sentences, split_name, spoken
 from medjax.analysis.detected import Detected, detect
 from medjax.analysis.detection import SIZES
 from medjax.analysis.style import class_colour, png
@@ -61,15 +61,11 @@ def headline(of: Detected) -> tuple[str, str]:
 
 def method(run: Run) -> str:
     """How the figures and their intervals are made."""
-    entries = [entry for split in run.splits for entry in run.results[split].values() if entry.get('ci95')]
-    drawn = max((entry['resamples'] for entry in entries), default=0)
-    said = {f'Intervals are of 95 %, by a percentile bootstrap over patients with {drawn} resamples.': drawn,
-            f'Over fewer than {FEW} patients an interval is too narrow: it shows the spread, and proves little.': any(
-                entry['n'] < FEW for entry in entries),
-            'Of several classes AP and average recall are means.': len(run.classes) > 1,
-            'Sensitivity, precision, F1 and false positives are those at the operating point, with all classes '
-            'together.': True}
-    return ' '.join(words for words, true in said.items() if true)
+    return sentences({
+        resampled(run): True,
+        'Of several classes AP and average recall are means.': len(run.classes) > 1,
+        'Sensitivity, precision, F1 and false positives are those at the operating point, with all classes '
+        'together.': True})
 
 
 def result_tables(every: Sequence[Detected]) -> list[Table]:

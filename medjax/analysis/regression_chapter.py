@@ -5,7 +5,17 @@ from collections.abc import Mapping
 import numpy as np
 
 from medjax.analysis import diagnosis, regression_charts, tables
-from medjax.analysis.chapter import FEW, Chapter, Group, Section, caption, split_name, spoken
+from medjax.analysis.chapter import (
+    Chapter,
+    Group,
+    Section,
+    caption,
+    resampled,
+    sentences,
+    split_name,
+    spoken,
+    with_intervals,
+)
 from medjax.analysis.draw import Tile
 from medjax.analysis.regression import METHODS, Table, key_of, read
 from medjax.analysis.split import Split, opened
@@ -54,17 +64,14 @@ def headline(of: Split[Tables], name: str) -> tuple[str, str]:
 
 def method(run: Run) -> str:
     """How the figures and their intervals are made."""
-    entries = [entry for split in run.splits for entry in run.results[split].values() if entry.get('ci95')]
-    drawn = max((entry.get('resamples', 0) for entry in entries), default=0)
+    entries = with_intervals(run)
     of = next((entry['unit'] for entry in entries), 'case')
-    said = {f'Intervals are of 95 %, by a percentile bootstrap over {of}s with {drawn} resamples.': drawn,
-            f'Over fewer than {FEW} of them an interval is too narrow: it shows the spread, and proves little.': any(
-                entry['n'] < FEW for entry in entries),
+    said = {resampled(run, f'{of}s'): True,
             'The network\'s figures are means over the runs, with their standard deviation.': any(
                 entry.get('run_sd') is not None for entry in entries),
             'Simpler models stand beside the network: what it adds is what it does better than they.': any(
                 len(table.predicted) > 1 for split in run.splits for table in _split(run, split).table.values())}
-    return ' '.join(words for words, true in said.items() if true)
+    return sentences(said)
 
 
 def result_tables(of: Split[Tables]) -> list[tables.Table]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from medjax.analysis import diagnosis, survival_charts, tables
-from medjax.analysis.chapter import FEW, Chapter, Section, caption, split_name, spoken
+from medjax.analysis.chapter import Chapter, Section, caption, resampled, sentences, split_name, spoken
 from medjax.analysis.followed import Followed, follow
 from medjax.analysis.survival import GROUPS
 from medjax.analysis.tables import Cell, Table, figure, interval
@@ -66,18 +66,14 @@ def headline(of: Followed) -> tuple[str, str]:
 
 def method(run: Run) -> str:
     """How the figures and their intervals are made."""
-    entries = [entry for split in run.splits for entry in run.results[split].values() if entry.get('ci95')]
-    drawn = max((entry['resamples'] for entry in entries), default=0)
     unit = run.results.get('unit', '')
-    said = {f'Intervals are of 95 %, by a percentile bootstrap over patients with {drawn} resamples.': drawn,
-            f'Over fewer than {FEW} patients an interval is too narrow: it shows the spread, and proves little.': any(
-                entry['n'] < FEW for entry in entries),
-            'A C-index is the share of pairs of patients in which the one of higher risk has the event first; 0.5 is '
-            'chance. IBS, the integrated Brier score, is the mean squared error of the predicted probabilities over '
-            'time.': True,
-            f'The horizons, at which AUC and Brier score are told, are in {unit}.': unit,
-            'Figures without an event\'s name are means over the events.': len(run.classes) > 1}
-    return ' '.join(words for words, true in said.items() if true)
+    return sentences({
+        resampled(run): True,
+        'A C-index is the share of pairs of patients in which the one of higher risk has the event first; 0.5 is '
+        'chance. IBS, the integrated Brier score, is the mean squared error of the predicted probabilities over '
+        'time.': True,
+        f'The horizons, at which AUC and Brier score are told, are in {unit}.': unit,
+        'Figures without an event\'s name are means over the events.': len(run.classes) > 1})
 
 
 def result_tables(every: Sequence[Followed]) -> list[Table]:

@@ -13,7 +13,17 @@ from medjax import whole
 from medjax.analysis import curves, diagnosis, draw, tables, translation
 from medjax.analysis.anatomy import LETTERS
 from medjax.analysis.bootstrap import number
-from medjax.analysis.chapter import FEW, Chapter, Group, Section, both, caption, split_name, spoken
+from medjax.analysis.chapter import (
+    Chapter,
+    Group,
+    Section,
+    both,
+    caption,
+    resampled,
+    split_name,
+    spoken,
+    with_intervals,
+)
 from medjax.analysis.style import INK, MARKERS, PALETTE, chart, dress, legend, png
 from medjax.analysis.tables import figure
 from medjax.analysis.translation import FIGURES, METHODS
@@ -113,15 +123,8 @@ def headline(run: Run, split: str) -> tuple[str, str]:
 
 def method(run: Run) -> str:
     """How the figures and their intervals are made."""
-    entries = [entry for split in run.splits for entry in run.results[split].values() if entry.get('ci95')]
-    drawn = max((entry.get('resamples', 0) for entry in entries), default=0)
-    said = {f'Means over patients; intervals are of 95 %, by a percentile bootstrap over them with {drawn} '
-            'resamples.': drawn,
-            'One patient: no confidence intervals. The figures tell how this case was done, and of others nothing.':
-            not drawn,
-            f'Over fewer than {FEW} of them an interval is too narrow: it shows the spread, and proves little.': any(
-                entry['n'] < FEW for entry in entries)}
-    return ' '.join(words for words, true in said.items() if true)
+    return f'Means over patients. {resampled(run)}' if with_intervals(run) else (
+        'One patient: no confidence intervals. The figures tell how this case was done, and of others nothing.')
 
 
 def table(run: Run, split: str) -> tables.Table:

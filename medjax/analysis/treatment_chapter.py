@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from medjax.analysis import diagnosis, tables, treatment_charts
-from medjax.analysis.chapter import FEW, Chapter, Section, both, caption, split_name, spoken
+from medjax.analysis.chapter import Chapter, Section, both, caption, resampled, sentences, split_name, spoken
 from medjax.analysis.split import Split, opened
 from medjax.analysis.tables import Cell, Entry, Table, figure
 from medjax.analysis.treatment import METHODS, TRUE, read
@@ -61,15 +61,11 @@ def headline(of: Split) -> tuple[str, str]:
 
 def method(run: Run) -> str:
     """How the figures and their intervals are made, and what they cannot say."""
-    entries = [entry for split in run.splits for entry in run.results[split].values() if entry.get('ci95')]
-    drawn = max((entry.get('resamples', 0) for entry in entries), default=0)
     unit = 'realisations of the simulation' if run.results.get('realisations') else 'patients'
-    said = {f'Intervals are of 95 %, by a percentile bootstrap over {unit} with {drawn} resamples.': drawn,
-            f'Over fewer than {FEW} of them an interval is too narrow: it shows the spread, and proves little.': any(
-                entry['n'] < FEW for entry in entries),
+    said = {resampled(run, unit): True,
             '√PEHE is the root mean square error of the effects, against a truth that is known in simulations alone.':
                 any('pehe' in run.results[split] for split in run.splits), LIMITS: run.results.get('realisations')}
-    return ' '.join(words for words, true in said.items() if true)
+    return sentences(said)
 
 
 def judged_table(entries: Mapping[str, Entry], methods: Sequence[str], title: str) -> Table:
