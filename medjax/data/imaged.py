@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from medjax.data.frame import framing
+from medjax.data.framing import framing
 from medjax.data.images import Prepared, prepared
 from medjax.data.records import Records, checked_times, described
 from medjax.data.source import Source
@@ -60,7 +60,7 @@ def dataset(source: Source, *, size: Sequence[int], fit: str = 'stretch', channe
 
     Args:
       source: the patients, each with an image and an outcome.
-      size: see `frame.Frame`, as for fit, channels and intensity.
+      size: see `framing.Frame`, as for fit, channels and intensity.
       fit: …
       channels: …
       intensity: …

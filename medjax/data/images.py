@@ -22,7 +22,7 @@ import numpy as np
 from tqdm import tqdm
 
 from medjax.data import nifti
-from medjax.data.frame import Frame, framing
+from medjax.data.framing import Frame, framing
 from medjax.data.medmnist import joined
 from medjax.data.parted import Parted
 from medjax.data.source import UNKNOWN, WHOLE, Case, Source

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from medjax.data.frame import framing
+from medjax.data.framing import framing
 from medjax.data.geometry import spacing
 from medjax.data.grid import Grid, clipped
 from medjax.data.images import Prepared, Resident, prepared
@@ -172,7 +172,7 @@ def dataset(source: Source, *, size: Sequence[int], fit: str = 'stretch', channe
 
     Args:
       source: the cases, each with `Objects`.
-      size: see `frame.Frame`, as for fit, channels and intensity.
+      size: see `framing.Frame`, as for fit, channels and intensity.
       fit: …
       channels: …
       intensity: …

@@ -14,7 +14,7 @@ import numpy as np
 from medjax import whole
 from medjax.core.task import Task
 from medjax.data import frames, nifti
-from medjax.data.frame import Frame, framing
+from medjax.data.framing import Frame, framing
 from medjax.data.geometry import Image, spacing
 from medjax.data.objects import ObjectImages, window
 from medjax.data.proposals import propose

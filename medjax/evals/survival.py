@@ -11,7 +11,7 @@ import numpy as np
 from medjax import whole
 from medjax.core.task import Task
 from medjax.data.cohort import images_of, records_of
-from medjax.data.frame import framing
+from medjax.data.framing import framing
 from medjax.data.records import Records, scaled
 from medjax.data.sequences import check_visits, padded
 from medjax.data.source import Series

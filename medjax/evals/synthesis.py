@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from medjax import whole
 from medjax.core.task import Task
-from medjax.data.frame import Frame, framing
+from medjax.data.framing import Frame, framing
 from medjax.data.geometry import Image
 from medjax.data.images import Images
 from medjax.errors import InputError

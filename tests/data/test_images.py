@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from medjax.data import phantom, pipeline
-from medjax.data.frame import Frame, framing, resized
+from medjax.data.framing import Frame, framing, resized
 from medjax.data.geometry import Image
 from medjax.data.images import dataset
 from medjax.data.source import Case, Source

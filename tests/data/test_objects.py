@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from medjax.data import phantom_objects, pipeline
-from medjax.data.frame import Frame
+from medjax.data.framing import Frame
 from medjax.data.geometry import Image
 from medjax.data.objects import dataset, taken
 from medjax.data.source import Case, Objects, Source

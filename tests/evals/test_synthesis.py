@@ -10,7 +10,7 @@ from sklearn.decomposition import PCA
 
 from medjax.core.task import Task
 from medjax.data import phantom
-from medjax.data.frame import Frame
+from medjax.data.framing import Frame
 from medjax.data.images import dataset
 from medjax.errors import InputError
 from medjax.evals.synthesis import PICTURES, evaluator, predictor
