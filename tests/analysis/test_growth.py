@@ -118,5 +118,5 @@ def test_without_snapshots_and_sites(tmp_path, monkeypatch):
 
 def test_a_broken_snapshot_is_named(tmp_path):
     folder = make(tmp_path / 'run', ROWS, broken=True)
-    with pytest.raises(InputError, match='test0.npz: not readable as a snapshot of a case'):
+    with pytest.raises(InputError, match='test0.npz: not a snapshot of a case: IndexError'):
         report.render(workdir.read(folder))
