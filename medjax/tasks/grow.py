@@ -70,10 +70,12 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], loss: Mapping[str,
         known = batch['new'] >= 0
         return jnp.where(known, each, 0).sum(1) / jnp.maximum(known.sum(1), 1)
 
+    def size(probs: jax.Array) -> jax.Array:
+        """How many voxels are to be expected, `[B]`."""
+        return probs[..., 1].sum(tuple(range(1, probs.ndim - 1)))
+
     def log_size(logits: jax.Array) -> jax.Array:
-        """The logarithm of how many voxels are to be expected, `[B]`."""
-        size = jax.nn.softmax(logits)[..., 1].sum(tuple(range(1, logits.ndim - 1)))
-        return jnp.log(jnp.maximum(size, LEAST))
+        return jnp.log(jnp.maximum(size(jax.nn.softmax(logits)), LEAST))
 
     def by_size(logits: jax.Array, batch: Batch) -> jax.Array:
         """How far the expected volume is from the true one, `[B]`."""
@@ -107,7 +109,7 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], loss: Mapping[str,
     def predict(variables: Variables, batch: Batch) -> dict[str, jax.Array]:
         logits, feats = module.apply(variables, *seen(module, batch), train=False)
         probs = jax.nn.softmax(logits)
-        out = {'probs': probs, 'volume': voxel * probs[..., 1].sum(tuple(range(1, probs.ndim - 1)))}
+        out = {'probs': probs, 'volume': voxel * size(probs)}
         if tells:
             count, rates = expected(feats, batch)
             out |= {'risk': -jnp.expm1(-count), 'rates': rates / days}
