@@ -8,7 +8,7 @@ setup(
     description='Deep learning for medical images and records, in JAX',
     python_requires='>=3.11',
     packages=find_packages(include=['medjax', 'medjax.*']),
-    package_data={'medjax.analysis': ['*.jinja']},
+    package_data={'medjax.report': ['*.jinja']},
     install_requires=[
         'absl-py', 'chex', 'flax>=0.12,<0.13', 'grain', 'jax>=0.10.2,<0.13', 'ml_collections', 'nibabel', 'numpy',
         'optax', 'orbax-checkpoint>=0.12,<1.0', 'scipy', 'tensorboardX', 'tensorflow-datasets',

@@ -3,7 +3,7 @@
     bash launch/local.sh
     python -m medjax.train --config=configs/segment_brain_unet2d.py --workdir=runs/brain2d
 
-Data: the T1 template that the package nilearn ships (one volume, averaged from 152 people); see medjax/data/mni152.py
+Data: the T1 template that the package nilearn ships (one volume, averaged from 152 people); see medjax/data/sources/mni152.py
 for its splits and for what its scores do not say. Network: nnU-Net's 2D building blocks (Isensee 2021), base 16.
 """
 

@@ -5,7 +5,7 @@
 Data: DIR/images and DIR/masks with slices and their masks (0 and 255) of the same names, as PNG, TIFF, JPEG or BMP;
 512 × 512 pictures are halved to 256 × 256. Pictures do not know their pixel's size: distances in the results are in
 pixels, unless config.data.source.spacing says how many mm they are. Where several slices are of one patient, say so
-in a CSV table, --config.data.source.table=cases.csv (see medjax/data/folder.py), for splits are by patient.
+in a CSV table, --config.data.source.table=cases.csv (see medjax/data/sources/segmentation_folder.py), for splits are by patient.
 Network: Ronneberger 2015, one output through a sigmoid, binary cross-entropy, Adam. Hardware: one GPU.
 The smoke run learns nothing: it trains on slices of one chest CT with a tumour, and evaluates on two MR volumes.
 """

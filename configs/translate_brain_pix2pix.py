@@ -3,7 +3,7 @@
     python -m medjax.train --config=configs/translate_brain_pix2pix.py --workdir=runs/translate
     python -m medjax.train --config=configs/translate_brain_pix2pix.py:cyclegan --workdir=runs/translate_cyclegan
 
-Data: real anatomy, simulated contrast (`pip install nilearn`): see medjax/data/phantom_contrast.py. 47 axial planes of
+Data: real anatomy, simulated contrast (`pip install nilearn`): see medjax/data/simulated/contrast.py. 47 axial planes of
 one brain at 2 mm train, two slabs that no training plane mirrors test. PSNR 28.2 dB, by a lookup table of intensities
 25.8. Variants: `:l1`, the same generator without an opponent, the honest baseline: 28.3; `:cyclegan`, without pairs in
 training, which in 700 steps finds a wrong contrast that comes back well: 12.4; `:smoke`. Six and a half minutes, the

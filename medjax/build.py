@@ -25,11 +25,12 @@ from medjax.core.config import bind, choose
 from medjax.core.experiment import Experiment
 from medjax.core.sharding import Jit, Pmap
 from medjax.core.task import Task
-from medjax.data import nifti, pipeline
-from medjax.data.augment import RECIPES, Recipe
-from medjax.data.parted import Parted
+from medjax.data.io import image_files
+from medjax.data import pipeline
+from medjax.data.transforms.augment import RECIPES, Recipe
+from medjax.data.datasets.base import Parted
 from medjax.errors import InputError
-from medjax.ops.scores import LOWER
+from medjax.metrics.classification import LOWER
 
 FOLDS = ('fold', 'folds')  # keys of config.data that the source reads
 RESIDENT = 0.25  # of a device's memory: what the training data may take of it, that it be kept there
@@ -85,7 +86,7 @@ def reader(section: Mapping[str, Any]) -> Callable[..., Any]:
     """What reads a new image as the source of a data set's section reads its own."""
     source_of, keys = attribute('data', section.get('source') or {}, 'source', 'config.data.source')
     make = getattr(importlib.import_module(source_of.__module__), 'image_reader', None)
-    return make(**keys) if make else nifti.read
+    return make(**keys) if make else image_files.read
 
 
 def augmentation(section: Mapping[str, Any]) -> Recipe:

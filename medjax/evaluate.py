@@ -14,7 +14,7 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from medjax import entry
+from medjax import cli as entry
 
 entry.prepare()
 
@@ -22,27 +22,24 @@ import jax  # noqa: E402
 import numpy as np  # noqa: E402
 from absl import flags  # noqa: E402
 
-from medjax import build, runs, trained, whole  # noqa: E402
-from medjax.analysis import (  # noqa: E402
-    anomaly,
-    bootstrap,
-    classification,
-    detection,
-    explain,
-    forecast,
-    growth,
-    registration,
-    regression,
-    report,
-    survival,
-    synthesis,
-    translation,
-    treatment,
-)
+from medjax import build, compare, restore, atomic_files  # noqa: E402
+from medjax.tasks.anomaly import summary  # noqa: E402
+from medjax.statistics import bootstrap  # noqa: E402
+from medjax.tasks.classification import summary as classification_summary, saliency  # noqa: E402
+from medjax.tasks.detection import summary as detection_summary  # noqa: E402
+from medjax.tasks.forecasting import summary as forecasting_summary  # noqa: E402
+from medjax.tasks.growth import summary as growth_summary  # noqa: E402
+from medjax.tasks.registration import summary as registration_summary  # noqa: E402
+from medjax.tasks.regression import summary as regression_summary  # noqa: E402
+from medjax.report import page  # noqa: E402
+from medjax.tasks.survival import summary as survival_summary  # noqa: E402
+from medjax.tasks.synthesis import summary as synthesis_summary  # noqa: E402
+from medjax.tasks.translation import summary as translation_summary  # noqa: E402
+from medjax.tasks.treatment import summary as treatment_summary  # noqa: E402
 from medjax.core.experiment import Experiment  # noqa: E402
 from medjax.core.task import Task  # noqa: E402
 from medjax.errors import InputError  # noqa: E402
-from medjax.evals import footage  # noqa: E402
+from medjax.tasks.detection import video  # noqa: E402
 
 
 def evaluate(config: Mapping[str, Any], experiment: Experiment, workdir: pathlib.Path,
@@ -62,7 +59,7 @@ def evaluate(config: Mapping[str, Any], experiment: Experiment, workdir: pathlib
     for split in splits:
         if split not in experiment.data.counts:
             raise InputError(f'--split={split}: no such split; expected one of: {", ".join(experiment.data.counts)}')
-    with trained.weights(config, workdir) as (checkpoints, step):
+    with restore.weights(config, workdir) as (checkpoints, step):
         abstract = experiment.plan.abstract(experiment.abstract())
         variables = checkpoints.restore(step, abstract).variables()
     evaluator = experiment.evaluator
@@ -71,8 +68,8 @@ def evaluate(config: Mapping[str, Any], experiment: Experiment, workdir: pathlib
     rows = _earlier(workdir, step, splits) + [row for split in splits for row in evaluator(
         variables, split, snapshots=workdir / 'cases' / split)]
     if evaluator.summary == 'detection':  # what counts as found, validation cases say
-        rows = detection.counted(rows, experiment.data.source.classes)
-    whole.write_table(workdir / 'predictions.csv', rows)
+        rows = detection_summary.counted(rows, experiment.data.source.classes)
+    atomic_files.write_table(workdir / 'predictions.csv', rows)
     return {**SUMMARIES[evaluator.summary](rows, evaluator), 'step': step, 'counts': experiment.data.counts,
             'classes': experiment.data.source.classes, 'notice': experiment.data.notice}
 
@@ -81,9 +78,9 @@ def _explainer(methods: Sequence[str]) -> Callable[..., dict[str, np.ndarray]]:
     """Makes what draws a map of each image by each method, and tests the maps."""
     def explained(task: Task, variables: Any, image: np.ndarray, target: np.ndarray) -> dict[str, np.ndarray]:
         def one(name: str, variables: Any, image: jax.Array, target: jax.Array) -> dict[str, jax.Array]:
-            method = explain.METHODS[name]
+            method = saliency.METHODS[name]
             maps = method(functools.partial(task.features, variables), image, target)
-            return {'maps': maps, **explain.tests(
+            return {'maps': maps, **saliency.tests(
                 method, task.features, lambda variables, image: task.predict(variables, {'image': image})['probs'],
                 variables, image, target, maps, jax.random.key(0))}
         compiled = jax.jit(one, static_argnums=0)
@@ -105,21 +102,21 @@ def _classification(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[s
     """Scores of probabilities, and what validation cases make of them."""
     source = evaluator.data.source
     if not rows:
-        return {'problem': source.problem, 'conventions': classification.CONVENTIONS}
-    found = classification.summarise(rows, source.problem, source.classes, subgroups=evaluator.subgroups,
+        return {'problem': source.problem, 'conventions': classification_summary.CONVENTIONS}
+    found = classification_summary.summarise(rows, source.problem, source.classes, subgroups=evaluator.subgroups,
                                      sensitivity=evaluator.sensitivity, coverage=evaluator.coverage)
     return {**found.pop('metrics'), 'problem': source.problem, 'analysis': found,
-            'conventions': classification.CONVENTIONS}
+            'conventions': classification_summary.CONVENTIONS}
 
 
 def _detection(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any]:
     """Average precision, FROC, and what is found at the operating point that validation cases choose."""
-    known = {'problem': 'detection', 'conventions': detection.CONVENTIONS}
+    known = {'problem': 'detection', 'conventions': detection_summary.CONVENTIONS}
     if not rows:
         return known
     classes = evaluator.data.source.classes
-    found = detection.summarise(rows, classes)
-    videos = {split: footage.scored(some, classes, found['operating']['score'])
+    found = detection_summary.summarise(rows, classes)
+    videos = {split: video.scored(some, classes, found['operating']['score'])
               for split, some in bootstrap.by_split(rows).items()}
     found |= {'videos': videos} if any(videos.values()) else {}
     return {**found.pop('metrics'), **known, 'analysis': found}
@@ -128,68 +125,68 @@ def _detection(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, A
 def _survival(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any]:
     """Concordance, Brier scores, risk groups and calibration."""
     source = evaluator.data.source
-    known = {'problem': 'survival', 'unit': source.unit, 'conventions': survival.CONVENTIONS}
+    known = {'problem': 'survival', 'unit': source.unit, 'conventions': survival_summary.CONVENTIONS}
     if not rows:
         return known
-    found = survival.summarise(rows, source.classes, unit=source.unit, horizons=evaluator.horizons)
+    found = survival_summary.summarise(rows, source.classes, unit=source.unit, horizons=evaluator.horizons)
     return {**found.pop('metrics'), **known, 'analysis': found}
 
 
 def _treatment(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any]:
     """Errors of predicted effects, what they are worth for choosing a treatment, and how the groups compare."""
-    known = {'problem': 'treatment', 'conventions': treatment.CONVENTIONS}
+    known = {'problem': 'treatment', 'conventions': treatment_summary.CONVENTIONS}
     if not rows:
         return known
-    found = treatment.summarise(rows, evaluator.groups)
+    found = treatment_summary.summarise(rows, evaluator.groups)
     return {**found.pop('metrics'), **known, 'analysis': found}
 
 
 def _regression(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any]:
     """Errors and correlations of predicted numbers, beside simpler models'."""
     source = evaluator.data.source
-    known = {'problem': 'regression', 'unit': source.unit, 'conventions': regression.CONVENTIONS.format(
+    known = {'problem': 'regression', 'unit': source.unit, 'conventions': regression_summary.CONVENTIONS.format(
         of=evaluator.data.of, descriptors=', '.join(evaluator.data.described))}
     if not rows:
         return known
-    found = regression.summarise(rows, source.classes, of=evaluator.data.of)
+    found = regression_summary.summarise(rows, source.classes, of=evaluator.data.of)
     return {**found.pop('metrics'), **known, 'analysis': found}
 
 
 def _growth(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any]:
     """Dice and volume error against simpler ways to tell them, and who is told to have new tumours."""
-    known = {'problem': 'growth', 'unit': evaluator.data.source.unit, 'conventions': growth.CONVENTIONS}
+    known = {'problem': 'growth', 'unit': evaluator.data.source.unit, 'conventions': growth_summary.CONVENTIONS}
     if not rows:
         return known
-    found = growth.summarise(rows)
+    found = growth_summary.summarise(rows)
     return {**found.pop('metrics'), **known, 'analysis': found}
 
 
 def _forecast(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any]:
     """Errors of the next values, and how early events are told, beside simpler models."""
     source = evaluator.data.source
-    known = {'problem': 'forecast', 'unit': source.unit, 'conventions': forecast.CONVENTIONS}
+    known = {'problem': 'forecast', 'unit': source.unit, 'conventions': forecasting_summary.CONVENTIONS}
     if not rows:
         return known
-    found = forecast.summarise(rows, source.measured, source.classes, evaluator.data.within, evaluator.leads)
+    found = forecasting_summary.summarise(rows, source.measured, source.classes, evaluator.data.within, evaluator.leads)
     return {**found.pop('metrics'), **known, 'analysis': found}
 
 
 def _anomaly(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any]:
     """How well anomalies are told from normal cases by each score."""
-    told = anomaly.CONVENTIONS if evaluator.normal else anomaly.REMADE
+    told = summary.CONVENTIONS if evaluator.normal else summary.REMADE
     known = {'problem': 'anomaly', 'conventions': told}
     if not rows:
         return known
-    found = anomaly.summarise(rows, evaluator.normal, evaluator.score)
+    found = summary.summarise(rows, evaluator.normal, evaluator.score)
     return {**found.pop('metrics'), **known, 'analysis': found}
 
 
 def _synthesis(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any]:
     """How like real images made ones are."""
-    known = {'problem': 'synthesis', 'conventions': synthesis.CONVENTIONS}
+    known = {'problem': 'synthesis', 'conventions': synthesis_summary.CONVENTIONS}
     if not rows:
         return known
-    found = synthesis.summarise(rows, evaluator.data.source.classes)
+    found = synthesis_summary.summarise(rows, evaluator.data.source.classes)
     return {**found.pop('metrics'), **known, 'analysis': {**found, 'features': getattr(evaluator.network, 'name', '')}}
 
 
@@ -200,16 +197,16 @@ def _beats(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any]:
 
 def _translation(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any]:
     """How near what was made is to the truth, beside floors without a network."""
-    known = {'problem': 'translation', 'conventions': translation.CONVENTIONS}
-    return {**translation.summarise(rows)['metrics'], **known}
+    known = {'problem': 'translation', 'conventions': translation_summary.CONVENTIONS}
+    return {**translation_summary.summarise(rows)['metrics'], **known}
 
 
 def _registration(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any]:
     """Overlap, folds and errors of each pair's map, beside no and affine registration."""
-    known = {'problem': 'registration', 'conventions': registration.CONVENTIONS}
+    known = {'problem': 'registration', 'conventions': registration_summary.CONVENTIONS}
     if not rows:
         return known
-    found = registration.summarise(rows)
+    found = registration_summary.summarise(rows)
     return {**found.pop('metrics'), **known, 'analysis': found}
 
 
@@ -239,8 +236,8 @@ PRINTED = ('fid', 'kid', 'psnr', 'ssim', 'r2', 'auroc', 'accuracy', 'cpm', 'mase
 
 def publish(results: dict[str, Any], workdir: pathlib.Path) -> None:
     """Writes results.json and report.html, and tells the person where they are."""
-    whole.write_json(workdir / 'results.json', results)
-    path = report.write(workdir)
+    atomic_files.write_json(workdir / 'results.json', results)
+    path = page.write(workdir)
     for split, table in results.items():
         if split in results['counts']:
             print(split + '  ' + '  '.join(f'{k} {_figure(v)}' for k, v in table.items()
@@ -263,10 +260,10 @@ def main(more: Sequence[str]) -> None:
         raise InputError('--workdir: expected the folder of a run, or one for the result')
     workdir = pathlib.Path(WORKDIR.value).resolve() if WORKDIR.value else None
     if wanted:
-        {'compare': runs.against, 'ensemble': runs.together, 'merge': runs.folds}[wanted[0]](more[1:], workdir)
+        {'compare': compare.against, 'ensemble': compare.together, 'merge': compare.folds}[wanted[0]](more[1:], workdir)
         return
     # This machine's devices, not the training's; and no training data on them.
-    config = {**trained.load(workdir).to_dict(), 'parallel': 'jit', 'mesh': None, 'resident': False}
+    config = {**restore.load(workdir).to_dict(), 'parallel': 'jit', 'mesh': None, 'resident': False}
     publish(evaluate(config, build.experiment(config), workdir, SPLIT.value), workdir)
 
 

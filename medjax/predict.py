@@ -10,14 +10,14 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from medjax import entry
+from medjax import cli
 
-entry.prepare()
+cli.prepare()
 
 from absl import flags  # noqa: E402
 
-from medjax import trained  # noqa: E402
-from medjax.data import frames, nifti  # noqa: E402
+from medjax import restore  # noqa: E402
+from medjax.data.io import video_frames, image_files  # noqa: E402
 from medjax.errors import InputError  # noqa: E402
 
 
@@ -33,7 +33,7 @@ def find(paths: Sequence[str]) -> list[pathlib.Path]:
         entries = sorted(p for p in path.iterdir() if not p.name.startswith('.')) if path.is_dir() else []
         if path.is_dir() and not entries:
             raise InputError(f'--input={path}: an empty folder; expected images, or the slices of a DICOM series')
-        inside = [p for p in entries if nifti.is_image(p) or p.suffix.lower() in frames.CONTAINERS]
+        inside = [p for p in entries if image_files.is_image(p) or p.suffix.lower() in video_frames.CONTAINERS]
         if not inside and entries and all(p.is_dir() for p in entries):
             inside = find(list(map(str, entries)))
         found += inside or [path]
@@ -42,9 +42,9 @@ def find(paths: Sequence[str]) -> list[pathlib.Path]:
 
 def _name(image: pathlib.Path) -> str:
     """What a prediction is called by."""
-    if image.suffix.lower() in frames.CONTAINERS:
+    if image.suffix.lower() in video_frames.CONTAINERS:
         return image.stem
-    return nifti.stem(image) if image.is_file() else image.resolve().name
+    return image_files.stem(image) if image.is_file() else image.resolve().name
 
 
 def predict(workdir: pathlib.Path, inputs: Sequence[str], output: pathlib.Path, say: Callable[[str], None] = print,
@@ -61,7 +61,7 @@ def predict(workdir: pathlib.Path, inputs: Sequence[str], output: pathlib.Path, 
     Raises:
       InputError: at the first image that cannot be labelled; labels written before stay.
     """
-    images, run = find(inputs), trained.restore(workdir, **options)
+    images, run = find(inputs), restore.restore(workdir, **options)
     names: dict[str, pathlib.Path] = {}
     for image in images if run.predictor.apart else ():
         other = names.setdefault(_name(image), image)
@@ -91,4 +91,4 @@ if __name__ == '__main__':
     LARGEST = flags.DEFINE_bool('largest_component', None, "Keep each class's largest connected component only.")
     FILL = flags.DEFINE_bool('fill_holes', None, 'Fill the holes within each class.')
     flags.mark_flags_as_required(['workdir', 'input', 'output'])
-    entry.run(main, unnamed=True)
+    cli.run(main, unnamed=True)

@@ -8,16 +8,16 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from medjax import entry
-from medjax.analysis import report
+from medjax import cli
+from medjax.report import page
 
 
 def main(_: Sequence[str]) -> None:
     """Reads the flag and draws."""
-    print(f'report: {report.write(pathlib.Path(WORKDIR.value))}', flush=True)
+    print(f'report: {page.write(pathlib.Path(WORKDIR.value))}', flush=True)
 
 
 if __name__ == '__main__':
     WORKDIR = flags.DEFINE_string('workdir', None, 'The run.')
     flags.mark_flag_as_required('workdir')
-    entry.run(main)
+    cli.run(main)

@@ -2,7 +2,7 @@
 
     python -m medjax.response --table=visits.csv --output=DIR [--numbered] [--confirm] [--targets=5] [--stable_weeks=6]
 
-What the table holds is said in `medjax/data/visits.py`, the rules in `medjax/analysis/recist.py`. DIR gets
+What the table holds is said in `medjax/data/sources/lesion_visits_csv.py`, the rules in `medjax/tasks/response/recist.py`. DIR gets
 response.csv (a row for each patient and visit), lesions.csv (for each lesion and visit) and response.html.
 """
 
@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 
 from absl import flags
 
-from medjax import entry
-from medjax.analysis import course, response_report
-from medjax.data import visits
+from medjax import cli
+from medjax.tasks.response import timeline, page as response_page
+from medjax.data.sources import lesion_visits_csv
 from medjax.errors import InputError
 
 
@@ -23,9 +23,9 @@ def respond(table: pathlib.Path, output: pathlib.Path, numbered: bool = False, m
     """What the command does.
 
     Args:
-      table: see `data.visits`.
+      table: see `data.sources.lesion_visits_csv`.
       output: folder for the tables and the page.
-      numbered: see `data.visits.measured`.
+      numbered: see `data.sources.lesion_visits_csv.measured`.
       most: targets of a patient at most, see `recist.roles`.
       confirm: whether CR and PR must be confirmed, see `recist.best`.
       stable: weeks that SD must have lasted.
@@ -37,20 +37,20 @@ def respond(table: pathlib.Path, output: pathlib.Path, numbered: bool = False, m
     Raises:
       InputError: at the first row, file or patient that cannot be followed; nothing is written.
     """
-    patients = visits.read(table)
+    patients = lesion_visits_csv.read(table)
     if all(len({row.weeks for row in rows}) < 2 for rows in patients.values()):
         raise InputError(f'{table}: one visit of each patient; expected two or more of one of them at least')
     rows, lesions = [], []
     for number, (patient, its) in enumerate(patients.items(), 1):
-        seen, found = course.follow(patient, visits.measured(patient, its, numbered), most, confirm, stable)
+        seen, found = timeline.follow(patient, lesion_visits_csv.measured(patient, its, numbered), most, confirm, stable)
         rows += seen
         lesions += found
         say(f'{number}/{len(patients)}  {patient}: {len(seen)} visit{"s" * (len(seen) > 1)}, best response '
             f'{seen[-1]["best"] or "none yet"}')
     options = {'numbered': numbered, 'targets': most, 'confirm': confirm, 'stable_weeks': stable}
-    return response_report.write(output, rows, lesions, {
+    return response_page.write(output, rows, lesions, {
         'table': table.name, 'options': options, 'command': ' '.join(['python -m medjax.response', *sys.argv[1:]]),
-        'facts': {'data hash': visits.fingerprint(table, patients), **{
+        'facts': {'data hash': lesion_visits_csv.fingerprint(table, patients), **{
             name.replace('_', ' '): str(value) for name, value in options.items()}}})
 
 
@@ -69,4 +69,4 @@ if __name__ == '__main__':
     CONFIRM = flags.DEFINE_bool('confirm', False, 'CR and PR count once they are confirmed four weeks later.')
     STABLE = flags.DEFINE_float('stable_weeks', 6.0, 'Weeks since the first visit that stable disease needs.', 0.0)
     flags.mark_flags_as_required(['table', 'output'])
-    entry.run(main)
+    cli.run(main)

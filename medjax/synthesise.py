@@ -2,23 +2,23 @@
 
     python -m medjax.synthesise --workdir=RUN --output=FILE.npz --images=N [--equal] [--seed=0]
 
-A classifier trains on them beside real ones by `config.data.source.also=FILE.npz` (data/medmnist.py).
+A classifier trains on them beside real ones by `config.data.source.also=FILE.npz` (data/sources/medmnist.py).
 """
 
 import io
 import pathlib
 from collections.abc import Sequence
 
-from medjax import entry
+from medjax import cli
 
-entry.prepare()
+cli.prepare()
 
 import numpy as np  # noqa: E402
 from absl import flags  # noqa: E402
 
-from medjax import trained, whole  # noqa: E402
+from medjax import restore, atomic_files  # noqa: E402
 from medjax.errors import InputError  # noqa: E402
-from medjax.evals.synthesis import FREE, SynthesisPredictor  # noqa: E402
+from medjax.tasks.synthesis.evaluator import FREE, SynthesisPredictor  # noqa: E402
 
 
 def dealt(positive: Sequence[int], count: int, equal: bool) -> np.ndarray:
@@ -61,7 +61,7 @@ def synthesise(workdir: pathlib.Path, output: pathlib.Path, images: int, equal: 
         raise InputError(f'--images={images} --seed={seed}; expected 1 to {2**20} images, and a seed from 0 to 999')
     if output.suffix != '.npz' or output.is_dir():
         raise InputError(f'--output={output}: expected a file, .npz')
-    run = trained.restore(workdir)
+    run = restore.restore(workdir)
     if not isinstance(run.predictor, SynthesisPredictor):
         raise InputError(f"--workdir={workdir}: this run makes no images; expected one with config.evaluate.name "
                          "'synthesis'")
@@ -74,7 +74,7 @@ def synthesise(workdir: pathlib.Path, output: pathlib.Path, images: int, equal: 
         arrays |= {f'{split}_images': made[:0], f'{split}_labels': arrays['train_labels'][:0]}
     content = io.BytesIO()
     np.savez_compressed(content, **arrays, classes=np.array(known['classes'], str))
-    whole.write_bytes(output, content.getvalue())
+    atomic_files.write_bytes(output, content.getvalue())
     counts = ', '.join(f'{count} {name}' for name, count in zip(known['classes'], np.bincount(
         labels, minlength=len(known['classes']))))
     return f'{output}: {images} images by the weights of step {run.step} of {workdir}: {counts}'
@@ -93,4 +93,4 @@ if __name__ == '__main__':
     EQUAL = flags.DEFINE_bool('equal', False, 'As many of each class, in place of the training images\' shares.')
     SEED = flags.DEFINE_integer('seed', 0, 'Another one gives other images.')
     flags.mark_flags_as_required(['workdir', 'output', 'images'])
-    entry.run(main)
+    cli.run(main)

@@ -13,17 +13,17 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from medjax import entry
+from medjax import cli
 
-entry.prepare()
+cli.prepare()
 
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
 from absl import flags  # noqa: E402
 from ml_collections import config_flags  # noqa: E402
 
-from medjax import build, whole  # noqa: E402
-from medjax.analysis import explain  # noqa: E402
+from medjax import build, atomic_files  # noqa: E402
+from medjax.tasks.classification import saliency  # noqa: E402
 from medjax.core import config as configs  # noqa: E402
 from medjax.core import log, loop  # noqa: E402
 from medjax.core.experiment import Experiment  # noqa: E402
@@ -72,7 +72,7 @@ def train_and_evaluate(config: Mapping[str, Any], workdir: pathlib.Path) -> bool
         record['earlier_parts'] = [*before.pop('earlier_parts', []), before]
 
     def keep() -> None:
-        whole.write_json(workdir / 'environment.json', record | {
+        atomic_files.write_json(workdir / 'environment.json', record | {
             'train_time_s': round(trained - began, 1), 'wall_time_s': round(time.monotonic() - began, 1),
             'peak_memory_mb': log.peak_memory_mb()})
 
@@ -146,7 +146,7 @@ def _keep_config(config: Mapping[str, Any], workdir: pathlib.Path) -> None:
             if old.get(key) != new.get(key):
                 raise InputError(f'config.{key}: {new.get(key)}, but the run in {workdir} has {old.get(key)}; '
                                  'choose another --workdir, or the same config to go on')
-    whole.write_text(path, configs.to_json(config))
+    atomic_files.write_text(path, configs.to_json(config))
 
 
 def _has_saved(workdir: pathlib.Path) -> bool:
@@ -172,10 +172,10 @@ def check_maps(experiment: Experiment) -> None:
     methods = getattr(experiment.evaluator, 'methods', ())
     image = experiment.batches[0]['image'][:1] if methods else None
     for name in methods:
-        if name not in explain.METHODS:
-            raise InputError(f'config.evaluate.explain: {name!r}; expected some of: {", ".join(explain.METHODS)}')
+        if name not in saliency.METHODS:
+            raise InputError(f'config.evaluate.explain: {name!r}; expected some of: {", ".join(saliency.METHODS)}')
         try:
-            jax.eval_shape(lambda variables, method=explain.METHODS[name]: method(
+            jax.eval_shape(lambda variables, method=saliency.METHODS[name]: method(
                 functools.partial(experiment.task.features, variables), image, np.zeros(1, np.int32)),
                 experiment.abstract().variables())
         except InputError as error:
@@ -199,7 +199,7 @@ def draw_augmented(experiment: Experiment, workdir: pathlib.Path, count: int = 8
         kept['label'] = label if label.shape == kept['image'].shape else np.zeros(kept['image'].shape, np.uint8)
     content = io.BytesIO()
     np.savez_compressed(content, **kept)
-    whole.write_bytes(workdir / 'augmented.npz', content.getvalue())
+    atomic_files.write_bytes(workdir / 'augmented.npz', content.getvalue())
 
 
 def main(_: Sequence[str]) -> None:
@@ -222,4 +222,4 @@ if __name__ == '__main__':
     WORKDIR = flags.DEFINE_string('workdir', None, 'Where results go; a run found there goes on.')
     DRY_RUN = flags.DEFINE_bool('dry_run', False, 'Say what a step takes, and stop.')
     flags.mark_flag_as_required('config')
-    entry.run(main)
+    cli.run(main)

@@ -11,9 +11,10 @@ from medjax.core.metrics import compute, merge
 from medjax.core.optim import make
 from medjax.core.sharding import Jit, Pmap
 from medjax.core.step import make_step
-from medjax.data.augment import RECIPES, Recipe
+from medjax.data.transforms.augment import RECIPES, Recipe
 from medjax.models import resnet, unet
-from medjax.tasks import classify, segment
+from medjax.tasks.classification import task as classification_task
+from medjax.tasks.segmentation import task as segmentation_task
 
 STEPS, SIZE, SIDE = 5, 8, 8
 CLASSES = ('background', 'shell', 'core')
@@ -49,7 +50,7 @@ def experiment(plan, deep, recipe):
     optimiser, schedule = make(STEPS, name='sgd', lr=0.05, momentum=0.9, weight_decay=3e-5, clip=12.0,
                                schedule={'name': 'polynomial'})
     return Experiment(
-        task=segment.task(network, statistics=dict(classes=CLASSES), loss={'cross_entropy': 1.0, 'soft_dice': 1.0}),
+        task=segmentation_task.task(network, statistics=dict(classes=CLASSES), loss={'cross_entropy': 1.0, 'soft_dice': 1.0}),
         data=None, batches=Batches(), augment=Recipe(**RECIPES[recipe]) if recipe else None, optimiser=optimiser,
         schedule=schedule, plan=plan, evaluator=None, seed=0, steps=STEPS)
 
@@ -108,7 +109,7 @@ def classified(plan):
     rng = np.random.default_rng(2)
     batch = {'image': rng.normal(size=(SIZE * 2, 12, 12, 1)).astype(np.float32), 'mask': np.ones(SIZE * 2, np.float32),
              'label': rng.integers(0, 2, SIZE * 2, np.int32), 'index': np.arange(SIZE * 2, dtype=np.uint32)}
-    task = classify.task(network, statistics=dict(classes=('no', 'yes'), problem='binary'), smoothing=0.1)
+    task = classification_task.task(network, statistics=dict(classes=('no', 'yes'), problem='binary'), smoothing=0.1)
     optimiser, schedule = make(STEPS, name='adamw', lr=1e-3)
     made = Experiment(task=task, data=None, batches=[batch], augment=Recipe(flip=0.5, mixup=0.4), optimiser=optimiser,
                       schedule=schedule, plan=plan, evaluator=None, seed=0, steps=STEPS)

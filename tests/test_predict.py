@@ -7,9 +7,9 @@ import SimpleITK as sitk
 from PIL import Image as Picture
 from scipy import ndimage
 
-from medjax.data import nifti
-from medjax.data.geometry import Image, canonical
-from medjax.evals.masks import Postprocess
+from medjax.data.io import image_files
+from medjax.data.io.geometry import Image, canonical
+from medjax.tasks.segmentation.mask_metrics import Postprocess
 from tests import cli
 from tests.data import samples
 
@@ -82,7 +82,7 @@ def test_files_and_folders_in_one_command(run, tmp_path):
 def test_the_order_of_axes_does_not_matter(run, tmp_path, order, signs):
     plain = Image(blobs(9), AFFINE)
     predict(run, tmp_path, f'--input={_saved(plain, tmp_path / "plain.nii.gz")}')
-    reference = nifti.read(tmp_path / 'plain.nii.gz')
+    reference = image_files.read(tmp_path / 'plain.nii.gz')
     array = blobs(9).transpose(order)[tuple(slice(None, None, s) for s in signs)]
     matrix = np.zeros((4, 4))
     matrix[3, 3] = 1
@@ -91,7 +91,7 @@ def test_the_order_of_axes_does_not_matter(run, tmp_path, order, signs):
         matrix[source, 3] = 0 if sign > 0 else array.shape[axis] - 1
     turned = Image(array, AFFINE @ matrix)
     predict(run, tmp_path / 'out', f'--input={_saved(turned, tmp_path / "turned.nii.gz")}')
-    label = nifti.read(tmp_path / 'out' / 'turned.nii.gz')
+    label = image_files.read(tmp_path / 'out' / 'turned.nii.gz')
     np.testing.assert_allclose(label.affine, turned.affine, atol=1e-5)
     assert label.array.shape == array.shape
     back = canonical(label)
@@ -114,7 +114,7 @@ def test_a_dicom_series(run, tmp_path):
     series.mkdir()
     samples.slices(series, array=array)
     predict(run, tmp_path / 'out', f'--input={series}')
-    label, image = nifti.read(tmp_path / 'out' / 'scan.nii.gz'), nifti.read(series)
+    label, image = image_files.read(tmp_path / 'out' / 'scan.nii.gz'), image_files.read(series)
     assert label.array.shape == image.array.shape
     np.testing.assert_allclose(label.affine, image.affine, atol=1e-4)
     lies_right(label.array == 1, image.array > 130)

@@ -8,7 +8,7 @@ import pytest
 from medjax import response
 from medjax.errors import InputError
 from tests import cli
-from tests.data.test_visits import boxes, write
+from tests.data.sources.test_lesion_visits_csv import boxes, write
 
 TABLE = ('patient,visit,mask\np1,0,a.nii.gz\np1,8,b.nii.gz\np1,16,c.nii.gz\np2,0,a.nii.gz\np2,6.5,e.nii.gz\n')
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image as Picture
 
-from medjax.data import nifti
+from medjax.data.io import image_files
 from tests import cli
 from tests.conftest import ROOT
 
@@ -31,7 +31,7 @@ def test_slices_of_real_volumes_go_from_pictures_to_report(tmp_path):
     for kind in ('images', 'masks'):
         (tmp_path / kind).mkdir()
     for patient, split in SPLITS.items():
-        image, label = (nifti.read(TUMOURS / f'{patient}_{kind}.nrrd').array for kind in ('image', 'label'))
+        image, label = (image_files.read(TUMOURS / f'{patient}_{kind}.nrrd').array for kind in ('image', 'label'))
         low, high = np.percentile(image, (1, 99))
         grey = (np.clip((image - low) / (high - low), 0, 1) * 255).astype(np.uint8)
         for z in np.argsort(-label.sum((0, 1)), kind='stable')[:3]:

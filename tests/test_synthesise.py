@@ -5,7 +5,7 @@ import csv
 import numpy as np
 import pytest
 
-from medjax import build, trained
+from medjax import build, restore
 from medjax.errors import InputError
 from medjax.synthesise import dealt, synthesise
 from medjax.train import train_and_evaluate
@@ -48,7 +48,7 @@ def test_a_classifiers_data_takes_them(run, tmp_path):
     np.testing.assert_array_equal(data.arrays[data.numbers('train')[-6:]][..., 0],
                                   np.load(tmp_path / 'made.npz')['train_images'])
     # What predicts needs none of them.
-    assert trained.restore(run).predictor.example()['image'].shape == (1, 8, 8, 1)
+    assert restore.restore(run).predictor.example()['image'].shape == (1, 8, 8, 1)
 
 
 def test_the_run_has_a_course_and_a_report(run):

@@ -13,7 +13,7 @@ from typing import Any
 
 from absl import flags
 
-from medjax import entry, whole
+from medjax import cli, atomic_files
 from medjax.bench import race
 from medjax.bench.jobs import JOBS
 from medjax.errors import InputError
@@ -83,7 +83,7 @@ def main(arguments: Sequence[str]) -> None:
         progress('')
         print(line(name, found), flush=True)
         if JSON.value:
-            whole.write_json(pathlib.Path(JSON.value), results)  # after each: the whole takes an hour
+            atomic_files.write_json(pathlib.Path(JSON.value), results)  # after each: the whole takes an hour
     if device == 'cpu' and not arguments[1:]:
         print('not run: what needs an accelerator (--device=gpu)')
     if PLOT.value:
@@ -98,4 +98,4 @@ if __name__ == '__main__':
     PLOT = flags.DEFINE_string('plot', '', 'Where a picture of the ratios goes (PNG or SVG).')
     ROUNDS = flags.DEFINE_integer('rounds', 3, 'Fresh processes of each side.')
     SECONDS = flags.DEFINE_float('seconds', 4.0, 'That each process repeats for; three repetitions at least.')
-    entry.run(main, unnamed=True)
+    cli.run(main, unnamed=True)

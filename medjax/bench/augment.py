@@ -26,7 +26,7 @@ def ours(shape: Sequence[int]) -> Side:
     """One compiled program for the batch; new draws each time."""
     import jax
 
-    from medjax.data.augment import NNUNET, Recipe
+    from medjax.data.transforms.augment import NNUNET, Recipe
     image, label = jax.device_put(batch(shape))
     index, key = jax.numpy.arange(shape[0], dtype=jax.numpy.uint32), jax.random.key(0)
     run, count = jax.jit(Recipe(**NNUNET)), itertools.count()

@@ -7,7 +7,7 @@ import resource
 import sys
 import time
 
-from medjax import entry
+from medjax import cli
 from medjax.bench.jobs import JOBS
 from medjax.machine import cores
 
@@ -21,7 +21,7 @@ def main(name: str, side: str, seconds: str, out: str) -> None:
     if job.cores:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:job.cores])
     os.environ['OMP_NUM_THREADS'] = str(cores())  # PyTorch's; XLA takes all there are
-    entry.prepare()
+    cli.prepare()
     made = {**job.ours, **job.peers}[side]()
     began = time.time()
     made.run()

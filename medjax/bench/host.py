@@ -14,7 +14,7 @@ STEPS = 200
 
 def _read(number: int, shape: tuple[int, int, int]) -> Any:
     """A case of noise, and a box that is labelled."""
-    from medjax.data.geometry import Image
+    from medjax.data.io.geometry import Image
     image = np.random.default_rng(number).normal(size=shape).astype(np.float32)
     label = np.zeros(shape, np.uint8)
     label[tuple(slice(n // 4, n // 2) for n in shape)] = 1
@@ -24,7 +24,7 @@ def _read(number: int, shape: tuple[int, int, int]) -> Any:
 def simulated(count: int, shape: tuple[int, int, int], patch: tuple[int, int, int], cache: str) -> Any:
     """A data set of `count` simulated training cases, prepared in `cache`."""
     from medjax.data.source import Case, Source
-    from medjax.data.volumes import dataset
+    from medjax.data.datasets.volumes import dataset
     cases = tuple(Case(id=f'{n}', patient=f'{n}', split='train', read=functools.partial(_read, n, shape))
                   for n in range(count))
     return dataset(Source(cases=cases, classes=('background', 'box')), patch=patch, crop=False, cache=cache)

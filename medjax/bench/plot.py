@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from medjax import whole
+from medjax import atomic_files
 
 
 def draw(results: Mapping[str, Any], path: pathlib.Path) -> None:
@@ -37,4 +37,4 @@ def draw(results: Mapping[str, Any], path: pathlib.Path) -> None:
     content = io.BytesIO()
     figure.savefig(content, format=path.suffix[1:] or 'png', dpi=150)
     plt.close(figure)
-    whole.write_bytes(path, content.getvalue())
+    atomic_files.write_bytes(path, content.getvalue())

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from medjax import entry, whole
+from medjax import cli, atomic_files
 from medjax.bench import host, race, train, windows
 from medjax.errors import InputError
 
@@ -115,11 +115,11 @@ def main(arguments: Sequence[str]) -> None:
                               if name not in ('work', 'cost', 'count', 'relative'))
             print(f'{value:7}  {shown}  ×{row["relative"]:.2f}', flush=True)
             if JSON.value:
-                whole.write_json(pathlib.Path(JSON.value), results)
+                atomic_files.write_json(pathlib.Path(JSON.value), results)
 
 
 if __name__ == '__main__':
     JSON = flags.DEFINE_string('json', '', 'Where the figures go.')
     POINT = flags.DEFINE_string('point', '', 'One point, KIND:VALUE.')
-    entry.prepare()
-    entry.run(main, unnamed=True)
+    cli.prepare()
+    cli.run(main, unnamed=True)

@@ -37,10 +37,10 @@ def torch_network_unet(dims: int, channels: int, classes: int, base: int, levels
 def unet(shape: Sequence[int], base: int, levels: int, augmented: bool = False, precision: str = 'float32') -> Side:
     """medjax's step on nnU-Net's network without deep supervision, and SGD as nnU-Net's."""
     from medjax import build
-    from medjax.tasks import segment
+    from medjax.tasks.segmentation import task as segmentation_task
     image, label = example(shape)
     network = network_unet(len(shape) - 2, CLASSES, base, levels, precision)
-    task = segment.task(network, statistics=dict(classes=tuple(map(str, range(CLASSES)))),
+    task = segmentation_task.task(network, statistics=dict(classes=tuple(map(str, range(CLASSES)))),
                         loss=dict(cross_entropy=1.0, soft_dice=1.0))
     augment = build.augmentation(dict(name='nnunet')) if augmented else None
     return step(task, {'image': image, 'label': label}, augment=augment)
@@ -67,9 +67,9 @@ def classifier(name: str, variant: str, shape: Sequence[int], classes: int, prec
                **options: Any) -> Side:
     """medjax's step on a classification network, with AdamW."""
     from medjax import build
-    from medjax.tasks import classify
+    from medjax.tasks.classification import task as classification_task
     network = build.network(dict(name=name, variant=variant, dims=2, classes=classes, **options), precision)
-    task = classify.task(network, statistics=dict(classes=tuple(map(str, range(classes)))))
+    task = classification_task.task(network, statistics=dict(classes=tuple(map(str, range(classes)))))
     image, _ = example(shape)
     label = np.random.default_rng(1).integers(0, classes, shape[0]).astype(np.int32)
     return step(task, {'image': image, 'label': label}, dict(name='adamw', lr=1e-3, weight_decay=1e-2))

@@ -26,12 +26,12 @@ def pairs(count: int, size: int) -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 def ours_metrics(count: int, size: int, area: bool) -> Side:
-    """Dice, HD95 and NSD of each class, as `evals.volumes` measures them."""
-    from medjax.evals import masks
+    """Dice, HD95 and NSD of each class, as `tasks.segmentation.evaluator` measures them."""
+    from medjax.tasks.segmentation import mask_metrics
     cases, names = pairs(count, size), tuple(map(str, range(CLASSES)))
 
     def run() -> list[dict[str, float]]:
-        return [masks.case_metrics(p, t, (1.0, 1.0, 1.0), names, surfaces='area' if area else 'voxels')
+        return [mask_metrics.case_metrics(p, t, (1.0, 1.0, 1.0), names, surfaces='area' if area else 'voxels')
                 for p, t in cases]
 
     return Side(run, settings='with IoU, sensitivity, precision, ASSD and volume besides')
@@ -88,8 +88,9 @@ def write_files(folder: pathlib.Path, count: int) -> None:
 
 
 def ours_read(count: int) -> Side:
-    """From a folder of files to mapped arrays on the network's grid, by `data.volumes`."""
-    from medjax.data import folder, volumes
+    """From a folder of files to mapped arrays on the network's grid, by `data.datasets.volumes`."""
+    from medjax.data.sources import segmentation_folder as folder
+    from medjax.data.datasets import volumes
     root = pathlib.Path(tempfile.mkdtemp())
     write_files(root, count)
     fresh = itertools.count()

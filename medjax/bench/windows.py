@@ -21,11 +21,11 @@ def ours(size: int, window: Sequence[int], base: int, levels: int, classes: int,
     import jax
 
     from medjax.core import cost
-    from medjax.ops.windows import Sliding, starts
-    from medjax.tasks import segment
+    from medjax.ops.sliding_windows import Sliding, starts
+    from medjax.tasks.segmentation import task as segmentation_task
     thin = tuple(n for n in window if n > 1)
     network = network_unet(len(thin), classes, base, levels)
-    task = segment.task(network, statistics=dict(classes=tuple(map(str, range(classes)))), loss=dict(cross_entropy=1.0))
+    task = segmentation_task.task(network, statistics=dict(classes=tuple(map(str, range(classes)))), loss=dict(cross_entropy=1.0))
     image = volume(size)
     example = {'image': np.zeros((1, *thin, 1), np.float32)}
     variables = jax.jit(task.init)(jax.random.key(0), example)

@@ -1,1 +1,1 @@
-"""The loop and what it stands on: task, state, step, optimisers, sharding, checkpoints, metrics, logs."""
+"""The train loop and what it needs: contracts, state, step, optimisers, sharding, checkpoints, logs."""

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 
 import medjax
-from medjax import whole
+from medjax import atomic_files
 
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'grain', 'numpy', 'nibabel')
 
@@ -32,7 +32,7 @@ class Writer:
         path = workdir / 'metrics.jsonl'
         if path.exists():
             lines = [line for line in path.read_text().splitlines() if _step(line) <= start]
-            whole.write_text(path, ''.join(f'{line}\n' for line in lines))
+            atomic_files.write_text(path, ''.join(f'{line}\n' for line in lines))
         self._file = path.open('a', buffering=1)
         self._events = _events(workdir / 'tensorboard', start)
 

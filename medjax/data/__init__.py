@@ -1,1 +1,1 @@
-"""Sources of cases, the pipeline that batches them, and augmentation on the device."""
+"""Data: sources of cases, data sets that batch them, file formats, and augmentation on the device."""

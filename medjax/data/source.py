@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from medjax.data.geometry import Image
+from medjax.data.io.geometry import Image
 from medjax.errors import InputError
 
 SPLITS = ('train', 'val', 'test')

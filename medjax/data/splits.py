@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from medjax import whole
+from medjax import atomic_files
 from medjax.data.source import SPLITS, Case
 from medjax.errors import InputError
 
@@ -166,7 +166,7 @@ def keep_split(path: pathlib.Path, cases: Sequence[Case]) -> str:
       The SHA-256 of the split's content, which two runs share just where they share the split.
     """
     table = {case.id: {'patient': case.patient, 'split': case.split} for case in sorted(cases, key=lambda c: c.id)}
-    whole.write_json(path, {'sha256': _digest(table), 'cases': table})
+    atomic_files.write_json(path, {'sha256': _digest(table), 'cases': table})
     return _digest(table)
 
 

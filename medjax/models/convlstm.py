@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from medjax.errors import InputError
-from medjax.models.unet_time import numbers, parted
+from medjax.models.longitudinal_unet import numbers, parted
 from medjax.nn.conv import Block, Conv, Up, check_dims
 from medjax.nn.film import Film, Numbers
 from medjax.nn.recurrent import ConvLSTM, hidden

@@ -1,6 +1,6 @@
 """A U-Net that tells the noise in an image: residual blocks steered by time and class (Ho 2020; Dhariwal 2021).
 
-What it tells of a noisy image is for `tasks/diffuse.py` to say. Group norms (Wu 2018) keep how bright an image is as a
+What it tells of a noisy image is for `tasks/synthesis/diffusion_task.py` to say. Group norms (Wu 2018) keep how bright an image is as a
 whole, which the instance norms of `models/unet.py` take away, and know nothing of the batch. Images may be cut into
 patches first (Hoogeboom 2023), which costs a fraction where most of the work is at the finest level.
 """

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from medjax.errors import InputError
 from medjax.models import unet
 from medjax.nn.conv import Block, check_dims
-from medjax.ops import flow
+from medjax.ops import deformation
 
 VARIANTS: dict[str, dict[str, Any]] = {
     'voxelmorph': dict(stages=('affine', 'velocity')), 'velocity': dict(stages=('velocity',)),
@@ -59,7 +59,7 @@ class Model(nn.Module):
     Attributes:
       dims: spatial dimensions, 2 or 3.
       stages: 'affine', 'velocity', both in this order, or none: then one affine map is learned that all pairs have in
-        common, and the rest is what `tasks/register.py` refines pair by pair.
+        common, and the rest is what `tasks/registration/task.py` refines pair by pair.
       base: channels of the finest level; see `unet.Model`, as for levels, cap and norm.
       levels: …
       cap: …
@@ -103,8 +103,8 @@ class Model(nn.Module):
         if 'affine' in self.stages:
             feats['affine'] = Affine(self.base, self.levels, self.cap, self.norm, self.dtype, name='affine')(
                 jnp.concatenate([fixed, moving], -1), train)
-            moving = jax.vmap(lambda image, generator: flow.warped(image, flow.moved_on(
-                flow.grid(shape), flow.affine(generator, shape)) - flow.grid(shape)))(moving, feats['affine'])
+            moving = jax.vmap(lambda image, generator: deformation.warped(image, deformation.moved_on(
+                deformation.grid(shape), deformation.affine(generator, shape)) - deformation.grid(shape)))(moving, feats['affine'])
         elif not self.stages:
             common = self.param('common', nn.initializers.zeros, (self.dims, self.dims + 1), jnp.float32)
             feats['affine'] = jnp.broadcast_to(common, (len(fixed), *common.shape))

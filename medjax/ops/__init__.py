@@ -1,1 +1,1 @@
-"""Pure array maths: convolutions, losses, warps, sliding windows, surface distances."""
+"""Array operations: convolutions, warps, boxes, sliding windows, diffusion steps."""

@@ -10,8 +10,8 @@ import jax
 import numpy as np
 from flax.traverse_util import flatten_dict
 
-from medjax import trained
-from medjax.data.geometry import Image
+from medjax import restore
+from medjax.data.io.geometry import Image
 from medjax.errors import InputError
 
 AT_ONCE = 128  # images whose features are taken at once
@@ -32,7 +32,7 @@ def read(path: pathlib.Path, wanted: Mapping[str, Any], anew: Collection[str]) -
       InputError: the run lacks one, or has it in another shape.
     """
     try:
-        have = flatten_dict(trained.restore(path).variables, sep='/')
+        have = flatten_dict(restore.restore(path).variables, sep='/')
     except InputError as error:
         raise InputError(f'config.init.path: {error}') from error
     for name, leaf in wanted.items():
@@ -52,7 +52,7 @@ class Features:
       name: what a report calls it.
     """
 
-    run: trained.Trained
+    run: restore.Trained
     name: str
 
     @property
@@ -89,7 +89,7 @@ def features(path: pathlib.Path) -> Features:
       InputError: another kind of run, or one that takes other than 8 bits.
     """
     try:
-        run = trained.restore(path)
+        run = restore.restore(path)
     except InputError as error:
         raise InputError(f'config.evaluate.features: {error}') from error
     if not hasattr(run.predictor, 'classifier') or not run.predictor.frame.shares:

@@ -12,7 +12,7 @@ from medjax.core.metrics import known_means
 from medjax.core.optim import make
 from medjax.core.sharding import Jit, Pmap
 from medjax.models import unet
-from medjax.tasks import segment
+from medjax.tasks.segmentation import task as segmentation_task
 from tests.core import toy
 
 SIZE, SIDE = 8, 8
@@ -34,7 +34,7 @@ class Batches:
 
 def experiment(plan, steps):
     network = unet.Model(**{**unet.VARIANTS['nnunet'], **dict(classes=2, dims=2, base=2, levels=2)})
-    task = segment.task(network, statistics=dict(classes=('dark', 'bright')),
+    task = segmentation_task.task(network, statistics=dict(classes=('dark', 'bright')),
                         loss={'cross_entropy': 1.0, 'soft_dice': 1.0})
     predict = jax.jit(task.predict)
 

@@ -8,7 +8,7 @@ from medjax.core import cost, loop
 from medjax.core.sharding import Jit
 from medjax.errors import InputError
 from medjax.models import unet
-from medjax.tasks import segment
+from medjax.tasks.segmentation import task as segmentation_task
 from tests import cli
 from tests.conftest import ROOT
 from tests.core import toy
@@ -51,7 +51,7 @@ def test_a_step_that_does_not_fit_is_refused_before_one_is_made(tmp_path, monkey
 
 def test_accumulating_as_proposed_takes_less():
     network = unet.Model(**{**unet.VARIANTS['nnunet'], **dict(classes=2, dims=2, base=4, levels=2)})
-    task = segment.task(network, statistics=dict(classes=('dark', 'bright')), loss={'cross_entropy': 1.0})
+    task = segmentation_task.task(network, statistics=dict(classes=('dark', 'bright')), loss={'cross_entropy': 1.0})
 
     class Batches:
         def __getitem__(self, step):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from medjax.analysis import explain
+from medjax.tasks.classification import saliency
 from medjax.errors import InputError
 from medjax.models.mil import Model, cut, join
 from tests.models.drawn import drawn
@@ -105,7 +105,7 @@ def test_axial_slices_of_a_volume_are_a_bag():
 def test_maps_of_a_volume_lie_as_the_volume_does():
     model, x = Model(**SMALL, along=2), bags(1, 8, 8, 3, 1)
     forward = functools.partial(_forward, model)
-    maps = explain.grad_cam(forward, x, jnp.array([1]))
+    maps = saliency.grad_cam(forward, x, jnp.array([1]))
     assert maps.shape == (1, 8, 8, 3)
     _, feats = forward(x, {})
     assert feats['stage1'].shape == (1, 4, 4, 3, 8)
@@ -149,7 +149,7 @@ def test_maps_of_an_image_of_patches():
         given = {'perturbations': perturbations} if perturbations else {}
         return model.apply({**variables(), **given}, image, train=False)
 
-    assert explain.grad_cam(forward, x, jnp.array([1])).shape == (1, 16, 24)
+    assert saliency.grad_cam(forward, x, jnp.array([1])).shape == (1, 16, 24)
 
 
 @pytest.mark.parametrize('patch, message', [

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from medjax.ops import boxes as ops
-from medjax.ops import matching
+from medjax.ops import anchor_assignment
 from medjax.ops.nms import nms
 
 torch = pytest.importorskip('torch')
@@ -64,7 +64,7 @@ def test_adaptive_selection(dims, count):
     strides = [(96 // grid[0],) * dims for grid in grids]
     levels = ops.anchors(grids, strides, [[(2.0 * stride[0],) * dims] for stride in strides])
     objects = draw(12, dims, 96.0, 6.0, 60.0)
-    ours = jax.jit(lambda objects: matching.atss(levels, objects, np.ones(12, np.float32), count))(objects)
+    ours = jax.jit(lambda objects: anchor_assignment.atss(levels, objects, np.ones(12, np.float32), count))(objects)
     _, theirs = ATSSMatcher(count)(torch.tensor(objects), torch.tensor(np.concatenate(levels)),
                                    [len(level) for level in levels], 1)
     assert len(np.unique(theirs)) > 9

@@ -3,8 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from medjax.ops import detections, hits
-from medjax.ops.hits import Seen
+from medjax.metrics import detection, box_matching
+from medjax.metrics.box_matching import Seen
 
 pytest.importorskip('torch')
 monai_coco = pytest.importorskip('monai.apps.detection.metrics.coco')
@@ -51,16 +51,16 @@ def odd(images):
 @pytest.mark.parametrize('seed', range(12))
 def test_average_precision_and_recall_of_volumes_are_monais(seed):
     images = odd(drawn(seed))
-    metric = monai_coco.COCOMetric(classes=CLASSES, iou_list=detections.thresholds(3)[::2],
-                                   iou_range=[0.1, 0.5, 0.05], max_detection=[hits.LIMIT])
+    metric = monai_coco.COCOMetric(classes=CLASSES, iou_list=detection.thresholds(3)[::2],
+                                   iou_range=[0.1, 0.5, 0.05], max_detection=[box_matching.LIMIT])
     found = matching.matching_batch(
         iou_fn=box_utils.box_iou, iou_thresholds=metric.iou_thresholds,
         pred_boxes=[seen.found for seen in images], pred_classes=[seen.found_labels for seen in images],
         pred_scores=[seen.scores for seen in images], gt_boxes=[seen.truth for seen in images],
-        gt_classes=[seen.truth_labels for seen in images], max_detections=hits.LIMIT)
+        gt_classes=[seen.truth_labels for seen in images], max_detections=box_matching.LIMIT)
     want, _ = metric(found)
-    each = hits.matched(images, 3, detections.thresholds(3))
-    got = detections.compute(each, 3, np.ones((1, len(images))))
+    each = box_matching.matched(images, 3, detection.thresholds(3))
+    got = detection.compute(each, 3, np.ones((1, len(images))))
     names = {'ap': 'mAP_IoU_0.10_0.50_0.05_MaxDet_100',
              **{f'ap{10 * n}': f'AP_IoU_{n / 10:.2f}_MaxDet_100' for n in range(1, 6)}}
     for name, theirs in names.items():
@@ -76,15 +76,15 @@ def test_average_precision_and_recall_of_volumes_are_monais(seed):
 @pytest.mark.parametrize('digits', [6, 1])
 def test_froc_is_monais(seed, lost, digits):
     images = [seen._replace(scores=np.maximum(seen.scores.round(digits), 0.1)) for seen in drawn(seed, lost=lost)]
-    of = hits.pooled(hits.matched(images, 3, detections.thresholds(3)))
+    of = box_matching.pooled(box_matching.matched(images, 3, detection.thresholds(3)))
     hit = of.object[0] >= 0
     # The lowest probability of all is no threshold of monai's; that is the zero of what is missed, here one more.
     lacking = np.zeros(len(of.where) - hit.sum() + 1)
     rates, sensitivity = froc.compute_froc_curve_data(of.score[~hit], np.concatenate([of.score[hit], lacking]),
                                                       len(of.where), len(images))
-    (mine,), (found,), _ = detections.curve(of, np.ones((1, len(images))))
+    (mine,), (found,), _ = detection.curve(of, np.ones((1, len(images))))
     np.testing.assert_allclose(mine, rates[::-1], atol=1e-6)
     np.testing.assert_allclose(found, sensitivity[::-1], atol=1e-6)
-    score = froc.compute_froc_score(rates, sensitivity, detections.RATES)
+    score = froc.compute_froc_score(rates, sensitivity, detection.RATES)
     assert 0 < score < 1
-    assert detections.froc(of, np.ones((1, len(images)))).mean() == pytest.approx(score, abs=1e-6)
+    assert detection.froc(of, np.ones((1, len(images)))).mean() == pytest.approx(score, abs=1e-6)

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from medjax.analysis import fairness, measure
-from medjax.analysis.cases import Cases
+from medjax.tasks.classification import fairness
+from medjax.statistics import intervals
+from medjax.tasks.classification.table import Cases
 
 fairlearn = pytest.importorskip('fairlearn.metrics')
 
@@ -20,7 +21,7 @@ def test_figures_and_gaps_are_fairlearns(seed):
     cases = Cases('binary', ('well', 'sick'), tuple(map(str, range(300))), np.arange(300), targets,
                   np.stack([1 - p, p], -1))
     predicted = cases.probs.argmax(1)
-    got = fairness.by_group(cases, group, measure.multiplicities(cases.patients, 20, 0))
+    got = fairness.by_group(cases, group, intervals.multiplicities(cases.patients, 20, 0))
     of = {'sensitive_features': group}
     for name, want in (('demographic_parity_difference', fairlearn.demographic_parity_difference),
                        ('equalised_odds_difference', fairlearn.equalized_odds_difference)):

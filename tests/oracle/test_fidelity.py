@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from medjax.ops import fidelity
+from medjax.metrics import image_fidelity
 
 metrics = pytest.importorskip('skimage.metrics')
 
@@ -14,7 +14,7 @@ def test_ssim_and_psnr_are_scikit_images():
     made = np.clip(truth + 0.1 * rng.normal(size=truth.shape), 0, 1)
     _, whole = metrics.structural_similarity(made, truth, data_range=1.0, gaussian_weights=True, sigma=1.5,
                                              use_sample_covariance=False, full=True)
-    np.testing.assert_allclose(fidelity.ssim_map(made, truth), whole, atol=1e-6)
+    np.testing.assert_allclose(image_fidelity.ssim_map(made, truth), whole, atol=1e-6)
     inside = np.ones(truth.shape, np.uint8)
-    assert fidelity.psnr(made[..., None], truth[..., None], inside) == pytest.approx(
+    assert image_fidelity.psnr(made[..., None], truth[..., None], inside) == pytest.approx(
         metrics.peak_signal_noise_ratio(truth, made, data_range=1.0))

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from medjax.data import geometry, itk, nifti
-from medjax.data.geometry import Image
+from medjax.data.io import geometry, simpleitk, image_files
+from medjax.data.io.geometry import Image
 
 ORDERS = list(itertools.product(itertools.permutations(range(3)), itertools.product((1, -1), repeat=3)))
 SIZE, SPACING = (9, 10, 12), (0.8, 1.1, 1.7)
@@ -121,7 +121,7 @@ def test_formats_agree_on_the_world(tmp_path, suffix, order, signs):
     image = Image(rng.integers(-900, 3000, SIZE).astype(np.int16), turned(order, signs, (0.3, 0.1, -0.2)))
     path = tmp_path / f'a{suffix}'
     sitk.WriteImage(to_itk(image), str(path))
-    ours = nifti.read(path)
+    ours = image_files.read(path)
     assert ours.array.dtype == np.int16
     np.testing.assert_array_equal(ours.array, image.array)
     np.testing.assert_allclose(ours.affine, image.affine, atol=1e-4)
@@ -131,10 +131,10 @@ def test_formats_agree_on_the_world(tmp_path, suffix, order, signs):
 def test_written_files_are_what_others_read(tmp_path, suffix):
     image = Image(np.arange(6 * 5 * 4, dtype=np.int64).reshape(6, 5, 4), turned((1, 0, 2), (-1, 1, 1), (0.2, 0.1, 0.3)))
     path = tmp_path / f'a{suffix}'
-    nifti.write(path, image.array, image.affine)
+    image_files.write(path, image.array, image.affine)
     np.testing.assert_array_equal(np.asarray(nib.load(path).dataobj), image.array)
     np.testing.assert_allclose(nib.load(path).affine, image.affine, atol=1e-5)
-    theirs, affine = itk.from_itk(sitk.ReadImage(str(path)))
+    theirs, affine = simpleitk.from_itk(sitk.ReadImage(str(path)))
     np.testing.assert_array_equal(theirs, image.array)
     np.testing.assert_allclose(affine, image.affine, atol=1e-4)
 
@@ -147,8 +147,8 @@ def test_scaled_and_micron_nifti(tmp_path):
     path = tmp_path / 'a.nii'
     path.write_bytes(file.to_bytes())
     # to_bytes writes slope and intercept into the header and divides the voxels by them
-    ours, theirs = nifti.read(path), nib.load(path)
+    ours, theirs = image_files.read(path), nib.load(path)
     assert ours.array.dtype == np.float32
     np.testing.assert_allclose(ours.array, theirs.get_fdata(), rtol=1e-6)
     assert geometry.spacing(ours.affine) == pytest.approx((2, 3, 4))
-    assert itk.from_itk(sitk.ReadImage(str(path)))[1].diagonal() == pytest.approx(ours.affine.diagonal())
+    assert simpleitk.from_itk(sitk.ReadImage(str(path)))[1].diagonal() == pytest.approx(ours.affine.diagonal())

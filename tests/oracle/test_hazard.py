@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 from scipy import optimize
 
-from medjax.data import deepsurv, phantom_cohort
-from medjax.data.records import dataset
+from medjax.data.sources import deepsurv
+from medjax.data.simulated import survival
+from medjax.data.datasets.tabular import dataset
 from medjax.data.source import data_dir
 from medjax.errors import InputError
-from medjax.ops import hazard
+from medjax.losses import survival as losses_survival
 
 lifelines = pytest.importorskip('lifelines')
 pandas = pytest.importorskip('pandas')
@@ -18,7 +19,7 @@ pandas = pytest.importorskip('pandas')
 @pytest.mark.parametrize('name', ['phantom', 'metabric', 'gbsg'])
 def test_the_linear_models_coefficients(name):
     if name == 'phantom':
-        data = dataset(phantom_cohort.source(cases=(300, 9, 9), censoring=0.4))
+        data = dataset(survival.source(cases=(300, 9, 9), censoring=0.4))
     else:
         try:
             data_dir('survival')
@@ -30,7 +31,7 @@ def test_the_linear_models_coefficients(name):
     table = pandas.DataFrame(x).assign(time=time, event=event)
     want = lifelines.CoxPHFitter().fit(table, 'time', 'event').params_.to_numpy()
     with jax.enable_x64(True):
-        slope = jax.jit(jax.value_and_grad(lambda b: hazard.cox(x @ b, time, event, np.ones(len(x)))))
+        slope = jax.jit(jax.value_and_grad(lambda b: losses_survival.cox(x @ b, time, event, np.ones(len(x)))))
         found = optimize.minimize(lambda b: [np.asarray(out) for out in slope(b)], np.zeros(x.shape[1]), jac=True,
                                   method='BFGS', options={'gtol': 1e-7}).x
     np.testing.assert_allclose(found, want, atol=1e-4)

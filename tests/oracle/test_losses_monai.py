@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from medjax.ops.losses import SMOOTH, _skeleton, total
+from medjax.losses.segmentation import SMOOTH, _skeleton, total
 
 torch = pytest.importorskip('torch')
 monai = pytest.importorskip('monai.losses')

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from medjax.evals.masks import case_metrics
+from medjax.tasks.segmentation.mask_metrics import case_metrics
 
 torch = pytest.importorskip('torch')
 metrics = pytest.importorskip('monai.metrics')

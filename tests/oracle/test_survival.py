@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from medjax.ops import concordance, survival
+from medjax.metrics import concordance, survival
 
 lifelines = pytest.importorskip('lifelines')
 statistics = pytest.importorskip('lifelines.statistics')

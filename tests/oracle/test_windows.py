@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from medjax.ops.windows import Sliding, gaussian, starts
+from medjax.ops.sliding_windows import Sliding, gaussian, starts
 
 torch = pytest.importorskip('torch')
 inferers = pytest.importorskip('monai.inferers')

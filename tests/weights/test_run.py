@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
-from medjax import build, evaluate, trained
+from medjax import build, evaluate, restore
 from medjax.errors import InputError
 from medjax.synthesise import synthesise
 from medjax.train import train_and_evaluate
@@ -38,7 +38,7 @@ def first(tmp_path_factory):
 
 
 def flat(folder):
-    return {name: np.asarray(value) for name, value in flatten_dict(trained.restore(folder).variables, sep='/').items()}
+    return {name: np.asarray(value) for name, value in flatten_dict(restore.restore(folder).variables, sep='/').items()}
 
 
 def test_all_but_what_begins_anew(first, tmp_path):
@@ -128,7 +128,7 @@ def test_what_its_network_sees_in_images(first):
     assert seen.classes == ['small', 'large'] and seen.name == 'the classifier of the run first, step 2'
     numbers = data.numbers('test')
     told = seen(np.asarray(data.arrays[numbers]))
-    run = trained.restore(first)
+    run = restore.restore(first)
     want = run.predictor.classifier.task.features(run.variables, data.images(numbers))[1]['pooled']
     np.testing.assert_allclose(told['features'], want, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(told['probs'].sum(1), 1, rtol=1e-5)

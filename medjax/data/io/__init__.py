@@ -1,0 +1,1 @@
+"""File formats: medical images, pictures, DICOM, video and tables."""

@@ -1,0 +1,217 @@
+"""Files of volumes and pictures, read into `geometry.Image` and written back."""
+
+import functools
+import io
+import logging
+import math
+import os
+import pathlib
+from collections.abc import Callable
+from typing import BinaryIO
+
+import nibabel as nib
+import numpy as np
+
+from medjax import atomic_files
+from medjax.data.io import simpleitk, raster
+from medjax.data.io.tables import PACKED, check_fits
+from medjax.data.io.geometry import Image, check_affine
+from medjax.errors import InputError
+from medjax.losses.segmentation import IGNORED
+
+try:
+    from isal import igzip as gzip  # five times as fast
+except ImportError:
+    import gzip
+
+NIFTI = ('.nii', '.nii.gz')
+NIBABEL = ('.mgz', '.mgh', '.img', '.hdr')
+ITK = ('.nrrd', '.nhdr', '.mha', '.mhd')
+SUFFIXES = NIFTI + NIBABEL + ITK + raster.SUFFIXES
+HEADERS = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
+MILLIMETRES = {'meter': 1e3, 'micron': 1e-3}
+
+_quiet = logging.Logger('medjax.nifti', logging.CRITICAL)  # nibabel would print what it mends in a header
+
+
+def suffix(path: pathlib.Path) -> str:
+    """A file's image suffix in lower case; '' where it is none."""
+    name = path.name.lower()
+    return next((s for s in sorted(SUFFIXES, key=len, reverse=True) if name.endswith(s)), '')
+
+
+def stem(path: pathlib.Path) -> str:
+    """A file's name without its image suffix, '.nii.gz' as a whole."""
+    return path.name[: len(path.name) - len(suffix(path))]
+
+
+def is_image(path: pathlib.Path) -> bool:
+    """Whether a path is a file with an image suffix; of the two files of an Analyze pair, the header counts."""
+    return path.is_file() and suffix(path) not in ('', '.img') and not path.name.startswith('.')
+
+
+def files(path: str | pathlib.Path) -> tuple[str, ...]:
+    """The files that an image is read from: for a header its voxels' file as well, for DICOM each slice."""
+    path = pathlib.Path(path)
+    if path.is_dir():
+        found = sorted(p for p in path.iterdir() if p.is_file())
+    elif suffix(path) in ('.mhd', '.nhdr', '.hdr', '.img'):
+        found = sorted(p for p in path.parent.iterdir() if p.name.startswith(f'{stem(path)}.'))
+    else:
+        found = [path]
+    return tuple(map(str, found))
+
+
+def read(path: str | pathlib.Path, indices: bool = False) -> Image:
+    """Reads an image in its stored order; its affine is RAS+ mm whatever the format's own convention.
+
+    Args:
+      path: NIfTI, MGH or Analyze; NRRD or MetaImage; PNG, JPEG, TIFF or BMP (see `pictures`); or a folder with the
+        slices of one DICOM series.
+      indices: give the numbers of a picture with a palette, as masks mean them, in place of its colours.
+
+    Returns:
+      An image `[X, Y, Z]` or `[X, Y, Z, C]`; whole numbers as stored, others as float32.
+
+    Raises:
+      InputError: where the file is missing, damaged, of another kind, or its geometry makes no sense.
+    """
+    path = pathlib.Path(path)
+    if not os.path.exists(path):  # pathlib raises where a name is too long
+        raise InputError(f'{path}: no such file; expected an image')
+    kind = 'DICOM' if path.is_dir() else suffix(path)
+    if not kind:
+        raise InputError(f'{path}: not an image file; expected one of {", ".join(SUFFIXES)}, or a folder with a DICOM '
+                         'series')
+    reader: Callable[[pathlib.Path], tuple[np.ndarray, np.ndarray]] = (
+        simpleitk.read_series if kind == 'DICOM' else _read_nifti if kind in NIFTI else _read_nibabel if kind in NIBABEL else
+        simpleitk.read_file if kind in ITK else functools.partial(raster.read, indices=indices))
+    try:
+        array, affine = reader(path)
+    except InputError:
+        raise
+    except MemoryError as error:
+        raise InputError(f'{path}: does not fit in memory') from error
+    except Exception as error:  # readers raise whatever a damaged byte leads them to
+        reason = ' '.join(str(error).split())[-160:] or type(error).__name__
+        raise InputError(f'{path}: cannot be read as {kind}; expected a whole file: damaged or cut short? ({reason})'
+                         ) from error
+    array = array[:, :, None] if array.ndim == 2 else array
+    while array.ndim > 3 and 1 in array.shape[3:]:
+        array = array.squeeze(3 + array.shape[3:].index(1))
+    if array.ndim not in (3, 4) or 0 in array.shape:
+        raise InputError(f'{path}: shape {array.shape}; expected [X, Y, Z] or [X, Y, Z, channels]')
+    if array.dtype.kind not in 'iubf':
+        raise InputError(f'{path}: voxels of type {array.dtype}; expected numbers')
+    check_affine(affine, str(path))
+    dtype = np.float32 if array.dtype.kind == 'f' else np.uint8 if array.dtype.kind == 'b' else \
+        array.dtype.newbyteorder('=')
+    with np.errstate(over='ignore'):  # a double beyond float32 becomes infinite, which `check_finite` names
+        return Image(array.astype(dtype), np.asarray(affine, float), str(path))
+
+
+def check_finite(image: Image) -> None:
+    """Refuses NaN and infinite voxels, naming how many and the first."""
+    if image.array.dtype.kind != 'f':
+        return
+    bad = ~np.isfinite(image.array)
+    if bad.any():
+        first = tuple(int(i) for i in np.unravel_index(bad.argmax(), bad.shape))
+        raise InputError(f'{image.path}: {int(bad.sum())} voxels are NaN or infinite, the first at {first}; '
+                         'expected finite numbers')
+
+
+def check_label(label: Image, classes: int) -> Image:
+    """Refuses labels whose values are neither a class nor IGNORED; gives the label as uint8 `[X, Y, Z]`."""
+    if label.array.ndim != 3:
+        raise InputError(f'{label.path}: shape {label.array.shape}; expected a label image [X, Y, Z]')
+    values = np.unique(label.array)
+    wrong = values[~((values >= 0) & (values < classes) & (values == np.round(values)) | (values == IGNORED))]
+    if wrong.size:
+        raise InputError(f'{label.path}: label value {wrong[0]:g}; expected whole numbers 0 to {classes - 1}, or '
+                         f'{IGNORED} for what is not to be judged')
+    return Image(label.array.astype(np.uint8), label.affine, label.path)
+
+
+def write(path: str | pathlib.Path, array: np.ndarray, affine: np.ndarray) -> None:
+    """Writes NIfTI, or a label as PNG, whole or not at all; the same array gives the same bytes.
+
+    Args:
+      path: ends in .nii, .nii.gz, or .png for a picture's label `[column, row, 1]`.
+      array: `[X, Y, Z]` or `[X, Y, Z, C]`.
+      affine: voxel to RAS+ mm; a PNG does not keep it.
+
+    Raises:
+      InputError: where it cannot be written; nothing is left half-written.
+    """
+    path = pathlib.Path(path)
+    if suffix(path) not in (*NIFTI, '.png'):
+        raise InputError(f'{path}: cannot be written as {suffix(path) or "an image"!r}; expected .nii, .nii.gz or .png')
+    if suffix(path) == '.png':
+        buffer = io.BytesIO()
+        raster.encode(array).save(buffer, 'png')
+        content = buffer.getvalue()
+    else:
+        narrow = {'b': np.uint8, 'f': np.float32}.get(array.dtype.kind) or (
+            np.promote_types(np.min_scalar_type(array.min()), np.min_scalar_type(array.max()))
+            if array.dtype.itemsize == 8 else array.dtype)  # int64, which many readers of NIfTI refuse
+        image = nib.Nifti1Image(array.astype(narrow, copy=False), affine)
+        image.header.set_xyzt_units('mm')
+        content = image.to_bytes()
+        content = gzip.compress(content, 1, mtime=0) if suffix(path) == '.nii.gz' else content
+    atomic_files.write_bytes(path, content)
+
+
+def _read_nifti(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
+    packed = suffix(path) == '.nii.gz'
+    with gzip.open(path, 'rb') if packed else path.open('rb') as file:
+        start = file.read(4)
+        size = next((n for n in HEADERS for order in ('little', 'big') if n.to_bytes(4, order) == start), 0)
+        if not size:
+            raise InputError(f'{path}: not NIfTI; expected a header of 348 or 540 bytes')
+        header = HEADERS[size](start + file.read(size - 4), check=False)
+        steps = header['pixdim'][1: 1 + min(header['dim'][0], 3)]
+        if not header['sform_code'] and ((steps == 0) & (header['dim'][1: 1 + len(steps)] > 1)).any():
+            raise InputError(f'{path}: pixdim {steps.tolist()}; expected spacings above zero')  # nibabel makes it 1
+        header.check_fix(_quiet, error_level=40)
+        if not header['magic'].item().startswith(b'n+'):
+            raise InputError(f'{path}: its voxels are in another file; expected header and voxels in one .nii')
+        shape, dtype = tuple(int(n) for n in header.get_data_shape()), header.get_data_dtype()
+        offset, count = int(header.get_data_offset()), math.prod(shape) * dtype.itemsize
+        if min(shape, default=0) < 1 or offset < size:
+            raise InputError(f'{path}: shape {shape} with voxels from byte {offset}; expected positive extents')
+        check_fits(path, offset + count, path.stat().st_size * (PACKED if packed else 1))
+        file.seek(offset)
+        raw = file.read(count)
+        if len(raw) < count:
+            raise InputError(f'{path}: cut short: {len(raw)} of {count} bytes of voxels; expected a whole file')
+        if packed:
+            _read_on(file)
+    array = np.frombuffer(raw, dtype).reshape(shape, order='F')
+    slope, intercept = header.get_slope_inter()
+    if slope is not None and (slope, intercept) != (1, 0) and array.dtype.kind in 'iuf':
+        array = array.astype(np.float32) * np.float32(slope) + np.float32(intercept)  # nibabel would make float64
+    try:
+        unit = MILLIMETRES.get(header.get_xyzt_units()[0], 1.0)
+    except KeyError:  # a code that the standard does not have
+        unit = 1.0
+    return array, np.diag([unit, unit, unit, 1.0]) @ header.get_best_affine()
+
+
+def _read_on(file: BinaryIO) -> None:
+    """Reads a packed file to its end, where gzip's checksum lies."""
+    while file.read(2**20):
+        pass
+
+
+def _read_nibabel(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
+    if suffix(path) == '.mgz':
+        with gzip.open(path, 'rb') as file:
+            _read_on(file)
+    image = nib.load(path, mmap=False)
+    files = {pathlib.Path(holder.filename) for holder in image.file_map.values() if holder.filename}
+    shape, dtype = tuple(int(n) for n in image.shape), image.header.get_data_dtype()
+    if min(shape, default=0) < 1:
+        raise InputError(f'{path}: shape {shape}; expected positive extents')
+    check_fits(path, math.prod(shape) * dtype.itemsize, PACKED * sum(f.stat().st_size for f in files if f.exists()))
+    return np.asanyarray(image.dataobj), image.affine

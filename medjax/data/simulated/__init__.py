@@ -1,0 +1,1 @@
+"""Simulated data sets, with known truth, for tests and demonstrations."""

@@ -1,0 +1,1 @@
+"""Data sets and folder layouts: where cases come from."""

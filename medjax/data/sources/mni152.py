@@ -1,0 +1,95 @@
+"""The MNI152 template that the package nilearn ships: the volume of the main job.
+
+The ICBM 2009a nonlinear *symmetric* average of 152 healthy adults at 1 mm (Fonov 2011), skull-stripped, with maps of
+the probability of grey and of white matter. Symmetric means that its right hemisphere is, voxel for voxel, the mirror
+image of its left one. A network trained on the whole left hemisphere and tested on the right one would therefore be
+tested on its training data, mirrored. So two slabs of the left hemisphere are kept from training: one validates, and
+the mirror image of the other, the case `right_unseen`, is the part of the test that nothing has seen.
+"""
+
+import functools
+import importlib.util
+import pathlib
+
+import numpy as np
+
+from medjax.data.io.geometry import Image
+from medjax.data.io.image_files import read
+from medjax.data.source import Case, Source
+from medjax.errors import InputError
+
+CLASSES = ('background', 'csf', 'grey', 'white')
+NOTICE = ('This is the MNI152 template: one volume, averaged from 152 people, not a patient. Its tissue labels are '
+          'the largest of its own probability maps, no reader\'s. The template is symmetric: the right hemisphere '
+          '(test) mirrors the left one (training) voxel for voxel, so its score tells how well the network fits this '
+          'template. Only “unseen”, the slab whose mirror image was kept from training and from validation, is tissue '
+          'that the network has not met. The task is easy: two intensity thresholds, fitted on the training cases, '
+          'reach Dice .90 for csf, .96 for grey and .96 for white on the test hemisphere. n = 1: nothing here says how '
+          'the network would do on other people.')
+MIDLINE = 98  # the sagittal plane at x = 0 mm belongs to neither hemisphere
+
+
+def files() -> list[pathlib.Path]:
+    """The files of T1, grey and white matter."""
+    package = importlib.util.find_spec('nilearn')
+    if package is None:
+        raise InputError("config.data.source: mni152 reads the template that the package nilearn ships; install it: "
+                         "pip install nilearn, or medjax with its extra: pip install --editable '.[demo]'")
+    folder = pathlib.Path(package.origin).parent / 'datasets' / 'data'
+    return [folder / f'mni_icbm152_{kind}_tal_nlin_sym_09a_converted.nii.gz' for kind in ('t1', 'gm', 'wm')]
+
+
+@functools.cache
+def _maps() -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
+    """T1 `[197, 233, 189]` uint8, its tissue labels uint8, the affine in mm, and the T1 file's path."""
+    t1, grey, white = map(read, files())
+    grey, white = grey.array.astype(np.int16), white.array.astype(np.int16)
+    tissue = np.stack([255 - grey - white, grey, white]).argmax(0) + 1  # csf is what is neither, within the brain
+    label = np.where(t1.array > 0, tissue, 0).astype(np.uint8)
+    return t1.array, label, t1.affine, str(t1.path)
+
+
+def template() -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
+    """The whole template: T1 `[197, 233, 189]` uint8, its tissues as numbers of CLASSES, affine, and the T1's path."""
+    return _maps()
+
+
+def shares() -> tuple[np.ndarray, np.ndarray]:
+    """How much of each voxel is grey matter, and how much white: the template's probabilities, float32 from 0 to 1."""
+    return tuple(read(path).array.astype(np.float32) / 255 for path in files()[1:])
+
+
+def _cut(x: tuple[int, int], z: tuple[int, int]) -> tuple[Image, Image]:
+    t1, label, affine, path = _maps()
+    affine = affine.copy()
+    affine[:3, 3] += affine[:3, :3] @ (x[0], 0, z[0])
+    part = np.s_[x[0]:x[1], :, z[0]:z[1]]
+    return Image(t1[part], affine, path), Image(label[part], affine, path)
+
+
+def source(*, validation: tuple[int, int] = (60, 76), unseen: tuple[int, int] = (92, 108)) -> Source:
+    """The template's hemispheres as cases.
+
+    Args:
+      validation: first and last-but-one axial plane (mm from the lowest plane) of the left hemisphere's slab that
+        validates.
+      unseen: the same for the slab that only the right hemisphere shows.
+
+    Returns:
+      Cases `left_…` for training, one for each stretch of planes that is left; `left_validation`; `right`, the whole
+      right hemisphere, for the test; and `right_unseen`, the split `unseen`.
+    """
+    top = _maps()[0].shape[2]
+    (a, b), (c, d) = sorted([validation, unseen])
+    if not 0 < a < b < c < d < top:
+        raise InputError(f'config.data.source: validation={validation} and unseen={unseen} must be two stretches of '
+                         f'planes within 1..{top - 1} that do not touch')
+    left, right = (0, MIDLINE), (MIDLINE + 1, 2 * MIDLINE + 1)
+    parts = [('left_inferior', 'train', left, (0, a)), ('left_middle', 'train', left, (b, c)),
+             ('left_superior', 'train', left, (d, top)), ('left_validation', 'val', left, validation),
+             ('right', 'test', right, (0, top)), ('right_unseen', 'unseen', right, unseen)]
+    paths = tuple(map(str, files()))
+    cases = tuple(Case(id=name, patient='mni152', split=split, read=functools.partial(_cut, x, tuple(z)),
+                       files=paths, how=str((x, tuple(z))))
+                  for name, split, x, z in parts)
+    return Source(cases=cases, classes=CLASSES, notice=NOTICE)

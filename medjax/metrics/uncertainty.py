@@ -1,0 +1,83 @@
+"""How unsure a network is, and what it gains by not answering where it is."""
+
+import numpy as np
+
+from medjax.metrics import classification
+
+
+def entropy(probs: np.ndarray) -> np.ndarray:
+    """Predictive entropy `[...]` of `probs [..., K]` that sum to 1, in nats: from 0 to log K."""
+    return -np.where(probs > 0, probs * np.log(np.where(probs > 0, probs, 1.0)), 0.0).sum(-1)
+
+
+def mutual_information(members: np.ndarray, labels: bool = False) -> np.ndarray:
+    """What the members of an ensemble, or of dropout's draws, disagree about (BALD; Houlsby et al. 2011).
+
+    The entropy of their mean less the mean of their entropies: 0 where all say the same, however unsure they are.
+
+    Args:
+      members: `[M, n, K]`.
+      labels: the K probabilities are of labels that do not exclude each other; the sum over them is given.
+
+    Returns:
+      `[n]`, nats, from 0 to the log of the smaller of M and K.
+    """
+    if labels:
+        members = np.stack([1 - members, members], -1)
+        return mutual_information(members).sum(-1)
+    return np.maximum(entropy(members.mean(0)) - entropy(members).mean(0), 0.0)
+
+
+def risk_coverage(confidence: np.ndarray, loss: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The mean loss of the surest cases alone (El-Yaniv & Wiener 2010, JMLR).
+
+    Args:
+      confidence: `[n]`.
+      loss: `[n]`; 1 where the decision is wrong.
+
+    Returns:
+      Coverage `[n]`, k / n for the k surest cases, and their mean loss `[n]`. Cases of the same confidence are taken as
+      if each had their mean loss, which is the expectation over their order.
+    """
+    starts, order = _ties(confidence)
+    size = np.diff([*starts, len(order)])
+    shared = np.repeat(np.add.reduceat(loss[order].astype(np.float64), starts) / size, size) if len(order) else loss
+    count = np.arange(1, len(order) + 1)
+    return count / max(len(order), 1), shared.cumsum() / count
+
+
+def area(confidence: np.ndarray, loss: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
+    """The area under the risk-coverage curve (AURC): its mean over all coverages k / n (Geifman et al. 2019, ICLR).
+
+    Args:
+      confidence: `[n]`.
+      loss: `[n]`.
+      weight: `[..., n]` whole numbers: how often each case counts.
+
+    Returns:
+      `[...]`; NaN where no case counts.
+    """
+    weight = np.ones((len(loss)), np.int64) if weight is None else np.asarray(weight)
+    starts, order = _ties(confidence)
+    most = int(weight.sum(-1, dtype=np.int64).max(initial=0))
+    harmonic = np.concatenate([[0.0], (1 / np.arange(1, most + 1)).cumsum()])
+
+    def areas(w: np.ndarray) -> dict:
+        if not len(order):
+            return {'area': np.full(len(w), np.nan)}
+        w = w.take(order, 1).astype(np.float64)
+        count, lost = np.add.reduceat(w, starts, axis=1), np.add.reduceat(w * loss[order], starts, axis=1)
+        upto, total = count.cumsum(1), count.sum(1)
+        before, lost_before = upto - count, lost.cumsum(1) - lost
+        rate = np.divide(lost, count, out=np.zeros_like(lost), where=count > 0)
+        # The sum of (lost_before + j rate) / (before + j) over j = 1 … count, as a difference of harmonic numbers.
+        steps = harmonic[upto.astype(int)] - harmonic[before.astype(int)]
+        found = (count * rate + (lost_before - before * rate) * steps).sum(1)
+        return {'area': np.divide(found, total, out=np.full(len(w), np.nan), where=total > 0)}
+    return classification.in_blocks(areas, weight)['area']
+
+
+def _ties(confidence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where each group of equal confidences starts in the order from the surest on, and that order."""
+    order = np.argsort(-confidence, kind='stable')
+    return np.flatnonzero(np.diff(confidence[order], prepend=np.inf)), order

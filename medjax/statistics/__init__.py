@@ -1,0 +1,1 @@
+"""Statistics of tables of numbers: bootstrap, intervals, calibration, comparison of curves."""

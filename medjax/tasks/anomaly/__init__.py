@@ -1,0 +1,1 @@
+"""Anomaly detection: autoencoders and networks trained on synthetic anomalies."""

@@ -1,0 +1,1 @@
+"""Forecasting of measurements and events from visits."""

@@ -1,0 +1,1 @@
+"""Treatment response by RECIST and PERCIST."""

@@ -1,0 +1,1 @@
+"""Events in signals, such as heart beats in an ECG."""

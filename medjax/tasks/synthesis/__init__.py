@@ -1,0 +1,1 @@
+"""Image synthesis by GANs and diffusion."""

@@ -1,0 +1,203 @@
+"""Images with boxes: places by hand in every frame, what is taken of what is marked, and equal batches everywhere."""
+
+import functools
+
+import jax
+import numpy as np
+import pytest
+
+from medjax.data.simulated import detection
+from medjax.data import pipeline
+from medjax.data.transforms.images import Frame
+from medjax.data.io.geometry import Image
+from medjax.data.datasets.detection import dataset, taken
+from medjax.data.source import Case, Objects, Source
+from medjax.errors import InputError
+
+NAN = float('nan')
+# Spacing in mm, and how a volume's file has its axes: as the world, both of the plane turned, and in another order.
+AFFINES = [np.diag([1.0, 1, 1, 1]), np.diag([-1.0, -2, 1.5, 1]),
+           np.array([[0, 0.2, -3.0, 4], [1.0, 0, 0, 0], [0, -2.0, 0.1, 7], [0, 0, 0, 1]])]
+
+
+def case(number, array, boxes=(), labels=(), split='train', affine=None, unit='voxel'):
+    array = np.asarray(array)
+    dims = 2 if array.shape[2] == 1 else 3
+    return Case(id=f'c{number}', patient=f'p{number}', split=split, target=Objects(
+        np.reshape(boxes, (-1, 2 * dims)), labels, unit), read=functools.partial(
+            lambda a: (Image(a, np.eye(4) if affine is None else affine, f'c{number}'), None), array))
+
+
+def source(*cases, classes=('cell', 'blob')):
+    return Source(cases=cases, classes=classes, problem='detection')
+
+
+def bright(shape, box):
+    """An array of a file with one bright cuboid."""
+    array = np.zeros(shape, np.uint8)
+    low, high = np.split(np.asarray(box), 2)
+    array[tuple(slice(a, b) for a, b in zip(low, high))] = 255
+    return array
+
+
+def extents(array):
+    """The box about what is bright."""
+    there = np.argwhere(array > 0.5)
+    return [*there.min(0), *(there.max(0) + 1)]
+
+
+@pytest.mark.parametrize('fit', ['stretch', 'pad'])
+def test_a_pictures_box_goes_where_its_pixels_go(fit):
+    """8 columns and 4 rows; the box is of rows 1 to 3 and columns 4 to 7."""
+    array, box = bright((8, 4, 1), [4, 1, 0, 7, 3, 1]), np.array([[1.0, 4, 3, 7]])
+    frame = Frame((24, 16), fit=fit, intensity=dict(name='unit'))
+    grid = frame.grid(array.shape, np.eye(4))
+    # Stretched by 6 and by 2; padded, by 2 each, and 8 rows above.
+    want = [[6, 8, 18, 14]] if fit == 'stretch' else [[10, 8, 14, 14]]
+    assert grid.shape == (4, 8)
+    np.testing.assert_allclose(grid.into(box), want, atol=1e-6)
+    np.testing.assert_allclose(grid.back(grid.into(box)), box, atol=1e-6)
+    fitted = frame.normalise(frame.fitted(Image(array, np.eye(4))), {})[..., 0]
+    np.testing.assert_allclose(extents(fitted), want[0], atol=1)
+    assert frame.fitted(Image(array, np.eye(4))).shape == (24, 16, 1)
+
+
+@pytest.mark.parametrize('affine', AFFINES)
+@pytest.mark.parametrize('fit', ['stretch', 'pad'])
+def test_a_volumes_box_goes_where_its_voxels_go(fit, affine):
+    shape, box = (12, 9, 10), np.array([[2, 1, 5, 6, 4, 9]])
+    frame = Frame((36, 27, 30), fit=fit, intensity=dict(name='unit'))
+    grid, array = frame.grid(shape, affine), bright(shape, box[0])
+    got = grid.into(box)
+    fitted = frame.normalise(frame.fitted(Image(array, affine)), {})[..., 0]
+    np.testing.assert_allclose(got[0], extents(fitted), atol=0.75)
+    np.testing.assert_allclose(grid.back(got), box, atol=1e-5)
+    np.testing.assert_allclose(grid.back(np.float32([[-5, -5, -5, 99, 99, 99]])), [[0, 0, 0, *shape]])
+
+
+def test_what_cannot_be_an_object_is_left_out_and_counted():
+    marked = Objects([[1, 1, 3, 3], [NAN, 1, 3, 3], [3, 1, 1, 3], [2, 2, 2, 4], [-9, 1, -2, 3], [8, 1, 9, 3],
+                      [-1, 4, 2, 7], [0, 0, 8, 6], [0, 0, 8.0005, 6]], np.arange(9) % 2)
+    found, counts = taken(marked, (8, 6), np.eye(4))
+    np.testing.assert_allclose(found.boxes, [[1, 1, 3, 3], [0, 4, 2, 6], [0, 0, 8, 6], [0, 0, 8, 6]])
+    assert found.labels.tolist() == [0, 0, 1, 0]
+    assert counts == {'with a number that is NaN or infinite, left out': 1, 'that end before they begin, left out': 1,
+                      'of no size, left out': 1, 'outside of their image, left out': 2,
+                      'that cross the border of their image, clipped': 1}
+    nothing, counts = taken(Objects(np.zeros((0, 6)), []), (8, 6, 4), np.eye(4))
+    assert nothing.boxes.shape == (0, 6) and not counts
+
+
+def test_an_ellipsoid_of_the_world_on_a_turned_grid():
+    """A ball of 6 mm about (10, 20, 30) on voxels of 1, 2 and 3 mm, turned by 30 degrees, which it does not mind."""
+    turn = np.array([[np.cos(np.pi / 6), -0.5, 0], [0.5, np.cos(np.pi / 6), 0], [0, 0, 1]])
+    affine = np.eye(4)
+    affine[:3, :3] = turn * [1, 2, 3]
+    affine[:3, 3] = np.array([10, 20, 30]) - affine[:3, :3] @ [20, 10, 5]
+    found, counts = taken(Objects([[7, 17, 27, 13, 23, 33]], [0], 'mm'), (40, 20, 10), affine)
+    np.testing.assert_allclose(found.boxes, [[17.5, 9, 4.5, 23.5, 12, 6.5]], atol=1e-5)
+    assert not counts
+
+
+def test_warnings_statistics_and_the_fingerprint(tmp_path):
+    grey = np.arange(48, dtype=np.uint8).reshape(8, 6, 1)
+    make = functools.partial(dataset, size=(6, 8), objects=3)
+    cases = [case(0, grey, [[0, 0, 2, 2], [3, 3, 3, 5], [4, 4, 9, 6]], [0, 1, 0]), case(1, grey + 1),
+             case(2, grey + 2, [[1, 1, 2, 2]], [1], 'test'), case(3, grey, [[1, 1, 1, 2]], [0], 'val')]
+    data = make(source(*cases), cache=str(tmp_path))
+    assert data.warnings == [
+        'Boxes of no size, left out: 2 (of c0, c3).', 'Boxes that cross the border of their image, clipped: 1 (of c0).',
+        'Images of the split train that are in val as well, equal in every pixel: 1 (c0 = c3).',
+        'blob: in the split test, but in no training case.']
+    assert all(line in data.notice for line in data.warnings) and data.counts == {'train': 2, 'val': 1, 'test': 1}
+    assert {name: data.statistics[name] for name in ('classes', 'problem', 'channels', 'dims', 'size', 'positive')} == {
+        'classes': ['cell', 'blob'], 'problem': 'detection', 'channels': 1, 'dims': 2, 'size': [6, 8],
+        'positive': [2, 0]}
+    np.testing.assert_allclose(data.source.cases[0].target.boxes, [[0, 0, 2, 2], [4, 4, 6, 6]])
+    padded = data.padded([0, 1])
+    assert padded['boxes'].dtype == padded['box_mask'].dtype == np.float32 and padded['box_label'].dtype == np.int32
+    np.testing.assert_allclose(padded['boxes'], [[[0, 0, 2, 2], [4, 4, 6, 6], [0] * 4], [[0] * 4] * 3])
+    assert padded['box_mask'].tolist() == [[1, 1, 0], [0, 0, 0]] and padded['box_label'].tolist() == [[0] * 3] * 2
+    assert make(source(*cases), cache=str(tmp_path)).fingerprint == data.fingerprint
+    cases[1] = case(1, grey + 1, [[1, 1, 2, 2]], [1])
+    assert make(source(*cases), cache=str(tmp_path)).fingerprint != data.fingerprint
+    with pytest.raises(InputError, match='config.data.objects: 1; expected 2 or more, as c0 shows'):
+        dataset(source(*cases), size=(6, 8), objects=1, cache=str(tmp_path))
+    with pytest.raises(InputError, match='config.data.size: .*expected 2 numbers, as the boxes of c0'):
+        dataset(source(*cases), size=(6, 8, 4), cache=str(tmp_path))
+
+
+@pytest.mark.parametrize('shape, proposals, patch', [
+    ((24, 20), 7, ()), ((12, 14, 10), 0, ()), ((24, 20), 0, (16, 20)), ((12, 14, 10), 0, (8, 9, 10))])
+def test_host_and_device_give_the_same_batches(shape, proposals, patch, tmp_path):
+    data = dataset(detection.source(cases=(10, 2, 2), shape=shape), size=shape, objects=6, proposals=proposals,
+                   patch=patch, cache=str(tmp_path))
+    streamed, placed = pipeline.Streamed(data, seed=3, batch=4), pipeline.Placed(
+        data.resident(), len(data), seed=3, batch=4)
+    arrays, take = data.resident().load(), jax.jit(placed.taking(None))
+    for step in (0, 2, 5):
+        want, got = streamed[step], take({**placed[step], 'arrays': arrays}, jax.random.key(0))
+        assert sorted(got) == sorted(set(want) - {'id'}) and ('proposals' in got) == (proposals > 0)
+        for name, value in got.items():
+            assert value.dtype == want[name].dtype
+            np.testing.assert_array_equal(value, want[name])
+    assert want['boxes'].shape == (4, 6, 2 * len(shape)) and want['box_mask'].sum() > 0
+    assert want['image'].shape[1:-1] == (patch or shape)
+
+
+def test_a_patch_shows_its_objects_where_they_are(tmp_path):
+    """One bright box in each image: in a patch it is where `boxes` say, or less than half of it is there."""
+    rng, cases = np.random.default_rng(0), []
+    for number in range(8):
+        low = rng.integers(0, 20, 2)
+        box = [*low, *(low + rng.integers(3, 10, 2))]
+        cases.append(case(number, bright((30, 30, 1), [*box[:2], 0, *box[2:], 1]), [[*box[1::-1], *box[:1:-1]]], [1]))
+    data = dataset(source(*cases), size=(30, 30), patch=(12, 16), foreground=0.5, objects=3,
+                   intensity=dict(name='unit'), cache=str(tmp_path))
+    shown = cut_off = 0
+    for number in range(8):
+        for seed in range(30):
+            item = data.item(number, np.random.default_rng(seed))
+            assert item['image'].shape == (12, 16, 1) and item['boxes'].shape == (3, 4)
+            area = (data.source.cases[number].target.boxes @ [[-1, 0], [0, -1], [1, 0], [0, 1]]).prod()
+            if item['box_mask'][0]:
+                assert item['boxes'][0].tolist() == extents(item['image'][..., 0]) and item['box_label'][0] == 1
+                shown += 1
+            else:
+                assert (item['image'] > 0.5).sum() < area / 2
+                assert not item['boxes'].any() and not item['box_label'].any()
+                cut_off += 1
+    assert shown > 140 and cut_off > 20  # half of the patches are centred on an object
+
+
+@pytest.mark.parametrize('options, said', [
+    (dict(patch=(40, 8)), r'config.data.patch: \(40, 8\); expected 2 numbers up to'),
+    (dict(patch=(8, 8, 8)), 'config.data.patch: .*expected 2 numbers'), (dict(patch=(0, 8)), 'config.data.patch'),
+    (dict(patch=(8, 8), proposals=4), 'expected none where config.data.proposals are given'),
+    (dict(patch=(8, 8), foreground=2), 'config.data.foreground: 2')])
+def test_patches_that_make_no_sense(options, said, tmp_path):
+    with pytest.raises(InputError, match=said):
+        dataset(detection.source(cases=(2, 1, 1), shape=(24, 20)), size=(24, 20), cache=str(tmp_path), **options)
+
+
+@pytest.mark.parametrize('shape', [(48, 40), (24, 20, 16)])
+def test_phantoms_balls_fill_their_boxes(shape, tmp_path):
+    """Inside of a box it is brighter than about it by what a ball adds, but for the corners."""
+    found = detection.source(cases=(12, 4, 4), shape=shape)
+    assert 'phantom' in found.notice and found.problem == 'detection'
+    data, sizes = dataset(found, size=shape, intensity=dict(name='unit'), cache=str(tmp_path)), [[], []]
+    for number in data.numbers('train'):
+        image, (boxes, labels) = data.images([number])[0, ..., 0] * 255, data.truth(number)
+        for box, label in zip(boxes.astype(int), labels):
+            low, high = np.split(box, 2)
+            sizes[label].append((high - low).mean())
+            inner, outer = (image[tuple(slice(a, b) for a, b in zip(np.maximum(low + out, 0), high - out))].mean()
+                            for out in ((high - low) // 4, np.array([-2] * len(shape))))
+            assert inner > outer + 10
+    assert min(map(len, sizes)) > 3 and max(sizes[0]) < min(sizes[1])
+
+
+def test_folds_deal_phantoms_anew():
+    made = [detection.source(cases=(9, 3, 4), shape=(32, 32), fold=fold, folds=3) for fold in range(3)]
+    held = [{c.id for c in its.cases if c.split == 'val'} for its in made]
+    assert [len(its) for its in held] == [4, 4, 4] and not held[0] & held[1]

@@ -1,0 +1,78 @@
+"""Labels become boxes: parts by hand, in pictures and volumes, against scipy; proposals hold what shines."""
+
+import nibabel as nib
+import numpy as np
+import pytest
+from PIL import Image as Picture
+from scipy import ndimage
+
+from medjax import build
+from medjax.data.sources import boxes_from_masks
+from medjax.data.simulated import detection
+from medjax.data.datasets.detection import dataset
+from medjax.data.datasets.region_proposals import propose
+from medjax.errors import InputError
+
+
+def test_parts_touch_at_corners_and_classes_apart():
+    label = np.zeros((6, 8), np.uint8)
+    label[0, 0] = label[1, 1] = label[4, 2:5] = 1
+    label[2, 2] = 2
+    label[5, 7] = 255  # what is not to be judged
+    found = boxes_from_masks.objects_of(label, 3)
+    assert sorted(map(tuple, found.boxes.astype(int).tolist())) == [(0, 0, 2, 2), (2, 2, 3, 3), (4, 2, 5, 5)]
+    assert found.labels.tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize('shape', [(20, 24), (14, 12, 10)])
+def test_parts_are_scipys(shape):
+    mask = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=shape), 1) > 0.25
+    places = ndimage.find_objects(ndimage.label(mask, np.ones((3,) * len(shape)))[0])
+    want = sorted([*(s.start for s in p), *(s.stop for s in p)] for p in places)
+    assert sorted(boxes_from_masks.parts(mask).astype(int).tolist()) == want and len(want) > 2
+    assert boxes_from_masks.parts(np.zeros(shape, bool)).shape == (0, 2 * len(shape))
+
+
+def test_a_folder_of_pictures_and_masks(tmp_path):
+    label = np.zeros((6, 8), np.uint8)
+    label[1:3, 4:8] = 1
+    for folder, array in (('images', np.full((6, 8), 9, np.uint8)), ('labels', label)):
+        (tmp_path / folder).mkdir()
+        Picture.fromarray(array).save(tmp_path / folder / 'a.png')
+    section = dict(name='objects', size=(12, 16), cache=str(tmp_path / 'cache'), source=dict(
+        name='components', dir=str(tmp_path), classes=('background', 'cell'), val=0.0, test=0.0))
+    data = build.dataset(section)
+    assert data.source.classes == ('cell',)
+    np.testing.assert_array_equal(data.source.cases[0].target.boxes, [[1, 4, 3, 8]])
+    np.testing.assert_array_equal(data.truth(0)[0], [[2, 8, 6, 16]])
+    section['source'] |= dict(labeles='masks')
+    with pytest.raises(InputError, match='config.data.source.labeles: nothing reads this key'):
+        build.dataset(section)
+
+
+def test_a_folder_of_volumes_and_masks(tmp_path):
+    label = np.zeros((6, 8, 5), np.uint8)
+    label[1:3, 4:8, 2:4] = 1
+    for folder in ('images', 'labels'):
+        (tmp_path / folder).mkdir()
+        nib.save(nib.Nifti1Image(label, np.diag([-1.0, 1.0, 2.0, 1.0])), tmp_path / folder / 'a.nii.gz')
+    found = boxes_from_masks.source(dir=str(tmp_path), classes=('background', 'lesion'), val=0.0, test=0.0)
+    np.testing.assert_array_equal(found.cases[0].target.boxes, [[1, 4, 2, 3, 8, 4]])
+
+
+@pytest.mark.parametrize('shape, count', [((64, 64), 60), ((40, 40, 40), 300)])
+def test_proposals_hold_most_balls(shape, count, tmp_path):
+    source = detection.source(cases=(4, 0, 0), shape=shape)
+    data = dataset(source, size=shape, proposals=count, cache=str(tmp_path))
+    best = []
+    for number in range(4):
+        boxes, dims = data.proposed(number), len(shape)
+        assert len(boxes) <= count and (boxes >= 0).all() and (boxes[:, dims:] <= shape).all()
+        for truth in data.truth(number)[0]:
+            common = np.maximum(np.minimum(boxes, truth)[:, dims:] - np.maximum(boxes, truth)[:, :dims], 0).prod(-1)
+            both = (boxes[:, dims:] - boxes[:, :dims]).prod(-1) + (truth[dims:] - truth[:dims]).prod() - common
+            best.append((common / both).max())
+    assert np.mean(np.array(best) > 0.5) > 0.8
+    again = dataset(data.source, size=shape, proposals=count, cache=str(tmp_path))
+    np.testing.assert_array_equal(again.proposed(3), propose(np.asarray(data.arrays[3]), count))
+    assert propose(np.zeros((*shape, 1), np.uint8), 9).shape == (0, 2 * len(shape))

@@ -1,0 +1,173 @@
+"""Folders of classes and tables: classes, patients and splits, and what is refused."""
+
+import csv
+
+import numpy as np
+import pytest
+from PIL import Image as Picture
+
+from medjax.data.sources.classification_folder import source
+from medjax.errors import InputError
+
+
+def draw(path, value=0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Picture.fromarray(np.full((3, 4), value, np.uint8)).save(path)
+
+
+def table(root, rows):
+    with (root / 'cases.csv').open('w', newline='') as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def test_folders_of_splits_and_classes(tmp_path):
+    for split in ('train', 'validation', 'test'):
+        for name in ('ill', 'well'):
+            for number in range(2):
+                draw(tmp_path / split / name / f'{number}.png')
+    found = source(dir=str(tmp_path), classes=('well', 'ill'))
+    assert found.problem == 'binary' and found.classes == ('well', 'ill')
+    assert {(c.split, c.target) for c in found.cases} == {(s, t) for s in ('train', 'val', 'test') for t in (0, 1)}
+    assert [c.id for c in found.cases if c.split == 'val'] == [
+        'validation_ill_0', 'validation_ill_1', 'validation_well_0', 'validation_well_1']
+    assert [c.target for c in found.cases if c.split == 'val'] == [1, 1, 0, 0]
+    assert source(dir=str(tmp_path)).classes == ('ill', 'well')
+
+
+def test_classes_alone_are_dealt_by_patient_and_in_equal_shares(tmp_path):
+    for name, count in (('a', 20), ('b', 10)):
+        for number in range(count):
+            draw(tmp_path / name / f'p{name}{number // 2}_{number}.png')
+    found = source(dir=str(tmp_path), patient=r'^([^_]+)_', val=0.2, test=0.2)
+    by_patient = {}
+    for c in found.cases:
+        assert by_patient.setdefault(c.patient, c.split) == c.split
+    # 10 patients of a and 5 of b: a fifth of each, and of each split two thirds are of a.
+    sizes = {split: [sum(c.split == split and c.target == t for c in found.cases) for t in (0, 1)]
+             for split in ('train', 'val', 'test')}
+    assert sizes == {'train': [12, 6], 'val': [4, 2], 'test': [4, 2]}
+
+
+def test_a_table_of_one_class_with_subgroups(tmp_path):
+    for number in range(4):
+        draw(tmp_path / f'{number}.png')
+    table(tmp_path, [dict(path=f'{n}.png', label='xyxy'[n], patient='aabb'[n], split=['train', '', 'validation', ''][n],
+                          sex='fm'[n % 2]) for n in range(4)])
+    found = source(dir=str(tmp_path), table='cases.csv')
+    assert [(c.id, c.patient, c.split, c.target) for c in found.cases] == [
+        ('0', 'a', 'train', 0), ('1', 'a', 'train', 1), ('2', 'b', 'val', 0), ('3', 'b', 'val', 1)]
+    assert found.cases[1].columns == {'sex': 'm'}
+
+
+def test_a_table_of_several_findings(tmp_path):
+    for number in range(3):
+        draw(tmp_path / f'{number}.png')
+    table(tmp_path, [dict(path=f'{n}.png', edema='101'[n], mass=['', '0', '1'][n], split='train', age=n)
+                     for n in range(3)])
+    found = source(dir=str(tmp_path), table='cases.csv', classes=('edema', 'mass'))
+    assert found.problem == 'multilabel'
+    np.testing.assert_array_equal([c.target for c in found.cases], [(1, -1), (0, 0), (1, 1)])
+    assert found.cases[2].columns == {'age': '2'}
+
+
+@pytest.mark.parametrize('rows, options, message', [
+    ([dict(path=f'{n}.png', label='x', patient='a', split=('train', 'test')[n]) for n in range(2)],
+     {}, "patient 'a' is in 'test' and in 'train'|patient 'a' is in 'train' and in 'test'"),
+    ([dict(path='9.png', label='x')], {}, "row 2: '9.png' does not exist"),
+    ([dict(file='0.png', label='x')], {}, "no column 'path'"),
+    ([dict(path='0.png', kind='x')], {}, "no column 'label'; expected 'label' with the class, or a column for each"),
+    ([dict(path='0.png', edema='2')], dict(classes=('edema',)), "row 2: edema is '2'; expected 1, 0 or nothing"),
+    ([dict(path='0.png', label='z'), dict(path='1.png', label='x')], dict(classes=('x', 'y')),
+     "class 'z'; expected one of: x, y"),
+    ([dict(path='0.png', label='x', split='dev')], {}, "row 2: split 'dev'; expected one of: train, val, test"),
+    ([dict(path='0.png', label='x')], {}, 'expected 2 to 255 different names')])
+def test_tables_that_do_not_fit(tmp_path, rows, options, message):
+    for number in range(2):
+        draw(tmp_path / f'{number}.png')
+    table(tmp_path, rows)
+    with pytest.raises(InputError, match=message):
+        source(dir=str(tmp_path), table='cases.csv', **options)
+
+
+def test_folders_that_do_not_fit(tmp_path):
+    with pytest.raises(InputError, match='no folder of a class'):
+        source(dir=str(tmp_path))
+    draw(tmp_path / 'train' / 'x' / '0.png')
+    (tmp_path / 'extra').mkdir()
+    with pytest.raises(InputError, match='extra: no split, beside train'):
+        source(dir=str(tmp_path))
+    (tmp_path / 'extra').rmdir()
+    (tmp_path / 'train' / 'y').mkdir()
+    with pytest.raises(InputError, match="y: no image; expected those of the class 'y'"):
+        source(dir=str(tmp_path))
+    draw(tmp_path / 'train' / 'y' / '0.png')
+    with pytest.raises(InputError, match='its name has no patient'):
+        source(dir=str(tmp_path), patient=r'^(\d+)-')
+
+
+def test_a_damaged_picture_is_named(tmp_path):
+    from medjax.data.datasets.images import dataset
+    draw(tmp_path / 'train' / 'x' / '0.jpg')
+    draw(tmp_path / 'train' / 'y' / '1.jpg')
+    whole = (tmp_path / 'train' / 'y' / '1.jpg').read_bytes()
+    (tmp_path / 'train' / 'y' / '1.jpg').write_bytes(whole[:len(whole) // 2])
+    with pytest.raises(InputError, match='y/1.jpg'):
+        dataset(source(dir=str(tmp_path)), size=(4, 4), cache=str(tmp_path / 'cache'))
+
+
+def test_alpha_is_left_out(tmp_path):
+    from medjax.data.datasets.images import dataset
+    (tmp_path / 'train' / 'x').mkdir(parents=True)
+    Picture.fromarray(np.array([[[1, 2, 3, 0], [4, 5, 6, 255]]], np.uint8)).save(tmp_path / 'train' / 'x' / 'a.png')
+    draw(tmp_path / 'train' / 'y' / 'b.png')
+    data = dataset(source(dir=str(tmp_path)), size=(1, 2), channels=3, cache=str(tmp_path / 'cache'))
+    assert data.arrays[0].tolist() == [[[1, 2, 3], [4, 5, 6]]]
+
+
+def test_folds_deal_what_folders_had_split(tmp_path):
+    for split, count in (('train', 6), ('validation', 3), ('test', 3)):
+        for name in ('a', 'b'):
+            for number in range(count):
+                draw(tmp_path / split / name / f'{number}.png')
+    whole = {c.id for c in source(dir=str(tmp_path)).cases}
+    tested = [c.id for k in range(3) for c in source(dir=str(tmp_path), fold=(k, 0), folds=(3, 2)).cases
+              if c.split == 'test']
+    assert sorted(tested) == sorted(whole)
+    held = [c.id for k in range(3) for c in source(dir=str(tmp_path), fold=k, folds=3).cases if c.split == 'val']
+    assert sorted(held) == sorted(name for name in whole if not name.startswith('test'))
+    for options in (dict(fold=2), dict(fold='a'), dict(fold=(7, 0), folds=(3, 2))):
+        with pytest.raises(InputError, match='fold='):
+            source(dir=str(tmp_path), **options)
+
+
+def test_names_that_collide_and_folders_that_hide(tmp_path):
+    for name in ('0.png', '0.jpg', '1.png'):
+        draw(tmp_path / 'train' / 'a' / name)
+    draw(tmp_path / 'train' / 'a' / '.trash' / '9.png')
+    draw(tmp_path / 'train' / 'b' / '0.png')
+    found = source(dir=str(tmp_path))
+    assert [c.id for c in found.cases] == ['train_a_0.jpg', 'train_a_0.png', 'train_a_1', 'train_b_0']
+    assert 'each counts as one of its own' in found.notice
+
+
+@pytest.mark.parametrize('rows, options, message', [
+    ([dict(path='0.png', label=''), dict(path='1.png', label='x')], {}, 'expected a label for each image'),
+    ([dict(path='0.png', label='x')], dict(problem='multilabel'), "a column for each class for 'multilabel'"),
+    ([dict(path='0.png', label='x')], dict(problem='ordinal'), "the classes in their order for 'ordinal'"),
+    ([dict(path='0.png', label='x', prob_x='1')], {}, "column 'prob_x'; expected another name"),
+    ([dict(path='.', label='x')], {}, "row 2: '.' does not exist")])
+def test_more_tables_that_do_not_fit(tmp_path, rows, options, message):
+    for number in range(2):
+        draw(tmp_path / f'{number}.png')
+    table(tmp_path, rows)
+    with pytest.raises(InputError, match=message):
+        source(dir=str(tmp_path), table='cases.csv', **options)
+
+
+def test_blanks_around_a_label_make_no_class(tmp_path):
+    for number in range(3):
+        draw(tmp_path / f'{number}.png')
+    table(tmp_path, [dict(path=f'{n}.png', label=('a', 'a ', ' b')[n]) for n in range(3)])
+    assert source(dir=str(tmp_path), table='cases.csv').classes == ('a', 'b')

@@ -1,0 +1,163 @@
+"""Tables of visits and the lesions in their masks: what is read, what is measured, and which lesion is which later."""
+
+import nibabel as nib
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from medjax.data.sources import lesion_visits_csv
+from medjax.errors import InputError
+
+AFFINE = np.diag([1.0, 1.5, 4.0, 1.0])
+SHAPE = (32, 24, 8)
+
+
+def boxes(*spans, shape=SHAPE, numbers=None):
+    """A mask of boxes, each given by first and last voxel along x, y, z."""
+    mask = np.zeros(shape, np.uint8)
+    for number, (low, high) in enumerate(spans):
+        mask[tuple(slice(a, b + 1) for a, b in zip(low, high))] = numbers[number] if numbers else 1
+    return mask
+
+
+A, B, FAR = ((2, 2, 2), (14, 4, 3)), ((18, 10, 2), (29, 12, 3)), ((2, 18, 6), (8, 22, 7))
+
+
+def write(folder, table, affine=AFFINE, **masks):
+    for name, mask in masks.items():
+        nib.save(nib.Nifti1Image(mask, affine), folder / f'{name}.nii.gz')
+    (folder / 'visits.csv').write_text(table)
+    return folder / 'visits.csv'
+
+
+def measured(table, **options):
+    return {name: lesion_visits_csv.measured(name, rows, **options) for name, rows in lesion_visits_csv.read(table).items()}
+
+
+def test_masks_in_any_order_of_axes_and_format_measure_the_same(tmp_path):
+    mask = boxes(A, B)
+    table = write(tmp_path, 'patient,visit,mask\np,0,a.nii.gz\nq,0,b.nii.gz\nr,0,c.nrrd\n', a=mask)
+    turned = np.array([[0, 0, -1.0, 31], [0, 1.5, 0, 0], [4, 0, 0, 0], [0, 0, 0, 1]])  # stored as z, y, -x
+    nib.save(nib.Nifti1Image(np.ascontiguousarray(mask.transpose(2, 1, 0)[:, :, ::-1]), turned), tmp_path / 'b.nii.gz')
+    image = sitk.GetImageFromArray(np.ascontiguousarray(mask.T))
+    image.SetSpacing((1.0, 1.5, 4.0))
+    image.SetDirection((-1, 0, 0, 0, -1, 0, 0, 0, 1))  # so that x and y grow as in RAS
+    sitk.WriteImage(image, str(tmp_path / 'c.nrrd'))
+    for visit, in measured(table).values():
+        found = visit.findings['target', 1]
+        assert found.longest == pytest.approx(np.hypot(12, 3)) and found.volume == pytest.approx(13 * 3 * 2 * 6 / 1000)
+        assert found.thickness == 4 and visit.findings['target', 2].longest == pytest.approx(np.hypot(11, 3))
+
+
+def test_lesions_are_known_again_by_their_place(tmp_path):
+    table = write(tmp_path, 'patient,visit,mask\np,16,c.nii.gz\np,4,a.nii.gz\np,8,b.nii.gz\n',
+                  a=boxes(A, B), b=boxes(((10, 3, 3), (12, 6, 4)), FAR), c=boxes(((20, 11, 2), (24, 11, 3)), FAR))
+    first, second, third = measured(table)['p']
+    assert [visit.weeks for visit in (first, second, third)] == [0, 4, 12] and first.name == '4'
+    assert set(first.findings) == {('target', 1), ('target', 2)}
+    assert set(second.findings) == {('target', 1), ('target', 3)}  # 2 is gone, and what is far is new
+    assert set(third.findings) == {('target', 2), ('target', 3)}  # 2 is back in its place
+    assert third.findings['target', 2].longest == pytest.approx(4)
+
+
+def test_grids_may_differ_where_the_world_is_the_same(tmp_path):
+    fine = boxes(((5, 8, 3), (28, 17, 8)), shape=(64, 72, 16))  # A on half the voxels' size, and shifted by one
+    affine = np.array([[0.5, 0, 0, -0.5], [0, 0.5, 0, -0.5], [0, 0, 2, 1], [0, 0, 0, 1.0]])
+    table = write(tmp_path, 'patient,visit,mask\np,0,a.nii.gz\np,8,b.nii.gz\n', a=boxes(A, B))
+    nib.save(nib.Nifti1Image(fine, affine), tmp_path / 'b.nii.gz')
+    _, second = measured(table)['p']
+    assert set(second.findings) == {('target', 1)} and second.findings['target', 1].longest == pytest.approx(
+        np.hypot(11.5, 4.5))
+    affine[:3, 3] = 500
+    nib.save(nib.Nifti1Image(fine, affine), tmp_path / 'b.nii.gz')
+    with pytest.raises(InputError, match=r'b\.nii\.gz: 64×72×16 voxels of .*expected a grid that overlaps that of'):
+        measured(table)
+    assert set(measured(table, numbered=True)['p'][1].findings) == {('target', 1)}  # numbers need no place
+
+
+def test_pieces_and_merged_lesions(tmp_path):
+    pieces = boxes(((2, 2, 2), (5, 4, 3)), ((9, 2, 2), (14, 4, 3)), B)
+    table = write(tmp_path, 'patient,visit,mask\np,0,a.nii.gz\np,8,b.nii.gz\np,16,c.nii.gz\n', a=boxes(A, B), b=pieces,
+                  c=boxes(((2, 2, 2), (29, 12, 3))))
+    _, second, third = measured(table)['p']
+    assert second.findings['target', 1].longest == pytest.approx(np.hypot(3, 3) + np.hypot(5, 3))
+    assert third.findings['target', 2].longest == pytest.approx(np.hypot(27, 15))  # it shares most with that
+    assert third.findings['target', 1].state == 'merged'
+
+
+def test_numbers_are_lesions_if_so_asked(tmp_path):
+    table = write(tmp_path, 'patient,visit,mask\np,0,a.nii.gz\np,8,b.nii.gz\n', a=boxes(A, B, numbers=(7, 4)),
+                  b=boxes(A, FAR, numbers=(4, 9)).astype(np.float32))
+    first, second = measured(table, numbered=True)['p']
+    assert set(first.findings) == {('target', 4), ('target', 7)}
+    assert set(second.findings) == {('target', 4), ('target', 9)}
+    assert second.findings['target', 4].longest == first.findings['target', 7].longest
+    touching = boxes(((2, 2, 2), (9, 4, 3)), ((10, 2, 2), (14, 4, 3)), numbers=(1, 2))
+    write(tmp_path, table.read_text(), a=touching, b=touching)
+    assert len(measured(table, numbered=True)['p'][0].findings) == 2 and len(measured(table)['p'][0].findings) == 1
+
+
+def test_kinds_dates_and_images(tmp_path):
+    image = np.ones(SHAPE, np.float32)
+    image[:20, :12] = 9
+    table = write(tmp_path, 'patient,visit,mask,kind,image\n'
+                  'p,2024-03-01,b.nii.gz,target,\np,2024-03-01,n.nii.gz,node,\np,2024-01-05,a.nii.gz,,i.nii.gz\n'
+                  'p,2024-01-05,n.nii.gz,node,\np,2024-02-02,,node,\n', a=boxes(A), b=boxes(), n=boxes(B), i=image)
+    first, second, third = measured(table)['p']
+    assert [visit.weeks for visit in (first, second, third)] == [0, 4, 8]
+    assert first.kinds == third.kinds == {'target', 'node'} and second.kinds == set() and second.findings == {}
+    assert set(third.findings) == {('node', 1)} and first.findings['node', 1].short > 0
+    assert first.findings['target', 1].peak == 9 and np.isnan(first.findings['node', 1].peak)
+
+
+HEAD = 'patient,visit,mask,kind,image\n'
+
+
+@pytest.mark.parametrize('table, said', [
+    ('patient,mask\np,a.nii.gz\n', "no column 'visit'; expected patient, visit, mask"),
+    (HEAD, 'no rows; expected visits'),
+    (HEAD + 'p,0,a.nii.gz\n', 'row 2 has too few fields'),
+    (HEAD + ',0,a.nii.gz,,\n', 'row 2: no patient'),
+    (HEAD + 'p,0,a.nii.gz,,\np,2024-01-01,a.nii.gz,,\n', "row 3: visit '2024-01-01'; expected a number of weeks"),
+    (HEAD + 'p,2024-01-01,a.nii.gz,,\np,4,a.nii.gz,,\n', "row 3: visit '4'; expected an ISO date"),
+    (HEAD + 'p,nan,a.nii.gz,,\n', "row 2: visit 'nan'"),
+    (HEAD + 'p,2024-02-30,a.nii.gz,,\n', "row 2: visit '2024-02-30'"),
+    (HEAD + 'p,0,a.nii.gz,lump,\n', "row 2: kind 'lump'; expected one of target, node, nontarget"),
+    (HEAD + 'p,8,a.nii.gz,,\np,0,a.nii.gz,,\np,8.0,a.nii.gz,,\n',
+     'row 4: patient p has the visit 8.0 in row 2 already'),
+    (HEAD + 'p,0,none.nii.gz,,\n', "row 2: mask 'none.nii.gz': no such file"),
+    (HEAD + 'p,0,../a.nii.gz,,\n', "row 2: mask '../a.nii.gz'; expected a path within the folder of the table"),
+    (HEAD + 'p,0,a.png,,\n', 'expected a file of a format that knows mm'),
+    (HEAD + 'p,0,a.nii.gz,,none.nii\n', "row 2: image 'none.nii': no such file")])
+def test_tables_that_cannot_be_read(tmp_path, table, said):
+    with pytest.raises(InputError) as error:
+        lesion_visits_csv.read(write(tmp_path, table, a=boxes(A)))
+    assert said in str(error.value)
+
+
+@pytest.mark.parametrize('mask, said', [
+    (np.full(SHAPE, np.nan, np.float32), '6144 voxels are NaN or infinite'),
+    (np.full(SHAPE, 0.5, np.float32), 'value 0.5; expected whole numbers'),
+    (np.full(SHAPE, -1, np.int16), 'value -1; expected whole numbers'),
+    (np.ones((4, 4, 4, 2), np.uint8), 'expected a mask [X, Y, Z]')])
+def test_masks_that_are_none(tmp_path, mask, said):
+    table = write(tmp_path, 'patient,visit,mask\np,0,a.nii.gz\n', a=mask)
+    with pytest.raises(InputError) as error:
+        measured(table)
+    assert 'a.nii.gz: ' in str(error.value) and said in str(error.value)
+
+
+def test_an_image_of_another_grid_or_with_nan_is_refused(tmp_path):
+    table = write(tmp_path, HEAD + 'p,0,a.nii.gz,,i.nii.gz\n', a=boxes(A), i=np.ones((9, 9, 9), np.float32))
+    with pytest.raises(InputError, match='not on the grid of its image'):
+        measured(table)
+    write(tmp_path, table.read_text(), i=np.full(SHAPE, np.inf, np.float32))
+    with pytest.raises(InputError, match='voxels are NaN or infinite'):
+        measured(table)
+
+
+def test_the_fingerprint_is_of_table_and_files(tmp_path):
+    table = write(tmp_path, 'patient,visit,mask\np,0,a.nii.gz\n', a=boxes(A))
+    first = lesion_visits_csv.fingerprint(table, lesion_visits_csv.read(table))
+    write(tmp_path, table.read_text(), a=boxes(B))
+    assert lesion_visits_csv.fingerprint(table, lesion_visits_csv.read(table)) != first

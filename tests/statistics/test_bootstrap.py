@@ -1,0 +1,78 @@
+import numpy as np
+import pytest
+from scipy import stats
+
+from medjax.statistics.bootstrap import interval, summarise
+from medjax.errors import InputError
+
+
+def rows(values, patients=None, **columns):
+    patients = patients or [f'p{i}' for i in range(len(values))]
+    return [{'id': f'c{i}', 'patient': patient, 'dice_tumour': value, **{k: v[i] for k, v in columns.items()}}
+            for i, (value, patient) in enumerate(zip(values, patients))]
+
+
+def one(*args, **kwargs):
+    return summarise(rows(*args, **kwargs), ['dice_tumour'])['dice_tumour']
+
+
+def test_interval_is_scipys_percentile_bootstrap():
+    values = np.random.default_rng(1).beta(8, 2, 25)
+    want = stats.bootstrap((values,), np.mean, method='percentile', n_resamples=20000, rng=2).confidence_interval
+    got = interval(values, 20000, 0)
+    # Two draws of 20 000 resamples differ by Monte Carlo error alone: a fiftieth of the interval's width.
+    assert np.abs(np.subtract(got, want)).max() < 0.02 * (want.high - want.low)
+
+
+def test_interval_of_two_patients_by_hand():
+    # Both the same with probability 1/4 each: the 2.5th and 97.5th percentiles are the two values themselves.
+    entry = one([0.2, 0.8])
+    assert entry['ci95'] == [0.2, 0.8] and entry['value'] == 0.5 and entry['n'] == 2
+    assert entry['sd'] == pytest.approx(np.std([0.2, 0.8], ddof=1)) and 'why' not in entry
+
+
+def test_an_interval_does_not_depend_on_the_other_metrics():
+    table = [{**row, 'iou_tumour': row['dice_tumour'] ** 2} for row in rows([0.1, 0.5, 0.9])]
+    alone = summarise(table, ['dice_tumour'])['dice_tumour']
+    assert summarise(table, ['iou_tumour', 'dice_tumour'])['dice_tumour'] == alone
+    assert summarise(table, ['dice_tumour'], seed=1)['dice_tumour']['value'] == alone['value']
+
+
+def test_patients_are_the_unit():
+    # Ten cases of one patient at 1 weigh as much as the one case of the other at 0.
+    entry = one([1.0] * 10 + [0.0], ['many'] * 10 + ['few'])
+    assert entry['value'] == 0.5 and entry['n'] == 2 and entry['cases'] == 11 and entry['ci95'] == [0.0, 1.0]
+    assert one([0.1, 0.9, 0.9], ['', '', ''])['n'] == 3  # without a patient each case stands for itself
+
+
+def test_one_patient_has_no_interval_and_says_why():
+    entry = one([0.7, 0.9], ['p', 'p'])
+    assert entry['ci95'] is None and entry['sd'] is None and entry['value'] == pytest.approx(0.8)
+    assert entry['n'] == 1 and entry['cases'] == 2 and entry['why'] == 'one patient: no confidence interval'
+
+
+@pytest.mark.parametrize('empty', [float('nan'), None, ''])
+def test_empty_values_are_left_out_and_lower_n(empty):
+    entry = one([0.4, empty, 0.6, empty], ['a', 'a', 'b', 'c'])
+    assert entry['value'] == 0.5 and entry['n'] == 2 and entry['cases'] == 2
+    nothing = one([empty, empty])
+    assert np.isnan(nothing['value']) and nothing['n'] == 0 and nothing['why'] == 'no case has a value'
+
+
+def test_a_word_is_no_number():
+    with pytest.raises(InputError, match="predictions: 'much'; expected a number"):
+        one(['much'])
+
+
+def test_an_infinite_case_has_no_mean():
+    entry = one([1.0, float('inf')])
+    assert np.isnan(entry['value']) and entry['ci95'] is None and 'infinite' in entry['why']
+
+
+def test_missed_and_spurious_are_counted_by_class():
+    table = [{'id': i, 'patient': i, 'dice_mean': 0.5, 'dice_matter': 0.5, 'dice_grey_matter': 0.5, 'accuracy': 1.0,
+              'missed_matter': i < 1, 'spurious_matter': i < 2, 'missed_grey_matter': i < 3, 'spurious_grey_matter': ''}
+             for i in range(5)]
+    got = summarise(table, ['dice_matter', 'dice_grey_matter', 'dice_mean', 'accuracy'])
+    assert {k: (v.get('missed'), v.get('spurious')) for k, v in got.items()} == {
+        'dice_matter': (1, 2), 'dice_grey_matter': (3, 0), 'dice_mean': (4, 2), 'accuracy': (None, None)}

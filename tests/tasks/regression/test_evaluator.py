@@ -1,0 +1,101 @@
+"""Evaluation of regression: rows, the mean over rewritings, validation by hand, and predictions of a table."""
+
+import csv
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from medjax.core.task import Task
+from medjax.data.datasets import molecules
+from medjax.data.simulated import molecules as simulated_molecules
+from medjax.errors import InputError
+from medjax.tasks.regression.evaluator import TREES, evaluator, predictor
+from medjax.models import mpnn
+from medjax.tasks.regression import task as regression_task
+
+pytest.importorskip('rdkit')
+# Tells how many tokens there are, and of the second target the first token.
+COUNTS = Task(None, None, lambda variables, batch: {'values': jnp.stack(
+    [batch['token_mask'].sum(1), batch['tokens'][:, 0].astype(jnp.float32)], 1)}, None)
+
+
+@functools.cache
+def made(rewritings=0):
+    return molecules.dataset(simulated_molecules.source(cases=(40, 7, 9), targets=2, missing=0.4), form='tokens',
+                             rewritings=rewritings)
+
+
+def test_rows_and_what_stands_beside_them(monkeypatch):
+    monkeypatch.setitem(TREES, 'n_estimators', 5)
+    data = made()
+    rows = evaluator(data=data, task=COUNTS, batch=4)({}, 'test')
+    assert [row['id'] for row in rows] == [data.source.cases[n].id for n in data.numbers('test')]
+    for row, number in zip(rows, data.numbers('test')):
+        case = data.source.cases[number]
+        assert row['predicted_target'] == len(molecules.smiles.tokens(row['smiles']))
+        assert row['target'] == case.target.values[0] and row['patient'] == case.patient
+        assert (row['target1'] == '') == np.isnan(case.target.values[1])
+        assert {f'predicted_target{k}_{name}' for k in ('', 1) for name in ('trees', 'trees_described')} <= set(row)
+    quick = evaluator(data=data, task=COUNTS, batch=4)({}, 'test', quick=True)
+    assert not any('trees' in name for name in quick[0])
+
+
+def test_a_prediction_is_the_mean_over_rewritings():
+    data = made(3)
+    numbers = data.numbers('test')
+    rows = evaluator(data=data, task=COUNTS, batch=5)({}, 'test', quick=True)
+    want = data.inputs['tokens'][numbers, :, 0].mean(1)
+    np.testing.assert_allclose([row['predicted_target1'] for row in rows], want, rtol=1e-6)
+    assert (data.inputs['tokens'][numbers, :, 0].std(1) > 0).any()
+
+
+def test_validation_by_hand():
+    judge = evaluator(data=made(), task=COUNTS)
+    std = made().statistics['std']
+    rows = [{'target': 1.0, 'predicted_target': 2.0, 'target1': '', 'predicted_target1': 9.0},
+            {'target': 3.0, 'predicted_target': 3.0, 'target1': 5.0, 'predicted_target1': 5.0},
+            {'target': 5.0, 'predicted_target': 4.0, 'target1': 7.0, 'predicted_target1': 9.0}]
+    got = judge.validated(rows)
+    assert got['rmse'] == pytest.approx((np.sqrt(2 / 3) / std[0] + np.sqrt(2) / std[1]) / 2)
+    assert got['r2'] == pytest.approx(((1 - 2 / 8) + (1 - 4 / 2)) / 2)
+
+
+def test_a_table_of_new_molecules(tmp_path):
+    data = made()
+    tell = predictor(task=COUNTS, statistics=data.statistics, batch=4)
+    (tmp_path / 'new.csv').write_text('id,smiles\nx,CCO\n,c1ccccc1C[Si]\n')
+    line = tell({}, tmp_path / 'new.csv', tmp_path / 'out')
+    rows = list(csv.DictReader((tmp_path / 'out' / 'predictions.csv').open()))
+    assert [row['id'] for row in rows] == ['x', 'row3'] and [row['smiles'] for row in rows] == ['CCO', 'c1ccccc1C[Si]']
+    assert [float(row['predicted_target']) for row in rows] == [3, 10]
+    assert '2 molecules' in line and '1 with tokens that no training molecule has' in line
+    (tmp_path / 'new.csv').write_text('smiles\nCCO\nC?\n')
+    with pytest.raises(InputError, match=r"new.csv: row 3: SMILES 'C\?' has '\?' at letter 2"):
+        tell({}, tmp_path / 'new.csv', tmp_path / 'out')
+    (tmp_path / 'new.csv').write_text('smiles\nCCO\n""\n')
+    with pytest.raises(InputError, match='new.csv: row 3: smiles is empty'):
+        tell({}, tmp_path / 'new.csv', tmp_path / 'out')
+    (tmp_path / 'new.csv').write_text('molecule\nCCO\n')
+    with pytest.raises(InputError, match="no column 'smiles'"):
+        tell({}, tmp_path / 'new.csv', tmp_path / 'out')
+
+
+def test_a_network_tells_of_new_molecules_what_it_tells_of_known_ones(tmp_path):
+    data = molecules.dataset(simulated_molecules.source(cases=(12, 3, 4)), descriptors=('logp',))
+    task = regression_task.task(mpnn.Model(width=4, depth=1, features=(4,)), statistics=data.statistics)
+    tell = predictor(task=task, statistics=data.statistics, batch=4)
+    variables = jax.jit(task.init)(jax.random.key(0), tell.example())
+    known = evaluator(data=data, task=task, batch=4)(variables, 'test', quick=True)
+    (tmp_path / 'new.csv').write_text('\n'.join(['smiles', *(row['smiles'] for row in known)]))
+    tell(variables, tmp_path / 'new.csv', tmp_path / 'out')
+    rows = list(csv.DictReader((tmp_path / 'out' / 'predictions.csv').open()))
+    np.testing.assert_allclose([float(row['predicted_target']) for row in rows],
+                               [row['predicted_target'] for row in known], rtol=1e-5)
+
+
+def test_no_cases_at_once():
+    with pytest.raises(InputError, match='config.evaluate.batch: 0'):
+        evaluator(data=made(), task=COUNTS, batch=0)

@@ -1,0 +1,36 @@
+"""Hand-made courses of patients under treatment, for the tests of their tables and pages."""
+
+import math
+
+from medjax.tasks.response import timeline
+from medjax.metrics.lesions import Finding, Visit
+
+KINDS = frozenset(('target', 'node', 'nontarget'))
+
+
+def ball(diameter, kind='target', **more):
+    """A ball's finding, as long as it is wide."""
+    return Finding(kind, diameter, diameter, math.pi / 6 * diameter**3 / 1000, **more)
+
+
+def visits(*columns, kinds=KINDS, **named):
+    """Visits every eight weeks from balls' diameters in mm; None where a lesion is not there."""
+    kind_of = lambda name: name.rstrip('0123456789')
+    lesions = {('target', number): of for number, of in enumerate(columns, 1)} | {
+        (kind_of(name), int(name[len(kind_of(name)):])): of for name, of in named.items()}
+    count = len(next(iter(lesions.values())))
+    return [Visit(f'week {8 * n}', 8.0 * n, kinds, {
+        key: ball(of[n], key[0]) for key, of in lesions.items() if of[n] is not None}) for n in range(count)]
+
+
+def followed():
+    """Rows and lesions of a CR, a PR that progresses, an SD, a PD, one without targets and one seen once."""
+    made = {'a': visits((30, 12, None, None)), 'b': visits((40, 25, 20, 30), (20, 10, 9, 14)),
+            'c': visits((50, 48, 45)), 'd': visits((30, 33), target2=(None, 15)),
+            'e': visits(nontarget1=(30, 28)), 'f': visits((22,))}
+    rows, lesions = [], []
+    for patient, its in made.items():
+        seen, found = timeline.follow(patient, its)
+        rows += seen
+        lesions += found
+    return rows, lesions

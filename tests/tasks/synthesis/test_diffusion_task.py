@@ -1,0 +1,230 @@
+"""Images from noise: the loss by hand, samples of known distributions, guidance, and networks that learn."""
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from medjax.core.metrics import compute
+from medjax.errors import InputError
+from medjax.models.diffusion import Model
+from medjax.ops import diffusion
+from medjax.tasks.synthesis import diffusion_task
+from tests.models.test_diffusion import weights
+
+KEY = jax.random.key(0)
+TWO = {'classes': ['left', 'right'], 'problem': 'binary'}
+MEAN, DEVIATION = 0.4, 0.3
+
+
+class Said(nn.Module):
+    """Tells the label that it sees, and what it has learned, at every place."""
+
+    classes: int = 2
+    size: tuple = (2, 3)
+    channels: int = 1
+    inputs = ('image', 'time', 'label')
+
+    @nn.compact
+    def __call__(self, image, time, label, *, train):
+        level = self.param('level', nn.initializers.zeros, ())
+        return jnp.broadcast_to(label[:, None, None, None], image.shape) + level, {}
+
+
+def posed(module=None, **options):
+    return diffusion_task.task(module or Said(), statistics=TWO, **options)
+
+
+def batch(count=4, value=0.0, label=1):
+    return {'image': jnp.full((count, 2, 3, 1), value), 'label': jnp.full(count, label), 'mask': jnp.ones(count)}
+
+
+def lost(task, seen, key=KEY):
+    value, (_, states) = jax.jit(task.loss)(task.init(KEY, seen), seen, key)
+    return float(value), compute(jax.device_get(states))
+
+
+def test_the_loss_by_hand():
+    """What is told is 1 everywhere, whatever the noise; the image is 3."""
+    value, states = lost(posed(prediction='x0'), batch(value=3.0))
+    assert value == pytest.approx(4, rel=1e-6) and states['error'] == pytest.approx(4, rel=1e-6)
+    seen = batch(value=3.0)
+    seen = {**seen, 'image': seen['image'].at[0].set(100.0), 'mask': jnp.array([0, 1, 1, 1])}
+    assert lost(posed(prediction='x0'), seen)[0] == pytest.approx(4, rel=1e-6)
+
+
+@pytest.mark.parametrize('kind, options', [('ddpm', dict(prediction='epsilon')), ('ddpm', dict(prediction='v')),
+                                           ('flow', {})])
+def test_the_loss_of_what_is_told_of_noise(kind, options):
+    """An image of 0: of noise of variance 1 and a time drawn for each, 0 is told."""
+    told, times = {'epsilon': 1.0, 'velocity': 1.0}, diffusion.schedule('cosine', 1000)
+    value, _ = lost(posed(kind=kind, **options), batch(4000, label=0))
+    share = told.get(options.get('prediction', 'velocity'), float((times.signal[1:]**2).mean()))
+    assert value == pytest.approx(share, rel=0.05)
+
+
+def test_weights_by_the_ratio_of_signal_and_noise():
+    value, states = lost(posed(prediction='x0', min_snr=5.0, schedule='linear'), batch(4000, 3.0))
+    signal, noise = (part[1:].astype(float) for part in diffusion.schedule('linear', 1000))
+    assert value == pytest.approx(4 * np.minimum(signal**2 / noise**2, 5).mean(), rel=0.1)
+    assert states['error'] == pytest.approx(4, rel=1e-5)  # as it is
+
+
+def test_labels_are_left_out_in_training():
+    """Label 3 is told as 3, and as -1 where it is left out: squares of 9 and 1."""
+    value, _ = lost(posed(prediction='x0', drop=0.25), batch(8000, label=3))
+    assert value == pytest.approx(0.75 * 9 + 0.25, rel=0.05)
+    assert lost(posed(prediction='x0'), batch(label=3))[0] == pytest.approx(9)
+    assert lost(posed(Said(classes=0), prediction='x0'), {**batch(), 'label': jnp.ones((4, 5))})[0] == pytest.approx(1)
+
+
+def drawn(task, variables, seed, label):
+    seen = {'seed': np.asarray(seed, np.uint32), 'label': np.asarray(label, np.int32)}
+    return np.asarray(jax.jit(task.predict)(variables, seen)['sample'])
+
+
+@pytest.mark.parametrize('kind', ['ddpm', 'flow'])
+@pytest.mark.parametrize('guidance', [0.0, 0.5, 1.0, 3.0])
+def test_guidance_by_hand(kind, guidance):
+    """The network tells the class, and -1 without one: of an image, or of a velocity, on the way from 1 to 0."""
+    options = dict(prediction='x0', steps=5) if kind == 'ddpm' else dict(steps=5)
+    task = posed(kind=kind, guidance=guidance, drop=0.1, **options)
+    found = drawn(task, task.init(KEY, {}), [7, 8], [0, 1])
+    told = -1 + guidance * (np.array([0, 1]) + 1)
+    if kind == 'flow':
+        noise = [jax.random.normal(jax.random.fold_in(jax.random.fold_in(KEY, seed), 0), (2, 3, 1)) for seed in (7, 8)]
+        found = np.stack(noise) - found
+    np.testing.assert_allclose(found, np.broadcast_to(told[:, None, None, None], found.shape), atol=1e-5)
+
+
+def known(prediction, x, signal, noise):
+    """What is to be told of x where images are normally distributed: of x0, given x, the mean."""
+    mean = MEAN + signal * DEVIATION**2 / ((signal * DEVIATION)**2 + noise**2) * (x - signal * MEAN)
+    level = diffusion.Level(signal, noise)
+    return diffusion.wanted(prediction, mean, (x - signal * mean) / noise, level)
+
+
+@pytest.mark.parametrize('options', [
+    dict(steps=200), dict(steps=200, prediction='epsilon', schedule='linear'), dict(steps=200, prediction='x0'),
+    dict(steps=200, clip=9.0), dict(steps=500, eta=1.0, schedule='linear')])
+def test_diffusion_draws_a_known_distribution(options):
+    way = diffusion_task.Diffusion(**options)
+    levels = diffusion.Level(*map(jnp.asarray, diffusion.schedule(way.schedule, way.times)))
+
+    def tell(x, time):
+        number = jnp.round(time * way.times).astype(int)
+        return known(way.prediction, x, levels.signal[number], levels.noise[number])
+
+    noise = jax.random.normal(KEY, (20_000, 1))
+    fresh = lambda number: jax.random.normal(jax.random.fold_in(KEY, number), noise.shape)
+    found = np.asarray(jax.jit(lambda x: way.sample(tell, x, fresh))(noise))
+    assert found.mean() == pytest.approx(MEAN, abs=0.01) and found.std() == pytest.approx(DEVIATION, rel=0.03)
+    if not way.eta:  # each noise has its image
+        np.testing.assert_allclose(found, MEAN + DEVIATION * noise, atol=0.03)
+
+
+@pytest.mark.parametrize('solver', diffusion.SOLVERS)
+def test_a_flow_draws_a_known_distribution(solver):
+    way = diffusion_task.Flow(steps=100, solver=solver)
+    tell = lambda x, time: known('velocity', x, 1 - time, jnp.maximum(time, 1e-6))
+    noise = jax.random.normal(KEY, (20_000, 1))
+    found = np.asarray(jax.jit(lambda x: way.sample(tell, x, None))(noise))
+    assert found.mean() == pytest.approx(MEAN, abs=0.01) and found.std() == pytest.approx(DEVIATION, rel=0.03)
+    np.testing.assert_allclose(found, MEAN + DEVIATION * noise, atol=0.05)
+
+
+def test_images_stay_within_their_limits():
+    task = posed(prediction='x0', steps=3, clip=0.5)
+    assert drawn(task, task.init(KEY, {}), [0, 1], [1, 1]).max() == 0.5
+
+
+@functools.cache
+def network():
+    net = Model(classes=2, size=(6, 6), base=4, levels=2, heads=2)
+    return net, weights(net)
+
+
+def test_a_sample_is_its_seeds_and_its_labels():
+    net, variables = network()
+    task = posed(net, steps=4, eta=0.5, drop=0.1, guidance=1.5, clip=1.0)
+    found = drawn(task, variables, [5, 6, 5, 5], [0, 1, 1, 0])
+    assert found.shape == (4, 6, 6, 1) and found.dtype == np.float32
+    np.testing.assert_allclose(found[3], found[0], atol=1e-4)
+    # In a batch of one, sums have another order.
+    np.testing.assert_allclose(drawn(task, variables, [6], [1])[0], found[1], atol=1e-3)
+    for other in (1, 2):
+        assert np.abs(found[0] - found[other]).max() > 0.02
+
+
+def test_a_network_s_flow_goes_back_to_its_noise():
+    net, variables = network()
+    noise, times = jax.random.normal(KEY, (2, 6, 6, 1)), jnp.linspace(1, 0, 101)
+
+    @jax.jit
+    def go(x, times):
+        tell = lambda x, time: net.apply(variables, x, jnp.full(2, time), jnp.array([0, 1]), train=False)[0]
+        return diffusion.solve(tell, x, times)
+
+    there = go(noise, times)
+    assert float(jnp.abs(there - noise).max()) > 0.1
+    np.testing.assert_allclose(go(there, times[::-1]), noise, atol=1e-3)
+
+
+@pytest.mark.parametrize('kind, options', [
+    ('flow', dict(steps=8, guidance=1.5)),
+    pytest.param('ddpm', dict(steps=16, clip=1.0, min_snr=5.0, guidance=1.5), marks=pytest.mark.slow)])
+def test_networks_learn_which_half_is_bright(kind, options):
+    net = Model(classes=2, size=(6, 6), base=8, levels=1, heads=2)
+    task, update = posed(net, kind=kind, drop=0.2, **options), optax.adam(1e-2)
+    label = np.arange(32) % 2
+    image = np.where((np.arange(6) < 3)[None, :] == (label == 0)[:, None], 1.0, -1.0)
+    seen = {'image': jnp.asarray(np.broadcast_to(image[:, None, :, None], (32, 6, 6, 1)), jnp.float32),
+            'label': jnp.asarray(label), 'mask': jnp.ones(32)}
+    variables = jax.jit(lambda: task.init(KEY, seen))()
+    assert not variables['params']['last']['kernel'].any()  # at first it tells nothing
+
+    @jax.jit
+    def step(variables, state, number):
+        slope = jax.grad(lambda v: task.loss(v, seen, jax.random.fold_in(KEY, number))[0])(variables)
+        change, state = update.update(slope, state)
+        return optax.apply_updates(variables, change), state
+
+    state = update.init(variables)
+    for number in range(200):
+        variables, state = step(variables, state, number)
+    found = drawn(task, variables, np.arange(16), label[:16])
+    assert ((found > 0) == (np.asarray(seen['image'][:16]) > 0)).mean() > 0.95
+
+
+@pytest.mark.parametrize('options, match', [
+    (dict(kind='gan'), r"config\.task\.kind: 'gan' is not known; expected one of: ddpm, flow"),
+    (dict(prediction='noise'), r"config\.task\.prediction: 'noise' is not known; expected one of: epsilon, v, x0"),
+    (dict(schedule='square'), r"config\.task\.schedule: 'square' is not known; expected one of: cosine, linear"),
+    (dict(kind='flow', solver='rk4'), r"config\.task\.solver: 'rk4' is not known; expected one of: euler, heun"),
+    (dict(kind='flow', eta=1.0), r'config\.task\.eta: nothing reads this key'),
+    (dict(kind='flow', steps=0), r'config\.task\.steps: 0'),
+    (dict(steps=50, times=20), r'config\.task: steps=50, times=20'), (dict(steps=0), 'at least 1 step'),
+    (dict(eta=1.5), r'config\.task: eta=1.5'), (dict(clip=-1.0), 'clip=-1.0'), (dict(drop=1.0), 'drop=1.0'),
+    (dict(min_snr=-1.0), 'min_snr=-1.0'), (dict(guidance=-1.0, drop=0.1), 'guidance=-1.0'),
+    (dict(guidance=2.0), r'config\.task\.guidance: 2.0; expected 1, or config\.model\.classes and a config\.task'),
+    (dict(module=Said(classes=0), guidance=2.0, drop=0.1), r'config\.task\.guidance: 2.0'),
+    (dict(module=Said(classes=3)), r'config\.model\.classes: 3; expected 2 for left, right, or 0')])
+def test_what_is_no_task_is_refused(options, match):
+    with pytest.raises(InputError, match=match):
+        posed(**options)
+
+
+def test_images_of_several_classes_have_no_class_to_say():
+    with pytest.raises(InputError, match=r'config\.model\.classes: 2; expected 0: .* multilabel'):
+        diffusion_task.task(Said(), statistics={**TWO, 'problem': 'multilabel'})
+
+
+def test_other_sizes_are_refused_before_the_first_step():
+    net, seen = Model(classes=2, size=(8, 8), base=4, levels=2, heads=2), batch()
+    task = posed(net)
+    with pytest.raises(InputError, match=r'config\.model: size=\(8, 8\), channels=1; expected those of the images'):
+        jax.eval_shape(lambda: task.loss(task.init(KEY, seen), seen, KEY))

@@ -1,0 +1,108 @@
+"""A treatment's report: what it says with and without a known truth, of realisations, and what its charts show."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from medjax import atomic_files
+from medjax.report import page as report_page, run_files
+from medjax.tasks.treatment import summary, chapter, charts
+from medjax.report.split import opened
+from medjax.errors import InputError
+from tests.tasks.treatment import treatments
+from tests.report.test_page import Page
+
+
+@pytest.fixture
+def unpainted(monkeypatch):
+    """Charts are made, and not painted."""
+    monkeypatch.setattr(charts, 'png', lambda figure, dpi: b'')
+
+
+@pytest.fixture(scope='module')
+def one(tmp_path_factory):
+    folder = treatments.make(tmp_path_factory.mktemp('treatments') / 'one')
+    report_page.write(folder)
+    return folder
+
+
+def shown(folder, split='test'):
+    return opened(run_files.read(folder), split, summary.read)
+
+
+def test_the_page_has_its_sections_and_says_what_it_cannot(one):
+    page = Page((one / 'report.html').read_text())
+    assert page.open == [] and page.headings == [
+        'Results', 'Whom it helps', 'The mean effect', 'Whether the groups can be compared', 'Every case', 'Training',
+        'Conventions', 'How to reproduce']
+    assert chapter.LIMITS in page.text and summary.CONVENTIONS in page.text
+    assert treatments.NOTICE in page.text and not re.search(r'\b(nan|None)\b', page.text)
+    test = json.loads((one / 'results.json').read_text())['test']
+    pehe, other = (f'{test[name]["value"]:.3f}' for name in ('pehe', 'pehe_trees'))
+    assert f'√PEHE {pehe} (' in page.text and f'trees by group {other}' in page.text
+    cells = {row[0]: row[1:] for row in page.rows[::-1] if row}
+    assert cells['√PEHE\N{NO-BREAK SPACE}↓'][0].startswith(pehe) and cells['treated'] == ['20', '8']
+    assert len([tag for tag, _ in page.tags if tag == 'img']) == 4 + 3  # and the logged ones
+    assert 'in height, site' in page.text and 'few of them stand for many' in page.text
+
+
+def test_patients_of_whom_nobody_knows_the_truth(tmp_path, unpainted):
+    page = Page(report_page.render(run_files.read(treatments.make(tmp_path / 'run', known=False))))
+    assert 'Mean effect, doubly robust,' in page.text and 'on the test cases' in page.text
+    assert not any('√PEHE\N{NO-BREAK SPACE}' in cell or 'ATE error' in cell for row in page.rows for cell in row)
+    assert not re.search(r'\b(nan|None)\b', page.text)
+
+
+def test_tables(one):
+    of = shown(one)
+    value = {name: [cell.text for cell in cells] for name, _, cells in chapter.value_table(of).rows}
+    share = np.mean([float(row['outcome_if_1']) > float(row['outcome_if_0']) for row in of.rows])
+    assert value['as network says'] == [f'{of.entries["policy_value"]["value"]:.3f}', f'{share:.0%}']
+    assert value['as OLS says'][1] == '100%' and value['nobody'][1] == '0%'
+    mean = {name: cells[0].text for name, _, cells in chapter.mean_table(of.entries, of.table.predicted).rows}
+    assert mean['Truth (simulated)'] == f'{of.entries["ate_true"]["value"]:.3f}'
+    rows = chapter.listed(of)
+    assert [row['id'] for row in rows] == [of.rows[n]['id'] for n in np.argsort(-of.table.effect(''), kind='stable')]
+
+
+def test_uplift_curves_end_at_one_place(one, monkeypatch):
+    monkeypatch.setattr(charts, 'png', lambda figure, dpi: figure)
+    of = shown(one)
+    lines = {line.get_label(): line.get_data() for line in charts.uplift(of.table, 'light').axes[0].lines}
+    for name, label in summary.METHODS.items():
+        if name in of.table.predicted:
+            share, gain = lines[label]
+            assert (share[0], gain[0], share[-1]) == (0, 0, 1)
+            assert gain[-1] == pytest.approx(of.entries['ate_weighted']['value'])
+    assert len(lines['OLS'][0]) == 2  # one effect for all: no order
+    axes, = charts.apart({'a': [0.5, 0.1], 'b': [-0.9, 0.0], 'c': [None, None]}, 'dark').axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ['b', 'a']
+
+
+def test_realisations_have_a_report(tmp_path, unpainted):
+    rng = np.random.default_rng(0)
+    tables = {f'r{n}': [row for split in ('train', 'val', 'test') for row in treatments.rows_of(split, 30, rng)]
+              for n in range(5)}
+    results, rows = summary.realised(tables, 100)
+    tmp_path.joinpath('config.json').write_text('{"model": {"name": "tarnet"}}')
+    atomic_files.write_table(tmp_path / 'predictions.csv', rows)
+    atomic_files.write_json(tmp_path / 'results.json', {
+        **results, 'realisations': 5, 'problem': 'treatment', 'classes': treatments.GROUPS,
+        'counts': {'test': 5, 'within': 5}, 'conventions': summary.CONVENTIONS})
+    page = Page(report_page.render(run_files.read(tmp_path)))
+    assert page.headings[:3] == ['Results', 'Each realisation', 'Every case'] and page.open == []
+    entry = results['test']['pehe']
+    assert f'√PEHE {entry["value"]:.3f} ({entry["ci95"][0]:.3f}–{entry["ci95"][1]:.3f})' in page.text
+    assert 'Means over 5 realisations' in page.text and 'trees by group in 5' in page.text
+    assert 'Out of sample (test)' in page.text and 'Within sample (training and validation)' in page.text
+    assert chapter.LIMITS in page.text and not re.search(r'\b(nan|None)\b', page.text)
+
+
+def test_a_damaged_table_is_named(one, tmp_path):
+    folder = treatments.make(tmp_path / 'run', count=8)
+    table = (folder / 'predictions.csv').read_text().splitlines()
+    (folder / 'predictions.csv').write_text('\n'.join([table[0].replace('propensity', 'chance'), *table[1:]]))
+    with pytest.raises(InputError, match=r'predictions.csv: predictions, case test000: propensity: None'):
+        report_page.write(folder)

@@ -1,0 +1,276 @@
+"""Several runs of a classification: compared, as an ensemble, and merged over folds; from real runs' folders."""
+
+import csv
+import functools
+import importlib.util
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+from PIL import Image as Picture
+
+from medjax import compare as runs, train
+from medjax.errors import InputError
+from tests import cli
+from tests.tasks.survival import survivals
+from tests.tasks.treatment import treatments
+from tests.conftest import ROOT
+
+
+@pytest.fixture(scope='module')
+def folders(tmp_path_factory):
+    """Two folds of a tiny network on simulated pictures, trained, evaluated and reported."""
+    spec = importlib.util.spec_from_file_location('config', ROOT / 'configs' / 'classify_28px_cnn.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    made = []
+    for fold in range(2):
+        config = module.get_config('smoke')
+        config.data.source = dict(name='phantom', classes=('small', 'large'), cases=(24, 8, 8))
+        config.data.folds, config.data.fold = (2, 2), (fold, 0)
+        config.model.classes = 2
+        made.append(tmp_path_factory.mktemp('runs') / f'fold{fold}')
+        train.train_and_evaluate(config.to_dict(), made[-1])
+    return list(map(str, made))
+
+
+def table(folder):
+    with open(f'{folder}/predictions.csv', newline='') as file:
+        return list(csv.DictReader(file))
+
+
+def test_folds_merge_to_every_case_once(folders, tmp_path, capsys):
+    runs.folds(folders, tmp_path)
+    rows = table(tmp_path)
+    assert sorted(row['id'] for row in rows) == sorted(
+        f'{split}{n:04d}' for split, count in (('train', 24), ('val', 8), ('test', 8)) for n in range(count))
+    results = json.loads((tmp_path / 'results.json').read_text())
+    entry = results['test']['accuracy']
+    right = [(float(row['prob_large']) > 0.5) == (row['target'] == 'large') for row in rows]
+    assert np.isclose(entry['value'], np.mean(right)) and entry['n'] == 40 and entry['runs'] == 2
+    single = [results['runs'][folder]['accuracy'] for folder in folders]
+    assert np.isclose(entry['run_mean'], np.mean(single)) and results['counts'] == {'test': 40}
+    low, high = entry['ci95']
+    told = capsys.readouterr().out
+    assert (f'{entry["value"]:.3f} [{low:.3f}, {high:.3f}] (n=40)   {np.mean(single):.3f} ± '
+            f'{np.std(single, ddof=1):.3f} over 2 runs') in told and 'test auroc' in told
+    page = (tmp_path / 'report.html').read_text()
+    assert '2 runs over folds and seeds, which tested every case 1 time' in page
+
+
+def test_an_ensemble_averages_probabilities(folders, tmp_path):
+    same = [folders[0], folders[0]]
+    runs.together(same, tmp_path)
+    alone = {row['id']: row for row in table(folders[0])}
+    for row in table(tmp_path):
+        assert np.isclose(float(row['prob_large']), float(alone[row['id']]['prob_large']))
+        assert abs(float(row['uncertainty'])) < 1e-9
+    assert (tmp_path / 'report.html').exists()
+
+
+def test_a_run_is_not_better_than_itself(folders, tmp_path, capsys):
+    runs.against([folders[0], folders[0]], tmp_path)
+    found = json.loads((tmp_path / 'comparison.json').read_text())
+    assert found['metrics']['accuracy']['difference']['value'] == 0 and found['mcnemar']['p'] == 1
+    assert 'a − b +0.000' in capsys.readouterr().out
+
+
+def test_runs_that_do_not_fit_are_refused_in_one_line(folders, tmp_path):
+    with pytest.raises(InputError, match='expected two folders'):
+        runs.against(folders[:1], None)
+    with pytest.raises(InputError, match='no test case is in both tables'):
+        runs.against(folders, None)
+    ended = cli.process('evaluate', '--ensemble', folders[0], str(tmp_path), f'--workdir={tmp_path}/out')
+    assert ended.code == 2 and 'no config.json there' in ended.err and 'Traceback' not in ended.err
+    ended = cli.process('evaluate', folders[0])
+    assert ended.code == 2 and 'expected folders of runs after one of --compare' in ended.err
+
+
+def seeded(folder, seed, where):
+    """A copy of a run that says it had another seed."""
+    copy = shutil.copytree(folder, where / f'{seed}_{folder[-5:]}')
+    config = json.loads((copy / 'config.json').read_text())
+    (copy / 'config.json').write_text(json.dumps(config | {'seed': seed}))
+    return str(copy)
+
+
+def test_a_missing_fold_is_named(folders, tmp_path):
+    other = seeded(folders[0], 7, tmp_path)
+    with pytest.raises(InputError, match='fold 1 of 2 with seed 7 is missing'):
+        runs.folds([*folders, other], tmp_path / 'out')
+    with pytest.raises(InputError, match='fold 1 of 2 with seed 0 is missing'):
+        runs.folds([folders[0], other], tmp_path / 'out')
+
+
+def test_cases_that_were_tested_twice_are_counted_once(folders, tmp_path):
+    again = [seeded(folder, 7, tmp_path) for folder in folders]
+    results = runs.folds([*folders, *again], tmp_path / 'out')
+    assert results['counts'] == {'test': 40} and len(table(tmp_path / 'out')) == 80
+    rows = table(tmp_path / 'out')[:40]
+    true = sum(row['target'] == 'large' for row in rows)
+    page = (tmp_path / 'out' / 'report.html').read_text()
+    assert 'n = 40 patients' in page and '80 cases' not in page and f'{true} of 40 cases are large' in page
+
+
+def test_folds_are_parted_by_subgroup(folders, tmp_path):
+    for name in folders:
+        copy = shutil.copytree(name, tmp_path / name[-5:])
+        config = json.loads((copy / 'config.json').read_text())
+        config['evaluate'] = {**(config.get('evaluate') or {}), 'subgroups': ['site']}
+        (copy / 'config.json').write_text(json.dumps(config))
+        lines = (copy / 'predictions.csv').read_text().splitlines()
+        (copy / 'predictions.csv').write_text('\n'.join(
+            f'{line},{"AB"[n % 2] if n else "site"}' for n, line in enumerate(lines)) + '\n')
+    found = runs.folds([str(tmp_path / name[-5:]) for name in folders], tmp_path / 'out')['analysis']
+    rows = table(tmp_path / 'out')
+    assert {name: group['cases'] for name, group in found['subgroups']['site']['groups'].items()} == {
+        name: sum(row['site'] == name for row in rows) for name in 'AB'}
+    assert all(line.startswith('site') for line in found['warnings'])
+
+
+def test_seeds_of_survival_are_averaged(tmp_path, capsys):
+    """Of two networks on one cohort, of which the second has other risks."""
+    rng, folders = np.random.default_rng(0), [tmp_path / f'seed{seed}' for seed in range(2)]
+    rows = [row for split in ('val', 'test') for row in survivals.rows_of(split, 60, ('death',), rng)]
+    for folder in folders:
+        folder.mkdir()
+    survivals.write(folders[0], ('death',), rows)
+    survivals.write(folders[1], ('death',), [{**row, 'risk_death': float(row['risk_death']) + rng.normal()}
+                                             for row in rows])
+    folders = list(map(str, folders))
+    results = runs.folds(folders, tmp_path / 'out')
+    single = [json.loads((tmp_path / f'seed{seed}' / 'results.json').read_text())['test'] for seed in range(2)]
+    assert set(results['test']) == set(single[0])
+    for name, entry in results['test'].items():
+        values = [of[name]['value'] for of in single]
+        assert np.isclose(entry['value'], np.mean(values)) and np.isclose(entry['run_sd'], np.std(values, ddof=1))
+        assert entry['n'] == 60 and entry['ci95'][0] < entry['value'] < entry['ci95'][1]
+    assert '± ' in capsys.readouterr().out
+    rows, parts = table(tmp_path / 'out'), [table(folder) for folder in folders]
+    assert len(rows) == 60
+    for row in rows[::20]:
+        risks = [float(other['risk_death']) for part in parts for other in part if other['id'] == row['id']]
+        assert np.isclose(float(row['risk_death']), np.mean(risks)) and len(risks) == 2
+    page = (tmp_path / 'out' / 'report.html').read_text()
+    assert "the mean of all runs" in page and 'n = 60' in page
+
+
+def test_realisations_of_a_simulation_are_averaged(tmp_path, capsys):
+    folders = [str(treatments.make(tmp_path / f'r{seed}', count=30, splits=('train', 'val', 'test'), seed=seed))
+               for seed in range(3)]
+    results = runs.folds(folders, tmp_path / 'out')
+    single = [json.loads((tmp_path / f'r{seed}' / 'results.json').read_text())['test']['pehe']['value']
+              for seed in range(3)]
+    entry = results['test']['pehe']
+    assert np.isclose(entry['value'], np.mean(single)) and entry['n'] == 3
+    assert entry['ci95'][0] <= entry['value'] <= entry['ci95'][1]
+    assert results['realisations'] == 3 and {'pehe_ols', 'ate_error_trees'} <= set(results['within'])
+    assert 'test pehe' in capsys.readouterr().out
+    assert 'Means over 3 realisations' in (tmp_path / 'out' / 'report.html').read_text()
+
+
+def test_runs_of_detection_do_not_merge(folders, tmp_path):
+    for seed in range(2):
+        copy = shutil.copytree(folders[seed], tmp_path / str(seed))
+        results = json.loads((copy / 'results.json').read_text())
+        (copy / 'results.json').write_text(json.dumps({**results, 'problem': 'detection'}))
+    for make in (runs.folds, runs.together, runs.against):
+        with pytest.raises(InputError, match='expected .*classification'):
+            make([str(tmp_path / '0'), str(tmp_path / '1')], tmp_path / 'out')
+
+
+def test_a_runs_own_folder_is_not_written_over(folders, tmp_path):
+    before = table(folders[0])
+    (tmp_path / 'checkpoints').mkdir()
+    for make in (runs.together, runs.folds, runs.against):
+        for out in (pathlib.Path(folders[0]), tmp_path):
+            with pytest.raises(InputError, match='the folder of a run; expected another one'):
+                make(folders, out)
+    assert table(folders[0]) == before and not pathlib.Path(folders[0], 'comparison.json').exists()
+    assert [path.name for path in tmp_path.iterdir()] == ['checkpoints']
+
+
+def test_a_comparison_of_one_class_says_why_there_is_no_test(folders, tmp_path, capsys):
+    copy = shutil.copytree(folders[0], tmp_path / 'one')
+    lines = (copy / 'predictions.csv').read_text().splitlines()
+    place = lines[0].split(',').index('target')
+    kept = [line for line in lines[1:] if line.split(',')[place] == 'small']
+    (copy / 'predictions.csv').write_text('\n'.join([lines[0], *kept]) + '\n')
+    runs.against([str(copy), folders[0]], tmp_path / 'out')
+    assert 'delong   one class only in the truth: nothing to rank' in capsys.readouterr().out
+    assert json.loads((tmp_path / 'out' / 'comparison.json').read_text())['delong']['p'] is None
+
+
+def launcher(folder, name, stop):
+    """Starts a launcher with a stub in python's place: it notes its arguments, and trains nothing.
+
+    A training ends with a report, but the first one of the folder that ends with `stop`.
+    """
+    (folder / 'launch').mkdir()
+    for script in (name, 'runs.sh'):
+        shutil.copy(ROOT / 'launch' / script, folder / 'launch')
+    (folder / 'launch' / 'install.sh').write_text(f'cd {folder}\n')
+    stub = folder / 'bin' / 'python'
+    stub.parent.mkdir()
+    stub.write_text(f"""#!/usr/bin/env bash
+echo "$*" >>called
+for a in "$@"; do case "$a" in --workdir=*) run=${{a#*=}};; --output=*) touch "${{a#*=}}";; esac; done
+[ "$2" = medjax.train ] || exit 0
+if [[ $run = *{stop} && ! -e stopped ]]; then touch stopped; exit; fi
+mkdir -p "$run" && touch "$run/report.html"
+""")
+    stub.chmod(0o755)
+    environment = {**os.environ, 'PATH': f'{stub.parent}:{os.environ["PATH"]}'}
+    return lambda *options: subprocess.run(['bash', f'launch/{name}', '--workdir=out', *options], cwd=folder,
+                                           env=environment, capture_output=True, text=True)
+
+
+def called(folder, program):
+    """The calls of one of medjax's programs, each as its arguments."""
+    return [line.split()[2:] for line in (folder / 'called').read_text().splitlines() if line.split()[1] == program]
+
+
+def test_a_cross_validation_goes_on_after_a_stop_with_the_same_arguments_alone(tmp_path):
+    start = functools.partial(launcher(tmp_path, 'crossval.sh', 'fold1_seed0'), '--config=c.py', '--folds=3')
+    first = start('--config.steps=5')
+    assert first.returncode == 1 and first.stderr.count('\n') == 1 and 'fold1_seed0: stopped' in first.stderr
+    other = start('--config.steps=6')
+    assert other.returncode == 2 and other.stderr.count('\n') == 1 and '--config.steps=5' in other.stderr
+    assert start('--config.steps=5').returncode == 0 and start('--config.steps=5', '--seeds=2').returncode == 0
+    folds = [arguments[0].removeprefix('--workdir=out/') for arguments in called(tmp_path, 'medjax.train')]
+    assert folds == ['fold0_seed0', 'fold1_seed0', 'fold1_seed0', 'fold2_seed0', *(f'fold{k}_seed1' for k in range(3))]
+    assert len([of for of in called(tmp_path, 'medjax.evaluate') if '--merge' in of]) == 2
+
+
+@pytest.mark.parametrize('name, options, trained, merged', [
+    ('few_labels.sh', [], 2 + 2 * 2 * 2, 4), ('utility.sh', ['--shares=0.5 1', '--made=7'], 2 * 2 * (4 + 1), 8)])
+def test_experiments_of_many_runs_go_on_after_a_stop(tmp_path, name, options, trained, merged):
+    start = functools.partial(launcher(tmp_path, name, '1'), '--seeds=2', '--config.steps=5', *options)
+    first = start()
+    assert first.returncode == 1 and first.stderr.count('\n') == 1 and '1: stopped' in first.stderr
+    assert start().returncode == 0 and start().returncode == 0
+    runs = [of[0] for of in called(tmp_path, 'medjax.train')]
+    assert len(runs) == trained + 1 and len({*runs}) == trained
+    # All is merged in the second and in the third call; classifiers get the arguments that are nobody's else.
+    assert len([of for of in called(tmp_path, 'medjax.evaluate') if '--merge' in of]) == 2 * merged
+    classifiers = [of for of in called(tmp_path, 'medjax.train') if 'classify_pneumonia_few' in ' '.join(of)]
+    assert all('--config.steps=5' in of for of in classifiers) and len(classifiers) in (8 + 1, 16 + 1)
+    made = called(tmp_path, 'medjax.synthesise')
+    assert len(made) == (4 if options else 0) and all('--images=7' in of for of in made)
+
+
+def test_predict_takes_a_folder_per_class_where_names_come_twice(folders, tmp_path):
+    rng = np.random.default_rng(0)
+    paths = [tmp_path / 'chest' / name / '1.png' for name in ('ill', 'normal')]
+    for path in paths:
+        path.parent.mkdir(parents=True)
+        Picture.fromarray(rng.integers(0, 255, (28, 28), np.uint8)).save(path)
+    ended = cli.run('predict', f'--workdir={folders[0]}', f'--input={tmp_path}/chest', f'--output={tmp_path}/out')
+    assert ended.code == 0, ended.err
+    rows = table(tmp_path / 'out')
+    assert [row['image'] for row in rows] == list(map(str, paths))
+    assert all(np.isclose(float(row['prob_small']) + float(row['prob_large']), 1) for row in rows)
