@@ -16,8 +16,8 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.steps = 1500
     c.batch = 64
     c.model = dict(name='unet', variant='nnunet', dims=2, classes=1, base=16, levels=3, norm='batch', deep=False)
-    c.task = dict(name='foreign', kinds=('patch', 'opacity'))
-    c.data = dict(name='images', size=(28, 28), channels=1, only='normal', intensity=dict(name='zscore'),
+    c.task = dict(name='synthetic_anomaly', kinds=('patch', 'opacity'))
+    c.data = dict(name='images', size=(28, 28), channels=1, train_classes=('normal',), intensity=dict(name='zscore'),
                   source=dict(name='medmnist', set='pneumoniamnist'))
     c.augment = dict(name='flip', flip=0.5, flip_axes=(1,))
     c.optim = dict(name='adamw', lr=2e-3, weight_decay=1e-2, clip=1.0, schedule=dict(name='cosine', warmup=50))
@@ -27,5 +27,5 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     if variant == 'smoke':
         c.steps, c.batch, c.evaluate.every, c.log.every, c.optim.schedule.warmup = 2, 8, 2, 1, 1
         c.model.update(base=4, levels=2)
-        c.data.source = dict(name='phantom', classes=('normal', 'pneumonia'), cases=(24, 16, 16))
+        c.data.source = dict(name='simulated_images', classes=('normal', 'pneumonia'), cases=(24, 16, 16))
     return c

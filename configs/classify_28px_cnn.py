@@ -16,13 +16,13 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.epochs = 5
     c.batch = 32
     c.model = dict(name='cnn', variant='digits', classes=10)
-    c.task = dict(name='classify')
+    c.task = dict(name='classification')
     c.data = dict(name='images', fold=(), folds=(), size=(28, 28), channels=1, intensity=dict(name='unit'),
                   source=dict(name='tfds', dataset='mnist'))
     c.optim = dict(name='adam', lr=1e-3)
-    c.evaluate = dict(name='images', batch=128)
+    c.evaluate = dict(name='classification', batch=128)
     if variant == 'smoke':
         c.evaluate.explain = ()
         c.epochs, c.steps, c.batch, c.model.features, c.model.dense = 0, 2, 8, (4,), 8
-        c.data.source = dict(name='phantom', classes=tuple('0123456789'), cases=(20, 20, 20))
+        c.data.source = dict(name='simulated_images', classes=tuple('0123456789'), cases=(20, 20, 20))
     return c

@@ -15,14 +15,14 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.epochs = 20
     c.batch = 32
     c.model = dict(name='cnn', variant='cancer', classes=1)
-    c.task = dict(name='classify')
+    c.task = dict(name='classification')
     c.data = dict(name='images', fold=(), folds=(), size=(128, 128), channels=3, intensity=dict(name='unit'),
-                  source=dict(name='classes', dir='cancer', classes=('benign', 'malignant')))
+                  source=dict(name='classification_folder', dir='cancer', classes=('benign', 'malignant')))
     c.optim = dict(name='adam', lr=1e-3)
-    c.evaluate = dict(name='images', batch=32)
+    c.evaluate = dict(name='classification', batch=32)
     if variant == 'smoke':
         c.evaluate.explain = ()
         c.epochs, c.steps, c.batch, c.model.features, c.model.dense = 0, 2, 8, (4, 4), 8
         c.data.size = (32, 32)
-        c.data.source = dict(name='phantom', classes=('benign', 'malignant'), cases=(16, 12, 12), channels=3)
+        c.data.source = dict(name='simulated_images', classes=('benign', 'malignant'), cases=(16, 12, 12), channels=3)
     return c

@@ -17,15 +17,15 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.steps = 1000
     c.batch = 32
     c.model = dict(name='cnn', variant='folder', classes=3)
-    c.task = dict(name='classify')
+    c.task = dict(name='classification')
     c.data = dict(name='images', fold=(), folds=(), size=(150, 150), channels=3, intensity=dict(name='unit'),
-                  source=dict(name='classes', dir='pictures'))
+                  source=dict(name='classification_folder', dir='pictures'))
     c.augment = dict(name='keras')
     c.optim = dict(name='adam', lr=1e-3)
-    c.evaluate = dict(name='images', every=100, batch=32)
+    c.evaluate = dict(name='classification', every=100, batch=32)
     c.checkpoint = dict(best='accuracy', keep=1)
     if variant == 'smoke':
         c.steps, c.batch, c.evaluate.every, c.model.features, c.model.dense = 2, 8, 2, (4, 4), 8
         c.data.size = (32, 32)
-        c.data.source = dict(name='phantom', classes=('a', 'b', 'c'), cases=(18, 12, 12), channels=3)
+        c.data.source = dict(name='simulated_images', classes=('a', 'b', 'c'), cases=(18, 12, 12), channels=3)
     return c

@@ -17,13 +17,13 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.epochs = 10
     c.batch = 32
     c.model = dict(name='cnn', variant='lung', classes=1)
-    c.task = dict(name='classify')
+    c.task = dict(name='classification')
     c.data = dict(name='images', fold=(), folds=(), size=(224, 224), channels=3, intensity=dict(name='unit'),
-                  source=dict(name='classes', dir='lung', classes=('normal', 'cancer')))
+                  source=dict(name='classification_folder', dir='lung', classes=('normal', 'cancer')))
     c.optim = dict(name='adam', lr=1e-3)
-    c.evaluate = dict(name='images', batch=32)
+    c.evaluate = dict(name='classification', batch=32)
     if variant == 'smoke':
         c.epochs, c.steps, c.batch, c.model.features, c.model.dense = 0, 2, 8, (4, 4), 8
         c.data.size = (32, 32)
-        c.data.source = dict(name='phantom', classes=('normal', 'cancer'), cases=(16, 12, 12), channels=3)
+        c.data.source = dict(name='simulated_images', classes=('normal', 'cancer'), cases=(16, 12, 12), channels=3)
     return c

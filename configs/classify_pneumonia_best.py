@@ -16,7 +16,7 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.epochs = 30
     c.batch = 128
     c.model = dict(name='resnet', variant='18', dims=2, classes=2, small=True, base=16)
-    c.task = dict(name='classify')
+    c.task = dict(name='classification')
     c.data = dict(name='images', fold=(), folds=(), size=(28, 28), channels=1,
                   intensity=dict(name='fixed', mean=(0.5,), std=(0.5,)),
                   source=dict(name='medmnist', set='pneumoniamnist'))
@@ -24,11 +24,11 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
                      zoom_range=(0.85, 1.2), fill='nearest')
     c.optim = dict(name='adamw', lr=2e-3, weight_decay=0.05, clip=1.0, ema=0.995,
                    schedule=dict(name='cosine', warmup=74))
-    c.evaluate = dict(name='images', every=185, batch=128, explain=('grad_cam', 'occlusion'))
+    c.evaluate = dict(name='classification', every=185, batch=128, explain=('grad_cam', 'occlusion'))
     c.checkpoint = dict(best='auroc', keep=1)
     c.log = dict(every=37)
     if variant == 'smoke':
         c.epochs, c.steps, c.batch, c.evaluate.every, c.log.every, c.optim.schedule.warmup = 0, 2, 8, 2, 1, 1
         c.model.update(base=4, blocks=(1, 1))
-        c.data.source = dict(name='phantom', classes=('normal', 'pneumonia'), cases=(16, 12, 12))
+        c.data.source = dict(name='simulated_images', classes=('normal', 'pneumonia'), cases=(16, 12, 12))
     return c

@@ -3,7 +3,7 @@
     MEDJAX_DATA_DIR=… python -m medjax.train --config=configs/classify_pneumonia_few.py --workdir=runs/few \\
         --config.init.path=runs/pretrained
 
-Data: pneumoniamnist.npz; 5 % of each class's training films, drawn by `data.draw`; `configs/pretrain_pneumonia.py`
+Data: pneumoniamnist.npz; 5 % of each class's training films, drawn by `data.subset_seed`; `configs/pretrain_pneumonia.py`
 makes the weights. Variants: `:scratch` begins anew; `:mae` and `:mae_scratch` are the same for a small vision
 transformer. `launch/few_labels.sh` does them all over five seeds.
 """
@@ -17,14 +17,14 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.steps = 300
     c.batch = 64
     c.model = dict(name='resnet', variant='18', dims=2, classes=2, small=True, base=16, blocks=(1, 1, 1))
-    c.task = dict(name='classify')
-    c.init = dict(name='run', path='runs/pretrained', anew=('logits',))
-    c.data = dict(name='images', size=(28, 28), channels=1, share=0.05, draw=0, also='',
+    c.task = dict(name='classification')
+    c.init = dict(name='run', path='runs/pretrained', reinitialise=('logits',))
+    c.data = dict(name='images', size=(28, 28), channels=1, label_fraction=0.05, subset_seed=0, extra_npz='',
                   intensity=dict(name='fixed', mean=(0.5,), std=(0.5,)),
                   source=dict(name='medmnist', set='pneumoniamnist'))
     c.augment = dict(name='flip', flip=0.5, flip_axes=(1,), shift=0.5, brightness=0.3, contrast=0.3)
     c.optim = dict(name='adamw', lr=1e-3, weight_decay=1e-2, clip=1.0, schedule=dict(name='cosine', warmup=30))
-    c.evaluate = dict(name='images', every=100, batch=128)
+    c.evaluate = dict(name='classification', every=100, batch=128)
     c.checkpoint = dict(keep=1)  # the last weights: 524 labelled films to choose by would be more labels than train
     c.log = dict(every=50)
     if variant.startswith('mae'):
@@ -35,6 +35,6 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
         del c.init
         c.steps, c.batch, c.evaluate.every, c.log.every, c.optim.schedule.warmup = 2, 8, 2, 1, 1
         c.model.update(base=4, blocks=(1, 1))
-        c.data.share = 0.5
-        c.data.source = dict(name='phantom', classes=('normal', 'pneumonia'), cases=(24, 16, 16))
+        c.data.label_fraction = 0.5
+        c.data.source = dict(name='simulated_images', classes=('normal', 'pneumonia'), cases=(24, 16, 16))
     return c

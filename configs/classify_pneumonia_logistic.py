@@ -14,14 +14,14 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.epochs = 100
     c.batch = 128
     c.model = dict(name='cnn', variant='logistic', classes=1)
-    c.task = dict(name='classify')
+    c.task = dict(name='classification')
     c.data = dict(name='images', fold=(), folds=(), size=(28, 28), channels=1, intensity=dict(name='unit'),
                   source=dict(name='medmnist', set='pneumoniamnist'))
     c.optim = dict(name='adamw', lr=3e-3, weight_decay=1e-4, schedule=dict(name='cosine'))
-    c.evaluate = dict(name='images', every=185, batch=128, explain=('integrated_gradients',))
+    c.evaluate = dict(name='classification', every=185, batch=128, explain=('integrated_gradients',))
     c.checkpoint = dict(best='auroc', keep=1)
     c.log = dict(every=185)
     if variant == 'smoke':
         c.epochs, c.steps, c.batch, c.evaluate.every, c.log.every = 0, 2, 8, 2, 1
-        c.data.source = dict(name='phantom', classes=('normal', 'pneumonia'), cases=(16, 12, 12))
+        c.data.source = dict(name='simulated_images', classes=('normal', 'pneumonia'), cases=(16, 12, 12))
     return c

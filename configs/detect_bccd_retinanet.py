@@ -17,13 +17,13 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.batch = 8
     c.model = dict(name='retinanet', variant='18', dims=2, classes=3, levels=(1, 2, 3), extra=0, features=64, scale=2.0,
                    octaves=2, depth=2, norm='batch', encoder=dict(name='resnet', variant='18', base=32))
-    c.task = dict(name='detect')
-    c.data = dict(name='objects', size=(240, 320), objects=64, intensity=dict(name='training'),
+    c.task = dict(name='detection')
+    c.data = dict(name='detection', size=(240, 320), objects=64, intensity=dict(name='training'),
                   source=dict(name='voc', dir='bccd', classes=('RBC', 'WBC', 'Platelets')))
     c.augment = dict(name='flip', flip=0.5, zoom=0.5, zoom_range=(0.8, 1.25), brightness=0.3, contrast=0.3)
     c.optim = dict(name='adamw', lr=5e-4, weight_decay=0.05, clip=5.0, ema=0.99,
                    schedule=dict(name='cosine', warmup=100))
-    c.evaluate = dict(name='objects', every=130, batch=8)
+    c.evaluate = dict(name='detection', every=130, batch=8)
     c.checkpoint = dict(best='ap50', keep=1)
     c.log = dict(every=26)
     if variant == 'smoke':
@@ -32,5 +32,5 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
         c.model.update(levels=(0, 1), features=8)
         c.model.encoder.update(base=4, blocks=(1, 1))
         c.data.size, c.model.classes = (64, 64), 2
-        c.data.source = dict(name='phantom_objects', shape=(64, 64), cases=(8, 8, 8))
+        c.data.source = dict(name='simulated_detection', shape=(64, 64), cases=(8, 8, 8))
     return c

@@ -16,13 +16,13 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.batch = 4
     c.model = dict(name='retinanet', dims=3, classes=1, levels=(0, 1), extra=0, features=32, scale=2.0, octaves=2,
                    ratios=(1.0,), depth=1, norm='instance', encoder=dict(name='resnet', variant='18', base=16))
-    c.task = dict(name='detect', threshold=0.1, limit=20)
-    c.data = dict(name='objects', size=(64, 64, 64), objects=8, intensity=dict(name='zscore'),
-                  source=dict(name='phantom_lesions', dir='tumours', cases=(120, 24, 40)))
+    c.task = dict(name='detection', threshold=0.1, limit=20)
+    c.data = dict(name='detection', size=(64, 64, 64), objects=8, intensity=dict(name='zscore'),
+                  source=dict(name='simulated_lesions', dir='tumours', cases=(120, 24, 40)))
     c.augment = dict(name='flip', flip=0.5, brightness=0.2, contrast=0.2)
     c.optim = dict(name='adamw', lr=1e-3, weight_decay=0.05, clip=5.0, ema=0.99,
                    schedule=dict(name='cosine', warmup=60))
-    c.evaluate = dict(name='objects', every=300, batch=4)
+    c.evaluate = dict(name='detection', every=300, batch=4)
     c.checkpoint = dict(best='ap10', keep=1)
     c.log = dict(every=30)
     if variant == 'smoke':
@@ -31,5 +31,5 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
         c.model.update(features=4, classes=2)
         c.model.encoder.update(base=4, blocks=(1, 1))
         c.data.size = (32, 32, 32)
-        c.data.source = dict(name='phantom_objects', shape=(32, 32, 32), cases=(8, 4, 4))
+        c.data.source = dict(name='simulated_detection', shape=(32, 32, 32), cases=(8, 4, 4))
     return c

@@ -18,13 +18,13 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.model = dict(name='retinanet', variant='18', dims=2, classes=1, levels=(0, 1), extra=0, features=48, scale=3.0,
                    octaves=2, ratios=(1.0,), depth=2, norm='batch',
                    encoder=dict(name='resnet', variant='18', base=24, blocks=(2, 2)))
-    c.task = dict(name='detect', limit=60)
-    c.data = dict(name='objects', size=(512, 128), patch=(128, 128), foreground=0.0, objects=64,
-                  intensity=dict(name='zscore'), source=dict(name='nuclei'))
+    c.task = dict(name='detection', limit=60)
+    c.data = dict(name='detection', size=(512, 128), patch=(128, 128), foreground=0.0, objects=64,
+                  intensity=dict(name='zscore'), source=dict(name='stardist_nuclei'))
     c.augment = dict(name='flip', flip=0.5, zoom=0.5, zoom_range=(0.8, 1.25), brightness=0.3, contrast=0.3)
     c.optim = dict(name='adamw', lr=1e-3, weight_decay=0.05, clip=5.0, ema=0.99,
                    schedule=dict(name='cosine', warmup=40))
-    c.evaluate = dict(name='objects', every=100, batch=1)
+    c.evaluate = dict(name='detection', every=100, batch=1)
     c.checkpoint = dict(best='ap50', keep=1)
     c.log = dict(every=20)
     if variant == 'smoke':
@@ -32,5 +32,5 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
         c.steps, c.batch, c.evaluate.every, c.log.every, c.optim.schedule.warmup = 2, 8, 2, 1, 1
         c.model.update(features=8, classes=2, encoder=dict(name='resnet', variant='18', base=4, blocks=(1, 1)))
         c.data.update(size=(64, 48), patch=(32, 32))
-        c.data.source = dict(name='phantom_objects', shape=(64, 48), cases=(8, 4, 4))
+        c.data.source = dict(name='simulated_detection', shape=(64, 48), cases=(8, 4, 4))
     return c

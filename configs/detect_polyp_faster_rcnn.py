@@ -22,17 +22,17 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.model = dict(name='rcnn', variant='faster', dims=2, classes=1, levels=(1, 2, 3), features=64, scale=4.0,
                    octaves=2, hidden=256, kept=64, candidates=400,
                    encoder=dict(name='resnet', variant='18', base=32))
-    c.task = dict(name='detect', regions=32, share=0.5)
-    c.data = dict(name='objects', size=(256, 256), channels=3, objects=16, intensity=dict(name='training'),
+    c.task = dict(name='detection', regions=32, share=0.5)
+    c.data = dict(name='detection', size=(256, 256), channels=3, objects=16, intensity=dict(name='training'),
                   source=dict(name='video', dir='polyps', every=5, classes=('polyp',)))
     c.augment = dict(name='flip', flip=0.5, zoom=0.5, zoom_range=(0.8, 1.25), brightness=0.3, contrast=0.3)
     c.optim = dict(name='adamw', lr=5e-4, weight_decay=0.05, clip=5.0, ema=0.99,
                    schedule=dict(name='cosine', warmup=100))
-    c.evaluate = dict(name='objects', every=1000, batch=8)
+    c.evaluate = dict(name='detection', every=1000, batch=8)
     c.checkpoint = dict(best='ap50', keep=1)
     c.log = dict(every=50)
     if variant in ('phantom', 'smoke'):
-        c.data.source = dict(name='phantom_video', cases=(12, 4, 4), length=75, shape=(128, 128), every=5)
+        c.data.source = dict(name='simulated_video', cases=(12, 4, 4), length=75, shape=(128, 128), every=5)
         c.data.size, c.model.encoder.base, c.epochs, c.evaluate.every, c.log.every = (64, 64), 16, 24, 540, 90
         c.model.update(scale=1.5, features=32, hidden=64, kept=32, candidates=100)
         c.optim.schedule.warmup = 50

@@ -24,7 +24,7 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.steps = 2000
     c.batch = 64
     c.model = dict(name='diffusion', variant='patches', classes=2, size=(28, 28), base=32)
-    c.task = dict(name='diffuse', kind='ddpm', prediction='v', steps=50, clip=1.0, drop=0.1, guidance=1.0)
+    c.task = dict(name='diffusion', kind='ddpm', prediction='v', steps=50, clip=1.0, label_dropout=0.1, guidance=1.0)
     c.data = dict(name='images', size=(28, 28), channels=1,
                   intensity=dict(name='fixed', mean=(0.5,), std=(0.5,)),  # -1 to 1, as config.task.clip says
                   source=dict(name='medmnist', set='pneumoniamnist'))
@@ -33,14 +33,14 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.evaluate = dict(name='synthesis', every=500, features='')
     c.log = dict(every=50)
     if variant == 'flow':
-        c.task = dict(name='diffuse', kind='flow', steps=25, drop=0.1, guidance=1.0)
+        c.task = dict(name='diffusion', kind='flow', steps=25, label_dropout=0.1, guidance=1.0)
     if variant == 'latent':
-        c.model = dict(name='latent', variant='grid', classes=2, size=(28, 28), autoencoder=dict(base=16))
+        c.model = dict(name='latent_diffusion', variant='grid', classes=2, size=(28, 28), autoencoder=dict(base=16))
         c.task.clip = 0.0
         c.init = dict(name='run', path='runs/pretrained_grid', part='first')
     if variant == 'smoke':
         c.steps, c.batch, c.evaluate.every, c.log.every, c.optim.schedule.warmup = 2, 8, 2, 1, 1
         c.model.update(base=8, levels=1, attention=False)
         c.task.steps = 2
-        c.data.source = dict(name='phantom', classes=('normal', 'pneumonia'), cases=(24, 16, 16))
+        c.data.source = dict(name='simulated_images', classes=('normal', 'pneumonia'), cases=(24, 16, 16))
     return c

@@ -20,14 +20,14 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.epochs = 150
     c.batch = 64
     c.model = dict(name='sequence', variant='gru', outputs=13, width=32, dropout=0.3, each=True, linear=True)
-    c.task = dict(name='forecast', loss='mse')
-    c.data = dict(name='sequences', within=2.0, source=dict(
-        name='longitudinal', table='pbc2.csv', patient='id', time='year', end='years', event='status2',
+    c.task = dict(name='forecasting', loss='mse')
+    c.data = dict(name='time_series', within=2.0, source=dict(
+        name='visits_csv', table='pbc2.csv', patient='id', time='year', end='years', event='status2',
         events=('death',), values=LABS, static=('drug', 'age', 'sex'), columns=('sex',), unit='years',
         log=('serBilir', 'alkaline', 'SGOT', 'platelets', 'prothrombin')))
     c.optim = dict(name='adamw', lr=3e-3, weight_decay=0.1, clip=1.0, ema=0.98,
                    schedule=dict(name='cosine', warmup=10))
-    c.evaluate = dict(name='forecast', every=50, leads=(0.5, 1.0, 2.0))
+    c.evaluate = dict(name='forecasting', every=50, leads=(0.5, 1.0, 2.0))
     c.checkpoint = dict(best='loss', keep=1)
     c.log = dict(every=50)
     if variant in ('lstm', 'transformer'):
@@ -35,5 +35,5 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     if variant == 'smoke':
         c.epochs, c.steps, c.evaluate.every, c.log.every, c.optim.schedule.warmup = 0, 2, 2, 1, 1
         c.batch, c.model.outputs, c.model.width = 32, 5, 8
-        c.data.source = dict(name='phantom_visits', cases=(40, 20, 30))
+        c.data.source = dict(name='simulated_visits', cases=(40, 20, 30))
     return c

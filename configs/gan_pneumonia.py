@@ -23,31 +23,31 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.model = dict(name='gan', variant='dcgan', size=(28, 28), channels=1, classes=2, latent=64, base=16, norm='batch',
                    spectral=True)
     c.task = dict(name='gan', loss='hinge', r1=0.0, penalty=0.0, augment=('translation', 'cutout'))
-    c.data = dict(name='images', size=(28, 28), channels=1, share=1.0, draw=0,
+    c.data = dict(name='images', size=(28, 28), channels=1, label_fraction=1.0, subset_seed=0,
                   intensity=dict(name='fixed', mean=(0.5,), std=(0.5,)),  # -1 to 1, as the generator's tanh
                   source=dict(name='medmnist', set='pneumoniamnist'))
-    c.optim = dict(name='adam', lr=2e-4, b1=0.0, b2=0.9, ema=0.995, parts=dict(critic=dict(lr=4e-4)))
+    c.optim = dict(name='adam', lr=2e-4, b1=0.0, b2=0.9, ema=0.995, groups=dict(critic=dict(lr=4e-4)))
     c.evaluate = dict(name='synthesis', every=1500, features='')
     c.checkpoint = dict(best='kid_pixels', mode='min', keep=1)
     c.log = dict(every=100)
     if variant == 'dcgan':
         c.model.spectral = False
         c.task.loss = 'non_saturating'
-        c.optim.update(b1=0.5, b2=0.999, parts=dict(critic=dict(lr=2e-4)))
+        c.optim.update(b1=0.5, b2=0.999, groups=dict(critic=dict(lr=2e-4)))
     if variant == 'wgan':  # five steps of the critic to one of the generator (Gulrajani 2017)
         c.model.spectral = False
         c.task.update(loss='wasserstein', penalty=10.0, augment=())
         c.steps = 6000
-        c.optim.parts = dict(generator=dict(every=5))
+        c.optim.groups = dict(generator=dict(every=5))
     if variant == 'projection':
         c.model.variant = 'projection'
     if variant == 'style':
         c.model.update(variant='style', spectral=False)
         c.task.update(loss='non_saturating', r1=1.0)
         c.steps, c.evaluate.every = 3000, 500
-        c.optim.update(lr=1e-3, b2=0.99, parts=dict(critic=dict(lr=1e-3)))
+        c.optim.update(lr=1e-3, b2=0.99, groups=dict(critic=dict(lr=1e-3)))
     if variant == 'smoke':
         c.steps, c.batch, c.evaluate.every, c.log.every = 2, 8, 1, 1
         c.model.update(base=4, latent=8)
-        c.data.source = dict(name='phantom', classes=('normal', 'pneumonia'), cases=(24, 16, 16))
+        c.data.source = dict(name='simulated_images', classes=('normal', 'pneumonia'), cases=(24, 16, 16))
     return c

@@ -22,8 +22,8 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.steps = 600
     c.batch = 8
     c.model = dict(name='registration', variant='voxelmorph', base=16, levels=4, cap=64)
-    c.task = dict(name='register', similarity=dict(name='ncc', window=9), smoothness=0.2)
-    c.data = dict(name='pairs', size=(80, 96), source=dict(name='phantom_pairs', cases=(300, 12, 40)))
+    c.task = dict(name='registration', similarity=dict(name='ncc', window=9), smoothness=0.2)
+    c.data = dict(name='registration', size=(80, 96), source=dict(name='simulated_registration', cases=(300, 12, 40)))
     c.optim = dict(name='adam', lr=2e-3, clip=1.0, schedule=dict(name='cosine', warmup=20))
     c.evaluate = dict(name='registration', every=200, bspline=8)
     c.checkpoint = dict(best='tre', mode='min', keep=1)
@@ -45,7 +45,7 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
         c.data.source.update(cases=(1, 1, 4), shape=(80, 96, 80))
     if variant == 'people':
         c.data.update(size=(96, 112), spacing=(2.0, 2.0, 1.0))
-        c.data.source = dict(name='pair_files', dir='antspyx', tissues=True, pairs=tuple(
+        c.data.source = dict(name='image_pairs_csv', dir='antspyx', tissues=True, pairs=tuple(
             (f'{one}slice.jpg', f'{other}slice.jpg', 'train' if (one, other) == ('r85', 'r64') else 'test')
             for one in PEOPLE for other in PEOPLE if one > other))
         c.batch, c.evaluate.every, c.checkpoint, c.evaluate.bspline = 1, 0, dict(keep=1), 2

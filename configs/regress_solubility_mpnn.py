@@ -21,7 +21,7 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.steps = 1200
     c.batch = 32
     c.model = dict(name='mpnn', variant='directed', width=96, depth=5, readout='sum', dropout=0.05)
-    c.task = dict(name='regress')
+    c.task = dict(name='regression')
     c.data = dict(name='molecules', form='graphs', source=dict(name='solubility'))
     c.optim = dict(name='adamw', lr=2e-3, weight_decay=1e-2, clip=1.0, ema=0.99,
                    schedule=dict(name='cosine', warmup=50))
@@ -32,7 +32,7 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
         c.data.descriptors = DESCRIPTORS
         c.model.width, c.model.depth, c.model.dropout = 64, 4, 0.0
     if variant in ('gru', 'transformer'):
-        c.model = dict(name='smiles', variant=variant, width=64)
+        c.model = dict(name='smiles_encoder', variant=variant, width=64)
         c.data.update(form='tokens', rewritings=10)
     if variant == 'transformer':
         c.model.update(depth=2, dropout=0.05)
@@ -40,5 +40,5 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     if variant == 'smoke':
         c.steps, c.evaluate.every, c.log.every, c.optim.schedule.warmup = 2, 2, 1, 1
         c.model.width, c.model.depth, c.batch = 8, 2, 8
-        c.data.source = dict(name='phantom_molecules', cases=(24, 12, 12))
+        c.data.source = dict(name='simulated_molecules', cases=(24, 12, 12))
     return c

@@ -18,14 +18,14 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     # Batch norm: a tissue is an absolute intensity here, which instance norm takes away (Dice of white .92, not .96).
     c.model = dict(name='unet', variant='nnunet', dims=2, classes=4, base=16, levels=5, norm='batch')
     # CSF is rare: with equal weights it is left out at first, and comes back late (validation Dice .828, not .844).
-    c.task = dict(name='segment', loss=dict(cross_entropy=dict(classes=(1.0, 4.0, 1.0, 1.0)), soft_dice=1.0))
+    c.task = dict(name='segmentation', loss=dict(cross_entropy=dict(classes=(1.0, 4.0, 1.0, 1.0)), soft_dice=1.0))
     # Intensities by the training cases' statistics: a case here is a part of one volume, and its own mean and deviation
     # would tell which part it is, not how bright grey matter is.
     c.data = dict(name='volumes', source=dict(name='mni152', validation=(60, 76), unseen=(92, 108)),
                   patch=(80, 192, 1), intensity=dict(name='percentile', low=0.5, high=99.5), foreground=0.8)
     c.augment = dict(name='flip')
     c.optim = dict(name='adamw', lr=3e-3, weight_decay=1e-2, clip=1.0, schedule=dict(name='cosine', warmup=10))
-    c.evaluate = dict(name='volumes', every=80, overlap=0.5, tolerance_mm=1.0)
+    c.evaluate = dict(name='segmentation', every=80, overlap=0.5, tolerance_mm=1.0)
     c.checkpoint = dict(best='dice_mean', keep=1)
     c.parallel, c.mesh, c.precision = 'jit', dict(data=-1, fsdp=1, space=1), 'float32'
     c.debug = dict(skip_nonfinite=False)

@@ -16,14 +16,14 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.steps = 200
     c.batch = 16
     c.model = dict(name='unet', variant='nnunet', classes=2, dims=1, base=8, levels=4, deep=False)
-    c.task = dict(name='segment', loss=dict(cross_entropy=1.0, soft_dice=1.0))
-    c.data = dict(name='traces', window=256, source=dict(name='phantom_ecg', recordings=('pydicom',)))
+    c.task = dict(name='segmentation', loss=dict(cross_entropy=1.0, soft_dice=1.0))
+    c.data = dict(name='signals', window=256, source=dict(name='simulated_ecg', recordings=('pydicom',)))
     c.optim = dict(name='adamw', lr=3e-3, weight_decay=0.01, clip=1.0, schedule=dict(name='cosine', warmup=20))
-    c.evaluate = dict(name='beats', every=100)
+    c.evaluate = dict(name='signals', every=100)
     c.checkpoint = dict(best='f1', keep=1)
     c.log = dict(every=20)
     if variant == 'rnn':
-        c.model, c.steps = dict(name='samplewise', variant='gru', classes=2, width=24), 800
+        c.model, c.steps = dict(name='signal_segmenter', variant='gru', classes=2, width=24), 800
     if variant == 'smoke':
         c.steps, c.batch, c.evaluate.every, c.log.every, c.optim.schedule.warmup = 2, 4, 2, 1, 1
         c.model.levels, c.model.base = 2, 4

@@ -19,14 +19,14 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.epochs, c.steps = 50, 0  # steps above 0 are taken in place of epochs
     c.batch = 4
     c.model = dict(name='unet', variant='plain', dims=2, classes=1)
-    c.task = dict(name='segment', loss=dict(cross_entropy=1.0))
+    c.task = dict(name='segmentation', loss=dict(cross_entropy=1.0))
     c.data = dict(name='volumes', patch=(256, 256, 1), spacing=(2.0, 2.0, 1.0), intensity=dict(name='zscore'),
                   crop=False, foreground=0.0,
-                  source=dict(name='folder', dir='lungs', images='images', labels='masks', table='',
+                  source=dict(name='segmentation_folder', dir='lungs', images='images', labels='masks', table='',
                               classes=('background', 'lung'), values=(0, 255)))
     c.augment = dict(name='unet')
     c.optim = dict(name='adam', lr=1e-4)
-    c.evaluate = dict(name='volumes', every=500)
+    c.evaluate = dict(name='segmentation', every=500)
     c.checkpoint = dict(best='dice_mean', keep=1)
     c.parallel, c.mesh, c.precision = 'jit', dict(data=-1, fsdp=1, space=1), 'float32'
     c.debug = dict(skip_nonfinite=False)
@@ -34,7 +34,7 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
         c.steps, c.evaluate.every = 2, 2
         c.model.update(base=4, levels=3)
         c.data.update(patch=(64, 64, 1), spacing=(4.0, 4.0, 5.0))
-        c.data.source = dict(name='folder', dir='tumours', images='.', labels='.', image_suffix='_image',
+        c.data.source = dict(name='segmentation_folder', dir='tumours', images='.', labels='.', image_suffix='_image',
                              label_suffix='_label', classes=('background', 'tumour'),
                              splits=dict(lung1='train', brain2='val', breast1='test'))
     return c

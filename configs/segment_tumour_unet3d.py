@@ -22,15 +22,15 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.batch = 2
     c.model = dict(name='unet', variant='nnunet', dims=3, classes=2, base=8, levels=4,
                    strides=((2, 2, 1), (2, 2, 2), (2, 2, 2)))
-    c.task = dict(name='segment', loss=dict(cross_entropy=1.0, soft_dice=1.0))
+    c.task = dict(name='segmentation', loss=dict(cross_entropy=1.0, soft_dice=1.0))
     c.data = dict(name='volumes', patch=(64, 64, 16), spacing=(1.0, 1.0, 3.0), intensity=dict(name='zscore'),
                   foreground=0.67,
-                  source=dict(name='folder', dir='tumours', images='.', labels='.', image_suffix='_image',
+                  source=dict(name='segmentation_folder', dir='tumours', images='.', labels='.', image_suffix='_image',
                               label_suffix='_label', classes=('background', 'tumour'), notice=NOTICE,
                               splits=dict(lung1='train', brain2='train', breast1='test')))
     c.augment = dict(name='nnunet', elastic=0.2)
     c.optim = dict(name='adamw', lr=3e-3, weight_decay=1e-2, clip=1.0, schedule=dict(name='cosine', warmup=10))
-    c.evaluate = dict(name='volumes', overlap=0.25, tolerance_mm=2.0, lesions=True)
+    c.evaluate = dict(name='segmentation', overlap=0.25, tolerance_mm=2.0, lesions=True)
     c.checkpoint = dict(every=100, keep=1)
     c.parallel, c.mesh, c.precision = 'jit', dict(data=-1, fsdp=1, space=1), 'float32'
     c.debug = dict(skip_nonfinite=False)

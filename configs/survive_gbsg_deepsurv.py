@@ -16,8 +16,8 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.epochs = 100
     c.batch = 256
     c.model = dict(name='mlp', variant='small', outputs=1, features=(32, 32), norm='batch', dropout=0.3)
-    c.task = dict(name='survive', loss='cox')
-    c.data = dict(name='records', source=dict(name='deepsurv', name_of='gbsg'))
+    c.task = dict(name='survival', loss='cox')
+    c.data = dict(name='tabular', source=dict(name='deepsurv', cohort='gbsg'))
     c.optim = dict(name='adamw', lr=3e-3, weight_decay=0.1, clip=1.0, ema=0.99,
                    schedule=dict(name='cosine', warmup=20))
     c.evaluate = dict(name='survival', every=20, recommend='hormone_treatment')
@@ -30,10 +30,10 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     if variant == 'cox_time':
         c.task.update(loss='cox_time')
     if variant == 'hazard':
-        c.model.outputs, c.task = 20, dict(name='survive', loss='hazard', bins=20)
+        c.model.outputs, c.task = 20, dict(name='survival', loss='hazard', bins=20)
     if variant == 'deephit':
-        c.model.outputs, c.task = 21, dict(name='survive', loss='deephit', bins=20)
+        c.model.outputs, c.task = 21, dict(name='survival', loss='deephit', bins=20)
     if variant == 'smoke':
         c.epochs, c.steps, c.evaluate.every, c.log.every, c.optim.schedule.warmup = 0, 2, 2, 1, 1
-        c.batch, c.data.source, c.evaluate.recommend = 64, dict(name='phantom_cohort'), ''
+        c.batch, c.data.source, c.evaluate.recommend = 64, dict(name='simulated_survival'), ''
     return c

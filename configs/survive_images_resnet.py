@@ -15,10 +15,10 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.seed = 0
     c.epochs = 40
     c.batch = 64
-    c.model = dict(name='joint', variant='18', dims=2, outputs=1, small=False, dropout=0.3)
-    c.task = dict(name='survive', loss='cox')
-    c.data = dict(name='imaged', size=(128, 128), channels=1, intensity=dict(name='training'),
-                  source=dict(name='cohort', table='cohort.csv', image='image'))
+    c.model = dict(name='image_tabular', variant='18', dims=2, outputs=1, small=False, dropout=0.3)
+    c.task = dict(name='survival', loss='cox')
+    c.data = dict(name='tabular_with_image', size=(128, 128), channels=1, intensity=dict(name='training'),
+                  source=dict(name='survival_csv', table='cohort.csv', image='image'))
     c.optim = dict(name='adamw', lr=1e-3, weight_decay=0.1, clip=1.0, schedule=dict(name='cosine', warmup=20))
     c.evaluate = dict(name='survival', every=20)
     c.checkpoint = dict(best='c_index', keep=1)
@@ -26,7 +26,7 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     if variant in ('phantom', 'smoke'):
         c.model.update(small=True, base=8, blocks=(1, 1, 1))
         c.data.size = (28, 28)
-        c.data.source = config_dict.ConfigDict(dict(name='phantom_cohort', image=True, covariates=2, censoring=0.3))
+        c.data.source = config_dict.ConfigDict(dict(name='simulated_survival', image=True, covariates=2, censoring=0.3))
     if variant == 'smoke':
         c.epochs, c.steps, c.batch, c.evaluate.every, c.log.every, c.optim.schedule.warmup = 0, 2, 16, 2, 1, 1
         c.model.update(base=4, blocks=(1, 1))

@@ -22,9 +22,9 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.epochs = 40
     c.batch = 256
     c.model = dict(name='sequence', variant='gru_d', outputs=1, width=16, dropout=0.5, linear=True)
-    c.task = dict(name='survive', loss='cox')
-    c.data = dict(name='sequences', fold=(), folds=(), times=(0.5, 1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8), source=dict(
-        name='longitudinal', table='pbc2.csv', patient='id', time='year', end='years', event='status2',
+    c.task = dict(name='survival', loss='cox')
+    c.data = dict(name='time_series', fold=(), folds=(), times=(0.5, 1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8), source=dict(
+        name='visits_csv', table='pbc2.csv', patient='id', time='year', end='years', event='status2',
         events=('death',), values=DAILY, static=('drug', 'age', 'sex'), landmarks=(1.0, 3.0, 5.0), columns=('sex',),
         log=('serBilir', 'serChol', 'alkaline', 'SGOT', 'platelets', 'prothrombin'), unit='years'))
     c.optim = dict(name='adamw', lr=3e-3, weight_decay=5.0, clip=1.0, ema=0.9,
@@ -43,5 +43,5 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     if variant == 'smoke':
         c.epochs, c.steps, c.evaluate.every, c.log.every, c.optim.schedule.warmup = 0, 2, 2, 1, 1
         c.batch, c.data.times = 64, (1, 2, 4, 6)
-        c.data.source = dict(name='phantom_visits', landmarks=(1.0, 3.0), cases=(40, 20, 60))
+        c.data.source = dict(name='simulated_visits', landmarks=(1.0, 3.0), cases=(40, 20, 60))
     return c

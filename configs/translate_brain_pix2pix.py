@@ -22,25 +22,25 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.model = dict(name='translation', variant='pix2pix', base=16, levels=4, cap=128, norm='none', width=16,
                    depth=2, critic_norm='none')
     # The target hangs on the image nearly alone, and the critic finds nothing to tell in so few steps: see `:l1`.
-    c.task = dict(name='translate', game='hinge', l1=100.0)
+    c.task = dict(name='translation', game='hinge', l1=100.0)
     # Patches at random places are all the augmentation: turned ones lose their noise, which critics look for.
-    c.data = dict(name='translated', patch=(80, 96, 1), spacing=(2.0, 2.0, 2.0),
-                  source=dict(name='phantom_contrast', spacing=2.0))
+    c.data = dict(name='translation', patch=(80, 96, 1), spacing=(2.0, 2.0, 2.0),
+                  source=dict(name='simulated_contrast', spacing=2.0))
     c.optim = dict(name='adam', lr=1e-3, b1=0.5, ema=0.99, schedule=dict(name='cosine', warmup=50),
-                   parts=dict(critic=dict(lr=2e-3)))
+                   groups=dict(critic=dict(lr=2e-3)))
     c.evaluate = dict(name='translation', every=200, batch=8)
     c.checkpoint = dict(best='psnr', keep=1)
     c.log = dict(every=50)
     if variant == 'l1':
         c.model.variant = 'regression'
-        c.task, c.optim.parts = dict(name='translate'), None
+        c.task, c.optim.groups = dict(name='translation'), None
     if variant == 'cyclegan':
         c.steps, c.batch = 700, 2
-        c.optim.parts = dict(critic_source=dict(lr=5e-4), critic_target=dict(lr=5e-4))
+        c.optim.groups = dict(critic_source=dict(lr=5e-4), critic_target=dict(lr=5e-4))
         c.data.update(paired=False, foreground=0.8)
         c.model.update(variant='cyclegan', generator='unet')
         # With a cycle's weight of 10, the paper's, the first steps' contrast, that of the image as it is, stays.
-        c.task = dict(name='translate', cycle=2.0, identity=0.5, pool=50)
+        c.task = dict(name='translation', cycle=2.0, identity=0.5, pool=50)
         c.checkpoint = dict(keep=1)  # the last weights: to choose by pairs would be to train with them
     if variant == 'smoke':
         c.steps, c.evaluate.every, c.log.every, c.optim.schedule.warmup = 2, 2, 1, 1

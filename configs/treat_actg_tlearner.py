@@ -18,9 +18,9 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.steps = 600
     c.batch = 128
     c.model = dict(name='tarnet', variant='tlearner')
-    c.task = dict(name='treat')
-    c.data = dict(name='records', fold=(), folds=(), source=dict(
-        name='trial', table='ACTG175.csv', patient='pidnum', treatment='treat', groups=('zidovudine', 'combination'),
+    c.task = dict(name='treatment')
+    c.data = dict(name='tabular', fold=(), folds=(), source=dict(
+        name='treatment_csv', table='ACTG175.csv', patient='pidnum', treatment='treat', groups=('zidovudine', 'combination'),
         outcome='cd420', covariates=('age', 'wtkg', 'hemo', 'homo', 'drugs', 'karnof', 'oprior', 'z30', 'preanti',
                                      'race', 'gender', 'str2', 'symptom', 'cd40', 'cd80'),
         columns=('gender',), notice='A randomised trial of 1991 to 1994; what it found is not today\'s treatment.'))
@@ -33,5 +33,5 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
         c.model.variant = variant
     if variant == 'smoke':
         c.steps, c.evaluate.every, c.log.every, c.optim.schedule.warmup, c.batch = 2, 2, 1, 1, 64
-        c.data = dict(name='records', source=dict(name='phantom_treatment', realisation=0))
+        c.data = dict(name='tabular', source=dict(name='simulated_treatment', realisation=0))
     return c

@@ -18,8 +18,8 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.steps = 1000
     c.batch = 64
     c.model = dict(name='tarnet', variant='tarnet')
-    c.task = dict(name='treat')
-    c.data = dict(name='records', source=dict(name='ihdp', surface_of='B', realisation=0))
+    c.task = dict(name='treatment')
+    c.data = dict(name='tabular', source=dict(name='ihdp', surface_of='B', realisation=0))
     c.optim = dict(name='adamw', lr=3e-3, weight_decay=6.0, clip=1.0, ema=0.99,
                    schedule=dict(name='cosine', warmup=50))
     c.evaluate = dict(name='treatment', every=100)
@@ -31,5 +31,5 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
         c.model.variant = variant
     if variant == 'smoke':
         c.steps, c.evaluate.every, c.log.every, c.optim.schedule.warmup = 2, 2, 1, 1
-        c.batch, c.data.source = 64, dict(name='phantom_treatment', realisation=0)
+        c.batch, c.data.source = 64, dict(name='simulated_treatment', realisation=0)
     return c

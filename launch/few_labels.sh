@@ -17,7 +17,7 @@ for kind in '' mae; do
     for seed in $(seq 0 $((seeds - 1))); do
       runs+=("$workdir/${kind:-cnn}_$way/$seed")
       train "${runs[-1]}" "--config=configs/classify_pneumonia_few.py:$variant" --config.seed="$seed" \
-        --config.data.draw="$seed" ${begin[@]+"${begin[@]}"} ${others[@]+"${others[@]}"}
+        --config.data.subset_seed="$seed" ${begin[@]+"${begin[@]}"} ${others[@]+"${others[@]}"}
     done
     python -m medjax.evaluate --merge --workdir="$workdir/${kind:-cnn}_$way/all" "${runs[@]}"
   done

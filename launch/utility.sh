@@ -13,7 +13,7 @@ for share in $shares; do
   for arm in real augmented synthetic both; do
     runs=()
     for seed in $(seq 0 $((seeds - 1))); do
-      few=("--config.data.share=$share" "--config.data.draw=$seed" "--config.seed=$seed")
+      few=("--config.data.label_fraction=$share" "--config.data.subset_seed=$seed" "--config.seed=$seed")
       films=$workdir/$share/gan_$seed/synthetic.npz way=()
       case "$arm" in real | synthetic) way+=("${plain[@]}") ;; esac
       case "$arm" in synthetic | both)
@@ -21,7 +21,7 @@ for share in $shares; do
           --config.checkpoint.best=
         [ -e "$films" ] || python -m medjax.synthesise --workdir="$workdir/$share/gan_$seed" --output="$films" \
           --images="$made"
-        way+=("--config.data.also=$films") ;;
+        way+=("--config.data.extra_npz=$films") ;;
       esac
       runs+=("$workdir/$share/$arm/$seed")
       train "${runs[-1]}" --config=configs/classify_pneumonia_few.py:scratch "${few[@]}" \

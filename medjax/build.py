@@ -25,10 +25,10 @@ from medjax.core.config import bind, choose
 from medjax.core.experiment import Experiment
 from medjax.core.sharding import Jit, Pmap
 from medjax.core.task import Task
-from medjax.data.io import image_files
 from medjax.data import pipeline
-from medjax.data.transforms.augment import RECIPES, Recipe
 from medjax.data.datasets.base import Parted
+from medjax.data.io import image_files
+from medjax.data.transforms.augment import RECIPES, Recipe
 from medjax.errors import InputError
 from medjax.metrics.classification import LOWER
 
@@ -125,7 +125,7 @@ def _experiment(*, seed: int, batch: int, model: Mapping[str, Any], task: Mappin
     problem = task_of(task, module, cases.statistics)
     update, schedule = optimiser(optim, steps, module)
     for part in getattr(module, 'frozen', ()):
-        if not init or init.get('part', '') not in ('', part) or part in init.get('anew', ()):
+        if not init or init.get('part', '') not in ('', part) or part in init.get('reinitialise', ()):
             raise InputError(f'config.init: {init}; expected dict(name="run", path=…, part={part!r}): this part of '
                              'the network does not learn here, and begins with what another run has learned')
     make, options = attribute('evals', evaluate, 'evaluator', 'config.evaluate')
@@ -187,13 +187,13 @@ def task_of(section: Mapping[str, Any], module: nn.Module, statistics: Mapping[s
     return bind(make, options, 'config.task', module=module, statistics=statistics)
 
 
-def initial(*, name: str, path: str, anew: Sequence[str] = (), part: str = '') -> Callable[[Any], Mapping[str, Any]]:
+def initial(*, name: str, path: str, reinitialise: Sequence[str] = (), part: str = '') -> Callable[[Any], Mapping[str, Any]]:
     """What fills a new network with weights from elsewhere.
 
     Args:
       name: where from: of a module in `medjax/weights`.
       path: a file or folder.
-      anew: parts of the network that begin with weights of their own all the same, as the logits of other classes do.
+      reinitialise: parts of the network that begin with weights of their own all the same, as the logits of other classes do.
       part: which part of the network the weights are for, a whole network there; all others begin anew. '' for the
         network itself.
 
@@ -210,9 +210,9 @@ def initial(*, name: str, path: str, anew: Sequence[str] = (), part: str = '') -
                       if of == part and inner}
             if not wanted:
                 raise InputError(f'config.init.part: {part!r} is one array; expected a part that is a network')
-        _check_parts(wanted, anew, 'anew')
-        found = read(pathlib.Path(path), {'/'.join(key): leaf for key, leaf in wanted.items() if key[1] not in anew},
-                     anew)
+        _check_parts(wanted, reinitialise, 'reinitialise')
+        found = read(pathlib.Path(path), {'/'.join(key): leaf for key, leaf in wanted.items() if key[1] not in reinitialise},
+                     reinitialise)
         return {key.replace('/', f'/{part}/', 1): leaf for key, leaf in found.items()} if part else found
 
     return given

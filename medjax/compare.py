@@ -6,17 +6,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from medjax import atomic_files
-from medjax.tasks.classification import summary
-from medjax.statistics import cross_validation
-from medjax.tasks.forecasting import summary as forecasting_summary
-from medjax.report import page, run_files
-from medjax.tasks.survival import summary as survival_summary
-from medjax.tasks.treatment import summary as treatment_summary
-from medjax.tasks.classification.table import PROBLEMS
-from medjax.tasks.classification.compare import compare, ensemble
 from medjax.core import config as configs
 from medjax.data.splits import nested
 from medjax.errors import InputError
+from medjax.report import page, run_files
+from medjax.statistics import cross_validation
+from medjax.tasks.classification import summary
+from medjax.tasks.classification.compare import compare, ensemble
+from medjax.tasks.classification.table import PROBLEMS
+from medjax.tasks.forecasting import summary as forecasting_summary
+from medjax.tasks.survival import summary as survival_summary
+from medjax.tasks.treatment import summary as treatment_summary
 
 FIRST = ('auroc', 'auprc', 'accuracy', 'balanced_accuracy')  # of the figures of a comparison
 # Figures of what is measured case by case that are printed begin so.

@@ -22,24 +22,25 @@ import jax  # noqa: E402
 import numpy as np  # noqa: E402
 from absl import flags  # noqa: E402
 
-from medjax import build, compare, restore, atomic_files  # noqa: E402
-from medjax.tasks.anomaly import summary  # noqa: E402
+from medjax import atomic_files, build, compare, restore  # noqa: E402
+from medjax.core.experiment import Experiment  # noqa: E402
+from medjax.core.task import Task  # noqa: E402
+from medjax.errors import InputError  # noqa: E402
+from medjax.report import page  # noqa: E402
 from medjax.statistics import bootstrap  # noqa: E402
-from medjax.tasks.classification import summary as classification_summary, saliency  # noqa: E402
+from medjax.tasks.anomaly import summary  # noqa: E402
+from medjax.tasks.classification import saliency
+from medjax.tasks.classification import summary as classification_summary  # noqa: E402
 from medjax.tasks.detection import summary as detection_summary  # noqa: E402
+from medjax.tasks.detection import video  # noqa: E402
 from medjax.tasks.forecasting import summary as forecasting_summary  # noqa: E402
 from medjax.tasks.growth import summary as growth_summary  # noqa: E402
 from medjax.tasks.registration import summary as registration_summary  # noqa: E402
 from medjax.tasks.regression import summary as regression_summary  # noqa: E402
-from medjax.report import page  # noqa: E402
 from medjax.tasks.survival import summary as survival_summary  # noqa: E402
 from medjax.tasks.synthesis import summary as synthesis_summary  # noqa: E402
 from medjax.tasks.translation import summary as translation_summary  # noqa: E402
 from medjax.tasks.treatment import summary as treatment_summary  # noqa: E402
-from medjax.core.experiment import Experiment  # noqa: E402
-from medjax.core.task import Task  # noqa: E402
-from medjax.errors import InputError  # noqa: E402
-from medjax.tasks.detection import video  # noqa: E402
 
 
 def evaluate(config: Mapping[str, Any], experiment: Experiment, workdir: pathlib.Path,

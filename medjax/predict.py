@@ -17,7 +17,7 @@ cli.prepare()
 from absl import flags  # noqa: E402
 
 from medjax import restore  # noqa: E402
-from medjax.data.io import video_frames, image_files  # noqa: E402
+from medjax.data.io import image_files, video_frames  # noqa: E402
 from medjax.errors import InputError  # noqa: E402
 
 

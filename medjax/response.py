@@ -13,9 +13,10 @@ from collections.abc import Callable, Sequence
 from absl import flags
 
 from medjax import cli
-from medjax.tasks.response import timeline, page as response_page
 from medjax.data.sources import lesion_visits_csv
 from medjax.errors import InputError
+from medjax.tasks.response import page as response_page
+from medjax.tasks.response import timeline
 
 
 def respond(table: pathlib.Path, output: pathlib.Path, numbered: bool = False, most: int = 5, confirm: bool = False,

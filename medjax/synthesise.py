@@ -2,7 +2,7 @@
 
     python -m medjax.synthesise --workdir=RUN --output=FILE.npz --images=N [--equal] [--seed=0]
 
-A classifier trains on them beside real ones by `config.data.source.also=FILE.npz` (data/sources/medmnist.py).
+A classifier trains on them beside real ones by `config.data.extra_npz=FILE.npz` (data/sources/medmnist.py).
 """
 
 import io
@@ -16,7 +16,7 @@ cli.prepare()
 import numpy as np  # noqa: E402
 from absl import flags  # noqa: E402
 
-from medjax import restore, atomic_files  # noqa: E402
+from medjax import atomic_files, restore  # noqa: E402
 from medjax.errors import InputError  # noqa: E402
 from medjax.tasks.synthesis.evaluator import FREE, SynthesisPredictor  # noqa: E402
 

@@ -22,14 +22,14 @@ import numpy as np  # noqa: E402
 from absl import flags  # noqa: E402
 from ml_collections import config_flags  # noqa: E402
 
-from medjax import build, atomic_files  # noqa: E402
-from medjax.tasks.classification import saliency  # noqa: E402
+from medjax import atomic_files, build  # noqa: E402
 from medjax.core import config as configs  # noqa: E402
 from medjax.core import log, loop  # noqa: E402
 from medjax.core.experiment import Experiment  # noqa: E402
 from medjax.core.step import stream  # noqa: E402
 from medjax.data.splits import keep_split  # noqa: E402
 from medjax.errors import InputError  # noqa: E402
+from medjax.tasks.classification import saliency  # noqa: E402
 
 # Keys in which a resumed run may differ from the one it goes on from: none of them touches a weight.
 FREE = ('log', 'evaluate', 'checkpoint', 'parallel', 'mesh', 'resident', 'debug')

@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 from PIL import Image as Picture
 
-from medjax import compare as runs, train
+from medjax import compare as runs
+from medjax import train
 from medjax.errors import InputError
 from tests import cli
+from tests.conftest import ROOT
 from tests.tasks.survival import survivals
 from tests.tasks.treatment import treatments
-from tests.conftest import ROOT
 
 
 @pytest.fixture(scope='module')
@@ -30,7 +31,7 @@ def folders(tmp_path_factory):
     made = []
     for fold in range(2):
         config = module.get_config('smoke')
-        config.data.source = dict(name='phantom', classes=('small', 'large'), cases=(24, 8, 8))
+        config.data.source = dict(name='simulated_images', classes=('small', 'large'), cases=(24, 8, 8))
         config.data.folds, config.data.fold = (2, 2), (fold, 0)
         config.model.classes = 2
         made.append(tmp_path_factory.mktemp('runs') / f'fold{fold}')

@@ -13,7 +13,7 @@ from typing import Any
 
 from absl import flags
 
-from medjax import cli, atomic_files
+from medjax import atomic_files, cli
 from medjax.bench import race
 from medjax.bench.jobs import JOBS
 from medjax.errors import InputError

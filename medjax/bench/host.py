@@ -23,8 +23,8 @@ def _read(number: int, shape: tuple[int, int, int]) -> Any:
 
 def simulated(count: int, shape: tuple[int, int, int], patch: tuple[int, int, int], cache: str) -> Any:
     """A data set of `count` simulated training cases, prepared in `cache`."""
-    from medjax.data.source import Case, Source
     from medjax.data.datasets.volumes import dataset
+    from medjax.data.source import Case, Source
     cases = tuple(Case(id=f'{n}', patient=f'{n}', split='train', read=functools.partial(_read, n, shape))
                   for n in range(count))
     return dataset(Source(cases=cases, classes=('background', 'box')), patch=patch, crop=False, cache=cache)

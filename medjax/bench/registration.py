@@ -19,8 +19,8 @@ def told(given: dict[str, np.ndarray], there: Any, spacing: float) -> str:
     """What came of it, in words: a time is worth little without."""
     import jax.numpy as jnp
 
-    from medjax.ops import deformation
     from medjax.losses import image_similarity
+    from medjax.ops import deformation
     there, steps = jnp.asarray(there), [spacing] * len(there)
     far = [deformation.target_error(field, given['points'][0], given['targets'][0], steps).mean()
            for field in (0 * there, there)]
@@ -34,8 +34,8 @@ def ours(shape: tuple[int, ...], spacing: float) -> Side:
     """An affine map and a velocity by `ops.instance_optimisation`, with its inverse."""
     import jax
 
-    from medjax.ops import deformation
     from medjax.losses import image_similarity
+    from medjax.ops import deformation
     from medjax.ops.instance_optimisation import Search, optimise
     given, search = pair(shape, spacing), Search(weight=0.2)
 

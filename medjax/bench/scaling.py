@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from medjax import cli, atomic_files
+from medjax import atomic_files, cli
 from medjax.bench import host, race, train, windows
 from medjax.errors import InputError
 

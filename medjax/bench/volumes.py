@@ -89,8 +89,8 @@ def write_files(folder: pathlib.Path, count: int) -> None:
 
 def ours_read(count: int) -> Side:
     """From a folder of files to mapped arrays on the network's grid, by `data.datasets.volumes`."""
-    from medjax.data.sources import segmentation_folder as folder
     from medjax.data.datasets import volumes
+    from medjax.data.sources import segmentation_folder as folder
     root = pathlib.Path(tempfile.mkdtemp())
     write_files(root, count)
     fresh = itertools.count()

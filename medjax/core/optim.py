@@ -87,15 +87,15 @@ def averaged(params: Any, opt_state: Any) -> Any:
     return next((s.average for s in states if isinstance(s, AverageState)), params)
 
 
-def make(steps: int, *, ema: float = 0.0, parts: Mapping[str, Mapping[str, Any]] | None = None,
+def make(steps: int, *, ema: float = 0.0, groups: Mapping[str, Mapping[str, Any]] | None = None,
          frozen: Sequence[str] = (), **options: Any) -> tuple[optax.GradientTransformation, Callable[[int], float]]:
     """Builds the optimiser of a run.
 
     Args:
       steps: the run's number of steps, which schedules end at.
       ema: decay of the moving average of the weights; 0 for none.
-      parts: for parts of the network, by their name in the parameters' first level, what differs from the options.
-      frozen: parts that do not change; no option of a config, but what a network says of itself.
+      groups: for groups of the network, by their name in the parameters' first level, what differs from the options.
+      frozen: groups that do not change; no option of a config, but what a network says of itself.
       **options: `name` ('sgd', 'adam' or 'adamw'), `lr`, the peak learning rate, and where wanted
         `schedule`: `name` ('constant', 'polynomial', 'cosine', 'stairs') and its options; else constant;
         `clip`: largest global norm of the gradients, each part's its own; 0 for none;
@@ -103,18 +103,18 @@ def make(steps: int, *, ema: float = 0.0, parts: Mapping[str, Mapping[str, Any]]
         and the optimiser's own, such as momentum or weight_decay.
 
     Returns:
-      The gradient transformation, and the learning rate as a function of the step: that of parts not named.
+      The gradient transformation, and the learning rate as a function of the step: that of groups not named.
     """
     chain, curve = _chain(steps, options, 'config.optim')
-    parts = parts or {}
-    if parts or frozen:
-        for name, own in parts.items():
+    groups = groups or {}
+    if groups or frozen:
+        for name, own in groups.items():
             if name in frozen:
-                raise InputError(f'config.optim.parts.{name}: expected other parts: this one does not change')
+                raise InputError(f'config.optim.groups.{name}: expected other groups: this one does not change')
             if not isinstance(own, Mapping):
-                raise InputError(f'config.optim.parts.{name}: {own!r}; expected options, as in dict(lr=1e-4)')
-        apart = {name: optax.chain(*_chain(steps, {**options, **own}, f'config.optim.parts.{name}')[0])
-                 for name, own in parts.items()} | {name: optax.set_to_zero() for name in frozen}
+                raise InputError(f'config.optim.groups.{name}: {own!r}; expected options, as in dict(lr=1e-4)')
+        apart = {name: optax.chain(*_chain(steps, {**options, **own}, f'config.optim.groups.{name}')[0])
+                 for name, own in groups.items()} | {name: optax.set_to_zero() for name in frozen}
         chain = [optax.partition({**apart, '': optax.chain(*chain)}, lambda params: _labels(params, apart))]
     return optax.chain(*chain, *([average_weights(ema)] if ema else [])), curve
 
@@ -143,7 +143,7 @@ def _labels(params: Any, apart: Mapping[str, Any]) -> dict[str, Any]:
     """For each leaf its part's name where the part is one of those apart, else ''."""
     unknown = sorted(set(apart) - set(params))
     if unknown:
-        raise InputError(f'config.optim.parts.{unknown[0]}: no part of the network; expected some of: '
+        raise InputError(f'config.optim.groups.{unknown[0]}: no part of the network; expected some of: '
                          + ', '.join(sorted(params)))
     return {name: jax.tree.map(lambda _, label=name if name in apart else '': label, tree)
             for name, tree in params.items()}

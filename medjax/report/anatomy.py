@@ -5,8 +5,8 @@ import pathlib
 
 import numpy as np
 
-from medjax.report.run_files import snapshot
 from medjax.errors import InputError
+from medjax.report.run_files import snapshot
 
 PLANES = ('Sagittal', 'Coronal', 'Axial')
 LETTERS = (('A', 'P', 'S', 'I'), ('R', 'L', 'S', 'I'), ('R', 'L', 'A', 'P'))  # left, right, top, bottom

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from medjax.report import charts, draw
-from medjax.report.tables import Table
 from medjax.report.run_files import Run
+from medjax.report.tables import Table
 
 NAMES = {'test': 'Test', 'val': 'Validation', 'train': 'Training'}
 FEW = 10  # patients below which a bootstrap interval is known to be too narrow

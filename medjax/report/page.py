@@ -10,21 +10,21 @@ from typing import Any
 import jinja2
 
 from medjax import atomic_files
+from medjax.report import run_files
+from medjax.report.chapter import curves, split_name
 from medjax.tasks.anomaly import chapter as anomaly_chapter
-from medjax.tasks.signals import chapter as signals_chapter
-from medjax.tasks.detection import chapter as detection_chapter
 from medjax.tasks.classification import chapter as classification_chapter
+from medjax.tasks.detection import chapter as detection_chapter
 from medjax.tasks.forecasting import chapter as forecasting_chapter
 from medjax.tasks.growth import chapter as growth_chapter
 from medjax.tasks.registration import chapter as registration_chapter
 from medjax.tasks.regression import chapter as regression_chapter
 from medjax.tasks.segmentation import chapter as segmentation_chapter
+from medjax.tasks.signals import chapter as signals_chapter
 from medjax.tasks.survival import chapter as survival_chapter
 from medjax.tasks.synthesis import chapter as synthesis_chapter
 from medjax.tasks.translation import chapter as translation_chapter
 from medjax.tasks.treatment import chapter as treatment_chapter
-from medjax.report import run_files
-from medjax.report.chapter import curves, split_name
 
 # Read with the code: days later, when a run is done, the file may be another version's.
 TEMPLATE = (pathlib.Path(__file__).parent / 'report.html.jinja').read_text(encoding='utf-8')

@@ -4,9 +4,9 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Generic, TypeVar
 
-from medjax.report.tables import Entry
-from medjax.report.run_files import Run
 from medjax.errors import InputError
+from medjax.report.run_files import Run
+from medjax.report.tables import Entry
 
 Table = TypeVar('Table')
 

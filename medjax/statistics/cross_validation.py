@@ -5,14 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from medjax.tasks.anomaly import summary as strange
+from medjax.errors import InputError
 from medjax.statistics import bootstrap, intervals
-from medjax.tasks.survival import table as survival_table
+from medjax.tasks.anomaly import summary as strange
+from medjax.tasks.classification.table import Row, read
 from medjax.tasks.forecasting import summary as courses
 from medjax.tasks.regression import summary as numbers
 from medjax.tasks.survival import summary as prognosis
-from medjax.tasks.classification.table import Row, read
-from medjax.errors import InputError
+from medjax.tasks.survival import table as survival_table
 
 
 def rounds(tables: Mapping[str, Sequence[Row]], split: str = 'test') -> list[list[Row]]:

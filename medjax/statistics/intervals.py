@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from medjax.metrics import classification
 from medjax.statistics import calibration, delong
 from medjax.tasks.classification.table import Cases
-from medjax.metrics import classification
 
 DEFINED = 0.9  # of the resamples must have the figure: of fewer the interval would be one of chosen resamples
 OF_CLASS = ('auroc', 'sensitivity', 'specificity', 'precision')  # what several classes have one by one

@@ -17,13 +17,13 @@ from medjax.errors import InputError
 AT_ONCE = 128  # images whose features are taken at once
 
 
-def read(path: pathlib.Path, wanted: Mapping[str, Any], anew: Collection[str]) -> dict[str, np.ndarray]:
+def read(path: pathlib.Path, wanted: Mapping[str, Any], reinitialise: Collection[str]) -> dict[str, np.ndarray]:
     """Reads the weights that a run is judged by.
 
     Args:
       path: the run's folder.
       wanted: 'params/…' or another collection's path -> shape; what the run has besides is left there.
-      anew: parts of the network that are not wanted after all.
+      reinitialise: parts of the network that are not wanted after all.
 
     Returns:
       An array for each path.
@@ -39,7 +39,7 @@ def read(path: pathlib.Path, wanted: Mapping[str, Any], anew: Collection[str]) -
         if name not in have or have[name].shape != leaf.shape:
             there = f'has shape {have[name].shape}' if name in have else 'is missing'
             raise InputError(f"config.init.path: {path}: {name} {there}; expected {leaf.shape}, or "
-                             f"{name.split('/')[1]!r} in config.init.anew, to begin it anew")
+                             f"{name.split('/')[1]!r} in config.init.reinitialise, to begin it anew")
     return {name: np.asarray(have[name]) for name in wanted}
 
 

@@ -22,13 +22,13 @@ from medjax.errors import InputError
 LEAVES = {'scale': 'weight', 'bias': 'bias', 'mean': 'running_mean', 'var': 'running_var', 'kernel': 'weight'}
 
 
-def read(path: pathlib.Path, wanted: Mapping[str, Any], anew: Collection[str]) -> dict[str, np.ndarray]:
+def read(path: pathlib.Path, wanted: Mapping[str, Any], reinitialise: Collection[str]) -> dict[str, np.ndarray]:
     """Reads the weights of a residual network.
 
     Args:
       path: a state dict as .npz; see the module.
       wanted: 'params/…' or 'batch_stats/…' -> shape.
-      anew: parts of the network that are not wanted, whatever the file has for them.
+      reinitialise: parts of the network that are not wanted, whatever the file has for them.
 
     Returns:
       An array for each path.
@@ -42,11 +42,11 @@ def read(path: pathlib.Path, wanted: Mapping[str, Any], anew: Collection[str]) -
     except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
         raise InputError(f'config.init.path: {path}: {error}; expected a state dict as .npz, as numpy.savez writes '
                          '{name: value.numpy()}') from error
-    kept = {name: value for name, value in state.items() if not _belongs(name, anew)}
+    kept = {name: value for name, value in state.items() if not _belongs(name, reinitialise)}
     try:
         return flatten_dict(resnet(kept, unflatten_dict(dict(wanted), sep='/')), sep='/')
     except InputError as error:
-        raise InputError(f'config.init.path: {path}: {error}; config.init.anew names parts that begin anew') from error
+        raise InputError(f'config.init.path: {path}: {error}; config.init.reinitialise names parts that begin anew') from error
 
 
 def _belongs(name: str, parts: Collection[str]) -> bool:

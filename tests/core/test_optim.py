@@ -48,7 +48,7 @@ def test_weight_decay_spares_biases():
 
 def test_parts_have_rates_and_turns_of_their_own():
     sgd = dict(name='sgd', lr=1.0, momentum=0.0, nesterov=False)
-    optimiser, curve = make(6, **sgd, every=3, parts={'critic': {'lr': 0.5, 'every': 1, 'clip': 2.0}}, ema=0.5)
+    optimiser, curve = make(6, **sgd, every=3, groups={'critic': {'lr': 0.5, 'every': 1, 'clip': 2.0}}, ema=0.5)
     params = {'generator': {'w': jnp.array([0.0])}, 'critic': {'w': jnp.array([0.0])}}
     state, seen = optimiser.init(params), []
     for _ in range(4):
@@ -63,8 +63,8 @@ def test_parts_have_rates_and_turns_of_their_own():
 
 
 @pytest.mark.parametrize('section, message', [
-    ({'name': 'adam', 'lr': 1, 'parts': {'critic': {'momentum': 1}}}, 'config.optim.parts.critic.momentum: nothing'),
-    ({'name': 'adam', 'lr': 1, 'parts': {'critic': 3}}, 'config.optim.parts.critic: 3; expected options'),
+    ({'name': 'adam', 'lr': 1, 'groups': {'critic': {'momentum': 1}}}, 'config.optim.groups.critic.momentum: nothing'),
+    ({'name': 'adam', 'lr': 1, 'groups': {'critic': 3}}, 'config.optim.groups.critic: 3; expected options'),
     ({'name': 'adam', 'lr': 1, 'every': 0}, 'config.optim.every: 0; expected at least 1'),
     ({'name': 'adam', 'lr': 1, 'momentum': 0.9}, 'config.optim.momentum: nothing reads this key'),
     ({'name': 'adm', 'lr': 1}, "config.optim.name: 'adm' is not known; expected one of: adam, adamw, sgd"),
@@ -77,8 +77,8 @@ def test_a_wrong_key_is_named(section, message):
 
 
 def test_a_part_that_is_not_there_is_named():
-    optimiser, _ = make(10, name='adam', lr=1.0, parts={'critic': {}})
-    with pytest.raises(InputError, match='config.optim.parts.critic: no part of the network; expected some of: a, b'):
+    optimiser, _ = make(10, name='adam', lr=1.0, groups={'critic': {}})
+    with pytest.raises(InputError, match='config.optim.groups.critic: no part of the network; expected some of: a, b'):
         optimiser.init({'b': jnp.ones(1), 'a': jnp.ones(1)})
 
 

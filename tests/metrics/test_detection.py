@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from medjax.metrics import detection, box_matching
+from medjax.metrics import box_matching, detection
 from medjax.metrics.box_matching import Seen
 
 NONE = np.zeros((0, 4))

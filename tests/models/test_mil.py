@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from medjax.tasks.classification import saliency
 from medjax.errors import InputError
 from medjax.models.mil import Model, cut, join
+from medjax.tasks.classification import saliency
 from tests.models.drawn import drawn
 
 KEY = jax.random.key(0)

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from medjax.ops import boxes as ops
 from medjax.ops import anchor_assignment
+from medjax.ops import boxes as ops
 from tests.ops.test_boxes import draw, overlap
 
 rng = np.random.default_rng(0)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from medjax.errors import InputError
-from medjax.ops import deformation, instance_optimisation, warp
 from medjax.losses import image_similarity
+from medjax.ops import deformation, instance_optimisation, warp
 
 SHORT = instance_optimisation.Search(levels=(2, 1), steps=(40, 30), affine=(40, 0), weight=0.05)
 

@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from medjax.ops import boxes as ops
 from medjax.ops import anchor_assignment
+from medjax.ops import boxes as ops
 from medjax.ops.nms import nms
 
 torch = pytest.importorskip('torch')

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from medjax.metrics import detection, box_matching
+from medjax.metrics import box_matching, detection
 from medjax.metrics.box_matching import Seen
 
 pytest.importorskip('torch')

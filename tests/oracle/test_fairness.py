@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from medjax.tasks.classification import fairness
 from medjax.statistics import intervals
+from medjax.tasks.classification import fairness
 from medjax.tasks.classification.table import Cases
 
 fairlearn = pytest.importorskip('fairlearn.metrics')

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from medjax.data.io import geometry, simpleitk, image_files
+from medjax.data.io import geometry, image_files, simpleitk
 from medjax.data.io.geometry import Image
 
 ORDERS = list(itertools.product(itertools.permutations(range(3)), itertools.product((1, -1), repeat=3)))

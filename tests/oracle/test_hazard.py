@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from scipy import optimize
 
-from medjax.data.sources import deepsurv
-from medjax.data.simulated import survival
 from medjax.data.datasets.tabular import dataset
+from medjax.data.simulated import survival
 from medjax.data.source import data_dir
+from medjax.data.sources import deepsurv
 from medjax.errors import InputError
 from medjax.losses import survival as losses_survival
 
@@ -25,7 +25,7 @@ def test_the_linear_models_coefficients(name):
             data_dir('survival')
         except InputError as error:
             pytest.skip(str(error))
-        data = dataset(deepsurv.source(name_of=name, val=0.0))
+        data = dataset(deepsurv.source(cohort=name, val=0.0))
     rows = data.rows(data.numbers('train'))
     x, time, event = rows['covariates'].astype(np.float64), np.floor(rows['time']).astype(np.float64), rows['event']
     table = pandas.DataFrame(x).assign(time=time, event=event)

@@ -7,9 +7,9 @@ import pathlib
 import numpy as np
 
 from medjax import atomic_files
-from medjax.statistics import bootstrap
 from medjax.core import log
 from medjax.data.io.geometry import Image
+from medjax.statistics import bootstrap
 from medjax.tasks.segmentation import mask_metrics
 from medjax.tasks.segmentation.evaluator import keep_snapshot
 
@@ -83,8 +83,8 @@ def make(folder, cases, *, flat=False, best='dice_mean', extra=None):
                                              'notice': NOTICE, 'conventions': mask_metrics.CONVENTIONS})
     atomic_files.write_json(folder / 'config.json', {
         'seed': 3, 'steps': 60, 'batch': 4, 'model': {'name': 'unet', 'variant': 'nnunet', 'dims': 2 + (not flat)},
-        'data': {'name': 'volumes', 'source': {'name': 'phantom'}, 'intensity': {'name': 'zscore'}},
-        'evaluate': {'name': 'volumes', 'tolerance_mm': 2.0}, 'checkpoint': {'best': best}})
+        'data': {'name': 'volumes', 'source': {'name': 'simulated_images'}, 'intensity': {'name': 'zscore'}},
+        'evaluate': {'name': 'segmentation', 'tolerance_mm': 2.0}, 'checkpoint': {'best': best}})
     atomic_files.write_json(folder / 'environment.json', {
         'versions': {'medjax': '0.1.0', 'jax': '0.10.2'}, 'devices': ['gpu:H'] * 4, 'hosts': 1, 'cores': 8,
         'platform': 'Linux', 'git_commit': 'c0ffee', 'git_dirty': True, 'command': COMMAND, 'seed': 3,

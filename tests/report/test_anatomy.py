@@ -5,10 +5,10 @@ import pytest
 from matplotlib import colors
 from PIL import Image as Picture
 
+from medjax.errors import InputError
 from medjax.report import anatomy, charts, draw
 from medjax.report.anatomy import Snapshot, close_up, fullest, ranked, slice_dice
 from medjax.report.style import CONFUSED, MISSED, SPURIOUS
-from medjax.errors import InputError
 
 
 def snapshot(label, pred=None, image=None, spacing=(1.0, 1.0, 1.0), kind='volume', confidence=None):

@@ -10,8 +10,9 @@ import sys
 
 import pytest
 
-from medjax.report import page as report_page, run_files
 from medjax.errors import InputError
+from medjax.report import page as report_page
+from medjax.report import run_files
 from medjax.tasks.segmentation import mask_metrics
 from tests.report import runs
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from medjax.statistics.bootstrap import interval, summarise
 from medjax.errors import InputError
+from medjax.statistics.bootstrap import interval, summarise
 
 
 def rows(values, patients=None, **columns):

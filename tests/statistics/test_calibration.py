@@ -3,8 +3,8 @@ import pytest
 from scipy import special, stats
 from sklearn.linear_model import LogisticRegression
 
-from medjax.statistics import calibration
 from medjax.metrics import classification
+from medjax.statistics import calibration
 
 
 def simulated(n, classes, seed, temperature=1.0, spread=2.0):

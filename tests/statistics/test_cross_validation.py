@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from medjax.errors import InputError
 from medjax.statistics import cross_validation, intervals
 from medjax.tasks.classification.table import read
-from medjax.errors import InputError
 
 CLASSES = ('no', 'yes')
 

@@ -15,19 +15,19 @@ from medjax.weights.run import features
 
 CONFIG = dict(
     seed=0, batch=8, steps=2, model=dict(name='resnet', variant='18', classes=2, small=True, base=4, blocks=(1, 1)),
-    task=dict(name='classify'), optim=dict(name='adamw', lr=1e-2, weight_decay=0.0, ema=0.9),
+    task=dict(name='classification'), optim=dict(name='adamw', lr=1e-2, weight_decay=0.0, ema=0.9),
     data=dict(name='images', size=(16, 16), channels=1,
-              source=dict(name='phantom', classes=('small', 'large'), cases=(16, 4, 4))),
-    evaluate=dict(name='images', every=2, batch=4, explain=()), checkpoint=dict(best='auroc'), log=dict(every=1))
+              source=dict(name='simulated_images', classes=('small', 'large'), cases=(16, 4, 4))),
+    evaluate=dict(name='classification', every=2, batch=4, explain=()), checkpoint=dict(best='auroc'), log=dict(every=1))
 
 
 def other(path, **changes):
     """A run for three classes that begins with the first's weights, and does not move from them."""
-    source = dict(name='phantom', classes=('a', 'b', 'c'), cases=(18, 3, 3))
+    source = dict(name='simulated_images', classes=('a', 'b', 'c'), cases=(18, 3, 3))
     return {**CONFIG, 'seed': 1, 'steps': 1, 'model': {**CONFIG['model'], 'classes': 3},
             'data': {**CONFIG['data'], 'source': source}, 'checkpoint': {},
             'optim': dict(name='adamw', lr=0.0, weight_decay=0.0),
-            'init': dict(name='run', path=str(path), anew=('logits',), **changes)}
+            'init': dict(name='run', path=str(path), reinitialise=('logits',), **changes)}
 
 
 @pytest.fixture(scope='module')
@@ -70,16 +70,16 @@ def test_the_first_run_is_not_needed_any_more(first, tmp_path):
 def drawing(path, **changes):
     """A run that draws in the latent of the autoencoder of another one, which it leaves as it is."""
     first = dict(base=4, blocks=(1, 1), latent=2)
-    return {**CONFIG, 'model': dict(name='latent', size=(16, 16), classes=2, autoencoder=first,
+    return {**CONFIG, 'model': dict(name='latent_diffusion', size=(16, 16), classes=2, autoencoder=first,
                                     denoiser=dict(base=4, levels=1, attention=False)),
-            'task': dict(name='diffuse', steps=2), 'evaluate': dict(name='synthesis', every=2), 'checkpoint': {},
+            'task': dict(name='diffusion', steps=2), 'evaluate': dict(name='synthesis', every=2), 'checkpoint': {},
             'optim': dict(name='adamw', lr=1e-2, weight_decay=0.1, ema=0.9),
             'init': dict(name='run', path=str(path), part='first', **changes)}
 
 
 def test_a_part_begins_with_a_whole_run(tmp_path):
     config = {**CONFIG, 'model': dict(name='autoencoder', variant='grid', base=4, blocks=(1, 1), latent=2),
-              'task': dict(name='reconstruct'), 'evaluate': dict(name='anomaly', every=2), 'checkpoint': {}}
+              'task': dict(name='autoencoder'), 'evaluate': dict(name='anomaly', every=2), 'checkpoint': {}}
     assert train_and_evaluate(config, tmp_path / 'first')
     assert train_and_evaluate(drawing(tmp_path / 'first'), tmp_path / 'second')
     old, new = flat(tmp_path / 'first'), flat(tmp_path / 'second')
@@ -89,8 +89,8 @@ def test_a_part_begins_with_a_whole_run(tmp_path):
     unlike = [name for name in new if 'second' in name and 'kernel' in name and np.ptp(new[name]) > 0]
     assert unlike and np.abs(new['params/second/last/kernel']).max() > 0  # it began at 0
     for changes, message in ((dict(part='third'), 'config.init: .*this part of the network does not learn'),
-                             (dict(anew=('second',)), "config.init.anew: 'second' is no part of the network"),
-                             (dict(anew=('first',)), 'config.init: .*this part of the network does not learn'),
+                             (dict(reinitialise=('second',)), "config.init.reinitialise: 'second' is no part of the network"),
+                             (dict(reinitialise=('first',)), 'config.init: .*this part of the network does not learn'),
                              (dict(path='nowhere'), 'config.init.path: nowhere: no config.json')):
         wrong = drawing(tmp_path / 'first')
         wrong['init'].update(changes)
@@ -99,9 +99,9 @@ def test_a_part_begins_with_a_whole_run(tmp_path):
 
 
 @pytest.mark.parametrize('change, message', [
-    (dict(anew=()), r'params/logits/bias has shape \(2,\); expected \(3,\), or .logits. in config.init.anew'),
+    (dict(reinitialise=()), r'params/logits/bias has shape \(2,\); expected \(3,\), or .logits. in config.init.reinitialise'),
     (dict(part='head'), r"config.init.part: 'head' is no part of the network; expected some of: logits, stage0_0"),
-    (dict(anew=('head',)), r"config.init.anew: 'head' is no part of the network; expected some of: logits, stage0_0"),
+    (dict(reinitialise=('head',)), r"config.init.reinitialise: 'head' is no part of the network; expected some of: logits, stage0_0"),
     (dict(path='nowhere'), 'nowhere: no config.json there'),
     (dict(name='web'), "config.init.name: 'web' is not known; expected one of: run, torchvision"),
     (dict(strict=True), 'config.init.strict: nothing reads this key'),

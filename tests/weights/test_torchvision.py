@@ -71,18 +71,18 @@ def test_a_file_for_other_classes(tmp_path):
     model = Model(**{**SMALL, 'classes': 7})
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 1)), train=False))
     shapes = {name: shapes[name] for name in ('params', 'batch_stats')}
-    got = build.initial(name='torchvision', path=str(tmp_path / 'weights.npz'), anew=('logits',))(shapes)
+    got = build.initial(name='torchvision', path=str(tmp_path / 'weights.npz'), reinitialise=('logits',))(shapes)
     whole = flatten_dict(torchvision.resnet(state(), variables()), sep='/')
     assert got.keys() == {name for name in whole if not name.startswith('params/logits')}
     for name, value in got.items():
         np.testing.assert_array_equal(value, whole[name])
 
 
-@pytest.mark.parametrize('anew', [('stem',), ('stage1_0', 'logits')])
-def test_other_parts_begin_anew(tmp_path, anew):
-    np.savez(tmp_path / 'weights.npz', **{name: np.zeros(1) if torchvision._belongs(name, anew) else value
+@pytest.mark.parametrize('reinitialise', [('stem',), ('stage1_0', 'logits')])
+def test_other_parts_begin_anew(tmp_path, reinitialise):
+    np.savez(tmp_path / 'weights.npz', **{name: np.zeros(1) if torchvision._belongs(name, reinitialise) else value
                                           for name, value in state().items()})
-    got = build.initial(name='torchvision', path=str(tmp_path / 'weights.npz'), anew=anew)(variables())
+    got = build.initial(name='torchvision', path=str(tmp_path / 'weights.npz'), reinitialise=reinitialise)(variables())
     assert {name.split('/')[1] for name in got} == {'stem', 'stage0_0', 'stage1_0', 'logits'} - {*anew}
 
 

@@ -14,12 +14,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from medjax.data.transforms.images import framing
-from medjax.data.io.geometry import spacing
-from medjax.data.transforms.box_grid import Grid, clipped
 from medjax.data.datasets.images import Prepared, Resident, prepared
 from medjax.data.datasets.region_proposals import kept
+from medjax.data.io.geometry import spacing
 from medjax.data.source import Objects, Source
+from medjax.data.transforms.box_grid import Grid, clipped
+from medjax.data.transforms.images import framing
 from medjax.errors import InputError, few
 from medjax.ops.boxes import cut
 

@@ -21,11 +21,11 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from medjax.data.io import image_files
-from medjax.data.transforms.images import Frame, framing
-from medjax.data.sources.medmnist import joined
 from medjax.data.datasets.base import Parted
+from medjax.data.io import image_files
 from medjax.data.source import UNKNOWN, WHOLE, Case, Source
+from medjax.data.sources.medmnist import joined
+from medjax.data.transforms.images import Frame, framing
 from medjax.errors import InputError, few
 from medjax.machine import cores
 
@@ -152,8 +152,8 @@ class Resident:
 
 
 def dataset(source: Source, *, size: Sequence[int], fit: str = 'stretch', channels: int | None = None,
-            intensity: Mapping[str, Any] | None = None, cache: str = '', only: str = '', share: float = 1.0,
-            draw: int = 0, also: str = '') -> Images:
+            intensity: Mapping[str, Any] | None = None, cache: str = '', train_classes: Sequence[str] = (),
+            label_fraction: float = 1.0, subset_seed: int = 0, extra_npz: str = '') -> Images:
     """Brings a source's images to one size, or finds them prepared, and makes them a data set.
 
     Args:
@@ -163,11 +163,12 @@ def dataset(source: Source, *, size: Sequence[int], fit: str = 'stretch', channe
       channels: …
       intensity: …
       cache: the folder of prepared sets; by default in the user's cache folder.
-      only: the class of those who train and validate, such as the healthy ones; others of these splits are left out.
-      share: of each class's training patients (by their first image's class) that train, to see what few labels do;
-        the others are left out.
-      draw: seeds which ones.
-      also: a file of synthetic images that train beside them, all of it; see `medmnist.joined`.
+      train_classes: the classes that are kept in the training and validation splits, such as the healthy one for
+        anomaly detection; all by default. Test cases of every class stay.
+      label_fraction: the fraction of each class's training patients (by the class of their first image) that is kept,
+        to measure label efficiency.
+      subset_seed: seed of the choice of these patients.
+      extra_npz: a file of synthetic images that are added to the training split; see `medmnist.joined`.
 
     Raises:
       InputError: an image that cannot be read or has other channels than the first; cases without targets; no
@@ -179,34 +180,35 @@ def dataset(source: Source, *, size: Sequence[int], fit: str = 'stretch', channe
     for case in source.cases:
         if source.problem != 'multilabel' and not 0 <= case.target < len(source.classes):
             raise InputError(f'{case.id}: class {case.target}; expected 0 to {len(source.classes) - 1}')
-    if only:
-        if only not in source.classes or source.problem == 'multilabel':
-            raise InputError(f'config.data.only: {only!r}; expected one of: {", ".join(source.classes)}, of images '
-                             'that have one class')
-        kept = source.classes.index(only)
+    if train_classes:
+        if isinstance(train_classes, str) or not set(train_classes) <= set(source.classes) or (
+                source.problem == 'multilabel'):
+            raise InputError(f'config.data.train_classes: {train_classes!r}; expected a tuple of some of: '
+                             f'{", ".join(source.classes)}, of images that have one class')
+        kept = {source.classes.index(name) for name in train_classes}
         source = dataclasses.replace(source, cases=tuple(
-            case for case in source.cases if case.split not in ('train', 'val') or case.target == kept))
-    if share != 1:
-        source = _fewer(source, share, draw)
-    if also:
-        source = joined(source, pathlib.Path(also).expanduser())
+            case for case in source.cases if case.split not in ('train', 'val') or case.target in kept))
+    if label_fraction != 1:
+        source = _subset(source, label_fraction, subset_seed)
+    if extra_npz:
+        source = joined(source, pathlib.Path(extra_npz).expanduser())
     return prepared(Images, source, framing(size=size, fit=fit, channels=channels, intensity=intensity), cache)
 
 
-def _fewer(source: Source, share: float, draw: int) -> Source:
-    """A source with a share of its training patients, at least one of each class."""
-    if not 0 < share < 1 or source.problem == 'multilabel':
-        raise InputError(f'config.data.share: {share}; expected a share in (0, 1], of images that have one class')
-    if draw < 0:
-        raise InputError(f'config.data.draw: {draw}; expected at least 0')
+def _subset(source: Source, label_fraction: float, seed: int) -> Source:
+    """Returns the source with a fraction of its training patients, at least one of each class."""
+    if not 0 < label_fraction < 1 or source.problem == 'multilabel':
+        raise InputError(f'config.data.label_fraction: {label_fraction}; expected a fraction in (0, 1], of images that have one class')
+    if seed < 0:
+        raise InputError(f'config.data.subset_seed: {seed}; expected at least 0')
     of: dict[str, int] = {}
     for case in source.cases:
         if case.split == 'train':
             of.setdefault(case.patient, case.target)
-    rng, kept = np.random.default_rng(draw), set()
+    rng, kept = np.random.default_rng(seed), set()
     for target in sorted(set(of.values())):
         patients = [patient for patient, number in of.items() if number == target]
-        kept |= {patients[place] for place in rng.permutation(len(patients))[:max(round(share * len(patients)), 1)]}
+        kept |= {patients[place] for place in rng.permutation(len(patients))[:max(round(label_fraction * len(patients)), 1)]}
     return dataclasses.replace(source, cases=tuple(
         case for case in source.cases if case.split != 'train' or case.patient in kept))
 

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from medjax.data.datasets.base import Parted
+from medjax.data.datasets.tumour_growth import Resident
 from medjax.data.io.geometry import Image, canonical, describe, resample
 from medjax.data.io.geometry import spacing as grid_spacing
 from medjax.data.io.image_files import check_finite
-from medjax.data.datasets.base import Parted
-from medjax.data.datasets.tumour_growth import Resident
 from medjax.data.source import Case, Source
 from medjax.errors import InputError, few
 

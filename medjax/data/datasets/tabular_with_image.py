@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from medjax.data.transforms.images import framing
 from medjax.data.datasets.images import Prepared, prepared
 from medjax.data.datasets.tabular import Records, checked_times, described
 from medjax.data.source import Source
+from medjax.data.transforms.images import framing
 from medjax.errors import InputError
 
 

@@ -11,10 +11,10 @@ import numpy as np
 from scipy import ndimage
 
 from medjax.data.datasets import volumes
-from medjax.data.io.geometry import Image
 from medjax.data.datasets.base import Parted
-from medjax.data.source import Case, Source
 from medjax.data.datasets.volumes import Prepared, Volumes
+from medjax.data.io.geometry import Image
+from medjax.data.source import Case, Source
 from medjax.errors import InputError, few
 
 SIDES = ('image', 'target')  # what is given, and what is made of it

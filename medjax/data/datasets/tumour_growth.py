@@ -11,9 +11,9 @@ import jax
 import numpy as np
 from scipy import ndimage
 
+from medjax.data.datasets.base import Parted
 from medjax.data.io.geometry import Image, canonical, resample
 from medjax.data.io.geometry import spacing as grid_spacing
-from medjax.data.datasets.base import Parted
 from medjax.data.source import UNKNOWN, Case, Source
 from medjax.errors import InputError, few
 from medjax.machine import cores

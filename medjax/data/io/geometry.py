@@ -13,8 +13,8 @@ import nibabel as nib
 import numpy as np
 from scipy import ndimage
 
-from medjax.data.io.tables import LIMIT
 from medjax.data.io.interpolate import inside, majority, sample
+from medjax.data.io.tables import LIMIT
 from medjax.errors import InputError
 
 KINDS = ('linear', 'cubic', 'label')

@@ -13,9 +13,9 @@ import nibabel as nib
 import numpy as np
 
 from medjax import atomic_files
-from medjax.data.io import simpleitk, raster
-from medjax.data.io.tables import PACKED, check_fits
+from medjax.data.io import raster, simpleitk
 from medjax.data.io.geometry import Image, check_affine
+from medjax.data.io.tables import PACKED, check_fits
 from medjax.errors import InputError
 from medjax.losses.segmentation import IGNORED
 

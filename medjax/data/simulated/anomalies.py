@@ -13,10 +13,10 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
-from medjax.data.sources import mni152
 from medjax.data.io.geometry import Image
 from medjax.data.simulated.lesions import shape_of
 from medjax.data.source import SPLITS, Case, Source, data_dir
+from medjax.data.sources import mni152
 from medjax.errors import InputError
 
 NOTICE = ('A phantom: slices of one healthy template (MNI152), bent and changed at random, with lesions that have the '

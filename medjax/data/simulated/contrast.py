@@ -14,10 +14,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from medjax.data.sources import mni152
+from medjax.data.datasets.translation import PAIR, Views
 from medjax.data.io.geometry import Image, resample
 from medjax.data.source import Case, Source
-from medjax.data.datasets.translation import PAIR, Views
+from medjax.data.sources import mni152
 from medjax.errors import InputError
 
 NOTICE = ('Real anatomy, simulated contrast: the T1 image is the MNI152 template, averaged from 152 people; the '

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from medjax.data.source import SPLITS, Case, Source
 from medjax.data.datasets.signals import Trace, dicom_case
+from medjax.data.source import SPLITS, Case, Source
 
 NOTICE = ('Simulated ECGs: figures say whether the parts work together, and nothing of skill with patients.')
 REAL = ' The test_real recording is of one person, and its beats are those that a detector finds.'

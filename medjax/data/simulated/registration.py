@@ -14,10 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import ndimage
 
-from medjax.data.sources import mni152
-from medjax.data.io.geometry import Image
 from medjax.data.datasets.registration import Pair
+from medjax.data.io.geometry import Image
 from medjax.data.source import SPLITS, Case, Source
+from medjax.data.sources import mni152
 from medjax.errors import InputError
 from medjax.ops import deformation, warp
 

@@ -17,10 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import ndimage
 
-from medjax.data.sources import mni152
-from medjax.data.io.geometry import Image
 from medjax.data.datasets.tumour_growth import Followed, Scans
+from medjax.data.io.geometry import Image
 from medjax.data.source import SPLITS, UNKNOWN, Case, Source
+from medjax.data.sources import mni152
 from medjax.errors import InputError
 from medjax.ops import reaction_diffusion
 

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
-from medjax.data.sources import video
 from medjax.data.io.video_frames import library
 from medjax.data.source import SPLITS, Source
+from medjax.data.sources import video
 from medjax.errors import InputError
 
 NOTICE = 'A phantom: rendered walls with moving blobs. Its figures say nothing of medicine.'

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from medjax.data.sources.visits_csv import looked_at
 from medjax.data.source import SPLITS, Case, Outcome, Series, Source
+from medjax.data.sources.visits_csv import looked_at
 from medjax.data.splits import dealt_anew
 
 NOTICE = 'Simulated patients. Their figures say nothing of medicine.'

@@ -13,9 +13,9 @@ from typing import Any
 import cc3d
 import numpy as np
 
-from medjax.data.sources import segmentation_folder
 from medjax.data.io.geometry import Image
 from medjax.data.source import Case, Objects, Source
+from medjax.data.sources import segmentation_folder
 from medjax.machine import cores
 
 image_reader = segmentation_folder.image_reader

@@ -12,10 +12,10 @@ import pathlib
 from collections.abc import Mapping, Sequence
 
 from medjax.data.io import image_files
-from medjax.data.io.tables import check_fields, read_table
 from medjax.data.io.geometry import Image
-from medjax.data.sources.annotations import patient_of
+from medjax.data.io.tables import check_fields, read_table
 from medjax.data.source import SPLITS, UNKNOWN, UNKNOWN_PATIENTS, Case, Source, data_dir
+from medjax.data.sources.annotations import patient_of
 from medjax.data.splits import KEYS, divide
 from medjax.errors import InputError
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from medjax.data.io import image_files
-from medjax.data.sources.annotations import Marked, dealt
 from medjax.data.source import Source, data_dir
+from medjax.data.sources.annotations import Marked, dealt
 from medjax.errors import InputError
 
 

@@ -22,12 +22,12 @@ SETS = {
 NOTICE = 'The split is the one that DeepSurv published; validation patients are drawn from its training part.'
 
 
-def source(*, name_of: str = 'metabric', dir: str = 'survival', val: float = 0.2, fold: int | Sequence[int] = 0,
+def source(*, cohort: str = 'metabric', dir: str = 'survival', val: float = 0.2, fold: int | Sequence[int] = 0,
            folds: int | Sequence[int] = 0, split_seed: int = 0) -> Source:
     """Reads one of the cohorts.
 
     Args:
-      name_of: 'metabric' or 'gbsg'.
+      cohort: 'metabric' or 'gbsg'.
       dir: the folder of the files; see `data_dir`.
       val: share of the training patients that validates.
       fold: see `splits.split_by_patient`, as for folds and split_seed.
@@ -41,9 +41,9 @@ def source(*, name_of: str = 'metabric', dir: str = 'survival', val: float = 0.2
         import h5py
     except ImportError as error:
         raise InputError("config.data.source: these files need h5py: pip install 'medjax[records]'") from error
-    if name_of not in SETS:
-        raise InputError(f'config.data.source.name_of: {name_of!r}; expected one of: {", ".join(SETS)}')
-    file, event_name, names = SETS[name_of]
+    if cohort not in SETS:
+        raise InputError(f'config.data.source.cohort: {cohort!r}; expected one of: {", ".join(SETS)}')
+    file, event_name, names = SETS[cohort]
     path = data_dir(dir) / file
     cases = []
     try:

@@ -16,8 +16,8 @@ import numpy as np
 
 from medjax.data.io import image_files
 from medjax.data.io.tables import check_fields, read_table
-from medjax.data.sources.annotations import Marked, dealt
 from medjax.data.source import Source, data_dir
+from medjax.data.sources.annotations import Marked, dealt
 from medjax.errors import InputError
 
 PIXELS, WORLD = ('y1', 'x1', 'y2', 'x2'), ('coordX', 'coordY', 'coordZ', 'diameter_mm')

@@ -14,10 +14,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from medjax.data.io import image_files
-from medjax.data.io.tables import check_columns, check_fields, read_table
-from medjax.data.io.geometry import Image, canonical
 from medjax.data.datasets.registration import Pair, check
+from medjax.data.io import image_files
+from medjax.data.io.geometry import Image, canonical
+from medjax.data.io.tables import check_columns, check_fields, read_table
 from medjax.data.source import SPLITS, Case, Source, data_dir
 from medjax.data.splits import KEYS, divide
 from medjax.errors import InputError

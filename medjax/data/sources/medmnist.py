@@ -151,20 +151,20 @@ def joined(source: Source, path: pathlib.Path) -> Source:
       InputError: a file of another layout, or of classes that the source has not.
     """
     if not path.is_file():
-        raise InputError(f'config.data.also: {path}: no such file; expected one that medjax.synthesise wrote')
+        raise InputError(f'config.data.extra_npz: {path}: no such file; expected one that medjax.synthesise wrote')
     _load.cache_clear()  # a process that draws images may have written others under this name
     try:
         images, labels, names = (_load(str(path), name) for name in ('train_images', 'train_labels', 'classes'))
     except InputError:
-        raise InputError(f'config.data.also: {path}: not readable; expected train_images, train_labels and classes, as '
+        raise InputError(f'config.data.extra_npz: {path}: not readable; expected train_images, train_labels and classes, as '
                          'medjax.synthesise writes them') from None
     names = [str(name) for name in names.ravel()]
     if source.problem == 'multilabel' or not set(names) <= set(source.classes):
-        raise InputError(f'config.data.also: {path}: classes {", ".join(names)}; expected some of: '
+        raise InputError(f'config.data.extra_npz: {path}: classes {", ".join(names)}; expected some of: '
                          f'{", ".join(source.classes)}, of which an image has one')
     if images.dtype != np.uint8 or labels.shape != (len(images), 1) or labels.dtype.kind not in 'iu' or (
             not len(images) or labels.min() < 0 or labels.max() >= len(names)):
-        raise InputError(f'config.data.also: {path}: train_images {images.shape} {images.dtype}, train_labels '
+        raise InputError(f'config.data.extra_npz: {path}: train_images {images.shape} {images.dtype}, train_labels '
                          f'{labels.shape} {labels.dtype}; expected bytes, and for each image a label from 0 to '
                          f'{len(names) - 1}')
     made = [Case(id=f'synthetic{number:06d}', patient=f'synthetic{number:06d}', split='train',

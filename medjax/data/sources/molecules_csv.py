@@ -11,8 +11,8 @@ import pathlib
 from collections.abc import Mapping, Sequence
 
 from medjax.data.datasets import rdkit_features
-from medjax.data.io.tables import check_columns, check_fields, read_table
 from medjax.data.datasets.smiles_tokens import tokens
+from medjax.data.io.tables import check_columns, check_fields, read_table
 from medjax.data.source import Case, Measured, Source, data_dir
 from medjax.data.splits import KEYS, divide
 from medjax.errors import InputError

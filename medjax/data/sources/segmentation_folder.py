@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from medjax.data.io import image_files, raster as pictures
-from medjax.data.io.tables import check_fields, read_table
+from medjax.data.io import image_files
+from medjax.data.io import raster as pictures
 from medjax.data.io.geometry import Image, check_pair, describe, restore, same_grid
+from medjax.data.io.tables import check_fields, read_table
 from medjax.data.source import Case, Source, data_dir
 from medjax.data.splits import divide
 from medjax.errors import InputError

@@ -12,8 +12,8 @@ import pathlib
 from collections.abc import Mapping, Sequence
 
 from medjax.data.io import image_files
-from medjax.data.io.tables import check_columns, check_fields, read_table
 from medjax.data.io.geometry import Image
+from medjax.data.io.tables import check_columns, check_fields, read_table
 from medjax.data.source import Case, Outcome, Source, data_dir
 from medjax.data.splits import KEYS, divide
 from medjax.errors import InputError

@@ -13,11 +13,11 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from medjax.data.datasets.translation import Views
 from medjax.data.io import image_files
 from medjax.data.io.geometry import Image, check_pair
 from medjax.data.source import Case, Source, data_dir
 from medjax.data.splits import divide
-from medjax.data.datasets.translation import Views
 from medjax.errors import InputError
 
 

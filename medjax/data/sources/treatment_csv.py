@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from medjax.data.sources.survival_csv import number_of, record_of, words_of
 from medjax.data.io.tables import check_columns, check_fields, read_table
 from medjax.data.source import Case, Source, Treated, data_dir
+from medjax.data.sources.survival_csv import number_of, record_of, words_of
 from medjax.data.splits import KEYS, divide
 from medjax.errors import InputError
 

@@ -15,12 +15,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from medjax.data.io import geometry, image_files
-from medjax.data.sources import lesion_visits_csv
-from medjax.data.io.tables import read_table
-from medjax.data.io.geometry import Image
 from medjax.data.datasets.tumour_growth import Followed, Scans
+from medjax.data.io import geometry, image_files
+from medjax.data.io.geometry import Image
+from medjax.data.io.tables import read_table
 from medjax.data.source import Case, Source, data_dir
+from medjax.data.sources import lesion_visits_csv
 from medjax.data.splits import divide
 from medjax.errors import InputError, few
 

@@ -22,11 +22,11 @@ import numpy as np
 from tqdm import tqdm
 
 from medjax import atomic_files
-from medjax.data.sources import voc
-from medjax.data.io.video_frames import Sequential, frames, is_video
 from medjax.data.io.geometry import Image
-from medjax.data.sources.annotations import Marked, check_size, dealt
+from medjax.data.io.video_frames import Sequential, frames, is_video
 from medjax.data.source import Source, data_dir
+from medjax.data.sources import voc
+from medjax.data.sources.annotations import Marked, check_size, dealt
 from medjax.errors import InputError, few
 
 FIELDS = ('frame', 'x1', 'y1', 'x2', 'y2', 'label')

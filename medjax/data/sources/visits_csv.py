@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from medjax.data.sources.survival_csv import MISSING, number_of, outcome_of, record_of, words_of
 from medjax.data.io.tables import check_columns, check_fields, read_table
 from medjax.data.source import Case, Outcome, Series, Source, data_dir
+from medjax.data.sources.survival_csv import MISSING, number_of, outcome_of, record_of, words_of
 from medjax.data.splits import KEYS, divide
 from medjax.errors import InputError
 

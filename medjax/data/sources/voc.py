@@ -14,8 +14,8 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from medjax.data.sources.annotations import Marked, dealt, images_in
 from medjax.data.source import SPLITS, Source, data_dir
+from medjax.data.sources.annotations import Marked, dealt, images_in
 from medjax.errors import InputError
 
 CORNERS = ('ymin', 'xmin', 'ymax', 'xmax')  # rows before columns

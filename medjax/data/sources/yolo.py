@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from medjax.data.sources.classification_folder import FOLDERS
-from medjax.data.sources.annotations import Marked, dealt, images_in
 from medjax.data.source import Source, data_dir
+from medjax.data.sources.annotations import Marked, dealt, images_in
+from medjax.data.sources.classification_folder import FOLDERS
 from medjax.errors import InputError
 
 

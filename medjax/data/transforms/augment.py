@@ -15,7 +15,9 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
-from medjax.data.transforms import mixup as transforms_mixup, boxes as transforms_boxes, randaugment
+from medjax.data.transforms import boxes as transforms_boxes
+from medjax.data.transforms import mixup as transforms_mixup
+from medjax.data.transforms import randaugment
 from medjax.errors import InputError
 from medjax.ops import warp
 

@@ -7,14 +7,14 @@ import matplotlib
 import numpy as np
 from PIL import Image as Picture
 
-from medjax.tasks.anomaly import summary
 from medjax.report import curves, tables
-from medjax.tasks.classification import chapter as classification_chapter
 from medjax.report.chapter import Chapter, Group, Section, both, caption, split_name, spoken
 from medjax.report.draw import Tile
+from medjax.report.run_files import Run, snapshot
 from medjax.report.style import INK, PALETTE, chart, legend, png
 from medjax.report.tables import Table
-from medjax.report.run_files import Run, snapshot
+from medjax.tasks.anomaly import summary
+from medjax.tasks.classification import chapter as classification_chapter
 
 NAMES = {'error': 'error of the image made again', 'bound': 'evidence lower bound, negative',
          'restored': 'change until the image is likely', 'foreign': 'share that does not belong',

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from medjax import atomic_files
-from medjax.core.task import Task
-from medjax.data.transforms.images import Frame, framing
-from medjax.data.io.geometry import Image
-from medjax.data.datasets.images import Images
-from medjax.errors import InputError
 from medjax.core.batched import Teller
+from medjax.core.task import Task
+from medjax.data.datasets.images import Images
+from medjax.data.io.geometry import Image
+from medjax.data.transforms.images import Frame, framing
+from medjax.errors import InputError
 
 TOLD = ('error', 'bound', 'foreign', 'restored')  # scores that a task may give itself
 FAST = ('error', 'bound', 'foreign')  # of them those that validation asks for
@@ -250,7 +250,7 @@ def evaluator(*, data: Images, task: Task, normal: str = '', score: str = '', ba
     """Makes the evaluator of anomaly detection.
 
     Args:
-      data: the data set, whose training and validation cases are normal (`config.data.only`).
+      data: the data set, whose training and validation cases are normal (`config.data.train_classes`).
       task: the problem.
       normal: the class that is normal; all others are anomalies. '' where none is: images are made again, for weights
         to begin with, say, and only the errors are told.
@@ -282,4 +282,4 @@ def _check_normal(data: Images, normal: str) -> None:
     strange = [case.id for case in data.source.cases if case.split in ('train', 'val') and case.target != place]
     if strange:
         raise InputError(f'{strange[0]} trains or validates and is not of the class {normal!r}; expected normal cases '
-                         f'alone: config.data.only={normal!r}')
+                         f'alone: config.data.train_classes=({normal!r},)')

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from medjax.statistics import bootstrap, intervals
 from medjax.errors import InputError
 from medjax.metrics import classification as scores
 from medjax.metrics.classification import average
+from medjax.statistics import bootstrap, intervals
 
 CONVENTIONS = (
     'A score is the higher the stranger an image is to the network, which has seen normal ones alone. AUROC is the '

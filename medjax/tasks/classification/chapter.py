@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from medjax.tasks.classification import pictures, charts, fairness
 from medjax.report import draw, tables
 from medjax.report.chapter import FEW, Chapter, Section, caption, split_name, spoken
-from medjax.tasks.classification.split import OPERATING, Judged, judge
-from medjax.report.tables import Cell, Table, figure
 from medjax.report.run_files import Run
+from medjax.report.tables import Cell, Table, figure
+from medjax.tasks.classification import charts, fairness, pictures
+from medjax.tasks.classification.split import OPERATING, Judged, judge
 
 OVERALL = ('auroc', 'auprc', 'accuracy', 'balanced_accuracy', 'sensitivity', 'specificity', 'precision', 'f1',
            'f1_micro', 'kappa', 'kappa_weighted', 'mcc', 'brier', 'log_loss', 'ece', 'ece_adaptive')

@@ -4,13 +4,13 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from medjax.statistics import calibration
-from medjax.tasks.classification import table as classification_table
+from medjax.metrics import classification
 from medjax.report import curves, tables
 from medjax.report.chapter import Chart, both, split_name
-from medjax.tasks.classification.split import OPERATING, Judged
 from medjax.report.tables import figure, interval
-from medjax.metrics import classification
+from medjax.statistics import calibration
+from medjax.tasks.classification import table as classification_table
+from medjax.tasks.classification.split import OPERATING, Judged
 
 WEAKEST = 4  # of many curves, those that are coloured
 ANSWERED = 10  # cases that a selective accuracy is of at least

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from medjax.statistics import delong, intervals
-from medjax.tasks.classification.table import Cases, Row, read
 from medjax.errors import InputError
 from medjax.metrics import uncertainty
+from medjax.statistics import delong, intervals
+from medjax.tasks.classification.table import Cases, Row, read
 
 
 def compare(rows_a: Sequence[Row], rows_b: Sequence[Row], problem: str, classes: Sequence[str], *,

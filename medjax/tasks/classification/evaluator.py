@@ -13,10 +13,10 @@ import numpy as np
 
 from medjax import atomic_files
 from medjax.core.task import Task
-from medjax.data.transforms.images import Frame, framing
-from medjax.data.io.geometry import Image
 from medjax.data.datasets.images import Images
+from medjax.data.io.geometry import Image
 from medjax.data.source import UNKNOWN
+from medjax.data.transforms.images import Frame, framing
 from medjax.errors import InputError
 from medjax.metrics import classification, uncertainty
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from medjax.metrics import classification
 from medjax.statistics import intervals
 from medjax.tasks.classification import operating_point
 from medjax.tasks.classification.table import Cases
-from medjax.metrics import classification
 
 FEW = 10  # positives or negatives of a group, below which its figures say little
 UNKNOWN = 'unknown'  # the group of cases whose cell is empty

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from medjax.tasks.classification.table import Cases
 from medjax.metrics import classification
+from medjax.tasks.classification.table import Cases
 
 FIGURES = ('sensitivity', 'specificity', 'precision', 'accuracy')
 

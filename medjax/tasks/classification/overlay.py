@@ -6,10 +6,10 @@ import pathlib
 import numpy as np
 from matplotlib import colors
 
+from medjax.errors import InputError
 from medjax.report import draw, style
 from medjax.report.anatomy import LETTERS, PLANES
 from medjax.report.run_files import snapshot
-from medjax.errors import InputError
 
 NAMES = {'grad_cam': 'Grad-CAM', 'grad_cam_pp': 'Grad-CAM++', 'integrated_gradients': 'Integrated gradients',
          'smooth_grad': 'SmoothGrad', 'occlusion': 'Occlusion', 'attention_rollout': 'Attention rollout'}

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from medjax.tasks.classification import overlay
 from medjax.report import style
 from medjax.report.chapter import Group, Section
-from medjax.tasks.classification.split import Judged
 from medjax.report.tables import Cell, Table, figure
+from medjax.tasks.classification import overlay
+from medjax.tasks.classification.split import Judged
 
 DRAWN = 3  # cases of a kind
 LIKELIEST = 3  # classes whose probability is told

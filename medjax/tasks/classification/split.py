@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from medjax.tasks.classification import table
-from medjax.report.split import Split
-from medjax.report.run_files import Run
 from medjax.errors import InputError
+from medjax.report.run_files import Run
+from medjax.report.split import Split
+from medjax.tasks.classification import table
 
 OPERATING = '_operating'  # ends the names of figures at the operating point
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from medjax.errors import InputError
+from medjax.metrics import classification, uncertainty
 from medjax.statistics import calibration, intervals
 from medjax.tasks.classification import fairness, operating_point
 from medjax.tasks.classification.table import Cases, Row, read
-from medjax.errors import InputError
-from medjax.metrics import classification, uncertainty
 
 CONVENTIONS = (
     'Figures are over cases; intervals are over patients, all cases of a patient drawn together (percentile '

@@ -5,15 +5,16 @@ from typing import Any
 
 import numpy as np
 
-from medjax.tasks.detection import table as detection_table, pictures, charts
+from medjax.metrics import detection
 from medjax.report import draw, tables
 from medjax.report.chapter import Chapter, Section, caption, resampled, sentences, split_name, spoken
-from medjax.tasks.detection.split import Detected, detect
-from medjax.tasks.detection.summary import SIZES
+from medjax.report.run_files import Run
 from medjax.report.style import class_colour, png
 from medjax.report.tables import Cell, Table, figure, interval
-from medjax.report.run_files import Run
-from medjax.metrics import detection
+from medjax.tasks.detection import charts, pictures
+from medjax.tasks.detection import table as detection_table
+from medjax.tasks.detection.split import Detected, detect
+from medjax.tasks.detection.summary import SIZES
 
 OPERATING = ('sensitivity', 'precision', 'f1', 'false_positives')
 LOSSES = {'train/loss_classes': 'classes', 'train/loss_boxes': 'boxes', 'train/loss_proposed': 'classes of proposals',

@@ -3,14 +3,14 @@
 import numpy as np
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from medjax.report import curves, tables
-from medjax.statistics.calibration import BINS
-from medjax.report.chapter import Chart, both, split_name
-from medjax.tasks.detection.split import Detected
-from medjax.report.style import INK, PALETTE, chart, png
-from medjax.report.tables import figure, interval
 from medjax.metrics import detection
 from medjax.metrics.detection import HIT, RATES
+from medjax.report import curves, tables
+from medjax.report.chapter import Chart, both, split_name
+from medjax.report.style import INK, PALETTE, chart, png
+from medjax.report.tables import figure, interval
+from medjax.statistics.calibration import BINS
+from medjax.tasks.detection.split import Detected
 
 TICKS = ('⅛', '¼', '½', '1', '2', '4', '8')
 

@@ -13,17 +13,17 @@ import numpy as np
 
 from medjax import atomic_files
 from medjax.core.task import Task
-from medjax.data.io import video_frames, image_files
-from medjax.data.transforms.images import Frame, framing
-from medjax.data.io.geometry import Image, spacing
 from medjax.data.datasets.detection import ObjectImages, window
 from medjax.data.datasets.region_proposals import propose
+from medjax.data.io import image_files, video_frames
+from medjax.data.io.geometry import Image, spacing
+from medjax.data.transforms.images import Frame, framing
 from medjax.errors import InputError
+from medjax.metrics import box_matching, detection
+from medjax.metrics.box_matching import Seen
+from medjax.ops import window_stitching
 from medjax.tasks.detection import video
 from medjax.tasks.detection.box_columns import drawn, keep_snapshot, read_row, tabulate, written
-from medjax.metrics import detection, box_matching
-from medjax.ops import window_stitching
-from medjax.metrics.box_matching import Seen
 
 DIGITS = 6  # of a score in a table
 UNSET = 0.5  # the score from which a box is taken for found where no validation case sets it

@@ -9,16 +9,16 @@ from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
+from medjax.errors import InputError
+from medjax.metrics import box_matching, detection
+from medjax.metrics.box_matching import Seen
+from medjax.metrics.detection import HIT
 from medjax.report import draw, style
 from medjax.report.anatomy import LETTERS
 from medjax.report.chapter import Group, Section
-from medjax.tasks.detection.split import Detected
-from medjax.report.tables import figure
 from medjax.report.run_files import snapshot
-from medjax.errors import InputError
-from medjax.metrics import detection, box_matching
-from medjax.metrics.detection import HIT
-from medjax.metrics.box_matching import Seen
+from medjax.report.tables import figure
+from medjax.tasks.detection.split import Detected
 
 DRAWN = 2  # images of a kind
 CUTS = 2  # planes of a volume

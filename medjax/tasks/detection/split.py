@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from medjax.tasks.detection import table
-from medjax.report.split import Split
-from medjax.report.run_files import Run
 from medjax.errors import InputError
 from medjax.metrics import detection
+from medjax.report.run_files import Run
+from medjax.report.split import Split
+from medjax.tasks.detection import table
 
 
 @dataclasses.dataclass(frozen=True)

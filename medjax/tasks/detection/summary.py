@@ -5,13 +5,13 @@ from typing import Any
 
 import numpy as np
 
+from medjax.errors import InputError
+from medjax.metrics import box_matching, detection
+from medjax.metrics.classification import mean
+from medjax.metrics.detection import HIT
 from medjax.statistics import bootstrap, calibration, intervals
 from medjax.tasks.detection import coco_ap
 from medjax.tasks.detection.table import Row, Table, per_class, per_image, read
-from medjax.errors import InputError
-from medjax.metrics import detection, box_matching
-from medjax.metrics.detection import HIT
-from medjax.metrics.classification import mean
 
 CONVENTIONS = (
     'Boxes are compared in the voxels of the stored image, in hundredths. A found box is a hit where the object '

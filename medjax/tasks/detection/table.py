@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from medjax.errors import InputError
-from medjax.metrics import detection, box_matching
-from medjax.metrics.detection import HIT
+from medjax.metrics import box_matching, detection
 from medjax.metrics.box_matching import Matched, Seen
+from medjax.metrics.detection import HIT
 
 Row = Mapping[str, Any]
 

@@ -15,7 +15,7 @@ import optax
 from medjax.core.metrics import masked_mean
 from medjax.core.task import Batch, States, Task, Variables, initial
 from medjax.errors import InputError
-from medjax.ops import boxes, anchor_assignment
+from medjax.ops import anchor_assignment, boxes
 from medjax.ops.nms import nms
 
 BETA = 1 / 9  # where the boxes' loss turns from a square to a line, in units of an anchor (Ren 2015)

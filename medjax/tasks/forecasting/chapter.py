@@ -4,14 +4,14 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from medjax.tasks.classification import chapter as classification_chapter
-from medjax.tasks.forecasting import charts
 from medjax.report import tables
 from medjax.report.chapter import Chapter, Section, both, caption, resampled, split_name, spoken
-from medjax.tasks.forecasting.summary import CHANCES, METHODS, Table, key_of, read, spans_of
+from medjax.report.run_files import Run
 from medjax.report.split import Split, opened
 from medjax.report.tables import Cell, Entry, figure, heading
-from medjax.report.run_files import Run
+from medjax.tasks.classification import chapter as classification_chapter
+from medjax.tasks.forecasting import charts
+from medjax.tasks.forecasting.summary import CHANCES, METHODS, Table, key_of, read, spans_of
 
 COURSES = ('Best', 'Median', 'Worst')  # of the patients by how far forecasts are off
 LIMITS = ('Forecasts are judged in those who come again and are measured: of who stays away, or dies first, they say '

@@ -8,10 +8,10 @@ from matplotlib.figure import Figure
 
 from medjax.report import curves
 from medjax.report.chapter import Chart, both
-from medjax.tasks.forecasting.summary import CHANCES, Table, key_of, spans_of
 from medjax.report.split import Split
 from medjax.report.style import INK, PALETTE, chart, dress, png
 from medjax.report.tables import figure
+from medjax.tasks.forecasting.summary import CHANCES, Table, key_of, spans_of
 
 SHOWN = 4  # values that are drawn side by side
 NETWORK, SIMPLE = PALETTE[3], PALETTE[1]

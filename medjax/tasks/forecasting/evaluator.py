@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from medjax import atomic_files
+from medjax.core.batched import Teller
 from medjax.core.task import Task
 from medjax.data.datasets.tabular import scaled
 from medjax.data.datasets.time_series import Sequences, check_visits, padded
 from medjax.data.source import Case, Series
 from medjax.errors import InputError
-from medjax.core.batched import Teller
 from medjax.metrics import classification
 from medjax.ops import time_series
 
@@ -195,7 +195,7 @@ def evaluator(*, data: Sequences, task: Task, batch: int = 256, leads: Sequence[
         raise InputError(f'config.evaluate.batch: {batch}; expected at least 1')
     within = getattr(data, 'within', None)
     if within is None or data.source.problem != 'forecast':
-        raise InputError("config.evaluate.name: 'forecast' needs series that no landmark cuts; expected "
+        raise InputError("config.evaluate.name: 'forecasting' needs series that no landmark cuts; expected "
                          "config.data.name 'sequences' of a source without landmarks")
     leads = _leads(leads, within)
     if leads and (leads[-1] != within or any(not low < high for low, high in zip((0.0, *leads), leads))):

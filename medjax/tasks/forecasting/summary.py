@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from medjax.statistics import bootstrap, calibration, intervals
 from medjax.errors import InputError
 from medjax.metrics import classification
-from medjax.ops import time_series
 from medjax.metrics.classification import average
+from medjax.ops import time_series
+from medjax.statistics import bootstrap, calibration, intervals
 
 CONVENTIONS = (
     'A forecast of a value is for the time of the next visit, from that visit\'s patient up to the present one: who '

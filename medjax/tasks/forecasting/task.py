@@ -50,7 +50,7 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], loss: str = 'mse',
     if not delta > 0 or not labels_weight >= 0:
         raise InputError(f'config.task: delta={delta}, labels_weight={labels_weight}; expected above 0, and 0 or more')
     if 'spread' not in statistics:
-        raise InputError("config.task.name: 'forecast' needs data with series, such as sequences")
+        raise InputError("config.task.name: 'forecasting' needs data with series, such as sequences")
     if not getattr(module, 'each', False) or getattr(module, 'both', False):
         raise InputError('config.model: a forecast needs an output for each step, which sees no later one; expected '
                          'each=True and both=False')

@@ -4,14 +4,14 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from medjax.tasks.classification import chapter as classification_chapter
-from medjax.tasks.growth import charts
 from medjax.report import tables
 from medjax.report.chapter import Chapter, Section, caption, resampled, split_name, spoken
-from medjax.tasks.growth.summary import METHODS, Table, read
+from medjax.report.run_files import Run
 from medjax.report.split import Split, opened
 from medjax.report.tables import Entry, figure
-from medjax.report.run_files import Run
+from medjax.tasks.classification import chapter as classification_chapter
+from medjax.tasks.growth import charts
+from medjax.tasks.growth.summary import METHODS, Table, read
 
 COLUMNS = ('dice', 'gain_dice', 'volume_error', 'gain_volume')
 SITES = {'auroc_sites': 'AUROC ↑', 'brier_sites': 'Brier score ↓', 'new': 'Sites with a new tumour',

@@ -9,16 +9,16 @@ from matplotlib import colors
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullLocator
 
+from medjax.errors import InputError
+from medjax.ops import growth_laws
 from medjax.report import charts, curves, draw
 from medjax.report.anatomy import LETTERS
 from medjax.report.chapter import Chart, Group, Section, both
-from medjax.tasks.growth.summary import METHODS, Table
+from medjax.report.run_files import snapshot
 from medjax.report.split import Split
 from medjax.report.style import INK, PALETTE, SPEAKS, chart, legend, png
 from medjax.report.tables import figure
-from medjax.report.run_files import snapshot
-from medjax.errors import InputError
-from medjax.ops import growth_laws
+from medjax.tasks.growth.summary import METHODS, Table
 
 TRUTH = '#ffffff'
 COLOURS = {'': PALETTE[1], 'same': '#8a8f96', 'exponential': PALETTE[5], 'logistic': PALETTE[3],

@@ -13,15 +13,16 @@ import numpy as np
 
 from medjax import atomic_files
 from medjax.core.task import Task
-from medjax.data.sources import tumour_visits_csv, lesion_visits_csv as visits
+from medjax.data.datasets.tumour_growth import SEEN, Followed, Series, brought, distance
 from medjax.data.io import image_files
 from medjax.data.io.geometry import Image, restore, spacing
-from medjax.data.datasets.tumour_growth import SEEN, Followed, Series, brought, distance
 from medjax.data.source import UNKNOWN, Case
+from medjax.data.sources import lesion_visits_csv as visits
+from medjax.data.sources import tumour_visits_csv
 from medjax.errors import InputError
-from medjax.tasks.growth.mask_growth import grown, inside
-from medjax.ops import reaction_diffusion, growth_laws
 from medjax.metrics.classification import ranked
+from medjax.ops import growth_laws, reaction_diffusion
+from medjax.tasks.growth.mask_growth import grown, inside
 
 COMMON = (0.1, 0.016)  # diffusion, mm² / day, and rate, 1 / day, near which fitted ones are held
 MOST = 0.6  # mm² / day, the largest diffusion that is looked for

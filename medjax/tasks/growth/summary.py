@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from medjax.statistics import bootstrap, intervals
 from medjax.errors import InputError
 from medjax.metrics.classification import average, ranked
+from medjax.statistics import bootstrap, intervals
 
 CONVENTIONS = (
     'The mask at the next visit is told from two visits or more before it, and when they were. Dice is that of the '

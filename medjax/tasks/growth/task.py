@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from medjax.core.metrics import masked_mean
 from medjax.core.task import Batch, States, Task, Variables, initial, seen, trained_forward
 from medjax.errors import InputError
-from medjax.ops import growth_laws
 from medjax.losses import segmentation
+from medjax.ops import growth_laws
 
 LAW = 'gompertz'  # of a batch's `curve`
 LIMITS = (-12.0, 6.0)  # of a logarithm of how many tumours arise
@@ -43,7 +43,7 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], loss: Mapping[str,
     """
     classes, sites = statistics['classes'], statistics.get('sites', [])
     if 'voxel' not in statistics:
-        raise InputError("config.task.name: 'grow' needs data of visits, such as followup or phantom_growth")
+        raise InputError("config.task.name: 'growth' needs data of visits, such as followup or phantom_growth")
     if getattr(module, 'classes', len(classes)) != len(classes):
         raise InputError(f'config.model.classes: {module.classes}; expected {len(classes)} for {", ".join(classes)}')
     for name, weight in (('risk', risk), ('physics', physics), ('volume', volume)):

@@ -6,14 +6,14 @@ import matplotlib
 import numpy as np
 from matplotlib.collections import LineCollection
 
-from medjax.tasks.classification import chapter as classification_chapter
 from medjax.report import draw, tables
 from medjax.report.chapter import Chapter, Chart, Group, Section, both, caption, resampled, split_name, spoken
-from medjax.tasks.registration.summary import FIGURES, METHODS, Table, read
+from medjax.report.run_files import Run, snapshot
 from medjax.report.split import Split, opened
 from medjax.report.style import INK, PALETTE, chart, legend, png
 from medjax.report.tables import Entry, figure
-from medjax.report.run_files import Run, snapshot
+from medjax.tasks.classification import chapter as classification_chapter
+from medjax.tasks.registration.summary import FIGURES, METHODS, Table, read
 
 COLOURS = {'': PALETTE[1], 'none': '#8a8f96', 'affine': PALETTE[0], 'bspline': PALETTE[2]}
 DRAWN = (('tre', 'mm'), ('dice', ''), ('folded', '%'), ('ncc', ''))  # figures of a drawn pair, and their units

@@ -15,16 +15,16 @@ import numpy as np
 from medjax import atomic_files
 from medjax.core.metrics import known_means
 from medjax.core.task import Task
-from medjax.data.io import image_files
-from medjax.data.sources import image_pairs_csv
-from medjax.data.io.geometry import spacing as grid_spacing
 from medjax.data.datasets.registration import Pairs, brought, check_size
+from medjax.data.io import image_files
+from medjax.data.io.geometry import spacing as grid_spacing
 from medjax.data.source import Case
+from medjax.data.sources import image_pairs_csv
 from medjax.errors import InputError
-from medjax.tasks.registration import bspline_baseline as splines
+from medjax.losses.image_similarity import local_correlation, measure
 from medjax.ops import deformation
 from medjax.ops.instance_optimisation import Search, optimise
-from medjax.losses.image_similarity import local_correlation, measure
+from medjax.tasks.registration import bspline_baseline as splines
 
 OF_METHOD = ('dice', 'folded', 'tre', 'tre90', 'ncc', 'consistency', 'seconds')
 NAN = float('nan')

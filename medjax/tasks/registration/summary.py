@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from medjax.statistics import bootstrap, intervals
 from medjax.errors import InputError
 from medjax.metrics.classification import average
+from medjax.statistics import bootstrap, intervals
 
 CONVENTIONS = (
     'Dice is a mean over the classes that either image of a pair has, of labels moved by the nearest voxel, on the '

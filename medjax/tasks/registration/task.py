@@ -12,9 +12,9 @@ from medjax.core.config import bind
 from medjax.core.metrics import masked_mean
 from medjax.core.task import Batch, States, Task, Variables, initial, seen, trained_forward
 from medjax.errors import InputError
+from medjax.losses.image_similarity import label_overlap, measure
 from medjax.ops import deformation
 from medjax.ops.instance_optimisation import Search, optimise
-from medjax.losses.image_similarity import label_overlap, measure
 
 SMOOTHERS = {'gradient': deformation.roughness, 'bending': lambda field, spacing: deformation.bending(field, [1.0] * len(spacing))}
 
@@ -43,7 +43,7 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], similarity: Mappin
       x + displacement(x) in the moving one, and y of that at y + inverse(y) in the fixed one.
     """
     if statistics.get('problem') != 'registration':
-        raise InputError("config.task.name: 'register' needs data of pairs, such as pair_files or phantom_pairs")
+        raise InputError("config.task.name: 'registration' needs data of pairs, such as pair_files or phantom_pairs")
     classes, spacing = statistics['classes'], [float(mm) for mm in statistics['spacing']]
     if smoother not in SMOOTHERS:
         raise InputError(f'config.task.smoother: {smoother!r}; expected one of: {", ".join(SMOOTHERS)}')

@@ -4,15 +4,25 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from medjax.tasks.classification import chapter as classification_chapter
-from medjax.tasks.regression import charts
 from medjax.report import tables
-from medjax.report.chapter import Chapter, Group, Section, caption, resampled, sentences, split_name, spoken, with_intervals
+from medjax.report.chapter import (
+    Chapter,
+    Group,
+    Section,
+    caption,
+    resampled,
+    sentences,
+    split_name,
+    spoken,
+    with_intervals,
+)
 from medjax.report.draw import Tile
-from medjax.tasks.regression.summary import METHODS, Table, key_of, read
+from medjax.report.run_files import Run
 from medjax.report.split import Split, opened
 from medjax.report.tables import figure
-from medjax.report.run_files import Run
+from medjax.tasks.classification import chapter as classification_chapter
+from medjax.tasks.regression import charts
+from medjax.tasks.regression.summary import METHODS, Table, key_of, read
 
 SHOWN = ('r2', 'rmse', 'mae', 'pearson', 'spearman', 'bias')
 WORST = 12  # cases of the largest errors that are drawn

@@ -4,8 +4,8 @@ import numpy as np
 
 from medjax.report import curves
 from medjax.report.chapter import Chart, both
-from medjax.tasks.regression.summary import METHODS, Table
 from medjax.report.style import INK, MARKERS, PALETTE, chart, legend, png
+from medjax.tasks.regression.summary import METHODS, Table
 
 COLOURS = dict(zip(METHODS, (PALETTE[3], PALETTE[0], PALETTE[1], PALETTE[5])))
 MEAN = 'ensemble'  # of a merged table it is what stands in the network's place too

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from medjax import atomic_files
+from medjax.core.batched import Teller
 from medjax.core.task import Task
 from medjax.data.datasets import molecules
-from medjax.data.sources.molecules_csv import smiles_of
 from medjax.data.datasets.molecules import Molecules
+from medjax.data.sources.molecules_csv import smiles_of
 from medjax.errors import InputError
-from medjax.core.batched import Teller
 
 # Gradient-boosted trees (Friedman 2001, 2002): these settings did best of a few in folds of the solubility set's
 # training molecules.

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from medjax.statistics import bootstrap, intervals
 from medjax.errors import InputError
 from medjax.metrics import regression
+from medjax.statistics import bootstrap, intervals
 
 CONVENTIONS = (
     'R² is 1 less the mean square error over the variance of what was measured in the same cases: 0 is no better than '

@@ -40,7 +40,7 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], loss: str = 'mse',
     if not delta > 0:
         raise InputError(f'config.task.delta: {delta}; expected above 0')
     if 'std' not in statistics or len(np.atleast_1d(statistics['std'])) != len(names):
-        raise InputError("config.task.name: 'regress' needs data with something measured, such as compounds")
+        raise InputError("config.task.name: 'regression' needs data with something measured, such as compounds")
     count = len(names) * (1 + (loss == 'gaussian'))
     if module.outputs != count:
         raise InputError(f'config.model.outputs: {module.outputs}; expected {count} for config.task.loss {loss!r} and '

@@ -7,10 +7,10 @@ import numpy as np
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from medjax.tasks.response import recist
 from medjax.report.chapter import Chart, both
 from medjax.report.charts import DPI
 from medjax.report.style import INK, PALETTE, chart, legend, png
+from medjax.tasks.response import recist
 
 CHANGES = {'sum': 'change_percent', 'volume': 'volume_change_percent', 'peak': 'peak_change_percent'}  # columns of rows
 NAMES = {'sum': 'Sum of diameters', 'volume': 'Volume', 'peak': 'Uptake of the hottest lesion'}

@@ -9,10 +9,11 @@ import numpy as np
 from scipy import special
 
 from medjax import atomic_files
-from medjax.tasks.response import recist, charts as response_charts
 from medjax.report import page as report_page
 from medjax.report.chapter import FEW, Chapter, Section
 from medjax.report.tables import Cell, Table, figure
+from medjax.tasks.response import charts as response_charts
+from medjax.tasks.response import recist
 
 Row = Mapping[str, Any]
 CONVENTIONS = '\n'.join((

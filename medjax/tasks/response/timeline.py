@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from medjax.tasks.response import recist
-from medjax.tasks.response.recist import Key
 from medjax.errors import InputError
 from medjax.metrics.lesions import Finding, Visit
+from medjax.tasks.response import recist
+from medjax.tasks.response.recist import Key
 
 DISEASE = ('target', 'nontarget', 'new')  # the roles that count
 

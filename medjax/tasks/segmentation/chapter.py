@@ -8,10 +8,10 @@ import numpy as np
 
 from medjax.report import charts, draw, style, tables
 from medjax.report.anatomy import PLANES, Snapshot, fullest, load, ranked
-from medjax.statistics.bootstrap import number
 from medjax.report.chapter import FEW, Chapter, Chart, Group, Section, both, caption, split_name, spoken
-from medjax.report.tables import figure
 from medjax.report.run_files import Run
+from medjax.report.tables import figure
+from medjax.statistics.bootstrap import number
 
 JUDGED = 30  # cases whose probabilities are read for the calibration
 SAMPLED = ('Training patches as read, and as the first steps augmented them, in the same intensity window, with the '

@@ -13,13 +13,13 @@ import numpy as np
 from medjax import atomic_files
 from medjax.core.metrics import known_means
 from medjax.core.task import Batch, Task
+from medjax.data.datasets.volumes import Volumes, preprocessing
 from medjax.data.io import image_files, raster
 from medjax.data.io.geometry import Image, canonical, restore, spacing
 from medjax.data.transforms.volumes import Preprocess, flat_axis, with_context
-from medjax.data.datasets.volumes import Volumes, preprocessing
 from medjax.errors import InputError
-from medjax.tasks.segmentation import mask_metrics
 from medjax.ops import sliding_windows
+from medjax.tasks.segmentation import mask_metrics
 
 
 @dataclasses.dataclass(frozen=True)

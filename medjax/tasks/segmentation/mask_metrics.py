@@ -20,8 +20,8 @@ import cc3d
 import numpy as np
 from scipy import ndimage
 
-from medjax.metrics import surface_distance, surfels
 from medjax.losses.segmentation import IGNORED
+from medjax.metrics import surface_distance, surfels
 
 CONVENTIONS = (
     'A class that is only in the truth or only in the prediction counts with Dice, IoU and NSD 0, and with the '

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from medjax.errors import InputError
 from medjax.report import curves, tables
-from medjax.tasks.classification import chapter as classification_chapter
-from medjax.statistics.bootstrap import number
 from medjax.report.chapter import Chapter, Chart, Section, both, caption, resampled, split_name, spoken
+from medjax.report.run_files import Run
 from medjax.report.style import INK, PALETTE, dress, png
 from medjax.report.tables import Cell, figure
-from medjax.report.run_files import Run
-from medjax.errors import InputError
+from medjax.statistics.bootstrap import number
+from medjax.tasks.classification import chapter as classification_chapter
 
 COLUMNS = {'': 'network', 'detector_': 'detector'}
 ROWS = {'f1': 'F1 ↑', 'sensitivity': 'Sensitivity ↑', 'precision': 'Precision ↑', 'timing_ms': 'Timing (ms) ↓'}

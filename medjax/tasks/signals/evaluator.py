@@ -116,7 +116,7 @@ def evaluator(*, data: Traces, task: Task) -> BeatEvaluator:
       task: the problem, a segmentation with the classes rest and beat.
     """
     if not isinstance(data, Traces) or len(data.source.classes) != 2:
-        raise InputError("config.evaluate.name: 'beats' needs traces of two classes; expected config.data.name "
+        raise InputError("config.evaluate.name: 'signals' needs traces of two classes; expected config.data.name "
                          "'traces'")
     return BeatEvaluator(data, task)
 

@@ -4,16 +4,16 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from medjax.tasks.classification import chapter as classification_chapter
-from medjax.tasks.survival import charts
-from medjax.report import tables
-from medjax.report.chapter import Chapter, Section, caption, resampled, sentences, split_name, spoken
-from medjax.tasks.survival.split import Followed, follow
-from medjax.tasks.survival.summary import GROUPS
-from medjax.report.tables import Cell, Table, figure, interval
-from medjax.report.run_files import Run
 from medjax.metrics import survival
 from medjax.metrics.survival import Curve
+from medjax.report import tables
+from medjax.report.chapter import Chapter, Section, caption, resampled, sentences, split_name, spoken
+from medjax.report.run_files import Run
+from medjax.report.tables import Cell, Table, figure, interval
+from medjax.tasks.classification import chapter as classification_chapter
+from medjax.tasks.survival import charts
+from medjax.tasks.survival.split import Followed, follow
+from medjax.tasks.survival.summary import GROUPS
 
 OVERALL = ('c_index', 'c_uno', 'c_td', 'ibs')
 UNREACHED = 'not reached'

@@ -8,13 +8,13 @@ import numpy as np
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from medjax.metrics.survival import Curve
 from medjax.report import curves
 from medjax.report.chapter import Chart, both, split_name
-from medjax.tasks.survival.split import Followed
 from medjax.report.style import INK, PALETTE, chart, dress, legend, png
-from medjax.tasks.survival.summary import ADVICE, GROUPS
 from medjax.report.tables import figure
-from medjax.metrics.survival import Curve
+from medjax.tasks.survival.split import Followed
+from medjax.tasks.survival.summary import ADVICE, GROUPS
 
 COLOURS = dict(zip((*GROUPS, *ADVICE), (PALETTE[0], PALETTE[2], PALETTE[5], PALETTE[0], PALETTE[5])))
 EVENT, CENSORED, OTHER, LATER = ('o', 'full'), ('o', 'none'), ('X', 'full'), ('>', 'full')  # marks

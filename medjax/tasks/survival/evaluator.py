@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from medjax import atomic_files
+from medjax.core.batched import Teller
 from medjax.core.task import Task
-from medjax.data.sources.survival_csv import images_of, records_of
-from medjax.data.transforms.images import framing
 from medjax.data.datasets.tabular import Records, scaled
 from medjax.data.datasets.time_series import check_visits, padded
 from medjax.data.source import Series
+from medjax.data.sources.survival_csv import images_of, records_of
+from medjax.data.transforms.images import framing
 from medjax.errors import InputError
-from medjax.core.batched import Teller
 from medjax.metrics import concordance
 
 DIGITS = 6  # of a probability in a table

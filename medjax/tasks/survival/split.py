@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from medjax.tasks.survival import table as survival_table
-from medjax.report.split import Split
-from medjax.tasks.survival.summary import ADVICE, GROUPS
-from medjax.report.run_files import Run
 from medjax.errors import InputError
 from medjax.metrics import survival
 from medjax.metrics.survival import Curve
+from medjax.report.run_files import Run
+from medjax.report.split import Split
+from medjax.tasks.survival import table as survival_table
+from medjax.tasks.survival.summary import ADVICE, GROUPS
 
 SHOWN = np.linspace(0.05, 0.95, 9)  # quantiles of the risk: the patients of whom more is told
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from medjax.statistics import bootstrap, intervals
-from medjax.tasks.survival.table import Row, Table, read
 from medjax.errors import InputError
 from medjax.metrics import concordance, survival
 from medjax.metrics.classification import mean
 from medjax.metrics.survival import Curve
+from medjax.statistics import bootstrap, intervals
+from medjax.tasks.survival.table import Row, Table, read
 
 CONVENTIONS = (
     'A case whose event is not known is censored at its last time. Harrell\'s C-index is the share of pairs in the '

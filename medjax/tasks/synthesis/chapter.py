@@ -9,12 +9,12 @@ from PIL import Image as Picture
 
 from medjax import atomic_files
 from medjax.report import curves, tables
-from medjax.tasks.classification import chapter as classification_chapter
-from medjax.tasks.synthesis import summary
 from medjax.report.chapter import Chapter, Chart, Section, both, caption, split_name, spoken
+from medjax.report.run_files import Run
 from medjax.report.style import INK, PALETTE, chart, legend, png
 from medjax.report.tables import Cell, Table
-from medjax.report.run_files import Run
+from medjax.tasks.classification import chapter as classification_chapter
+from medjax.tasks.synthesis import summary
 
 FIGURES = {
     'fid': 'distance of distributions', 'kid': 'the same by a kernel, without bias',

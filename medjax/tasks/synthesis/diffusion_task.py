@@ -112,7 +112,7 @@ KINDS = {'ddpm': Diffusion, 'flow': Flow}
 
 
 def task(module: nn.Module, *, statistics: Mapping[str, Any], kind: str = 'ddpm', guidance: float = 1.0,
-         drop: float = 0.0, min_snr: float = 0.0, **options: Any) -> Task:
+         label_dropout: float = 0.0, min_snr: float = 0.0, **options: Any) -> Task:
     """Makes drawing images like those of the training data a task.
 
     The loss is the mean squared error of what the network tells of an image with noise, at a time drawn for each.
@@ -125,7 +125,7 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], kind: str = 'ddpm'
       kind: 'ddpm' or 'flow'.
       guidance: how far to go from what is told without a class to what is told with it (Ho & Salimans 2022): 0 is
         without, 1 with it, more is beyond, with images more typical and less diverse.
-      drop: share of the labels left out in training, for a guidance other than 1.
+      label_dropout: share of the labels left out in training, for a guidance other than 1.
       min_snr: largest signal-to-noise ratio to weigh an error by (Hang 2023 takes 5); 0 for equal weights.
       **options: of the kind; see `Diffusion` and `Flow`.
 
@@ -141,12 +141,12 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], kind: str = 'ddpm'
     if module.classes and statistics['problem'] not in CLASSED:
         raise InputError(f'config.model.classes: {module.classes}; expected 0: a case has no one class where the '
                          f'problem is {statistics["problem"]}')
-    if not 0 <= drop < 1 or min(min_snr, guidance) < 0:
-        raise InputError(f'config.task: drop={drop}, min_snr={min_snr}, guidance={guidance}; expected a share below 1, '
+    if not 0 <= label_dropout < 1 or min(min_snr, guidance) < 0:
+        raise InputError(f'config.task: label_dropout={label_dropout}, min_snr={min_snr}, guidance={guidance}; expected a share below 1, '
                          'and nothing below 0')
-    if guidance != 1 and not (module.classes and drop):
+    if guidance != 1 and not (module.classes and label_dropout):
         raise InputError(f'config.task.guidance: {guidance}; expected 1, or config.model.classes and a '
-                         'config.task.drop above 0')
+                         'config.task.label_dropout above 0')
     latent = hasattr(module, 'space')
     if latent and getattr(way, 'clip', 0):
         raise InputError(f'config.task.clip: {way.clip}; expected 0: what diffuses is a latent, which has no limits')
@@ -166,7 +166,7 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], kind: str = 'ddpm'
             image = module.apply(variables, image, method='encode')
         time, level = way.draw(when, len(image))
         epsilon = jax.random.normal(what, image.shape)
-        dropped = jax.random.bernoulli(whose, drop, none.shape)
+        dropped = jax.random.bernoulli(whose, label_dropout, none.shape)
         label = jnp.where(dropped, none, batch['label']) if module.classes else none
         (told, _), mutated = trained_forward(module, variables, shown(level.mix(image, epsilon), time, label), dropout)
         error = (told - diffusion.wanted(way.prediction, image, epsilon, level))**2

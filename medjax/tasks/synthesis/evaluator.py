@@ -15,12 +15,12 @@ import numpy as np
 from scipy import ndimage
 
 from medjax import atomic_files
-from medjax.core.task import Task
-from medjax.data.transforms.images import Frame, framing
-from medjax.data.io.geometry import Image
-from medjax.data.datasets.images import Images
-from medjax.errors import InputError
 from medjax.core.batched import Teller
+from medjax.core.task import Task
+from medjax.data.datasets.images import Images
+from medjax.data.io.geometry import Image
+from medjax.data.transforms.images import Frame, framing
+from medjax.errors import InputError
 from medjax.metrics import generative
 
 # Principal components of the training images that features are cut down to, at most.

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from medjax.statistics import bootstrap, intervals
 from medjax.errors import InputError
 from medjax.metrics import generative
 from medjax.metrics.classification import average
+from medjax.statistics import bootstrap, intervals
 
 CONVENTIONS = (
     'Made images have the labels of the real ones, one for one. Features are principal components of the training '

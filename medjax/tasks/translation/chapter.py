@@ -10,17 +10,17 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from medjax import atomic_files
+from medjax.errors import InputError
 from medjax.report import curves, draw, tables
-from medjax.tasks.classification import chapter as classification_chapter
-from medjax.tasks.translation import summary
 from medjax.report.anatomy import LETTERS
-from medjax.statistics.bootstrap import number
 from medjax.report.chapter import Chapter, Group, Section, both, caption, resampled, split_name, spoken, with_intervals
+from medjax.report.run_files import Run, snapshot
 from medjax.report.style import INK, MARKERS, PALETTE, chart, dress, legend, png
 from medjax.report.tables import figure
+from medjax.statistics.bootstrap import number
+from medjax.tasks.classification import chapter as classification_chapter
+from medjax.tasks.translation import summary
 from medjax.tasks.translation.summary import FIGURES, METHODS
-from medjax.report.run_files import Run, snapshot
-from medjax.errors import InputError
 
 LEAST = 0.1  # of the fullest plane's head: planes with less of it do not compete
 WRONG = 0.2  # of the range: the difference that has the full colour

@@ -15,15 +15,15 @@ from PIL import Image as Picture
 from medjax import atomic_files
 from medjax.core.metrics import known_means
 from medjax.core.task import Task
+from medjax.data.datasets.translation import PAIR, Limits, Translated, options, scaled, unscaled
+from medjax.data.datasets.volumes import preprocessing
 from medjax.data.io import image_files, raster
 from medjax.data.io.geometry import Image, canonical, restore, spacing
 from medjax.data.transforms.volumes import Preprocess
-from medjax.data.datasets.translation import PAIR, Limits, Translated, options, scaled, unscaled
-from medjax.data.datasets.volumes import preprocessing
 from medjax.errors import InputError
-from medjax.tasks.segmentation.evaluator import named
 from medjax.metrics import image_fidelity
 from medjax.ops import sliding_windows
+from medjax.tasks.segmentation.evaluator import named
 
 BINS = 64  # of the lookup table, and points of the histograms that are matched
 EXACT = 100.0  # dB: the PSNR of a copy, whose own is infinite and has no mean

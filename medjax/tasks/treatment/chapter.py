@@ -4,14 +4,14 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from medjax.tasks.classification import chapter as classification_chapter
 from medjax.report import tables
-from medjax.tasks.treatment import charts
 from medjax.report.chapter import Chapter, Section, both, caption, resampled, sentences, split_name, spoken
+from medjax.report.run_files import Run
 from medjax.report.split import Split, opened
 from medjax.report.tables import Cell, Entry, Table, figure
+from medjax.tasks.classification import chapter as classification_chapter
+from medjax.tasks.treatment import charts
 from medjax.tasks.treatment.summary import METHODS, TRUE, read
-from medjax.report.run_files import Run
 
 JUDGED = (*TRUE, 'factual_rmse', 'pehe_matched', 'policy_value', 'qini')
 PARTS = {'test': 'Out of sample (test)', 'within': 'Within sample (training and validation)'}

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from medjax.core.batched import Teller
 from medjax.core.task import Task
 from medjax.data.datasets.tabular import Records
 from medjax.errors import InputError
-from medjax.core.batched import Teller
-from medjax.metrics import covariate_balance, treatment as metrics_treatment
+from medjax.metrics import covariate_balance
+from medjax.metrics import treatment as metrics_treatment
 
 BINS = 20  # of the propensity
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from medjax.statistics import bootstrap, intervals
 from medjax.errors import InputError
 from medjax.metrics import treatment as metrics_treatment
-from medjax.metrics.covariate_balance import inverse_propensity
 from medjax.metrics.classification import average
+from medjax.metrics.covariate_balance import inverse_propensity
+from medjax.statistics import bootstrap, intervals
 
 CONVENTIONS = (
     'A higher outcome is better, and an effect is the outcome with treatment less that without. √PEHE is the root mean '

@@ -40,7 +40,7 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], balance: float = 0
     if not isinstance(balance, int | float) or balance < 0 or width <= 0:
         raise InputError(f'config.task: balance={balance}, width={width}; expected at least 0, and above 0')
     if 'treated' not in statistics:
-        raise InputError("config.task.name: 'treat' needs data of a treatment, such as ihdp; the source has no groups")
+        raise InputError("config.task.name: 'treatment' needs data of a treatment, such as ihdp; the source has no groups")
     mean, std, share = (float(statistics[name]) for name in ('mean', 'std', 'treated'))
 
     def cost(out: jax.Array, feats: Mapping[str, jax.Array], batch: Batch) -> jax.Array:

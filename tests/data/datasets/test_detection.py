@@ -6,12 +6,12 @@ import jax
 import numpy as np
 import pytest
 
-from medjax.data.simulated import detection
 from medjax.data import pipeline
-from medjax.data.transforms.images import Frame
-from medjax.data.io.geometry import Image
 from medjax.data.datasets.detection import dataset, taken
+from medjax.data.io.geometry import Image
+from medjax.data.simulated import detection
 from medjax.data.source import Case, Objects, Source
+from medjax.data.transforms.images import Frame
 from medjax.errors import InputError
 
 NAN = float('nan')

@@ -6,12 +6,12 @@ import jax
 import numpy as np
 import pytest
 
-from medjax.data.simulated import images
 from medjax.data import pipeline
-from medjax.data.transforms.images import Frame, framing, resized
-from medjax.data.io.geometry import Image
 from medjax.data.datasets.images import dataset
+from medjax.data.io.geometry import Image
+from medjax.data.simulated import images
 from medjax.data.source import Case, Source
+from medjax.data.transforms.images import Frame, framing, resized
 from medjax.errors import InputError
 
 
@@ -177,12 +177,12 @@ def test_a_full_disk_is_told_before_it_kills(tmp_path, monkeypatch):
 def test_a_share_of_the_training_patients_of_each_class(tmp_path):
     source = images.source(classes=('well', 'ill'), cases=(40, 4, 4), shape=(4, 4))
     whole, some, again, other = (dataset(source, size=(4, 4), cache=str(tmp_path), **options) for options in (
-        {}, dict(share=0.1), dict(share=0.1), dict(share=0.1, draw=1)))
+        {}, dict(label_fraction=0.1), dict(label_fraction=0.1), dict(label_fraction=0.1, subset_seed=1)))
     ids = [{data.source.cases[n].id for n in data.numbers('train')} for data in (whole, some, again, other)]
     assert some.counts == {'train': 4, 'val': 4, 'test': 4}
     assert ids[1] == ids[2] < ids[0] and ids[1] != ids[3]
     assert np.bincount(some.targets[some.numbers('train')]).tolist() == [2, 2]
     with pytest.raises(InputError, match=r'config\.data\.share: 0; expected a share in \(0, 1\]'):
-        dataset(source, size=(4, 4), cache=str(tmp_path), share=0)
+        dataset(source, size=(4, 4), cache=str(tmp_path), label_fraction=0)
     with pytest.raises(InputError, match=r'config\.data\.draw: -1; expected at least 0'):
-        dataset(source, size=(4, 4), cache=str(tmp_path), share=0.5, draw=-1)
+        dataset(source, size=(4, 4), cache=str(tmp_path), label_fraction=0.5, subset_seed=-1)

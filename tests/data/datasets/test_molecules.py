@@ -5,10 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from medjax.data.datasets import rdkit_features, molecules, smiles_tokens
-from medjax.data.sources import molecules_csv, solubility
+from medjax.data.datasets import molecules, rdkit_features, smiles_tokens
 from medjax.data.simulated import molecules as simulated_molecules
 from medjax.data.source import Case, Measured, Source
+from medjax.data.sources import molecules_csv, solubility
 from medjax.errors import InputError
 
 pytest.importorskip('rdkit')

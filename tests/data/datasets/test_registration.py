@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from medjax.data.sources import image_pairs_csv
 from medjax.data.datasets import registration
 from medjax.data.simulated import registration as simulated_registration
+from medjax.data.sources import image_pairs_csv
 from medjax.errors import InputError
 
 SMALL = dict(cases=(3, 1, 2), shape=(32, 40), spacing=5.0, template='drawn', points=200)

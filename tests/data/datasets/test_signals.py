@@ -4,10 +4,10 @@ import numpy as np
 import pydicom
 import pytest
 
-from medjax.data.simulated import ecg, visits
 from medjax.data.datasets import signals
-from medjax.data.source import Case, Source
 from medjax.data.datasets.signals import Trace, dataset
+from medjax.data.simulated import ecg, visits
+from medjax.data.source import Case, Source
 from medjax.errors import InputError
 
 

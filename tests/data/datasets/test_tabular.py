@@ -9,11 +9,11 @@ import jax
 import numpy as np
 import pytest
 
-from medjax.data.sources import survival_csv, deepsurv
-from medjax.data.simulated import survival, treatment
 from medjax.data import pipeline
 from medjax.data.datasets.tabular import dataset, scaled
+from medjax.data.simulated import survival, treatment
 from medjax.data.source import Case, Outcome, Source, Treated
+from medjax.data.sources import deepsurv, survival_csv
 from medjax.errors import InputError
 
 NAN = float('nan')
@@ -166,7 +166,7 @@ def test_tables_that_are_refused(text, options, said, tmp_path):
 def test_the_published_cohorts(name, counts, events, minded):
     if not (pathlib.Path(os.environ.get('MEDJAX_DATA_DIR', '/nowhere')) / 'survival').is_dir():
         pytest.skip('MEDJAX_DATA_DIR names no folder with survival/')
-    data = dataset(deepsurv.source(name_of=name))
+    data = dataset(deepsurv.source(cohort=name))
     assert tuple(data.counts.values()) == counts and data.warnings == minded
     assert (data.outcomes['event'] > 0).sum() == events
     assert (np.abs(data.covariates[data.numbers('train')].mean(0)) < 1e-5).all()
@@ -176,6 +176,6 @@ def test_a_damaged_file_of_the_published_cohorts(tmp_path):
     (tmp_path / 'gbsg_cancer_train_test.h5').write_bytes(b'no HDF5')
     for name in ('metabric', 'gbsg'):
         with pytest.raises(InputError, match=f'{name}.*expected the file {name}'):
-            deepsurv.source(name_of=name, dir=str(tmp_path))
+            deepsurv.source(cohort=name, dir=str(tmp_path))
     with pytest.raises(InputError, match='expected one of: metabric, gbsg'):
-        deepsurv.source(name_of='support', dir=str(tmp_path))
+        deepsurv.source(cohort='support', dir=str(tmp_path))

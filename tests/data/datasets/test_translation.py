@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image as Picture
 
-from medjax.data.sources import translation_folder
-from medjax.data.io import image_files
-from medjax.data.simulated import contrast
 from medjax.data.datasets import translation
-from medjax.data.io.geometry import Image
-from medjax.data.source import Case, Source
 from medjax.data.datasets.translation import PAIR, Views, dataset
+from medjax.data.io import image_files
+from medjax.data.io.geometry import Image
+from medjax.data.simulated import contrast
+from medjax.data.source import Case, Source
+from medjax.data.sources import translation_folder
 from medjax.errors import InputError
 
 OPTIONS = dict(patch=(6, 8, 1))

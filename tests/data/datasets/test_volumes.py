@@ -12,9 +12,9 @@ import pytest
 
 from medjax.data import pipeline
 from medjax.data.datasets import volumes
+from medjax.data.datasets.volumes import dataset
 from medjax.data.io.geometry import Image
 from medjax.data.source import Case, Source
-from medjax.data.datasets.volumes import dataset
 from medjax.errors import InputError
 from medjax.ops.sliding_windows import Sliding
 

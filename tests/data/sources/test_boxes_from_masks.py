@@ -7,10 +7,10 @@ from PIL import Image as Picture
 from scipy import ndimage
 
 from medjax import build
-from medjax.data.sources import boxes_from_masks
-from medjax.data.simulated import detection
 from medjax.data.datasets.detection import dataset
 from medjax.data.datasets.region_proposals import propose
+from medjax.data.simulated import detection
+from medjax.data.sources import boxes_from_masks
 from medjax.errors import InputError
 
 
@@ -39,8 +39,8 @@ def test_a_folder_of_pictures_and_masks(tmp_path):
     for folder, array in (('images', np.full((6, 8), 9, np.uint8)), ('labels', label)):
         (tmp_path / folder).mkdir()
         Picture.fromarray(array).save(tmp_path / folder / 'a.png')
-    section = dict(name='objects', size=(12, 16), cache=str(tmp_path / 'cache'), source=dict(
-        name='components', dir=str(tmp_path), classes=('background', 'cell'), val=0.0, test=0.0))
+    section = dict(name='detection', size=(12, 16), cache=str(tmp_path / 'cache'), source=dict(
+        name='boxes_from_masks', dir=str(tmp_path), classes=('background', 'cell'), val=0.0, test=0.0))
     data = build.dataset(section)
     assert data.source.classes == ('cell',)
     np.testing.assert_array_equal(data.source.cases[0].target.boxes, [[1, 4, 3, 8]])

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image as Picture
 
-from medjax.data.sources import detection_csv
 from medjax.data.datasets import detection
+from medjax.data.sources import detection_csv
 from medjax.errors import InputError
 
 

@@ -6,8 +6,8 @@ import importlib.util
 import numpy as np
 import pytest
 
-from medjax.data.sources import ihdp
 from medjax.data.datasets.tabular import dataset
+from medjax.data.sources import ihdp
 from medjax.errors import InputError
 
 NAMES = ('treat', 'momwhite', *ihdp.CONTINUOUS, *ihdp.BINARY)

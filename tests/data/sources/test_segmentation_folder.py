@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image as Picture
 
-from medjax.data.sources import segmentation_folder
 from medjax.data.io import geometry, image_files
+from medjax.data.sources import segmentation_folder
 from medjax.data.sources.segmentation_folder import source
 from medjax.data.splits import keep_split
 from medjax.errors import InputError

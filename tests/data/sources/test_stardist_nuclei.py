@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image as Picture
 
-from medjax.data.sources import stardist_nuclei
 from medjax.data.datasets.detection import dataset
+from medjax.data.sources import stardist_nuclei
 from medjax.errors import InputError
 
 

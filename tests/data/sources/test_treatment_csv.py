@@ -2,8 +2,8 @@
 
 import pytest
 
-from medjax.data.sources import treatment_csv
 from medjax.data.datasets.tabular import dataset
+from medjax.data.sources import treatment_csv
 from medjax.errors import InputError
 
 TABLE = '''who,arm,age,sex,cd4

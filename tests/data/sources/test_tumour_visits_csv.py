@@ -4,8 +4,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from medjax.data.sources import tumour_visits_csv
 from medjax.data.datasets import tumour_growth
+from medjax.data.sources import tumour_visits_csv
 from medjax.errors import InputError
 
 AFFINE = np.diag([2.0, 2.0, 2.0, 1.0])

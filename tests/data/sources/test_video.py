@@ -7,10 +7,10 @@ import pathlib
 import numpy as np
 import pytest
 
-from medjax.data.io import video_frames as frames_of
 from medjax.data.datasets import detection
-from medjax.data.simulated import video as simulated_video
+from medjax.data.io import video_frames as frames_of
 from medjax.data.io.video_frames import Sequential, frames
+from medjax.data.simulated import video as simulated_video
 from medjax.data.sources.video import source
 from medjax.errors import InputError
 from tests.data import samples

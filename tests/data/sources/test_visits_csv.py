@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from medjax.data.sources import visits_csv
-from medjax.data.simulated import visits
 from medjax.data.datasets import time_series
+from medjax.data.simulated import visits
+from medjax.data.sources import visits_csv
 from medjax.errors import InputError
 
 TABLE = '''id,year,bili,stage,sex,end,dead,split

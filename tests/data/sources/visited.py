@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from medjax.data.io.geometry import Image
 from medjax.data.datasets.tumour_growth import Followed, Scans
+from medjax.data.io.geometry import Image
 from medjax.data.source import Case, Source
 
 SITES = ('front', 'back')

@@ -9,14 +9,14 @@ import pytest
 from PIL import Image as Picture
 from sklearn.decomposition import PCA
 
-from medjax.tasks.anomaly import summary
 from medjax.core.task import Task
-from medjax.data.io import image_files
-from medjax.data.simulated import images as simulated_images
-from medjax.data.io.geometry import Image
 from medjax.data.datasets.images import dataset
+from medjax.data.io import image_files
+from medjax.data.io.geometry import Image
+from medjax.data.simulated import images as simulated_images
 from medjax.data.source import Case, Source
 from medjax.errors import InputError
+from medjax.tasks.anomaly import summary
 from medjax.tasks.anomaly.evaluator import VOXELS, evaluator, predictor
 
 
@@ -35,7 +35,7 @@ TASK = Task(None, None, told, None)
 @pytest.fixture(scope='module')
 def data(tmp_path_factory):
     return dataset(simulated_images.source(classes=('well', 'ill'), cases=(24, 12, 10), shape=(8, 8)), size=(8, 8), channels=1,
-                   intensity={'name': 'unit'}, cache=str(tmp_path_factory.mktemp('cache')), only='well')
+                   intensity={'name': 'unit'}, cache=str(tmp_path_factory.mktemp('cache')), train_classes=('well',))
 
 
 def test_scores_by_hand(data, tmp_path):
@@ -58,7 +58,7 @@ def test_scores_by_hand(data, tmp_path):
 
 def test_a_new_image_is_scored_as_the_same_case(data, tmp_path):
     rows = evaluator(data=data, task=TASK, normal='well', batch=4)({}, 'test', snapshots=tmp_path / 'cases' / 'test')
-    judge = predictor(task=TASK, data=dict(size=(8, 8), channels=1, intensity={'name': 'unit'}, only='well'),
+    judge = predictor(task=TASK, data=dict(size=(8, 8), channels=1, intensity={'name': 'unit'}, train_classes=('well',)),
                       statistics=data.statistics, read=image_files.read, folder=tmp_path)
     Picture.fromarray(np.asarray(data.arrays[data.numbers('test')[3]])[..., 0]).save(tmp_path / 'new.png')
     line = judge({}, tmp_path / 'new.png', tmp_path / 'out')
@@ -82,7 +82,7 @@ def test_what_is_refused(data, options, message):
 def test_a_class_that_is_not_there_cannot_be_the_only_one(tmp_path):
     with pytest.raises(InputError, match=r"config\.data\.only: 'healthy'; expected one of: well, ill"):
         dataset(simulated_images.source(classes=('well', 'ill'), cases=(4, 2, 2)), size=(8, 8), cache=str(tmp_path),
-                only='healthy')
+                train_classes=('healthy',))
 
 
 def test_where_nothing_is_an_anomaly_only_errors_are_told(tmp_path):
@@ -111,7 +111,7 @@ def test_voxels_by_hand(tmp_path):
     cases = [Case(f'c{n}', f'p{n}', split, functools.partial(read, n, n == 4), target=int(n == 4), how=str(n))
              for n, split in enumerate(splits)]
     source = Source(tuple(cases), ('well', 'ill'), problem='binary')
-    data = dataset(source, size=(8, 8), channels=1, intensity={'name': 'unit'}, only='well', cache=str(tmp_path))
+    data = dataset(source, size=(8, 8), channels=1, intensity={'name': 'unit'}, train_classes=('well',), cache=str(tmp_path))
 
     def told(variables, batch):
         found = jnp.where(batch['image'][..., 0] > 0.9, 1.0, 0.1)

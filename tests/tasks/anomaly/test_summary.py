@@ -7,11 +7,12 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from medjax import atomic_files
-from medjax.tasks.anomaly import summary
-from medjax.statistics import cross_validation
-from medjax.report import page as report_page, run_files
-from medjax.tasks.anomaly.chapter import chapter
 from medjax.errors import InputError
+from medjax.report import page as report_page
+from medjax.report import run_files
+from medjax.statistics import cross_validation
+from medjax.tasks.anomaly import summary
+from medjax.tasks.anomaly.chapter import chapter
 from tests.report.runs import write_table
 
 

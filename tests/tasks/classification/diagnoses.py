@@ -5,8 +5,8 @@ import pathlib
 import numpy as np
 
 from medjax import atomic_files
-from medjax.tasks.classification import summary
 from medjax.core import log
+from medjax.tasks.classification import summary
 from tests.report.runs import write_table
 
 NOTICE = 'These are phantoms: spots on noise, no patients.'
@@ -73,7 +73,7 @@ def make(folder, problem, *, shape=(28, 28), channels=1, count=160, spacing=None
         'conventions': summary.CONVENTIONS})
     atomic_files.write_json(folder / 'config.json', {
         'seed': 0, 'steps': 60, 'batch': 32, 'model': {'name': 'resnet', 'variant': '18', 'dims': len(shape)},
-        'data': {'name': 'images', 'source': {'name': 'phantom'}}, 'checkpoint': {'best': 'auroc'}})
+        'data': {'name': 'images', 'source': {'name': 'simulated_images'}}, 'checkpoint': {'best': 'auroc'}})
     atomic_files.write_json(folder / 'environment.json', {'devices': ['cpu:0'], 'command': COMMAND, 'parameters': 11173962})
     for row in kept(rows, problem):
         image, maps = picture(rng, shape, channels)

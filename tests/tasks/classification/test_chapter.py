@@ -6,11 +6,15 @@ import shutil
 import numpy as np
 import pytest
 
-from medjax.report import chapter, curves, page as report_page, run_files
-from medjax.tasks.classification import summary, chapter as classification_chapter, pictures, charts as classification_charts, split as classification_split
 from medjax.errors import InputError
-from tests.tasks.classification import diagnoses
+from medjax.report import chapter, curves, run_files
+from medjax.report import page as report_page
+from medjax.tasks.classification import chapter as classification_chapter
+from medjax.tasks.classification import charts as classification_charts
+from medjax.tasks.classification import pictures, summary
+from medjax.tasks.classification import split as classification_split
 from tests.report.test_page import Page
+from tests.tasks.classification import diagnoses
 
 ARROW = '\N{NO-BREAK SPACE}'
 

@@ -3,11 +3,11 @@ import json
 import numpy as np
 import pytest
 
-from medjax.statistics import delong, intervals
-from medjax.tasks.classification.table import read
-from medjax.tasks.classification.compare import compare, ensemble
 from medjax.errors import InputError
 from medjax.metrics import uncertainty
+from medjax.statistics import delong, intervals
+from medjax.tasks.classification.compare import compare, ensemble
+from medjax.tasks.classification.table import read
 
 CLASSES = ('well', 'sick')
 

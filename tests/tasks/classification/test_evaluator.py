@@ -9,9 +9,9 @@ import pytest
 from PIL import Image as Picture
 
 from medjax.core.task import Task
+from medjax.data.datasets.images import dataset
 from medjax.data.io import image_files
 from medjax.data.simulated import images as simulated_images
-from medjax.data.datasets.images import dataset
 from medjax.errors import InputError
 from medjax.tasks.classification.evaluator import evaluator, predictor
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from medjax.tasks.classification import fairness, operating_point
 from medjax.statistics import intervals
+from medjax.tasks.classification import fairness, operating_point
 from medjax.tasks.classification.table import read
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image as Picture
 
-from medjax.tasks.classification import overlay
 from medjax.errors import InputError
+from medjax.tasks.classification import overlay
 
 
 def snapshot(folder, image, maps, methods, **more):

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from medjax.tasks.classification import saliency
 from medjax.errors import InputError
+from medjax.tasks.classification import saliency
 
 
 def forward_of(module, variables):

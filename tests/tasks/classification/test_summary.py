@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
+from medjax.errors import InputError
 from medjax.statistics import delong, intervals
 from medjax.tasks.classification.summary import summarise
-from medjax.errors import InputError
 
 CLASSES = ('well', 'sick')
 

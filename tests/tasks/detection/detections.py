@@ -6,8 +6,8 @@ import pathlib
 import numpy as np
 
 from medjax import atomic_files
-from medjax.tasks.detection import summary
 from medjax.core import log
+from medjax.tasks.detection import summary
 from tests.report.runs import write_table
 
 NOTICE = 'These are phantoms: discs on noise, no patients.'
@@ -77,7 +77,7 @@ def make(folder, dims, *, count=40, seed=0, resamples=60):
         'conventions': summary.CONVENTIONS})
     atomic_files.write_json(folder / 'config.json', {
         'seed': 0, 'steps': 60, 'batch': 4, 'model': {'name': 'retinanet', 'variant': '18', 'dims': dims},
-        'data': {'name': 'objects', 'source': {'name': 'phantom_objects'}}, 'checkpoint': {'best': 'ap50'}})
+        'data': {'name': 'detection', 'source': {'name': 'simulated_detection'}}, 'checkpoint': {'best': 'ap50'}})
     atomic_files.write_json(folder / 'environment.json', {'devices': ['cpu:0'], 'command': COMMAND, 'parameters': 1234567})
     for name in [row['id'] for row in rows if row['split'] == 'test']:
         truth, labels, boxes, found_labels, scores = scenes[name]

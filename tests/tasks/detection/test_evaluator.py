@@ -11,10 +11,10 @@ from PIL import Image as Picture
 
 from medjax import atomic_files
 from medjax.core.task import Task
-from medjax.data.io import image_files
-from medjax.data.simulated import detection
-from medjax.data.io.geometry import Image
 from medjax.data.datasets.detection import dataset
+from medjax.data.io import image_files
+from medjax.data.io.geometry import Image
+from medjax.data.simulated import detection
 from medjax.errors import InputError
 from medjax.tasks.detection.evaluator import evaluator, predictor
 

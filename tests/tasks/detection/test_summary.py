@@ -8,15 +8,19 @@ import shutil
 import numpy as np
 import pytest
 
-from medjax.tasks.detection import table as detection_table, coco_ap, split as detection_split, summary, pictures as detection_pictures, chapter, charts
-from medjax.report import page as report_page, run_files
 from medjax.errors import InputError
-from medjax.metrics import detection as figures
 from medjax.metrics import box_matching
-from tests.tasks.detection import detections
-from tests.tasks.detection.detections import written
+from medjax.metrics import detection as figures
+from medjax.report import page as report_page
+from medjax.report import run_files
+from medjax.tasks.detection import chapter, charts, coco_ap, summary
+from medjax.tasks.detection import pictures as detection_pictures
+from medjax.tasks.detection import split as detection_split
+from medjax.tasks.detection import table as detection_table
 from tests.report.runs import write_table
 from tests.report.test_page import Page
+from tests.tasks.detection import detections
+from tests.tasks.detection.detections import written
 
 LEAST = figures.thresholds(2)
 

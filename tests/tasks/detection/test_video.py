@@ -6,8 +6,8 @@ import json
 import numpy as np
 import pytest
 
-from medjax.data.sources import video
 from medjax.data.io.video_frames import frames
+from medjax.data.sources import video
 from medjax.errors import InputError
 from medjax.tasks.detection.video import follow, scored
 from tests.data.sources.test_video import film

@@ -6,11 +6,12 @@ import re
 import numpy as np
 import pytest
 
-from medjax.tasks.forecasting import summary, chapter, charts
-from medjax.report import page as report_page, run_files
 from medjax.errors import InputError
-from tests.tasks.forecasting import forecasts
+from medjax.report import page as report_page
+from medjax.report import run_files
+from medjax.tasks.forecasting import chapter, charts, summary
 from tests.report.test_page import Page
+from tests.tasks.forecasting import forecasts
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ import pytest
 from sklearn.linear_model import LogisticRegression, RidgeCV
 
 from medjax.core.task import Task
-from medjax.data.sources import visits_csv
-from medjax.data.simulated import visits
 from medjax.data.datasets.time_series import dataset
+from medjax.data.simulated import visits
 from medjax.data.source import Case, Outcome, Series, Source
+from medjax.data.sources import visits_csv
 from medjax.errors import InputError
 from medjax.tasks.forecasting.evaluator import ALPHAS, evaluator, predictor
 
@@ -128,7 +128,7 @@ def test_what_is_refused(options, message):
 
 def test_series_that_landmarks_cut_are_no_forecast():
     data = dataset(visits.source(cases=(20, 5, 5), landmarks=(1.0,)))
-    with pytest.raises(InputError, match="config.evaluate.name: 'forecast' needs series that no landmark cuts"):
+    with pytest.raises(InputError, match="config.evaluate.name: 'forecasting' needs series that no landmark cuts"):
         evaluator(data=data, task=KNOWS)
     with pytest.raises(InputError, match='config.data.within: -1; expected a time, or 0 for no events'):
         dataset(visits.source(cases=(20, 5, 5)), within=-1)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
+from medjax.errors import InputError
 from medjax.statistics import cross_validation
 from medjax.tasks.forecasting import summary
-from medjax.errors import InputError
 from tests.tasks.forecasting import forecasts
 from tests.tasks.forecasting.forecasts import EVENTS, LEADS, NAMES, WITHIN
 

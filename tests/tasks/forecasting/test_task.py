@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from medjax.data.simulated import visits as simulated_visits
 from medjax.data.datasets.time_series import dataset
+from medjax.data.simulated import visits as simulated_visits
 from medjax.errors import InputError
-from medjax.tasks.forecasting.evaluator import evaluator
 from medjax.models.sequence import Model
 from medjax.tasks.forecasting import task as forecasting_task
+from medjax.tasks.forecasting.evaluator import evaluator
 from tests.tasks.learning import learned
 
 KNOWN = {'measured': ['a', 'b'], 'classes': ['death'], 'within': 2.0,
@@ -148,7 +148,7 @@ def test_it_learns_to_forecast():
     ({}, dict(loss='mae'), {}, "config.task.loss: 'mae'; expected one of: mse, huber"),
     ({}, dict(delta=0.0), {}, 'config.task: delta=0.0'),
     ({}, dict(labels_weight=-1.0), {}, 'labels_weight=-1.0; expected above 0, and 0 or more'),
-    ({}, {}, {'spread': None}, "config.task.name: 'forecast' needs data with series"),
+    ({}, {}, {'spread': None}, "config.task.name: 'forecasting' needs data with series"),
 ])
 def test_what_is_refused(changes, options, known, message):
     statistics = {name: value for name, value in (KNOWN | known).items() if value is not None}

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from medjax.core.task import Task
-from medjax.data.simulated import tumour_growth
 from medjax.data.datasets import tumour_growth as datasets_tumour_growth
+from medjax.data.simulated import tumour_growth
 from medjax.errors import InputError
-from medjax.tasks.growth import mask_growth, evaluator
+from medjax.tasks.growth import evaluator, mask_growth
 from tests.data.sources import test_tumour_visits_csv, visited
 
 STEPS = (2.0, 2.0, 5.0)

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from medjax import atomic_files
-from medjax.tasks.growth import summary, charts
-from medjax.report import page as report_page, run_files
 from medjax.errors import InputError
+from medjax.report import page as report_page
+from medjax.report import run_files
+from medjax.tasks.growth import charts, summary
 from tests.report.runs import write_table
-from tests.tasks.survival.survivals import write_metrics
 from tests.report.test_page import Page
+from tests.tasks.survival.survivals import write_metrics
 
 ENDS = ('', '_same', '_gompertz')
 
@@ -88,7 +89,7 @@ def make(folder, rows, broken=False):
     atomic_files.write_json(folder / 'results.json', {
         **found.pop('metrics'), 'analysis': found, 'problem': 'growth', 'classes': ['background', 'tumour'], 'step': 40,
         'counts': {'test': len(rows)}, 'notice': 'Squares.', 'conventions': summary.CONVENTIONS})
-    atomic_files.write_json(folder / 'config.json', {'seed': 0, 'steps': 60, 'batch': 4, 'model': {'name': 'unet_time'}})
+    atomic_files.write_json(folder / 'config.json', {'seed': 0, 'steps': 60, 'batch': 4, 'model': {'name': 'longitudinal_unet'}})
     atomic_files.write_json(folder / 'environment.json', {'devices': ['cpu:0'], 'parameters': 4321})
     write_metrics(folder)
     for each in rows:

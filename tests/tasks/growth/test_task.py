@@ -10,8 +10,8 @@ import pytest
 from medjax.core.metrics import compute
 from medjax.data.datasets import tumour_growth
 from medjax.errors import InputError
-from medjax.models import convlstm, longitudinal_unet
 from medjax.losses import segmentation
+from medjax.models import convlstm, longitudinal_unet
 from medjax.tasks.growth import task as growth_task
 from tests.data.sources import visited
 

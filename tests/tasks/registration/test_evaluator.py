@@ -10,12 +10,12 @@ import pytest
 
 from medjax.core.task import Task
 from medjax.data.datasets import registration
-from medjax.data.io.geometry import Image
 from medjax.data.datasets.registration import Pair
+from medjax.data.io.geometry import Image
 from medjax.data.source import Case, Source
 from medjax.errors import InputError
-from medjax.tasks.registration.evaluator import evaluator, predictor
 from medjax.ops import deformation
+from medjax.tasks.registration.evaluator import evaluator, predictor
 
 rng = np.random.default_rng(0)
 

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from medjax import atomic_files
-from medjax.tasks.registration import summary, chapter
-from medjax.report import page as report_page, run_files
 from medjax.errors import InputError
+from medjax.report import page as report_page
+from medjax.report import run_files
+from medjax.tasks.registration import chapter, summary
 from tests.report.runs import write_table
-from tests.tasks.survival.survivals import write_metrics
 from tests.report.test_page import Page
+from tests.tasks.survival.survivals import write_metrics
 
 
 def row(number, dice, tre, folded=0.0, splined=None, patient=None):

@@ -10,9 +10,9 @@ import pytest
 from medjax.data.datasets import registration
 from medjax.data.simulated import registration as simulated_registration
 from medjax.errors import InputError
+from medjax.losses import image_similarity
 from medjax.models.registration import Model
 from medjax.ops import deformation
-from medjax.losses import image_similarity
 from medjax.tasks.registration import task as registration_task
 from tests.tasks.learning import learned
 

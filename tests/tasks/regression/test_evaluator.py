@@ -12,9 +12,9 @@ from medjax.core.task import Task
 from medjax.data.datasets import molecules
 from medjax.data.simulated import molecules as simulated_molecules
 from medjax.errors import InputError
-from medjax.tasks.regression.evaluator import TREES, evaluator, predictor
 from medjax.models import mpnn
 from medjax.tasks.regression import task as regression_task
+from medjax.tasks.regression.evaluator import TREES, evaluator, predictor
 
 pytest.importorskip('rdkit')
 # Tells how many tokens there are, and of the second target the first token.

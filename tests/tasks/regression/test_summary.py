@@ -8,11 +8,12 @@ import pytest
 from sklearn import metrics
 
 from medjax import compare
-from medjax.tasks.regression import summary, chapter, charts
-from medjax.report import page as report_page, run_files
 from medjax.errors import InputError
-from tests.tasks.regression import regressions
+from medjax.report import page as report_page
+from medjax.report import run_files
+from medjax.tasks.regression import chapter, charts, summary
 from tests.report.test_page import Page
+from tests.tasks.regression import regressions
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ import pytest
 from medjax.data.datasets import molecules
 from medjax.data.simulated import molecules as simulated_molecules
 from medjax.errors import InputError
-from medjax.tasks.regression.evaluator import evaluator
 from medjax.models import mpnn, smiles_encoder
 from medjax.tasks.regression import task as regression_task
+from medjax.tasks.regression.evaluator import evaluator
 from tests.tasks.learning import learned
 
 pytest.importorskip('rdkit')
@@ -85,7 +85,7 @@ def test_networks_learn_to_count_atoms(name):
 @pytest.mark.parametrize('options, said', [
     (dict(loss='l1'), 'config.task.loss'), (dict(delta=0), 'config.task.delta: 0'),
     (dict(loss='gaussian'), 'config.model.outputs: 2; expected 4'),
-    (dict(statistics={'classes': ['a', 'b']}), "config.task.name: 'regress' needs data"),
+    (dict(statistics={'classes': ['a', 'b']}), "config.task.name: 'regression' needs data"),
 ])
 def test_what_is_refused(options, said):
     with pytest.raises(InputError, match=said):

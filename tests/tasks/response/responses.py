@@ -2,8 +2,8 @@
 
 import math
 
-from medjax.tasks.response import timeline
 from medjax.metrics.lesions import Finding, Visit
+from medjax.tasks.response import timeline
 
 KINDS = frozenset(('target', 'node', 'nontarget'))
 

@@ -7,7 +7,8 @@ import re
 import numpy as np
 import pytest
 
-from medjax.tasks.response import timeline, charts, page as response_page
+from medjax.tasks.response import charts, timeline
+from medjax.tasks.response import page as response_page
 from tests.tasks.response.responses import followed, visits
 
 ABOUT = {'table': 'visits.csv', 'command': 'python -m medjax.response --table=visits.csv', 'facts': {'data hash': 'ab'},

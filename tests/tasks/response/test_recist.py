@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from medjax.tasks.response import recist
 from medjax.metrics.lesions import Finding
+from medjax.tasks.response import recist
 
 NON_CR = 'non-CR/non-PD'
 

@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from medjax.tasks.response import timeline
 from medjax.errors import InputError
 from medjax.metrics.lesions import Finding, Visit
+from medjax.tasks.response import timeline
 from tests.tasks.response.responses import KINDS, ball, visits
 
 

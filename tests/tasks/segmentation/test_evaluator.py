@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from medjax.core.task import Task
+from medjax.data.datasets.volumes import dataset
 from medjax.data.io.geometry import Image
 from medjax.data.source import Case, Source
-from medjax.data.datasets.volumes import dataset
 from medjax.errors import InputError
 from medjax.tasks.segmentation.evaluator import evaluator
 

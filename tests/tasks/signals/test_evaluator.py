@@ -13,19 +13,19 @@ import numpy as np
 import pytest
 
 from medjax import atomic_files
-from medjax.tasks.signals import chapter
-from medjax.statistics import bootstrap
-from medjax.report import page as report_page, run_files
 from medjax.core.task import Task
-from medjax.data.simulated import ecg
 from medjax.data.datasets.signals import dataset
+from medjax.data.simulated import ecg
 from medjax.errors import InputError
-from medjax.tasks.signals import evaluator
 from medjax.models import signal_segmenter, unet
+from medjax.report import page as report_page
+from medjax.report import run_files
+from medjax.statistics import bootstrap
 from medjax.tasks.segmentation import task as segmentation_task
+from medjax.tasks.signals import chapter, evaluator
 from tests.report.runs import write_table
-from tests.tasks.survival.survivals import write_metrics
 from tests.report.test_page import Page
+from tests.tasks.survival.survivals import write_metrics
 
 
 def told(variables, batch):
@@ -68,7 +68,7 @@ def test_rows(tmp_path):
 
 
 def test_no_traces():
-    with pytest.raises(InputError, match="config.evaluate.name: 'beats' needs traces of two classes"):
+    with pytest.raises(InputError, match="config.evaluate.name: 'signals' needs traces of two classes"):
         evaluator.evaluator(data=None, task=KNOWS)
 
 

@@ -5,8 +5,8 @@ import pathlib
 import numpy as np
 
 from medjax import atomic_files
-from medjax.tasks.survival import summary
 from medjax.core import log
+from medjax.tasks.survival import summary
 from tests.report.runs import write_table
 
 NOTICE = 'This cohort is simulated: no patients.'

@@ -6,12 +6,15 @@ import re
 import numpy as np
 import pytest
 
-from medjax.report import charts, curves, page as report_page, tables, run_files
-from medjax.tasks.survival import split as survival_split, summary, chapter, charts as survival_charts
 from medjax.errors import InputError
 from medjax.metrics.survival import kaplan_meier
-from tests.tasks.survival import survivals
+from medjax.report import charts, curves, run_files, tables
+from medjax.report import page as report_page
+from medjax.tasks.survival import chapter, summary
+from medjax.tasks.survival import charts as survival_charts
+from medjax.tasks.survival import split as survival_split
 from tests.report.test_page import Page
+from tests.tasks.survival import survivals
 
 BOTH = ('death', 'transplant')
 

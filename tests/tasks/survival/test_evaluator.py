@@ -7,15 +7,15 @@ import jax
 import numpy as np
 import pytest
 
-from medjax.data.sources import survival_csv, visits_csv
-from medjax.data.simulated import survival, visits
 from medjax.data.datasets import time_series
 from medjax.data.datasets.tabular import dataset
+from medjax.data.simulated import survival, visits
+from medjax.data.sources import survival_csv, visits_csv
 from medjax.errors import InputError
-from medjax.tasks.survival.evaluator import baseline, evaluator, predictor, told
 from medjax.models import sequence
 from medjax.models.mlp import Model
 from medjax.tasks.survival import task as survival_task
+from medjax.tasks.survival.evaluator import baseline, evaluator, predictor, told
 
 
 def test_breslows_baseline_by_hand():

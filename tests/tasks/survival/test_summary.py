@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from medjax.tasks.survival import table as survival_table, summary
 from medjax.errors import InputError
 from medjax.metrics import concordance
 from medjax.metrics import survival as estimates
+from medjax.tasks.survival import summary
+from medjax.tasks.survival import table as survival_table
 from tests.tasks.survival.survivals import rows_of
 
 

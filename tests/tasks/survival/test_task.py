@@ -11,16 +11,16 @@ from scipy import optimize
 from medjax.core.experiment import Experiment
 from medjax.core.optim import make
 from medjax.core.sharding import Jit, Pmap
-from medjax.data.datasets import tabular_with_image
-from medjax.data.simulated import survival
 from medjax.data import pipeline
+from medjax.data.datasets import tabular_with_image
 from medjax.data.datasets.tabular import dataset
+from medjax.data.simulated import survival
 from medjax.errors import InputError
-from medjax.tasks.survival.evaluator import evaluator
+from medjax.metrics import concordance
 from medjax.models import image_tabular
 from medjax.models.mlp import Model
-from medjax.metrics import concordance
 from medjax.tasks.survival import task as survival_task
+from medjax.tasks.survival.evaluator import evaluator
 from tests.tasks.learning import learned
 
 LOSSES = {'cox': 1, 'cox_time': 1, 'hazard': 8, 'deephit': 9, 'weibull': 2}

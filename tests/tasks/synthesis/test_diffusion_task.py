@@ -76,7 +76,7 @@ def test_weights_by_the_ratio_of_signal_and_noise():
 
 def test_labels_are_left_out_in_training():
     """Label 3 is told as 3, and as -1 where it is left out: squares of 9 and 1."""
-    value, _ = lost(posed(prediction='x0', drop=0.25), batch(8000, label=3))
+    value, _ = lost(posed(prediction='x0', label_dropout=0.25), batch(8000, label=3))
     assert value == pytest.approx(0.75 * 9 + 0.25, rel=0.05)
     assert lost(posed(prediction='x0'), batch(label=3))[0] == pytest.approx(9)
     assert lost(posed(Said(classes=0), prediction='x0'), {**batch(), 'label': jnp.ones((4, 5))})[0] == pytest.approx(1)
@@ -92,7 +92,7 @@ def drawn(task, variables, seed, label):
 def test_guidance_by_hand(kind, guidance):
     """The network tells the class, and -1 without one: of an image, or of a velocity, on the way from 1 to 0."""
     options = dict(prediction='x0', steps=5) if kind == 'ddpm' else dict(steps=5)
-    task = posed(kind=kind, guidance=guidance, drop=0.1, **options)
+    task = posed(kind=kind, guidance=guidance, label_dropout=0.1, **options)
     found = drawn(task, task.init(KEY, {}), [7, 8], [0, 1])
     told = -1 + guidance * (np.array([0, 1]) + 1)
     if kind == 'flow':
@@ -150,7 +150,7 @@ def network():
 
 def test_a_sample_is_its_seeds_and_its_labels():
     net, variables = network()
-    task = posed(net, steps=4, eta=0.5, drop=0.1, guidance=1.5, clip=1.0)
+    task = posed(net, steps=4, eta=0.5, label_dropout=0.1, guidance=1.5, clip=1.0)
     found = drawn(task, variables, [5, 6, 5, 5], [0, 1, 1, 0])
     assert found.shape == (4, 6, 6, 1) and found.dtype == np.float32
     np.testing.assert_allclose(found[3], found[0], atol=1e-4)
@@ -179,7 +179,7 @@ def test_a_network_s_flow_goes_back_to_its_noise():
     pytest.param('ddpm', dict(steps=16, clip=1.0, min_snr=5.0, guidance=1.5), marks=pytest.mark.slow)])
 def test_networks_learn_which_half_is_bright(kind, options):
     net = Model(classes=2, size=(6, 6), base=8, levels=1, heads=2)
-    task, update = posed(net, kind=kind, drop=0.2, **options), optax.adam(1e-2)
+    task, update = posed(net, kind=kind, label_dropout=0.2, **options), optax.adam(1e-2)
     label = np.arange(32) % 2
     image = np.where((np.arange(6) < 3)[None, :] == (label == 0)[:, None], 1.0, -1.0)
     seen = {'image': jnp.asarray(np.broadcast_to(image[:, None, :, None], (32, 6, 6, 1)), jnp.float32),
@@ -208,10 +208,10 @@ def test_networks_learn_which_half_is_bright(kind, options):
     (dict(kind='flow', eta=1.0), r'config\.task\.eta: nothing reads this key'),
     (dict(kind='flow', steps=0), r'config\.task\.steps: 0'),
     (dict(steps=50, times=20), r'config\.task: steps=50, times=20'), (dict(steps=0), 'at least 1 step'),
-    (dict(eta=1.5), r'config\.task: eta=1.5'), (dict(clip=-1.0), 'clip=-1.0'), (dict(drop=1.0), 'drop=1.0'),
-    (dict(min_snr=-1.0), 'min_snr=-1.0'), (dict(guidance=-1.0, drop=0.1), 'guidance=-1.0'),
+    (dict(eta=1.5), r'config\.task: eta=1.5'), (dict(clip=-1.0), 'clip=-1.0'), (dict(label_dropout=1.0), 'label_dropout=1.0'),
+    (dict(min_snr=-1.0), 'min_snr=-1.0'), (dict(guidance=-1.0, label_dropout=0.1), 'guidance=-1.0'),
     (dict(guidance=2.0), r'config\.task\.guidance: 2.0; expected 1, or config\.model\.classes and a config\.task'),
-    (dict(module=Said(classes=0), guidance=2.0, drop=0.1), r'config\.task\.guidance: 2.0'),
+    (dict(module=Said(classes=0), guidance=2.0, label_dropout=0.1), r'config\.task\.guidance: 2.0'),
     (dict(module=Said(classes=3)), r'config\.model\.classes: 3; expected 2 for left, right, or 0')])
 def test_what_is_no_task_is_refused(options, match):
     with pytest.raises(InputError, match=match):

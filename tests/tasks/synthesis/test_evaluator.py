@@ -9,9 +9,9 @@ import pytest
 from sklearn.decomposition import PCA
 
 from medjax.core.task import Task
+from medjax.data.datasets.images import dataset
 from medjax.data.simulated import images as simulated_images
 from medjax.data.transforms.images import Frame
-from medjax.data.datasets.images import dataset
 from medjax.errors import InputError
 from medjax.tasks.synthesis.evaluator import PICTURES, evaluator, predictor
 

@@ -13,9 +13,9 @@ from flax.traverse_util import flatten_dict
 from medjax.core import loop, optim, state
 from medjax.core.step import make_step, stream
 from medjax.errors import InputError
+from medjax.metrics import generative
 from medjax.models.gan import VARIANTS, Model
 from medjax.ops import diffaugment
-from medjax.metrics import generative
 from medjax.tasks.synthesis import gan_task
 from tests.core import toy
 
@@ -89,7 +89,7 @@ def begun():
 def test_one_loss_trains_as_two_optimisers_do(turns):
     """To 1e-6 over ten steps: weights and running statistics."""
     module, task, variables = begun()
-    optimiser, _ = optim.make(10, name='adam', lr=1e-2, eps=1e-4, parts={
+    optimiser, _ = optim.make(10, name='adam', lr=1e-2, eps=1e-4, groups={
         'critic': dict(lr=2e-2, every=turns['critic']), 'generator': dict(every=turns['generator'])})
     now = state.TrainState(jnp.zeros((), jnp.int32), variables['params'],
                            {'batch_stats': variables['batch_stats']}, optimiser.init(variables['params']))

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from medjax import atomic_files
-from medjax.report import page as report_page, run_files
-from medjax.tasks.synthesis import summary
-from medjax.tasks.synthesis.chapter import chapter
 from medjax.errors import InputError
 from medjax.metrics import generative
+from medjax.report import page as report_page
+from medjax.report import run_files
+from medjax.tasks.synthesis import summary
+from medjax.tasks.synthesis.chapter import chapter
 from tests.report.runs import write_table
 
 CLASSES = ['well', 'ill']

@@ -7,10 +7,10 @@ import pytest
 from PIL import Image as Picture
 
 from medjax.core.task import Task
+from medjax.data.datasets.translation import PAIR, Views, dataset
 from medjax.data.io import image_files
 from medjax.data.io.geometry import Image
 from medjax.data.source import Case, Source
-from medjax.data.datasets.translation import PAIR, Views, dataset
 from medjax.errors import InputError
 from medjax.tasks.translation.evaluator import evaluator, fitted, judged, predictor
 from tests.data.datasets.test_translation import OPTIONS, source, views

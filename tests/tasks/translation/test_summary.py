@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from medjax import atomic_files
-from medjax.report import page as report_page, run_files
+from medjax.errors import InputError
+from medjax.report import page as report_page
+from medjax.report import run_files
 from medjax.tasks.translation import summary
 from medjax.tasks.translation.chapter import chapter, load, ranked
-from medjax.errors import InputError
 from tests.report.runs import write_table
 
 METHODS = ('', '_linear', '_lookup')

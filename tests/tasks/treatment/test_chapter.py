@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from medjax import atomic_files
-from medjax.report import page as report_page, run_files
-from medjax.tasks.treatment import summary, chapter, charts
-from medjax.report.split import opened
 from medjax.errors import InputError
-from tests.tasks.treatment import treatments
+from medjax.report import page as report_page
+from medjax.report import run_files
+from medjax.report.split import opened
+from medjax.tasks.treatment import chapter, charts, summary
 from tests.report.test_page import Page
+from tests.tasks.treatment import treatments
 
 
 @pytest.fixture

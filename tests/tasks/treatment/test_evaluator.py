@@ -8,8 +8,8 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from medjax.core.task import Task
-from medjax.data.simulated import treatment as simulated_treatment
 from medjax.data.datasets.tabular import dataset
+from medjax.data.simulated import treatment as simulated_treatment
 from medjax.data.source import Case, Source, Treated
 from medjax.errors import InputError
 from medjax.tasks.treatment.evaluator import evaluator

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from medjax.tasks.treatment import summary
 from medjax.errors import InputError
+from medjax.tasks.treatment import summary
 from tests.tasks.treatment import treatments
 
 ROWS = [dict(split='test', id=f'c{n}', patient=f'p{n}', treatment=t, outcome=y, outcome_if_0=a, outcome_if_1=b,

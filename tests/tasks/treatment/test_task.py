@@ -10,14 +10,14 @@ import pytest
 from medjax.core.experiment import Experiment
 from medjax.core.optim import make
 from medjax.core.sharding import Jit, Pmap
-from medjax.data.simulated import treatment as simulated_treatment
 from medjax.data import pipeline
 from medjax.data.datasets.tabular import dataset
+from medjax.data.simulated import treatment as simulated_treatment
 from medjax.errors import InputError
-from medjax.tasks.treatment.evaluator import evaluator
-from medjax.models.tarnet import VARIANTS, Model
 from medjax.metrics.covariate_balance import mmd
+from medjax.models.tarnet import VARIANTS, Model
 from medjax.tasks.treatment import task as treatment_task
+from medjax.tasks.treatment.evaluator import evaluator
 from tests.tasks import learning
 
 
@@ -142,5 +142,5 @@ def test_options_that_make_no_sense(options):
 
 
 def test_data_without_groups_are_refused():
-    with pytest.raises(InputError, match="config.task.name: 'treat' needs data of a treatment"):
+    with pytest.raises(InputError, match="config.task.name: 'treatment' needs data of a treatment"):
         treatment_task.task(Model(), statistics={'times': [1.0]})
