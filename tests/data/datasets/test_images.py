@@ -182,7 +182,7 @@ def test_a_share_of_the_training_patients_of_each_class(tmp_path):
     assert some.counts == {'train': 4, 'val': 4, 'test': 4}
     assert ids[1] == ids[2] < ids[0] and ids[1] != ids[3]
     assert np.bincount(some.targets[some.numbers('train')]).tolist() == [2, 2]
-    with pytest.raises(InputError, match=r'config\.data\.share: 0; expected a share in \(0, 1\]'):
+    with pytest.raises(InputError, match=r'config\.data\.label_fraction: 0; expected a fraction in \(0, 1\]'):
         dataset(source, size=(4, 4), cache=str(tmp_path), label_fraction=0)
-    with pytest.raises(InputError, match=r'config\.data\.draw: -1; expected at least 0'):
+    with pytest.raises(InputError, match=r'config\.data\.subset_seed: -1; expected at least 0'):
         dataset(source, size=(4, 4), cache=str(tmp_path), label_fraction=0.5, subset_seed=-1)

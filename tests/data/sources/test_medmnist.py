@@ -163,9 +163,9 @@ def test_other_files_are_no_synthetic_images(options, message, tmp_path):
     synthetic(tmp_path / 'made.npz', **options)
     with pytest.raises(InputError, match=message):
         medmnist.joined(real, tmp_path / 'made.npz')
-    with pytest.raises(InputError, match=r'config\.data\.also: .*nothing\.npz: no such file'):
+    with pytest.raises(InputError, match=r'config\.data\.extra_npz: .*nothing\.npz: no such file'):
         medmnist.joined(real, tmp_path / 'nothing.npz')
-    with pytest.raises(InputError, match=r'config\.data\.also: .*train_images, train_labels and classes'):
+    with pytest.raises(InputError, match=r'config\.data\.extra_npz: .*train_images, train_labels and classes'):
         medmnist.joined(real, tmp_path / 'pneumoniamnist.npz')
 
 

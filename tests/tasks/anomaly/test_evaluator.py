@@ -80,7 +80,7 @@ def test_what_is_refused(data, options, message):
 
 
 def test_a_class_that_is_not_there_cannot_be_the_only_one(tmp_path):
-    with pytest.raises(InputError, match=r"config\.data\.only: 'healthy'; expected one of: well, ill"):
+    with pytest.raises(InputError, match=r"config\.data\.train_classes: .*'healthy'.*; expected a tuple of some of: well, ill"):
         dataset(simulated_images.source(classes=('well', 'ill'), cases=(4, 2, 2)), size=(8, 8), cache=str(tmp_path),
                 train_classes=('healthy',))
 

@@ -1,0 +1,202 @@
+"""What a data set, an evaluator, a predictor and a model must offer, and what they may offer.
+
+Members with a body or a value are optional: a class that inherits from the protocol has them. `docs/extending.md` shows
+each contract in use.
+"""
+
+import pathlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+
+Row = dict[str, Any]
+Variables = Mapping[str, Any]
+
+
+class Source(Protocol):
+    """The cases of a data set as they are stored; `medjax.data.source.Source` is the class."""
+
+    @property
+    def cases(self) -> Sequence[Any]:
+        """The cases, each with `id`, `patient` and `split`."""
+        ...
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """Names of the classes, events, groups or targets."""
+        ...
+
+
+class Resident(Protocol):
+    """The training data as it may be kept in device memory."""
+
+    @property
+    def size(self) -> float:
+        """Bytes on a device; infinity where the data cannot be kept there."""
+        ...
+
+    def load(self) -> Mapping[str, np.ndarray]:
+        """The arrays to keep on the device."""
+        ...
+
+    def place(self, number: int, rng: Callable[[], np.random.Generator]) -> tuple[int, ...]:
+        """Where item `number` is in these arrays, as integers."""
+        ...
+
+    def pick(self, arrays: Mapping[str, jax.Array], place: jax.Array) -> dict[str, jax.Array]:
+        """The item at a place, equal to `Dataset.item` without its id; traceable."""
+        ...
+
+
+class Dataset(Protocol):
+    """A data set: training items by number, and what the rest of the program has to know of its cases."""
+
+    @property
+    def source(self) -> Source:
+        """The cases as they are stored."""
+        ...
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """The number of cases of each split."""
+        ...
+
+    @property
+    def statistics(self) -> Mapping[str, Any]:
+        """What the task and `predict` need of the training data, as plain JSON; stored with each checkpoint."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash over all content and the split of every case: equal for equal data."""
+        ...
+
+    @property
+    def notice(self) -> str:
+        """What the report must say of the data."""
+        ...
+
+    def __len__(self) -> int:
+        """The number of training items in an epoch."""
+        ...
+
+    def item(self, number: int, rng: np.random.Generator) -> Mapping[str, Any]:
+        """Training item `number`, with `id`; all randomness is drawn from `rng`."""
+        ...
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """Optional: lines that are printed before training."""
+        return ()
+
+    def resident(self) -> Resident | None:
+        """Optional: the training data for device memory; None where it cannot be kept there."""
+        return None
+
+
+class Batches(Protocol):
+    """The batches of a run: a pure function of the step."""
+
+    def __getitem__(self, step: int) -> dict[str, np.ndarray]:
+        """The batch of one step."""
+        ...
+
+    def stream(self, start: int, stop: int) -> Iterator[dict[str, np.ndarray]]:
+        """The batches of steps `start` to `stop`, read ahead."""
+        ...
+
+
+class PlacedBatches(Protocol):
+    """The same batches, of training data that is kept in device memory."""
+
+    resident: Resident
+
+    def stream(self, start: int, stop: int) -> Iterator[dict[str, np.ndarray]]:
+        """The places of the examples of steps `start` to `stop`."""
+        ...
+
+    def taking(self, augment: Any) -> Callable[[Mapping[str, Any], jax.Array], dict[str, jax.Array]]:
+        """An augmentation that first picks the examples at these places."""
+        ...
+
+
+class Evaluator(Protocol):
+    """Per-case predictions and metrics on the cases of a split."""
+
+    def __call__(self, variables: Variables, split: str, *, quick: bool = False,
+                 snapshots: pathlib.Path | None = None) -> list[Row]:
+        """Predicts every case of a split.
+
+        Args:
+          variables: of the network.
+          split: the split's name.
+          quick: leave out what validation during training does not need.
+          snapshots: a folder for the arrays that the report draws.
+
+        Returns:
+          A row for each case: `split`, `id`, `patient`, the case's columns, outputs and metrics.
+        """
+        ...
+
+    def validation_metrics(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+        """Metrics of validation rows; NaN where one is not defined."""
+        ...
+
+    def check(self, task: Any, variables: Variables, batch: Mapping[str, np.ndarray]) -> None:
+        """Optional: refuses options that the network cannot serve, before training starts.
+
+        Args:
+          task: the task.
+          variables: shapes of the network's variables.
+          batch: the first training batch.
+
+        Raises:
+          InputError: naming the option.
+        """
+
+    def complete(self, rows: list[Row]) -> list[Row]:
+        """Optional: adds to the rows of all splits together what needs more than one split, such as an operating point."""
+        return rows
+
+    def snapshot_training(self, variables: Variables, workdir: pathlib.Path, step: int) -> None:
+        """Optional: keeps pictures of the course of training, at every validation."""
+
+
+class Predictor(Protocol):
+    """Predictions for new inputs with a trained run."""
+
+    file_per_input: bool
+    """Whether each input gets an output file named after it; else all go into one table."""
+
+    def example(self) -> Mapping[str, np.ndarray]:
+        """A batch of the shapes that the network takes."""
+        ...
+
+    def __call__(self, variables: Variables, path: pathlib.Path, folder: pathlib.Path) -> str:
+        """Predicts for one input file and writes the result into `folder`; returns a line about it."""
+        ...
+
+
+class Model(Protocol):
+    """A network: a Linen module named `Model` in `medjax/models/NAME.py`, with a table `VARIANTS` beside it.
+
+    The values below are the defaults of the optional members; `option` reads them.
+    """
+
+    inputs: Sequence[str] = ('image',)
+    """Entries of the batch that `__call__` takes, in order."""
+    frozen: Sequence[str] = ()
+    """Top-level parts of the parameters that are not trained; they come from `config.init`."""
+    classes: Any = None
+    """The number of output channels, where the network's options have it."""
+
+    def __call__(self, *inputs: Any, train: bool) -> tuple[Any, Mapping[str, Any]]:
+        """The output, and named intermediate features."""
+        ...
+
+
+def option(module: Any, name: str) -> Any:
+    """An optional member of a model, or its default in `Model`."""
+    return getattr(module, name, getattr(Model, name))

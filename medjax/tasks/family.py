@@ -1,0 +1,116 @@
+"""What a family of problems consists of, and how a family is found by name.
+
+A family is a folder with a module `family.py` that has `FAMILY = Family(…)`. Its other modules are found by their names
+and imported when they are needed:
+
+    task.py        `task(module, *, statistics, …) -> Task`, one module for each entry of `tasks`
+    evaluator.py   `evaluator(*, data, task, …)` and `predictor(*, task, statistics, …)`
+    summary.py     `results(rows, evaluator)`: the metrics with confidence intervals, of the predictions table
+    chapter.py     `chapter(run)`: the family's part of the report
+    merge.py       `merge(runs)`: runs over folds and seeds as one result
+    compare.py     `compare(…)`: two runs on the same cases
+    ensemble.py    `ensemble(…)`: several runs' mean prediction as one result
+
+A family either has `merge.py`, `compare.py` and `ensemble.py`, or says in `refuses` why it cannot.
+"""
+
+import dataclasses
+import functools
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import medjax.tasks
+from medjax.errors import InputError
+from medjax.metrics.names import Metric, MetricList
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """The declaration of a family.
+
+    Attributes:
+      package: the folder as a package, which is `__package__` in `family.py`.
+      tasks: for each name that `config.task.name` may have the module with its function `task`.
+      metrics: all metrics that the family reports, in the order of its tables.
+      refuses: for 'merge', 'compare' or 'ensemble' why runs of the family cannot be treated so.
+    """
+
+    package: str
+    tasks: Mapping[str, str]
+    metrics: tuple[Metric, ...]
+    refuses: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The name of the folder: what `config.evaluate.name` has."""
+        return self.package.removeprefix(f'{medjax.tasks.__name__}.')
+
+    @functools.cached_property
+    def metric_list(self) -> MetricList:
+        """The metrics, to look up by key."""
+        return MetricList(self.metrics)
+
+    def function(self, module: str, name: str) -> Callable[..., Any]:
+        """A function of one of the family's modules, imported now."""
+        return getattr(importlib.import_module(f'{self.package}.{module}'), name)
+
+    def command(self, name: str) -> Callable[..., Any]:
+        """What merges, compares or averages runs of the family.
+
+        Raises:
+          InputError: the family refuses it, with its reason.
+        """
+        if name in self.refuses:
+            raise InputError(f'--{name}: runs of {self.name}: {self.refuses[name]}')
+        return self.function(name, name)
+
+
+def names() -> list[str]:
+    """The names of all families in `medjax/tasks`."""
+    return sorted(module.name for module in pkgutil.iter_modules(medjax.tasks.__path__) if module.ispkg
+                  and importlib.util.find_spec(f'{medjax.tasks.__name__}.{module.name}.family'))
+
+
+def find(name: str, where: str = 'config.evaluate.name') -> Family:
+    """The family of a name.
+
+    Args:
+      name: a folder of `medjax/tasks`, or the dotted name of a package elsewhere on Python's path.
+      where: the config key, for the message.
+
+    Raises:
+      InputError: there is no such family; the message has the known names.
+    """
+    package = name if '.' in name else f'{medjax.tasks.__name__}.{name}'
+    try:
+        return importlib.import_module(f'{package}.family').FAMILY
+    except ModuleNotFoundError as error:
+        if not f'{package}.family'.startswith(error.name or '?'):
+            raise
+    raise InputError(f'{where}: {name!r} is not known; expected one of: {", ".join(names())}')
+
+
+def of_task(name: str) -> tuple[Family, Callable[..., Any]]:
+    """The family that has a task, and the task's function.
+
+    Args:
+      name: of the task, as `config.task.name` has it; of a package elsewhere `PACKAGE.TASK`.
+
+    Raises:
+      InputError: no family has it; the message has the known names.
+    """
+    package, _, task = name.rpartition('.')
+    families = [find(package, 'config.task.name')] if package else list(map(find, names()))
+    for family in families:
+        if task in family.tasks:
+            return family, family.function(family.tasks[task], 'task')
+    known = sorted(task for family in families for task in family.tasks)
+    raise InputError(f'config.task.name: {name!r} is not known; expected one of: {", ".join(known)}')
+
+
+def of_config(config: Mapping[str, Any]) -> Family:
+    """The family that evaluates a config's run: `evaluate.name`, else the family of its task."""
+    name = (config.get('evaluate') or {}).get('name')
+    return find(name) if name else of_task((config.get('task') or {}).get('name', ''))[0]
