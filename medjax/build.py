@@ -61,7 +61,7 @@ def network(section: Mapping[str, Any], precision: str) -> nn.Module:
     known = [name for name in make.__dataclass_fields__ if name not in ('parent', 'name', 'dtype')]
     for key in options:
         if key not in known:
-            raise InputError(f'config.model.{key}: nothing reads this key; config.model takes: {", ".join(known)}')
+            raise InputError(f'config.model.{key}: unknown key; config.model takes: {", ".join(known)}')
     lacking = [f.name for f in dataclasses.fields(make) if f.default is dataclasses.MISSING and f.name in known
                and f.default_factory is dataclasses.MISSING and f.name not in {**fields, **options}]
     if lacking:

@@ -1,23 +1,67 @@
-"""What a config may say: sections are bound to the functions that read them, by name."""
+"""Config sections: each is bound to the function that reads it, whose signature is the schema of the section."""
 
+import dataclasses
+import difflib
 import inspect
 import json
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from ml_collections import config_dict
 
 from medjax.errors import InputError
 
+REQUIRED = inspect.Parameter.empty  # the default of a key that a config must have
+
+
+class Key(NamedTuple):
+    """A key that a config section takes: its name, its default (`REQUIRED` for none) and its type as written."""
+
+    name: str
+    default: Any
+    type: str
+
+
+def keys(function: Callable[..., Any], given: Collection[str] = ()) -> dict[str, Key]:
+    """The keys that a config section may have when it is bound to a function.
+
+    A parameter whose default is a frozen dataclass stands for a group of options, such as those that say how patients
+    are split: the fields of the dataclass are keys of the section.
+
+    Args:
+      function: takes the section's keys as keyword parameters.
+      given: parameters that are no keys, since the caller provides them.
+
+    Returns:
+      The keys by name, in the order of the signature.
+    """
+    out: dict[str, Key] = {}
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.name in given or parameter.kind not in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD):
+            continue
+        if _is_group(parameter):
+            out |= {field.name: Key(field.name, getattr(parameter.default, field.name), str(field.type))
+                    for field in dataclasses.fields(parameter.default)}
+        else:
+            default = REQUIRED if parameter.default is inspect.Parameter.empty else parameter.default
+            out[parameter.name] = Key(parameter.name, default, inspect.formatannotation(parameter.annotation))
+    return out
+
+
+def _is_group(parameter: inspect.Parameter) -> bool:
+    """Whether a parameter stands for a group of options."""
+    return dataclasses.is_dataclass(parameter.default) and not isinstance(parameter.default, type)
+
 
 def bind(function: Callable[..., Any], section: Mapping[str, Any], where: str, **given: Any) -> Any:
     """Calls `function` with a config section as keyword arguments: its signature is the section's schema.
 
-    A key that the function does not read and a key that it needs and does not get are both refused by name, so that
-    no option of a config is silently without effect.
+    An unknown key and a missing required key are both refused by name, so that no option of a config is silently
+    without effect.
 
     Args:
-      function: takes the section's keys as keyword parameters; a parameter without default is a required key.
+      function: takes the section's keys as keyword parameters, see `keys`; a parameter without default is a required
+        key.
       section: the config section.
       where: the section's path, such as 'config.optim'.
       **given: arguments that the caller provides; they are no keys of the config.
@@ -28,17 +72,29 @@ def bind(function: Callable[..., Any], section: Mapping[str, Any], where: str, *
     Raises:
       InputError: naming the unknown or the missing key and the keys that the section takes.
     """
+    known = keys(function, given)
     parameters = inspect.signature(function).parameters.values()
-    named = {p.name: p for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
-    keys = [name for name in named if name not in given]
     if not any(p.kind is p.VAR_KEYWORD for p in parameters):
         for key in section:
-            if key not in keys:
-                raise InputError(f'{where}.{key}: nothing reads this key; {where} takes: {", ".join(keys) or "no key"}')
-    for key in keys:
-        if named[key].default is inspect.Parameter.empty and key not in section:
-            raise InputError(f'{where}.{key}: this key is missing; {where} takes: {", ".join(keys)}')
-    return function(**given, **section)
+            if key not in known:
+                raise InputError(unknown_key(key, list(known), where))
+    for key in known.values():
+        if key.default is REQUIRED and key.name not in section:
+            raise InputError(f'{where}.{key.name}: this key is missing; {where} takes: {", ".join(known)}')
+    arguments = dict(section)
+    for parameter in parameters:
+        if _is_group(parameter) and parameter.name not in given:
+            names = [field.name for field in dataclasses.fields(parameter.default)]
+            own = {name: arguments.pop(name) for name in names if name in arguments}
+            arguments[parameter.name] = dataclasses.replace(parameter.default, **own)
+    return function(**given, **arguments)
+
+
+def unknown_key(key: str, known: Sequence[str], where: str) -> str:
+    """The message that refuses a key that a section does not take, with the nearest one that it takes."""
+    near = difflib.get_close_matches(key, known, n=1)
+    hint = f'did you mean {near[0]!r}? ' if near else ''
+    return f'{where}.{key}: unknown key; {hint}{where} takes: {", ".join(known) or "no key"}'
 
 
 def choose(table: Mapping[str, Any], name: str, where: str) -> Any:
