@@ -28,7 +28,7 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
                   source=dict(name='medmnist', set='pneumoniamnist'))
     c.optim = dict(name='adam', lr=2e-4, b1=0.0, b2=0.9, ema=0.995, groups=dict(critic=dict(lr=4e-4)))
     c.evaluate = dict(name='synthesis', every=1500, features='')
-    c.checkpoint = dict(best='kid_pixels', mode='min', keep=1)
+    c.checkpoint = dict(best='kid_pixels', keep=1)
     c.log = dict(every=100)
     if variant == 'dcgan':
         c.model.spectral = False

@@ -22,7 +22,7 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.augment = dict(name='flip', flip=0.5, flip_axes=(1,))
     c.optim = dict(name='adamw', lr=2e-3, weight_decay=1e-2, clip=1.0, schedule=dict(name='cosine', warmup=40))
     c.evaluate = dict(name='anomaly', every=300)
-    c.checkpoint = dict(best='error', mode='min', keep=1)
+    c.checkpoint = dict(best='error', keep=1)
     c.log = dict(every=50)
     if variant == 'mae':
         c.model = dict(name='mae', variant='tiny', dims=2)

@@ -22,7 +22,7 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
                   source=dict(name='medmnist', set='pneumoniamnist'))
     c.optim = dict(name='adamw', lr=2e-3, weight_decay=1e-2, clip=1.0, schedule=dict(name='cosine', warmup=40))
     c.evaluate = dict(name='anomaly', every=100, normal='normal', score='distance')
-    c.checkpoint = dict(best='bound', mode='min', keep=1)
+    c.checkpoint = dict(best='bound', keep=1)
     c.log = dict(every=50)
     if variant in ('plain', 'denoising'):
         c.model.variant = 'plain'

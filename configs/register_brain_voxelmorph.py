@@ -26,7 +26,7 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.data = dict(name='registration', size=(80, 96), source=dict(name='simulated_registration', cases=(300, 12, 40)))
     c.optim = dict(name='adam', lr=2e-3, clip=1.0, schedule=dict(name='cosine', warmup=20))
     c.evaluate = dict(name='registration', every=200, bspline=8)
-    c.checkpoint = dict(best='tre', mode='min', keep=1)
+    c.checkpoint = dict(best='tre', keep=1)
     c.log = dict(every=25)
     if variant == 'affine':
         c.model.variant = 'affine'

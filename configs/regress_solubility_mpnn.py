@@ -26,7 +26,7 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.optim = dict(name='adamw', lr=2e-3, weight_decay=1e-2, clip=1.0, ema=0.99,
                    schedule=dict(name='cosine', warmup=50))
     c.evaluate = dict(name='regression', every=200)
-    c.checkpoint = dict(best='rmse', mode='min', keep=1)
+    c.checkpoint = dict(best='nrmse', keep=1)
     c.log = dict(every=50)
     if variant == 'described':
         c.data.descriptors = DESCRIPTORS

@@ -27,7 +27,7 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.optim = dict(name='adamw', lr=3e-3, weight_decay=6.0, clip=1.0, ema=0.99,
                    schedule=dict(name='cosine', warmup=50))
     c.evaluate = dict(name='treatment', every=50)
-    c.checkpoint = dict(best='factual_rmse', mode='min', keep=1)
+    c.checkpoint = dict(best='factual_rmse', keep=1)
     c.log = dict(every=100)
     if variant in ('tarnet', 'slearner', 'xlearner'):
         c.model.variant = variant

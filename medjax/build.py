@@ -1,81 +1,118 @@
 """The only place where names in a config become objects.
 
-A section's `name` is the module's name in the room that the section is of, and every module there has one attribute
-that makes its object: `models/NAME.py: Model`, `tasks/NAME.py: task`, `data/NAME.py: source` or `dataset`,
-`evals/NAME.py: evaluator` and `predictor`, `weights/NAME.py: read`. All other keys of the section are its keyword
-arguments. A source that reads images in a way of its own also has `image_reader`, which takes the same keys and makes
-what reads a new image.
+A section's `name` is the name of a module, and every module of its kind has one attribute that makes its object:
+`models/NAME.py: Model`, `data/datasets/NAME.py: dataset`, `data/sources/NAME.py: source`, `weights/NAME.py: read`. A
+family may have a data set and a source of its own, `tasks/NAME/dataset.py` and `tasks/NAME/source.py`; simulated
+sources are `simulated_NAME`, in `data/simulated/NAME.py`. A name with a dot is a module of your own, on Python's path.
+Tasks and evaluators are found through their family (`tasks/family.py`). All other keys of the section are keyword
+arguments.
 """
 
 import dataclasses
 import importlib
-import math
-import pathlib
+import importlib.util
 import pkgutil
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
-import jax
 import optax
-from flax.traverse_util import flatten_dict
 
-from medjax.core import cost, optim
-from medjax.core.config import bind, choose
-from medjax.core.experiment import Experiment
-from medjax.core.sharding import Jit, Pmap
+from medjax.core import contracts, optim
+from medjax.core.config import bind, choose, unknown_key
 from medjax.core.task import Task
-from medjax.data import pipeline
-from medjax.data.datasets.base import Parted
 from medjax.data.io import image_files
 from medjax.data.transforms.augment import RECIPES, Recipe
 from medjax.errors import InputError
-from medjax.metrics.classification import LOWER
+from medjax.tasks import family
 
 FOLDS = ('fold', 'folds')  # keys of config.data that the source reads
-RESIDENT = 0.25  # of a device's memory: what the training data may take of it, that it be kept there
 
 
-def attribute(room: str, section: Mapping[str, Any], fixed: str, where: str) -> tuple[Any, dict[str, Any]]:
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """Where modules of one kind are found.
+
+    Attributes:
+      attribute: what each module has.
+      packages: packages, each with the prefix of the names of its modules.
+      own: the module of a family that is of this kind; '' for none.
+    """
+
+    attribute: str
+    packages: Mapping[str, str]
+    own: str = ''
+
+    def modules(self) -> dict[str, str]:
+        """All modules by the name that a config has."""
+        found = {}
+        for package, prefix in self.packages.items():
+            path = importlib.import_module(package).__path__
+            found |= {f'{prefix}{module.name}': f'{package}.{module.name}' for module in pkgutil.iter_modules(path)}
+        for name in family.names() if self.own else ():
+            own = f'medjax.tasks.{name}.{self.own}'
+            if importlib.util.find_spec(own):
+                found.setdefault(name, own)
+        return found
+
+
+KINDS = {
+    'model': Kind('Model', {'medjax.models': ''}),
+    'data': Kind('dataset', {'medjax.data.datasets': ''}, own='dataset'),
+    'source': Kind('source', {'medjax.data.sources': '', 'medjax.data.simulated': 'simulated_'}, own='source'),
+    'weights': Kind('read', {'medjax.weights': ''}),
+}
+
+
+def attribute(kind: str, section: Mapping[str, Any], where: str) -> tuple[Any, dict[str, Any]]:
     """Finds the module that a section names, and the section's other keys.
 
+    Args:
+      kind: one of KINDS.
+      section: with `name`.
+      where: the section's path in the config, for messages.
+
     Returns:
-      The module's `fixed` attribute, and the other keys.
+      The module's attribute, and the other keys.
+
+    Raises:
+      InputError: no module of this kind has the name; the message has the known names.
     """
     options = dict(section)
-    name = options.pop('name', None)
-    package = importlib.import_module(f'medjax.{room}')
-    names = [m.name for m in pkgutil.iter_modules(package.__path__)]
-    module = importlib.import_module(f'medjax.{room}.{name}') if name in names else None
-    if not hasattr(module, fixed):
-        known = [n for n in names if hasattr(importlib.import_module(f'medjax.{room}.{n}'), fixed)]
-        raise InputError(f'{where}.name: {name!r} is not known; expected one of: {", ".join(sorted(known))}')
-    return getattr(module, fixed), options
+    name, of = options.pop('name', None), KINDS[kind]
+    known = of.modules()
+    if isinstance(name, str) and '.' in name and importlib.util.find_spec(name.partition('.')[0]):
+        known[name] = name
+    module = importlib.import_module(known[name]) if name in known else None
+    if not hasattr(module, of.attribute):
+        names = [n for n, path in known.items() if hasattr(importlib.import_module(path), of.attribute)]
+        raise InputError(f'{where}.name: {name!r} is not known; expected one of: {", ".join(sorted(names))}')
+    return getattr(module, of.attribute), options
 
 
 def network(section: Mapping[str, Any], precision: str) -> nn.Module:
     """The network: a variant's fields, overridden by the section's."""
-    make, options = attribute('models', section, 'Model', 'config.model')
+    make, options = attribute('model', section, 'config.model')
     table = importlib.import_module(make.__module__).VARIANTS
     fields = dict(choose(table, options.pop('variant', next(iter(table))), 'config.model.variant'))
     known = [name for name in make.__dataclass_fields__ if name not in ('parent', 'name', 'dtype')]
     for key in options:
         if key not in known:
-            raise InputError(f'config.model.{key}: unknown key; config.model takes: {", ".join(known)}')
-    lacking = [f.name for f in dataclasses.fields(make) if f.default is dataclasses.MISSING and f.name in known
+            raise InputError(unknown_key(key, known, 'config.model'))
+    missing = [f.name for f in dataclasses.fields(make) if f.default is dataclasses.MISSING and f.name in known
                and f.default_factory is dataclasses.MISSING and f.name not in {**fields, **options}]
-    if lacking:
-        raise InputError(f'config.model.{lacking[0]}: this key is missing; config.model takes: {", ".join(known)}')
+    if missing:
+        raise InputError(f'config.model.{missing[0]}: this key is missing; config.model takes: {", ".join(known)}')
     if precision not in ('float32', 'bfloat16'):
         raise InputError(f"config.precision: {precision!r}; expected 'float32' or 'bfloat16'")
     return make(**{**fields, **options, 'dtype': precision})
 
 
-def dataset(section: Mapping[str, Any]) -> Any:
+def dataset(section: Mapping[str, Any]) -> contracts.Dataset:
     """The data set over the source that the section names."""
-    make, options = attribute('data', section, 'dataset', 'config.data')
+    make, options = attribute('data', section, 'config.data')
     described = options.pop('source', None) or {}
-    source_of, keys = attribute('data', described, 'source', 'config.data.source')
+    source_of, keys = attribute('source', described, 'config.data.source')
     # Folds are what is changed from run to run, so they have the shorter name.
     keys |= {name: options.pop(name) for name in FOLDS if name in options}
     source = bind(source_of, keys, 'config.data.source')
@@ -83,151 +120,43 @@ def dataset(section: Mapping[str, Any]) -> Any:
 
 
 def reader(section: Mapping[str, Any]) -> Callable[..., Any]:
-    """What reads a new image as the source of a data set's section reads its own."""
-    source_of, keys = attribute('data', section.get('source') or {}, 'source', 'config.data.source')
-    make = getattr(importlib.import_module(source_of.__module__), 'image_reader', None)
-    return make(**keys) if make else image_files.read
+    """The function that reads a new image as the source of a data set's section reads its own.
+
+    A source may offer it as `image_reader(**keys)` beside `source`; else any image file is read as it is.
+    """
+    source_of, keys = attribute('source', section.get('source') or {}, 'config.data.source')
+    module = importlib.import_module(source_of.__module__)
+    return module.image_reader(**keys) if hasattr(module, 'image_reader') else image_files.read
 
 
 def augmentation(section: Mapping[str, Any]) -> Recipe:
-    """The augmentation that a recipe's name and overrides make."""
+    """The augmentation of a recipe's name and overrides."""
     options = dict(section)
     recipe = choose(RECIPES, options.pop('name', None), 'config.augment.name')
     return bind(Recipe, {**recipe, **options}, 'config.augment')
 
 
-def experiment(config: Mapping[str, Any]) -> Experiment:
-    """Makes all objects of a config; every key is read by one of them, or refused by name."""
-    return bind(_experiment, plain(config), 'config')
-
-
-def plain(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A config as a plain mapping."""
-    return config.to_dict() if hasattr(config, 'to_dict') else config
-
-
-def _experiment(*, seed: int, batch: int, model: Mapping[str, Any], task: Mapping[str, Any], data: Mapping[str, Any],
-                optim: Mapping[str, Any], evaluate: Mapping[str, Any], steps: int = 0, epochs: int = 0,
-                augment: Mapping[str, Any] | None = None, parallel: str = 'jit', mesh: Mapping[str, int] | None = None,
-                precision: str = 'float32', checkpoint: Mapping[str, Any] | None = None,
-                log: Mapping[str, Any] | None = None, debug: Mapping[str, Any] | None = None,
-                resident: bool | None = None, init: Mapping[str, Any] | None = None) -> Experiment:
-    if batch < 1 or min(steps, epochs) < 0 or max(steps, epochs) < 1:
-        raise InputError(f'config.steps: {steps}, config.epochs: {epochs}, config.batch: {batch}; expected a batch of '
-                         'at least 1, and steps, or else epochs, of at least 1')
-    plan = bind(choose({'jit': Jit, 'pmap': _pmap}, parallel, 'config.parallel'), mesh or {}, 'config.mesh')
-    cases = dataset(data)
-    if (checkpoint or {}).get('best') and 'val' not in cases.counts:
-        raise InputError(f"config.checkpoint.best: {checkpoint['best']!r} is measured on validation cases; the data "
-                         f'set has {", ".join(cases.counts)} only')
-    steps = steps or math.ceil(epochs * len(cases) / batch)
-    module = network(model, precision)
-    problem = task_of(task, module, cases.statistics)
-    update, schedule = optimiser(optim, steps, module)
-    for part in getattr(module, 'frozen', ()):
-        if not init or init.get('part', '') not in ('', part) or part in init.get('reinitialise', ()):
-            raise InputError(f'config.init: {init}; expected dict(name="run", path=…, part={part!r}): this part of '
-                             'the network does not learn here, and begins with what another run has learned')
-    make, options = attribute('evals', evaluate, 'evaluator', 'config.evaluate')
-    every = options.pop('every', 0)
-    if every and isinstance(cases, Parted) and 'val' not in cases.counts:
-        raise InputError(f'config.evaluate.every: {every}; expected 0 for a data set that has '
-                         f'{", ".join(cases.counts)} only: there is nothing to validate by')
-    if options.get('features'):  # the folder of a run, whose network says what images are like
-        of, _ = attribute('weights', {'name': 'run'}, 'features', 'config.evaluate.features')
-        options['features'] = of(pathlib.Path(options['features']))
-    evaluator = bind(make, options, 'config.evaluate', data=cases, task=problem)
-
-    def keeping(*, every: int = 0, keep: int = 2, best: str = '', mode: str = '') -> dict[str, Any]:
-        return {'save_every': every, 'keep': keep, 'best': best, 'mode': mode or direction(best)}
-
-    def logging(*, every: int = 10) -> dict[str, Any]:
-        return {'log_every': every}
-
-    def debugging(*, skip_nonfinite: bool = False) -> dict[str, Any]:
-        return {'skip_nonfinite': skip_nonfinite}
-
-    return Experiment(task=problem, data=cases, batches=pipeline.Streamed(cases, seed=seed, batch=batch),
-                      placed=_placed(cases, plan, resident, seed=seed, batch=batch),
-                      augment=augmentation(augment) if augment else None, optimiser=update, schedule=schedule,
-                      plan=plan, evaluator=evaluator, seed=seed, steps=steps, accumulate=optim.get('accumulate', 1),
-                      init=bind(initial, init, 'config.init') if init else None,
-                      eval_every=every, **bind(keeping, checkpoint or {}, 'config.checkpoint'),
-                      **bind(logging, log or {}, 'config.log'), **bind(debugging, debug or {}, 'config.debug'))
-
-
-def _placed(cases: Any, plan: Jit | Pmap, wanted: bool | None, **options: Any) -> pipeline.Placed | None:
-    """The training data on the device: where it is wanted, or by itself where it leaves most of the room."""
-    if wanted is False:
-        return None
-    resident = cases.resident() if plan.keeps and hasattr(cases, 'resident') else None
-    if resident is not None and resident.size <= RESIDENT * cost.room(jax.local_devices()[0]):
-        return pipeline.Placed(resident, len(cases), **options)
-    if wanted:
-        told = (f'the training data takes {resident.size / cost.GIB:.2f} GiB, and may take {RESIDENT:.0%} of a '
-                "device's memory" if resident is not None else 'this data set, or this way to share the work, cannot')
-        raise InputError(f'config.resident: True, but {told}; expected False or None')
-    return None
-
-
-def direction(metric: str) -> str:
-    """Which values of a metric are better where the config does not say: 'min' for losses, errors and distances."""
-    return 'min' if metric.startswith(LOWER) else 'max'
-
-
-def _pmap(*, data: int = -1, fsdp: int = 1, space: int = 1) -> Pmap:
-    if data != -1 or fsdp != 1 or space != 1:
-        raise InputError("config.mesh: 'pmap' splits the batch over all devices; expected data=-1, fsdp=1, space=1")
-    return Pmap()
-
-
 def task_of(section: Mapping[str, Any], module: nn.Module, statistics: Mapping[str, Any]) -> Task:
-    """The problem, posed to a network."""
-    make, options = attribute('tasks', section, 'task', 'config.task')
-    return bind(make, options, 'config.task', module=module, statistics=statistics)
-
-
-def initial(*, name: str, path: str, reinitialise: Sequence[str] = (), part: str = '') -> Callable[[Any], Mapping[str, Any]]:
-    """What fills a new network with weights from elsewhere.
+    """The task that the section names, for a network.
 
     Args:
-      name: where from: of a module in `medjax/weights`.
-      path: a file or folder.
-      reinitialise: parts of the network that begin with weights of their own all the same, as the logits of other classes do.
-      part: which part of the network the weights are for, a whole network there; all others begin anew. '' for the
-        network itself.
-
-    Returns:
-      `(variables' shapes) -> {path: array}`, for the variables of all other parts.
+      section: of the task.
+      module: the network.
+      statistics: of the training data.
     """
-    read, _ = attribute('weights', {'name': name}, 'read', 'config.init')
-
-    def given(variables: Any) -> Mapping[str, Any]:
-        wanted = flatten_dict(variables)
-        if part:
-            _check_parts(wanted, [part], 'part')
-            wanted = {(kind, *inner): leaf for (kind, of, *inner), leaf in wanted.items()
-                      if of == part and inner}
-            if not wanted:
-                raise InputError(f'config.init.part: {part!r} is one array; expected a part that is a network')
-        _check_parts(wanted, reinitialise, 'reinitialise')
-        found = read(pathlib.Path(path), {'/'.join(key): leaf for key, leaf in wanted.items() if key[1] not in reinitialise},
-                     reinitialise)
-        return {key.replace('/', f'/{part}/', 1): leaf for key, leaf in found.items()} if part else found
-
-    return given
-
-
-def _check_parts(have: Collection[tuple[str, ...]], names: Sequence[str], key: str) -> None:
-    parts = sorted({path[1] for path in have})
-    for name in names:
-        if name not in parts:
-            raise InputError(f'config.init.{key}: {name!r} is no part of the network; expected some of: '
-                             + ', '.join(parts))
+    options = dict(section)
+    _, make = family.of_task(str(options.pop('name', '')))
+    return bind(make, options, 'config.task', module=module, statistics=statistics)
 
 
 def optimiser(section: Mapping[str, Any], steps: int,
               module: nn.Module | None = None) -> tuple[optax.GradientTransformation, Callable[[int], float]]:
     """The gradient transformation, and the learning rate by step; parts that the network calls `frozen` stay."""
     options = {key: value for key, value in section.items() if key != 'accumulate'}
-    return bind(optim.make, options, 'config.optim', steps=steps, frozen=getattr(module, 'frozen', ()))
+    frozen = contracts.option(module, 'frozen')
+    return bind(optim.make_optimiser, options, 'config.optim', steps=steps, frozen=frozen)
+
+
+def plain(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A config as a plain mapping."""
+    return config.to_dict() if hasattr(config, 'to_dict') else config

@@ -1,4 +1,4 @@
-"""A trained run's folder as objects: its config, the checkpoint to judge it by, and what predicts with its weights."""
+"""A trained run's folder as objects: its config, its best weights, its predictor and its report."""
 
 import contextlib
 import dataclasses
@@ -9,13 +9,16 @@ from typing import Any
 
 import jax
 
-from medjax import build
+from medjax import atomic_files, build
 from medjax.core import config as configs
 from medjax.core import state
 from medjax.core.checkpoint import Checkpoints
 from medjax.core.config import bind
 from medjax.core.sharding import Jit
 from medjax.errors import InputError
+from medjax.report import run_files
+from medjax.report.page import render
+from medjax.tasks.family import of_config
 
 FOREVER = 2**31 - 1  # steps of an optimiser whose layout is wanted, which no schedule changes
 
@@ -48,10 +51,9 @@ def weights(config: Mapping[str, Any], workdir: pathlib.Path) -> Iterator[tuple[
     """A run's checkpoints, and the step to judge: the best by validation where one was measured, else the last."""
     if not (workdir / 'checkpoints').is_dir():
         raise InputError(f'{workdir}: no checkpoints there; expected the folder of a training run')
-    keeping = config.get('checkpoint') or {}
-    best = keeping.get('best', '')
-    checkpoints = Checkpoints(workdir / 'checkpoints', best=best, mode=keeping.get('mode') or build.direction(best),
-                              writes=False)
+    best = (config.get('checkpoint') or {}).get('best', '')
+    metric = of_config(config).metrics.find(best)
+    checkpoints = Checkpoints(workdir / 'checkpoints', best=best, rank=metric.rank if metric else float, writes=False)
     try:
         step = checkpoints.best_step() or checkpoints.latest()
         if step is None:
@@ -74,7 +76,7 @@ def restore(workdir: pathlib.Path, **options: Any) -> Trained:
     config = build.plain(load(workdir))
     with weights(config, workdir) as (checkpoints, step):
         predictor, abstract = _layout(config, workdir, checkpoints.statistics(step), **options)
-        variables = checkpoints.restore(step, Jit().abstract(abstract)).variables()
+        variables = checkpoints.restore(step, Jit().abstract_state(abstract)).variables()
     return Trained(predictor, variables, step)
 
 
@@ -83,12 +85,31 @@ def _layout(config: Mapping[str, Any], workdir: pathlib.Path, statistics: Mappin
     """The predictor, and the shapes of the state that its weights are restored from."""
     module = build.network(config['model'], config.get('precision', 'float32'))
     task = build.task_of(config['task'], module, statistics)
-    make, settings = build.attribute('evals', config['evaluate'], 'predictor', 'config.evaluate')
-    settings.pop('every', None)
+    make = of_config(config).function('evaluator', 'predictor')
+    settings = {key: value for key, value in config['evaluate'].items() if key not in ('name', 'every')}
     # Who predicts with more than weights finds it in the run's folder.
     more = {'folder': workdir} if 'folder' in inspect.signature(make).parameters else {}
     predictor = bind(make, {**settings, **options}, 'config.evaluate', task=task, statistics=statistics,
                      data={key: value for key, value in config['data'].items() if key not in ('name', 'source')},
                      read=build.reader(config['data']), **more)
     update, _ = build.optimiser(config['optim'], FOREVER, module)
-    return predictor, jax.eval_shape(lambda: state.create(task, update, jax.random.key(0), predictor.example()))
+    return predictor, jax.eval_shape(lambda: state.create_state(task, update, jax.random.key(0), predictor.example()))
+
+
+def write_report(workdir: pathlib.Path) -> pathlib.Path:
+    """Draws the report of a run from the files in its folder; what the folder has no file for is left out.
+
+    Args:
+      workdir: needs `config.json` at least.
+
+    Returns:
+      The path of `report.html`, which is written atomically.
+
+    Raises:
+      InputError: the folder holds no run, one of its files is damaged, or the report cannot be written.
+    """
+    run = run_files.read(workdir)
+    page = render(run, of_config(run.config).function('chapter', 'chapter'))
+    path = workdir / 'report.html'
+    atomic_files.write_text(path, page)
+    return path

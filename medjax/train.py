@@ -4,7 +4,6 @@
     python -m medjax.train --config=configs/NAME.py --dry_run    what a step takes; no results
 """
 
-import functools
 import hashlib
 import io
 import json
@@ -20,18 +19,19 @@ cli.prepare()
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
 from absl import flags  # noqa: E402
-from ml_collections import config_flags  # noqa: E402
+from ml_collections import config_dict, config_flags  # noqa: E402
+from ml_collections.config_flags.config_flags import ConfigFileFlagParser  # noqa: E402
 
-from medjax import atomic_files, build  # noqa: E402
+from medjax import assemble, atomic_files  # noqa: E402
 from medjax.core import config as configs  # noqa: E402
 from medjax.core import log, loop  # noqa: E402
 from medjax.core.experiment import Experiment  # noqa: E402
 from medjax.core.step import stream  # noqa: E402
-from medjax.data.splits import keep_split  # noqa: E402
+from medjax.data.splits import write_split  # noqa: E402
 from medjax.errors import InputError  # noqa: E402
-from medjax.tasks.classification import saliency  # noqa: E402
 
-# Keys in which a resumed run may differ from the one it goes on from: none of them touches a weight.
+SECTIONS = ('augment', 'checkpoint', 'debug', 'evaluate', 'init', 'log', 'mesh')  # that a config need not have
+# Keys in which a resumed run may differ from the interrupted one: none of them changes a weight.
 FREE = ('log', 'evaluate', 'checkpoint', 'parallel', 'mesh', 'resident', 'debug')
 
 
@@ -49,7 +49,7 @@ def train_and_evaluate(config: Mapping[str, Any], workdir: pathlib.Path) -> bool
     if jax.process_count() > 1:
         raise InputError(f'{jax.process_count()} processes share this run; expected one, with all devices of a '
                          'machine: each would write the same files')
-    experiment = build.experiment(config)
+    experiment = assemble.experiment(config)
     workdir = workdir.resolve()
     try:
         workdir.mkdir(parents=True, exist_ok=True)
@@ -59,14 +59,14 @@ def train_and_evaluate(config: Mapping[str, Any], workdir: pathlib.Path) -> bool
         raise InputError(f'--workdir={workdir}: cannot be written: {error.strerror}') from error
     parameters = count(experiment)
     print(f'{headline(config, experiment)}   results: {workdir}', flush=True)
-    for line in getattr(experiment.data, 'warnings', ()):
-        print(f'beware: {line}', flush=True)
+    for line in experiment.data.warnings:
+        print(f'warning: {line}', flush=True)
     before = _record(workdir)
     # What a run began with from elsewhere is part of what it can be repeated by; one that goes on has begun.
-    given = before.get('init_hash') if before else _hash(experiment.given)
+    given = before.get('init_hash') if before else _hash(experiment.pretrained)
     record = {**log.environment(), 'seed': config['seed'], 'parameters': parameters, 'init_hash': given,
               'data_hash': experiment.data.fingerprint,
-              'split_hash': keep_split(workdir / 'splits.json', experiment.data.source.cases)}
+              'split_hash': write_split(workdir / 'splits.json', experiment.data.source.cases)}
     if before:
         # A run that goes on: who reads how long it took, and on what, wants to know of all its parts.
         record['earlier_parts'] = [*before.pop('earlier_parts', []), before]
@@ -78,7 +78,7 @@ def train_and_evaluate(config: Mapping[str, Any], workdir: pathlib.Path) -> bool
 
     trained = began
     keep()
-    check_maps(experiment)
+    experiment.evaluator.check(experiment.task, experiment.abstract_state().variables(), experiment.batches[0])
     draw_augmented(experiment, workdir)
     try:
         finished = loop.train(experiment, workdir, say=lambda line: print(line, flush=True))
@@ -90,7 +90,7 @@ def train_and_evaluate(config: Mapping[str, Any], workdir: pathlib.Path) -> bool
     from medjax import evaluate  # which imports what draws: not before it is needed
     results = evaluate.evaluate(config, experiment, workdir)
     keep()
-    evaluate.publish(results, workdir)
+    evaluate.publish(results, config, workdir)
     return True
 
 
@@ -104,7 +104,7 @@ def _hash(arrays: Mapping[str, np.ndarray]) -> str | None:
 
 def count(experiment: Experiment) -> int:
     """The network's weights."""
-    return sum(leaf.size for leaf in jax.tree.leaves(experiment.abstract().params))
+    return sum(leaf.size for leaf in jax.tree.leaves(experiment.abstract_state().params))
 
 
 def headline(config: Mapping[str, Any], experiment: Experiment) -> str:
@@ -117,13 +117,13 @@ def headline(config: Mapping[str, Any], experiment: Experiment) -> str:
 
 def rehearse(config: Mapping[str, Any], steps: int = 5) -> None:
     """Says what a step takes in arithmetic, memory and time, by compiling and running a few; leaves no results."""
-    experiment = build.experiment(config)
-    experiment.check()
+    experiment = assemble.experiment(config)
+    experiment.global_batch_size()
     print(headline(config, experiment), flush=True)
-    plan, abstract = experiment.plan, experiment.abstract()
+    plan, abstract = experiment.plan, experiment.abstract_state()
     step_fn, flops = experiment.step(abstract), experiment.flops()
-    print(experiment.fit(step_fn, abstract), flush=True)
-    state, key, times = plan.initial(experiment.create, abstract), jax.random.key(experiment.seed), []
+    print(experiment.check_memory(step_fn, abstract), flush=True)
+    state, key, times = plan.init_state(experiment.create_state, abstract), jax.random.key(experiment.seed), []
     began = time.monotonic()
     for batch in experiment.stream(0, steps + 1):
         state, measured = step_fn(state, batch, key)
@@ -167,21 +167,6 @@ def _check_data(fingerprint: str, workdir: pathlib.Path) -> None:
                          f'{before[:12]}, now {fingerprint[:12]}); expected the same data, or another --workdir')
 
 
-def check_maps(experiment: Experiment) -> None:
-    """Refuses methods of explanation that are not known, or that the network is not made for: before it is trained."""
-    methods = getattr(experiment.evaluator, 'methods', ())
-    image = experiment.batches[0]['image'][:1] if methods else None
-    for name in methods:
-        if name not in saliency.METHODS:
-            raise InputError(f'config.evaluate.explain: {name!r}; expected some of: {", ".join(saliency.METHODS)}')
-        try:
-            jax.eval_shape(lambda variables, method=saliency.METHODS[name]: method(
-                functools.partial(experiment.task.features, variables), image, np.zeros(1, np.int32)),
-                experiment.abstract().variables())
-        except InputError as error:
-            raise InputError(f'config.evaluate.explain: {name!r}: {error}') from error
-
-
 def draw_augmented(experiment: Experiment, workdir: pathlib.Path, count: int = 8) -> None:
     """Keeps some training examples, as read and as augmented, for the report."""
     batch = experiment.batches[0]
@@ -202,10 +187,23 @@ def draw_augmented(experiment: Experiment, workdir: pathlib.Path, count: int = 8
     atomic_files.write_bytes(workdir / 'augmented.npz', content.getvalue())
 
 
+class ConfigParser(ConfigFileFlagParser):
+    """Reads a config file, with an empty section for each one that it lacks, so that options may add keys there."""
+
+    def parse(self, path: str) -> config_dict.ConfigDict:
+        """The config of a file, `FILE.py` or `FILE.py:VARIANT`."""
+        config = super().parse(path)
+        if isinstance(config, config_dict.ConfigDict):
+            for name in SECTIONS:
+                if config.get(name) is None:
+                    config[name] = config_dict.ConfigDict()
+        return config
+
+
 def main(_: Sequence[str]) -> None:
     """Reads the flags and trains."""
     try:
-        config = CONFIG.value.to_dict()
+        config = {key: value for key, value in CONFIG.value.to_dict().items() if value != {}}
     except OSError as error:  # absl keeps the error until the config is used
         raise InputError('--config: cannot be read; expected a file in configs/: '
                          f'{error.__cause__ or error}') from error
@@ -218,7 +216,10 @@ def main(_: Sequence[str]) -> None:
 
 
 if __name__ == '__main__':
-    CONFIG = config_flags.DEFINE_config_file('config', None, 'The experiment, a file in configs/.', lock_config=True)
+    # Any key may be given, whether the file has it or not; unknown ones are refused by name later.
+    CONFIG = config_flags.DEFINE_config_file('config', None, 'The experiment, a file in configs/.', lock_config=False,
+                                             accept_new_attributes=True)
+    flags.FLAGS['config'].parser = ConfigParser('config', lock_config=False)
     WORKDIR = flags.DEFINE_string('workdir', None, 'Where results go; a run found there goes on.')
     DRY_RUN = flags.DEFINE_bool('dry_run', False, 'Say what a step takes, and stop.')
     flags.mark_flag_as_required('config')

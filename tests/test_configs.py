@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image as Picture
 
-from medjax import build
+from medjax import assemble
 from tests import cli
 from tests.conftest import ROOT
 
@@ -84,8 +84,8 @@ def test_the_smoke_run_goes_from_config_to_report(name, tmp_path):
 def test_the_smoke_variants_of_twins_make_their_objects(name):
     if name in NEED_DATA and not (pathlib.Path(os.environ.get('MEDJAX_DATA_DIR', '/nowhere')) / 'tumours').is_dir():
         pytest.skip('MEDJAX_DATA_DIR names no folder with tumours/')
-    made = build.experiment(load(ROOT / 'configs' / f'{name}.py').get_config('smoke').to_dict())
-    assert made.steps == 2 and made.abstract().params and made.data.counts['test']
+    made = assemble.experiment(load(ROOT / 'configs' / f'{name}.py').get_config('smoke').to_dict())
+    assert made.steps == 2 and made.abstract_state().params and made.data.counts['test']
 
 
 @pytest.mark.parametrize('name', CONFIGS)

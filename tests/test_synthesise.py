@@ -5,7 +5,7 @@ import csv
 import numpy as np
 import pytest
 
-from medjax import build, restore
+from medjax import assemble, build, restore
 from medjax.errors import InputError
 from medjax.synthesise import dealt, synthesise
 from medjax.train import train_and_evaluate
@@ -63,7 +63,7 @@ def test_the_run_has_a_course_and_a_report(run):
 def test_without_validation_images_none_is_asked_for():
     few = {**DATA, 'source': {**DATA['source'], 'cases': (17, 0, 6)}}
     with pytest.raises(InputError, match=r'config\.evaluate\.every: 1; expected 0 for a data set that has train, test'):
-        build.experiment({**CONFIG, 'data': few, 'checkpoint': {}})
+        assemble.experiment({**CONFIG, 'data': few, 'checkpoint': {}})
 
 
 @pytest.mark.parametrize('positive, count, equal, want', [

@@ -4,7 +4,7 @@ import errno
 import logging
 import pathlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -13,7 +13,7 @@ import orbax.checkpoint.experimental.v1 as ocp
 from medjax.errors import InputError
 
 OVERHEAD = 2**18  # bytes that Orbax writes about a state, and then some
-AGAIN = 'free some and start the same command again: it goes on from the newest complete checkpoint'
+AGAIN = 'free some space and rerun the same command: it resumes from the newest complete checkpoint'
 
 _policies = ocp.training.preservation_policies
 
@@ -27,20 +27,19 @@ class Checkpoints:
       folder: where they are kept.
       keep: how many of the latest are kept.
       best: the validation metric, such as 'dice_mean', whose best checkpoint is kept as well; '' for none.
-      mode: 'max' or 'min': which values of `best` are better.
+      rank: gives for a value of `best` a number that is higher for better values, and minus infinity for NaN.
       statistics: of the training data, as plain JSON; stored with each checkpoint, for predict needs them.
       writes: whether this is the run's own view, which clears away what a kill left; others, who may look at a run
         that is still training, must not take its saves under way from it.
     """
 
-    def __init__(self, folder: pathlib.Path, *, keep: int = 2, best: str = '', mode: str = 'max',
+    def __init__(self, folder: pathlib.Path, *, keep: int = 2, best: str = '',
+                 rank: Callable[[float], float] = float,
                  statistics: Mapping[str, Any] | None = None, writes: bool = True):
-        if mode not in ('max', 'min'):
-            raise InputError(f"config.checkpoint.mode: {mode!r}; expected 'max' or 'min'")
         if keep < 1:
             raise InputError(f'config.checkpoint.keep: {keep}; expected at least 1, which a run goes on from')
         logging.getLogger('absl').setLevel(logging.CRITICAL)  # what goes wrong in its threads is raised as well
-        self.best, self._sign = best, 1.0 if mode == 'max' else -1.0
+        self.best, self._rank_value = best, rank
         policies = [_policies.LatestN(keep)]
         if best:
             policies.append(_policies.BestN(get_metric_fn=self._rank, n=1, keep_checkpoints_without_metrics=False))
@@ -51,7 +50,7 @@ class Checkpoints:
             cleanup_tmp_directories=writes)
 
     def _rank(self, metrics: Mapping[str, float]) -> float:
-        value = self._sign * metrics[self.best]
+        value = self._rank_value(metrics[self.best])
         return value if value == value else float('-inf')
 
     def latest(self) -> int | None:

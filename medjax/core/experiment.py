@@ -5,13 +5,13 @@ import functools
 import pathlib
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import numpy as np
 import optax
 
-from medjax.core import cost, state
+from medjax.core import contracts, cost, state
 from medjax.core.checkpoint import Checkpoints
 from medjax.core.cost import GIB
 from medjax.core.sharding import Jit, Pmap
@@ -19,60 +19,43 @@ from medjax.core.step import Augment, Step, make_step, stream
 from medjax.core.task import Task
 from medjax.errors import InputError
 
-Rows = list[dict[str, Any]]
-
-
-class Batches(Protocol):
-    """The batches of a run: a pure function of the step."""
-
-    def __getitem__(self, step: int) -> dict[str, np.ndarray]:
-        """The batch of one step."""
-
-    def stream(self, start: int, stop: int) -> Iterator[dict[str, np.ndarray]]:
-        """The batches of steps `start` to `stop`, read ahead."""
-
-
-class Placed(Protocol):
-    """The same batches of data that lie on the device."""
-
-    resident: Any
-
-    def stream(self, start: int, stop: int) -> Iterator[dict[str, np.ndarray]]:
-        """Where the examples of steps `start` to `stop` lie."""
-
-    def taking(self, augment: Augment | None) -> Augment:
-        """An augmentation that takes the examples from there first."""
-
-
-class Evaluator(Protocol):
-    """What a model is worth on the cases of a split."""
-
-    def __call__(self, variables: Any, split: str, *, quick: bool = False,
-                 snapshots: pathlib.Path | None = None) -> Rows:
-        """A row per case: id, patient, split and metrics; `quick` for validation while training."""
-
-    def validated(self, rows: Rows) -> dict[str, float]:
-        """What rows of validation cases are worth, by metric; NaN for what they do not tell."""
-
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """All that a config names, as objects; `medjax.build` makes it.
+    """All that a config names, as objects; `medjax.build` creates it.
 
     Attributes:
+      task: the task, which includes the network.
+      data: the data set.
       batches: the run's batches as arrays on the host.
-      placed: the same where the data lies on the device; None where it doesn't.
-      init: gives, for the shapes of the variables at step 0, those that come from elsewhere; None where none do.
+      augment: the augmentation, part of the compiled step; None for none.
+      optimiser: the gradient transformation.
+      schedule: the learning rate as a function of the step.
+      plan: how the step runs on the devices.
+      evaluator: per-case predictions and metrics of a split.
+      seed: seed of all random numbers of the run.
+      steps: number of training steps.
+      accumulate: number of micro-batches of a batch.
+      skip_nonfinite: whether a step whose loss or gradients are not finite is skipped; else it ends the run.
+      log_every: steps between two logged lines.
+      eval_every: steps between two validations; 0 for none.
+      save_every: steps between two checkpoints; 0 saves only at validations and at the end.
+      keep: number of latest checkpoints that are kept.
+      best: the validation metric whose best checkpoint is kept as well; '' for none.
+      rank: `(value of best) -> number` that is higher for better values.
+      placed: the batches of training data that is kept in device memory; None where it is not.
+      init: `(shapes of the variables) -> {path: array}`, weights from elsewhere that replace initial ones; None for
+        none.
     """
 
     task: Task
-    data: Any
-    batches: Batches
+    data: contracts.Dataset
+    batches: contracts.Batches
     augment: Augment | None
     optimiser: optax.GradientTransformation
     schedule: Callable[[int], float]
     plan: Jit | Pmap
-    evaluator: Evaluator
+    evaluator: contracts.Evaluator
     seed: int
     steps: int
     accumulate: int = 1
@@ -82,110 +65,132 @@ class Experiment:
     save_every: int = 0
     keep: int = 2
     best: str = ''
-    mode: str = 'max'
-    placed: Placed | None = None
+    rank: Callable[[float], float] = float
+    placed: contracts.PlacedBatches | None = None
     init: Callable[[Any], Mapping[str, np.ndarray]] | None = None
 
-    def abstract(self) -> state.TrainState:
-        """The state's shapes, without allocating anything; traced once."""
-        return self._abstract
+    def abstract_state(self) -> state.TrainState:
+        """The shapes of the state, without an allocation; traced once."""
+        return self._abstract_state
 
-    def create(self, given: Mapping[str, jax.Array] | None = None) -> state.TrainState:
-        """The state at step 0, with what is given in place of initial weights; traceable."""
-        first = {k: np.zeros((1, *v.shape[1:]), v.dtype) for k, v in self._first.items()}
-        return state.create(self.task, self.optimiser, stream(jax.random.key(self.seed), 'init'), first, given)
+    def create_state(self, pretrained: Mapping[str, jax.Array] | None = None) -> state.TrainState:
+        """The state at step 0; traceable.
+
+        Args:
+          pretrained: arrays that replace initial weights, by path.
+        """
+        example = {k: np.zeros((1, *v.shape[1:]), v.dtype) for k, v in self._first_batch.items()}
+        key = stream(jax.random.key(self.seed), 'init')
+        return state.create_state(self.task, self.optimiser, key, example, pretrained)
 
     @functools.cached_property
-    def given(self) -> Mapping[str, np.ndarray]:
-        """The weights that the run begins with and that are not drawn: by path, as `state.create` takes them."""
-        abstract = self.abstract()
-        return self.init({'params': abstract.params, **abstract.collections}) if self.init else {}
+    def pretrained(self) -> Mapping[str, np.ndarray]:
+        """The weights from elsewhere with which the run starts, by path; see `state.create_state`."""
+        if self.init is None:
+            return {}
+        abstract = self.abstract_state()
+        return self.init({'params': abstract.params, **abstract.collections})
 
     def checkpoints(self, workdir: pathlib.Path) -> Checkpoints:
-        """The run's checkpoints."""
-        return Checkpoints(workdir / 'checkpoints', keep=self.keep, best=self.best, mode=self.mode,
+        """The checkpoints of the run in a folder."""
+        return Checkpoints(workdir / 'checkpoints', keep=self.keep, best=self.best, rank=self.rank,
                            statistics=self.data.statistics)
 
-    def check(self) -> int:
-        """Gives the number of examples in a global batch.
+    def global_batch_size(self) -> int:
+        """The number of examples in a global batch.
 
         Raises:
-          InputError: where it cannot be dealt out to the devices and micro-batches.
+          InputError: it is not a multiple of the devices and micro-batches, or a count of the config is below 1.
         """
-        size = len(self._first['index']) * jax.process_count()
+        size = len(self._first_batch['index']) * jax.process_count()
         for name, value in (('optim.accumulate', self.accumulate), ('log.every', self.log_every)):
             if value < 1:
                 raise InputError(f'config.{name}: {value}; expected at least 1')
         if self.task.joint and (self.accumulate > 1 or self.plan.axis_name):
-            raise InputError(f'config.optim.accumulate: {self.accumulate}, config.parallel: '
-                             f"{'pmap' if self.plan.axis_name else 'jit'!r}; expected 1 and 'jit': this loss is of a "
-                             'whole batch')
-        if size % (self.plan.examples * self.accumulate):
-            raise InputError(f'config.batch: {size} is no multiple of {self.plan.examples} devices × {self.accumulate} '
-                             'micro-batches (config.optim.accumulate)')
+            parallel = 'pmap' if self.plan.axis_name else 'jit'
+            raise InputError(f'config.optim.accumulate: {self.accumulate}, config.parallel: {parallel!r}; expected 1 '
+                             "and 'jit': the loss of this task is defined on a whole batch")
+        if size % (self.plan.batch_multiple * self.accumulate):
+            raise InputError(f'config.batch: {size}; expected a multiple of {self.plan.batch_multiple} devices × '
+                             f'{self.accumulate} micro-batches (config.optim.accumulate)')
         return size
 
     def step(self, abstract: state.TrainState) -> Step:
-        """The train step, compiled when it is first called; its state is donated."""
-        return self.plan.compile(make_step(
-            self.task, self.optimiser, augment=self.placed.taking(self.augment) if self.placed else self.augment,
-            accumulate=self.accumulate, skip_nonfinite=self.skip_nonfinite, axis_name=self.plan.axis_name), abstract)
+        """The training step, compiled at its first call; its state is donated.
+
+        Args:
+          abstract: the shapes of the state.
+        """
+        augment = self.placed.taking(self.augment) if self.placed else self.augment
+        step = make_step(self.task, self.optimiser, augment=augment, accumulate=self.accumulate,
+                         skip_nonfinite=self.skip_nonfinite, axis_name=self.plan.axis_name)
+        return self.plan.compile(step, abstract)
 
     def stream(self, start: int, stop: int) -> Iterator[dict[str, Any]]:
         """The batches of steps `start` to `stop` as the step takes them, on the devices."""
         if self.placed:
             for batch in self.placed.stream(start, stop):
-                yield {**self.plan.place_batch(batch), 'arrays': self._kept}
+                yield {**self.plan.place_batch(batch), 'arrays': self._resident_arrays}
         else:
             for batch in self.batches.stream(start, stop):
                 yield self.plan.place_batch({name: value for name, value in batch.items() if name != 'id'})
 
     def flops(self) -> float:
-        """Multiplications and additions of a step, as the definition of its network has them."""
-        # Of the batch as one: of a loop over micro-batches only one round would be counted.
+        """Number of multiplications and additions of a step, by the definition of its network."""
+        # Without micro-batches: of a loop over them only one iteration would be counted.
         step = make_step(self.task, self.optimiser, augment=self.augment)
-        return cost.flops(step, self.abstract(), self._first, jax.random.key(0))
+        return cost.flops(step, self.abstract_state(), self._first_batch, jax.random.key(0))
 
     def release(self) -> None:
-        """Lets go of the training data on the devices."""
-        self.__dict__.pop('_kept', None)
+        """Frees the training data in device memory."""
+        self.__dict__.pop('_resident_arrays', None)
 
-    def fit(self, step_fn: Step, abstract: state.TrainState) -> str:
-        """Compiles the step and asks what it takes, before any of it is run.
+    def check_memory(self, step: Any, abstract: state.TrainState) -> str:
+        """Compiles the step and compares the memory that it needs with that of the device.
+
+        Args:
+          step: the step, not called yet.
+          abstract: the shapes of the state.
 
         Returns:
-          A line about it.
+          A line for the log: the compile time and the memory.
 
         Raises:
-          InputError: where the step does not fit the device, with a proposal.
+          InputError: the step does not fit into the device's memory; the message proposes changes.
         """
         began = time.monotonic()
-        shapes = self.plan.shapes(abstract), next(self.stream(0, 1)), jax.random.key(0)
-        need, have = cost.memory(step_fn.lower(*shapes).compile()), cost.room(jax.local_devices()[0])
-        if need > have:
+        shapes = self.plan.step_shapes(abstract), next(self.stream(0, 1)), jax.random.key(0)
+        needed = cost.program_memory(step.lower(*shapes).compile())
+        available = cost.device_memory(jax.local_devices()[0])
+        resident = self.placed.resident.size if self.placed else 0
+        if needed > available:
             # Gradients are as large as the weights; neither depends on the batch.
-            kept = int(self.placed.resident.size) if self.placed else 0
-            fixed = cost.held(shapes[0]) + cost.held(shapes[0].params) + kept
-            reads = 'config.resident=False, which reads the training data ahead; ' if kept else ''
-            raise InputError(f'config.batch: a step takes {need / GIB:.2f} GiB, and a device has {have / GIB:.2f}; '
-                             + reads + cost.proposal(need, fixed, have, self.check() // self.plan.examples,
-                                                     self.accumulate))
-        each = ' of each device' if jax.device_count() > 1 else ''
-        told = f'a step takes {need / GIB:.2f} GiB of the {have / GIB:.1f} GiB{each}' if need else 'memory is not told'
-        if self.placed and need:
-            told += f', of it {self.placed.resident.size / GIB:.2f} GiB the training data, which stays on the device'
-        return f'compiled in {time.monotonic() - began:.1f} s; {told}'
+            fixed = cost.bytes_per_device(shapes[0]) + cost.bytes_per_device(shapes[0].params) + int(resident)
+            batch = self.global_batch_size() // self.plan.batch_multiple
+            advice = cost.memory_advice(needed, fixed, available, batch, self.accumulate)
+            if int(resident):
+                advice = f'config.resident=False, which reads the training data ahead; {advice}'
+            raise InputError(f'config.batch: a step takes {needed / GIB:.2f} GiB, and a device has '
+                             f'{available / GIB:.2f}; {advice}')
+        use = 'memory use is not reported by this backend'
+        if needed:
+            each = ' of each device' if jax.device_count() > 1 else ''
+            use = f'a step takes {needed / GIB:.2f} GiB of the {available / GIB:.1f} GiB{each}'
+        if self.placed and needed:
+            use += f', {resident / GIB:.2f} GiB of them for the training data, which stays in device memory'
+        return f'compiled in {time.monotonic() - began:.1f} s; {use}'
 
     @functools.cached_property
-    def _abstract(self) -> state.TrainState:
-        return jax.eval_shape(self.create)
+    def _abstract_state(self) -> state.TrainState:
+        return jax.eval_shape(self.create_state)
 
     @functools.cached_property
-    def _kept(self) -> dict[str, Any]:
-        """The training data on the devices."""
-        return self.plan.keep(self.placed.resident.load())
+    def _resident_arrays(self) -> dict[str, Any]:
+        """The training data in device memory."""
+        assert self.placed is not None
+        return self.plan.replicate(self.placed.resident.load())
 
     @functools.cached_property
-    def _first(self) -> dict[str, np.ndarray]:
-        with jax.ensure_compile_time_eval():  # a data set may compute what its items have, also while a state is traced
+    def _first_batch(self) -> dict[str, np.ndarray]:
+        with jax.ensure_compile_time_eval():  # a data set may compute its items, even while a state is traced
             return {name: value for name, value in self.batches[0].items() if name != 'id'}

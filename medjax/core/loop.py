@@ -1,5 +1,6 @@
-"""The train loop, the only one: it knows steps, batches and checkpoints, and nothing of the problem."""
+"""The train loop, shared by all tasks: it handles steps, batches and checkpoints, and knows nothing of the problem."""
 
+import dataclasses
 import math
 import pathlib
 import signal
@@ -11,124 +12,188 @@ import jax
 import jax.numpy as jnp
 
 from medjax.core import metrics, state
+from medjax.core.checkpoint import Checkpoints
 from medjax.core.experiment import Experiment
-from medjax.core.log import Writer, progress
-from medjax.core.step import watched
+from medjax.core.log import Writer, progress_line
+from medjax.core.step import Step, checked_tensors
 from medjax.errors import InputError
 
+Say = Callable[[str], None]
 
-def train(experiment: Experiment, workdir: pathlib.Path, say: Callable[[str], None] = print) -> bool:
-    """Trains from the newest checkpoint in `workdir`, or from scratch, to the last step.
+
+def train(experiment: Experiment, workdir: pathlib.Path, say: Say = print) -> bool:
+    """Trains to the last step, from the newest checkpoint in `workdir` or from scratch.
 
     Args:
-      experiment: what to train.
-      workdir: where checkpoints and metrics go.
-      say: takes the lines for the person who waits.
+      experiment: the experiment.
+      workdir: the folder of checkpoints and metrics.
+      say: receives lines of progress.
 
     Returns:
-      True at the last step; False where SIGTERM came before: the step was finished and saved.
+      True at the last step. False after a SIGTERM before it: the step was finished and saved.
 
     Raises:
       InputError: at the first step whose loss or gradients are not finite, unless the config skips such steps.
     """
-    plan, steps, size, abstract = experiment.plan, experiment.steps, experiment.check(), experiment.abstract()
-    checkpoints = experiment.checkpoints(workdir)
+    size, abstract = experiment.global_batch_size(), experiment.abstract_state()
+    plan, checkpoints = experiment.plan, experiment.checkpoints(workdir)
     start = checkpoints.latest() or 0
+    current, step_fn = None, None
     if start:
-        train_state = plan.adopt(checkpoints.restore(start, plan.abstract(abstract)))
-        say(f'resuming from step {start} of {steps}')
-    key = jax.random.key(experiment.seed)
+        current = plan.place_state(checkpoints.restore(start, plan.abstract_state(abstract)))
+        say(f'resuming from step {start} of {experiment.steps}')
     writer = Writer(workdir, start)
-    pending: list[Mapping[str, Any]] = []
-    began, skipped, done = 0.0, 0, start
-    stopping, previous = _listen(signal.SIGTERM)
-
-    def flush(step: int) -> None:
-        """Brings the pending steps' metrics to the host: the only place where it waits for the device."""
-        nonlocal began, skipped, done
-        if not pending:
-            return
-        host = jax.device_get(pending)
-        pending.clear()
-        bad = [(number, int(m['nonfinite'])) for number, m in enumerate(host, done) if m['nonfinite'] >= 0]
-        if bad and not experiment.skip_nonfinite:
-            raise InputError(_diagnosis(experiment, abstract, *bad[0]))
-        skipped += len(bad)
-        values = {f'train/{k}': v for k, v in metrics.compute(metrics.merge(m['states'] for m in host)).items()}
-        values['train/grad_norm'] = float(host[-1]['grad_norm'])
-        values['lr'] = float(experiment.schedule(step - 1))
-        seconds = time.monotonic() - began
-        values['images_per_s'] = size * len(host) / max(seconds, 1e-9)
-        if skipped:
-            values['skipped_steps'] = skipped
-        writer.write(step, values)
-        say(progress(step, steps, values, left=seconds / len(host) * (steps - step)))
-        began, done = time.monotonic(), step
-
+    run = _Run(experiment, workdir, checkpoints, writer, _StepLog(experiment, abstract, size, start, writer, say), say)
+    stop_signals, previous = _catch(signal.SIGTERM)
     try:
-        if start < steps:
+        if start < experiment.steps:
             step_fn = experiment.step(abstract)
-            say(experiment.fit(step_fn, abstract))
-        if not start:
-            train_state = plan.initial(experiment.create, abstract, experiment.given)
-        began = time.monotonic()
-        for number, batch in enumerate(experiment.stream(start, steps), start):
-            train_state, measured = step_fn(train_state, batch, key)
-            pending.append(measured)
-            if len(pending) > 2:  # let the host run ahead of the device by two steps, not by all of them
-                jax.block_until_ready(pending[-3])
-            step, last = number + 1, number + 1 == steps
-            stop = bool(stopping)  # asked once: a signal that comes later in this round is the next round's
-            if last or stop or step % experiment.log_every == 0:
-                flush(step)
-            # Even when told to stop: a validation left out would never be made up, and the best would be another.
-            validate = experiment.eval_every and (last or step % experiment.eval_every == 0)
-            if validate:
-                flush(step)
-                means = _validate(experiment, plan.whole(train_state), say)
-                writer.write(step, {f'val/{k}': v for k, v in means.items()})
-                if hasattr(experiment.evaluator, 'along'):  # keeps what shows the course of training
-                    experiment.evaluator.along(plan.whole(train_state).variables(), workdir, step)
-            if last or stop or validate or (experiment.save_every and step % experiment.save_every == 0):
-                flush(step)
-                checkpoints.save(step, plan.whole(train_state), means if validate else None)
-                began = time.monotonic()
-            if stop and not last:
-                checkpoints.wait()
-                say(f'SIGTERM: saved step {step} of {steps} in {workdir}; the same command goes on from there')
-                return False
-        return True
+            say(experiment.check_memory(step_fn, abstract))
+        if current is None:
+            current = plan.init_state(experiment.create_state, abstract, experiment.pretrained)
+        return step_fn is None or _run_steps(run, step_fn, current, start, stop_signals)
     finally:
-        signal.signal(signal.SIGTERM, previous or signal.SIG_DFL)  # None: a handler that was not set from Python
+        signal.signal(signal.SIGTERM, previous or signal.SIG_DFL)  # None: the handler was not set from Python
         writer.close()
         checkpoints.close()
         experiment.release()
 
 
-def _validate(experiment: Experiment, whole: state.TrainState, say: Callable[[str], None]) -> dict[str, float]:
-    """What the evaluator measures on the validation cases."""
-    means = experiment.evaluator.validated(experiment.evaluator(whole.variables(), 'val', quick=True))
-    if experiment.best and experiment.best not in means:
-        raise InputError(f'config.checkpoint.best: {experiment.best!r} is not measured; expected one of: '
-                         + ', '.join(means))
-    if experiment.best and math.isnan(means[experiment.best]):
-        say(f'beware: {experiment.best} is not defined on these validation cases (one class only, perhaps): none is '
-            'the best by it, and the weights of the last step will be judged')
-    shown = {k: v for k, v in means.items() if k.startswith(experiment.best.split('_')[0] or k)}
-    say('validation  ' + '  '.join(f'{k} {v:.4f}' for k, v in (shown or means).items()))
+@dataclasses.dataclass(frozen=True)
+class _Run:
+    """A run under way: the experiment, and where its results go."""
+
+    experiment: Experiment
+    workdir: pathlib.Path
+    checkpoints: Checkpoints
+    writer: Writer
+    log: '_StepLog'
+    say: Say
+
+
+def _run_steps(run: _Run, step_fn: Step, current: Any, start: int, stop_signals: list[int]) -> bool:
+    """Runs the steps from `start` on; returns False if a signal stopped them before the last one.
+
+    Args:
+      run: the run.
+      step_fn: the compiled step.
+      current: the state at step `start`; it is donated.
+      start: number of steps so far.
+      stop_signals: not empty after a signal to stop.
+    """
+    experiment, plan, steps = run.experiment, run.experiment.plan, run.experiment.steps
+    key = jax.random.key(experiment.seed)
+    run.log.restart_clock()
+    for step, batch in enumerate(experiment.stream(start, steps), start + 1):
+        current, measured = step_fn(current, batch, key)
+        run.log.add(measured)
+        last = step == steps
+        stop = bool(stop_signals)  # read once: a later signal stops the next step
+        # Also before a stop: a validation that is left out would not be repeated, and could change the best checkpoint.
+        validate = experiment.eval_every > 0 and (last or step % experiment.eval_every == 0)
+        save = last or stop or validate or (experiment.save_every > 0 and step % experiment.save_every == 0)
+        if save or step % experiment.log_every == 0:
+            run.log.flush(step)
+        means = _validate(run, step, plan.logical_state(current)) if validate else None
+        if save:
+            run.checkpoints.save(step, plan.logical_state(current), means)
+            run.log.restart_clock()
+        if stop and not last:
+            run.checkpoints.wait()
+            run.say(f'SIGTERM: saved step {step} of {steps} in {run.workdir}; rerun the same command to resume')
+            return False
+    return True
+
+
+def _validate(run: _Run, step: int, logical: state.TrainState) -> dict[str, float]:
+    """The evaluator's metrics on the validation cases, also written to the log.
+
+    Raises:
+      InputError: the metric of the best checkpoint is not among them.
+    """
+    variables, evaluator, best = logical.variables(), run.experiment.evaluator, run.experiment.best
+    means = evaluator.validation_metrics(evaluator(variables, 'val', quick=True))
+    if best and best not in means:
+        raise InputError(f'config.checkpoint.best: {best!r} is not measured; expected one of: {", ".join(means)}')
+    if best and math.isnan(means[best]):
+        run.say(f'warning: {best} is not defined on these validation cases (perhaps they have one class only): no '
+                "checkpoint is the best one; evaluating the last step's weights")
+    shown = {k: v for k, v in means.items() if k.startswith(best.split('_')[0] or k)}
+    run.say('validation  ' + '  '.join(f'{k} {v:.4f}' for k, v in (shown or means).items()))
+    run.writer.write(step, {f'val/{k}': v for k, v in means.items()})
+    evaluator.snapshot_training(variables, run.workdir, step)
     return means
 
 
-def _diagnosis(experiment: Experiment, abstract: state.TrainState, number: int, position: int) -> str:
+class _StepLog:
+    """The metrics of the steps, which stay on the device until they are logged.
+
+    Args:
+      experiment: the experiment.
+      abstract: the shapes of the state.
+      size: number of examples of a global batch.
+      start: the step from which the run continues.
+      writer: writes the metrics.
+      say: receives lines of progress.
+    """
+
+    def __init__(self, experiment: Experiment, abstract: state.TrainState, size: int, start: int, writer: Writer,
+                 say: Say):
+        self._experiment, self._abstract, self._size, self._writer, self._say = experiment, abstract, size, writer, say
+        self._pending: list[Mapping[str, Any]] = []
+        self._logged, self._skipped, self._began = start, 0, 0.0
+
+    def restart_clock(self) -> None:
+        """Starts the time measurement of the next logged line."""
+        self._began = time.monotonic()
+
+    def add(self, measured: Mapping[str, Any]) -> None:
+        """Adds a step's metrics; waits for the device where the host is more than two steps ahead of it."""
+        self._pending.append(measured)
+        if len(self._pending) > 2:
+            jax.block_until_ready(self._pending[-3])
+
+    def flush(self, step: int) -> None:
+        """Logs the metrics of all steps up to `step`: the only transfer from the device in the loop.
+
+        Raises:
+          InputError: at the first step that is not finite, unless the config skips such steps.
+        """
+        if not self._pending:
+            return
+        experiment, host = self._experiment, jax.device_get(self._pending)
+        self._pending.clear()
+        tensors = [(number, int(m['nonfinite'])) for number, m in enumerate(host, self._logged)]
+        nonfinite = [(number, position) for number, position in tensors if position >= 0]
+        if nonfinite and not experiment.skip_nonfinite:
+            raise InputError(_nonfinite_message(experiment, self._abstract, *nonfinite[0]))
+        self._skipped += len(nonfinite)
+        values = {f'train/{k}': v for k, v in metrics.compute(metrics.merge(m['states'] for m in host)).items()}
+        values['train/grad_norm'] = float(host[-1]['grad_norm'])
+        values['lr'] = float(experiment.schedule(step - 1))
+        seconds = time.monotonic() - self._began
+        values['images_per_s'] = self._size * len(host) / max(seconds, 1e-9)
+        if self._skipped:
+            values['skipped_steps'] = self._skipped
+        self._writer.write(step, values)
+        left = seconds / len(host) * (experiment.steps - step)
+        self._say(progress_line(step, experiment.steps, values, left))
+        self._logged = step
+        self.restart_clock()
+
+
+def _nonfinite_message(experiment: Experiment, abstract: state.TrainState, number: int, position: int) -> str:
+    """The message about a step that is not finite: the step, the first such tensor, and the cases of the batch."""
     batch = experiment.batches[number]
-    device = {k: v for k, v in batch.items() if k != 'id'}
-    if experiment.augment is not None:  # the step watches what comes out of it, which may have other names and types
-        device = jax.eval_shape(experiment.augment, device, jax.random.key(0))
-    name = watched(device, jnp.zeros(()), abstract.params)[position][0]
+    checked: Any = {k: v for k, v in batch.items() if k != 'id'}
+    if experiment.augment is not None:  # the step checks the augmented batch, whose names and dtypes may differ
+        checked = jax.eval_shape(experiment.augment, checked, jax.random.key(0))
+    name = checked_tensors(checked, jnp.zeros(()), abstract.params)[position][0]
     return (f'step {number + 1}: {name} is not finite; cases of the batch: {", ".join(map(str, batch["id"]))}. '
             'A smaller config.optim.lr or .clip may help; config.debug.skip_nonfinite=True skips such steps')
 
 
-def _listen(number: int) -> tuple[list[int], Any]:
+def _catch(number: int) -> tuple[list[int], Any]:
+    """A list that grows with each such signal from now on, and the previous handler."""
     caught: list[int] = []
     return caught, signal.signal(number, lambda signum, _: caught.append(signum))

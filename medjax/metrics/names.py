@@ -6,7 +6,7 @@ comparisons read that list, so that all of them agree.
 
 import dataclasses
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 Better = Literal['higher', 'lower', 'zero', 'target']
@@ -54,27 +54,24 @@ class Metric:
         return value if self.better == 'higher' else -value
 
 
-@dataclasses.dataclass(frozen=True)
-class MetricList:
+class MetricList(tuple[Metric, ...]):
     """The metrics of a family, in the order in which tables show them."""
 
-    metrics: tuple[Metric, ...] = ()
-
-    def __post_init__(self):
-        names = [metric.name for metric in self.metrics]
+    def __new__(cls, metrics: Iterable[Metric] = ()) -> 'MetricList':
+        """Checks that the names differ."""
+        out = super().__new__(cls, metrics)
+        names = [metric.name for metric in out]
         if len(set(names)) < len(names):
             raise ValueError(f'metrics {names}; expected different names')
+        return out
 
-    def __iter__(self) -> Iterator[Metric]:
-        return iter(self.metrics)
-
-    def __contains__(self, name: object) -> bool:
+    def has(self, name: str) -> bool:
         """Whether a metric has exactly this name."""
-        return any(metric.name == name for metric in self.metrics)
+        return any(metric.name == name for metric in self)
 
     def find(self, key: str) -> Metric | None:
         """The metric that a key names: the longest name that the key equals or goes on from with `_`."""
-        found = [metric for metric in self.metrics if key == metric.name or key.startswith(f'{metric.name}_')]
+        found = [metric for metric in self if key == metric.name or key.startswith(f'{metric.name}_')]
         return max(found, key=lambda metric: len(metric.name), default=None)
 
     def describe(self, key: str) -> Metric:
@@ -83,7 +80,7 @@ class MetricList:
         A key that no metric has is described by itself, without a unit.
         """
         base, _, time = key.rpartition('_')
-        for metric in self.metrics:
+        for metric in self:
             if metric.name == key:
                 return metric
             if metric.at_time and metric.name == base and re.fullmatch(r'[\d.]+(e[+-]\d+)?', time):
@@ -100,7 +97,11 @@ class MetricList:
         Returns:
           The metric's key and the class, as in `('volume_error_ml', 'grey')`; '' where the key names no class.
         """
-        if key in self:
+        if self.has(key):
             return key, ''
         name = max((name for name in (*classes, 'mean') if key.endswith(f'_{name}')), key=len, default='')
         return (key.removesuffix(f'_{name}'), name) if name else (key, '')
+
+    def is_headline(self, key: str, classes: Sequence[str]) -> bool:
+        """Whether a result's key is of a headline metric: of all classes together, or of one of `classes`."""
+        return self.describe(self.split_key(key, classes)[0]).headline

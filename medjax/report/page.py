@@ -4,61 +4,20 @@ import base64
 import collections
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jinja2
 
-from medjax import atomic_files
 from medjax.report import run_files
-from medjax.report.chapter import curves, split_name
-from medjax.tasks.anomaly import chapter as anomaly_chapter
-from medjax.tasks.classification import chapter as classification_chapter
-from medjax.tasks.detection import chapter as detection_chapter
-from medjax.tasks.forecasting import chapter as forecasting_chapter
-from medjax.tasks.growth import chapter as growth_chapter
-from medjax.tasks.registration import chapter as registration_chapter
-from medjax.tasks.regression import chapter as regression_chapter
-from medjax.tasks.segmentation import chapter as segmentation_chapter
-from medjax.tasks.signals import chapter as signals_chapter
-from medjax.tasks.survival import chapter as survival_chapter
-from medjax.tasks.synthesis import chapter as synthesis_chapter
-from medjax.tasks.translation import chapter as translation_chapter
-from medjax.tasks.treatment import chapter as treatment_chapter
+from medjax.report.chapter import Chapter, curves, split_name
 
 # Read with the code: days later, when a run is done, the file may be another version's.
 TEMPLATE = (pathlib.Path(__file__).parent / 'report.html.jinja').read_text(encoding='utf-8')
-# By `problem` in results.json; without one labels are images.
-CHAPTERS = {**dict.fromkeys(('binary', 'multiclass', 'multilabel', 'ordinal'), classification_chapter.chapter),
-            'detection': detection_chapter.chapter, 'survival': survival_chapter.chapter,
-            'regression': regression_chapter.chapter,
-            'beats': signals_chapter.chapter, 'forecast': forecasting_chapter.chapter,
-            'anomaly': anomaly_chapter.chapter, 'treatment': treatment_chapter.chapter,
-            'registration': registration_chapter.chapter,
-            'growth': growth_chapter.chapter, 'synthesis': synthesis_chapter.chapter,
-            'translation': translation_chapter.chapter}
 LISTED = 300  # cases
 WARNED = 8  # warnings that are seen at once
 FACTS = ('seed', 'git_commit', 'data_hash', 'split_hash', 'devices', 'cores', 'hosts', 'platform',
          'train_time_s', 'wall_time_s', 'peak_memory_mb')
-
-
-def write(folder: pathlib.Path) -> pathlib.Path:
-    """Draws the report of a run; what the folder has no file for is left out.
-
-    Args:
-      folder: the workdir; needs `config.json` at least.
-
-    Returns:
-      The path of `report.html`, which appears whole or not at all.
-
-    Raises:
-      InputError: the folder holds no run, one of its files is damaged, or the report cannot be written.
-    """
-    page = render(run_files.read(folder))
-    path = folder / 'report.html'
-    atomic_files.write_text(path, page)
-    return path
 
 
 def page(**values: Any) -> str:
@@ -69,10 +28,14 @@ def page(**values: Any) -> str:
     return environment.from_string(TEMPLATE).render(**values)
 
 
-def render(run: run_files.Run) -> str:
-    """The page of a run as text."""
-    results = run.results
-    chapter = CHAPTERS.get(results.get('problem', ''), segmentation_chapter.chapter)(run)
+def render(run: run_files.Run, make_chapter: Callable[[run_files.Run], Chapter]) -> str:
+    """The page of a run as text.
+
+    Args:
+      run: the run's files.
+      make_chapter: gives the part of the report that depends on the family; `tasks/FAMILY/chapter.py: chapter`.
+    """
+    results, chapter = run.results, make_chapter(run)
     return page(
         title=run.name, subtitle=_subtitle(run), notice=results.get('notice', ''), chapter=chapter,
         conventions=results.get('conventions', ''), step=results.get('step'),

@@ -36,14 +36,14 @@ def summarise(rows: Sequence[Mapping[str, Any]], metrics: Sequence[str], unit: s
             for metric in metrics}
 
 
-def patients(rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
+def patient_numbers(rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
     """Whose each row is, `[n]` int from 0 in their order; a case without a patient is one of its own."""
     names = [row.get('patient') or f'case {row.get("id", number)}' for number, row in enumerate(rows)]
     place = {name: number for number, name in enumerate(dict.fromkeys(names))}
     return np.array([place[name] for name in names], int)
 
 
-def by_split(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+def rows_by_split(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
     """The rows of each split, in their order."""
     out: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
@@ -51,14 +51,14 @@ def by_split(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, A
     return out
 
 
-def interval(values: np.ndarray, resamples: int, seed: int) -> list[float]:
+def mean_interval(values: np.ndarray, resamples: int, seed: int) -> list[float]:
     """The 95 % percentile bootstrap interval of the mean of `values [n]`."""
     rng, n = np.random.default_rng(seed), len(values)
     means = [values[rng.integers(0, n, n)].mean() for _ in range(resamples)]
     return [float(limit) for limit in np.percentile(means, [2.5, 97.5])]
 
 
-def number(value: Any) -> float:
+def parse_number(value: Any) -> float:
     """A cell of a table as a float; NaN where there is none.
 
     Raises:
@@ -74,7 +74,7 @@ def _one(rows: Sequence[Mapping[str, Any]], groups: Sequence[Any], metric: str, 
          seed: int) -> dict[str, Any]:
     by_group: dict[Any, list[float]] = {}
     for group, row in zip(groups, rows):
-        value = number(row.get(metric))
+        value = parse_number(row.get(metric))
         if not np.isnan(value):
             by_group.setdefault(group, []).append(value)
     values = np.array([np.mean(cases) for cases in by_group.values()])
@@ -88,7 +88,7 @@ def _one(rows: Sequence[Mapping[str, Any]], groups: Sequence[Any], metric: str, 
     entry['value'] = float(values.mean())
     if n == 1:
         return entry | {'why': f'one {unit}: no confidence interval'}
-    return entry | {'sd': float(values.std(ddof=1)), 'ci95': interval(values, resamples, seed), 'resamples': resamples}
+    return entry | {'sd': float(values.std(ddof=1)), 'ci95': mean_interval(values, resamples, seed), 'resamples': resamples}
 
 
 def _flags(rows: Sequence[Mapping[str, Any]], metric: str, classes: set[str]) -> dict[str, int]:
@@ -97,5 +97,5 @@ def _flags(rows: Sequence[Mapping[str, Any]], metric: str, classes: set[str]) ->
         return {}
     # Of the classes 'matter' and 'grey_matter' the longer one is meant; a mean over classes counts them all.
     chosen = [max(named, key=len)] if named else classes
-    return {flag: int(np.nansum([number(row.get(f'{flag}_{name}')) for row in rows for name in chosen]))
+    return {flag: int(np.nansum([parse_number(row.get(f'{flag}_{name}')) for row in rows for name in chosen]))
             for flag in ('missed', 'spurious') if classes}

@@ -18,7 +18,7 @@ FLOOR = 1e-12  # a probability of 0 has no logarithm
 SHARPEST = 100.0  # the temperature is sought from 1/100 to 100
 
 
-def expected_error(targets: np.ndarray, probs: np.ndarray, weight: np.ndarray | None = None, *,
+def expected_calibration_error(targets: np.ndarray, probs: np.ndarray, weight: np.ndarray | None = None, *,
                    equal_mass: bool = False) -> np.ndarray:
     """Expected calibration error of the chosen class (Guo et al. 2017, ICML).
 
@@ -37,12 +37,12 @@ def expected_error(targets: np.ndarray, probs: np.ndarray, weight: np.ndarray | 
     weight = np.ones(len(probs)) if weight is None else np.asarray(weight)
     confidence, right = probs.max(1), probs.argmax(1) == targets
     bins = _equal_mass(confidence) if equal_mass else _equal_width(confidence)
-    apart = np.abs(classification.binned(confidence - right, bins, BINS, weight)).sum(-1)
+    apart = np.abs(classification.bin_sums(confidence - right, bins, BINS, weight)).sum(-1)
     whole = weight.sum(-1, dtype=np.float64)
     return np.divide(apart, whole, out=np.full(apart.shape, np.nan), where=whole > 0)
 
 
-def reliability(probability: np.ndarray, happened: np.ndarray) -> list[dict[str, Any]]:
+def reliability_bins(probability: np.ndarray, happened: np.ndarray) -> list[dict[str, Any]]:
     """Bins of a reliability diagram: what was said against what came.
 
     Args:
@@ -75,7 +75,7 @@ class Calibrator:
         return self.function(probs)
 
 
-def temperature(targets: np.ndarray, probs: np.ndarray) -> Calibrator:
+def fit_temperature(targets: np.ndarray, probs: np.ndarray) -> Calibrator:
     """Divides all logits by one number, that of the least log loss (Guo et al. 2017); logits are log p.
 
     Args:
@@ -98,7 +98,7 @@ def temperature(targets: np.ndarray, probs: np.ndarray) -> Calibrator:
     return Calibrator({'temperature': 1 / found}, lambda p: special.softmax(found * _log(p), 1))
 
 
-def platt(targets: np.ndarray, probs: np.ndarray) -> Calibrator:
+def fit_platt(targets: np.ndarray, probs: np.ndarray) -> Calibrator:
     """A sigmoid of a · logit + b for each class against all others (Platt 1999), with his smoothed targets.
 
     Args:
@@ -116,7 +116,7 @@ def platt(targets: np.ndarray, probs: np.ndarray) -> Calibrator:
     return Calibrator({'a': a[0], 'b': b[0]} if len(a) == 1 else {'a': a, 'b': b}, apply)
 
 
-def isotonic(targets: np.ndarray, probs: np.ndarray) -> Calibrator:
+def fit_isotonic(targets: np.ndarray, probs: np.ndarray) -> Calibrator:
     """A rising function of p, linear between knots, for each class against all others (Zadrozny & Elkan 2002, KDD).
 
     Args:
@@ -133,7 +133,7 @@ def isotonic(targets: np.ndarray, probs: np.ndarray) -> Calibrator:
                       lambda p: _rows([fit.predict(p[:, k]) for fit, k in zip(fits, _one_by_one(p))]))
 
 
-METHODS = {'temperature': temperature, 'platt': platt, 'isotonic': isotonic}
+METHODS = {'temperature': fit_temperature, 'platt': fit_platt, 'isotonic': fit_isotonic}
 
 
 def conformal_threshold(targets: np.ndarray, probs: np.ndarray, coverage: float) -> float:

@@ -26,7 +26,7 @@ def placements(positive: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.
     return above, below
 
 
-def auroc(positive: np.ndarray, score: np.ndarray) -> tuple[float, float]:
+def auroc_and_variance(positive: np.ndarray, score: np.ndarray) -> tuple[float, float]:
     """The AUROC and DeLong's variance of it (DeLong et al. 1988, Biometrics 44).
 
     Args:
@@ -42,7 +42,7 @@ def auroc(positive: np.ndarray, score: np.ndarray) -> tuple[float, float]:
     return float(above.mean()), _variance(above, below)
 
 
-def interval(area: float, variance: float) -> dict[str, object]:
+def auroc_interval(area: float, variance: float) -> dict[str, object]:
     """The 95 % interval of an AUROC: on the logit scale, so that it stays between 0 and 1.
 
     At an area of 0 or 1 the logit is not finite: there it is the plain interval, clipped, which has no width, for
@@ -62,7 +62,7 @@ def interval(area: float, variance: float) -> dict[str, object]:
     return {'ci95': [float(x) for x in special.expit([centre - reach, centre + reach])], 'scale': 'logit'}
 
 
-def test(positive: np.ndarray, a: np.ndarray, b: np.ndarray) -> dict[str, object]:
+def auroc_test(positive: np.ndarray, a: np.ndarray, b: np.ndarray) -> dict[str, object]:
     """DeLong's test of two scores `[n]` of the same cases: is the AUROC of `a` that of `b`?
 
     Returns:
@@ -88,7 +88,7 @@ def test(positive: np.ndarray, a: np.ndarray, b: np.ndarray) -> dict[str, object
     return out | {'z': float(z), 'p': float(2 * special.ndtr(-abs(z)))}
 
 
-def mcnemar(right_a: np.ndarray, right_b: np.ndarray) -> dict[str, object]:
+def mcnemar_test(right_a: np.ndarray, right_b: np.ndarray) -> dict[str, object]:
     """McNemar's test of two models' decisions on the same cases: is one right more often?
 
     Args:

@@ -7,23 +7,54 @@ and imported when they are needed:
     evaluator.py   `evaluator(*, data, task, …)` and `predictor(*, task, statistics, …)`
     summary.py     `results(rows, evaluator)`: the metrics with confidence intervals, of the predictions table
     chapter.py     `chapter(run)`: the family's part of the report
-    merge.py       `merge(runs)`: runs over folds and seeds as one result
-    compare.py     `compare(…)`: two runs on the same cases
-    ensemble.py    `ensemble(…)`: several runs' mean prediction as one result
+    merge.py       `merge(runs) -> Combined`: runs over folds and seeds as one result
+    ensemble.py    `ensemble(runs) -> Combined`: several runs' mean prediction as one result
+    compare.py     `compare(a, b)`: two runs on the same cases, see `Comparison`
 
 A family either has `merge.py`, `compare.py` and `ensemble.py`, or says in `refuses` why it cannot.
 """
 
 import dataclasses
-import functools
 import importlib
+import importlib.util
 import pkgutil
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import medjax.tasks
 from medjax.errors import InputError
-from medjax.metrics.names import Metric, MetricList
+from medjax.metrics.names import MetricList
+
+
+class Combined(NamedTuple):
+    """Several runs as one result.
+
+    Attributes:
+      rows: the predictions table.
+      results: what `results.json` has: for each split its metrics, and `analysis`.
+      notice: what a reader must know of how the runs were combined.
+      splits: the splits whose metrics are listed for each single run too.
+    """
+
+    rows: Sequence[Mapping[str, Any]]
+    results: Mapping[str, Any]
+    notice: str
+    splits: Sequence[str] = ()
+
+
+class Comparison(NamedTuple):
+    """Two runs on the same cases.
+
+    Attributes:
+      content: of `comparison.json`: `split`, `cases`, `patients`, `metrics` ({name: {`a`, `b`, `difference`}}) and
+        whatever tests the family has.
+      tests: lines about these tests, for the console.
+      warnings: what a reader must know before the numbers.
+    """
+
+    content: Mapping[str, Any]
+    tests: Sequence[str] = ()
+    warnings: Sequence[str] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,18 +70,13 @@ class Family:
 
     package: str
     tasks: Mapping[str, str]
-    metrics: tuple[Metric, ...]
+    metrics: MetricList
     refuses: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def name(self) -> str:
         """The name of the folder: what `config.evaluate.name` has."""
         return self.package.removeprefix(f'{medjax.tasks.__name__}.')
-
-    @functools.cached_property
-    def metric_list(self) -> MetricList:
-        """The metrics, to look up by key."""
-        return MetricList(self.metrics)
 
     def function(self, module: str, name: str) -> Callable[..., Any]:
         """A function of one of the family's modules, imported now."""

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
-from medjax import build, evaluate, restore
+from medjax import assemble, build, evaluate, restore
 from medjax.errors import InputError
 from medjax.synthesise import synthesise
 from medjax.train import train_and_evaluate
@@ -51,8 +51,8 @@ def test_all_but_what_begins_anew(first, tmp_path):
             assert old[name].shape != new[name].shape
         elif name.startswith('params'):
             np.testing.assert_array_equal(old[name], new[name])  # the averaged weights, which the run is judged by
-    drawn = build.experiment({**config, 'init': None})
-    np.testing.assert_allclose(new['params/logits/kernel'], drawn.create().params['logits']['kernel'], atol=1e-6)
+    drawn = assemble.experiment({**config, 'init': None})
+    np.testing.assert_allclose(new['params/logits/kernel'], drawn.create_state().params['logits']['kernel'], atol=1e-6)
     record = evaluate.json.loads((tmp_path / 'second' / 'environment.json').read_text())
     assert len(record['init_hash']) == 64
 
@@ -116,8 +116,8 @@ def test_what_does_not_fit_is_named_before_training(first, tmp_path, change, mes
 
 @pytest.mark.parametrize('parallel', ['jit', 'pmap'])
 def test_every_way_to_share_the_work_begins_with_them(first, parallel):
-    made = build.experiment({**other(first), 'parallel': parallel})
-    state = made.plan.initial(made.create, made.abstract(), made.given)
+    made = assemble.experiment({**other(first), 'parallel': parallel})
+    state = made.plan.init_state(made.create_state, made.abstract_state(), made.pretrained)
     kernel = jax.device_get(state.params['stem']['conv']['kernel'])
     np.testing.assert_array_equal(kernel[0] if parallel == 'pmap' else kernel, flat(first)['params/stem/conv/kernel'])
 
@@ -139,13 +139,13 @@ def test_what_its_network_sees_in_images(first):
 def test_an_evaluator_of_made_images_is_given_it(first):
     config = {**CONFIG, 'model': dict(name='gan', variant='dcgan', size=(16, 16), base=4, latent=4),
               'task': dict(name='gan'), 'checkpoint': {}, 'evaluate': dict(name='synthesis', features=str(first))}
-    made = build.experiment(config)
+    made = assemble.experiment(config)
     assert made.evaluator.network.run.step == 2
     with pytest.raises(InputError, match=r'config\.evaluate\.features: .*nowhere: no config\.json there'):
-        build.experiment({**config, 'evaluate': dict(name='synthesis', features='nowhere')})
+        assemble.experiment({**config, 'evaluate': dict(name='synthesis', features='nowhere')})
     scored = {**config['data'], 'intensity': dict(name='window', low=0, high=255)}
     with pytest.raises(InputError, match=r"as shares of what their file can hold, config\.data\.intensity is 'window'"):
-        build.experiment({**config, 'data': scored})
+        assemble.experiment({**config, 'data': scored})
 
 
 def test_a_classifier_makes_no_images(first, tmp_path):

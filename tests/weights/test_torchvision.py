@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
-from medjax import build
+from medjax import assemble
 from medjax.errors import InputError
 from medjax.models.resnet import Model
 from medjax.weights import torchvision
@@ -36,7 +36,7 @@ def variables(**options):
 
 def test_every_weight_finds_its_place():
     given, shapes = state(), variables()
-    got = torchvision.resnet(given, shapes)
+    got = torchvision.resnet_variables(given, shapes)
     assert jax.tree.map(lambda a: a.shape, got) == jax.tree.map(lambda a: a.shape, shapes)
     params, stats = got['params'], got['batch_stats']
     np.testing.assert_array_equal(params['stage1_0']['conv0']['conv']['kernel'][0, 2, 1, 3],
@@ -63,7 +63,7 @@ def test_what_does_not_fit_is_named(change, options, message):
     given = state()
     change(given)
     with pytest.raises(InputError, match=message):
-        torchvision.resnet(given, variables(**options))
+        torchvision.resnet_variables(given, variables(**options))
 
 
 def test_a_file_for_other_classes(tmp_path):
@@ -71,8 +71,8 @@ def test_a_file_for_other_classes(tmp_path):
     model = Model(**{**SMALL, 'classes': 7})
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 1)), train=False))
     shapes = {name: shapes[name] for name in ('params', 'batch_stats')}
-    got = build.initial(name='torchvision', path=str(tmp_path / 'weights.npz'), reinitialise=('logits',))(shapes)
-    whole = flatten_dict(torchvision.resnet(state(), variables()), sep='/')
+    got = assemble.initial(name='torchvision', path=str(tmp_path / 'weights.npz'), reinitialise=('logits',))(shapes)
+    whole = flatten_dict(torchvision.resnet_variables(state(), variables()), sep='/')
     assert got.keys() == {name for name in whole if not name.startswith('params/logits')}
     for name, value in got.items():
         np.testing.assert_array_equal(value, whole[name])
@@ -82,8 +82,8 @@ def test_a_file_for_other_classes(tmp_path):
 def test_other_parts_begin_anew(tmp_path, reinitialise):
     np.savez(tmp_path / 'weights.npz', **{name: np.zeros(1) if torchvision._belongs(name, reinitialise) else value
                                           for name, value in state().items()})
-    got = build.initial(name='torchvision', path=str(tmp_path / 'weights.npz'), reinitialise=reinitialise)(variables())
-    assert {name.split('/')[1] for name in got} == {'stem', 'stage0_0', 'stage1_0', 'logits'} - {*anew}
+    got = assemble.initial(name='torchvision', path=str(tmp_path / 'weights.npz'), reinitialise=reinitialise)(variables())
+    assert {name.split('/')[1] for name in got} == {'stem', 'stage0_0', 'stage1_0', 'logits'} - {*reinitialise}
 
 
 @pytest.mark.parametrize('content', [b'', b'PK\x03\x04 cut', None, 'pickled', 'short'])
@@ -94,4 +94,4 @@ def test_files_that_cannot_be_read_are_named(tmp_path, content):
     elif content is not None:
         path.write_bytes(content)
     with pytest.raises(InputError, match=r'config\.init\.path: .*weights\.npz: '):
-        build.initial(name='torchvision', path=str(path))(variables())
+        assemble.initial(name='torchvision', path=str(path))(variables())

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from medjax.core.metrics import masked_mean
-from medjax.core.task import Batch, States, Task, Variables, initial, trained_forward
+from medjax.core.task import Batch, States, Task, Variables, init_variables, train_forward
 from medjax.errors import InputError
 from medjax.ops.latent import kl_to_standard_normal
 
@@ -80,7 +80,7 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], distance: str = 's
         drawn, dropped = jax.random.split(key)
         image = batch['image']
         shown = image + noise * jax.random.normal(drawn, image.shape) if noise else image
-        (recon, feats), mutated = trained_forward(module, variables, {**batch, 'image': shown}, dropped)
+        (recon, feats), mutated = train_forward(module, variables, {**batch, 'image': shown}, dropped)
         states = {name: masked_mean(value, batch['mask']) for name, value in bound(image, recon, feats).items()}
         if 'usage' in feats:
             states['usage'] = (feats['usage'], jnp.ones(()))
@@ -117,4 +117,4 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], distance: str = 's
     def metrics(outputs: Mapping[str, Any], batch: Batch) -> States:
         return {'error': masked_mean(outputs['error'], batch['mask'])}
 
-    return Task(lambda key, batch: initial(module, key, batch), loss, predict, metrics)
+    return Task(lambda key, batch: init_variables(module, key, batch), loss, predict, metrics)

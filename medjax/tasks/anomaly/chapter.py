@@ -14,6 +14,7 @@ from medjax.report.run_files import Run, snapshot
 from medjax.report.style import INK, PALETTE, chart, legend, png
 from medjax.report.tables import Table
 from medjax.tasks.anomaly import summary
+from medjax.tasks.anomaly.family import FAMILY
 from medjax.tasks.classification import chapter as classification_chapter
 
 NAMES = {'error': 'error of the image made again', 'bound': 'evidence lower bound, negative',
@@ -74,21 +75,21 @@ def _tables(run: Run, split: str) -> list[Table]:
     entries, known = run.results[split], run.results['analysis']
     rows = []
     if not known['normal']:
-        means = [(NAMES[name], '', [tables.cell(name, entries[name], 0)]) for name in NAMES if name in entries]
+        means = [(NAMES[name], '', [tables.cell(FAMILY.metrics, name, entries[name], 0)]) for name in NAMES if name in entries]
         return [Table(caption(run, split), [('mean', '')], means)]
     if not tables.known(entries['auroc']):
         return []
     for name in (name for name in NAMES if f'auroc_{name}' in entries or name == known['score']):
         main = name == known['score']
-        cells = [tables.cell(key, entries.get(key if main else f'{key}_{name}'), 0) for key in ('auroc', 'auprc')]
+        cells = [tables.cell(FAMILY.metrics, key, entries.get(key if main else f'{key}_{name}'), 0) for key in ('auroc', 'auprc')]
         rows.append((NAMES[name], 'the score that counts' if main else '', cells))
-    made = [tables.beside(Table(caption(run, split), [tables.heading(key) for key in ('auroc', 'auprc')], rows))]
+    made = [tables.beside(Table(caption(run, split), [tables.heading(FAMILY.metrics, key) for key in ('auroc', 'auprc')], rows))]
     keys = [key for key in ('sensitivity', 'specificity') if key in entries]
     if keys:
-        cells = [tables.cell(key, entries[key], 0) for key in keys]
+        cells = [tables.cell(FAMILY.metrics, key, entries[key], 0) for key in keys]
         made.append(tables.beside(Table('At the threshold that 5 % of the normal validation cases exceed', [
-            tables.heading(key) for key in keys], [(NAMES[known['score']], '', cells)])))
-    voxels = [(words, '', [tables.cell(key, entries[key], 0)]) for key, words in VOXELS.items() if key in entries]
+            tables.heading(FAMILY.metrics, key) for key in keys], [(NAMES[known['score']], '', cells)])))
+    voxels = [(words, '', [tables.cell(FAMILY.metrics, key, entries[key], 0)]) for key, words in VOXELS.items() if key in entries]
     if voxels:
         made.append(tables.beside(Table('Voxel by voxel, in cases with an anomaly', [('mean', '')], voxels)))
     return made

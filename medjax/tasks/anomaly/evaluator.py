@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from medjax import atomic_files
-from medjax.core.batched import Teller
+from medjax.core import contracts
+from medjax.core.batched import BatchedPredictor
 from medjax.core.task import Task
 from medjax.data.datasets.images import Images
 from medjax.data.io.geometry import Image
@@ -30,17 +31,16 @@ KNOWN = 'latents.npz'  # in the run's folder of cases: where the training images
 
 
 @dataclasses.dataclass(frozen=True)
-class AnomalyEvaluator:
+class AnomalyEvaluator(contracts.Evaluator):
     """Scores the cases of a split; see `evaluator`."""
 
     data: Images
-    teller: Teller
+    predict_batched: BatchedPredictor
     normal: str
     score: str
     shown: int
     voxels: bool
 
-    summary = 'anomaly'  # what of `analysis` sums the rows up
 
     def _plain(self, split: str) -> np.ndarray:
         """A split's images as rows of numbers, as they are stored: whatever the network sees of their contrast."""
@@ -78,12 +78,12 @@ class AnomalyEvaluator:
         """
         source, numbers = self.data.source, self.data.numbers(split)
         images = self.data.images(numbers)
-        found = self.teller(variables, {'image': images}, FAST if quick else ())
+        found = self.predict_batched(variables, {'image': images}, FAST if quick else ())
         scores = {name: found[name] for name in TOLD if name in found}
         if not quick:
             if 'latent' in found and self.normal:
                 known = self.data.images(self.data.numbers('train'))
-                train = self.teller(variables, {'image': known}, ('latent',))['latent']
+                train = self.predict_batched(variables, {'image': known}, ('latent',))['latent']
                 centre, precision = _spread(train)
                 scores |= {'distance': _mahalanobis(found['latent'], centre, precision),
                            'neighbours': _nearest(train, found['latent'], split == 'train')}
@@ -105,7 +105,7 @@ class AnomalyEvaluator:
                  **{f'score_{name}': float(values[place]) for name, values in scores.items()}, **voxels[place]}
                 for place, case in enumerate(source.cases[number] for number in numbers)]
 
-    def validated(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    def validation_metrics(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         """Means of the task's own scores: of normal cases they are lower where the network knows them better."""
         names = [name for name in FAST if f'score_{name}' in rows[0]]
         return {name: float(np.mean([row[f'score_{name}'] for row in rows])) for name in names}
@@ -134,7 +134,7 @@ class AnomalyEvaluator:
         from sklearn.metrics import average_precision_score, precision_recall_curve  # slow to import
 
         name = next(name for name in MAPS if name in found)
-        held = self.teller(variables, {'image': self.data.images(self.data.numbers('val'))}, (name,))[name]
+        held = self.predict_batched(variables, {'image': self.data.images(self.data.numbers('val'))}, (name,))[name]
         threshold = np.quantile(held, SPARED)
         mean = self.data.images(self.data.numbers('train')).mean(0)
         far = np.abs(images - mean).mean(-1)
@@ -190,16 +190,16 @@ def _nearest(known: np.ndarray, latent: np.ndarray, same: bool) -> np.ndarray:
 
 
 @dataclasses.dataclass(frozen=True)
-class AnomalyPredictor:
+class AnomalyPredictor(contracts.Predictor):
     """Scores images that are no cases of the data set; see `predictor`."""
 
     frame: Frame
     statistics: Mapping[str, Any]
     read: Callable[[pathlib.Path], Image]
-    teller: Teller
+    predict_batched: BatchedPredictor
     folder: pathlib.Path
 
-    apart = False  # one table for all images, by their paths
+    file_per_input = False  # one table for all images, by their paths
 
     def example(self) -> dict[str, np.ndarray]:
         """A batch of the shape that the network sees."""
@@ -219,7 +219,7 @@ class AnomalyPredictor:
         Raises:
           InputError: where the image is not such as the network was trained on, or the table cannot be written.
         """
-        told = self.teller(variables, {'image': self.frame.seen(self.read(path), self.statistics)[None]})
+        told = self.predict_batched(variables, {'image': self.frame.seen(self.read(path), self.statistics)[None]})
         scores = {name: float(told[name][0]) for name in TOLD if name in told}
         kept = self.folder / 'cases' / KNOWN
         if 'latent' in told and kept.is_file():
@@ -242,7 +242,7 @@ def predictor(*, task: Task, data: Mapping[str, Any], statistics: Mapping[str, A
       folder: of the run.
       **_: the evaluator's other options, of no use here.
     """
-    return AnomalyPredictor(framing(**data), statistics, read, Teller(task, 1), folder)
+    return AnomalyPredictor(framing(**data), statistics, read, BatchedPredictor(task, 1), folder)
 
 
 def evaluator(*, data: Images, task: Task, normal: str = '', score: str = '', batch: int = 128,
@@ -271,7 +271,7 @@ def evaluator(*, data: Images, task: Task, normal: str = '', score: str = '', ba
                          'set the threshold')
     if batch < 1 or shown < 1:
         raise InputError(f'config.evaluate: batch={batch}, shown={shown}; expected at least 1')
-    return AnomalyEvaluator(data, Teller(task, batch), normal, score, shown, voxels)
+    return AnomalyEvaluator(data, BatchedPredictor(task, batch), normal, score, shown, voxels)
 
 
 def _check_normal(data: Images, normal: str) -> None:

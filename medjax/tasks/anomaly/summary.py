@@ -8,7 +8,7 @@ import numpy as np
 
 from medjax.errors import InputError
 from medjax.metrics import classification as scores
-from medjax.metrics.classification import average
+from medjax.metrics.classification import weighted_mean
 from medjax.statistics import bootstrap, intervals
 
 CONVENTIONS = (
@@ -30,6 +30,23 @@ SHARE = 0.95  # of the normal validation cases lie below the threshold
 WHY = {'sensitivity': 'no anomaly', 'specificity': 'no normal case'}
 
 
+def results(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any]:
+    """Results of a predictions table: how well each score separates abnormal from normal cases.
+
+    Args:
+      rows: the table, of all evaluated splits; may be empty.
+      evaluator: the family's evaluator, with its data set and options.
+
+    Returns:
+      For each split its metrics with confidence intervals, `analysis`, and what a reader must know of them.
+    """
+    known = {'problem': 'anomaly', 'conventions': CONVENTIONS if evaluator.normal else REMADE}
+    if not rows:
+        return known
+    found = summarise(rows, evaluator.normal, evaluator.score)
+    return {**found.pop('metrics'), **known, 'analysis': found}
+
+
 def columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Names of the scores of a table."""
     return [name.removeprefix(PREFIX) for name in (rows[0] if rows else {}) if name.startswith(PREFIX)]
@@ -44,7 +61,7 @@ def values(rows: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
     if rows and name not in columns(rows):
         raise InputError(f'predictions: no column {PREFIX}{name}; expected it among: '
                          + (', '.join(columns(rows)) or 'none'))
-    found = np.array([bootstrap.number(row.get(f'{PREFIX}{name}')) for row in rows], float)
+    found = np.array([bootstrap.parse_number(row.get(f'{PREFIX}{name}')) for row in rows], float)
     for place in np.flatnonzero(~np.isfinite(found))[:1]:
         raise InputError(f'predictions, case {rows[place]["id"]}: {PREFIX}{name}: {found[place]}; expected a number')
     return found
@@ -83,13 +100,13 @@ def read(rows: Sequence[Mapping[str, Any]], normal: str, score: str) -> Table:
     """
     names = columns(rows)
     given = {name: values(rows, name) for name in (score, *names)}
-    limits = np.array([bootstrap.number(row.get('threshold')) for row in rows], float)
+    limits = np.array([bootstrap.parse_number(row.get('threshold')) for row in rows], float)
     return Table(
         np.array([row.get('patient') or row['id'] for row in rows]),
         np.array([row['target'] != normal for row in rows]) if normal else None,
         {'': given[score], **{name: given[name] for name in names}} if normal else given,
         None if np.isnan(limits).any() else given[score] > limits,
-        {name: np.array([bootstrap.number(row.get(name)) for row in rows], float)
+        {name: np.array([bootstrap.parse_number(row.get(name)) for row in rows], float)
          for name in (rows[0] if rows else {}) if name.startswith(VOXEL)})
 
 
@@ -99,18 +116,18 @@ def figures(table: Table, draws: np.ndarray | None = None) -> dict[str, np.ndarr
     out = {}
     for name, given in table.scores.items():
         if table.positive is None:
-            out[name] = average(given, weight)
+            out[name] = weighted_mean(given, weight)
             continue
         end = f'_{name}' if name else ''
-        out |= {f'{key}{end}': found for key, found in zip(('auroc', 'auprc'), scores.ranked(
+        out |= {f'{key}{end}': found for key, found in zip(('auroc', 'auprc'), scores.auroc_and_auprc(
             table.positive, given, draws))}
     if table.told is not None and table.positive is not None:
-        out['sensitivity'] = average(table.told, weight * table.positive)
-        out['specificity'] = average(~table.told, weight * ~table.positive)
+        out['sensitivity'] = weighted_mean(table.told, weight * table.positive)
+        out['specificity'] = weighted_mean(~table.told, weight * ~table.positive)
     for name, given in table.voxels.items():
         known = np.isfinite(given)
         if known.any():
-            out[name] = average(np.where(known, given, 0.0), weight * known)
+            out[name] = weighted_mean(np.where(known, given, 0.0), weight * known)
     return out
 
 
@@ -140,7 +157,7 @@ def summarise(rows: Sequence[Mapping[str, Any]], normal: str, score: str, *, res
       - `normal` and `score`, as they came.
     """
     threshold, metrics = threshold_of(rows, normal, score), {}
-    for split, some in bootstrap.by_split(rows).items():
+    for split, some in bootstrap.rows_by_split(rows).items():
         table = read([{**row, 'threshold': threshold} for row in some], normal, score)
         draws = intervals.multiplicities(table.patients, resamples, seed)
         metrics[split] = entries(table, figures(table), figures(table, draws))

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from medjax.core.metrics import masked_mean
-from medjax.core.task import Batch, States, Task, Variables, initial, trained_forward
+from medjax.core.task import Batch, States, Task, Variables, init_variables, train_forward
 from medjax.errors import InputError
 from medjax.ops.synthetic_anomalies import opacity, patch, shade, spot
 
@@ -70,7 +70,7 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], kinds: Sequence[st
             raise InputError('config.batch: 1; expected 2 or more: a patch is another image\'s')
         keys = jax.vmap(lambda n: jax.random.fold_in(drawn, n))(jnp.arange(len(image)))
         shown, truth = jax.vmap(changed)(image, jnp.roll(image, 1, 0), keys)
-        (logits, _), mutated = trained_forward(module, variables, {**batch, 'image': shown}, dropped)
+        (logits, _), mutated = train_forward(module, variables, {**batch, 'image': shown}, dropped)
         each = optax.sigmoid_binary_cross_entropy(logits[..., 0], truth)
         state = masked_mean(each.reshape(len(image), -1).mean(1), batch['mask'])
         return state[0] / jnp.maximum(state[1], 1), (mutated, {})
@@ -83,4 +83,4 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], kinds: Sequence[st
     def metrics(outputs: Mapping[str, Any], batch: Batch) -> States:
         return {'foreign': masked_mean(outputs['foreign'], batch['mask'])}
 
-    return Task(lambda key, batch: initial(module, key, batch), loss, predict, metrics, joint=True)
+    return Task(lambda key, batch: init_variables(module, key, batch), loss, predict, metrics, joint=True)

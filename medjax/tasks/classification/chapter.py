@@ -10,6 +10,7 @@ from medjax.report.chapter import FEW, Chapter, Section, caption, split_name, sp
 from medjax.report.run_files import Run
 from medjax.report.tables import Cell, Table, figure
 from medjax.tasks.classification import charts, fairness, pictures
+from medjax.tasks.classification.family import FAMILY
 from medjax.tasks.classification.split import OPERATING, Judged, judge
 
 OVERALL = ('auroc', 'auprc', 'accuracy', 'balanced_accuracy', 'sensitivity', 'specificity', 'precision', 'f1',
@@ -121,7 +122,7 @@ def result_tables(judged: Sequence[Judged]) -> list[Table]:
                      for name, entry in runs.items()}
         names += columns
     if keys:
-        made.append(tables.beside(tables.grid(keys, names, 'All cases' if judged[0].table.binary else 'All classes')))
+        made.append(tables.beside(tables.grid(FAMILY.metrics, keys, names, 'All cases' if judged[0].table.binary else 'All classes')))
     for of in judged:
         if not of.table.binary and of.split in spoken(of.run):
             made += each_class(of)
@@ -137,9 +138,9 @@ def each_class(of: Judged) -> list[Table]:
     names = [name for name in classes if any(name == c for _, c in each)]
     counts = (targets == 1).sum(0) if of.table.multilabel else np.bincount(targets, minlength=len(classes))
     title = f'{split_name(of.split)}, each {"label" if of.table.multilabel else "class against all others"}'
-    at = [tables.metric_of(name).name for name, key in chosen.items() if key != name]
+    at = [FAMILY.metrics.describe(name).label for name, key in chosen.items() if key != name]
     title += f'; {", ".join(at).lower()} at its operating point' if at else ''
-    return [tables.grid(each, names, title, counts=('cases', 'in which it is true', dict(zip(classes, counts))))
+    return [tables.grid(FAMILY.metrics, each, names, title, counts=('cases', 'in which it is true', dict(zip(classes, counts))))
             ] if names else []
 
 
@@ -154,12 +155,12 @@ def sureness_tables(of: Judged) -> list[Table]:
         rows = [('as predicted', '', [Cell(figure(before[name]['before'])) for name in MENDED])]
         rows += [(f'after {charts.METHODS.get(key, key)}', '',
                   [Cell(figure(found[name]['after'])) for name in MENDED]) for key, found in mended.items()]
-        made.append(Table('Calibration, fitted on validation cases', [tables.heading(name) for name in MENDED], rows))
+        made.append(Table('Calibration, fitted on validation cases', [tables.heading(FAMILY.metrics, name) for name in MENDED], rows))
     if sets:
         single = sets['sizes'].get('1', 0) / sum(sets['sizes'].values())
         rows = [('coverage promised', 'the chance that a set holds the truth', [Cell(figure(sets['promised']))]),
-                ('coverage measured', '', [tables.cell('', sets['coverage'], 0)]),
-                ('mean size', 'classes in a set', [tables.cell('', sets['set_size'], 0)]),
+                ('coverage measured', '', [tables.cell(FAMILY.metrics, '', sets['coverage'], 0)]),
+                ('mean size', 'classes in a set', [tables.cell(FAMILY.metrics, '', sets['set_size'], 0)]),
                 ('sets of one class', 'share of the cases', [Cell(figure(single))])]
         made.append(Table('Conformal sets', [('', '')], rows))
     return made
@@ -174,7 +175,7 @@ def group_tables(of: Judged) -> list[Table]:
                   if name in there]
         rows = []
         for name, group in found['groups'].items():
-            cells = [tables.cell(key, group['metrics'].get(key), 0) for key in chosen]
+            cells = [tables.cell(FAMILY.metrics, key, group['metrics'].get(key), 0) for key in chosen]
             count = group['counts'][of.table.classes[1]] if binary else {}
             cells[:0] = [Cell(str(count['positives']), below=f'of {sum(count.values())}')] if binary else []
             few = min(n for sides in group['counts'].values() for n in sides.values()) < fairness.FEW
@@ -189,7 +190,7 @@ def group_tables(of: Judged) -> list[Table]:
                 if name + ending in found['gaps']}
         names = [how for how in decided if any(how == c for _, c in gaps)]
         title = f'Between the groups by {column}' + ', of the class in which they differ most' * (not binary)
-        made += [tables.beside(tables.grid(gaps, names, title))] if gaps else []
+        made += [tables.beside(tables.grid(FAMILY.metrics, gaps, names, title))] if gaps else []
     return made
 
 
@@ -198,7 +199,7 @@ def learning(run: Run) -> dict[str, dict[str, str]]:
     best = run.section('checkpoint').get('best', '')
     scored = {'val/auroc': 'AUROC', 'val/accuracy': 'accuracy'}
     if best and f'val/{best}' not in (*scored, 'val/loss'):
-        scored[f'val/{best}'] = tables.metric_of(best).name
+        scored[f'val/{best}'] = FAMILY.metrics.describe(best).label
     return {'Loss': {'train/loss': 'training', 'val/loss': 'validation'}, 'Validation': scored,
             'Learning rate': {'lr': ''}, 'Gradient norm': {'train/grad_norm': ''}}
 
@@ -244,12 +245,12 @@ def _told(of: Judged, name: str, key: str) -> str:
 
 
 def _heading(key: str) -> tuple[str, str]:
-    name, _ = tables.heading(key.removesuffix(OPERATING))
+    name, _ = tables.heading(FAMILY.metrics, key.removesuffix(OPERATING))
     return name, 'at the operating point' if key.endswith(OPERATING) else ''
 
 
 def _difference(worst: Mapping[str, Any] | None) -> Cell:
     if not worst:
         return Cell('–')
-    made = tables.cell('', worst['difference'], 0)
+    made = tables.cell(FAMILY.metrics, '', worst['difference'], 0)
     return made._replace(below=f'{made.below}\nworst: {worst["group"]}'.strip())

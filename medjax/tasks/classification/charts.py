@@ -10,6 +10,7 @@ from medjax.report.chapter import Chart, both, split_name
 from medjax.report.tables import figure, interval
 from medjax.statistics import calibration
 from medjax.tasks.classification import table as classification_table
+from medjax.tasks.classification.family import FAMILY
 from medjax.tasks.classification.split import OPERATING, Judged
 
 WEAKEST = 4  # of many curves, those that are coloured
@@ -74,7 +75,7 @@ def _point(of: Judged, key: str) -> curves.Point | None:
 def _confusion(of: Judged) -> Chart:
     table, at, count = of.table, of.operating, len(of.table.classes)
     decided = table.probs[:, 1] >= at['threshold'] if at else table.probs.argmax(1)
-    counts = classification.confusion(table.targets, decided.astype(int), count, np.ones(len(table)))
+    counts = classification.confusion_matrix(table.targets, decided.astype(int), count, np.ones(len(table)))
     how = 'decided at the operating point' if at else 'the most probable class decides'
     share = ' and their share of the row' if count <= curves.FITTING else ''
     return both(lambda theme: curves.confusion(counts, table.classes, theme), f'Table of confusion of the {_cases(of)}',
@@ -106,7 +107,7 @@ def _reliability(of: Judged) -> Chart:
     else:
         said, came, key = of.confidence, of.right, 'chosen'
         axes = 'Probability of the most probable class', 'Share of cases in which it is right'
-    bins = {'as predicted': calibration.reliability(said, came)}
+    bins = {'as predicted': calibration.reliability_bins(said, came)}
     if mended:
         first = next(iter(mended))  # not the best of them: that would be chosen on test cases
         bins[f'after {METHODS.get(first, first)}'] = mended[first]['reliability'][key]
@@ -158,4 +159,4 @@ def _area(of: Judged, key: str, name: str = '') -> str:
     mean = 'Mean ' * (not of.table.binary and key != 'ece')
     made = ', DeLong' if entry.get('method') == 'DeLong' else ''
     known = f' (95 % CI {interval(entry)}{made})' if interval(entry) else ''
-    return f'{mean}{name or tables.metric_of(key).name} {figure(entry["value"])}{known}.'
+    return f'{mean}{name or FAMILY.metrics.describe(key).label} {figure(entry["value"])}{known}.'

@@ -1,4 +1,4 @@
-"""Two runs against each other on the same cases, and several made one."""
+"""Two classifications compared on the same cases."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,12 +6,33 @@ from typing import Any
 import numpy as np
 
 from medjax.errors import InputError
-from medjax.metrics import uncertainty
+from medjax.report.run_files import Run
 from medjax.statistics import delong, intervals
+from medjax.tasks.classification.intervals import compute_metrics, metric_entries
 from medjax.tasks.classification.table import Cases, Row, read
+from medjax.tasks.family import Comparison
 
 
-def compare(rows_a: Sequence[Row], rows_b: Sequence[Row], problem: str, classes: Sequence[str], *,
+def compare(a: Run, b: Run) -> Comparison:
+    """Differences between two runs on the test cases that both have, with intervals and tests.
+
+    Args:
+      a: the first run.
+      b: the second run.
+
+    Raises:
+      InputError: where the runs share no case, have one twice, or disagree about its truth.
+    """
+    found = compare_tables(a.predictions, b.predictions, a.results['problem'], a.classes)
+    tests = []
+    for test in ('delong', 'mcnemar'):
+        several = {'': found[test]} if 'p' in found[test] else found[test]
+        tests += [f'{test} {label}  ' + (entry['why'] if entry['p'] is None else f'p = {entry["p"]:.4g}')
+                  for label, entry in several.items()]
+    return Comparison(found, tests, found['warnings'])
+
+
+def compare_tables(rows_a: Sequence[Row], rows_b: Sequence[Row], problem: str, classes: Sequence[str], *,
             split: str = 'test', resamples: int = 2000, seed: int = 0) -> dict[str, Any]:
     """Compares two predictions tables on the cases that both have in a split.
 
@@ -32,24 +53,24 @@ def compare(rows_a: Sequence[Row], rows_b: Sequence[Row], problem: str, classes:
     Raises:
       InputError: where the tables share no case, have one twice, or disagree about its truth.
     """
-    chosen_a, chosen_b = _by_id(rows_a, split, 'a'), _by_id(rows_b, split, 'b')
+    chosen_a, chosen_b = by_id(rows_a, split, 'a'), by_id(rows_b, split, 'b')
     shared = [case for case in chosen_a if case in chosen_b]
     if not shared:
         raise InputError(f'predictions: no {split} case is in both tables, as {next(iter(chosen_a), "none")} of the '
                          f'first and {next(iter(chosen_b), "none")} of the second; expected the same ids')
     a = read([chosen_a[case] for case in shared], problem, classes)
     b = read([chosen_b[case] for case in shared], problem, classes)
-    _same_truth(a, b)
+    check_same_truth(a, b)
     draws = intervals.multiplicities(a.patients, resamples, seed)
-    of_a, of_b = intervals.figures(a), intervals.figures(b)
-    sample_a, sample_b = intervals.figures(a, draws), intervals.figures(b, draws)
-    differences = intervals.entries(a, {name: of_a[name] - of_b[name] for name in of_a},
+    of_a, of_b = compute_metrics(a), compute_metrics(b)
+    sample_a, sample_b = compute_metrics(a, draws), compute_metrics(b, draws)
+    differences = metric_entries(a, {name: of_a[name] - of_b[name] for name in of_a},
                                   {name: sample_a[name] - sample_b[name] for name in of_a})
     ranks, decisions = {}, {}
     for (label, part_a, _), (_, part_b, _) in zip(a.parts(), b.parts()):
         for k, name in [(1, label)] if part_a.binary else enumerate(part_a.classes):
-            ranks[name] = delong.test(part_a.targets == k, part_a.probs[:, k], part_b.probs[:, k])
-        decisions[label] = delong.mcnemar(*(part.probs.argmax(1) == part.targets for part in (part_a, part_b)))
+            ranks[name] = delong.auroc_test(part_a.targets == k, part_a.probs[:, k], part_b.probs[:, k])
+        decisions[label] = delong.mcnemar_test(*(part.probs.argmax(1) == part.targets for part in (part_a, part_b)))
     patients = len(np.unique(a.patients))
     warnings = [f'{len(of) - len(shared)} {split} cases of the {which} table are not in the other: left out'
                 for which, of in (('first', chosen_a), ('second', chosen_b)) if len(of) > len(shared)]
@@ -62,48 +83,8 @@ def compare(rows_a: Sequence[Row], rows_b: Sequence[Row], problem: str, classes:
             'delong': ranks.get('', ranks), 'mcnemar': decisions.get('', decisions), 'warnings': warnings}
 
 
-def ensemble(tables: Sequence[Sequence[Row]], problem: str, classes: Sequence[str]) -> list[dict[str, Any]]:
-    """Makes one predictions table of several: the mean of the probabilities, case by case.
-
-    Of the test split each table must have the same cases; of others, those that all have are kept.
-
-    Args:
-      tables: rows as `cases.read` takes them, with `split` and `id`.
-      problem: a name of `cases.PROBLEMS`.
-      classes: their names.
-
-    Returns:
-      The rows of the first table with the mean `prob_CLASS`, and `uncertainty`: what the members disagree about, in
-      nats (`uncertainty.mutual_information`; in a multilabel problem the sum over the labels).
-
-    Raises:
-      InputError: where there is no table, one lacks a test case of another, or they disagree about a case's truth.
-    """
-    if not tables:
-        raise InputError('predictions: no table; expected one at least')
-    out = []
-    for split in dict.fromkeys(row.get('split') for table in tables for row in table):
-        chosen = [_by_id(table, split, str(number)) for number, table in enumerate(tables, 1)]
-        shared = [case for case in chosen[0] if all(case in of for of in chosen)]
-        if split == 'test':
-            for case in (case for of in chosen for case in of):
-                if any(case not in of for of in chosen):
-                    raise InputError(f'predictions, case {case}: not in each table; expected the same test cases')
-        members = [read([of[case] for case in shared], problem, classes) for of in chosen]
-        for member in members[1:]:
-            _same_truth(members[0], member)
-        probs = np.stack([member.probs for member in members])
-        mean = probs.mean(0)
-        unsure = uncertainty.mutual_information(probs, problem == 'multilabel')
-        for row, case in enumerate(shared):
-            out.append({**chosen[0][case], **{f'prob_{name}': float(mean[row, k]) for k, name in enumerate(classes)},
-                        'uncertainty': float(unsure[row])})
-    if not out:
-        raise InputError('predictions: no case is in all tables; expected the same ids')
-    return out
-
-
-def _by_id(rows: Sequence[Row], split: str, table: str) -> dict[str, Row]:
+def by_id(rows: Sequence[Row], split: str, table: str) -> dict[str, Row]:
+    """The rows of a split by their case's id; `table` names the table in the message where an id occurs twice."""
     out: dict[str, Row] = {}
     for row in rows:
         if row.get('split') == split:
@@ -114,7 +95,8 @@ def _by_id(rows: Sequence[Row], split: str, table: str) -> dict[str, Row]:
     return out
 
 
-def _same_truth(a: Cases, b: Cases) -> None:
+def check_same_truth(a: Cases, b: Cases) -> None:
+    """Refuses two tables of the same cases that disagree about a target."""
     differ = a.targets != b.targets
     differ = differ.any(1) if a.multilabel else differ
     if differ.any():

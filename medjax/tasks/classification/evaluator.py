@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from medjax import atomic_files
+from medjax.core import contracts
 from medjax.core.task import Task
 from medjax.data.datasets.images import Images
 from medjax.data.io.geometry import Image
@@ -19,10 +20,8 @@ from medjax.data.source import UNKNOWN
 from medjax.data.transforms.images import Frame, framing
 from medjax.errors import InputError
 from medjax.metrics import classification, uncertainty
-
-# `(task, variables, image [B, *S, C], target [B]) -> {'maps': [M, B, *S], …}` for M methods of `tasks.classification.saliency`; what
-# else is there, `[M, B]`, tests the maps.
-Explain = Callable[..., Mapping[str, np.ndarray]]
+from medjax.tasks.classification import explanations
+from medjax.tasks.classification.explanations import Explain
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +68,7 @@ class Classifier:
 
 
 @dataclasses.dataclass(frozen=True)
-class ImageEvaluator:
+class ImageEvaluator(contracts.Evaluator):
     """Predicts the cases of a split; see `evaluator`."""
 
     data: Images
@@ -80,8 +79,6 @@ class ImageEvaluator:
     coverage: float
     subgroups: tuple[str, ...]
     explain: Explain | None = None
-
-    summary = 'classification'  # what of `analysis` sums the rows up
 
     def __call__(self, variables: Any, split: str, *, quick: bool = False,
                  snapshots: pathlib.Path | None = None) -> list[dict[str, Any]]:
@@ -110,7 +107,7 @@ class ImageEvaluator:
             self._keep(variables, numbers, probs, snapshots)
         return rows
 
-    def validated(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    def validation_metrics(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         """Every score of a table of cases; NaN where it is not defined."""
         classes = self.data.source.classes
         probs = np.array([[row[f'prob_{name}'] for name in classes] for row in rows], float)
@@ -119,7 +116,12 @@ class ImageEvaluator:
             targets = np.array([[UNKNOWN if value == '' else int(value) for value in line] for line in known])
         else:
             targets = np.array([classes.index(row['target']) for row in rows])
-        return {name: float(value) for name, value in classification.compute(targets, probs).items() if isinstance(name, str)}
+        return {name: float(value) for name, value in classification.compute_metrics(targets, probs).items() if isinstance(name, str)}
+
+    def check(self, task: Task, variables: Any, batch: Mapping[str, np.ndarray]) -> None:
+        """Refuses methods of explanation that the network does not support."""
+        if self.methods:
+            explanations.check(self.methods, task, variables, batch['image'][:1])
 
     def _keep(self, variables: Any, numbers: np.ndarray, probs: np.ndarray, folder: pathlib.Path) -> None:
         """Keeps snapshots of the surest right, the surest wrong and the least sure cases alone, and maps of why."""
@@ -149,7 +151,7 @@ class ImageEvaluator:
 
 
 @dataclasses.dataclass(frozen=True)
-class ImagePredictor:
+class ImagePredictor(contracts.Predictor):
     """Classifies images that are no cases of the data set; see `predictor`."""
 
     frame: Frame
@@ -157,7 +159,7 @@ class ImagePredictor:
     read: Callable[[pathlib.Path], Image]
     classifier: Classifier
 
-    apart = False  # one table for all images, by their paths
+    file_per_input = False  # one table for all images, by their paths
 
     def example(self) -> dict[str, np.ndarray]:
         """A batch of the shape that the network sees."""
@@ -225,8 +227,9 @@ def evaluator(*, data: Images, task: Task, batch: int = 64, samples: int = 0, fl
     for key, value in (('sensitivity', sensitivity), ('coverage', coverage)):
         if value is not None and not 0 < value < 1:
             raise InputError(f'config.evaluate.{key}: {value}; expected a number between 0 and 1')
+    explain_by = explanations.explainer(explain) if explain and task.features is not None else None
     return ImageEvaluator(data, _classifier(task, len(data.frame.size), batch, samples, flips), tuple(explain), shown,
-                          sensitivity, coverage, tuple(subgroups))
+                          sensitivity, coverage, tuple(subgroups), explain_by)
 
 
 def predictor(*, task: Task, data: Mapping[str, Any], statistics: Mapping[str, Any],

@@ -8,6 +8,7 @@ import numpy as np
 from medjax.metrics import classification
 from medjax.statistics import intervals
 from medjax.tasks.classification import operating_point
+from medjax.tasks.classification.intervals import compute_metrics, metric_entries
 from medjax.tasks.classification.table import Cases
 
 FEW = 10  # positives or negatives of a group, below which its figures say little
@@ -48,11 +49,11 @@ def by_group(cases: Cases, group: np.ndarray, draws: np.ndarray,
     for name in names:
         inside = group == name
         part, weight = cases.take(inside), draws[:, inside]
-        samples[name] = intervals.figures(part, weight) | operating_point.figures(part, at or {}, weight)
-        values = intervals.figures(part) | operating_point.figures(part, at or {})
+        samples[name] = compute_metrics(part, weight) | operating_point.figures(part, at or {}, weight)
+        values = compute_metrics(part) | operating_point.figures(part, at or {})
         counts = _counts(part)
         out['groups'][name] = {'n': len(np.unique(part.patients[part.judged])), 'cases': int(part.judged.sum()),
-                               'counts': counts, 'metrics': intervals.entries(part, values, samples[name])}
+                               'counts': counts, 'metrics': metric_entries(part, values, samples[name])}
         out['warnings'] += [
             f'{name}: {count["positives"]} cases of {label}, {count["negatives"]} others; fewer than {FEW} say little'
             for label, count in counts.items() if min(count.values()) < FEW]
@@ -78,7 +79,7 @@ def gaps(cases: Cases, group: np.ndarray, draws: np.ndarray, at: Mapping[str, fl
     for label, positive, chosen, mask in _decisions(cases, at):
         for out, weight in ((value, np.ones(len(cases))), (samples, draws)):
             every, picked, true, hit, false, alarm = (
-                classification.binned(column & mask, number, len(names), weight) for column in (
+                classification.bin_sums(column & mask, number, len(names), weight) for column in (
                     mask, chosen, positive, chosen & positive, ~positive, chosen & ~positive))
             sensitivity, alarms = _spread(hit, true), _spread(alarm, false)
             out[label] = {'demographic_parity_difference': _spread(picked, every),

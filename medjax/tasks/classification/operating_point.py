@@ -53,6 +53,6 @@ def figures(cases: Cases, at: Mapping[str, float], weight: np.ndarray | None = N
     for label, part, mask in cases.parts():
         if label in at:
             of = None if weight is None else weight[..., mask]
-            found = classification.decided(part.targets, (part.probs[:, 1] >= at[label]).astype(int), 2, of)
+            found = classification.decision_metrics(part.targets, (part.probs[:, 1] >= at[label]).astype(int), 2, of)
             out |= {f'{name}_operating{f"_{label}" if label else ""}': found[name] for name in FIGURES}
     return out

@@ -9,6 +9,7 @@ from medjax.errors import InputError
 from medjax.metrics import classification, uncertainty
 from medjax.statistics import calibration, intervals
 from medjax.tasks.classification import fairness, operating_point
+from medjax.tasks.classification.intervals import metric_entries, metrics_with_intervals
 from medjax.tasks.classification.table import Cases, Row, read
 
 CONVENTIONS = (
@@ -24,6 +25,25 @@ CONVENTIONS = (
     'validation cases and held fixed; nothing is fitted on test cases.')
 POINTS = 50  # of a drawn curve
 MOST_GROUPS = 20  # values of a subgroup column: with more it is a measurement and no group
+
+
+def results(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any]:
+    """Results of a predictions table: scores of probabilities, and what validation cases set.
+
+    Args:
+      rows: the table, of all evaluated splits; may be empty.
+      evaluator: the family's evaluator, with its data set and options.
+
+    Returns:
+      For each split its metrics with confidence intervals, `analysis`, and what a reader must know of them.
+    """
+    source = evaluator.data.source
+    known = {'problem': source.problem, 'conventions': CONVENTIONS}
+    if not rows:
+        return known
+    found = summarise(rows, source.problem, source.classes, subgroups=evaluator.subgroups,
+                      sensitivity=evaluator.sensitivity, coverage=evaluator.coverage)
+    return {**found.pop('metrics'), **known, 'analysis': found}
 
 
 def summarise(rows: Sequence[Row], problem: str, classes: Sequence[str], *, subgroups: Sequence[str] = (),
@@ -75,7 +95,7 @@ def summarise(rows: Sequence[Row], problem: str, classes: Sequence[str], *, subg
     cases = {split: read(of, problem, classes) for split, of in by_split.items()}
     draws = {split: intervals.multiplicities(of.patients, resamples, seed) for split, of in cases.items()}
     out: dict[str, Any] = {
-        'metrics': {split: intervals.with_intervals(of, draws[split]) for split, of in cases.items()},
+        'metrics': {split: metrics_with_intervals(of, draws[split]) for split, of in cases.items()},
         'reliability': {split: _reliability(of, of.probs) for split, of in cases.items()},
         'subgroups': {}, 'warnings': _warnings(cases)}
     val, test = cases.get('val'), cases.get('test')
@@ -86,7 +106,7 @@ def summarise(rows: Sequence[Row], problem: str, classes: Sequence[str], *, subg
         out['operating'] = chosen.get('', chosen)
     if test is None:
         return out
-    out['metrics']['test'] |= intervals.entries(test, operating_point.figures(test, at),
+    out['metrics']['test'] |= metric_entries(test, operating_point.figures(test, at),
                                               operating_point.figures(test, at, draws['test']))
     if val:
         found = _each(val, test, draws['test'], _calibrated)
@@ -131,10 +151,10 @@ def _each(fitted: Cases, test: Cases, draws: np.ndarray,
 def _reliability(cases: Cases, probs: np.ndarray) -> dict[str, list[dict[str, Any]]]:
     """Bins for the chosen class and for a positive one, or for each label."""
     if cases.multilabel:
-        return {name: calibration.reliability(part.probs[:, 1], part.targets == 1) for name, part, _ in cases.parts()}
-    out = {'chosen': calibration.reliability(probs.max(1), probs.argmax(1) == cases.targets)}
+        return {name: calibration.reliability_bins(part.probs[:, 1], part.targets == 1) for name, part, _ in cases.parts()}
+    out = {'chosen': calibration.reliability_bins(probs.max(1), probs.argmax(1) == cases.targets)}
     if cases.binary:
-        out[cases.classes[1]] = calibration.reliability(probs[:, 1], cases.targets == 1)
+        out[cases.classes[1]] = calibration.reliability_bins(probs[:, 1], cases.targets == 1)
     return out
 
 
@@ -143,8 +163,8 @@ def _calibrated(val: Cases, test: Cases, _: np.ndarray) -> dict[str, Any]:
         return {}
 
     def errors(probs: np.ndarray) -> dict[str, float]:
-        square, log = classification.losses(test.targets, probs)
-        return {'ece': float(calibration.expected_error(test.targets, probs)), 'brier': float(square.mean()),
+        square, log = classification.case_losses(test.targets, probs)
+        return {'ece': float(calibration.expected_calibration_error(test.targets, probs)), 'brier': float(square.mean()),
                 'log_loss': float(log.mean())}
     before, out = errors(test.probs), {}
     for method, fit in calibration.METHODS.items():
@@ -160,7 +180,7 @@ def _conformal(val: Cases, test: Cases, draws: np.ndarray, coverage: float) -> d
     threshold = calibration.conformal_threshold(val.targets, val.probs, coverage)
     sets = test.probs >= threshold
     size, holds = sets.sum(1), sets[np.arange(len(test)), test.targets]
-    entries = [intervals.entry(float(values.mean()), classification.average(values, draws), test.patients, 'no case')
+    entries = [intervals.entry(float(values.mean()), classification.weighted_mean(values, draws), test.patients, 'no case')
                for values in (holds, size)]
     return {'promised': coverage, 'threshold': threshold, 'fitted_on': 'val', 'fitted_cases': len(val),
             'coverage': entries[0], 'set_size': entries[1],
@@ -174,8 +194,8 @@ def _selective(cases: Cases, confidence: np.ndarray, draws: np.ndarray) -> dict[
     shown = np.unique(np.linspace(0, len(cases) - 1, POINTS).round().astype(int)).tolist()
     return {'points': [{'coverage': float(coverage[i]), 'risk': float(risk[i]), 'confidence': float(sure[i])}
                        for i in shown],
-            'aurc': intervals.entry(float(uncertainty.area(confidence, wrong)),
-                                  uncertainty.area(confidence, wrong, draws), cases.patients, 'no case')}
+            'aurc': intervals.entry(float(uncertainty.area_under_risk_coverage(confidence, wrong)),
+                                  uncertainty.area_under_risk_coverage(confidence, wrong, draws), cases.patients, 'no case')}
 
 
 def _groups(test: Cases, rows: Sequence[Row], column: str, draws: np.ndarray,

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from medjax.core.metrics import masked_mean
-from medjax.core.task import Batch, States, Task, Variables, initial, trained_forward
+from medjax.core.task import Batch, States, Task, Variables, init_variables, train_forward
 from medjax.errors import InputError
 
 MOST = 20.0  # of balanced weights: a class with hardly a case would outweigh all others
@@ -76,7 +76,7 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], weights: str | Seq
         return jnp.where(known, terms, 0.0).sum(-1) / jnp.maximum(known.sum(-1), 1)
 
     def loss(variables: Variables, batch: Batch, key: jax.Array):
-        (logits, _), mutated = trained_forward(module, variables, batch, key)
+        (logits, _), mutated = train_forward(module, variables, batch, key)
         log = log_probs(logits)
         each = cost(log, batch['label'])
         if 'partner' in batch:
@@ -105,7 +105,7 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], weights: str | Seq
         logits, feats = module.apply({**variables, **given}, image, train=False)
         return (log_probs(logits) if problem == 'ordinal' else logits), feats
 
-    return Task(functools.partial(initial, module), loss, predict, metrics, features)
+    return Task(functools.partial(init_variables, module), loss, predict, metrics, features)
 
 
 def _probs(log: jax.Array, problem: str) -> jax.Array:

@@ -15,7 +15,7 @@ from medjax import atomic_files
 from medjax.data.io.geometry import Image, spacing
 from medjax.data.transforms.box_grid import Grid
 from medjax.errors import InputError
-from medjax.metrics.box_matching import Seen
+from medjax.metrics.box_matching import ImageBoxes
 
 COLOURS = ('#56B4E9', '#E69F00', '#009E73', '#0072B2', '#F0E442', '#D55E00', '#CC79A7')  # Okabe & Ito 2008
 
@@ -28,13 +28,13 @@ def written(classes: Sequence[str], labels: np.ndarray, boxes: np.ndarray, score
                       separators=(',', ':'), ensure_ascii=False)
 
 
-def read_row(row: Mapping[str, Any], classes: Sequence[str], dims: int) -> Seen:
+def read_row(row: Mapping[str, Any], classes: Sequence[str], dims: int) -> ImageBoxes:
     """The boxes of a row that an evaluation wrote."""
     numbers = {name: number for number, name in enumerate(classes)}
     truth, found = json.loads(row['truth']), json.loads(row['found'])
     corners = lambda boxes, first: np.array([box[first:] for box in boxes], np.float64).reshape(-1, 2 * dims)
     labels = lambda boxes: np.array([numbers[box[0]] for box in boxes], int)
-    return Seen(corners(truth, 1), labels(truth), corners(found, 2), labels(found),
+    return ImageBoxes(corners(truth, 1), labels(truth), corners(found, 2), labels(found),
                 np.array([box[1] for box in found], np.float64))
 
 
@@ -93,7 +93,7 @@ def drawn(image: Image, boxes: np.ndarray, texts: Sequence[str], labels: np.ndar
     return picture
 
 
-def keep_snapshot(path: pathlib.Path, image: np.ndarray, seen: Seen, grid: Grid, steps: Sequence[float]) -> None:
+def keep_snapshot(path: pathlib.Path, image: np.ndarray, seen: ImageBoxes, grid: Grid, steps: Sequence[float]) -> None:
     """Writes what the report draws of a case: its image and boxes as the network has them.
 
     Args:
@@ -104,8 +104,8 @@ def keep_snapshot(path: pathlib.Path, image: np.ndarray, seen: Seen, grid: Grid,
       steps: from one of the stored voxels to the next, along each axis.
     """
     inverse, content = np.linalg.inv(grid.matrix[:, :-1]), io.BytesIO()
-    np.savez_compressed(content, image=image, kind='detection', truth=seen.truth, truth_labels=seen.truth_labels,
-                        found=seen.found, found_labels=seen.found_labels, scores=seen.scores,
+    np.savez_compressed(content, image=image, kind='detection', truth=seen.true_boxes, truth_labels=seen.true_labels,
+                        found=seen.pred_boxes, found_labels=seen.pred_labels, scores=seen.scores,
                         spacing=np.linalg.norm(np.array(steps)[:, None] * inverse, axis=0))
     atomic_files.write_bytes(path, content.getvalue())
 

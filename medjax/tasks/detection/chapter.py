@@ -13,6 +13,7 @@ from medjax.report.style import class_colour, png
 from medjax.report.tables import Cell, Table, figure, interval
 from medjax.tasks.detection import charts, pictures
 from medjax.tasks.detection import table as detection_table
+from medjax.tasks.detection.family import FAMILY
 from medjax.tasks.detection.split import Detected, detect
 from medjax.tasks.detection.summary import SIZES
 
@@ -51,9 +52,9 @@ def headline(of: Detected) -> tuple[str, str]:
     """The result in a sentence, and how sure it is in another."""
     entries, table, at = of.entries, of.table, of.operating
     names = list(dict.fromkeys([of.lead, 'ap50', 'ap']))
-    told = ', '.join(_told(of, tables.metric_of(name).name, name) for name in names)
+    told = ', '.join(_told(of, FAMILY.metrics.describe(name).label, name) for name in names)
     mean = 'Mean ' * (len(table.classes) > 1)
-    n, objects = entries[of.lead]['n'], sum(len(seen.truth) for seen in table.images)
+    n, objects = entries[of.lead]['n'], sum(len(seen.true_boxes) for seen in table.images)
     sure = (f'In brackets 95 % intervals. n = {n} patient{"s" * (n != 1)}, {len(table.images)} images, {objects} '
             f'objects. At a score of {figure(at["score"])} or more, {_chosen(at)}: '
             f'{_told(of, "sensitivity", "sensitivity")}, {_told(of, "precision", "precision")}, '
@@ -78,13 +79,13 @@ def result_tables(every: Sequence[Detected]) -> list[Table]:
         keys |= {(name, title): of.entries[name] for name in (*_precisions(of), 'ar', 'cpm', *OPERATING)}
     if keys:
         names = list(dict.fromkeys(column for _, column in keys))
-        made.append(tables.beside(tables.grid(keys, names, 'All classes')))
+        made.append(tables.beside(tables.grid(FAMILY.metrics, keys, names, 'All classes')))
     for of in every:
         classes = of.table.classes
         if len(classes) > 1 and of.split in spoken(of.run):
             each = {(name, c): of.entries[f'{name}_{c}'] for name in _precisions(of) for c in classes}
             objects = {c: of.entries[f'ap_{c}']['objects'] for c in classes}
-            made.append(tables.grid(each, classes, f'{split_name(of.split)}, each class', counts=(
+            made.append(tables.grid(FAMILY.metrics, each, classes, f'{split_name(of.split)}, each class', counts=(
                 'objects', 'in the truth', objects)))
     return made
 
@@ -146,7 +147,7 @@ def froc_table(of: Detected) -> Table:
 def learning(run: Run) -> dict[str, dict[str, str]]:
     """What was logged while training."""
     best = run.section('checkpoint').get('best', '')
-    scored = {f'val/{name}': tables.metric_of(name).name for name in ('ap10', 'ap50', 'ap', 'cpm')}
+    scored = {f'val/{name}': FAMILY.metrics.describe(name).label for name in ('ap10', 'ap50', 'ap', 'cpm')}
     if best and f'val/{best}' not in (*scored, 'val/loss'):
         scored[f'val/{best}'] = best
     each = {f'val/ap50_{name}': name for name in run.classes}
@@ -189,7 +190,7 @@ def words(run: Run) -> list[str]:
 
 
 def _precisions(of: Detected) -> list[str]:
-    return [*detection.named(of.table.dims), 'ap']
+    return [*detection.reported_thresholds(of.table.dims), 'ap']
 
 
 def _chosen(at: Mapping[str, Any]) -> str:

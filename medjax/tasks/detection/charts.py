@@ -10,6 +10,7 @@ from medjax.report.chapter import Chart, both, split_name
 from medjax.report.style import INK, PALETTE, chart, png
 from medjax.report.tables import figure, interval
 from medjax.statistics.calibration import BINS
+from medjax.tasks.detection.family import FAMILY
 from medjax.tasks.detection.split import Detected
 
 TICKS = ('⅛', '¼', '½', '1', '2', '4', '8')
@@ -17,7 +18,7 @@ TICKS = ('⅛', '¼', '½', '1', '2', '4', '8')
 
 def drawn(of: Detected) -> list[Chart]:
     """The charts of a split; those of which it has nothing to show are left out."""
-    if not len(of.table.pooled.where):
+    if not len(of.table.pooled.object_image):
         return []
     scored = [_scores(of), *_reliability(of)] if len(of.table.pooled.score) else []
     return [_froc(of), _precision(of), *scored]
@@ -25,7 +26,7 @@ def drawn(of: Detected) -> list[Chart]:
 
 def _froc(of: Detected) -> Chart:
     weight, known = np.ones((1, len(of.table.images))), of.entries
-    (rate,), (sensitivity,), _ = detection.curve(of.table.pooled, weight)
+    (rate,), (sensitivity,), _ = detection.froc_curve(of.table.pooled, weight)
     x = np.geomspace(RATES[0] / 2, RATES[-1] * 2, 400)
     y, points = np.interp(x, rate, sensitivity), [known[f'froc_{rate:g}'] for rate in RATES]
 
@@ -56,10 +57,10 @@ def _froc(of: Detected) -> Chart:
 def _precision(of: Detected) -> Chart:
     lines = []
     for number, (name, found) in enumerate(zip(of.table.classes, of.table.matched), 1):
-        if not len(found.where):
+        if not len(found.object_image):
             continue
-        hits = (found.object[HIT] >= 0).cumsum()
-        recall, precision = hits / len(found.where), hits / np.arange(1, len(hits) + 1)
+        hits = (found.matched_object[HIT] >= 0).cumsum()
+        recall, precision = hits / len(found.object_image), hits / np.arange(1, len(hits) + 1)
         best = np.maximum.accumulate(precision[::-1])[::-1]
         first = best[:1] if len(best) else [0.0]  # nothing found: a point at the origin
         x, y = np.concatenate([[0], recall, recall[-1:]]), np.concatenate([first, best, [0] * (len(hits) > 0)])
@@ -67,7 +68,7 @@ def _precision(of: Detected) -> Chart:
         named = number <= len(curves.LINES)
         lines.append(curves.Line(x, y, f'{curves.short(name)} {figure(value)}' if named else '',
                                  number if named else None))
-    title = tables.metric_of(of.lead).name
+    title = FAMILY.metrics.describe(of.lead).label
     return both(lambda theme: curves.separation(lines, ('Recall', 'Precision'), theme, level=float('nan')),
                 f'Precision over recall of each class in the {split_name(of.split).lower()} images',
                 f'The best precision at each recall or more, of each class, at an IoU of {_criterion(of)}; beside the '
@@ -76,7 +77,7 @@ def _precision(of: Detected) -> Chart:
 
 def _scores(of: Detected) -> Chart:
     found = of.table.pooled
-    hit = found.object[HIT] >= 0
+    hit = found.matched_object[HIT] >= 0
     groups = {'hits': found.score[hit], 'false positives': found.score[~hit]}
     return both(lambda theme: curves.histogram(groups, 'Score', theme, of.operating['score']),
                 f'Scores of hits and of false positives in the {split_name(of.split).lower()} images',
@@ -97,7 +98,7 @@ def _reliability(of: Detected) -> list[Chart]:
 
 
 def _criterion(of: Detected) -> str:
-    return f'{detection.thresholds(of.table.dims)[HIT]:g}'
+    return f'{detection.iou_thresholds(of.table.dims)[HIT]:g}'
 
 
 def _told(of: Detected, key: str) -> str:

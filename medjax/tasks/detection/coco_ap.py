@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
 
-from medjax.metrics.box_matching import DIGITS, LIMIT, Seen
+from medjax.metrics.box_matching import DIGITS, LIMIT, ImageBoxes
 
 
-def average_precision(images: Sequence[Seen], classes: int, least: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def average_precision(images: Sequence[ImageBoxes], classes: int, least: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Average precision and recall of each class, `[T, K]` each; NaN where there is no object.
 
     Args:
@@ -18,10 +18,10 @@ def average_precision(images: Sequence[Seen], classes: int, least: np.ndarray) -
     """
     # Numbers count from 1: to the library an annotation 0 is none.
     given = [{'image_id': number, 'category_id': int(label) + 1, 'bbox': box, 'area': box[2] * box[3], 'iscrowd': 0}
-             for number, seen in enumerate(images) for label, box in zip(seen.truth_labels, _sides(seen.truth))]
+             for number, seen in enumerate(images) for label, box in zip(seen.true_labels, _sides(seen.true_boxes))]
     found = [{'image_id': number, 'category_id': int(label) + 1, 'bbox': box, 'score': float(score)}
              for number, seen in enumerate(images)
-             for label, box, score in zip(seen.found_labels, _sides(seen.found), seen.scores)]
+             for label, box, score in zip(seen.pred_labels, _sides(seen.pred_boxes), seen.scores)]
     truth = COCO({'images': [{'id': number} for number in range(len(images))],
                   'annotations': [{'id': number, **one} for number, one in enumerate(given, 1)],
                   'categories': [{'id': label + 1, 'name': str(label)} for label in range(classes)]})

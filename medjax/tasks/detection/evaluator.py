@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from medjax import atomic_files
+from medjax.core import contracts
 from medjax.core.task import Task
 from medjax.data.datasets.detection import ObjectImages, window
 from medjax.data.datasets.region_proposals import propose
@@ -20,9 +21,9 @@ from medjax.data.io.geometry import Image, spacing
 from medjax.data.transforms.images import Frame, framing
 from medjax.errors import InputError
 from medjax.metrics import box_matching, detection
-from medjax.metrics.box_matching import Seen
+from medjax.metrics.box_matching import ImageBoxes
 from medjax.ops import window_stitching
-from medjax.tasks.detection import video
+from medjax.tasks.detection import summary, video
 from medjax.tasks.detection.box_columns import drawn, keep_snapshot, read_row, tabulate, written
 
 DIGITS = 6  # of a score in a table
@@ -81,14 +82,13 @@ class Detector:
 
 
 @dataclasses.dataclass(frozen=True)
-class ObjectEvaluator:
+class ObjectEvaluator(contracts.Evaluator):
     """Finds the objects of the cases of a split; see `evaluator`."""
 
     data: ObjectImages
     detector: Detector
     shown: int
 
-    summary = 'detection'  # what of `analysis` sums the rows up
 
     def __call__(self, variables: Any, split: str, *, quick: bool = False,
                  snapshots: pathlib.Path | None = None) -> list[dict[str, Any]]:
@@ -122,12 +122,16 @@ class ObjectEvaluator:
             self._keep(numbers, kept, rows, snapshots)
         return rows
 
-    def validated(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    def complete(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Adds what is found in each image at the operating point, which validation cases set."""
+        return summary.counted(rows, self.data.source.classes)
+
+    def validation_metrics(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         """Every figure of a table of cases, those of a class under NAME_CLASS; NaN where it is not defined."""
         classes, dims = self.data.source.classes, len(self.data.frame.size)
         images = [read_row(row, classes, dims) for row in rows]
-        each = box_matching.matched(images, len(classes), detection.thresholds(dims))
-        found = detection.compute(each, dims, np.ones((1, len(images))))
+        each = box_matching.match_classes(images, len(classes), detection.iou_thresholds(dims))
+        found = detection.compute_metrics(each, dims, np.ones((1, len(images))))
         return {key if isinstance(key, str) else f'{key[0]}_{classes[key[1]]}': float(value[0])
                 for key, value in found.items()}
 
@@ -135,18 +139,18 @@ class ObjectEvaluator:
               folder: pathlib.Path) -> None:
         """Keeps snapshots of the best, the median and the worst images alone."""
         classes, dims = self.data.source.classes, len(self.data.frame.size)
-        order = detection.ranked([read_row(row, classes, dims) for row in rows], len(classes), dims)
+        order = detection.rank_images([read_row(row, classes, dims) for row in rows], len(classes), dims)
         for old in folder.glob('*.npz'):
             old.unlink()
         for place in dict.fromkeys(int(place) for some in order.values() for place in some[:self.shown]):
             number, (boxes, labels, scores) = numbers[place], found[place]
             steps = spacing(self.data.affines[number]) if dims == 3 else (1.0, 1.0)
             keep_snapshot(folder / f'{self.data.source.cases[number].id}.npz', np.asarray(self.data.arrays[number]),
-                          Seen(*self.data.truth(number), boxes, labels, scores), self.data.grid(number), steps)
+                          ImageBoxes(*self.data.truth(number), boxes, labels, scores), self.data.grid(number), steps)
 
 
 @dataclasses.dataclass(frozen=True)
-class ObjectPredictor:
+class ObjectPredictor(contracts.Predictor):
     """Finds objects in images that are no cases of the data set; see `predictor`."""
 
     frame: Frame
@@ -183,16 +187,16 @@ class ObjectPredictor:
           InputError: where the image is not such as the network was trained on, or the table cannot be written.
         """
         classes = self.statistics['classes']
-        if self.apart and video_frames.moves(path):
+        if self.file_per_input and video_frames.moves(path):
             return video.follow(path, folder, functools.partial(self._found, variables), classes, self.score)
         image, out = self.read(path), folder / f'{image_files.stem(path)}.png'
-        if self.apart and out.resolve() == path.resolve():
+        if self.file_per_input and out.resolve() == path.resolve():
             raise InputError(f'--output={folder}: {path} would be drawn over; expected another folder')
         boxes, labels, scores = self._found(variables, image)
         sure = scores >= self.score
         boxes, names, scores = boxes[sure], [classes[label] for label in labels[sure]], scores[sure]
         tabulate(folder / 'predictions.csv', str(path), image.affine, boxes, names, scores)
-        if self.apart:
+        if self.file_per_input:
             content = io.BytesIO()
             drawn(image, boxes, [f'{name} {score:.2f}' for name, score in zip(names, scores)],
                   labels[sure]).save(content, 'png')

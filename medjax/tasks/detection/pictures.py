@@ -11,7 +11,7 @@ from matplotlib.patches import Rectangle
 
 from medjax.errors import InputError
 from medjax.metrics import box_matching, detection
-from medjax.metrics.box_matching import Seen
+from medjax.metrics.box_matching import ImageBoxes
 from medjax.metrics.detection import HIT
 from medjax.report import draw, style
 from medjax.report.anatomy import LETTERS
@@ -42,7 +42,7 @@ class Snapshot:
 
     name: str
     image: np.ndarray
-    seen: Seen
+    seen: ImageBoxes
     spacing: tuple[float, ...]
     limits: tuple[float, float]
 
@@ -66,7 +66,7 @@ def load(path: pathlib.Path) -> Snapshot:
         raise InputError(f'{path}: image {image.shape}, boxes {boxes[0].shape} and {boxes[2].shape}; expected an image '
                          'of two or three axes and channels, and boxes of as many axes')
     low, high = (0, 255) if image.dtype == np.uint8 and image.shape[-1] == 3 else np.percentile(image, [0.5, 99.5])
-    return Snapshot(path.stem, image.astype(np.float32), Seen(*boxes), tuple(map(float, steps)),
+    return Snapshot(path.stem, image.astype(np.float32), ImageBoxes(*boxes), tuple(map(float, steps)),
                     (float(low), float(max(high, low + 1e-6))))
 
 
@@ -102,28 +102,28 @@ def choose(of: Detected) -> list[tuple[str, int, Snapshot]]:
             for _, number in sorted(pairs)[:DRAWN]]
 
 
-def sure_of(seen: Seen, score: float) -> Seen:
+def sure_of(seen: ImageBoxes, score: float) -> ImageBoxes:
     """Without the found boxes below a score."""
     sure = seen.scores >= score
-    return seen._replace(found=seen.found[sure], found_labels=seen.found_labels[sure], scores=seen.scores[sure])
+    return seen._replace(pred_boxes=seen.pred_boxes[sure], pred_labels=seen.pred_labels[sure], scores=seen.scores[sure])
 
 
-def right(seen: Seen) -> tuple[np.ndarray, np.ndarray]:
+def right(seen: ImageBoxes) -> tuple[np.ndarray, np.ndarray]:
     """Which true boxes `[N]` bool are hit, and which found boxes `[P]` bool hit one."""
-    dims = max(seen.truth.shape[1], seen.found.shape[1]) // 2
-    classes = 1 + max([*seen.truth_labels.tolist(), *seen.found_labels.tolist()], default=0)
-    of = box_matching.pooled(box_matching.matched([seen], classes, detection.thresholds(dims)[:HIT + 1]))
-    taken = of.object[HIT]
-    met, hit = np.zeros(len(seen.truth), bool), np.zeros(len(seen.found), bool)
-    met[of.mine[taken[taken >= 0]]], hit[of.number[taken >= 0]] = True, True
+    dims = max(seen.true_boxes.shape[1], seen.pred_boxes.shape[1]) // 2
+    classes = 1 + max([*seen.true_labels.tolist(), *seen.pred_labels.tolist()], default=0)
+    of = box_matching.pool_classes(box_matching.match_classes([seen], classes, detection.iou_thresholds(dims)[:HIT + 1]))
+    taken = of.matched_object[HIT]
+    met, hit = np.zeros(len(seen.true_boxes), bool), np.zeros(len(seen.pred_boxes), bool)
+    met[of.object_number[taken[taken >= 0]]], hit[of.box_number[taken >= 0]] = True, True
     return met, hit
 
 
-def cuts(case: Snapshot, seen: Seen) -> list[int | None]:
+def cuts(case: Snapshot, seen: ImageBoxes) -> list[int | None]:
     """Of a volume the axial planes that cut the most true boxes and false positives; of a picture itself, None."""
     if not case.volume:
         return [None]
-    boxes = np.concatenate([seen.truth, seen.found[~right(seen)[1]]])
+    boxes = np.concatenate([seen.true_boxes, seen.pred_boxes[~right(seen)[1]]])
     left, chosen = np.ones(len(boxes), bool), []
     while left.any() and len(chosen) < CUTS:
         middles = np.floor(boxes[:, [2, 5]].mean(1)).astype(int)
@@ -138,17 +138,17 @@ def _through(boxes: np.ndarray, place: int) -> np.ndarray:
     return (boxes[:, 2] <= place + 0.5) & (boxes[:, 5] > place + 0.5)
 
 
-def tiles(case: Snapshot, seen: Seen, cut: int | None) -> list[draw.Tile]:
+def tiles(case: Snapshot, seen: ImageBoxes, cut: int | None) -> list[draw.Tile]:
     """A picture, or an axial plane of a volume: image, truth, what was found, errors."""
     image, pixel = case.image if case.image.shape[-1] == 3 else case.image[..., 0], case.spacing[:2]
     met, hit = right(seen)
-    truth, found, there, shown = seen.truth, seen.found, np.arange(len(met)), np.arange(len(hit))
+    truth, found, there, shown = seen.true_boxes, seen.pred_boxes, np.arange(len(met)), np.arange(len(hit))
     if cut is not None:
         image, pixel = np.take(image, cut, 2).swapaxes(0, 1)[::-1, ::-1], (case.spacing[1], case.spacing[0])
         there, shown = (np.flatnonzero(_through(boxes, cut)) for boxes in (truth, found))
         truth, found = (_turned(boxes, case.image.shape) for boxes in (truth, found))
-    boxes = {'Truth': [(truth[n], style.class_colour(int(seen.truth_labels[n]) + 1), '') for n in there],
-             'Found': [(found[n], style.class_colour(int(seen.found_labels[n]) + 1),
+    boxes = {'Truth': [(truth[n], style.class_colour(int(seen.true_labels[n]) + 1), '') for n in there],
+             'Found': [(found[n], style.class_colour(int(seen.pred_labels[n]) + 1),
                         f'{seen.scores[n]:.2f}' * (len(shown) <= SCORED)) for n in shown],
              'Errors': [*((found[n], RIGHT if hit[n] else style.SPURIOUS, '') for n in shown),
                         *((truth[n], style.MISSED, '') for n in there if not met[n])]}
@@ -189,7 +189,7 @@ def _told(of: Detected, number: int) -> str:
                 yield f'{name} {(labels == label).sum()}'
     seen = sure_of(of.table.images[number], of.operating['score'])
     met, hit = right(seen)
-    quality = detection.alone(of.table.images[number], len(of.table.classes), of.table.dims)
-    return (f'Truth: {", ".join(listed(seen.truth_labels)) or "none"}. Found: '
-            f'{", ".join(listed(seen.found_labels)) or "none"}; hits {hit.sum()}, false positives {(~hit).sum()}, '
+    quality = detection.image_average_precision(of.table.images[number], len(of.table.classes), of.table.dims)
+    return (f'Truth: {", ".join(listed(seen.true_labels)) or "none"}. Found: '
+            f'{", ".join(listed(seen.pred_labels)) or "none"}; hits {hit.sum()}, false positives {(~hit).sum()}, '
             f'missed {(~met).sum()}. AP of this image {figure(quality)}.')

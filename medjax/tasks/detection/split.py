@@ -26,12 +26,12 @@ class Detected(Split[table.Table]):
     @property
     def lead(self) -> str:
         """The AP whose threshold makes a hit, 'ap50' or 'ap10'."""
-        return next(iter(detection.named(self.table.dims)))
+        return next(iter(detection.reported_thresholds(self.table.dims)))
 
     @functools.cached_property
     def ranked(self) -> Mapping[str, np.ndarray]:
         """See `detections.ranked`."""
-        return detection.ranked(self.table.images, len(self.table.classes), self.table.dims)
+        return detection.rank_images(self.table.images, len(self.table.classes), self.table.dims)
 
 
 def detect(run: Run, split: str) -> Detected:

@@ -7,10 +7,10 @@ import numpy as np
 
 from medjax.errors import InputError
 from medjax.metrics import box_matching, detection
-from medjax.metrics.classification import mean
+from medjax.metrics.classification import mean_over_defined
 from medjax.metrics.detection import HIT
 from medjax.statistics import bootstrap, calibration, intervals
-from medjax.tasks.detection import coco_ap
+from medjax.tasks.detection import coco_ap, video
 from medjax.tasks.detection.table import Row, Table, per_class, per_image, read
 
 CONVENTIONS = (
@@ -36,6 +36,28 @@ CONVENTIONS = (
 AREAS = (32.0**2, 96.0**2)  # pixels at which objects begin to be medium and large
 SIZES = ('small', 'medium', 'large')
 UNSET = 0.5  # the operating point where no validation case sets it
+
+
+def results(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any]:
+    """Results of a predictions table: average precision, FROC, and sensitivity at the operating point.
+
+    Args:
+      rows: the table, of all evaluated splits; may be empty.
+      evaluator: the family's evaluator, with its data set and options.
+
+    Returns:
+      For each split its metrics with confidence intervals, `analysis`, and what a reader must know of them.
+    """
+    known = {'problem': 'detection', 'conventions': CONVENTIONS}
+    if not rows:
+        return known
+    classes = evaluator.data.source.classes
+    found = summarise(rows, classes)
+    videos = {split: video.scored(some, classes, found['operating']['score'])
+              for split, some in bootstrap.rows_by_split(rows).items()}
+    if any(videos.values()):
+        found['videos'] = videos
+    return {**found.pop('metrics'), **known, 'analysis': found}
 
 
 def counted(rows: Sequence[Row], classes: Sequence[str]) -> list[dict[str, Any]]:
@@ -92,7 +114,7 @@ def summarise(rows: Sequence[Row], classes: Sequence[str], *, resamples: int = 2
         out['sizes']['limits'][split] = [float(limit) for limit in limits]
         out['counts'][split] = per_class(table, at['score'])
         out['sizes']['unit'] = 'mm³' if table.dims == 3 else 'pixels'
-        none = [name for name, of in zip(table.classes, table.matched) if not len(of.where)]
+        none = [name for name, of in zip(table.classes, table.matched) if not len(of.object_image)]
         if none:
             out['warnings'].append(f'{", ".join(none)}: no object in the split {split}: no AP.')
     return {**out, 'calibration': _calibrated(tables)}
@@ -100,13 +122,13 @@ def summarise(rows: Sequence[Row], classes: Sequence[str], *, resamples: int = 2
 
 def _calibrated(tables: Mapping[str, Table]) -> dict[str, Any]:
     """How well scores tell the chance that a found box is a hit, before and after they are mended."""
-    pairs = {split: (table.pooled.score, table.pooled.object[HIT] >= 0) for split, table in tables.items()}
+    pairs = {split: (table.pooled.score, table.pooled.matched_object[HIT] >= 0) for split, table in tables.items()}
     out: dict[str, Any] = {split: _reliable(*pair) for split, pair in pairs.items() if len(pair[0])}
     if 'val' not in out or len(np.unique(pairs['val'][1])) < 2:
         return out
     both = lambda score: np.stack([1 - score, score], -1)
     score, hit = pairs['val']
-    mend = calibration.platt(hit.astype(int), both(score))
+    mend = calibration.fit_platt(hit.astype(int), both(score))
     for split in out.keys() - {'val'}:
         score, hit = pairs[split]
         out[split]['mended'] = _reliable(mend(both(score))[:, 1], hit)
@@ -114,18 +136,18 @@ def _calibrated(tables: Mapping[str, Table]) -> dict[str, Any]:
 
 
 def _reliable(chance: np.ndarray, hit: np.ndarray) -> dict[str, Any]:
-    bins = calibration.reliability(chance, hit)
+    bins = calibration.reliability_bins(chance, hit)
     apart = [one['n'] * abs(one['said'] - one['came']) for one in bins]
     return {'error': float(np.sum(apart) / len(hit)), 'bins': bins}
 
 
 def _tables(rows: Sequence[Row], classes: Sequence[str]) -> tuple[dict[str, Table], dict[str, Any]]:
     """The splits' tables, and the operating point."""
-    tables = {split: read(some, classes) for split, some in bootstrap.by_split(rows).items()}
+    tables = {split: read(some, classes) for split, some in bootstrap.rows_by_split(rows).items()}
     if 'val' in tables:
         of = tables['val'].pooled
         found = np.arange(1, len(of.score) + 1)
-        f1 = 2 * (of.object[HIT] >= 0).cumsum() / (found + len(of.where))
+        f1 = 2 * (of.matched_object[HIT] >= 0).cumsum() / (found + len(of.object_image))
         f1[np.flatnonzero(np.diff(of.score) == 0)] = 0  # equal scores go together
         if f1.any():
             return tables, {'score': float(of.score[f1.argmax()]), 'rule': 'largest F1', 'split': 'val'}
@@ -135,20 +157,20 @@ def _tables(rows: Sequence[Row], classes: Sequence[str]) -> tuple[dict[str, Tabl
 def _figures(table: Table, score: float, limits: Sequence[float], weight: np.ndarray) -> dict[str, np.ndarray]:
     """All figures of a table, `[R]` for `weight [R, images]`, by their names in `results.json`."""
     found = {key if isinstance(key, str) else f'{key[0]}_{table.classes[key[1]]}': value
-             for key, value in detection.compute(table.matched, table.dims, weight).items()}
+             for key, value in detection.compute_metrics(table.matched, table.dims, weight).items()}
     of = table.pooled
     sure = of.score >= score
-    hit = sure & (of.object[HIT] >= 0)
+    hit = sure & (of.matched_object[HIT] >= 0)
     over = lambda where: weight[:, where].sum(1, dtype=float)
     ratio = lambda a, b: np.divide(a, b, out=np.full(len(weight), np.nan), where=b > 0)
-    objects, boxes, right = over(of.where), over(of.image[sure]), over(of.image[hit])
-    taken = of.object[HIT][hit]
+    objects, boxes, right = over(of.object_image), over(of.box_image[sure]), over(of.box_image[hit])
+    taken = of.matched_object[HIT][hit]
     found |= {'sensitivity': ratio(right, objects), 'precision': ratio(right, boxes),
               'f1': ratio(2 * right, objects + boxes), 'false_positives': (boxes - right) / weight.sum(1, dtype=float)}
-    kind = np.array([np.digitize(table.sizes[image][mine], limits) for image, mine in zip(of.where, of.mine)], int)
+    kind = np.array([np.digitize(table.sizes[image][mine], limits) for image, mine in zip(of.object_image, of.object_number)], int)
     for number, name in enumerate(SIZES):
         mine = taken[kind[taken] == number]
-        found[f'sensitivity_{name}'] = ratio(over(of.where[mine]), over(of.where[kind == number]))
+        found[f'sensitivity_{name}'] = ratio(over(of.object_image[mine]), over(of.object_image[kind == number]))
     return found
 
 
@@ -156,10 +178,10 @@ def _library(table: Table) -> dict[str, np.ndarray]:
     """Average precision and recall of pictures as COCO's own evaluation has them."""
     if table.dims == 3:
         return {}
-    precision, recall = coco_ap.average_precision(table.images, len(table.classes), detection.thresholds(2))
-    out = {'ar': mean(recall.mean(0)[:, None])}
+    precision, recall = coco_ap.average_precision(table.images, len(table.classes), detection.iou_thresholds(2))
+    out = {'ar': mean_over_defined(recall.mean(0)[:, None])}
     for key, values in {'ap50': precision[0], 'ap': precision.mean(0)}.items():
-        out |= {key: mean(values[:, None]),
+        out |= {key: mean_over_defined(values[:, None]),
                 **{f'{key}_{name}': value for name, value in zip(table.classes, values)}}
     return out
 
@@ -168,7 +190,7 @@ def _entry(table: Table, name: str, value: float, samples: np.ndarray, limits: S
     """A figure with its interval, over the patients, and objects, that it is of."""
     label = max((number for number, end in enumerate(table.classes) if name.startswith('ap')
                  and name.endswith(f'_{end}')), key=lambda number: len(table.classes[number]), default=None)
-    count = np.array([len(seen.truth) if label is None else (seen.truth_labels == label).sum()
+    count = np.array([len(seen.true_boxes) if label is None else (seen.true_labels == label).sum()
                       for seen in table.images], int)
     patients, what = table.patients, 'no object' if label is None else f'no object of {table.classes[label]}'
     size = name.removeprefix('sensitivity_')

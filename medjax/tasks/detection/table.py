@@ -10,7 +10,7 @@ import numpy as np
 
 from medjax.errors import InputError
 from medjax.metrics import box_matching, detection
-from medjax.metrics.box_matching import Matched, Seen
+from medjax.metrics.box_matching import ImageBoxes, Matches
 from medjax.metrics.detection import HIT
 
 Row = Mapping[str, Any]
@@ -33,18 +33,18 @@ class Table:
     dims: int
     ids: tuple[str, ...]
     patients: np.ndarray
-    images: tuple[Seen, ...]
+    images: tuple[ImageBoxes, ...]
     sizes: tuple[np.ndarray, ...]
 
     @functools.cached_property
-    def matched(self) -> list[Matched]:
+    def matched(self) -> list[Matches]:
         """The found boxes of each class against the true ones, at `detections.thresholds`."""
-        return box_matching.matched(self.images, len(self.classes), detection.thresholds(self.dims))
+        return box_matching.match_classes(self.images, len(self.classes), detection.iou_thresholds(self.dims))
 
     @functools.cached_property
-    def pooled(self) -> Matched:
+    def pooled(self) -> Matches:
         """The same of all classes together."""
-        return box_matching.pooled(self.matched)
+        return box_matching.pool_classes(self.matched)
 
 
 def read(rows: Sequence[Row], classes: Sequence[str]) -> Table:
@@ -69,7 +69,7 @@ def read(rows: Sequence[Row], classes: Sequence[str]) -> Table:
                              'same for all')
         dims = len(size)
         truth, labels, _ = _boxes(row, name, 'truth', places, dims)
-        images.append(Seen(truth, labels, *_boxes(row, name, 'found', places, dims)))
+        images.append(ImageBoxes(truth, labels, *_boxes(row, name, 'found', places, dims)))
         steps = _parsed(row, name, 'spacing', 'mm for each axis') if dims == 3 else [1.0, 1.0]
         sizes.append(((truth[:, dims:] - truth[:, :dims]) * steps).prod(-1))
     return Table(tuple(classes), dims, ids, np.array([numbers[name] for name in patients], int), tuple(images),
@@ -81,7 +81,7 @@ def per_image(table: Table, score: float) -> list[dict[str, int]]:
     of = table.pooled
     sure = of.score >= score
     count = lambda where: np.bincount(where, minlength=len(table.images)).tolist()
-    objects, found, hit = count(of.where), count(of.image[sure]), count(of.image[sure & (of.object[HIT] >= 0)])
+    objects, found, hit = count(of.object_image), count(of.box_image[sure]), count(of.box_image[sure & (of.matched_object[HIT] >= 0)])
     return [{'objects': n, 'found_operating': f, 'hits': h, 'false_positives': f - h}
             for n, f, h in zip(objects, found, hit)]
 
@@ -91,9 +91,9 @@ def per_class(table: Table, score: float) -> dict[str, dict[str, int]]:
     out = {}
     for name, of in zip(table.classes, table.matched):
         sure = of.score >= score
-        hit = int((of.object[HIT][sure] >= 0).sum())
-        out[name] = {'objects': len(of.where), 'found_operating': int(sure.sum()), 'hits': hit,
-                     'false_positives': int(sure.sum()) - hit, 'missed': len(of.where) - hit}
+        hit = int((of.matched_object[HIT][sure] >= 0).sum())
+        out[name] = {'objects': len(of.object_image), 'found_operating': int(sure.sum()), 'hits': hit,
+                     'false_positives': int(sure.sum()) - hit, 'missed': len(of.object_image) - hit}
     return out
 
 

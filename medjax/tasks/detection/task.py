@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import optax
 
 from medjax.core.metrics import masked_mean
-from medjax.core.task import Batch, States, Task, Variables, initial
+from medjax.core.task import Batch, States, Task, Variables, init_variables
 from medjax.errors import InputError
 from medjax.ops import anchor_assignment, boxes
 from medjax.ops.nms import nms
@@ -78,7 +78,7 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], assign: str = 'ats
         logits, deltas = (jnp.concatenate([level[name] for level in levels]) for name in ('logits', 'deltas'))
         if assign == 'atss':
             each = module.octaves * len(module.ratios) * (len(module.depths) if module.dims == 3 else 1)
-            assigned = anchor_assignment.atss(anchors, truth, mask, each=each)
+            assigned = anchor_assignment.atss(anchors, truth, mask, anchors_per_location=each)
         else:
             assigned = anchor_assignment.match(boxes.iou(every, truth), mask, low, high)
         positive, mine = assigned >= 0, jnp.maximum(assigned, 0)
@@ -198,7 +198,7 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], assign: str = 'ats
         return {'recall50': masked_mean(share, batch['mask'] * (batch['box_mask'].sum(-1) > 0))}
 
     def init(key: jax.Array, batch: Batch) -> Variables:
-        return initial(module, key, batch, **arguments(batch))
+        return init_variables(module, key, batch, **arguments(batch))
 
     return Task(init, loss, predict, metrics)
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from medjax.metrics.box_matching import overlap
+from medjax.metrics.box_matching import box_iou
 
 NONE = 0  # the number of what belongs to no track yet
 AGILE = 0.2  # change of velocity in a frame, standard deviation, in units of that of a found box's corners
@@ -91,7 +91,7 @@ class Tracker:
         ids, free = np.full(len(boxes), NONE), set(range(len(boxes)))
         if tracks and free:
             guess = np.stack([track.predicted(frame)[0][0] for track in tracks])
-            shared = overlap(guess, boxes) * (np.array([t.label for t in tracks])[:, None] == np.asarray(labels))
+            shared = box_iou(guess, boxes) * (np.array([t.label for t in tracks])[:, None] == np.asarray(labels))
             shared[shared < self._overlap] = 0  # else one that is too far away could take the place of another
             for row, column in zip(*linear_sum_assignment(-shared)):
                 if shared[row, column] > 0:
@@ -160,7 +160,7 @@ def judged(times: Sequence[float], truth: Sequence[Shown], found: Sequence[Shown
     right: set[int] = set()
     every: set[int] = set()
     for time, there, seen in zip(times, truth, found, strict=True):
-        on = (overlap(there.boxes, seen.boxes) >= least) & (there.labels[:, None] == seen.labels) & (seen.ids != NONE)
+        on = (box_iou(there.boxes, seen.boxes) >= least) & (there.labels[:, None] == seen.labels) & (seen.ids != NONE)
         for row, lesion in enumerate(there.ids.tolist()):
             first.setdefault(lesion, time)
             if on[row].any():

@@ -100,8 +100,8 @@ def scored(rows: Sequence[Mapping[str, Any]], classes: Sequence[str], score: flo
     for film in films.values():
         film = sorted(film, key=lambda row: int(row['frame']))
         seen = [read_row(row, classes, 2) for row in film]
-        there = [(of.truth, of.truth_labels) for of in seen]
-        found = [(of.found[of.scores >= score], of.found_labels[of.scores >= score]) for of in seen]
+        there = [(of.true_boxes, of.true_labels) for of in seen]
+        found = [(of.pred_boxes[of.scores >= score], of.pred_labels[of.scores >= score]) for of in seen]
         shown = [[Shown(*of, ids) for of, ids in zip(parts, tracks(
             ((place, *of) for place, of in enumerate(parts)), **options))]
             for parts, options in ((there, {'hits': 1}), (found, {}))]

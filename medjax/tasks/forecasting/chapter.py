@@ -11,6 +11,7 @@ from medjax.report.split import Split, opened
 from medjax.report.tables import Cell, Entry, figure, heading
 from medjax.tasks.classification import chapter as classification_chapter
 from medjax.tasks.forecasting import charts
+from medjax.tasks.forecasting.family import FAMILY
 from medjax.tasks.forecasting.summary import CHANCES, METHODS, Table, key_of, read, spans_of
 
 COURSES = ('Best', 'Median', 'Worst')  # of the patients by how far forecasts are off
@@ -81,7 +82,7 @@ def warned_table(of: Split[Table], event: str, title: str) -> tables.Table:
     analysis, name, rows = of.run.results['analysis'], _named(of.table, event), []
     counts = analysis['positives'][of.split][event]
     for stem in ('auroc', 'auprc', 'brier'):
-        rows.append((heading(stem)[0], '', [_cell(of.entries[key_of(stem, name, method)], stem)
+        rows.append((heading(FAMILY.metrics, stem)[0], '', [_cell(of.entries[key_of(stem, name, method)], stem)
                                             for method in of.table.chance] + [Cell(str(counts['']))]))
         for span, (low, high) in spans_of(analysis['leads']).items() if stem != 'brier' else ():
             rows.append((f'… {low:g} to {_time(of.run, high)} before', '', [

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from medjax import atomic_files
-from medjax.core.batched import Teller
+from medjax.core import contracts
+from medjax.core.batched import BatchedPredictor
 from medjax.core.task import Task
 from medjax.data.datasets.tabular import scaled
 from medjax.data.datasets.time_series import Sequences, check_visits, padded
@@ -22,14 +23,13 @@ ALPHAS = tuple(10.0**power for power in range(-2, 5))  # of ridge regression; le
 
 
 @dataclasses.dataclass(frozen=True)
-class ForecastEvaluator:
+class ForecastEvaluator(contracts.Evaluator):
     """Tells what is forecast at each visit of a split's patients; see `evaluator`."""
 
     data: Sequences
-    teller: Teller
+    predict_batched: BatchedPredictor
     leads: tuple[float, ...] = ()
 
-    summary = 'forecast'  # what of `analysis` sums the rows up
 
     @functools.cached_property
     def _steps(self) -> dict[str, np.ndarray]:
@@ -117,7 +117,7 @@ class ForecastEvaluator:
         """
         data, numbers, steps = self.data, self.data.numbers(split), self._steps
         measured, spread = data.source.measured, data.spread
-        found = self.teller(variables, data.seen(numbers))
+        found = self.predict_batched(variables, data.seen(numbers))
         place = {int(number): row for row, number in enumerate(numbers)}
 
         def unscaled(values: np.ndarray) -> np.ndarray:
@@ -149,7 +149,7 @@ class ForecastEvaluator:
             rows.append(row)
         return rows
 
-    def validated(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    def validation_metrics(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         """What forecasts of validation visits are worth; NaN for what they do not tell.
 
         `mase`, the mean absolute error over that of carrying values forward, mean over the values; with a horizon also
@@ -171,11 +171,11 @@ class ForecastEvaluator:
                                           len(events))
             for k, name in enumerate(events):
                 chance, came = np.array([row[f'chance_{name}'] for row in rows])[known[:, k]], happened[known[:, k], k]
-                area, precision = classification.ranked(came, chance)
+                area, precision = classification.auroc_and_auprc(came, chance)
                 each['auroc'].append(float(area))
                 each['auprc'].append(float(precision))
                 if len(came):
-                    each['log'].append(float(classification.losses(came, np.stack([1 - chance, chance], 1))[1].mean()))
+                    each['log'].append(float(classification.case_losses(came, np.stack([1 - chance, chance], 1))[1].mean()))
         mean = {name: float(np.mean(values)) if values else float('nan') for name, values in each.items()}
         out = {'loss': mean['square'] + (mean['log'] if self.data.within else 0), 'mase': mean['mase']}
         return out | ({'auroc': mean['auroc'], 'auprc': mean['auprc']} if self.data.within else {})
@@ -201,7 +201,7 @@ def evaluator(*, data: Sequences, task: Task, batch: int = 256, leads: Sequence[
     if leads and (leads[-1] != within or any(not low < high for low, high in zip((0.0, *leads), leads))):
         raise InputError(f'config.evaluate.leads: {leads}; expected times above 0, rising up to config.data.within, '
                          f'{within:g}')
-    return ForecastEvaluator(data, Teller(task, batch), leads)
+    return ForecastEvaluator(data, BatchedPredictor(task, batch), leads)
 
 
 def _leads(leads: Sequence[float], within: float) -> tuple[float, ...]:
@@ -210,15 +210,15 @@ def _leads(leads: Sequence[float], within: float) -> tuple[float, ...]:
 
 
 @dataclasses.dataclass(frozen=True)
-class ForecastPredictor:
+class ForecastPredictor(contracts.Predictor):
     """Tells what to expect of new patients after their last visit; see `predictor`."""
 
     statistics: Mapping[str, Any]
-    teller: Teller
+    predict_batched: BatchedPredictor
     leads: tuple[float, ...]
     read: Callable[..., Sequence[Case]]
 
-    apart = False  # a table of visits goes into a table of patients
+    file_per_input = False  # a table of visits goes into a table of patients
 
     def _seen(self, cases: Sequence[Case], steps: int, lead: float) -> dict[str, np.ndarray]:
         """What is seen of patients; that they come again after some time, only the forecast's distance is made of."""
@@ -256,7 +256,7 @@ class ForecastPredictor:
         rows = [{'id': case.patient, 'visits': len(case.series.times), 'time': float(case.series.times[-1])}
                 for case in cases]
         for lead in self.leads:
-            found = self.teller(variables, self._seen(cases, known['steps'] + 1, lead))
+            found = self.predict_batched(variables, self._seen(cases, known['steps'] + 1, lead))
             for place, row in enumerate(rows):
                 at = place, row['visits'] - 1
                 row |= {f'{name}_in_{lead:g}': float(x) for name, x in zip(known['measured'], found['next'][at])}
@@ -280,4 +280,4 @@ def predictor(*, task: Task, statistics: Mapping[str, Any], read: Callable[..., 
       **_: what is of no use here.
     """
     times = _leads(leads, statistics['within']) or (float(statistics['spread']['clock']),)
-    return ForecastPredictor(statistics, Teller(task, batch), times, read)
+    return ForecastPredictor(statistics, BatchedPredictor(task, batch), times, read)

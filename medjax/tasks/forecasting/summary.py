@@ -9,7 +9,7 @@ import numpy as np
 
 from medjax.errors import InputError
 from medjax.metrics import classification
-from medjax.metrics.classification import average
+from medjax.metrics.classification import weighted_mean
 from medjax.ops import time_series
 from medjax.statistics import bootstrap, calibration, intervals
 
@@ -74,6 +74,24 @@ class Table:
     chance: Mapping[str, np.ndarray]
 
 
+def results(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any]:
+    """Results of a predictions table: errors of the next values and the risk of events, of the network and of simpler models.
+
+    Args:
+      rows: the table, of all evaluated splits; may be empty.
+      evaluator: the family's evaluator, with its data set and options.
+
+    Returns:
+      For each split its metrics with confidence intervals, `analysis`, and what a reader must know of them.
+    """
+    source = evaluator.data.source
+    known = {'problem': 'forecast', 'unit': source.unit, 'conventions': CONVENTIONS}
+    if not rows:
+        return known
+    found = summarise(rows, source.measured, source.classes, evaluator.data.within, evaluator.leads)
+    return {**found.pop('metrics'), **known, 'analysis': found}
+
+
 def read(rows: Sequence[Row], names: Sequence[str], events: Sequence[str], within: float) -> Table:
     """Reads rows of a predictions table; cells are text or numbers.
 
@@ -104,7 +122,7 @@ def read(rows: Sequence[Row], names: Sequence[str], events: Sequence[str], withi
                                  f'nothing or one of: {", ".join(events)}')
         ended = np.array([events.index(row['ended']) + 1 if row['ended'] else 0 for row in rows], int)
     happened, known = time_series.soon(gap, ended, within, len(events))
-    table = Table(bootstrap.patients(rows), cells('time'), cells('ahead', empty=True),
+    table = Table(bootstrap.patient_numbers(rows), cells('time'), cells('ahead', empty=True),
                   tuple(names), several('', names, empty=True), several('next', names, empty=True),
                   {method: several(stem, names, empty=True) for method, stem in STEMS.items()
                    if not method or f'{stem}_{names[0]}' in first}, events, happened, known, gap, ended,
@@ -131,17 +149,17 @@ def figures(table: Table, leads: Sequence[float], weight: np.ndarray | None = No
         there = ~np.isnan(table.next[:, k])
         came, w = table.next[there, k], weight[..., there]
         came = came - (came.mean() if len(came) else 0.0)  # far from 0 squares would lose their digits
-        spread = average(came**2, w) - average(came, w)**2
+        spread = weighted_mean(came**2, w) - weighted_mean(came, w)**2
         for method, told in table.told.items():
             off = told[there, k] - table.next[there, k]
-            square = average(off**2, w)
+            square = weighted_mean(off**2, w)
             with np.errstate(invalid='ignore', divide='ignore'):
                 r2 = np.where(spread > 0, 1 - square / spread, np.nan)
             out |= {key_of(stem, name, method): value for stem, value in (
-                ('mae', average(np.abs(off), w)), ('rmse', np.sqrt(square)), ('r2', r2))}
+                ('mae', weighted_mean(np.abs(off), w)), ('rmse', np.sqrt(square)), ('r2', r2))}
     for method in table.told:
         if method != 'carried' and table.names:
-            out[key_of('mase', '', method)] = classification.mean([
+            out[key_of('mase', '', method)] = classification.mean_over_defined([
                 _over(out[key_of('mae', name, method)], out[key_of('mae', name, 'carried')]) for name in table.names])
     if 'mase_ridge' in out:
         out['mase_gain'] = out['mase_ridge'] - out['mase']
@@ -151,9 +169,9 @@ def figures(table: Table, leads: Sequence[float], weight: np.ndarray | None = No
         spans = {span: known & (~came | ((table.gap > low) & (table.gap <= high)) | ((low == 0) & (table.gap == 0)))
                  for span, (low, high) in spans_of(leads).items()}
         for method, chance in table.chance.items():
-            found = {'brier': average((chance[known, k] - came[known])**2, weight[..., known])}
+            found = {'brier': weighted_mean((chance[known, k] - came[known])**2, weight[..., known])}
             for span, chosen in {'': known, **spans}.items():
-                pair = classification.ranked(came[chosen], chance[chosen, k], weight[..., chosen])
+                pair = classification.auroc_and_auprc(came[chosen], chance[chosen, k], weight[..., chosen])
                 found |= {stem + span: value for stem, value in zip(('auroc', 'auprc'), pair)}
             out |= {key_of(stem, name, method): value for stem, value in found.items()}
         if 'logistic' in table.chance:
@@ -217,14 +235,14 @@ def summarise(rows: Sequence[Row], names: Sequence[str], events: Sequence[str], 
         raise InputError('predictions: no case; expected one at least')
     out: dict[str, Any] = {'metrics': {}, 'measured': list(names), 'within': within, 'leads': list(leads),
                            'calibration': {}, 'positives': {}, 'warnings': []}
-    for split, some in bootstrap.by_split(rows).items():
+    for split, some in bootstrap.rows_by_split(rows).items():
         table = read(some, names, events, within)
         draws = intervals.multiplicities(table.patients, resamples, seed)
         out['metrics'][split] = entries(table, figures(table, leads), figures(table, leads, draws))
         out['calibration'][split], out['positives'][split] = {}, {}
         for k, event in enumerate(table.events):
             known, came = table.known[:, k], table.happened[:, k]
-            out['calibration'][split][event] = calibration.reliability(table.chance[''][known, k], came[known])
+            out['calibration'][split][event] = calibration.reliability_bins(table.chance[''][known, k], came[known])
             gaps = table.gap[came]
             out['positives'][split][event] = {'known': int(known.sum()), '': int(came.sum()), **{
                 span: int(((gaps <= high) & ((gaps > low) | (low == 0))).sum())

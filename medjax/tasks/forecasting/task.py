@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from medjax.core.metrics import masked_mean
-from medjax.core.task import Batch, States, Task, Variables, initial, seen, trained_forward
+from medjax.core.task import Batch, States, Task, Variables, init_variables, network_inputs, train_forward
 from medjax.errors import InputError
 from medjax.ops import time_series
 
@@ -82,13 +82,13 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], loss: str = 'mse',
                 jnp.where(known, wrong, 0).sum((1, 2)) / (steps * events) if within else jnp.zeros(len(out)))
 
     def loss_of(variables: Variables, batch: Batch, key: jax.Array):
-        (out, _), mutated = trained_forward(module, variables, batch, key)
+        (out, _), mutated = train_forward(module, variables, batch, key)
         parts = [masked_mean(each, batch['mask']) for each in cost(out, batch)]
         values, labels = (total / jnp.maximum(cases, 1) for total, cases in parts)
         return values + labels_weight * labels, (mutated, {'values': parts[0], 'labels': parts[1]})
 
     def predict(variables: Variables, batch: Batch) -> dict[str, jax.Array]:
-        out, _ = module.apply(variables, *seen(module, batch), train=False)
+        out, _ = module.apply(variables, *network_inputs(module, batch), train=False)
         carried, told = ahead(out, batch)
         return {'next': told * std + mean, 'carried': carried * std + mean,
                 'chance': jax.nn.sigmoid(out[..., 2 * len(names):])}
@@ -97,6 +97,6 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], loss: str = 'mse',
         return {}
 
     def init(key: jax.Array, batch: Batch) -> Variables:
-        return initial(module, key, batch)
+        return init_variables(module, key, batch)
 
     return Task(init, loss_of, predict, metrics)

@@ -11,6 +11,7 @@ from medjax.report.split import Split, opened
 from medjax.report.tables import Entry, figure
 from medjax.tasks.classification import chapter as classification_chapter
 from medjax.tasks.growth import charts
+from medjax.tasks.growth.family import FAMILY
 from medjax.tasks.growth.summary import METHODS, Table, read
 
 COLUMNS = ('dice', 'gain_dice', 'volume_error', 'gain_volume')
@@ -56,7 +57,7 @@ def methods_table(entries: Mapping[str, Entry], methods: Sequence[str], title: s
     keys = {(name, METHODS[other]): entries[f'{name}_{other}' if other else name]
             for name in COLUMNS for other in methods
             if (f'{name}_{other}' if other else name) in entries}
-    return tables.grid(keys, [METHODS[other] for other in methods], title)
+    return tables.grid(FAMILY.metrics, keys, [METHODS[other] for other in methods], title)
 
 
 def sections(of: Split[Table]) -> list[Section]:
@@ -66,7 +67,7 @@ def sections(of: Split[Table]) -> list[Section]:
                     'nothing else of a patient.', charts=charts.volumes(of)),
             Section('Case by case', charts=charts.gains(of))]
     if 'auroc_sites' in of.entries:
-        rows = [(words, '', [tables.cell('auroc', of.entries[name], 0)]) for name, words in SITES.items()
+        rows = [(words, '', [tables.cell(FAMILY.metrics, 'auroc', of.entries[name], 0)]) for name, words in SITES.items()
                 if name in of.entries]
         judged, new = int((of.table.new >= 0).sum()), int((of.table.new == 1).sum())
         made.append(Section(

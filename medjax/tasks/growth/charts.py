@@ -212,7 +212,7 @@ def course(case: Snapshot, truth: float, told: float, theme: str) -> bytes:
     canvas, axes = chart(theme, 'Days from the last visit that was seen', 'Volume, ml', *curves.SQUARE)
     time = np.linspace(case.time[0], case.horizon, 80)
     for law, parts in case.curve.items():
-        line = np.asarray(growth_laws.volume(law, growth_laws.Curve(*map(float, parts)), time))
+        line = np.asarray(growth_laws.volume(law, growth_laws.GrowthCurve(*map(float, parts)), time))
         axes.plot(time, line, color=COLOURS[law], linewidth=1.4, linestyle=DASHES[law], label=METHODS[law])
     axes.plot(case.time, case.volume, 'o', color=INK[theme], markersize=5, clip_on=False)
     axes.plot(case.horizon, truth, 'o', color=INK[theme], fillstyle='none', markersize=9, clip_on=False)

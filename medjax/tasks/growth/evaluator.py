@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from medjax import atomic_files
+from medjax.core import contracts
 from medjax.core.task import Task
 from medjax.data.datasets.tumour_growth import SEEN, Followed, Series, brought, distance
 from medjax.data.io import image_files
@@ -20,7 +21,7 @@ from medjax.data.source import UNKNOWN, Case
 from medjax.data.sources import lesion_visits_csv as visits
 from medjax.data.sources import tumour_visits_csv
 from medjax.errors import InputError
-from medjax.metrics.classification import ranked
+from medjax.metrics.classification import auroc_and_auprc
 from medjax.ops import growth_laws, reaction_diffusion
 from medjax.tasks.growth.mask_growth import grown, inside
 
@@ -31,7 +32,7 @@ TOGETHER = 16  # simulations
 
 
 @dataclasses.dataclass(frozen=True)
-class GrowthEvaluator:
+class GrowthEvaluator(contracts.Evaluator):
     """Tells the patients of a split their next masks; see `evaluator`."""
 
     data: Series
@@ -39,14 +40,13 @@ class GrowthEvaluator:
     batch: int
     simulate: bool
 
-    summary = 'growth'  # what of `analysis` sums the rows up
 
     @functools.cached_property
     def _compiled(self) -> Callable[..., dict[str, jax.Array]]:
         return jax.jit(lambda variables, batch: self.task.predict(variables, batch))
 
     @functools.cached_property
-    def _curves(self) -> dict[str, growth_laws.Curve]:
+    def _curves(self) -> dict[str, growth_laws.GrowthCurve]:
         return {law: self.data.curves(law) for law in growth_laws.LAWS}
 
     def _predicted(self, variables: Any, numbers: np.ndarray) -> dict[str, np.ndarray]:
@@ -67,7 +67,7 @@ class GrowthEvaluator:
         rooms = ([inside(image) for image in rows.image[numbers, -1]] if 'image' in self.data.seen
                  else np.ones(last.shape, bool))
         for law, curve in self._curves.items():
-            of = growth_laws.Curve(*(part[numbers] for part in curve))
+            of = growth_laws.GrowthCurve(*(part[numbers] for part in curve))
             told = np.asarray(growth_laws.volume(law, of, rows.horizon[numbers]), np.float64)
             masks[law] = np.stack([grown(mask, self.data.millimetres, round(ml / voxel), room)
                                    for mask, ml, room in zip(last, told, rooms)])
@@ -83,14 +83,14 @@ class GrowthEvaluator:
         if not (threshold == threshold[0]).all() or threshold[0] is None:
             raise InputError('config.evaluate.simulate: True; expected False, or masks of one known threshold')
         longest = max(float(-rows.time[numbers, -2].min()), float(rows.horizon[numbers].max()))
-        count = reaction_diffusion.steps(longest, MOST, FASTEST, steps)
+        count = reaction_diffusion.stable_steps(longest, MOST, FASTEST, steps)
         limit = float(threshold[0])
 
         def one(each: tuple[jax.Array, ...]) -> jax.Array:
             before, at, after, tissue, gap, horizon = each
-            found = reaction_diffusion.invert_masks(before, after, tissue, gap, steps, steps=count, most=MOST, threshold=limit,
+            found = reaction_diffusion.fit_masks(before, after, tissue, gap, steps, steps=count, max_diffusion=MOST, threshold=limit,
                                         start=COMMON)
-            u = jnp.where(tissue > 0, reaction_diffusion.profile(at, found.diffusion, found.rate, limit), 0)
+            u = jnp.where(tissue > 0, reaction_diffusion.front_profile(at, found.diffusion, found.rate, limit), 0)
             return reaction_diffusion.simulate(u, found.diffusion * tissue, found.rate, horizon, steps, count) > limit
 
         far = [np.stack([distance(mask, steps) for mask in rows.masks[numbers, place]]) for place in (-2, -1)]
@@ -175,19 +175,19 @@ class GrowthEvaluator:
         np.savez_compressed(content, **kept)
         atomic_files.write_bytes(folder / f'{case.id}.npz', content.getvalue())
 
-    def validated(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    def validation_metrics(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         """What validation cases say: means over patients of `dice` and `volume_error`, and `auroc_sites`."""
         out = {name: float(np.nanmean([row[name] for row in rows])) for name in ('dice', 'volume_error')}
         keys = [key for key in rows[0] if key.startswith('new_')]
         pairs = [(row[key], row['risk_' + key[4:]]) for row in rows for key in keys if row[key] != '']
         if pairs:
             new, risk = (np.array(column, np.float64) for column in zip(*pairs))
-            out['auroc_sites'] = float(ranked(new > 0, risk)[0])
+            out['auroc_sites'] = float(auroc_and_auprc(new > 0, risk)[0])
         return out
 
 
 @dataclasses.dataclass(frozen=True)
-class GrowthPredictor:
+class GrowthPredictor(contracts.Predictor):
     """Tells patients that are not of the data set their next mask; see `predictor`."""
 
     task: Task
@@ -196,7 +196,7 @@ class GrowthPredictor:
     spacing: tuple[float, ...] | None
     see: tuple[str, ...]
 
-    apart = False  # a table of visits goes into a table of patients
+    file_per_input = False  # a table of visits goes into a table of patients
 
     def example(self) -> dict[str, np.ndarray]:
         """A batch of the shape that the network sees."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from medjax.errors import InputError
-from medjax.metrics.classification import average, ranked
+from medjax.metrics.classification import auroc_and_auprc, weighted_mean
 from medjax.statistics import bootstrap, intervals
 
 CONVENTIONS = (
@@ -72,6 +72,23 @@ class Table:
         return list(self.volume)
 
 
+def results(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any]:
+    """Results of a predictions table: Dice and volume error against baselines, and the risk of new tumours.
+
+    Args:
+      rows: the table, of all evaluated splits; may be empty.
+      evaluator: the family's evaluator, with its data set and options.
+
+    Returns:
+      For each split its metrics with confidence intervals, `analysis`, and what a reader must know of them.
+    """
+    known = {'problem': 'growth', 'unit': evaluator.data.source.unit, 'conventions': CONVENTIONS}
+    if not rows:
+        return known
+    found = summarise(rows)
+    return {**found.pop('metrics'), **known, 'analysis': found}
+
+
 def read(rows: Sequence[Row]) -> Table:
     """Reads rows of a predictions table; cells are text or numbers.
 
@@ -97,7 +114,7 @@ def read(rows: Sequence[Row]) -> Table:
 
     new = of_sites('new')
     return Table(tuple(str(row.get('id', number)) for number, row in enumerate(rows)),
-                 bootstrap.patients(rows), values,
+                 bootstrap.patient_numbers(rows), values,
                  {method: column(f'volume{end}', 0) for method, end in ends.items()}, column('volume_true', 0),
                  column('volume_last', 0), column('horizon', 0), np.where(np.isnan(new), -1, new).astype(int),
                  of_sites('risk'), of_sites('chance') if sites and f'chance_{sites[0]}' in first else None,
@@ -122,10 +139,10 @@ def figures(table: Table, weight: np.ndarray | None = None) -> dict[str, np.ndar
     if known.any():
         who, _ = np.nonzero(known)
         new, each = table.new[known] == 1, weight[..., who]
-        out |= {'auroc_sites': ranked(new, table.risk[known], each)[0],
-                'brier_sites': average((table.risk[known] - new)**2, each), 'new': average(new.astype(float), each)}
+        out |= {'auroc_sites': auroc_and_auprc(new, table.risk[known], each)[0],
+                'brier_sites': weighted_mean((table.risk[known] - new)**2, each), 'new': weighted_mean(new.astype(float), each)}
         if table.chance is not None:
-            out['auroc_sites_simulation'] = ranked(new, table.chance[known], each)[0]
+            out['auroc_sites_simulation'] = auroc_and_auprc(new, table.chance[known], each)[0]
     return out
 
 
@@ -146,7 +163,7 @@ def summarise(rows: Sequence[Row], *, resamples: int = 2000, seed: int = 0) -> d
     if not rows:
         raise InputError('predictions: no case; expected one at least')
     out: dict[str, Any] = {'metrics': {}, 'warnings': []}
-    for split, some in bootstrap.by_split(rows).items():
+    for split, some in bootstrap.rows_by_split(rows).items():
         table = read(some)
         draws = intervals.multiplicities(table.patients, resamples, seed)
         values, samples = figures(table), figures(table, draws)
@@ -172,7 +189,7 @@ def _why(name: str) -> str:
 def _mean(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """The mean of the values that are defined."""
     known = ~np.isnan(values)
-    return average(np.where(known, values, 0), weight * known)
+    return weighted_mean(np.where(known, values, 0), weight * known)
 
 
 def _number(row: Row, number: int, column: str, low: float, high: float, empty: bool) -> float:

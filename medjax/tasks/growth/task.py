@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from medjax.core.metrics import masked_mean
-from medjax.core.task import Batch, States, Task, Variables, initial, seen, trained_forward
+from medjax.core.task import Batch, States, Task, Variables, init_variables, network_inputs, train_forward
 from medjax.errors import InputError
 from medjax.losses import segmentation
 from medjax.ops import growth_laws
@@ -87,14 +87,14 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], loss: Mapping[str,
         """How far the volume at some time before the horizon is from the curve's, `[B]`."""
         when, dropout = jax.random.split(key)
         early = batch['horizon'] * jax.random.uniform(when, batch['horizon'].shape)
-        (logits, _), _ = trained_forward(module, variables, {**batch, 'horizon': early}, dropout)
+        (logits, _), _ = train_forward(module, variables, {**batch, 'horizon': early}, dropout)
         start, rate, capacity = jnp.moveaxis(batch['curve'], 1, 0)
-        curve = growth_laws.Curve(jnp.exp(start), rate, jnp.exp(capacity))
+        curve = growth_laws.GrowthCurve(jnp.exp(start), rate, jnp.exp(capacity))
         told = jnp.maximum(growth_laws.volume(LAW, curve, early) / voxel, LEAST)
         return (log_size(logits) - jnp.log(told))**2
 
     def loss_fn(variables: Variables, batch: Batch, key: jax.Array):
-        (logits, feats), mutated = trained_forward(module, variables, batch, key)
+        (logits, feats), mutated = train_forward(module, variables, batch, key)
         each = segmentation.total(logits, batch['label'], loss)
         states = metrics({'probs': jax.lax.stop_gradient(logits)}, batch)
         for name, weight, term in (('risk', risk, lambda: arising(feats, batch)),
@@ -108,7 +108,7 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], loss: Mapping[str,
         return total / jnp.maximum(count, 1.0), (mutated, states)
 
     def predict(variables: Variables, batch: Batch) -> dict[str, jax.Array]:
-        logits, feats = module.apply(variables, *seen(module, batch), train=False)
+        logits, feats = module.apply(variables, *network_inputs(module, batch), train=False)
         probs = jax.nn.softmax(logits)
         out = {'probs': probs, 'volume': voxel * size(probs)}
         if tells:
@@ -123,4 +123,4 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], loss: Mapping[str,
         return {f'dice_{classes[1]}': (2.0 * jnp.sum(p & t, dtype=jnp.float32),
                                        jnp.sum(p, dtype=jnp.float32) + jnp.sum(t, dtype=jnp.float32))}
 
-    return Task(functools.partial(initial, module), loss_fn, predict, metrics)
+    return Task(functools.partial(init_variables, module), loss_fn, predict, metrics)

@@ -13,6 +13,7 @@ from medjax.report.split import Split, opened
 from medjax.report.style import INK, PALETTE, chart, legend, png
 from medjax.report.tables import Entry, figure
 from medjax.tasks.classification import chapter as classification_chapter
+from medjax.tasks.registration.family import FAMILY
 from medjax.tasks.registration.summary import FIGURES, METHODS, Table, read
 
 COLOURS = {'': PALETTE[1], 'none': '#8a8f96', 'affine': PALETTE[0], 'bspline': PALETTE[2]}
@@ -57,7 +58,7 @@ def headlines(of: Split[Table]) -> list[tuple[str, str]]:
     text = (f'{"; ".join(parts)} on the {split_name(of.split).lower()} pairs. Folded: '
             f'{figure(entries["folded"]["value"])} % of the cells.')
     lead = next(key for key in ('tre', 'dice', 'ncc') if tables.known(entries[key]))
-    unit = tables.metric_of(lead).unit
+    unit = FAMILY.metrics.describe(lead).unit
     said = tables.interval(entries[lead], unit)
     sure = f'95 % interval of the first figure {said} {unit}. '.replace(' .', '.') * bool(said)
     return [(text, f'{sure}n = {entries[lead]["n"]}, {len(of.rows)} pairs.')]
@@ -68,7 +69,7 @@ def methods_table(entries: Mapping[str, Entry], methods: Sequence[str], title: s
     keys = {(name, METHODS[other]): entries[f'{name}_{other}' if other else name]
             for name in (*FIGURES, 'gain_dice', 'gain_tre') for other in methods
             if tables.known(entries.get(f'{name}_{other}' if other else name, {}))}
-    return tables.grid(keys, [METHODS[other] for other in methods if ('ncc', METHODS[other]) in keys], title)
+    return tables.grid(FAMILY.metrics, keys, [METHODS[other] for other in methods if ('ncc', METHODS[other]) in keys], title)
 
 
 def sections(of: Split[Table]) -> list[Section]:
@@ -97,7 +98,7 @@ def _told(table: Table, key: str, unit: str, place: int) -> str:
     before = ''
     if 'none' in table.methods and key != 'folded':
         before = f' (before {figure(table.values[key, "none"][place], unit)})'
-    return f'{tables.metric_of(key).name} {figure(table.values[key, ""][place], unit)} {unit}'.strip() + before
+    return f'{FAMILY.metrics.describe(key).label} {figure(table.values[key, ""][place], unit)} {unit}'.strip() + before
 
 
 def tiles(case: Mapping[str, np.ndarray]) -> list[draw.Tile]:

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from medjax import atomic_files
-from medjax.core.metrics import known_means
+from medjax.core import contracts
+from medjax.core.metrics import column_means
 from medjax.core.task import Task
 from medjax.data.datasets.registration import Pairs, brought, check_size
 from medjax.data.io import image_files
@@ -23,16 +24,16 @@ from medjax.data.sources import image_pairs_csv
 from medjax.errors import InputError
 from medjax.losses.image_similarity import local_correlation, measure
 from medjax.ops import deformation
-from medjax.ops.instance_optimisation import Search, optimise
+from medjax.ops.instance_optimisation import OptimisationOptions, optimise
 from medjax.tasks.registration import bspline_baseline as splines
 
 OF_METHOD = ('dice', 'folded', 'tre', 'tre90', 'ncc', 'consistency', 'seconds')
 NAN = float('nan')
-AFFINE = Search(steps=(0, 0, 0))  # the floor: the optimisation's affine map, without a velocity
+AFFINE = OptimisationOptions(steps=(0, 0, 0))  # the floor: the optimisation's affine map, without a velocity
 
 
 @dataclasses.dataclass(frozen=True)
-class RegistrationEvaluator:
+class RegistrationEvaluator(contracts.Evaluator):
     """Registers the pairs of a split; see `evaluator`."""
 
     data: Pairs
@@ -41,7 +42,6 @@ class RegistrationEvaluator:
     bspline: int
     window: int
 
-    summary = 'registration'  # what of `analysis` sums the rows up
 
     @functools.cached_property
     def _compiled(self) -> Callable[..., dict[str, jax.Array]]:
@@ -53,7 +53,7 @@ class RegistrationEvaluator:
             fixed, moving = pair['fixed'][0], pair['moving'][0]
             unlike = measure({'name': 'ncc', 'window': self.window})
             way = optimise(fixed, moving, unlike, self.data.millimetres, AFFINE)
-            return deformation.displaced(*way, fixed.shape[:-1]), deformation.undone(*way, fixed.shape[:-1])
+            return deformation.displacement_field(*way, fixed.shape[:-1]), deformation.inverse_displacement_field(*way, fixed.shape[:-1])
         return jax.jit(found)
 
     @functools.cached_property
@@ -62,14 +62,14 @@ class RegistrationEvaluator:
 
         def judged(pair: Mapping[str, jax.Array], there: jax.Array, back: jax.Array) -> dict[str, jax.Array]:
             one = {name: part[0] for name, part in pair.items()}
-            moved = deformation.warped(one['moving'], there)
-            label = deformation.warped(one['moving_label'][..., None], there, 'nearest')[..., 0]
+            moved = deformation.warp(one['moving'], there)
+            label = deformation.warp(one['moving_label'][..., None], there, 'nearest')[..., 0]
             sizes = [(2 * jnp.sum((label == k) & (one['fixed_label'] == k)),
                       jnp.sum(label == k) + jnp.sum(one['fixed_label'] == k)) for k in range(1, classes)]
             overlap, size = (jnp.array([of[part] for of in sizes], jnp.float32) for part in range(2))
             return {'moved': moved, 'moved_label': label, 'overlap': overlap, 'size': size,
-                    'far': deformation.target_error(there, one['points'], one['targets'], steps),
-                    'folded': deformation.folded(there), 'consistency': deformation.inconsistency(there, back, steps),
+                    'far': deformation.target_registration_error(there, one['points'], one['targets'], steps),
+                    'folded': deformation.folding_fraction(there), 'consistency': deformation.inverse_consistency_error(there, back, steps),
                     'ncc': 1 - local_correlation(one['fixed'][None], moved[None], window=self.window)[0]}
         return jax.jit(judged)
 
@@ -155,7 +155,7 @@ class RegistrationEvaluator:
         """What is drawn of a pair: of a volume the plane across z that has most of the fixed image in it."""
         flat, fixed = there.ndim == 3, pair['fixed'][0, ..., 0]
         cut = 0 if flat else int((fixed > 0).sum((0, 1)).argmax())
-        small = np.asarray(deformation.determinants(jnp.asarray(there)).mean(0))
+        small = np.asarray(deformation.jacobian_determinants(jnp.asarray(there)).mean(0))
 
         def plane(array: np.ndarray) -> np.ndarray:
             return array if flat else array[..., min(cut, array.shape[-1] - 1)]
@@ -170,14 +170,14 @@ class RegistrationEvaluator:
         np.savez_compressed(content, **kept)
         atomic_files.write_bytes(folder / f'{name}.npz', content.getvalue())
 
-    def validated(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    def validation_metrics(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         """What validation pairs say: means of what is measured of the run's own maps."""
-        means = known_means(rows)
+        means = column_means(rows)
         return {name: means[name] for name in OF_METHOD if name in means and name != 'seconds'}
 
 
 @dataclasses.dataclass(frozen=True)
-class RegistrationPredictor:
+class RegistrationPredictor(contracts.Predictor):
     """Registers pairs that are not of the data set; see `predictor`."""
 
     task: Task
@@ -186,7 +186,7 @@ class RegistrationPredictor:
     spacing: tuple[float, ...] | None
     window: int
 
-    apart = False  # a table of pairs goes into a table of pairs
+    file_per_input = False  # a table of pairs goes into a table of pairs
 
     def example(self) -> dict[str, np.ndarray]:
         """A batch of the shape that the network sees."""
@@ -211,13 +211,13 @@ class RegistrationPredictor:
         Raises:
           InputError: a table that is not such; images that are not as those the network was trained on.
         """
-        rows, steps, listed = [], self.statistics['spacing'], image_pairs_csv.listed(path)
-        called = image_pairs_csv.filenames(row[name] for row in listed for name in ('fixed', 'moving'))
-        names = [image_pairs_csv.named(row, called) for row in listed]
+        rows, steps, listed = [], self.statistics['spacing'], image_pairs_csv.read_pairs(path)
+        called = image_pairs_csv.unique_names(row[name] for row in listed for name in ('fixed', 'moving'))
+        names = [image_pairs_csv.pair_name(row, called) for row in listed]
         for row, name in zip(listed, names):
             if names.count(name) > 1:
                 raise InputError(f'{path}: {name}: {names.count(name)} pairs; expected each pair once')
-            pair = functools.partial(image_pairs_csv.read, row, path.parent)
+            pair = functools.partial(image_pairs_csv.read_pair, row, path.parent)
             seen, found, affine = brought(Case(name, name, 'new', pair), self.size, self.spacing)
             if not np.allclose(found, steps, rtol=1e-3):
                 raise InputError(f'{path}: {name}: voxels of {found} mm; expected {tuple(steps)}, as in training')
@@ -231,7 +231,7 @@ class RegistrationPredictor:
             fixed = jnp.asarray(shown['fixed'])
             ncc = {key: 1 - float(local_correlation(fixed, jnp.asarray(image), window=self.window)[0])
                    for key, image in (('ncc_before', shown['moving']), ('ncc', out['moved'][None]))}
-            rows.append({'pair': name, **ncc, 'folded': 100 * float(deformation.folded(jnp.asarray(out['displacement'])))})
+            rows.append({'pair': name, **ncc, 'folded': 100 * float(deformation.folding_fraction(jnp.asarray(out['displacement'])))})
         atomic_files.write_table(folder / 'predictions.csv', rows)
         before, after = (np.mean([row[key] for row in rows]) for key in ('ncc_before', 'ncc'))
         return f'{path} → {folder / "predictions.csv"}   {len(rows)} pairs, correlation {before:.3f} → {after:.3f}'

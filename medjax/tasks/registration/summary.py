@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from medjax.errors import InputError
-from medjax.metrics.classification import average
+from medjax.metrics.classification import weighted_mean
 from medjax.statistics import bootstrap, intervals
 
 CONVENTIONS = (
@@ -53,6 +53,23 @@ class Table:
         return [method for method in METHODS if ('ncc', method) in self.values]
 
 
+def results(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any]:
+    """Results of a predictions table: overlap, folding and errors of each deformation, beside no and affine registration.
+
+    Args:
+      rows: the table, of all evaluated splits; may be empty.
+      evaluator: the family's evaluator, with its data set and options.
+
+    Returns:
+      For each split its metrics with confidence intervals, `analysis`, and what a reader must know of them.
+    """
+    known = {'problem': 'registration', 'conventions': CONVENTIONS}
+    if not rows:
+        return known
+    found = summarise(rows)
+    return {**found.pop('metrics'), **known, 'analysis': found}
+
+
 def read(rows: Sequence[Row]) -> Table:
     """Reads rows of a predictions table; cells are text or numbers.
 
@@ -69,7 +86,7 @@ def read(rows: Sequence[Row]) -> Table:
             values |= {(name, method): np.array([_number(row, number, f'{name}{end}')
                                                  for number, row in enumerate(rows)]) for name in FIGURES}
     return Table(tuple(str(row.get('id', number)) for number, row in enumerate(rows)),
-                 bootstrap.patients(rows), values)
+                 bootstrap.patient_numbers(rows), values)
 
 
 def figures(table: Table, weight: np.ndarray | None = None) -> dict[str, np.ndarray]:
@@ -79,7 +96,7 @@ def figures(table: Table, weight: np.ndarray | None = None) -> dict[str, np.ndar
     which the run is better in the pairs that have both.
     """
     weight = np.ones(len(table.patients)) if weight is None else np.asarray(weight)
-    return {name: average(np.where(np.isnan(of), 0, of), weight * ~np.isnan(of))
+    return {name: weighted_mean(np.where(np.isnan(of), 0, of), weight * ~np.isnan(of))
             for name, of in _columns(table).items()}
 
 
@@ -101,7 +118,7 @@ def summarise(rows: Sequence[Row], *, resamples: int = 2000, seed: int = 0) -> d
     if not rows:
         raise InputError('predictions: no case; expected one at least')
     out: dict[str, Any] = {'metrics': {}, 'warnings': []}
-    for split, some in bootstrap.by_split(rows).items():
+    for split, some in bootstrap.rows_by_split(rows).items():
         table = read(some)
         draws = intervals.multiplicities(table.patients, resamples, seed)
         values, samples, columns = figures(table), figures(table, draws), _columns(table)

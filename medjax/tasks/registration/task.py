@@ -10,13 +10,13 @@ import jax.numpy as jnp
 
 from medjax.core.config import bind
 from medjax.core.metrics import masked_mean
-from medjax.core.task import Batch, States, Task, Variables, initial, seen, trained_forward
+from medjax.core.task import Batch, States, Task, Variables, init_variables, network_inputs, train_forward
 from medjax.errors import InputError
 from medjax.losses.image_similarity import label_overlap, measure
 from medjax.ops import deformation
-from medjax.ops.instance_optimisation import Search, optimise
+from medjax.ops.instance_optimisation import OptimisationOptions, optimise
 
-SMOOTHERS = {'gradient': deformation.roughness, 'bending': lambda field, spacing: deformation.bending(field, [1.0] * len(spacing))}
+SMOOTHERS = {'gradient': deformation.gradient_energy, 'bending': lambda field, spacing: deformation.bending_energy(field, [1.0] * len(spacing))}
 
 
 def task(module: nn.Module, *, statistics: Mapping[str, Any], similarity: Mapping[str, Any], smoothness: float = 0.1,
@@ -33,7 +33,7 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], similarity: Mappin
       smoothness: weight of the velocity's roughness.
       smoother: 'gradient' (first derivatives) or 'bending' (second ones, in voxels of the velocity's grid).
       dice: weight of 1 - soft Dice of the moved labels, in training alone: who is registered later needs none.
-      refine: where each pair is optimised behind the network, or in its place, the options of `ops.instance_optimisation.Search`;
+      refine: where each pair is optimised behind the network, or in its place, the options of `ops.instance_optimisation.OptimisationOptions`;
         its weight is `smoothness` where it says no other. Of a network with an affine stage, or with a velocity, it
         keeps what the network says to begin with.
 
@@ -53,7 +53,7 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], similarity: Mappin
     if dice and not statistics.get('labelled'):
         raise InputError(f'config.task.dice: {dice}; expected 0: the training pairs have no labels')
     unlike = measure(similarity)
-    search = bind(Search, {'weight': smoothness, **refine}, 'config.task.refine') if refine is not None else None
+    search = bind(OptimisationOptions, {'weight': smoothness, **refine}, 'config.task.refine') if refine is not None else None
 
     def onehot(label: jax.Array) -> jax.Array:
         return jax.nn.one_hot(label.astype(jnp.int32) - 1, len(classes) - 1)
@@ -65,22 +65,22 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], similarity: Mappin
     def loss(variables: Variables, batch: Batch, key: jax.Array):
         fixed, moving = batch['fixed'], batch['moving']
         shape, channels = fixed.shape[1:-1], moving.shape[-1]
-        (velocity, feats), mutated = trained_forward(module, variables, batch, key)
-        there = _each(lambda one: deformation.displaced(one['v'], one.get('a'), shape), _map(velocity, feats))
+        (velocity, feats), mutated = train_forward(module, variables, batch, key)
+        there = _each(lambda one: deformation.displacement_field(one['v'], one.get('a'), shape), _map(velocity, feats))
         shown = jnp.concatenate([moving, onehot(batch['moving_label'])], -1) if dice else moving
-        moved = _each(lambda one: deformation.warped(one['image'], one['there']), {'image': shown, 'there': there})
+        moved = _each(lambda one: deformation.warp(one['image'], one['there']), {'image': shown, 'there': there})
         parts = {'unlike': unlike(fixed, moved[..., :channels]), 'roughness': rough(velocity, shape)}
         each = parts['unlike'] + smoothness * parts['roughness']
         if dice:
             parts['loss_dice'] = label_overlap(onehot(batch['fixed_label']), moved[..., channels:])
             each += dice * parts['loss_dice']
-        parts['folded'] = jax.vmap(deformation.folded)(there)
+        parts['folded'] = jax.vmap(deformation.folding_fraction)(there)
         states = {name: masked_mean(jax.lax.stop_gradient(part), batch['mask']) for name, part in parts.items()}
         total, count = masked_mean(each, batch['mask'])
         return total / jnp.maximum(count, 1.0), (mutated, states)
 
     def predict(variables: Variables, batch: Batch) -> dict[str, jax.Array]:
-        velocity, feats = module.apply(variables, *seen(module, batch), train=False)
+        velocity, feats = module.apply(variables, *network_inputs(module, batch), train=False)
         fixed, moving = batch['fixed'], batch['moving']
         shape, dims = fixed.shape[1:-1], len(spacing)
 
@@ -90,17 +90,17 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], similarity: Mappin
                 start = way, jnp.zeros((dims, dims + 1)) if affine is None else affine
                 way, affine = optimise(part['fixed'], part['moving'], unlike, spacing, search, start,
                                        SMOOTHERS[smoother])
-            there = deformation.displaced(way, affine, shape)
-            return {'moved': deformation.warped(part['moving'], there), 'displacement': there,
-                    'inverse': deformation.undone(way, affine, shape)}
+            there = deformation.displacement_field(way, affine, shape)
+            return {'moved': deformation.warp(part['moving'], there), 'displacement': there,
+                    'inverse': deformation.inverse_displacement_field(way, affine, shape)}
 
         return _each(one, {**_map(velocity, feats), 'fixed': fixed, 'moving': moving})
 
     def metrics(outputs: Mapping[str, jax.Array], batch: Batch) -> States:
         return {'unlike': masked_mean(unlike(batch['fixed'], outputs['moved']), batch['mask']),
-                'folded': masked_mean(jax.vmap(deformation.folded)(outputs['displacement']), batch['mask'])}
+                'folded': masked_mean(jax.vmap(deformation.folding_fraction)(outputs['displacement']), batch['mask'])}
 
-    return Task(functools.partial(initial, module), loss, predict, metrics)
+    return Task(functools.partial(init_variables, module), loss, predict, metrics)
 
 
 def _map(velocity: jax.Array, feats: Mapping[str, jax.Array]) -> dict[str, jax.Array]:

@@ -22,6 +22,7 @@ from medjax.report.split import Split, opened
 from medjax.report.tables import figure
 from medjax.tasks.classification import chapter as classification_chapter
 from medjax.tasks.regression import charts
+from medjax.tasks.regression.family import FAMILY
 from medjax.tasks.regression.summary import METHODS, Table, key_of, read
 
 SHOWN = ('r2', 'rmse', 'mae', 'pearson', 'spearman', 'bias')
@@ -87,7 +88,7 @@ def result_tables(of: Split[Tables]) -> list[tables.Table]:
                  if place[1] == METHODS[''] and entry.get('run_sd') is not None}
         columns = [METHODS[other] for other in table.predicted]
         title = caption(of.run, of.split) + f', {name}' * (len(names) > 1)
-        made.append(tables.grid(keys, columns, title))
+        made.append(tables.grid(FAMILY.metrics, keys, columns, title))
     return made
 
 
@@ -123,7 +124,7 @@ def worst(of: Split[Tables], name: str, which: str = '') -> Section:
 def learning(run: Run) -> dict[str, dict[str, str]]:
     """What was logged while training."""
     return {'Loss': {'train/loss': 'training'},
-            'RMSE in standard deviations, validation': {'val/rmse': ''}, 'R², validation': {'val/r2': ''},
+            'RMSE in standard deviations, validation': {'val/nrmse': ''}, 'R², validation': {'val/r2': ''},
             'Learning rate': {'lr': ''}, 'Gradient norm': {'train/grad_norm': ''}}
 
 

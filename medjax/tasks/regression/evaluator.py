@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from medjax import atomic_files
-from medjax.core.batched import Teller
+from medjax.core import contracts
+from medjax.core.batched import BatchedPredictor
 from medjax.core.task import Task
 from medjax.data.datasets import molecules
 from medjax.data.datasets.molecules import Molecules
-from medjax.data.sources.molecules_csv import smiles_of
+from medjax.data.sources.molecules_csv import read_smiles
 from medjax.errors import InputError
 
 # Gradient-boosted trees (Friedman 2001, 2002): these settings did best of a few in folds of the solubility set's
@@ -23,13 +24,12 @@ TREES = {'n_estimators': 500, 'max_depth': 5, 'learning_rate': 0.05, 'subsample'
 
 
 @dataclasses.dataclass(frozen=True)
-class RegressionEvaluator:
+class RegressionEvaluator(contracts.Evaluator):
     """Tells what is predicted of the cases of a split; see `evaluator`."""
 
     data: Molecules
-    teller: Teller
+    predict_batched: BatchedPredictor
 
-    summary = 'regression'  # what of `analysis` sums the rows up
 
     @functools.cached_property
     def _simpler(self) -> dict[str, np.ndarray]:
@@ -63,7 +63,7 @@ class RegressionEvaluator:
           snapshots: nothing is kept.
         """
         numbers, names = self.data.numbers(split), self.data.source.classes
-        found = averaged(self.teller, variables, {name: value[numbers] for name, value in self.data.inputs.items()})
+        found = averaged(self.predict_batched, variables, {name: value[numbers] for name, value in self.data.inputs.items()})
         simpler = {} if quick else {name: values[numbers] for name, values in self._simpler.items()}
         rows = []
         for place, number in enumerate(numbers):
@@ -75,8 +75,8 @@ class RegressionEvaluator:
                                for k, name in enumerate(names)})
         return rows
 
-    def validated(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-        """Root mean square error in training standard deviations, mean over the targets ('rmse'; lower is better).
+    def validation_metrics(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+        """Root mean square error in training standard deviations, mean over the targets ('nrmse'; lower is better).
 
         And the coefficient of determination, likewise ('r2').
         """
@@ -87,13 +87,13 @@ class RegressionEvaluator:
                 square, spread = ((pairs[:, 1] - pairs[:, 0])**2).mean(), pairs[:, 0].var()
                 each.append((math.sqrt(square) / std, 1 - square / spread if spread else math.nan))
         rmse, r2 = np.mean(each, 0) if each else (math.nan, math.nan)
-        return {'rmse': float(rmse), 'r2': float(r2)}
+        return {'nrmse': float(rmse), 'r2': float(r2)}
 
 
-def averaged(teller: Teller, variables: Any, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def averaged(predict_batched: BatchedPredictor, variables: Any, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Of inputs `[n, V, …]`, V ways to write each case, what is told of the mean case, `[n, …]`."""
     count, variants = next(iter(inputs.values())).shape[:2]
-    found = teller(variables, {name: value.reshape(count * variants, *value.shape[2:])
+    found = predict_batched(variables, {name: value.reshape(count * variants, *value.shape[2:])
                                for name, value in inputs.items()})
     return {name: value.reshape(count, variants, -1).mean(1) for name, value in found.items()}
 
@@ -105,13 +105,13 @@ def columns(names: Sequence[str], found: Mapping[str, np.ndarray], place: int) -
 
 
 @dataclasses.dataclass(frozen=True)
-class RegressionPredictor:
+class RegressionPredictor(contracts.Predictor):
     """Tells what is predicted of molecules that are not of the data set; see `predictor`."""
 
     statistics: Mapping[str, Any]
-    teller: Teller
+    predict_batched: BatchedPredictor
 
-    apart = False  # a table of rows goes into a table of rows
+    file_per_input = False  # a table of rows goes into a table of rows
 
     def example(self) -> dict[str, np.ndarray]:
         """A batch of the shape that the network sees."""
@@ -133,10 +133,10 @@ class RegressionPredictor:
           InputError: a row without a SMILES, with none that can be read, or with a molecule that is too large.
         """
         names = self.statistics['classes']
-        ids, lines = smiles_of(path)
+        ids, lines = read_smiles(path)
         where = [f'{path}: row {number}' for number in range(2, len(lines) + 2)]
         inputs = molecules.arrays(lines, self.statistics['molecules'], where)
-        found = averaged(self.teller, variables, {name: value[:, None] for name, value in inputs.items()})
+        found = averaged(self.predict_batched, variables, {name: value[:, None] for name, value in inputs.items()})
         strange = (inputs['tokens'] == molecules.smiles.UNKNOWN).any(1) if 'tokens' in inputs else np.zeros(len(lines))
         atomic_files.write_table(folder / 'predictions.csv', [
             {'id': name, 'smiles': line, **columns(names, found, place)}
@@ -156,7 +156,7 @@ def evaluator(*, data: Molecules, task: Task, batch: int = 128) -> RegressionEva
     """
     if batch < 1:
         raise InputError(f'config.evaluate.batch: {batch}; expected at least 1')
-    return RegressionEvaluator(data, Teller(task, batch))
+    return RegressionEvaluator(data, BatchedPredictor(task, batch))
 
 
 def predictor(*, task: Task, statistics: Mapping[str, Any], batch: int = 128, **_: Any) -> RegressionPredictor:
@@ -168,4 +168,4 @@ def predictor(*, task: Task, statistics: Mapping[str, Any], batch: int = 128, **
       batch: cases at once.
       **_: what reads images, of no use here.
     """
-    return RegressionPredictor(statistics, Teller(task, batch))
+    return RegressionPredictor(statistics, BatchedPredictor(task, batch))

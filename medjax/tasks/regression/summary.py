@@ -48,6 +48,25 @@ class Table:
     spread: np.ndarray | None = None
 
 
+def results(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any]:
+    """Results of a predictions table: errors and correlations, of the network and of simpler models.
+
+    Args:
+      rows: the table, of all evaluated splits; may be empty.
+      evaluator: the family's evaluator, with its data set and options.
+
+    Returns:
+      For each split its metrics with confidence intervals, `analysis`, and what a reader must know of them.
+    """
+    source = evaluator.data.source
+    known = {'problem': 'regression', 'unit': source.unit, 'conventions': CONVENTIONS.format(
+        of=evaluator.data.of, descriptors=', '.join(evaluator.data.described))}
+    if not rows:
+        return known
+    found = summarise(rows, source.classes, of=evaluator.data.of)
+    return {**found.pop('metrics'), **known, 'analysis': found}
+
+
 def read(rows: Sequence[Row], name: str) -> Table:
     """Reads one target from rows of a predictions table; cells are text or numbers.
 
@@ -91,7 +110,7 @@ def figures(tables: Mapping[str, Table], draws: Mapping[str, np.ndarray] | None 
     """
     names = list(tables)
     return {key_of(figure, name, method, names): value for name, table in tables.items()
-            for method, predicted in table.predicted.items() for figure, value in regression.figures(
+            for method, predicted in table.predicted.items() for figure, value in regression.compute_metrics(
                 table.measured, predicted, None if draws is None else draws[name]).items()}
 
 
@@ -128,7 +147,7 @@ def summarise(rows: Sequence[Row], names: Sequence[str], *, of: str = 'patient',
     if not rows:
         raise InputError('predictions: no case; expected one at least')
     out: dict[str, Any] = {'metrics': {}, 'warnings': []}
-    for split, some in bootstrap.by_split(rows).items():
+    for split, some in bootstrap.rows_by_split(rows).items():
         tables = {name: read(some, name) for name in names}
         draws = {name: intervals.multiplicities(table.patients, resamples, seed) for name, table in tables.items()}
         out['metrics'][split] = entries(tables, figures(tables), figures(tables, draws), of)

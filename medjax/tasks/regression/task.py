@@ -10,7 +10,7 @@ import numpy as np
 import optax
 
 from medjax.core.metrics import masked_mean
-from medjax.core.task import Batch, States, Task, Variables, initial, seen, trained_forward
+from medjax.core.task import Batch, States, Task, Variables, init_variables, network_inputs, train_forward
 from medjax.errors import InputError
 
 LOSSES = ('mse', 'huber', 'gaussian')
@@ -67,13 +67,13 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], loss: str = 'mse',
         return jnp.where(measured, each, 0.0)
 
     def loss_of(variables: Variables, batch: Batch, key: jax.Array):
-        (out, _), mutated = trained_forward(module, variables, batch, key)
+        (out, _), mutated = train_forward(module, variables, batch, key)
         each, measured = cost(out, batch['targets']), (~jnp.isnan(batch['targets'])).sum(1)
         total, cases = masked_mean(each.sum(1) / jnp.maximum(measured, 1), batch['mask'])
         return total / jnp.maximum(cases, 1), (mutated, {})
 
     def predict(variables: Variables, batch: Batch) -> dict[str, jax.Array]:
-        out, _ = module.apply(variables, *seen(module, batch), train=False)
+        out, _ = module.apply(variables, *network_inputs(module, batch), train=False)
         value, spread = split(out)
         return {'values': value * std + mean, **({} if spread is None else {'spread': spread * std})}
 
@@ -81,6 +81,6 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], loss: str = 'mse',
         return {}
 
     def init(key: jax.Array, batch: Batch) -> Variables:
-        return initial(module, key, batch)
+        return init_variables(module, key, batch)
 
     return Task(init, loss_of, predict, metrics)

@@ -11,7 +11,8 @@ from medjax.report.anatomy import PLANES, Snapshot, fullest, load, ranked
 from medjax.report.chapter import FEW, Chapter, Chart, Group, Section, both, caption, split_name, spoken
 from medjax.report.run_files import Run
 from medjax.report.tables import figure
-from medjax.statistics.bootstrap import number
+from medjax.statistics.bootstrap import parse_number
+from medjax.tasks.segmentation.family import FAMILY
 
 JUDGED = 30  # cases whose probabilities are read for the calibration
 SAMPLED = ('Training patches as read, and as the first steps augmented them, in the same intensity window, with the '
@@ -36,14 +37,14 @@ def chapter(run: Run) -> Chapter:
     """The chapter of a run; without results, what there is to say without them."""
     shown, classes = next(iter(run.splits), ''), run.classes[1:]
     chosen, tolerance = choose(run, shown), run.section('evaluate').get('tolerance_mm')
-    both_tables = [(tables.overall(run.results[split], classes, caption(run, split)),
-                    tables.per_class(run.results[split], classes, caption(run, split), tolerance))
+    both_tables = [(tables.overall(FAMILY.metrics, run.results[split], classes, caption(run, split)),
+                    tables.per_class(FAMILY.metrics, run.results[split], classes, caption(run, split), tolerance))
                    for split in run.splits]
     legend = [(name, style.class_colour(i)) for i, name in enumerate(classes, 1)]
     errors = [('missed (background predicted)', style.MISSED), ('spurious (background in the truth)', style.SPURIOUS),
               *([('wrong class', style.CONFUSED)] if len(classes) > 1 else [])]
     return Chapter(
-        headlines=[tables.headline(split_name(split).lower(), run.results[split], classes) for split in spoken(run)],
+        headlines=[tables.headline(FAMILY.metrics, split_name(split).lower(), run.results[split], classes) for split in spoken(run)],
         method=_method(run), tables=[table for pair in both_tables for table in pair if table],
         sections=[Section('Cases', _pictured(chosen, split_name(shown).lower()),
                           [('Classes', legend), ('Errors', errors)], groups=groups(run, chosen)),
@@ -84,7 +85,7 @@ def _rounded(row: Mapping[str, str], classes: list[str]) -> dict[str, str]:
     out = dict(row)
     for key, text in row.items():
         if key not in WORDS and '.' in text:
-            flag, metric = key.startswith(tuple(tables.COUNTS)), tables.metric_of(tables.split_key(key, classes)[0])
+            flag, metric = key.startswith(tuple(tables.COUNTS)), FAMILY.metrics.describe(FAMILY.metrics.split_key(key, classes)[0])
             try:
                 out[key] = f'{float(text):g}' if flag else tables.figure(float(text), metric.unit)
             except ValueError:
@@ -97,7 +98,7 @@ def choose(run: Run, split: str) -> Chosen:
     scored = []
     for row in run.rows(split):
         keys = ['dice_mean'] if row.get('dice_mean') else [f'dice_{name}' for name in run.classes[1:]]
-        values = [value for value in (number(row.get(key)) for key in keys) if value == value]
+        values = [value for value in (parse_number(row.get(key)) for key in keys) if value == value]
         if values:
             scored.append((sum(values) / len(values), row['id']))
     scored.sort(key=lambda pair: (-pair[0], pair[1]))
@@ -148,7 +149,7 @@ def case_charts(run: Run, split: str, chosen: Chosen) -> list[Chart]:
     names = [name for name in classes[1:] if rows and f'dice_{name}' in rows[0]]
     count = len(chosen.ranking)
     if count > 1 and names:
-        columns = {name: [number(row[f'dice_{name}']) for row in rows] for name in names}
+        columns = {name: [parse_number(row[f'dice_{name}']) for row in rows] for name in names}
         entries = {name: run.results[split].get(f'dice_{name}', {}) for name in names}
         made.append(both(lambda theme: charts.strip(columns, entries, 'Dice of the case', theme),
                            f'Dice of every {split} case, by class',

@@ -11,7 +11,8 @@ import jax
 import numpy as np
 
 from medjax import atomic_files
-from medjax.core.metrics import known_means
+from medjax.core import contracts
+from medjax.core.metrics import column_means
 from medjax.core.task import Batch, Task
 from medjax.data.datasets.volumes import Volumes, preprocessing
 from medjax.data.io import image_files, raster
@@ -41,8 +42,8 @@ class Segmenter:
     batch: int
 
     @functools.cached_property
-    def _slide(self) -> sliding_windows.Sliding:
-        return sliding_windows.Sliding(lambda variables, image: self.predict(variables, {'image': image})['probs'],
+    def _slide(self) -> sliding_windows.SlidingWindowInference:
+        return sliding_windows.SlidingWindowInference(lambda variables, image: self.predict(variables, {'image': image})['probs'],
                                window=self.patch, overlap=self.overlap, flips=self.flips, batch=self.batch)
 
     def __call__(self, variables: Any, image: np.ndarray, air: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -54,7 +55,7 @@ class Segmenter:
 
 
 @dataclasses.dataclass(frozen=True)
-class VolumeEvaluator:
+class VolumeEvaluator(contracts.Evaluator):
     """Predicts, restores and measures the cases of a split; see `evaluator`."""
 
     data: Volumes
@@ -64,7 +65,6 @@ class VolumeEvaluator:
     lesions: bool
     postprocess: mask_metrics.Postprocess
 
-    summary = 'means'  # what of `analysis` sums the rows up
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -110,13 +110,13 @@ class VolumeEvaluator:
                 keep_snapshot(snapshots / f'{prepared.case.id}.npz', shown, truth, label, confidence)
         return rows
 
-    def validated(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    def validation_metrics(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         """Means over the cases of what is measured."""
-        return known_means(rows)
+        return column_means(rows)
 
 
 @dataclasses.dataclass(frozen=True)
-class VolumePredictor:
+class VolumePredictor(contracts.Predictor):
     """Labels images that are no cases of the data set; see `predictor`."""
 
     preprocess: Preprocess
@@ -125,7 +125,7 @@ class VolumePredictor:
     segmenter: Segmenter
     postprocess: mask_metrics.Postprocess
 
-    apart = True  # a file for each image, of its name
+    file_per_input = True  # a file for each image, of its name
 
     @property
     def _channels(self) -> int:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from medjax.core.metrics import masked_mean
-from medjax.core.task import Batch, States, Task, Variables, initial, trained_forward
+from medjax.core.task import Batch, States, Task, Variables, init_variables, train_forward
 from medjax.errors import InputError
 from medjax.losses import segmentation
 from medjax.losses.segmentation import IGNORED
@@ -48,7 +48,7 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], loss: Mapping[str,
         return jnp.concatenate([jax.nn.sigmoid(-logits), jax.nn.sigmoid(logits)], -1)
 
     def loss_fn(variables: Variables, batch: Batch, key: jax.Array):
-        (logits, feats), mutated = trained_forward(module, variables, batch, key)
+        (logits, feats), mutated = train_forward(module, variables, batch, key)
         scales = (logits, *feats.get('deep', ()))
         # nnU-Net's weights: halved at each coarser scale, and normalised to 1.
         weights = [0.5 ** i / sum(0.5 ** j for j in range(len(scales))) for i in range(len(scales))]
@@ -73,7 +73,7 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], loss: Mapping[str,
                                       jnp.sum(p, dtype=jnp.float32) + jnp.sum(t, dtype=jnp.float32))
         return states
 
-    return Task(functools.partial(initial, module), loss_fn, predict, metrics)
+    return Task(functools.partial(init_variables, module), loss_fn, predict, metrics)
 
 
 def shrink(label: jax.Array, shape: Sequence[int]) -> jax.Array:

@@ -13,8 +13,9 @@ from medjax.report.chapter import Chapter, Chart, Section, both, caption, resamp
 from medjax.report.run_files import Run
 from medjax.report.style import INK, PALETTE, dress, png
 from medjax.report.tables import Cell, figure
-from medjax.statistics.bootstrap import number
+from medjax.statistics.bootstrap import parse_number
 from medjax.tasks.classification import chapter as classification_chapter
+from medjax.tasks.signals.family import FAMILY
 
 COLUMNS = {'': 'network', 'detector_': 'detector'}
 ROWS = {'f1': 'F1 ↑', 'sensitivity': 'Sensitivity ↑', 'precision': 'Precision ↑', 'timing_ms': 'Timing (ms) ↓'}
@@ -33,7 +34,7 @@ def chapter(run: Run) -> Chapter:
         sections=[Section(f'Recordings: {split_name(split).lower()}', charts=recordings(run, split))
                   for split in spoken(run)],
         curves={'Loss': {'train/loss': 'training'}, 'Dice of samples': {'train/dice_beat': 'training'},
-                **{f'{tables.metric_of(name).name}, validation': {f'val/{name}': ''} for name in (best or 'f1',)},
+                **{f'{FAMILY.metrics.describe(name).label}, validation': {f'val/{name}': ''} for name in (best or 'f1',)},
                 'Learning rate': {'lr': ''}, 'Gradient norm': {'train/grad_norm': ''}}, samples=[], sampled='',
         conventions='Conventions', cases=[_rounded(row) for split in run.splits for row in run.rows(split)],
         words=[*classification_chapter.words(run), 'beats', 'found'])
@@ -45,7 +46,7 @@ def headline(run: Run, split: str) -> tuple[str, str]:
     text = tables.told('F1 of beats', entries['f1'])
     if tables.known(entries['detector_f1']):
         text += f', a detector without training {figure(entries["detector_f1"]["value"])}'
-    beats = sum(int(number(row['beats'])) for row in rows)
+    beats = sum(int(parse_number(row['beats'])) for row in rows)
     n = entries['f1'].get('n', 0)
     return (f'{text}; on the {split_name(split).lower()} cases.',
             f'In brackets the 95 % interval, or why there is none. n = {n} patient{"s" * (n != 1)}, {beats} beats.')

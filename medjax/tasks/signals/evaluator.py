@@ -10,7 +10,8 @@ import jax
 import numpy as np
 
 from medjax import atomic_files
-from medjax.core.metrics import known_means
+from medjax.core import contracts
+from medjax.core.metrics import column_means
 from medjax.core.task import Task
 from medjax.data.datasets.signals import Traces, dicom_case, level
 from medjax.errors import InputError
@@ -27,7 +28,7 @@ CONVENTIONS = (
 
 
 @dataclasses.dataclass(frozen=True)
-class WholeTeller:
+class WholeTracePredictor:
     """Gives the probability of a beat at each sample of a whole recording, in one pass.
 
     Attributes:
@@ -50,19 +51,18 @@ class WholeTeller:
 
 
 @dataclasses.dataclass(frozen=True)
-class BeatEvaluator:
+class BeatEvaluator(contracts.Evaluator):
     """Finds the beats of a split's recordings; see `evaluator`."""
 
     data: Traces
     task: Task
 
-    summary = 'beats'  # what of `analysis` sums the rows up
     metrics = (*METRICS, *(f'detector_{name}' for name in METRICS))
     conventions = CONVENTIONS
 
     @functools.cached_property
-    def _teller(self) -> 'WholeTeller':
-        return WholeTeller(self.task, self.data.window)
+    def _predict_batched(self) -> 'WholeTracePredictor':
+        return WholeTracePredictor(self.task, self.data.window)
 
     def __call__(self, variables: Any, split: str, *, quick: bool = False,
                  snapshots: pathlib.Path | None = None) -> list[dict[str, Any]]:
@@ -77,12 +77,12 @@ class BeatEvaluator:
         rows, kept = [], {}
         for number in self.data.numbers(split):
             case, trace = self.data.source.cases[number], self.data.traces[number]
-            probs = self._teller(variables, trace.values)
-            found = ecg_beats.peaks(probs, trace.rate)
+            probs = self._predict_batched(variables, trace.values)
+            found = ecg_beats.beats_from_probs(probs, trace.rate)
             row = {'split': split, 'id': case.id, 'patient': case.patient, 'beats': len(trace.beats),
                    'found': len(found), **scored(found, trace.beats, trace.rate)}
             if not quick and split != 'test_real':
-                told = scored(ecg_beats.detect(trace.values, trace.rate), trace.beats, trace.rate)
+                told = scored(ecg_beats.detect_beats(trace.values, trace.rate), trace.beats, trace.rate)
                 row |= {f'detector_{name}': value for name, value in told.items()}
             rows.append(row)
             kept[case.id] = {'rate': trace.rate, 'true': trace.beats.tolist(), 'found': found.tolist(),
@@ -91,15 +91,15 @@ class BeatEvaluator:
             atomic_files.write_json(snapshots.parent / f'beats_{split}.json', kept)
         return rows
 
-    def validated(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    def validation_metrics(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         """Means over the recordings; NaN where nothing is counted."""
-        means = known_means([{name: float(row[name]) for name in METRICS} for row in rows])
+        means = column_means([{name: float(row[name]) for name in METRICS} for row in rows])
         return {name: means.get(name, float('nan')) for name in METRICS}
 
 
 def scored(found: np.ndarray, true: np.ndarray, rate: float) -> dict[str, float]:
     """METRICS of found beats against true ones, samples both; see CONVENTIONS."""
-    pairs = ecg_beats.matched(found, true, rate)
+    pairs = ecg_beats.match_beats(found, true, rate)
     total = len(found) + len(true)
     off = np.abs(np.asarray(found)[pairs[:, 0]] - np.asarray(true)[pairs[:, 1]]) / rate
     return {'f1': 2 * len(pairs) / total if total else float('nan'),
@@ -122,17 +122,17 @@ def evaluator(*, data: Traces, task: Task) -> BeatEvaluator:
 
 
 @dataclasses.dataclass(frozen=True)
-class BeatPredictor:
+class BeatPredictor(contracts.Predictor):
     """Finds the beats of new recordings; see `predictor`."""
 
     statistics: Mapping[str, Any]
-    teller: WholeTeller
+    predict_batched: WholeTracePredictor
 
-    apart = True  # a table for each recording
+    file_per_input = True  # a table for each recording
 
     def example(self) -> dict[str, np.ndarray]:
         """A batch of the shape that the network sees."""
-        return {'image': np.zeros((1, self.teller.window, self.statistics['leads']), np.float32)}
+        return {'image': np.zeros((1, self.predict_batched.window, self.statistics['leads']), np.float32)}
 
     def __call__(self, variables: Any, path: pathlib.Path, folder: pathlib.Path) -> str:
         """Finds the beats of a DICOM ECG, and writes them as `NAME.csv` in a folder.
@@ -150,8 +150,8 @@ class BeatPredictor:
           InputError: a file without such a waveform.
         """
         trace = dicom_case(str(path), self.statistics['rate'], self.statistics['leads']).read()
-        probs = self.teller(variables, level(trace.values))
-        found = ecg_beats.peaks(probs, trace.rate)
+        probs = self.predict_batched(variables, level(trace.values))
+        found = ecg_beats.beats_from_probs(probs, trace.rate)
         times = np.asarray(found) / trace.rate
         between = ['', *(1000 * np.diff(times)).tolist()]
         atomic_files.write_table(folder / f'{path.stem}.csv', [
@@ -171,4 +171,4 @@ def predictor(*, task: Task, statistics: Mapping[str, Any], data: Mapping[str, A
       data: the options of `traces.dataset`.
       **_: what else predictors are offered.
     """
-    return BeatPredictor(statistics, WholeTeller(task, data.get('window', 512)))
+    return BeatPredictor(statistics, WholeTracePredictor(task, data.get('window', 512)))

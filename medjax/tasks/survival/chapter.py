@@ -12,6 +12,7 @@ from medjax.report.run_files import Run
 from medjax.report.tables import Cell, Table, figure, interval
 from medjax.tasks.classification import chapter as classification_chapter
 from medjax.tasks.survival import charts
+from medjax.tasks.survival.family import FAMILY
 from medjax.tasks.survival.split import Followed, follow
 from medjax.tasks.survival.summary import GROUPS
 
@@ -86,14 +87,14 @@ def result_tables(every: Sequence[Followed]) -> list[Table]:
         keys |= {(name, title): of.entries[name] for name in (*OVERALL, *of.timed)}
         counts[title] = f'{(of.table.event > 0).sum()} of {len(of.table.ids)}'
     if keys:
-        made.append(tables.beside(tables.grid(keys, list(counts), 'All patients', counts=(
+        made.append(tables.beside(tables.grid(FAMILY.metrics, keys, list(counts), 'All patients', counts=(
             'events', 'of all cases, the others censored', counts))))
     for of in every:
         if of.several and of.split in spoken(of.run):
             events = of.table.events
             each = {(name, event): of.entries[f'{name}_{event}'] for name in (*OVERALL, *of.timed) for event in events}
             counts = {event: int((of.table.event == number).sum()) for number, event in enumerate(events, 1)}
-            made.append(tables.beside(tables.grid(each, events, f'{split_name(of.split)}, each event', counts=(
+            made.append(tables.beside(tables.grid(FAMILY.metrics, each, events, f'{split_name(of.split)}, each event', counts=(
                 'events', 'observed', counts))))
     return made
 
@@ -125,11 +126,11 @@ def horizon_tables(of: Followed) -> list[Table]:
             scores = [of.entries[of.key(f'{name}_{horizon:g}', event)] for name in ('auc', 'brier')]
             rows.append((of.after(horizon), '', [
                 *(Cell(str(count)) for count in counts), Cell(figure(said)), _share(everyone, horizon),
-                *(tables.cell('', entry, 0) for entry in scores)]))
+                *(tables.cell(FAMILY.metrics, '', entry, 0) for entry in scores)]))
         heads = [(event, 'events until then'), ('At risk', 'still followed, without an event, after that time'),
                  ('Predicted', 'mean probability of the event until then'),
                  ('Observed', f'{of.estimator}\'s estimate of the same'),
-                 *(tables.heading(name) for name in ('auc', 'brier'))]
+                 *(tables.heading(FAMILY.metrics, name) for name in ('auc', 'brier'))]
         made += [tables.beside(Table(f'By horizon: {event}' if of.several else 'By horizon', heads, rows))] * bool(rows)
     return made
 
@@ -150,7 +151,7 @@ def learning(run: Run) -> dict[str, dict[str, str]]:
     best = run.section('checkpoint').get('best', '')
     scored = [name for name in dict.fromkeys(('c_index', 'ibs', best)) if name not in ('', 'loss')]
     return {'Loss': {'train/loss': 'training', 'val/loss': 'validation'},
-            **{f'{tables.metric_of(name).name}, validation': {f'val/{name}': ''} for name in scored},
+            **{f'{FAMILY.metrics.describe(name).label}, validation': {f'val/{name}': ''} for name in scored},
             'Learning rate': {'lr': ''}, 'Gradient norm': {'train/grad_norm': ''}}
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from medjax import atomic_files
-from medjax.core.batched import Teller
+from medjax.core import contracts
+from medjax.core.batched import BatchedPredictor
 from medjax.core.task import Task
 from medjax.data.datasets.tabular import Records, scaled
 from medjax.data.datasets.time_series import check_visits, padded
@@ -24,18 +25,17 @@ BASELINE = 'baseline.json'  # in the run's folder of cases
 
 
 @dataclasses.dataclass(frozen=True)
-class SurvivalEvaluator:
+class SurvivalEvaluator(contracts.Evaluator):
     """Tells the patients of a split what to expect; see `evaluator`."""
 
     data: Records
-    teller: Teller
+    predict_batched: BatchedPredictor
     horizons: tuple[float, ...] = ()
     recommend: str = ''
 
-    summary = 'survival'  # what of `analysis` sums the rows up
 
     def _predicted(self, variables: Any, numbers: np.ndarray) -> dict[str, np.ndarray]:
-        return self.teller(variables, self.data.seen(numbers))
+        return self.predict_batched(variables, self.data.seen(numbers))
 
     def __call__(self, variables: Any, split: str, *, quick: bool = False,
                  snapshots: pathlib.Path | None = None) -> list[dict[str, Any]]:
@@ -80,10 +80,10 @@ class SurvivalEvaluator:
         for value in (0.0, 1.0):
             changed = seen['covariates'].copy()
             changed[:, place] = (value - scale['mean'][place]) / scale['std'][place]
-            risks.append(told(self.teller(variables, {**seen, 'covariates': changed}), steps)[0][:, 0])
+            risks.append(told(self.predict_batched(variables, {**seen, 'covariates': changed}), steps)[0][:, 0])
         return {'given': np.rint(given), 'benefit': risks[0] - risks[1]}
 
-    def validated(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    def validation_metrics(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         """The C-index of each event's risk, and their mean; NaN where it is not defined."""
         time = np.array([row['time'] for row in rows], float)
         each = {name: float(concordance.harrell(time, np.array([row['event'] == name for row in rows]),
@@ -141,16 +141,16 @@ def columns(events: Sequence[str], times: Sequence[float], risk: np.ndarray, inc
 
 
 @dataclasses.dataclass(frozen=True)
-class SurvivalPredictor:
+class SurvivalPredictor(contracts.Predictor):
     """Tells patients that are not of the data set what to expect; see `predictor`."""
 
     statistics: Mapping[str, Any]
-    teller: Teller
+    predict_batched: BatchedPredictor
     folder: pathlib.Path
     data: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     read: Callable[..., Any] | None = None
 
-    apart = False  # a table of rows goes into a table of rows
+    file_per_input = False  # a table of rows goes into a table of rows
 
     def example(self) -> dict[str, np.ndarray]:
         """A batch of the shape that the network sees."""
@@ -197,7 +197,7 @@ class SurvivalPredictor:
         """
         events, times = (self.statistics[key] for key in ('classes', 'times'))
         ids, seen = self._asked(path)
-        found = self.teller(variables, seen)
+        found = self.predict_batched(variables, seen)
         steps, kept = None, self.folder / 'cases' / BASELINE
         if 'log_hazard' in found:
             try:
@@ -233,7 +233,7 @@ def evaluator(*, data: Records, task: Task, batch: int = 512, horizons: Sequence
         raise InputError(f'config.evaluate.horizons: {tuple(horizons)}; expected times above 0')
     if batch < 1:
         raise InputError(f'config.evaluate.batch: {batch}; expected at least 1')
-    return SurvivalEvaluator(data, Teller(task, batch), tuple(map(float, horizons)), recommend)
+    return SurvivalEvaluator(data, BatchedPredictor(task, batch), tuple(map(float, horizons)), recommend)
 
 
 def predictor(*, task: Task, statistics: Mapping[str, Any], folder: pathlib.Path, data: Mapping[str, Any],
@@ -249,4 +249,4 @@ def predictor(*, task: Task, statistics: Mapping[str, Any], folder: pathlib.Path
       batch: patients at once.
       **_: what is of no use here.
     """
-    return SurvivalPredictor(statistics, Teller(task, batch), folder, data, read)
+    return SurvivalPredictor(statistics, BatchedPredictor(task, batch), folder, data, read)

@@ -9,7 +9,7 @@ import numpy as np
 
 from medjax.errors import InputError
 from medjax.metrics import concordance, survival
-from medjax.metrics.classification import mean
+from medjax.metrics.classification import mean_over_defined
 from medjax.metrics.survival import Curve
 from medjax.statistics import bootstrap, intervals
 from medjax.tasks.survival.table import Row, Table, read
@@ -45,6 +45,24 @@ WHY = {'c_index': 'no case with the event is outlived by another',
        'auc': 'nobody with the event by then, or nobody without it', 'brier': 'nobody is followed that long'}
 
 
+def results(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any]:
+    """Results of a predictions table: concordance, Brier scores, risk groups and calibration.
+
+    Args:
+      rows: the table, of all evaluated splits; may be empty.
+      evaluator: the family's evaluator, with its data set and options.
+
+    Returns:
+      For each split its metrics with confidence intervals, `analysis`, and what a reader must know of them.
+    """
+    source = evaluator.data.source
+    known = {'problem': 'survival', 'unit': source.unit, 'conventions': CONVENTIONS}
+    if not rows:
+        return known
+    found = summarise(rows, source.classes, unit=source.unit, horizons=evaluator.horizons)
+    return {**found.pop('metrics'), **known, 'analysis': found}
+
+
 def figures(table: Table, horizons: Sequence[float], weight: np.ndarray | None = None) -> dict[str, np.ndarray]:
     """All figures of some cases, as `[...]` for `weight [..., n]`, by their names in `results.json`.
 
@@ -55,7 +73,7 @@ def figures(table: Table, horizons: Sequence[float], weight: np.ndarray | None =
     each = [_of_event(table, k, horizons, weight) for k in range(len(table.events))]
     if len(each) == 1:
         return each[0]
-    out = {name: mean([found[name] for found in each]) for name in each[0]}
+    out = {name: mean_over_defined([found[name] for found in each]) for name in each[0]}
     return out | {f'{name}_{event}': values for event, found in zip(table.events, each)
                   for name, values in found.items()}
 
@@ -89,7 +107,7 @@ def summarise(rows: Sequence[Row], events: Sequence[str], unit: str = '', *, hor
     """
     if not rows:
         raise InputError('predictions: no case; expected one at least')
-    tables = {split: read(some, events) for split, some in bootstrap.by_split(rows).items()}
+    tables = {split: read(some, events) for split, some in bootstrap.rows_by_split(rows).items()}
     source = next((split for split in ('val', 'test', *tables) if split in tables and tables[split].event.any()),
                   next(iter(tables)))
     given = bool(horizons)
@@ -103,7 +121,7 @@ def summarise(rows: Sequence[Row], events: Sequence[str], unit: str = '', *, hor
         samples = figures(table, horizons, draws)
         out['metrics'][split] = entries(table, figures(table, horizons), samples)
         out['groups'][split] = _groups(table, cuts, horizons)
-        advised = [(bootstrap.number(row.get('given')), bootstrap.number(row.get('benefit'))) for row in rows
+        advised = [(bootstrap.parse_number(row.get('given')), bootstrap.parse_number(row.get('benefit'))) for row in rows
                    if row['split'] == split]
         if all(benefit == benefit for _, benefit in advised):
             out.setdefault('advice', {})[split] = _advice(table, np.array(advised), horizons)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from medjax.core.metrics import masked_mean
-from medjax.core.task import Batch, States, Task, Variables, seen
+from medjax.core.task import Batch, States, Task, Variables, network_inputs
 from medjax.errors import InputError
 from medjax.losses import survival
 
@@ -66,10 +66,10 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], loss: str = 'cox',
     def inputs(batch: Batch, time: jax.Array) -> list[jax.Array]:
         """What the network sees; for Cox-Time at times `[B]`."""
         if loss != 'cox_time':
-            return seen(module, batch)
+            return network_inputs(module, batch)
         own = {**batch, 'covariates': jnp.concatenate(
             [batch['covariates'], ((time - centre) / spread)[:, None]], 1)}
-        return seen(module, own)
+        return network_inputs(module, own)
 
     def paired(batch: Batch) -> tuple[Batch, jax.Array]:
         """Each time of a batch with each of its patients: rows by time."""

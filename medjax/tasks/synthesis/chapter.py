@@ -15,6 +15,7 @@ from medjax.report.style import INK, PALETTE, chart, legend, png
 from medjax.report.tables import Cell, Table
 from medjax.tasks.classification import chapter as classification_chapter
 from medjax.tasks.synthesis import summary
+from medjax.tasks.synthesis.family import FAMILY
 
 FIGURES = {
     'fid': 'distance of distributions', 'kid': 'the same by a kernel, without bias',
@@ -81,8 +82,8 @@ def _tables(run: Run, split: str) -> list[Table]:
     ends = [end for end in KINDS if any(f'{key}{end}' in entries for key in keys)]
 
     def row(key: str, inner: str, ends: Sequence[str]) -> tuple[str, str, list[Cell]]:
-        return (tables.heading(key)[0], FIGURES[key], [
-            tables.cell(key, entries.get(f'{key}{inner}{end}'), 0) for end in ends])
+        return (tables.heading(FAMILY.metrics, key)[0], FIGURES[key], [
+            tables.cell(FAMILY.metrics, key, entries.get(f'{key}{inner}{end}'), 0) for end in ends])
     made.append(Table(caption(run, split), [KINDS[end] for end in ends], [row(key, '', ends) for key in keys]))
     others = [key for key in ('fid', 'kid') if f'{key}_pixels' in entries]
     if others:
@@ -91,7 +92,7 @@ def _tables(run: Run, split: str) -> list[Table]:
     classes = [name for name in run.classes if f'kid_of_{name}' in entries]
     if classes:
         floors = [end for end in ('', '_train', '_val') if f'kid_of_{classes[0]}{end}' in entries]
-        rows = [(name, '', [tables.cell('kid', entries.get(f'kid_of_{name}{end}'), 0) for end in floors])
+        rows = [(name, '', [tables.cell(FAMILY.metrics, 'kid', entries.get(f'kid_of_{name}{end}'), 0) for end in floors])
                 for name in classes]
         made.append(Table('KID of each class alone', [KINDS[end] for end in floors], rows))
     return made

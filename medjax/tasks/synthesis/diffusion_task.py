@@ -12,10 +12,10 @@ from jax import lax
 
 from medjax.core.config import bind, choose
 from medjax.core.metrics import masked_mean
-from medjax.core.task import Batch, Task, Variables, initial, seen, trained_forward
+from medjax.core.task import Batch, Task, Variables, init_variables, network_inputs, train_forward
 from medjax.errors import InputError
 from medjax.ops import diffusion
-from medjax.ops.diffusion import Level
+from medjax.ops.diffusion import NoiseLevel
 
 NONE = -1  # the label where no class is said
 CLASSED = ('binary', 'multiclass', 'ordinal')  # problems whose labels are numbers of classes
@@ -53,27 +53,27 @@ class Diffusion:
                              'of at least 0')
 
     @property
-    def _levels(self) -> Level:
+    def _levels(self) -> NoiseLevel:
         return diffusion.schedule(self.schedule, self.times)
 
-    def draw(self, key: jax.Array, count: int) -> tuple[jax.Array, Level]:
+    def draw(self, key: jax.Array, count: int) -> tuple[jax.Array, NoiseLevel]:
         """Times to train at, `[count]` in 0–1, and their levels."""
         number = jax.random.randint(key, (count,), 1, self.times + 1)
-        return number / self.times, Level(*(jnp.asarray(part)[number] for part in self._levels))
+        return number / self.times, NoiseLevel(*(jnp.asarray(part)[number] for part in self._levels))
 
     def sample(self, tell: Tell, x: jax.Array, fresh: Callable[[jax.Array], jax.Array]) -> jax.Array:
         """Turns noise to images; `fresh` gives the noise of a step, numbered from 1."""
         at = np.linspace(self.times, 0, self.steps + 1).round().astype(int)
-        levels = Level(*(jnp.asarray(part[at]) for part in self._levels))
+        levels = NoiseLevel(*(jnp.asarray(part[at]) for part in self._levels))
 
         def step(x: jax.Array, here: Any) -> tuple[jax.Array, None]:
             number, time, now, then = here
-            x0, epsilon = diffusion.parted(self.prediction, tell(x, time), x, now)
+            x0, epsilon = diffusion.x0_and_epsilon(self.prediction, tell(x, time), x, now)
             if self.clip:
-                x0, epsilon = diffusion.parted('x0', jnp.clip(x0, -self.clip, self.clip), x, now)
-            return diffusion.ddim(x0, epsilon, now, then, self.eta, fresh(number) if self.eta else 0.0), None
+                x0, epsilon = diffusion.x0_and_epsilon('x0', jnp.clip(x0, -self.clip, self.clip), x, now)
+            return diffusion.ddim_step(x0, epsilon, now, then, self.eta, fresh(number) if self.eta else 0.0), None
 
-        now, then = (Level(*(part[ends] for part in levels)) for ends in (slice(-1), slice(1, None)))
+        now, then = (NoiseLevel(*(part[ends] for part in levels)) for ends in (slice(-1), slice(1, None)))
         time = jnp.asarray(at[:-1] / self.times, jnp.float32)
         return lax.scan(step, x, (jnp.arange(1, self.steps + 1), time, now, then))[0]
 
@@ -97,10 +97,10 @@ class Flow:
         if self.steps < 1:
             raise InputError(f'config.task.steps: {self.steps}; expected at least 1')
 
-    def draw(self, key: jax.Array, count: int) -> tuple[jax.Array, Level]:
+    def draw(self, key: jax.Array, count: int) -> tuple[jax.Array, NoiseLevel]:
         """Times to train at, `[count]` in 0–1, and their levels."""
         time = jax.random.uniform(key, (count,))
-        return time, Level(1 - time, time)
+        return time, NoiseLevel(1 - time, time)
 
     def sample(self, tell: Tell, x: jax.Array, fresh: Callable[[jax.Array], jax.Array]) -> jax.Array:
         """Turns noise to images; nothing is drawn on the way."""
@@ -157,7 +157,7 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], kind: str = 'ddpm'
 
     def init(key: jax.Array, batch: Batch) -> Variables:
         del batch
-        return initial(module, key, shown(jnp.zeros((1, *shape)), jnp.zeros(1), jnp.zeros(1, jnp.int32)))
+        return init_variables(module, key, shown(jnp.zeros((1, *shape)), jnp.zeros(1), jnp.zeros(1, jnp.int32)))
 
     def loss(variables: Variables, batch: Batch, key: jax.Array):
         when, what, whose, dropout = jax.random.split(key, 4)
@@ -168,12 +168,12 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], kind: str = 'ddpm'
         epsilon = jax.random.normal(what, image.shape)
         dropped = jax.random.bernoulli(whose, label_dropout, none.shape)
         label = jnp.where(dropped, none, batch['label']) if module.classes else none
-        (told, _), mutated = trained_forward(module, variables, shown(level.mix(image, epsilon), time, label), dropout)
-        error = (told - diffusion.wanted(way.prediction, image, epsilon, level))**2
+        (told, _), mutated = train_forward(module, variables, shown(level.add_noise(image, epsilon), time, label), dropout)
+        error = (told - diffusion.prediction_target(way.prediction, image, epsilon, level))**2
         each = error.reshape(len(image), -1).mean(1)
         states = {'error': masked_mean(jax.lax.stop_gradient(each), batch['mask'])}
         if min_snr:
-            each *= diffusion.min_snr(way.prediction, level, min_snr)
+            each *= diffusion.min_snr_weight(way.prediction, level, min_snr)
         total, count = masked_mean(each, batch['mask'])
         return total / jnp.maximum(count, 1), (mutated, states)
 
@@ -188,7 +188,7 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], kind: str = 'ddpm'
         def tell(x: jax.Array, time: jax.Array) -> jax.Array:
             x = jnp.concatenate([x] * len(labels))
             seen_as = shown(x, jnp.full(len(x), time), jnp.concatenate(labels))
-            told = jnp.split(module.apply(variables, *seen(module, seen_as), train=False)[0], len(labels))
+            told = jnp.split(module.apply(variables, *network_inputs(module, seen_as), train=False)[0], len(labels))
             return told[0] + guidance * (told[-1] - told[0]) if len(told) > 1 else told[0]
 
         made = way.sample(tell, fresh(0), fresh)

@@ -15,7 +15,8 @@ import numpy as np
 from scipy import ndimage
 
 from medjax import atomic_files
-from medjax.core.batched import Teller
+from medjax.core import contracts
+from medjax.core.batched import BatchedPredictor
 from medjax.core.task import Task
 from medjax.data.datasets.images import Images
 from medjax.data.io.geometry import Image
@@ -45,12 +46,12 @@ class Painter:
     Attributes:
       frame: how images come to what the network sees.
       training: mean and standard deviation of the training images, where intensities need them.
-      teller: of the task.
+      predict_batched: of the task.
     """
 
     frame: Frame
     training: Mapping[str, Sequence[float]]
-    teller: Teller
+    predict_batched: BatchedPredictor
 
     def __call__(self, variables: Any, labels: np.ndarray, first: int) -> np.ndarray:
         """An image of each label, uint8 `[n, *S, C]`, of the seeds from `first` on.
@@ -59,7 +60,7 @@ class Painter:
           InputError: the network makes what is no number.
         """
         seeds = (first + np.arange(len(labels))).astype(np.uint32)
-        made = self.teller(variables, {'seed': seeds, 'label': np.asarray(labels, np.int32)})['sample']
+        made = self.predict_batched(variables, {'seed': seeds, 'label': np.asarray(labels, np.int32)})['sample']
         broken = ~np.isfinite(made).reshape(len(made), -1).all(1)
         if broken.any():
             raise InputError(f'made image of seed {seeds[broken.argmax()]}: not finite; expected numbers: the weights '
@@ -68,7 +69,7 @@ class Painter:
 
 
 @dataclasses.dataclass(frozen=True)
-class SynthesisEvaluator:
+class SynthesisEvaluator(contracts.Evaluator):
     """Compares made images with those of a split; see `evaluator`."""
 
     data: Images
@@ -78,7 +79,6 @@ class SynthesisEvaluator:
     quick: int
     shown: int
 
-    summary = 'synthesis'  # what of `analysis` sums the rows up
 
     @functools.cached_property
     def _known(self) -> np.ndarray:
@@ -155,7 +155,7 @@ class SynthesisEvaluator:
                     more['predicted'] = [classes[k] for k in told['probs'].argmax(1)]
             if near and kind in ('real', 'synthetic', 'train'):
                 own = np.searchsorted(train, numbers['train']) if kind == 'train' else None
-                far, which = generative.nearest(_flat(images), _flat(self._known), own)
+                far, which = generative.nearest_neighbours(_flat(images), _flat(self._known), own)
                 more |= {'nearest': far.tolist(), 'nearest_id': [cases[train[k]].id for k in which]}
             for name in names:
                 found = self._spaces[name](_flat(images) if name == 'pixels' else told['features'])
@@ -168,27 +168,27 @@ class SynthesisEvaluator:
                              'target': classes[label], **{name: column[place] for name, column in more.items()}})
         return rows
 
-    def validated(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    def validation_metrics(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         """Of a quick table, by pixels: FID, KID, precision, recall, and 'diversity', 1 where it is the real one's."""
         real, fake = (np.array([[value for name, value in row.items() if name.startswith('pixels_')]
                                 for row in rows if row['kind'] == kind], float) for kind in ('real', 'synthetic'))
         precise, recalled = generative.precision_recall(real, fake)
-        varied = [float(generative.pair_mean(generative.distances(x), np.ones(len(x)))) for x in (fake, real)]
+        varied = [float(generative.mean_over_pairs(generative.pairwise_distances(x), np.ones(len(x)))) for x in (fake, real)]
         return {'fid_pixels': generative.fid(real, fake), 'kid_pixels': generative.kid(real, fake),
                 'precision': float(precise.mean()), 'recall': float(recalled.mean()),
                 'diversity': varied[0] / max(varied[1], 1e-12)}
 
-    def along(self, variables: Any, workdir: pathlib.Path, step: int) -> None:
+    def snapshot_training(self, variables: Any, workdir: pathlib.Path, step: int) -> None:
         """Keeps images of the same few seeds, in `course/STEP.npz`: how they change shows what training does."""
         classes = len(self.data.source.classes)
         labels = np.arange(max(COURSE // classes, 1) * min(classes, COURSE)) % classes
-        few = dataclasses.replace(self.painter, teller=self._teller_along)
+        few = dataclasses.replace(self.painter, predict_batched=self._small_batch_predictor)
         _save(workdir / 'course' / f'{step:07d}.npz', sample=few(variables, labels, ALONG), label=labels)
 
     @functools.cached_property
-    def _teller_along(self) -> Teller:
+    def _small_batch_predictor(self) -> BatchedPredictor:
         """One of few images, so that a network that takes long for each is not asked for more."""
-        return dataclasses.replace(self.painter.teller, batch=min(COURSE, self.painter.teller.batch))
+        return dataclasses.replace(self.painter.predict_batched, batch=min(COURSE, self.painter.predict_batched.batch))
 
     def _keep(self, sets: Mapping[str, tuple[np.ndarray, np.ndarray]], rows: Sequence[Mapping[str, Any]],
               folder: pathlib.Path) -> None:
@@ -242,13 +242,13 @@ def _save(path: pathlib.Path, **arrays: np.ndarray) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
-class SynthesisPredictor:
+class SynthesisPredictor(contracts.Predictor):
     """Draws new images with a run's weights; see `predictor`."""
 
     painter: Painter
     statistics: Mapping[str, Any]
 
-    apart = False
+    file_per_input = False
 
     def example(self) -> dict[str, np.ndarray]:
         """A batch of the shape that the network sees."""
@@ -273,7 +273,7 @@ def predictor(*, task: Task, data: Mapping[str, Any], statistics: Mapping[str, A
       batch: images at once.
       **_: the evaluator's other options, of no use here.
     """
-    return SynthesisPredictor(Painter(framing(**data), statistics['intensities'], Teller(task, batch)), statistics)
+    return SynthesisPredictor(Painter(framing(**data), statistics['intensities'], BatchedPredictor(task, batch)), statistics)
 
 
 def evaluator(*, data: Images, task: Task, features: Network | str = '', images: int = 1000, quick: int = 256,
@@ -309,5 +309,5 @@ def evaluator(*, data: Images, task: Task, features: Network | str = '', images:
         raise InputError(f'config.evaluate.features: {features.name} sees pixels as shares of what their file can '
                          f"hold, config.data.intensity is {data.frame.intensity['name']!r}; expected unit, fixed or "
                          'training')
-    return SynthesisEvaluator(data, Painter(data.frame, data.training, Teller(task, batch)), features or None, images,
+    return SynthesisEvaluator(data, Painter(data.frame, data.training, BatchedPredictor(task, batch)), features or None, images,
                               quick, shown)

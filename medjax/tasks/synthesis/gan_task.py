@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from medjax.core.metrics import masked_mean
-from medjax.core.task import Batch, States, Task, Variables, initial
+from medjax.core.task import Batch, States, Task, Variables, init_variables
 from medjax.errors import InputError
 from medjax.losses import adversarial
 from medjax.ops import diffaugment
@@ -43,7 +43,7 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], loss: str = 'non_s
       'real' and 'fake' images, and the 'penalty' without its weight.
     """
     adversarial.check(loss)
-    diffaugment.check(augment, 'config.task.augment')
+    diffaugment.check_kinds(augment, 'config.task.augment')
     if min(r1, penalty) < 0:
         raise InputError(f'config.task: r1={r1}, penalty={penalty}; expected nothing below 0')
     classes = statistics.get('classes', ())
@@ -63,8 +63,8 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], loss: str = 'non_s
         keys = jax.random.split(latent_key, len(real))
         made, changed = module.apply(variables, latents(module, keys), label, keys, train=True, mutable=mutable,
                                      method='generate')
-        seen = diffaugment.augmented(real, real_key, augment)
-        shown = diffaugment.augmented(made, fake_key, augment)
+        seen = diffaugment.augment(real, real_key, augment)
+        shown = diffaugment.augment(made, fake_key, augment)
         says, more = module.apply(variables, seen, label, train=True, mutable=mutable, method='judge')
         denies = judged(variables, jax.lax.stop_gradient(shown), label)
         parts = {'generator_loss': adversarial.generator_loss(judged(held, shown, label), loss),
@@ -94,7 +94,7 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], loss: str = 'non_s
     def metrics(outputs: Mapping[str, Any], batch: Batch) -> States:
         return {}  # one made image is neither right nor wrong
 
-    return Task(lambda key, batch: initial(module, key, batch), cost, predict, metrics)
+    return Task(lambda key, batch: init_variables(module, key, batch), cost, predict, metrics)
 
 
 def _together(before: Variables, generator: Variables, critic: Variables) -> Variables:

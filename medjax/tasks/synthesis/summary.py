@@ -7,7 +7,7 @@ import numpy as np
 
 from medjax.errors import InputError
 from medjax.metrics import generative
-from medjax.metrics.classification import average
+from medjax.metrics.classification import weighted_mean
 from medjax.statistics import bootstrap, intervals
 
 CONVENTIONS = (
@@ -34,6 +34,24 @@ SLOW = 200  # draws for FID, each of which takes roots of matrices
 COPIED = 0.05  # of the real images count as being as near as a copy
 
 
+def results(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any]:
+    """Results of a predictions table: distances between generated and real images.
+
+    Args:
+      rows: the table, of all evaluated splits; may be empty.
+      evaluator: the family's evaluator, with its data set and options.
+
+    Returns:
+      For each split its metrics with confidence intervals, `analysis`, and what a reader must know of them.
+    """
+    known = {'problem': 'synthesis', 'conventions': CONVENTIONS}
+    if not rows:
+        return known
+    found = summarise(rows, evaluator.data.source.classes)
+    features = evaluator.network.name if evaluator.network is not None else ''
+    return {**found.pop('metrics'), **known, 'analysis': {**found, 'features': features}}
+
+
 def space(rows: Sequence[Mapping[str, Any]]) -> str:
     """Which features count: the network's where they are there, else the pixels'."""
     return next((name for name in SPACES if rows and f'{name}_00' in rows[0]), '')
@@ -46,7 +64,7 @@ def features(rows: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
       InputError: one that is no number.
     """
     columns = sorted(key for key in rows[0] if key.startswith(f'{name}_')) if rows else []
-    found = np.array([[bootstrap.number(row.get(key)) for key in columns] for row in rows], float)
+    found = np.array([[bootstrap.parse_number(row.get(key)) for key in columns] for row in rows], float)
     for place in np.flatnonzero(~np.isfinite(found).all(1))[:1]:
         raise InputError(f'predictions, image {rows[place]["id"]}: a column {name}_… is empty; expected numbers')
     return found
@@ -74,11 +92,11 @@ def summarise(rows: Sequence[Mapping[str, Any]], classes: Sequence[str], *, resa
     if not name:
         raise InputError('predictions: no columns pixels_00 …; expected the features of images')
     thresholds = {}
-    for split, some in bootstrap.by_split(rows).items():
+    for split, some in bootstrap.rows_by_split(rows).items():
         real = [row for row in some if row['kind'] == 'real']
         if len(real) < 2:
             raise InputError(f'predictions, split {split}: {len(real)} real images; expected at least 2')
-        far = np.array([bootstrap.number(row.get('nearest')) for row in real])
+        far = np.array([bootstrap.parse_number(row.get('nearest')) for row in real])
         thresholds[split] = float(np.quantile(far, COPIED)) if np.isfinite(far).all() else None
         out[split] = {}
         for kind in KINDS:
@@ -107,8 +125,8 @@ def _distances(real: Sequence[Mapping[str, Any]], fake: Sequence[Mapping[str, An
     """FID and KID by one kind of features."""
     x, y = features(real, name), features(fake, name)
     (patients, draws), (_, others) = _draws(real, resamples, seed), _draws(fake, resamples, seed + 1)
-    value, kernels = generative.fid(x, y), generative.kernels(x, y)
-    samples = np.array([generative.frechet(*generative.moments(x, a), *generative.moments(y, b))
+    value, kernels = generative.fid(x, y), generative.kid_kernels(x, y)
+    samples = np.array([generative.frechet_distance(*generative.moments(x, a), *generative.moments(y, b))
                         for a, b in zip(draws[:SLOW], others[:SLOW])])
     # Images that are drawn twice make a sample look poorer than it is, and so further off; the spread is right.
     samples = np.maximum(samples - (samples.mean() - value), 0) if len(samples) else samples
@@ -126,9 +144,9 @@ def _compared(real: Sequence[Mapping[str, Any]], fake: Sequence[Mapping[str, Any
     out = _distances(real, fake, name, resamples, seed)
     for key, of, weight, whose in (('precision', precise, others, made), ('recall', recalled, draws, patients),
                                    ('density', density, others, made), ('coverage', covered, draws, patients)):
-        out[key] = intervals.entry(float(of.mean()), average(of.astype(float), weight), whose, 'no image')
-    apart = [generative.distances(of) for of in (y, x)]
-    varied = [[generative.pair_mean(matrix, weight) for matrix, weight in zip(apart, pair)]
+        out[key] = intervals.entry(float(of.mean()), weighted_mean(of.astype(float), weight), whose, 'no image')
+    apart = [generative.pairwise_distances(of) for of in (y, x)]
+    varied = [[generative.mean_over_pairs(matrix, weight) for matrix, weight in zip(apart, pair)]
               for pair in ((np.ones(len(y)), np.ones(len(x))), (others, draws))]
     value, samples = (_ratio(a, b) for a, b in varied)
     return out | {'diversity': intervals.entry(float(value), samples, made, 'real images are all alike')}
@@ -142,14 +160,14 @@ def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
 def _near(real: Sequence[Mapping[str, Any]], fake: Sequence[Mapping[str, Any]], threshold: float | None,
           resamples: int, seed: int) -> dict[str, Any]:
     """How near training images are; nothing where that is not known."""
-    far, known = (np.array([bootstrap.number(row.get('nearest')) for row in rows]) for rows in (fake, real))
+    far, known = (np.array([bootstrap.parse_number(row.get('nearest')) for row in rows]) for rows in (fake, real))
     out = {}
     if threshold is not None and np.isfinite(far).all():
         (_, draws), (made, others) = _draws(real, resamples, seed), _draws(fake, resamples, seed + 1)
-        ratio, samples = _ratio(far.mean(), known.mean()), _ratio(average(far, others), average(known, draws))
+        ratio, samples = _ratio(far.mean(), known.mean()), _ratio(weighted_mean(far, others), weighted_mean(known, draws))
         out['nearest'] = intervals.entry(float(ratio), samples, made, 'real images are training images')
         near = (far <= threshold).astype(float)  # which is 0 where real images are training images: so are copies then
-        out['copies'] = intervals.entry(float(near.mean()), average(near, others), made, 'no image')
+        out['copies'] = intervals.entry(float(near.mean()), weighted_mean(near, others), made, 'no image')
     return out | _kept(fake, '', resamples, seed)
 
 
@@ -159,7 +177,7 @@ def _kept(rows: Sequence[Mapping[str, Any]], end: str, resamples: int, seed: int
         return {}
     whose, draws = _draws(rows, resamples, seed)
     right = np.array([row['predicted'] == row['target'] for row in rows], float)
-    return {f'label_kept{end}': intervals.entry(float(right.mean()), average(right, draws), whose, 'no image')}
+    return {f'label_kept{end}': intervals.entry(float(right.mean()), weighted_mean(right, draws), whose, 'no image')}
 
 
 def _of_class(real: Sequence[Mapping[str, Any]], fake: Sequence[Mapping[str, Any]], label: str, name: str,
@@ -171,5 +189,5 @@ def _of_class(real: Sequence[Mapping[str, Any]], fake: Sequence[Mapping[str, Any
                              'fewer than two images of the class')
     patients, draws = _draws(real, resamples, seed)
     _, others = _draws(fake, resamples, seed + 1)
-    kernels = generative.kernels(features(real, name), features(fake, name))
+    kernels = generative.kid_kernels(features(real, name), features(fake, name))
     return intervals.entry(float(kernels.distance()), kernels.distance(draws, others), patients, 'not defined')

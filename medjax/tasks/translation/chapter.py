@@ -17,9 +17,10 @@ from medjax.report.chapter import Chapter, Group, Section, both, caption, resamp
 from medjax.report.run_files import Run, snapshot
 from medjax.report.style import INK, MARKERS, PALETTE, chart, dress, legend, png
 from medjax.report.tables import figure
-from medjax.statistics.bootstrap import number
+from medjax.statistics.bootstrap import parse_number
 from medjax.tasks.classification import chapter as classification_chapter
 from medjax.tasks.translation import summary
+from medjax.tasks.translation.family import FAMILY
 from medjax.tasks.translation.summary import FIGURES, METHODS
 
 LEAST = 0.1  # of the fullest plane's head: planes with less of it do not compete
@@ -124,7 +125,7 @@ def table(run: Run, split: str) -> tables.Table:
     entries, names = run.results[split], summary.methods(run.rows(split))
     keys = {(key, METHODS[name]): entries[f'{key}_{name}' if name else key]
             for key in (*FIGURES, 'gain_psnr') for name in names if (f'{key}_{name}' if name else key) in entries}
-    return tables.grid(keys, [METHODS[name] for name in names], caption(run, split))
+    return tables.grid(FAMILY.metrics, keys, [METHODS[name] for name in names], caption(run, split))
 
 
 def sections(run: Run, split: str) -> list[Section]:
@@ -266,7 +267,7 @@ def _bare(entry: tables.Entry) -> tables.Entry:
 def _listed(run: Run, split: str) -> list[dict[str, str]]:
     """The table of cases, rounded, the highest PSNR first."""
     rows, shown = run.rows(split), (*FIGURES, 'cycle_mae')
-    order = np.argsort([-np.nan_to_num(number(row['psnr']), nan=-np.inf) for row in rows], kind='stable')
+    order = np.argsort([-np.nan_to_num(parse_number(row['psnr']), nan=-np.inf) for row in rows], kind='stable')
     words = classification_chapter.words(run)
     return [{key: figure(float(text), 'dB' if key.startswith('psnr') else '') if text and key.startswith(shown)
              else text for key, text in rows[place].items() if key in words or key.startswith(shown)}

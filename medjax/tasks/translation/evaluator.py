@@ -13,7 +13,8 @@ import numpy as np
 from PIL import Image as Picture
 
 from medjax import atomic_files
-from medjax.core.metrics import known_means
+from medjax.core import contracts
+from medjax.core.metrics import column_means
 from medjax.core.task import Task
 from medjax.data.datasets.translation import PAIR, Limits, Translated, options, scaled, unscaled
 from medjax.data.datasets.volumes import preprocessing
@@ -48,12 +49,12 @@ class Translator:
     batch: int
 
     @functools.cached_property
-    def _slide(self) -> sliding_windows.Sliding:
+    def _slide(self) -> sliding_windows.SlidingWindowInference:
         def forward(variables: Any, image: jax.Array) -> jax.Array:
             told = self.task.predict(variables, {'image': image})
             return jnp.concatenate([told[name] for name in ('made', 'cycle') if name in told], -1)
 
-        return sliding_windows.Sliding(forward, window=self.patch, overlap=self.overlap, batch=self.batch)
+        return sliding_windows.SlidingWindowInference(forward, window=self.patch, overlap=self.overlap, batch=self.batch)
 
     def __call__(self, variables: Any, image: np.ndarray) -> dict[str, np.ndarray]:
         """Of an image `[X, Y, Z, C]`: `made [X, Y, Z, T]`, and of a CycleGAN `cycle [X, Y, Z, C]`; all as scaled."""
@@ -63,13 +64,12 @@ class Translator:
 
 
 @dataclasses.dataclass(frozen=True)
-class TranslationEvaluator:
+class TranslationEvaluator(contracts.Evaluator):
     """Translates and measures the cases of a split; see `evaluator`."""
 
     data: Translated
     translator: Translator
 
-    summary = 'translation'  # what of `analysis` sums the rows up
 
     @functools.cached_property
     def floors(self) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
@@ -122,11 +122,11 @@ class TranslationEvaluator:
                 _keep(snapshots / f'{case.id}.npz', seen, found)
         return rows
 
-    def validated(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    def validation_metrics(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         """Means over the cases of what is measured."""
-        return known_means(rows)
+        return column_means(rows)
 
-    def along(self, variables: Any, workdir: pathlib.Path, step: int) -> None:
+    def snapshot_training(self, variables: Any, workdir: pathlib.Path, step: int) -> None:
         """Keeps the middle plane of the first validation case, in `course/STEP.npz`."""
         numbers = self.data.numbers('val')
         case = next((self.data.source.cases[n] for n in numbers if self.data.source.cases[n].target[0]), None)
@@ -158,7 +158,7 @@ class TranslationEvaluator:
 
 
 @dataclasses.dataclass(frozen=True)
-class TranslationPredictor:
+class TranslationPredictor(contracts.Predictor):
     """Makes the other contrast of images that are no cases of the data set; see `predictor`."""
 
     preprocess: Preprocess
@@ -166,7 +166,7 @@ class TranslationPredictor:
     read: Callable[[pathlib.Path], Image]
     translator: Translator
 
-    apart = True  # a file for each image, of its name
+    file_per_input = True  # a file for each image, of its name
 
     def example(self) -> dict[str, np.ndarray]:
         """A batch of the shape that the network sees."""

@@ -22,6 +22,19 @@ CONVENTIONS = (
     'over patients (percentile bootstrap); of one patient there is none.')
 
 
+def results(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any]:
+    """Results of a predictions table: image fidelity, of the network and of baselines without one.
+
+    Args:
+      rows: the table, of all evaluated splits; may be empty.
+      evaluator: the family's evaluator, with its data set and options.
+
+    Returns:
+      For each split its metrics with confidence intervals, `analysis`, and what a reader must know of them.
+    """
+    return {**summarise(rows)['metrics'], 'problem': 'translation', 'conventions': CONVENTIONS}
+
+
 def methods(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """The ways of METHODS that a table has figures of, the network's first."""
     there = {key for row in rows for key in row}
@@ -40,9 +53,9 @@ def summarise(rows: Sequence[Mapping[str, Any]], resamples: int = 2000) -> dict[
       `metrics`: {split: {name: entry}} as of `bootstrap.summarise`: the figures, and `gain_psnr_METHOD`.
     """
     out = {}
-    for split, some in bootstrap.by_split(rows).items():
+    for split, some in bootstrap.rows_by_split(rows).items():
         others = [name for name in methods(some) if name]
-        full = [{**row, **{f'gain_psnr_{name}': bootstrap.number(row.get('psnr')) - bootstrap.number(
+        full = [{**row, **{f'gain_psnr_{name}': bootstrap.parse_number(row.get('psnr')) - bootstrap.parse_number(
             row.get(f'psnr_{name}')) for name in others}} for row in some]
         wanted = [*FIGURES, *(f'{figure}_{name}' for name in others for figure in FIGURES),
                   *(f'gain_psnr_{name}' for name in others)]

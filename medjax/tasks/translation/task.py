@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from medjax.core.metrics import masked_mean
-from medjax.core.task import Batch, States, Task, Variables, initial
+from medjax.core.task import Batch, States, Task, Variables, init_variables
 from medjax.errors import InputError
 from medjax.losses import adversarial
 
@@ -127,7 +127,7 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], game: str = 'least
         return parts, {'pool': changed} if pool else {}
 
     def init(key: jax.Array, batch: Batch) -> Variables:
-        variables = initial(module, key, batch)
+        variables = init_variables(module, key, batch)
         if not pool:
             return variables
         return {**variables, 'pool': {side: empty_pool(pool, batch['image'], count)

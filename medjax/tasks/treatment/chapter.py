@@ -11,6 +11,7 @@ from medjax.report.split import Split, opened
 from medjax.report.tables import Cell, Entry, Table, figure
 from medjax.tasks.classification import chapter as classification_chapter
 from medjax.tasks.treatment import charts
+from medjax.tasks.treatment.family import FAMILY
 from medjax.tasks.treatment.summary import METHODS, TRUE, read
 
 JUDGED = (*TRUE, 'factual_rmse', 'pehe_matched', 'policy_value', 'qini')
@@ -74,7 +75,7 @@ def judged_table(entries: Mapping[str, Entry], methods: Sequence[str], title: st
     """What effects are worth, of the network and of the simpler models beside it."""
     keys = {(name, METHODS[other]): entries[f'{name}_{other}' if other else name] for name in JUDGED
             for other in methods if (f'{name}_{other}' if other else name) in entries}
-    return tables.grid(keys, [METHODS[other] for other in methods], title)
+    return tables.grid(FAMILY.metrics, keys, [METHODS[other] for other in methods], title)
 
 
 def sections(of: Split) -> list[Section]:
@@ -102,15 +103,15 @@ def value_table(of: Split) -> Table:
               float((of.table.effect(other) > 0).mean())) for other in of.table.predicted]
     heads = [('Mean outcome', 'weighted; a higher one is better'), ('Treated', 'share of the patients')]
     return tables.beside(Table('If treated were …', heads, [
-        (name, words, [tables.cell('policy_value', entry, 0), Cell(f'{share:.0%}')])
+        (name, words, [tables.cell(FAMILY.metrics, 'policy_value', entry, 0), Cell(f'{share:.0%}')])
         for name, words, entry, share in rows]))
 
 
 def mean_table(entries: Mapping[str, Entry], methods: Sequence[str]) -> Table:
     """The mean effect by each model, and by none."""
-    rows = [(words, '', [tables.cell('ate', entries[f'{name}_{other}' if other else name], 0) for other in methods])
+    rows = [(words, '', [tables.cell(FAMILY.metrics, 'ate', entries[f'{name}_{other}' if other else name], 0) for other in methods])
             for name, words in EXPLAINED.items()]
-    rows += [(words, '', [tables.cell('ate', entries[name], 0), *[Cell('')] * (len(methods) - 1)])
+    rows += [(words, '', [tables.cell(FAMILY.metrics, 'ate', entries[name], 0), *[Cell('')] * (len(methods) - 1)])
              for name, words in PLAIN.items() if name in entries]
     return Table('Mean effect (ATE)', [(METHODS[other], '') for other in methods], rows)
 
@@ -120,7 +121,7 @@ def learning(run: Run) -> dict[str, dict[str, str]]:
     best = run.section('checkpoint').get('best', '')
     scored = [name for name in dict.fromkeys(('factual_rmse', 'pehe_matched', best)) if name not in ('', 'loss')]
     return {'Loss': {'train/loss': 'training'},
-            **{f'{tables.metric_of(name).name}, validation': {f'val/{name}': ''} for name in scored},
+            **{f'{FAMILY.metrics.describe(name).label}, validation': {f'val/{name}': ''} for name in scored},
             'Learning rate': {'lr': ''}, 'Gradient norm': {'train/grad_norm': ''}}
 
 
@@ -139,7 +140,7 @@ def _merged(run: Run) -> Chapter:
     entries = {other: run.results['test'][f'{key}_{other}' if other else key] for other in methods}
     values = {other: np.array([float(row[f'{key}_{other}' if other else key]) for row in run.rows('test')])
               for other in methods}
-    name = tables.metric_of(key).name
+    name = FAMILY.metrics.describe(key).label
     text = ', '.join(tables.told(f'{name}{" of " * bool(other)}{METHODS[other] if other else ""}', entry)
                      for other, entry in entries.items())
     within = f' Within sample {figure(run.results["within"][key]["value"])}.' if 'within' in parts else ''

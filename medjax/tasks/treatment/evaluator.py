@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from medjax.core.batched import Teller
+from medjax.core import contracts
+from medjax.core.batched import BatchedPredictor
 from medjax.core.task import Task
 from medjax.data.datasets.tabular import Records
 from medjax.errors import InputError
@@ -19,13 +20,12 @@ BINS = 20  # of the propensity
 
 
 @dataclasses.dataclass(frozen=True)
-class TreatmentEvaluator:
+class TreatmentEvaluator(contracts.Evaluator):
     """Tells the patients of a split what to expect with a treatment and without; see `evaluator`."""
 
     data: Records
-    teller: Teller
+    predict_batched: BatchedPredictor
 
-    summary = 'treatment'  # what of `analysis` sums the rows up
 
     @functools.cached_property
     def _train(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -86,7 +86,7 @@ class TreatmentEvaluator:
           snapshots: nothing is kept.
         """
         numbers = self.data.numbers(split)
-        found = {'': self.teller(variables, self.data.seen(numbers))['outcomes']}
+        found = {'': self.predict_batched(variables, self.data.seen(numbers))['outcomes']}
         found |= {} if quick else {f'_{name}': pair[numbers] for name, pair in self._simpler.items()}
         matched, rows = self._matched(numbers), []
         for place, number in enumerate(numbers):
@@ -99,7 +99,7 @@ class TreatmentEvaluator:
             rows.append(row | ({} if case.target.effect is None else {'effect': case.target.effect}))
         return rows
 
-    def validated(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    def validation_metrics(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         """What can be known without the true effects, by which nothing may be chosen; lower is better.
 
         `factual_rmse`, of the outcomes that came, and `pehe_matched`, by the nearest patients' effects in place of the
@@ -146,4 +146,4 @@ def evaluator(*, data: Records, task: Task, batch: int = 512) -> TreatmentEvalua
     """
     if batch < 1:
         raise InputError(f'config.evaluate.batch: {batch}; expected at least 1')
-    return TreatmentEvaluator(data, Teller(task, batch))
+    return TreatmentEvaluator(data, BatchedPredictor(task, batch))

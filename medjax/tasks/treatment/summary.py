@@ -9,7 +9,7 @@ import numpy as np
 
 from medjax.errors import InputError
 from medjax.metrics import treatment as metrics_treatment
-from medjax.metrics.classification import average
+from medjax.metrics.classification import weighted_mean
 from medjax.metrics.covariate_balance import inverse_propensity
 from medjax.statistics import bootstrap, intervals
 
@@ -74,8 +74,25 @@ class Table:
 
     def gains(self, method: str) -> tuple[np.ndarray, np.ndarray]:
         """The uplift curve of a method; see `effects.gains`."""
-        return metrics_treatment.gains(self.effect(method), self.outcome, self.treatment, self.chance,
+        return metrics_treatment.uplift_curve(self.effect(method), self.outcome, self.treatment, self.chance,
                              np.ones(len(self.outcome)))
+
+
+def results(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any]:
+    """Results of a predictions table: errors of predicted effects, policy values, and the balance of the groups.
+
+    Args:
+      rows: the table, of all evaluated splits; may be empty.
+      evaluator: the family's evaluator, with its data set and options.
+
+    Returns:
+      For each split its metrics with confidence intervals, `analysis`, and what a reader must know of them.
+    """
+    known = {'problem': 'treatment', 'conventions': CONVENTIONS}
+    if not rows:
+        return known
+    found = summarise(rows, evaluator.groups)
+    return {**found.pop('metrics'), **known, 'analysis': found}
 
 
 def read(rows: Sequence[Row]) -> Table:
@@ -101,7 +118,7 @@ def read(rows: Sequence[Row]) -> Table:
         raise InputError(f'predictions, case {rows[number].get("id", number)}: treatment: {treatment[number]:g}; '
                          'expected 0 or 1')
     known = bool(rows) and all(row.get('effect') not in ('', None) for row in rows)
-    return Table(bootstrap.patients(rows), treatment.astype(int), column('outcome'), predicted,
+    return Table(bootstrap.patient_numbers(rows), treatment.astype(int), column('outcome'), predicted,
                  inverse_propensity(treatment, column('propensity', 0, 1, 'a number from 0 to 1')), column('matched'),
                  column('effect') if known else None)
 
@@ -121,19 +138,19 @@ def figures(table: Table, weight: np.ndarray | None = None) -> dict[str, np.ndar
         found = {}
         if table.truth is not None:
             found |= {'pehe': metrics_treatment.pehe(effect, table.truth, weight),
-                      'ate_error': np.abs(average(effect - table.truth, weight))}
+                      'ate_error': np.abs(weighted_mean(effect - table.truth, weight))}
         found |= {'factual_rmse': metrics_treatment.factual_rmse(predicted, outcome, treatment, weight),
                   'pehe_matched': metrics_treatment.pehe(effect, table.matched, weight),
                   'policy_value': metrics_treatment.policy_value(effect, outcome, treatment, chance, weight),
-                  'qini': metrics_treatment.qini(*metrics_treatment.gains(effect, outcome, treatment, chance, weight)),
-                  'ate': average(effect, weight),
-                  'ate_doubly_robust': metrics_treatment.doubly_robust(predicted, outcome, treatment, chance, weight)}
+                  'qini': metrics_treatment.qini(*metrics_treatment.uplift_curve(effect, outcome, treatment, chance, weight)),
+                  'ate': weighted_mean(effect, weight),
+                  'ate_doubly_robust': metrics_treatment.doubly_robust_effect(predicted, outcome, treatment, chance, weight)}
         out |= {f'{name}_{method}' if method else name: value for name, value in found.items()}
-    plain, inverse = ([average(outcome, weight * each * (treatment == given)) for given in (0, 1)]
+    plain, inverse = ([weighted_mean(outcome, weight * each * (treatment == given)) for given in (0, 1)]
                       for each in (np.ones(len(outcome)), chance))
     out |= {'difference': plain[1] - plain[0], 'ate_weighted': inverse[1] - inverse[0], 'value_if_none': inverse[0],
             'value_if_all': inverse[1]}
-    return out if table.truth is None else out | {'ate_true': average(table.truth, weight)}
+    return out if table.truth is None else out | {'ate_true': weighted_mean(table.truth, weight)}
 
 
 def summarise(rows: Sequence[Row], training: Mapping[str, Any], *, resamples: int = 2000,
@@ -156,7 +173,7 @@ def summarise(rows: Sequence[Row], training: Mapping[str, Any], *, resamples: in
     if not rows:
         raise InputError('predictions: no case; expected one at least')
     out: dict[str, Any] = {'metrics': {}, 'training': dict(training), 'warnings': _warnings(training)}
-    for split, some in bootstrap.by_split(rows).items():
+    for split, some in bootstrap.rows_by_split(rows).items():
         table = read(some)
         draws = intervals.multiplicities(table.patients, resamples, seed)
         values, samples = figures(table), figures(table, draws)
@@ -184,7 +201,7 @@ def realised(tables: Mapping[str, Sequence[Row]],
     """
     made: dict[str, list[dict[str, Any]]] = {}
     for name, rows in tables.items():
-        splits = bootstrap.by_split(rows)
+        splits = bootstrap.rows_by_split(rows)
         parts = {'test': splits.get('test', ())}
         if all(split in splits for split in WITHIN):
             parts['within'] = [row for split in WITHIN for row in splits[split]]

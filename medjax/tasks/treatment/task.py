@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import optax
 
 from medjax.core.metrics import masked_mean
-from medjax.core.task import Batch, States, Task, Variables, initial, seen, trained_forward
+from medjax.core.task import Batch, States, Task, Variables, init_variables, network_inputs, train_forward
 from medjax.errors import InputError
 from medjax.metrics.covariate_balance import mmd
 
@@ -68,11 +68,11 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], balance: float = 0
         return value + balance * mmd(x / size, batch['treatment'], mask, width)
 
     def loss(variables: Variables, batch: Batch, key: jax.Array):
-        (out, feats), mutated = trained_forward(module, variables, batch, key)
+        (out, feats), mutated = train_forward(module, variables, batch, key)
         return cost(out, feats, batch), (mutated, {})
 
     def predict(variables: Variables, batch: Batch) -> dict[str, jax.Array]:
-        out, feats = module.apply(variables, *seen(module, batch), train=False)
+        out, feats = module.apply(variables, *network_inputs(module, batch), train=False)
         if 'effects' in feats:
             chance = jax.nn.sigmoid(feats['propensity'])
             effect = chance * feats['effects'][:, 0] + (1 - chance) * feats['effects'][:, 1]
@@ -83,6 +83,6 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], balance: float = 0
         return {}
 
     def init(key: jax.Array, batch: Batch) -> Variables:
-        return initial(module, key, batch)
+        return init_variables(module, key, batch)
 
     return Task(init, loss, predict, metrics, joint=balance > 0)

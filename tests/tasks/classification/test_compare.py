@@ -7,6 +7,7 @@ from medjax.errors import InputError
 from medjax.metrics import uncertainty
 from medjax.statistics import delong, intervals
 from medjax.tasks.classification.compare import compare, ensemble
+from medjax.tasks.classification.intervals import compute_metrics
 from medjax.tasks.classification.table import read
 
 CLASSES = ('well', 'sick')
@@ -33,14 +34,14 @@ def test_differences_are_of_the_same_cases_and_the_same_resamples():
     found = few(a, b[::-1])  # whatever their order
     of_a, of_b = (read(rows, 'binary', CLASSES) for rows in (a, b))
     draws = intervals.multiplicities(of_a.patients, 200, 0)
-    sample = intervals.figures(of_a, draws)['accuracy'] - intervals.figures(of_b, draws)['accuracy']
+    sample = compute_metrics(of_a, draws)['accuracy'] - compute_metrics(of_b, draws)['accuracy']
     got = found['metrics']['accuracy']
     assert got['difference']['ci95'] == pytest.approx(np.percentile(sample, [2.5, 97.5]))
     assert got['difference']['value'] == pytest.approx(got['a'] - got['b']) and got['difference']['n'] == 80
     positive = of_a.targets == 1
-    assert found['delong'] == delong.test(positive, of_a.probs[:, 1], of_b.probs[:, 1]) and found['delong']['p'] < 0.05
+    assert found['delong'] == delong.auroc_test(positive, of_a.probs[:, 1], of_b.probs[:, 1]) and found['delong']['p'] < 0.05
     right = [of.probs.argmax(1) == of.targets for of in (of_a, of_b)]
-    assert found['mcnemar'] == delong.mcnemar(*right)
+    assert found['mcnemar'] == delong.mcnemar_test(*right)
     assert found['warnings'] == [] and json.loads(json.dumps(found)) == found
 
 

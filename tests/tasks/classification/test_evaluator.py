@@ -65,7 +65,7 @@ def test_samples_differ_by_case_and_are_the_same_again(data):
 
 def test_validation_scores_are_those_of_the_table(data):
     judge = evaluator(data=data, task=TASK)
-    found = judge.validated(judge(jnp.float32(1), 'val', quick=True))
+    found = judge.validation_metrics(judge(jnp.float32(1), 'val', quick=True))
     p = data.images(data.numbers('val'))[:, :, :2].mean((1, 2, 3))
     truth = data.targets[data.numbers('val')]
     pairs = [(a > b) + (a == b) / 2 for a in p[truth == 1] for b in p[truth == 0]]
@@ -102,7 +102,7 @@ def test_multilabel_rows_leave_the_unknown_empty(tmp_path):
     judge = evaluator(data=data, task=TASK)
     rows = judge(jnp.float32(1), 'test')
     assert rows[0]['target_a'] == 1 and rows[0]['target_b'] == ''
-    assert np.isnan(judge.validated(rows)['auroc'])
+    assert np.isnan(judge.validation_metrics(rows)['auroc'])
 
 
 def test_new_images_go_to_one_table(tmp_path):

@@ -3,6 +3,7 @@ import pytest
 
 from medjax.statistics import intervals
 from medjax.tasks.classification import fairness, operating_point
+from medjax.tasks.classification.intervals import compute_metrics
 from medjax.tasks.classification.table import read
 
 
@@ -46,7 +47,7 @@ def test_each_group_has_the_figures_of_its_cases_alone_and_patients_stay_togethe
     group = np.where(np.arange(60) < 40, 'x', 'y')
     found = judged(cases, group)
     for name in 'xy':
-        alone = intervals.figures(cases.take(group == name))
+        alone = compute_metrics(cases.take(group == name))
         entries = found['groups'][name]['metrics']
         assert all(entries[metric]['value'] == alone[metric] for metric in alone)
         assert entries['auroc']['n'] == (group == name).sum() // 2

@@ -65,7 +65,7 @@ def test_figures_are_those_of_each_splits_cases():
 def test_auroc_has_delongs_interval_where_each_patient_has_one_case():
     alone = few(table())['metrics']['test']
     rows = table()
-    want = delong.interval(*delong.auroc(np.array([row['target'] == 'sick' for row in rows]),
+    want = delong.auroc_interval(*delong.auroc_and_variance(np.array([row['target'] == 'sick' for row in rows]),
                                          np.array([row['prob_sick'] for row in rows])))
     assert alone['auroc']['method'] == 'DeLong' and alone['auroc']['ci95'] == pytest.approx(want['ci95'])
     assert alone['accuracy']['method'] == 'bootstrap'

@@ -91,7 +91,7 @@ def test_padding_and_scores_of_zero_are_not_found_and_order_is_by_score(data):
 def test_what_is_found_whole_is_worth_one(data, volumes):
     for of, names in ((data, {'ap50', 'ap'}), (volumes, {'ap10', 'ap20', 'ap30', 'ap40', 'ap50', 'ap'})):
         judge = evaluator(data=of, task=TASK)
-        found = judge.validated(judge(knowing(of), 'val', quick=True))
+        found = judge.validation_metrics(judge(knowing(of), 'val', quick=True))
         assert {f'{name}{end}' for name in names for end in ('', '_small', '_large')} | {'ar', 'cpm'} <= set(found)
         assert all(value == pytest.approx(1) for value in found.values() if value == value)
         assert found['ap'] == pytest.approx(1) and found['cpm'] == pytest.approx(1)
@@ -105,7 +105,7 @@ def test_validation_figures_by_hand(data):
                 np.concatenate([np.full(len(labels), 0.5), np.full(small.sum(), 0.4)])[:ROOM])
     judge = evaluator(data=data, task=TASK)
     rows = judge(knowing(data, change), 'val', quick=True)
-    found = judge.validated(rows)
+    found = judge.validation_metrics(rows)
     labels = [box[0] for row in rows for box in json.loads(row['truth'])]
     assert 0 < labels.count('small') < len(labels)
     assert found['ap50_large'] == 0 and 0 < found['ap50_small'] < 1
@@ -178,7 +178,7 @@ def test_new_pictures_go_to_a_table_and_are_drawn(tmp_path):
     for name in 'aba':
         Picture.fromarray(np.full(SHAPE, 40, np.uint8)).save(tmp_path / f'{name}.png')
         line = judge({}, tmp_path / f'{name}.png', tmp_path / 'out')
-    assert line.endswith('cell 1  nucleus 1') and judge.apart
+    assert line.endswith('cell 1  nucleus 1') and judge.file_per_input
     rows = table(tmp_path / 'out')
     assert [row['image'][-5:] for row in rows] == ['b.png'] * 2 + ['a.png'] * 2  # a's were replaced
     assert list(rows[0]) == ['image', 'label', 'score', 'low_0', 'low_1', 'high_0', 'high_1']
@@ -231,7 +231,7 @@ def test_a_volumes_boxes_are_in_its_own_voxels_and_in_mm(tmp_path):
     found = {'boxes': [[[6.0, 2, 3, 9, 4, 8]]], 'scores': [[0.8]], 'labels': [[0]], 'valid': [[1.0]]}
     judge = predictor(task=fixed(found), data=dict(size=(10, 8, 12), intensity={'name': 'zscore'}),
                       statistics=STATISTICS, read=lambda path: image, folder=tmp_path)
-    assert not judge.apart and judge.example()['image'].shape == (1, 10, 8, 12, 1)
+    assert not judge.file_per_input and judge.example()['image'].shape == (1, 10, 8, 12, 1)
     judge({}, tmp_path / 'v.nii', tmp_path)
     row, = table(tmp_path)
     assert not list(tmp_path.glob('*.png'))

@@ -22,7 +22,7 @@ from tests.report.test_page import Page
 from tests.tasks.detection import detections
 from tests.tasks.detection.detections import written
 
-LEAST = figures.thresholds(2)
+LEAST = figures.iou_thresholds(2)
 
 
 def row(number, truth=(), found=(), split='test', patient='', classes='ab', size=(200, 300), **more):
@@ -43,7 +43,7 @@ def drawn(seed, dims=2, count=12, whole=False):
     for _ in range(count):
         truth, labels, found, found_labels, scores = detections.scene(rng, dims)
         step = 8 if whole else 0.01
-        made.append(box_matching.Seen(np.rint(truth / step) * step, labels, np.rint(found / step) * step, found_labels,
+        made.append(box_matching.ImageBoxes(np.rint(truth / step) * step, labels, np.rint(found / step) * step, found_labels,
                               scores.round(1 if whole else 6)))
     return made
 
@@ -53,7 +53,7 @@ def drawn(seed, dims=2, count=12, whole=False):
 def test_average_precision_is_the_librarys(seed, whole):
     images = drawn(seed, whole=whole)
     precision, recall = coco_ap.average_precision(images, 4, LEAST)  # there is no fourth class
-    for label, of in enumerate(box_matching.matched(images, 4, LEAST)):
+    for label, of in enumerate(box_matching.match_classes(images, 4, LEAST)):
         mine = figures.average_precision(of, np.ones((1, len(images))))
         np.testing.assert_allclose(mine[0][0], precision[:, label], atol=1e-9, rtol=0)
         np.testing.assert_allclose(mine[1][0], recall[:, label], atol=1e-9, rtol=0)
@@ -65,13 +65,13 @@ def test_average_precision_of_a_resample_is_the_librarys_of_the_images_drawn():
     for weight in weights:
         precision, recall = coco_ap.average_precision(
             [one for one, times in zip(images, weight) for _ in range(times)], 3, LEAST)
-        for label, of in enumerate(box_matching.matched(images, 3, LEAST)):
+        for label, of in enumerate(box_matching.match_classes(images, 3, LEAST)):
             mine = figures.average_precision(of, weight[None])
             np.testing.assert_allclose(mine[0][0], precision[:, label], atol=1e-9, rtol=0)
             np.testing.assert_allclose(mine[1][0], recall[:, label], atol=1e-9, rtol=0)
 
 
-@pytest.mark.parametrize('images', [[], [box_matching.Seen(*[np.zeros((0, 4)), np.zeros(0, int)] * 2, np.zeros(0))]])
+@pytest.mark.parametrize('images', [[], [box_matching.ImageBoxes(*[np.zeros((0, 4)), np.zeros(0, int)] * 2, np.zeros(0))]])
 def test_the_library_finds_nothing_in_nothing(images):
     assert np.isnan(coco_ap.average_precision(images, 2, LEAST)).all()
 
@@ -261,8 +261,8 @@ def test_images_that_are_drawn_are_the_best_the_median_and_the_worst(flat, monke
     monkeypatch.setattr(detection_pictures, 'tiles', lambda *case: [])  # what they show the page has
     chosen = detection_pictures.choose(of)
     assert [kind for kind, *_ in chosen] == ['best'] * 2 + ['median'] * 2 + ['worst'] * 2
-    quality = [figures.alone(of.table.images[number], 3, 2) for _, number, _ in chosen]
-    every = [figures.alone(seen, 3, 2) for seen in of.table.images if len(seen.truth)]
+    quality = [figures.image_average_precision(of.table.images[number], 3, 2) for _, number, _ in chosen]
+    every = [figures.image_average_precision(seen, 3, 2) for seen in of.table.images if len(seen.true_boxes)]
     assert quality[0] == max(every) and quality[4] == min(every)
     assert len({number for _, number, _ in chosen}) == 6
     groups = detection_pictures.pictures(of).groups
@@ -274,7 +274,7 @@ def test_images_that_are_drawn_are_the_best_the_median_and_the_worst(flat, monke
 
 
 def test_hits_of_a_snapshot_by_hand():
-    seen = box_matching.Seen(np.array([square(0), square(50), square(100)], float), np.array([0, 1, 0]),
+    seen = box_matching.ImageBoxes(np.array([square(0), square(50), square(100)], float), np.array([0, 1, 0]),
                      np.array([square(50), square(0), square(1)], float), np.array([1, 0, 0]),
                      np.array([0.9, 0.5, 0.8]))
     met, hit = detection_pictures.right(seen)
@@ -284,7 +284,7 @@ def test_hits_of_a_snapshot_by_hand():
 
 def test_planes_of_a_volume_cut_the_most_boxes_and_are_turned_as_radiologists_read_them(deep):
     def case(truth):
-        seen = box_matching.Seen(np.array(truth, float).reshape(-1, 6), np.zeros(len(truth), int), np.zeros((0, 6)),
+        seen = box_matching.ImageBoxes(np.array(truth, float).reshape(-1, 6), np.zeros(len(truth), int), np.zeros((0, 6)),
                          np.zeros(0, int), np.zeros(0))
         return detection_pictures.Snapshot('x', np.zeros((30, 20, 12, 1), np.float32), seen, (1, 1, 2), (0, 1)), seen
     assert detection_pictures.cuts(*case([[0, 0, 1, 4, 4, 5], [9, 9, 2, 12, 12, 4], [9, 9, 8, 12, 12, 11]])) == [3, 9]

@@ -11,7 +11,7 @@ import pytest
 
 from medjax import build
 from medjax.core.experiment import Experiment
-from medjax.core.optim import make
+from medjax.core.optim import make_optimiser
 from medjax.core.sharding import Jit
 from medjax.errors import InputError
 from medjax.tasks.detection import task as detection_task
@@ -183,12 +183,12 @@ def test_eight_devices_learn_what_one_does():
         def stream(self, start, stop):
             return (self[step] for step in range(start, stop))
 
-    ends, (update, schedule) = [], make(3, name='sgd', lr=0.01)
+    ends, (update, schedule) = [], make_optimiser(3, name='sgd', lr=0.01)
     for plan in (Jit(devices=jax.devices()[:1]), Jit(data=8)):
         made = Experiment(task=learner('faster'), data=None, batches=Batches(), augment=None, optimiser=update,
                           schedule=schedule, plan=plan, evaluator=None, seed=0, steps=3)
-        abstract = made.abstract()
-        step, state = made.step(abstract), plan.initial(made.create, abstract)
+        abstract = made.abstract_state()
+        step, state = made.step(abstract), plan.init_state(made.create_state, abstract)
         for batch in made.stream(0, 3):
             state, _ = step(state, batch, jax.random.key(0))
         ends.append(jax.device_get(state.params))

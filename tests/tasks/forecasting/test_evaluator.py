@@ -107,12 +107,12 @@ def test_validation_by_hand():
             dict(next_p='', forecast_p='', carried_p='', next_q='', forecast_q='', carried_q='', gap=1.0,
                  ended='', chance_death=0.9)]
     data = few()
-    got = evaluator(data=data, task=KNOWS).validated(rows)
+    got = evaluator(data=data, task=KNOWS).validation_metrics(rows)
     std = data.spread['std']
     loss = np.mean([5 / std[0]**2, 4 / std[1]**2]) - np.mean([np.log(0.8), np.log(0.6)])
     assert got == pytest.approx({'loss': loss, 'mase': 4 / 4, 'auroc': 1.0, 'auprc': 1.0})
-    assert set(evaluator(data=few(0.0), task=KNOWS).validated(rows)) == {'loss', 'mase'}
-    assert np.isnan(evaluator(data=data, task=KNOWS).validated(rows[2:])['mase'])
+    assert set(evaluator(data=few(0.0), task=KNOWS).validation_metrics(rows)) == {'loss', 'mase'}
+    assert np.isnan(evaluator(data=data, task=KNOWS).validation_metrics(rows[2:])['mase'])
 
 
 @pytest.mark.parametrize('options, message', [

@@ -135,7 +135,7 @@ def test_it_learns_to_forecast():
     variables = learned(task, data, steps=120, size=75, rate=1e-2, batches=2)
     judge = evaluator(data=data, task=task)
     rows = judge(variables, 'val', quick=True)
-    got = judge.validated(rows)
+    got = judge.validation_metrics(rows)
     noise = np.array([[row['next_other'], row['forecast_other']] for row in rows if row['next_other'] != ''])
     assert got['mase'] < 1 and got['auroc'] > 0.75
     assert np.abs(noise[:, 1]).mean() < 0.75 * np.abs(noise[:, 0]).mean()

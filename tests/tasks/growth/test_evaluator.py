@@ -62,7 +62,7 @@ def test_what_validation_says(data):
     judge = evaluator.evaluator(data=data, task=KNOWS, batch=8)
     rows = judge(None, 'test', quick=True)
     assert 'dice_same' in rows[0] and 'dice_gompertz' not in rows[0]
-    found = judge.validated(rows)
+    found = judge.validation_metrics(rows)
     assert found['dice'] == pytest.approx(np.mean([row['dice'] for row in rows]))
     assert found['volume_error'] == pytest.approx(np.mean([row['volume_error'] for row in rows[:2]]))
     # New at the front of dddd (.2); nothing at its back (.7), nor at ccc's (.7), nor at eeeee's front (.2).

@@ -23,7 +23,7 @@ rng = np.random.default_rng(0)
 def told(variables, batch):
     """Everything is read two voxels further on along the first axis."""
     there = jnp.zeros((1, 2, *batch['fixed'].shape[1:3])).at[:, 0].set(2.0)
-    return {'moved': deformation.warped(batch['moving'][0], there[0])[None], 'displacement': there, 'inverse': -there}
+    return {'moved': deformation.warp(batch['moving'][0], there[0])[None], 'displacement': there, 'inverse': -there}
 
 
 TASK = Task(None, None, told, None)
@@ -67,7 +67,7 @@ def test_without_labels_or_contrast_there_are_no_figures_but_no_faults(tmp_path)
     assert row['ncc'] == pytest.approx(0, abs=1e-6) and np.isnan(row['dice']) and row['tre'] == pytest.approx(0.75)
     assert np.isnan(row['ncc_bspline']) and np.isfinite([v for k, v in row.items() if k.startswith('tre') and
                                                          'bspline' not in k]).all()
-    assert 'tre' in judge.validated(judge({}, 'val', quick=True))
+    assert 'tre' in judge.validation_metrics(judge({}, 'val', quick=True))
 
 
 def test_new_pairs_from_files(tmp_path):
@@ -101,7 +101,7 @@ def test_splines_bring_a_pair_together():
     fixed = (np.hypot(x, y) < 9).astype(np.float32) + (np.hypot(x - 3, y) < 3)
     moving = (np.hypot(x - 2, (y + 1) / 1.2) < 9).astype(np.float32) + (np.hypot(x - 5, (y + 1) / 1.2) < 3)
     there = bspline_baseline.register(fixed, moving, (2.0, 2.0), metric='mattes', steps=10)
-    moved = np.asarray(deformation.warped(moving[..., None], there))[..., 0]
+    moved = np.asarray(deformation.warp(moving[..., None], there))[..., 0]
     assert there.shape == (2, 32, 32) and ((moved - fixed)**2).mean() < 0.3 * ((moving - fixed)**2).mean()
 
 

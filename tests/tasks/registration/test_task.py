@@ -54,9 +54,9 @@ def test_a_network_learns_to_bring_pairs_together():
     assert out['displacement'].shape == out['inverse'].shape == (3, 2, 24, 32) and out['moved'].shape == (3, 24, 32, 1)
     for number in range(3):
         there, back = out['displacement'][number], out['inverse'][number]
-        np.testing.assert_allclose(out['moved'][number], deformation.warped(given['moving'][number], there), atol=1e-5)
-        assert float(deformation.folded(there)) == 0
-        assert float(deformation.inconsistency(there, back, (1.0, 1.0))) < 0.1 * float(jnp.abs(there).mean()) + 0.05
+        np.testing.assert_allclose(out['moved'][number], deformation.warp(given['moving'][number], there), atol=1e-5)
+        assert float(deformation.folding_fraction(there)) == 0
+        assert float(deformation.inverse_consistency_error(there, back, (1.0, 1.0))) < 0.1 * float(jnp.abs(there).mean()) + 0.05
 
 
 def test_a_pair_is_told_the_same_in_any_batch():
@@ -83,7 +83,7 @@ def test_refining_goes_on_from_what_the_network_says():
     unlike = functools.partial(image_similarity.local_correlation, window=5)
     assert float(unlike(given['fixed'], out['moved'])[0]) < 0.8 * float(
         unlike(given['fixed'], told((0, 1, 2))['moved'][:1])[0])
-    assert float(deformation.folded(out['displacement'][0])) == 0
+    assert float(deformation.folding_fraction(out['displacement'][0])) == 0
 
 
 @pytest.mark.parametrize('smoother', ['gradient', 'bending'])
@@ -93,7 +93,7 @@ def test_refining_counts_roughness_as_training_does(smoother, monkeypatch):
     made = task(refine=dict(levels=(1,), steps=(1,), affine=(0,)), smoother=smoother)
     jax.eval_shape(made.predict, trained()[1], {name: batch([0])[name] for name in ('fixed', 'moving')})
     field = jnp.asarray(np.random.default_rng(0).normal(size=(2, 6, 7)), jnp.float32)
-    want = deformation.roughness(field, (2.0, 2.0)) if smoother == 'gradient' else deformation.bending(field, (1.0, 1.0))
+    want = deformation.gradient_energy(field, (2.0, 2.0)) if smoother == 'gradient' else deformation.bending_energy(field, (1.0, 1.0))
     assert asked and float(asked[0](field, (2.0, 2.0))) == pytest.approx(float(want))
 
 

@@ -38,7 +38,7 @@ def make(folder, *, count=40, splits=('val', 'test'), names=('logs',), missing=0
         'unit': 'log mol/l', 'counts': {split: count for split in splits}, 'notice': NOTICE,
         'conventions': summary.CONVENTIONS.format(of='molecule', descriptors='logp')})
     atomic_files.write_json(folder / 'config.json', {'seed': seed, 'steps': 60, 'batch': 64, 'model': {'name': 'mpnn'},
-                                              'checkpoint': {'best': 'rmse'}})
+                                              'checkpoint': {'best': 'nrmse'}})
     atomic_files.write_json(folder / 'environment.json', {'devices': ['cpu:0'], 'parameters': 4321})
     write_metrics(folder)
     return folder

@@ -58,8 +58,8 @@ def test_validation_by_hand():
     rows = [{'target': 1.0, 'predicted_target': 2.0, 'target1': '', 'predicted_target1': 9.0},
             {'target': 3.0, 'predicted_target': 3.0, 'target1': 5.0, 'predicted_target1': 5.0},
             {'target': 5.0, 'predicted_target': 4.0, 'target1': 7.0, 'predicted_target1': 9.0}]
-    got = judge.validated(rows)
-    assert got['rmse'] == pytest.approx((np.sqrt(2 / 3) / std[0] + np.sqrt(2) / std[1]) / 2)
+    got = judge.validation_metrics(rows)
+    assert got['nrmse'] == pytest.approx((np.sqrt(2 / 3) / std[0] + np.sqrt(2) / std[1]) / 2)
     assert got['r2'] == pytest.approx(((1 - 2 / 8) + (1 - 4 / 2)) / 2)
 
 

@@ -79,7 +79,7 @@ def test_networks_learn_to_count_atoms(name):
     judge = evaluator(data=cases, task=task, batch=32)
     rows = judge(variables, 'test', quick=True)
     assert len(rows) == 60 and any(row['target1'] == '' for row in rows)
-    assert judge.validated(rows)['r2'] > 0.8
+    assert judge.validation_metrics(rows)['r2'] > 0.8
 
 
 @pytest.mark.parametrize('options, said', [

@@ -63,7 +63,7 @@ def test_rows(tmp_path):
         np.testing.assert_array_equal(np.array(one['lead']) > 0.8, np.array(one['probs']) > 0.5)
         assert row['detector_f1'] > 0.9
     assert 'detector_f1' not in judge(0.8, 'test', quick=True)[0]
-    assert judge.validated(rows) == pytest.approx({name: np.nanmean([row[name] for row in rows])
+    assert judge.validation_metrics(rows) == pytest.approx({name: np.nanmean([row[name] for row in rows])
                                                    for name in evaluator.METRICS})
 
 

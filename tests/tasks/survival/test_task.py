@@ -9,7 +9,7 @@ import pytest
 from scipy import optimize
 
 from medjax.core.experiment import Experiment
-from medjax.core.optim import make
+from medjax.core.optim import make_optimiser
 from medjax.core.sharding import Jit, Pmap
 from medjax.data import pipeline
 from medjax.data.datasets import tabular_with_image
@@ -56,7 +56,7 @@ def test_every_loss_learns_who_dies_sooner_and_when(loss):
     judge = evaluator(data=data, task=task, batch=64)
     rows = judge(learned(task, data), 'val')
     first = known(data, 'x0')
-    assert judge.validated(rows)['c_index'] > best(rows, first, 'death') - 0.02 > 0.7
+    assert judge.validation_metrics(rows)['c_index'] > best(rows, first, 'death') - 0.02 > 0.7
     times = np.array(data.statistics['times'])
     truth = 1 - np.exp(-times * 0.1 * np.exp(first)[:, None])
     found = np.array([[row[f'incidence_death_at_{time:g}'] for time in times] for row in rows])
@@ -71,7 +71,7 @@ def test_two_events_compete(loss):
     task = posed(loss, data)
     judge = evaluator(data=data, task=task)
     rows = judge(learned(task, data), 'val')
-    found = judge.validated(rows)
+    found = judge.validation_metrics(rows)
     for name, event in (('x0', 'death'), ('x1', 'transplant')):
         assert found[f'c_index_{event}'] > best(rows, known(data, name), event) - 0.04 > 0.6
     last = max(data.statistics['times'])
@@ -98,20 +98,20 @@ def test_coxs_linear_model_has_its_coefficients():
 def test_a_risk_set_spans_eight_devices(loss):
     data = cohort()
     batches, ends = pipeline.Streamed(data, seed=0, batch=64), []
-    update, schedule = make(5, name='sgd', lr=0.03)
+    update, schedule = make_optimiser(5, name='sgd', lr=0.03)
     for plan in (Jit(devices=jax.devices()[:1]), Jit(data=8)):
         made = Experiment(task=posed(loss, data), data=data, batches=batches, augment=None, optimiser=update,
                           schedule=schedule, plan=plan, evaluator=None, seed=0, steps=5)
-        made.check()
-        abstract = made.abstract()
-        step, state = made.step(abstract), plan.initial(made.create, abstract)
+        made.global_batch_size()
+        abstract = made.abstract_state()
+        step, state = made.step(abstract), plan.init_state(made.create_state, abstract)
         for batch in made.stream(0, 5):
             state, _ = step(state, batch, jax.random.key(0))
         ends.append(jax.device_get(state.params))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), *ends)
     for other in (dict(plan=Pmap()), dict(accumulate=2)):
-        with pytest.raises(InputError, match='this loss is of a whole batch'):
-            dataclasses.replace(made, **other).check()
+        with pytest.raises(InputError, match='the loss of this task is defined on a whole batch'):
+            dataclasses.replace(made, **other).global_batch_size()
 
 
 @pytest.mark.parametrize('options, said', [

@@ -104,8 +104,8 @@ def test_guidance_by_hand(kind, guidance):
 def known(prediction, x, signal, noise):
     """What is to be told of x where images are normally distributed: of x0, given x, the mean."""
     mean = MEAN + signal * DEVIATION**2 / ((signal * DEVIATION)**2 + noise**2) * (x - signal * MEAN)
-    level = diffusion.Level(signal, noise)
-    return diffusion.wanted(prediction, mean, (x - signal * mean) / noise, level)
+    level = diffusion.NoiseLevel(signal, noise)
+    return diffusion.prediction_target(prediction, mean, (x - signal * mean) / noise, level)
 
 
 @pytest.mark.parametrize('options', [
@@ -113,7 +113,7 @@ def known(prediction, x, signal, noise):
     dict(steps=200, clip=9.0), dict(steps=500, eta=1.0, schedule='linear')])
 def test_diffusion_draws_a_known_distribution(options):
     way = diffusion_task.Diffusion(**options)
-    levels = diffusion.Level(*map(jnp.asarray, diffusion.schedule(way.schedule, way.times)))
+    levels = diffusion.NoiseLevel(*map(jnp.asarray, diffusion.schedule(way.schedule, way.times)))
 
     def tell(x, time):
         number = jnp.round(time * way.times).astype(int)

@@ -104,11 +104,11 @@ def test_quick_is_pixels_alone_of_fewer_and_tells_collapse(data):
     judge = evaluator(data=data, task=TASK, quick=8)
     rows = judge(VARIABLES, 'val', quick=True)
     assert [row['kind'] for row in rows] == ['real'] * 8 + ['synthetic'] * 8 and 'nearest' not in rows[0]
-    found = judge.validated(rows)
+    found = judge.validation_metrics(rows)
     assert set(found) == {'fid_pixels', 'kid_pixels', 'precision', 'recall', 'diversity'}
-    flat = judge.validated(judge({'spread': jnp.float32(0)}, 'val', quick=True))
+    flat = judge.validation_metrics(judge({'spread': jnp.float32(0)}, 'val', quick=True))
     assert flat['diversity'] < found['diversity']
-    perfect = judge.validated([{**row, 'kind': kind} for kind in ('real', 'synthetic') for row in of(rows, 'real')])
+    perfect = judge.validation_metrics([{**row, 'kind': kind} for kind in ('real', 'synthetic') for row in of(rows, 'real')])
     assert perfect['fid_pixels'] == pytest.approx(0, abs=1e-6) and perfect['diversity'] == pytest.approx(1)
 
 
@@ -126,7 +126,7 @@ def test_pictures_are_kept(table):
 def test_the_course_is_of_the_same_seeds(data, tmp_path):
     judge = evaluator(data=data, task=TASK)
     for step, spread in ((5, 0.2), (10, 0.2), (15, 0.1)):
-        judge.along({'spread': jnp.float32(spread)}, tmp_path, step)
+        judge.snapshot_training({'spread': jnp.float32(spread)}, tmp_path, step)
     kept = [np.load(path) for path in sorted((tmp_path / 'course').glob('*.npz'))]
     np.testing.assert_array_equal(kept[0]['sample'], kept[1]['sample'])
     assert (kept[0]['sample'] != kept[2]['sample']).any() and kept[0]['sample'].shape == (12, 8, 8, 1)

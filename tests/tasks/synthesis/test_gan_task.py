@@ -89,7 +89,7 @@ def begun():
 def test_one_loss_trains_as_two_optimisers_do(turns):
     """To 1e-6 over ten steps: weights and running statistics."""
     module, task, variables = begun()
-    optimiser, _ = optim.make(10, name='adam', lr=1e-2, eps=1e-4, groups={
+    optimiser, _ = optim.make_optimiser(10, name='adam', lr=1e-2, eps=1e-4, groups={
         'critic': dict(lr=2e-2, every=turns['critic']), 'generator': dict(every=turns['generator'])})
     now = state.TrainState(jnp.zeros((), jnp.int32), variables['params'],
                            {'batch_stats': variables['batch_stats']}, optimiser.init(variables['params']))
@@ -170,8 +170,8 @@ def test_a_generator_learns_two_classes():
     """Far nearer to the images than at first, and bright where bright ones were asked for."""
     module = Model(**{**SMALL, 'base': 8, 'norm': 'instance'})
     task = gan_task.task(module, statistics=KNOWN, r1=0.1)
-    optimiser, _ = optim.make(150, name='adam', lr=2e-3, b1=0.5, ema=0.9)
-    now = jax.jit(lambda: state.create(task, optimiser, KEY, batch_of(0)))()
+    optimiser, _ = optim.make_optimiser(150, name='adam', lr=2e-3, b1=0.5, ema=0.9)
+    now = jax.jit(lambda: state.create_state(task, optimiser, KEY, batch_of(0)))()
     step, told = jax.jit(make_step(task, optimiser)), jax.jit(task.predict)
     asked = {'seed': jnp.arange(64, dtype=jnp.uint32), 'label': jnp.arange(64) % 2}
     real = np.asarray(batch_of(999, 64)['image']).reshape(64, -1)
@@ -191,7 +191,7 @@ def test_a_run_can_begin_with_another_ones_players():
     first = jax.eval_shape(task.init, KEY, batch_of(0))
     given = {'/'.join(path): jnp.full(leaf.shape, 7.0) for path, leaf in flatten_dict(dict(first)).items()}
     assert 'batch_stats/critic/down0_norm/down0/kernel/u' in given
-    now = jax.jit(lambda given: state.create(task, optax.sgd(0.1), KEY, batch_of(0), given))(given)
+    now = jax.jit(lambda given: state.create_state(task, optax.sgd(0.1), KEY, batch_of(0), given))(given)
     assert jax.tree.structure(now.variables()) == jax.tree.structure(dict(first))
     assert all((leaf == 7).all() for leaf in jax.tree.leaves(now.variables()))
 

@@ -53,9 +53,9 @@ def test_validation_is_quick_and_passes_over_what_is_not_there(data, tmp_path):
     judge = evaluator(data=data, task=TASK)
     rows = judge(SHIFT, 'val', quick=True)
     assert [np.isnan(row['psnr']) for row in rows] == [True, False] and 'psnr_linear' not in rows[1]
-    means = judge.validated(rows)
+    means = judge.validation_metrics(rows)
     assert means['psnr'] == rows[1]['psnr'] and means['cycle_mae'] == pytest.approx(0.1, rel=1e-4)
-    judge.along(SHIFT, tmp_path, 7)
+    judge.snapshot_training(SHIFT, tmp_path, 7)
     with np.load(tmp_path / 'course' / '0000007.npz') as kept:
         assert set(kept) == {'image', 'made', 'cycle'} and kept['made'].shape == (8, 10, 1)
 

@@ -65,7 +65,7 @@ def test_one_scalar_is_two_optimisers_by_hand():
     module = Toy(kind='pix2pix')
     task, images = translation_task.task(module, statistics={}, l1=10.0, game='non_saturating'), batch()
     variables = jax.jit(task.init)(KEY, images)
-    one, _ = optim.make(9, name='adam', lr=1e-2, b1=0.5, groups={'critic': dict(lr=3e-3)})
+    one, _ = optim.make_optimiser(9, name='adam', lr=1e-2, b1=0.5, groups={'critic': dict(lr=3e-3)})
 
     @jax.jit
     def together(params, state):

@@ -70,14 +70,14 @@ def test_the_truth_is_told_and_used_nowhere():
     rows, others = (evaluator(data=of, task=KNOWS)(1.0, 'val') for of in (data, blind))
     assert [{key: value for key, value in row.items() if key != 'effect'} for row in rows] == others
     judge = evaluator(data=data, task=KNOWS)
-    assert judge.validated(rows) == judge.validated(others) and judge.groups == evaluator(data=blind, task=KNOWS).groups
+    assert judge.validation_metrics(rows) == judge.validation_metrics(others) and judge.groups == evaluator(data=blind, task=KNOWS).groups
 
 
 def test_validation_by_hand():
     rows = [dict(treatment=1, outcome=3.0, outcome_if_0=0.0, outcome_if_1=5.0, matched=2.0),
             dict(treatment=0, outcome=1.0, outcome_if_0=1.0, outcome_if_1=2.0, matched=1.0),
             dict(treatment=0, outcome=1.0, outcome_if_0=3.0, outcome_if_1=5.0, matched=-2.0)]
-    got = evaluator(data=made(), task=KNOWS).validated(rows)
+    got = evaluator(data=made(), task=KNOWS).validation_metrics(rows)
     assert got == pytest.approx({'factual_rmse': np.sqrt((4 + 2) / 2), 'pehe_matched': np.sqrt((9 + 0 + 16) / 3)})
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from medjax.core.experiment import Experiment
-from medjax.core.optim import make
+from medjax.core.optim import make_optimiser
 from medjax.core.sharding import Jit, Pmap
 from medjax.data import pipeline
 from medjax.data.datasets.tabular import dataset
@@ -118,21 +118,21 @@ def test_an_x_learners_effect_is_that_of_its_own_heads():
 
 def test_groups_span_eight_devices():
     batches, ends = pipeline.Streamed(cohort(), seed=0, batch=64), []
-    update, schedule = make(4, name='sgd', lr=0.03)
+    update, schedule = make_optimiser(4, name='sgd', lr=0.03)
     for plan in (Jit(devices=jax.devices()[:1]), Jit(data=8)):
         made = Experiment(task=posed(balance=2.0), data=cohort(), batches=batches, augment=None, optimiser=update,
                           schedule=schedule, plan=plan, evaluator=None, seed=0, steps=4)
-        made.check()
-        abstract = made.abstract()
-        step, state = made.step(abstract), plan.initial(made.create, abstract)
+        made.global_batch_size()
+        abstract = made.abstract_state()
+        step, state = made.step(abstract), plan.init_state(made.create_state, abstract)
         for batch in made.stream(0, 4):
             state, _ = step(state, batch, jax.random.key(0))
         ends.append(jax.device_get(state.params))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), *ends)
     assert posed(balance=2.0).joint and not posed().joint
-    with pytest.raises(InputError, match='this loss is of a whole batch'):
+    with pytest.raises(InputError, match='the loss of this task is defined on a whole batch'):
         Experiment(task=posed(balance=2.0), data=cohort(), batches=batches, augment=None, optimiser=update,
-                   schedule=schedule, plan=Pmap(), evaluator=None, seed=0, steps=4).check()
+                   schedule=schedule, plan=Pmap(), evaluator=None, seed=0, steps=4).global_batch_size()
 
 
 @pytest.mark.parametrize('options', [dict(balance=-1.0), dict(balance='mmd'), dict(width=0.0)])

@@ -1,0 +1,35 @@
+"""The family of object detection: boxes with a class and a score."""
+
+from medjax.metrics.names import Metric, MetricList
+from medjax.tasks.family import Family
+
+FAMILY = Family(
+    package=__package__,
+    tasks={'detection': 'task'},
+    metrics=MetricList((
+        Metric('ap', 'AP', headline=True),
+        Metric('ap10', 'AP10', headline=True),
+        Metric('ap20', 'AP20'),
+        Metric('ap30', 'AP30'),
+        Metric('ap40', 'AP40'),
+        Metric('ap50', 'AP50', headline=True),
+        Metric('ar', 'Average recall'),
+        Metric('cpm', 'CPM', headline=True),
+        Metric('froc_0.125', 'at ⅛ false positives an image'),
+        Metric('froc_0.25', 'at ¼ false positives an image'),
+        Metric('froc_0.5', 'at ½ false positives an image'),
+        Metric('froc_1', 'at 1 false positives an image'),
+        Metric('froc_2', 'at 2 false positives an image'),
+        Metric('froc_4', 'at 4 false positives an image'),
+        Metric('froc_8', 'at 8 false positives an image'),
+        Metric('sensitivity', 'Sensitivity'),
+        Metric('precision', 'Precision'),
+        Metric('f1', 'F1'),
+        Metric('false_positives', 'False positives an image', better='lower'),
+    )),
+    refuses={
+        'merge': 'average precision cannot be merged; evaluate each run by itself',
+        'compare': 'only runs of classification can be compared',
+        'ensemble': 'only runs of classification can be averaged',
+    },
+)

@@ -1,0 +1,23 @@
+"""The family of forecasting: the next measurements, and events within a horizon."""
+
+from medjax.metrics.names import Metric, MetricList
+from medjax.tasks.family import Family
+
+FAMILY = Family(
+    package=__package__,
+    tasks={'forecasting': 'task'},
+    metrics=MetricList((
+        Metric('mase', 'MASE', better='lower', headline=True),
+        Metric('r2', 'R²'),
+        Metric('rmse', 'RMSE', better='lower'),
+        Metric('mae', 'MAE', better='lower'),
+        Metric('auroc', 'AUROC', headline=True),
+        Metric('auprc', 'AUPRC'),
+        Metric('brier', 'Brier score', better='lower'),
+        Metric('loss', 'Loss', better='lower'),
+    )),
+    refuses={
+        'compare': 'only runs of classification can be compared',
+        'ensemble': 'only runs of classification can be averaged',
+    },
+)

@@ -1,0 +1,22 @@
+"""The family of tumour growth: the mask at the next visit."""
+
+from medjax.metrics.names import Metric, MetricList
+from medjax.tasks.family import Family
+
+FAMILY = Family(
+    package=__package__,
+    tasks={'growth': 'task'},
+    metrics=MetricList((
+        Metric('dice', 'Dice', headline=True),
+        Metric('volume_error', 'Volume error', unit='%', better='lower', headline=True),
+        Metric('gain_dice', 'Gain in Dice'),
+        Metric('gain_volume', 'Gain', unit='%'),
+        Metric('auroc_sites', 'AUROC of sites'),
+        Metric('brier_sites', 'Brier score of sites', better='lower'),
+    )),
+    refuses={
+        'merge': 'gains over baselines cannot be merged; evaluate each run by itself',
+        'compare': 'only runs of classification can be compared',
+        'ensemble': 'only runs of classification can be averaged',
+    },
+)

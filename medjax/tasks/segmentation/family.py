@@ -1,0 +1,26 @@
+"""The family of segmentation: a class for each voxel or sample."""
+
+from medjax.metrics.names import Metric, MetricList
+from medjax.tasks.family import Family
+
+FAMILY = Family(
+    package=__package__,
+    tasks={'segmentation': 'task'},
+    metrics=MetricList((
+        Metric('dice', 'Dice', headline=True),
+        Metric('iou', 'IoU'),
+        Metric('sensitivity', 'Sensitivity'),
+        Metric('precision', 'Precision'),
+        Metric('hd95', 'HD95', unit='mm', better='lower'),
+        Metric('assd', 'ASSD', unit='mm', better='lower'),
+        Metric('nsd', 'NSD'),
+        Metric('volume_error_ml', 'Volume error', unit='ml', better='zero'),
+        Metric('lesion_f1', 'Lesion F1'),
+        Metric('missed', 'Missed structures', better='lower'),
+        Metric('spurious', 'Spurious structures', better='lower'),
+    )),
+    refuses={
+        'compare': 'only runs of classification can be compared',
+        'ensemble': 'only runs of classification can be averaged',
+    },
+)

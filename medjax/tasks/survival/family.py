@@ -1,0 +1,21 @@
+"""The family of survival analysis: the risk of events over time."""
+
+from medjax.metrics.names import Metric, MetricList
+from medjax.tasks.family import Family
+
+FAMILY = Family(
+    package=__package__,
+    tasks={'survival': 'task'},
+    metrics=MetricList((
+        Metric('c_index', 'C-index (Harrell)', headline=True),
+        Metric('c_uno', 'C-index (Uno)'),
+        Metric('c_td', 'C-index (Antolini)'),
+        Metric('ibs', 'IBS', better='lower'),
+        Metric('auc', 'AUC', at_time=True),
+        Metric('brier', 'Brier score', better='lower', at_time=True),
+    )),
+    refuses={
+        'compare': 'only runs of classification can be compared',
+        'ensemble': 'only runs of classification can be averaged',
+    },
+)

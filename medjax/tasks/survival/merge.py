@@ -1,0 +1,55 @@
+"""Runs of survival analysis over folds and seeds as one result."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from medjax.data.splits import is_nested
+from medjax.report.run_files import Run
+from medjax.statistics import cross_validation
+from medjax.tasks.family import Combined
+from medjax.tasks.survival import summary, table
+
+
+def merge(runs: Mapping[str, Run]) -> Combined:
+    """Concordance and Brier scores over rounds, at common horizons, for each test split.
+
+    Args:
+      runs: the runs by their paths, as they were given.
+
+    Raises:
+      InputError: the runs' test cases do not add up to rounds of the same cases.
+    """
+    first = next(iter(runs.values()))
+    tables = {path: run.predictions for path, run in runs.items()}
+    # Dynamic prediction tests at several landmarks, each of which is a split.
+    tested = [split for split in first.splits if split.startswith('test')]
+    rows, analysis = _mean_predictions(tables, first, tested)
+    found = {split: pooled(tables, first.classes, analysis['horizons'], split) for split in tested}
+    notice = cross_validation.notice(tables, tested[0], shown="the mean of all runs' predictions")
+    return Combined(rows, {**found, 'analysis': analysis}, notice, tested)
+
+
+def pooled(tables: cross_validation.Tables, events: Sequence[str], horizons: Sequence[float], split: str = 'test',
+           resamples: int = 2000, seed: int = 0) -> dict[str, dict[str, Any]]:
+    """Metrics of a split over folds and seeds, at given horizons; see `cross_validation.pooled`."""
+    return cross_validation.pooled(
+        tables, lambda rows: table.read(rows, events),
+        lambda part, draws=None: summary.figures(part, horizons, draws), summary.entries, split=split,
+        resamples=resamples, seed=seed)
+
+
+def _mean_predictions(tables: cross_validation.Tables, first: Run,
+                      tested: Sequence[str]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Each patient's mean prediction over the rounds, and its analysis."""
+    # Nested folds validate on other patients each time, who do not add up to rounds.
+    validated = all(any(row['split'] == 'val' for row in rows) for rows in tables.values()) and not is_nested(
+        first.section('data').get('folds') or ())
+    rows = [row for split in (['val', *tested] if validated else tested) for row in cross_validation.mean_rows(
+        cross_validation.rounds(tables, split), lambda name: name.startswith(('risk_', 'incidence_', 'benefit')))]
+    analysis = summary.summarise(rows, first.classes, unit=first.results.get('unit', ''),
+                                 horizons=first.section('evaluate').get('horizons') or ())
+    del analysis['metrics']
+    for key in ('groups', 'calibration'):
+        if key in analysis:
+            analysis[key] = {split: analysis[key][split] for split in tested}
+    return [row for row in rows if row['split'] != 'val'], analysis

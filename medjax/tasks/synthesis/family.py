@@ -1,0 +1,26 @@
+"""The family of image synthesis: images from noise, by class."""
+
+from medjax.metrics.names import Metric, MetricList
+from medjax.tasks.family import Family
+
+FAMILY = Family(
+    package=__package__,
+    tasks={'gan': 'gan_task', 'diffusion': 'diffusion_task'},
+    metrics=MetricList((
+        Metric('fid', 'FID', better='lower', headline=True),
+        Metric('kid', 'KID', better='lower', headline=True),
+        Metric('precision', 'Precision'),
+        Metric('recall', 'Recall'),
+        Metric('density', 'Density', better='target', target=1.0),
+        Metric('coverage', 'Coverage'),
+        Metric('diversity', 'Diversity', better='target', target=1.0),
+        Metric('nearest', 'Nearest', better='target', target=1.0),
+        Metric('copies', 'Copies', better='target', target=0.05),
+        Metric('label_kept', 'Label kept'),
+    )),
+    refuses={
+        'merge': 'distances between distributions cannot be merged; evaluate each run by itself',
+        'compare': 'only runs of classification can be compared',
+        'ensemble': 'only runs of classification can be averaged',
+    },
+)
