@@ -43,7 +43,7 @@ def stepping(batches: Any, steps: int) -> Callable[[], None]:
                             steps=steps)
     shape, name = jax.ShapeDtypeStruct((8,), np.float32), 'place' if placed else 'image'
     step = plan.compile(lambda state, batch, key: (state + batch[name].ravel()[0], {'loss': state.sum()}), shape)
-    held, key = [plan.initial(lambda: jax.numpy.zeros(8), shape)], jax.random.key(0)
+    held, key = [plan.init_state(lambda: jax.numpy.zeros(8), shape)], jax.random.key(0)
 
     def run() -> None:
         for batch in experiment.stream(0, steps):

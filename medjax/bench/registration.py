@@ -22,12 +22,12 @@ def told(given: dict[str, np.ndarray], there: Any, spacing: float) -> str:
     from medjax.losses import image_similarity
     from medjax.ops import deformation
     there, steps = jnp.asarray(there), [spacing] * len(there)
-    far = [deformation.target_error(field, given['points'][0], given['targets'][0], steps).mean()
+    far = [deformation.target_registration_error(field, given['points'][0], given['targets'][0], steps).mean()
            for field in (0 * there, there)]
-    moved = deformation.warped(jnp.asarray(given['moving'][0]), there)
+    moved = deformation.warp(jnp.asarray(given['moving'][0]), there)
     alike = 1 - image_similarity.local_correlation(jnp.asarray(given['fixed']), moved[None])[0]
     return (f'TRE {float(far[0]):.2f} → {float(far[1]):.2f} mm, correlation in windows {float(alike):.3f}, '
-            f'{100 * float(deformation.folded(there)):.3f} % folded')
+            f'{100 * float(deformation.folding_fraction(there)):.3f} % folded')
 
 
 def ours(shape: tuple[int, ...], spacing: float) -> Side:
@@ -36,13 +36,13 @@ def ours(shape: tuple[int, ...], spacing: float) -> Side:
 
     from medjax.losses import image_similarity
     from medjax.ops import deformation
-    from medjax.ops.instance_optimisation import Search, optimise
-    given, search = pair(shape, spacing), Search(weight=0.2)
+    from medjax.ops.instance_optimisation import OptimisationOptions, optimise
+    given, search = pair(shape, spacing), OptimisationOptions(weight=0.2)
 
     @jax.jit
     def found(fixed: jax.Array, moving: jax.Array) -> tuple[jax.Array, jax.Array]:
         way = optimise(fixed, moving, image_similarity.measure({'name': 'ncc'}), [spacing] * len(shape), search)
-        return deformation.displaced(*way, shape), deformation.undone(*way, shape)
+        return deformation.displacement_field(*way, shape), deformation.inverse_displacement_field(*way, shape)
 
     def run() -> Any:
         return jax.block_until_ready(found(given['fixed'][0], given['moving'][0]))

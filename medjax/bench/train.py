@@ -89,12 +89,12 @@ def step(task: Any, batch: dict[str, np.ndarray], optim: dict[str, Any] | None =
     plan = Jit()
 
     def create() -> state.TrainState:
-        return state.create(task, optimiser, jax.random.key(0), {k: v[:1] for k, v in batch.items()})
+        return state.create_state(task, optimiser, jax.random.key(0), {k: v[:1] for k, v in batch.items()})
 
     abstract = jax.eval_shape(create)
     whole = make_step(task, optimiser, augment=augment)
     compiled, key = plan.compile(whole, abstract), jax.random.key(0)
-    placed, held = plan.place_batch(batch), [plan.initial(create, abstract)]
+    placed, held = plan.place_batch(batch), [plan.init_state(create, abstract)]
 
     def run() -> None:
         held[0], _ = compiled(held[0], placed, key)

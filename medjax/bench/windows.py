@@ -21,7 +21,7 @@ def ours(size: int, window: Sequence[int], base: int, levels: int, classes: int,
     import jax
 
     from medjax.core import cost
-    from medjax.ops.sliding_windows import Sliding, starts
+    from medjax.ops.sliding_windows import SlidingWindowInference, window_starts
     from medjax.tasks.segmentation import task as segmentation_task
     thin = tuple(n for n in window if n > 1)
     network = network_unet(len(thin), classes, base, levels)
@@ -33,8 +33,8 @@ def ours(size: int, window: Sequence[int], base: int, levels: int, classes: int,
     def forward(variables, image):
         return task.predict(variables, {'image': image})['probs']
 
-    sliding = Sliding(forward, window=window, overlap=OVERLAP, batch=batch)
-    count = math.prod(len(starts(size, extent, OVERLAP)) for extent in window)
+    sliding = SlidingWindowInference(forward, window=window, overlap=OVERLAP, batch=batch)
+    count = math.prod(len(window_starts(size, extent, OVERLAP)) for extent in window)
     return Side(lambda: sliding(variables, image)[0], sum(x.size for x in jax.tree.leaves(variables)),
                 lambda: count * cost.flops(forward, variables, example['image']),
                 f'{batch} windows at a time; softmax, argmax and confidence included')

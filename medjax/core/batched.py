@@ -1,4 +1,4 @@
-"""What a network says of patients, in batches of one size."""
+"""Predictions for any number of cases, in compiled batches of one size."""
 
 import dataclasses
 import functools
@@ -12,12 +12,12 @@ from medjax.core.task import Task
 
 
 @dataclasses.dataclass(frozen=True)
-class Teller:
-    """Gives what a task predicts of any number of patients.
+class BatchedPredictor:
+    """Predicts with a task for any number of cases.
 
     Attributes:
-      task: the problem.
-      batch: patients at once; the last ones are filled up, so that it is compiled once.
+      task: the task.
+      batch: number of cases in a batch. The last batch is padded, so that the prediction is compiled once.
     """
 
     task: Task
@@ -25,23 +25,27 @@ class Teller:
 
     @functools.cached_property
     def _compiled(self) -> Callable[..., dict[str, jax.Array]]:
-        def told(variables: Any, batch: Mapping[str, jax.Array], only: tuple[str, ...]) -> dict[str, jax.Array]:
-            found = self.task.predict(variables, batch)
-            return {name: value for name, value in found.items() if not only or name in only}
-        return jax.jit(told, static_argnums=2)
+        def predict(variables: Any, batch: Mapping[str, jax.Array], names: tuple[str, ...]) -> dict[str, jax.Array]:
+            outputs = self.task.predict(variables, batch)
+            return {name: value for name, value in outputs.items() if not names or name in names}
+        return jax.jit(predict, static_argnums=2)
 
-    def __call__(self, variables: Any, seen: Mapping[str, np.ndarray],
-                 only: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
-        """Of what is seen of n patients, arrays `[n, …]`, what `Task.predict` gives, in float64.
+    def __call__(self, variables: Any, inputs: Mapping[str, np.ndarray],
+                 names: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
+        """Predicts for n cases.
 
         Args:
-          variables: the network's.
-          seen: of the patients.
-          only: which of what it gives; what is not asked for is not computed either. All by default.
+          variables: the network's variables.
+          inputs: the entries of a batch that the task reads, `[n, …]` each.
+          names: outputs to return; the others are not computed. All outputs by default.
+
+        Returns:
+          The outputs of `Task.predict`, `[n, …]` float64 each.
         """
-        count, parts = len(next(iter(seen.values()))), []
+        count, parts = len(next(iter(inputs.values()))), []
         for start in range(0, count, self.batch):
-            at = np.minimum(np.arange(start, start + self.batch), count - 1)
-            out = jax.device_get(self._compiled(variables, {name: array[at] for name, array in seen.items()}, only))
-            parts.append({name: value[:count - start].astype(np.float64) for name, value in out.items()})
+            rows = np.minimum(np.arange(start, start + self.batch), count - 1)
+            batch = {name: array[rows] for name, array in inputs.items()}
+            outputs = jax.device_get(self._compiled(variables, batch, names))
+            parts.append({name: value[:count - start].astype(np.float64) for name, value in outputs.items()})
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -1,7 +1,8 @@
-"""What a run writes down of its machine and its metrics."""
+"""The log of a run: its metrics, and a description of the machine and the code."""
 
 import importlib.metadata
 import json
+import math
 import os
 import pathlib
 import platform
@@ -20,12 +21,12 @@ PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'grain', 'nump
 
 
 class Writer:
-    """Appends metrics to `metrics.jsonl` and to TensorBoard's events.
+    """Appends metrics to `metrics.jsonl` and to the TensorBoard events.
 
     Args:
-      workdir: of the run.
-      start: the step that the run goes on from; lines of later steps, which a killed run left, are dropped, for they
-        come again.
+      workdir: the run's folder.
+      start: the step from which the run continues. Lines of later steps, written before the run was killed, are
+        removed, because these steps run again.
     """
 
     def __init__(self, workdir: pathlib.Path, start: int):
@@ -37,34 +38,43 @@ class Writer:
         self._events = _events(workdir / 'tensorboard', start)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Writes one line; a value that is not finite is null there."""
-        finite = {k: (float(f'{v:.6g}') if v - v == 0 else None) for k, v in values.items()}
+        """Writes the metrics of a step; a value that is not finite becomes null in `metrics.jsonl`."""
+        finite = {k: float(f'{v:.6g}') if math.isfinite(v) else None for k, v in values.items()}
         self._file.write(json.dumps({'step': step, **finite}) + '\n')
         for name, value in values.items():
             self._events.add_scalar(name, value, step)
 
     def close(self) -> None:
-        """Flushes both."""
+        """Flushes and closes both files."""
         self._file.close()
         self._events.close()
 
 
 def _events(folder: pathlib.Path, start: int) -> Any:
-    # Where PyTorch is installed tensorboardX imports it, to log its tensors; numbers need not wait seconds for that.
-    known = 'torch' in sys.modules
-    if not known:
-        sys.modules['torch'] = None
+    """The TensorBoard writer of a run."""
+    # tensorboardX imports PyTorch where it is installed, which takes seconds and is only needed to log its tensors.
+    modules: dict[str, Any] = sys.modules
+    imported = 'torch' in modules
+    if not imported:
+        modules['torch'] = None
     try:
         import tensorboardX
     finally:
-        if not known:
-            del sys.modules['torch']
-    # Its files are named by the second alone: a part that goes on at once would write over the one before.
+        if not imported:
+            del modules['torch']
+    # File names have a resolution of one second: without the suffix, a quick resume would overwrite the file before.
     return tensorboardX.SummaryWriter(str(folder), purge_step=start + 1, filename_suffix=f'.{start}')
 
 
-def progress(step: int, steps: int, values: Mapping[str, float], left: float) -> str:
-    """A line for the person who waits: losses and metrics, speed, and the seconds that are `left`, as minutes."""
+def progress_line(step: int, steps: int, values: Mapping[str, float], left: float) -> str:
+    """A line of progress: losses and metrics, speed, and the time that is left.
+
+    Args:
+      step: number of steps so far.
+      steps: number of steps of the run.
+      values: the logged metrics, by name.
+      left: estimated time to the last step, in seconds.
+    """
     shown = ''.join(f'  {name[6:]} {value:.3f}' for name, value in values.items()
                     if name.startswith('train/') and name not in ('train/loss', 'train/grad_norm'))
     skipped = f'  skipped {values["skipped_steps"]}' if 'skipped_steps' in values else ''
@@ -73,32 +83,46 @@ def progress(step: int, steps: int, values: Mapping[str, float], left: float) ->
 
 
 def _step(line: str) -> float:
+    """The step of a line of `metrics.jsonl`; infinity for an incomplete line, which a killed run may leave."""
     try:
         return json.loads(line)['step']
     except (ValueError, KeyError, TypeError):
-        return float('inf')  # a line that a kill cut short
+        return float('inf')
 
 
 def environment() -> dict[str, Any]:
-    """What a repetition of the run needs to know of the machine and the code."""
-    def git(*words: str) -> str:
-        folder = pathlib.Path(medjax.__file__).parents[1]
-        try:
-            done = subprocess.run(['git', *words], cwd=folder, capture_output=True, text=True, check=True)
-            return done.stdout.strip()
-        except (OSError, subprocess.CalledProcessError):
-            return ''
+    """A description of the machine and the code, for the reproduction of the run.
+
+    Returns:
+      `versions` of the packages; `devices`; `hosts`; `cores`; `platform`; `git_commit` and `git_dirty`; `command`.
+    """
     versions = {'medjax': medjax.__version__, 'python': platform.python_version()}
     versions |= {name: importlib.metadata.version(name) for name in PACKAGES}
     return {'versions': versions, 'devices': [f'{d.platform}:{d.device_kind}' for d in jax.devices()],
             'hosts': jax.process_count(), 'cores': os.cpu_count(), 'platform': platform.platform(),
-            'git_commit': git('rev-parse', 'HEAD'), 'git_dirty': bool(git('status', '--porcelain')),
-            'command': ' '.join(['python -m ' + (sys.modules['__main__'].__spec__.name if getattr(
-                sys.modules['__main__'], '__spec__', None) else 'medjax.train'), *sys.argv[1:]])}
+            'git_commit': _git('rev-parse', 'HEAD'), 'git_dirty': bool(_git('status', '--porcelain')),
+            'command': _command()}
+
+
+def _git(*arguments: str) -> str:
+    """The output of a git command in the folder of the code; '' without git or a repository."""
+    folder = pathlib.Path(medjax.__file__).parents[1]
+    try:
+        done = subprocess.run(['git', *arguments], cwd=folder, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return ''
+    return done.stdout.strip()
+
+
+def _command() -> str:
+    """The command line of this process, with the name of its main module."""
+    spec = getattr(sys.modules['__main__'], '__spec__', None)
+    module = spec.name if spec else 'medjax.train'
+    return ' '.join([f'python -m {module}', *sys.argv[1:]])
 
 
 def peak_memory_mb() -> float:
-    """Most memory used so far, in MiB: the device's where it tells, else this process's."""
+    """Peak memory so far, in MiB: the device's where the backend reports it, else that of this process."""
     stats = jax.devices()[0].memory_stats() or {}
     used = stats.get('peak_bytes_in_use', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
     return round(used / 2**20, 1)

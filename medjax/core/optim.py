@@ -1,4 +1,4 @@
-"""Optimisers and schedules by name, all optax's; the config's `optim` section."""
+"""Optimisers and learning rate schedules by name, all from optax; the `optim` section of the config."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -10,13 +10,15 @@ import optax
 from medjax.core.config import bind, choose
 from medjax.errors import InputError
 
+Schedule = Callable[[Any], Any]
+
 
 def _constant(lr: float, steps: int) -> optax.Schedule:
     return optax.constant_schedule(lr)
 
 
 def _polynomial(lr: float, steps: int, *, power: float = 0.9) -> optax.Schedule:
-    """Decay to 0 as (1 - step / steps) ** power: nnU-Net's (Isensee 2021) with its power of 0.9."""
+    """Decay to 0 as (1 - step / steps) ** power; nnU-Net's schedule (Isensee 2021) at its power of 0.9."""
     return optax.polynomial_schedule(lr, 0.0, power, steps)
 
 
@@ -28,32 +30,33 @@ def _cosine(lr: float, steps: int, *, warmup: int = 0, final: float = 0.0) -> op
 
 
 def _stairs(lr: float, steps: int, *, at: Sequence[float] = (0.5, 0.75), factor: float = 0.1) -> optax.Schedule:
-    """Times `factor` from each of these shares of the steps on: MedMNIST's (Yang 2023) by default."""
-    if not all(0 < share < 1 for share in at) or not 0 < factor <= 1:
-        raise InputError(f'config.optim.schedule: at={tuple(at)}, factor={factor}; expected shares of the steps '
+    """Multiplication by `factor` at each of these fractions of the steps; MedMNIST's (Yang 2023) by default."""
+    if not all(0 < fraction < 1 for fraction in at) or not 0 < factor <= 1:
+        raise InputError(f'config.optim.schedule: at={tuple(at)}, factor={factor}; expected fractions of the steps '
                          'between 0 and 1, and a factor up to 1')
-    return optax.piecewise_constant_schedule(lr, {round(share * steps): factor for share in at})
+    return optax.piecewise_constant_schedule(lr, {round(fraction * steps): factor for fraction in at})
 
 
 SCHEDULES = {'constant': _constant, 'polynomial': _polynomial, 'cosine': _cosine, 'stairs': _stairs}
 
 
-def _decayed(params: Any) -> Any:
-    """Marks the leaves that weight decay is for: kernels, not biases nor norms' scales."""
+def _decay_mask(params: Any) -> Any:
+    """Whether weight decay applies to a leaf: to kernels, not to biases or the scales of norms."""
     return jax.tree.map(lambda p: p.ndim > 1, params)
 
 
-def _sgd(lr: optax.Schedule, *, momentum: float = 0.99, nesterov: bool = True, weight_decay: float = 0.0):
-    return optax.chain(optax.add_decayed_weights(weight_decay, mask=_decayed) if weight_decay else optax.identity(),
-                       optax.sgd(lr, momentum=momentum, nesterov=nesterov))
+def _sgd(lr: optax.ScalarOrSchedule, *, momentum: float = 0.99, nesterov: bool = True, weight_decay: float = 0.0):
+    decay = optax.add_decayed_weights(weight_decay, mask=_decay_mask) if weight_decay else optax.identity()
+    return optax.chain(decay, optax.sgd(lr, momentum=momentum, nesterov=nesterov))
 
 
-def _adam(lr: optax.Schedule, *, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8):
+def _adam(lr: optax.ScalarOrSchedule, *, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8):
     return optax.adam(lr, b1=b1, b2=b2, eps=eps)
 
 
-def _adamw(lr: optax.Schedule, *, weight_decay: float = 1e-2, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8):
-    return optax.adamw(lr, b1=b1, b2=b2, eps=eps, weight_decay=weight_decay, mask=_decayed)
+def _adamw(lr: optax.ScalarOrSchedule, *, weight_decay: float = 1e-2, b1: float = 0.9, b2: float = 0.999,
+           eps: float = 1e-8):
+    return optax.adamw(lr, b1=b1, b2=b2, eps=eps, weight_decay=weight_decay, mask=_decay_mask)
 
 
 OPTIMISERS = {'sgd': _sgd, 'adam': _adam, 'adamw': _adamw}
@@ -66,64 +69,86 @@ class AverageState(NamedTuple):
 
 
 def average_weights(decay: float) -> optax.GradientTransformation:
-    """Keeps an exponential moving average of the weights; stands last in a chain, and changes no update.
+    """A transformation that keeps an exponential moving average of the weights and leaves the updates unchanged.
 
-    The average starts at the initial weights, which a decay of 0.99 forgets to 1 % within 460 steps. Batch norm's
-    running statistics are not averaged: they stay those of the latest weights.
+    It stands last in a chain. The average starts at the initial weights, whose share falls to 1 % within 460 steps at a
+    decay of 0.99. The running statistics of batch norm are not averaged: they remain those of the latest weights.
+
+    Args:
+      decay: decay of the average at each update.
     """
     def init(params: Any) -> AverageState:
         return AverageState(jax.tree.map(jnp.array, params))
 
-    def update(updates: Any, state: AverageState, params: Any = None) -> tuple[Any, AverageState]:
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, AverageState]:
         new = optax.apply_updates(params, updates)
         return updates, AverageState(optax.incremental_update(new, state.average, 1.0 - decay))
 
     return optax.GradientTransformation(init, update)
 
 
-def averaged(params: Any, opt_state: Any) -> Any:
+def evaluation_params(params: Any, opt_state: Any) -> Any:
     """The weights to evaluate: their moving average where the optimiser keeps one, else the weights themselves."""
     states = jax.tree.leaves(opt_state, is_leaf=lambda node: isinstance(node, AverageState))
     return next((s.average for s in states if isinstance(s, AverageState)), params)
 
 
-def make(steps: int, *, ema: float = 0.0, groups: Mapping[str, Mapping[str, Any]] | None = None,
-         frozen: Sequence[str] = (), **options: Any) -> tuple[optax.GradientTransformation, Callable[[int], float]]:
-    """Builds the optimiser of a run.
+def make_optimiser(steps: int, *, ema: float = 0.0, groups: Mapping[str, Mapping[str, Any]] | None = None,
+                   frozen: Sequence[str] = (), **options: Any) -> tuple[optax.GradientTransformation, Schedule]:
+    """The optimiser of a run, and its learning rate.
+
+    A parameter group is a top-level entry of the network's parameters, such as 'encoder' or 'discriminator'.
 
     Args:
-      steps: the run's number of steps, which schedules end at.
+      steps: the run's number of steps, at which schedules end.
       ema: decay of the moving average of the weights; 0 for none.
-      groups: for groups of the network, by their name in the parameters' first level, what differs from the options.
-      frozen: groups that do not change; no option of a config, but what a network says of itself.
-      **options: `name` ('sgd', 'adam' or 'adamw'), `lr`, the peak learning rate, and where wanted
-        `schedule`: `name` ('constant', 'polynomial', 'cosine', 'stairs') and its options; else constant;
-        `clip`: largest global norm of the gradients, each part's its own; 0 for none;
-        `every`: steps from update to update; the gradients between them count for nothing;
-        and the optimiser's own, such as momentum or weight_decay.
+      groups: options that differ for some parameter groups, by the group's name.
+      frozen: parameter groups that are not trained; the network declares them, they are no option of a config.
+      **options: `name` ('sgd', 'adam' or 'adamw'); `lr`, the peak learning rate; and optionally
+        `schedule`: its `name` ('constant', 'polynomial', 'cosine', 'stairs') and its options; constant by default;
+        `clip`: the largest global norm of the gradients, computed for each parameter group separately; 0 for none;
+        `every`: number of steps per update; only the gradients of the step that updates are used;
+        and the optimiser's own options, such as momentum or weight_decay.
 
     Returns:
-      The gradient transformation, and the learning rate as a function of the step: that of groups not named.
+      The gradient transformation, and the learning rate as a function of the step, for parameters in no group.
+
+    Raises:
+      InputError: naming the key of an unknown or wrong option. The transformation's `init` raises it for a group that
+        the network does not have.
     """
-    chain, curve = _chain(steps, options, 'config.optim')
-    groups = groups or {}
+    chain, schedule = _chain(steps, options, 'config.optim')
     if groups or frozen:
-        for name, own in groups.items():
-            if name in frozen:
-                raise InputError(f'config.optim.groups.{name}: expected other groups: this one does not change')
-            if not isinstance(own, Mapping):
-                raise InputError(f'config.optim.groups.{name}: {own!r}; expected options, as in dict(lr=1e-4)')
-        apart = {name: optax.chain(*_chain(steps, {**options, **own}, f'config.optim.groups.{name}')[0])
-                 for name, own in groups.items()} | {name: optax.set_to_zero() for name in frozen}
-        chain = [optax.partition({**apart, '': optax.chain(*chain)}, lambda params: _labels(params, apart))]
-    return optax.chain(*chain, *([average_weights(ema)] if ema else [])), curve
+        transforms = _group_transforms(steps, options, groups or {}, frozen)
+        chain = [optax.partition({**transforms, '': optax.chain(*chain)},
+                                 lambda params: _group_labels(params, transforms))]
+    if ema:
+        chain.append(average_weights(ema))
+    return optax.chain(*chain), schedule
+
+
+def _group_transforms(steps: int, options: Mapping[str, Any], groups: Mapping[str, Mapping[str, Any]],
+                      frozen: Sequence[str]) -> dict[str, optax.GradientTransformation]:
+    """The transformation of each parameter group with options of its own, and of each frozen one."""
+    out = {}
+    for name, own in groups.items():
+        where = f'config.optim.groups.{name}'
+        if name in frozen:
+            raise InputError(f'{where}: this parameter group is frozen; expected groups that are trained')
+        if not isinstance(own, Mapping):
+            raise InputError(f'{where}: {own!r}; expected options, as in dict(lr=1e-4)')
+        chain, _ = _chain(steps, {**options, **own}, where)
+        out[name] = optax.chain(*chain)
+    for name in frozen:
+        out[name] = optax.set_to_zero()
+    return out
 
 
 def _chain(steps: int, section: Mapping[str, Any],
-           where: str) -> tuple[list[optax.GradientTransformation], Callable[[int], float]]:
-    """What the optimiser of a part is chained of, and its learning rate by step; see `make`."""
+           where: str) -> tuple[list[optax.GradientTransformation], Schedule]:
+    """The transformations of one parameter group, and its learning rate by step; see `make_optimiser`."""
     def read(*, name: str, lr: float, schedule: Mapping[str, Any] | None = None, clip: float = 0.0, every: int = 1,
-             **options: Any) -> tuple[list[optax.GradientTransformation], Callable[[int], float]]:
+             **options: Any) -> tuple[list[optax.GradientTransformation], Schedule]:
         if every < 1:
             raise InputError(f'{where}.every: {every}; expected at least 1')
         form = dict(schedule or {'name': 'constant'})
@@ -139,11 +164,14 @@ def _chain(steps: int, section: Mapping[str, Any],
     return bind(read, section, where)
 
 
-def _labels(params: Any, apart: Mapping[str, Any]) -> dict[str, Any]:
-    """For each leaf its part's name where the part is one of those apart, else ''."""
-    unknown = sorted(set(apart) - set(params))
+def _group_labels(params: Any, transforms: Mapping[str, Any]) -> dict[str, Any]:
+    """For each leaf the name of its parameter group where that has a transformation of its own, else ''."""
+    unknown = sorted(set(transforms) - set(params))
     if unknown:
-        raise InputError(f'config.optim.groups.{unknown[0]}: no part of the network; expected some of: '
-                         + ', '.join(sorted(params)))
-    return {name: jax.tree.map(lambda _, label=name if name in apart else '': label, tree)
-            for name, tree in params.items()}
+        raise InputError(f'config.optim.groups.{unknown[0]}: the network has no parameter group of this name; expected '
+                         f'some of: {", ".join(sorted(params))}')
+    labels = {}
+    for name, tree in params.items():
+        label = name if name in transforms else ''
+        labels[name] = jax.tree.map(lambda _, label=label: label, tree)
+    return labels

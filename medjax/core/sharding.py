@@ -1,8 +1,8 @@
-"""How one step function runs on many devices: jit over a named mesh, or pmap."""
+"""Plans that run one step function on many devices: jit over a named mesh, or pmap."""
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -13,21 +13,24 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from medjax.core.step import Step
 from medjax.errors import InputError
 
-SMALL = 1024  # leaves with fewer numbers than this are replicated: sharding them costs more than it saves
+SMALL = 1024  # leaves with fewer elements are replicated: to shard them costs more than it saves
 
 
 class Jit:
-    """Compiles a step over a mesh with the axes `data`, `fsdp` and `space`.
+    """A plan that compiles the step by jit over a mesh with the axes `data`, `fsdp` and `space`.
 
     Batches are logically global: `data` and `fsdp` split the examples, `fsdp` also the weights and the optimiser's
     state, and `space` the first spatial axis of each volume. Losses, batch statistics and metrics are those of the
-    whole batch, whatever the mesh.
+    whole batch, for every mesh.
 
     Args:
-      data: devices along `data`; -1 takes what the other axes leave.
-      fsdp: devices along `fsdp`.
-      space: devices along `space`.
-      devices: the devices to use; all of them when None.
+      data: number of devices along `data`; -1 for all that the other axes leave.
+      fsdp: number of devices along `fsdp`.
+      space: number of devices along `space`.
+      devices: the devices to use; all of them by default.
+
+    Raises:
+      InputError: the product of the axes is not the number of devices.
     """
 
     axis_name = None
@@ -37,144 +40,180 @@ class Jit:
         rest = len(devices) // max(fsdp * space, 1)
         data = rest if data == -1 else data
         if min(fsdp, space) < 1 or data * fsdp * space != len(devices) or not data:
-            raise InputError(f'config.mesh: data={data} × fsdp={fsdp} × space={space} is not the number of devices, '
-                             f'{len(devices)}')
+            raise InputError(f'config.mesh: data={data} × fsdp={fsdp} × space={space}; expected a product equal to the '
+                             f'number of devices, {len(devices)}')
         self.mesh = Mesh(np.array(devices).reshape(data, fsdp, space), ('data', 'fsdp', 'space'),
                          axis_types=(AxisType.Auto,) * 3)
-        self.examples = data * fsdp  # the batch must be a multiple of this
-        self.keeps = space == 1  # whether data may lie on the devices, whole on each of them
+        self.batch_multiple = data * fsdp  # the batch size must be a multiple of this
+        self.supports_resident = space == 1  # whether training data may be kept in device memory, a copy on each device
 
-    def _shard(self, leaf: Any) -> NamedSharding:
+    def _state_sharding(self, leaf: Any) -> NamedSharding:
         size, spec = self.mesh.shape['fsdp'], [None] * leaf.ndim
         divisible = [d for d in range(leaf.ndim) if leaf.shape[d] % size == 0]
         if size > 1 and divisible and math.prod(leaf.shape) >= SMALL:
             spec[max(divisible, key=lambda d: leaf.shape[d])] = 'fsdp'
         return NamedSharding(self.mesh, PartitionSpec(*spec))
 
-    def _batch(self, leaf: Any) -> NamedSharding:
+    def _batch_sharding(self, leaf: Any) -> NamedSharding:
         space = 'space' if leaf.ndim > 2 and leaf.shape[1] % self.mesh.shape['space'] == 0 else None
         return NamedSharding(self.mesh, PartitionSpec(('data', 'fsdp'), *([space] if leaf.ndim > 1 else [])))
 
     def compile(self, step: Step, state: Any) -> Step:
-        """Compiles the step for states shaped as `state`; the state that goes in is donated."""
-        # The state leaves as it came: else its second step would meet another layout and compile again.
-        layout = jax.tree.map(self._shard, state), NamedSharding(self.mesh, PartitionSpec())
-        return jax.jit(self._even(step), donate_argnums=0, out_shardings=layout)
+        """The step, compiled at its first call; its input state is donated.
 
-    def _even(self, step: Step) -> Step:
-        """Keeps volumes that `space` does not divide whole along it, at every module's border.
+        Args:
+          step: the step.
+          state: the shapes of the state.
+        """
+        # The output state has the layout of the input state; otherwise the second step would compile again.
+        layout = jax.tree.map(self._state_sharding, state), NamedSharding(self.mesh, PartitionSpec())
+        return jax.jit(self._evenly_sharded(step), donate_argnums=0, out_shardings=layout)
 
-        The partitioner pads such an axis (2 voxels of a coarse level over 4 devices), and then gives convolutions
-        wrong gradients without an error (jax 0.10 to 0.12). Coarse levels are small, so that whole costs little.
+    def _evenly_sharded(self, step: Step) -> Step:
+        """The step, in which arrays whose first spatial axis `space` does not divide are replicated along that axis.
+
+        The inputs and outputs of every module are constrained. The partitioner pads an axis that it cannot divide (2
+        voxels of a coarse level over 4 devices), and then computes wrong gradients of convolutions without an error
+        (jax 0.10 to 0.12). Coarse levels are small, so that their replication costs little.
         """
         size, free = self.mesh.shape['space'], PartitionSpec.UNCONSTRAINED
         if size == 1:
             return step
 
-        def whole(x: Any) -> Any:
+        def replicated(x: Any) -> Any:
             if not isinstance(x, jax.Array) or x.ndim < 4 or x.shape[1] % size == 0:
                 return x
             spec = PartitionSpec(free, None, *[free] * (x.ndim - 2))
             return jax.lax.with_sharding_constraint(x, NamedSharding(self.mesh, spec))
 
         def intercept(call: Callable[..., Any], args: Any, kwargs: Any, _: Any) -> Any:
-            args, kwargs = jax.tree.map(whole, (args, kwargs))
-            return jax.tree.map(whole, call(*args, **kwargs))
+            args, kwargs = jax.tree.map(replicated, (args, kwargs))
+            return jax.tree.map(replicated, call(*args, **kwargs))
 
         @functools.wraps(step)
-        def even(*args: Any) -> Any:
+        def evenly_sharded(*args: Any) -> Any:
             with nn.intercept_methods(intercept):
                 return step(*args)
 
-        return even
+        return evenly_sharded
 
-    def initial(self, create: Callable[..., Any], state: Any, *given: Any) -> Any:
-        """Makes the state of what is given where it belongs: no device ever holds all of it under `fsdp`."""
-        return jax.jit(create, out_shardings=jax.tree.map(self._shard, state),
-                       compiler_options=_once(self.mesh.devices.flat[0]))(*given)
+    def init_state(self, create: Callable[..., Any], state: Any, *args: Any) -> Any:
+        """The initial state, created in its sharded layout; under `fsdp` no device ever stores all of it.
 
-    def adopt(self, restored: Any) -> Any:
-        """Takes a state restored to the layout of `abstract`."""
+        Args:
+          create: `(*args) -> state`.
+          state: the shapes of the state.
+          *args: arguments of `create`.
+        """
+        return jax.jit(create, out_shardings=jax.tree.map(self._state_sharding, state),
+                       compiler_options=_fast_compile_options(self.mesh.devices.flat[0]))(*args)
+
+    def place_state(self, restored: Any) -> Any:
+        """A state that was restored to the layout of `abstract_state`, as the step takes it."""
         return restored
 
-    def abstract(self, state: Any) -> Any:
-        """Shapes with shardings, for a checkpoint to be restored onto this mesh."""
-        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self._shard(x)), state)
+    def abstract_state(self, state: Any) -> Any:
+        """Shapes with shardings, to restore a checkpoint onto this mesh.
 
-    shapes = abstract  # of the state as the step takes it
+        Args:
+          state: the shapes of the state.
+        """
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self._state_sharding(x)), state)
+
+    step_shapes = abstract_state  # shapes of the state as the step takes it
 
     def place_batch(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
-        """Puts this host's part of a batch on the devices, as part of the global batch."""
-        return self._put(batch, {k: self._batch(v) for k, v in batch.items()})
+        """This host's part of a batch, placed on the devices as part of the global batch."""
+        return self._put(batch, {k: self._batch_sharding(v) for k, v in batch.items()})
 
-    def keep(self, arrays: dict[str, np.ndarray]) -> dict[str, jax.Array]:
-        """Puts the same arrays on every device."""
+    def replicate(self, arrays: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
+        """A copy of the arrays on every device."""
         return self._put(arrays, dict.fromkeys(arrays, NamedSharding(self.mesh, PartitionSpec())))
 
-    def _put(self, arrays: dict[str, np.ndarray], layout: dict[str, NamedSharding]) -> dict[str, jax.Array]:
+    def _put(self, arrays: Mapping[str, np.ndarray], layout: dict[str, NamedSharding]) -> dict[str, jax.Array]:
         if jax.process_count() == 1:
-            return jax.device_put(arrays, layout)  # in a third of the time
+            return jax.device_put(dict(arrays), layout)  # a third of the time of the call below
         return {k: jax.make_array_from_process_local_data(layout[k], v) for k, v in arrays.items()}
 
-    def whole(self, state: Any) -> Any:
-        """The state as one logical tree, as checkpoints and evaluators take it."""
+    def logical_state(self, state: Any) -> Any:
+        """The state as one logical tree, for checkpoints and evaluators."""
         return state
 
 
 class Pmap:
-    """Runs the same step by `jax.pmap`: weights on every device, examples split, gradients averaged.
+    """A plan that runs the same step by `jax.pmap`: replicated weights, split examples, averaged gradients.
 
-    Statistics and losses are per device and then averaged, which equals the whole batch's for every loss that is a
-    mean over examples; batch normalisation sees its device's examples only.
+    Losses and statistics are computed on each device and then averaged. For a loss that is a mean over examples this
+    equals the loss of the whole batch. Batch normalisation uses the examples of its own device only.
+
+    Args:
+      devices: the devices to use; all local ones by default.
     """
 
     axis_name = 'data'
-    keeps = False
+    supports_resident = False
 
     def __init__(self, *, devices: list[Any] | None = None):
         self.devices = devices or jax.local_devices()
-        self.examples = len(self.devices)
+        self.batch_multiple = len(self.devices)  # the batch size must be a multiple of this
 
     def compile(self, step: Step, state: Any) -> Step:
-        """Compiles the step for states shaped as `state`; the state that goes in is donated."""
+        """The step, compiled at its first call; its input state is donated.
+
+        Args:
+          step: the step.
+          state: the shapes of the state.
+        """
         return jax.pmap(step, axis_name=self.axis_name, in_axes=(0, 0, None), out_axes=(0, None), donate_argnums=0,
                         devices=self.devices)
 
-    def initial(self, create: Callable[..., Any], state: Any, *given: Any) -> Any:
-        """Makes the state of what is given on one device and copies it to every other."""
-        return self.adopt(jax.jit(create, compiler_options=_once(self.devices[0]))(*given))
+    def init_state(self, create: Callable[..., Any], state: Any, *args: Any) -> Any:
+        """The initial state, created on one device and copied to all.
 
-    def adopt(self, restored: Any) -> Any:
-        """Puts a copy of a state on every device."""
+        Args:
+          create: `(*args) -> state`.
+          state: the shapes of the state.
+          *args: arguments of `create`.
+        """
+        return self.place_state(jax.jit(create, compiler_options=_fast_compile_options(self.devices[0]))(*args))
+
+    def place_state(self, restored: Any) -> Any:
+        """A state with a copy on every device, as the step takes it."""
         return jax.tree.map(
-            lambda x: jax.device_put(np.stack([np.asarray(x)] * self.examples), self._copied()), restored)
+            lambda x: jax.device_put(np.stack([np.asarray(x)] * self.batch_multiple), self._per_device()), restored)
 
-    def shapes(self, state: Any) -> Any:
-        """Of the state as the step takes it: a copy for every device."""
-        return jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct((self.examples, *x.shape), x.dtype, sharding=self._copied()), state)
+    def step_shapes(self, state: Any) -> Any:
+        """Shapes of the state as the step takes it, with a leading axis over devices."""
+        def shape(x: Any) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct((self.batch_multiple, *x.shape), x.dtype, sharding=self._per_device())
+        return jax.tree.map(shape, state)
 
-    def _copied(self) -> NamedSharding:
+    def _per_device(self) -> NamedSharding:
         mesh = Mesh(np.array(self.devices), (self.axis_name,), axis_types=(AxisType.Auto,))
         return NamedSharding(mesh, PartitionSpec(self.axis_name))
 
-    def abstract(self, state: Any) -> Any:
-        """Shapes, for a checkpoint to be restored to one device."""
+    def abstract_state(self, state: Any) -> Any:
+        """Shapes, to restore a checkpoint onto one device."""
         sharding = jax.sharding.SingleDeviceSharding(self.devices[0])
         return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), state)
 
     def place_batch(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Cuts a batch into one part for each device."""
-        return {k: v.reshape(self.examples, -1, *v.shape[1:]) for k, v in batch.items()}
+        """A batch with a leading axis over devices, `[devices, B / devices, …]`."""
+        return {k: v.reshape(self.batch_multiple, -1, *v.shape[1:]) for k, v in batch.items()}
 
-    def whole(self, state: Any) -> Any:
-        """The first device's copy of the state."""
+    def replicate(self, arrays: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
+        """Not supported: this plan keeps no training data in device memory."""
+        raise NotImplementedError('pmap keeps no training data in device memory')
+
+    def logical_state(self, state: Any) -> Any:
+        """The first device's copy of the state, for checkpoints and evaluators."""
         return jax.tree.map(lambda x: x[0], state)
 
 
-def _once(device: Any) -> dict[str, int]:
-    """Options for a program that runs once: the CPU's optimiser takes seconds over the draws of each weight.
+def _fast_compile_options(device: Any) -> dict[str, bool | str | int | float]:
+    """Compiler options for a program that runs once.
 
-    A small U-Net's initial weights took 20 s to compile and 2 s like this; they are the same, bit for bit.
+    On a CPU, XLA's default optimisation takes seconds for the random draws of each weight. The program for the initial
+    weights of a small U-Net compiles in 2 s instead of 20 s, and its results are the same bit for bit.
     """
     return {'xla_backend_optimization_level': 1} if device.platform == 'cpu' else {}

@@ -13,7 +13,7 @@ LIMIT = 100  # found boxes of an image and class that count, the surest
 DIGITS = 2  # boxes are compared in hundredths of a voxel, so that an IoU at a threshold is on the same side everywhere
 
 
-class Seen(NamedTuple):
+class ImageBoxes(NamedTuple):
     """An image's objects, and what was found: boxes `[N, 2D]`, class numbers `[N]`, and scores of those found."""
 
     truth: np.ndarray
@@ -23,7 +23,7 @@ class Seen(NamedTuple):
     scores: np.ndarray
 
 
-class Matched(NamedTuple):
+class Matches(NamedTuple):
     """Found boxes of a class, or of all, in all images, by falling score.
 
     Attributes:
@@ -43,7 +43,7 @@ class Matched(NamedTuple):
     mine: np.ndarray
 
 
-def overlap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """IoU `[N, M]` float64 of boxes `[N, 2D]` and `[M, 2D]`, rounded to DIGITS; 0 for boxes without extent."""
     # In whole numbers sums and products are exact.
     a, b = (np.rint(np.asarray(boxes, np.float64) * 10**DIGITS) for boxes in (a, b))
@@ -53,7 +53,7 @@ def overlap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return both / np.where(union > 0, union, 1)
 
 
-def match(shared: np.ndarray, least: np.ndarray) -> np.ndarray:
+def match_boxes(shared: np.ndarray, least: np.ndarray) -> np.ndarray:
     """Which object each found box takes.
 
     Args:
@@ -74,32 +74,32 @@ def match(shared: np.ndarray, least: np.ndarray) -> np.ndarray:
     return taken
 
 
-def matched(images: Sequence[Seen], classes: int, least: np.ndarray) -> list[Matched]:
+def match_classes(images: Sequence[ImageBoxes], classes: int, least: np.ndarray) -> list[Matches]:
     """Matches the found boxes of each class in all images, at thresholds `[T]`."""
     return [_of_class(images, label, least) for label in range(classes)]
 
 
-def _of_class(images: Sequence[Seen], label: int, least: np.ndarray) -> Matched:
+def _of_class(images: Sequence[ImageBoxes], label: int, least: np.ndarray) -> Matches:
     parts, count = [], 0
     for number, seen in enumerate(images):
-        mine = np.flatnonzero(seen.truth_labels == label)
-        found = np.flatnonzero(seen.found_labels == label)
+        mine = np.flatnonzero(seen.true_labels == label)
+        found = np.flatnonzero(seen.pred_labels == label)
         found = found[np.argsort(-seen.scores[found], kind='stable')][:LIMIT]
-        taken = match(overlap(seen.found[found], seen.truth[mine]), least) if len(mine) else np.full(
+        taken = match_boxes(box_iou(seen.pred_boxes[found], seen.true_boxes[mine]), least) if len(mine) else np.full(
             (len(least), len(found)), -1)
-        parts.append(Matched(seen.scores[found], np.full(len(found), number), np.where(taken < 0, -1, taken + count),
+        parts.append(Matches(seen.scores[found], np.full(len(found), number), np.where(taken < 0, -1, taken + count),
                              np.full(len(mine), number), found, mine))
         count += len(mine)
-    return _sorted(Matched(*(np.concatenate(arrays, -1) for arrays in zip(*parts))))
+    return _sorted(Matches(*(np.concatenate(arrays, -1) for arrays in zip(*parts))))
 
 
-def pooled(each: Sequence[Matched]) -> Matched:
+def pool_classes(each: Sequence[Matches]) -> Matches:
     """All classes together; a found box is right where its class is."""
-    starts = np.cumsum([0, *(len(of.where) for of in each)])
-    each = [of._replace(object=np.where(of.object < 0, -1, of.object + start)) for of, start in zip(each, starts)]
-    return _sorted(Matched(*(np.concatenate(arrays, -1) for arrays in zip(*each))))
+    starts = np.cumsum([0, *(len(of.object_image) for of in each)])
+    each = [of._replace(matched_object=np.where(of.matched_object < 0, -1, of.matched_object + start)) for of, start in zip(each, starts)]
+    return _sorted(Matches(*(np.concatenate(arrays, -1) for arrays in zip(*each))))
 
 
-def _sorted(of: Matched) -> Matched:
+def _sorted(of: Matches) -> Matches:
     order = np.argsort(-of.score, kind='stable')
-    return Matched(of.score[order], of.image[order], of.object[:, order], of.where, of.number[order], of.mine)
+    return Matches(of.score[order], of.box_image[order], of.matched_object[:, order], of.object_image, of.box_number[order], of.object_number)

@@ -34,7 +34,7 @@ BLOCK = 1 << 17  # weights in work at a time: 1 MB as float64, so that a handful
 Scores = dict[str | tuple[str, int], np.ndarray]
 
 
-def compute(targets: np.ndarray, probs: np.ndarray, weight: np.ndarray | None = None) -> Scores:
+def compute_metrics(targets: np.ndarray, probs: np.ndarray, weight: np.ndarray | None = None) -> Scores:
     """All scores.
 
     Args:
@@ -53,17 +53,17 @@ def compute(targets: np.ndarray, probs: np.ndarray, weight: np.ndarray | None = 
     if targets.ndim == 2:
         return _labels(targets, probs, weight)
     classes = probs.shape[1]
-    out = decided(targets, probs.argmax(1), classes, weight)
-    of_class = {k: ranked(targets == k, probs[:, k], weight) for k in (range(classes) if classes > 2 else [1])}
+    out = decision_metrics(targets, probs.argmax(1), classes, weight)
+    of_class = {k: auroc_and_auprc(targets == k, probs[:, k], weight) for k in (range(classes) if classes > 2 else [1])}
     for position, name in enumerate(('auroc', 'auprc')):
-        out[name] = mean([values[position] for values in of_class.values()])
+        out[name] = mean_over_defined([values[position] for values in of_class.values()])
         if classes > 2:
             out |= {(name, k): values[position] for k, values in of_class.items()}
-    square, log = losses(targets, probs)
-    return out | {'brier': average(square, weight), 'log_loss': average(log, weight)}
+    square, log = case_losses(targets, probs)
+    return out | {'brier': weighted_mean(square, weight), 'log_loss': weighted_mean(log, weight)}
 
 
-def decided(targets: np.ndarray, predicted: np.ndarray, classes: int, weight: np.ndarray | None = None) -> Scores:
+def decision_metrics(targets: np.ndarray, predicted: np.ndarray, classes: int, weight: np.ndarray | None = None) -> Scores:
     """The scores that are of decisions and not of probabilities; shapes and names are those of `compute`.
 
     Args:
@@ -73,16 +73,16 @@ def decided(targets: np.ndarray, predicted: np.ndarray, classes: int, weight: np
       weight: `[..., n]`.
     """
     weight = np.ones(len(targets)) if weight is None else np.asarray(weight)
-    return in_blocks(lambda w: _of_table(confusion(targets, predicted, classes, w)), weight, classes ** 2)
+    return compute_in_blocks(lambda w: _of_table(confusion_matrix(targets, predicted, classes, w)), weight, classes ** 2)
 
 
-def confusion(targets: np.ndarray, predicted: np.ndarray, classes: int, weight: np.ndarray) -> np.ndarray:
+def confusion_matrix(targets: np.ndarray, predicted: np.ndarray, classes: int, weight: np.ndarray) -> np.ndarray:
     """The confusion table `[..., K, K]`, truth by prediction, of `weight [..., n]`."""
-    cells = binned(np.ones(len(targets)), np.asarray(targets) * classes + predicted, classes * classes, weight)
+    cells = bin_sums(np.ones(len(targets)), np.asarray(targets) * classes + predicted, classes * classes, weight)
     return cells.reshape(*weight.shape[:-1], classes, classes)
 
 
-def ranked(positive: np.ndarray, score: np.ndarray, weight: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+def auroc_and_auprc(positive: np.ndarray, score: np.ndarray, weight: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Area under the ROC curve and average precision, both NaN where one side has no weight.
 
     The first is the share of pairs of a positive and a negative in the right order, equal scores counting half. The
@@ -121,11 +121,11 @@ def ranked(positive: np.ndarray, score: np.ndarray, weight: np.ndarray | None = 
         # Without negatives every ranking has average precision 1: that says nothing.
         return {'auroc': _ratio((grown * below).sum(1), total * against),
                 'auprc': np.where(against > 0, _ratio((grown * precision).sum(1), total), np.nan)}
-    found = in_blocks(areas, weight)
+    found = compute_in_blocks(areas, weight)
     return found['auroc'], found['auprc']
 
 
-def losses(targets: np.ndarray, probs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def case_losses(targets: np.ndarray, probs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Each case's squared error and log loss, `[n]` both.
 
     The squared error is summed over the classes, and halved for two, so that it is that of class 1 alone. For the log
@@ -137,7 +137,7 @@ def losses(targets: np.ndarray, probs: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return square, -np.log(np.clip(probs, tiny, 1 - tiny)[true])
 
 
-def binned(values: np.ndarray, bins: np.ndarray, count: int, weight: np.ndarray) -> np.ndarray:
+def bin_sums(values: np.ndarray, bins: np.ndarray, count: int, weight: np.ndarray) -> np.ndarray:
     """Weighted sums `[..., count]` of `values [n]` in each bin, of which `bins [n]` are the numbers.
 
     Not a matrix product: BLAS takes ten times as long for one where other work keeps a core busy, waiting for it.
@@ -151,17 +151,17 @@ def binned(values: np.ndarray, bins: np.ndarray, count: int, weight: np.ndarray)
         if len(there):
             out[:, there] = np.add.reduceat(w.take(order, 1) * values, starts, axis=1)
         return {'sum': out}
-    return in_blocks(sums, np.asarray(weight), count)['sum']
+    return compute_in_blocks(sums, np.asarray(weight), count)['sum']
 
 
-def average(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
+def weighted_mean(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """Weighted means `[...]` of `values [n]`; NaN where no case has weight."""
     values, weight = np.asarray(values, np.float64), np.asarray(weight)
-    total = in_blocks(lambda w: {'sum': np.einsum('bn,n->b', w.astype(np.float64), values)}, weight)['sum']
+    total = compute_in_blocks(lambda w: {'sum': np.einsum('bn,n->b', w.astype(np.float64), values)}, weight)['sum']
     return _ratio(total, weight.sum(-1, dtype=np.float64))
 
 
-def mean(parts: Sequence[np.ndarray]) -> np.ndarray:
+def mean_over_defined(parts: Sequence[np.ndarray]) -> np.ndarray:
     """The mean of arrays, place by place, over those that are not NaN there; NaN where all are."""
     stack = np.stack(parts)
     known = ~np.isnan(stack)
@@ -173,7 +173,7 @@ def _ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.divide(a, b, out=np.full(a.shape, np.nan), where=b != 0)
 
 
-def in_blocks(score: Callable[[np.ndarray], Scores], weight: np.ndarray, width: int = 1) -> Scores:
+def compute_in_blocks(score: Callable[[np.ndarray], Scores], weight: np.ndarray, width: int = 1) -> Scores:
     """Scores `[b, n]` blocks of `weight [..., n]`, `b` such that BLOCK elements hold n and `width` of each."""
     lead = weight.shape[:-1]
     flat = weight.reshape(math.prod(lead), weight.shape[-1])
@@ -195,7 +195,7 @@ def _of_table(table: np.ndarray) -> Scores:
             'f1': _ratio(2 * right, true + guessed)}
     out: Scores = {}
     for name, values in each.items():
-        out[name] = values[:, 1] if classes == 2 else mean(list(values.T))
+        out[name] = values[:, 1] if classes == 2 else mean_over_defined(list(values.T))
         if classes > 2:
             out |= {(name, k): values[:, k] for k in range(classes)}
     accuracy = _ratio(right.sum(1), total)
@@ -205,7 +205,7 @@ def _of_table(table: np.ndarray) -> Scores:
     spread = (total ** 2 - (true ** 2).sum(1)) * (total ** 2 - (guessed ** 2).sum(1))
     correlation = np.where((guessed > 0).sum(1) > 1, agreed / np.sqrt(np.where(spread > 0, spread, 1.0)), 0.0)
     return out | {
-        'accuracy': accuracy, 'balanced_accuracy': mean(list(each['sensitivity'].T)),
+        'accuracy': accuracy, 'balanced_accuracy': mean_over_defined(list(each['sensitivity'].T)),
         'f1_micro': accuracy,  # each error is one class's miss and another's false alarm
         'kappa': _kappa(table, chance, (apart > 0).astype(np.float64)),
         'kappa_weighted': _kappa(table, chance, apart),
@@ -220,13 +220,13 @@ def _kappa(table: np.ndarray, chance: np.ndarray, cost: np.ndarray) -> np.ndarra
 def _labels(targets: np.ndarray, probs: np.ndarray, weight: np.ndarray) -> Scores:
     """Scores of labels that are judged each by itself."""
     out, known = {}, targets >= 0
-    of_label = [compute(targets[judged, k], np.stack([1 - probs[judged, k], probs[judged, k]], -1), weight[..., judged])
+    of_label = [compute_metrics(targets[judged, k], np.stack([1 - probs[judged, k], probs[judged, k]], -1), weight[..., judged])
                 for k, judged in enumerate(known.T)]
     for name in of_label[0]:
-        out[name] = mean([found[name] for found in of_label])
+        out[name] = mean_over_defined([found[name] for found in of_label])
         out |= {(name, k): found[name] for k, found in enumerate(of_label)}
 
     def pooled(w: np.ndarray) -> Scores:
-        return {'f1': _of_table(sum(confusion(targets[judged, k], probs[judged, k] > 0.5, 2, w[:, judged])
+        return {'f1': _of_table(sum(confusion_matrix(targets[judged, k], probs[judged, k] > 0.5, 2, w[:, judged])
                                     for k, judged in enumerate(known.T)))['f1']}
-    return out | {'f1_micro': in_blocks(pooled, weight)['f1']}
+    return out | {'f1_micro': compute_in_blocks(pooled, weight)['f1']}

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from medjax.metrics.survival import uncensored
+from medjax.metrics.survival import censoring_weights
 
 PAIRS = 1 << 22  # in memory at once
 
@@ -42,7 +42,7 @@ def uno(time: np.ndarray, event: np.ndarray, risk: np.ndarray, tau: float | None
     """
     time, risk = np.asarray(time), np.asarray(risk)
     weight = np.ones(len(time)) if weight is None else np.asarray(weight)
-    inverse, _ = uncensored(time, np.asarray(event, bool), np.zeros(0), weight)
+    inverse, _ = censoring_weights(time, np.asarray(event, bool), np.zeros(0), weight)
     tau = np.inf if tau is None else np.nextafter(tau, -np.inf)
     return _share(time, event, tau, lambda part: _above(risk[part, None], risk), weight, inverse ** 2)
 

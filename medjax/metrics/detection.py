@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from medjax.metrics.box_matching import Matched, Seen, matched, pooled
-from medjax.metrics.classification import mean
+from medjax.metrics.box_matching import ImageBoxes, Matches, match_classes, pool_classes
+from medjax.metrics.classification import mean_over_defined
 
 RECALLS = np.linspace(0, 1, 101)  # at which precision is averaged
 RATES = (0.125, 0.25, 0.5, 1, 2, 4, 8)  # false positives an image at which FROC is read (Setio 2017)
@@ -17,17 +17,17 @@ HIT = 0  # of the thresholds: the IoU that makes a found box a hit where one is 
 BLOCK = 2**22  # found boxes times resamples that are in memory at once
 
 
-def thresholds(dims: int) -> np.ndarray:
+def iou_thresholds(dims: int) -> np.ndarray:
     """IoU thresholds that AP is averaged over: .5 to .95 (COCO); of volumes .1 to .5 (Baumgartner 2021)."""
     return np.linspace(0.5, 0.95, 10) if dims == 2 else np.linspace(0.1, 0.5, 9)
 
 
-def named(dims: int) -> dict[str, int]:
+def reported_thresholds(dims: int) -> dict[str, int]:
     """The AP of single thresholds that are told, by name: their places among the thresholds."""
     return {'ap50': 0} if dims == 2 else {f'ap{10 * number}': 2 * (number - 1) for number in range(1, 6)}
 
 
-def average_precision(of: Matched, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def average_precision(of: Matches, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean precision over 101 recalls, each the best at that recall or more; and the recall that is reached.
 
     Found boxes of equal scores come in the order of their images, as COCO has them.
@@ -44,11 +44,11 @@ def average_precision(of: Matched, weight: np.ndarray) -> tuple[np.ndarray, np.n
     return tuple(np.concatenate(arrays) for arrays in zip(*parts))
 
 
-def _average_precision(of: Matched, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    times, total = weight[:, of.image].astype(float), weight[:, of.where].sum(1, dtype=float)
+def _average_precision(of: Matches, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    times, total = weight[:, of.box_image].astype(float), weight[:, of.object_image].sum(1, dtype=float)
     before = times.cumsum(1)
-    out = np.zeros((2, len(weight), len(of.object)))
-    for place, taken in enumerate(of.object):
+    out = np.zeros((2, len(weight), len(of.matched_object)))
+    for place, taken in enumerate(of.matched_object):
         # Only where one more object is found does the curve of the best precisions turn.
         at = np.flatnonzero(taken >= 0)
         if not len(at):
@@ -65,7 +65,7 @@ def _average_precision(of: Matched, weight: np.ndarray) -> tuple[np.ndarray, np.
     return out[0], out[1]
 
 
-def curve(of: Matched, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def froc_curve(of: Matches, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The FROC curve: of each different score as the threshold, the highest first, after a beginning at 0.
 
     Args:
@@ -76,24 +76,24 @@ def curve(of: Matched, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.n
       False positives an image `[R, P]` and sensitivity `[R, P]`, NaN where there is no object; the scores `[P - 1]`.
     """
     last = np.flatnonzero(np.diff(of.score, append=-np.inf))
-    times = weight[:, of.image].astype(float)
-    every, hits = times.cumsum(1)[:, last], (times * (of.object[HIT] >= 0)).cumsum(1)[:, last]
-    total = weight[:, of.where].sum(1, dtype=float)[:, None]
+    times = weight[:, of.box_image].astype(float)
+    every, hits = times.cumsum(1)[:, last], (times * (of.matched_object[HIT] >= 0)).cumsum(1)[:, last]
+    total = weight[:, of.object_image].sum(1, dtype=float)[:, None]
     begin = np.zeros((len(weight), 1))
     rate = np.concatenate([begin, every - hits], 1) / weight.sum(1, dtype=float)[:, None]
     return rate, np.concatenate([begin, hits], 1) / np.where(total, total, np.nan), of.score[last]
 
 
-def froc(of: Matched, weight: np.ndarray) -> np.ndarray:
+def froc(of: Matches, weight: np.ndarray) -> np.ndarray:
     """Sensitivity `[R, 7]` at RATES, linear between the curve's points and level after its last; see `curve`."""
     step, parts = max(1, BLOCK // max(len(of.score), 1)), []
     for start in range(0, len(weight), step):
-        rates, sensitivity, _ = curve(of, weight[start:start + step])
+        rates, sensitivity, _ = froc_curve(of, weight[start:start + step])
         parts += [np.interp(RATES, *pair) for pair in zip(rates, sensitivity)]
     return np.array(parts).reshape(-1, len(RATES))
 
 
-def compute(each: Sequence[Matched], dims: int, weight: np.ndarray) -> dict[str | tuple[str, int], np.ndarray]:
+def compute_metrics(each: Sequence[Matches], dims: int, weight: np.ndarray) -> dict[str | tuple[str, int], np.ndarray]:
     """AP, average recall and FROC of matches at `thresholds(dims)`, as `[R]` for `weight [R, images]`.
 
     Returns:
@@ -101,35 +101,35 @@ def compute(each: Sequence[Matched], dims: int, weight: np.ndarray) -> dict[str 
       `froc_RATE`, and `cpm`, their mean, with all classes together. NaN where there is no object.
     """
     found = [average_precision(of, weight) for of in each]
-    makers = {name: functools.partial(np.take, indices=place, axis=1) for name, place in named(dims).items()}
+    makers = {name: functools.partial(np.take, indices=place, axis=1) for name, place in reported_thresholds(dims).items()}
     makers['ap'] = functools.partial(np.mean, axis=1)
     out: dict[str | tuple[str, int], np.ndarray] = {}
     for name, make in makers.items():
         values = [make(precision) for precision, _ in found]
-        out[name] = mean(values)
+        out[name] = mean_over_defined(values)
         out |= {(name, label): value for label, value in enumerate(values)}
-    out['ar'] = mean([recall.mean(1) for _, recall in found])
-    points = froc(pooled(each), weight)
+    out['ar'] = mean_over_defined([recall.mean(1) for _, recall in found])
+    points = froc(pool_classes(each), weight)
     out |= {f'froc_{rate:g}': points[:, number] for number, rate in enumerate(RATES)}
     return out | {'cpm': points.mean(1)}
 
 
-def alone(image: Seen, classes: int, dims: int) -> float:
+def image_average_precision(image: ImageBoxes, classes: int, dims: int) -> float:
     """An image's own AP at the threshold HIT with all classes together; NaN without an object."""
-    of = pooled(matched([image], classes, thresholds(dims)[:HIT + 1]))
+    of = pool_classes(match_classes([image], classes, iou_thresholds(dims)[:HIT + 1]))
     return float(average_precision(of, np.ones((1, 1)))[0][0, HIT])
 
 
-def ranked(images: Sequence[Seen], classes: int, dims: int) -> dict[str, np.ndarray]:
+def rank_images(images: Sequence[ImageBoxes], classes: int, dims: int) -> dict[str, np.ndarray]:
     """The images that show objects, by their own AP; see `alone`.
 
     Returns:
       Their numbers under 'best', 'median' and 'worst', in that order from the front; of equals those with more objects
       come first.
     """
-    numbers = np.array([number for number, seen in enumerate(images) if len(seen.truth)], int)
-    quality = np.array([alone(images[number], classes, dims) for number in numbers])
-    count = np.array([len(images[number].truth) for number in numbers])
+    numbers = np.array([number for number, seen in enumerate(images) if len(seen.true_boxes)], int)
+    quality = np.array([image_average_precision(images[number], classes, dims) for number in numbers])
+    count = np.array([len(images[number].true_boxes) for number in numbers])
     best, worst = (numbers[np.lexsort((-count, sign * quality))] for sign in (-1, 1))
     middle = np.argsort(np.abs(np.arange(len(best)) - (len(best) - 1) / 2), kind='stable')
     return {'best': best, 'median': best[middle], 'worst': worst}

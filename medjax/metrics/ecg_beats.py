@@ -12,7 +12,7 @@ NEAR = 0.075  # s, from a complex to its R peak
 SHARE = 0.35  # of the level of complexes that a peak has to have
 
 
-def detect(trace: np.ndarray, rate: float) -> np.ndarray:
+def detect_beats(trace: np.ndarray, rate: float) -> np.ndarray:
     """R peaks after Pan & Tompkins 1985: band, slope, square, moving mean, and a threshold.
 
     The threshold is one for the whole trace, a share of the 90th percentile of the peaks, where the original follows
@@ -41,13 +41,13 @@ def detect(trace: np.ndarray, rate: float) -> np.ndarray:
     return np.unique(found)
 
 
-def marked(beats: np.ndarray, length: int, rate: float, width: float) -> np.ndarray:
+def beat_mask(beats: np.ndarray, length: int, rate: float, width: float) -> np.ndarray:
     """A label `[L]` uint8: 1 within half of `width` seconds of a beat."""
     near = np.abs(np.arange(length)[:, None] - np.asarray(beats, int)) <= width * rate / 2
     return near.any(1).astype(np.uint8)
 
 
-def peaks(probs: np.ndarray, rate: float, threshold: float = 0.5) -> np.ndarray:
+def beats_from_probs(probs: np.ndarray, rate: float, threshold: float = 0.5) -> np.ndarray:
     """Beats in a network's probabilities `[L]`: the middle of each run above the threshold, `[N]` int.
 
     Of two that are nearer than a heart can beat, the longer run stays.
@@ -61,7 +61,7 @@ def peaks(probs: np.ndarray, rate: float, threshold: float = 0.5) -> np.ndarray:
     return np.array(sorted(middle for middle, _ in kept), int)
 
 
-def matched(found: np.ndarray, true: np.ndarray, rate: float, within: float = 0.150) -> np.ndarray:
+def match_beats(found: np.ndarray, true: np.ndarray, rate: float, within: float = 0.150) -> np.ndarray:
     """Pairs of a found and a true beat that are at most `within` seconds apart, the nearest first; each is in one.
 
     150 ms is the window of ANSI/AAMI EC57.

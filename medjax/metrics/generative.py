@@ -14,7 +14,7 @@ from medjax.errors import InputError
 NEAR, NEAR_DENSE = 3, 5  # neighbours: Kynkäänniemi 2019's for precision and recall, Naeem 2020's for density and cover
 
 
-def checked(real: np.ndarray, fake: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def check_features(real: np.ndarray, fake: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Both sets of features as float64.
 
     Raises:
@@ -38,7 +38,7 @@ def moments(features: np.ndarray, weight: np.ndarray | None = None) -> tuple[np.
     return mean, (apart * weight[:, None]).T @ apart / max(weight.sum() - 1, 1)
 
 
-def frechet(mean: np.ndarray, covariance: np.ndarray, other: np.ndarray, spread: np.ndarray) -> float:
+def frechet_distance(mean: np.ndarray, covariance: np.ndarray, other: np.ndarray, spread: np.ndarray) -> float:
     """The squared Fréchet distance of two normal distributions (Dowson & Landau 1982): FID of their features' moments.
 
     Args:
@@ -59,12 +59,12 @@ def fid(real: np.ndarray, fake: np.ndarray) -> float:
 
     It is biased: of few images of one distribution it is well above 0, so compare figures of equal numbers only.
     """
-    real, fake = checked(real, fake)
-    return frechet(*moments(real), *moments(fake))
+    real, fake = check_features(real, fake)
+    return frechet_distance(*moments(real), *moments(fake))
 
 
 @dataclasses.dataclass(frozen=True)
-class Kernels:
+class KidKernels:
     """What KID sums: kernels within real images `[n, n]`, within made ones `[m, m]`, and across `[n, m]`."""
 
     real: np.ndarray
@@ -81,24 +81,24 @@ class Kernels:
         real = np.ones(len(self.real)) if real is None else np.asarray(real, np.float64)
         fake = np.ones(len(self.fake)) if fake is None else np.asarray(fake, np.float64)
         across = ((real @ self.across) * fake).sum(-1) / (real.sum(-1) * fake.sum(-1))
-        return pair_mean(self.real, real) + pair_mean(self.fake, fake) - 2 * across
+        return mean_over_pairs(self.real, real) + mean_over_pairs(self.fake, fake) - 2 * across
 
 
-def kernels(real: np.ndarray, fake: np.ndarray) -> Kernels:
+def kid_kernels(real: np.ndarray, fake: np.ndarray) -> KidKernels:
     """The kernel (x·y / F + 1)³ between images (Bińkowski 2018)."""
-    real, fake = checked(real, fake)
+    real, fake = check_features(real, fake)
 
     def kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return (a @ b.T / a.shape[1] + 1) ** 3
-    return Kernels(kernel(real, real), kernel(fake, fake), kernel(real, fake))
+    return KidKernels(kernel(real, real), kernel(fake, fake), kernel(real, fake))
 
 
 def kid(real: np.ndarray, fake: np.ndarray) -> float:
     """The kernel distance of features (Bińkowski 2018), of all images at once; without bias, however few they are."""
-    return float(kernels(real, fake).distance())
+    return float(kid_kernels(real, fake).distance())
 
 
-def pair_mean(matrix: np.ndarray, weight: np.ndarray) -> np.ndarray:
+def mean_over_pairs(matrix: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """The mean over pairs of different images of `matrix [n, n]`, drawn `weight [..., n]` times; NaN without pairs."""
     weight = np.asarray(weight, np.float64)
     pairs = weight.sum(-1) ** 2 - (weight**2).sum(-1)
@@ -106,7 +106,7 @@ def pair_mean(matrix: np.ndarray, weight: np.ndarray) -> np.ndarray:
     return np.where(pairs > 0, total / np.where(pairs > 0, pairs, 1), np.nan)
 
 
-def radii(features: np.ndarray, near: int) -> np.ndarray:
+def neighbour_radii(features: np.ndarray, near: int) -> np.ndarray:
     """Distance of each image to its `near`-th neighbour, or its farthest where there are fewer, `[n]`."""
     return np.sort(cdist(features, features), 1)[:, min(near, len(features) - 1)]  # the first is itself
 
@@ -118,9 +118,9 @@ def precision_recall(real: np.ndarray, fake: np.ndarray, near: int = NEAR) -> tu
       `[m]` bool, whether a made image lies within the distance to the `near`-th neighbour of some real one: their
       share is the precision; and `[n]` bool, the same of real images among made ones: the recall.
     """
-    real, fake = checked(real, fake)
+    real, fake = check_features(real, fake)
     apart = cdist(real, fake)
-    return ((apart <= radii(real, near)[:, None]).any(0), (apart <= radii(fake, near)).any(1))
+    return ((apart <= neighbour_radii(real, near)[:, None]).any(0), (apart <= neighbour_radii(fake, near)).any(1))
 
 
 def density_coverage(real: np.ndarray, fake: np.ndarray, near: int = NEAR_DENSE) -> tuple[np.ndarray, np.ndarray]:
@@ -133,17 +133,17 @@ def density_coverage(real: np.ndarray, fake: np.ndarray, near: int = NEAR_DENSE)
       same distribution, above where made ones crowd; and `[n]` bool, whether a real image has a made one within its
       ball: their share is the coverage.
     """
-    real, fake = checked(real, fake)
-    inside = cdist(real, fake) <= radii(real, near)[:, None]
+    real, fake = check_features(real, fake)
+    inside = cdist(real, fake) <= neighbour_radii(real, near)[:, None]
     return inside.sum(0) / min(near, len(real) - 1), inside.any(1)
 
 
-def distances(features: np.ndarray) -> np.ndarray:
+def pairwise_distances(features: np.ndarray) -> np.ndarray:
     """Euclidean distances of images from each other, `[n, n]`: their `pair_mean` is how varied they are."""
     return cdist(features, features)
 
 
-def nearest(images: np.ndarray, known: np.ndarray, own: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+def nearest_neighbours(images: np.ndarray, known: np.ndarray, own: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """How far images are from the nearest of those known, and which that is.
 
     Args:

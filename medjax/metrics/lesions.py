@@ -15,7 +15,7 @@ from typing import NamedTuple
 import cc3d
 import numpy as np
 
-from medjax.metrics.surface_distance import box
+from medjax.metrics.surface_distance import bounding_box
 
 PEAK_ML = 1.0  # of the sphere of SUVpeak
 SAME = 1e-6  # mm in which lengths that rounding alone tells apart differ
@@ -38,7 +38,7 @@ class Finding(NamedTuple):
     longest: float = 0.0
     short: float = 0.0
     volume: float = 0.0
-    peak: float = math.nan
+    peak_uptake: float = math.nan
     thickness: float = 0.0
     state: str = 'there'
 
@@ -60,7 +60,7 @@ class Visit(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Marked:
+class LabelledVoxels:
     """Voxels `index [N, 3]` of a grid with an affine `[4, 4]` to mm and a shape, each with a `number [N]` above 0."""
 
     index: np.ndarray
@@ -88,7 +88,7 @@ class Marked:
         return np.ravel_multi_index(tuple(index.T), self.shape)
 
 
-def parts(mask: np.ndarray) -> list[tuple[int, np.ndarray]]:
+def connected_parts(mask: np.ndarray) -> list[tuple[int, np.ndarray]]:
     """The connected parts of a mask; voxels of one number belong together where they share a corner.
 
     Args:
@@ -97,7 +97,7 @@ def parts(mask: np.ndarray) -> list[tuple[int, np.ndarray]]:
     Returns:
       The number and the voxels `[N, 3]` of each part, the largest part first.
     """
-    part = box(mask != 0)
+    part = bounding_box(mask != 0)
     inner = np.ascontiguousarray(mask[part])
     if not inner.size:
         return []
@@ -140,7 +140,7 @@ def diameters(index: np.ndarray, spacing: Sequence[float]) -> tuple[float, float
     return longest, short
 
 
-def peak(image: np.ndarray, index: np.ndarray, spacing: Sequence[float]) -> float:
+def peak_uptake(image: np.ndarray, index: np.ndarray, spacing: Sequence[float]) -> float:
     """SUVpeak's like: the largest mean over a sphere of 1 ml whose centre is a voxel of the lesion.
 
     As in PERCIST (Wahl 2009) the sphere may reach beyond the lesion. Voxels count whose centres are in it; beyond the
@@ -164,7 +164,7 @@ def peak(image: np.ndarray, index: np.ndarray, spacing: Sequence[float]) -> floa
     return float((total / count).max())
 
 
-def measure(kind: str, pieces: Sequence[np.ndarray], spacing: Sequence[float],
+def measure_lesion(kind: str, pieces: Sequence[np.ndarray], spacing: Sequence[float],
             image: np.ndarray | None = None) -> Finding:
     """Measures a lesion.
 
@@ -177,11 +177,11 @@ def measure(kind: str, pieces: Sequence[np.ndarray], spacing: Sequence[float],
     """
     longest, short = np.sum([diameters(piece, spacing) for piece in pieces], 0)
     volume = sum(map(len, pieces)) * math.prod(spacing) / 1000
-    found = math.nan if image is None else max(peak(image, piece, spacing) for piece in pieces)
+    found = math.nan if image is None else max(peak_uptake(image, piece, spacing) for piece in pieces)
     return Finding(kind, float(longest), float(short), volume, found, float(spacing[2]))
 
 
-def overlaps(now: Marked, before: Marked) -> dict[tuple[int, int], float]:
+def shared_volumes(now: LabelledVoxels, before: LabelledVoxels) -> dict[tuple[int, int], float]:
     """How much parts share with earlier ones, mm³ by both numbers.
 
     Grids may differ. Of the volumes of the voxels of either whose centres lie in a voxel of the other the larger
@@ -197,7 +197,7 @@ def overlaps(now: Marked, before: Marked) -> dict[tuple[int, int], float]:
     return shared
 
 
-def match(now: Marked, earlier: Sequence[Marked]) -> tuple[dict[int, int], set[int]]:
+def match_lesions(now: LabelledVoxels, earlier: Sequence[LabelledVoxels]) -> tuple[dict[int, int], set[int]]:
     """Tells which parts are lesions that were seen before.
 
     A part is the lesion that it shares most with at the latest visit at which it shares anything with one; several may
@@ -213,7 +213,7 @@ def match(now: Marked, earlier: Sequence[Marked]) -> tuple[dict[int, int], set[i
     known: dict[int, int] = {}
     touched: set[int] = set()
     for before in earlier:
-        shared = overlaps(now, before)
+        shared = shared_volumes(now, before)
         touched |= {lesion for _, lesion in shared}
         best: dict[int, int] = {}
         for part, lesion in sorted(shared, key=lambda key: (-shared[key], key)):

@@ -14,7 +14,7 @@ import numpy as np
 from medjax.machine import cores
 
 
-def border(mask: np.ndarray) -> np.ndarray:
+def surface_voxels(mask: np.ndarray) -> np.ndarray:
     """The voxels of a mask `[X, Y, Z]` bool that make its surface."""
     inner = mask.copy()
     for axis in range(mask.ndim):
@@ -25,7 +25,7 @@ def border(mask: np.ndarray) -> np.ndarray:
     return mask & ~inner
 
 
-def box(*masks: np.ndarray) -> tuple[slice, ...]:
+def bounding_box(*masks: np.ndarray) -> tuple[slice, ...]:
     """The smallest box that holds all true voxels of the masks; not empty where one of them has any."""
     either = np.logical_or.reduce(masks)
     out = []
@@ -46,19 +46,19 @@ def distances(a: np.ndarray, b: np.ndarray, spacing: Sequence[float]) -> tuple[n
     Returns:
       Distances in mm from a's surface to b's, and from b's to a's; float32.
     """
-    part = box(a, b)  # every surface voxel lies in it, so the nearest one does too
-    a, b = border(a[part]), border(b[part])
-    return to_nearest(b, spacing)[a], to_nearest(a, spacing)[b]
+    part = bounding_box(a, b)  # every surface voxel lies in it, so the nearest one does too
+    a, b = surface_voxels(a[part]), surface_voxels(b[part])
+    return distance_map(b, spacing)[a], distance_map(a, spacing)[b]
 
 
-def to_nearest(surface: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
+def distance_map(surface: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
     """Distance in mm from each voxel to the nearest true one of `surface`, float32."""
     order = 'F' if surface.flags.f_contiguous else 'C'
     return edt.edt(np.asarray(~surface, order=order), anisotropy=tuple(spacing), black_border=False, order=order,
                    parallel=cores())
 
 
-def within(distance: np.ndarray, tolerance: float) -> np.ndarray:
+def within_tolerance(distance: np.ndarray, tolerance: float) -> np.ndarray:
     """Which distances are at most `tolerance`: 1.1 mm is within 1.1 mm, however its square root was rounded."""
     return distance <= tolerance * (1 + 1e-6)
 
@@ -75,4 +75,4 @@ def mean_distance(there: np.ndarray, back: np.ndarray) -> float:
 
 def surface_dice(there: np.ndarray, back: np.ndarray, tolerance: float) -> float:
     """Normalised surface distance (Nikolov 2021): the share of both surfaces within `tolerance` mm of the other."""
-    return float((within(there, tolerance).sum() + within(back, tolerance).sum()) / (there.size + back.size))
+    return float((within_tolerance(there, tolerance).sum() + within_tolerance(back, tolerance).sum()) / (there.size + back.size))

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from medjax.metrics.surface_distance import box, to_nearest, within
+from medjax.metrics.surface_distance import bounding_box, distance_map, within_tolerance
 
 Elements = tuple[np.ndarray, np.ndarray]  # distances in mm, areas in mm² (lengths in mm in a single slice)
 CORNERS = tuple(itertools.product((0, 1), repeat=3))
@@ -29,10 +29,10 @@ def distances(a: np.ndarray, b: np.ndarray, spacing: Sequence[float]) -> tuple[E
       For a's surface and for b's: distances in mm and areas.
     """
     flat = tuple(n == 1 for n in a.shape)
-    part, table = box(a, b), _areas(tuple(map(float, spacing)), flat)
+    part, table = bounding_box(a, b), _areas(tuple(map(float, spacing)), flat)
     a, b = _codes(a[part], flat), _codes(b[part], flat)
     on_a, on_b = ((codes > 0) & (codes < 255) for codes in (a, b))
-    return (to_nearest(on_b, spacing)[on_a], table[a[on_a]]), (to_nearest(on_a, spacing)[on_b], table[b[on_b]])
+    return (distance_map(on_b, spacing)[on_a], table[a[on_a]]), (distance_map(on_a, spacing)[on_b], table[b[on_b]])
 
 
 def hausdorff(there: Elements, back: Elements, percentile: float = 95) -> float:
@@ -53,7 +53,7 @@ def mean_distance(there: Elements, back: Elements) -> float:
 def surface_dice(there: Elements, back: Elements, tolerance: float) -> float:
     """Normalised surface distance (Nikolov 2021): the share of both surfaces' area within `tolerance` mm."""
     distance, area = map(np.concatenate, zip(there, back, strict=True))
-    return float(area[within(distance, tolerance)].sum() / area.sum())
+    return float(area[within_tolerance(distance, tolerance)].sum() / area.sum())
 
 
 def _codes(mask: np.ndarray, flat: Sequence[bool]) -> np.ndarray:

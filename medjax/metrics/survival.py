@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import special
 
-from medjax.metrics.classification import binned, in_blocks
+from medjax.metrics.classification import bin_sums, compute_in_blocks
 
 Z = special.ndtri(0.975)
 
@@ -140,9 +140,9 @@ def brier(time: np.ndarray, event: np.ndarray, survival_at: np.ndarray, at: np.n
 
     def score(w: np.ndarray) -> dict[str, np.ndarray]:
         w = w.astype(np.float64)
-        inverse, horizon = uncensored(time, event | other, at, w)
+        inverse, horizon = censoring_weights(time, event | other, at, w)
         return {'': _ratio((w * inverse) @ own + (w @ beyond) * horizon, w.sum(-1, keepdims=True))}
-    return in_blocks(score, _ones(time, weight), len(at))['']
+    return compute_in_blocks(score, _ones(time, weight), len(at))['']
 
 
 def integrated_brier(time: np.ndarray, event: np.ndarray, survival_at: np.ndarray, grid: np.ndarray,
@@ -172,19 +172,19 @@ def cumulative_dynamic_auc(time: np.ndarray, event: np.ndarray, score: np.ndarra
     time, event, other = np.asarray(time), np.asarray(event, bool), _others(time, competing)
     levels, place = np.unique(score, return_inverse=True)
     left = time > horizon
-    tally = lambda chosen, w: binned(chosen, place, len(levels), w)
+    tally = lambda chosen, w: bin_sums(chosen, place, len(levels), w)
 
     def area(w: np.ndarray) -> dict[str, np.ndarray]:
         w = w.astype(np.float64)
-        inverse, after = uncensored(time, event | other, np.array([horizon]), w)
+        inverse, after = censoring_weights(time, event | other, np.array([horizon]), w)
         positive = tally(event & ~left, w * inverse)
         negative = tally(left, w) * after + tally(other & ~left, w * inverse)
         below = negative.cumsum(-1) - negative / 2
         return {'': _ratio((positive * below).sum(-1), positive.sum(-1) * negative.sum(-1))}
-    return in_blocks(area, _ones(time, weight), len(levels))['']
+    return compute_in_blocks(area, _ones(time, weight), len(levels))['']
 
 
-def uncensored(time: np.ndarray, ended: np.ndarray, at: np.ndarray,
+def censoring_weights(time: np.ndarray, ended: np.ndarray, at: np.ndarray,
                weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """1 / G of each case at its own time, `[..., n]`, and at the times `at [T]`, `[..., T]`; 0 where G is.
 
@@ -205,7 +205,7 @@ def _counts(time: np.ndarray, kinds: list[np.ndarray],
             weight: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
     """The different times, how many are at risk at each, `[..., k]`, and how many of each kind end then."""
     times, place = np.unique(time, return_inverse=True)
-    tally = lambda mask: binned(mask, place, len(times), _ones(time, weight))
+    tally = lambda mask: bin_sums(mask, place, len(times), _ones(time, weight))
     at_risk = tally(np.ones(len(place)))[..., ::-1].cumsum(-1)[..., ::-1]
     return times, at_risk, [tally(mask) for mask in kinds]
 

@@ -7,7 +7,7 @@ All is float64. `weight [..., n]` says how often each patient counts: left out, 
 
 import numpy as np
 
-from medjax.metrics.classification import average
+from medjax.metrics.classification import weighted_mean
 
 
 def pehe(effect: np.ndarray, truth: np.ndarray, weight: np.ndarray) -> np.ndarray:
@@ -18,7 +18,7 @@ def pehe(effect: np.ndarray, truth: np.ndarray, weight: np.ndarray) -> np.ndarra
       truth: `[n]`.
       weight: `[..., n]`.
     """
-    return np.sqrt(average((effect - truth)**2, weight))
+    return np.sqrt(weighted_mean((effect - truth)**2, weight))
 
 
 def factual_rmse(predicted: np.ndarray, outcome: np.ndarray, treatment: np.ndarray, weight: np.ndarray) -> np.ndarray:
@@ -31,7 +31,7 @@ def factual_rmse(predicted: np.ndarray, outcome: np.ndarray, treatment: np.ndarr
       weight: `[..., n]`.
     """
     square = (predicted[np.arange(len(outcome)), treatment] - outcome)**2
-    return np.sqrt((average(square, weight * (treatment == 0)) + average(square, weight * (treatment == 1))) / 2)
+    return np.sqrt((weighted_mean(square, weight * (treatment == 0)) + weighted_mean(square, weight * (treatment == 1))) / 2)
 
 
 def policy_value(effect: np.ndarray, outcome: np.ndarray, treatment: np.ndarray, chance: np.ndarray,
@@ -48,10 +48,10 @@ def policy_value(effect: np.ndarray, outcome: np.ndarray, treatment: np.ndarray,
       chance: `[n]`.
       weight: `[..., n]`.
     """
-    return average(outcome, weight * chance * (treatment == (effect > 0)))
+    return weighted_mean(outcome, weight * chance * (treatment == (effect > 0)))
 
 
-def gains(effect: np.ndarray, outcome: np.ndarray, treatment: np.ndarray, chance: np.ndarray,
+def uplift_curve(effect: np.ndarray, outcome: np.ndarray, treatment: np.ndarray, chance: np.ndarray,
           weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The uplift curve: what treating a share of the patients gains, those of the largest predicted effect first.
 
@@ -96,7 +96,7 @@ def qini(share: np.ndarray, gain: np.ndarray) -> np.ndarray:
     return np.trapezoid(gain, share) - gain[..., -1] / 2
 
 
-def doubly_robust(predicted: np.ndarray, outcome: np.ndarray, treatment: np.ndarray, chance: np.ndarray,
+def doubly_robust_effect(predicted: np.ndarray, outcome: np.ndarray, treatment: np.ndarray, chance: np.ndarray,
                   weight: np.ndarray) -> np.ndarray:
     """The mean effect by predictions that what came corrects (Robins 1994, augmented inverse propensity), `[...]`.
 
@@ -108,4 +108,4 @@ def doubly_robust(predicted: np.ndarray, outcome: np.ndarray, treatment: np.ndar
       weight: `[..., n]`.
     """
     off = outcome - predicted[np.arange(len(outcome)), treatment]
-    return average(predicted[:, 1] - predicted[:, 0] + np.where(treatment == 1, 1, -1) * chance * off, weight)
+    return weighted_mean(predicted[:, 1] - predicted[:, 0] + np.where(treatment == 1, 1, -1) * chance * off, weight)

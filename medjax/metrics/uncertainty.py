@@ -46,7 +46,7 @@ def risk_coverage(confidence: np.ndarray, loss: np.ndarray) -> tuple[np.ndarray,
     return count / max(len(order), 1), shared.cumsum() / count
 
 
-def area(confidence: np.ndarray, loss: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
+def area_under_risk_coverage(confidence: np.ndarray, loss: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
     """The area under the risk-coverage curve (AURC): its mean over all coverages k / n (Geifman et al. 2019, ICLR).
 
     Args:
@@ -74,7 +74,7 @@ def area(confidence: np.ndarray, loss: np.ndarray, weight: np.ndarray | None = N
         steps = harmonic[upto.astype(int)] - harmonic[before.astype(int)]
         found = (count * rate + (lost_before - before * rate) * steps).sum(1)
         return {'area': np.divide(found, total, out=np.full(len(w), np.nan), where=total > 0)}
-    return classification.in_blocks(areas, weight)['area']
+    return classification.compute_in_blocks(areas, weight)['area']
 
 
 def _ties(confidence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -44,7 +44,7 @@ def read(path: pathlib.Path, wanted: Mapping[str, Any], reinitialise: Collection
                          '{name: value.numpy()}') from error
     kept = {name: value for name, value in state.items() if not _belongs(name, reinitialise)}
     try:
-        return flatten_dict(resnet(kept, unflatten_dict(dict(wanted), sep='/')), sep='/')
+        return flatten_dict(resnet_variables(kept, unflatten_dict(dict(wanted), sep='/')), sep='/')
     except InputError as error:
         raise InputError(f'config.init.path: {path}: {error}; config.init.reinitialise names parts that begin anew') from error
 
@@ -57,7 +57,7 @@ def _belongs(name: str, parts: Collection[str]) -> bool:
     return (f'stage{int(block[1]) - 1}_{inner[0]}' if block else others.get(module)) in parts
 
 
-def resnet(state: Mapping[str, np.ndarray], variables: Mapping[str, Any]) -> dict[str, Any]:
+def resnet_variables(state: Mapping[str, np.ndarray], variables: Mapping[str, Any]) -> dict[str, Any]:
     """Fills a residual network with the weights of one as in torchvision.
 
     Args:

@@ -6,10 +6,10 @@ import jax
 import numpy as np
 import pytest
 
-from medjax.core import loop
+from medjax.core import contracts, loop
 from medjax.core.experiment import Experiment
-from medjax.core.metrics import known_means
-from medjax.core.optim import make
+from medjax.core.metrics import column_means
+from medjax.core.optim import make_optimiser
 from medjax.core.sharding import Jit, Pmap
 from medjax.models import unet
 from medjax.tasks.segmentation import task as segmentation_task
@@ -35,17 +35,21 @@ class Batches:
 def experiment(plan, steps):
     network = unet.Model(**{**unet.VARIANTS['nnunet'], **dict(classes=2, dims=2, base=2, levels=2)})
     task = segmentation_task.task(network, statistics=dict(classes=('dark', 'bright')),
-                        loss={'cross_entropy': 1.0, 'soft_dice': 1.0})
+                                  loss={'cross_entropy': 1.0, 'soft_dice': 1.0})
     predict = jax.jit(task.predict)
 
-    def evaluator(variables, split, *, quick=False, snapshots=None):
-        probs = predict(jax.device_get(variables), {'image': Batches()[0]['image']})['probs']
-        return [{'id': 'a', 'patient': 'a', 'split': split, 'bright': float(probs[..., 1].mean())}]
+    class Evaluator(contracts.Evaluator):
+        def __call__(self, variables, split, *, quick=False, snapshots=None):
+            probs = predict(jax.device_get(variables), {'image': Batches()[0]['image']})['probs']
+            return [{'id': 'a', 'patient': 'a', 'split': split, 'bright': float(probs[..., 1].mean())}]
 
-    evaluator.validated = known_means
-    optimiser, schedule = make(8, name='adamw', lr=1e-2, ema=0.9, clip=1.0, schedule={'name': 'cosine', 'warmup': 1})
+        def validation_metrics(self, rows):
+            return column_means(rows)
+
+    optimiser, schedule = make_optimiser(8, name='adamw', lr=1e-2, ema=0.9, clip=1.0,
+                                         schedule={'name': 'cosine', 'warmup': 1})
     return Experiment(task=task, data=toy.Data(), batches=Batches(), augment=None, optimiser=optimiser,
-                      schedule=schedule, plan=plan, evaluator=evaluator, seed=0, steps=steps, log_every=1,
+                      schedule=schedule, plan=plan, evaluator=Evaluator(), seed=0, steps=steps, log_every=1,
                       eval_every=2, save_every=1, best='bright')
 
 

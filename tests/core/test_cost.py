@@ -1,4 +1,4 @@
-"""What a step takes, against hand counts; and what a run says that does not fit."""
+"""Arithmetic and memory of a step against hand counts, and the message of a run that does not fit."""
 
 import jax
 import numpy as np
@@ -17,33 +17,33 @@ from tests.core import toy
 def test_arithmetic_by_hand():
     a, b = (jax.ShapeDtypeStruct(shape, np.float32) for shape in ((8, 16), (16, 32)))
     assert cost.flops(lambda a, b: a @ b, a, b) == 2 * 8 * 16 * 32
-    # Forward and both gradients are three products of the same size; the loss's own sums are few.
+    # Forward and both gradients are three products of the same size; the sums of the loss are few.
     slopes = jax.value_and_grad(lambda a, b: (a @ b).sum(), (0, 1))
     assert 3 * 8192 <= cost.flops(slopes, a, b) < 3 * 8192 + 4 * 8 * 32
 
 
 def test_memory_of_a_donated_argument_counts_once():
     x = jax.ShapeDtypeStruct((1 << 20,), np.float32)
-    kept, donated = (cost.memory(jax.jit(lambda x: x + 1, donate_argnums=which).lower(x).compile())
+    kept, donated = (cost.program_memory(jax.jit(lambda x: x + 1, donate_argnums=which).lower(x).compile())
                      for which in ((), (0,)))
     assert kept - donated == 4 << 20 and 4 << 20 <= donated < 5 << 20
 
 
-def test_a_device_has_some_room():
-    assert cost.GIB / 4 < cost.room(jax.devices()[0]) < 1e6 * cost.GIB
+def test_memory_of_a_device():
+    assert cost.GIB / 4 < cost.device_memory(jax.devices()[0]) < 1e6 * cost.GIB
 
 
-@pytest.mark.parametrize('need, fixed, batch, accumulate, words', [
+@pytest.mark.parametrize('needed, fixed, batch, accumulate, words', [
     (30, 10, 8, 1, ['accumulate=2', '50 %', 'space']), (60, 10, 8, 1, ['accumulate=8', '20 %', 'space']),
     (30, 10, 8, 2, ['accumulate=4', '50 %']), (60, 10, 2, 1, ['20 %', 'remat']), (60, 20, 8, 1, ['the weights alone'])])
-def test_proposals_by_hand(need, fixed, batch, accumulate, words):
-    text = cost.proposal(need, fixed, 20, batch, accumulate)
+def test_proposals_by_hand(needed, fixed, batch, accumulate, words):
+    text = cost.memory_advice(needed, fixed, 20, batch, accumulate)
     assert all(word in text for word in words)
     assert ('accumulate' in text) == ('accumulate' in words[0])
 
 
-def test_a_step_that_does_not_fit_is_refused_before_one_is_made(tmp_path, monkeypatch):
-    monkeypatch.setattr(cost, 'room', lambda device: 1000)
+def test_a_step_that_does_not_fit_is_refused_before_it_runs(tmp_path, monkeypatch):
+    monkeypatch.setattr(cost, 'device_memory', lambda device: 1000)
     with pytest.raises(InputError, match=r'a step takes .* GiB, and a device has 0\.00; '):
         loop.train(toy.experiment(), tmp_path, say=lambda line: None)
     assert not list((tmp_path / 'checkpoints').glob('[0-9]*'))
@@ -60,9 +60,9 @@ def test_accumulating_as_proposed_takes_less():
 
     def need(accumulate):
         made = toy.experiment(task=task, accumulate=accumulate, batches=Batches(), plan=Jit(devices=jax.devices()[:1]))
-        abstract = made.abstract()
-        shapes = made.plan.shapes(abstract), made.plan.place_batch(Batches()[0]), jax.random.key(0)
-        return cost.memory(made.step(abstract).lower(*shapes).compile())
+        abstract = made.abstract_state()
+        shapes = made.plan.step_shapes(abstract), made.plan.place_batch(Batches()[0]), jax.random.key(0)
+        return cost.program_memory(made.step(abstract).lower(*shapes).compile())
     assert need(4) < 0.6 * need(1)
 
 
@@ -75,14 +75,15 @@ def test_a_dry_run_says_what_a_step_takes_and_leaves_no_results(tmp_path, monkey
     assert not list(tmp_path.iterdir())
 
 
-def test_a_batch_in_parts_is_as_much_arithmetic():
+def test_micro_batches_are_as_much_arithmetic():
     whole, parts = (toy.experiment(accumulate=n).flops() for n in (1, 4))
     assert whole == parts > 2 * 3 * 16 * 8 * toy.WIDTH
 
 
-def test_what_is_held_on_a_device_is_its_share():
+def test_bytes_per_device_are_those_of_its_shard():
     x = jax.ShapeDtypeStruct((2048, 4), np.float32)
-    assert [cost.held(Jit(data=1, fsdp=n, devices=jax.devices()[:n]).shapes(x)) for n in (1, 8)] == [32768, 4096]
+    plans = [Jit(data=1, fsdp=n, devices=jax.devices()[:n]) for n in (1, 8)]
+    assert [cost.bytes_per_device(plan.step_shapes(x)) for plan in plans] == [32768, 4096]
 
 
 def test_a_run_without_a_folder_is_refused():

@@ -1,4 +1,5 @@
 import json
+import operator
 import os
 import signal
 
@@ -17,9 +18,9 @@ from tests.core import toy
 def final(experiment, workdir):
     """All numbers of the newest checkpoint."""
     checkpoints = experiment.checkpoints(workdir)
-    plan = Jit()
+    abstract = Jit().abstract_state(experiment.abstract_state())
     try:
-        return jax.device_get(checkpoints.restore(checkpoints.latest(), plan.abstract(experiment.abstract())))
+        return jax.device_get(checkpoints.restore(checkpoints.latest(), abstract))
     finally:
         checkpoints.close()
 
@@ -43,12 +44,12 @@ def stopped_at(step):
 
 
 def test_items_may_be_computed():
-    """Before the state is traced, where numbers are not to be had; as `medjax.evaluate` asks first of all."""
+    """A data set may compute its items with JAX, even if the state's shapes are traced first, as in `evaluate`."""
     class Computed(toy.Batches):
         def __getitem__(self, step):
             return {**super().__getitem__(step), 'image': np.full((16, 8), float(jnp.arange(3)[step + 1]), np.float32)}
 
-    assert toy.experiment(batches=Computed()).abstract().params['a'].shape
+    assert toy.experiment(batches=Computed()).abstract_state().params['a'].shape
 
 
 def test_resume_is_bit_identical_and_metrics_come_once(tmp_path):
@@ -67,10 +68,10 @@ def test_resume_is_bit_identical_and_metrics_come_once(tmp_path):
 
 
 def test_sigterm_at_a_validation_leaves_the_best_as_it_would_be(tmp_path):
-    # Weights shrink, so the first validation is the best; a stop there must not cost it its measurement.
+    # Weights shrink, so that the first validation is the best; a stop there must not skip the validation.
     straight, broken = tmp_path / 'straight', tmp_path / 'broken'
     straight.mkdir(), broken.mkdir()
-    options = dict(eval_every=2, save_every=0, best='size', mode='max', keep=1, optim={
+    options = dict(eval_every=2, save_every=0, best='size', keep=1, optim={
         'name': 'sgd', 'lr': 0.05, 'weight_decay': 2.0, 'momentum': 0.0, 'nesterov': False})
     loop.train(toy.experiment(**options), straight, say=lambda line: None)
     stopper = stopped_at(1)
@@ -86,7 +87,7 @@ def test_sigterm_at_a_validation_leaves_the_best_as_it_would_be(tmp_path):
 
 
 @pytest.mark.parametrize('first, then', [(lambda: Jit(data=2, fsdp=4), Pmap), (Pmap, lambda: Jit(data=1, fsdp=8))])
-def test_a_run_goes_on_on_another_mesh(tmp_path, first, then):
+def test_a_run_resumes_on_another_mesh(tmp_path, first, then):
     one = tmp_path / 'one'
     many = tmp_path / 'many'
     one.mkdir(), many.mkdir()
@@ -103,11 +104,11 @@ def test_a_nan_stops_the_run_with_step_tensor_and_cases(tmp_path):
     message = r'step 3: batch/image is not finite; cases of the batch: case0, case1, .*case7'
     with pytest.raises(InputError, match=message):
         loop.train(experiment, tmp_path, say=lambda line: None)
-    assert np.isfinite(final(experiment, tmp_path).params['a']).all()  # the newest checkpoint is from before
+    assert np.isfinite(final(experiment, tmp_path).params['a']).all()  # the newest checkpoint precedes it
 
 
 def test_the_tensor_is_named_as_the_augmentation_left_it(tmp_path):
-    # Whole numbers become floats on the device, so that there is one tensor more to watch than in the stored batch.
+    # The augmentation adds a float tensor, so that one tensor more is checked than the stored batch has.
     def augment(batch, key):
         return {**batch, 'extra': batch['index'].astype(jnp.float32)}
     experiment = toy.experiment(batches=toy.Batches(size=8, poison=2), augment=augment)
@@ -130,7 +131,7 @@ def test_nonfinite_steps_are_skipped_and_counted(tmp_path):
 
 def test_best_and_latest_are_kept(tmp_path):
     lines = []
-    experiment = toy.experiment(steps=8, eval_every=2, keep=1, best='size', mode='min',
+    experiment = toy.experiment(steps=8, eval_every=2, keep=1, best='size', rank=operator.neg,
                                 optim={'name': 'sgd', 'lr': 0.05})
     loop.train(experiment, tmp_path, say=lines.append)
     values = {json.loads(line)['step']: json.loads(line).get('val/size') for line in
@@ -149,7 +150,7 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path):
         loop.train(toy.experiment(optim={'name': 'sgd', 'lr': 0.1}), tmp_path, say=lambda line: None)
 
 
-def test_a_save_cut_short_is_passed_over(tmp_path):
+def test_an_incomplete_save_is_ignored(tmp_path):
     experiment = toy.experiment()
     loop.train(experiment, tmp_path, say=lambda line: None)
     (tmp_path / 'checkpoints' / '9.orbax-checkpoint-tmp').mkdir()
@@ -164,15 +165,13 @@ def test_an_unknown_best_metric_is_named(tmp_path):
 
 
 def test_a_batch_that_does_not_divide_is_refused(tmp_path):
-    with pytest.raises(InputError, match='config.batch: 12 is no multiple of 8 devices'):
+    with pytest.raises(InputError, match='config.batch: 12; expected a multiple of 8 devices'):
         loop.train(toy.experiment(batches=toy.Batches(size=12)), tmp_path, say=lambda line: None)
 
 
-@pytest.mark.parametrize('options, message', [
-    ({'mode': 'best'}, "'max' or 'min'"), ({'keep': 0}, 'config.checkpoint.keep: 0; expected at least 1')])
-def test_what_to_keep_is_checked(tmp_path, options, message):
-    with pytest.raises(InputError, match=message):
-        checkpoint.Checkpoints(tmp_path, **options)
+def test_number_of_kept_checkpoints_is_checked(tmp_path):
+    with pytest.raises(InputError, match='config.checkpoint.keep: 0; expected at least 1'):
+        checkpoint.Checkpoints(tmp_path, keep=0)
 
 
 @pytest.mark.parametrize('options, message', [
@@ -183,8 +182,8 @@ def test_counts_are_checked(tmp_path, options, message):
         loop.train(toy.experiment(**options), tmp_path, say=lambda line: None)
 
 
-def test_tensorboard_hides_only_what_comes_again(tmp_path):
-    # A reader drops events at and after the step that a session is said to start at.
+def test_tensorboard_hides_only_repeated_steps(tmp_path):
+    # A reader drops events at and after the step at which a session starts.
     loop.train(toy.experiment(steps=4), tmp_path, say=lambda line: None)
     loop.train(toy.experiment(steps=6), tmp_path, say=lambda line: None)
     starts = []

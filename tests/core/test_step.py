@@ -8,7 +8,7 @@ import pytest
 
 from medjax.core import state
 from medjax.core.metrics import compute, masked_mean, merge
-from medjax.core.optim import averaged, make
+from medjax.core.optim import evaluation_params, make_optimiser
 from medjax.core.sharding import Jit, Pmap
 from medjax.core.step import make_step, stream
 from medjax.errors import InputError
@@ -24,24 +24,25 @@ def device(batch):
 def run(plan, steps=5, after=lambda: None, **options):
     """Losses and final weights of a few steps under a plan."""
     experiment = toy.experiment()
-    abstract = experiment.abstract()
+    abstract = experiment.abstract_state()
     step = plan.compile(make_step(experiment.task, experiment.optimiser, axis_name=plan.axis_name, **options), abstract)
-    current, losses = plan.initial(experiment.create, abstract), []
+    current, losses = plan.init_state(experiment.create_state, abstract), []
     for number in range(steps):
         current, measured = step(current, plan.place_batch(device(toy.Batches()[number])), KEY)
         losses.append(compute(merge([jax.device_get(measured['states'])])))
         after()
-    whole = plan.whole(current)
-    return losses, jax.device_get((whole.params, whole.collections, averaged(whole.params, whole.opt_state)))
+    final = plan.logical_state(current)
+    averages = evaluation_params(final.params, final.opt_state)
+    return losses, jax.device_get((final.params, final.collections, averages))
 
 
 def test_sgd_step_is_the_hand_computed_one():
-    optimiser, _ = make(1, name='sgd', lr=0.5, momentum=0.0, nesterov=False)
+    optimiser, _ = make_optimiser(1, name='sgd', lr=0.5, momentum=0.0, nesterov=False)
     task = dataclasses.replace(
         toy.task(), init=lambda key, batch: {'params': {'w': jnp.array([2.0, -1.0])}},
         loss=lambda v, b, k: (jnp.mean((b['image'] @ v['params']['w'] - b['label']) ** 2), ({}, {})))
     batch = {'image': np.array([[1.0, 2.0], [3.0, 4.0]], np.float32), 'label': np.array([1.0, 0.0], np.float32)}
-    new, measured = make_step(task, optimiser)(state.create(task, optimiser, KEY, batch), batch, KEY)
+    new, measured = make_step(task, optimiser)(state.create_state(task, optimiser, KEY, batch), batch, KEY)
     # Residuals are 2-2-1 = -1 and 6-4-0 = 2; the gradient is -1*[1,2] + 2*[3,4] = [5, 6].
     np.testing.assert_allclose(new.params['w'], [2.0 - 2.5, -1.0 - 3.0])
     np.testing.assert_allclose(measured['grad_norm'], np.sqrt(61.0), rtol=1e-6)
@@ -76,7 +77,7 @@ def test_steps_after_the_first_compile_nothing(plan):
 
 def test_fsdp_shards_large_leaves_only():
     plan = Jit(data=1, fsdp=8)
-    state = plan.abstract({'large': jax.ShapeDtypeStruct((3, 64, 128), jnp.float32),
+    state = plan.abstract_state({'large': jax.ShapeDtypeStruct((3, 64, 128), jnp.float32),
                            'small': jax.ShapeDtypeStruct((64,), jnp.float32)})
     assert state['large'].sharding.spec == jax.sharding.PartitionSpec(None, None, 'fsdp')
     assert state['small'].sharding.is_fully_replicated
@@ -106,7 +107,7 @@ def test_volumes_that_space_does_not_divide_have_the_right_gradients(extent, str
 
     def grads(plan):
         step = plan.compile(lambda params, batch, key: (params, jax.grad(loss)(params, batch)), params)
-        state = jax.tree.map(lambda x, a: jax.device_put(x, a.sharding), params, plan.abstract(params))
+        state = jax.tree.map(lambda x, a: jax.device_put(x, a.sharding), params, plan.abstract_state(params))
         return jax.device_get(step(state, plan.place_batch(batch), KEY)[1])
 
     one, many = grads(Jit(devices=jax.devices()[:1])), grads(Jit(space=space))
@@ -119,9 +120,9 @@ def test_streams_differ_by_name_and_step():
 
 
 def test_nonfinite_step_is_found_and_skipped():
-    optimiser, _ = make(3, name='adam', lr=1e-2)
+    optimiser, _ = make_optimiser(3, name='adam', lr=1e-2)
     task, batch = toy.task(), device(toy.Batches(poison=1)[1])
-    start = state.create(task, optimiser, KEY, batch)
+    start = state.create_state(task, optimiser, KEY, batch)
     new, measured = make_step(task, optimiser)(start, batch, KEY)
     assert measured['nonfinite'] == 0 and np.isnan(new.params['a']).any()  # 0: batch/image
     kept, measured = make_step(task, optimiser, skip_nonfinite=True)(start, batch, KEY)
@@ -130,7 +131,7 @@ def test_nonfinite_step_is_found_and_skipped():
         np.testing.assert_array_equal(a, b)
 
 
-def test_masked_mean_counts_what_is_real():
+def test_masked_mean_leaves_out_padding():
     total, count = masked_mean(jnp.array([1.0, 2.0, jnp.nan]), jnp.array([1.0, 1.0, 0.0]))
     assert (total, count) == (3.0, 2.0)
     merged = merge([{'a': (3.0, 2.0)}, {'a': (5.0, 2.0), 'b': (0.0, 0.0)}])

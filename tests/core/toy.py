@@ -1,12 +1,13 @@
-"""A small task with weights, statistics and randomness, that everything in core is tried on."""
+"""A small task with weights, statistics and randomness, on which the modules of core are tested."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from medjax.core import contracts
 from medjax.core.experiment import Experiment
-from medjax.core.metrics import known_means, masked_mean
-from medjax.core.optim import make
+from medjax.core.metrics import column_means, masked_mean
+from medjax.core.optim import make_optimiser
 from medjax.core.sharding import Jit
 from medjax.core.task import Task
 
@@ -55,24 +56,26 @@ class Batches:
 
 
 class Data:
-    """As much of a data set as the loop asks for."""
+    """The part of a data set that the loop uses."""
 
     statistics = {'mean': [0.5]}
 
 
-def evaluator(variables, split, *, quick=False, snapshots=None):
-    """One case, measured by how large the weights are."""
-    return [{'id': 'a', 'patient': 'a', 'split': split, 'size': float(np.abs(variables['params']['a']).sum())}]
+class Evaluator(contracts.Evaluator):
+    """One case, whose metric is the absolute sum of some weights."""
 
+    def __call__(self, variables, split, *, quick=False, snapshots=None):
+        return [{'id': 'a', 'patient': 'a', 'split': split, 'size': float(np.abs(variables['params']['a']).sum())}]
 
-evaluator.validated = known_means
+    def validation_metrics(self, rows):
+        return column_means(rows)
 
 
 def experiment(**changes):
     """A run of the toy; `optim` options and fields of `Experiment` may be changed."""
     optim = changes.pop('optim', {'name': 'adamw', 'lr': 1e-2, 'ema': 0.9, 'clip': 1.0})
     steps = changes.get('steps', 6)
-    optimiser, schedule = make(steps, **optim)
+    optimiser, schedule = make_optimiser(steps, **optim)
     fields = dict(task=task(), data=Data(), batches=Batches(), augment=None, optimiser=optimiser, schedule=schedule,
-                  plan=Jit(), evaluator=evaluator, seed=0, steps=steps, log_every=2, save_every=2)
+                  plan=Jit(), evaluator=Evaluator(), seed=0, steps=steps, log_every=2, save_every=2)
     return Experiment(**{**fields, **changes})

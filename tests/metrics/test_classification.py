@@ -64,7 +64,7 @@ def by_sklearn(targets, probs, weight):
 @settings(max_examples=50, deadline=None)
 @given(tables())
 def test_scores_are_scikit_learns(table):
-    got = classification.compute(*table)
+    got = classification.compute_metrics(*table)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         want = by_sklearn(*table)
@@ -77,10 +77,10 @@ def test_weights_may_be_any_numbers():
     rng = np.random.default_rng(4)
     for k in (2, 3):
         targets, probs, weight = rng.integers(0, k, 300), rng.dirichlet(np.ones(k), 300), rng.exponential(1, 300)
-        got = classification.compute(targets, probs, weight)
+        got = classification.compute_metrics(targets, probs, weight)
         for name, value in by_sklearn(targets, probs, weight).items():
             np.testing.assert_allclose(got[name], value, rtol=1e-12, atol=1e-12, err_msg=str(name))
-        got = classification.compute(targets, probs, weight * (targets == 1))  # all that is left is one class
+        got = classification.compute_metrics(targets, probs, weight * (targets == 1))  # all that is left is one class
         assert all(np.isnan(got[name]) for name in ('auroc', 'auprc', 'mcc'))
         assert np.isnan(got['specificity'] if k == 2 else got['specificity', 1])
 
@@ -89,7 +89,7 @@ def test_macro_auroc_is_scikit_learns_where_all_classes_are_there():
     rng = np.random.default_rng(0)
     targets, probs = rng.integers(0, 4, 200), rng.dirichlet(np.ones(4), 200)
     want = metrics.roc_auc_score(targets, probs, multi_class='ovr')
-    assert classification.compute(targets, probs)['auroc'] == pytest.approx(want, abs=1e-12)
+    assert classification.compute_metrics(targets, probs)['auroc'] == pytest.approx(want, abs=1e-12)
 
 
 @settings(max_examples=30, deadline=None)
@@ -97,10 +97,10 @@ def test_macro_auroc_is_scikit_learns_where_all_classes_are_there():
 def test_weights_are_repetitions_and_leading_axes_are_a_loop(table, seed):
     targets, probs, _ = table
     weight = np.random.default_rng(seed).integers(0, 3, (2, 3, len(targets)), dtype=np.uint8)
-    got = classification.compute(targets, probs, weight)
+    got = classification.compute_metrics(targets, probs, weight)
     for at in np.ndindex(2, 3):
         again = np.repeat(np.arange(len(targets)), weight[at])
-        want = classification.compute(targets[again], probs[again])
+        want = classification.compute_metrics(targets[again], probs[again])
         for name in want:
             np.testing.assert_allclose(got[name][at], want[name], rtol=1e-12, atol=1e-12, err_msg=str(name))
 
@@ -108,9 +108,9 @@ def test_weights_are_repetitions_and_leading_axes_are_a_loop(table, seed):
 def test_blocks_change_nothing(monkeypatch):
     rng = np.random.default_rng(1)
     targets, probs, weight = rng.integers(0, 3, 40), rng.dirichlet(np.ones(3), 40), rng.integers(0, 4, (7, 40))
-    whole = classification.compute(targets, probs, weight)
+    whole = classification.compute_metrics(targets, probs, weight)
     monkeypatch.setattr(classification, 'BLOCK', 90)
-    for name, values in classification.compute(targets, probs, weight).items():
+    for name, values in classification.compute_metrics(targets, probs, weight).items():
         np.testing.assert_array_equal(values, whole[name])
 
 
@@ -119,7 +119,7 @@ def test_resamples_of_many_cases_stay_small_in_memory():
     rng = np.random.default_rng(2)
     probs, weight = rng.dirichlet(np.ones(2), 10_000), np.broadcast_to(np.uint8(1), (500, 10_000))
     tracemalloc.start()
-    found = classification.compute(rng.integers(0, 2, 10_000), probs, weight)
+    found = classification.compute_metrics(rng.integers(0, 2, 10_000), probs, weight)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 30e6 and found['auroc'].shape == (500,) and np.ptp(found['auroc']) == 0
@@ -127,7 +127,7 @@ def test_resamples_of_many_cases_stay_small_in_memory():
 
 def test_by_hand():
     targets, positive = np.array([1, 1, 1, 0, 0]), np.array([0.9, 0.6, 0.4, 0.6, 0.1])
-    got = classification.compute(targets, np.stack([1 - positive, positive], -1))
+    got = classification.compute_metrics(targets, np.stack([1 - positive, positive], -1))
     # Pairs in order: .9 beats both; .6 beats one and ties with one; .4 beats one: 2 + 1.5 + 1 of 6.
     assert got['auroc'] == pytest.approx(4.5 / 6)
     # From the top: precision 1 at recall 1/3, 2/3 at 2/3 (the tie comes together), 3/4 at 1.
@@ -141,9 +141,9 @@ def test_by_hand():
 def test_limits():
     targets = np.array([0, 1, 2, 1])
     for probs, value in ((np.eye(3)[targets], 1.0), (np.full((4, 3), 1 / 3), 0.5)):
-        got = classification.compute(targets, probs)
+        got = classification.compute_metrics(targets, probs)
         assert got['auroc'] == value and (got['kappa'] == 1) == (value == 1)
-    wrong = classification.compute(np.array([1, 0]), np.array([[1.0, 0.0], [0.0, 1.0]]))
+    wrong = classification.compute_metrics(np.array([1, 0]), np.array([[1.0, 0.0], [0.0, 1.0]]))
     assert wrong['auroc'] == 0 and wrong['kappa'] == wrong['mcc'] == -1 and wrong['brier'] == 1
     assert wrong['log_loss'] == pytest.approx(36.04, abs=0.01)
 
@@ -154,14 +154,14 @@ def test_limits():
     ([], set(classification.UNDEFINED))])
 def test_what_is_not_defined_is_nan(targets, undefined):
     probs = np.array([[0.8, 0.2], [0.3, 0.7]])[:len(targets)]
-    got = classification.compute(np.array(targets, int), probs)
+    got = classification.compute_metrics(np.array(targets, int), probs)
     assert {name for name, value in got.items() if np.isnan(value)} == undefined <= set(classification.UNDEFINED)
 
 
 def test_a_class_that_is_never_predicted_does_not_improve_a_mean():
     # Class 2 is missed each time; its precision is 0 and not left out. Class 3 is in neither: left out.
     probs = np.eye(4)[[0, 1, 0, 1]]
-    got = classification.compute(np.array([0, 1, 2, 2]), probs)
+    got = classification.compute_metrics(np.array([0, 1, 2, 2]), probs)
     assert got[('precision', 2)] == 0 and got['precision'] == pytest.approx((0.5 + 0.5 + 0) / 3)
     assert np.isnan(got[('precision', 3)]) and got['sensitivity'] == pytest.approx(2 / 3)
 
@@ -170,16 +170,16 @@ def test_labels_are_binary_problems_and_unknown_ones_are_not_judged():
     rng = np.random.default_rng(3)
     targets, probs = rng.integers(-1, 2, (60, 3)), rng.integers(0, 6, (60, 3)) / 5
     weight = rng.integers(0, 3, (4, 60))
-    got = classification.compute(targets, probs, weight)
+    got = classification.compute_metrics(targets, probs, weight)
     each = []
     for k in range(3):
         known, p = targets[:, k] >= 0, probs[:, k]
-        each.append(classification.compute(targets[known, k], np.stack([1 - p, p], -1)[known], weight[:, known]))
+        each.append(classification.compute_metrics(targets[known, k], np.stack([1 - p, p], -1)[known], weight[:, known]))
         for name in each[-1]:
             np.testing.assert_array_equal(got[(name, k)], each[-1][name])
     np.testing.assert_allclose(got['auroc'], np.mean([found['auroc'] for found in each], 0), rtol=1e-12)
     known = np.maximum(targets, 0)
-    got = classification.compute(known, probs)
+    got = classification.compute_metrics(known, probs)
     for name, average in (('f1', 'macro'), ('f1_micro', 'micro')):
         assert got[name] == pytest.approx(metrics.f1_score(known, probs > 0.5, average=average), abs=1e-12)
     assert got['auroc'] == pytest.approx(metrics.roc_auc_score(known, probs), abs=1e-12)

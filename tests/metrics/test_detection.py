@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from medjax.metrics import box_matching, detection
-from medjax.metrics.box_matching import Seen
+from medjax.metrics.box_matching import ImageBoxes
 
 NONE = np.zeros((0, 4))
 
@@ -15,7 +15,7 @@ def image(truth=(), found=(), labels=None, found_labels=None):
     """Objects from 0 to 10 along rows, each at a place along columns; found ones `(place, score)`, 10 wide."""
     box = lambda place: [0, place, 10, place + 10]
     truth, found = list(truth), list(found)
-    return Seen(np.array([box(p) for p in truth], float).reshape(-1, 4),
+    return ImageBoxes(np.array([box(p) for p in truth], float).reshape(-1, 4),
                 np.array(labels if labels is not None else [0] * len(truth), int),
                 np.array([box(p) for p, _ in found], float).reshape(-1, 4),
                 np.array(found_labels if found_labels is not None else [0] * len(found), int),
@@ -23,28 +23,28 @@ def image(truth=(), found=(), labels=None, found_labels=None):
 
 
 def figures(images, classes=1, dims=2, weight=None):
-    each = box_matching.matched(images, classes, detection.thresholds(dims))
-    return detection.compute(each, dims, np.ones((1, len(images))) if weight is None else weight)
+    each = box_matching.match_classes(images, classes, detection.iou_thresholds(dims))
+    return detection.compute_metrics(each, dims, np.ones((1, len(images))) if weight is None else weight)
 
 
 def test_overlap_by_hand_in_two_and_three_dimensions():
     a = np.array([[0, 0, 10, 10], [5, 5, 5, 9], [0, 0, 0.01, 0.01]])
-    assert box_matching.overlap(a, np.array([[0, 5, 10, 15], [20, 20, 30, 30], [0, 0, 10, 10]])) == pytest.approx(
+    assert box_matching.box_iou(a, np.array([[0, 5, 10, 15], [20, 20, 30, 30], [0, 0, 10, 10]])) == pytest.approx(
         np.array([[1 / 3, 0, 1], [0, 0, 0], [0, 0, 1e-6]]))
-    assert box_matching.overlap(np.array([[0, 0, 0, 2, 2, 2.0]]), np.array([[1, 1, 1, 3, 3, 3.0]])) == pytest.approx(1 / 15)
-    assert box_matching.overlap(NONE, a).shape == (0, 3)
+    assert box_matching.box_iou(np.array([[0, 0, 0, 2, 2, 2.0]]), np.array([[1, 1, 1, 3, 3, 3.0]])) == pytest.approx(1 / 15)
+    assert box_matching.box_iou(NONE, a).shape == (0, 3)
 
 
 def test_an_overlap_of_the_threshold_itself_is_enough():
     """.1 + .2 and its like must not put an IoU of exactly .5 below the threshold."""
     for low in np.arange(0, 3, 0.1):
-        pair = box_matching.overlap(np.array([[low, 0, low + 0.3, 1]]), np.array([[low + 0.1, 0, low + 0.4, 1]]))
-        assert pair.item() == 0.5 and box_matching.match(pair, np.array([0.5])).item() == 0
+        pair = box_matching.box_iou(np.array([[low, 0, low + 0.3, 1]]), np.array([[low + 0.1, 0, low + 0.4, 1]]))
+        assert pair.item() == 0.5 and box_matching.match_boxes(pair, np.array([0.5])).item() == 0
 
 
 def test_the_surer_box_chooses_first_and_takes_what_it_overlaps_most():
     shared = np.array([[0.6, 0.7], [0.1, 0.9], [0.55, 0.0], [0.8, 0.8]])
-    assert box_matching.match(shared, np.array([0.5, 0.6, 0.75])).tolist() == [
+    assert box_matching.match_boxes(shared, np.array([0.5, 0.6, 0.75])).tolist() == [
         [1, -1, 0, -1], [1, -1, -1, 0], [-1, 1, -1, 0]]
 
 
@@ -64,8 +64,8 @@ def test_froc_by_hand():
     """Two images, four objects. Scores .9 hit, .8 false, .7 hit and false at once, .2 three false."""
     images = [image((0, 100), ((0, 0.9), (50, 0.8), (100, 0.7))),
               image((0, 100), ((50, 0.7), (200, 0.2), (250, 0.2), (300, 0.2)))]
-    of = box_matching.pooled(box_matching.matched(images, 1, np.array([0.5])))
-    (rate,), (sensitivity,), scores = detection.curve(of, np.ones((1, 2)))
+    of = box_matching.pool_classes(box_matching.match_classes(images, 1, np.array([0.5])))
+    (rate,), (sensitivity,), scores = detection.froc_curve(of, np.ones((1, 2)))
     assert rate.tolist() == [0, 0, 0.5, 1, 2.5] and sensitivity.tolist() == [0, 0.25, 0.25, 0.5, 0.5]
     assert scores.tolist() == [0.9, 0.8, 0.7, 0.2]
     found = figures(images)
@@ -77,8 +77,8 @@ def test_froc_by_hand():
 def test_a_second_box_on_an_object_and_one_of_another_class_are_false():
     found = figures([image((0,), ((0, 0.9), (0, 0.8)))])
     assert found['ap50'] == 1 and found['froc_1'] == 1
-    of = box_matching.pooled(box_matching.matched([image((0,), ((0, 0.9), (0, 0.8)))], 1, np.array([0.5])))
-    assert detection.curve(of, np.ones((1, 1)))[0].tolist() == [[0, 0, 1]]
+    of = box_matching.pool_classes(box_matching.match_classes([image((0,), ((0, 0.9), (0, 0.8)))], 1, np.array([0.5])))
+    assert detection.froc_curve(of, np.ones((1, 1)))[0].tolist() == [[0, 0, 1]]
     other = figures([image((0,), ((0, 0.9),), found_labels=[1])], classes=2)
     assert other[('ap50', 0)] == 0 and np.isnan(other[('ap50', 1)]) and other['ap50'] == 0 and other['cpm'] == 0
 
@@ -125,7 +125,7 @@ def test_blocks_of_resamples_change_nothing(monkeypatch):
 def test_images_are_ranked_by_their_own_precision_and_then_by_their_objects():
     images = [image((0,), ()), image(), image((0, 100), ((0, 0.9), (100, 0.8))), image((0,), ((0, 0.9),)),
               image((0, 100), ((0, 0.9),))]
-    got = detection.ranked(images, 1, 2)
+    got = detection.rank_images(images, 1, 2)
     assert got['best'].tolist() == [2, 3, 4, 0] and got['worst'].tolist() == [0, 4, 2, 3]
-    assert set(got['median'][:2]) == {3, 4} and detection.ranked([image()], 1, 2)['best'].tolist() == []
-    assert np.isnan(detection.alone(image(), 1, 2))
+    assert set(got['median'][:2]) == {3, 4} and detection.rank_images([image()], 1, 2)['best'].tolist() == []
+    assert np.isnan(detection.image_average_precision(image(), 1, 2))

@@ -15,7 +15,7 @@ def drawn(seed, count, size=4, shift=0.0, scale=1.0):
 
 def test_frechet_distance_of_diagonal_normals_by_hand():
     # (3 - 1)² + (2 - 1)² + (3 - 1)²: means apart by 2, deviations 2 and 1, 3 and 1
-    found = generative.frechet(np.array([3.0, 0]), np.diag([4.0, 9.0]), np.array([1.0, 0]), np.eye(2))
+    found = generative.frechet_distance(np.array([3.0, 0]), np.diag([4.0, 9.0]), np.array([1.0, 0]), np.eye(2))
     assert found == pytest.approx(4 + 1 + 4)
 
 
@@ -57,7 +57,7 @@ def test_kid_has_no_bias_and_fid_has():
 
 def test_drawn_images_count_as_often_but_are_no_pairs_of_themselves():
     real, fake = drawn(0, 4), drawn(1, 5, shift=1)
-    kernels, times = generative.kernels(real, fake), np.array([[1, 1, 1, 1], [2, 0, 1, 1]])
+    kernels, times = generative.kid_kernels(real, fake), np.array([[1, 1, 1, 1], [2, 0, 1, 1]])
     both = kernels.distance(times, np.ones((2, 5)))
     assert both[0] == pytest.approx(generative.kid(real, fake))
     k, at = kernels.real, [0, 0, 2, 3]
@@ -67,7 +67,7 @@ def test_drawn_images_count_as_often_but_are_no_pairs_of_themselves():
 
 
 def test_pairs_of_one_image_are_none():
-    assert np.isnan(generative.pair_mean(np.ones((2, 2)), np.array([3, 0])))
+    assert np.isnan(generative.mean_over_pairs(np.ones((2, 2)), np.array([3, 0])))
 
 
 @pytest.mark.parametrize('near', [1, 3])
@@ -95,21 +95,21 @@ def test_a_collapsed_generator_is_precise_and_recalls_nothing():
     precise, recalled = generative.precision_recall(real, fake)
     density, covered = generative.density_coverage(real, fake)
     assert precise.all() and recalled.mean() < 0.05 and covered.mean() < 0.2 and density.mean() > 0.5
-    varied = [generative.pair_mean(generative.distances(x), np.ones(60)) for x in (real, fake)]
+    varied = [generative.mean_over_pairs(generative.pairwise_distances(x), np.ones(60)) for x in (real, fake)]
     assert varied[1] < 0.01 * varied[0]
 
 
 def test_nearest_by_hand():
     known = np.array([[[0.0, 0]], [[3, 4]], [[10, 0]]])
-    far, which = generative.nearest(np.array([[[3.0, 4]], [[9, 0]]]), known)
+    far, which = generative.nearest_neighbours(np.array([[[3.0, 4]], [[9, 0]]]), known)
     np.testing.assert_allclose(far, [0, np.sqrt(1 / 2)])
     np.testing.assert_array_equal(which, [1, 2])
-    far, which = generative.nearest(known, known, own=np.arange(3))
+    far, which = generative.nearest_neighbours(known, known, own=np.arange(3))
     np.testing.assert_allclose(far, np.sqrt(np.array([25, 25, 65]) / 2))
     np.testing.assert_array_equal(which, [1, 0, 1])
     twins = np.array([[1.0], [1.0], [5.0]])
-    np.testing.assert_allclose(generative.nearest(twins[1:], twins, own=np.array([1, 2]))[0], [0, 4])
-    assert np.isnan(generative.nearest(twins[:1], twins[:1], own=np.array([0]))[0]).all()
+    np.testing.assert_allclose(generative.nearest_neighbours(twins[1:], twins, own=np.array([1, 2]))[0], [0, 4])
+    assert np.isnan(generative.nearest_neighbours(twins[:1], twins[:1], own=np.array([0]))[0]).all()
 
 
 @pytest.mark.parametrize('real, fake, message', [

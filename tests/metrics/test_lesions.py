@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 
 from medjax.metrics import lesions
-from medjax.metrics.lesions import Marked
+from medjax.metrics.lesions import LabelledVoxels
 
 SPACING = (0.7, 1.1, 3.0)
 
@@ -58,12 +58,12 @@ def test_parts_touch_at_corners_and_keep_their_numbers():
     mask[0, 0, 0] = mask[1, 1, 1] = 7
     mask[2:4, 2:4, 2:4] = 3  # touches the first, of another number
     mask[6, 6, 6:] = 7
-    found = lesions.parts(mask)
+    found = lesions.connected_parts(mask)
     assert [(number, len(index)) for number, index in found] == [(3, 8), (7, 2), (7, 2)]
     assert {tuple(index) for number, part in found for index in part.tolist()} == set(
         map(tuple, np.argwhere(mask).tolist()))
-    assert [len(index) for _, index in lesions.parts(mask > 0)] == [10, 2]
-    assert lesions.parts(np.zeros((3, 3, 3), bool)) == []
+    assert [len(index) for _, index in lesions.connected_parts(mask > 0)] == [10, 2]
+    assert lesions.connected_parts(np.zeros((3, 3, 3), bool)) == []
 
 
 def test_the_peak_is_the_hottest_sphere():
@@ -73,13 +73,13 @@ def test_the_peak_is_the_hottest_sphere():
     places = np.argwhere(np.ones(image.shape))
     radius = (3000 / (4 * np.pi)) ** (1 / 3)
     means = [image[tuple(places[np.linalg.norm((places - at) * spacing, axis=1) <= radius].T)].mean() for at in index]
-    assert lesions.peak(image, index, spacing) == pytest.approx(max(means))
+    assert lesions.peak_uptake(image, index, spacing) == pytest.approx(max(means))
     assert 4 / 3 * np.pi * radius**3 == pytest.approx(1000)
 
 
 def test_a_lesion_is_the_sum_of_its_pieces():
     piece, other = np.argwhere(np.ones((11, 5, 1))), np.argwhere(np.ones((1, 8, 1))) + 20
-    found = lesions.measure('target', [piece, other], (1.0, 1.0, 2.0))
+    found = lesions.measure_lesion('target', [piece, other], (1.0, 1.0, 2.0))
     assert found.longest == pytest.approx(np.hypot(10, 4) + 7) and found.thickness == 2
     assert found.volume == pytest.approx(63 * 2 / 1000) and np.isnan(found.peak)
 
@@ -87,7 +87,7 @@ def test_a_lesion_is_the_sum_of_its_pieces():
 def grid(mask, affine=None):
     """Parts of a number image as a grid's voxels."""
     index = np.argwhere(mask)
-    return Marked(index, mask[tuple(index.T)].astype(int), np.eye(4) if affine is None else affine, mask.shape)
+    return LabelledVoxels(index, mask[tuple(index.T)].astype(int), np.eye(4) if affine is None else affine, mask.shape)
 
 
 def test_overlaps_count_what_is_shared_in_the_world():
@@ -95,9 +95,9 @@ def test_overlaps_count_what_is_shared_in_the_world():
     a, b = rng.integers(0, 3, (2, 6, 6, 6))
     expected = {(i, j): ((a == i) & (b == j)).sum() * 2.0 for i in (1, 2) for j in (1, 2)}
     affine = np.diag([1.0, 2, 1, 1])
-    assert lesions.overlaps(grid(a, affine), grid(b, affine)) == expected
+    assert lesions.shared_volumes(grid(a, affine), grid(b, affine)) == expected
     mirror = affine @ np.array([[-1, 0, 0, 5], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])
-    assert lesions.overlaps(grid(a, affine), grid(b[::-1], mirror)) == expected  # stored the other way round
+    assert lesions.shared_volumes(grid(a, affine), grid(b[::-1], mirror)) == expected  # stored the other way round
 
 
 def test_a_small_lesion_is_found_between_coarse_centres():
@@ -106,8 +106,8 @@ def test_a_small_lesion_is_found_between_coarse_centres():
     affine = np.diag([4.0, 4, 4, 1])
     affine[:3, 3] = 1.5  # a voxel of the one holds 64 of the other
     for now, seen, key in ((grid(fine), grid(coarse, affine), (5, 9)), (grid(coarse, affine), grid(fine), (9, 5))):
-        assert lesions.overlaps(now, seen) == {key: 1.0}
-    assert lesions.overlaps(grid(np.zeros((2, 2, 2), int)), grid(fine)) == {}
+        assert lesions.shared_volumes(now, seen) == {key: 1.0}
+    assert lesions.shared_volumes(grid(np.zeros((2, 2, 2), int)), grid(fine)) == {}
 
 
 def test_lesions_fall_apart_merge_and_come_back():
@@ -118,7 +118,7 @@ def test_lesions_fall_apart_merge_and_come_back():
         return grid(out)
 
     first = line((0, 6), (8, 10), (15, 17))
-    assert lesions.match(line((0, 2), (4, 6), (12, 13)), [first]) == ({1: 1, 2: 1}, {1})
-    assert lesions.match(line((3, 10)), [first]) == ({1: 1}, {1, 2})  # 3 voxels of the one, 2 of the other
-    known, touched = lesions.match(line((15, 16)), [line((0, 6)), first])
+    assert lesions.match_lesions(line((0, 2), (4, 6), (12, 13)), [first]) == ({1: 1, 2: 1}, {1})
+    assert lesions.match_lesions(line((3, 10)), [first]) == ({1: 1}, {1, 2})  # 3 voxels of the one, 2 of the other
+    known, touched = lesions.match_lesions(line((15, 16)), [line((0, 6)), first])
     assert known == {1: 3} and touched == {3}  # gone in between

@@ -31,7 +31,7 @@ def test_curve_by_hand():
     coverage, risk = uncertainty.risk_coverage(np.array([0.6, 0.9, 0.7]), np.array([1.0, 0.0, 1.0]))
     np.testing.assert_allclose(coverage, [1 / 3, 2 / 3, 1])
     np.testing.assert_allclose(risk, [0, 1 / 2, 2 / 3])
-    assert uncertainty.area(np.array([0.6, 0.9, 0.7]), np.array([1.0, 0.0, 1.0])) == pytest.approx(risk.mean())
+    assert uncertainty.area_under_risk_coverage(np.array([0.6, 0.9, 0.7]), np.array([1.0, 0.0, 1.0])) == pytest.approx(risk.mean())
 
 
 def test_equal_confidences_count_as_the_mean_over_their_orders():
@@ -39,7 +39,7 @@ def test_equal_confidences_count_as_the_mean_over_their_orders():
     orders = [[0, *order, 4] for order in itertools.permutations([1, 2, 3])]
     want = np.mean([loss[order].cumsum() / np.arange(1, 6) for order in orders], 0)
     np.testing.assert_allclose(uncertainty.risk_coverage(confidence, loss)[1], want)
-    assert uncertainty.area(confidence, loss) == pytest.approx(want.mean())
+    assert uncertainty.area_under_risk_coverage(confidence, loss) == pytest.approx(want.mean())
 
 
 def test_areas_of_resamples_are_those_of_repeated_cases():
@@ -47,7 +47,7 @@ def test_areas_of_resamples_are_those_of_repeated_cases():
     confidence, loss = rng.integers(0, 8, 30) / 8, (rng.random(30) < 0.3).astype(float)
     weight = rng.integers(0, 4, (2, 3, 30), dtype=np.uint8)
     weight[0, 0] = 0
-    got = uncertainty.area(confidence, loss, weight)
+    got = uncertainty.area_under_risk_coverage(confidence, loss, weight)
     for at in np.ndindex(2, 3):
         again = np.repeat(np.arange(30), weight[at])
         risk = uncertainty.risk_coverage(confidence[again], loss[again])[1]
@@ -56,5 +56,5 @@ def test_areas_of_resamples_are_those_of_repeated_cases():
 
 def test_confidence_that_says_nothing_has_the_mean_loss_and_the_best_one_less():
     loss = np.array([1.0, 0.0, 0.0, 1.0])
-    assert uncertainty.area(np.ones(4), loss) == pytest.approx(0.5)
-    assert uncertainty.area(-loss, loss) == pytest.approx((1 / 3 + 1 / 2) / 4)
+    assert uncertainty.area_under_risk_coverage(np.ones(4), loss) == pytest.approx(0.5)
+    assert uncertainty.area_under_risk_coverage(-loss, loss) == pytest.approx((1 / 3 + 1 / 2) / 4)

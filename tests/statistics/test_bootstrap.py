@@ -3,7 +3,7 @@ import pytest
 from scipy import stats
 
 from medjax.errors import InputError
-from medjax.statistics.bootstrap import interval, summarise
+from medjax.statistics.bootstrap import mean_interval, summarise
 
 
 def rows(values, patients=None, **columns):
@@ -19,7 +19,7 @@ def one(*args, **kwargs):
 def test_interval_is_scipys_percentile_bootstrap():
     values = np.random.default_rng(1).beta(8, 2, 25)
     want = stats.bootstrap((values,), np.mean, method='percentile', n_resamples=20000, rng=2).confidence_interval
-    got = interval(values, 20000, 0)
+    got = mean_interval(values, 20000, 0)
     # Two draws of 20 000 resamples differ by Monte Carlo error alone: a fiftieth of the interval's width.
     assert np.abs(np.subtract(got, want)).max() < 0.02 * (want.high - want.low)
 

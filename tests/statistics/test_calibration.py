@@ -22,11 +22,11 @@ def test_errors_by_hand():
     targets = np.array([1, 1, 1, 0, 1])
     probs = np.stack([1 - p, p], -1)
     want = 2 / 5 * abs(0.9 - 0.5) + 3 / 5 * abs(0.6 - 1)
-    assert calibration.expected_error(targets, probs) == pytest.approx(want)
+    assert calibration.expected_calibration_error(targets, probs) == pytest.approx(want)
     # Equal confidences stay together, so that here the bins of equal mass are the same two.
-    assert calibration.expected_error(targets, probs, equal_mass=True) == pytest.approx(want)
+    assert calibration.expected_calibration_error(targets, probs, equal_mass=True) == pytest.approx(want)
     weight = np.array([[1, 1, 1, 1, 1], [0, 0, 2, 0, 0], [0, 0, 0, 0, 0]])
-    np.testing.assert_allclose(calibration.expected_error(targets, probs, weight), [want, 0.4, np.nan])
+    np.testing.assert_allclose(calibration.expected_calibration_error(targets, probs, weight), [want, 0.4, np.nan])
 
 
 def test_adaptive_bins_hold_the_same_number_of_cases():
@@ -35,35 +35,35 @@ def test_adaptive_bins_hold_the_same_number_of_cases():
     probs, targets = np.stack([1 - confidence, confidence], -1), (rng.random(150) < 0.9).astype(int)
     order = np.argsort(confidence).reshape(15, 10)
     want = np.abs((confidence - targets)[order].mean(1)).mean()
-    assert calibration.expected_error(targets, probs, equal_mass=True) == pytest.approx(want)
-    assert calibration.expected_error(targets, probs) == pytest.approx(abs((confidence - targets).mean()))
+    assert calibration.expected_calibration_error(targets, probs, equal_mass=True) == pytest.approx(want)
+    assert calibration.expected_calibration_error(targets, probs) == pytest.approx(abs((confidence - targets).mean()))
 
 
 def test_errors_of_resamples_are_those_of_repeated_cases():
     targets, probs = simulated(50, 3, 1)
     weight = np.random.default_rng(2).integers(0, 3, (3, 50))
-    got = calibration.expected_error(targets, probs, weight)
+    got = calibration.expected_calibration_error(targets, probs, weight)
     for row, value in zip(weight, got):
         again = np.repeat(np.arange(50), row)
-        assert value == pytest.approx(calibration.expected_error(targets[again], probs[again]))
+        assert value == pytest.approx(calibration.expected_calibration_error(targets[again], probs[again]))
 
 
 def test_reliability_bins_hold_each_case_once():
     # A bin's upper end is in it; 0 is in the first.
-    bins = calibration.reliability(np.array([0.0, 1 / 15, 0.2, 0.2001, 1.0]), np.array([0, 1, 0, 1, 1], bool))
+    bins = calibration.reliability_bins(np.array([0.0, 1 / 15, 0.2, 0.2001, 1.0]), np.array([0, 1, 0, 1, 1], bool))
     assert [(round(b['high'] * 15), b['n'], b['came']) for b in bins] == [(1, 2, 0.5), (3, 1, 0), (4, 1, 1), (15, 1, 1)]
     assert bins[0]['said'] == pytest.approx(1 / 30)
 
 
 @pytest.mark.parametrize('classes', [2, 4])
 def test_a_temperature_of_two_is_recovered(classes):
-    fitted = calibration.temperature(*simulated(20_000, classes, 0, 2.0))
+    fitted = calibration.fit_temperature(*simulated(20_000, classes, 0, 2.0))
     assert fitted.parameters['temperature'] == pytest.approx(2, rel=0.04)
     targets, probs = simulated(20_000, classes, 1, 2.0)
     mended = fitted(probs)
     np.testing.assert_allclose(mended.sum(1), 1)
     np.testing.assert_array_equal(mended.argmax(1), probs.argmax(1))
-    before, after = (calibration.expected_error(targets, p) for p in (probs, mended))
+    before, after = (calibration.expected_calibration_error(targets, p) for p in (probs, mended))
     assert before > 0.05 and after < 0.02
 
 
@@ -74,9 +74,9 @@ def test_each_method_mends_what_it_did_not_see(method, classes):
     targets, probs = simulated(4000, classes, 1, 2.0)
     mended = fitted(probs)
     np.testing.assert_allclose(mended.sum(1), 1)
-    for after, before in zip(classification.losses(targets, mended), classification.losses(targets, probs)):
+    for after, before in zip(classification.case_losses(targets, mended), classification.case_losses(targets, probs)):
         assert after.mean() < before.mean() or (method == 'isotonic' and after.mean() < 1.2 * before.mean())
-    assert calibration.expected_error(targets, mended) < 0.5 * calibration.expected_error(targets, probs)
+    assert calibration.expected_calibration_error(targets, mended) < 0.5 * calibration.expected_calibration_error(targets, probs)
 
 
 def test_what_is_calibrated_stays():
@@ -89,7 +89,7 @@ def test_what_is_calibrated_stays():
 
 def test_temperature_is_the_best_one():
     targets, probs = simulated(300, 3, 4, 1.7)
-    fitted = calibration.temperature(targets, probs).parameters['temperature']
+    fitted = calibration.fit_temperature(targets, probs).parameters['temperature']
     loss = [-special.log_softmax(np.log(probs) / t, 1)[np.arange(300), targets].mean()
             for t in (fitted * 0.99, fitted, fitted * 1.01)]
     assert loss[1] < min(loss[0], loss[2])
@@ -97,8 +97,8 @@ def test_temperature_is_the_best_one():
 
 def test_temperature_without_a_minimum_is_held():
     probs = np.array([[0.8, 0.2], [0.3, 0.7]])
-    assert calibration.temperature(np.array([0, 1]), probs).parameters == {'temperature': 0.01}
-    assert calibration.temperature(np.array([1, 0]), probs).parameters == {'temperature': pytest.approx(100)}
+    assert calibration.fit_temperature(np.array([0, 1]), probs).parameters == {'temperature': 0.01}
+    assert calibration.fit_temperature(np.array([1, 0]), probs).parameters == {'temperature': pytest.approx(100)}
 
 
 def test_certain_probabilities_are_no_fault():
@@ -109,7 +109,7 @@ def test_certain_probabilities_are_no_fault():
 
 def test_platt_is_logistic_regression_on_his_targets():
     targets, probs = simulated(200, 2, 5, 2.0)
-    got = calibration.platt(targets, probs).parameters
+    got = calibration.fit_platt(targets, probs).parameters
     m, n = targets.sum(), (1 - targets).sum()
     # A case with target q is q of a positive and 1 - q of a negative.
     aim = np.where(targets == 1, (m + 1) / (m + 2), 1 / (n + 2))

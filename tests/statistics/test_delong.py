@@ -28,8 +28,8 @@ def test_area_variance_and_test_are_those_of_all_pairs(table):
     psi = [kernel(positive, a), kernel(positive, b)]
     # DeLong's covariance of two areas: that of the rows' means and that of the columns' means.
     cov = np.cov([x.mean(1) for x in psi]) / psi[0].shape[0] + np.cov([x.mean(0) for x in psi]) / psi[0].shape[1]
-    np.testing.assert_allclose(delong.auroc(positive, a), (psi[0].mean(), cov[0, 0]), rtol=1e-12, atol=1e-12)
-    got, difference = delong.test(positive, a, b), psi[0].mean() - psi[1].mean()
+    np.testing.assert_allclose(delong.auroc_and_variance(positive, a), (psi[0].mean(), cov[0, 0]), rtol=1e-12, atol=1e-12)
+    got, difference = delong.auroc_test(positive, a, b), psi[0].mean() - psi[1].mean()
     error = np.sqrt(max(cov[0, 0] + cov[1, 1] - 2 * cov[0, 1], 0))
     np.testing.assert_allclose((got['difference'], got['se']), (difference, error), rtol=1e-7, atol=1e-7)
     if error > 1e-6:
@@ -39,11 +39,11 @@ def test_area_variance_and_test_are_those_of_all_pairs(table):
 
 def test_interval_is_on_the_logit_scale():
     positive, score = np.array([1, 1, 1, 0, 0, 0], bool), np.array([0.9, 0.8, 0.3, 0.4, 0.2, 0.1])
-    area, variance = delong.auroc(positive, score)
+    area, variance = delong.auroc_and_variance(positive, score)
     assert area == pytest.approx(8 / 9)
     # Rows' means 1, 1, 2/3 and columns' 2/3, 1, 1: both have variance 1/27, over three cases each.
     assert variance == pytest.approx(2 / 81)
-    got = delong.interval(area, variance)
+    got = delong.auroc_interval(area, variance)
     logit = np.log(area / (1 - area)) + np.array([-1, 1]) * 1.959963984540054 * np.sqrt(variance) / (area * (1 - area))
     np.testing.assert_allclose(got['ci95'], 1 / (1 + np.exp(-logit)))
     assert got['scale'] == 'logit' and 'why' not in got
@@ -56,30 +56,30 @@ def test_intervals_hold_the_true_area_as_often_as_they_say():
     rng, held, true = np.random.default_rng(0), 0, stats.norm.cdf(1.5 / np.sqrt(2))
     positive = np.arange(120) < 50
     for _ in range(1000):
-        low, high = delong.interval(*delong.auroc(positive, rng.normal(1.5 * positive)))['ci95']
+        low, high = delong.auroc_interval(*delong.auroc_and_variance(positive, rng.normal(1.5 * positive)))['ci95']
         held += low <= true <= high
     assert 0.93 <= held / 1000 <= 0.97
 
 
 def test_limits_are_said_in_words():
     positive = np.array([1, 1, 0, 0], bool)
-    perfect = delong.interval(*delong.auroc(positive, positive.astype(float)))
+    perfect = delong.auroc_interval(*delong.auroc_and_variance(positive, positive.astype(float)))
     assert perfect['ci95'] == [1.0, 1.0] and perfect['scale'] == 'plain, clipped' and 'no width' in perfect['why']
-    assert delong.interval(0.0, 0.0)['ci95'] == [0.0, 0.0]
-    single = delong.interval(*delong.auroc(np.array([1, 0, 0], bool), np.array([0.5, 0.2, 0.7])))
+    assert delong.auroc_interval(0.0, 0.0)['ci95'] == [0.0, 0.0]
+    single = delong.auroc_interval(*delong.auroc_and_variance(np.array([1, 0, 0], bool), np.array([0.5, 0.2, 0.7])))
     assert single['ci95'] is None and 'one positive' in single['why']
-    assert np.isnan(delong.auroc(np.ones(3, bool), np.ones(3))).all()
-    same = delong.test(positive, np.array([0.1, 0.5, 0.3, 0.2]), np.array([0.1, 0.5, 0.3, 0.2]))
+    assert np.isnan(delong.auroc_and_variance(np.ones(3, bool), np.ones(3))).all()
+    same = delong.auroc_test(positive, np.array([0.1, 0.5, 0.3, 0.2]), np.array([0.1, 0.5, 0.3, 0.2]))
     assert same['difference'] == 0 and same['p'] == 1.0
-    opposite = delong.test(positive, positive.astype(float), 1.0 - positive)
+    opposite = delong.auroc_test(positive, positive.astype(float), 1.0 - positive)
     assert opposite['difference'] == 1 and opposite['p'] is None and 'variance' in opposite['why']
-    assert delong.test(np.ones(3, bool), np.ones(3), np.ones(3))['why'].startswith('one class')
+    assert delong.auroc_test(np.ones(3, bool), np.ones(3), np.ones(3))['why'].startswith('one class')
 
 
 def test_a_copy_of_a_score_on_another_scale_differs_by_nothing():
     rng = np.random.default_rng(5)
     positive, score = rng.random(50) < 0.4, rng.random(50)
-    got = delong.test(positive, score, np.exp(3 * score))
+    got = delong.auroc_test(positive, score, np.exp(3 * score))
     assert got['difference'] == 0 and got['p'] == 1.0
 
 
@@ -87,7 +87,7 @@ def test_a_copy_of_a_score_on_another_scale_differs_by_nothing():
 def test_mcnemar_is_scipys_binomial_or_chi_squared(only_a, only_b):
     a = np.concatenate([np.ones(only_a), np.zeros(only_b), np.ones(7), np.zeros(4)]).astype(bool)
     b = np.concatenate([np.zeros(only_a), np.ones(only_b), np.ones(7), np.zeros(4)]).astype(bool)
-    got, both = delong.mcnemar(a, b), only_a + only_b
+    got, both = delong.mcnemar_test(a, b), only_a + only_b
     assert (got['only_a'], got['only_b']) == (only_a, only_b)
     if both < 25:
         assert got['p'] == pytest.approx(stats.binomtest(only_a, both).pvalue if both else 1.0)
