@@ -53,7 +53,7 @@ def interior(array, width):
 def test_canonical_is_nibabels(order, signs):
     image = bumps(turned(order, signs, (0.2, -0.1, 0.15)))
     theirs = nib.as_closest_canonical(nib.Nifti1Image(image.array, image.affine))
-    ours = geometry.canonical(image)
+    ours = geometry.to_canonical(image)
     np.testing.assert_array_equal(ours.array, np.asarray(theirs.dataobj))
     np.testing.assert_allclose(ours.affine, theirs.affine, atol=1e-9)
     back = geometry.restore(ours, image, 'linear')
@@ -82,7 +82,7 @@ def test_onto_is_simpleitks(order, signs, angles, kind, theirs, margin):
     resampler.SetReferenceImage(to_itk(Image(np.zeros([side] * 3, np.float32), target)))
     resampler.SetInterpolator(theirs)
     expected = sitk.GetArrayFromImage(resampler.Execute(to_itk(image))).transpose(2, 1, 0)
-    ours = geometry.onto(image, target, [side] * 3, kind)
+    ours = geometry.resample_to_grid(image, target, [side] * 3, kind)
     assert ours.array.dtype == np.float32
     np.testing.assert_allclose(ours.array, expected, atol=1e-4)
     np.testing.assert_array_equal(ours.affine, target)

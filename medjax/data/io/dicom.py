@@ -1,12 +1,13 @@
-"""Which files of a folder are the slices of a DICOM series, and whether they are whole.
+"""The slices of each DICOM series in a folder, with a check that their files are complete.
 
-GDCM, which then reads them, leaves out a file that is cut short without a word, so that a volume lacks its last slice,
-and takes gigabytes where a damaged length says so. Hence this walk over the data elements beforehand, from one to the
-next without reading what is in them (PS3.5, chapter 7; PS3.10, chapter 7).
+GDCM, which reads the slices afterwards, silently skips a truncated file, so that a volume lacks its last slice, and
+allocates gigabytes for a damaged length. Therefore each file's data elements are traversed beforehand, without reading
+their values (PS3.5, chapter 7; PS3.10, chapter 7).
 """
 
 import pathlib
 import struct
+from typing import BinaryIO
 
 from medjax.errors import InputError
 
@@ -17,22 +18,25 @@ ITEM, ITEM_END, SEQUENCE_END = (0xFFFE, 0xE000), (0xFFFE, 0xE00D), (0xFFFE, 0xE0
 CLASS, SYNTAX, SERIES, PIXELS = (0x0002, 0x0002), (0x0002, 0x0010), (0x0020, 0x000E), (0x7FE0, 0x0010)
 IMPLICIT, BIG_ENDIAN, DEFLATED = '1.2.840.10008.1.2', '1.2.840.10008.1.2.2', '1.2.840.10008.1.2.1.99'
 DIRECTORY = '1.2.840.10008.1.3.10'  # the class of a DICOMDIR
-SUFFIXES = ('.dcm', '.dicom', '.ima')  # that only DICOM files have; many have none
+SUFFIXES = ('.dcm', '.dicom', '.ima')  # suffixes of DICOM files; many files have none
 UNDEFINED = 2**32 - 1
 
 
 def find_series(folder: pathlib.Path) -> dict[str, list[pathlib.Path]]:
-    """Finds the files with pixels of each series in a folder; other DICOM objects and other files do not count.
+    """Finds the files with pixel data of each series in a folder; other DICOM objects and other files are skipped.
+
+    Returns:
+      The files of each SeriesInstanceUID, by name.
 
     Raises:
-      InputError: where a DICOM file is damaged or cut short.
+      InputError: a DICOM file is damaged or truncated.
     """
     series: dict[str, list[pathlib.Path]] = {}
     without_pixels = []
     for path in sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith('.')):
-        found = _walk(path)
+        found = _read_tags(path)
         if found is None and path.suffix.lower() in SUFFIXES:
-            raise InputError(f'{path}: not DICOM; expected it by its name: damaged or cut short?')
+            raise InputError(f'{path}: not DICOM; expected a DICOM file, as its suffix says: damaged or cut short?')
         if found is None or found.get(CLASS) == DIRECTORY:
             continue
         if not found.get(SERIES):
@@ -41,55 +45,100 @@ def find_series(folder: pathlib.Path) -> dict[str, list[pathlib.Path]]:
             series.setdefault(found[SERIES], []).append(path)
         else:
             without_pixels.append((path, found[SERIES]))
-    for path, uid in without_pixels:  # reports and the like have a series of their own
+    for path, uid in without_pixels:  # reports and other objects have their own series
         if uid in series:
             raise InputError(f'{path}: no PixelData (7FE0,0010); expected them in each file of a series: cut short?')
     return series
 
 
-def _walk(path: pathlib.Path) -> dict[tuple[int, int], str] | None:
-    """Goes from element to element up to the pixels; gives the few that matter, or None where it is no DICOM file."""
-    size, found = path.stat().st_size, {}
-    with path.open('rb') as file:
-        def fits(count: int) -> int:
-            if file.tell() + count > size:
-                raise InputError(f'{path}: {count} bytes from byte {file.tell()} on, in a file of {size}; expected a '
-                                 'whole DICOM file: damaged or cut short?')
-            return count
+class _Elements:
+    """The data elements of an open DICOM file, in order; values are skipped.
 
+    Args:
+      file: at the file's beginning.
+      path: of the file, for messages.
+    """
+
+    def __init__(self, file: BinaryIO, path: pathlib.Path):
+        self._file, self._path, self._size = file, path, path.stat().st_size
+        self.order, self._in_meta = '<', True
+        self.explicit = [True]  # for each level of nesting, whether elements name their type
+
+    @property
+    def outermost(self) -> bool:
+        """Whether the next element is not within a sequence."""
+        return len(self.explicit) == 1
+
+    def ends_before(self, count: int) -> bool:
+        """Whether fewer than `count` bytes are left."""
+        return self._file.tell() >= self._size - count
+
+    def _checked(self, count: int) -> int:
+        if self._file.tell() + count > self._size:
+            raise InputError(f'{self._path}: {count} bytes from byte {self._file.tell()} on, in a file of '
+                             f'{self._size}; expected a whole DICOM file: damaged or cut short?')
+        return count
+
+    def start(self, syntax: str | None) -> tuple[tuple[int, int], bytes, bytes]:
+        """Reads the next element's tag and type; returns them with the first eight bytes.
+
+        Args:
+          syntax: the transfer syntax that the meta information declares, None if it declares none.
+        """
+        first = self._file.read(self._checked(8))
+        if self._in_meta and not first.startswith(b'\2\0'):
+            if syntax is None:
+                syntax = '' if first[4:6] in SHORT else IMPLICIT
+            if syntax == DEFLATED:
+                raise InputError(f'{self._path}: deflated as a whole; expected DICOM of another transfer syntax')
+            self._in_meta, self.order, self.explicit = False, '>' if syntax == BIG_ENDIAN else '<', [syntax != IMPLICIT]
+        group, element = struct.unpack_from(f'{self.order}HH', first)
+        return (group, element), first[4:6], first
+
+    def length(self, tag: tuple[int, int], kind: bytes, first: bytes) -> int:
+        """The length of the value of the element that `start` returned."""
+        if not self.explicit[-1] or tag == ITEM:
+            return struct.unpack_from(f'{self.order}I', first, 4)[0]
+        if kind in LONG:
+            return struct.unpack(f'{self.order}I', self._file.read(self._checked(4)))[0]
+        if kind in SHORT:
+            return struct.unpack_from(f'{self.order}H', first, 6)[0]
+        raise InputError(f'{self._path}: an element of type {kind} before byte {self._file.tell()}; expected a whole '
+                         'DICOM file: damaged?')
+
+    def text(self, length: int) -> str:
+        """Reads a value as text."""
+        return self._file.read(self._checked(length)).decode('ascii', 'replace').rstrip('\0 ')
+
+    def skip(self, length: int) -> None:
+        """Skips a value."""
+        self._file.seek(self._checked(length), 1)
+
+
+def _read_tags(path: pathlib.Path) -> dict[tuple[int, int], str] | None:
+    """The values of CLASS, SYNTAX and SERIES, and '' for PIXELS, where present; None where the file is not DICOM."""
+    found: dict[tuple[int, int], str] = {}
+    with path.open('rb') as file:
         head = file.read(132)
         if head[128:] != b'DICM':
             if head[:2] not in (b'\2\0', b'\b\0'):
                 return None
             file.seek(0)  # an old file, without preamble
-        order, meta = '<', True
-        explicit = [True]  # for each level of nesting, whether elements name their type
-        while len(explicit) > 1 or file.tell() < size - 8 * (PIXELS in found):  # there may be padding after the pixels
-            start = file.read(fits(8))
-            if meta and not start.startswith(b'\2\0'):
-                syntax = found.get(SYNTAX, '' if start[4:6] in SHORT else IMPLICIT)
-                if syntax == DEFLATED:
-                    raise InputError(f'{path}: deflated as a whole; expected DICOM of another transfer syntax')
-                meta, order, explicit = False, '>' if syntax == BIG_ENDIAN else '<', [syntax != IMPLICIT]
-            *tag, length = struct.unpack(order + 'HHI', start)
-            tag, kind = tuple(tag), start[4:6]
+        elements = _Elements(file, path)
+        # Up to eight bytes of padding may follow the pixels.
+        while not elements.outermost or not elements.ends_before(8 if PIXELS in found else 0):
+            tag, kind, first = elements.start(found.get(SYNTAX))
             if tag in (ITEM_END, SEQUENCE_END):
-                if len(explicit) > 1:
-                    explicit.pop()
+                if not elements.outermost:
+                    elements.explicit.pop()
                 continue
-            if explicit[-1] and tag != ITEM:
-                if kind not in LONG | SHORT:
-                    raise InputError(f'{path}: an element of type {kind} before byte {file.tell()}; expected a whole '
-                                     'DICOM file: damaged?')
-                length = (struct.unpack(order + 'I', file.read(fits(4)))[0] if kind in LONG else
-                          struct.unpack_from(order + 'H', start, 6)[0])
-            outermost = len(explicit) == 1
-            if length == UNDEFINED:  # up to a delimiter; elements within one of unknown type name no types
-                explicit.append(explicit[-1] and (tag == ITEM or kind != b'UN'))
+            length, outermost = elements.length(tag, kind, first), elements.outermost
+            if length == UNDEFINED:  # up to a delimiter; within an element of unknown type, elements name no types
+                elements.explicit.append(elements.explicit[-1] and (tag == ITEM or kind != b'UN'))
             elif outermost and tag in (CLASS, SYNTAX, SERIES):
-                found[tag] = file.read(fits(length)).decode('ascii', 'replace').rstrip('\0 ')
+                found[tag] = elements.text(length)
             else:
-                file.seek(fits(length), 1)
+                elements.skip(length)
             if outermost and tag == PIXELS:
                 found[tag] = ''
     return found

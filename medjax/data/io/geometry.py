@@ -1,8 +1,8 @@
-"""Images in space: an array and where its voxels lie.
+"""Images in space: an array and the affine that maps its voxels to the world.
 
-The one world convention of medjax is RAS+ in mm: `affine @ (i, j, k, 1)` is the position of the *centre* of voxel
-(i, j, k), with x growing to the patient's right, y to the front, z to the head, as in NIfTI. Formats that count to the
-left and to the back (DICOM, ITK) are turned on reading. A 2D picture is `[column, row, 1]`; see `pictures`.
+All of medjax uses RAS+ in mm: `affine @ (i, j, k, 1)` is the position of the *centre* of voxel (i, j, k), where x
+increases to the patient's right, y to the front and z to the head, as in NIfTI. Formats in LPS (DICOM, ITK) are
+converted on reading. A 2D image is `[column, row, 1]`; see `raster`.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ import nibabel as nib
 import numpy as np
 from scipy import ndimage
 
-from medjax.data.io.interpolate import inside, majority, sample
+from medjax.data.io.interpolate import inside_mask, majority_label, sample
 from medjax.data.io.tables import LIMIT
 from medjax.errors import InputError
 
@@ -22,7 +22,7 @@ KINDS = ('linear', 'cubic', 'label')
 
 @dataclasses.dataclass(frozen=True)
 class Image:
-    """An array `[X, Y, Z]` or `[X, Y, Z, C]`, its affine `[4, 4]` (voxel to RAS+ mm), and the file that it is from."""
+    """An array `[X, Y, Z]` or `[X, Y, Z, C]`, its affine `[4, 4]` (voxel to RAS+ mm), and the path of its file."""
 
     array: np.ndarray
     affine: np.ndarray
@@ -30,12 +30,12 @@ class Image:
 
 
 def spacing(affine: np.ndarray) -> tuple[float, float, float]:
-    """Millimetres from a voxel to the next along each axis of the array."""
+    """The voxel spacing along each axis of the array, mm."""
     return tuple(float(s) for s in np.linalg.norm(affine[:3, :3], axis=0))
 
 
 def describe(image: Image) -> str:
-    """An image's geometry in one line, as errors print it."""
+    """An image's shape, spacing, orientation and origin in one line, for error messages."""
     axes = ''.join(nib.aff2axcodes(image.affine))
     millimetres = '×'.join(f'{s:.4g}' for s in spacing(image.affine))
     origin = ', '.join(f'{v:.4g}' for v in image.affine[:3, 3])
@@ -43,11 +43,15 @@ def describe(image: Image) -> str:
 
 
 def check_affine(affine: np.ndarray, path: str) -> None:
-    """Refuses an affine that maps voxels to no volume: not finite, a spacing of zero, or axes that are parallel.
+    """Checks that an affine is finite and invertible.
+
+    Args:
+      affine: `[4, 4]`.
+      path: the file, for the message.
 
     Raises:
-      InputError: with the affine, where the sine between its axes (their solid angle's, in 3D) is below 1e-3, or a
-        spacing is outside of 1e-9 to 1e6 mm.
+      InputError: numbers that are not finite; a spacing outside 1e-9 to 1e6 mm; or axes so close to parallel that the
+        determinant of their unit vectors is below 1e-3.
     """
     linear = np.asarray(affine, float)[:3, :3]
     with np.errstate(all='ignore'):
@@ -55,51 +59,57 @@ def check_affine(affine: np.ndarray, path: str) -> None:
         fine = (np.isfinite(affine).all() and lengths.min() > 1e-9 and lengths.max() < 1e6
                 and abs(np.linalg.det(linear / lengths)) > 1e-3)
     if not fine:
-        raise InputError(f'{path}: its affine {np.round(affine[:3], 6).tolist()} maps voxels to no volume; expected '
+        raise InputError(f'{path}: its affine {np.round(affine[:3], 6).tolist()} is not invertible; expected '
                          'finite numbers, spacings above zero and three different axes')
 
 
 def same_grid(image: Image, label: Image) -> bool:
-    """Whether shapes agree, and positions to 0.1 voxel at all eight corners."""
+    """Whether the shapes are equal and the positions of all eight corners agree to 0.1 voxel."""
     shape = image.array.shape[:3]
     corners = np.array([[*corner, 1] for corner in np.ndindex(2, 2, 2)]) * [*(n - 1 for n in shape), 1]
-    apart = np.abs(corners @ (image.affine - label.affine).T).max()
-    return shape == label.array.shape[:3] and bool(apart <= 0.1 * min(spacing(image.affine)))
+    distance = np.abs(corners @ (image.affine - label.affine).T).max()
+    return shape == label.array.shape[:3] and bool(distance <= 0.1 * min(spacing(image.affine)))
 
 
 def check_pair(image: Image, label: Image) -> None:
-    """Refuses an image and a label that do not lie on the same grid.
+    """Checks that an image and its label lie on the same grid.
 
     Raises:
-      InputError: with both geometries.
+      InputError: the grids differ; the message has both geometries.
     """
     if not same_grid(image, label):
         raise InputError(f'{label.path}: not on the grid of its image {image.path}: {describe(label)}; '
                          f'expected {describe(image)}')
 
 
-def canonical(image: Image) -> Image:
-    """Permutes and flips axes, without interpolation, to the RAS+ order that is closest."""
+def to_canonical(image: Image) -> Image:
+    """Permutes and flips the axes to the closest RAS+ order, without interpolation."""
     orientation = nib.io_orientation(image.affine)
     array = nib.apply_orientation(image.array, orientation)
     affine = image.affine @ nib.orientations.inv_ornt_aff(orientation, image.array.shape[:3])
     return dataclasses.replace(image, array=array, affine=affine)
 
 
-def onto(image: Image, affine: np.ndarray, shape: Sequence[int], kind: str, fill: float | None = None) -> Image:
-    """Resamples an image onto another grid by world coordinates.
+def resample_to_grid(image: Image, affine: np.ndarray, shape: Sequence[int], kind: str,
+                     fill: float | None = None) -> Image:
+    """Resamples an image to another grid by world coordinates.
 
     Args:
       image: `[X, Y, Z]`, or `[X, Y, Z, C]` for kinds other than label.
       affine: of the new grid.
       shape: of the new grid, three numbers.
-      kind: 'linear'; 'cubic' (interpolating B-spline of order 3); or 'label': each class's indicator is interpolated
-        linearly and the largest wins, the lower number at a tie, which leaves no staircase as the nearest neighbour
-        does. Where voxels meet voxels, as after a flip or a crop, every kind copies them exactly.
-      fill: value outside of the image's voxels; None continues the border outwards.
+      kind: 'linear'; 'cubic' (interpolating B-spline of order 3); or 'label': the indicator of each class is
+        interpolated linearly and the class with the largest value wins, the lower number at a tie. This avoids the
+        staircase edges of nearest-neighbour interpolation. Where the voxels of both grids coincide, as after a flip or
+        a crop, every kind copies them exactly.
+      fill: value outside the image's voxels; None repeats the border.
 
     Returns:
-      float32 for linear and cubic, the input's dtype for label. No smoothing is done here; see `resample`.
+      The image on the new grid: float32 for linear and cubic, the input's dtype for label. It is not smoothed; see
+      `resample`.
+
+    Raises:
+      InputError: the new grid has more voxels than `LIMIT` bytes hold.
     """
     if kind not in KINDS:
         raise ValueError(f'kind {kind!r} is not one of {KINDS}')
@@ -112,33 +122,42 @@ def onto(image: Image, affine: np.ndarray, shape: Sequence[int], kind: str, fill
                          f'expected at most {LIMIT // 4}: is the spacing in mm?')
 
     if kind == 'label':
-        out = sample(image.array, matrix, shape, 0) if copies else majority(image.array, matrix, shape)
+        out = sample(image.array, matrix, shape, 0) if copies else majority_label(image.array, matrix, shape)
     else:
         order = 0 if copies else {'linear': 1, 'cubic': 3}[kind]
         array = image.array.astype(np.float32)
-        out = sample(array, matrix, shape, order) if array.ndim == 3 else np.stack(
-            [sample(c, matrix, shape, order) for c in np.moveaxis(array, -1, 0)], -1)
+        if array.ndim == 3:
+            out = sample(array, matrix, shape, order)
+        else:
+            out = np.stack([sample(channel, matrix, shape, order) for channel in np.moveaxis(array, -1, 0)], -1)
     if fill is not None:
-        out[~inside(matrix, shape, image.array.shape[:3])] = fill
+        out[~inside_mask(matrix, shape, image.array.shape[:3])] = fill
     return dataclasses.replace(image, array=out, affine=np.asarray(affine, float))
 
 
 def resample(image: Image, millimetres: Sequence[float], kind: str, smooth: bool = True) -> Image:
-    """Resamples to a voxel spacing, on the smallest grid from the same corner that covers the image.
+    """Resamples an image to a voxel spacing, on the smallest grid from the same corner that covers it.
 
     Args:
-      image: as for `onto`.
+      image: as for `resample_to_grid`.
       millimetres: new spacing along the array's axes.
-      kind: as for `onto`.
-      smooth: against aliasing, before an axis gets coarser by a factor f, smooth along it by a Gaussian of
-        sqrt(f² - 1) / 2.355 old voxels (Cardoso 2015: a voxel's width is the Gaussian's at half maximum); labels never.
+      kind: as for `resample_to_grid`.
+      smooth: avoid aliasing: before an axis gets coarser by a factor f, smooth along it with a Gaussian of standard
+        deviation sqrt(f² - 1) / 2.355 old voxels (Cardoso 2015: the voxel's width is the Gaussian's full width at half
+        maximum). Labels are never smoothed.
+
+    Returns:
+      The resampled image; the image itself where it has this spacing.
+
+    Raises:
+      InputError: spacings that are not three positive numbers, or a grid that is too large.
     """
     factor = np.array(millimetres, float) / spacing(image.affine)
     if factor.shape != (3,) or not np.isfinite(factor).all() or factor.min() <= 0:
         raise InputError(f'spacing {tuple(millimetres)}: expected three numbers of mm above zero')
     if np.allclose(factor, 1, atol=1e-4):
         return image
-    # Rounded up, so that `restore` finds a voxel for all of the image; the 1e-3 is for the rounding of spacings.
+    # Rounded up, so that `restore` finds a value for every voxel; the 1e-3 allows for the rounding of spacings.
     shape = np.maximum(np.ceil(np.array(image.array.shape[:3]) / factor - 1e-3), 1)
     scale = np.diag([*factor, 1.0])
     scale[:3, 3] = (factor - 1) / 2
@@ -147,19 +166,54 @@ def resample(image: Image, millimetres: Sequence[float], kind: str, smooth: bool
         array = ndimage.gaussian_filter(image.array.astype(np.float32), [*sigma, *[0] * (image.array.ndim - 3)],
                                         mode='nearest')
         image = dataclasses.replace(image, array=array)
-    return onto(image, image.affine @ scale, shape, kind)
+    return resample_to_grid(image, image.affine @ scale, shape, kind)
 
 
 def restore(image: Image, reference: Image, kind: str) -> Image:
-    """Brings what was predicted on a working grid onto the exact grid of the image as it was read.
+    """Resamples a prediction from the network's grid to the grid of the image as it was read.
 
     Args:
-      image: `[X, Y, Z]` on the working grid: cropped, resampled, reoriented.
-      reference: the image as read; of it shape and affine are taken.
+      image: `[X, Y, Z]` on the network's grid: cropped, resampled, reoriented.
+      reference: the image as read, for its shape and affine.
       kind: 'label' or 'linear'.
 
     Returns:
-      The image on the reference's grid, 0 where the working grid did not reach.
+      The image on the reference's grid, 0 outside the network's grid.
     """
-    return dataclasses.replace(onto(image, reference.affine, reference.array.shape[:3], kind, fill=0),
-                               affine=reference.affine)
+    out = resample_to_grid(image, reference.affine, reference.array.shape[:3], kind, fill=0)
+    return dataclasses.replace(out, affine=reference.affine)
+
+
+def to_canonical_spacing(image: Image, millimetres: Sequence[float] | None, kind: str) -> Image:
+    """Reorients an image to RAS+ and resamples it to a voxel spacing; None keeps its own spacing."""
+    out = to_canonical(image)
+    return resample(out, millimetres, kind) if millimetres else out
+
+
+def cropped_affine(affine: np.ndarray, start: Sequence[int]) -> np.ndarray:
+    """The affine `[4, 4]` of a box of an image that begins at voxel `start`; negative numbers are before the image."""
+    out = affine.copy()
+    out[:3, 3] += out[:3, :3] @ start
+    return out
+
+
+def crop_or_pad(array: np.ndarray, start: Sequence[int], size: Sequence[int],
+                fill: np.ndarray | float = 0) -> np.ndarray:
+    """A box of an array, filled where it reaches beyond the array.
+
+    Args:
+      array: `[X, Y, Z]` or `[X, Y, Z, …]`.
+      start: the box's first voxel, three numbers; negative ones are before the array.
+      size: voxels of the box along X, Y and Z.
+      fill: the value outside the array, broadcast to the axes after Z.
+
+    Returns:
+      `[*size, …]` of the array's dtype.
+    """
+    out = np.empty((*size, *array.shape[3:]), array.dtype)
+    out[:] = fill
+    kept = [min(old, new) for old, new in zip(array.shape, size)]
+    target = tuple(slice(max(-first, 0), max(-first, 0) + count) for first, count in zip(start, kept))
+    origin = tuple(slice(max(first, 0), max(first, 0) + count) for first, count in zip(start, kept))
+    out[target] = array[origin]
+    return out

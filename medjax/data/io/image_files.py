@@ -1,4 +1,4 @@
-"""Files of volumes and pictures, read into `geometry.Image` and written back."""
+"""Image files (volumes and 2D images): reading into `geometry.Image`, checks and writing."""
 
 import functools
 import io
@@ -31,11 +31,11 @@ SUFFIXES = NIFTI + NIBABEL + ITK + raster.SUFFIXES
 HEADERS = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
 MILLIMETRES = {'meter': 1e3, 'micron': 1e-3}
 
-_quiet = logging.Logger('medjax.nifti', logging.CRITICAL)  # nibabel would print what it mends in a header
+_quiet = logging.Logger('medjax.nifti', logging.CRITICAL)  # nibabel logs each header field that it corrects
 
 
 def suffix(path: pathlib.Path) -> str:
-    """A file's image suffix in lower case; '' where it is none."""
+    """A file's image suffix in lower case; '' where it has none."""
     name = path.name.lower()
     return next((s for s in sorted(SUFFIXES, key=len, reverse=True) if name.endswith(s)), '')
 
@@ -46,12 +46,12 @@ def stem(path: pathlib.Path) -> str:
 
 
 def is_image(path: pathlib.Path) -> bool:
-    """Whether a path is a file with an image suffix; of the two files of an Analyze pair, the header counts."""
+    """Whether a path is a file with an image suffix; of the two files of an Analyze pair, only the header is one."""
     return path.is_file() and suffix(path) not in ('', '.img') and not path.name.startswith('.')
 
 
 def files(path: str | pathlib.Path) -> tuple[str, ...]:
-    """The files that an image is read from: for a header its voxels' file as well, for DICOM each slice."""
+    """The files that an image is read from: a header and its file of voxels, or each slice of a DICOM series."""
     path = pathlib.Path(path)
     if path.is_dir():
         found = sorted(p for p in path.iterdir() if p.is_file())
@@ -63,18 +63,18 @@ def files(path: str | pathlib.Path) -> tuple[str, ...]:
 
 
 def read(path: str | pathlib.Path, indices: bool = False) -> Image:
-    """Reads an image in its stored order; its affine is RAS+ mm whatever the format's own convention.
+    """Reads an image in its stored axis order, with an affine to RAS+ mm for every format.
 
     Args:
-      path: NIfTI, MGH or Analyze; NRRD or MetaImage; PNG, JPEG, TIFF or BMP (see `pictures`); or a folder with the
+      path: NIfTI, MGH or Analyze; NRRD or MetaImage; PNG, JPEG, TIFF or BMP (see `raster`); or a folder with the
         slices of one DICOM series.
-      indices: give the numbers of a picture with a palette, as masks mean them, in place of its colours.
+      indices: read the palette indices of a 2D image with a palette, which masks use, instead of its colours.
 
     Returns:
-      An image `[X, Y, Z]` or `[X, Y, Z, C]`; whole numbers as stored, others as float32.
+      An image `[X, Y, Z]` or `[X, Y, Z, C]`: integers as stored, other numbers as float32.
 
     Raises:
-      InputError: where the file is missing, damaged, of another kind, or its geometry makes no sense.
+      InputError: the file is missing, damaged or of another format, or its geometry is invalid.
     """
     path = pathlib.Path(path)
     if not os.path.exists(path):  # pathlib raises where a name is too long
@@ -83,16 +83,13 @@ def read(path: str | pathlib.Path, indices: bool = False) -> Image:
     if not kind:
         raise InputError(f'{path}: not an image file; expected one of {", ".join(SUFFIXES)}, or a folder with a DICOM '
                          'series')
-    reader: Callable[[pathlib.Path], tuple[np.ndarray, np.ndarray]] = (
-        simpleitk.read_series if kind == 'DICOM' else _read_nifti if kind in NIFTI else _read_nibabel if kind in NIBABEL else
-        simpleitk.read_file if kind in ITK else functools.partial(raster.read, indices=indices))
     try:
-        array, affine = reader(path)
+        array, affine = _reader(kind, indices)(path)
     except InputError:
         raise
     except MemoryError as error:
         raise InputError(f'{path}: does not fit in memory') from error
-    except Exception as error:  # readers raise whatever a damaged byte leads them to
+    except Exception as error:  # on damaged files the readers raise exceptions of any type
         reason = ' '.join(str(error).split())[-160:] or type(error).__name__
         raise InputError(f'{path}: cannot be read as {kind}; expected a whole file: damaged or cut short? ({reason})'
                          ) from error
@@ -104,14 +101,30 @@ def read(path: str | pathlib.Path, indices: bool = False) -> Image:
     if array.dtype.kind not in 'iubf':
         raise InputError(f'{path}: voxels of type {array.dtype}; expected numbers')
     check_affine(affine, str(path))
-    dtype = np.float32 if array.dtype.kind == 'f' else np.uint8 if array.dtype.kind == 'b' else \
-        array.dtype.newbyteorder('=')
-    with np.errstate(over='ignore'):  # a double beyond float32 becomes infinite, which `check_finite` names
+    dtype = {'f': np.float32, 'b': np.uint8}.get(array.dtype.kind) or array.dtype.newbyteorder('=')
+    with np.errstate(over='ignore'):  # a double beyond the range of float32 becomes infinite; see `check_finite`
         return Image(array.astype(dtype), np.asarray(affine, float), str(path))
 
 
+def _reader(kind: str, indices: bool) -> Callable[[pathlib.Path], tuple[np.ndarray, np.ndarray]]:
+    """The function that reads array and affine of a format: 'DICOM' or a suffix."""
+    if kind == 'DICOM':
+        return simpleitk.read_series
+    if kind in NIFTI:
+        return _read_nifti
+    if kind in NIBABEL:
+        return _read_nibabel
+    if kind in ITK:
+        return simpleitk.read_file
+    return functools.partial(raster.read, indices=indices)
+
+
 def check_finite(image: Image) -> None:
-    """Refuses NaN and infinite voxels, naming how many and the first."""
+    """Checks that no voxel is NaN or infinite.
+
+    Raises:
+      InputError: with the number of such voxels and the first one.
+    """
     if image.array.dtype.kind != 'f':
         return
     bad = ~np.isfinite(image.array)
@@ -122,27 +135,38 @@ def check_finite(image: Image) -> None:
 
 
 def check_label(label: Image, classes: int) -> Image:
-    """Refuses labels whose values are neither a class nor IGNORED; gives the label as uint8 `[X, Y, Z]`."""
+    """Checks that the values of a label image are class numbers or IGNORED.
+
+    Args:
+      label: `[X, Y, Z]`.
+      classes: the number of classes.
+
+    Returns:
+      The label image as uint8.
+
+    Raises:
+      InputError: another shape or another value.
+    """
     if label.array.ndim != 3:
         raise InputError(f'{label.path}: shape {label.array.shape}; expected a label image [X, Y, Z]')
     values = np.unique(label.array)
     wrong = values[~((values >= 0) & (values < classes) & (values == np.round(values)) | (values == IGNORED))]
     if wrong.size:
         raise InputError(f'{label.path}: label value {wrong[0]:g}; expected whole numbers 0 to {classes - 1}, or '
-                         f'{IGNORED} for what is not to be judged')
+                         f'{IGNORED} for voxels that are not evaluated')
     return Image(label.array.astype(np.uint8), label.affine, label.path)
 
 
 def write(path: str | pathlib.Path, array: np.ndarray, affine: np.ndarray) -> None:
-    """Writes NIfTI, or a label as PNG, whole or not at all; the same array gives the same bytes.
+    """Writes NIfTI, or a 2D label as PNG, atomically; equal arrays give equal bytes.
 
     Args:
-      path: ends in .nii, .nii.gz, or .png for a picture's label `[column, row, 1]`.
+      path: ends in .nii, .nii.gz, or .png for a 2D label `[column, row, 1]`.
       array: `[X, Y, Z]` or `[X, Y, Z, C]`.
-      affine: voxel to RAS+ mm; a PNG does not keep it.
+      affine: voxel to RAS+ mm; PNG does not store it.
 
     Raises:
-      InputError: where it cannot be written; nothing is left half-written.
+      InputError: the file cannot be written; no partial file is left.
     """
     path = pathlib.Path(path)
     if suffix(path) not in (*NIFTI, '.png'):
@@ -152,14 +176,20 @@ def write(path: str | pathlib.Path, array: np.ndarray, affine: np.ndarray) -> No
         raster.encode(array).save(buffer, 'png')
         content = buffer.getvalue()
     else:
-        narrow = {'b': np.uint8, 'f': np.float32}.get(array.dtype.kind) or (
-            np.promote_types(np.min_scalar_type(array.min()), np.min_scalar_type(array.max()))
-            if array.dtype.itemsize == 8 else array.dtype)  # int64, which many readers of NIfTI refuse
-        image = nib.Nifti1Image(array.astype(narrow, copy=False), affine)
+        image = nib.Nifti1Image(array.astype(_nifti_dtype(array), copy=False), affine)
         image.header.set_xyzt_units('mm')
         content = image.to_bytes()
         content = gzip.compress(content, 1, mtime=0) if suffix(path) == '.nii.gz' else content
     atomic_files.write_bytes(path, content)
+
+
+def _nifti_dtype(array: np.ndarray) -> np.dtype:
+    """The type in which an array is written; 64-bit integers are narrowed, since many NIfTI readers refuse them."""
+    if array.dtype.kind in 'bf':
+        return np.dtype(np.uint8 if array.dtype.kind == 'b' else np.float32)
+    if array.dtype.itemsize == 8:
+        return np.promote_types(np.min_scalar_type(array.min()), np.min_scalar_type(array.max()))
+    return array.dtype
 
 
 def _read_nifti(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
@@ -172,7 +202,8 @@ def _read_nifti(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
         header = HEADERS[size](start + file.read(size - 4), check=False)
         steps = header['pixdim'][1: 1 + min(header['dim'][0], 3)]
         if not header['sform_code'] and ((steps == 0) & (header['dim'][1: 1 + len(steps)] > 1)).any():
-            raise InputError(f'{path}: pixdim {steps.tolist()}; expected spacings above zero')  # nibabel makes it 1
+            # nibabel would replace 0 by 1.
+            raise InputError(f'{path}: pixdim {steps.tolist()}; expected spacings above zero')
         header.check_fix(_quiet, error_level=40)
         if not header['magic'].item().startswith(b'n+'):
             raise InputError(f'{path}: its voxels are in another file; expected header and voxels in one .nii')
@@ -186,20 +217,20 @@ def _read_nifti(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
         if len(raw) < count:
             raise InputError(f'{path}: cut short: {len(raw)} of {count} bytes of voxels; expected a whole file')
         if packed:
-            _read_on(file)
+            _read_to_end(file)
     array = np.frombuffer(raw, dtype).reshape(shape, order='F')
     slope, intercept = header.get_slope_inter()
     if slope is not None and (slope, intercept) != (1, 0) and array.dtype.kind in 'iuf':
-        array = array.astype(np.float32) * np.float32(slope) + np.float32(intercept)  # nibabel would make float64
+        array = array.astype(np.float32) * np.float32(slope) + np.float32(intercept)  # nibabel returns float64
     try:
         unit = MILLIMETRES.get(header.get_xyzt_units()[0], 1.0)
-    except KeyError:  # a code that the standard does not have
+    except KeyError:  # a code that is not in the standard
         unit = 1.0
     return array, np.diag([unit, unit, unit, 1.0]) @ header.get_best_affine()
 
 
-def _read_on(file: BinaryIO) -> None:
-    """Reads a packed file to its end, where gzip's checksum lies."""
+def _read_to_end(file: BinaryIO) -> None:
+    """Reads a gzip file to its end, so that its checksum is verified."""
     while file.read(2**20):
         pass
 
@@ -207,7 +238,7 @@ def _read_on(file: BinaryIO) -> None:
 def _read_nibabel(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
     if suffix(path) == '.mgz':
         with gzip.open(path, 'rb') as file:
-            _read_on(file)
+            _read_to_end(file)
     image = nib.load(path, mmap=False)
     files = {pathlib.Path(holder.filename) for holder in image.file_map.values() if holder.filename}
     shape, dtype = tuple(int(n) for n in image.shape), image.header.get_data_dtype()

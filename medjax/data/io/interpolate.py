@@ -1,7 +1,7 @@
-"""Reading an array at the voxels of another grid.
+"""Interpolation of an array at the voxels of another grid.
 
-Where the axes of both grids run along each other, as after a flip, a crop or another spacing, every kind is done axis
-by axis: the same figures as by the general way, SciPy's, up to rounding, several times as fast.
+Where the axes of both grids are parallel, as after a flip, a crop or a change of spacing, interpolation is separable
+and is done axis by axis. The result equals SciPy's general affine transform up to rounding, several times as fast.
 """
 
 import itertools
@@ -10,12 +10,12 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage, sparse
 
-COMB = 8  # voxels: as many as a spline of order 3 reaches within, both sides and what is reflected at a border
-TIE = 1e-6  # a share that is larger by less is so by rounding, not by a majority
+COMB = 8  # voxels: the support of a spline of order 3, on both sides, with the reflection at a border
+TIE = 1e-6  # differences of class weights below this are rounding errors, and count as ties
 
 
 def sample(array: np.ndarray, matrix: np.ndarray, shape: Sequence[int], order: int) -> np.ndarray:
-    """Interpolates an array by B-splines; its border goes on outwards.
+    """Interpolates an array by B-splines; beyond the border the border's values are repeated.
 
     Args:
       array: `[X, Y, Z]`; float32 where `order` is not 0.
@@ -37,29 +37,27 @@ def sample(array: np.ndarray, matrix: np.ndarray, shape: Sequence[int], order: i
         if order == 0:
             array = array.take(np.clip(_nearest(*line), 0, line[2] - 1), axis)
         else:
-            # By sparse products, not BLAS's: its sums, and with them the data's hash, would change with the processor.
+            # A sparse product: the sums of BLAS, and with them the data's hash, would depend on the processor.
             first = np.moveaxis(array, axis, 0)
             new = _weights(*line, order) @ np.ascontiguousarray(first).reshape(line[2], -1)
             array = np.moveaxis(new.reshape(line[3], *first.shape[1:]), 0, axis)
     return np.ascontiguousarray(array.transpose(np.argsort(axes)))
 
 
-def majority(label: np.ndarray, matrix: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """Interpolates each class's indicator linearly; the largest wins, at a tie the lower number.
+def majority_label(label: np.ndarray, matrix: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """Interpolates the indicator of each class linearly; the largest wins, at a tie the lower class number.
 
     Args:
       label: `[X, Y, Z]`.
       matrix: as for `sample`.
       shape: of the new grid.
+
+    Returns:
+      Class numbers, `shape`, of the label's dtype.
     """
     axes = _axes(matrix)
     if axes is None:
-        best, out = np.full(tuple(shape), -1, np.float32), np.empty(tuple(shape), label.dtype)
-        for value in np.unique(label):
-            share = sample((label == value).astype(np.float32), matrix, shape, 1)
-            won = share > best + TIE
-            out[won], best[won] = value, share[won]
-        return out
+        return _majority_by_class(label, matrix, shape)
     corners, shares = [], []
     for axis, out in enumerate(axes):
         size = label.shape[axis]
@@ -71,11 +69,11 @@ def majority(label: np.ndarray, matrix: np.ndarray, shape: Sequence[int]) -> np.
     for axis, pair in enumerate(corners):
         least = np.minimum(*(least.take(index, axis) for index in pair))
         most = np.maximum(*(most.take(index, axis) for index in pair))
-    result, mixed = least, np.nonzero(least != most)  # elsewhere all of the eight corners agree
+    result, mixed = least, np.nonzero(least != most)  # elsewhere all eight corners agree
     bits = list(itertools.product((0, 1), repeat=3))
     values = [label[tuple(corners[a][b][mixed[a]] for a, b in enumerate(bit))] for bit in bits]
     weights = [np.prod([shares[a][b][mixed[a]] for a, b in enumerate(bit)], 0) for bit in bits]
-    totals = [weight.copy() for weight in weights]  # of a corner's class: what all corners of that class weigh
+    totals = [weight.copy() for weight in weights]  # for each corner, the summed weight of all corners of its class
     for i, j in itertools.combinations(range(len(bits)), 2):
         same = values[i] == values[j]
         totals[i] += weights[j] * same
@@ -88,8 +86,27 @@ def majority(label: np.ndarray, matrix: np.ndarray, shape: Sequence[int]) -> np.
     return np.ascontiguousarray(result.transpose(np.argsort(axes)))
 
 
-def inside(matrix: np.ndarray, shape: Sequence[int], old: Sequence[int]) -> np.ndarray:
-    """Which voxels of the new grid lie in voxels of the old one, `shape` bool."""
+def _majority_by_class(label: np.ndarray, matrix: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """`majority_label` for oblique grids: one interpolation for each class."""
+    best, out = np.full(tuple(shape), -1, np.float32), np.empty(tuple(shape), label.dtype)
+    for value in np.unique(label):
+        weight = sample((label == value).astype(np.float32), matrix, shape, 1)
+        won = weight > best + TIE
+        out[won], best[won] = value, weight[won]
+    return out
+
+
+def inside_mask(matrix: np.ndarray, shape: Sequence[int], old: Sequence[int]) -> np.ndarray:
+    """Which voxels of the new grid lie within voxels of the old grid.
+
+    Args:
+      matrix: `[4, 4]`, from the new grid's voxels to the old grid's.
+      shape: of the new grid.
+      old: the shape of the old grid.
+
+    Returns:
+      `shape` bool.
+    """
     axes = _axes(matrix)
     if axes is None:
         return ndimage.affine_transform(np.ones(tuple(old), np.uint8), matrix[:3, :3], matrix[:3, 3], tuple(shape),
@@ -102,7 +119,7 @@ def inside(matrix: np.ndarray, shape: Sequence[int], old: Sequence[int]) -> np.n
 
 
 def _axes(matrix: np.ndarray) -> list[int] | None:
-    """The new grid's axis along each of the old one's; None where they are oblique."""
+    """The new grid's axis that is parallel to each axis of the old grid; None where the grids are oblique."""
     along = matrix[:3, :3] != 0
     return along.argmax(1).tolist() if (along.sum(0) == 1).all() and (along.sum(1) == 1).all() else None
 
@@ -112,19 +129,20 @@ def _nearest(scale: float, shift: float, old: int, new: int) -> np.ndarray:
 
 
 def _weights(scale: float, shift: float, old: int, new: int, order: int) -> sparse.csr_array:
-    """What each old voxel of a line counts in each new one, `[new, old]` float32: SciPy's answer to unit impulses.
+    """The weight of each old voxel of a line in each new one, `[new, old]` float32: SciPy's response to unit impulses.
 
-    A new voxel is of at most `order + 1` neighbours, so that impulses `COMB` voxels apart can be asked for together.
+    A new voxel depends on at most `order + 1` neighbours, so that impulses at a distance of `COMB` voxels are computed
+    together.
     """
     low = np.clip(np.floor(scale * np.arange(new) + shift).astype(int), 0, old - 1) - COMB // 2
     rows, columns, values = [], [], []
     for first in range(min(COMB, old)):
         comb = np.zeros(old)
         comb[first::COMB] = 1
-        answer = ndimage.affine_transform(comb, [[scale]], shift, (new,), float, order, 'nearest', prefilter=False)
+        response = ndimage.affine_transform(comb, [[scale]], shift, (new,), float, order, 'nearest', prefilter=False)
         column = low + (first - low) % COMB
-        met = np.flatnonzero((answer != 0) & (column >= 0) & (column < old))
-        rows.append(met)
-        columns.append(column[met])
-        values.append(answer[met].astype(np.float32))
+        touched = np.flatnonzero((response != 0) & (column >= 0) & (column < old))
+        rows.append(touched)
+        columns.append(column[touched])
+        values.append(response[touched].astype(np.float32))
     return sparse.csr_array((np.concatenate(values), (np.concatenate(rows), np.concatenate(columns))), (new, old))

@@ -1,8 +1,8 @@
-"""Pictures as volumes of one slice: `[column, row, 1]`, or `[column, row, 1, channel]` in colour.
+"""2D images as volumes of one slice: `[column, row, 1]`, or `[column, row, 1, channel]` in colour.
 
-The first axis is the picture's column, from left to right, the second its row, from the top down, and the affine is
-the identity: pictures don't know where in the body they are, nor, reliably, the size of a pixel, so a pixel is 1 mm
-unless a config gives another spacing. Cameras' orientation tags are not applied, neither to images nor to labels.
+The first axis is the image's column, from left to right, the second its row, from top to bottom. The affine is the
+identity: these formats do not store a position in the body, nor a reliable pixel size, so a pixel is 1 mm unless a
+config gives another spacing. Orientation tags (EXIF) are not applied, neither to images nor to labels.
 """
 
 import pathlib
@@ -15,15 +15,15 @@ from medjax.data.io.tables import PACKED, check_fits
 from medjax.errors import InputError
 
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.tif', '.tiff', '.bmp')
-PLAIN = ('1', 'L', 'RGB', 'F', 'I', 'I;16', 'I;16B', 'I;16L')  # modes that numpy reads as they are meant
+PLAIN = ('1', 'L', 'RGB', 'F', 'I', 'I;16', 'I;16B', 'I;16L')  # modes that numpy converts without loss
 
 
 def read(path: pathlib.Path, indices: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """Reads a picture of 8 or 16 bits, grey or in colour; transparency is left out.
+    """Reads a 2D image of 8 or 16 bits, grey or in colour; an alpha channel is dropped.
 
     Args:
       path: PNG, JPEG, TIFF or BMP.
-      indices: give the numbers of a picture with a palette, as masks mean them, in place of its colours.
+      indices: read the palette indices of an image with a palette, which masks use, instead of its colours.
 
     Returns:
       The array `[column, row, 1]` or `[column, row, 1, 3]`, and the identity affine.
@@ -36,23 +36,23 @@ def read(path: pathlib.Path, indices: bool = False) -> tuple[np.ndarray, np.ndar
             raise InputError(f'{path}: {sum(pieces)} pixels of {picture.width}×{picture.height}; expected all of them')
         if picture.format == 'PNG':
             with Picture.open(path) as whole:
-                whole.verify()  # the checksums, and that the end is there, which reading the pixels may not notice
-        if picture.format != 'TIFF':  # whose codecs know no bound
+                whole.verify()  # checksums and the end of the file, which decoding the pixels does not check
+        if picture.format != 'TIFF':  # its codecs have no maximal compression ratio
             check_fits(path, -(-picture.width * picture.height // 8), PACKED * path.stat().st_size)
         if picture.mode not in ('L', 'I;16', 'I;16B') and _deep(path, picture):
-            picture.load()  # Pillow finds damage that ITK passes over, but gives 8 bits
+            picture.load()  # Pillow detects damage that ITK ignores, but returns 8 bits
             array = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))[..., :3]
         elif picture.mode in PLAIN or (indices and picture.mode == 'P'):
             array = np.asarray(picture)
         else:
             array = np.asarray(picture.convert('L' if picture.mode in ('LA', 'La') else 'RGB'))
     if array.dtype == np.int32 and array.min() >= 0 and array.max() < 2**16:
-        array = array.astype(np.uint16)  # Pillow's mode I, which some 16-bit files come in
+        array = array.astype(np.uint16)  # Pillow reads some 16-bit files in mode I
     return np.swapaxes(array, 0, 1)[:, :, None], np.eye(4)
 
 
 def _deep(path: pathlib.Path, picture: Picture.Image) -> bool:
-    """Whether a colour picture has 16 bits a channel."""
+    """Whether a colour image has 16 bits a channel."""
     if picture.format == 'PNG':
         with path.open('rb') as file:
             head = file.read(26)
@@ -61,8 +61,8 @@ def _deep(path: pathlib.Path, picture: Picture.Image) -> bool:
 
 
 def encode(array: np.ndarray) -> Picture.Image:
-    """Makes a label `[column, row, 1]` of whole numbers a grey picture of 8 or 16 bits, rows from the top down."""
+    """A label `[column, row, 1]` of whole numbers as a grey image of 8 or 16 bits, rows from top to bottom."""
     fits = array.ndim == 3 and array.shape[2] == 1 and array.dtype.kind in 'iub'
     if not fits or array.min() < 0 or array.max() >= 2**16:
-        raise ValueError(f'{array.dtype} {array.shape} is no label of one slice')
+        raise ValueError(f'{array.dtype} {array.shape} is not a label of one slice')
     return Picture.fromarray(array[:, :, 0].T.astype(np.uint8 if array.max() < 256 else np.uint16))

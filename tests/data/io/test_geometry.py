@@ -4,7 +4,17 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from medjax.data.io.geometry import Image, canonical, check_pair, describe, onto, resample, restore, same_grid, spacing
+from medjax.data.io.geometry import (
+    Image,
+    check_pair,
+    describe,
+    resample,
+    resample_to_grid,
+    restore,
+    same_grid,
+    spacing,
+    to_canonical,
+)
 from medjax.errors import InputError
 
 rng = np.random.default_rng(0)
@@ -24,7 +34,7 @@ def affine_of(order, flips, millimetres=(1.0, 1.5, 2.5), origin=(-7.0, 3.0, 11.0
 @pytest.mark.parametrize('order, flips', AXES)
 def test_canonical_is_nibabels_for_all_48_axis_orders(order, flips):
     image = Image(rng.random((4, 5, 6)).astype(np.float32), affine_of(order, flips))
-    got = canonical(image)
+    got = to_canonical(image)
     want = nib.as_closest_canonical(nib.Nifti1Image(image.array, image.affine))
     np.testing.assert_array_equal(got.array, want.get_fdata(dtype=np.float32))
     np.testing.assert_allclose(got.affine, want.affine)
@@ -41,7 +51,7 @@ def test_a_crop_is_put_back_where_it_was():
     affine[:3, 3] += affine[:3, :3] @ (2, 3, 1)
     crop = Image(label[2:6, 3:5, 1:4], affine)
     for kind in ('label', 'linear'):
-        np.testing.assert_array_equal(restore(canonical(crop), whole, kind).array, label)
+        np.testing.assert_array_equal(restore(to_canonical(crop), whole, kind).array, label)
 
 
 def test_resampling_keeps_the_corner_and_a_ramp():
@@ -78,14 +88,14 @@ def test_labels_at_a_tie_are_the_lower_number(values):
     label = Image(np.array(values, np.uint8)[:, None, None], np.eye(4))
     between = np.eye(4)
     between[0, 3] = 0.5
-    assert onto(label, between, (1, 1, 1), 'label').array.item() == 1
+    assert resample_to_grid(label, between, (1, 1, 1), 'label').array.item() == 1
 
 
 def test_outside_is_filled_and_not_smeared():
     image = Image(np.ones((4, 4, 4), np.float32), np.eye(4))
     far = np.eye(4)
     far[:3, 3] = -2.25
-    got = onto(image, far, (9, 9, 9), 'linear', fill=0).array
+    got = resample_to_grid(image, far, (9, 9, 9), 'linear', fill=0).array
     assert got[0, 0, 0] == 0 and got[4, 4, 4] == 1 and set(np.unique(got)) == {0, 1}
 
 

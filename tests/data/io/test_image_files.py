@@ -218,11 +218,11 @@ PLACES = ORIGIN + np.arange(4)[:, None] * SPACING[2] * np.array([0.0, 0.0, 1.0])
 
 
 @pytest.mark.parametrize('places, found', [
-    (PLACES + [[0, 0, 0], [0, 0, 0], [0, 0, 2.5], [0, 0, 2.5]], 'slices lie 2.500 to 5.000 mm apart'),
-    (PLACES + [[0, 0, 0], [0, 0, 0.2], [0, 0, 0], [0, 0, 0]], 'slices lie 2.300 to 2.700 mm apart'),
-    (PLACES[[0, 1, 1, 2]], 'slices lie 0.000 to 2.500 mm apart'),
-    (PLACES[[0, 0, 0, 0]], 'slices lie 0.000 to 0.000 mm apart'),
-    (PLACES + np.arange(4)[:, None] * [0.0, 0.5, 0.0], 'each slice lies 0.500 mm sideways of the one before'),
+    (PLACES + [[0, 0, 0], [0, 0, 0], [0, 0, 2.5], [0, 0, 2.5]], 'slice distances from 2.500 to 5.000 mm'),
+    (PLACES + [[0, 0, 0], [0, 0, 0.2], [0, 0, 0], [0, 0, 0]], 'slice distances from 2.300 to 2.700 mm'),
+    (PLACES[[0, 1, 1, 2]], 'slice distances from 0.000 to 2.500 mm'),
+    (PLACES[[0, 0, 0, 0]], 'slice distances from 0.000 to 0.000 mm'),
+    (PLACES + np.arange(4)[:, None] * [0.0, 0.5, 0.0], 'each slice is shifted 0.500 mm sideways of the one before'),
 ], ids=['missing', 'uneven', 'twice', 'all at one place', 'tilted'])
 def test_slices_off_an_even_grid_are_refused(tmp_path, places, found):
     slices(tmp_path / 'a', places)
@@ -279,7 +279,7 @@ def test_a_slice_without_pixels_is_refused_and_other_objects_are_left_out(tmp_pa
 
 def test_a_slice_larger_than_its_file_is_refused(tmp_path):
     slices(tmp_path / 'a', Rows=2**16 - 1, Columns=2**16 - 1)
-    refused(tmp_path / 'a', 'asks for 4294836225 bytes')
+    refused(tmp_path / 'a', 'declares 4294836225 bytes')
 
 
 @pytest.mark.parametrize('meta', [True, False])
@@ -406,7 +406,7 @@ def header(**fields):
 @pytest.mark.parametrize('fields, found', [
     (dict(dim=(3, 6, 0, 4, 1, 1, 1, 1)), 'shape (6, 0, 4)'),
     (dict(dim=(3, -6, 5, 4, 1, 1, 1, 1)), 'shape (-6, 5, 4)'),
-    (dict(dim=(3, 30000, 30000, 30000, 1, 1, 1, 1)), 'asks for 54000000000352 bytes'),
+    (dict(dim=(3, 30000, 30000, 30000, 1, 1, 1, 1)), 'declares 54000000000352 bytes'),
     (dict(dim=(9, 6, 5, 4, 1, 1, 1, 1)), ''),
     (dict(dim=(5, 2, 2, 2, 3, 5, 1, 1)), 'shape (2, 2, 2, 3, 5)'),
     (dict(datatype=32, bitpix=64, dim=(3, 1, 5, 4, 1, 1, 1, 1)), 'complex64'),

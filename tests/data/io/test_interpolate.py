@@ -45,7 +45,7 @@ def test_classes_win_by_their_share_and_at_a_tie_by_number(grid):
     label = np.random.default_rng(0).integers(0, 4, old).astype(np.uint8)
     shares = np.stack([scipys((label == value).astype(np.float32), matrix, new, 1) for value in range(4)])
     expected = (shares > shares.max(0) - 1e-5).argmax(0)
-    np.testing.assert_array_equal(interpolate.majority(label, matrix, new), expected)
+    np.testing.assert_array_equal(interpolate.majority_label(label, matrix, new), expected)
 
 
 @settings(max_examples=30, deadline=None)
@@ -53,7 +53,7 @@ def test_classes_win_by_their_share_and_at_a_tie_by_number(grid):
 def test_what_lies_inside(grid):
     old, new, matrix = grid
     expected = scipys(np.ones(old, np.uint8), matrix, new, 0, 'grid-constant') > 0
-    np.testing.assert_array_equal(interpolate.inside(matrix, new, old), expected)
+    np.testing.assert_array_equal(interpolate.inside_mask(matrix, new, old), expected)
 
 
 @pytest.mark.parametrize('turn', [0.0, 0.3])
@@ -62,6 +62,6 @@ def test_oblique_grids_go_the_general_way(turn):
     matrix[:2, :2] = [[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]
     label = (np.random.default_rng(0).random((8, 9, 5)) > 0.5).astype(np.uint8)
     assert (interpolate._axes(matrix) is None) == bool(turn)
-    got = interpolate.majority(label, matrix, label.shape)
+    got = interpolate.majority_label(label, matrix, label.shape)
     share = scipys(label.astype(np.float32), matrix, label.shape, 1)
     np.testing.assert_array_equal(got, share > 0.5 + 5e-7)
