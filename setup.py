@@ -9,10 +9,11 @@ setup(
     python_requires='>=3.11',
     packages=find_packages(include=['medjax', 'medjax.*']),
     package_data={'medjax.report': ['*.jinja']},
+    entry_points={'console_scripts': ['medjax = medjax.__main__:main']},
     install_requires=[
         'absl-py', 'chex', 'flax>=0.12,<0.13', 'grain', 'jax>=0.10.2,<0.13', 'ml_collections', 'nibabel', 'numpy',
         'optax', 'orbax-checkpoint>=0.12,<1.0', 'scipy', 'tensorboardX', 'tensorflow-datasets',
-        'SimpleITK', 'connected-components-3d', 'edt', 'faster-coco-eval', 'isal', 'jinja2', 'matplotlib', 'Pillow',
+        'pandas', 'SimpleITK', 'connected-components-3d', 'edt', 'faster-coco-eval', 'isal', 'jinja2', 'matplotlib', 'Pillow',
         'scikit-learn', 'tqdm',
     ],
     extras_require={

@@ -9,7 +9,7 @@
 import csv
 import json
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from medjax import cli
@@ -70,13 +70,14 @@ def _earlier(workdir: pathlib.Path, step: int, splits: Sequence[str]) -> list[di
     return [row for row in rows if row['split'] in others]
 
 
-def publish(results: Mapping[str, Any], config: Mapping[str, Any], workdir: pathlib.Path) -> None:
-    """Writes results.json and report.html, and prints the headline metrics and where the report is."""
+def publish(results: Mapping[str, Any], config: Mapping[str, Any], workdir: pathlib.Path,
+            say: Callable[[str], None] = lambda line: print(line, flush=True)) -> None:
+    """Writes results.json and report.html, and prints the headline metrics and the report's path."""
     atomic_files.write_json(workdir / 'results.json', results)
     path = restore.write_report(workdir)
     for line in headline_lines(results, of_config(config).metrics, results['classes']):
-        print(line, flush=True)
-    print(f'report: {path}', flush=True)
+        say(line)
+    say(f'report: {path}')
 
 
 def main(more: Sequence[str]) -> None:

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image as Picture
 
 from medjax import compare as runs
-from medjax import train
+from medjax import training
 from medjax.errors import InputError
 from tests import cli
 from tests.conftest import ROOT
@@ -35,7 +35,7 @@ def folders(tmp_path_factory):
         config.data.folds, config.data.fold = (2, 2), (fold, 0)
         config.model.classes = 2
         made.append(tmp_path_factory.mktemp('runs') / f'fold{fold}')
-        train.train_and_evaluate(config.to_dict(), made[-1])
+        training.train_and_evaluate(config.to_dict(), made[-1])
     return list(map(str, made))
 
 

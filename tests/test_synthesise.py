@@ -8,7 +8,7 @@ import pytest
 from medjax import assemble, build, restore
 from medjax.errors import InputError
 from medjax.synthesise import dealt, synthesise
-from medjax.train import train_and_evaluate
+from medjax.training import train_and_evaluate
 
 DATA = dict(name='images', size=(8, 8), channels=1, intensity=dict(name='fixed', mean=(0.5,), std=(0.5,)),
             source=dict(name='simulated_images', classes=('small', 'large'), cases=(17, 4, 6), shape=(8, 8)))

@@ -51,9 +51,9 @@ def command(**options: Any) -> Side:
     import pathlib
     import tempfile
 
-    from medjax import train
+    from medjax import training
     from medjax.core.log import Writer
-    del train  # imported for the time that it takes
+    del training  # imported for the time that it takes
     writer, made = Writer(pathlib.Path(tempfile.mkdtemp()), 0), unet(**options)
 
     def run() -> None:

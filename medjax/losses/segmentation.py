@@ -18,7 +18,6 @@ import jax.numpy as jnp
 
 from medjax.errors import InputError
 
-IGNORED = 255  # the label of voxels that are not to be judged, in losses, metrics and reports
 SMOOTH = 1e-5  # added above and below a ratio: a class that is empty in both costs nothing
 
 

@@ -10,7 +10,7 @@ from flax.traverse_util import flatten_dict
 from medjax import assemble, build, evaluate, restore
 from medjax.errors import InputError
 from medjax.synthesise import synthesise
-from medjax.train import train_and_evaluate
+from medjax.training import train_and_evaluate
 from medjax.weights.run import features
 
 CONFIG = dict(

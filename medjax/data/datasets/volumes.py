@@ -22,8 +22,8 @@ from medjax.data.io.geometry import spacing as spacing_of
 from medjax.data.source import Case, Source
 from medjax.data.transforms.volumes import Preprocess, flat_axis, with_context
 from medjax.errors import InputError
-from medjax.losses.segmentation import IGNORED
 from medjax.machine import cores
+from medjax.ops.labels import IGNORED
 
 VERSION = 2  # of what is kept of a prepared case; a higher one prepares all anew
 # Files that are mapped at once, at most: data sets have more cases than a process may have files open.

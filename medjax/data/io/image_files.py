@@ -17,7 +17,7 @@ from medjax.data.io import raster, simpleitk
 from medjax.data.io.geometry import Image, check_affine
 from medjax.data.io.tables import PACKED, check_fits
 from medjax.errors import InputError
-from medjax.losses.segmentation import IGNORED
+from medjax.ops.labels import IGNORED
 
 try:
     from isal import igzip as gzip  # five times as fast

@@ -16,7 +16,7 @@ from medjax.core.metrics import column_means
 from medjax.core.task import Batch, Task
 from medjax.data.datasets.volumes import Volumes, preprocessing
 from medjax.data.io import image_files, raster
-from medjax.data.io.geometry import Image, canonical, restore, spacing
+from medjax.data.io.geometry import Image, restore, spacing, to_canonical
 from medjax.data.transforms.volumes import Preprocess, flat_axis, with_context
 from medjax.errors import InputError
 from medjax.ops import sliding_windows
@@ -94,7 +94,7 @@ class VolumeEvaluator(contracts.Evaluator):
             if quick:
                 truth, voxel, shown = np.asarray(prepared.label), spacing(prepared.affine), None
             else:
-                image, truth = map(canonical, prepared.case.read())
+                image, truth = map(to_canonical, prepared.case.read())
                 label = self.postprocess(restore(Image(label, prepared.affine), image, kind='label').array)
                 truth, voxel, shown = truth.array, spacing(image.affine), image
             measured = mask_metrics.case_metrics(label, truth, voxel, self.data.source.classes,

@@ -20,8 +20,8 @@ import cc3d
 import numpy as np
 from scipy import ndimage
 
-from medjax.losses.segmentation import IGNORED
-from medjax.metrics import surface_distance, surfels
+from medjax.metrics.surface_distance import ELEMENTS, VOXELS
+from medjax.ops.labels import IGNORED
 
 CONVENTIONS = (
     'A class that is only in the truth or only in the prediction counts with Dice, IoU and NSD 0, and with the '
@@ -33,8 +33,8 @@ CONVENTIONS = (
 FOUND = 0.1
 # What hd95, assd and nsd take a surface to be.
 SURFACES = {
-    'voxels': (surface_distance, 'Distances are between the centres of surface voxels, in mm (MONAI\'s definition).'),
-    'area': (surfels, 'Distances are between surface elements counted by their area, in mm (DeepMind\'s '
+    'voxels': (VOXELS, 'Distances are between the centres of surface voxels, in mm (MONAI\'s definition).'),
+    'area': (ELEMENTS, 'Distances are between surface elements counted by their area, in mm (DeepMind\'s '
              'surface-distance).')}
 
 

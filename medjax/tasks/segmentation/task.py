@@ -12,7 +12,7 @@ from medjax.core.metrics import masked_mean
 from medjax.core.task import Batch, States, Task, Variables, init_variables, train_forward
 from medjax.errors import InputError
 from medjax.losses import segmentation
-from medjax.losses.segmentation import IGNORED
+from medjax.ops.labels import IGNORED
 
 
 def task(module: nn.Module, *, statistics: Mapping[str, Any], loss: Mapping[str, Any],

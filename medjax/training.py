@@ -1,0 +1,184 @@
+"""Trains the experiment of a config, evaluates it and draws its report."""
+
+import hashlib
+import io
+import json
+import pathlib
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from medjax import cli
+
+cli.prepare()
+
+import jax  # noqa: E402
+import numpy as np  # noqa: E402
+
+from medjax import assemble, atomic_files  # noqa: E402
+from medjax.core import config as configs  # noqa: E402
+from medjax.core import log, loop  # noqa: E402
+from medjax.core.experiment import Experiment  # noqa: E402
+from medjax.core.step import stream  # noqa: E402
+from medjax.data.splits import write_split  # noqa: E402
+from medjax.errors import InputError  # noqa: E402
+
+# Keys in which a resumed run may differ from the interrupted one: none of them changes a weight.
+FREE = ('log', 'evaluate', 'checkpoint', 'parallel', 'mesh', 'resident', 'debug')
+
+
+def train_and_evaluate(config: Mapping[str, Any], workdir: pathlib.Path,
+                       say: Callable[[str], None] = lambda line: print(line, flush=True)) -> bool:
+    """Trains, evaluates and draws the report of an experiment.
+
+    Args:
+      config: of the experiment.
+      workdir: the folder for all results; training resumes from the newest checkpoint there.
+      say: takes the lines for the console.
+
+    Returns:
+      False where SIGTERM stopped the training, which the same call resumes.
+
+    Raises:
+      InputError: an invalid config or data set, or a folder that holds another experiment's run.
+    """
+    began = time.monotonic()
+    if jax.process_count() > 1:
+        raise InputError(f'{jax.process_count()} processes share this run; expected one, with all devices of a '
+                         'machine: each would write the same files')
+    experiment = assemble.experiment(config)
+    workdir = workdir.resolve()
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        _keep_config(config, workdir)
+        _check_data(experiment.data.fingerprint, workdir)
+    except OSError as error:
+        raise InputError(f'--workdir={workdir}: cannot be written: {error.strerror}') from error
+    parameters = count(experiment)
+    say(f'{headline(config, experiment)}   results: {workdir}')
+    for line in experiment.data.warnings:
+        say(f'warning: {line}')
+    before = _record(workdir)
+    # Weights from elsewhere are part of what repeats a run; a resumed run no longer reads them.
+    given = before.get('init_hash') if before else _hash(experiment.pretrained)
+    record = {**log.environment(), 'seed': config['seed'], 'parameters': parameters, 'init_hash': given,
+              'data_hash': experiment.data.fingerprint,
+              'split_hash': write_split(workdir / 'splits.json', experiment.data.source.cases)}
+    if before:
+        # A resumed run keeps the times and machines of all its parts.
+        record['earlier_parts'] = [*before.pop('earlier_parts', []), before]
+
+    def keep() -> None:
+        atomic_files.write_json(workdir / 'environment.json', record | {
+            'train_time_s': round(trained - began, 1), 'wall_time_s': round(time.monotonic() - began, 1),
+            'peak_memory_mb': log.peak_memory_mb()})
+
+    trained = began
+    keep()
+    experiment.evaluator.check(experiment.task, experiment.abstract_state().variables(), experiment.batches[0])
+    draw_augmented(experiment, workdir)
+    try:
+        finished = loop.train(experiment, workdir, say=say)
+    finally:
+        trained = time.monotonic()
+        keep()
+    if not finished:
+        return False
+    from medjax import evaluate  # imports what draws: not before it is needed
+    results = evaluate.evaluate(config, experiment, workdir)
+    keep()
+    evaluate.publish(results, config, workdir, say)
+    return True
+
+
+def _hash(arrays: Mapping[str, np.ndarray]) -> str | None:
+    """SHA-256 of weights from elsewhere; None where there are none."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        digest.update(name.encode() + np.ascontiguousarray(arrays[name]).tobytes())
+    return digest.hexdigest() if arrays else None
+
+
+def count(experiment: Experiment) -> int:
+    """The number of the network's parameters."""
+    return sum(leaf.size for leaf in jax.tree.leaves(experiment.abstract_state().params))
+
+
+def headline(config: Mapping[str, Any], experiment: Experiment) -> str:
+    """A line with devices, parameters, cases, steps and batch size."""
+    counts = '  '.join(f'{split} {n}' for split, n in experiment.data.counts.items())
+    devices = jax.devices()
+    return (f'{len(devices)} × {devices[0].device_kind}   {count(experiment):,} parameters   cases: {counts}   '
+            f'{experiment.steps} steps of {config["batch"]}')
+
+
+def rehearse(config: Mapping[str, Any], steps: int = 5) -> None:
+    """Prints the arithmetic, memory and time of a step, by compiling and running a few; writes no results."""
+    experiment = assemble.experiment(config)
+    experiment.global_batch_size()
+    print(headline(config, experiment), flush=True)
+    plan, abstract = experiment.plan, experiment.abstract_state()
+    step_fn, flops = experiment.step(abstract), experiment.flops()
+    print(experiment.check_memory(step_fn, abstract), flush=True)
+    state, key, times = plan.init_state(experiment.create_state, abstract), jax.random.key(experiment.seed), []
+    began = time.monotonic()
+    for batch in experiment.stream(0, steps + 1):
+        state, measured = step_fn(state, batch, key)
+        jax.block_until_ready(measured)
+        times.append(time.monotonic() - began)  # reading included
+        began = time.monotonic()
+    seconds = float(np.median(times[1:]))  # the first one warms up
+    print(f'{flops / 1e9:,.1f} GFLOP and {seconds:.3f} s a step (median of {steps}): {flops / seconds / 1e9:,.0f} '
+          f'GFLOP/s, {config["batch"] / seconds:.1f} images/s; {experiment.steps} steps take '
+          f'{seconds * experiment.steps / 60:.1f} min without validation', flush=True)
+
+
+def _keep_config(config: Mapping[str, Any], workdir: pathlib.Path) -> None:
+    """Writes `config.json`; refuses a folder that holds the checkpoints of another experiment."""
+    path = workdir / 'config.json'
+    new = configs.from_json(configs.to_json(config)).to_dict()
+    if path.exists() and _has_saved(workdir):
+        old = configs.from_json(path.read_text()).to_dict()
+        for key in sorted({*old, *new} - {*FREE}):
+            if old.get(key) != new.get(key):
+                raise InputError(f'config.{key}: {new.get(key)}, but the run in {workdir} has {old.get(key)}; '
+                                 'choose another --workdir, or use the same config to resume')
+    atomic_files.write_text(path, configs.to_json(config))
+
+
+def _has_saved(workdir: pathlib.Path) -> bool:
+    return any((workdir / 'checkpoints').glob('[0-9]*'))
+
+
+def _record(workdir: pathlib.Path) -> dict[str, Any]:
+    """The environment that the run in a folder recorded, where it has saved a step; empty for a new run."""
+    path = workdir / 'environment.json'
+    return json.loads(path.read_text()) if path.exists() and _has_saved(workdir) else {}
+
+
+def _check_data(fingerprint: str, workdir: pathlib.Path) -> None:
+    """Refuses to resume with other data than the run began with: it could not be repeated."""
+    before = _record(workdir).get('data_hash', fingerprint)
+    if before != fingerprint:
+        raise InputError(f'config.data: cases or splits have changed since the run in {workdir} began (data_hash '
+                         f'{before[:12]}, now {fingerprint[:12]}); expected the same data, or another --workdir')
+
+
+def draw_augmented(experiment: Experiment, workdir: pathlib.Path, count: int = 8) -> None:
+    """Writes some training examples, as read and as augmented, for the report."""
+    batch = experiment.batches[0]
+    if experiment.augment is None or batch['image'].ndim < 4 or not {'label', 'boxes'} & set(batch):
+        return
+    # Augmented with the keys of the first steps, so that the report shows what the network is trained on.
+    batches = [batch, *(experiment.batches[step] for step in range(1, -(-count // len(batch['index']))))]
+    batch = {k: np.concatenate([b[k] for b in batches])[:count] for k in batch if k != 'id'}
+    seen = jax.jit(experiment.augment)(batch, stream(jax.random.key(experiment.seed), 'augment'))
+    kept = {'image': np.asarray(seen['image'][..., 0]), 'original': batch['image'][..., 0]}
+    if 'boxes' in batch:
+        kept |= {'boxes': seen['boxes'], 'box_mask': seen['box_mask'], 'original_boxes': batch['boxes']}
+    else:
+        label = np.asarray(seen['label'])
+        kept['label'] = label if label.shape == kept['image'].shape else np.zeros(kept['image'].shape, np.uint8)
+    content = io.BytesIO()
+    np.savez_compressed(content, **kept)
+    atomic_files.write_bytes(workdir / 'augmented.npz', content.getvalue())
