@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, written under a temporary name and then renamed; and arrays read whole."""
+"""Atomic writing of files: under a temporary name first, then renamed; and reading of array files."""
 
 import contextlib
 import csv
@@ -16,7 +16,7 @@ from medjax.errors import InputError
 
 
 def read_arrays(path: pathlib.Path, kind: str, names: Sequence[str] = ()) -> dict[str, np.ndarray]:
-    """Reads an .npz file's arrays, those of some names or all.
+    """The arrays of an .npz file, some by name or all.
 
     Args:
       path: the file.
@@ -29,15 +29,15 @@ def read_arrays(path: pathlib.Path, kind: str, names: Sequence[str] = ()) -> dic
     try:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in names or file.files}
-    except Exception as error:  # what NumPy, zipfile and zlib raise of damaged bytes is no closed list
+    except Exception as error:  # NumPy, zipfile and zlib raise many types of error for damaged bytes
         raise InputError(f'{path}: not readable as {kind}: {error}') from error
 
 
 def write_bytes(path: pathlib.Path, content: bytes) -> None:
-    """Writes a file, and the folder it is in where that is missing; a kill leaves the old file or the new.
+    """Writes a file atomically, and creates its folder where it is missing; a kill leaves the old file or the new one.
 
     Raises:
-      InputError: where it cannot be written; the file of that name, if there was one, is as before.
+      InputError: where it cannot be written; an existing file of that name is unchanged.
     """
     part = path.with_name(f'.{path.name[-100:]}.{os.getpid()}.part')
     try:
@@ -46,7 +46,7 @@ def write_bytes(path: pathlib.Path, content: bytes) -> None:
         os.replace(part, path)
     except OSError as error:
         why = 'no space left' if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror
-        raise InputError(f'{path}: cannot be written: {why}; expected room in a folder that can be written to'
+        raise InputError(f'{path}: cannot be written: {why}; expected free space in a writable folder'
                          ) from error
     finally:
         with contextlib.suppress(OSError):
@@ -54,12 +54,12 @@ def write_bytes(path: pathlib.Path, content: bytes) -> None:
 
 
 def write_text(path: pathlib.Path, text: str) -> None:
-    """The same for text, in UTF-8."""
+    """Writes text in UTF-8 atomically; see `write_bytes`."""
     write_bytes(path, text.encode())
 
 
 def write_table(path: pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """The same for a table as CSV; columns are those of any row, NaN and what a row lacks are left empty."""
+    """Writes a table as CSV atomically; it has the columns of all rows, and empty cells for NaN and missing values."""
     table = io.StringIO()
     writer = csv.DictWriter(table, list(dict.fromkeys(key for row in rows for key in row)), restval='',
                             lineterminator='\n')
@@ -69,7 +69,7 @@ def write_table(path: pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
-    """The same for JSON; NaN becomes null, which every reader of JSON knows."""
+    """Writes JSON atomically; NaN becomes null, which every JSON parser reads."""
     def plain(value: Any) -> Any:
         if isinstance(value, Mapping):
             return {k: plain(v) for k, v in value.items()}
@@ -80,10 +80,10 @@ def write_json(path: pathlib.Path, value: Any) -> None:
 
 
 def add_row(path: pathlib.Path, row: Mapping[str, Any]) -> None:
-    """Adds a row to a CSV table, in place of the one of the same name, which its first column holds.
+    """Adds a row to a CSV table; a row with the same value in the first column is replaced.
 
     Raises:
-      InputError: a table of other columns is there.
+      InputError: the existing table has other columns.
     """
     rows, key = {}, next(iter(row))
     if path.exists():

@@ -1,4 +1,4 @@
-"""How a command begins and ends: settings that must come before JAX starts, and errors as one line."""
+"""Start and end of a command: settings that must precede the start of JAX, and errors as one line."""
 
 import ctypes
 import errno
@@ -21,20 +21,20 @@ XLA_FLAGS = {
     # Matrix products by YNNPACK, but not convolutions: with fewer than 128 features it runs those on one core.
     '--xla_cpu_experimental_ynn_fusion_type': 'LIBRARY_FUSION_TYPE_DOT',
 }
-# A step takes and gives back the same gigabyte each time. Given back to the system, it comes page by page and zeroed
-# again, which was a fifth of the time of a step: glibc is told to keep it. By number, as its malloc.h has them.
+# Every step allocates and frees the same memory. Returned to the system, it would be mapped and zeroed page by page
+# again, which took a fifth of the time of a step: with these options glibc keeps it. The numbers are those of malloc.h.
 MALLOPT = {
-    -8: 1,  # M_ARENA_MAX: other threads' arenas take what is large from the system whatever is said below
-    -4: 0,  # M_MMAP_MAX: nothing by a mapping of its own
+    -8: 1,  # M_ARENA_MAX: arenas of other threads would map large blocks whatever the options below say
+    -4: 0,  # M_MMAP_MAX: no block gets a mapping of its own
     -1: 2**31 - 1,  # M_TRIM_THRESHOLD
     -2: 2**26,  # M_TOP_PAD: in large steps
 }
 
 
 def prepare() -> None:
-    """Sets the compiler's flags, its persistent cache and how memory is kept, where the environment does not."""
+    """Sets compiler flags, the compilation cache and memory options, where the environment does not set them."""
     if not any(name.startswith(('MALLOC_', 'GLIBC_TUNABLES', 'LD_PRELOAD')) for name in os.environ):
-        # No other C library has it.
+        # Only glibc has mallopt.
         mallopt = getattr(ctypes.CDLL(None), 'mallopt', None) if os.name == 'posix' else None
         for number, value in MALLOPT.items() if mallopt else ():
             mallopt(number, value)
@@ -47,13 +47,13 @@ def prepare() -> None:
 
 
 def run(main: Callable[[Sequence[str]], None], unnamed: bool = False) -> None:
-    """Runs a command; a user's mistake ends in one line on standard error and exit code 2.
+    """Runs a command; invalid input ends it with one line on standard error and exit code 2.
 
     Args:
-      main: takes the arguments without a name; the first is the command itself.
-      unnamed: whether there may be others.
+      main: takes the positional arguments; the first is the command itself.
+      unnamed: whether other positional arguments are allowed.
     """
-    absl_logging.set_verbosity(absl_logging.FATAL)  # what goes wrong is raised as well
+    absl_logging.set_verbosity(absl_logging.FATAL)  # errors are raised too
     flags.FLAGS.set_gnu_getopt(True)  # options may come after arguments
 
     def parse(arguments: list[str]) -> list[str]:
@@ -62,8 +62,7 @@ def run(main: Callable[[Sequence[str]], None], unnamed: bool = False) -> None:
         except (KeyError, AttributeError) as error:
             key = str(error.args[0] if error.args else '').strip('\'"')
             named = [a for a in arguments if a.startswith('--config.') and a.split('=')[0].endswith(f'.{key}')]
-            fail(f'{(named or [key])[0]}: the config has no key {key!r}; an override can change keys that the file '
-                 'has: add it there')
+            fail(f'{(named or [key])[0]}: the config has no section {key!r}; add it to the config file')
         except (flags.Error, ValueError, TypeError, OSError) as error:
             fail(str(error))
 

@@ -1,8 +1,8 @@
-"""What the machine gives this process."""
+"""Resources of the machine that this process may use."""
 
 import os
 
 
 def cores() -> int:
-    """Processor cores that it may use."""
+    """The number of processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""Labels new images with a trained run; writes each prediction as NIfTI on its input's own grid.
+"""Predicts for new inputs with a trained run; labels of images are written on the grid of their input.
 
     python -m medjax.predict --workdir=DIR --input=PATH … --output=DIR [--largest_component] [--fill_holes]
 
@@ -22,9 +22,9 @@ from medjax.errors import InputError  # noqa: E402
 
 
 def find(paths: Sequence[str]) -> list[pathlib.Path]:
-    """The images that the arguments name: files, files in folders, and folders of DICOM slices.
+    """The inputs that the arguments name: files, files in folders, and folders of DICOM slices.
 
-    Of a folder that holds folders alone each is looked into, and one without image files is taken for a DICOM series.
+    A folder that holds only folders is searched, and a folder without image files is taken for a DICOM series.
     """
     found: list[pathlib.Path] = []
     for path in map(pathlib.Path, paths):
@@ -41,7 +41,7 @@ def find(paths: Sequence[str]) -> list[pathlib.Path]:
 
 
 def _name(image: pathlib.Path) -> str:
-    """What a prediction is called by."""
+    """The name of an input's output file, without suffix."""
     if image.suffix.lower() in video_frames.CONTAINERS:
         return image.stem
     return image_files.stem(image) if image.is_file() else image.resolve().name
@@ -49,24 +49,25 @@ def _name(image: pathlib.Path) -> str:
 
 def predict(workdir: pathlib.Path, inputs: Sequence[str], output: pathlib.Path, say: Callable[[str], None] = print,
             **options: Any) -> None:
-    """What the command does.
+    """Predicts for inputs and writes the results into a folder.
 
     Args:
       workdir: of the trained run.
       inputs: files and folders.
-      output: folder that gets a label for each image.
-      say: takes a line for each image.
+      output: the folder for the results.
+      say: takes a line for each input.
       **options: of the predictor, over those of config.evaluate.
 
     Raises:
-      InputError: at the first image that cannot be labelled; labels written before stay.
+      InputError: at the first input that cannot be predicted; what was written before stays.
     """
     images, run = find(inputs), restore.restore(workdir, **options)
     names: dict[str, pathlib.Path] = {}
-    for image in images if run.predictor.apart else ():
+    for image in images if run.predictor.file_per_input else ():
         other = names.setdefault(_name(image), image)
         if other is not image:
-            raise InputError(f'--input={image}: has the same name as {other}; expected names that tell labels apart')
+            raise InputError(f'--input={image}: has the same name as {other}; expected different names, since the '
+                             'outputs are named after their inputs')
     say(f'weights of step {run.step} of {workdir}')
     for number, image in enumerate(images, 1):
         began = time.monotonic()
@@ -76,7 +77,7 @@ def predict(workdir: pathlib.Path, inputs: Sequence[str], output: pathlib.Path, 
 
 def main(more: Sequence[str]) -> None:
     """Reads the flags and predicts."""
-    # A flag that is not given leaves what the config says.
+    # A flag that is not given leaves the config's value.
     options = {name: flag.value for name, flag in (('largest_component', LARGEST), ('fill_holes', FILL))
                if flag.value is not None}
     predict(pathlib.Path(WORKDIR.value).resolve(), [*INPUT.value, *more[1:]], pathlib.Path(OUTPUT.value),

@@ -11,7 +11,7 @@ import jax
 
 from medjax import atomic_files, build
 from medjax.core import config as configs
-from medjax.core import state
+from medjax.core import contracts, state
 from medjax.core.checkpoint import Checkpoints
 from medjax.core.config import bind
 from medjax.core.sharding import Jit
@@ -20,12 +20,12 @@ from medjax.report import run_files
 from medjax.report.page import render
 from medjax.tasks.family import of_config
 
-FOREVER = 2**31 - 1  # steps of an optimiser whose layout is wanted, which no schedule changes
+FOREVER = 2**31 - 1  # steps of an optimiser of which only the state's layout is needed
 
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """A run to predict with.
+    """A trained network with its predictor.
 
     Attributes:
       predictor: of the run's evaluator.
@@ -33,7 +33,7 @@ class Trained:
       step: the best by validation where one was measured, else the last.
     """
 
-    predictor: Any
+    predictor: contracts.Predictor
     variables: dict[str, Any]
     step: int
 
@@ -48,7 +48,7 @@ def load(workdir: pathlib.Path) -> Any:
 
 @contextlib.contextmanager
 def weights(config: Mapping[str, Any], workdir: pathlib.Path) -> Iterator[tuple[Checkpoints, int]]:
-    """A run's checkpoints, and the step to judge: the best by validation where one was measured, else the last."""
+    """A run's checkpoints, and the step to evaluate: the best by validation where one was measured, else the last."""
     if not (workdir / 'checkpoints').is_dir():
         raise InputError(f'{workdir}: no checkpoints there; expected the folder of a training run')
     best = (config.get('checkpoint') or {}).get('best', '')
@@ -64,7 +64,7 @@ def weights(config: Mapping[str, Any], workdir: pathlib.Path) -> Iterator[tuple[
 
 
 def restore(workdir: pathlib.Path, **options: Any) -> Trained:
-    """Makes what predicts with a run's weights, without touching its training data.
+    """The predictor and the weights of a run, without reading its training data.
 
     Args:
       workdir: of the run.
@@ -87,7 +87,7 @@ def _layout(config: Mapping[str, Any], workdir: pathlib.Path, statistics: Mappin
     task = build.task_of(config['task'], module, statistics)
     make = of_config(config).function('evaluator', 'predictor')
     settings = {key: value for key, value in config['evaluate'].items() if key not in ('name', 'every')}
-    # Who predicts with more than weights finds it in the run's folder.
+    # Predictors that need more than weights read it from the run's folder.
     more = {'folder': workdir} if 'folder' in inspect.signature(make).parameters else {}
     predictor = bind(make, {**settings, **options}, 'config.evaluate', task=task, statistics=statistics,
                      data={key: value for key, value in config['data'].items() if key not in ('name', 'source')},

@@ -2,7 +2,6 @@
 
 import ast
 import pathlib
-import re
 
 import pytest
 
@@ -116,7 +115,8 @@ def test_imports_go_one_way(path):
     ('ops.conv', 'from medjax.opsies import x', ['opsies.x']),
     ('nn.conv', 'from medjax import core, ops', ['core']),
     ('data.io.raster', 'from medjax.tasks import family', ['tasks.family']),
-    ('report.page', 'from medjax.tasks.survival.chapter import x\nimport medjax.data', ['tasks.survival.chapter.x', 'data']),
+    ('report.page', 'from medjax.tasks.survival.chapter import x\nimport medjax.data',
+     ['tasks.survival.chapter.x', 'data']),
     ('evaluate', 'from medjax import build', []),
 ])
 def test_the_rule_sees_every_way_to_import(name, line, fault):

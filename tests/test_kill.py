@@ -154,7 +154,7 @@ def test_sigterm_saves_and_says_how_to_go_on(home, straight):
     complete, cut = run.steps()
     last = run.output.read_text().splitlines()[-1]
     assert last == (f'SIGTERM: saved step {max(complete)} of {STEPS} in {run.workdir}; '
-                    'the same command goes on from there')
+                    'rerun the same command to resume')
     assert 4 <= max(complete) < STEPS and not cut
     run.finish()
     assert_same_weights(run, straight)
