@@ -110,7 +110,9 @@ def test_an_empty_label_is_no_mistake(folder):
 
 
 @pytest.mark.parametrize('argument, words', [
-    ('--config.optim.lrate=1', ['--config.optim.lrate=1', "no key 'lrate'"]),
+    ('--config.optim.lrate=1', ['config.optim.lrate: unknown key', "did you mean 'lr'?"]),
+    ('--config.log.evry=1', ['config.log.evry: unknown key', "did you mean 'every'?"]),
+    ('--config.epoch=1', ['config.epoch: unknown key', "did you mean 'epochs'?"]),
     ('--config.steps=two', ['steps']),
     ('--config.steps=0', ['config.steps: 0']),
     ('--config.model.name=vnet', ["config.model.name: 'vnet'", 'unet']),
@@ -225,7 +227,7 @@ def tiny(tmp_path):
     subprocess.run(['umount', str(place)], check=True)
 
 
-@pytest.mark.parametrize('filled', [0, 280_000])
+@pytest.mark.parametrize('filled', [0, pytest.param(280_000, marks=pytest.mark.slow)])
 def test_no_space_left(folder, tiny, filled):
     """With the folder all but full at once, and with a checkpoint that does not fit."""
     if filled:

@@ -134,6 +134,7 @@ def test_killed_at_any_time(home, straight):
     assert run.lines() == straight.lines()
 
 
+@pytest.mark.slow
 def test_killed_in_a_save(home, straight):
     run, cut = Run(home, home / 'save'), set()
     for step, delay in ((2, 0.0), (6, 0.02)):

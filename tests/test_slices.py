@@ -25,6 +25,7 @@ def get_config():
 SPLITS = {'lung1': 'train', 'brain2': 'val', 'breast1': 'test'}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not TUMOURS.is_dir(), reason='MEDJAX_DATA_DIR names no folder with tumours/')
 def test_slices_of_real_volumes_go_from_pictures_to_report(tmp_path):
     rows = []

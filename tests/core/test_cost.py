@@ -49,6 +49,7 @@ def test_a_step_that_does_not_fit_is_refused_before_it_runs(tmp_path, monkeypatc
     assert not list((tmp_path / 'checkpoints').glob('[0-9]*'))
 
 
+@pytest.mark.slow
 def test_accumulating_as_proposed_takes_less():
     network = unet.Model(**{**unet.VARIANTS['nnunet'], **dict(classes=2, dims=2, base=4, levels=2)})
     task = segmentation_task.task(network, statistics=dict(classes=('dark', 'bright')), loss={'cross_entropy': 1.0})

@@ -102,6 +102,7 @@ def test_axial_slices_of_a_volume_are_a_bag():
     assert same['attention'].shape == feats['attention'].shape == (2, 3)
 
 
+@pytest.mark.slow
 def test_maps_of_a_volume_lie_as_the_volume_does():
     model, x = Model(**SMALL, along=2), bags(1, 8, 8, 3, 1)
     forward = functools.partial(_forward, model)
@@ -142,6 +143,7 @@ def test_patches_of_an_image_are_a_bag():
     np.testing.assert_allclose(mine['stage1'][:, extent:, 2 * extent:], feats['stage1'][:, 5], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_maps_of_an_image_of_patches():
     model, x = Model(**SMALL, patch=(8, 8)), bags(1, 16, 24, 1)
 

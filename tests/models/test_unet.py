@@ -111,7 +111,8 @@ def value_and_slope(model, variables, x):
 
 
 @pytest.mark.parametrize('options', [dict(norm='batch', attention=True, levels=2),
-                                     dict(blocks=(1, 1, 1, 1), deep=True, levels=4)])
+                                     pytest.param(dict(blocks=(1, 1, 1, 1), deep=True, levels=4),
+                                                  marks=pytest.mark.slow)])
 def test_remat_changes_no_value(options):
     x, plain = image(2, 16, 16, 1), Model(**SMALL | options)
     variables = start(plain, x.shape)
@@ -138,7 +139,7 @@ def test_bfloat16_leaves_weights_logits_and_statistics_float32(variant):
 
 
 @pytest.mark.parametrize('options', [dict(), dict(norm='batch'), dict(norm='none', activation='relu', pool=True),
-                                     dict(blocks=(1, 1), attention=True)])
+                                     pytest.param(dict(blocks=(1, 1), attention=True), marks=pytest.mark.slow)])
 def test_the_gradient_in_bfloat16_is_that_in_float32(options):
     # With two levels: each rectifier whose input rounds to the other sign adds a difference that is not arithmetic's.
     options = SMALL | dict(levels=2) | options

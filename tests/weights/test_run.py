@@ -57,6 +57,7 @@ def test_all_but_what_begins_anew(first, tmp_path):
     assert len(record['init_hash']) == 64
 
 
+@pytest.mark.slow
 def test_the_first_run_is_not_needed_any_more(first, tmp_path):
     shutil.copytree(first, tmp_path / 'first')
     config = other(tmp_path / 'first')
@@ -104,7 +105,7 @@ def test_a_part_begins_with_a_whole_run(tmp_path):
     (dict(reinitialise=('head',)), r"config.init.reinitialise: 'head' is no part of the network; expected some of: logits, stage0_0"),
     (dict(path='nowhere'), 'nowhere: no config.json there'),
     (dict(name='web'), "config.init.name: 'web' is not known; expected one of: run, torchvision"),
-    (dict(strict=True), 'config.init.strict: nothing reads this key'),
+    (dict(strict=True), 'config.init.strict: unknown key'),
 ])
 def test_what_does_not_fit_is_named_before_training(first, tmp_path, change, message):
     config = other(first)

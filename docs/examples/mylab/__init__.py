@@ -1,0 +1,1 @@
+"""A package of your own, anywhere on Python's path."""
