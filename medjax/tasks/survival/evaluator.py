@@ -1,4 +1,4 @@
-"""Evaluates survival patient by patient: a row with the risk and the incidence of each event over time."""
+"""Evaluation of survival analysis: risk and cumulative incidence of each event for every patient."""
 
 import dataclasses
 import json
@@ -15,134 +15,139 @@ from medjax.core.task import Task
 from medjax.data.datasets.tabular import Records, scaled
 from medjax.data.datasets.time_series import check_visits, padded
 from medjax.data.source import Series
-from medjax.data.sources.survival_csv import images_of, records_of
-from medjax.data.transforms.images import framing
+from medjax.data.sources.survival_csv import read_covariates, read_image_paths
+from medjax.data.transforms.images import image_preprocess
 from medjax.errors import InputError
 from medjax.metrics import concordance
+from medjax.tasks.survival import table
 
-DIGITS = 6  # of a probability in a table
-BASELINE = 'baseline.json'  # in the run's folder of cases
+BASELINE = 'baseline.json'  # in the run's folder `cases`
 
 
 @dataclasses.dataclass(frozen=True)
 class SurvivalEvaluator(contracts.Evaluator):
-    """Tells the patients of a split what to expect; see `evaluator`."""
+    """Predicts risk and cumulative incidence for every patient of a split; see `evaluator`."""
 
     data: Records
     predict_batched: BatchedPredictor
     horizons: tuple[float, ...] = ()
     recommend: str = ''
 
-
-    def _predicted(self, variables: Any, numbers: np.ndarray) -> dict[str, np.ndarray]:
+    def _outputs(self, variables: Any, numbers: np.ndarray) -> dict[str, np.ndarray]:
         return self.predict_batched(variables, self.data.seen(numbers))
 
     def __call__(self, variables: Any, split: str, *, quick: bool = False,
                  snapshots: pathlib.Path | None = None) -> list[dict[str, Any]]:
-        """A row per patient of the split: id, patient, columns, time, event, and of each event risk and incidence.
+        """The rows of the predictions table for the patients of a split; see `table`.
 
         Args:
-          variables: the network's.
-          split: which patients.
-          quick: no difference here.
-          snapshots: a folder, beside which the baseline of relative hazards is kept for `predictor`.
+          variables: the network's variables.
+          split: name of the split.
+          quick: has no effect.
+          snapshots: a folder; the baseline hazard of a Cox network is written beside it, for `predictor`.
         """
         source, numbers = self.data.source, self.data.numbers(split)
         times = np.array(self.data.statistics['times'])
-        found = self._predicted(variables, numbers)
-        steps = None
-        if 'log_hazard' in found:
+        outputs = self._outputs(variables, numbers)
+        baseline_hazard = None
+        if 'log_hazard' in outputs:
             train = self.data.numbers('train')
-            known = self._predicted(variables, train)['log_hazard']
-            steps = baseline(known, *(self.data.outcomes[name][train] for name in ('time', 'event')), times)
+            log_hazard = self._outputs(variables, train)['log_hazard']
+            time, event = (self.data.outcomes[name][train] for name in ('time', 'event'))
+            baseline_hazard = breslow_baseline(log_hazard, time, event, times)
             if snapshots is not None:
-                atomic_files.write_json(snapshots.parent / BASELINE, {'steps': steps.tolist()})
-        risk, incidence = told(found, steps)
-        advice, rows = self._advice(variables, numbers, steps), []
+                atomic_files.write_json(snapshots.parent / BASELINE, {'steps': baseline_hazard.tolist()})
+        risk, incidence = risk_and_incidence(outputs, baseline_hazard)
+        recommendation, rows = self._recommendation(variables, numbers, baseline_hazard), []
         for place, number in enumerate(numbers):
-            case = source.cases[number]
-            row = {'split': split, 'id': case.id, 'patient': case.patient, **case.columns, 'time': case.target.time,
-                   'event': source.classes[case.target.event - 1] if case.target.event else ''}
-            rows.append({**row, **columns(source.classes, times, risk[place], incidence[place]),
-                         **{name: float(values[place]) for name, values in advice.items()}})
+            rows.append({**table.case_row(source.cases[number], split, source.classes),
+                         **table.prediction_columns(source.classes, times, risk[place], incidence[place]),
+                         **{name: float(values[place]) for name, values in recommendation.items()}})
         return rows
 
-    def _advice(self, variables: Any, numbers: np.ndarray, steps: np.ndarray | None) -> dict[str, np.ndarray]:
-        """Of each patient whether the treatment was given, and how much lower the first event's risk is with it.
+    def _recommendation(self, variables: Any, numbers: np.ndarray,
+                        baseline_hazard: np.ndarray | None) -> dict[str, np.ndarray]:
+        """Whether each patient was treated, and by how much treatment lowers the risk of the first event.
 
-        The recommender of DeepSurv (Katzman 2018): the treatment is a covariate, which is set to 0 and to 1.
+        This is the treatment recommender of DeepSurv (Katzman 2018): the risk is predicted with the treatment covariate
+        set to 0 and to 1.
         """
         if not self.recommend:
             return {}
         place, scale = self.data.names.index(self.recommend), self.data.scale
-        seen, risks = self.data.seen(numbers), []
-        given = seen['covariates'][:, place] * scale['std'][place] + scale['mean'][place]
+        inputs, risks = self.data.seen(numbers), []
+        treatment = inputs['covariates'][:, place] * scale['std'][place] + scale['mean'][place]
         for value in (0.0, 1.0):
-            changed = seen['covariates'].copy()
-            changed[:, place] = (value - scale['mean'][place]) / scale['std'][place]
-            risks.append(told(self.predict_batched(variables, {**seen, 'covariates': changed}), steps)[0][:, 0])
-        return {'given': np.rint(given), 'benefit': risks[0] - risks[1]}
+            covariates = inputs['covariates'].copy()
+            covariates[:, place] = (value - scale['mean'][place]) / scale['std'][place]
+            outputs = self.predict_batched(variables, {**inputs, 'covariates': covariates})
+            risks.append(risk_and_incidence(outputs, baseline_hazard)[0][:, 0])
+        return {table.GIVEN: np.rint(treatment), table.BENEFIT: risks[0] - risks[1]}
 
     def validation_metrics(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-        """The C-index of each event's risk, and their mean; NaN where it is not defined."""
+        """Harrell's C-index of each event's risk, and their mean; NaN where it is not defined."""
         time = np.array([row['time'] for row in rows], float)
-        each = {name: float(concordance.harrell(time, np.array([row['event'] == name for row in rows]),
-                                             np.array([row[f'risk_{name}'] for row in rows], float)))
-                for name in self.data.source.classes}
-        several = {f'c_index_{name}': value for name, value in each.items()} if len(each) > 1 else {}
-        return {'c_index': float(np.mean(list(each.values()))), **several}
+        by_event = {}
+        for name in self.data.source.classes:
+            event = np.array([row['event'] == name for row in rows])
+            risk = np.array([row[table.RISK + name] for row in rows], float)
+            by_event[name] = float(concordance.harrell(time, event, risk))
+        out = {'c_index': float(np.mean(list(by_event.values())))}
+        if len(by_event) > 1:
+            out |= {f'c_index_{name}': value for name, value in by_event.items()}
+        return out
 
 
-def told(found: Mapping[str, np.ndarray], steps: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Risk `[n, E]` and incidence `[n, E, T]` of what a task predicts, and where that is relative of a `baseline`.
+def risk_and_incidence(outputs: Mapping[str, np.ndarray],
+                       baseline_hazard: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """The risk `[n, E]` and the cumulative incidence `[n, E, T]` of a task's outputs.
 
-    Cox's relative hazard ranks as all its curves do, and more finely; curves that may cross are ranked by their mean.
+    The risk of a proportional hazards model is its log hazard, which orders patients as any point of their curves does,
+    at a higher resolution. Curves that may cross are ordered by their mean incidence.
+
+    Args:
+      outputs: `incidence [n, E, T]`, or `log_hazard [n, E, T]` or `[n, E, 1]`, of `Task.predict`.
+      baseline_hazard: `[E, T]`, see `breslow_baseline`; only used with log hazards.
     """
-    if 'incidence' in found:
-        return found['incidence'].mean(-1), found['incidence']
-    hazards = np.exp(found['log_hazard']) * steps  # [n, E, T]: of each interval
+    if 'incidence' in outputs:
+        return outputs['incidence'].mean(-1), outputs['incidence']
+    hazards = np.exp(outputs['log_hazard']) * baseline_hazard  # [n, E, T], of each interval
     total = hazards.sum(1, keepdims=True)
-    left = np.exp(-(np.cumsum(total, -1) - total))  # still there when an interval begins
+    survival = np.exp(-(np.cumsum(total, -1) - total))  # at the beginning of each interval
     share = np.divide(hazards, total, out=np.zeros_like(hazards), where=total > 0)
-    incidence = np.cumsum(left * -np.expm1(-total) * share, -1)
-    constant = found['log_hazard'].shape[-1] == 1
-    return found['log_hazard'][..., 0] if constant else incidence.mean(-1), incidence
+    incidence = np.cumsum(survival * -np.expm1(-total) * share, -1)
+    proportional = outputs['log_hazard'].shape[-1] == 1
+    return outputs['log_hazard'][..., 0] if proportional else incidence.mean(-1), incidence
 
 
-def baseline(log_hazard: np.ndarray, time: np.ndarray, event: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """The baseline hazard that makes the training patients' events expected (Breslow 1974).
+def breslow_baseline(log_hazard: np.ndarray, time: np.ndarray, event: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """The baseline hazard for which the expected and observed numbers of training events agree (Breslow 1974).
 
     Args:
       log_hazard: of the training patients, `[m, E, T]`, or `[m, E, 1]` where it does not change with time; between two
-        times it is the later's.
-      time: theirs, `[m]`.
-      event: theirs, 0 for none.
+        times it is that of the later one.
+      time: of the training patients, `[m]`.
+      event: of the training patients, `[m]`, 0 where censored.
       times: `[T]`, rising.
 
     Returns:
-      `[E, T]`: what the cumulative baseline hazard of each event gains from one time to the next.
+      `[E, T]`, the increments of the cumulative baseline hazard of each event between successive times.
     """
-    steps = np.zeros((log_hazard.shape[1], len(times)))
-    for k in range(len(steps)):
+    increments = np.zeros((log_hazard.shape[1], len(times)))
+    for k in range(len(increments)):
         for at in np.unique(time[event == k + 1]):
             place = np.searchsorted(times, at)
             if place < len(times):
                 log = log_hazard[time >= at, k, min(place, log_hazard.shape[2] - 1)]
-                most = log.max()
-                steps[k, place] += ((time == at) & (event == k + 1)).sum() / np.exp(log - most).sum() / np.exp(most)
-    return steps
-
-
-def columns(events: Sequence[str], times: Sequence[float], risk: np.ndarray, incidence: np.ndarray) -> dict[str, float]:
-    """What a table says of a patient: of each event the risk, and the incidence at each time."""
-    return {**{f'risk_{name}': float(value) for name, value in zip(events, risk)},
-            **{f'incidence_{name}_at_{time:g}': round(float(value), DIGITS)
-               for name, curve in zip(events, incidence) for time, value in zip(times, curve)}}
+                largest = log.max()
+                events = ((time == at) & (event == k + 1)).sum()
+                increments[k, place] += events / np.exp(log - largest).sum() / np.exp(largest)
+    return increments
 
 
 @dataclasses.dataclass(frozen=True)
 class SurvivalPredictor(contracts.Predictor):
-    """Tells patients that are not of the data set what to expect; see `predictor`."""
+    """Predicts risk and cumulative incidence for new patients; see `predictor`."""
 
     statistics: Mapping[str, Any]
     predict_batched: BatchedPredictor
@@ -150,21 +155,21 @@ class SurvivalPredictor(contracts.Predictor):
     data: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     read: Callable[..., Any] | None = None
 
-    file_per_input = False  # a table of rows goes into a table of rows
+    file_per_input = False
 
     def example(self) -> dict[str, np.ndarray]:
-        """A batch of the shape that the network sees."""
+        """A batch of the shapes that the network takes."""
         known = self.statistics
-        seen = {'covariates': scaled([{}], known['names'], known['scale']), 'time': np.ones(1, np.float32)}
+        batch = {'covariates': scaled([{}], known['names'], known['scale']), 'time': np.ones(1, np.float32)}
         if 'spread' in known:
-            nothing = Series(np.zeros(1), np.full((1, len(known['measured'])), np.nan))
-            seen |= padded([nothing], known['spread'], known['steps'])
+            empty = Series(np.zeros(1), np.full((1, len(known['measured'])), np.nan))
+            batch |= padded([empty], known['spread'], known['steps'])
         if 'intensities' in known:
-            seen['image'] = np.zeros((1, *self.data['size'], known['channels']), np.float32)
-        return seen
+            batch['image'] = np.zeros((1, *self.data['size'], known['channels']), np.float32)
+        return batch
 
-    def _asked(self, path: pathlib.Path) -> tuple[list[str], dict[str, np.ndarray]]:
-        """Who is asked about, and what is seen of them."""
+    def _read_inputs(self, path: pathlib.Path) -> tuple[list[str], dict[str, np.ndarray]]:
+        """The names of the patients of a table, and the network's inputs for them."""
         known = self.statistics
         if 'spread' in known:
             plain = [name.removeprefix('log ') for name in known['measured']]
@@ -173,60 +178,64 @@ class SurvivalPredictor(contracts.Predictor):
             return [case.id for case in cases], {
                 'covariates': scaled([case.record for case in cases], known['names'], known['scale']),
                 **padded([case.series for case in cases], known['spread'], known['steps'])}
-        ids, records = records_of(path, known['names'])
-        seen = {'covariates': scaled(records, known['names'], known['scale'])}
+        ids, records = read_covariates(path, known['names'])
+        inputs = {'covariates': scaled(records, known['names'], known['scale'])}
         if 'intensities' in known:
-            frame = framing(**self.data)
-            seen['image'] = np.stack([frame.seen(self.read(path.parent / name), known) for name in images_of(path)])
-        return ids, seen
+            preprocess = image_preprocess(**self.data)
+            images = [self.read(path.parent / name) for name in read_image_paths(path)]
+            inputs['image'] = np.stack([preprocess.network_input(image, known) for image in images])
+        return ids, inputs
+
+    def _read_baseline(self) -> np.ndarray:
+        path = self.folder / 'cases' / BASELINE
+        try:
+            return np.array(json.loads(path.read_text())['steps'])
+        except (OSError, ValueError, KeyError) as error:
+            raise InputError(f'{path}: cannot be read; expected what `python -m medjax.evaluate --workdir='
+                             f'{self.folder}` writes') from error
 
     def __call__(self, variables: Any, path: pathlib.Path, folder: pathlib.Path) -> str:
-        """Reads a table of patients, and writes what to expect as `predictions.csv` in a folder.
+        """Predicts for the patients of a table and writes `predictions.csv`; returns a line about the result.
 
         Args:
-          variables: the network's.
-          path: a CSV table with a row a patient and the columns of the training data's covariates, with images also
-            `image`, paths beside the table; or of series with a row a visit, each patient's last being the landmark.
-          folder: gets the table, which is replaced.
-
-        Returns:
-          A line on what was found, for the person who waits.
+          variables: the network's variables.
+          path: a CSV table with a row for each patient and the columns of the training data's covariates; with images
+            also `image`, paths relative to the table. For time series the table has a row for each visit, and the last
+            visit of each patient is the landmark.
+          folder: of the written table, which is replaced.
 
         Raises:
-          InputError: a table that lacks a covariate; a run whose baseline was not kept.
+          InputError: the table lacks a covariate, or the run has no file with the baseline hazard.
         """
         events, times = (self.statistics[key] for key in ('classes', 'times'))
-        ids, seen = self._asked(path)
-        found = self.predict_batched(variables, seen)
-        steps, kept = None, self.folder / 'cases' / BASELINE
-        if 'log_hazard' in found:
-            try:
-                steps = np.array(json.loads(kept.read_text())['steps'])
-            except (OSError, ValueError, KeyError) as error:
-                raise InputError(f'{kept}: cannot be read; expected what `python -m medjax.evaluate --workdir='
-                                 f'{self.folder}` writes') from error
-        risk, incidence = told(found, steps)
+        ids, inputs = self._read_inputs(path)
+        outputs = self.predict_batched(variables, inputs)
+        baseline_hazard = self._read_baseline() if 'log_hazard' in outputs else None
+        risk, incidence = risk_and_incidence(outputs, baseline_hazard)
         atomic_files.write_table(folder / 'predictions.csv', [
-            {'id': name, **columns(events, times, *pair)} for name, *pair in zip(ids, risk, incidence)])
+            {'id': name, **table.prediction_columns(events, times, *pair)} for name, *pair in zip(ids, risk, incidence)])
         middle = len(times) // 2
-        some = '  '.join(f'{name} by {times[middle]:g} {self.statistics["unit"]}: {chance:.2f}'
-                         for name, chance in zip(events, incidence[:, :, middle].mean(0)))
-        return f'{path} → {folder / "predictions.csv"}   {len(ids)} patients, in the mean {some}'
+        means = '  '.join(f'{name} by {times[middle]:g} {self.statistics["unit"]}: {mean:.2f}'
+                          for name, mean in zip(events, incidence[:, :, middle].mean(0)))
+        return f'{path} → {folder / "predictions.csv"}   {len(ids)} patients, mean {means}'
 
 
 def evaluator(*, data: Records, task: Task, batch: int = 512, horizons: Sequence[float] = (),
               recommend: str = '') -> SurvivalEvaluator:
-    """Makes the evaluator of survival.
+    """The evaluator of survival analysis.
 
     Args:
       data: the data set.
-      task: the problem.
-      batch: patients at once.
-      horizons: times at which figures are told; by default the quartiles of the validation events' times.
-      recommend: a covariate of 0 and 1, a treatment: whom would it have helped by what the network says?
+      task: the task.
+      batch: number of patients in a batch.
+      horizons: times of AUC, Brier score and calibration; by default the quartiles of the times of validation events.
+      recommend: name of a covariate of 0 and 1, the treatment, for which patients get a treatment recommendation.
+
+    Raises:
+      InputError: an option is invalid.
     """
-    known = {case.record.get(recommend) for case in data.source.cases} if recommend else {0.0, 1.0}
-    if recommend and (recommend not in data.names or known != {0.0, 1.0}):
+    values = {case.record.get(recommend) for case in data.source.cases} if recommend else {0.0, 1.0}
+    if recommend and (recommend not in data.names or values != {0.0, 1.0}):
         raise InputError(f'config.evaluate.recommend: {recommend!r}; expected a covariate that is 0 or 1 in every '
                          f'patient, one of: {", ".join(data.names)}')
     if any(not 0 < horizon < np.inf for horizon in horizons):
@@ -238,15 +247,15 @@ def evaluator(*, data: Records, task: Task, batch: int = 512, horizons: Sequence
 
 def predictor(*, task: Task, statistics: Mapping[str, Any], folder: pathlib.Path, data: Mapping[str, Any],
               read: Callable[..., Any], batch: int = 512, **_: Any) -> SurvivalPredictor:
-    """Makes what tells new patients what to expect.
+    """The predictor for new patients.
 
     Args:
-      task: the problem.
+      task: the task.
       statistics: of the training patients, as stored with the checkpoint.
-      folder: of the run, with the baseline of relative hazards.
-      data: the config's, without name and source: how images come to one size.
-      read: what reads an image, or of series a table of visits, as the source did.
-      batch: patients at once.
-      **_: what is of no use here.
+      folder: of the run, which has the baseline hazard.
+      data: the options of `config.data` without name and source: size and intensities of images.
+      read: reads an image, or a table of visits, as the source did.
+      batch: number of patients in a batch.
+      **_: other options of predictors, which are not used.
     """
     return SurvivalPredictor(statistics, BatchedPredictor(task, batch), folder, data, read)

@@ -21,12 +21,12 @@ def merge(runs: Mapping[str, Run]) -> Combined:
     """
     first = next(iter(runs.values()))
     tables = {path: run.predictions for path, run in runs.items()}
-    # Dynamic prediction tests at several landmarks, each of which is a split.
-    tested = [split for split in first.splits if split.startswith('test')]
-    rows, analysis = _mean_predictions(tables, first, tested)
-    found = {split: pooled(tables, first.classes, analysis['horizons'], split) for split in tested}
-    notice = cross_validation.notice(tables, tested[0], shown="the mean of all runs' predictions")
-    return Combined(rows, {**found, 'analysis': analysis}, notice, tested)
+    # Dynamic prediction has a test split for each landmark.
+    test_splits = [split for split in first.splits if split.startswith('test')]
+    rows, analysis = _mean_predictions(tables, first, test_splits)
+    metrics = {split: pooled(tables, first.classes, analysis['horizons'], split) for split in test_splits}
+    notice = cross_validation.notice(tables, test_splits[0], shown="the mean of all runs' predictions")
+    return Combined(rows, {**metrics, 'analysis': analysis}, notice, test_splits)
 
 
 def pooled(tables: cross_validation.Tables, events: Sequence[str], horizons: Sequence[float], split: str = 'test',
@@ -34,22 +34,24 @@ def pooled(tables: cross_validation.Tables, events: Sequence[str], horizons: Seq
     """Metrics of a split over folds and seeds, at given horizons; see `cross_validation.pooled`."""
     return cross_validation.pooled(
         tables, lambda rows: table.read(rows, events),
-        lambda part, draws=None: summary.figures(part, horizons, draws), summary.entries, split=split,
+        lambda part, draws=None: summary.compute_metrics(part, horizons, draws), summary.entries, split=split,
         resamples=resamples, seed=seed)
 
 
 def _mean_predictions(tables: cross_validation.Tables, first: Run,
-                      tested: Sequence[str]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+                      test_splits: Sequence[str]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Each patient's mean prediction over the rounds, and its analysis."""
-    # Nested folds validate on other patients each time, who do not add up to rounds.
-    validated = all(any(row['split'] == 'val' for row in rows) for rows in tables.values()) and not is_nested(
-        first.section('data').get('folds') or ())
-    rows = [row for split in (['val', *tested] if validated else tested) for row in cross_validation.mean_rows(
-        cross_validation.rounds(tables, split), lambda name: name.startswith(('risk_', 'incidence_', 'benefit')))]
+    # Nested folds validate on different patients, which do not add up to rounds.
+    validated = all(any(row['split'] == 'val' for row in rows) for rows in tables.values())
+    nested = is_nested(first.section('data').get('folds') or ())
+    splits = ['val', *test_splits] if validated and not nested else test_splits
+    rows = []
+    for split in splits:
+        rows += cross_validation.mean_rows(cross_validation.rounds(tables, split), table.is_averaged)
     analysis = summary.summarise(rows, first.classes, unit=first.results.get('unit', ''),
                                  horizons=first.section('evaluate').get('horizons') or ())
     del analysis['metrics']
     for key in ('groups', 'calibration'):
         if key in analysis:
-            analysis[key] = {split: analysis[key][split] for split in tested}
+            analysis[key] = {split: analysis[key][split] for split in test_splits}
     return [row for row in rows if row['split'] != 'val'], analysis

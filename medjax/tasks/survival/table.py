@@ -1,4 +1,9 @@
-"""A survival model's predictions table as arrays: times, events, predicted risks and curves."""
+"""The predictions table of survival analysis: its columns, written and read.
+
+A row for each case: `split`, `id`, `patient`, the case's columns, `time`, `event` (a name; empty where censored), and
+for each event E `risk_E` and `incidence_E_at_T` for each time T of one grid. With a treatment recommendation also
+`given` (1 where the case was treated) and `benefit` (the risk without treatment less the risk with it).
+"""
 
 import dataclasses
 import math
@@ -7,28 +12,33 @@ from typing import Any
 
 import numpy as np
 
+from medjax.data.source import Case
 from medjax.errors import InputError
 from medjax.metrics import survival
 from medjax.metrics.survival import Curve
+from medjax.statistics import bootstrap
 
-TOLERANCE = 1e-4  # by which rounded probabilities may fall over time, or exceed 1 in their sum
+RISK, INCIDENCE = 'risk_', 'incidence_'  # beginnings of column names
+GIVEN, BENEFIT = 'given', 'benefit'
+DIGITS = 6  # decimals of a probability
+TOLERANCE = 1e-4  # rounded probabilities may decrease over time, or exceed 1 in their sum, by this much
 
 Row = Mapping[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
-class Table:
-    """Cases as a predictions table has them.
+class Predictions:
+    """Cases of a predictions table as arrays.
 
     Attributes:
-      events: their names; of several, each case has the first that happens to it.
-      ids: the cases' names.
-      patients: `[n]` int, the same for cases of one patient.
-      time: `[n]` of the event or of the last follow-up.
-      event: `[n]` int: 0 where censored, k of the k-th event.
-      risk: `[n, E]`, higher where the event is sooner.
-      grid: `[T]` times above 0, rising.
-      incidence: `[n, E, T]`, the predicted probability of each event by each time.
+      events: names of the events; with several, each case has the first that occurs.
+      ids: names of the cases.
+      patients: `[n]` int, equal for cases of one patient.
+      time: `[n]`, time of the event or of the last follow-up.
+      event: `[n]` int: 0 where censored, else the number of the event, from 1.
+      risk: `[n, E]`, higher where the event is expected sooner.
+      grid: `[T]`, times above 0, rising.
+      incidence: `[n, E, T]`, predicted probability of each event by each time.
     """
 
     events: tuple[str, ...]
@@ -40,80 +50,122 @@ class Table:
     grid: np.ndarray
     incidence: np.ndarray
 
-    def has(self, k: int) -> np.ndarray:
-        """`[n]` bool: who has the event of that place among `events`."""
+    def has_event(self, k: int) -> np.ndarray:
+        """Whether each case has event `k`, a place in `events`, `[n]` bool."""
         return self.event == k + 1
 
-    def other(self, k: int) -> np.ndarray:
-        """`[n]` bool: who has another event."""
-        return (self.event > 0) & ~self.has(k)
+    def has_other_event(self, k: int) -> np.ndarray:
+        """Whether each case has an event other than `k`, `[n]` bool."""
+        return (self.event > 0) & ~self.has_event(k)
 
     def incidence_at(self, k: int, times: np.ndarray) -> np.ndarray:
-        """`[n, m]`: the predicted probability of an event by `times [m]`; linear between the grid's, level after."""
+        """The predicted probability of event `k` by `times [m]`, `[n, m]`.
+
+        Curves are linear between the times of the grid, 0 at time 0, and constant after the last time.
+        """
         nodes = np.append(0.0, self.grid)
         values = np.pad(self.incidence[:, k], ((0, 0), (1, 0)))
         place = np.clip(np.searchsorted(nodes, times, 'right') - 1, 0, len(nodes) - 2)
         share = np.clip((times - nodes[place]) / np.diff(nodes)[place], 0.0, 1.0)
         return values[:, place] * (1 - share) + values[:, place + 1] * share
 
-    def observed(self, k: int, chosen: np.ndarray) -> Curve:
-        """Of `chosen [n]` bool, the estimated share without an event over time.
+    def event_free(self, k: int, members: np.ndarray) -> Curve:
+        """The observed probability of being without event `k` over time, among `members [n]` bool.
 
-        Kaplan–Meier's; with several events one less Aalen–Johansen's estimate.
+        The Kaplan–Meier estimate; with several events one minus the Aalen–Johansen estimate.
         """
         if len(self.events) == 1:
-            return survival.kaplan_meier(self.time[chosen], self.has(k)[chosen])
-        return survival.aalen_johansen(self.time[chosen], self.event[chosen], k + 1).complement()
+            return survival.kaplan_meier(self.time[members], self.has_event(k)[members])
+        return survival.aalen_johansen(self.time[members], self.event[members], k + 1).complement()
 
 
-def read(rows: Sequence[Row], events: Sequence[str]) -> Table:
-    """Reads rows of a predictions table; cells are text or numbers.
+def case_row(case: Case, split: str, events: Sequence[str]) -> dict[str, Any]:
+    """The observed columns of a case, whose target is an `Outcome`."""
+    event = events[case.target.event - 1] if case.target.event else ''
+    return {'split': split, 'id': case.id, 'patient': case.patient, **case.columns, 'time': case.target.time,
+            'event': event}
+
+
+def prediction_columns(events: Sequence[str], times: Sequence[float], risk: np.ndarray,
+                       incidence: np.ndarray) -> dict[str, float]:
+    """The predicted columns of a case.
 
     Args:
-      rows: a mapping per case: `id`, `patient` (a case without it stands for itself), `time`, `event` (a name, or empty
-        where censored), and for each event E `risk_E` and `incidence_E_at_T` for each T of one grid.
+      events: names.
+      times: `[T]`.
+      risk: `[E]`.
+      incidence: `[E, T]`.
+    """
+    out = {RISK + name: float(value) for name, value in zip(events, risk)}
+    for name, curve in zip(events, incidence):
+        out |= {f'{_stem(name)}{time:g}': round(float(value), DIGITS) for time, value in zip(times, curve)}
+    return out
+
+
+def is_averaged(column: str) -> bool:
+    """Whether a column is a prediction, which is averaged over runs."""
+    return column.startswith((RISK, INCIDENCE, BENEFIT))
+
+
+def read(rows: Sequence[Row], events: Sequence[str]) -> Predictions:
+    """The rows of a predictions table as arrays; cells are text or numbers.
+
+    Args:
+      rows: a mapping for each case; a case without `patient` is a patient of its own.
       events: names.
 
     Raises:
-      InputError: names the case, the column, and what was expected there.
+      InputError: a cell is missing or invalid; the message has the case, the column, and what was expected.
     """
     ids = tuple(str(row.get('id', number)) for number, row in enumerate(rows))
-    patients = [row.get('patient') or f'case {name}' for row, name in zip(rows, ids)]
-    numbers = {name: number for number, name in enumerate(dict.fromkeys(patients))}
-    stems = [f'incidence_{name}_at_' for name in events]
-    grid = _grid(rows[0] if rows else {}, stems)
-    columns = [(stem, [f'{stem}{text}' for text in grid]) for stem in stems]
-    shape, times = (len(rows), len(events)), np.array([float(text) for text in grid])
-    time = np.array([_number(row, case, 'time', 0.0, math.inf, 'a time of 0 or more')
-                     for row, case in zip(rows, ids)], np.float64)
-    risk = np.array([[_number(row, case, f'risk_{name}', -math.inf, math.inf, 'a number') for name in events]
-                     for row, case in zip(rows, ids)], np.float64).reshape(shape)
-    incidence = np.array([[[_number(row, case, column, 0.0, 1.0, 'a number from 0 to 1') for column in names]
-                           for _, names in columns] for row, case in zip(rows, ids)], np.float64)
-    incidence = incidence.reshape(*shape, len(grid))
+    first = rows[0] if rows else {}
+    grid = _grid(first, _stem(events[0]))
+    columns = [f'{_stem(name)}{text}' for name in events for text in grid]
+    shape = len(rows), len(events)
+    time = _numbers(rows, ids, ['time'], 0.0, math.inf, 'a time of 0 or more')[:, 0]
+    risk = _numbers(rows, ids, [RISK + name for name in events], -math.inf, math.inf, 'a number').reshape(shape)
+    incidence = _numbers(rows, ids, columns, 0.0, 1.0, 'a number from 0 to 1').reshape(*shape, len(grid))
     for i, k, t in np.argwhere(np.diff(incidence) < -TOLERANCE)[:1]:
-        raise InputError(f'predictions, case {ids[i]}: {columns[k][1][t + 1]}: {incidence[i, k, t + 1]:g}; expected '
-                         f'no less than the {incidence[i, k, t]:g} of {columns[k][1][t]}')
+        stem = _stem(events[k])
+        raise InputError(f'predictions, case {ids[i]}: {stem}{grid[t + 1]}: {incidence[i, k, t + 1]:g}; expected '
+                         f'no less than the {incidence[i, k, t]:g} of {stem}{grid[t]}')
     for i in np.flatnonzero(incidence[..., -1].sum(1) > 1 + TOLERANCE)[:1]:
         raise InputError(f'predictions, case {ids[i]}: the incidences at {grid[-1]} sum to '
-                         f'{incidence[i, :, -1].sum():g}; expected 1 at most')
+                         f'{incidence[i, :, -1].sum():g}; expected at most 1')
     event = np.array([_event(row, case, events) for row, case in zip(rows, ids)], int)
-    return Table(tuple(events), ids, np.array([numbers[name] for name in patients], int), time, event, risk, times,
-                 np.maximum.accumulate(incidence, -1))
+    return Predictions(tuple(events), ids, bootstrap.patient_numbers(rows), time, event, risk,
+                       np.array([float(text) for text in grid]), np.maximum.accumulate(incidence, -1))
 
 
-def _grid(row: Row, stems: Sequence[str]) -> list[str]:
-    """The times of the grid, rising, as the first row's columns spell them."""
-    texts = [key.removeprefix(stems[0]) for key in row if key.startswith(stems[0])]
+def read_recommendation(rows: Sequence[Row]) -> np.ndarray | None:
+    """Whether each case was treated, and its predicted benefit, `[n, 2]`; None where a case has no benefit."""
+    pairs = [(bootstrap.parse_number(row.get(GIVEN)), bootstrap.parse_number(row.get(BENEFIT))) for row in rows]
+    return np.array(pairs) if all(benefit == benefit for _, benefit in pairs) else None
+
+
+def _stem(event: str) -> str:
+    return f'{INCIDENCE}{event}_at_'
+
+
+def _grid(row: Row, stem: str) -> list[str]:
+    """The times of the grid, rising, as spelled in the columns of the first row."""
+    texts = [key.removeprefix(stem) for key in row if key.startswith(stem)]
     try:
         grid = sorted(texts, key=float)
         times = np.array([float(text) for text in grid])
     except ValueError:
         grid, times = [], np.zeros(0)
     if not len(times) or not (np.diff(times, prepend=0.0) > 0).all() or not np.isfinite(times).all():
-        raise InputError(f'predictions: {stems[0]}…: {", ".join(texts) or "no column"}; expected a column for each '
-                         'time of a grid above 0, each time once')
+        raise InputError(f'predictions: {stem}…: {", ".join(texts) or "no column"}; expected a column for each time of '
+                         'a grid of different times above 0')
     return grid
+
+
+def _numbers(rows: Sequence[Row], ids: Sequence[str], columns: Sequence[str], low: float, high: float,
+             expected: str) -> np.ndarray:
+    """The cells of some columns, `[n, columns]` float64."""
+    cells = [_number(row, case, column, low, high, expected) for row, case in zip(rows, ids) for column in columns]
+    return np.array(cells, np.float64).reshape(len(rows), len(columns))
 
 
 def _number(row: Row, case: str, column: str, low: float, high: float, expected: str) -> float:
@@ -130,5 +182,5 @@ def _event(row: Row, case: str, events: Sequence[str]) -> int:
     name = row.get('event', '?')
     if name not in (*events, '', None):
         raise InputError(f'predictions, case {case}: event: {name}; expected one of {", ".join(events)}, or nothing '
-                         'where it is censored')
+                         'where censored')
     return events.index(name) + 1 if name else 0
