@@ -162,8 +162,8 @@ def _batch_loss(options: Options, out: jax.Array, batch: Batch) -> jax.Array:
     total, count = masked_mean(losses, mask)
     value = total / jnp.maximum(count, 1)
     if options.loss == 'deephit' and options.ranking:
-        ranking = survival.ranking_loss(_interval_incidence(options, out), index, event, mask, options.sigma)
-        value = (1 - options.ranking) * value + options.ranking * ranking
+        value = (1 - options.ranking) * value + options.ranking * survival.ranking_loss(
+            _interval_incidence(options, out), index, event, mask, options.sigma)
     return value
 
 
