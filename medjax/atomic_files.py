@@ -53,6 +53,13 @@ def write_bytes(path: pathlib.Path, content: bytes) -> None:
             part.unlink(missing_ok=True)
 
 
+def write_arrays(path: pathlib.Path, /, **arrays: Any) -> None:
+    """Writes arrays by name as a compressed .npz file, see `write_bytes`."""
+    content = io.BytesIO()
+    np.savez_compressed(content, **arrays)
+    write_bytes(path, content.getvalue())
+
+
 def write_text(path: pathlib.Path, text: str) -> None:
     """Writes text in UTF-8 atomically; see `write_bytes`."""
     write_bytes(path, text.encode())

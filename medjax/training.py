@@ -1,7 +1,6 @@
 """Trains the experiment of a config, evaluates it and draws its report."""
 
 import hashlib
-import io
 import json
 import pathlib
 import time
@@ -179,6 +178,4 @@ def draw_augmented(experiment: Experiment, workdir: pathlib.Path, count: int = 8
     else:
         label = np.asarray(seen['label'])
         kept['label'] = label if label.shape == kept['image'].shape else np.zeros(kept['image'].shape, np.uint8)
-    content = io.BytesIO()
-    np.savez_compressed(content, **kept)
-    atomic_files.write_bytes(workdir / 'augmented.npz', content.getvalue())
+    atomic_files.write_arrays(workdir / 'augmented.npz', **kept)

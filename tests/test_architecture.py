@@ -31,7 +31,7 @@ LAYERS = {
     'build': ('errors', 'core', 'data', 'tasks', 'models'),
 }
 COMMANDS = ('__main__', 'train', 'evaluate', 'predict', 'synthesise', 'response', 'report.__main__')
-DRAWING = ('matplotlib', 'medjax.report.draw', 'medjax.report.charts', 'medjax.report.curves', 'medjax.report.style',
+DRAWING = ('matplotlib', 'medjax.report.draw', 'medjax.report.charts', 'medjax.report.probability_charts', 'medjax.report.style',
            'medjax.report.chapter', 'medjax.report.page')
 PLAIN = ('task', 'dataset', 'evaluator', 'table', 'summary', 'merge', 'compare', 'ensemble', 'family')  # of a family
 ORACLES = ('torch', 'monai', 'lifelines', 'sksurv', 'surface_distance', 'tensorflow', 'fairlearn')

@@ -1,4 +1,4 @@
-"""Draws the report of a run again, from the files in its folder.
+"""Draws the report of a run again from the files in its folder.
 
     python -m medjax.report --workdir=DIR
 """
@@ -12,7 +12,7 @@ from medjax import cli, restore
 
 
 def main(_: Sequence[str]) -> None:
-    """Reads the flag and draws."""
+    """Reads the flag and writes the report."""
     print(f'report: {restore.write_report(pathlib.Path(WORKDIR.value))}', flush=True)
 
 

@@ -1,9 +1,10 @@
-"""What a family of problems gives its report: headlines, tables, and sections of words, pictures and charts.
+"""The parts of a report that a family of problems provides: headlines, tables, and sections of text and pictures.
 
-A family is a module with `chapter(run) -> Chapter`, which `report.CHAPTERS` names; all else is the same for all.
+A family's module `chapter.py` has a function `chapter(run) -> Chapter`. The rest of the page is the same for all.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -11,8 +12,8 @@ from medjax.report import charts, draw
 from medjax.report.run_files import Run
 from medjax.report.tables import Table
 
-NAMES = {'test': 'Test', 'val': 'Validation', 'train': 'Training'}
-FEW = 10  # patients below which a bootstrap interval is known to be too narrow
+SPLIT_NAMES = {'test': 'Test', 'val': 'Validation', 'train': 'Training'}
+FEW_PATIENTS = 10  # below this number a bootstrap interval is known to be too narrow
 
 
 class Chart(NamedTuple):
@@ -26,7 +27,7 @@ class Chart(NamedTuple):
 
 
 class Group(NamedTuple):
-    """The pictures of one slice or case under a heading."""
+    """Pictures of one slice or case under a heading."""
 
     heading: str
     tiles: list[draw.Tile]
@@ -34,15 +35,15 @@ class Group(NamedTuple):
 
 
 class Section(NamedTuple):
-    """A part of the page; without tables, groups and charts it is left out.
+    """A section of the page; it is left out where it has no table, picture or chart.
 
     Attributes:
       heading: of the section.
-      text: what a reader must know of what follows.
-      keys: colours' meanings: a label, and names with their colours.
-      tables: come first.
-      groups: of pictures.
-      charts: come last.
+      text: an explanation of what follows.
+      keys: legends: a label, and names with their colours.
+      tables: shown first.
+      groups: of pictures, shown after the tables.
+      charts: shown last.
     """
 
     heading: str
@@ -55,21 +56,21 @@ class Section(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Chapter:
-    """What the report of a run says that hangs on its family of problems.
+    """The part of a run's report that depends on the family of problems.
 
     Attributes:
-      headlines: each a result in a sentence, and how sure it is in another.
-      method: how the tables' figures and intervals are made.
+      headlines: a result and its uncertainty, a sentence each.
+      method: how the values and intervals in the tables are computed.
       tables: of the results.
-      sections: between the results and the table of all cases.
-      curves: what was logged in training: for each chart's name its keys, and their names in its legend.
+      sections: shown between the results and the table of all cases.
+      curves: training curves: for each chart's title the logged keys, and their names in its legend.
+      cases: rows of the table of all cases, rounded and in the order in which they are shown.
+      text_columns: columns of that table that hold text.
+      cases_order: the order of that table, appended to its title; '' for that of the predictions.
       samples: training examples as read and as augmented.
-      sampled: what they show.
-      conventions: the heading over the results' conventions.
-      cases: the table of all cases, rounded, in the order in which it is shown.
-      words: columns of that table that are no numbers.
-      order: which cases come first in it; '' for that of the predictions.
-      warnings: what a reader must not miss.
+      samples_text: an explanation of these examples.
+      conventions_heading: heading of the results' conventions.
+      warnings: shown at the top of the page.
     """
 
     headlines: Sequence[tuple[str, str]]
@@ -77,67 +78,86 @@ class Chapter:
     tables: Sequence[Table]
     sections: Sequence[Section]
     curves: Mapping[str, Mapping[str, str]]
-    samples: Sequence[tuple[draw.Tile, draw.Tile]]
-    sampled: str
-    conventions: str
     cases: Sequence[Mapping[str, str]]
-    words: Sequence[str] = ('split', 'id', 'patient')
-    order: str = ''
+    text_columns: Sequence[str] = ('split', 'id', 'patient')
+    cases_order: str = ''
+    samples: Sequence[tuple[draw.Tile, draw.Tile]] = ()
+    samples_text: str = ''
+    conventions_heading: str = 'Conventions'
     warnings: Sequence[str] = ()
 
 
 def split_name(split: str) -> str:
-    """What a split is called at the head of a table."""
-    return NAMES.get(split, split.replace('_', ' ').capitalize())
+    """The name of a split in headings."""
+    return SPLIT_NAMES.get(split, split.replace('_', ' ').capitalize())
 
 
-def spoken(run: Run) -> list[str]:
-    """The splits that have a headline: not the validation's, unless nothing else was evaluated."""
+def headline_splits(run: Run) -> list[str]:
+    """The splits that have a headline: all but validation, which has one only where nothing else was evaluated."""
     return [split for split in run.splits if split != 'val' or run.splits == ['val']]
 
 
 def caption(run: Run, split: str) -> str:
-    """The heading of a split's tables."""
-    return split_name(split) + ' – chose the weights, no test' * (split == 'val' and bool(run.chosen_by))
+    """The caption of a split's tables."""
+    if split == 'val' and run.selection_metric:
+        return f'{split_name(split)} (used to select the weights)'
+    return split_name(split)
 
 
-def resampled(run: Run, over: str = 'patients') -> str:
-    """How the tables' intervals are made, over whom; nothing where no figure has one.
+def interval_method(run: Run, over: str = 'patients') -> str:
+    """How the tables' intervals are computed; '' where no value has one.
 
     Args:
       run: the run.
-      over: what is drawn with replacement.
+      over: the units that are drawn with replacement.
     """
-    entries = with_intervals(run)
-    drawn = max((entry.get('resamples', 0) for entry in entries), default=0)
-    return sentences({
-        f'Intervals are of 95 %, by a percentile bootstrap over {over} with {drawn} resamples.': drawn,
-        f'Over fewer than {FEW} of them an interval is too narrow: it shows the spread, and proves little.': any(
-            entry['n'] < FEW for entry in entries)})
+    entries = entries_with_intervals(run)
+    resamples = max((entry.get('resamples', 0) for entry in entries), default=0)
+    few = any(entry['n'] < FEW_PATIENTS for entry in entries)
+    return join_sentences({
+        f'95 % intervals are percentile bootstraps over {over} with {resamples} resamples.': resamples,
+        f'With fewer than {FEW_PATIENTS} of them an interval is too narrow.': few})
 
 
-def with_intervals(run: Run) -> list[Mapping[str, Any]]:
-    """The figures that have an interval, of all splits."""
+def entries_with_intervals(run: Run) -> list[Mapping[str, Any]]:
+    """The results of all splits that have an interval."""
     return [entry for split in run.splits for entry in run.results[split].values() if entry.get('ci95')]
 
 
-def sentences(said: Mapping[str, Any]) -> str:
-    """The sentences that are true, one after the other."""
-    return ' '.join(words for words, true in said.items() if words and true)
+def join_sentences(conditions: Mapping[str, Any]) -> str:
+    """The sentences whose condition is true, as one text.
+
+    Args:
+      conditions: for each sentence its condition.
+    """
+    return ' '.join(sentence for sentence, condition in conditions.items() if sentence and condition)
 
 
-def both(make: Callable[[str], bytes], alt: str, caption: str = '', **options: Any) -> Chart:
-    """A chart drawn for both themes."""
-    return Chart(make('light'), make('dark'), alt, caption, **options)
+def themed_chart(draw_chart: Callable[[str], bytes], alt: str, caption: str = '', **options: Any) -> Chart:
+    """A chart drawn for both themes.
+
+    Args:
+      draw_chart: the PNG for a theme, 'light' or 'dark'.
+      alt: the chart's content in words.
+      caption: shown below the chart.
+      **options: of `Chart`.
+    """
+    return Chart(draw_chart('light'), draw_chart('dark'), alt, caption, **options)
 
 
-def curves(run: Run, plans: Mapping[str, Mapping[str, str]]) -> list[Chart]:
-    """Learning curves of what was logged; those of validation mark the step whose weights were evaluated."""
-    made = []
-    for title, wanted in plans.items():
-        lines = {key: name for key, name in wanted.items() if charts.series(run.metrics, key)[0]}
+def training_charts(run: Run, plans: Mapping[str, Mapping[str, str]]) -> list[Chart]:
+    """Training curves of the keys that were logged; those of validation show the step that was evaluated.
+
+    Args:
+      run: the run.
+      plans: see `Chapter.curves`.
+    """
+    out = []
+    for title, names in plans.items():
+        lines = {key: name for key, name in names.items() if charts.logged_values(run.history, key)[0]}
         if lines:
-            chosen = run.results.get('step') if any(key.startswith('val/') for key in lines) else None
-            draw_it = lambda theme, a=(lines, title), c=chosen: charts.curve(run.metrics, *a, theme, c)
-            made.append(both(draw_it, f'{title} over the training steps'))
-    return made
+            validated = any(key.startswith('val/') for key in lines)
+            evaluated = run.results.get('step') if validated else None
+            draw_chart = functools.partial(charts.training_curve, run.history, lines, title, evaluated=evaluated)
+            out.append(themed_chart(draw_chart, f'{title} by training step'))
+    return out

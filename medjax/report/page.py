@@ -1,35 +1,62 @@
-"""Writes `report.html`, one self-contained page, from the files of a workdir alone."""
+"""The report of a run as one self-contained HTML page, rendered from the files of its folder alone."""
 
 import base64
 import collections
 import json
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jinja2
 
 from medjax.report import run_files
-from medjax.report.chapter import Chapter, curves, split_name
+from medjax.report.chapter import Chapter, Chart, split_name, training_charts
 
-# Read with the code: days later, when a run is done, the file may be another version's.
+# Read at import: when a long run ends, the file may be that of another version.
 TEMPLATE = (pathlib.Path(__file__).parent / 'report.html.jinja').read_text(encoding='utf-8')
-LISTED = 300  # cases
-WARNED = 8  # warnings that are seen at once
+MAX_CASES = 300  # rows of the table of cases
+MAX_WARNINGS = 8  # warnings shown without unfolding
 FACTS = ('seed', 'git_commit', 'data_hash', 'split_hash', 'devices', 'cores', 'hosts', 'platform',
          'train_time_s', 'wall_time_s', 'peak_memory_mb')
 
 
-def page(**values: Any) -> str:
-    """The page as text, of what its template names."""
+def page(chapter: Chapter, *, title: str, subtitle: str, notice: str = '', conventions: str = '',
+         step: int | None = None, counts: Mapping[str, int] | None = None, selection_metric: str = '',
+         has_validation: bool = False, validation_only: bool = False, curves: Sequence[Chart] = (),
+         max_cases: int | None = MAX_CASES, command: str = '', facts: Sequence[tuple[str, str]] = (),
+         config: str = '') -> str:
+    """The page as HTML.
+
+    Args:
+      chapter: the part that depends on the family of problems.
+      title: the heading of the page.
+      subtitle: a line below it.
+      notice: what a reader must know of the data.
+      conventions: the text under the chapter's `conventions_heading`.
+      step: the step whose weights were evaluated.
+      counts: cases of each split, by the split's name in headings.
+      selection_metric: the validation metric that selected the weights; '' where none did.
+      has_validation: whether results of validation cases are shown.
+      validation_only: whether only validation cases were evaluated.
+      curves: training curves.
+      max_cases: rows of the table of cases; None for all.
+      command: the command that made the run.
+      facts: names and values, shown with the command.
+      config: the configuration as text.
+    """
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters['embed'] = lambda png: 'data:image/png;base64,' + base64.b64encode(png).decode()
-    return environment.from_string(TEMPLATE).render(**values)
+    return environment.from_string(TEMPLATE).render(
+        chapter=chapter, title=title, subtitle=subtitle, notice=notice, conventions=conventions, step=step,
+        counts=counts or {}, selection_metric=selection_metric, has_validation=has_validation,
+        validation_only=validation_only, curves=curves, max_warnings=MAX_WARNINGS, cases=chapter.cases[:max_cases],
+        sections=[section for section in chapter.sections if section.tables or section.groups or section.charts],
+        command=command, facts=facts, config=config)
 
 
 def render(run: run_files.Run, make_chapter: Callable[[run_files.Run], Chapter]) -> str:
-    """The page of a run as text.
+    """The report of a run as HTML.
 
     Args:
       run: the run's files.
@@ -37,57 +64,63 @@ def render(run: run_files.Run, make_chapter: Callable[[run_files.Run], Chapter])
     """
     results, chapter = run.results, make_chapter(run)
     return page(
-        title=run.name, subtitle=_subtitle(run), notice=results.get('notice', ''), chapter=chapter,
+        chapter, title=run.name, subtitle=_subtitle(run), notice=results.get('notice', ''),
         conventions=results.get('conventions', ''), step=results.get('step'),
         counts={split_name(split): count for split, count in results.get('counts', {}).items()},
-        most_warnings=WARNED, chosen_by=run.chosen_by, validated='val' in run.splits, untested=run.splits == ['val'],
-        sections=[part for part in chapter.sections if part.tables or part.groups or part.charts],
-        curves=curves(run, chapter.curves), cases=chapter.cases[:LISTED],
+        selection_metric=run.selection_metric, has_validation='val' in run.splits,
+        validation_only=run.splits == ['val'], curves=training_charts(run, chapter.curves),
         command=run.environment.get('command', ''), facts=_facts(run.environment),
         config=json.dumps(run.config, indent=2, ensure_ascii=False))
 
 
 def _subtitle(run: run_files.Run) -> str:
+    """The model, its number of parameters, the data and the number of steps, as one line."""
     model, data = run.section('model'), run.section('data')
     source = data.get('source') if isinstance(data.get('source'), Mapping) else {}
     name = ' '.join(str(model[key]) for key in ('name', 'variant') if model.get(key))
-    words = [f'{name} {model["dims"]}D' if 'dims' in model else name]
+    parts = [f'{name} {model["dims"]}D' if 'dims' in model else name]
     if run.environment.get('parameters'):
-        words.append(f'{run.environment["parameters"]:,} parameters'.replace(',', '\N{NARROW NO-BREAK SPACE}'))
-    words += [f'data: {known}' for known in [source.get('name') or data.get('name')] if known]
+        parts.append(f'{run.environment["parameters"]:,} parameters'.replace(',', '\N{NARROW NO-BREAK SPACE}'))
+    data_name = source.get('name') or data.get('name')
+    if data_name:
+        parts.append(f'data: {data_name}')
     if {'steps', 'batch'} <= set(run.config):
-        words.append(f"{run.config['steps']} steps of {run.config['batch']}")
-    return ' · '.join(filter(None, words))
+        parts.append(f"{run.config['steps']} steps of {run.config['batch']}")
+    return ' · '.join(filter(None, parts))
 
 
 def _facts(environment: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What a repetition needs, the most asked for first; versions and whatever else was kept, after it."""
+    """What is needed to repeat the run as names and values: those of FACTS first, then versions and all others."""
     flat: dict[str, Any] = {}
     for key, value in environment.items():
-        flat |= value if isinstance(value, Mapping) else {key: value}
+        flat.update(value if isinstance(value, Mapping) else {key: value})
     flat.pop('command', None)
     earlier = flat.pop('earlier_parts', [])
     if earlier:
         seconds = sum(part.get('wall_time_s') or 0 for part in earlier)
         flat['earlier_parts'] = f'{len(earlier)}, which took {seconds:.0f} s before the last one'
     if flat.pop('git_dirty', False):
-        flat['git_commit'] = f'{flat.get("git_commit")}, with uncommitted changes: it alone does not give this run'
-    facts = []
-    for key in [*(key for key in FACTS if key in flat), *(key for key in flat if key not in FACTS)]:
-        value, name = flat[key], key.removeprefix('git_')
-        if key.endswith('_s') and isinstance(value, int | float):
-            name, value = name.removesuffix('_s'), _duration(value)
-        elif key.endswith('_mb') and isinstance(value, int | float):
-            name, value = name.removesuffix('_mb'), f'{value:.0f} MiB'
-        elif isinstance(value, list):
-            times = collections.Counter(map(str, value))
-            value = ', '.join(f'{count} × {text}' if count > 1 else text for text, count in times.items())
-        facts.append((name.replace('_', ' '), str(value) or 'none'))
-    return facts
+        flat['git_commit'] = (f'{flat.get("git_commit")}, with uncommitted changes: the commit alone does not '
+                              'reproduce this run')
+    order = [key for key in FACTS if key in flat] + [key for key in flat if key not in FACTS]
+    return [_fact(key, flat[key]) for key in order]
+
+
+def _fact(key: str, value: Any) -> tuple[str, str]:
+    """A key of `environment.json` and its value as text, with units."""
+    name = key.removeprefix('git_')
+    if key.endswith('_s') and isinstance(value, int | float):
+        name, value = name.removesuffix('_s'), _duration(value)
+    elif key.endswith('_mb') and isinstance(value, int | float):
+        name, value = name.removesuffix('_mb'), f'{value:.0f} MiB'
+    elif isinstance(value, list):
+        times = collections.Counter(map(str, value))
+        value = ', '.join(f'{count} × {text}' if count > 1 else text for text, count in times.items())
+    return name.replace('_', ' '), str(value) or 'none'
 
 
 def _duration(seconds: float) -> str:
-    """Hours and minutes of what takes hours, minutes and seconds of what takes minutes."""
+    """A duration in seconds, in minutes and seconds, or in hours and minutes."""
     if seconds < 100:
         return f'{seconds:.1f} s'
     minutes, rest = divmod(round(seconds), 60)

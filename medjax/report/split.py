@@ -1,4 +1,4 @@
-"""A split of a run as its report draws it: the rows of its predictions table and its results."""
+"""A split of a run as its report draws it: rows of the predictions table and their results."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -13,13 +13,13 @@ Table = TypeVar('Table')
 
 @dataclasses.dataclass(frozen=True)
 class Split(Generic[Table]):
-    """A split's cases.
+    """The cases of a split.
 
     Attributes:
-      run: whose they are.
-      split: its name in results.json.
-      rows: of the predictions table.
-      table: the same as arrays.
+      run: the run.
+      split: name of the split in results.json.
+      rows: rows of the predictions table.
+      table: the same rows as arrays.
     """
 
     run: Run
@@ -29,15 +29,15 @@ class Split(Generic[Table]):
 
     @property
     def entries(self) -> Mapping[str, Entry]:
-        """The split's results."""
+        """Results of the split."""
         return self.run.results[self.split]
 
 
-def opened(run: Run, split: str, read: Callable[[list[dict[str, str]]], Table]) -> Split[Table]:
-    """A run's split, its rows read as a family reads them.
+def read_split(run: Run, split: str, read: Callable[[list[dict[str, str]]], Table]) -> Split[Table]:
+    """A split of a run, with its rows converted by a family's `read`.
 
     Raises:
-      InputError: as `read`, with the table's path.
+      InputError: raised by `read`; the message starts with the path of the table.
     """
     rows = run.rows(split)
     try:

@@ -1,5 +1,6 @@
-"""Results in words and tables: names, units, directions and sensible rounding."""
+"""Results as text and tables: metric names, units, directions and rounding."""
 
+import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -8,14 +9,13 @@ from medjax.metrics.names import MetricList
 
 Entry = Mapping[str, Any]
 
-
-COUNTS = {'missed': ('Missed', 'cases in which the structure is there but not found'),
-          'spurious': ('Spurious', 'cases in which the structure is found but not there')}
-WIDEST = 5  # classes that still fit as columns
+COUNTS = {'missed': ('Missed', 'cases with the structure in which it was not found'),
+          'spurious': ('Spurious', 'cases without the structure in which it was found')}
+MAX_COLUMNS = 5  # classes shown as columns; more become rows
 
 
 class Cell(NamedTuple):
-    """A figure in a table: its text, a spread beside and a line below it, smaller, and words for who points at it."""
+    """A table cell: its text, smaller text beside and below it, and a tooltip."""
 
     text: str
     spread: str = ''
@@ -24,98 +24,121 @@ class Cell(NamedTuple):
 
 
 class Table(NamedTuple):
-    """Rows (header, its explanation, cells) under headers (header, explanation)."""
+    """Rows of (header, tooltip, cells) under headers of (header, tooltip)."""
 
     caption: str
     headers: list[tuple[str, str]]
     rows: list[tuple[str, str, list[Cell]]]
 
 
-def figure(value: float | None, unit: str = '') -> str:
-    """A number as a reader wants it: three decimals of a share, about three digits of a length or volume."""
+def format_number(value: float | None, unit: str = '') -> str:
+    """A number as text: three decimals without a unit, about three significant digits with one; '–' for no value."""
     if value is None or value != value:
         return '–'
-    decimals = 3 if not unit else max(0, 2 - (abs(value) >= 10) - (abs(value) >= 100))
+    decimals = 3
+    if unit:
+        decimals = 2 if abs(value) < 10 else 1 if abs(value) < 100 else 0
     text = f'{value:.{decimals}f}'
     return text.replace('-', '−') if float(text) else text.lstrip('-')
 
 
-def known(entry: Entry) -> bool:
-    """Whether an entry has a value."""
+def format_significant(value: float, digits: int = 3) -> str:
+    """A number with so many significant digits, without an exponent or trailing zeros; '–' where it is not finite."""
+    if not math.isfinite(value):
+        return '–'
+    text = f'{value:.{digits - 1}e}'
+    decimals = max(digits - 1 - int(text.partition('e')[2]), 0)
+    text = f'{float(text):.{decimals}f}'
+    if '.' in text:
+        text = text.rstrip('0').rstrip('.')
+    return text.replace('-', '−') if float(text) else text.lstrip('-')
+
+
+def has_value(entry: Entry) -> bool:
+    """Whether an entry has a value that is not NaN."""
     return entry.get('value') is not None and entry['value'] == entry['value']
 
 
-def interval(entry: Entry, unit: str = '') -> str:
-    """The 95 % interval, or '' where there is none."""
+def format_interval(entry: Entry, unit: str = '') -> str:
+    """The 95 % interval of an entry as text; '' where it has none."""
     limits = entry.get('ci95') or ()
-    return ('–' if min(limits, default=0) >= 0 else ' to ').join(figure(limit, unit) for limit in limits)
+    separator = '–' if min(limits, default=0) >= 0 else ' to '
+    return separator.join(format_number(limit, unit) for limit in limits)
 
 
-def told(name: str, entry: Entry) -> str:
-    """A figure in a sentence, with its interval in brackets, or why there is none."""
-    said = interval(entry) if known(entry) else entry.get('why', '')
-    return f'{name} {figure(entry.get("value"))}' + f' ({said})' * bool(said)
+def value_with_interval(name: str, entry: Entry) -> str:
+    """A metric's name and value for a sentence, with the interval or the reason for its absence in brackets."""
+    note = format_interval(entry) if has_value(entry) else entry.get('why', '')
+    text = f'{name} {format_number(entry.get("value"))}'
+    return f'{text} ({note})' if note else text
 
 
-def beside(table: Table) -> Table:
-    """A table whose intervals are beside their figures: half as long."""
-    return table._replace(rows=[(*head, [cell._replace(spread=cell.spread or cell.below, below='') for cell in cells])
-                                for *head, cells in table.rows])
+def inline_intervals(table: Table) -> Table:
+    """The table with intervals beside the values instead of below them."""
+    rows = []
+    for header, tooltip, cells in table.rows:
+        rows.append((header, tooltip, [cell._replace(spread=cell.spread or cell.below, below='') for cell in cells]))
+    return table._replace(rows=rows)
 
 
-def per_class(metrics: MetricList, entries: Mapping[str, Entry], classes: Sequence[str], caption: str,
-              tolerance: float | None = None) -> Table | None:
-    """Metrics against classes, with n, missed and spurious; many classes become the rows.
+def class_table(metrics: MetricList, entries: Mapping[str, Entry], classes: Sequence[str], caption: str,
+                tolerance: float | None = None) -> Table | None:
+    """Metrics by class with n, missed and spurious; None where no entry is of a class.
 
     Args:
-      metrics: of the family.
+      metrics: the family's metrics.
       entries: a split of `results.json`.
-      classes: names, without the background's.
+      classes: names of the classes without the background.
       caption: of the table.
-      tolerance: of the surface distance, mm.
+      tolerance: tolerance of the surface distance, mm.
     """
     keys = {metrics.split_key(key, classes): entry for key, entry in entries.items()}
-    names = [name for name in (*classes, 'mean') if any(name == c for _, c in keys)]
-    return grid(metrics, keys, names, caption, tolerance) if set(names) & set(classes) else None
+    present = {name for _, name in keys}
+    names = [name for name in (*classes, 'mean') if name in present]
+    return metric_table(metrics, keys, names, caption, tolerance) if set(names) & set(classes) else None
 
 
-def grid(metrics: MetricList, keys: Mapping[tuple[str, str], Entry], names: Sequence[str], caption: str,
-         tolerance: float | None = None, counts: tuple[str, str, Mapping[str, Any]] | None = None) -> Table:
-    """Metrics against columns, with n; many columns become the rows.
+def metric_table(metrics: MetricList, keys: Mapping[tuple[str, str], Entry], names: Sequence[str], caption: str,
+                 tolerance: float | None = None, counts: tuple[str, str, Mapping[str, Any]] | None = None) -> Table:
+    """Metrics as rows and `names` as columns, with n; transposed where there are many columns.
 
     Args:
-      metrics: of the family.
+      metrics: the family's metrics.
       keys: entries by metric and column.
-      names: the columns, each with one entry at least.
+      names: the columns, each with at least one entry.
       caption: of the table.
-      tolerance: of the surface distance, mm.
-      counts: what is counted in place of patients: its name, its explanation, and the columns' counts.
+      tolerance: tolerance of the surface distance, mm.
+      counts: a row of counts to show in place of n: its name, its tooltip, and the count of each column.
     """
-    most = {name: max(e.get('n', 0) for (_, c), e in keys.items() if c == name) for name in names}
-    none = not any(most.values())  # a metric that no case has is left out, unless all are such
-    shown = dict.fromkeys(m for (m, c), e in keys.items() if c in names and (none or e.get('n', 1)))
-    rows = [(*heading(metrics, m, tolerance), [cell(metrics, m, keys.get((m, c)), most[c]) for c in names])
-            for m in shown]
-    of = {name: next(e for (_, c), e in keys.items() if c == name) for name in names}
-    unit = of[names[0]].get('unit', 'patient')
-    last, explanation, counted = counts or (f'n ({unit}s)', f'{unit}s counted', most)
-    rows.append((last, explanation, [Cell(str(counted[name])) for name in names]))
-    rows += [(*COUNTS[count], [Cell(str(of[name].get(count, ''))) for name in names])
-             for count in COUNTS if any(count in entry for entry in of.values())]
-    if len(names) <= WIDEST:
+    columns = {name: {metric: entry for (metric, column), entry in keys.items() if column == name} for name in names}
+    most = {name: max(entry.get('n', 0) for entry in columns[name].values()) for name in names}
+    empty = not any(most.values())  # a metric without a value in any case is left out, unless all are
+    shown = dict.fromkeys(metric for (metric, column), entry in keys.items()
+                          if column in columns and (empty or entry.get('n', 1)))
+    rows = [(*heading(metrics, metric, tolerance),
+             [cell(metrics, metric, columns[name].get(metric), most[name]) for name in names]) for metric in shown]
+    first = {name: next(iter(columns[name].values())) for name in names}
+    unit = first[names[0]].get('unit', 'patient')
+    label, tooltip, counted = counts or (f'n ({unit}s)', f'{unit}s counted', most)
+    rows.append((label, tooltip, [Cell(str(counted[name])) for name in names]))
+    for count, header in COUNTS.items():
+        if any(count in entry for entry in first.values()):
+            rows.append((*header, [Cell(str(first[name].get(count, ''))) for name in names]))
+    if len(names) <= MAX_COLUMNS:
         return Table(caption, [(name, '') for name in names], rows)
     return Table(caption, [row[:2] for row in rows],
-                 [(name, '', [row[2][i] for row in rows]) for i, name in enumerate(names)])
+                 [(name, '', [row[2][place] for row in rows]) for place, name in enumerate(names)])
 
 
-def overall(metrics: MetricList, entries: Mapping[str, Entry], classes: Sequence[str], caption: str) -> Table | None:
-    """The metrics that are of no single class, one a row."""
+def overall_table(metrics: MetricList, entries: Mapping[str, Entry], classes: Sequence[str],
+                  caption: str) -> Table | None:
+    """The metrics that belong to no single class, one a row; None where there are none."""
     rows = []
     for key, entry in entries.items():
         if not metrics.split_key(key, classes)[1]:
             unit = metrics.describe(key).unit
-            texts = (figure(entry.get('value'), unit), interval(entry, unit) or entry.get('why', '–'),
-                     figure(entry.get('sd'), unit), str(entry.get('n', '–')))
+            texts = (format_number(entry.get('value'), unit), format_interval(entry, unit) or entry.get('why', '–'),
+                     format_number(entry.get('sd'), unit), str(entry.get('n', '–')))
             rows.append((*heading(metrics, key), [Cell(text) for text in texts]))
     headers = [('Mean', ''), ('95 % CI', ''), ('SD', 'standard deviation between patients'), ('n', 'counted')]
     return Table(caption, headers, rows) if rows else None
@@ -123,45 +146,61 @@ def overall(metrics: MetricList, entries: Mapping[str, Entry], classes: Sequence
 
 def headline(metrics: MetricList, split: str, entries: Mapping[str, Entry],
              classes: Sequence[str]) -> tuple[str, str]:
-    """The result in a sentence, and how sure it is in another."""
+    """The result of a split as a sentence, and its interval and sample size as another."""
     lead = next((key for key in ('dice_mean', *entries) if key in entries), None)
     if lead is None:
         return f'No result on the {split} cases.', ''
-    entry, (key, of) = entries[lead], metrics.split_key(lead, classes)
+    entry, (key, name) = entries[lead], metrics.split_key(lead, classes)
     metric = metrics.describe(key)
-    name, unit = metric.label, metric.unit
-    what = f'Mean {name}' if of == 'mean' else f'{name} of {of}' if of else name
-    parts = [f'{c} {figure(entries[f"{key}_{c}"].get("value"), unit)}'
+    label = metric.label
+    if name:
+        label = f'Mean {metric.label}' if name == 'mean' else f'{metric.label} of {name}'
+    value = f'{format_number(entry.get("value"), metric.unit)} {metric.unit}'.strip()
+    parts = [f'{c} {format_number(entries[f"{key}_{c}"].get("value"), metric.unit)}'
              for c in classes if f'{key}_{c}' in entries]
-    text = f'{what} on the {split} cases: {figure(entry.get("value"), unit)} {unit}'.strip()
-    text += f' ({", ".join(parts)}).' if of == 'mean' and parts else '.'
-    n, cases, who = entry.get('n', 0), entry.get('cases', 0), entry.get('unit', 'patient')
-    size = f'{n} {who}{"s" * (n != 1)}' + (f', {cases} cases' if cases > n else '')
-    known = entry.get('ci95')
-    sure = f'95 % CI {interval(entry, unit)}, n = {size}.' if known else f'{entry.get("why", size)}.'
+    text = f'{label} on the {split} cases: {value}'
+    text += f' ({", ".join(parts)}).' if name == 'mean' and parts else '.'
+    return text, _sample(entry, metric.unit)
+
+
+def _sample(entry: Entry, unit: str) -> str:
+    """The interval of an entry, its numbers of patients and cases, and its missed and spurious structures."""
+    count, cases, kind = entry.get('n', 0), entry.get('cases', 0), entry.get('unit', 'patient')
+    size = f'1 {kind}' if count == 1 else f'{count} {kind}s'
+    if cases > count:
+        size += f', {cases} cases'
+    text = f'95 % CI {format_interval(entry, unit)}, n = {size}.' if entry.get('ci95') else f'{entry.get("why", size)}.'
     if 'missed' in entry:
-        sure += f' Structures missed: {entry["missed"]}; found where there is none: {entry["spurious"]}.'
-    return text, sure[:1].upper() + sure[1:]
+        text += f' Structures missed: {entry["missed"]}; found where there is none: {entry["spurious"]}.'
+    return text[:1].upper() + text[1:]
 
 
 def heading(metrics: MetricList, key: str, tolerance: float | None = None) -> tuple[str, str]:
-    """A metric's name with its unit and where it is better, and words for who points at it."""
+    """The header of a metric, with its unit and an arrow towards better values, and an empty tooltip.
+
+    Args:
+      metrics: the family's metrics.
+      key: of the metric.
+      tolerance: tolerance of the surface distance, mm.
+    """
     metric = metrics.describe(key)
     unit = f'{tolerance:g} mm tolerance' if key == 'nsd' and tolerance else metric.unit
+    label = f'{metric.label} ({unit})' if unit else metric.label
     arrow = metric.arrow if metrics.has(key) or metric.at_time else ''
-    return f'{metric.label}{f" ({unit})" if unit else ""}\N{NO-BREAK SPACE}{arrow}'.strip(), ''
+    return f'{label}\N{NO-BREAK SPACE}{arrow}'.strip(), ''
 
 
 def cell(metrics: MetricList, key: str, entry: Entry | None, most: int) -> Cell:
-    """An entry as a cell; n is written where fewer patients count than for the class's other metrics, `most`."""
+    """An entry as a cell, with n where it is below `most`, the number of patients of the class's other metrics."""
     if not entry:
         return Cell('')
-    unit, n = metrics.describe(key).unit, entry.get('n', most)
-    below = ', '.join(filter(None, [interval(entry, unit), f'n = {n}' if n < most else '']))
-    if not known(entry) and 'why' in entry:
+    unit, count = metrics.describe(key).unit, entry.get('n', most)
+    notes = [format_interval(entry, unit), f'n = {count}' if count < most else '']
+    below = ', '.join(filter(None, notes))
+    if not has_value(entry) and 'why' in entry:
         below = textwrap.fill(entry['why'], 26)
-    spread = '' if entry.get('sd') is None else f'± {figure(entry["sd"], unit)}'
-    return Cell(figure(entry.get('value'), unit), spread, below, entry.get('why', ''))
+    spread = '' if entry.get('sd') is None else f'± {format_number(entry["sd"], unit)}'
+    return Cell(format_number(entry.get('value'), unit), spread, below, entry.get('why', ''))
 
 
 def entry_line(name: str, entry: Entry) -> str:

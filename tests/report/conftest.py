@@ -1,28 +1,28 @@
 import pytest
 
-from medjax.report import page
+from medjax import restore
 from tests.report import runs
 
 
 @pytest.fixture(scope='session')
 def many(tmp_path_factory):
-    """Several patients, drawn."""
+    """A run with several patients, and its report."""
     folder = runs.make(tmp_path_factory.mktemp('runs') / 'many', runs.MANY)
-    page.write(folder)
+    restore.write_report(folder)
     return folder
 
 
 @pytest.fixture(scope='session')
 def one(tmp_path_factory):
-    """A single volume of a single patient, drawn."""
+    """A run with one volume of one patient, and its report."""
     folder = runs.make(tmp_path_factory.mktemp('runs') / 'one', runs.ONE)
-    page.write(folder)
+    restore.write_report(folder)
     return folder
 
 
 @pytest.fixture(scope='session')
 def photographs(tmp_path_factory):
-    """2D pictures, without validation, drawn."""
+    """A run with 2D images and without validation, and its report."""
     folder = runs.make(tmp_path_factory.mktemp('runs') / 'photographs', runs.PHOTOGRAPHS, flat=True, best='')
-    page.write(folder)
+    restore.write_report(folder)
     return folder

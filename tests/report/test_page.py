@@ -10,10 +10,12 @@ import sys
 
 import pytest
 
+from medjax import restore
 from medjax.errors import InputError
 from medjax.report import page as report_page
 from medjax.report import run_files
 from medjax.tasks.segmentation import mask_metrics
+from medjax.tasks.segmentation.chapter import chapter
 from tests.report import runs
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -55,8 +57,8 @@ def page(folder):
     return Page((folder / 'report.html').read_text())
 
 
-SECTIONS = ['Results', 'Cases', 'Where it is right, and how sure it is', 'Every case', 'Training',
-            'What the network trained on', 'How empty cases count', 'How to reproduce']
+SECTIONS = ['Results', 'Cases', 'Where it is right, and how sure it is', 'All cases', 'Training history',
+            'Training samples', 'How empty cases count', 'How to reproduce']
 
 
 @pytest.mark.parametrize('name', ['many', 'one', 'photographs'])
@@ -80,7 +82,7 @@ def test_the_page_needs_nothing_else(name, request):
 
 
 def test_two_drawings_are_the_same_bytes(many):
-    assert report_page.render(run_files.read(many)).encode() == (many / 'report.html').read_bytes()
+    assert report_page.render(run_files.read(many), chapter).encode() == (many / 'report.html').read_bytes()
 
 
 def test_the_headline_has_its_interval_or_says_why_it_has_none(many, one):
@@ -93,16 +95,17 @@ def test_the_headline_has_its_interval_or_says_why_it_has_none(many, one):
 def test_validation_that_chose_the_weights_is_no_test(many, photographs):
     text = page(many).text
     assert 'step 40, which had the best dice_mean on the validation cases' in text
-    assert 'the validation figures are too good' in text and 'Validation – chose the weights, no test' in text
+    assert 'validation results are therefore optimistic' in text and 'Validation (used to select the weights)' in text
     assert 'Mean Dice on the validation cases' not in text
-    assert 'too good' not in page(photographs).text  # without validation the last weights are evaluated
+    assert 'optimistic' not in page(photographs).text  # without validation the last weights are evaluated
 
 
 def test_validation_alone_is_called_no_test(many):
     run = run_files.read(many)
     text = Page(report_page.render(dataclasses.replace(run, results={
-        key: value for key, value in run.results.items() if key != 'test'}))).text
-    assert 'Mean Dice on the validation cases' in text and 'Not a test' in text and 'They chose the weights' in text
+        key: value for key, value in run.results.items() if key != 'test'}), chapter)).text
+    assert 'Mean Dice on the validation cases' in text and 'No test results' in text
+    assert 'The weights were selected on them' in text
 
 
 def test_results_and_cases_are_tables(many):
@@ -123,7 +126,7 @@ def test_what_a_repetition_needs_is_there(many):
     facts = {row[0]: row[1] for row in page(many).rows if len(row) == 2}
     want = {'seed': '3', 'data hash': 'da7a', 'split hash': '5b117', 'devices': '4 × gpu:H', 'cores': '8',
             'train time': '62 min 5 s', 'wall time': '63 min 1 s', 'peak memory': '1575 MiB', 'jax': '0.10.2',
-            'commit': 'c0ffee, with uncommitted changes: it alone does not give this run'}
+            'commit': 'c0ffee, with uncommitted changes: the commit alone does not reproduce this run'}
     assert want.items() <= facts.items()
     assert '"tolerance_mm": 2.0' in page(many).text
 
@@ -136,9 +139,10 @@ def test_durations(seconds, want):
 
 def test_what_comes_from_data_is_escaped(many):
     run, evil = run_files.read(many), '<script>alert("&")</script>'
-    source = report_page.render(dataclasses.replace(
+    evil_run = dataclasses.replace(
         run, config={**run.config, 'name': evil}, environment={**run.environment, 'command': evil, 'devices': [evil]},
-        results={**run.results, 'notice': evil, 'conventions': evil, 'classes': ['background', 'organ', evil]}))
+        results={**run.results, 'notice': evil, 'conventions': evil, 'classes': ['background', 'organ', evil]})
+    source = report_page.render(evil_run, chapter)
     got = Page(source)
     assert not {'script', 'b>p6&'} & {tag for tag, _ in got.tags} and '<b>p6' not in source
     assert got.text.count(evil) >= 5 and '<b>p6&' in got.text
@@ -147,8 +151,8 @@ def test_what_comes_from_data_is_escaped(many):
 def test_a_run_that_was_not_evaluated_yet_is_drawn(many, tmp_path):
     for name in ('config.json', 'metrics.jsonl'):
         shutil.copy(many / name, tmp_path)
-    text = page(report_page.write(tmp_path).parent).text
-    assert 'No evaluation yet.' in text and page(tmp_path).headings == ['Training', 'How to reproduce']
+    text = page(restore.write_report(tmp_path).parent).text
+    assert 'No evaluation yet.' in text and page(tmp_path).headings == ['Training history', 'How to reproduce']
     assert sorted(path.name for path in tmp_path.iterdir()) == ['config.json', 'metrics.jsonl', 'report.html']
 
 
@@ -164,14 +168,14 @@ def test_a_damaged_file_is_named(photographs, tmp_path, name, content):
     (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     before = (folder / 'report.html').read_bytes()
     with pytest.raises(InputError) as caught:
-        report_page.write(folder)
+        restore.write_report(folder)
     assert str(folder / name) in str(caught.value) and (folder / 'report.html').read_bytes() == before
 
 
 def test_a_line_that_a_kill_cut_short_is_no_damage(many, tmp_path):
     shutil.copy(many / 'config.json', tmp_path)
     (tmp_path / 'metrics.jsonl').write_text('{"step": 5, "lr": 1}\n{"step": 5, "val/dice": 0.5}\n{"step": 10, "l')
-    assert run_files.read(tmp_path).metrics == [{'step': 5, 'lr': 1, 'val/dice': 0.5}]
+    assert run_files.read(tmp_path).history == [{'step': 5, 'lr': 1, 'val/dice': 0.5}]
 
 
 def command(*arguments):

@@ -4,7 +4,6 @@ Objects that touch each other are one part. So each threshold's mask is eroded a
 until what held them together is gone; a part of what is left is an object's core, and is given the radius back.
 """
 
-import io
 import pathlib
 from concurrent import futures
 
@@ -14,7 +13,7 @@ from scipy import ndimage
 from tqdm import tqdm
 
 from medjax import atomic_files
-from medjax.data.sources.boxes_from_masks import parts
+from medjax.data.sources.boxes_from_masks import component_boxes
 from medjax.machine import cores
 
 VERSION = 1  # of what is kept; a higher one proposes anew
@@ -46,8 +45,8 @@ def propose(image: np.ndarray, count: int) -> np.ndarray:
     found = [np.zeros((0, 2 * dims), np.float32)]
     for mask in (mask for level in levels for mask in (grey > level, grey < level)):
         inside = edt.edt(mask)
-        found.append(parts(mask))
-        found += [parts(inside > radius) + np.float32([-radius] * dims + [radius] * dims) for radius in radii]
+        found.append(component_boxes(mask))
+        found += [component_boxes(inside > radius) + np.float32([-radius] * dims + [radius] * dims) for radius in radii]
     boxes = np.clip(np.concatenate(found), 0, np.tile(extent, 2))
     sides = boxes[:, dims:] - boxes[:, :dims]
     boxes = boxes[(sides >= SMALLEST).all(-1) & (sides <= LARGEST * extent).any(-1)]
@@ -61,9 +60,8 @@ def kept(arrays: np.memmap, count: int) -> list[np.ndarray]:
         with futures.ThreadPoolExecutor(cores()) as threads:
             found = list(tqdm(threads.map(lambda image: propose(np.asarray(image), count), arrays), total=len(arrays),
                               desc='proposing boxes', unit='', leave=False, delay=2))
-        content = io.BytesIO()
-        np.savez_compressed(content, boxes=np.concatenate(found), ends=np.cumsum([len(boxes) for boxes in found]))
-        atomic_files.write_bytes(path, content.getvalue())
+        ends = np.cumsum([len(boxes) for boxes in found])
+        atomic_files.write_arrays(path, boxes=np.concatenate(found), ends=ends)
     with np.load(path) as content:
         return np.split(content['boxes'], content['ends'][:-1])
 

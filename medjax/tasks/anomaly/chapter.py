@@ -7,11 +7,11 @@ import matplotlib
 import numpy as np
 from PIL import Image as Picture
 
-from medjax.report import curves, tables
-from medjax.report.chapter import Chapter, Group, Section, both, caption, split_name, spoken
+from medjax.report import tables
+from medjax.report.chapter import Chapter, Group, Section, caption, headline_splits, split_name, themed_chart
 from medjax.report.draw import Tile
 from medjax.report.run_files import Run, snapshot
-from medjax.report.style import INK, PALETTE, chart, legend, png
+from medjax.report.style import CHART_DPI, INK, PALETTE, SQUARE, chart, legend, png
 from medjax.report.tables import Table
 from medjax.tasks.anomaly import summary
 from medjax.tasks.anomaly.family import FAMILY
@@ -34,26 +34,26 @@ def chapter(run: Run) -> Chapter:
       InputError: where the table of predictions lacks a score.
     """
     known = run.results['analysis']
-    tested = [split for split in run.splits if split in spoken(run)]
+    tested = [split for split in run.splits if split in headline_splits(run)]
     return Chapter(
         headlines=[_headline(run, split) for split in tested], method=_method(run),
         tables=[table for split in run.splits for table in _tables(run, split)],
         sections=[part for split in tested[:1] for part in (
             *([_parted(run, split)] if known['normal'] else []), _pictures(run, split), *_walks(run, split))],
-        curves=_learning(run), samples=[], sampled='', conventions='Conventions',
-        cases=[row for split in run.splits for row in _listed(run, split)], words=classification_chapter.words(run),
-        order=': the strangest first', warnings=known.get('warnings', ()))
+        curves=_learning(run), samples=[], samples_text='', conventions_heading='Conventions',
+        cases=[row for split in run.splits for row in _listed(run, split)], text_columns=classification_chapter.words(run),
+        cases_order=': the strangest first', warnings=known.get('warnings', ()))
 
 
 def _headline(run: Run, split: str) -> tuple[str, str]:
     entries, rows, known = run.results[split], run.rows(split), run.results['analysis']
     if not known['normal']:
         entry = entries[known['score']]
-        return (f'{NAMES[known["score"]].capitalize()}: {tables.told("mean", entry)} on the '
+        return (f'{NAMES[known["score"]].capitalize()}: {tables.value_with_interval("mean", entry)} on the '
                 f'{split_name(split).lower()} cases.',
                 f'In brackets the 95 % interval. n = {entry["n"]} patients, {len(rows)} cases.')
     strange = sum(row['target'] != known['normal'] for row in rows)
-    text = (f'{tables.told("AUROC", entries["auroc"])} on the {split_name(split).lower()} cases, by the '
+    text = (f'{tables.value_with_interval("AUROC", entries["auroc"])} on the {split_name(split).lower()} cases, by the '
             f'{NAMES[known["score"]]}.')
     return text, (f'In brackets the 95 % interval. n = {entries["auroc"]["n"]} patients, {len(rows)} cases, of which '
                   f'{strange} are anomalies. The network has learned from the class {known["normal"]} alone.')
@@ -77,21 +77,21 @@ def _tables(run: Run, split: str) -> list[Table]:
     if not known['normal']:
         means = [(NAMES[name], '', [tables.cell(FAMILY.metrics, name, entries[name], 0)]) for name in NAMES if name in entries]
         return [Table(caption(run, split), [('mean', '')], means)]
-    if not tables.known(entries['auroc']):
+    if not tables.has_value(entries['auroc']):
         return []
     for name in (name for name in NAMES if f'auroc_{name}' in entries or name == known['score']):
         main = name == known['score']
         cells = [tables.cell(FAMILY.metrics, key, entries.get(key if main else f'{key}_{name}'), 0) for key in ('auroc', 'auprc')]
         rows.append((NAMES[name], 'the score that counts' if main else '', cells))
-    made = [tables.beside(Table(caption(run, split), [tables.heading(FAMILY.metrics, key) for key in ('auroc', 'auprc')], rows))]
+    made = [tables.inline_intervals(Table(caption(run, split), [tables.heading(FAMILY.metrics, key) for key in ('auroc', 'auprc')], rows))]
     keys = [key for key in ('sensitivity', 'specificity') if key in entries]
     if keys:
         cells = [tables.cell(FAMILY.metrics, key, entries[key], 0) for key in keys]
-        made.append(tables.beside(Table('At the threshold that 5 % of the normal validation cases exceed', [
+        made.append(tables.inline_intervals(Table('At the threshold that 5 % of the normal validation cases exceed', [
             tables.heading(FAMILY.metrics, key) for key in keys], [(NAMES[known['score']], '', cells)])))
     voxels = [(words, '', [tables.cell(FAMILY.metrics, key, entries[key], 0)]) for key, words in VOXELS.items() if key in entries]
     if voxels:
-        made.append(tables.beside(Table('Voxel by voxel, in cases with an anomaly', [('mean', '')], voxels)))
+        made.append(tables.inline_intervals(Table('Voxel by voxel, in cases with an anomaly', [('mean', '')], voxels)))
     return made
 
 
@@ -101,7 +101,7 @@ def _parted(run: Run, split: str) -> Section:
     groups = {name: score[[row['target'] == name for row in rows]] for name in run.classes}
     lowest, highest = np.quantile(score, [0.005, 0.995])
     name = NAMES[known['score']].capitalize()
-    return Section('Normal and not', charts=[both(
+    return Section('Normal and not', charts=[themed_chart(
         lambda theme: _histogram({key: np.clip(of, lowest, highest) for key, of in groups.items() if len(of)}, name,
                                  known['threshold'], theme), f'{name}, by class',
         f'{name}, by class; the outermost half per cent lie in the first and last bins.' + (
@@ -110,7 +110,7 @@ def _parted(run: Run, split: str) -> Section:
 
 
 def _histogram(groups: dict[str, np.ndarray], name: str, threshold: float | None, theme: str) -> bytes:
-    canvas, axes = chart(theme, name, 'Share of the class', *curves.SQUARE)
+    canvas, axes = chart(theme, name, 'Share of the class', *SQUARE)
     every = np.concatenate(list(groups.values()))
     edges = np.linspace(every.min(), every.max() + 1e-9, 31)
     for place, (label, of) in enumerate(groups.items()):
@@ -119,7 +119,7 @@ def _histogram(groups: dict[str, np.ndarray], name: str, threshold: float | None
     if threshold is not None:
         axes.axvline(threshold, color=INK[theme], linestyle='--', linewidth=1.2)
     legend(axes, theme, loc='best')
-    return png(canvas, curves.DPI)
+    return png(canvas, CHART_DPI)
 
 
 def _pictures(run: Run, split: str) -> Section:
@@ -193,7 +193,7 @@ def _picture(colours: np.ndarray) -> bytes:
 def _listed(run: Run, split: str) -> list[dict[str, str]]:
     rows = run.rows(split)
     order = np.argsort(-summary.values(rows, run.results['analysis']['score']), kind='stable')
-    return [{key: tables.figure(float(text)) if key.startswith(summary.PREFIX) else text
+    return [{key: tables.format_number(float(text)) if key.startswith(summary.PREFIX) else text
              for key, text in rows[place].items()} for place in order]
 
 

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from medjax.report import draw, tables
-from medjax.report.chapter import FEW, Chapter, Section, caption, split_name, spoken
+from medjax.report.chapter import FEW_PATIENTS, Chapter, Section, caption, headline_splits, split_name
 from medjax.report.run_files import Run
-from medjax.report.tables import Cell, Table, figure
+from medjax.report.tables import Cell, Table, format_number
 from medjax.tasks.classification import charts, fairness, pictures
 from medjax.tasks.classification.family import FAMILY
 from medjax.tasks.classification.split import OPERATING, Judged, judge
@@ -36,13 +36,13 @@ def chapter(run: Run) -> Chapter:
     """
     judged = [judge(run, split) for split in run.splits]
     return Chapter(
-        headlines=[headline(of) for of in judged if of.split in spoken(run)], method=method(run),
+        headlines=[headline(of) for of in judged if of.split in headline_splits(run)], method=method(run),
         tables=result_tables(judged),
         sections=[part for of in judged[:1] for part in sections(of)], curves=learning(run), samples=samples(run),
-        sampled='Training images as read, and as the first steps augmented them: the first channel, in the same '
+        samples_text='Training images as read, and as the first steps augmented them: the first channel, in the same '
                 'intensity window.',
-        conventions='Conventions', cases=[row for of in judged for row in listed(of)], words=words(run),
-        order=': the wrong ones first, the surest on top',
+        conventions_heading='Conventions', cases=[row for of in judged for row in listed(of)], text_columns=words(run),
+        cases_order=': the wrong ones first, the surest on top',
         warnings=(run.results.get('analysis') or {}).get('warnings', ()))
 
 
@@ -70,7 +70,7 @@ def headline(of: Judged) -> tuple[str, str]:
         sure += f'; {int((truth == 1).sum())} of {size} cases are {positive}.'
         if at:
             rule = {'Youden': 'Youden\'s index: the largest sum of sensitivity and specificity'}
-            sure += (f' The operating point is a probability of {figure(at["threshold"])} or more, chosen on the '
+            sure += (f' The operating point is a probability of {format_number(at["threshold"])} or more, chosen on the '
                      f'{split_name(at["split"]).lower()} cases by {rule.get(at["rule"], at["rule"])}.')
         return f'{text}.', sure
     kind = 'label' + 's' * (len(table.classes) > 1) if table.multilabel else 'classes'
@@ -80,7 +80,7 @@ def headline(of: Judged) -> tuple[str, str]:
     text = f'{_told(of, f"Mean AUROC of the {len(table.classes)} {kind}", "auroc")} {where}; '
     text += ', '.join(_told(of, *pair) for pair in rest)
     each = {name: of.entries.get(f'auroc_{name}', {}) for name in table.classes}
-    each = {name: entry['value'] for name, entry in each.items() if tables.known(entry)}
+    each = {name: entry['value'] for name, entry in each.items() if tables.has_value(entry)}
     if each:
         lowest = min(each, key=each.get)
         sure += f'. The lowest AUROC is that of {_told(of, lowest, f"auroc_{lowest}")}'
@@ -95,8 +95,8 @@ def method(run: Run) -> str:
     said = {
         f'Intervals are of 95 %, by a percentile bootstrap over patients with {drawn} resamples.': drawn,
         'Those of AUROCs are DeLong\'s.': any(entry.get('method') == 'DeLong' for entry in entries),
-        f'Over fewer than {FEW} patients an interval is too narrow: it shows the spread, and proves little.': any(
-            entry['n'] < FEW for entry in entries),
+        f'Over fewer than {FEW_PATIENTS} patients an interval is too narrow: it shows the spread, and proves little.': any(
+            entry['n'] < FEW_PATIENTS for entry in entries),
         'Calibration errors are never negative, and resampling enlarges them: an interval may lie above its figure.':
             drawn,
         'Of all classes AUROC, AUPRC, specificity, precision and F1 are means; balanced accuracy is mean sensitivity.':
@@ -122,9 +122,9 @@ def result_tables(judged: Sequence[Judged]) -> list[Table]:
                      for name, entry in runs.items()}
         names += columns
     if keys:
-        made.append(tables.beside(tables.grid(FAMILY.metrics, keys, names, 'All cases' if judged[0].table.binary else 'All classes')))
+        made.append(tables.inline_intervals(tables.metric_table(FAMILY.metrics, keys, names, 'All cases' if judged[0].table.binary else 'All classes')))
     for of in judged:
-        if not of.table.binary and of.split in spoken(of.run):
+        if not of.table.binary and of.split in headline_splits(of.run):
             made += each_class(of)
     return made
 
@@ -140,7 +140,7 @@ def each_class(of: Judged) -> list[Table]:
     title = f'{split_name(of.split)}, each {"label" if of.table.multilabel else "class against all others"}'
     at = [FAMILY.metrics.describe(name).label for name, key in chosen.items() if key != name]
     title += f'; {", ".join(at).lower()} at its operating point' if at else ''
-    return [tables.grid(FAMILY.metrics, each, names, title, counts=('cases', 'in which it is true', dict(zip(classes, counts))))
+    return [tables.metric_table(FAMILY.metrics, each, names, title, counts=('cases', 'in which it is true', dict(zip(classes, counts))))
             ] if names else []
 
 
@@ -152,16 +152,16 @@ def sureness_tables(of: Judged) -> list[Table]:
     mended, sets = of.analysis.get('calibration'), of.analysis.get('conformal')
     if mended:
         before = next(iter(mended.values()))
-        rows = [('as predicted', '', [Cell(figure(before[name]['before'])) for name in MENDED])]
+        rows = [('as predicted', '', [Cell(format_number(before[name]['before'])) for name in MENDED])]
         rows += [(f'after {charts.METHODS.get(key, key)}', '',
-                  [Cell(figure(found[name]['after'])) for name in MENDED]) for key, found in mended.items()]
+                  [Cell(format_number(found[name]['after'])) for name in MENDED]) for key, found in mended.items()]
         made.append(Table('Calibration, fitted on validation cases', [tables.heading(FAMILY.metrics, name) for name in MENDED], rows))
     if sets:
         single = sets['sizes'].get('1', 0) / sum(sets['sizes'].values())
-        rows = [('coverage promised', 'the chance that a set holds the truth', [Cell(figure(sets['promised']))]),
+        rows = [('coverage promised', 'the chance that a set holds the truth', [Cell(format_number(sets['promised']))]),
                 ('coverage measured', '', [tables.cell(FAMILY.metrics, '', sets['coverage'], 0)]),
                 ('mean size', 'classes in a set', [tables.cell(FAMILY.metrics, '', sets['set_size'], 0)]),
-                ('sets of one class', 'share of the cases', [Cell(figure(single))])]
+                ('sets of one class', 'share of the cases', [Cell(format_number(single))])]
         made.append(Table('Conformal sets', [('', '')], rows))
     return made
 
@@ -190,7 +190,7 @@ def group_tables(of: Judged) -> list[Table]:
                 if name + ending in found['gaps']}
         names = [how for how in decided if any(how == c for _, c in gaps)]
         title = f'Between the groups by {column}' + ', of the class in which they differ most' * (not binary)
-        made += [tables.beside(tables.grid(FAMILY.metrics, gaps, names, title))] if gaps else []
+        made += [tables.inline_intervals(tables.metric_table(FAMILY.metrics, gaps, names, title))] if gaps else []
     return made
 
 
@@ -222,7 +222,7 @@ def listed(of: Judged) -> list[dict[str, str]]:
         row = dict(of.rows[number])
         for key, text in row.items():
             if text and key.startswith(('prob_', 'uncertainty', 'target_')):
-                row[key] = f'{float(text):g}' if key.startswith('target_') else figure(float(text))
+                row[key] = f'{float(text):g}' if key.startswith('target_') else format_number(float(text))
         known = {key: text for key, text in row.items() if not key.startswith('prob_')}
         made.append({**known, 'predicted': of.said(number)[1], **row})
     return made
@@ -241,7 +241,7 @@ def words(run: Run) -> list[str]:
 
 
 def _told(of: Judged, name: str, key: str) -> str:
-    return tables.told(name, of.entries.get(key, {}))
+    return tables.value_with_interval(name, of.entries.get(key, {}))
 
 
 def _heading(key: str) -> tuple[str, str]:

@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from medjax.metrics import classification
-from medjax.report import curves, tables
-from medjax.report.chapter import Chart, both, split_name
-from medjax.report.tables import figure, interval
+from medjax.report import probability_charts, tables
+from medjax.report.chapter import Chart, split_name, themed_chart
+from medjax.report.style import short_name
+from medjax.report.tables import format_interval, format_number
 from medjax.statistics import calibration
 from medjax.tasks.classification import table as classification_table
 from medjax.tasks.classification.family import FAMILY
@@ -37,39 +38,39 @@ def _ranking(of: Judged) -> list[Chart]:
     parts = {name: (positive, score) for name, positive, score in _one_by_one(of.table)
              if positive.any() and not positive.all()}
     areas = {name: of.entries[f'auroc_{name}']['value'] for name in parts} if not of.table.binary else {}
-    many = len(parts) > len(curves.LINES)
+    many = len(parts) > len(probability_charts.LINE_COLOURS)
     named = sorted(parts, key=areas.get)[:WEAKEST] if many else list(parts)
     last = f' Only the {WEAKEST} lowest areas of {len(parts)} are named.' if many else ''
     chance, level = '', float('nan')
     if of.table.binary:
         level = float((of.table.targets == 1).mean())
-        chance = f' Dotted: the share of {of.table.classes[1]}, {figure(level)}, which chance reaches.'
+        chance = f' Dotted: the share of {of.table.classes[1]}, {format_number(level)}, which chance reaches.'
 
     def drawn(key: str, title: str, make: Callable, axes: tuple[str, str], words: str, level: float | None) -> Chart:
         places = {name: 0 if of.table.binary else number for number, name in enumerate(named, 1)}
-        lines = [curves.Line(*make(*part), _legend(of, name, key) if name in named else '', places.get(name))
+        lines = [probability_charts.Line(*make(*part), _legend(of, name, key) if name in named else '', places.get(name))
                  for name, part in parts.items()]
         point = _point(of, key)
         against = '' if of.table.binary or of.table.multilabel else ', each class against all others'
         marked = ' The diamond is the operating point.' if point else ''
-        return both(lambda theme: curves.separation(lines, axes, theme, level=level, point=point),
+        return themed_chart(lambda theme: probability_charts.discrimination_chart(lines, axes, theme, level=level, point=point),
                     f'{title} curves of the {_cases(of)}{against}',
                     f'{title}{against}. {_area(of, key)}{words}{marked}{last}')
-    return [drawn('auroc', 'ROC', curves.roc, ('1 − specificity', 'Sensitivity'), ' Dotted: chance.', None),
-            drawn('auprc', 'Precision–recall', curves.precision_recall, ('Sensitivity (recall)', 'Precision'), chance,
+    return [drawn('auroc', 'ROC', probability_charts.roc_curve, ('1 − specificity', 'Sensitivity'), ' Dotted: chance.', None),
+            drawn('auprc', 'Precision–recall', probability_charts.precision_recall_curve, ('Sensitivity (recall)', 'Precision'), chance,
                   level)] if parts else []
 
 
-def _point(of: Judged, key: str) -> curves.Point | None:
+def _point(of: Judged, key: str) -> probability_charts.Point | None:
     """The operating point on the ROC or the precision–recall curve."""
     if not of.operating:
         return None
     names = ('specificity', 'sensitivity') if key == 'auroc' else ('sensitivity', 'precision')
-    if not all(tables.known(of.entries[name + OPERATING]) for name in names):
+    if not all(tables.has_value(of.entries[name + OPERATING]) for name in names):
         return None
     x, y = (of.entries[name + OPERATING]['value'] for name in names)
-    text = f'{names[0]} {figure(x)}\n{names[1]} {figure(y)}'
-    return curves.Point(1 - x if key == 'auroc' else x, y, text)
+    text = f'{names[0]} {format_number(x)}\n{names[1]} {format_number(y)}'
+    return probability_charts.Point(1 - x if key == 'auroc' else x, y, text)
 
 
 def _confusion(of: Judged) -> Chart:
@@ -77,21 +78,21 @@ def _confusion(of: Judged) -> Chart:
     decided = table.probs[:, 1] >= at['threshold'] if at else table.probs.argmax(1)
     counts = classification.confusion_matrix(table.targets, decided.astype(int), count, np.ones(len(table)))
     how = 'decided at the operating point' if at else 'the most probable class decides'
-    share = ' and their share of the row' if count <= curves.FITTING else ''
-    return both(lambda theme: curves.confusion(counts, table.classes, theme), f'Table of confusion of the {_cases(of)}',
+    share = ' and their share of the row' if count <= probability_charts.MAX_LABELLED else ''
+    return themed_chart(lambda theme: probability_charts.confusion_chart(counts, table.classes, theme), f'Table of confusion of the {_cases(of)}',
                 f'Confusion of the {len(table)} {_cases(of)}; {how}. Each cell has its cases{share}; the larger the '
-                'share of the row, the stronger the colour.', wide=count > curves.FITTING)
+                'share of the row, the stronger the colour.', wide=count > probability_charts.MAX_LABELLED)
 
 
 def _spread(of: Judged) -> Chart:
     table, at = of.table, of.operating
     if table.binary:
-        name, by = f'Probability of {curves.short(table.classes[1])}', 'what is true'
+        name, by = f'Probability of {short_name(table.classes[1])}', 'what is true'
         groups = {c: table.probs[table.targets == k, 1] for k, c in enumerate(table.classes)}
     else:
         name, by = 'Probability of the most probable class', 'whether that is right'
         groups = {'right': of.confidence[of.right], 'wrong': of.confidence[~of.right]}
-    return both(lambda theme: curves.histogram(groups, name, theme, at and at['threshold']),
+    return themed_chart(lambda theme: probability_charts.histogram_chart(groups, name, theme, at and at['threshold']),
                 f'{name} in the {_cases(of)}, by {by}', f'{name}, by {by}; in bins of 0.05.')
 
 
@@ -103,7 +104,7 @@ def _reliability(of: Judged) -> Chart:
         axes, key = ('Probability of a label', 'Share of cases that have it'), ''
     elif table.binary:
         said, came, key = table.probs[:, 1], table.targets == 1, table.classes[1]
-        axes = f'Probability of {curves.short(key)}', f'Share that is {curves.short(key)}'
+        axes = f'Probability of {short_name(key)}', f'Share that is {short_name(key)}'
     else:
         said, came, key = of.confidence, of.right, 'chosen'
         axes = 'Probability of the most probable class', 'Share of cases in which it is right'
@@ -113,7 +114,7 @@ def _reliability(of: Judged) -> Chart:
         bins[f'after {METHODS.get(first, first)}'] = mended[first]['reliability'][key]
     after = f' Dashed: {list(bins)[1]}, fitted on validation cases.' if mended else ''
     error = 'Expected calibration error' + ' (of the most probable class)' * table.binary
-    return both(lambda theme: curves.reliability(bins, axes, theme),
+    return themed_chart(lambda theme: probability_charts.reliability_chart(bins, axes, theme),
                 f'Reliability in the {_cases(of)}: {axes[1].lower()}, against the probability',
                 f'Reliability{", all labels together" if table.multilabel else ""}; dotted: perfect. A dot\'s area is '
                 f'its share of the cases. {_area(of, "ece", error)}{after}')
@@ -126,12 +127,12 @@ def _selective(of: Judged) -> Chart:
         points = of.analysis.get(key, {}).get('points', ())
         pairs = np.array([(p['coverage'], 1 - p['risk']) for p in points if p['coverage'] * len(of.table) >= ANSWERED])
         if len(pairs):
-            lines.append(curves.Line(*pairs.T, name, number and number + 1))
+            lines.append(probability_charts.Line(*pairs.T, name, number and number + 1))
     lost = of.analysis['selective']['aurc']
-    known = f' ({interval(lost)})' if interval(lost) else ''
-    return both(lambda theme: curves.selective(lines, theme), 'Accuracy of the surest cases, over their share of all',
+    known = f' ({format_interval(lost)})' if format_interval(lost) else ''
+    return themed_chart(lambda theme: probability_charts.selective_accuracy_chart(lines, theme), 'Accuracy of the surest cases, over their share of all',
                 'What is gained by leaving the least sure cases to a reader: the accuracy of the others, from '
-                f'{ANSWERED} cases on. Mean error over all shares (AURC): {figure(lost["value"])}{known}.')
+                f'{ANSWERED} cases on. Mean error over all shares (AURC): {format_number(lost["value"])}{known}.')
 
 
 def _one_by_one(table: classification_table.Cases) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
@@ -149,14 +150,14 @@ def _legend(of: Judged, name: str, key: str) -> str:
     if of.table.binary:
         return ''
     entry = of.entries.get(f'{key}_{name}')
-    return f'{curves.short(name)} {figure(entry["value"])}' if entry else curves.short(name)
+    return f'{short_name(name)} {format_number(entry["value"])}' if entry else short_name(name)
 
 
 def _area(of: Judged, key: str, name: str = '') -> str:
     entry = of.entries.get(key, {})
-    if not tables.known(entry):
+    if not tables.has_value(entry):
         return ''
     mean = 'Mean ' * (not of.table.binary and key != 'ece')
     made = ', DeLong' if entry.get('method') == 'DeLong' else ''
-    known = f' (95 % CI {interval(entry)}{made})' if interval(entry) else ''
-    return f'{mean}{name or FAMILY.metrics.describe(key).label} {figure(entry["value"])}{known}.'
+    known = f' (95 % CI {format_interval(entry)}{made})' if format_interval(entry) else ''
+    return f'{mean}{name or FAMILY.metrics.describe(key).label} {format_number(entry["value"])}{known}.'

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import io
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -17,7 +16,7 @@ from medjax.core.task import Task
 from medjax.data.datasets.images import Images
 from medjax.data.io.geometry import Image
 from medjax.data.source import UNKNOWN
-from medjax.data.transforms.images import Frame, framing
+from medjax.data.transforms.images import ImagePreprocess, image_preprocess
 from medjax.errors import InputError
 from medjax.metrics import classification, uncertainty
 from medjax.tasks.classification import explanations
@@ -142,19 +141,18 @@ class ImageEvaluator(contracts.Evaluator):
         for old in folder.glob('*.npz'):
             old.unlink()
         for place, number in enumerate(numbers[chosen]):
-            content = io.BytesIO()
-            np.savez_compressed(content, image=np.asarray(self.data.arrays[number]), kind='classification',
-                                methods=np.array(self.methods[:len(found['maps'])], str),
-                                explained=source.classes[int(asked[chosen[place]])],
-                                **{name: values[:, place].astype(np.float32) for name, values in found.items()})
-            atomic_files.write_bytes(folder / f'{source.cases[number].id}.npz', content.getvalue())
+            atomic_files.write_arrays(
+                folder / f'{source.cases[number].id}.npz', image=np.asarray(self.data.arrays[number]),
+                kind='classification', methods=np.array(self.methods[:len(found['maps'])], str),
+                explained=source.classes[int(asked[chosen[place]])],
+                **{name: values[:, place].astype(np.float32) for name, values in found.items()})
 
 
 @dataclasses.dataclass(frozen=True)
 class ImagePredictor(contracts.Predictor):
     """Classifies images that are no cases of the data set; see `predictor`."""
 
-    frame: Frame
+    preprocess: ImagePreprocess
     statistics: Mapping[str, Any]
     read: Callable[[pathlib.Path], Image]
     classifier: Classifier
@@ -163,7 +161,7 @@ class ImagePredictor(contracts.Predictor):
 
     def example(self) -> dict[str, np.ndarray]:
         """A batch of the shape that the network sees."""
-        return {'image': np.zeros((1, *self.frame.size, self.statistics['channels']), np.float32)}
+        return {'image': np.zeros((1, *self.preprocess.size, self.statistics['channels']), np.float32)}
 
     def __call__(self, variables: Any, path: pathlib.Path, folder: pathlib.Path) -> str:
         """Classifies an image and adds a row with its probabilities to `predictions.csv` in a folder.
@@ -179,7 +177,7 @@ class ImagePredictor(contracts.Predictor):
         Raises:
           InputError: where the image is not such as the network was trained on, or the table cannot be written.
         """
-        array = self.frame.seen(self.read(path), self.statistics)
+        array = self.preprocess.network_input(self.read(path), self.statistics)
         members = self.classifier(variables, lambda at: array[None].repeat(len(at), 0), 1)
         probs, classes = members.mean(0)[0], self.statistics['classes']
         row = {'image': str(path), **{f'prob_{name}': repr(float(p)) for name, p in zip(classes, probs)}}
@@ -228,7 +226,7 @@ def evaluator(*, data: Images, task: Task, batch: int = 64, samples: int = 0, fl
         if value is not None and not 0 < value < 1:
             raise InputError(f'config.evaluate.{key}: {value}; expected a number between 0 and 1')
     explain_by = explanations.explainer(explain) if explain and task.features is not None else None
-    return ImageEvaluator(data, _classifier(task, len(data.frame.size), batch, samples, flips), tuple(explain), shown,
+    return ImageEvaluator(data, _classifier(task, len(data.preprocess.size), batch, samples, flips), tuple(explain), shown,
                           sensitivity, coverage, tuple(subgroups), explain_by)
 
 
@@ -246,5 +244,5 @@ def predictor(*, task: Task, data: Mapping[str, Any], statistics: Mapping[str, A
       flips: …
       **_: the evaluator's other options, of no use here.
     """
-    frame = framing(**data)
-    return ImagePredictor(frame, statistics, read, _classifier(task, len(frame.size), 1, samples, flips))
+    preprocess = image_preprocess(**data)
+    return ImagePredictor(preprocess, statistics, read, _classifier(task, len(preprocess.size), 1, samples, flips))

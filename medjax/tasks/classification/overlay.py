@@ -8,7 +8,7 @@ from matplotlib import colors
 
 from medjax.errors import InputError
 from medjax.report import draw, style
-from medjax.report.anatomy import LETTERS, PLANES
+from medjax.report.draw import PLANES, SIDES
 from medjax.report.run_files import snapshot
 
 NAMES = {'grad_cam': 'Grad-CAM', 'grad_cam_pp': 'Grad-CAM++', 'integrated_gradients': 'Integrated gradients',
@@ -112,7 +112,7 @@ def tiles(case: Snapshot, cut: tuple[int, int] | None) -> list[draw.Tile]:
         if number:
             axes.imshow(_painted(maps[number - 1], scales[number - 1]), aspect='auto', interpolation='bilinear')
         if case.spacing:
-            draw.annotate(axes, LETTERS[axis], pixel, 'radiological' if number == 0 and axis else '')
+            draw.annotate(axes, SIDES[axis], pixel, 'radiological' if number == 0 and axis else '')
         alt = f'{where} of case {case.name}: {title if number else "the image alone"}'
         made.append(draw.Tile(style.png(figure, draw.DPI), title, alt, width))
     return made
@@ -121,7 +121,7 @@ def tiles(case: Snapshot, cut: tuple[int, int] | None) -> list[draw.Tile]:
 def _painted(plane: np.ndarray, scale: float) -> np.ndarray:
     """A map as colours `[rows, columns, 4]`, the more solid the larger; nothing where it is flat at zero."""
     size = np.clip(np.abs(plane) / scale, 0, 1) if scale > 0 else np.zeros_like(plane)
-    ramps = [colors.LinearSegmentedColormap.from_list('', ramp) for ramp in (style.SPEAKS, style.AGAINST)]
+    ramps = [colors.LinearSegmentedColormap.from_list('', ramp) for ramp in (style.SUPPORTING, style.OPPOSING)]
     painted = np.where((plane >= 0)[..., None], ramps[0](size), ramps[1](size))
     painted[..., 3] = 0.8 * size
     return painted

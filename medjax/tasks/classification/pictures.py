@@ -6,7 +6,7 @@ import numpy as np
 
 from medjax.report import style
 from medjax.report.chapter import Group, Section
-from medjax.report.tables import Cell, Table, figure
+from medjax.report.tables import Cell, Table, format_number
 from medjax.tasks.classification import overlay
 from medjax.tasks.classification.split import Judged
 
@@ -31,7 +31,7 @@ def pictures(of: Judged) -> Section:
             heading = f'{kind}: {case.name}' + (f', {overlay.cut_name(case, cut)}' if cut else '')
             groups.append(Group(heading, overlay.tiles(case, cut), '' if first else _told(of, number, case)))
     mapped = any(case.methods for _, _, case in chosen)
-    keys = [('Maps', [('speaks for the class', style.SPEAKS[1]), ('speaks against it', style.AGAINST[1])])]
+    keys = [('Maps', [('speaks for the class', style.SUPPORTING[1]), ('speaks against it', style.OPPOSING[1])])]
     return Section('What it looks at' if mapped else 'Cases', _text(of, chosen), keys if mapped else [], tests(chosen),
                    groups)
 
@@ -62,7 +62,7 @@ def tests(chosen: Sequence[Chosen]) -> list[Table]:
             for method, value in zip(case.methods, array):
                 values.setdefault(method, {}).setdefault(name, []).append(float(value))
     names = [name for name in TESTS if any(x == x for of in values.values() for x in of.get(name, ()))]
-    rows = [(overlay.method_name(method), '', [*(Cell(figure(_mean(of.get(name, [])))) for name in names),
+    rows = [(overlay.method_name(method), '', [*(Cell(format_number(_mean(of.get(name, [])))) for name in names),
                                                Cell(str(max(map(len, of.values()))))])
             for method, of in values.items()]
     heads = [*(TESTS[name] for name in names), ('cases', 'drawn, with a map by this method that was tested')]
@@ -88,7 +88,7 @@ def _told(of: Judged, number: int, case: overlay.Snapshot) -> str:
     shown = list(dict.fromkeys([*np.argsort(-probs, kind='stable')[:LIKELIEST].tolist(), *true]))
     truth, said = of.said(number)
     text = (f'Truth: {truth}. Predicted: {said}. Probabilities: '
-            f'{", ".join(f"{names[k]} {figure(float(probs[k]))}" for k in shown)}.')
+            f'{", ".join(f"{names[k]} {format_number(float(probs[k]))}" for k in shown)}.')
     text += f' Maps of {case.explained}.' if case.methods and case.explained else ''
     flat = [overlay.method_name(method) for method, array in zip(case.methods, case.maps) if not np.ptp(array)]
     return text + (f' Flat: {", ".join(flat)}.' if flat else '')

@@ -1,7 +1,6 @@
 """Boxes as files have them: cells of an evaluation, rows of a new image and boxes drawn on it, and snapshots."""
 
 import csv
-import io
 import json
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -103,11 +102,11 @@ def keep_snapshot(path: pathlib.Path, image: np.ndarray, seen: ImageBoxes, grid:
       grid: where the stored image lies in it.
       steps: from one of the stored voxels to the next, along each axis.
     """
-    inverse, content = np.linalg.inv(grid.matrix[:, :-1]), io.BytesIO()
-    np.savez_compressed(content, image=image, kind='detection', truth=seen.true_boxes, truth_labels=seen.true_labels,
-                        found=seen.pred_boxes, found_labels=seen.pred_labels, scores=seen.scores,
-                        spacing=np.linalg.norm(np.array(steps)[:, None] * inverse, axis=0))
-    atomic_files.write_bytes(path, content.getvalue())
+    inverse = np.linalg.inv(grid.matrix[:, :-1])
+    atomic_files.write_arrays(
+        path, image=image, kind='detection', truth=seen.true_boxes, truth_labels=seen.true_labels,
+        found=seen.pred_boxes, found_labels=seen.pred_labels, scores=seen.scores,
+        spacing=np.linalg.norm(np.array(steps)[:, None] * inverse, axis=0))
 
 
 def _in_mm(box: np.ndarray, affine: np.ndarray) -> list[float]:

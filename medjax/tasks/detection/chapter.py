@@ -7,10 +7,18 @@ import numpy as np
 
 from medjax.metrics import detection
 from medjax.report import draw, tables
-from medjax.report.chapter import Chapter, Section, caption, resampled, sentences, split_name, spoken
+from medjax.report.chapter import (
+    Chapter,
+    Section,
+    caption,
+    headline_splits,
+    interval_method,
+    join_sentences,
+    split_name,
+)
 from medjax.report.run_files import Run
 from medjax.report.style import class_colour, png
-from medjax.report.tables import Cell, Table, figure, interval
+from medjax.report.tables import Cell, Table, format_interval, format_number
 from medjax.tasks.detection import charts, pictures
 from medjax.tasks.detection import table as detection_table
 from medjax.tasks.detection.family import FAMILY
@@ -31,18 +39,18 @@ def chapter(run: Run) -> Chapter:
     """
     every = [detect(run, split) for split in run.splits]
     return Chapter(
-        headlines=[headline(of) for of in every if of.split in spoken(run)], method=method(run),
+        headlines=[headline(of) for of in every if of.split in headline_splits(run)], method=method(run),
         tables=result_tables(every), sections=[part for of in every[:1] for part in sections(of)], curves=learning(run),
-        samples=samples(run), sampled='Training images as read, and as the first steps augmented them with their '
-        'boxes: the first channel, in the same intensity window.', conventions='Conventions',
-        cases=[row for of in every for row in listed(of)], order=': those with the lowest AP of their own first',
-        words=words(run), warnings=(run.results.get('analysis') or {}).get('warnings', ()))
+        samples=samples(run), samples_text='Training images as read, and as the first steps augmented them with their '
+        'boxes: the first channel, in the same intensity window.', conventions_heading='Conventions',
+        cases=[row for of in every for row in listed(of)], cases_order=': those with the lowest AP of their own first',
+        text_columns=words(run), warnings=(run.results.get('analysis') or {}).get('warnings', ()))
 
 
 def sections(of: Detected) -> list[Section]:
     """What is drawn and listed of the split that matters most."""
     at = of.operating
-    text = f'At the operating point, a score of {figure(at["score"])} or more, {_chosen(at)}.'
+    text = f'At the operating point, a score of {format_number(at["score"])} or more, {_chosen(at)}.'
     shown = [counts_table(of), sizes_table(of), froc_table(of), *videos_table(of)]
     return [Section('What it finds, and at which cost', text, tables=shown, charts=charts.drawn(of)),
             pictures.pictures(of)]
@@ -56,7 +64,7 @@ def headline(of: Detected) -> tuple[str, str]:
     mean = 'Mean ' * (len(table.classes) > 1)
     n, objects = entries[of.lead]['n'], sum(len(seen.true_boxes) for seen in table.images)
     sure = (f'In brackets 95 % intervals. n = {n} patient{"s" * (n != 1)}, {len(table.images)} images, {objects} '
-            f'objects. At a score of {figure(at["score"])} or more, {_chosen(at)}: '
+            f'objects. At a score of {format_number(at["score"])} or more, {_chosen(at)}: '
             f'{_told(of, "sensitivity", "sensitivity")}, {_told(of, "precision", "precision")}, '
             f'{_told(of, "", "false_positives").strip()} false positives an image.')
     return f'{mean}{told} on the {split_name(of.split).lower()} images; {_told(of, "CPM", "cpm")}.', sure
@@ -64,8 +72,8 @@ def headline(of: Detected) -> tuple[str, str]:
 
 def method(run: Run) -> str:
     """How the figures and their intervals are made."""
-    return sentences({
-        resampled(run): True,
+    return join_sentences({
+        interval_method(run): True,
         'Of several classes AP and average recall are means.': len(run.classes) > 1,
         'Sensitivity, precision, F1 and false positives are those at the operating point, with all classes '
         'together.': True})
@@ -79,13 +87,13 @@ def result_tables(every: Sequence[Detected]) -> list[Table]:
         keys |= {(name, title): of.entries[name] for name in (*_precisions(of), 'ar', 'cpm', *OPERATING)}
     if keys:
         names = list(dict.fromkeys(column for _, column in keys))
-        made.append(tables.beside(tables.grid(FAMILY.metrics, keys, names, 'All classes')))
+        made.append(tables.inline_intervals(tables.metric_table(FAMILY.metrics, keys, names, 'All classes')))
     for of in every:
         classes = of.table.classes
-        if len(classes) > 1 and of.split in spoken(of.run):
+        if len(classes) > 1 and of.split in headline_splits(of.run):
             each = {(name, c): of.entries[f'{name}_{c}'] for name in _precisions(of) for c in classes}
             objects = {c: of.entries[f'ap_{c}']['objects'] for c in classes}
-            made.append(tables.grid(FAMILY.metrics, each, classes, f'{split_name(of.split)}, each class', counts=(
+            made.append(tables.metric_table(FAMILY.metrics, each, classes, f'{split_name(of.split)}, each class', counts=(
                 'objects', 'in the truth', objects)))
     return made
 
@@ -98,7 +106,7 @@ def counts_table(of: Detected) -> Table:
     for name, one in {**found, 'all': total}.items() if len(found) > 1 else found.items():
         shares = [one['hits'] / n if n else float('nan') for n in (one['objects'], one['found_operating'])]
         rows.append((name, '', [*(Cell(str(one[key])) for key in ('objects', 'hits', 'missed', 'false_positives')),
-                                *(Cell(figure(share)) for share in shares)]))
+                                *(Cell(format_number(share)) for share in shares)]))
     heads = [('Objects', 'in the truth'), ('Hits', ''), ('Missed', ''),
              ('False positives', 'found where there is no object of that class'),
              ('Sensitivity\N{NO-BREAK SPACE}↑', ''), ('Precision\N{NO-BREAK SPACE}↑', '')]
@@ -127,7 +135,7 @@ def videos_table(of: Detected) -> list[Table]:
     rows = [('Lesions', 'tracks of the true boxes, of which a lesion out of sight for long begins another',
              f'{known["lesions"]:.0f}'),
             ('Sensitivity by lesion\N{NO-BREAK SPACE}↑', 'found in a frame or more',
-             figure(known['lesion_sensitivity'])),
+             format_number(known['lesion_sensitivity'])),
             ('Latency\N{NO-BREAK SPACE}↓', 'seconds from a lesion\'s first frame to the first that it is found in, the '
              'median of those found', 'none found' if known['latency'] is None else f'{known["latency"]:.2f}'),
             ('Alarms a minute\N{NO-BREAK SPACE}↓', f'tracks of no lesion, over {known["minutes"]:.2g} minutes',
@@ -200,10 +208,10 @@ def _chosen(at: Mapping[str, Any]) -> str:
 
 
 def _told(of: Detected, name: str, key: str) -> str:
-    return tables.told(name, of.entries[key])
+    return tables.value_with_interval(name, of.entries[key])
 
 
 def _cell(entry: Mapping[str, Any]) -> Cell:
-    if not tables.known(entry):
+    if not tables.has_value(entry):
         return Cell('–', below=entry.get('why', ''))
-    return Cell(figure(entry['value']), interval(entry))
+    return Cell(format_number(entry['value']), format_interval(entry))

@@ -14,10 +14,10 @@ from medjax.metrics import box_matching, detection
 from medjax.metrics.box_matching import ImageBoxes
 from medjax.metrics.detection import HIT
 from medjax.report import draw, style
-from medjax.report.anatomy import LETTERS
 from medjax.report.chapter import Group, Section
+from medjax.report.draw import SIDES
 from medjax.report.run_files import snapshot
-from medjax.report.tables import figure
+from medjax.report.tables import format_number
 from medjax.tasks.detection.split import Detected
 
 DRAWN = 2  # images of a kind
@@ -158,7 +158,7 @@ def tiles(case: Snapshot, seen: ImageBoxes, cut: int | None) -> list[draw.Tile]:
         for box, colour, text in boxes.get(title, ()):
             outline(axes, box, colour, text)
         if cut is not None:
-            draw.annotate(axes, LETTERS[2], pixel, 'radiological' if title == 'Image' else '')
+            draw.annotate(axes, SIDES[2], pixel, 'radiological' if title == 'Image' else '')
         where = 'Picture' if cut is None else f'Axial slice {cut + 1}'
         made.append(draw.Tile(style.png(canvas, draw.DPI), title, f'{where} of case {case.name}: {title.lower()}',
                               width))
@@ -192,4 +192,4 @@ def _told(of: Detected, number: int) -> str:
     quality = detection.image_average_precision(of.table.images[number], len(of.table.classes), of.table.dims)
     return (f'Truth: {", ".join(listed(seen.true_labels)) or "none"}. Found: '
             f'{", ".join(listed(seen.pred_labels)) or "none"}; hits {hit.sum()}, false positives {(~hit).sum()}, '
-            f'missed {(~met).sum()}. AP of this image {figure(quality)}.')
+            f'missed {(~met).sum()}. AP of this image {format_number(quality)}.')

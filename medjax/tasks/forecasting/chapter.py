@@ -5,10 +5,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from medjax.report import tables
-from medjax.report.chapter import Chapter, Section, both, caption, resampled, split_name, spoken
+from medjax.report.chapter import Chapter, Section, caption, headline_splits, interval_method, split_name, themed_chart
 from medjax.report.run_files import Run
-from medjax.report.split import Split, opened
-from medjax.report.tables import Cell, Entry, figure, heading
+from medjax.report.split import Split, read_split
+from medjax.report.tables import Cell, Entry, format_number, heading
 from medjax.tasks.classification import chapter as classification_chapter
 from medjax.tasks.forecasting import charts
 from medjax.tasks.forecasting.family import FAMILY
@@ -27,11 +27,11 @@ def chapter(run: Run) -> Chapter:
     """
     every = [_split(run, split) for split in run.splits]
     return Chapter(
-        headlines=[headline(of) for of in every if of.split in spoken(run)], method=method(run),
+        headlines=[headline(of) for of in every if of.split in headline_splits(run)], method=method(run),
         tables=[made for of in every for made in result_tables(of)],
-        sections=[part for of in every[:1] for part in sections(of)], curves=learning(run), samples=[], sampled='',
-        conventions='Conventions', cases=[row for of in every for row in listed(of)],
-        words=[*classification_chapter.words(run), 'ended'], warnings=(run.results.get('analysis') or {}).get('warnings', ()))
+        sections=[part for of in every[:1] for part in sections(of)], curves=learning(run), samples=[], samples_text='',
+        conventions_heading='Conventions', cases=[row for of in every for row in listed(of)],
+        text_columns=[*classification_chapter.words(run), 'ended'], warnings=(run.results.get('analysis') or {}).get('warnings', ()))
 
 
 def headline(of: Split[Table]) -> tuple[str, str]:
@@ -47,7 +47,7 @@ def headline(of: Split[Table]) -> tuple[str, str]:
     n, visits = len(np.unique(of.table.patients)), len(of.table.time)
     sure = f'In brackets the 95 % interval. n = {n} patients, {visits} visits.'
     if first.get('runs'):
-        single = [f'{name} {figure(entry["run_mean"])} ± {figure(entry["run_sd"])}' for key, name in (
+        single = [f'{name} {format_number(entry["run_mean"])} ± {format_number(entry["run_sd"])}' for key, name in (
             ('mase', 'MASE'), ('auroc', 'AUROC')) if (entry := entries.get(key))]
         sure += f' Single runs (n = {first["runs"]}): {", ".join(single)}.'
     return f'{"; ".join(parts)}; on the {split_name(of.split).lower()} cases.', sure
@@ -56,7 +56,7 @@ def headline(of: Split[Table]) -> tuple[str, str]:
 def method(run: Run) -> str:
     """How the figures and their intervals are made, and what they cannot say."""
     return ' '.join(filter(None, [
-        resampled(run), 'Simpler models stand beside the network: what it adds is what it does better than they.',
+        interval_method(run), 'Simpler models stand beside the network: what it adds is what it does better than they.',
         LIMITS]))
 
 
@@ -71,7 +71,7 @@ def result_tables(of: Split[Table]) -> list[tables.Table]:
             if stem == 'mae':
                 rows.append(('Over carried forward, mean (MASE)', '', [
                     _cell(entries.get(key_of('mase', '', method)), 'mase') for method in of.table.told] + [Cell('')]))
-            made.append(tables.beside(tables.Table(f'{title}: {words}', [*heads, ('n (patients)', '')], rows)))
+            made.append(tables.inline_intervals(tables.Table(f'{title}: {words}', [*heads, ('n (patients)', '')], rows)))
     for event in of.table.events:
         made.append(warned_table(of, event, title))
     return made
@@ -90,7 +90,7 @@ def warned_table(of: Split[Table], event: str, title: str) -> tables.Table:
                 + [Cell(str(counts[span]))]))
     heads = [*((CHANCES[method], '') for method in of.table.chance),
              (f'Positive of {counts["known"]} visits', 'of which it is known')]
-    return tables.beside(tables.Table(
+    return tables.inline_intervals(tables.Table(
         f'{title}: {event} within {_time(of.run, analysis["within"])}, told at each visit', heads, rows))
 
 
@@ -100,7 +100,7 @@ def sections(of: Split[Table]) -> list[Section]:
     there = ~np.isnan(of.table.next)
     chosen = examples(of.table)
     if chosen:
-        drawn = both(lambda theme: charts.courses(of.table, chosen, of.run.results.get('unit', ''), theme),
+        drawn = themed_chart(lambda theme: charts.courses(of.table, chosen, of.run.results.get('unit', ''), theme),
                      'Measured and forecast values of three patients',
                      'What was measured (dots), and at each visit the forecast for the next one: the network\'s '
                      '(diamonds) and ridge regression\'s (crosses), joined to the value as it was last measured. The '
@@ -108,7 +108,7 @@ def sections(of: Split[Table]) -> list[Section]:
                      'the most forecasts.', wide=True)
         made.append(Section('Courses of patients', charts=[drawn]))
     if there.any():
-        made.append(Section('How near the next values come', charts=[both(
+        made.append(Section('How near the next values come', charts=[themed_chart(
             lambda theme: charts.against_truth(of.table, theme), 'Forecast against measured values',
             'The network\'s forecasts against what was measured at the next visit; dotted: equal.', wide=True)]))
     for event in of.table.events:
@@ -151,17 +151,17 @@ def learning(run: Run) -> dict[str, dict[str, str]]:
 def listed(of: Split[Table]) -> list[dict[str, str]]:
     """The table of visits, rounded, the network's and what came alone."""
     words = (*classification_chapter.words(of.run), 'ended', 'visit')
-    return [{key: text if key in words or not text else figure(float(text), 'unit') for key, text in row.items()
+    return [{key: text if key in words or not text else format_number(float(text), 'unit') for key, text in row.items()
              if not key.startswith(('carried_', 'ridge_', 'logistic_')) and key not in of.table.names}
             for row in of.rows]
 
 
 def _beside(words: str, entries: Mapping[str, Entry], stem: str, name: str, names: Mapping[str, str]) -> str:
-    others = [f'{names[method]} {figure(entries[key_of(stem, name, method)]["value"])}' for method in names
+    others = [f'{names[method]} {format_number(entries[key_of(stem, name, method)]["value"])}' for method in names
               if method and key_of(stem, name, method) in entries]
     gain = entries.get(key_of(f'{stem}_gain', name, ''))
-    others += [tables.told('gain', gain)] * (gain is not None)
-    return tables.told(words, entries[key_of(stem, name, '')]) + f', {", ".join(others)}' * bool(others)
+    others += [tables.value_with_interval('gain', gain)] * (gain is not None)
+    return tables.value_with_interval(words, entries[key_of(stem, name, '')]) + f', {", ".join(others)}' * bool(others)
 
 
 def _cell(entry: Entry | None, stem: str) -> Cell:
@@ -169,9 +169,9 @@ def _cell(entry: Entry | None, stem: str) -> Cell:
     if entry is None:
         return Cell('')
     unit = 'its own' if stem in ('mae', 'rmse') and abs(entry.get('value') or 0) >= 1 else ''
-    if not tables.known(entry):
+    if not tables.has_value(entry):
         return Cell('–', title=entry.get('why', ''))
-    return Cell(figure(entry['value'], unit), below=tables.interval(entry, unit), title=entry.get('why', ''))
+    return Cell(format_number(entry['value'], unit), below=tables.format_interval(entry, unit), title=entry.get('why', ''))
 
 
 def _named(table: Table, event: str) -> str:
@@ -185,5 +185,5 @@ def _time(run: Run, value: float) -> str:
 
 def _split(run: Run, split: str) -> Split[Table]:
     analysis = run.results.get('analysis') or {}
-    return opened(run, split, lambda rows: read(
+    return read_split(run, split, lambda rows: read(
         rows, analysis.get('measured', ()), run.classes, analysis.get('within', 0.0)))

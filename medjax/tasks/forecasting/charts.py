@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from medjax.report import curves
-from medjax.report.chapter import Chart, both
+from medjax.report import probability_charts
+from medjax.report.chapter import Chart, themed_chart
 from medjax.report.split import Split
-from medjax.report.style import INK, PALETTE, chart, dress, png
-from medjax.report.tables import figure
+from medjax.report.style import CHART_DPI, INK, PALETTE, SQUARE, chart, png, short_name, style_axes
+from medjax.report.tables import format_number
 from medjax.tasks.forecasting.summary import CHANCES, Table, key_of, spans_of
 
 SHOWN = 4  # values that are drawn side by side
@@ -36,7 +36,7 @@ def courses(table: Table, patients: Mapping[str, int], unit: str, theme: str) ->
         time = table.time[visits]
         for column, k in enumerate(shown):
             axes = grid[row, column]
-            dress(axes, theme)
+            style_axes(axes, theme)
             axes.tick_params(labelsize=8)
             now = table.now[visits, k]
             there = ~np.isnan(now)
@@ -48,12 +48,12 @@ def courses(table: Table, patients: Mapping[str, int], unit: str, theme: str) ->
                     axes.plot(later, told, marker, color=colour, markersize=4.5, linestyle='', zorder=4)
             axes.plot(time[there], now[there], 'o-', color=INK[theme], markersize=4, linewidth=1.1, zorder=3)
             if not row:
-                axes.set_title(curves.short(table.names[k]), fontsize=9.5, color=INK[theme])
+                axes.set_title(short_name(table.names[k]), fontsize=9.5, color=INK[theme])
             if not column:
                 axes.set_ylabel(words)
             if row == len(patients) - 1:
                 axes.set_xlabel(f'Time, {unit}' if unit else 'Time')
-    return png(canvas, curves.DPI)
+    return png(canvas, CHART_DPI)
 
 
 def against_truth(table: Table, theme: str) -> bytes:
@@ -61,16 +61,16 @@ def against_truth(table: Table, theme: str) -> bytes:
     shown = _most_told(table)
     canvas = Figure(figsize=(9.4, 2.7), layout='constrained')
     for axes, k in zip(np.atleast_1d(canvas.subplots(1, len(shown))), shown):
-        dress(axes, theme)
+        style_axes(axes, theme)
         axes.tick_params(labelsize=8)
         there = np.flatnonzero(~np.isnan(table.next[:, k]))[:MOST]
         came, told = table.next[there, k], table.told[''][there, k]
         ends = [float(min(came.min(), told.min())), float(max(came.max(), told.max()))]
         axes.plot(ends, ends, color=INK[theme], linewidth=0.8, linestyle=':')
         axes.scatter(came, told, s=7, color=NETWORK, alpha=0.35, linewidths=0)
-        axes.set_title(curves.short(table.names[k]), fontsize=9.5, color=INK[theme])
+        axes.set_title(short_name(table.names[k]), fontsize=9.5, color=INK[theme])
         axes.set(xlabel='Measured', ylabel='Forecast' if k == shown[0] else '')
-    return png(canvas, curves.DPI)
+    return png(canvas, CHART_DPI)
 
 
 def warned(of: Split[Table], event: str, name: str) -> Chart:
@@ -81,7 +81,7 @@ def warned(of: Split[Table], event: str, name: str) -> Chart:
     found = {CHANCES[method]: [of.entries[key_of(f'auroc{span}', name, method)] for span in spans]
              for method in of.table.chance}
     labels = [f'{low:g}–{high:g}' for low, high in spans.values()]
-    return both(lambda theme: by_lead(found, labels, unit, theme), f'AUROC of {event} by lead time',
+    return themed_chart(lambda theme: by_lead(found, labels, unit, theme), f'AUROC of {event} by lead time',
                 f'AUROC of {event} by lead time, with 95 % intervals: visits after which it came in that span, against '
                 f'those after which it did not come within {analysis["within"]:g} {unit}. Dotted: chance.')
 
@@ -92,8 +92,8 @@ def trusted(of: Split[Table], event: str, bins: Sequence[Mapping[str, Any]]) -> 
         return []
     high = min(1.0, np.ceil(10 * max(x for one in bins for x in (one['said'], one['came']))) / 10)
     names = 'Chance that the network tells', f'Share with {event}'
-    brier = figure(of.entries[key_of('brier', event if len(of.table.events) > 1 else '', '')]['value'])
-    return [both(lambda theme: curves.reliability({'network': bins}, names, theme, high),
+    brier = format_number(of.entries[key_of('brier', event if len(of.table.events) > 1 else '', '')]['value'])
+    return [themed_chart(lambda theme: probability_charts.reliability_chart({'network': bins}, names, theme, high),
                  f'Calibration of the chance of {event}', 'What was told against what came, over visits; the area of a '
                  f'dot is its share of them, and small ones say little. Dotted: perfect. Brier '
                  f'score {brier}.')]
@@ -101,7 +101,7 @@ def trusted(of: Split[Table], event: str, bins: Sequence[Mapping[str, Any]]) -> 
 
 def by_lead(found: Mapping[str, Sequence[Mapping[str, Any]]], labels: Sequence[str], unit: str, theme: str) -> bytes:
     """Entries of each method side by side, in spans of lead time."""
-    canvas, axes = chart(theme, f'Before the event, {unit}' if unit else 'Before the event', 'AUROC', *curves.SQUARE)
+    canvas, axes = chart(theme, f'Before the event, {unit}' if unit else 'Before the event', 'AUROC', *SQUARE)
     axes.axhline(0.5, color=INK[theme], linewidth=0.8, linestyle=':')
     for number, ((name, entries), colour, marker) in enumerate(zip(found.items(), (NETWORK, SIMPLE), 'Ds')):
         x = np.arange(len(labels)) + 0.16 * (number - (len(found) - 1) / 2)
@@ -114,7 +114,7 @@ def by_lead(found: Mapping[str, Sequence[Mapping[str, Any]]], labels: Sequence[s
     axes.set_xlim(-0.5, len(labels) - 0.5)
     axes.set_ylim(None, min(1.005, axes.get_ylim()[1]))
     axes.legend(frameon=False, labelcolor=INK[theme], fontsize=9, loc='best')
-    return png(canvas, curves.DPI)
+    return png(canvas, CHART_DPI)
 
 
 def _most_told(table: Table) -> list[int]:

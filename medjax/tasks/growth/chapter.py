@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from medjax.report import tables
-from medjax.report.chapter import Chapter, Section, caption, resampled, split_name, spoken
+from medjax.report.chapter import Chapter, Section, caption, headline_splits, interval_method, split_name
 from medjax.report.run_files import Run
-from medjax.report.split import Split, opened
-from medjax.report.tables import Entry, figure
+from medjax.report.split import Split, read_split
+from medjax.report.tables import Entry, format_number
 from medjax.tasks.classification import chapter as classification_chapter
 from medjax.tasks.growth import charts
 from medjax.tasks.growth.family import FAMILY
@@ -26,25 +26,25 @@ def chapter(run: Run) -> Chapter:
     Raises:
       InputError: where the table of predictions lacks a figure, or a snapshot is damaged.
     """
-    every = [opened(run, split, read) for split in run.splits]
+    every = [read_split(run, split, read) for split in run.splits]
     shown = next(iter(every), None)
     return Chapter(
-        headlines=[line for of in every if of.split in spoken(run) for line in headlines(of)], method=resampled(run),
+        headlines=[line for of in every if of.split in headline_splits(run) for line in headlines(of)], method=interval_method(run),
         tables=[methods_table(of.entries, of.table.methods, caption(run, of.split)) for of in every],
-        sections=[] if shown is None else sections(shown), curves=learning(run), samples=[], sampled='',
-        conventions='Conventions', cases=[row for of in every for row in listed(of)], words=classification_chapter.words(run),
-        order=': the highest Dice first', warnings=(run.results.get('analysis') or {}).get('warnings', ()))
+        sections=[] if shown is None else sections(shown), curves=learning(run), samples=[], samples_text='',
+        conventions_heading='Conventions', cases=[row for of in every for row in listed(of)], text_columns=classification_chapter.words(run),
+        cases_order=': the highest Dice first', warnings=(run.results.get('analysis') or {}).get('warnings', ()))
 
 
 def headlines(of: Split[Table]) -> list[tuple[str, str]]:
     """The result in a sentence, and how sure it is in another."""
     entries, methods = of.entries, of.table.methods
-    others = [f'{METHODS[name]} {figure(entries[f"dice_{name}"]["value"])}' for name in AGAINST if name in methods]
-    wrong = [f'{METHODS[name]} {figure(entries[f"volume_error_{name}"]["value"], "%")} %' for name in AGAINST
+    others = [f'{METHODS[name]} {format_number(entries[f"dice_{name}"]["value"])}' for name in AGAINST if name in methods]
+    wrong = [f'{METHODS[name]} {format_number(entries[f"volume_error_{name}"]["value"], "%")} %' for name in AGAINST
              if name in methods]
-    text = (f'{tables.told("Dice", entries["dice"])} of the next mask on the {split_name(of.split).lower()} cases'
+    text = (f'{tables.value_with_interval("Dice", entries["dice"])} of the next mask on the {split_name(of.split).lower()} cases'
             + f'; {", ".join(others)}' * bool(others) + '. '
-            f'Volume error {figure(entries["volume_error"]["value"], "%")} %' + f'; {", ".join(wrong)}' * bool(wrong)
+            f'Volume error {format_number(entries["volume_error"]["value"], "%")} %' + f'; {", ".join(wrong)}' * bool(wrong)
             + '.')
     sure = f'In brackets the 95 % interval. n = {entries["dice"]["n"]} patients.'
     gains = [f'{METHODS[name]} {_signed(entries[f"gain_dice_{name}"])}' for name in AGAINST if name in methods]
@@ -57,7 +57,7 @@ def methods_table(entries: Mapping[str, Entry], methods: Sequence[str], title: s
     keys = {(name, METHODS[other]): entries[f'{name}_{other}' if other else name]
             for name in COLUMNS for other in methods
             if (f'{name}_{other}' if other else name) in entries}
-    return tables.grid(FAMILY.metrics, keys, [METHODS[other] for other in methods], title)
+    return tables.metric_table(FAMILY.metrics, keys, [METHODS[other] for other in methods], title)
 
 
 def sections(of: Split[Table]) -> list[Section]:
@@ -73,7 +73,7 @@ def sections(of: Split[Table]) -> list[Section]:
         made.append(Section(
             'New tumours', f'The chance that a new tumour arises at a site before the next visit, of {judged} sites '
             f'without one in {int((of.table.new >= 0).any(1).sum())} patients; it arose at {new}.',
-            tables=[tables.beside(tables.Table('Sites', [('Value', '')], rows))], charts=charts.sites(of)))
+            tables=[tables.inline_intervals(tables.Table('Sites', [('Value', '')], rows))], charts=charts.sites(of)))
     return made
 
 
@@ -90,11 +90,11 @@ def listed(of: Split[Table]) -> list[dict[str, str]]:
     words, score = classification_chapter.words(of.run), np.nan_to_num(of.table.values['dice', ''], nan=-1)
     kept = [key for key in (of.rows[0] if of.rows else ()) if key in ('split', 'id', 'patient', 'visits', 'horizon')
             or key.startswith(('volume', 'dice')) or key in words]
-    return [{key: text if key in (*words, 'visits') or not text else figure(float(text))
+    return [{key: text if key in (*words, 'visits') or not text else format_number(float(text))
              for key, text in ((key, of.rows[number][key]) for key in kept)}
             for number in np.argsort(-score, kind='stable')]
 
 
 def _signed(entry: Entry) -> str:
-    low_high = tables.interval(entry).replace('–', ' to ')
+    low_high = tables.format_interval(entry).replace('–', ' to ')
     return f'{entry["value"]:+.3f}'.replace('-', '−') + f' ({low_high})' * bool(low_high)

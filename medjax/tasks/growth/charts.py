@@ -11,13 +11,13 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from medjax.errors import InputError
 from medjax.ops import growth_laws
-from medjax.report import charts, curves, draw
-from medjax.report.anatomy import LETTERS
-from medjax.report.chapter import Chart, Group, Section, both
+from medjax.report import charts, draw, probability_charts
+from medjax.report.chapter import Chart, Group, Section, themed_chart
+from medjax.report.draw import SIDES
 from medjax.report.run_files import snapshot
 from medjax.report.split import Split
-from medjax.report.style import INK, PALETTE, SPEAKS, chart, legend, png
-from medjax.report.tables import figure
+from medjax.report.style import CHART_DPI, INK, PALETTE, SQUARE, SUPPORTING, chart, legend, png
+from medjax.report.tables import format_number
 from medjax.tasks.growth.summary import METHODS, Table
 
 TRUTH = '#ffffff'
@@ -94,7 +94,7 @@ def pictures(of: Split[Table]) -> Section:
     groups = []
     for kind, number in chosen(of).items():
         case, table = load(_path(of, number)), of.table
-        said = ', '.join(f'{METHODS[name]} {figure(table.values["dice", name][number])}' for name in table.methods)
+        said = ', '.join(f'{METHODS[name]} {format_number(table.values["dice", name][number])}' for name in table.methods)
         text = (f'{len(case.time)} visits were seen; the next was {case.horizon:.0f} days after the last. Volume '
                 f'{table.last[number]:.1f} → {table.truth[number]:.1f} ml, told '
                 f'{table.volume[""][number]:.1f}. Dice: {said}.')
@@ -121,7 +121,7 @@ def tiles(case: Snapshot) -> list[draw.Tile]:
             _heat(axes, rates.T[::-1, ::-1])
         for colour, mask in masks.items():
             _contour(axes, mask.T[::-1, ::-1], colour)
-        draw.annotate(axes, LETTERS[2], pixel, 'radiological' if not made else '')
+        draw.annotate(axes, SIDES[2], pixel, 'radiological' if not made else '')
         made.append(draw.Tile(png(canvas, draw.DPI), title, f'Case {case.name}: {title.lower()}', width))
 
     if len(case.time) > 1:
@@ -137,14 +137,14 @@ def tiles(case: Snapshot) -> list[draw.Tile]:
 def volumes(of: Split[Table]) -> list[Chart]:
     """Told against true volumes, and the curves of the cases that are drawn."""
     table = of.table
-    made = [both(lambda theme: against_truth(table, theme), 'Told volumes against true ones',
+    made = [themed_chart(lambda theme: against_truth(table, theme), 'Told volumes against true ones',
                  'Each case\'s volume at the next visit as told, and as it was; dotted: equal.')]
     cases = {kind: load(_path(of, number)) for kind, number in chosen(of).items()}
     for kind, number in chosen(of).items():
         case = cases[kind]
         if case.curve:
             points = (table.truth[number], table.volume[''][number])
-            made.append(both(lambda theme, a=(case, *points): course(*a, theme), f'Volumes of {case.name} over time',
+            made.append(themed_chart(lambda theme, a=(case, *points): course(*a, theme), f'Volumes of {case.name} over time',
                              f'{kind} by Dice, {case.name}: volumes that were seen (dots) and the laws fitted to them; '
                              'ring: the truth; diamond: as the network told.'))
     return made
@@ -155,13 +155,13 @@ def gains(of: Split[Table]) -> list[Chart]:
     columns = {METHODS[name]: of.table.values['dice', name] for name in of.table.methods}
     entries = {METHODS[name]: of.entries[f'dice_{name}' if name else 'dice'] for name in of.table.methods}
     own, made = of.table.values['dice', ''], []
-    made.append(both(lambda theme: charts.strip(columns, entries, 'Dice of the next mask', theme), 'Dice of each case',
+    made.append(themed_chart(lambda theme: charts.strip_chart(columns, entries, 'Dice of the next mask', theme), 'Dice of each case',
                      'Dots: cases; diamonds: means with 95 % intervals.', wide=len(columns) > 4))
     rival = next((name for name in ('gompertz', 'same') if name in of.table.methods), None)
     if rival:
         gain = own - of.table.values['dice', rival]
         won = int((gain > 0).sum())
-        made.append(both(lambda theme: by_growth(of.table, rival, theme), f'Gain in Dice on {METHODS[rival]}',
+        made.append(themed_chart(lambda theme: by_growth(of.table, rival, theme), f'Gain in Dice on {METHODS[rival]}',
                          f'The network\'s Dice less that of {METHODS[rival]}, over how much the tumour grew; better in '
                          f'{won} of {len(gain)} cases.'))
     return made
@@ -177,19 +177,19 @@ def sites(of: Split[Table]) -> list[Chart]:
         return []
 
     def make(theme: str) -> bytes:
-        canvas, axes = chart(theme, '1 − specificity', 'Sensitivity', *curves.SQUARE)
+        canvas, axes = chart(theme, '1 − specificity', 'Sensitivity', *SQUARE)
         for (name, score), colour, dash in zip(scores.items(), (PALETTE[1], '#8a8f96'), ('-', '--')):
-            axes.plot(*curves.roc(new, score), color=colour, linewidth=1.7, linestyle=dash, label=name)
+            axes.plot(*probability_charts.roc_curve(new, score), color=colour, linewidth=1.7, linestyle=dash, label=name)
         axes.plot([0, 1], [0, 1], color=INK[theme], linewidth=0.8, linestyle=':')
         axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
         legend(axes, theme, loc='lower right')
-        return png(canvas, curves.DPI)
-    return [both(make, 'ROC of new tumours by site', 'Sites of all patients together.')]
+        return png(canvas, CHART_DPI)
+    return [themed_chart(make, 'ROC of new tumours by site', 'Sites of all patients together.')]
 
 
 def against_truth(table: Table, theme: str) -> bytes:
     """A dot a case and method, on logarithmic axes."""
-    canvas, axes = chart(theme, 'True volume, ml', 'Told volume, ml', *curves.SQUARE)
+    canvas, axes = chart(theme, 'True volume, ml', 'Told volume, ml', *SQUARE)
     shown = [name for name in ('same', 'gompertz', '') if name in table.methods]
     least = max(float(table.truth[table.truth > 0].min(initial=np.inf)) / 3, 1e-3)
     least = least if np.isfinite(least) else 1e-3
@@ -204,12 +204,12 @@ def against_truth(table: Table, theme: str) -> bytes:
         axis.set_major_formatter('{x:g}')
         axis.set_minor_locator(NullLocator())
     legend(axes, theme, loc='upper left')
-    return png(canvas, curves.DPI)
+    return png(canvas, CHART_DPI)
 
 
 def course(case: Snapshot, truth: float, told: float, theme: str) -> bytes:
     """Volumes over time, with the laws of growth."""
-    canvas, axes = chart(theme, 'Days from the last visit that was seen', 'Volume, ml', *curves.SQUARE)
+    canvas, axes = chart(theme, 'Days from the last visit that was seen', 'Volume, ml', *SQUARE)
     time = np.linspace(case.time[0], case.horizon, 80)
     for law, parts in case.curve.items():
         line = np.asarray(growth_laws.volume(law, growth_laws.GrowthCurve(*map(float, parts)), time))
@@ -219,19 +219,19 @@ def course(case: Snapshot, truth: float, told: float, theme: str) -> bytes:
     axes.plot(case.horizon, told, 'D', color=COLOURS[''], markersize=6, clip_on=False)
     axes.set_ylim(0, 1.6 * max(truth, told, float(case.volume.max())))  # a law may leave the picture
     legend(axes, theme, loc='upper left')
-    return png(canvas, curves.DPI)
+    return png(canvas, CHART_DPI)
 
 
 def by_growth(table: Table, rival: str, theme: str) -> bytes:
     """A dot a case: gain in Dice over growth."""
-    canvas, axes = chart(theme, 'True volume over that last seen', f'Gain in Dice on {METHODS[rival]}', *curves.SQUARE)
+    canvas, axes = chart(theme, 'True volume over that last seen', f'Gain in Dice on {METHODS[rival]}', *SQUARE)
     gain, ratio = table.values['dice', ''] - table.values['dice', rival], table.truth / np.maximum(table.last, 1e-9)
     axes.axhline(0, color=INK[theme], linewidth=0.8, linestyle=':')
     axes.scatter(ratio, gain, s=14, color=COLOURS[''], alpha=0.75, linewidths=0)
     axes.set_xscale('log')
     axes.set_xticks([1, 2, 4, 8], ['1', '2', '4', '8'])
     axes.minorticks_off()
-    return png(canvas, curves.DPI)
+    return png(canvas, CHART_DPI)
 
 
 def _contour(axes: Axes, mask: np.ndarray, colour: str) -> None:
@@ -242,7 +242,7 @@ def _contour(axes: Axes, mask: np.ndarray, colour: str) -> None:
 def _heat(axes: Axes, rates: np.ndarray) -> None:
     """Rates as colours, the more solid the larger."""
     size = np.clip(rates / max(float(np.percentile(rates, 99.9)), 1e-12), 0, 1)
-    painted = colors.LinearSegmentedColormap.from_list('', SPEAKS)(size)
+    painted = colors.LinearSegmentedColormap.from_list('', SUPPORTING)(size)
     painted[..., 3] = 0.8 * size
     axes.imshow(painted, aspect='auto', interpolation='bilinear')
 

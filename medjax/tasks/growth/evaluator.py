@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import io
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -163,7 +162,7 @@ class GrowthEvaluator(contracts.Evaluator):
 
         first = int(len(rows.time[number]) - rows.time_mask[number].sum())
         scans = case.read().image.array
-        content, axes = io.BytesIO(), self.data.millimetres[:2]
+        axes = self.data.millimetres[:2]
         kept = {'image': plane(rows.image[number], 1)[first:], 'seen': plane(rows.masks[number], 1)[first:],
                 'time': rows.time[number][first:], 'volume': rows.volume[number][first:],
                 'horizon': rows.horizon[number], 'truth': plane(rows.label[number]), 'sites': plane(rows.sites[number]),
@@ -172,8 +171,7 @@ class GrowthEvaluator(contracts.Evaluator):
         curve = {law: [float(part[number]) for part in of] for law, of in self._curves.items()}
         kept |= {f'curve_{law}': np.array(parts) for law, parts in curve.items()}
         kept |= {} if rates is None else {'rates': plane(rates).astype(np.float32)}
-        np.savez_compressed(content, **kept)
-        atomic_files.write_bytes(folder / f'{case.id}.npz', content.getvalue())
+        atomic_files.write_arrays(folder / f'{case.id}.npz', **kept)
 
     def validation_metrics(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         """What validation cases say: means over patients of `dice` and `volume_error`, and `auroc_sites`."""
@@ -225,12 +223,12 @@ class GrowthPredictor(contracts.Predictor):
         """
         rows = []
         for name, of in visits.read(path).items():
-            by = tumour_visits_csv.by_visit(of)
+            by = tumour_visits_csv.group_by_visit(of)
             if len(by) < tumour_visits_csv.LEAST or any(row.mask for row in by[-1]):
                 raise InputError(f'{path}: patient {name}: {len(by)} visits; expected two with a mask or more, and as '
                                  'the last one that which is to be told, without a mask')
             by = by[-self.statistics['visits'] - 1:]
-            scans = tumour_visits_csv.read(by, name)
+            scans = tumour_visits_csv.read_scans(by, name)
             target = Followed(tuple(tumour_visits_csv.WEEK * each[0].weeks for each in by))
             case = Case(name, name, 'new', lambda scans=scans: scans, target=target)
             row, affine, _ = brought(case, self.size, self.spacing, self.see, self.statistics['visits'], 0)

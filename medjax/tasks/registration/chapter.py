@@ -7,11 +7,21 @@ import numpy as np
 from matplotlib.collections import LineCollection
 
 from medjax.report import draw, tables
-from medjax.report.chapter import Chapter, Chart, Group, Section, both, caption, resampled, split_name, spoken
+from medjax.report.chapter import (
+    Chapter,
+    Chart,
+    Group,
+    Section,
+    caption,
+    headline_splits,
+    interval_method,
+    split_name,
+    themed_chart,
+)
 from medjax.report.run_files import Run, snapshot
-from medjax.report.split import Split, opened
+from medjax.report.split import Split, read_split
 from medjax.report.style import INK, PALETTE, chart, legend, png
-from medjax.report.tables import Entry, figure
+from medjax.report.tables import Entry, format_number
 from medjax.tasks.classification import chapter as classification_chapter
 from medjax.tasks.registration.family import FAMILY
 from medjax.tasks.registration.summary import FIGURES, METHODS, Table, read
@@ -29,13 +39,13 @@ def chapter(run: Run) -> Chapter:
     Raises:
       InputError: where the table of predictions lacks a figure, or a snapshot is damaged.
     """
-    every = [opened(run, split, read) for split in run.splits]
+    every = [read_split(run, split, read) for split in run.splits]
     return Chapter(
-        headlines=[line for of in every if of.split in spoken(run) for line in headlines(of)], method=resampled(run),
+        headlines=[line for of in every if of.split in headline_splits(run) for line in headlines(of)], method=interval_method(run),
         tables=[methods_table(of.entries, of.table.methods, caption(run, of.split)) for of in every],
-        sections=[part for of in every[:1] for part in sections(of)], curves=learning(run), samples=[], sampled='',
-        conventions='Conventions', cases=[row for of in every for row in listed(of)], words=classification_chapter.words(run),
-        order=': the best first', warnings=(run.results.get('analysis') or {}).get('warnings', ()))
+        sections=[part for of in every[:1] for part in sections(of)], curves=learning(run), samples=[], samples_text='',
+        conventions_heading='Conventions', cases=[row for of in every for row in listed(of)], text_columns=classification_chapter.words(run),
+        cases_order=': the best first', warnings=(run.results.get('analysis') or {}).get('warnings', ()))
 
 
 def headlines(of: Split[Table]) -> list[tuple[str, str]]:
@@ -44,22 +54,22 @@ def headlines(of: Split[Table]) -> list[tuple[str, str]]:
 
     def beside(key: str, unit: str = '') -> str:
         # Of fewer pairs a mean would be no comparison.
-        said = [f'{METHODS[name]} {figure(entries[f"{key}_{name}"]["value"], unit)}' for name in others
+        said = [f'{METHODS[name]} {format_number(entries[f"{key}_{name}"]["value"], unit)}' for name in others
                 if f'{key}_{name}' in entries and entries[f'{key}_{name}']['cases'] == entries[key]['cases']]
         return f' ({", ".join(said)})' * bool(said)
 
     parts = []
-    if tables.known(entries['tre']):
-        parts.append(f'Target registration error {figure(entries["tre"]["value"], "mm")} mm{beside("tre", "mm")}')
-    if tables.known(entries['dice']):
-        parts.append(f'Dice {figure(entries["dice"]["value"])}{beside("dice")}')
+    if tables.has_value(entries['tre']):
+        parts.append(f'Target registration error {format_number(entries["tre"]["value"], "mm")} mm{beside("tre", "mm")}')
+    if tables.has_value(entries['dice']):
+        parts.append(f'Dice {format_number(entries["dice"]["value"])}{beside("dice")}')
     if not parts:
-        parts.append(f'Correlation {figure(entries["ncc"]["value"])}{beside("ncc")}')
+        parts.append(f'Correlation {format_number(entries["ncc"]["value"])}{beside("ncc")}')
     text = (f'{"; ".join(parts)} on the {split_name(of.split).lower()} pairs. Folded: '
-            f'{figure(entries["folded"]["value"])} % of the cells.')
-    lead = next(key for key in ('tre', 'dice', 'ncc') if tables.known(entries[key]))
+            f'{format_number(entries["folded"]["value"])} % of the cells.')
+    lead = next(key for key in ('tre', 'dice', 'ncc') if tables.has_value(entries[key]))
     unit = FAMILY.metrics.describe(lead).unit
-    said = tables.interval(entries[lead], unit)
+    said = tables.format_interval(entries[lead], unit)
     sure = f'95 % interval of the first figure {said} {unit}. '.replace(' .', '.') * bool(said)
     return [(text, f'{sure}n = {entries[lead]["n"]}, {len(of.rows)} pairs.')]
 
@@ -68,8 +78,8 @@ def methods_table(entries: Mapping[str, Entry], methods: Sequence[str], title: s
     """Every figure of the run and of each other way: overlap beside folds; and what the run gains on it."""
     keys = {(name, METHODS[other]): entries[f'{name}_{other}' if other else name]
             for name in (*FIGURES, 'gain_dice', 'gain_tre') for other in methods
-            if tables.known(entries.get(f'{name}_{other}' if other else name, {}))}
-    return tables.grid(FAMILY.metrics, keys, [METHODS[other] for other in methods if ('ncc', METHODS[other]) in keys], title)
+            if tables.has_value(entries.get(f'{name}_{other}' if other else name, {}))}
+    return tables.metric_table(FAMILY.metrics, keys, [METHODS[other] for other in methods if ('ncc', METHODS[other]) in keys], title)
 
 
 def sections(of: Split[Table]) -> list[Section]:
@@ -97,8 +107,8 @@ def sections(of: Split[Table]) -> list[Section]:
 def _told(table: Table, key: str, unit: str, place: int) -> str:
     before = ''
     if 'none' in table.methods and key != 'folded':
-        before = f' (before {figure(table.values[key, "none"][place], unit)})'
-    return f'{FAMILY.metrics.describe(key).label} {figure(table.values[key, ""][place], unit)} {unit}'.strip() + before
+        before = f' (before {format_number(table.values[key, "none"][place], unit)})'
+    return f'{FAMILY.metrics.describe(key).label} {format_number(table.values[key, ""][place], unit)} {unit}'.strip() + before
 
 
 def tiles(case: Mapping[str, np.ndarray]) -> list[draw.Tile]:
@@ -154,7 +164,7 @@ def charts(of: Split[Table]) -> list[Chart]:
     for key, title in (('tre', 'Target registration error, mm'), ('dice', 'Dice'), ('ncc', 'Correlation in windows')):
         if np.isnan(of.table.values[key, '']).all() or (key == 'ncc' and made):
             continue
-        made.append(both(lambda theme, key=key, title=title: _by_pair(of.table, key, title, theme),
+        made.append(themed_chart(lambda theme, key=key, title=title: _by_pair(of.table, key, title, theme),
                          f'{title}, pair by pair', f'{title}, of each pair, in the order of what it was before.'))
     return made
 
@@ -186,7 +196,7 @@ def listed(of: Split[Table]) -> list[dict[str, str]]:
     words, (_, order) = classification_chapter.words(of.run), _score(of.table)
     kept = [key for key in (of.rows[0] if of.rows else ()) if key in words or key in FIGURES
             or key.rpartition('_')[0] in ('dice', 'tre', 'folded')]
-    return [{key: text if key in words or not text or text == 'nan' else figure(float(text))
+    return [{key: text if key in words or not text or text == 'nan' else format_number(float(text))
              for key, text in ((key, of.rows[number][key]) for key in kept)} for number in order]
 
 

@@ -10,16 +10,16 @@ from medjax.report.chapter import (
     Group,
     Section,
     caption,
-    resampled,
-    sentences,
+    entries_with_intervals,
+    headline_splits,
+    interval_method,
+    join_sentences,
     split_name,
-    spoken,
-    with_intervals,
 )
 from medjax.report.draw import Tile
 from medjax.report.run_files import Run
-from medjax.report.split import Split, opened
-from medjax.report.tables import figure
+from medjax.report.split import Split, read_split
+from medjax.report.tables import format_number
 from medjax.tasks.classification import chapter as classification_chapter
 from medjax.tasks.regression import charts
 from medjax.tasks.regression.family import FAMILY
@@ -40,11 +40,11 @@ def chapter(run: Run) -> Chapter:
     """
     every = [_split(run, split) for split in run.splits]
     return Chapter(
-        headlines=[headline(of, name) for of in every if of.split in spoken(run) for name in run.classes],
+        headlines=[headline(of, name) for of in every if of.split in headline_splits(run) for name in run.classes],
         method=method(run), tables=[made for of in every for made in result_tables(of)],
-        sections=[part for of in every[:1] for part in sections(of)], curves=learning(run), samples=[], sampled='',
-        conventions='Conventions', cases=[row for of in every for row in listed(of)],
-        words=[*classification_chapter.words(run), 'smiles', 'name'], order=': the largest errors first',
+        sections=[part for of in every[:1] for part in sections(of)], curves=learning(run), samples=[], samples_text='',
+        conventions_heading='Conventions', cases=[row for of in every for row in listed(of)],
+        text_columns=[*classification_chapter.words(run), 'smiles', 'name'], cases_order=': the largest errors first',
         warnings=(run.results.get('analysis') or {}).get('warnings', ()))
 
 
@@ -53,42 +53,42 @@ def headline(of: Split[Tables], name: str) -> tuple[str, str]:
     run, table = of.run, of.table[name]
     entry, rmse = (of.entries[key_of(key, name, '', run.classes)] for key in ('r2', 'rmse'))
     unit = f' {run.results["unit"]}' if run.results.get('unit') else ''
-    text = f'{tables.told(f"{name}: R²", entry)} on the {split_name(of.split).lower()} cases'
-    others = [f'{METHODS[method]} {figure(of.entries[key_of("r2", name, method, run.classes)]["value"])}'
+    text = f'{tables.value_with_interval(f"{name}: R²", entry)} on the {split_name(of.split).lower()} cases'
+    others = [f'{METHODS[method]} {format_number(of.entries[key_of("r2", name, method, run.classes)]["value"])}'
               for method in table.predicted if method]
     text += f'; {", ".join(others)}' * bool(others)
-    text += f'. RMSE {figure(rmse.get("value"))}{unit}.'
+    text += f'. RMSE {format_number(rmse.get("value"))}{unit}.'
     n, who = entry.get('n', 0), entry.get('unit', 'case')
     sure = f'In brackets the 95 % interval. n = {n} {who}{"s" * (n != 1)}.'
     if entry.get('run_sd') is not None:
-        sure += f' Single runs: R² {figure(entry["run_mean"])} ± {figure(entry["run_sd"])} (n = {entry["runs"]}).'
+        sure += f' Single runs: R² {format_number(entry["run_mean"])} ± {format_number(entry["run_sd"])} (n = {entry["runs"]}).'
     return text, sure
 
 
 def method(run: Run) -> str:
     """How the figures and their intervals are made."""
-    entries = with_intervals(run)
+    entries = entries_with_intervals(run)
     of = next((entry['unit'] for entry in entries), 'case')
-    said = {resampled(run, f'{of}s'): True,
+    said = {interval_method(run, f'{of}s'): True,
             'The network\'s figures are means over the runs, with their standard deviation.': any(
                 entry.get('run_sd') is not None for entry in entries),
             'Simpler models stand beside the network: what it adds is what it does better than they.': any(
                 len(table.predicted) > 1 for split in run.splits for table in _split(run, split).table.values())}
-    return sentences(said)
+    return join_sentences(said)
 
 
 def result_tables(of: Split[Tables]) -> list[tables.Table]:
     """The figures of each target, of the network and of the simpler models beside it."""
     names, made = of.run.classes, []
     for name, table in of.table.items():
-        keys = {(figure, METHODS[other]): of.entries[key_of(figure, name, other, names)] for figure in SHOWN
+        keys = {(metric, METHODS[other]): of.entries[key_of(metric, name, other, names)] for metric in SHOWN
                 for other in table.predicted}
         # Of several runs the figures are means over them, and their standard deviation stands beside.
         keys |= {place: {**entry, 'sd': entry['run_sd']} for place, entry in keys.items()
                  if place[1] == METHODS[''] and entry.get('run_sd') is not None}
         columns = [METHODS[other] for other in table.predicted]
         title = caption(of.run, of.split) + f', {name}' * (len(names) > 1)
-        made.append(tables.grid(FAMILY.metrics, keys, columns, title))
+        made.append(tables.metric_table(FAMILY.metrics, keys, columns, title))
     return made
 
 
@@ -111,12 +111,12 @@ def worst(of: Split[Tables], name: str, which: str = '') -> Section:
     rows = [of.rows[table.cases[place]] for place in order]
     heads = [('Measured', ''), ('Predicted', ''), *[(METHODS[other], '') for other in table.predicted if other]]
     listing = tables.Table('', heads, [
-        (row.get('name') or row['id'], row.get('smiles', ''), [tables.Cell(figure(value)) for value in (
+        (row.get('name') or row['id'], row.get('smiles', ''), [tables.Cell(format_number(value)) for value in (
             table.measured[place], *(predicted[place] for predicted in table.predicted.values()))])
         for place, row in zip(order, rows)])
     tiles = [tile for place, row in zip(order, rows) if (tile := _drawn(
-        row.get('smiles', ''), f'{row.get("name") or row["id"]}: {figure(table.measured[place])}, predicted '
-        f'{figure(table.predicted[""][place])}'))]
+        row.get('smiles', ''), f'{row.get("name") or row["id"]}: {format_number(table.measured[place])}, predicted '
+        f'{format_number(table.predicted[""][place])}'))]
     return Section(f'The largest errors{which}', 'Where simpler models are as far off, the measurement may be odd.',
                    tables=[listing], groups=[Group('', tiles, '')] if tiles else [])
 
@@ -137,7 +137,7 @@ def listed(of: Split[Tables]) -> list[dict[str, str]]:
         worst[table.cases] = np.maximum(worst[table.cases], off)
     numbers = {key for name in of.table for key in of.rows[0] if key == name or key.endswith(f'_{name}')
                or f'_{name}_' in key} if of.rows else set()
-    return [{key: figure(float(text)) if key in numbers and text else text for key, text in of.rows[number].items()}
+    return [{key: format_number(float(text)) if key in numbers and text else text for key, text in of.rows[number].items()}
             for number in np.argsort(-worst, kind='stable')]
 
 
@@ -159,4 +159,4 @@ def _drawn(smiles: str, title: str) -> Tile | None:
 
 
 def _split(run: Run, split: str) -> Split[Tables]:
-    return opened(run, split, lambda rows: {name: read(rows, name) for name in run.classes})
+    return read_split(run, split, lambda rows: {name: read(rows, name) for name in run.classes})

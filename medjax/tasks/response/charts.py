@@ -7,9 +7,8 @@ import numpy as np
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from medjax.report.chapter import Chart, both
-from medjax.report.charts import DPI
-from medjax.report.style import INK, PALETTE, chart, legend, png
+from medjax.report.chapter import Chart, themed_chart
+from medjax.report.style import CHART_DPI, INK, PALETTE, chart, legend, png
 from medjax.tasks.response import recist
 
 CHANGES = {'sum': 'change_percent', 'volume': 'volume_change_percent', 'peak': 'peak_change_percent'}  # columns of rows
@@ -38,10 +37,10 @@ def sections(followed: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Char
             dotted += ('.' if what == 'peak' else
                        '; progression is told from the smallest value so far, not from the first.')
             out.append((name, [
-                both(lambda theme, a=(known, what): waterfall(*a, theme), f'Waterfall plot: {name.lower()}',
+                themed_chart(lambda theme, a=(known, what): waterfall(*a, theme), f'Waterfall plot: {name.lower()}',
                      f'Best change of each patient, up to progression; colours: best response by RECIST 1.1. {dotted}',
                      wide=True),
-                both(lambda theme, a=(known, what): spider(*a, theme), f'Spider plot: {name.lower()}',
+                themed_chart(lambda theme, a=(known, what): spider(*a, theme), f'Spider plot: {name.lower()}',
                      f'Changes over time; colours and marks: the response by RECIST 1.1 at each visit. A ring stands '
                      f'around a visit with a new lesion; lines that leave the picture are above '
                      f'{HIGHEST["spider"]:+d} %.', wide=True)]))
@@ -75,7 +74,7 @@ def waterfall(known: Sequence[Mapping[str, Any]], what: str, theme: str) -> byte
     shown = [name for name in recist.RESPONSES if any(of['best'] == name for of in order)]
     legend(axes, theme, handles=[Patch(color=COLOURS[name], label=name) for name in shown], loc='upper right',
            ncols=len(shown))
-    return png(figure, DPI)
+    return png(figure, CHART_DPI)
 
 
 def spider(known: Sequence[Mapping[str, Any]], what: str, theme: str) -> bytes:
@@ -99,7 +98,7 @@ def spider(known: Sequence[Mapping[str, Any]], what: str, theme: str) -> bytes:
     shown = [name for name in recist.RESPONSES if any(row['response'] == name for of in known for row in of['rows'])]
     legend(axes, theme, handles=[Line2D([], [], color=COLOURS[name], marker=MARKS[name], linestyle='', label=name)
                                  for name in shown], loc='upper left', ncols=len(shown))
-    return png(figure, DPI)
+    return png(figure, CHART_DPI)
 
 
 def _ends(points: Mapping[str, np.ndarray], top: float, gap: float) -> dict[str, tuple[float, float]]:

@@ -10,8 +10,8 @@ from scipy import special
 
 from medjax import atomic_files
 from medjax.report import page as report_page
-from medjax.report.chapter import FEW, Chapter, Section
-from medjax.report.tables import Cell, Table, figure
+from medjax.report.chapter import FEW_PATIENTS, Chapter, Section
+from medjax.report.tables import Cell, Table, format_number
 from medjax.tasks.response import charts as response_charts
 from medjax.tasks.response import recist
 
@@ -84,18 +84,16 @@ def render(rows: Sequence[Row], lesions: Sequence[Row], about: Mapping[str, Any]
     columns = {name: (key, unit) for name, (key, unit) in COLUMNS.items()
                if key in ('patient', 'visit') or any(row[key] not in ('',) and row[key] == row[key] for row in rows)}
     chapter = Chapter(
-        headlines=[_headline(followed)], method='', tables=[], curves={}, samples=[], sampled='',
+        headlines=[_headline(followed)], method='', tables=[], curves={}, samples=[], samples_text='',
         sections=[Section('Patients', 'A best change is the lowest from the first visit, up to progression.',
                           tables=[_table(patients)]),
                   *(Section(heading, charts=charts) for heading, charts in response_charts.sections(followed))],
-        conventions='Conventions', words=[name for name, (_, unit) in columns.items() if unit is None],
+        conventions_heading='Conventions', text_columns=[name for name, (_, unit) in columns.items() if unit is None],
         cases=[{name: row[key] if unit is None else _rounded(row[key], unit) for name, (key, unit) in columns.items()}
                for row in rows], warnings=_warnings(patients, lesions, about['options']))
     return report_page.page(
-        title='Treatment response', subtitle=f'Patients: {len(patients)} · visits: {len(rows)} · {about["table"]}',
-        notice='', chapter=chapter, conventions=CONVENTIONS, step=None, counts={}, most_warnings=report_page.WARNED,
-        chosen_by='', validated=False, untested=False, sections=chapter.sections, curves=[], cases=chapter.cases,
-        command=about['command'], facts=list(about['facts'].items()),
+        chapter, title='Treatment response', subtitle=f'Patients: {len(patients)} · visits: {len(rows)} · {about["table"]}',
+        conventions=CONVENTIONS, max_cases=None, command=about['command'], facts=list(about['facts'].items()),
         config=json.dumps(about['options'], indent=2))
 
 
@@ -119,8 +117,8 @@ def _table(patients: Sequence[Row]) -> Table:
     for of in patients:
         first, last = of['rows'][0], of['rows'][-1]
         texts = [of['best'] or '–', last['response'] if last is not first else '–',
-                 _rounded(of['progressed'], 'weeks'), figure(first['sum_mm'], 'mm'), _rounded(of['change']['sum'], '%'),
-                 figure(first['volume_ml'], 'ml'), _rounded(of['change']['volume'], '%'), str(len(of['rows']))]
+                 _rounded(of['progressed'], 'weeks'), format_number(first['sum_mm'], 'mm'), _rounded(of['change']['sum'], '%'),
+                 format_number(first['volume_ml'], 'ml'), _rounded(of['change']['volume'], '%'), str(len(of['rows']))]
         made.append((of['patient'], '', [Cell(text) for text in texts]))
     return Table('Response by RECIST 1.1', headers, made)
 
@@ -128,14 +126,14 @@ def _table(patients: Sequence[Row]) -> Table:
 def _rounded(value: float | None, unit: str) -> str:
     """A figure as the tables have it: percent and weeks to a tenth."""
     if unit not in ('%', 'weeks') or value is None or value != value:
-        return figure(value, unit)
+        return format_number(value, unit)
     return f'{value:{"+" if unit == "%" else ""}.1f}'.replace('-', '−')
 
 
 def _warnings(patients: Sequence[Row], lesions: Sequence[Row], options: Mapping[str, Any]) -> list[str]:
     out = []
     followed = [of for of in patients if len(of['rows']) > 1]
-    if len(followed) < FEW:
+    if len(followed) < FEW_PATIENTS:
         out.append(f'Patients with a response: {len(followed)}. The share of responders proves little.')
     for what, chosen in (
             ('Seen once, without a response', [of for of in patients if len(of['rows']) == 1]),

@@ -7,12 +7,31 @@ from collections.abc import Mapping
 import numpy as np
 
 from medjax.report import charts, draw, style, tables
-from medjax.report.anatomy import PLANES, Snapshot, fullest, load, ranked
-from medjax.report.chapter import FEW, Chapter, Chart, Group, Section, both, caption, split_name, spoken
+from medjax.report.chapter import (
+    FEW_PATIENTS,
+    Chapter,
+    Chart,
+    Group,
+    Section,
+    caption,
+    headline_splits,
+    split_name,
+    themed_chart,
+)
+from medjax.report.draw import PLANES
 from medjax.report.run_files import Run
-from medjax.report.tables import figure
+from medjax.report.tables import format_number
 from medjax.statistics.bootstrap import parse_number
+from medjax.tasks.segmentation.charts import (
+    CERTAIN,
+    calibration_error,
+    slice_dice_chart,
+    voxel_reliability,
+    voxel_reliability_chart,
+)
 from medjax.tasks.segmentation.family import FAMILY
+from medjax.tasks.segmentation.pictures import case_tiles, display_window
+from medjax.tasks.segmentation.slices import Snapshot, largest_slice, load, ranked_slices
 
 JUDGED = 30  # cases whose probabilities are read for the calibration
 SAMPLED = ('Training patches as read, and as the first steps augmented them, in the same intensity window, with the '
@@ -37,20 +56,20 @@ def chapter(run: Run) -> Chapter:
     """The chapter of a run; without results, what there is to say without them."""
     shown, classes = next(iter(run.splits), ''), run.classes[1:]
     chosen, tolerance = choose(run, shown), run.section('evaluate').get('tolerance_mm')
-    both_tables = [(tables.overall(FAMILY.metrics, run.results[split], classes, caption(run, split)),
-                    tables.per_class(FAMILY.metrics, run.results[split], classes, caption(run, split), tolerance))
+    both_tables = [(tables.overall_table(FAMILY.metrics, run.results[split], classes, caption(run, split)),
+                    tables.class_table(FAMILY.metrics, run.results[split], classes, caption(run, split), tolerance))
                    for split in run.splits]
     legend = [(name, style.class_colour(i)) for i, name in enumerate(classes, 1)]
     errors = [('missed (background predicted)', style.MISSED), ('spurious (background in the truth)', style.SPURIOUS),
               *([('wrong class', style.CONFUSED)] if len(classes) > 1 else [])]
     return Chapter(
-        headlines=[tables.headline(FAMILY.metrics, split_name(split).lower(), run.results[split], classes) for split in spoken(run)],
+        headlines=[tables.headline(FAMILY.metrics, split_name(split).lower(), run.results[split], classes) for split in headline_splits(run)],
         method=_method(run), tables=[table for pair in both_tables for table in pair if table],
         sections=[Section('Cases', _pictured(chosen, split_name(shown).lower()),
                           [('Classes', legend), ('Errors', errors)], groups=groups(run, chosen)),
                   Section('Where it is right, and how sure it is', charts=case_charts(run, shown, chosen))],
-        curves=curves(run), samples=samples(run, chosen), sampled=SAMPLED, conventions='How empty cases count',
-        cases=[_rounded(row, run.classes) for split in run.splits for row in run.rows(split)], words=WORDS)
+        curves=curves(run), samples=samples(run, chosen), samples_text=SAMPLED, conventions_heading='How empty cases count',
+        cases=[_rounded(row, run.classes) for split in run.splits for row in run.rows(split)], text_columns=WORDS)
 
 
 def _method(run: Run) -> str:
@@ -59,8 +78,8 @@ def _method(run: Run) -> str:
     if resamples:
         words.append('Means over patients ± standard deviation between patients; below them the 95 % interval of the '
                      f'mean, a percentile bootstrap over patients with {resamples} resamples.')
-    if resamples and any(entry['n'] < FEW for entry in entries):
-        words.append(f'Over fewer than {FEW} patients such an interval is too narrow: it shows the spread, and proves '
+    if resamples and any(entry['n'] < FEW_PATIENTS for entry in entries):
+        words.append(f'Over fewer than {FEW_PATIENTS} patients such an interval is too narrow: it shows the spread, and proves '
                      'little.')
     if any(key.startswith(tuple(tables.COUNTS)) for split in run.splits for row in run.rows(split)[:1] for key in row):
         words.append('“Missed” and “spurious” count cases, not patients.')
@@ -87,7 +106,7 @@ def _rounded(row: Mapping[str, str], classes: list[str]) -> dict[str, str]:
         if key not in WORDS and '.' in text:
             flag, metric = key.startswith(tuple(tables.COUNTS)), FAMILY.metrics.describe(FAMILY.metrics.split_key(key, classes)[0])
             try:
-                out[key] = f'{float(text):g}' if flag else tables.figure(float(text), metric.unit)
+                out[key] = f'{float(text):g}' if flag else tables.format_number(float(text), metric.unit)
             except ValueError:
                 continue  # a column of words
     return out
@@ -114,9 +133,9 @@ def groups(run: Run, chosen: Chosen) -> list[Group]:
     """The slices to show: of several cases one each, of a single volume three planes and extreme slices."""
     intensity, made = run.section('data').get('intensity') or {}, []
     for place, score, case in chosen.cases:
-        limits = draw.window(case, intensity)
+        limits = display_window(case, intensity)
         for heading, axis, index in _slices(case, len(run.classes), place, score):
-            made.append(Group(heading, draw.case_tiles(case, axis, index, run.classes, limits),
+            made.append(Group(heading, case_tiles(case, axis, index, run.classes, limits),
                               _caption(case, axis, index, limits)))
     return made
 
@@ -124,14 +143,14 @@ def groups(run: Run, chosen: Chosen) -> list[Group]:
 def _slices(case: Snapshot, classes: int, place: str, score: float) -> list[tuple[str, int, int]]:
     axis = case.axis
     if place != 'Only':
-        return [(f'{place} case: {case.name}, mean Dice {figure(score)}', axis, fullest(case, axis))]
+        return [(f'{place} case: {case.name}, mean Dice {format_number(score)}', axis, largest_slice(case, axis))]
     if case.kind == 'image':
-        return [(f'{case.name}, mean Dice {figure(score)}', axis, 0)]
-    planes = [(f'{case.name}, mean Dice {figure(score)}: {PLANES[a].lower()} plane', a, fullest(case, a))
+        return [(f'{case.name}, mean Dice {format_number(score)}', axis, 0)]
+    planes = [(f'{case.name}, mean Dice {format_number(score)}: {PLANES[a].lower()} plane', a, largest_slice(case, a))
               for a in (2, 1, 0)]
     plane = PLANES[axis].lower()
-    return planes + [(f'{rank} {plane} slice of {case.name}, mean Dice {figure(dice)}', axis, index)
-                     for rank, (index, dice) in ranked(case, axis, classes).items()]
+    return planes + [(f'{rank} {plane} slice of {case.name}, mean Dice {format_number(dice)}', axis, index)
+                     for rank, (index, dice) in ranked_slices(case, axis, classes).items()]
 
 
 def _caption(case: Snapshot, axis: int, index: int, limits: tuple[float, float]) -> str:
@@ -151,34 +170,34 @@ def case_charts(run: Run, split: str, chosen: Chosen) -> list[Chart]:
     if count > 1 and names:
         columns = {name: [parse_number(row[f'dice_{name}']) for row in rows] for name in names}
         entries = {name: run.results[split].get(f'dice_{name}', {}) for name in names}
-        made.append(both(lambda theme: charts.strip(columns, entries, 'Dice of the case', theme),
+        made.append(themed_chart(lambda theme: charts.strip_chart(columns, entries, 'Dice of the case', theme),
                            f'Dice of every {split} case, by class',
                            'Every case is a dot; the diamond is the mean over patients, the bar its interval.'))
     cases = [case for _, _, case in chosen.cases]
     if count == 1 and cases and cases[0].kind == 'volume':
         case, plane = cases[0], PLANES[cases[0].axis].lower()
-        made.append(both(lambda theme: charts.along(case, case.axis, classes, theme),
+        made.append(themed_chart(lambda theme: slice_dice_chart(case, case.axis, classes, theme),
                            f'Dice of each {plane} slice of {case.name}, by class',
                            f'Dice along the {plane} slices of {case.name}, over the area that the truth has in '
                            'each: where that is small, Dice says little.', wide=True))
     # Not of the drawn cases alone: the best and the worst are no fair sample.
     judged = [chosen.ranking[i] for i in np.linspace(0, count - 1, min(count, JUDGED)).round().astype(int)]
-    bins = charts.reliability((load(path) for path in judged if path.is_file()), len(classes))
+    bins = voxel_reliability((load(path) for path in judged if path.is_file()), len(classes))
     if bins is not None:
         some = f'{len(judged)} of {count} cases, evenly from the best to the worst' if len(judged) < count else (
             f'all {count} cases' if count > 1 else 'the case')
-        made.append(both(lambda theme: charts.calibration(bins, theme),
+        made.append(themed_chart(lambda theme: voxel_reliability_chart(bins, theme),
                            'Reliability: share of voxels that are right, against the predicted probability',
                            f'Calibration over {some}; dotted: perfect. Voxels predicted to be background with at least '
-                           f'{charts.SURE * 100:g} % are left out; a dot\'s area is its share of the others. Expected '
-                           f'calibration error {figure(charts.calibration_error(bins))}.'))
+                           f'{CERTAIN * 100:g} % are left out; a dot\'s area is its share of the others. Expected '
+                           f'calibration error {format_number(calibration_error(bins))}.'))
     return made
 
 
 def curves(run: Run) -> dict[str, dict[str, str]]:
     """What was logged while training: loss, validation, learning rate and gradient norm."""
     best = f"val/{run.section('checkpoint').get('best', '')}"
-    logged = list(dict.fromkeys(key for record in run.metrics for key in record))
+    logged = list(dict.fromkeys(key for record in run.history for key in record))
     dice = [key for key in logged if key.startswith('val/dice_')]
     validation = 'Validation Dice' if dice else f'Validation {best.removeprefix("val/")}'
     plans = {'Training loss': ['train/loss'], validation: dice or [best], 'Learning rate': ['lr'],

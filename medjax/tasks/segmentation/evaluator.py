@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import io
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -14,10 +13,10 @@ from medjax import atomic_files
 from medjax.core import contracts
 from medjax.core.metrics import column_means
 from medjax.core.task import Batch, Task
-from medjax.data.datasets.volumes import Volumes, preprocessing
+from medjax.data.datasets.volumes import Volumes
 from medjax.data.io import image_files, raster
 from medjax.data.io.geometry import Image, restore, spacing, to_canonical
-from medjax.data.transforms.volumes import Preprocess, flat_axis, with_context
+from medjax.data.transforms.volumes import VolumePreprocess, flat_axis, volume_preprocess, with_context
 from medjax.errors import InputError
 from medjax.ops import sliding_windows
 from medjax.tasks.segmentation import mask_metrics
@@ -119,7 +118,7 @@ class VolumeEvaluator(contracts.Evaluator):
 class VolumePredictor(contracts.Predictor):
     """Labels images that are no cases of the data set; see `predictor`."""
 
-    preprocess: Preprocess
+    preprocess: VolumePreprocess
     statistics: Mapping[str, Any]
     read: Callable[[pathlib.Path], Image]
     segmenter: Segmenter
@@ -183,11 +182,9 @@ def keep_snapshot(path: pathlib.Path, image: Image, truth: np.ndarray, label: np
     """Writes what the report draws of a case; a 2D image has one slice and is drawn as a photograph."""
     array = image.array if image.array.ndim == 3 else image.array[..., 0]
     kind = 'image' if array.shape[2] == 1 else 'volume'
-    content = io.BytesIO()
-    np.savez_compressed(content, image=array.astype(np.float32), label=truth.astype(np.uint8),
-                        pred=label.astype(np.uint8), confidence=confidence.astype(np.float16),
-                        spacing=np.array(spacing(image.affine)), kind=kind)
-    atomic_files.write_bytes(path, content.getvalue())
+    atomic_files.write_arrays(path, image=array.astype(np.float32), label=truth.astype(np.uint8),
+                              pred=label.astype(np.uint8), confidence=confidence.astype(np.float16),
+                              spacing=np.array(spacing(image.affine)), kind=kind)
 
 
 def evaluator(*, data: Volumes, task: Task, overlap: float = 0.5, flips: Sequence[int] = (), batch: int = 4,
@@ -235,5 +232,5 @@ def predictor(*, task: Task, data: Mapping[str, Any], statistics: Mapping[str, A
       fill_holes: …
     """
     segmenter = Segmenter(task.predict, tuple(data['patch']), overlap, tuple(flips), batch)
-    return VolumePredictor(preprocessing(**data), statistics, read, segmenter,
+    return VolumePredictor(volume_preprocess(**data), statistics, read, segmenter,
                            mask_metrics.Postprocess(largest_component, fill_holes))

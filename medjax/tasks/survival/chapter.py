@@ -7,9 +7,17 @@ import numpy as np
 from medjax.metrics import survival
 from medjax.metrics.survival import Curve
 from medjax.report import tables
-from medjax.report.chapter import Chapter, Section, caption, resampled, sentences, split_name, spoken
+from medjax.report.chapter import (
+    Chapter,
+    Section,
+    caption,
+    headline_splits,
+    interval_method,
+    join_sentences,
+    split_name,
+)
 from medjax.report.run_files import Run
-from medjax.report.tables import Cell, Table, figure, interval
+from medjax.report.tables import Cell, Table, format_interval, format_number
 from medjax.tasks.classification import chapter as classification_chapter
 from medjax.tasks.survival import charts
 from medjax.tasks.survival.family import FAMILY
@@ -29,10 +37,10 @@ def chapter(run: Run) -> Chapter:
     """
     every = [follow(run, split) for split in run.splits]
     return Chapter(
-        headlines=[headline(of) for of in every if of.split in spoken(run)], method=method(run),
+        headlines=[headline(of) for of in every if of.split in headline_splits(run)], method=method(run),
         tables=result_tables(every), sections=[part for of in every[:1] for part in sections(of)], curves=learning(run),
-        samples=[], sampled='', conventions='Conventions', cases=[row for of in every for row in listed(of)],
-        words=[*classification_chapter.words(run), 'event'], order=': the highest risk first',
+        samples=[], samples_text='', conventions_heading='Conventions', cases=[row for of in every for row in listed(of)],
+        text_columns=[*classification_chapter.words(run), 'event'], cases_order=': the highest risk first',
         warnings=(run.results.get('analysis') or {}).get('warnings', ()))
 
 
@@ -55,9 +63,9 @@ def headline(of: Followed) -> tuple[str, str]:
     table, entry = of.table, of.entries['c_index']
     c_index, ibs = ('Mean C-index', 'mean IBS') if of.several else ('C-index', 'IBS')
     plain = float(np.mean([known.means[1] for known in of.brier])) if of.brier else None
-    plain = f', that of one {of.estimator} curve for all {figure(plain)}' if of.brier else ''
-    text = (f'{tables.told(c_index, entry)} on the {split_name(of.split).lower()} cases; '
-            f'{tables.told(ibs, of.entries["ibs"])}{plain}.')
+    plain = f', that of one {of.estimator} curve for all {format_number(plain)}' if of.brier else ''
+    text = (f'{tables.value_with_interval(c_index, entry)} on the {split_name(of.split).lower()} cases; '
+            f'{tables.value_with_interval(ibs, of.entries["ibs"])}{plain}.')
     n, size = entry['n'], len(table.ids)
     happened = [f'{name} {(table.event == number).sum()}' for number, name in enumerate(table.events, 1)]
     sure = f'In brackets 95 % intervals. n = {n} patient{"s" * (n != 1)}' + (f', {size} cases' if size > n else '')
@@ -70,8 +78,8 @@ def headline(of: Followed) -> tuple[str, str]:
 def method(run: Run) -> str:
     """How the figures and their intervals are made."""
     unit = run.results.get('unit', '')
-    return sentences({
-        resampled(run): True,
+    return join_sentences({
+        interval_method(run): True,
         'A C-index is the share of pairs of patients in which the one of higher risk has the event first; 0.5 is '
         'chance. IBS, the integrated Brier score, is the mean squared error of the predicted probabilities over '
         'time.': True,
@@ -87,14 +95,14 @@ def result_tables(every: Sequence[Followed]) -> list[Table]:
         keys |= {(name, title): of.entries[name] for name in (*OVERALL, *of.timed)}
         counts[title] = f'{(of.table.event > 0).sum()} of {len(of.table.ids)}'
     if keys:
-        made.append(tables.beside(tables.grid(FAMILY.metrics, keys, list(counts), 'All patients', counts=(
+        made.append(tables.inline_intervals(tables.metric_table(FAMILY.metrics, keys, list(counts), 'All patients', counts=(
             'events', 'of all cases, the others censored', counts))))
     for of in every:
-        if of.several and of.split in spoken(of.run):
+        if of.several and of.split in headline_splits(of.run):
             events = of.table.events
             each = {(name, event): of.entries[f'{name}_{event}'] for name in (*OVERALL, *of.timed) for event in events}
             counts = {event: int((of.table.event == number).sum()) for number, event in enumerate(events, 1)}
-            made.append(tables.beside(tables.grid(FAMILY.metrics, each, events, f'{split_name(of.split)}, each event', counts=(
+            made.append(tables.inline_intervals(tables.metric_table(FAMILY.metrics, each, events, f'{split_name(of.split)}, each event', counts=(
                 'events', 'observed', counts))))
     return made
 
@@ -125,13 +133,13 @@ def horizon_tables(of: Followed) -> list[Table]:
             counts = ((table.has(k) & (table.time <= horizon)).sum(), (table.time > horizon).sum())
             scores = [of.entries[of.key(f'{name}_{horizon:g}', event)] for name in ('auc', 'brier')]
             rows.append((of.after(horizon), '', [
-                *(Cell(str(count)) for count in counts), Cell(figure(said)), _share(everyone, horizon),
+                *(Cell(str(count)) for count in counts), Cell(format_number(said)), _share(everyone, horizon),
                 *(tables.cell(FAMILY.metrics, '', entry, 0) for entry in scores)]))
         heads = [(event, 'events until then'), ('At risk', 'still followed, without an event, after that time'),
                  ('Predicted', 'mean probability of the event until then'),
                  ('Observed', f'{of.estimator}\'s estimate of the same'),
                  *(tables.heading(FAMILY.metrics, name) for name in ('auc', 'brier'))]
-        made += [tables.beside(Table(f'By horizon: {event}' if of.several else 'By horizon', heads, rows))] * bool(rows)
+        made += [tables.inline_intervals(Table(f'By horizon: {event}' if of.several else 'By horizon', heads, rows))] * bool(rows)
     return made
 
 
@@ -140,7 +148,7 @@ def patients_table(of: Followed) -> Table:
     event, rows = of.table.events[0], []
     said = of.table.incidence_at(0, np.array(of.horizons, float))
     for number in of.examples:
-        cells = [GROUPS[of.place[number]], *map(figure, said[number]), of.fate(number)]
+        cells = [GROUPS[of.place[number]], *map(format_number, said[number]), of.fate(number)]
         rows.append((str(of.table.ids[number]), '', [Cell(text) for text in cells]))
     heads = ['Risk', *(f'by {of.after(horizon)}' for horizon in of.horizons), 'What happened']
     return Table(f'Predicted probability of {event}', [(head, '') for head in heads], rows)
@@ -160,7 +168,7 @@ def listed(of: Followed) -> list[dict[str, str]]:
     made = []
     for number in np.argsort(-of.table.risk[:, 0], kind='stable'):
         row = {key: text for key, text in of.rows[number].items() if not key.startswith(HIDDEN)}
-        made.append(row | {key: figure(float(text)) for key, text in row.items() if key.startswith('risk_')})
+        made.append(row | {key: format_number(float(text)) for key, text in row.items() if key.startswith('risk_')})
     return made
 
 
@@ -173,7 +181,7 @@ def _advice(of: Followed) -> str:
 
 
 def _cut(of: Followed) -> str:
-    cuts = ' and '.join(figure(cut) for cut in of.groups['cuts'])
+    cuts = ' and '.join(format_number(cut) for cut in of.groups['cuts'])
     source = split_name(of.run.results['analysis']['horizons_from']).lower()
     horizons = ' The horizons are the quartiles of the times of their events.' * bool(
         of.horizons and not of.run.results['analysis'].get('horizons_given'))
@@ -184,7 +192,7 @@ def _share(curve: Curve, horizon: float) -> Cell:
     if horizon > curve.times[-1]:
         return Cell('–', below='nobody is followed that long')
     value, low, high = (float(part) for part in curve.at(horizon))
-    return Cell(figure(value), interval({'ci95': (low, high)}) if low < high else '')
+    return Cell(format_number(value), format_interval({'ci95': (low, high)}) if low < high else '')
 
 
 def _median(curve: Curve) -> Cell:

@@ -9,10 +9,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from medjax.metrics.survival import Curve
-from medjax.report import curves
-from medjax.report.chapter import Chart, both, split_name
-from medjax.report.style import INK, PALETTE, chart, dress, legend, png
-from medjax.report.tables import figure
+from medjax.report import probability_charts
+from medjax.report.chapter import Chart, split_name, themed_chart
+from medjax.report.style import CHART_DPI, INK, PALETTE, SQUARE, chart, legend, png, short_name, style_axes
+from medjax.report.tables import format_number
 from medjax.tasks.survival.split import Followed
 from medjax.tasks.survival.summary import ADVICE, GROUPS
 
@@ -47,7 +47,7 @@ def foretold(of: Followed) -> Chart:
     """What was predicted for some patients, and what happened to them."""
     marks = f'A dot is {of.table.events[0]}, a ring the end of observation'
     marks += ', a cross another event' * of.several + '; an arrow stands where what happened came after the last time.'
-    return both(lambda theme: predicted(of, theme), f'Predicted curves of {len(of.examples)} patients',
+    return themed_chart(lambda theme: predicted(of, theme), f'Predicted curves of {len(of.examples)} patients',
                 f'{_scale(of, "Predicted probability")}, for the patients in the table. {marks}', wide=True)
 
 
@@ -62,12 +62,12 @@ def stepped(strata: list[Stratum], axes_names: tuple[str, str], theme: str) -> b
         value, low, high = curve.at(x)
         upper.fill_between(x, low, high, step='post', color=COLOURS[name], alpha=0.15, linewidth=0)
         upper.step(x, value, where='post', color=COLOURS[name], linewidth=1.8, label=_called(name),
-                   linestyle=curves.DASHES[number])
+                   linestyle=probability_charts.DASHES[number])
         ends = np.unique(time[censored])
         upper.plot(ends, curve.at(ends)[0], '|', color=COLOURS[name], markersize=6, markeredgewidth=0.8)
     ticks = [tick for tick in MaxNLocator(TICKS).tick_values(0, last) if 0 <= tick <= last]
     for axes in (upper, lower):
-        dress(axes, theme)
+        style_axes(axes, theme)
         axes.set_xticks(ticks)
     upper.set(ylim=(-0.01, 1.02), xlim=(-0.01 * last, last * 1.01), ylabel=axes_names[1])
     upper.tick_params(labelbottom=False)
@@ -82,7 +82,7 @@ def stepped(strata: list[Stratum], axes_names: tuple[str, str], theme: str) -> b
         for tick in ticks:
             lower.text(tick, number, str(int((stratum.time >= tick).sum())), ha='center', va='center', fontsize=9,
                        color=INK[theme])
-    return png(canvas, curves.DPI)
+    return png(canvas, CHART_DPI)
 
 
 def predicted(of: Followed, theme: str) -> bytes:
@@ -102,18 +102,18 @@ def predicted(of: Followed, theme: str) -> bytes:
     shown = [name for number, name in enumerate(GROUPS) if number in of.place[of.examples]]
     legend(axes, theme, handles=[Line2D([], [], color=COLOURS[name], linewidth=1.8, label=f'{name} risk')
                                  for name in shown])
-    return png(canvas, curves.DPI)
+    return png(canvas, CHART_DPI)
 
 
 def over_time(of: Followed, k: int, theme: str) -> bytes:
     """Brier's score at each time, of the model, and dashed that of the observed curve of all patients."""
-    canvas, axes = chart(theme, _time(of), 'Brier score', *curves.SQUARE)
+    canvas, axes = chart(theme, _time(of), 'Brier score', *SQUARE)
     times, model, plain, _ = of.brier[k]
     axes.plot(times, plain, color=INK[theme], linewidth=1.3, linestyle='--', label=of.estimator)
     axes.plot(times, model, color=PALETTE[3 if theme == 'light' else 0], linewidth=1.8, label='model')
     axes.set(xlim=(0, times[-1]), ylim=(0, None))
     legend(axes, theme, loc='lower right')
-    return png(canvas, curves.DPI)
+    return png(canvas, CHART_DPI)
 
 
 def advised(of: Followed) -> Chart:
@@ -131,7 +131,7 @@ def _observed(of: Followed, members: Mapping[str, np.ndarray], by: str, logrank:
     strata = [Stratum(name, of.curve(chosen), table.time[chosen], table.event[chosen] == 0)
               for name, chosen in members.items()]
     names, others = (_time(of), _scale(of, 'Share')), ' (other events censored)' * of.several
-    return both(lambda theme: stepped(strata, names, theme), f'{names[1]} of the {cases} cases, {by}',
+    return themed_chart(lambda theme: stepped(strata, names, theme), f'{names[1]} of the {cases} cases, {by}',
                 f'{names[1]} of the {cases} cases {by}: {of.estimator}\'s estimate with 95 % intervals '
                 f'(log-log). Ticks: censored. Log-rank test{others}: {tested(logrank)}.', wide=True)
 
@@ -142,7 +142,7 @@ def _spread(of: Followed, horizon: float) -> Chart:
     had, without = table.has(0) & (table.time <= horizon), (table.time > horizon) | table.other(0)
     groups = {f'no {event}': said[~had & without], event: said[had]}
     name, unknown = f'Predicted probability of {event} by {when}', int((~had & ~without).sum())
-    return both(lambda theme: curves.histogram(groups, name, theme), f'{name}, by what happened until then',
+    return themed_chart(lambda theme: probability_charts.histogram_chart(groups, name, theme), f'{name}, by what happened until then',
                 f'{name}, by what happened until then; in bins of 0.05. {unknown} censored before are left out.')
 
 
@@ -155,14 +155,14 @@ def _calibration(of: Followed, horizon: float) -> list[Chart]:
                 for one in found['bins'] if _known(one['observed'])]
         if seen:
             bins[event] = seen
-            error.append(f'{event} ' * of.several + figure(found['error']))
+            error.append(f'{event} ' * of.several + format_number(found['error']))
     if not bins:
         return []
-    what = 'the event' if of.several else curves.short(of.table.events[0])
+    what = 'the event' if of.several else short_name(of.table.events[0])
     names = f'Predicted probability of {what} by {of.after(horizon)}', f'Observed share with {what}'
     most = max(x for seen in bins.values() for one in seen for x in (one['said'], one['came'], *(one['ci95'] or ())))
     high = min(1.0, math.ceil(10 * most) / 10)
-    return [both(lambda theme: curves.reliability(bins, names, theme, high),
+    return [themed_chart(lambda theme: probability_charts.reliability_chart(bins, names, theme, high),
                  f'Calibration at {of.after(horizon)} in the {split_name(of.split).lower()} cases',
                  f'Calibration at {of.after(horizon)}: patients in groups of rising prediction; what came is '
                  f'{of.estimator}\'s estimate with 95 % intervals. Dotted: perfect; mean distance from that: '
@@ -171,10 +171,10 @@ def _calibration(of: Followed, horizon: float) -> list[Chart]:
 
 def _brier(of: Followed, k: int) -> Chart:
     event, (model, plain) = f' of {of.table.events[k]}' * of.several, of.brier[k].means
-    return both(lambda theme: over_time(of, k, theme), f'Brier score{event} over time',
+    return themed_chart(lambda theme: over_time(of, k, theme), f'Brier score{event} over time',
                 f'Brier score{event} over time; lower is better. Dashed: that of one curve for all, {of.estimator}\'s '
-                f'estimate in these very patients. Means over time (IBS): model {figure(model)}, one curve for all '
-                f'{figure(plain)}.')
+                f'estimate in these very patients. Means over time (IBS): model {format_number(model)}, one curve for all '
+                f'{format_number(plain)}.')
 
 
 def tested(found: Mapping[str, float]) -> str:

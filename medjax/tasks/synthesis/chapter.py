@@ -8,10 +8,10 @@ import numpy as np
 from PIL import Image as Picture
 
 from medjax import atomic_files
-from medjax.report import curves, tables
-from medjax.report.chapter import Chapter, Chart, Section, both, caption, split_name, spoken
+from medjax.report import tables
+from medjax.report.chapter import Chapter, Chart, Section, caption, headline_splits, split_name, themed_chart
 from medjax.report.run_files import Run
-from medjax.report.style import INK, PALETTE, chart, legend, png
+from medjax.report.style import CHART_DPI, INK, PALETTE, SQUARE, chart, legend, png
 from medjax.report.tables import Cell, Table
 from medjax.tasks.classification import chapter as classification_chapter
 from medjax.tasks.synthesis import summary
@@ -41,17 +41,17 @@ def chapter(run: Run) -> Chapter:
     Raises:
       InputError: where the table of predictions lacks features, or a file of pictures is damaged.
     """
-    known, tested = run.results.get('analysis', {}), spoken(run)
+    known, tested = run.results.get('analysis', {}), headline_splits(run)
     course = _course(run.folder / 'course')
     return Chapter(
         headlines=[_headline(run, split) for split in tested], method=_method(run),
         tables=[table for split in run.splits for table in _tables(run, split)],
         sections=[part for split in tested[:1] for part in (
             _by_class(run, split), _neighbours(run, split), _spread(run, split))] + [_strip(course)],
-        curves=_learning(run), samples=[], sampled='', conventions='Conventions',
+        curves=_learning(run), samples=[], samples_text='', conventions_heading='Conventions',
         cases=[row for split in run.splits for row in _listed(run, split)],
-        words=[*classification_chapter.words(run), 'kind', 'target', 'predicted', 'nearest_id'],
-        order=': made images, those nearest to a training image first', warnings=known.get('warnings', ()))
+        text_columns=[*classification_chapter.words(run), 'kind', 'target', 'predicted', 'nearest_id'],
+        cases_order=': made images, those nearest to a training image first', warnings=known.get('warnings', ()))
 
 
 def _features(run: Run) -> str:
@@ -61,12 +61,12 @@ def _features(run: Run) -> str:
 
 def _headline(run: Run, split: str) -> tuple[str, str]:
     entries = run.results[split]
-    text = f'{tables.told("FID", entries["fid"])} against the {split_name(split).lower()} images'
-    others = [f'{tables.figure(entries[f"fid{end}"]["value"])} of {entries[f"fid{end}"]["made"]} {word}'
+    text = f'{tables.value_with_interval("FID", entries["fid"])} against the {split_name(split).lower()} images'
+    others = [f'{tables.format_number(entries[f"fid{end}"]["value"])} of {entries[f"fid{end}"]["made"]} {word}'
               for end, word in (('_val', 'validation images'), ('_train', 'training images')) if f'fid{end}' in entries]
     sure = (f'By {_features(run)}; no Inception figure. In brackets the 95 % interval. n = {entries["fid"]["cases"]} '
             f'real and {entries["fid"]["made"]} made images. ')
-    return text + f'; {" and ".join(others)}.' if others else f'{text}.', sure + tables.told(
+    return text + f'; {" and ".join(others)}.' if others else f'{text}.', sure + tables.value_with_interval(
         'Diversity', entries['diversity']) + ', 1 where made images are as varied as real ones.'
 
 
@@ -139,26 +139,26 @@ def _spread(run: Run, split: str) -> Section:
     name = summary.space(rows)
     points = {words[kind]: summary.features(of, name)[:, :2] for kind, of in kinds.items() if of}
     if all(of.shape[1] == 2 for of in points.values()):
-        charts.append(both(lambda theme: _scatter(points, theme), 'Images by their first two features',
+        charts.append(themed_chart(lambda theme: _scatter(points, theme), 'Images by their first two features',
                            'A dot an image, by the first two principal components of the features that count.'))
     far = {words[kind]: np.array([float(row['nearest']) for row in of if row.get('nearest')])
            for kind, of in kinds.items()}
     if all(map(len, far.values())):
-        charts.append(both(lambda theme: _histogram(far, theme), 'Distance to the nearest training image',
+        charts.append(themed_chart(lambda theme: _histogram(far, theme), 'Distance to the nearest training image',
                            'Distance to the nearest training image; of a training image to the nearest other one.'))
     return Section('Among real images', charts=charts)
 
 
 def _scatter(points: dict[str, np.ndarray], theme: str) -> bytes:
-    canvas, axes = chart(theme, 'First component', 'Second component', *curves.SQUARE)
+    canvas, axes = chart(theme, 'First component', 'Second component', *SQUARE)
     for place, (name, at) in enumerate(points.items()):
         axes.scatter(*at.T, s=9, alpha=0.5, linewidths=0, color=PALETTE[place], label=name)
     legend(axes, theme, loc='best')
-    return png(canvas, curves.DPI)
+    return png(canvas, CHART_DPI)
 
 
 def _histogram(groups: dict[str, np.ndarray], theme: str) -> bytes:
-    canvas, axes = chart(theme, 'Distance to the nearest training image', 'Share', *curves.SQUARE)
+    canvas, axes = chart(theme, 'Distance to the nearest training image', 'Share', *SQUARE)
     every = np.concatenate(list(groups.values()))
     edges = np.linspace(every.min(), every.max() + 1e-9, 31)
     for place, (label, of) in enumerate(groups.items()):
@@ -168,7 +168,7 @@ def _histogram(groups: dict[str, np.ndarray], theme: str) -> bytes:
         axes.axvline(of.mean(), color=PALETTE[place], linewidth=1.2, linestyle='--')
     axes.tick_params(colors=INK[theme])
     legend(axes, theme, loc='best')
-    return png(canvas, curves.DPI)
+    return png(canvas, CHART_DPI)
 
 
 def _strip(course: dict[int, np.ndarray]) -> Section:
@@ -227,14 +227,14 @@ def _enlarged(array: np.ndarray) -> Picture.Image:
 def _listed(run: Run, split: str) -> list[dict[str, str]]:
     """The made images, without their features."""
     made = [row for row in run.rows(split) if row['kind'] == 'synthetic']
-    return [{key: tables.figure(float(text)) if key == 'nearest' and text else text for key, text in row.items()
+    return [{key: tables.format_number(float(text)) if key == 'nearest' and text else text for key, text in row.items()
              if not key.startswith(('pixels_', 'network_'))}
             for row in sorted(made, key=lambda row: float(row.get('nearest') or 'inf'))]
 
 
 def _learning(run: Run) -> dict[str, dict[str, str]]:
     # The sum of two players' losses says nothing.
-    alone: Sequence[str] = () if any('train/critic_loss' in line for line in run.metrics) else ('train/loss',)
+    alone: Sequence[str] = () if any('train/critic_loss' in line for line in run.history) else ('train/loss',)
     return {'Loss': dict.fromkeys(alone, ''),
             "The players' losses": {'train/generator_loss': 'generator', 'train/critic_loss': 'critic'},
             'What the critic says': {'train/real': 'of real images', 'train/fake': 'of made ones'},

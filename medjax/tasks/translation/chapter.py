@@ -11,12 +11,22 @@ from matplotlib.figure import Figure
 
 from medjax import atomic_files
 from medjax.errors import InputError
-from medjax.report import curves, draw, tables
-from medjax.report.anatomy import LETTERS
-from medjax.report.chapter import Chapter, Group, Section, both, caption, resampled, split_name, spoken, with_intervals
+from medjax.report import draw, tables
+from medjax.report.chapter import (
+    Chapter,
+    Group,
+    Section,
+    caption,
+    entries_with_intervals,
+    headline_splits,
+    interval_method,
+    split_name,
+    themed_chart,
+)
+from medjax.report.draw import SIDES
 from medjax.report.run_files import Run, snapshot
-from medjax.report.style import INK, MARKERS, PALETTE, chart, dress, legend, png
-from medjax.report.tables import figure
+from medjax.report.style import CHART_DPI, INK, MARKERS, PALETTE, chart, legend, png, style_axes
+from medjax.report.tables import format_number
 from medjax.statistics.bootstrap import parse_number
 from medjax.tasks.classification import chapter as classification_chapter
 from medjax.tasks.translation import summary
@@ -80,9 +90,9 @@ def chapter(run: Run) -> Chapter:
     Raises:
       InputError: a snapshot is damaged.
     """
-    shown = spoken(run)[:1]
+    shown = headline_splits(run)[:1]
     return Chapter(
-        headlines=[headline(run, split) for split in spoken(run)], method=method(run),
+        headlines=[headline(run, split) for split in headline_splits(run)], method=method(run),
         tables=[table(run, split) for split in run.splits],
         sections=[part for split in shown for part in sections(run, split)] + [course(run)],
         curves={'Loss': {'train/loss': 'training'},
@@ -90,33 +100,33 @@ def chapter(run: Run) -> Chapter:
                 'Mean absolute error': {'train/l1': 'training, weighted'},
                 'PSNR, dB': {'val/psnr': ''}, 'SSIM': {'val/ssim': ''}, 'Sharpness': {'val/sharpness': ''},
                 'Learning rate': {'lr': ''}, 'Gradient norm': {'train/grad_norm': ''}},
-        samples=[], sampled='', conventions='Conventions',
-        cases=[row for split in run.splits for row in _listed(run, split)], words=classification_chapter.words(run),
-        order=': the highest PSNR first')
+        samples=[], samples_text='', conventions_heading='Conventions',
+        cases=[row for split in run.splits for row in _listed(run, split)], text_columns=classification_chapter.words(run),
+        cases_order=': the highest PSNR first')
 
 
 def headline(run: Run, split: str) -> tuple[str, str]:
     """The result in a sentence, and how sure it is in another."""
     entries, rows = run.results[split], run.rows(split)
     others = [f'{METHODS[name]} {_db(entries[f"psnr_{name}"])}' for name in summary.methods(rows) if name]
-    limits = tables.interval(entries['psnr'], 'dB')
+    limits = tables.format_interval(entries['psnr'], 'dB')
     text = (f'PSNR {_db(entries["psnr"])}' + f' ({limits})' * bool(limits) + f' on the {split_name(split).lower()} '
-            'cases' + f'; {", ".join(others)}' * bool(others) + f'. {tables.told("SSIM", _bare(entries["ssim"]))}, '
-            f'{tables.told("MAE", _bare(entries["mae"]))} of the range, sharpness '
-            f'{figure(entries["sharpness"]["value"])}.')
+            'cases' + f'; {", ".join(others)}' * bool(others) + f'. {tables.value_with_interval("SSIM", _bare(entries["ssim"]))}, '
+            f'{tables.value_with_interval("MAE", _bare(entries["mae"]))} of the range, sharpness '
+            f'{format_number(entries["sharpness"]["value"])}.')
     n = entries['psnr'].get('n', 0)
     why = entries['psnr'].get('why', '')
     sure = f'In brackets the 95 % interval. n = {n} patients, {len(rows)} cases.' if limits else (
         f'{why[:1].upper()}{why[1:]}; {len(rows)} cases.')
     if 'cycle_mae' in entries:
         sure += (f' The image that is made again of what was made of it is wrong by '
-                 f'{figure(entries["cycle_mae"]["value"])} of its range.')
+                 f'{format_number(entries["cycle_mae"]["value"])} of its range.')
     return text, sure
 
 
 def method(run: Run) -> str:
     """How the figures and their intervals are made."""
-    return f'Means over patients. {resampled(run)}' if with_intervals(run) else (
+    return f'Means over patients. {interval_method(run)}' if entries_with_intervals(run) else (
         'One patient: no confidence intervals. The figures tell how this case was done, and of others nothing.')
 
 
@@ -125,7 +135,7 @@ def table(run: Run, split: str) -> tables.Table:
     entries, names = run.results[split], summary.methods(run.rows(split))
     keys = {(key, METHODS[name]): entries[f'{key}_{name}' if name else key]
             for key in (*FIGURES, 'gain_psnr') for name in names if (f'{key}_{name}' if name else key) in entries}
-    return tables.grid(FAMILY.metrics, keys, [METHODS[name] for name in names], caption(run, split))
+    return tables.metric_table(FAMILY.metrics, keys, [METHODS[name] for name in names], caption(run, split))
 
 
 def sections(run: Run, split: str) -> list[Section]:
@@ -138,10 +148,10 @@ def sections(run: Run, split: str) -> list[Section]:
     groups = [Group(f'{kind}: {case.name}{_where(case, z)}', tiles(case, z), _said(case, z))
               for kind, (case, z) in ranked(cases).items()]
     drawn = [
-        both(lambda theme: _joint(cases, theme), 'What was made against the truth', 'Voxels of the heads of all cases; '
+        themed_chart(lambda theme: _joint(cases, theme), 'What was made against the truth', 'Voxels of the heads of all cases; '
              'the darker, the more there are (logarithmic). On the line what was made is true.', wide=True)]
     if any(case.kind == 'volume' and case.head.shape[2] > 2 for case in cases):
-        drawn.append(both(lambda theme: _along(cases, theme), 'Error plane by plane', 'The mean absolute error in each '
+        drawn.append(themed_chart(lambda theme: _along(cases, theme), 'Error plane by plane', 'The mean absolute error in each '
                           'axial plane, a line for each case.'))
     keys = [('Difference', [('made too bright', '#b2182b'), ('too dark', '#2166ac')])]
     return [Section('Planes', 'The planes with the lowest, the middle and the highest error in the head, of all cases. '
@@ -175,7 +185,7 @@ def tiles(case: Snapshot, z: int) -> list[draw.Tile]:
             plane = matplotlib.colormaps['RdBu_r'](0.5 + 0.5 * np.clip(apart / WRONG, -1, 1))[..., :3]
         canvas, axes, width = draw.canvas(_turned(case, plane), case.spacing[1::-1], (0.0, 1.0))
         if case.kind == 'volume':
-            draw.annotate(axes, LETTERS[2], case.spacing[1::-1], 'radiological' if name == 'image' else '')
+            draw.annotate(axes, SIDES[2], case.spacing[1::-1], 'radiological' if name == 'image' else '')
         made.append(draw.Tile(png(canvas, draw.DPI), title.capitalize(), f'{case.name}{_where(case, z)}: {title}',
                               width))
     return made
@@ -220,7 +230,7 @@ def _where(case: Snapshot, z: int) -> str:
 
 
 def _said(case: Snapshot, z: int) -> str:
-    return 'MAE in the head: ' + ', '.join(f'{METHODS[name]} {figure(float(case.planes[name][z]))}'
+    return 'MAE in the head: ' + ', '.join(f'{METHODS[name]} {format_number(float(case.planes[name][z]))}'
                                            for name in DRAWN if name in case.planes) + '.'
 
 
@@ -230,7 +240,7 @@ def _joint(cases: Sequence[Snapshot], theme: str) -> bytes:
     canvas = Figure(figsize=(3.6 * len(names) + 0.4, 3.5), layout='constrained')
     truth = np.concatenate([case.arrays['target'][case.head > 0].ravel() for case in cases])
     for axes, (name, key) in zip(np.atleast_1d(canvas.subplots(1, len(names))), names):
-        dress(axes, theme)
+        style_axes(axes, theme)
         made = np.concatenate([case.arrays[key][case.head > 0].ravel() for case in cases])
         axes.hist2d(truth, made, bins=80, range=[[0, 1.1], [0, 1.1]], cmap='magma_r' if theme == 'light' else 'magma',
                     norm=LogNorm(vmin=1, clip=False), rasterized=True)
@@ -238,7 +248,7 @@ def _joint(cases: Sequence[Snapshot], theme: str) -> bytes:
         axes.set(xlabel='True, share of the range', ylabel='Made, share of the range')
         axes.set_title(METHODS[name], fontsize=9.5, color=INK[theme])
         axes.grid(visible=False)
-    return png(canvas, curves.DPI)
+    return png(canvas, CHART_DPI)
 
 
 def _along(cases: Sequence[Snapshot], theme: str) -> bytes:
@@ -252,11 +262,11 @@ def _along(cases: Sequence[Snapshot], theme: str) -> bytes:
                           label=METHODS[name] if not place else None)
     axes.set_ylim(0)
     legend(axes, theme, loc='best')
-    return png(canvas, curves.DPI)
+    return png(canvas, CHART_DPI)
 
 
 def _db(entry: tables.Entry) -> str:
-    return f'{figure(entry["value"], "dB")} dB'
+    return f'{format_number(entry["value"], "dB")} dB'
 
 
 def _bare(entry: tables.Entry) -> tables.Entry:
@@ -269,6 +279,6 @@ def _listed(run: Run, split: str) -> list[dict[str, str]]:
     rows, shown = run.rows(split), (*FIGURES, 'cycle_mae')
     order = np.argsort([-np.nan_to_num(parse_number(row['psnr']), nan=-np.inf) for row in rows], kind='stable')
     words = classification_chapter.words(run)
-    return [{key: figure(float(text), 'dB' if key.startswith('psnr') else '') if text and key.startswith(shown)
+    return [{key: format_number(float(text), 'dB' if key.startswith('psnr') else '') if text and key.startswith(shown)
              else text for key, text in rows[place].items() if key in words or key.startswith(shown)}
             for place in order]

@@ -5,10 +5,19 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from medjax.report import tables
-from medjax.report.chapter import Chapter, Section, both, caption, resampled, sentences, split_name, spoken
+from medjax.report.chapter import (
+    Chapter,
+    Section,
+    caption,
+    headline_splits,
+    interval_method,
+    join_sentences,
+    split_name,
+    themed_chart,
+)
 from medjax.report.run_files import Run
-from medjax.report.split import Split, opened
-from medjax.report.tables import Cell, Entry, Table, figure
+from medjax.report.split import Split, read_split
+from medjax.report.tables import Cell, Entry, Table, format_number
 from medjax.tasks.classification import chapter as classification_chapter
 from medjax.tasks.treatment import charts
 from medjax.tasks.treatment.family import FAMILY
@@ -33,16 +42,16 @@ def chapter(run: Run) -> Chapter:
     """
     if run.results.get('realisations'):
         return _merged(run)
-    every = [opened(run, split, read) for split in run.splits]
+    every = [read_split(run, split, read) for split in run.splits]
     training = (run.results.get('analysis') or {}).get('training')
     return Chapter(
-        headlines=[headline(of) for of in every if of.split in spoken(run)], method=method(run),
+        headlines=[headline(of) for of in every if of.split in headline_splits(run)], method=method(run),
         tables=[judged_table(of.entries, of.table.predicted, caption(run, of.split)) for of in every],
         sections=[*[part for of in every[:1] for part in sections(of)],
                   *([compared(training, run.classes)] if training else [])],
-        curves=learning(run), samples=[], sampled='', conventions='Conventions',
-        cases=[row for of in every for row in listed(of)], words=classification_chapter.words(run),
-        order=': the largest predicted effect first',
+        curves=learning(run), samples=[], samples_text='', conventions_heading='Conventions',
+        cases=[row for of in every for row in listed(of)], text_columns=classification_chapter.words(run),
+        cases_order=': the largest predicted effect first',
         warnings=(run.results.get('analysis') or {}).get('warnings', ()))
 
 
@@ -50,12 +59,12 @@ def headline(of: Split) -> tuple[str, str]:
     """The result in a sentence, and how sure it is in another."""
     table, entries = of.table, of.entries
     key, name = ('pehe', '√PEHE') if 'pehe' in entries else ('ate_doubly_robust', 'Mean effect, doubly robust,')
-    text = f'{tables.told(name, entries[key])} on the {split_name(of.split).lower()} cases'
-    others = [f'{METHODS[other]} {figure(entries[f"{key}_{other}"]["value"])}' for other in table.predicted if other]
+    text = f'{tables.value_with_interval(name, entries[key])} on the {split_name(of.split).lower()} cases'
+    others = [f'{METHODS[other]} {format_number(entries[f"{key}_{other}"]["value"])}' for other in table.predicted if other]
     text += f'; {", ".join(others)}' * bool(others)
     text += '.'
     if 'pehe' in entries:
-        error, truth = (figure(entries[name]['value']) for name in ('ate_error', 'ate_true'))
+        error, truth = (format_number(entries[name]['value']) for name in ('ate_error', 'ate_true'))
         text += f' The mean effect, truly {truth}, is off by {error}.'
     n, treated = entries[key]['n'], int((table.treatment == 1).sum())
     return text, (f'In brackets the 95 % interval. n = {n} patient{"s" * (n != 1)}: {of.run.classes[1]} {treated}, '
@@ -65,17 +74,17 @@ def headline(of: Split) -> tuple[str, str]:
 def method(run: Run) -> str:
     """How the figures and their intervals are made, and what they cannot say."""
     unit = 'realisations of the simulation' if run.results.get('realisations') else 'patients'
-    said = {resampled(run, unit): True,
+    said = {interval_method(run, unit): True,
             '√PEHE is the root mean square error of the effects, against a truth that is known in simulations alone.':
                 any('pehe' in run.results[split] for split in run.splits), LIMITS: run.results.get('realisations')}
-    return sentences(said)
+    return join_sentences(said)
 
 
 def judged_table(entries: Mapping[str, Entry], methods: Sequence[str], title: str) -> Table:
     """What effects are worth, of the network and of the simpler models beside it."""
     keys = {(name, METHODS[other]): entries[f'{name}_{other}' if other else name] for name in JUDGED
             for other in methods if (f'{name}_{other}' if other else name) in entries}
-    return tables.grid(FAMILY.metrics, keys, [METHODS[other] for other in methods], title)
+    return tables.metric_table(FAMILY.metrics, keys, [METHODS[other] for other in methods], title)
 
 
 def sections(of: Split) -> list[Section]:
@@ -102,7 +111,7 @@ def value_table(of: Split) -> Table:
     rows += [(f'as {METHODS[other]} says', '', of.entries[f'policy_value_{other}' if other else 'policy_value'],
               float((of.table.effect(other) > 0).mean())) for other in of.table.predicted]
     heads = [('Mean outcome', 'weighted; a higher one is better'), ('Treated', 'share of the patients')]
-    return tables.beside(Table('If treated were …', heads, [
+    return tables.inline_intervals(Table('If treated were …', heads, [
         (name, words, [tables.cell(FAMILY.metrics, 'policy_value', entry, 0), Cell(f'{share:.0%}')])
         for name, words, entry, share in rows]))
 
@@ -128,7 +137,7 @@ def learning(run: Run) -> dict[str, dict[str, str]]:
 def listed(of: Split) -> list[dict[str, str]]:
     """The table of cases, rounded, the largest predicted effect first."""
     effect, words = of.table.effect(''), classification_chapter.words(of.run)
-    return [{key: text if key in (*words, 'treatment') or not text else figure(float(text))
+    return [{key: text if key in (*words, 'treatment') or not text else format_number(float(text))
              for key, text in of.rows[number].items()} for number in np.argsort(-effect, kind='stable')]
 
 
@@ -141,19 +150,19 @@ def _merged(run: Run) -> Chapter:
     values = {other: np.array([float(row[f'{key}_{other}' if other else key]) for row in run.rows('test')])
               for other in methods}
     name = FAMILY.metrics.describe(key).label
-    text = ', '.join(tables.told(f'{name}{" of " * bool(other)}{METHODS[other] if other else ""}', entry)
+    text = ', '.join(tables.value_with_interval(f'{name}{" of " * bool(other)}{METHODS[other] if other else ""}', entry)
                      for other, entry in entries.items())
-    within = f' Within sample {figure(run.results["within"][key]["value"])}.' if 'within' in parts else ''
+    within = f' Within sample {format_number(run.results["within"][key]["value"])}.' if 'within' in parts else ''
     won = ', '.join(f'{METHODS[other]} in {int((values[""] < values[other]).sum())}' for other in methods if other)
     sure = f'Means over {len(values[""])} realisations, with 95 % intervals.' + f' Better than {won}.' * bool(won)
-    drawn = both(lambda theme: charts.realisations(values, entries, name, theme),
+    drawn = themed_chart(lambda theme: charts.realisations(values, entries, name, theme),
                  f'{name} of each realisation', f'{name} on the test cases of each realisation, joined from method to '
                  'method; diamonds: means with 95 % intervals.')
     return Chapter(
         headlines=[(f'{text} out of sample.{within}', sure)], method=method(run),
         tables=[judged_table(run.results[part], methods, PARTS.get(part, part)) for part in parts],
         sections=[Section('Each realisation', charts=[drawn], tables=[mean_table(run.results['test'], methods)])],
-        curves={}, samples=[], sampled='', conventions='Conventions',
-        cases=[{key: text if key in ('split', 'id') else figure(float(text)) if text else ''
+        curves={}, samples=[], samples_text='', conventions_heading='Conventions',
+        cases=[{key: text if key in ('split', 'id') else format_number(float(text)) if text else ''
                 for key, text in row.items() if key != 'realisation'} for part in parts for row in run.rows(part)],
-        words=('split', 'id'))
+        text_columns=('split', 'id'))

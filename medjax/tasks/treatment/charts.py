@@ -5,11 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from medjax.report import curves
-from medjax.report.chapter import Chart, both
+from medjax.report.chapter import Chart, themed_chart
 from medjax.report.split import Split
-from medjax.report.style import INK, MARKERS, PALETTE, chart, class_colour, legend, png
-from medjax.report.tables import figure
+from medjax.report.style import CHART_DPI, INK, MARKERS, PALETTE, SQUARE, chart, class_colour, legend, png, short_name
+from medjax.report.tables import format_number
 from medjax.tasks.treatment.summary import METHODS, UNBALANCED, Table
 
 COLOURS = dict(zip(METHODS, (PALETTE[3], PALETTE[1], PALETTE[5], PALETTE[2])))
@@ -20,24 +19,24 @@ LONGEST = 40  # covariates that a chart has room for
 def effects(of: Split[Table]) -> list[Chart]:
     """The uplift curves, and predicted effects against true ones where those are known."""
     table = of.table
-    said = ', '.join(f'{METHODS[name]} {figure(of.entries[f"qini_{name}" if name else "qini"]["value"])}'
+    said = ', '.join(f'{METHODS[name]} {format_number(of.entries[f"qini_{name}" if name else "qini"]["value"])}'
                      for name in table.predicted)
-    made = [both(lambda theme: uplift(table, theme), 'Uplift curves',
+    made = [themed_chart(lambda theme: uplift(table, theme), 'Uplift curves',
                  'What treating a share of the patients gains in the mean over all, those of the largest predicted '
                  'effect first; by what came of the patients, weighted. Dotted: in no order. Qini, the area between: '
                  f'{said}.')]
     if table.truth is not None:
-        made.append(both(lambda theme: against_truth(table, theme), 'Predicted effects against true ones',
+        made.append(themed_chart(lambda theme: against_truth(table, theme), 'Predicted effects against true ones',
                          'Each patient\'s effect as predicted by the network, and the simulated truth; dotted: equal.'))
     return made
 
 
 def groups(training: Mapping[str, Any], names: Sequence[str]) -> list[Chart]:
     """How the training groups overlap, and how far their covariates are apart."""
-    return [both(lambda theme: overlap(training, names, theme), 'Propensity of both groups',
+    return [themed_chart(lambda theme: overlap(training, names, theme), 'Propensity of both groups',
                  'The chance to be treated by a logistic regression on the training patients, in those who were and '
                  'those who were not. Where one group has nobody, no data say what the other outcome would have been.'),
-            both(lambda theme: apart(training['balance'], theme), 'Standardised mean differences',
+            themed_chart(lambda theme: apart(training['balance'], theme), 'Standardised mean differences',
                  f'The treated less the others, in standard deviations of the groups: rings as they are, dots weighted '
                  f'by the inverse propensity. Dotted: {NARROW} and {UNBALANCED}, by which groups are commonly called '
                  'balanced, and far apart.')]
@@ -46,7 +45,7 @@ def groups(training: Mapping[str, Any], names: Sequence[str]) -> list[Chart]:
 def uplift(table: Table, theme: str) -> bytes:
     """Gains over shares of the patients, for each method; and the straight line."""
     canvas, axes = chart(theme, 'Share treated, the largest predicted effect first', 'Gain, mean over all patients',
-                         *curves.SQUARE)
+                         *SQUARE)
     for method in table.predicted:
         share, gain = table.gains(method)
         axes.plot(share, gain, color=COLOURS[method], linewidth=1.0 if method else 1.9, zorder=2 if method else 3,
@@ -54,12 +53,12 @@ def uplift(table: Table, theme: str) -> bytes:
     axes.plot([0, 1], [0, gain[-1]], color=INK[theme], linewidth=0.8, linestyle=':')
     axes.set(xlim=(0, 1.01))
     legend(axes, theme, loc='best')
-    return png(canvas, curves.DPI)
+    return png(canvas, CHART_DPI)
 
 
 def against_truth(table: Table, theme: str) -> bytes:
     """A dot a patient, of both groups."""
-    canvas, axes = chart(theme, 'True effect', 'Predicted effect', *curves.SQUARE)
+    canvas, axes = chart(theme, 'True effect', 'Predicted effect', *SQUARE)
     effect = table.effect('')
     ends = [float(min(effect.min(), table.truth.min())), float(max(effect.max(), table.truth.max()))]
     axes.plot(ends, ends, color=INK[theme], linewidth=0.8, linestyle=':')
@@ -68,12 +67,12 @@ def against_truth(table: Table, theme: str) -> bytes:
         axes.scatter(table.truth[chosen], effect[chosen], s=14, color=class_colour(number + 1), marker=MARKERS[number],
                      alpha=0.7, linewidths=0, label=name)
     legend(axes, theme, loc='best')
-    return png(canvas, curves.DPI)
+    return png(canvas, CHART_DPI)
 
 
 def overlap(training: Mapping[str, Any], names: Sequence[str], theme: str) -> bytes:
     """How the propensity is spread in each group: shares of the group."""
-    canvas, axes = chart(theme, 'Propensity', 'Share of the group', *curves.SQUARE)
+    canvas, axes = chart(theme, 'Propensity', 'Share of the group', *SQUARE)
     edges = np.array(training['overlap']['edges'])
     for number, name in enumerate(names, 1):
         counts = np.array(training['overlap'][name], float)
@@ -83,7 +82,7 @@ def overlap(training: Mapping[str, Any], names: Sequence[str], theme: str) -> by
                     label=f'{name} (n = {counts.sum():.0f})')
     axes.set(xlim=(0, 1), ylim=(0, axes.get_ylim()[1] * 1.12))
     legend(axes, theme, loc='upper center', bbox_to_anchor=(0.5, 1.13), ncols=2)
-    return png(canvas, curves.DPI)
+    return png(canvas, CHART_DPI)
 
 
 def apart(balance: Mapping[str, Sequence[float | None]], theme: str) -> bytes:
@@ -99,9 +98,9 @@ def apart(balance: Mapping[str, Sequence[float | None]], theme: str) -> bytes:
         axes.plot(before, row, 'o', color=PALETTE[3], fillstyle='none', markersize=5)
         axes.plot(after, row, 'o', color=PALETTE[3], markersize=5)
     axes.grid(visible=False)
-    axes.set_yticks(range(len(shown)), [curves.short(name) for name in shown], fontsize=8)
+    axes.set_yticks(range(len(shown)), [short_name(name) for name in shown], fontsize=8)
     axes.set_ylim(len(shown) - 0.5, -0.5)
-    return png(canvas, curves.DPI)
+    return png(canvas, CHART_DPI)
 
 
 def realisations(values: Mapping[str, np.ndarray], entries: Mapping[str, Mapping[str, Any]], name: str,
@@ -127,4 +126,4 @@ def realisations(values: Mapping[str, np.ndarray], entries: Mapping[str, Mapping
     axes.set_xlim(-0.4, len(values) - 0.4)
     if table.max() > 10 * max(table.min(), 1e-9):  # some surfaces are far steeper than others
         axes.set_yscale('log')
-    return png(canvas, curves.DPI)
+    return png(canvas, CHART_DPI)

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from medjax.errors import InputError
-from medjax.report import chapter, curves, run_files
+from medjax.report import chapter, probability_charts, run_files
 from medjax.report import page as report_page
+from medjax.report.style import short_name
 from medjax.tasks.classification import chapter as classification_chapter
 from medjax.tasks.classification import charts as classification_charts
 from medjax.tasks.classification import pictures, summary
@@ -63,7 +64,7 @@ def test_the_page_has_its_sections_and_needs_nothing_else(binary):
     got = Page(source)
     assert got.open == [] and got.headings == [
         'Results', 'What it tells apart', 'How sure it is, and how rightly', 'For whom it works', 'What it looks at',
-        'Every case', 'Training', 'What the network trained on', 'Conventions', 'How to reproduce']
+        'All cases', 'Training history', 'Training samples', 'Conventions', 'How to reproduce']
     assert diagnoses.NOTICE in got.text and diagnoses.COMMAND in got.text
     assert summary.CONVENTIONS in got.text and 'Dice' not in got.text
     bare = re.sub(r'data:image/png;base64,[A-Za-z0-9+/=]+', 'data:', source)
@@ -99,7 +100,7 @@ def test_the_headline_of_several_classes_names_the_one_told_apart_worst(folders,
 
 def test_the_splits_stand_side_by_side_with_their_intervals(binary):
     found, rows = results(binary), {row[0]: row[1:] for row in page(binary).rows[::-1] if row}
-    assert rows[''] == ['Test', 'Test, operating point', 'Validation – chose the weights, no test']
+    assert rows[''] == ['Test', 'Test, operating point', 'Validation (used to select the weights)']
     assert [cell.split()[0] for cell in rows[f'Specificity{ARROW}↑']] == [
         f'{found[split][key]["value"]:.3f}' for split, key in (
             ('test', 'specificity'), ('test', 'specificity_operating'), ('val', 'specificity'))]
@@ -146,13 +147,13 @@ def test_folds_have_the_mean_and_the_spread_of_their_runs(folders):
 def capture(monkeypatch, name):
     """What a chart is drawn of, in place of the chart."""
     seen = []
-    monkeypatch.setattr(curves, name, lambda *args, **options: seen.append((args, options)) or b'')
+    monkeypatch.setattr(probability_charts, name, lambda *args, **options: seen.append((args, options)) or b'')
     return seen
 
 
 def test_two_classes_are_decided_at_the_operating_point(folders, monkeypatch):
-    of, seen, drawn = shown(folders['binary']), capture(monkeypatch, 'confusion'), capture(monkeypatch, 'separation')
-    monkeypatch.setattr(curves, 'histogram', lambda *args: b'')
+    of, seen, drawn = shown(folders['binary']), capture(monkeypatch, 'confusion_chart'), capture(monkeypatch, 'discrimination_chart')
+    monkeypatch.setattr(probability_charts, 'histogram_chart', lambda *args: b'')
     charts = classification_charts.separation(of)
     table = seen[0][0][0]
     value = {name: of.entries[f'{name}_operating']['value'] for name in ('sensitivity', 'specificity', 'precision')}
@@ -169,21 +170,21 @@ def test_two_classes_are_decided_at_the_operating_point(folders, monkeypatch):
 
 
 def test_of_many_classes_those_told_apart_worst_are_named(folders, monkeypatch):
-    of, drawn = shown(folders['multiclass']), capture(monkeypatch, 'separation')
-    seen = capture(monkeypatch, 'confusion')
+    of, drawn = shown(folders['multiclass']), capture(monkeypatch, 'discrimination_chart')
+    seen = capture(monkeypatch, 'confusion_chart')
     charts = classification_charts.separation(of)
     lines = drawn[0][0][0]
     named = [line.name for line in lines if line.name]
     areas = {name: of.entries[f'auroc_{name}']['value'] for name in diagnoses.KINDS['multiclass']}
     assert len(lines) == 9 and {line.place for line in lines if not line.name} == {None}
     worst = sorted(areas, key=areas.get)[:4]
-    assert sorted(named) == sorted(f'{curves.short(name)} {areas[name]:.3f}' for name in worst)
+    assert sorted(named) == sorted(f'{short_name(name)} {areas[name]:.3f}' for name in worst)
     assert 'Only the 4 lowest areas of 9 are named.' in charts[0].caption and charts[2].wide
     assert np.trace(seen[0][0][0]) / 160 == pytest.approx(of.entries['accuracy']['value'])
 
 
 def test_the_diagram_shows_calibration_that_was_not_chosen_on_test_cases(folders, monkeypatch):
-    of, seen = shown(folders['binary']), capture(monkeypatch, 'reliability')
+    of, seen = shown(folders['binary']), capture(monkeypatch, 'reliability_chart')
     chart = classification_charts.sureness(of)[0]
     bins = seen[0][0][0]
     assert list(bins) == ['as predicted', 'after temperature scaling']
@@ -274,7 +275,7 @@ def test_what_is_not_defined_says_why(folders):
     got = Page(report_page.render(one))
     assert 'AUROC for pneumonia – (one class only in the truth: nothing to rank)' in got.text
     assert 'At a probability of 0.5: sensitivity – (no positive case), specificity' in got.text
-    assert 'Take care' in got.text and 'test: one class only, normal' in got.text
+    assert 'Warnings' in got.text and 'test: one class only, normal' in got.text
     assert 'no validation cases: no operating point' in got.text
     assert [cell for cell in got.rows if cell and cell[0] == f'AUROC{ARROW}↑'][0][1].startswith('–')
     assert 'What it tells apart' in got.headings  # what there is to draw is drawn
@@ -283,7 +284,7 @@ def test_what_is_not_defined_says_why(folders):
 def test_validation_alone_is_called_no_test(folders, undrawn):
     run = run_files.read(folders['binary'])
     got = Page(report_page.render(evaluated(run, run.rows('val'))))
-    assert 'AUROC for pneumonia' in got.text and 'on the validation cases' in got.text and 'Not a test' in got.text
+    assert 'AUROC for pneumonia' in got.text and 'on the validation cases' in got.text and 'No test results' in got.text
     assert 'no test cases: no figures on them' in got.text
 
 

@@ -217,7 +217,7 @@ def test_the_page_has_its_sections_and_needs_nothing_else(flat):
     source = (flat / 'report.html').read_text()
     page = Page(source)
     assert page.open == [] and page.headings == [
-        'Results', 'What it finds, and at which cost', 'Images', 'Every case', 'Training', 'Conventions',
+        'Results', 'What it finds, and at which cost', 'Images', 'All cases', 'Training history', 'Conventions',
         'How to reproduce']
     assert summary.CONVENTIONS in page.text and detections.NOTICE in page.text and 'Dice' not in page.text
     bare = re.sub(r'data:image/png;base64,[A-Za-z0-9+/=]+', 'data:', source)

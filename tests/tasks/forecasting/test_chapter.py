@@ -34,8 +34,8 @@ def shown(folder, split='test'):
 def test_the_page_has_its_sections_and_says_what_it_cannot(one):
     page = Page((one / 'report.html').read_text())
     assert page.open == [] and page.headings == [
-        'Results', 'Courses of patients', 'How near the next values come', 'Early warning of death', 'Every case',
-        'Training', 'Conventions', 'How to reproduce']
+        'Results', 'Courses of patients', 'How near the next values come', 'Early warning of death', 'All cases',
+        'Training history', 'Conventions', 'How to reproduce']
     assert chapter.LIMITS in page.text and summary.CONVENTIONS in page.text
     assert forecasts.NOTICE in page.text and not re.search(r'\b(nan|None)\b', page.text)
     test = json.loads((one / 'results.json').read_text())['test']

@@ -89,7 +89,7 @@ def make(folder, rows, broken=False):
 
 def test_the_page(tmp_path):
     page = Page(report_page.render(run_files.read(make(tmp_path / 'run', ROWS))))
-    assert page.open == [] and page.headings == ['Results', 'Pairs', 'Pair by pair', 'Every case', 'Training',
+    assert page.open == [] and page.headings == ['Results', 'Pairs', 'Pair by pair', 'All cases', 'Training history',
                                                  'Conventions', 'How to reproduce']
     assert summary.CONVENTIONS in page.text and 'Squares.' in page.text
     assert not re.search(r'\b(nan|None)\b', page.text)

@@ -80,11 +80,11 @@ def test_augmented_patches_are_turned_like_slices():
 
 def test_the_validation_curve_marks_the_step_whose_weights_were_evaluated(many, monkeypatch):
     run, lines = run_files.read(many), {'val/dice_organ': 'organ', 'val/dice_mean': 'mean'}
-    drawn = [charts.curve(run.metrics, lines, 'Dice', 'light', chosen) for chosen in (40, 40, 20, None)]
+    drawn = [charts.training_curve(run.history, lines, 'Dice', 'light', chosen) for chosen in (40, 40, 20, None)]
     assert drawn[0] == drawn[1] and len(set(drawn)) == 3
     monkeypatch.setattr(charts, 'curve', lambda _, lines, title, theme, chosen: f'{[*lines]} {chosen}'.encode())
-    got = {chart.alt.removesuffix(' over the training steps'): chart.light.decode()
-           for chart in chapter.curves(run, segmentation_chapter.curves(run))}
+    got = {chart.alt.removesuffix(' by training step'): chart.light.decode()
+           for chart in chapter.training_charts(run, segmentation_chapter.curves(run))}
     assert got == {
         'Training loss': "['train/loss'] None", 'Learning rate': "['lr'] None",
         'Validation Dice': "['val/dice_mean', 'val/dice_organ', 'val/dice_lesion'] 40",

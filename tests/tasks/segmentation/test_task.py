@@ -63,7 +63,7 @@ def test_deep_supervision_halves_from_scale_to_scale():
     value, _ = problem.loss(variables, batch, jax.random.key(0))
     logits, feats = Pointwise(deep=True).apply(variables, batch['image'], train=True)
     scales = zip((4 / 7, 2 / 7, 1 / 7), (1, 2, 4), (logits, *feats['deep']))
-    want = sum(w * segmentation.total(x, batch['label'][:, ::s, ::s], LOSS).mean() for w, s, x in scales)
+    want = sum(w * segmentation.weighted_sum(x, batch['label'][:, ::s, ::s], LOSS).mean() for w, s, x in scales)
     assert float(value) == pytest.approx(float(want), rel=1e-6)
     assert shrink(batch['label'], (4, 2)).shape == (3, 4, 2)
 

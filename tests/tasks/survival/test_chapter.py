@@ -8,7 +8,7 @@ import pytest
 
 from medjax.errors import InputError
 from medjax.metrics.survival import kaplan_meier
-from medjax.report import charts, curves, run_files, tables
+from medjax.report import charts, probability_charts, run_files, tables
 from medjax.report import page as report_page
 from medjax.tasks.survival import chapter, summary
 from medjax.tasks.survival import charts as survival_charts
@@ -42,14 +42,14 @@ def two(tmp_path_factory):
 @pytest.fixture
 def figures(monkeypatch):
     """Charts as matplotlib's figures."""
-    for module in (survival_charts, curves):
+    for module in (survival_charts, probability_charts):
         monkeypatch.setattr(module, 'png', lambda figure, dpi: figure)
 
 
 @pytest.fixture
 def unpainted(monkeypatch):
     """Charts are made, and not painted."""
-    for module in (survival_charts, curves, charts):
+    for module in (survival_charts, probability_charts, charts):
         monkeypatch.setattr(module, 'png', lambda figure, dpi: b'')
 
 
@@ -75,7 +75,7 @@ def test_the_page_has_its_sections_and_needs_nothing_else(one):
     source = (one / 'report.html').read_text()
     page = Page(source)
     assert page.open == [] and page.headings == [
-        'Results', 'Who fares worse', 'Whether it comes true', 'Patients', 'Every case', 'Training', 'Conventions',
+        'Results', 'Who fares worse', 'Whether it comes true', 'Patients', 'All cases', 'Training history', 'Conventions',
         'How to reproduce']
     assert summary.CONVENTIONS in page.text and survivals.NOTICE in page.text and 'Dice' not in page.text
     bare = re.sub(r'data:image/png;base64,[A-Za-z0-9+/=]+', 'data:', source)

@@ -10,7 +10,7 @@ from medjax import atomic_files
 from medjax.errors import InputError
 from medjax.report import page as report_page
 from medjax.report import run_files
-from medjax.report.split import opened
+from medjax.report.split import read_split
 from medjax.tasks.treatment import chapter, charts, summary
 from tests.report.test_page import Page
 from tests.tasks.treatment import treatments
@@ -30,13 +30,13 @@ def one(tmp_path_factory):
 
 
 def shown(folder, split='test'):
-    return opened(run_files.read(folder), split, summary.read)
+    return read_split(run_files.read(folder), split, summary.read)
 
 
 def test_the_page_has_its_sections_and_says_what_it_cannot(one):
     page = Page((one / 'report.html').read_text())
     assert page.open == [] and page.headings == [
-        'Results', 'Whom it helps', 'The mean effect', 'Whether the groups can be compared', 'Every case', 'Training',
+        'Results', 'Whom it helps', 'The mean effect', 'Whether the groups can be compared', 'All cases', 'Training history',
         'Conventions', 'How to reproduce']
     assert chapter.LIMITS in page.text and summary.CONVENTIONS in page.text
     assert treatments.NOTICE in page.text and not re.search(r'\b(nan|None)\b', page.text)
@@ -93,7 +93,7 @@ def test_realisations_have_a_report(tmp_path, unpainted):
         **results, 'realisations': 5, 'problem': 'treatment', 'classes': treatments.GROUPS,
         'counts': {'test': 5, 'within': 5}, 'conventions': summary.CONVENTIONS})
     page = Page(report_page.render(run_files.read(tmp_path)))
-    assert page.headings[:3] == ['Results', 'Each realisation', 'Every case'] and page.open == []
+    assert page.headings[:3] == ['Results', 'Each realisation', 'All cases'] and page.open == []
     entry = results['test']['pehe']
     assert f'√PEHE {entry["value"]:.3f} ({entry["ci95"][0]:.3f}–{entry["ci95"][1]:.3f})' in page.text
     assert 'Means over 5 realisations' in page.text and 'trees by group in 5' in page.text

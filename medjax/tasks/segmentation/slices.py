@@ -1,4 +1,4 @@
-"""Slices of a case, turned the way a radiologist reads them, and which of them to show."""
+"""Snapshots of evaluated cases, their slices in radiological orientation, and which slices to show."""
 
 import dataclasses
 import pathlib
@@ -8,22 +8,18 @@ import numpy as np
 from medjax.errors import InputError
 from medjax.report.run_files import snapshot
 
-PLANES = ('Sagittal', 'Coronal', 'Axial')
-LETTERS = (('A', 'P', 'S', 'I'), ('R', 'L', 'S', 'I'), ('R', 'L', 'A', 'P'))  # left, right, top, bottom
-DIRECTIONS = ('left to right', 'posterior to anterior', 'inferior to superior')
-
 
 @dataclasses.dataclass(frozen=True)
 class Snapshot:
-    """A case as evaluated: arrays `[X, Y, Z]` in RAS+, or of a photograph `[columns, rows, 1]`.
+    """An evaluated case: arrays `[X, Y, Z]` in RAS+, or `[columns, rows, 1]` of a 2D image.
 
     Attributes:
       name: of the case.
-      image: first channel, float32.
-      label: the truth, uint8; 255 is not judged.
-      pred: the prediction, uint8.
+      image: the first channel, float32.
+      label: the reference labels, uint8; 255 is ignored.
+      pred: the predicted labels, uint8.
       confidence: the probability of the predicted class, or None.
-      spacing: mm of a voxel along the three axes.
+      spacing: voxel size along the three axes, mm.
       kind: 'volume' or 'image'.
     """
 
@@ -36,23 +32,23 @@ class Snapshot:
     kind: str
 
     @property
-    def marked(self) -> np.ndarray:
-        """Where truth or prediction is not background and the truth is judged, `[X, Y, Z]` bool."""
+    def foreground(self) -> np.ndarray:
+        """Where reference or prediction is not background and the reference is not ignored, `[X, Y, Z]` bool."""
         return ((self.pred > 0) | (self.label > 0)) & (self.label != 255)
 
     @property
     def axis(self) -> int:
-        """Across the slices as acquired: the axis of the thickest voxels, else the axial one."""
+        """The axis across the slices as acquired: that of the thickest voxels, else the axial one."""
         widest = int(np.argmax(self.spacing))
         return widest if self.spacing[widest] > 1.5 * sorted(self.spacing)[1] and self.kind == 'volume' else 2
 
-    def cut(self, array: np.ndarray, axis: int, index: int) -> np.ndarray:
-        """A slice as rows and columns; of a volume right or anterior is left, superior or anterior up."""
+    def plane(self, array: np.ndarray, axis: int, index: int) -> np.ndarray:
+        """A slice as rows and columns; in volumes right or anterior is left, superior or anterior up."""
         plane = np.take(array, index, axis).T
         return plane if self.kind == 'image' else plane[::-1, ::-1]
 
-    def pixel(self, axis: int) -> tuple[float, float]:
-        """Height and width of a picture element of such a slice, mm."""
+    def pixel_size(self, axis: int) -> tuple[float, float]:
+        """Height and width of a pixel of such a slice, mm."""
         across, up = (self.spacing[a] for a in range(3) if a != axis)
         return up, across
 
@@ -61,7 +57,7 @@ def load(path: pathlib.Path) -> Snapshot:
     """Reads `cases/SPLIT/ID.npz`.
 
     Raises:
-      InputError: the file is damaged, or its arrays do not fit together.
+      InputError: the file is damaged, or its arrays have different shapes.
     """
     with snapshot(path) as arrays:
         image, label, pred = (arrays[name] for name in ('image', 'label', 'pred'))
@@ -73,19 +69,19 @@ def load(path: pathlib.Path) -> Snapshot:
 
 
 def slice_dice(case: Snapshot, axis: int, classes: int) -> np.ndarray:
-    """Dice of each slice and class but the background, `[slices, classes - 1]`; NaN where both are empty."""
+    """Dice of each slice and class but the background, `[slices, classes - 1]`; NaN where both masks are empty."""
     others = tuple(a for a in range(3) if a != axis)
-    judged, scores = case.label != 255, []
+    valid, scores = case.label != 255, []
     for number in range(1, classes):
-        truth, found = case.label == number, (case.pred == number) & judged
-        total = truth.sum(others) + found.sum(others)
+        truth, pred = case.label == number, (case.pred == number) & valid
+        total = truth.sum(others) + pred.sum(others)
         with np.errstate(invalid='ignore'):
-            scores.append(2 * (truth & found).sum(others) / total)
+            scores.append(2 * (truth & pred).sum(others) / total)
     return np.stack(scores, -1)
 
 
-def fullest(case: Snapshot, axis: int) -> int:
-    """The slice with most of the truth; of the prediction where there is no truth; else the middle one."""
+def largest_slice(case: Snapshot, axis: int) -> int:
+    """The slice with the largest area of the reference; of the prediction without a reference; else the middle one."""
     others = tuple(a for a in range(3) if a != axis)
     for mask in ((case.label > 0) & (case.label != 255), case.pred > 0):
         if mask.any():
@@ -93,42 +89,45 @@ def fullest(case: Snapshot, axis: int) -> int:
     return case.image.shape[axis] // 2
 
 
-def ranked(case: Snapshot, axis: int, classes: int, share: float = 0.1) -> dict[str, tuple[int, float]]:
-    """Best, median and worst slice by the mean Dice of the classes, each with its index and that mean.
+def ranked_slices(case: Snapshot, axis: int, classes: int, share: float = 0.1) -> dict[str, tuple[int, float]]:
+    """The best, median and worst slice by mean Dice of the classes, each with its index and that mean.
 
     Args:
-      case: of which the slices are.
+      case: the case.
       axis: across the slices.
-      classes: how many there are with the background.
-      share: slices with less marked area than this share of the fullest one's do not compete: the last few
-        voxels of a structure always score worst, and say nothing.
+      classes: the number of classes with the background.
+      share: slices with less foreground than this share of the largest slice's are left out: the last few voxels of a
+        structure always have the lowest Dice.
+
+    Returns:
+      By 'Best', 'Median' and 'Worst'; empty with fewer than three slices.
     """
     dice = slice_dice(case, axis, classes)
-    area = case.marked.sum(tuple(a for a in range(3) if a != axis))
+    area = case.foreground.sum(tuple(a for a in range(3) if a != axis))
     score = np.array([np.nanmean(row) if np.isfinite(row).any() else np.nan for row in dice])
-    judged = np.isfinite(score) & (area >= share * area.max())
-    order = [i for i in np.argsort(-score, kind='stable') if judged[i]]
+    eligible = np.isfinite(score) & (area >= share * area.max())
+    order = [i for i in np.argsort(-score, kind='stable') if eligible[i]]
     if len(order) < 3:
         return {}
     places = {'Best': order[0], 'Median': order[len(order) // 2], 'Worst': order[-1]}
     return {place: (int(i), float(score[i])) for place, i in places.items()}
 
 
-def close_up(marked: np.ndarray, margin: float = 0.4, smallest: int = 32) -> tuple[slice, slice] | None:
-    """The part of a picture around what is marked on it, in the picture's own proportions.
+def close_up(mask: np.ndarray, margin: float = 0.4, smallest: int = 32) -> tuple[slice, slice] | None:
+    """The part of a slice around a mask, in the proportions of the slice.
 
     Args:
-      marked: `[rows, columns]` bool.
-      margin: around it, as a share of its extent, on each side.
-      smallest: picture elements of the part's shorter side.
+      mask: `[rows, columns]` bool.
+      margin: on each side, as a share of the mask's extent.
+      smallest: pixels of the part's shorter side.
 
     Returns:
-      Rows and columns; None where nothing is marked, or the part would exceed half of the picture's.
+      Rows and columns; None where the mask is empty, or the part would exceed half of the slice's extent.
     """
-    if not marked.any():
+    if not mask.any():
         return None
-    ranges = [np.flatnonzero(marked.any(axis=1 - a))[[0, -1]] for a in range(2)]
-    shape = np.array(marked.shape)
+    ranges = [np.flatnonzero(mask.any(axis=1 - a))[[0, -1]] for a in range(2)]
+    shape = np.array(mask.shape)
     needed = np.array([(high - low + 1) * (1 + 2 * margin) for low, high in ranges])
     share = max((needed / shape).max(), (smallest / shape).min())
     if share > 0.5:

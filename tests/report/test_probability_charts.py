@@ -5,20 +5,21 @@ import pytest
 from PIL import Image as Picture
 from sklearn import metrics
 
-from medjax.report import curves, style
+from medjax.report import probability_charts, style
+from medjax.report.style import short_name
 
 TRUTH = np.array([1, 0, 1, 1, 0, 0, 1], bool)
 SCORE = np.array([0.9, 0.8, 0.8, 0.6, 0.4, 0.3, 0.1])
 
 
 def test_roc_by_hand_goes_diagonally_where_scores_are_equal():
-    false, true = curves.roc(TRUTH, SCORE)
+    false, true = probability_charts.roc_curve(TRUTH, SCORE)
     np.testing.assert_allclose(false, np.array([0, 0, 1, 1, 2, 3, 3]) / 3)
     np.testing.assert_allclose(true, np.array([0, 1, 2, 3, 3, 3, 4]) / 4)
 
 
 def test_precision_at_a_recall_by_hand():
-    recall, precision = curves.precision_recall(TRUTH, SCORE)
+    recall, precision = probability_charts.precision_recall_curve(TRUTH, SCORE)
     np.testing.assert_allclose(recall, np.array([0, 1, 2, 3, 3, 3, 4]) / 4)
     np.testing.assert_allclose(precision, [1, 1, 2 / 3, 3 / 4, 3 / 5, 3 / 6, 4 / 7])
 
@@ -28,8 +29,9 @@ def test_areas_under_the_drawn_curves_are_scikit_learns(digits):
     rng = np.random.default_rng(0)
     truth = rng.random(200) < 0.3
     score = np.round(rng.random(200) + 0.4 * truth, digits)  # many ties, or none
-    assert np.trapezoid(*curves.roc(truth, score)[::-1]) == pytest.approx(metrics.roc_auc_score(truth, score))
-    recall, precision = curves.precision_recall(truth, score)
+    false, true = probability_charts.roc_curve(truth, score)
+    assert np.trapezoid(true, false) == pytest.approx(metrics.roc_auc_score(truth, score))
+    recall, precision = probability_charts.precision_recall_curve(truth, score)
     assert (np.diff(recall) * precision[1:]).sum() == pytest.approx(metrics.average_precision_score(truth, score))
 
 
@@ -47,29 +49,33 @@ def share_of(png, colour):
 @pytest.mark.parametrize('theme', ['light', 'dark'])
 def test_confusion_is_coloured_by_the_share_of_the_row(theme):
     table = np.array([[90, 10], [1, 0]])
-    drawn = pixels(curves.confusion(table, ('a', 'b'), theme))
+    drawn = pixels(probability_charts.confusion_chart(table, ('a', 'b'), theme))
     rows, columns = np.nonzero(drawn[..., 3] > 250)
     box = drawn[rows.min():rows.max(), columns.min():columns.max()]
     height, width = box.shape[:2]
     right, wrong = (box[int(0.1 * height), int(x * width), :3] for x in (0.5, 0.9))
     ink = style.PALETTE[3 if theme == 'light' else 0]
-    far = lambda colour: np.abs(colour - np.array([int(ink[i:i + 2], 16) for i in (1, 3, 5)])).max()
-    assert far(right) < far(wrong)
+
+    def distance(colour):
+        return np.abs(colour - np.array([int(ink[i:i + 2], 16) for i in (1, 3, 5)])).max()
+    assert distance(right) < distance(wrong)
     # A row of one case is as strong as one of a hundred: it is its share that is drawn.
-    full = curves.confusion(np.array([[100, 0], [0, 1]]), ('a', 'b'), theme)
+    full = probability_charts.confusion_chart(np.array([[100, 0], [0, 1]]), ('a', 'b'), theme)
     assert share_of(full, ink) > 0.2
 
 
 def test_the_operating_point_and_the_level_of_chance_are_drawn():
-    line = curves.Line(*curves.roc(TRUTH, SCORE))
+    line = probability_charts.Line(*probability_charts.roc_curve(TRUTH, SCORE))
     axes = ('x', 'y')
-    plain = curves.separation([line], axes, 'light')
-    marked = curves.separation([line], axes, 'light', point=curves.Point(0.3, 0.75, 'here'))
+    plain = probability_charts.discrimination_chart([line], axes, 'light')
+    point = probability_charts.Point(0.3, 0.75, 'here')
+    marked = probability_charts.discrimination_chart([line], axes, 'light', point=point)
     assert share_of(marked, style.INK['light']) > share_of(plain, style.INK['light'])
-    levels = {curves.separation([line], axes, 'light', level=level) for level in (0.3, 0.6, float('nan'))}
+    levels = {probability_charts.discrimination_chart([line], axes, 'light', level=level)
+              for level in (0.3, 0.6, float('nan'))}
     assert len(levels) == 3
 
 
 def test_a_long_name_is_cut():
-    assert curves.short('mucus') == 'mucus'
-    assert curves.short('colorectal adenocarcinoma epithelium') == 'colorectal adenocarcinoma…'
+    assert short_name('mucus') == 'mucus'
+    assert short_name('colorectal adenocarcinoma epithelium') == 'colorectal adenocarcinoma…'
