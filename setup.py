@@ -1,11 +1,30 @@
 """Installs medjax; `constraints.txt` holds the versions that were tested."""
 
+import pathlib
+
 from setuptools import find_packages, setup
 
 setup(
     name='medjax',
-    version='0.1.0',
+    version='0.2.0',
     description='Deep learning for medical images and records, in JAX',
+    long_description=(pathlib.Path(__file__).parent / 'README.md').read_text(encoding='utf-8'),
+    long_description_content_type='text/markdown',
+    author='The medjax developers',
+    license='Apache-2.0',
+    license_files=['LICENSE'],
+    classifiers=[
+        'Development Status :: 4 - Beta',
+        'Environment :: Console',
+        'Intended Audience :: Healthcare Industry',
+        'Intended Audience :: Science/Research',
+        'Operating System :: POSIX :: Linux',
+        'Programming Language :: Python :: 3.11',
+        'Programming Language :: Python :: 3.12',
+        'Topic :: Scientific/Engineering :: Artificial Intelligence',
+        'Topic :: Scientific/Engineering :: Image Processing',
+        'Topic :: Scientific/Engineering :: Medical Science Apps.',
+    ],
     python_requires='>=3.11',
     packages=find_packages(include=['medjax', 'medjax.*']),
     package_data={'medjax.report': ['*.jinja']},
@@ -19,6 +38,7 @@ setup(
     extras_require={
         'cuda': ['jax[cuda12]'],
         'demo': ['nilearn'],
+        'docs': ['mkdocs-material', 'mkdocstrings[python]'],
         'molecules': ['rdkit'],
         'records': ['h5py'],
         'test': ['av', 'h5py', 'hypothesis', 'nilearn', 'pydicom', 'pytest', 'pytest-xdist', 'rdkit', 'ruff'],
