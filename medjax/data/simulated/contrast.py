@@ -1,12 +1,13 @@
-"""A second contrast for the MNI152 template: what a spin echo with long times would show of its tissues.
+"""A simulated second contrast of the MNI152 template: the signal of a spin echo with long TR and TE.
 
-The template's T1 image is what is given. What is to be made of it is simulated: of each voxel's shares of grey and
-white matter and of fluid, which the template's own maps say, by the signal of a spin echo, S = PD (1 - exp(-TR / T1))
-exp(-TE / T2), summed by the shares, with Rician noise (Gudbjartsson 1995). Real anatomy, simulated contrast.
+The input is the T1 image of the template. The target is simulated from the fractions of grey matter, white matter and
+fluid in each voxel, given by the template's own maps, with the signal of a spin echo, S = PD (1 - exp(-TR / T1))
+exp(-TE / T2), summed over the tissues, with Rician noise (Gudbjartsson 1995). The anatomy is real, the contrast
+simulated.
 
-The template is symmetric, the right half the mirror image of the left voxel for voxel. So slabs of whole axial planes
-are held out, both halves together: no mirror image of a test plane is in training. Between slabs of different splits a
-few mm are left out, for neighbouring planes are nearly alike.
+The template is symmetric: the right half is the mirror image of the left one, voxel for voxel. So slabs of whole axial
+planes are held out, both halves together, and no mirror image of a test plane is in training. A gap of a few mm between
+slabs of different splits is left out, because neighbouring planes are nearly the same.
 """
 
 import functools
@@ -20,28 +21,28 @@ from medjax.data.source import Case, Source
 from medjax.data.sources import mni152
 from medjax.errors import InputError
 
-NOTICE = ('Real anatomy, simulated contrast: the T1 image is the MNI152 template, averaged from 152 people; the '
+NOTICE = ('Real anatomy, simulated contrast: the T1 image is the MNI152 template, averaged from 152 people. The '
           '“T2-like” one is no acquisition, but the spin-echo signal of the template\'s own tissue maps at 3 T (TR '
-          '{tr:g} ms, TE {te:g} ms), with Rician noise of {noise:.1%} of the fluid\'s signal, which alone keeps every '
-          'method below a PSNR of about {ceiling:.0f} dB. Those maps were found from such images, so that a table of '
-          'intensities alone comes near, as the figures beside the network\'s show. n = 1: slabs of one brain, held '
-          'out with both halves, for the template mirrors itself; nothing here says how the network would do on other '
-          'people, on scanners, or on anything that T1 does not show.')
+          '{tr:g} ms, TE {te:g} ms), with Rician noise of {noise:.1%} of the fluid\'s signal, which limits every '
+          'method to a PSNR of about {ceiling:.0f} dB. The maps were derived from such images, so a table of '
+          'intensities alone comes close, as the baselines show. n = 1: slabs of one brain, held out with both halves, '
+          'because the template is symmetric. The results do not show how the network would perform on other people, '
+          'on scanners, or on anything that T1 does not show.')
 # T1 and T2 in ms and proton density at 3 T. Grey and white matter: Stanisz 2005 (1820 and 99, 1084 and 69 ms). Fluid:
-# about water's, in round numbers (Lin 2001 measured a T1 of 4.16 s). Densities: water's share, in round numbers.
+# about that of water, rounded (Lin 2001 measured a T1 of 4.16 s). Densities: water content, rounded.
 TISSUES = {'csf': (4200.0, 2000.0, 1.0), 'grey': (1820.0, 99.0, 0.82), 'white': (1084.0, 69.0, 0.7)}
-FLUID = 1000.0  # what the signal of fluid is in the images, whose unit is arbitrary
-HIGHEST = 154  # mm from the lowest plane: the last one that shows some of the brain
+FLUID = 1000.0  # signal of fluid in the images, in arbitrary units
+HIGHEST = 154  # mm from the lowest plane: the last plane with brain
 VERSION = 1  # of the simulation
 
 
 def signal(tissue: str, tr: float, te: float) -> float:
-    """What a spin echo gives of a tissue of TISSUES, as a share of what there is at once of fluid.
+    """The spin-echo signal of a tissue of TISSUES, as a fraction of the proton density of fluid.
 
     Args:
       tissue: its name.
-      tr: ms from excitation to excitation.
-      te: ms to the echo.
+      tr: repetition time, ms.
+      te: echo time, ms.
     """
     t1, t2, density = TISSUES[tissue]
     return float(density * (1 - np.exp(-tr / t1)) * np.exp(-te / t2))
@@ -50,35 +51,38 @@ def signal(tissue: str, tr: float, te: float) -> float:
 def source(*, spacing: float = 2.0, validation: Sequence[int] = (64, 76),
            test: Sequence[Sequence[int]] = ((36, 48), (96, 108)), gap: int = 4, tr: float = 5000.0,
            te: float = 100.0, noise: float = 0.02, seed: int = 0) -> Source:
-    """Simulates the contrast, which takes some seconds, and cuts the brain into slabs.
+    """A translation source with slabs of the brain as cases; the simulation takes some seconds.
 
     Args:
       spacing: mm of a voxel.
-      validation: first and last-but-one axial plane, mm from the lowest, of the slab that validates.
-      test: the same for each slab that tests.
+      validation: half-open range of axial planes, mm from the lowest, of the validation slab.
+      test: the same for each test slab.
       gap: mm on both sides of these slabs that are left out.
-      tr: see `signal`, as for te.
+      tr: see `signal`, also for te.
       te: …
-      noise: standard deviation of the noise in each of the two channels of the receiver, as a share of the signal of
-        fluid; drawn once for each voxel, by the seed.
+      noise: standard deviation of the noise in each of the receiver's two channels, as a fraction of the signal of
+        fluid.
       seed: of the noise.
+
+    Raises:
+      InputError: slabs that overlap or leave no planes to train; a number out of its range.
     """
-    held = sorted((int(slab[0]), int(slab[-1])) for slab in (validation, *test))
-    ends = [0, *(end for a, b in held for end in (a - gap, b + gap)), HIGHEST]
-    stretches = list(zip(ends[::2], ends[1::2]))
-    if not test or any(len(slab) != 2 for slab in (validation, *test)) or not all(
-            a + spacing <= b for a, b in (*held, *stretches)) or gap < 0:
+    held_out = sorted((int(slab[0]), int(slab[-1])) for slab in (validation, *test))
+    ends = [0, *(end for a, b in held_out for end in (a - gap, b + gap)), HIGHEST]
+    train = list(zip(ends[::2], ends[1::2]))
+    pairs = all(len(slab) == 2 for slab in (validation, *test))
+    if not test or not pairs or not all(a + spacing <= b for a, b in (*held_out, *train)) or gap < 0:
         raise InputError(f'config.data.source: validation={tuple(validation)}, test={tuple(map(tuple, test))}, '
                          f'gap={gap}; expected stretches of planes within 0..{HIGHEST} that leave some between them')
     if not 0.5 <= spacing <= 8 or min(tr, te) <= 0 or not 0 <= noise < 1:
         raise InputError(f'config.data.source: spacing={spacing}, tr={tr}, te={te}, noise={noise}; expected 0.5 to 8 '
-                         'mm, times above 0, and noise as a share')
-    parts = [*((f'train_{a}', 'train', (a, b)) for a, b in stretches), ('val', 'val', tuple(validation)),
+                         'mm, times above 0, and noise as a fraction')
+    slabs = [*((f'train_{a}', 'train', (a, b)) for a, b in train), ('val', 'val', tuple(validation)),
              *((f'test_{a}', 'test', (a, b)) for a, b in sorted(map(tuple, test)))]
     how = (VERSION, spacing, tr, te, noise, seed)
     cases = tuple(Case(id=name, patient='mni152', split=split, files=tuple(map(str, mni152.files())),
                        read=functools.partial(_slab, z, *how[1:]), how=str((*how, z)), target=PAIR)
-                  for name, split, z in parts)
+                  for name, split, z in slabs)
     ceiling = -20 * np.log10(max(noise, 1e-4))
     return Source(cases=cases, classes=('T1', 'T2-like'), problem='translation', channels=('T1',),
                   notice=NOTICE.format(tr=tr, te=te, noise=noise, ceiling=ceiling))
@@ -95,12 +99,12 @@ def _slab(z: tuple[int, int], *how: float) -> Views:
 
 @functools.lru_cache(2)
 def _brain(spacing: float, tr: float, te: float, noise: float, seed: int) -> Views:
-    """The whole brain in both contrasts, and where it is."""
+    """The whole brain in both contrasts, and its mask."""
     t1, _, affine, path = mni152.template()
-    grey, white = mni152.shares()
+    grey, white = mni152.tissue_probabilities()
     inside = (t1 > 0).astype(np.float32)
-    shares = {'grey': grey, 'white': white, 'csf': np.clip(1 - grey - white, 0, 1)}
-    ideal = sum(share * np.float32(signal(name, tr, te)) for name, share in shares.items()) * inside
+    fractions = {'grey': grey, 'white': white, 'csf': np.clip(1 - grey - white, 0, 1)}
+    ideal = sum(fraction * np.float32(signal(name, tr, te)) for name, fraction in fractions.items()) * inside
 
     def coarse(array: np.ndarray) -> np.ndarray:
         return resample(Image(array, affine, path), (spacing,) * 3, 'linear').array.astype(np.float32)

@@ -1,7 +1,6 @@
-"""Simulated pictures and volumes with objects: for trying a config where there are no data, and for tests.
+"""Simulated 2D images and volumes with objects, to try a config without data and for tests.
 
-Each shows bright balls, apart from each other, on a cloudy and noisy background; their class is their size. Nothing
-that is measured on them says anything of medicine.
+Each shows bright, separate balls on a cloudy and noisy background; their class is their size.
 """
 
 import functools
@@ -12,53 +11,52 @@ from scipy import ndimage
 
 from medjax.data.io.geometry import Image
 from medjax.data.source import SPLITS, Case, Objects, Source
-from medjax.data.splits import dealt_anew
+from medjax.data.splits import CrossValidation
 
-NOTICE = 'A phantom: balls of two sizes on a cloudy background. Its figures say nothing of medicine.'
+NOTICE = 'Simulated images: balls of two sizes on a cloudy background. The results have no medical meaning.'
 CLASSES = ('small', 'large')
-RADIUS = ((0.06, 0.09), (0.12, 0.16))  # of each class, from and to, as a share of the shortest extent
-LEAST = 1.5  # voxels: the least radius
-TRIES = 50  # to find a ball a place of its own
+RADIUS = ((0.06, 0.09), (0.12, 0.16))  # range for each class, as a fraction of the shortest extent
+LEAST = 1.5  # voxels: the smallest radius
+TRIES = 50  # attempts to place a ball
 
 
 def source(*, cases: Sequence[int] = (64, 32, 32), shape: Sequence[int] = (64, 64), channels: int = 1,
-           most: int = 5, seed: int = 0, fold: int | Sequence[int] = 0, folds: int | Sequence[int] = 0) -> Source:
-    """Draws pictures or volumes; their classes are `CLASSES`.
+           most: int = 5, seed: int = 0, cross_validation: CrossValidation = CrossValidation()) -> Source:
+    """A detection source of simulated images; its classes are `CLASSES`.
 
     Args:
-      cases: how many train, validate and test.
+      cases: numbers of training, validation and test images.
       shape: rows and columns, or x, y, z.
       channels: 1 or 3.
-      most: objects in an image: 0 to this, where there is room.
+      most: largest number of objects in an image; fewer where there is no room.
       seed: of all draws.
-      fold: see `splits.split_by_patient`, as for folds.
-      folds: …
+      cross_validation: replaces the split by folds.
     """
-    made, shape = [], tuple(shape)
+    images, shape = [], tuple(shape)
     for part, (split, count) in enumerate(zip(SPLITS, cases)):
         for number in range(count):
             draw = (seed, part, number)
             balls = _balls(draw, shape, most)
-            boxes = [np.concatenate([where.min(-1), where.max(-1) + 1]) for where, _ in map(
-                functools.partial(_voxels, shape), balls)]
-            made.append(Case(
+            voxels = [_voxels(shape, ball)[0] for ball in balls]
+            boxes = [np.concatenate([index.min(-1), index.max(-1) + 1]) for index in voxels]
+            images.append(Case(
                 id=f'{split}{number:04d}', patient=f'{split}{number:04d}', split=split,
                 target=Objects(np.reshape(boxes, (-1, 2 * len(shape))), [kind for _, _, kind in balls]),
                 columns={'site': 'ab'[number % 2]}, how=f'{draw} {shape} {channels} {most}',
                 read=functools.partial(_draw, draw, shape, channels, most)))
-    made = dealt_anew(made, fold=fold, folds=folds, seed=seed)
-    return Source(cases=tuple(made), classes=CLASSES, problem='detection', notice=NOTICE)
+    return Source(cases=tuple(cross_validation.resplit(images, seed)), classes=CLASSES, problem='detection',
+                  notice=NOTICE)
 
 
 def _balls(draw: Sequence[int], shape: tuple[int, ...], most: int) -> list[tuple[np.ndarray, float, int]]:
-    """Centres in voxels, radii and classes: each ball whole in the image, a voxel or more from all others."""
+    """Centres in voxels, radii and classes of balls that lie within the image, at least two voxels from each other."""
     rng, out = np.random.default_rng(draw), []
     for _ in range(rng.integers(0, most + 1)):
         kind = int(rng.integers(len(CLASSES)))
         radius = max(rng.uniform(*RADIUS[kind]) * min(shape), LEAST * (kind + 1))
         for _ in range(TRIES):
             centre = rng.uniform(radius, np.array(shape) - radius)
-            if all(np.linalg.norm(centre - other) > radius + its + 2 for other, its, _ in out):
+            if all(np.linalg.norm(centre - other) > radius + other_radius + 2 for other, other_radius, _ in out):
                 out.append((centre, radius, kind))
                 break
     return out
@@ -78,10 +76,10 @@ def _draw(draw: Sequence[int], shape: tuple[int, ...], channels: int, most: int)
     clouds = ndimage.gaussian_filter(rng.normal(size=shape), min(shape) / 16)
     array = 90 + 15 * clouds / clouds.std()
     for ball in _balls(draw, shape, most):
-        where, _ = _voxels(shape, ball)
-        array[tuple(where)] += 50
+        voxels, _ = _voxels(shape, ball)
+        array[tuple(voxels)] += 50
     array = array[..., None] + rng.normal(0, 12, (*shape, channels))
     array = np.clip(np.rint(array), 0, 255).astype(np.uint8)
     if len(shape) == 2:
-        array = array.swapaxes(0, 1)[:, :, None]  # as files have pictures: columns first
-    return Image(array, np.eye(4), 'phantom'), None
+        array = array.swapaxes(0, 1)[:, :, None]  # 2D images are stored columns first
+    return Image(array, np.eye(4), 'simulated'), None

@@ -1,7 +1,6 @@
-"""Simulated cohorts: for trying a config where there are no data, and for tests.
+"""Simulated survival cohorts, to try a config without data and for tests.
 
-The hazard of each event is constant in time and log linear, or with a bend, in the covariates; patients leave at
-random. Nothing that is measured on them says anything of medicine.
+The hazard of each event is constant in time and log linear, or log quadratic, in the covariates; censoring is random.
 """
 
 import functools
@@ -11,61 +10,69 @@ import numpy as np
 
 from medjax.data.io.geometry import Image
 from medjax.data.source import SPLITS, Case, Outcome, Source
-from medjax.data.splits import dealt_anew
+from medjax.data.splits import CrossValidation
 
-NOTICE = 'A simulated cohort. Its figures say nothing of medicine.'
+NOTICE = 'A simulated cohort. The results have no medical meaning.'
 EVENTS = ('death', 'transplant')
 
 
 def source(*, cases: Sequence[int] = (400, 100, 200), covariates: int = 5, events: int = 1, bend: float = 0.0,
            strength: float = 1.0, censoring: float = 0.5, missing: float = 0.0, image: bool = False, seed: int = 0,
-           fold: int | Sequence[int] = 0, folds: int | Sequence[int] = 0) -> Source:
-    """Draws a cohort.
+           cross_validation: CrossValidation = CrossValidation()) -> Source:
+    """A survival source of a simulated cohort.
 
-    The log hazard of the first event is `strength` times the first covariate plus `bend` times (its square - 1); of the
-    second event the same of the second covariate. Without either a patient has an event after 10 months, in the mean.
+    The log hazard of the first event is `strength` times the first covariate plus `bend` times (its square - 1); that
+    of the second event depends on the second covariate in the same way. At log hazard 0 the mean time to an event is
+    10 months.
 
     Args:
-      cases: how many patients train, validate and test.
-      covariates: standard normal ones, at least as many as events.
-      events: 1, or 2 that compete.
-      bend: see above, as for strength.
+      cases: numbers of training, validation and test patients.
+      covariates: number of standard normal covariates, at least as many as events.
+      events: 1, or 2 competing events.
+      bend: see above, also for strength.
       strength: …
-      censoring: the hazard of leaving, over 0.1 a month.
-      missing: share of the covariates' values that is not known.
-      image: the second covariate is no number but the radius of a ball in a picture of 28 × 28 pixels, and counts for
-        the first event as much as the first.
+      censoring: the hazard of censoring, in units of 0.1 a month.
+      missing: fraction of the covariates' values that are missing.
+      image: show the second covariate as the radius of a ball in an image of 28 × 28 pixels instead of a number. It
+        counts as much for the first event as the first covariate.
       seed: of all draws.
-      fold: see `splits.split_by_patient`, as for folds.
-      folds: …
+      cross_validation: replaces the split by folds.
     """
-    made = []
+    patients = []
     for part, (split, count) in enumerate(zip(SPLITS, cases)):
         rng = np.random.default_rng((seed, part))
         x = rng.normal(size=(count, covariates))
-        log = strength * x[:, :events] + bend * (x[:, :events] ** 2 - 1)
+        log_hazard = strength * x[:, :events] + bend * (x[:, :events] ** 2 - 1)
+        shown = None
         if image:
-            log[:, 0] += strength * x[:, 1]
+            log_hazard[:, 0] += strength * x[:, 1]
             shown, x = x[:, 1], np.delete(x, 1, 1)
-        times = rng.exponential(10 * np.exp(-log))
-        left = rng.exponential(10 / max(censoring, 1e-9), count)
+        event_times = rng.exponential(10 * np.exp(-log_hazard))
+        censoring_times = rng.exponential(10 / max(censoring, 1e-9), count)
         x[rng.random(x.shape) < missing] = np.nan
         for number in range(count):
-            first = int(times[number].argmin())
-            seen = min(times[number, first], left[number])
             name = f'{split}{number:04d}'
-            made.append(Case(
+            read = None
+            if shown is not None:
+                read = functools.partial(_ball, (seed, part, number), float(shown[number]))
+            patients.append(Case(
                 id=name, patient=name, split=split, columns={'sex': 'fm'[number % 2]},
-                target=Outcome(float(np.round(seen, 2)), first + 1 if times[number, first] <= left[number] else 0),
-                read=functools.partial(_ball, (seed, part, number), float(shown[number])) if image else None,
+                target=_outcome(event_times[number], censoring_times[number]), read=read,
                 how=f'{seed} {part} {number}', record={f'x{k}': float(value) for k, value in enumerate(x[number])}))
-    return Source(cases=tuple(dealt_anew(made, fold=fold, folds=folds, seed=seed)), classes=EVENTS[:events],
-                  problem='survival', unit='months', notice=NOTICE)
+    return Source(cases=tuple(cross_validation.resplit(patients, seed)), classes=EVENTS[:events], problem='survival',
+                  unit='months', notice=NOTICE)
+
+
+def _outcome(event_times: np.ndarray, censoring_time: float) -> Outcome:
+    """The first of the events `[E]`, or censoring, at a time rounded to two digits."""
+    first = int(event_times.argmin())
+    time = min(event_times[first], censoring_time)
+    return Outcome(float(np.round(time, 2)), first + 1 if event_times[first] <= censoring_time else 0)
 
 
 def _ball(seed: Sequence[int], size: float) -> tuple[Image, None]:
-    """A bright ball on noise whose radius grows with a number that is standard normal."""
+    """A bright ball on noise; its radius grows with a standard normal number."""
     rng = np.random.default_rng((*seed, 1))
     grid = np.stack(np.meshgrid(np.arange(28), np.arange(28), indexing='ij'), -1) - rng.uniform(10, 17, 2)
     array = rng.normal(90, 10, (28, 28)) + 80 * (np.linalg.norm(grid, axis=-1) < np.clip(5 + 1.5 * size, 1, 10))
-    return Image(np.clip(np.rint(array), 0, 255).astype(np.uint8)[..., None], np.eye(4), 'phantom'), None
+    return Image(np.clip(np.rint(array), 0, 255).astype(np.uint8)[..., None], np.eye(4), 'simulated'), None

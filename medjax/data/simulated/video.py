@@ -1,8 +1,8 @@
-"""Simulated endoscopy with polyps that move: for trying a config where there are no data, and for tests.
+"""Simulated endoscopy videos with moving polyps, to try a config without data and for tests.
 
-A wall of folds in the colours of mucosa goes by, lit from the camera; raised, redder blobs with a blurred edge lie on
-it, come into sight and leave it, and wet spots glare. Videos are written as MP4 with a file of boxes each, as
-`data.sources.video` reads them. Nothing that is measured on them says anything of medicine.
+The camera moves along a wall of folds in the colours of mucosa, lit from the camera. Raised, redder blobs with a
+blurred edge lie on the wall, enter and leave the view, and wet spots have highlights. Videos are written as MP4 with a
+file of boxes each, as `data.sources.video` reads them.
 """
 
 import hashlib
@@ -14,30 +14,31 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
-from medjax.data.io.video_frames import library
+from medjax.data.io.video_frames import import_pyav
 from medjax.data.source import SPLITS, Source
 from medjax.data.sources import video
+from medjax.data.splits import Splitting
 from medjax.errors import InputError
 
-NOTICE = 'A phantom: rendered walls with moving blobs. Its figures say nothing of medicine.'
-VERSION = 1  # of what is drawn
+NOTICE = 'Simulated videos: rendered walls with moving blobs. The results have no medical meaning.'
+VERSION = 1  # of the rendering
 RATE = 25  # frames a second
 WALL, POLYP = np.array([190.0, 105.0, 90.0]), np.array([205.0, 85.0, 85.0])  # colours, of 255
-RADIUS = (0.07, 0.14)  # of a polyp, from and to, as a share of the shortest extent
-SPEED = 0.012  # of the camera, the same share in a frame
+RADIUS = (0.07, 0.14)  # range for a polyp, as a fraction of the shortest extent
+SPEED = 0.012  # of the camera, the same fraction in a frame
 GLARES = 6
-LEAST = 0.3  # share of a polyp's box that is in sight, from which somebody would mark it
+LEAST = 0.3  # smallest visible fraction of a polyp's box that is annotated
 
 
 def source(*, cases: Sequence[int] = (8, 3, 3), length: int = 75, shape: Sequence[int] = (128, 128), most: int = 3,
            every: int = 1, seed: int = 0, cache: str = '') -> Source:
-    """Renders videos, or finds them rendered; the class is 'polyp', the videos are named after their splits.
+    """A detection source of rendered videos; the only class is 'polyp', the videos are named after their splits.
 
     Args:
-      cases: how many videos train, validate and test.
+      cases: numbers of training, validation and test videos.
       length: frames of each.
       shape: rows and columns, even.
-      most: polyps of a video: 1 to this.
+      most: largest number of polyps in a video; the smallest is 1.
       every: see `video.source`.
       seed: of all draws.
       cache: the folder of rendered videos; by default in the user's cache folder.
@@ -45,7 +46,9 @@ def source(*, cases: Sequence[int] = (8, 3, 3), length: int = 75, shape: Sequenc
     Raises:
       InputError: PyAV is missing; the folder cannot be written.
     """
-    root = pathlib.Path(cache).expanduser() if cache else pathlib.Path.home() / '.cache' / 'medjax' / 'phantom_video'
+    root = pathlib.Path.home() / '.cache' / 'medjax' / 'simulated_video'
+    if cache:
+        root = pathlib.Path(cache).expanduser()
     key = json.dumps([VERSION, list(cases), length, list(shape), most, seed])
     folder = root / hashlib.sha256(key.encode()).hexdigest()[:24]
     names = {f'{split}{number:02d}': split for split, count in zip(SPLITS, cases) for number in range(count)}
@@ -55,38 +58,38 @@ def source(*, cases: Sequence[int] = (8, 3, 3), length: int = 75, shape: Sequenc
             with tempfile.TemporaryDirectory(dir=root, prefix='tmp-') as name:
                 part = pathlib.Path(name) / 'set'
                 part.mkdir()
-                for number, film in enumerate(names):
-                    write(part / f'{film}.mp4', (seed, number), length=length, shape=shape, most=most)
+                for number, video_name in enumerate(names):
+                    write(part / f'{video_name}.mp4', (seed, number), length=length, shape=shape, most=most)
                 part.rename(folder)
         except OSError as error:
-            if not folder.is_dir():  # another process was not faster
-                raise InputError(f'{root}: cannot keep rendered videos: {error.strerror}; free some space or set '
+            if not folder.is_dir():  # unless another process has written it meanwhile
+                raise InputError(f'{root}: cannot write rendered videos: {error.strerror}; free some space or set '
                                  'config.data.source.cache to another folder') from error
-    return video.source(dir=str(folder.resolve()), every=every, classes=('polyp',), patient=r'^(\w+)\.', splits=names,
-                        notice=NOTICE, cache=str(root))
+    return video.source(dir=str(folder.resolve()), every=every, classes=('polyp',), patient=r'^(\w+)\.',
+                        splitting=Splitting(splits=names), notice=NOTICE, cache=str(root))
 
 
 def write(path: pathlib.Path, draw: Sequence[int], *, length: int, shape: Sequence[int], most: int) -> None:
-    """Renders a video and writes it as MP4, and its boxes beside it as `.txt`.
+    """Renders a video and writes it as MP4, with its boxes beside it as `.txt`.
 
     Args:
       path: ends in .mp4.
-      draw: seeds what is drawn.
+      draw: seed of the random draws.
       length: frames.
       shape: rows and columns, even.
-      most: polyps: 1 to this.
+      most: largest number of polyps.
     """
-    rng, lines, av = np.random.default_rng(draw), [], library()
-    shape, way = np.array(shape), SPEED * min(shape) * length
-    wall, steps = _wall(rng, shape + int(way) + 2), np.linspace(0, way, length)
-    side = rng.uniform(0, way) + 0.3 * way * np.sin(np.linspace(0, rng.uniform(2, 6), length))
-    corners = np.stack([steps, np.clip(side, 0, way)], -1)  # of the camera's view on the wall
+    rng, lines, av = np.random.default_rng(draw), [], import_pyav()
+    shape, distance = np.array(shape), SPEED * min(shape) * length
+    wall, steps = _wall(rng, shape + int(distance) + 2), np.linspace(0, distance, length)
+    side = rng.uniform(0, distance) + 0.3 * distance * np.sin(np.linspace(0, rng.uniform(2, 6), length))
+    corners = np.stack([steps, np.clip(side, 0, distance)], -1)  # of the camera's view on the wall
     count = int(rng.integers(1, most + 1))
-    # Somewhere that the camera passes.
+    # Each polyp lies in the view of at least one frame.
     centres = corners[rng.integers(0, length, count)] + rng.uniform(0.2, 0.8, (count, 2)) * shape
     radii = rng.uniform(*RADIUS, (count, 1)) * min(shape) * rng.uniform(0.8, 1.25, (count, 2))
     with av.open(str(path), 'w', format='mp4') as container:
-        # On some processors x264's mbtree, which looks ahead, gives another film each time.
+        # x264's mbtree (lookahead) is not reproducible on some processors.
         stream = container.add_stream('libx264', rate=RATE, options={
             'preset': 'veryfast', 'crf': '20', 'x264-params': 'mbtree=0'})
         stream.height, stream.width, stream.pix_fmt = int(shape[0]), int(shape[1]), 'yuv420p'
@@ -95,15 +98,15 @@ def write(path: pathlib.Path, draw: Sequence[int], *, length: int, shape: Sequen
             container.mux(stream.encode(frame))
             low, high = centres - radii - corner, centres + radii - corner
             inside = np.clip(np.stack([low, high]), 0, shape)
-            seen = (inside[1] - inside[0]).prod(-1) / (high - low).prod(-1)
-            for y1, x1, y2, x2 in np.concatenate(list(inside), -1)[seen >= LEAST].tolist():
+            visible = (inside[1] - inside[0]).prod(-1) / (high - low).prod(-1)
+            for y1, x1, y2, x2 in np.concatenate(list(inside), -1)[visible >= LEAST].tolist():
                 lines.append(f'{number},{x1:.2f},{y1:.2f},{x2:.2f},{y2:.2f},polyp\n')
         container.mux(stream.encode(None))
     path.with_suffix('.txt').write_text(''.join(lines))
 
 
 def _wall(rng: np.random.Generator, shape: np.ndarray) -> np.ndarray:
-    """Folds and vessels, as shares of the light that comes back, `[rows, columns]`."""
+    """Folds and vessels, as fractions of the reflected light, `[rows, columns]`."""
     soft = ndimage.gaussian_filter(rng.normal(size=shape), min(shape) / 12)
     fine = ndimage.gaussian_filter(rng.normal(size=shape), 1.5)
     rows = np.arange(shape[0])[:, None] + 30 * soft / soft.std() / 4

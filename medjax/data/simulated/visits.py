@@ -1,7 +1,7 @@
-"""Simulated patients over time: for trying a config where there are no data, and for tests.
+"""Simulated longitudinal patients, to try a config without data and for tests.
 
-A marker rises or falls along a line of each patient's own, and the hazard of the event is log linear in what it is at
-the time. Visits are at random times, and what is measured is missing here and there.
+A marker rises or falls along a patient's own line, and the hazard of the event is log linear in its current value.
+Visits are at random times, and some measurements are missing.
 """
 
 from collections.abc import Sequence
@@ -9,52 +9,54 @@ from collections.abc import Sequence
 import numpy as np
 
 from medjax.data.source import SPLITS, Case, Outcome, Series, Source
-from medjax.data.sources.visits_csv import looked_at
-from medjax.data.splits import dealt_anew
+from medjax.data.sources.visits_csv import landmark_cases
+from medjax.data.splits import CrossValidation
 
-NOTICE = 'Simulated patients. Their figures say nothing of medicine.'
-YEARS, STEP = 12.0, 0.05  # that a patient is followed at most, and by which the hazard is summed up
+NOTICE = 'Simulated patients. The results have no medical meaning.'
+YEARS, STEP = 12.0, 0.05  # longest follow-up, and step at which the hazard is summed
 
 
 def source(*, cases: Sequence[int] = (200, 60, 100), landmarks: Sequence[float] = (), visits: float = 1.0,
            noise: float = 0.3, missing: float = 0.3, strength: float = 1.0, seed: int = 0,
-           fold: int | Sequence[int] = 0, folds: int | Sequence[int] = 0) -> Source:
-    """Draws patients.
+           cross_validation: CrossValidation = CrossValidation()) -> Source:
+    """A survival or forecasting source of simulated patients.
 
-    A marker is a + b t, with a normal of 0 and 1, and b of 0 and 0.4; 'other' is noise. The hazard of death is 0.1 a
-    year times exp(strength × marker); patients leave at random within 12 years.
+    The marker is a + b t, with a and b normal with mean 0 and standard deviations 1 and 0.4; the value 'other' is
+    noise. The hazard of death is 0.1 a year times exp(strength × marker). Censoring is uniform within 12 years.
 
     Args:
-      cases: how many patients train, validate and test.
-      landmarks: see `longitudinal.source`.
-      visits: a year, in the mean; the first is at 0.
-      noise: standard deviation of what is measured.
-      missing: share of the values that are not measured.
+      cases: numbers of training, validation and test patients.
+      landmarks: see `visits_csv.source`.
+      visits: mean number a year; the first is at 0.
+      noise: standard deviation of the measurements.
+      missing: fraction of the measurements that are missing.
       strength: see above.
       seed: of all draws.
-      fold: see `splits.split_by_patient`, as for folds.
-      folds: …
+      cross_validation: replaces the split by folds.
     """
-    made = []
+    patients = []
     for part, (split, count) in enumerate(zip(SPLITS, cases)):
         rng = np.random.default_rng((seed, part))
-        for number in range(count):
-            start, slope, sex = rng.normal(), 0.4 * rng.normal(), rng.integers(2)
-            grid = np.arange(0, YEARS, STEP)
-            lived = np.cumsum(0.1 * np.exp(strength * (start + slope * grid)) * STEP)
-            died, left = np.searchsorted(lived, rng.exponential()) * STEP, rng.uniform(0, YEARS)
-            end = round(min(died, left) + STEP, 2)
-            times = np.concatenate([[0.0], np.cumsum(rng.exponential(1 / visits, 40)) + 1e-3])
-            times = times[times < end]
-            values = np.stack([start + slope * times, np.zeros(len(times))], 1) + noise * rng.normal(
-                size=(len(times), 2))
-            values[rng.random(values.shape) < missing] = np.nan
-            name = f'{split}{number:04d}'
-            made.append(Case(id=name, patient=name, split=split, read=None, columns={'sex': 'fm'[sex]},
-                             target=Outcome(end, int(died < left)), record={'sex=m': float(sex)},
-                             series=Series(times, values)))
-    made, measured = dealt_anew(made, fold=fold, folds=folds, seed=seed), ('marker', 'other')
+        patients += [_patient(rng, f'{split}{number:04d}', split, visits, noise, missing, strength)
+                     for number in range(count)]
+    patients, measured = cross_validation.resplit(patients, seed), ('marker', 'other')
     if landmarks:
-        made = [one for case in made for one in looked_at(case, landmarks, measured)]
-    return Source(cases=tuple(made), classes=('death',), problem='survival' if landmarks else 'forecast', unit='years',
-                  notice=NOTICE, measured=measured)
+        patients = [case for patient in patients for case in landmark_cases(patient, landmarks, measured)]
+    return Source(cases=tuple(patients), classes=('death',), problem='survival' if landmarks else 'forecast',
+                  unit='years', notice=NOTICE, measured=measured)
+
+
+def _patient(rng: np.random.Generator, name: str, split: str, visits: float, noise: float, missing: float,
+             strength: float) -> Case:
+    start, slope, sex = rng.normal(), 0.4 * rng.normal(), rng.integers(2)
+    grid = np.arange(0, YEARS, STEP)
+    cumulative_hazard = np.cumsum(0.1 * np.exp(strength * (start + slope * grid)) * STEP)
+    death, censoring = np.searchsorted(cumulative_hazard, rng.exponential()) * STEP, rng.uniform(0, YEARS)
+    end = round(min(death, censoring) + STEP, 2)
+    times = np.concatenate([[0.0], np.cumsum(rng.exponential(1 / visits, 40)) + 1e-3])
+    times = times[times < end]
+    values = np.stack([start + slope * times, np.zeros(len(times))], 1) + noise * rng.normal(size=(len(times), 2))
+    values[rng.random(values.shape) < missing] = np.nan
+    return Case(id=name, patient=name, split=split, read=None, columns={'sex': 'fm'[sex]},
+                target=Outcome(end, int(death < censoring)), record={'sex=m': float(sex)},
+                series=Series(times, values))

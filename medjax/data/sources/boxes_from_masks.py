@@ -1,6 +1,7 @@
-"""Images with boxes about what their labels show: a connected part of a class's voxels is an object.
+"""Detection data from segmentation labels: each connected component of a class is an object with a box.
 
-Images and labels are paired and read as in `folder`, whose options these are; voxels touch where they share a corner.
+Images and labels are paired and read as in `segmentation_folder`, with the same options. Components are connected
+through faces, edges and corners.
 """
 
 import dataclasses
@@ -22,47 +23,49 @@ image_reader = segmentation_folder.image_reader
 
 
 def source(**options: Any) -> Source:
-    """Finds the objects in the labels of a folder.
+    """A detection source with the connected components in a folder's labels.
 
     Args:
-      **options: of `folder.source`; its `classes` begin with the background, which is no class of the objects.
+      **options: those of `segmentation_folder.source`. Its `classes` begin with the background, which is no class of
+        the objects.
 
     Raises:
-      InputError: as `folder.source`, and for a label that cannot be read.
+      InputError: as `segmentation_folder.source`; a label cannot be read.
     """
-    found = segmentation_folder.source(**options)
+    segmentation = segmentation_folder.source(**options)
+    count = len(segmentation.classes)
     with futures.ThreadPoolExecutor(cores()) as threads:
-        targets = list(threads.map(_objects, found.cases, [len(found.classes)] * len(found.cases)))
+        targets = list(threads.map(lambda case: _case_objects(case, count), segmentation.cases))
     cases = tuple(dataclasses.replace(case, target=target, read=functools.partial(_image, case.read))
-                  for case, target in zip(found.cases, targets))
-    return dataclasses.replace(found, cases=cases, classes=found.classes[1:], problem='detection')
+                  for case, target in zip(segmentation.cases, targets))
+    return dataclasses.replace(segmentation, cases=cases, classes=segmentation.classes[1:], problem='detection')
 
 
-source.__signature__ = inspect.signature(segmentation_folder.source)  # by which the config's keys are checked
+source.__signature__ = inspect.signature(segmentation_folder.source)  # the config keys are checked against it
 
 
 def _image(read: Callable[[], tuple[Image, Image]]) -> tuple[Image, None]:
     return read()[0], None
 
 
-def _objects(case: Case, classes: int) -> Objects:
+def _case_objects(case: Case, classes: int) -> Objects:
+    """The objects of a case. In 2D images rows come first, as `Objects` has them."""
     array = case.read()[1].array
-    picture = array.shape[2] == 1
-    return objects_of(array[:, :, 0].T if picture else array, classes)
+    return find_objects(array[:, :, 0].T if array.shape[2] == 1 else array, classes)
 
 
-def objects_of(label: np.ndarray, classes: int) -> Objects:
-    """The objects of a label `[*S]` of class numbers, 0 the background; what is beyond `classes` is none."""
+def find_objects(label: np.ndarray, classes: int) -> Objects:
+    """The objects of a label `[*S]` of class numbers; 0 is background, and values from `classes` on are ignored."""
     boxes, labels = [np.zeros((0, 2 * label.ndim))], []
     for number in range(1, classes):
-        its = parts(label == number)
-        boxes.append(its)
-        labels += [number - 1] * len(its)
+        class_boxes = component_boxes(label == number)
+        boxes.append(class_boxes)
+        labels += [number - 1] * len(class_boxes)
     return Objects(np.concatenate(boxes), np.array(labels, np.int32))
 
 
-def parts(mask: np.ndarray) -> np.ndarray:
-    """The boxes `[N, 2D]` float32 of a mask's connected parts, of two or three dimensions."""
+def component_boxes(mask: np.ndarray) -> np.ndarray:
+    """The boxes `[N, 2D]` float32 of the connected components of a mask with two or three dimensions."""
     labels, count = cc3d.connected_components(mask, connectivity=8 if mask.ndim == 2 else 26, return_N=True)
     boxes = cc3d.statistics(labels)['bounding_boxes'][1:] if count else []
     return np.reshape([[*(s.start for s in box), *(s.stop for s in box)] for box in boxes],

@@ -1,7 +1,7 @@
-"""Images with a class, or several, as a whole: a folder per class, or a table that says it.
+"""Images with one or several classes: a folder for each class, or a table.
 
     chest/train/normal/a.png  chest/train/pneumonia/b.png  chest/validation/…  chest/test/…    as Keras and PyTorch read
-    chest/normal/a.png        chest/pneumonia/b.png                                            to be dealt by patient
+    chest/normal/a.png        chest/pneumonia/b.png                                            split by patient
     chest/cases.csv           path,label,patient,split,sex,…
 """
 
@@ -15,111 +15,101 @@ from medjax.data.io import image_files
 from medjax.data.io.geometry import Image
 from medjax.data.io.tables import check_fields, read_table
 from medjax.data.source import SPLITS, UNKNOWN, UNKNOWN_PATIENTS, Case, Source, data_dir
-from medjax.data.sources.annotations import patient_of
-from medjax.data.splits import KEYS, divide
+from medjax.data.sources.annotations import patient_name
+from medjax.data.splits import KEYS, Splitting
 from medjax.errors import InputError
 
 FOLDERS = {'train': 'train', 'training': 'train', 'val': 'val', 'valid': 'val', 'validation': 'val', 'test': 'test',
-           'testing': 'test'}  # a split's folder by its usual names
-KNOWN = {'0': 0, '0.0': 0, '1': 1, '1.0': 1, '': UNKNOWN}  # a cell of a multilabel table
+           'testing': 'test'}  # the splits by their usual folder names
+CELLS = {'0': 0, '0.0': 0, '1': 1, '1.0': 1, '': UNKNOWN}  # valid cells of a multilabel table
 RESERVED = ('id', 'path', 'patient', 'split')
 
 
 def source(*, dir: str = '', classes: Sequence[str] = (), table: str = '', label: str = 'label',
-           problem: str = '', patient: str = '', val: float = 0.2, test: float = 0.2, fold: int | Sequence[int] = 0,
-           folds: int | Sequence[int] = 0, split_seed: int = 0, splits: Mapping[str, str] | None = None,
-           split_file: str = '', notice: str = '') -> Source:
-    """Finds images by the folders of their classes, or reads them from a table.
+           problem: str = '', patient: str = '', splitting: Splitting = Splitting(val=0.2, test=0.2),
+           notice: str = '') -> Source:
+    """A classification source from a folder for each class, or from a table.
 
     Args:
-      dir: the data set's folder; '' as `data_dir` says.
-      classes: names; of a binary problem the positive one last, of an ordinal one in their order. By default the
-        folders' or the labels' names, sorted.
-      table: a CSV file within dir, with the column `path` (within dir) and the classes; as far as known also `id`,
-        `patient` and `split`; all other columns go to the predictions table.
-      label: the table's column with the class's name. Where it has none of that name, there is a column for each of
-        `classes` with 1, 0, or nothing where it is not known: an image can have several.
-      problem: 'binary', 'multiclass' or 'ordinal'; by the number of classes by default.
-      patient: a regular expression whose first group is the patient's name in a file's name, such as r'^([^_]+)_';
-        by default each image is a patient of its own.
-      val: share of the patients that validates; each class is dealt in equal shares.
-      test: share of the patients that tests.
-      fold: see `splits.split_by_patient`, as for folds and split_seed.
-      folds: …
-      split_seed: …
-      splits: the split of some or all patients by name, in place of dealing it.
-      split_file: a run's `splits.json`, within dir or absolute: its split for every patient.
-      notice: what the report must say of the data.
+      dir: the data set's folder; see `data_dir`.
+      classes: names. For binary problems the positive class is last; for ordinal problems they are in order. By default
+        the names of the folders or labels, sorted.
+      table: a CSV file within dir, with the column `path` (within dir) and the classes, and optional columns `id`,
+        `patient` and `split`. All other columns go to the predictions table.
+      label: the table's column with the class name. A table without that column is multilabel: it has a column for each
+        of `classes` with 1, 0, or an empty cell where the class is unknown.
+      problem: 'binary', 'multiclass' or 'ordinal'; by default chosen by the number of classes.
+      patient: a regular expression whose first group is the patient's name in a file name, such as r'^([^_]+)_'. By
+        default each image counts as a patient of its own.
+      splitting: how patients are assigned to splits; stratified by class.
+      notice: text on the data for the report.
 
     Returns:
-      The cases, a patient's all in one split.
+      A source with all cases of a patient in one split.
 
     Raises:
       InputError: folders, table or options that do not fit each other.
     """
     root = data_dir(dir)
-    rows = _table(root, table) if table else _folders(root)
-    if table and label not in rows[0]:
-        classes, problem, targets = _several(rows, root / table, tuple(classes), label, problem)
-    else:
-        named = [row[label].strip() for row in rows]
-        if problem == 'multilabel' or (problem == 'ordinal' and not classes) or '' in named:
-            raise InputError(f'{root / table}: problem={problem!r}, classes={tuple(classes)} and labels '
-                             f'{sorted(set(named))[:9]}; expected a label for each image, the classes in their order '
-                             "for 'ordinal', and a column for each class for 'multilabel'")
-        classes = tuple(classes) or tuple(sorted(set(named)))
-        for row, name in zip(rows, named):
-            if name not in classes:
-                raise InputError(f'{row["path"]}: class {name!r}; expected one of: {", ".join(classes)}')
-        problem, targets = problem or ('binary' if len(classes) == 2 else 'multiclass'), list(map(classes.index, named))
-    for row in rows:
-        row['patient'] = row['patient'] or (patient_of(row['path'], patient) if patient else row['id'])
     where = root / table if table else root
-    split = divide(rows, where, dict(splits or {}), root / split_file if split_file else None,
-                   classes=[str(target) for target in targets], val=val, test=test, fold=fold, folds=folds,
-                   seed=split_seed)
+    rows = _read_rows(root, table) if table else _folder_rows(root)
+    if table and label not in rows[0]:
+        classes, problem, targets = _multilabel_targets(rows, where, tuple(classes), label, problem)
+    else:
+        classes, problem, targets = _single_label_targets(rows, where, tuple(classes), label, problem)
+    for row in rows:
+        row['patient'] = row['patient'] or (patient_name(row['path'], patient) if patient else row['id'])
+    split = splitting.divide(rows, where, root, strata=[str(target) for target in targets])
     inner = (*RESERVED, *(classes if problem == 'multilabel' else (label,)))
     cases = tuple(Case(
         id=row['id'], patient=row['patient'], split=split[row['patient']], target=target,
         read=functools.partial(_read, row['path']), files=image_files.files(row['path']),
         columns={name: value for name, value in row.items() if name not in inner})
         for row, target in zip(rows, targets))
-    alone = all(row['patient'] == row['id'] for row in rows)
-    return Source(cases=cases, classes=classes, problem=problem,
-                  notice=' '.join(filter(None, [notice, UNKNOWN_PATIENTS if alone else ''])))
+    if all(row['patient'] == row['id'] for row in rows):
+        notice = f'{notice} {UNKNOWN_PATIENTS}'.strip()
+    return Source(cases=cases, classes=classes, problem=problem, notice=notice)
 
 
 def _read(path: str) -> tuple[Image, None]:
     return image_files.read(path), None
 
 
-def _folders(root: pathlib.Path) -> list[dict[str, str]]:
-    """A row for each image in the folders of the classes, within folders of splits where there are such."""
+def _folder_rows(root: pathlib.Path) -> list[dict[str, str]]:
+    """A row for each image in the class folders, which may lie within folders of splits."""
     inside = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith('.'))
-    halves = {path: FOLDERS[path.name.lower()] for path in inside if path.name.lower() in FOLDERS}
-    if halves and set(inside) - set(halves):
-        raise InputError(f'{min(set(inside) - set(halves))}: no split, beside {min(halves).name}; expected either a '
-                         'folder for each split or one for each class')
+    split_folders = {path: FOLDERS[path.name.lower()] for path in inside if path.name.lower() in FOLDERS}
+    if split_folders and set(inside) - set(split_folders):
+        raise InputError(f'{min(set(inside) - set(split_folders))}: no split, beside {min(split_folders).name}; '
+                         'expected either a folder for each split or one for each class')
     rows = []
-    for parent, split in (halves or {root: ''}).items():
+    for parent, split in (split_folders or {root: ''}).items():
         for folder in sorted(p for p in parent.iterdir() if p.is_dir() and not p.name.startswith('.')):
-            found = sorted(path for path in folder.rglob('*') if image_files.is_image(path)
-                           and not any(part.startswith('.') for part in path.relative_to(folder).parts))
-            if not found:
-                raise InputError(f'{folder}: no image; expected those of the class {folder.name!r}, of the kinds '
-                                 + ', '.join(image_files.SUFFIXES))
-            stems = [path.with_name(image_files.stem(path)) for path in found]
-            times = collections.Counter(stems)
-            for path, stem in zip(found, stems):
-                # Two kinds of file of one name are two cases.
-                name = '_'.join((stem if times[stem] == 1 else path).relative_to(root).parts)
-                rows.append({'id': name, 'patient': '', 'split': split, 'path': str(path), 'label': folder.name})
+            rows += _class_rows(root, folder, split)
     if not rows:
         raise InputError(f'{root}: no folder of a class; expected {root}/CLASS/IMAGE or {root}/train/CLASS/IMAGE')
     return rows
 
 
-def _table(root: pathlib.Path, name: str) -> list[dict[str, str]]:
+def _class_rows(root: pathlib.Path, folder: pathlib.Path, split: str) -> list[dict[str, str]]:
+    """A row for each image in the folder of a class; hidden files and folders are skipped."""
+    paths = sorted(path for path in folder.rglob('*') if image_files.is_image(path)
+                   and not any(part.startswith('.') for part in path.relative_to(folder).parts))
+    if not paths:
+        raise InputError(f'{folder}: no image; expected those of the class {folder.name!r}, of the formats '
+                         + ', '.join(image_files.SUFFIXES))
+    stems = [path.with_name(image_files.stem(path)) for path in paths]
+    counts = collections.Counter(stems)
+    rows = []
+    for path, stem in zip(paths, stems):
+        # Files of one name and several formats are different cases: their ids keep the suffix.
+        name = '_'.join((stem if counts[stem] == 1 else path).relative_to(root).parts)
+        rows.append({'id': name, 'patient': '', 'split': split, 'path': str(path), 'label': folder.name})
+    return rows
+
+
+def _read_rows(root: pathlib.Path, name: str) -> list[dict[str, str]]:
+    """The rows of a table, checked."""
     path = root / name
     rows, columns = read_table(path)
     taken = [name for name in columns if name in ('target', 'uncertainty', 'run')
@@ -128,7 +118,7 @@ def _table(root: pathlib.Path, name: str) -> list[dict[str, str]]:
         raise InputError(f'{path}: column {taken[0]!r}; expected another name: the predictions table has one of this')
     if not rows or 'path' not in rows[0]:
         raise InputError(f'{path}: no ' + ("column 'path'" if rows else 'rows') + '; expected path, and the classes, '
-                         'and at will id, patient, split and others')
+                         'and optional columns id, patient, split and others')
     for number, row in enumerate(rows, 2):
         check_fields(path, number, row, columns)
         stored = row['path']
@@ -145,15 +135,31 @@ def _table(root: pathlib.Path, name: str) -> list[dict[str, str]]:
     return rows
 
 
-def _several(rows: Sequence[Mapping[str, str]], path: pathlib.Path, classes: tuple[str, ...], label: str,
-             problem: str) -> tuple[tuple[str, ...], str, list[tuple[int, ...]]]:
+def _single_label_targets(rows: Sequence[Mapping[str, str]], where: pathlib.Path, classes: tuple[str, ...], label: str,
+                          problem: str) -> tuple[tuple[str, ...], str, list[int]]:
+    """Classes, problem and class numbers of images with one class each."""
+    labels = [row[label].strip() for row in rows]
+    if problem == 'multilabel' or (problem == 'ordinal' and not classes) or '' in labels:
+        raise InputError(f'{where}: problem={problem!r}, classes={classes} and labels {sorted(set(labels))[:9]}; '
+                         "expected a label for each image, the classes in their order for 'ordinal', and a column for "
+                         "each class for 'multilabel'")
+    classes = classes or tuple(sorted(set(labels)))
+    for row, name in zip(rows, labels):
+        if name not in classes:
+            raise InputError(f'{row["path"]}: class {name!r}; expected one of: {", ".join(classes)}')
+    problem = problem or ('binary' if len(classes) == 2 else 'multiclass')
+    return classes, problem, [classes.index(name) for name in labels]
+
+
+def _multilabel_targets(rows: Sequence[Mapping[str, str]], where: pathlib.Path, classes: tuple[str, ...], label: str,
+                        problem: str) -> tuple[tuple[str, ...], str, list[tuple[int, ...]]]:
     """Classes, problem and targets of a table with a column for each class."""
-    lacking = [name for name in classes if name not in rows[0]]
-    if not classes or lacking or problem not in ('', 'multilabel'):
-        raise InputError(f'{path}: no column {(lacking or [label])[0]!r}; expected {label!r} with the class, or a '
+    missing = [name for name in classes if name not in rows[0]]
+    if not classes or missing or problem not in ('', 'multilabel'):
+        raise InputError(f'{where}: no column {(missing or [label])[0]!r}; expected {label!r} with the class, or a '
                          f'column for each of {KEYS}.classes')
     for number, row in enumerate(rows, 2):
         for name in classes:
-            if row[name].strip() not in KNOWN:
-                raise InputError(f'{path}: row {number}: {name} is {row[name]!r}; expected 1, 0 or nothing')
-    return classes, 'multilabel', [tuple(KNOWN[row[name].strip()] for name in classes) for row in rows]
+            if row[name].strip() not in CELLS:
+                raise InputError(f'{where}: row {number}: {name} is {row[name]!r}; expected 1, 0 or nothing')
+    return classes, 'multilabel', [tuple(CELLS[row[name].strip()] for name in classes) for row in rows]

@@ -1,14 +1,15 @@
-"""The survival cohorts of DeepSurv's repository: METABRIC, and Rotterdam's patients with GBSG's to test.
+"""The survival cohorts of the DeepSurv repository: METABRIC, and Rotterdam patients with GBSG as the test set.
 
 HDF5 files with the groups `train` and `test`, each of `x`, `t` (months) and `e` (1 for an event).
 """
 
+import pathlib
 from collections.abc import Sequence
 
 import numpy as np
 
 from medjax.data.source import Case, Outcome, Source, data_dir
-from medjax.data.splits import dealt_anew
+from medjax.data.splits import Resplitting
 from medjax.errors import InputError
 
 # File, event, and the covariates in their order, which the files do not name: Katzman 2018; Curtis 2012 (METABRIC);
@@ -22,20 +23,16 @@ SETS = {
 NOTICE = 'The split is the one that DeepSurv published; validation patients are drawn from its training part.'
 
 
-def source(*, cohort: str = 'metabric', dir: str = 'survival', val: float = 0.2, fold: int | Sequence[int] = 0,
-           folds: int | Sequence[int] = 0, split_seed: int = 0) -> Source:
-    """Reads one of the cohorts.
+def source(*, cohort: str = 'metabric', dir: str = 'survival', splitting: Resplitting = Resplitting(val=0.2)) -> Source:
+    """A survival source of one of the cohorts.
 
     Args:
       cohort: 'metabric' or 'gbsg'.
       dir: the folder of the files; see `data_dir`.
-      val: share of the training patients that validates.
-      fold: see `splits.split_by_patient`, as for folds and split_seed.
-      folds: …
-      split_seed: …
+      splitting: how training patients are assigned to training and validation.
 
     Raises:
-      InputError: no such cohort, or a file that is not one of these.
+      InputError: an unknown cohort; a file that is not the cohort's.
     """
     try:
         import h5py
@@ -43,22 +40,27 @@ def source(*, cohort: str = 'metabric', dir: str = 'survival', val: float = 0.2,
         raise InputError("config.data.source: these files need h5py: pip install 'medjax[records]'") from error
     if cohort not in SETS:
         raise InputError(f'config.data.source.cohort: {cohort!r}; expected one of: {", ".join(SETS)}')
-    file, event_name, names = SETS[cohort]
+    file, event_name, covariates = SETS[cohort]
     path = data_dir(dir) / file
     cases = []
     try:
         with h5py.File(path) as content:
             for split in ('train', 'test'):
                 x, time, event = (np.asarray(content[split][key], np.float64) for key in ('x', 't', 'e'))
-                if x.ndim != 2 or x.shape[1] != len(names) or not len(x) == len(time) == len(event):
-                    raise InputError(f'{path}: {split} x {x.shape}, t {time.shape}, e {event.shape}; expected '
-                                     f'[n, {len(names)}], [n] and [n]')
-                for number in range(len(x)):
-                    name = f'{split}{number:04d}'
-                    cases.append(Case(id=name, patient=name, split=split, read=None, files=(str(path),),
-                                      target=Outcome(float(time[number]), int(event[number])),
-                                      record=dict(zip(names, x[number].tolist()))))
+                cases += _cases(path, split, x, time, event, covariates)
     except (OSError, KeyError) as error:
         raise InputError(f'{path}: {error}; expected the file {file} of the DeepSurv repository') from error
-    return Source(cases=tuple(dealt_anew(cases, val=val, fold=fold, folds=folds, seed=split_seed)),
-                  classes=(event_name,), problem='survival', unit='months', notice=NOTICE)
+    return Source(cases=tuple(splitting.resplit(cases)), classes=(event_name,), problem='survival', unit='months',
+                  notice=NOTICE)
+
+
+def _cases(path: pathlib.Path, split: str, x: np.ndarray, time: np.ndarray, event: np.ndarray,
+           covariates: Sequence[str]) -> list[Case]:
+    """The patients of a group of the file, with covariates x `[n, F]`, time `[n]` and event `[n]`."""
+    if x.ndim != 2 or x.shape[1] != len(covariates) or not len(x) == len(time) == len(event):
+        raise InputError(f'{path}: {split} x {x.shape}, t {time.shape}, e {event.shape}; expected '
+                         f'[n, {len(covariates)}], [n] and [n]')
+    return [Case(id=f'{split}{number:04d}', patient=f'{split}{number:04d}', split=split, read=None, files=(str(path),),
+                 target=Outcome(float(time[number]), int(event[number])),
+                 record=dict(zip(covariates, x[number].tolist())))
+            for number in range(len(x))]

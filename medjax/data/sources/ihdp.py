@@ -1,9 +1,9 @@
-"""Children of the Infant Health and Development Program with simulated outcomes, as Hill 2011 made them.
+"""The Infant Health and Development Program with simulated outcomes (Hill 2011).
 
-The covariates are those that the package econml ships: 985 children born early and light, of whom 377 were, by lot,
-offered intensive care and home visits. The treated children of mothers who are not white are left out: of the 747 that
+The covariates are those that the package econml ships: 985 children born early and light, of whom 377 were randomised
+to intensive care and home visits. The treated children of mothers who are not white are left out: of the 747 that
 remain 139 are treated, and the two groups no longer overlap everywhere. The outcomes are drawn from a known response
-surface, so that each child's effect is known.
+surface, so the effect of each child is known.
 """
 
 import csv
@@ -19,17 +19,17 @@ from medjax.errors import InputError
 CONTINUOUS = ('bw', 'b.head', 'preterm', 'birth.o', 'nnhealth', 'momage')
 BINARY = ('sex', 'twin', 'b.marr', 'mom.lths', 'mom.hs', 'mom.scoll', 'cig', 'first', 'booze', 'drugs', 'work.dur',
           'prenatal', *(f'site{number}' for number in range(1, 8)))
-# Values of a coefficient and their chances, Hill 2011, section 4.1.
+# Values of a coefficient and their probabilities, Hill 2011, section 4.1.
 SURFACES = {'A': ((0, 1, 2, 3, 4), (0.5, 0.2, 0.15, 0.1, 0.05)),
             'B': ((0, 0.1, 0.2, 0.3, 0.4), (0.6, 0.1, 0.1, 0.1, 0.1))}
-EFFECT = 4.0  # in the mean: of everybody on surface A, of the treated on surface B
-NOTICE = ('Covariates of 747 children of a randomised trial (IHDP) from which the treated children of mothers who are '
-          'not white were taken out. The outcomes are simulated (response surface {surface} of Hill 2011): '
-          'what is found says how well effects are estimated, and nothing of the programme.')
+EFFECT = 4.0  # mean effect: of everybody on surface A, of the treated on surface B
+NOTICE = ('Covariates of 747 children of a randomised trial (IHDP) without the treated children of mothers who are '
+          'not white. The outcomes are simulated (response surface {surface} of Hill 2011): '
+          'the results show how well effects are estimated, and nothing about the programme.')
 
 
 def _path() -> pathlib.Path:
-    """The table that econml ships, found without importing econml."""
+    """The table that econml ships, located without importing econml."""
     package = importlib.util.find_spec('econml')
     path = pathlib.Path(package.origin).parent / 'data' / 'ihdp' / 'sim.csv' if package and package.origin else None
     if path is None or not path.is_file():
@@ -52,10 +52,10 @@ def _children(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def surface(x: np.ndarray, treatment: np.ndarray, kind: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """The outcomes to be expected without treatment and with it (Hill 2011, section 4.1).
+    """The expected outcomes without and with treatment (Hill 2011, section 4.1).
 
-    A: xβ and xβ + 4. B: exp((x + ½)β) and xβ - ω, where ω makes the mean effect of the treated 4. The coefficients β
-    are drawn, one for each covariate.
+    A: xβ and xβ + 4. B: exp((x + ½)β) and xβ - ω, where ω sets the mean effect of the treated to 4. One coefficient β
+    is drawn for each covariate.
 
     Args:
       x: `[n, F]`, continuous covariates standardised, others as they are.
@@ -66,8 +66,8 @@ def surface(x: np.ndarray, treatment: np.ndarray, kind: str, rng: np.random.Gene
     Returns:
       Both `[n]`.
     """
-    values, chances = SURFACES[kind]
-    beta = rng.choice(values, x.shape[1], p=chances)
+    values, probabilities = SURFACES[kind]
+    beta = rng.choice(values, x.shape[1], p=probabilities)
     if kind == 'A':
         return x @ beta, x @ beta + EFFECT
     mu0 = np.exp((x + 0.5) @ beta)
@@ -75,16 +75,16 @@ def surface(x: np.ndarray, treatment: np.ndarray, kind: str, rng: np.random.Gene
 
 
 def source(*, surface_of: str = 'B', realisation: int = 0, val: float = 0.27, test: float = 0.1) -> Source:
-    """Makes one realisation: coefficients, outcomes (with normal noise of standard deviation 1) and a split.
+    """A treatment source with one realisation: coefficients, outcomes with standard normal noise, and a split.
 
     Args:
-      surface_of: 'A', where the effect is the same for all, or 'B'.
+      surface_of: 'A', with the same effect for all children, or 'B'.
       realisation: its number, which seeds all draws.
-      val: see `splits.split_by_patient`, as for test; both groups are dealt in equal shares.
-      test: …
+      val: fraction of the children that validates, stratified by treatment.
+      test: fraction of the children that tests.
 
     Raises:
-      InputError: econml is not installed, or its table is another one.
+      InputError: econml is not installed; its table has another form.
     """
     if surface_of not in SURFACES:
         raise InputError(f'config.data.source.surface_of: {surface_of!r}; expected one of: {", ".join(SURFACES)}')

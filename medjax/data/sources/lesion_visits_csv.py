@@ -1,13 +1,14 @@
-"""Visits of patients as a CSV table: a row for each mask of lesions at a visit, whose lesions are found and measured.
+"""Visits of patients from a CSV table with a row for each lesion mask of a visit; the lesions are found and measured.
 
     patient,visit,mask,kind,image
     p01,0,p01_w00.nii.gz,target,p01_w00_pet.nii.gz
     p01,0,p01_w00_nodes.nii.gz,node,
     p01,8,p01_w08.nii.gz,target,p01_w08_pet.nii.gz
 
-`visit` is a number of weeks or an ISO date, in all rows alike; rows may come in any order. `kind` says what the mask's
-lesions are: 'target' (any that may be measured; the default), 'node' or 'nontarget'. A kind without a row or a mask at
-a visit was not evaluated then; an empty mask says that nothing is left. `image`, of the same grid, has uptake.
+`visit` is a number of weeks or an ISO date, in all rows alike; rows may come in any order. `kind` is the kind of
+lesions in the mask: 'target' (measurable lesions; the default), 'node' or 'nontarget'. A kind without a row or a mask
+at a visit was not evaluated then; an empty mask means that no lesion is left. `image`, on the grid of the mask, holds
+the uptake.
 """
 
 import datetime
@@ -24,15 +25,15 @@ from medjax.data.io import geometry, image_files
 from medjax.data.io.tables import check_fields, read_table
 from medjax.errors import InputError
 from medjax.metrics import lesions
-from medjax.metrics.lesions import Finding, Marked, Visit
+from medjax.metrics.lesions import Finding, LabelledVoxels, Visit
 
 COLUMNS = ('patient', 'visit', 'mask')
 KINDS = ('target', 'node', 'nontarget')
-MILLIMETRES = image_files.NIFTI + image_files.NIBABEL + image_files.ITK  # formats that know them
+MILLIMETRES = image_files.NIFTI + image_files.NIBABEL + image_files.ITK  # formats with a voxel size in mm
 
 
 class Row(NamedTuple):
-    """A row of the table: its number, the visit as written and in weeks, and its files; None where it names none."""
+    """A row of the table: its number, the visit as written and in weeks, the kind of lesions, and its files or None."""
 
     number: int
     visit: str
@@ -43,82 +44,100 @@ class Row(NamedTuple):
 
 
 def read(table: pathlib.Path) -> dict[str, list[Row]]:
-    """Reads the rows of each patient, in order of time; weeks count from the first.
+    """The rows of each patient, in order of time; weeks count from the patient's first visit.
 
     Raises:
-      InputError: a column, cell or file that is not such; a kind of lesions twice at a visit.
+      InputError: a column, cell or file that is not valid; a kind of lesions twice at a visit.
     """
-    rows, there = read_table(table)
+    rows, columns = read_table(table)
     for name in COLUMNS:
-        if name not in there:
-            raise InputError(f'{table}: no column {name!r}; expected {", ".join(COLUMNS)}, and at will kind and image')
+        if name not in columns:
+            raise InputError(f'{table}: no column {name!r}; expected {", ".join(COLUMNS)}, and optionally kind and '
+                             'image')
     if not rows:
         raise InputError(f'{table}: no rows; expected visits')
     patients: dict[str, list[Row]] = {}
-    dates = _weeks(rows[0]['visit'] or '') is None
-    for number, row in enumerate(rows, 2):
-        check_fields(table, number, row, there)
-        row = {name: value.strip() for name, value in row.items()}
+    dates = _parse_weeks(rows[0]['visit'] or '') is None
+    for number, fields in enumerate(rows, 2):
+        check_fields(table, number, fields, columns)
         where = f'{table}: row {number}'
-        if not row['patient']:
+        patient = fields['patient'].strip()
+        if not patient:
             raise InputError(f'{where}: no patient; expected a name')
-        time = _days(row['visit']) if dates else _weeks(row['visit'])
-        if time is None:
-            expected = 'an ISO date such as 2024-03-31' if dates else 'a number of weeks'
-            raise InputError(f'{where}: visit {row["visit"]!r}; expected {expected}, as in row 2, or one of both kinds '
-                             'in all rows')
-        kind = row.get('kind') or KINDS[0]
-        if kind not in KINDS:
-            raise InputError(f'{where}: kind {kind!r}; expected one of {", ".join(KINDS)}')
-        made = Row(number, row['visit'], time, kind, _file(table.parent, row['mask'], f'{where}: mask'),
-                   _file(table.parent, row.get('image') or '', f'{where}: image'))
-        same = [old for old in patients.setdefault(row['patient'], []) if (old.weeks, old.kind) == (time, kind)]
+        row = _parse_row({name: value.strip() for name, value in fields.items()}, number, table.parent, where, dates)
+        same = [old for old in patients.setdefault(patient, []) if (old.weeks, old.kind) == (row.weeks, row.kind)]
         if same:
-            raise InputError(f'{where}: patient {row["patient"]} has the visit {row["visit"]} in row {same[0].number} '
+            raise InputError(f'{where}: patient {patient} has the visit {row.visit} in row {same[0].number} '
                              f'already; expected one mask of each kind ({", ".join(KINDS)}) a visit')
-        patients[row['patient']].append(made)
-    for of in patients.values():
-        of.sort(key=lambda row: row.weeks)
-        of[:] = [row._replace(weeks=row.weeks - of[0].weeks) for row in of]
-    return patients
+        patients[patient].append(row)
+    return {patient: _sorted_from_first(patient_rows) for patient, patient_rows in patients.items()}
 
 
-def measured(patient: str, rows: Sequence[Row], numbered: bool = False) -> list[Visit]:
-    """Finds and measures the lesions of a patient.
+def _parse_row(fields: Mapping[str, str], number: int, folder: pathlib.Path, where: str, dates: bool) -> Row:
+    """A row of the table, checked; visits are numbers of weeks, or dates."""
+    weeks = _parse_date(fields['visit']) if dates else _parse_weeks(fields['visit'])
+    if weeks is None:
+        expected = 'an ISO date such as 2024-03-31' if dates else 'a number of weeks'
+        raise InputError(f'{where}: visit {fields["visit"]!r}; expected {expected}, as in row 2, or one of both kinds '
+                         'in all rows')
+    kind = fields.get('kind') or KINDS[0]
+    if kind not in KINDS:
+        raise InputError(f'{where}: kind {kind!r}; expected one of {", ".join(KINDS)}')
+    return Row(number, fields['visit'], weeks, kind, _file(folder, fields['mask'], f'{where}: mask'),
+               _file(folder, fields.get('image') or '', f'{where}: image'))
+
+
+def _sorted_from_first(rows: Sequence[Row]) -> list[Row]:
+    """A patient's rows in order of time, with weeks counted from the first."""
+    rows = sorted(rows, key=lambda row: row.weeks)
+    return [row._replace(weeks=row.weeks - rows[0].weeks) for row in rows]
+
+
+def measure_visits(patient: str, rows: Sequence[Row], numbered: bool = False) -> list[Visit]:
+    """The visits of a patient, with the lesions found and measured.
 
     Args:
       patient: name, for messages.
       rows: in order of time.
-      numbered: whether the numbers in the masks are lesions that keep their number; else connected parts are lesions,
-        and known again by what they share in the world's coordinates with lesions of their kind at earlier visits. The
-        images must be registered for that; their grids may differ.
+      numbered: whether the numbers in the masks are lesions that keep their number. Otherwise connected components are
+        lesions, and matched by overlap in world coordinates to lesions of their kind at earlier visits. The images must
+        be registered for that; their grids may differ.
 
     Raises:
-      InputError: a file that is no such mask or image; grids that lie apart, unless numbered.
+      InputError: a mask or image that is not valid; grids that do not overlap, unless numbered.
     """
     visits: list[Visit] = []
-    seen: dict[str, list[Marked]] = {kind: [] for kind in KINDS}
+    earlier: dict[str, list[LabelledVoxels]] = {kind: [] for kind in KINDS}
     first: geometry.Image | None = None
     for weeks in dict.fromkeys(row.weeks for row in rows):
-        its = [row for row in rows if row.weeks == weeks and row.mask]
+        visit_rows = [row for row in rows if row.weeks == weeks and row.mask]
         findings: dict[tuple[str, int], Finding] = {}
-        for row in its:
+        for row in visit_rows:
             mask = _mask(row.mask)
             if not numbered:
                 mask = geometry.Image((mask.array != 0).astype(np.uint8), mask.affine, mask.path)
                 first = first or mask
-                _check_together(patient, first, mask)
-            pieces = lesions.parts(mask.array)
-            numbers, touched = _numbers(pieces, mask, seen[row.kind], numbered)
+                _check_overlap(patient, first, mask)
             image = _image(row.image, mask) if row.image else None
-            for number in sorted(set(numbers)):
-                own = [index for (_, index), its_number in zip(pieces, numbers) if its_number == number]
-                findings[row.kind, number] = lesions.measure(row.kind, own, geometry.spacing(mask.affine), image)
-            findings |= {(row.kind, number): Finding(row.kind, state='merged') for number in touched - {*numbers}}
-            seen[row.kind].insert(0, _marked(pieces, numbers, mask))
+            found, current = _findings(row.kind, mask, image, earlier[row.kind], numbered)
+            findings |= found
+            earlier[row.kind].insert(0, current)
         name = next(row.visit for row in rows if row.weeks == weeks)
-        visits.append(Visit(name, weeks, frozenset(row.kind for row in its), findings))
+        visits.append(Visit(name, weeks, frozenset(row.kind for row in visit_rows), findings))
     return visits
+
+
+def _findings(kind: str, mask: geometry.Image, image: np.ndarray | None, earlier: Sequence[LabelledVoxels],
+              numbered: bool) -> tuple[dict[tuple[str, int], Finding], LabelledVoxels]:
+    """The lesions in a mask by kind and number, and their voxels."""
+    components = lesions.connected_parts(mask.array)
+    numbers, touched = _numbers(components, mask, earlier, numbered)
+    findings: dict[tuple[str, int], Finding] = {}
+    for number in sorted(set(numbers)):
+        voxels = [index for (_, index), component_number in zip(components, numbers) if component_number == number]
+        findings[kind, number] = lesions.measure_lesion(kind, voxels, geometry.spacing(mask.affine), image)
+    findings |= {(kind, number): Finding(kind, state='merged') for number in touched - {*numbers}}
+    return findings, _numbered_voxels(components, numbers, mask)
 
 
 def fingerprint(table: pathlib.Path, patients: Mapping[str, Sequence[Row]]) -> str:
@@ -130,7 +149,8 @@ def fingerprint(table: pathlib.Path, patients: Mapping[str, Sequence[Row]]) -> s
     return digest.hexdigest()
 
 
-def _weeks(cell: str) -> float | None:
+def _parse_weeks(cell: str) -> float | None:
+    """A number of weeks, or None where the cell is no finite number."""
     try:
         value = float(cell)
     except ValueError:
@@ -138,7 +158,8 @@ def _weeks(cell: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _days(cell: str) -> float | None:
+def _parse_date(cell: str) -> float | None:
+    """An ISO date in weeks, or None where the cell is no date."""
     try:
         return datetime.date.fromisoformat(cell).toordinal() / 7
     except ValueError:
@@ -146,19 +167,22 @@ def _days(cell: str) -> float | None:
 
 
 def _file(folder: pathlib.Path, name: str, where: str) -> pathlib.Path | None:
+    """The checked path of a file in the table's folder; None for an empty cell."""
     if not name:
         return None
     path = folder / name
     if not pathlib.Path(os.path.abspath(path)).is_relative_to(os.path.abspath(folder)):
         raise InputError(f'{where} {name!r}; expected a path within the folder of the table')
     if image_files.suffix(path) not in MILLIMETRES:
-        raise InputError(f'{where} {name!r}; expected a file of a format that knows mm: {", ".join(MILLIMETRES)}')
+        raise InputError(f'{where} {name!r}; expected a file of a format with a voxel size in mm: '
+                         f'{", ".join(MILLIMETRES)}')
     if not path.is_file():
         raise InputError(f'{where} {name!r}: no such file in {folder}')
     return path
 
 
 def _mask(path: pathlib.Path) -> geometry.Image:
+    """A mask of whole numbers `[X, Y, Z]`, in RAS+ order."""
     mask = image_files.read(path)
     image_files.check_finite(mask)
     if mask.array.ndim != 3:
@@ -166,42 +190,48 @@ def _mask(path: pathlib.Path) -> geometry.Image:
     wrong = mask.array[(mask.array < 0) | (mask.array != np.rint(mask.array))]
     if wrong.size:
         raise InputError(f'{path}: value {wrong[0]:g}; expected whole numbers, 0 where there is no lesion')
-    return geometry.canonical(mask)
+    return geometry.to_canonical(mask)
 
 
 def _image(path: pathlib.Path, mask: geometry.Image) -> np.ndarray:
+    """An image `[X, Y, Z]` on the grid of its mask."""
     image = image_files.read(path)
     image_files.check_finite(image)
     if image.array.ndim != 3:
         raise InputError(f'{path}: shape {image.array.shape}; expected an image [X, Y, Z]')
-    image = geometry.canonical(image)
+    image = geometry.to_canonical(image)
     geometry.check_pair(image, mask)
     return image.array
 
 
-def _check_together(patient: str, first: geometry.Image, mask: geometry.Image) -> None:
-    """Refuses grids without common space: nothing there can be matched by place."""
+def _check_overlap(patient: str, first: geometry.Image, mask: geometry.Image) -> None:
+    """Checks that two grids overlap in world coordinates; lesions can be matched by place only then."""
     corners = np.array([[*corner, 1] for corner in np.ndindex(2, 2, 2)])
-    low, high = zip(*((world.min(0), world.max(0)) for world in (
-        (corners * [*image.array.shape, 1] - [0.5, 0.5, 0.5, 0]) @ image.affine[:3].T for image in (first, mask))))
+    bounds = []
+    for image in (first, mask):
+        world = (corners * [*image.array.shape, 1] - [0.5, 0.5, 0.5, 0]) @ image.affine[:3].T
+        bounds.append((world.min(0), world.max(0)))
+    low, high = zip(*bounds)
     if (np.minimum(*high) <= np.maximum(*low)).any():
         raise InputError(f'{mask.path}: {geometry.describe(mask)}; expected a grid that overlaps that of patient '
                          f'{patient}\'s first mask, {geometry.describe(first)}, to match lesions by place')
 
 
-def _numbers(pieces: Sequence[tuple[int, np.ndarray]], mask: geometry.Image, seen: Sequence[Marked],
+def _numbers(components: Sequence[tuple[int, np.ndarray]], mask: geometry.Image, earlier: Sequence[LabelledVoxels],
              numbered: bool) -> tuple[list[int], set[int]]:
-    """The lesion that each part is, and the lesions in whose place any part lies."""
+    """The lesion number of each component, and the earlier lesions that any component overlaps."""
     if numbered:
-        return [value for value, _ in pieces], set()
-    places = list(range(1, len(pieces) + 1))
-    known, touched = lesions.match(_marked(pieces, places, mask), seen)
-    most = max((int(before.number.max()) for before in seen if len(before.number)), default=0)
-    fresh = iter(range(most + 1, most + 1 + len(pieces)))
-    return [known[place] if place in known else next(fresh) for place in places], touched
+        return [value for value, _ in components], set()
+    places = list(range(1, len(components) + 1))
+    matches, touched = lesions.match_lesions(_numbered_voxels(components, places, mask), earlier)
+    highest = max((int(before.number.max()) for before in earlier if len(before.number)), default=0)
+    new_numbers = iter(range(highest + 1, highest + 1 + len(components)))
+    return [matches[place] if place in matches else next(new_numbers) for place in places], touched
 
 
-def _marked(pieces: Sequence[tuple[int, np.ndarray]], numbers: Sequence[int], mask: geometry.Image) -> Marked:
-    index = np.concatenate([np.zeros((0, 3), int), *(index for _, index in pieces)])
-    number = np.repeat(np.array(numbers, int), [len(index) for _, index in pieces])
-    return Marked(index, number, mask.affine, mask.array.shape)
+def _numbered_voxels(components: Sequence[tuple[int, np.ndarray]], numbers: Sequence[int],
+                     mask: geometry.Image) -> LabelledVoxels:
+    """The voxels of components with the lesion number of each voxel."""
+    index = np.concatenate([np.zeros((0, 3), int), *(index for _, index in components)])
+    number = np.repeat(np.array(numbers, int), [len(index) for _, index in components])
+    return LabelledVoxels(index, number, mask.affine, mask.array.shape)

@@ -1,4 +1,4 @@
-"""MedMNIST v2 and its larger sizes (Yang 2023): twelve sets of pictures and six of volumes, with their own splits."""
+"""MedMNIST v2 and its larger sizes (Yang 2023): twelve sets of 2D images and six of volumes, with their own splits."""
 
 import dataclasses
 import functools
@@ -16,8 +16,8 @@ from tqdm import tqdm
 
 from medjax import atomic_files
 from medjax.data.io.geometry import Image
-from medjax.data.source import UNKNOWN_PATIENTS, Case, Source, data_dir
-from medjax.data.splits import dealt_anew
+from medjax.data.source import SPLITS, UNKNOWN_PATIENTS, Case, Source, data_dir
+from medjax.data.splits import CrossValidation
 from medjax.errors import InputError
 
 ADDRESS = 'https://zenodo.org/records/10519652/files/{}?download=1'
@@ -90,26 +90,24 @@ SETS = {
     'synapsemnist3d': Set('binary', ('inhibitory synapse', 'excitatory synapse'),
         {28: '1235b78a3cd6280881dd7850a78eadb6', 64: '43bd14ebf3af9d3dd072446fedc14d5e'}),
 }
-# Label 0 of BreastMNIST is the malignant one: its classes are turned, so that the positive one is last.
-TURNED = ('breastmnist',)
-NOTICE = ('{name} (MedMNIST v2, {licence}): small pictures of {size} pixels, made for comparing methods, not for '
+REVERSED = ('breastmnist',)  # label 0 is the malignant class: the classes are reversed, so the positive one is last
+NOTICE = ('{name} (MedMNIST v2, {licence}): small images of {size} pixels, for comparing methods and not for '
           'clinical use. ' + UNKNOWN_PATIENTS)
 
 
-def source(*, set: str, size: int = 28, dir: str = '', fold: int | Sequence[int] = 0,
-           folds: int | Sequence[int] = 0, split_seed: int = 0) -> Source:
-    """A set's images with its own split; what is not there is downloaded and checked.
+def source(*, set: str, size: int = 28, dir: str = '', cross_validation: CrossValidation = CrossValidation(),
+           split_seed: int = 0) -> Source:
+    """A classification source of a MedMNIST set with its own split; a missing file is downloaded and checked.
 
     Args:
       set: its name, such as 'pneumoniamnist'.
-      size: pixels along each axis: 28, 64, 128 or 224, of volumes 28 or 64.
-      dir: the folder of the files; '' as `data_dir` says, or medjax's folder in the user's cache.
-      fold: which part of training and validation cases, taken together, validates; see `splits.split_by_patient`.
-      folds: number of parts, stratified; 0 for the set's own split. Two numbers deal the test cases as well.
-      split_seed: of the dealing.
+      size: pixels along each axis: 28, 64, 128 or 224; of volumes 28 or 64.
+      dir: the folder of the files; by default as `data_dir` says, or medjax's folder in the user's cache.
+      cross_validation: replaces the set's split by folds, stratified by class.
+      split_seed: seed of the assignment to folds.
 
     Raises:
-      InputError: an unknown set or size; a file that is damaged; no network where it has to be downloaded.
+      InputError: an unknown set or size; a damaged file; no network where the file has to be downloaded.
     """
     if set not in SETS:
         raise InputError(f'config.data.source.set: {set!r}; expected one of: {", ".join(SETS)}')
@@ -117,67 +115,80 @@ def source(*, set: str, size: int = 28, dir: str = '', fold: int | Sequence[int]
     if size not in known.md5:
         raise InputError(f'config.data.source.size: {size}; expected one of {tuple(known.md5)} for {set}')
     path = _find(dir, f'{set}.npz' if size == 28 else f'{set}_{size}.npz', known.md5[size])
-    classes = known.classes[::-1] if set in TURNED else known.classes
-    cases = []
-    for split in ('train', 'val', 'test'):
-        labels = _load(str(path), f'{split}_labels')
-        labels = labels.reshape(len(labels), -1)
-        wide = len(classes) if known.problem == 'multilabel' else 1
-        most = 1 if known.problem == 'multilabel' else len(classes) - 1
-        if labels.shape[1] != wide or labels.min(initial=0) < 0 or labels.max(initial=0) > most:
-            raise InputError(f'{path}: {split}_labels {labels.shape}, {labels.min()} to {labels.max()}; expected '
-                             f'[{len(labels)}, {wide}], 0 to {most}')
-        for number, label in enumerate(labels.tolist()):
-            target = tuple(label) if known.problem == 'multilabel' else int(label[0])
-            if set in TURNED:
-                target = most - target
-            cases.append(Case(
-                id=f'{split}{number:06d}', patient=f'{split}{number:06d}', split=split, target=target,
-                read=functools.partial(_read, str(path), split, number), files=(str(path),), how=f'{split} {number}'))
-    cases = dealt_anew(cases, fold=fold, folds=folds, seed=split_seed)
+    cases = [case for split in SPLITS for case in _cases(path, split, known, set in REVERSED)]
+    cases = cross_validation.resplit(cases, split_seed)
     licence, dims = 'CC BY-NC 4.0' if set == 'dermamnist' else 'CC BY 4.0', 3 if set.endswith('3d') else 2
-    return Source(cases=tuple(cases), classes=classes, problem=known.problem,
+    return Source(cases=tuple(cases), classes=known.classes[::-1] if set in REVERSED else known.classes,
+                  problem=known.problem,
                   notice=NOTICE.format(name=set, licence=licence, size='×'.join([str(size)] * dims)))
 
 
-def joined(source: Source, path: pathlib.Path) -> Source:
-    """A source whose training cases have synthetic ones beside them, as `medjax.synthesise` writes them.
+def _cases(path: pathlib.Path, split: str, known: Set, reverse: bool) -> list[Case]:
+    """The cases of a split; `reverse` numbers the classes from the last to the first."""
+    multilabel = known.problem == 'multilabel'
+    labels = _load(str(path), f'{split}_labels')
+    labels = labels.reshape(len(labels), -1)
+    width = len(known.classes) if multilabel else 1
+    highest = 1 if multilabel else len(known.classes) - 1
+    if labels.shape[1] != width or labels.min(initial=0) < 0 or labels.max(initial=0) > highest:
+        raise InputError(f'{path}: {split}_labels {labels.shape}, {labels.min()} to {labels.max()}; expected '
+                         f'[{len(labels)}, {width}], 0 to {highest}')
+    cases = []
+    for number, label in enumerate(labels.tolist()):
+        target = tuple(label) if multilabel else int(label[0])
+        if reverse:
+            target = highest - target
+        name = f'{split}{number:06d}'
+        cases.append(Case(id=name, patient=name, split=split, target=target, files=(str(path),),
+                          how=f'{split} {number}', read=functools.partial(_read, str(path), split, number)))
+    return cases
+
+
+def with_synthetic(source: Source, path: pathlib.Path) -> Source:
+    """A source with additional synthetic training cases, as `medjax.synthesise` writes them.
 
     Args:
-      source: of images that have one class each.
-      path: a file in the layout of MedMNIST's, of which the training images are taken; 'classes' names its labels.
+      source: of images with one class each.
+      path: a file in the MedMNIST layout, of which the training images are taken; its array 'classes' names the labels.
 
     Raises:
-      InputError: a file of another layout, or of classes that the source has not.
+      InputError: a file of another layout; a class that the source does not have.
     """
     if not path.is_file():
         raise InputError(f'config.data.extra_npz: {path}: no such file; expected one that medjax.synthesise wrote')
-    _load.cache_clear()  # a process that draws images may have written others under this name
+    _load.cache_clear()  # the file may have been written again under the same name
     try:
         images, labels, names = (_load(str(path), name) for name in ('train_images', 'train_labels', 'classes'))
     except InputError:
-        raise InputError(f'config.data.extra_npz: {path}: not readable; expected train_images, train_labels and classes, as '
-                         'medjax.synthesise writes them') from None
+        raise InputError(f'config.data.extra_npz: {path}: not readable; expected train_images, train_labels and '
+                         'classes, as medjax.synthesise writes them') from None
     names = [str(name) for name in names.ravel()]
+    _check_synthetic(source, path, images, labels, names)
+    synthetic = [Case(id=f'synthetic{number:06d}', patient=f'synthetic{number:06d}', split='train',
+                      target=source.classes.index(names[label]), files=(str(path),), how=f'train {number}',
+                      read=functools.partial(_read, str(path), 'train', number))
+                 for number, label in enumerate(labels[:, 0].tolist())]
+    real = sum(case.split == 'train' for case in source.cases)
+    notice = (f'The training split has {len(synthetic)} synthetic images of a trained generator ({path.name}) beside '
+              f'{real} real ones; the validation and test splits have none.')
+    return dataclasses.replace(source, cases=(*source.cases, *synthetic), notice=f'{source.notice} {notice}'.strip())
+
+
+def _check_synthetic(source: Source, path: pathlib.Path, images: np.ndarray, labels: np.ndarray,
+                     names: Sequence[str]) -> None:
+    """Checks that synthetic images are bytes with labels of the source's classes."""
     if source.problem == 'multilabel' or not set(names) <= set(source.classes):
         raise InputError(f'config.data.extra_npz: {path}: classes {", ".join(names)}; expected some of: '
-                         f'{", ".join(source.classes)}, of which an image has one')
-    if images.dtype != np.uint8 or labels.shape != (len(images), 1) or labels.dtype.kind not in 'iu' or (
-            not len(images) or labels.min() < 0 or labels.max() >= len(names)):
+                         f'{", ".join(source.classes)}, and one class for each image')
+    integers = labels.shape == (len(images), 1) and labels.dtype.kind in 'iu'
+    if images.dtype != np.uint8 or not integers or not len(images) or (
+            labels.min() < 0 or labels.max() >= len(names)):
         raise InputError(f'config.data.extra_npz: {path}: train_images {images.shape} {images.dtype}, train_labels '
                          f'{labels.shape} {labels.dtype}; expected bytes, and for each image a label from 0 to '
                          f'{len(names) - 1}')
-    made = [Case(id=f'synthetic{number:06d}', patient=f'synthetic{number:06d}', split='train',
-                 target=source.classes.index(names[label]), files=(str(path),), how=f'train {number}',
-                 read=functools.partial(_read, str(path), 'train', number))
-            for number, label in enumerate(labels[:, 0].tolist())]
-    real = sum(case.split == 'train' for case in source.cases)
-    notice = (f'{len(made)} synthetic images ({path.name}), which a trained generator made, train beside {real} real '
-              'ones; none of them validates or tests.')
-    return dataclasses.replace(source, cases=(*source.cases, *made), notice=f'{source.notice} {notice}'.strip())
 
 
-@functools.lru_cache(3)  # the images of one split and what comes next: they are read when a set is prepared, in order
+@functools.lru_cache(3)  # the arrays of the current split: a set is prepared in the order of its cases
 def _load(path: str, name: str) -> np.ndarray:
     kind = 'a MedMNIST file of train, val and test images and labels'
     return atomic_files.read_arrays(pathlib.Path(path), kind, [name])[name]
@@ -188,13 +199,13 @@ def _read(path: str, split: str, number: int) -> tuple[Image, None]:
     if number >= len(images):
         raise InputError(f'{path}: {len(images)} {split}_images; expected as many as {split}_labels')
     array = images[number]
-    if array.ndim == 2 or (array.ndim == 3 and array.shape[-1] == 3):  # rows first, as files have them
+    if array.ndim == 2 or (array.ndim == 3 and array.shape[-1] == 3):  # a 2D image, stored rows first
         array = array.swapaxes(0, 1)[:, :, None]
     return Image(array, np.eye(4), f'{path}: {split}_images[{number}]'), None
 
 
 def _find(folder: str, name: str, md5: str) -> pathlib.Path:
-    """The file where it lies, or as downloaded to medjax's folder in the user's cache."""
+    """The path of a file in the data folder, or in medjax's folder in the user's cache, downloaded if missing."""
     cache = pathlib.Path('~/.cache/medjax/data').expanduser()
     try:
         path = data_dir(folder) / name
@@ -210,6 +221,7 @@ def _find(folder: str, name: str, md5: str) -> pathlib.Path:
 
 
 def _download(address: str, path: pathlib.Path, md5: str) -> None:
+    """Downloads a file, checks its MD5, and moves it to its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     digest = hashlib.md5(usedforsecurity=False)
     handle, part = tempfile.mkstemp(dir=path.parent, prefix=f'{path.name}.')
@@ -225,8 +237,8 @@ def _download(address: str, path: pathlib.Path, md5: str) -> None:
             raise InputError(f'{address}: the file\'s MD5 is {digest.hexdigest()}; expected {md5}: try again')
         os.replace(part, path)
     except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
-        raise InputError(f'{path}: not there, and cannot be downloaded from {address}: {error}; expected the file '
-                         'there, or in MEDJAX_DATA_DIR') from error
+        raise InputError(f'{path}: missing, and cannot be downloaded from {address}: {error}; expected the file there, '
+                         'or in MEDJAX_DATA_DIR') from error
     finally:
         if os.path.exists(part):
             os.unlink(part)

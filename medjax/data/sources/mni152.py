@@ -1,10 +1,10 @@
-"""The MNI152 template that the package nilearn ships: the volume of the main job.
+"""The MNI152 brain template that the package nilearn ships, with hemispheres and slabs of it as cases.
 
-The ICBM 2009a nonlinear *symmetric* average of 152 healthy adults at 1 mm (Fonov 2011), skull-stripped, with maps of
-the probability of grey and of white matter. Symmetric means that its right hemisphere is, voxel for voxel, the mirror
-image of its left one. A network trained on the whole left hemisphere and tested on the right one would therefore be
-tested on its training data, mirrored. So two slabs of the left hemisphere are kept from training: one validates, and
-the mirror image of the other, the case `right_unseen`, is the part of the test that nothing has seen.
+The ICBM 2009a nonlinear *symmetric* average of 152 healthy adults at 1 mm (Fonov 2011), skull-stripped, with
+probability maps of grey and white matter. Symmetric means that the right hemisphere is, voxel for voxel, the mirror
+image of the left one. A network trained on the whole left hemisphere and tested on the right one would therefore be
+tested on its training data, mirrored. So two slabs of the left hemisphere are kept from training: one is the validation
+case, and the mirror image of the other, the case `right_unseen`, is the part of the test that is in no other split.
 """
 
 import functools
@@ -20,17 +20,21 @@ from medjax.errors import InputError
 
 CLASSES = ('background', 'csf', 'grey', 'white')
 NOTICE = ('This is the MNI152 template: one volume, averaged from 152 people, not a patient. Its tissue labels are '
-          'the largest of its own probability maps, no reader\'s. The template is symmetric: the right hemisphere '
-          '(test) mirrors the left one (training) voxel for voxel, so its score tells how well the network fits this '
-          'template. Only “unseen”, the slab whose mirror image was kept from training and from validation, is tissue '
-          'that the network has not met. The task is easy: two intensity thresholds, fitted on the training cases, '
-          'reach Dice .90 for csf, .96 for grey and .96 for white on the test hemisphere. n = 1: nothing here says how '
-          'the network would do on other people.')
+          'the largest of its own probability maps and were not drawn by a reader. The template is symmetric: the '
+          'right hemisphere (test) mirrors the left one (training) voxel for voxel, so its score shows how well the '
+          'network fits this template. Only “unseen”, the slab whose mirror image was kept from training and from '
+          'validation, is tissue that is new to the network. The task is easy: two intensity thresholds, fitted on the '
+          'training cases, reach Dice .90 for csf, .96 for grey and .96 for white on the test hemisphere. n = 1: '
+          'the results do not show how the network would perform on other people.')
 MIDLINE = 98  # the sagittal plane at x = 0 mm belongs to neither hemisphere
 
 
 def files() -> list[pathlib.Path]:
-    """The files of T1, grey and white matter."""
+    """The files of T1, grey and white matter.
+
+    Raises:
+      InputError: nilearn is not installed.
+    """
     package = importlib.util.find_spec('nilearn')
     if package is None:
         raise InputError("config.data.source: mni152 reads the template that the package nilearn ships; install it: "
@@ -40,27 +44,28 @@ def files() -> list[pathlib.Path]:
 
 
 @functools.cache
-def _maps() -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
-    """T1 `[197, 233, 189]` uint8, its tissue labels uint8, the affine in mm, and the T1 file's path."""
+def template() -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
+    """The whole template.
+
+    Returns:
+      T1 `[197, 233, 189]` uint8, its tissues as numbers of CLASSES (uint8), the affine in mm, and the path of the T1.
+    """
     t1, grey, white = map(read, files())
     grey, white = grey.array.astype(np.int16), white.array.astype(np.int16)
-    tissue = np.stack([255 - grey - white, grey, white]).argmax(0) + 1  # csf is what is neither, within the brain
+    tissue = np.stack([255 - grey - white, grey, white]).argmax(0) + 1  # csf: neither grey nor white, within the brain
     label = np.where(t1.array > 0, tissue, 0).astype(np.uint8)
     return t1.array, label, t1.affine, str(t1.path)
 
 
-def template() -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
-    """The whole template: T1 `[197, 233, 189]` uint8, its tissues as numbers of CLASSES, affine, and the T1's path."""
-    return _maps()
+def tissue_probabilities() -> tuple[np.ndarray, np.ndarray]:
+    """The template's probability maps of grey and white matter, float32 from 0 to 1."""
+    grey, white = (read(path).array.astype(np.float32) / 255 for path in files()[1:])
+    return grey, white
 
 
-def shares() -> tuple[np.ndarray, np.ndarray]:
-    """How much of each voxel is grey matter, and how much white: the template's probabilities, float32 from 0 to 1."""
-    return tuple(read(path).array.astype(np.float32) / 255 for path in files()[1:])
-
-
-def _cut(x: tuple[int, int], z: tuple[int, int]) -> tuple[Image, Image]:
-    t1, label, affine, path = _maps()
+def _slab(x: tuple[int, int], z: tuple[int, int]) -> tuple[Image, Image]:
+    """T1 and label between two sagittal and two axial planes."""
+    t1, label, affine, path = template()
     affine = affine.copy()
     affine[:3, 3] += affine[:3, :3] @ (x[0], 0, z[0])
     part = np.s_[x[0]:x[1], :, z[0]:z[1]]
@@ -68,18 +73,18 @@ def _cut(x: tuple[int, int], z: tuple[int, int]) -> tuple[Image, Image]:
 
 
 def source(*, validation: tuple[int, int] = (60, 76), unseen: tuple[int, int] = (92, 108)) -> Source:
-    """The template's hemispheres as cases.
+    """A segmentation source with the template's hemispheres as cases.
 
     Args:
-      validation: first and last-but-one axial plane (mm from the lowest plane) of the left hemisphere's slab that
+      validation: half-open range of axial planes (mm from the lowest plane) of the left hemisphere's slab that
         validates.
-      unseen: the same for the slab that only the right hemisphere shows.
+      unseen: the same for the slab that is taken from the right hemisphere only.
 
     Returns:
-      Cases `left_…` for training, one for each stretch of planes that is left; `left_validation`; `right`, the whole
-      right hemisphere, for the test; and `right_unseen`, the split `unseen`.
+      Cases `left_…` for training, one for each remaining slab; `left_validation`; `right`, the whole right hemisphere,
+      for the test; and `right_unseen`, of the split `unseen`.
     """
-    top = _maps()[0].shape[2]
+    top = template()[0].shape[2]
     (a, b), (c, d) = sorted([validation, unseen])
     if not 0 < a < b < c < d < top:
         raise InputError(f'config.data.source: validation={validation} and unseen={unseen} must be two stretches of '
@@ -89,7 +94,7 @@ def source(*, validation: tuple[int, int] = (60, 76), unseen: tuple[int, int] = 
              ('left_superior', 'train', left, (d, top)), ('left_validation', 'val', left, validation),
              ('right', 'test', right, (0, top)), ('right_unseen', 'unseen', right, unseen)]
     paths = tuple(map(str, files()))
-    cases = tuple(Case(id=name, patient='mni152', split=split, read=functools.partial(_cut, x, tuple(z)),
+    cases = tuple(Case(id=name, patient='mni152', split=split, read=functools.partial(_slab, x, tuple(z)),
                        files=paths, how=str((x, tuple(z))))
                   for name, split, x, z in parts)
     return Source(cases=cases, classes=CLASSES, notice=NOTICE)

@@ -1,7 +1,7 @@
-"""A folder of images and labels as a data set: a new one needs a config and no code.
+"""A folder of images and labels as a segmentation data set, which needs a config and no code.
 
-Volumes (NIfTI, NRRD, MetaImage) and pictures (PNG, JPEG, TIFF, BMP) go the same way: a picture is a volume of one
-slice, `[column, row, 1]`; see `pictures`.
+Volumes (NIfTI, NRRD, MetaImage) and 2D images (PNG, JPEG, TIFF, BMP) are read alike: a 2D image is a volume of one
+slice, `[column, row, 1]`; see `data.io.raster`.
 """
 
 import dataclasses
@@ -13,62 +13,53 @@ from typing import Any
 
 import numpy as np
 
-from medjax.data.io import image_files
-from medjax.data.io import raster as pictures
+from medjax.data.io import image_files, raster
 from medjax.data.io.geometry import Image, check_pair, describe, restore, same_grid
 from medjax.data.io.tables import check_fields, read_table
 from medjax.data.source import Case, Source, data_dir
-from medjax.data.splits import divide
+from medjax.data.splits import KEYS, Splitting
 from medjax.errors import InputError
 
 REQUIRED = ('id', 'image', 'label')
 RESERVED = (*REQUIRED, 'patient', 'split')
-KEYS = 'config.data.source'
 
 
 def source(*, classes: Sequence[str], dir: str = '', images: str = 'images', labels: str = 'labels',
            image_suffix: str = '', label_suffix: str = '', table: str = '', channels: Sequence[str] = ('image',),
            values: Sequence[int] | None = None, colours: Mapping[str, Sequence[int]] | None = None,
-           spacing: Sequence[float] | None = None, align_labels: bool = False, val: float = 0.2, test: float = 0.2,
-           fold: int | Sequence[int] = 0, folds: int | Sequence[int] = 0, split_seed: int = 0,
-           splits: Mapping[str, str] | None = None, split_file: str = '', notice: str = '') -> Source:
-    """Pairs images and labels by name, or as a table says.
+           spacing: Sequence[float] | None = None, align_labels: bool = False,
+           splitting: Splitting = Splitting(val=0.2, test=0.2), notice: str = '') -> Source:
+    """A segmentation source with images and labels paired by name, or by a table.
 
     Args:
-      classes: names, background first; labels hold their numbers, unless values or colours say otherwise.
-      dir: the data set's folder; '' as `data_dir` says.
+      classes: names, background first; labels hold their numbers unless values or colours are given.
+      dir: the data set's folder; see `data_dir`.
       images: folder of the images, within dir; may be the same as labels.
       labels: folder of the labels, within dir.
-      image_suffix: what an image's name ends in before its file suffix, such as '_image'; taken off it gives the id.
+      image_suffix: end of an image's name before its file suffix, such as '_image'; the id is the name without it.
       label_suffix: the same for labels.
-      table: a CSV file within dir, with the columns id, image, label (paths within dir) and, as far as known, patient
-        and split; all other columns go to the predictions table. With it, names are not looked at.
-      channels: the images' channels by name. A grey image stored in three equal channels has one.
-      values: the labels' value for each class, such as (0, 255).
-      colours: the labels' red, green and blue, 0 to 255, for each class by its name.
-      spacing: mm between a picture's columns and between its rows, which its file does not say; 1 mm by default.
-      align_labels: resample a label on another grid onto its image's by world coordinates, in place of refusing it.
-      val: share of the patients that validates.
-      test: share of the patients that tests.
-      fold: see `split_by_patient`, as for folds and split_seed.
-      folds: …
-      split_seed: …
-      splits: the split of some or all patients by name, in place of drawing it; a table's column says it as well.
-      split_file: a run's `splits.json`, within dir or absolute: its split for every patient.
-      notice: what the report must say of the data.
+      table: a CSV file within dir, with the columns id, image, label (paths within dir) and optionally patient and
+        split. All other columns go to the predictions table. It replaces pairing by name.
+      channels: names of the images' channels. A grey image that is stored in three equal channels has one.
+      values: the label value of each class, such as (0, 255).
+      colours: red, green and blue, 0 to 255, of each class in the labels, by class name.
+      spacing: mm between the columns and between the rows of a 2D image, whose file has none; 1 mm by default.
+      align_labels: resample a label on another grid onto the grid of its image by world coordinates, instead of
+        refusing it.
+      splitting: how patients are assigned to splits; without a column `patient` each image is a patient of its own.
+      notice: text on the data for the report.
 
     Returns:
-      The cases, a patient's all in one split. Without a column `patient`, each image is a patient of its own.
+      A source with all cases of a patient in one split.
 
     Raises:
-      InputError: where files, table or options do not fit each other; labels are read, and judged, case by case.
+      InputError: files, table or options that do not fit each other. Labels are read and checked case by case.
     """
     root = data_dir(dir)
     reader = _reader(classes=classes, channels=channels, values=values, colours=colours, spacing=spacing,
                      align_labels=align_labels)
-    rows = _table(root, table) if table else _pairs(root / images, root / labels, image_suffix, label_suffix)
-    split = divide(rows, root / table, dict(splits or {}), root / split_file if split_file else None,
-                   val=val, test=test, fold=fold, folds=folds, seed=split_seed)
+    rows = _read_rows(root, table) if table else _pairs(root / images, root / labels, image_suffix, label_suffix)
+    split = splitting.divide(rows, root / table, root)
     cases = tuple(Case(
         id=row['id'], patient=row['patient'], split=split[row['patient']],
         read=functools.partial(reader.pair, row['image'], row['label']), how=repr(reader),
@@ -78,7 +69,11 @@ def source(*, classes: Sequence[str], dir: str = '', images: str = 'images', lab
 
 
 def image_reader(**options: Any) -> Callable[[str | pathlib.Path], Image]:
-    """Makes what reads a new image as the cases' images are read, of the options of `source`; needs no data set."""
+    """A function that reads a new image as the cases' images are read.
+
+    Args:
+      **options: those of `source`. No data set is needed.
+    """
     return _reader(**options).image
 
 
@@ -91,7 +86,7 @@ def _reader(*, classes: Sequence[str], channels: Sequence[str] = ('image',), val
 
 @dataclasses.dataclass(frozen=True)
 class Reader:
-    """How a folder's files are meant; the attributes are `source`'s options."""
+    """Reads images and labels of a folder; the attributes are the options of `source`."""
 
     classes: tuple[str, ...]
     channels: tuple[str, ...]
@@ -115,52 +110,43 @@ class Reader:
             raise InputError(f'{KEYS}.spacing: {self.spacing}; expected mm between columns and between rows')
 
     def pair(self, image_path: str, label_path: str) -> tuple[Image, Image]:
-        """An image and its label, checked, on the image's grid."""
+        """An image and its label on the image's grid, checked."""
         image = self.image(image_path)
         return image, self.label(label_path, image)
 
     def image(self, path: str | pathlib.Path) -> Image:
-        """An image with as many channels as there should be: `[X, Y, Z]` for one, `[X, Y, Z, C]` for more."""
-        image = self._open(path)
-        array, expected = _without_copies(image.array) if len(self.channels) == 1 else image.array, len(self.channels)
+        """An image with the expected number of channels: `[X, Y, Z]` for one, `[X, Y, Z, C]` for more."""
+        image, expected = self._open(path), len(self.channels)
+        array = _without_copies(image.array) if expected == 1 else image.array
         if (array.shape[3] if array.ndim == 4 else 1) != expected:
-            raise InputError(f'{path}: {describe(image)}; expected {expected} channel{"s"[:expected - 1]} '
-                             f'({", ".join(self.channels)}), as {KEYS}.channels says')
+            plural = 'channel' if expected == 1 else 'channels'
+            raise InputError(f'{path}: {describe(image)}; expected {expected} {plural} ({", ".join(self.channels)}), '
+                             f'see {KEYS}.channels')
         image = dataclasses.replace(image, array=array)
         image_files.check_finite(image)
         return image
 
     def label(self, path: str | pathlib.Path, image: Image) -> Image:
-        """A label as class numbers, uint8 `[X, Y, Z]`, on the image's grid."""
+        """A label as class numbers, uint8 `[X, Y, Z]`, on the grid of its image."""
         label = self._open(path, indices=not self.colours)
         label = image_files.check_label(dataclasses.replace(label, array=self._numbers(label)), len(self.classes))
         if self.align and not same_grid(image, label):
             label = dataclasses.replace(restore(label, image, 'label'), path=str(path))
         check_pair(image, label)
-        # The same grid to a tenth of a voxel; from here on exactly, or crops and resampling could drift apart.
+        # The grids are equal to a tenth of a voxel. With the same affine, crops and resampling cannot diverge.
         return dataclasses.replace(label, affine=image.affine)
 
     def _open(self, path: str | pathlib.Path, indices: bool = False) -> Image:
         image = image_files.read(path, indices)
-        if self.spacing is not None and image_files.suffix(pathlib.Path(path)) in pictures.SUFFIXES:
+        if self.spacing is not None and image_files.suffix(pathlib.Path(path)) in raster.SUFFIXES:
             image = dataclasses.replace(image, affine=np.diag([*self.spacing, 1.0, 1.0]))
         return image
 
     def _numbers(self, label: Image) -> np.ndarray:
-        array = label.array
+        """The class numbers of a stored label."""
         if self.colours:
-            array = np.stack([array] * 3, -1) if array.ndim == 3 else array
-            if array.shape[3] != 3:
-                raise InputError(f'{label.path}: {array.shape[3]} channels; expected red, green and blue')
-            out = np.full(array.shape[:3], 255, np.uint8)
-            for number, name in enumerate(self.classes):
-                out[(array == np.array(self.colours[name])).all(-1)] = number
-            if (out == 255).any():
-                first = np.unravel_index((out == 255).argmax(), out.shape)
-                raise InputError(f'{label.path}: colour {array[first].tolist()} at {tuple(map(int, first))} is of no '
-                                 f'class; expected one of {dict(self.colours)}')
-            return out
-        array = _without_copies(array)
+            return self._numbers_of_colours(label)
+        array = _without_copies(label.array)
         if self.values is None:
             if len(self.classes) == 2 and set(np.unique(array).tolist()) == {0, 255}:
                 raise InputError(f'{label.path}: label value 255; expected 0 and 1, or {KEYS}.values=(0, 255)')
@@ -173,52 +159,74 @@ class Reader:
             out[array == value] = number
         return out
 
+    def _numbers_of_colours(self, label: Image) -> np.ndarray:
+        """The class numbers of a label that is stored in colours."""
+        array = np.stack([label.array] * 3, -1) if label.array.ndim == 3 else label.array
+        if array.shape[3] != 3:
+            raise InputError(f'{label.path}: {array.shape[3]} channels; expected red, green and blue')
+        out = np.full(array.shape[:3], 255, np.uint8)
+        for number, name in enumerate(self.classes):
+            out[(array == np.array(self.colours[name])).all(-1)] = number
+        if (out == 255).any():
+            first = np.unravel_index((out == 255).argmax(), out.shape)
+            raise InputError(f'{label.path}: colour {array[first].tolist()} at {tuple(map(int, first))} is of no '
+                             f'class; expected one of {dict(self.colours)}')
+        return out
+
 
 def _without_copies(array: np.ndarray) -> np.ndarray:
-    """Takes one of several equal channels: grey, stored as red, green and blue."""
+    """One of three equal channels: a grey image that is stored as red, green and blue."""
     return array[..., 0] if array.ndim == 4 and array.shape[3] == 3 and (array == array[..., :1]).all() else array
 
 
 def _pairs(images: pathlib.Path, labels: pathlib.Path, image_suffix: str, label_suffix: str) -> list[dict[str, str]]:
+    """A row for each pair of an image and a label with the same name."""
     if images == labels and image_suffix == label_suffix:
-        raise InputError(f'{KEYS}: images and labels are both {images}; expected image_suffix and label_suffix to tell '
-                         'them apart')
-
-    def named(folder: pathlib.Path, ending: str, other: str) -> dict[str, pathlib.Path]:
-        if not folder.is_dir():
-            raise InputError(f'{folder}: no such folder; expected images or labels in it')
-        found: dict[str, pathlib.Path] = {}
-        for path in sorted(filter(image_files.is_image, folder.iterdir())):
-            name = image_files.stem(path)
-            # Side by side, the files with the longer ending of the two are not also of the shorter one.
-            if not name.endswith(ending) or (images == labels and len(other) > len(ending) and name.endswith(other)):
-                continue
-            name = name[: len(name) - len(ending)]
-            if name in found:
-                raise InputError(f'{path}: case id {name!r} is also that of {found[name].name}; expected unique names')
-            found[name] = path
-        if not found:
-            raise InputError(f'{folder}: no image whose name ends in {ending!r}; expected some, of the kinds '
-                             + ', '.join(image_files.SUFFIXES))
-        return found
-    pictures, masks = named(images, image_suffix, label_suffix), named(labels, label_suffix, image_suffix)
-    for name in sorted(set(pictures) ^ set(masks)):
-        lone, other = (pictures[name], labels) if name in pictures else (masks[name], images)
+        raise InputError(f'{KEYS}: images and labels are both {images}; expected different image_suffix and '
+                         'label_suffix')
+    same_folder = images == labels
+    image_paths = _paths_by_id(images, image_suffix, label_suffix, same_folder)
+    label_paths = _paths_by_id(labels, label_suffix, image_suffix, same_folder)
+    for name in sorted(set(image_paths) ^ set(label_paths)):
+        lone, other = (image_paths[name], labels) if name in image_paths else (label_paths[name], images)
         raise InputError(f'{lone}: nothing in {other} is paired with it; expected the case id {name!r} there as well')
-    return [{'id': name, 'patient': name, 'image': str(pictures[name]), 'label': str(masks[name])} for name in pictures]
+    return [{'id': name, 'patient': name, 'image': str(image_paths[name]), 'label': str(label_paths[name])}
+            for name in image_paths]
 
 
-def _table(root: pathlib.Path, name: str) -> list[dict[str, str]]:
+def _paths_by_id(folder: pathlib.Path, ending: str, other: str, same_folder: bool) -> dict[str, pathlib.Path]:
+    """Files whose names end in `ending`, by the name without it. `other` is the ending of the files to pair with."""
+    if not folder.is_dir():
+        raise InputError(f'{folder}: no such folder; expected images or labels in it')
+    out: dict[str, pathlib.Path] = {}
+    for path in sorted(filter(image_files.is_image, folder.iterdir())):
+        name = image_files.stem(path)
+        # In one folder, a file with the longer of the two endings does not count for the shorter one.
+        belongs_to_other = same_folder and len(other) > len(ending) and name.endswith(other)
+        if not name.endswith(ending) or belongs_to_other:
+            continue
+        name = name[: len(name) - len(ending)]
+        if name in out:
+            raise InputError(f'{path}: case id {name!r} is also that of {out[name].name}; expected unique names')
+        out[name] = path
+    if not out:
+        raise InputError(f'{folder}: no image whose name ends in {ending!r}; expected some, of the formats '
+                         + ', '.join(image_files.SUFFIXES))
+    return out
+
+
+def _read_rows(root: pathlib.Path, name: str) -> list[dict[str, str]]:
+    """The rows of a table, checked."""
     path = root / name
     rows, columns = read_table(path)
-    lacking = [column for column in REQUIRED if column not in columns]
-    if lacking or not rows:
-        raise InputError(f'{path}: ' + (f'no column {lacking[0]!r}' if lacking else 'no rows')
-                         + '; expected id, image, label, and at will patient, split and others')
+    missing = [column for column in REQUIRED if column not in columns]
+    if missing or not rows:
+        raise InputError(f'{path}: ' + (f'no column {missing[0]!r}' if missing else 'no rows')
+                         + '; expected id, image, label, and optionally patient, split and others')
     first: dict[str, int] = {}  # row of each case id
     for number, row in enumerate(rows, 2):
         check_fields(path, number, row, columns)
-        for column in ('id', 'patient', 'split'):  # a blank must not make another patient of one
+        for column in ('id', 'patient', 'split'):  # names that differ in blanks alone are the same
             row[column] = row.get(column, '').strip()
         if first.setdefault(row['id'], number) != number:
             raise InputError(f"{path}: row {number}: id {row['id']!r} is that of row {first[row['id']]}; expected "

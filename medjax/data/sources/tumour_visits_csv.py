@@ -1,12 +1,12 @@
-"""Own scans over time: a CSV table with a row a visit, as `data.sources.lesion_visits_csv` reads it, as cases of growth.
+"""Scans of tumours over time from a CSV table with a row for each visit, as `data.sources.lesion_visits_csv` reads it.
 
     patient,visit,mask,image,split
     p01,2024-01-08,p01_a_tumour.nii.gz,p01_a_flair.nii.gz,train
     p01,2024-04-02,p01_b_tumour.nii.gz,p01_b_flair.nii.gz,train
     p01,2024-07-15,p01_c_tumour.nii.gz,p01_c_flair.nii.gz,train
 
-A patient's scans must be registered; they are brought onto the grid of the first mask. Each visit from the third on is
-told from all before it, so that a patient of five visits makes three cases.
+The scans of a patient must be registered; they are resampled onto the grid of the first mask. Each visit from the third
+on is predicted from all visits before it, so a patient with five visits gives three cases.
 """
 
 import functools
@@ -21,118 +21,134 @@ from medjax.data.io.geometry import Image
 from medjax.data.io.tables import read_table
 from medjax.data.source import Case, Source, data_dir
 from medjax.data.sources import lesion_visits_csv
-from medjax.data.splits import divide
+from medjax.data.splits import Splitting
 from medjax.errors import InputError, few
 
 WEEK = 7.0  # days
-LEAST = 3  # visits: two to tell from, and one to tell
+LEAST = 3  # visits: two to predict from, and one to predict
 
 
-def source(*, table: str, dir: str = '', classes: Sequence[str] = ('background', 'tumour'), val: float = 0.2,
-           test: float = 0.2, fold: int | Sequence[int] = 0, folds: int | Sequence[int] = 0, split_seed: int = 0,
-           splits: Mapping[str, str] | None = None, split_file: str = '', notice: str = '') -> Source:
-    """Reads a table of visits; the scans are read case by case.
+def source(*, table: str, dir: str = '', classes: Sequence[str] = ('background', 'tumour'),
+           splitting: Splitting = Splitting(val=0.2, test=0.2), notice: str = '') -> Source:
+    """A tumour growth source from a table of visits; the scans are read case by case.
 
     Args:
-      table: the CSV file, within dir; its masks are of any lesion, its images of the same grids.
-      dir: the data set's folder; '' as `data_dir` says.
-      classes: what is not, and what is, in the masks.
-      val: share of the patients that validates.
-      test: share of the patients that tests.
-      fold: see `split_by_patient`, as for folds and split_seed.
-      folds: …
-      split_seed: …
-      splits: the split of some or all patients by name; a column of the table says it as well.
-      split_file: a run's `splits.json`, within dir or absolute.
-      notice: what the report must say of the data.
+      table: the CSV file, within dir; masks of any kind of lesion count, images are on the grids of their masks.
+      dir: the data set's folder; see `data_dir`.
+      classes: names of background and tumour.
+      splitting: how patients are assigned to splits.
+      notice: text on the data for the report.
 
     Raises:
-      InputError: a table that `visits.read` refuses; no patient with three visits; visits of which some have an image
-        and some have not.
+      InputError: as `lesion_visits_csv.read`; no patient with three visits; images at some visits only.
     """
     root = data_dir(dir)
     path = root / table
-    patients = {name: by_visit(rows) for name, rows in lesion_visits_csv.read(path).items()}
-    named = {row['patient'].strip(): row.get('split', '').strip() for row in read_table(path)[0]}
-    kept = {name: of for name, of in patients.items() if len(of) >= LEAST}
-    if not kept:
-        raise InputError(f'{path}: no patient of {LEAST} visits or more; expected two to tell from, and one to tell')
-    for name, of in kept.items():
-        for rows in of:
+    patients = {name: group_by_visit(rows) for name, rows in lesion_visits_csv.read(path).items()}
+    splits = {row['patient'].strip(): row.get('split', '').strip() for row in read_table(path)[0]}
+    included = {name: visits for name, visits in patients.items() if len(visits) >= LEAST}
+    if not included:
+        raise InputError(f'{path}: no patient with {LEAST} visits or more; expected two to predict from, and one to '
+                         'predict')
+    _check_visits(path, included)
+    split = splitting.divide([{'patient': name, 'split': splits.get(name, '')} for name in included], path, root)
+    cases = tuple(_case(name, visits[:count], split[name])
+                  for name, visits in included.items() for count in range(LEAST, len(visits) + 1))
+    excluded = [name for name in patients if name not in included]
+    if excluded:
+        notice = (f'{notice} Left out, with fewer than {LEAST} visits: {len(excluded)} patients '
+                  f'({few(excluded)}).').strip()
+    return Source(cases=cases, classes=tuple(classes), notice=notice, channels=('image',), problem='growth',
+                  unit='days')
+
+
+def _check_visits(path: pathlib.Path, patients: Mapping[str, Sequence[Sequence[lesion_visits_csv.Row]]]) -> None:
+    """Checks that each visit has a mask, and that all visits or none have an image."""
+    with_images = visit_image(next(iter(patients.values()))[0]) is not None
+    for name, visits in patients.items():
+        for rows in visits:
             if not any(row.mask for row in rows):
                 raise InputError(f'{path}: row {rows[0].number}: no mask of patient {name}; expected one at each visit')
-            if bool(image_of(rows)) != bool(image_of(next(iter(kept.values()))[0])):
+            if (visit_image(rows) is not None) != with_images:
                 raise InputError(f'{path}: row {rows[0].number}: expected an image at each visit of all patients, or '
                                  'at none')
-    split = divide([{'patient': name, 'split': named.get(name, '')} for name in kept], path, dict(splits or {}),
-                   root / split_file if split_file else None, val=val, test=test, fold=fold, folds=folds,
-                   seed=split_seed)
-    cases = tuple(Case(
-        id=f'{name}_{count}', patient=name, split=split[name], read=functools.partial(read, of[:count], name),
-        files=tuple(str(row_file) for rows in of[:count] for row in rows for row_file in (row.mask, row.image)
-                    if row_file), target=Followed(tuple(WEEK * rows[0].weeks for rows in of[:count])))
-        for name, of in kept.items() for count in range(LEAST, len(of) + 1))
-    left = [name for name in patients if name not in kept]
-    told = f'Of fewer than {LEAST} visits, and left out: {len(left)} patients ({few(left)}).' if left else ''
-    return Source(cases=cases, classes=tuple(classes), notice=' '.join(filter(None, [notice, told])),
-                  channels=('image',), problem='growth', unit='days')
 
 
-def by_visit(rows: Sequence[lesion_visits_csv.Row]) -> list[list[lesion_visits_csv.Row]]:
-    """A patient's rows, which are in order of time, visit by visit."""
+def _case(patient: str, visits: Sequence[Sequence[lesion_visits_csv.Row]], split: str) -> Case:
+    """A case whose last visit is predicted from those before it."""
+    files = [file for rows in visits for row in rows for file in (row.mask, row.image) if file]
+    return Case(id=f'{patient}_{len(visits)}', patient=patient, split=split,
+                read=functools.partial(read_scans, visits, patient), files=tuple(map(str, files)),
+                target=Followed(tuple(WEEK * rows[0].weeks for rows in visits)))
+
+
+def group_by_visit(rows: Sequence[lesion_visits_csv.Row]) -> list[list[lesion_visits_csv.Row]]:
+    """A patient's rows, which are in order of time, by visit."""
     return [[row for row in rows if row.weeks == weeks] for weeks in dict.fromkeys(row.weeks for row in rows)]
 
 
-def image_of(rows: Sequence[lesion_visits_csv.Row]) -> pathlib.Path | None:
-    """A visit's image: the first that one of its rows names."""
+def visit_image(rows: Sequence[lesion_visits_csv.Row]) -> pathlib.Path | None:
+    """The image of a visit: the first that one of its rows names."""
     return next((row.image for row in rows if row.image), None)
 
 
-def read(of: Sequence[Sequence[lesion_visits_csv.Row]], patient: str) -> Scans:
-    """Reads some visits onto the grid of the first mask; a visit without a mask, whose scan is to be told, is empty.
+def read_scans(visits: Sequence[Sequence[lesion_visits_csv.Row]], patient: str) -> Scans:
+    """The scans of some visits on the grid of the first mask.
+
+    The mask of a visit without one, whose tumour is to be predicted, is empty.
 
     Args:
-      of: for each visit its rows.
+      visits: the rows of each visit.
       patient: name, for messages.
 
     Raises:
-      InputError: a file that is no image; an image that is not on the grid of its mask; grids that lie apart.
+      InputError: a file that is no image; an image that is not on the grid of its mask; grids that do not overlap.
     """
     first, masks, images = None, [], []
-    for rows in of:
-        union: Image | None = None
-        for row in rows:
-            if row.mask is None:
-                continue
-            mask = _volume(row.mask)
-            mask = Image((mask.array != 0).astype(np.uint8), mask.affine, mask.path)
+    for rows in visits:
+        mask = None
+        for path in (row.mask for row in rows if row.mask is not None):
+            lesions = _volume(path)
+            lesions = Image((lesions.array != 0).astype(np.uint8), lesions.affine, lesions.path)
             if first is None:
-                first = mask
-            here = mask if geometry.same_grid(first, mask) else geometry.onto(
-                mask, first.affine, first.array.shape, 'label', fill=0)
-            if mask.array.any() and not here.array.any():
-                raise InputError(f'{row.mask}: {geometry.describe(mask)}: nothing of it lies in the grid of patient '
-                                 f'{patient}\'s first mask, {geometry.describe(first)}; expected registered scans')
-            union = here if union is None else Image(union.array | here.array, union.affine, union.path)
-        path = image_of(rows)
+                first = lesions
+            lesions = _onto_first(lesions, first, path, patient)
+            mask = lesions if mask is None else Image(mask.array | lesions.array, mask.affine, mask.path)
+        masks.append(mask)
+        path = visit_image(rows)
         if path is not None and first is not None:
             image = _volume(path)
             if not geometry.same_grid(first, image):
-                image = geometry.onto(image, first.affine, first.array.shape, 'linear', fill=float(image.array.min()))
+                image = geometry.resample_to_grid(image, first.affine, first.array.shape, 'linear',
+                                                  fill=float(image.array.min()))
             images.append(image.array.astype(np.float32))
         elif first is not None and images:
-            images.append(np.zeros_like(images[0]))  # of a visit that is to be told
-        masks.append(union)
+            images.append(np.zeros_like(images[0]))  # of a visit that is to be predicted
     if first is None:
         raise InputError(f'patient {patient}: no mask; expected one at the first visit')
     arrays = [np.zeros_like(first.array) if mask is None else mask.array for mask in masks]
-    stacked = np.stack(images, -1)[..., None] if images else np.zeros((*first.array.shape, len(masks), 0), np.float32)
+    if images:
+        stacked = np.stack(images, -1)[..., None]
+    else:
+        stacked = np.zeros((*first.array.shape, len(masks), 0), np.float32)
     return Scans(Image(stacked, first.affine, first.path), Image(np.stack(arrays, -1), first.affine, first.path))
 
 
+def _onto_first(mask: Image, first: Image, path: pathlib.Path, patient: str) -> Image:
+    """A mask on the grid of the patient's first one."""
+    if geometry.same_grid(first, mask):
+        return mask
+    out = geometry.resample_to_grid(mask, first.affine, first.array.shape, 'label', fill=0)
+    if mask.array.any() and not out.array.any():
+        raise InputError(f'{path}: {geometry.describe(mask)}: nothing of it lies in the grid of patient '
+                         f'{patient}\'s first mask, {geometry.describe(first)}; expected registered scans')
+    return out
+
+
 def _volume(path: pathlib.Path) -> Image:
+    """A volume `[X, Y, Z]` in RAS+ order."""
     image = image_files.read(path)
     image_files.check_finite(image)
     if image.array.ndim != 3:
         raise InputError(f'{path}: shape {image.array.shape}; expected [X, Y, Z]')
-    return geometry.canonical(image)
+    return geometry.to_canonical(image)

@@ -1,11 +1,12 @@
-"""Videos with boxes in their frames: endoscopy and the like.
+"""Videos with boxes in their frames, such as endoscopy.
 
     polyps/a.mp4  polyps/a.txt         a line for each box: frame,x1,y1,x2,y2,label (or a.csv)
     polyps/b.avi  polyps/b/0012.xml    or a file for each frame, as PASCAL VOC has them
 
-Frames count from 0; of an XML file's name the last digits are its frame. Corners are pixels measured from the outer
-corner of the first one, and x2 and y2 are where the object ends: one of the columns 3, 4 and 5 has x1 3 and x2 6. A
-frame without a line shows nothing; without a file, where there are files, nobody has looked at it.
+Frames count from 0; the frame of an XML file is the number at the end of its name. Corners are pixels measured from the
+outer corner of the first one, and x2 and y2 are where the object ends: an object in the columns 3, 4 and 5 has x1 = 3
+and x2 = 6. With a table, a frame without a line shows no object. With XML files, a frame without a file was not
+annotated.
 """
 
 import csv
@@ -15,7 +16,7 @@ import hashlib
 import json
 import pathlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -23,19 +24,20 @@ from tqdm import tqdm
 
 from medjax import atomic_files
 from medjax.data.io.geometry import Image
-from medjax.data.io.video_frames import Sequential, frames, is_video
+from medjax.data.io.video_frames import SequentialReader, frames, is_video
 from medjax.data.source import Source, data_dir
 from medjax.data.sources import voc
-from medjax.data.sources.annotations import Marked, check_size, dealt
+from medjax.data.sources.annotations import AnnotatedImage, check_size, detection_source
+from medjax.data.splits import Splitting
 from medjax.errors import InputError, few
 
 FIELDS = ('frame', 'x1', 'y1', 'x2', 'y2', 'label')
-NOTICE = 'Each video counts as a patient of its own: config.data.source.patient would say whose it is.'
-VERSION = 1  # of what is kept of a video; a higher one reads all anew
+NOTICE = 'Each video counts as a patient of its own: config.data.source.patient can derive the patient from its name.'
+VERSION = 1  # of the cached index of a video; a higher number ignores older ones
 
 
 class Boxes(NamedTuple):
-    """What a frame shows: where that is written, the frame's extents if told, boxes `[N, 4]`, and their classes."""
+    """Objects of a frame: annotation file, the frame's extents (empty if unknown), boxes `[N, 4]` and class names."""
 
     where: str
     size: tuple[int, ...]
@@ -43,107 +45,116 @@ class Boxes(NamedTuple):
     names: list[str]
 
 
-class Known(NamedTuple):
-    """What a video is found to have: how many frames, and the time in s of each that can be read."""
+class VideoIndex(NamedTuple):
+    """Number of frames of a video, and the time in s of each frame that can be decoded."""
 
     count: int
     times: dict[int, float]
 
 
-def source(*, dir: str = '', every: int = 1, classes: Sequence[str] = (), patient: str = '', val: float = 0.2,
-           test: float = 0.2, fold: int | Sequence[int] = 0, folds: int | Sequence[int] = 0, split_seed: int = 0,
-           splits: Mapping[str, str] | None = None, split_file: str = '', notice: str = '', cache: str = '') -> Source:
-    """Makes frames of a folder's videos cases; a video is in one split.
+def source(*, dir: str = '', every: int = 1, classes: Sequence[str] = (), patient: str = '',
+           splitting: Splitting = Splitting(val=0.2, test=0.2), notice: str = '', cache: str = '') -> Source:
+    """A detection source whose cases are frames of a folder's videos; all frames of a video are in one split.
 
-    Frames that cannot be read are left out, and counted in the notice.
+    Frames that cannot be decoded are left out, and counted in the notice.
 
     Args:
-      dir: the data set's folder; '' as `data_dir` says.
-      every: takes each so many-th of the frames that somebody looked at.
+      dir: the data set's folder; see `data_dir`.
+      every: step between the annotated frames that are taken.
       classes: names; by default those in the files, sorted.
-      patient: a regular expression whose first group is the patient's name in a video's name; by default each video
-        is a patient of its own, of its name.
-      val: see `splits.split_by_patient`, as for test, fold, folds and split_seed.
-      test: …
-      fold: …
-      folds: …
-      split_seed: …
-      splits: the split of some or all patients by name.
-      split_file: a run's `splits.json`, within dir or absolute.
-      notice: what the report must say of the data.
-      cache: the folder that keeps which frames of a video can be read; by default in the user's cache folder.
+      patient: a regular expression whose first group is the patient's name in a video's name. By default each video
+        counts as a patient of its own, with the video's name.
+      splitting: how patients are assigned to splits.
+      notice: text on the data for the report.
+      cache: the folder that stores which frames of a video can be decoded; by default in the user's cache folder.
 
     Raises:
-      InputError: no video; one that cannot be read or has no boxes' file, or several; a line that is no box, of a
-        frame that the video does not have, or of a class that is not one of `classes`.
+      InputError: no video; one that cannot be read or has no annotation file, or several; an invalid line; a frame or a
+        class that does not exist.
     """
     if not isinstance(every, int) or every < 1:
         raise InputError(f'config.data.source.every: {every}; expected a whole number of at least 1')
     root = data_dir(dir)
-    kept = pathlib.Path(cache).expanduser() if cache else pathlib.Path.home() / '.cache' / 'medjax' / 'videos'
-    videos: dict[str, pathlib.Path] = {}
-    for path in sorted(filter(is_video, root.iterdir())):
-        if videos.setdefault(path.stem, path) != path:
-            raise InputError(f'{path}: {videos[path.stem].name} has its name as well; expected different ones')
-    if not videos:
-        raise InputError(f'{root}: no video; expected some, such as NAME.mp4 with NAME.txt')
-    marked, readers, skipped = [], [], {}
+    cache_dir = pathlib.Path(cache).expanduser() if cache else pathlib.Path.home() / '.cache' / 'medjax' / 'videos'
+    annotated: list[AnnotatedImage] = []
+    readers: list[functools.partial] = []
+    skipped: dict[str, int] = {}
+    videos = _videos(root)
     for name, path in tqdm(videos.items(), desc='reading videos', unit='', leave=False, delay=2):
-        table, looked = _marks(path)
-        known = _known(path, kept)
-        for number, of in table.items():
-            if not number < known.count:
-                raise InputError(f'{of.where}: expected frames 0 to {known.count - 1}, as {path} has {known.count}')
-        lost = known.count - len(known.times)
-        skipped |= {f'{name}: {lost}': lost} if lost else {}
-        taken = [number for number in (sorted(table) if looked else range(known.count))[::every]
-                 if number in known.times]
-        frame = Sequential(path, taken)
+        boxes, per_frame_files = _annotations(path)
+        index = _video_index(path, cache_dir)
+        for number, frame_boxes in boxes.items():
+            if number >= index.count:
+                raise InputError(f'{frame_boxes.where}: expected frames 0 to {index.count - 1}, as {path} has '
+                                 f'{index.count}')
+        undecodable = index.count - len(index.times)
+        if undecodable:
+            skipped[f'{name}: {undecodable}'] = undecodable
+        numbers = sorted(boxes) if per_frame_files else range(index.count)
+        taken = [number for number in numbers[::every] if number in index.times]
+        frame_reader = SequentialReader(path, taken)
         for number in taken:
-            of = table.get(number, Boxes('', (), np.zeros((0, 4)), []))
-            marked.append(Marked(
-                id=f'{name}_{number:06d}', path=str(path), where=of.where, boxes=of.boxes, names=of.names,
-                patient='' if patient else name,
-                columns={'video': name, 'frame': str(number), 'time': f'{known.times[number]:.3f}'}))
-            readers.append(functools.partial(_read, frame, number, path, of))
-    told = f'Frames that cannot be read, left out: {sum(skipped.values())} ({few(list(skipped))}).' if skipped else ''
-    made = dealt(marked, classes, root, patient=patient, val=val, test=test, fold=fold, folds=folds,
-                 split_seed=split_seed, splits=splits, split_file=split_file,
-                 notice=' '.join(filter(None, [notice, told, '' if patient else NOTICE])))
-    return dataclasses.replace(made, cases=tuple(
-        dataclasses.replace(case, read=read) for case, read in zip(made.cases, readers)))
+            frame_boxes = boxes.get(number, Boxes('', (), np.zeros((0, 4)), []))
+            annotated.append(AnnotatedImage(
+                id=f'{name}_{number:06d}', path=str(path), where=frame_boxes.where, boxes=frame_boxes.boxes,
+                names=frame_boxes.names, patient='' if patient else name,
+                columns={'video': name, 'frame': str(number), 'time': f'{index.times[number]:.3f}'}))
+            readers.append(functools.partial(_read, frame_reader, number, path, frame_boxes))
+    notices = [notice]
+    if skipped:
+        notices.append(f'Frames that cannot be decoded, left out: {sum(skipped.values())} ({few(list(skipped))}).')
+    if not patient:
+        notices.append(NOTICE)
+    out = detection_source(annotated, classes, root, patient=patient, splitting=splitting,
+                           notice=' '.join(filter(None, notices)))
+    return dataclasses.replace(out, cases=tuple(
+        dataclasses.replace(case, read=read) for case, read in zip(out.cases, readers)))
 
 
-def _read(frame: Sequential, number: int, path: pathlib.Path, of: Boxes) -> tuple[Image, None]:
-    array = frame(number).swapaxes(0, 1)[:, :, None]  # as pictures are: columns first
-    check_size(of.size, array.shape, of.where, path)
+def _videos(root: pathlib.Path) -> dict[str, pathlib.Path]:
+    """The videos of a folder by name without suffix."""
+    out: dict[str, pathlib.Path] = {}
+    for path in sorted(filter(is_video, root.iterdir())):
+        if out.setdefault(path.stem, path) != path:
+            raise InputError(f'{path}: {out[path.stem].name} has the same name; expected unique names')
+    if not out:
+        raise InputError(f'{root}: no video; expected some, such as NAME.mp4 with NAME.txt')
+    return out
+
+
+def _read(reader: SequentialReader, number: int, path: pathlib.Path, boxes: Boxes) -> tuple[Image, None]:
+    array = reader(number).swapaxes(0, 1)[:, :, None]  # columns first, like other 2D images
+    check_size(boxes.size, array.shape, boxes.where, path)
     return Image(array, np.eye(4), f'{path}, frame {number}'), None
 
 
-def _known(path: pathlib.Path, folder: pathlib.Path) -> Known:
-    """Decodes a video once to see which frames can be read; what is found is kept."""
+def _video_index(path: pathlib.Path, folder: pathlib.Path) -> VideoIndex:
+    """Which frames of a video can be decoded; the result of the first decoding is stored in a folder."""
     stat = path.stat()
     key = json.dumps([VERSION, str(path.resolve()), stat.st_size, stat.st_mtime_ns])
-    kept = folder / f'{hashlib.sha256(key.encode()).hexdigest()[:24]}.json'
-    if not kept.is_file():
+    file = folder / f'{hashlib.sha256(key.encode()).hexdigest()[:24]}.json'
+    if not file.is_file():
         video = frames(path)
         times = {number: time for number, time, _ in video}
-        atomic_files.write_json(kept, {'count': len(times) + len(video.skipped), 'times': times})
-    found = json.loads(kept.read_text())
-    return Known(found['count'], {int(number): time for number, time in found['times'].items()})
+        atomic_files.write_json(file, {'count': len(times) + len(video.skipped), 'times': times})
+    stored = json.loads(file.read_text())
+    return VideoIndex(stored['count'], {int(number): time for number, time in stored['times'].items()})
 
 
-def _marks(path: pathlib.Path) -> tuple[dict[int, Boxes], bool]:
-    """What a video's frames show, by their numbers; and whether frames that are not there were not looked at."""
+def _annotations(path: pathlib.Path) -> tuple[dict[int, Boxes], bool]:
+    """The boxes of a video by frame number, and whether they come from a file for each annotated frame."""
     places = [place for place in (path.with_suffix('.txt'), path.with_suffix('.csv'), path.with_suffix(''))
               if place.exists()]
     if len(places) != 1:
         raise InputError(f'{path}: boxes in {" and ".join(place.name for place in places) or "no file"}; expected them '
                          f'in one of {path.stem}.txt, {path.stem}.csv and the folder {path.stem}')
-    return (_files(places[0]), True) if places[0].is_dir() else (_table(places[0]), False)
+    if places[0].is_dir():
+        return _read_xml_files(places[0]), True
+    return _read_table(places[0]), False
 
 
-def _files(folder: pathlib.Path) -> dict[int, Boxes]:
+def _read_xml_files(folder: pathlib.Path) -> dict[int, Boxes]:
+    """The boxes in a folder's XML files, by frame number."""
     out: dict[int, Boxes] = {}
     for path in sorted(folder.glob('*.xml')):
         digits = re.search(r'(\d+)$', path.stem)
@@ -151,17 +162,18 @@ def _files(folder: pathlib.Path) -> dict[int, Boxes]:
             raise InputError(f'{path}: expected a name that ends with the number of a frame, which no other has')
         out[int(digits[1])] = Boxes(str(path), *voc.read(path))
     if not out:
-        raise InputError(f'{folder}: no XML file; expected one for each frame that somebody looked at')
+        raise InputError(f'{folder}: no XML file; expected one for each annotated frame')
     return out
 
 
-def _table(path: pathlib.Path) -> dict[int, Boxes]:
+def _read_table(path: pathlib.Path) -> dict[int, Boxes]:
+    """The boxes in a table, by frame number."""
     try:
         lines = list(csv.reader(path.read_text(encoding='utf-8-sig').splitlines(), skipinitialspace=True, strict=True))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f'{path}: cannot be read: {error}; expected lines of {",".join(FIELDS)}') from error
     columns: Sequence[str] = FIELDS
-    if lines and FIELDS[0] in lines[0]:  # a header may name them in another order, and more
+    if lines and FIELDS[0] in lines[0]:  # a header, which may have another order and more columns
         columns = lines.pop(0)
     out: dict[int, Boxes] = {}
     for row in filter(None, lines):
@@ -173,6 +185,6 @@ def _table(path: pathlib.Path) -> dict[int, Boxes]:
         except (KeyError, ValueError) as error:
             raise InputError(f'{path}: {",".join(row)!r}; expected {",".join(FIELDS)}: a number from 0, four numbers '
                              'and a class') from error
-        of = out.setdefault(number, Boxes(f'{path}, frame {number}', (), np.zeros((0, 4)), []))
-        out[number] = of._replace(boxes=np.vstack([of.boxes, box]), names=[*of.names, label.strip()])
+        boxes = out.setdefault(number, Boxes(f'{path}, frame {number}', (), np.zeros((0, 4)), []))
+        out[number] = boxes._replace(boxes=np.vstack([boxes.boxes, box]), names=[*boxes.names, label.strip()])
     return out

@@ -11,6 +11,7 @@ from medjax.data.datasets.detection import dataset
 from medjax.data.datasets.region_proposals import propose
 from medjax.data.simulated import detection
 from medjax.data.sources import boxes_from_masks
+from medjax.data.splits import Splitting
 from medjax.errors import InputError
 
 
@@ -19,7 +20,7 @@ def test_parts_touch_at_corners_and_classes_apart():
     label[0, 0] = label[1, 1] = label[4, 2:5] = 1
     label[2, 2] = 2
     label[5, 7] = 255  # what is not to be judged
-    found = boxes_from_masks.objects_of(label, 3)
+    found = boxes_from_masks.find_objects(label, 3)
     assert sorted(map(tuple, found.boxes.astype(int).tolist())) == [(0, 0, 2, 2), (2, 2, 3, 3), (4, 2, 5, 5)]
     assert found.labels.tolist() == [0, 0, 1]
 
@@ -29,8 +30,8 @@ def test_parts_are_scipys(shape):
     mask = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=shape), 1) > 0.25
     places = ndimage.find_objects(ndimage.label(mask, np.ones((3,) * len(shape)))[0])
     want = sorted([*(s.start for s in p), *(s.stop for s in p)] for p in places)
-    assert sorted(boxes_from_masks.parts(mask).astype(int).tolist()) == want and len(want) > 2
-    assert boxes_from_masks.parts(np.zeros(shape, bool)).shape == (0, 2 * len(shape))
+    assert sorted(boxes_from_masks.component_boxes(mask).astype(int).tolist()) == want and len(want) > 2
+    assert boxes_from_masks.component_boxes(np.zeros(shape, bool)).shape == (0, 2 * len(shape))
 
 
 def test_a_folder_of_pictures_and_masks(tmp_path):
@@ -46,7 +47,7 @@ def test_a_folder_of_pictures_and_masks(tmp_path):
     np.testing.assert_array_equal(data.source.cases[0].target.boxes, [[1, 4, 3, 8]])
     np.testing.assert_array_equal(data.truth(0)[0], [[2, 8, 6, 16]])
     section['source'] |= dict(labeles='masks')
-    with pytest.raises(InputError, match='config.data.source.labeles: nothing reads this key'):
+    with pytest.raises(InputError, match='config.data.source.labeles: unknown key'):
         build.dataset(section)
 
 
@@ -56,7 +57,8 @@ def test_a_folder_of_volumes_and_masks(tmp_path):
     for folder in ('images', 'labels'):
         (tmp_path / folder).mkdir()
         nib.save(nib.Nifti1Image(label, np.diag([-1.0, 1.0, 2.0, 1.0])), tmp_path / folder / 'a.nii.gz')
-    found = boxes_from_masks.source(dir=str(tmp_path), classes=('background', 'lesion'), val=0.0, test=0.0)
+    found = boxes_from_masks.source(dir=str(tmp_path), classes=('background', 'lesion'),
+                                    splitting=Splitting(val=0.0, test=0.0))
     np.testing.assert_array_equal(found.cases[0].target.boxes, [[1, 4, 2, 3, 8, 4]])
 
 

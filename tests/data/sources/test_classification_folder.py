@@ -7,6 +7,7 @@ import pytest
 from PIL import Image as Picture
 
 from medjax.data.sources.classification_folder import source
+from medjax.data.splits import Splitting
 from medjax.errors import InputError
 
 
@@ -40,7 +41,7 @@ def test_classes_alone_are_dealt_by_patient_and_in_equal_shares(tmp_path):
     for name, count in (('a', 20), ('b', 10)):
         for number in range(count):
             draw(tmp_path / name / f'p{name}{number // 2}_{number}.png')
-    found = source(dir=str(tmp_path), patient=r'^([^_]+)_', val=0.2, test=0.2)
+    found = source(dir=str(tmp_path), patient=r'^([^_]+)_', splitting=Splitting(val=0.2, test=0.2))
     by_patient = {}
     for c in found.cases:
         assert by_patient.setdefault(c.patient, c.split) == c.split
@@ -132,14 +133,15 @@ def test_folds_deal_what_folders_had_split(tmp_path):
             for number in range(count):
                 draw(tmp_path / split / name / f'{number}.png')
     whole = {c.id for c in source(dir=str(tmp_path)).cases}
-    tested = [c.id for k in range(3) for c in source(dir=str(tmp_path), fold=(k, 0), folds=(3, 2)).cases
-              if c.split == 'test']
+    tested = [c.id for k in range(3) for c in source(
+        dir=str(tmp_path), splitting=Splitting(fold=(k, 0), folds=(3, 2))).cases if c.split == 'test']
     assert sorted(tested) == sorted(whole)
-    held = [c.id for k in range(3) for c in source(dir=str(tmp_path), fold=k, folds=3).cases if c.split == 'val']
+    held = [c.id for k in range(3) for c in source(
+        dir=str(tmp_path), splitting=Splitting(fold=k, folds=3)).cases if c.split == 'val']
     assert sorted(held) == sorted(name for name in whole if not name.startswith('test'))
     for options in (dict(fold=2), dict(fold='a'), dict(fold=(7, 0), folds=(3, 2))):
         with pytest.raises(InputError, match='fold='):
-            source(dir=str(tmp_path), **options)
+            source(dir=str(tmp_path), splitting=Splitting(**options))
 
 
 def test_names_that_collide_and_folders_that_hide(tmp_path):

@@ -35,11 +35,11 @@ def test_boxes_classes_crowds_and_splits(tmp_path):
     np.testing.assert_array_equal(found.cases[0].target.boxes, [[2, 1, 6, 4.5], [0, 0, 2, 1]])
     assert found.cases[0].target.labels.tolist() == [1, 0]
     assert [len(case.target.labels) for case in found.cases] == [2, 0, 0]
-    assert found.notice.startswith('Boxes of crowds, left out: 1.')
+    assert found.notice.startswith('Crowd boxes, left out: 1.')
 
 
 @pytest.mark.parametrize('annotations, message', [
-    ([mark(1, 9, [0, 0, 1, 1])], 'no 9 where it is asked for'), ([mark(8, 3, [0, 0, 1, 1])], 'no 8 where'),
+    ([mark(1, 9, [0, 0, 1, 1])], 'no 9 where it is referred to'), ([mark(8, 3, [0, 0, 1, 1])], 'no 8 where'),
     ([mark(1, 3, [0, 0, 1])], 'expected images, annotations with bbox of four numbers'),
     ([mark(1, 3, None)], 'expected images, annotations with bbox'), ([{'id': 1}], "no 'bbox' where"),
     ([mark(1, 3, [0, 0, 1, 1])], r"all\.json: class 'tool'; expected one of: polyp")])

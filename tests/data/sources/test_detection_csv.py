@@ -7,6 +7,7 @@ from PIL import Image as Picture
 
 from medjax.data.datasets import detection
 from medjax.data.sources import detection_csv
+from medjax.data.splits import Splitting
 from medjax.errors import InputError
 
 
@@ -48,7 +49,7 @@ def test_balls_of_luna_are_where_they_are_drawn(affine, tmp_path):
     nib.save(nib.Nifti1Image((ball * 200).astype(np.uint8), affine), tmp_path / 'images' / '1.3.6.nii.gz')
     x, y, z = centre * [-1, -1, 1]
     found = detection_csv.source(**table(tmp_path, 'seriesuid,coordX,coordY,coordZ,diameter_mm', f'1.3.6,{x},{y},{z},10.0'),
-                         classes=('nodule',), val=0.0, test=0.0)
+                         classes=('nodule',), splitting=Splitting(val=0.0, test=0.0))
     data = detection.dataset(found, size=(32, 32, 32), fit='pad', intensity=dict(name='unit'), cache=str(tmp_path / 'c'))
     there = np.argwhere(ball)
     np.testing.assert_allclose(data.source.cases[0].target.boxes[0], [*there.min(0), *(there.max(0) + 1)], atol=1.0)

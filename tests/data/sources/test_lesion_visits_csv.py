@@ -31,7 +31,7 @@ def write(folder, table, affine=AFFINE, **masks):
 
 
 def measured(table, **options):
-    return {name: lesion_visits_csv.measured(name, rows, **options) for name, rows in lesion_visits_csv.read(table).items()}
+    return {name: lesion_visits_csv.measure_visits(name, rows, **options) for name, rows in lesion_visits_csv.read(table).items()}
 
 
 def test_masks_in_any_order_of_axes_and_format_measure_the_same(tmp_path):
@@ -127,7 +127,7 @@ HEAD = 'patient,visit,mask,kind,image\n'
      'row 4: patient p has the visit 8.0 in row 2 already'),
     (HEAD + 'p,0,none.nii.gz,,\n', "row 2: mask 'none.nii.gz': no such file"),
     (HEAD + 'p,0,../a.nii.gz,,\n', "row 2: mask '../a.nii.gz'; expected a path within the folder of the table"),
-    (HEAD + 'p,0,a.png,,\n', 'expected a file of a format that knows mm'),
+    (HEAD + 'p,0,a.png,,\n', 'expected a file of a format with a voxel size in mm'),
     (HEAD + 'p,0,a.nii.gz,,none.nii\n', "row 2: image 'none.nii': no such file")])
 def test_tables_that_cannot_be_read(tmp_path, table, said):
     with pytest.raises(InputError) as error:

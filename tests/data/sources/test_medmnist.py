@@ -9,6 +9,7 @@ import pytest
 
 from medjax.data.datasets.images import dataset
 from medjax.data.sources import medmnist
+from medjax.data.splits import CrossValidation
 from medjax.errors import InputError
 
 
@@ -58,14 +59,16 @@ def test_every_set_has_the_sizes_and_classes_of_the_paper():
 def test_folds_deal_train_and_validation_anew_and_nested_ones_the_test_too(tmp_path):
     write(tmp_path / 'pneumoniamnist.npz', 'binary', 2)
     plain = medmnist.source(set='pneumoniamnist', dir=str(tmp_path))
-    fold = [medmnist.source(set='pneumoniamnist', dir=str(tmp_path), fold=k, folds=2) for k in range(2)]
+    fold = [medmnist.source(set='pneumoniamnist', dir=str(tmp_path),
+                            cross_validation=CrossValidation(fold=k, folds=2)) for k in range(2)]
     held = [{c.id for c in one.cases if c.split == 'val'} for one in fold]
     assert not held[0] & held[1] and len(held[0] | held[1]) == 26
     assert all({c.id for c in one.cases if c.split == 'test'} == {c.id for c in plain.cases if c.split == 'test'}
                for one in fold)
     ill = [sum(c.target for c in one.cases if c.split == 'val') for one in fold]
     assert abs(ill[0] - ill[1]) <= 1
-    outer = [medmnist.source(set='pneumoniamnist', dir=str(tmp_path), fold=(k, 0), folds=(4, 3)) for k in range(4)]
+    outer = [medmnist.source(set='pneumoniamnist', dir=str(tmp_path),
+                             cross_validation=CrossValidation(fold=(k, 0), folds=(4, 3))) for k in range(4)]
     tested = [c.id for one in outer for c in one.cases if c.split == 'test']
     assert sorted(tested) == sorted(c.id for c in plain.cases)
 
@@ -73,7 +76,7 @@ def test_folds_deal_train_and_validation_anew_and_nested_ones_the_test_too(tmp_p
 @pytest.mark.parametrize('change, message', [
     (dict(set='lungmnist'), 'config.data.source.set'),
     (dict(size=32), r'config.data.source.size: 32; expected one of \(28'),
-    (dict(set='octmnist'), 'not there, and cannot be downloaded from https://')])
+    (dict(set='octmnist'), 'missing, and cannot be downloaded from https://')])
 def test_what_is_not_there(change, message, tmp_path, monkeypatch):
     def no_network(*args, **options):
         raise urllib.error.URLError('no route')
@@ -145,7 +148,7 @@ def test_synthetic_images_train_beside_a_share_of_the_real_ones_and_never_test(t
     assert data.targets[last].tolist() == [1, 0, 0]
     np.testing.assert_array_equal(data.arrays[last][..., 0], made['train_images'])
     assert [data.source.cases[k].patient for k in last] == [f'synthetic{k:06d}' for k in range(3)]
-    assert '3 synthetic images (made.npz), which a trained generator made, train beside 10 real ones' in data.notice
+    assert '3 synthetic images of a trained generator (made.npz) beside 10 real ones' in data.notice
     assert len({data.fingerprint, dataset(real, size=(28, 28), cache=str(tmp_path / 'cache')).fingerprint}) == 2
 
 
@@ -162,11 +165,11 @@ def test_other_files_are_no_synthetic_images(options, message, tmp_path):
     real = medmnist.source(set='pneumoniamnist', dir=str(tmp_path))
     synthetic(tmp_path / 'made.npz', **options)
     with pytest.raises(InputError, match=message):
-        medmnist.joined(real, tmp_path / 'made.npz')
+        medmnist.with_synthetic(real, tmp_path / 'made.npz')
     with pytest.raises(InputError, match=r'config\.data\.extra_npz: .*nothing\.npz: no such file'):
-        medmnist.joined(real, tmp_path / 'nothing.npz')
+        medmnist.with_synthetic(real, tmp_path / 'nothing.npz')
     with pytest.raises(InputError, match=r'config\.data\.extra_npz: .*train_images, train_labels and classes'):
-        medmnist.joined(real, tmp_path / 'pneumoniamnist.npz')
+        medmnist.with_synthetic(real, tmp_path / 'pneumoniamnist.npz')
 
 
 def test_synthetic_images_drawn_anew_under_the_same_name_are_read_anew(tmp_path):
@@ -174,5 +177,5 @@ def test_synthetic_images_drawn_anew_under_the_same_name_are_read_anew(tmp_path)
     real = medmnist.source(set='pneumoniamnist', dir=str(tmp_path))
     for image in (np.zeros((3, 28, 28), np.uint8), np.full((3, 28, 28), 9, np.uint8)):
         synthetic(tmp_path / 'made.npz', train_images=image)
-        found, _ = medmnist.joined(real, tmp_path / 'made.npz').cases[-1].read()
+        found, _ = medmnist.with_synthetic(real, tmp_path / 'made.npz').cases[-1].read()
         assert (found.array == image[0, 0, 0]).all()

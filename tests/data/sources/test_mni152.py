@@ -8,7 +8,7 @@ from medjax.errors import InputError
 
 
 def test_the_template_is_symmetric_as_the_notice_says():
-    t1, label, affine, _ = mni152._maps()
+    t1, label, affine, _ = mni152.template()
     left, right = t1[:98], t1[99:197][::-1]
     np.testing.assert_array_equal(left, right)
     np.testing.assert_array_equal(label[:98], label[99:197][::-1])

@@ -11,7 +11,7 @@ from PIL import Image as Picture
 from medjax.data.io import geometry, image_files
 from medjax.data.sources import segmentation_folder
 from medjax.data.sources.segmentation_folder import source
-from medjax.data.splits import keep_split
+from medjax.data.splits import Splitting, write_split
 from medjax.errors import InputError
 from tests.data.samples import OBLIQUE, VOXELS, picture, slices, volume
 
@@ -170,14 +170,17 @@ def test_splits_are_named_kept_or_drawn(root):
     pictures(root, names=names)
     drawn = {case.id: case.split for case in source(dir=str(root), classes=CLASSES).cases}
     assert sorted(drawn.values()).count('train') == 6 and set(drawn.values()) == {'train', 'val', 'test'}
-    keep_split(root / 'splits.json', source(dir=str(root), classes=CLASSES, split_seed=1).cases)
-    kept = {case.id: case.split for case in source(dir=str(root), classes=CLASSES, split_file='splits.json').cases}
-    assert kept == {case.id: case.split for case in source(dir=str(root), classes=CLASSES, split_seed=1).cases} != drawn
-    named = {case.id: case.split for case in
-             source(dir=str(root), classes=CLASSES, split_file='splits.json', splits={'a': 'test', 'b': 'val'}).cases}
+
+    def cases_of(**options):
+        return source(dir=str(root), classes=CLASSES, splitting=Splitting(**options)).cases
+
+    write_split(root / 'splits.json', cases_of(split_seed=1))
+    kept = {case.id: case.split for case in cases_of(split_file='splits.json')}
+    assert kept == {case.id: case.split for case in cases_of(split_seed=1)} != drawn
+    named = {case.id: case.split for case in cases_of(split_file='splits.json', splits={'a': 'test', 'b': 'val'})}
     assert named == kept | {'a': 'test', 'b': 'val'}
     pictures(root, names=('new',))
-    refused(lambda: source(dir=str(root), classes=CLASSES, split_file='splits.json'), root / 'splits.json',
+    refused(lambda: cases_of(split_file='splits.json'), root / 'splits.json',
             "no patient 'new'")
 
 
@@ -185,7 +188,7 @@ def test_splits_are_named_kept_or_drawn(root):
     ({'z': 'val'}, "splits: no patient 'z'"), ({'a': 'valid'}, "splits: split 'valid'; expected one of: train, val")])
 def test_named_splits_that_make_no_sense_are_refused(root, splits, found):
     pictures(root)
-    refused(lambda: source(dir=str(root), classes=CLASSES, splits=splits), 'config.data.source.' + found)
+    refused(lambda: source(dir=str(root), classes=CLASSES, splitting=Splitting(splits=splits)), 'config.data.source.' + found)
 
 
 # Images.

@@ -9,6 +9,7 @@ from PIL import Image as Picture
 
 from medjax.data.datasets.images import dataset
 from medjax.data.sources.tfds import source
+from medjax.data.splits import Resplitting
 from medjax.errors import InputError
 
 COUNTS = {'train': 12, 'test': 4}
@@ -44,7 +45,7 @@ def folder(tmp_path_factory):
 
 
 def test_a_set_by_name(folder, tmp_path):
-    found = source(dataset='toy', dir=str(folder), val=0.25)
+    found = source(dataset='toy', dir=str(folder), splitting=Resplitting(val=0.25))
     assert found.classes == ('no', 'yes') and found.problem == 'binary'
     data = dataset(found, size=(4, 6), cache=str(tmp_path))
     assert data.counts == {'train': 9, 'val': 3, 'test': 4} or data.counts == {'val': 3, 'train': 9, 'test': 4}
@@ -53,13 +54,13 @@ def test_a_set_by_name(folder, tmp_path):
 
 
 def test_folds_are_of_training_cases(folder):
-    held = [{c.id for c in source(dataset='toy', dir=str(folder), fold=k, folds=3).cases if c.split == 'val'}
-            for k in range(3)]
+    held = [{c.id for c in source(dataset='toy', dir=str(folder), splitting=Resplitting(val=0.1, fold=k, folds=3)).cases
+             if c.split == 'val'} for k in range(3)]
     assert sum(map(len, held)) == len(set().union(*held)) == 12
 
 
 @pytest.mark.parametrize('options, message', [
-    (dict(dataset='no_such_set'), "'no_such_set' cannot be had from tfds"),
+    (dict(dataset='no_such_set'), "'no_such_set' cannot be read by tfds"),
     (dict(dataset='toy', label='grade'), "has the features image, label; expected .* and a class 'grade'")])
 def test_what_is_not_there(options, message, folder):
     with pytest.raises(InputError, match=message):

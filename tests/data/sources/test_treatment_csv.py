@@ -4,6 +4,7 @@ import pytest
 
 from medjax.data.datasets.tabular import dataset
 from medjax.data.sources import treatment_csv
+from medjax.data.splits import Splitting
 from medjax.errors import InputError
 
 TABLE = '''who,arm,age,sex,cd4
@@ -13,7 +14,7 @@ c,3,50,f,300
 d,2,60,m,180
 '''
 KEYS = dict(table='t.csv', patient='who', treatment='arm', outcome='cd4', covariates=('age', 'sex'),
-            values=(('0',), ('1', '2')), val=0.0, test=0.0)
+            values=(('0',), ('1', '2')), splitting=Splitting(val=0.0, test=0.0))
 
 
 def read(folder, text=TABLE, **options):

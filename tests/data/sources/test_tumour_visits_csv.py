@@ -64,7 +64,7 @@ def test_lesions_of_a_visit_are_one_mask_on_the_first_grid(tmp_path):
 
 def test_what_is_no_follow_up_is_refused(tmp_path):
     rows = make(tmp_path)
-    with pytest.raises(InputError, match='no patient of 3 visits or more'):
+    with pytest.raises(InputError, match='no patient with 3 visits or more'):
         tumour_visits_csv.source(**write(tmp_path, rows[:2]))
     with pytest.raises(InputError, match='row 3: expected an image at each visit of all patients'):
         tumour_visits_csv.source(**write(tmp_path, [rows[0], rows[1].replace('p1_1_t1.nii.gz', ''), *rows[2:]]))

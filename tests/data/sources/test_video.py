@@ -9,9 +9,10 @@ import pytest
 
 from medjax.data.datasets import detection
 from medjax.data.io import video_frames as frames_of
-from medjax.data.io.video_frames import Sequential, frames
+from medjax.data.io.video_frames import SequentialReader, frames
 from medjax.data.simulated import video as simulated_video
 from medjax.data.sources.video import source
+from medjax.data.splits import Splitting
 from medjax.errors import InputError
 from tests.data import samples
 
@@ -173,7 +174,7 @@ def test_without_pyav_one_line_says_what_to_install(tmp_path, monkeypatch):
 def test_frames_asked_for_in_about_their_order_are_decoded_once(tmp_path, monkeypatch):
     path, opened = film(tmp_path / 'a.mp4'), []
     monkeypatch.setattr(frames_of, 'frames', lambda path: opened.append(path) or frames(path))
-    give = Sequential(path, range(0, 12, 2))
+    give = SequentialReader(path, range(0, 12, 2))
     for number in (0, 4, 2, 8, 6, 10):  # as threads ask
         assert abs(give(number).mean() - (20 + 16 * number)) < 7
     assert len(opened) == 1
@@ -199,8 +200,9 @@ def folder(tmp_path):
     return root
 
 
-def made(root, **options):
-    return source(dir=str(root), cache=str(root.parent / 'kept'), val=0.34, test=0.34, **options)
+def made(root, splits=None, **options):
+    return source(dir=str(root), cache=str(root.parent / 'kept'), splitting=Splitting(0.34, 0.34, splits=splits),
+                  **options)
 
 
 def test_cases_are_frames_with_their_boxes(folder):
@@ -243,7 +245,7 @@ def test_unreadable_frames_are_left_out_and_told(folder):
     (folder / 'p3.txt').write_text('11,1,1,5,5,polyp\n')  # a frame that is there, but cannot be read
     found, video = made(folder), frames(path)
     lost = 12 - len(list(video))
-    assert f'cannot be read, left out: {lost} (p3: {lost})' in found.notice
+    assert f'cannot be decoded, left out: {lost} (p3: {lost})' in found.notice
     assert sum(case.columns['video'] == 'p3' for case in found.cases) == 12 - lost
     assert made(folder).notice == found.notice  # as kept
 
@@ -260,7 +262,7 @@ def test_unreadable_frames_are_left_out_and_told(folder):
     ('p1_b.txt', b'\xff\xfe\x00', ['p1_b.txt: cannot be read']),
     ('p2_a/0004.xml', '<annotation/>', ['0004.xml', 'which no other has']),
     ('p2_a/last.xml', '<annotation/>', ['last.xml', 'the number of a frame']),
-    ('p1_a.avi', b'', ['p1_a.mp4', 'has its name as well']),
+    ('p1_a.avi', b'', ['p1_a.mp4', 'has the same name']),
     ('p9.mp4', b'', ['p9.mp4', 'boxes in no file']),
 ])
 def test_marks_that_make_no_sense_are_refused_in_a_line(folder, name, content, words):
@@ -282,7 +284,7 @@ def test_the_phantom_is_the_same_each_time_and_its_boxes_hold_what_is_red(tmp_pa
     options = dict(cases=(1, 1, 1), length=10, shape=(64, 64), every=3)
     one = simulated_video.source(**options, cache=str(tmp_path / 'a'))
     other = simulated_video.source(**options, cache=str(tmp_path / 'b'))
-    assert one.classes == ('polyp',) and 'phantom' in one.notice.lower()
+    assert one.classes == ('polyp',) and 'simulated' in one.notice.lower()
     assert [case.split for case in one.cases] == [case.id[:-9] for case in one.cases]
     inside, outside = [], []
     for case, twin in zip(one.cases, other.cases):

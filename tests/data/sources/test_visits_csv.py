@@ -8,6 +8,7 @@ import pytest
 from medjax.data.datasets import time_series
 from medjax.data.simulated import visits
 from medjax.data.sources import visits_csv
+from medjax.data.splits import Splitting
 from medjax.errors import InputError
 
 TABLE = '''id,year,bili,stage,sex,end,dead,split
@@ -22,8 +23,8 @@ KEYS = dict(table='t.csv', time='year', event='dead', events=('death',), values=
 
 def read(folder, text=TABLE, **options):
     (folder / 't.csv').write_text(text)
-    return visits_csv.source(**{**KEYS, 'dir': str(folder), 'val': 0.0, 'test': 0.34, 'splits': {
-        'a': 'train', 'b': 'test', 'c': 'train'}, **options})
+    splitting = Splitting(val=0.0, test=0.34, splits={'a': 'train', 'b': 'test', 'c': 'train'})
+    return visits_csv.source(**{**KEYS, 'dir': str(folder), 'splitting': splitting, **options})
 
 
 def test_series_are_put_in_order(tmp_path):
@@ -84,9 +85,9 @@ def test_a_value_that_nobody_has_is_told(tmp_path):
     ('a,1,NA', 'a,400,NA', r't\.csv: row 5: a: year 400 is after end 3; expected both in one unit from one start'),
     ('a,1,NA,1,m,3,0', 'a,1,NA,1,m,4,0', r't\.csv: a: end and dead differ from row to row'),
     ('c,0,4,2,f,0.9,1', 'c,0,4,2,f,-1,1', r"t\.csv: row 6: end is '-1'; expected a number of at least 0"),
-    ('c,0,4,2,f,0.9,1', 'c,0,4,2,f,0.9,7', r"t\.csv: row 6: dead is '7'; expected one of: 1, or 0 where no event was"),
+    ('c,0,4,2,f,0.9,1', 'c,0,4,2,f,0.9,7', r"t\.csv: row 6: dead is '7'; expected one of: 1, or 0 for a censored patient"),
     ('c,0,4', 'c,x,4', r"t\.csv: row 6: id 'c', year 'x'; expected a name, and a number of at least 0"),
-    ('c,0,4', 'c,0,0', r't\.csv: row 6: bili is 0; expected more than 0, for config\.data\.source\.log'),
+    ('c,0,4', 'c,0,0', r't\.csv: row 6: bili is 0; expected more than 0, because config\.data\.source\.log'),
     ('year', 'yr', r"t\.csv: no column 'year'; expected some of: id, yr, bili"),
 ])
 def test_tables_that_are_none(tmp_path, old, new, message):

@@ -9,6 +9,7 @@ from PIL import Image as Picture
 
 from medjax.data.datasets import detection
 from medjax.data.sources import voc
+from medjax.data.splits import Splitting
 from medjax.errors import InputError
 
 OBJECT = '<object><name>{}</name><bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox></object>'
@@ -56,7 +57,7 @@ def test_what_is_wrong_is_named(tmp_path):
     with pytest.raises(InputError, match=r"a\.xml: class 'cell'; expected one of: platelet, white"):
         voc.source(dir=str(tmp_path), classes=('platelet', 'white'))
     with pytest.raises(InputError, match=r'a\.xml: its boxes are of 6×8 pixels; expected 8×6, as .*a\.png has'):
-        voc.source(dir=str(tmp_path), val=0, test=0).cases[0].read()
+        voc.source(dir=str(tmp_path), splitting=Splitting(val=0, test=0)).cases[0].read()
     (tmp_path / 'Annotations' / 'b.xml').write_text('<annotation><object><name>cell</name></object></annotation>')
     with pytest.raises(InputError, match=r"no image 'b'; expected that of .*b\.xml"):
         voc.source(dir=str(tmp_path))

@@ -45,5 +45,5 @@ def test_what_is_wrong_is_named(text, message, tmp_path):
 def test_a_text_without_its_picture(tmp_path):
     write(tmp_path, 'a', '')
     (tmp_path / 'labels' / 'b.txt').write_text('0 0.5 0.5 0.5 0.5')
-    with pytest.raises(InputError, match=r'b\.txt: no picture of its name'):
+    with pytest.raises(InputError, match=r'b\.txt: no image of its name'):
         yolo.source(dir=str(tmp_path), classes=('p',))
