@@ -41,7 +41,7 @@ def ours(shape: tuple[int, ...], spacing: float) -> Side:
 
     @jax.jit
     def found(fixed: jax.Array, moving: jax.Array) -> tuple[jax.Array, jax.Array]:
-        way = optimise(fixed, moving, image_similarity.measure({'name': 'ncc'}), [spacing] * len(shape), search)
+        way = optimise(fixed, moving, image_similarity.make_dissimilarity({'name': 'ncc'}), [spacing] * len(shape), search)
         return deformation.displacement_field(*way, shape), deformation.inverse_displacement_field(*way, shape)
 
     def run() -> Any:

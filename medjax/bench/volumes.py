@@ -91,12 +91,14 @@ def ours_read(count: int) -> Side:
     """From a folder of files to mapped arrays on the network's grid, by `data.datasets.volumes`."""
     from medjax.data.datasets import volumes
     from medjax.data.sources import segmentation_folder as folder
+    from medjax.data.splits import Splitting
     root = pathlib.Path(tempfile.mkdtemp())
     write_files(root, count)
     fresh = itertools.count()
 
     def run() -> Any:
-        source = folder.source(classes=tuple(map(str, range(CLASSES))), dir=str(root), val=0.0, test=0.0)
+        source = folder.source(classes=tuple(map(str, range(CLASSES))), dir=str(root),
+                               splitting=Splitting(val=0.0, test=0.0))
         return volumes.dataset(source, patch=(32, 32, 32), spacing=SPACING, crop=False,
                                cache=str(root / f'cache{next(fresh)}'))
 

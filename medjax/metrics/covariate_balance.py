@@ -1,4 +1,4 @@
-"""How far two groups of patients are apart: in what is known of them, and in what a network makes of it."""
+"""Balance of two treatment groups: in their covariates, and in the features that a network computes of them."""
 
 import jax
 import jax.numpy as jnp
@@ -6,22 +6,22 @@ import numpy as np
 
 
 def mmd(x: jax.Array, group: jax.Array, mask: jax.Array, width: float = 1.0) -> jax.Array:
-    """The squared maximum mean discrepancy of two groups (Gretton 2012, the biased estimate), with a Gaussian kernel.
+    """The squared maximum mean discrepancy of two groups, with a Gaussian kernel (Gretton 2012, biased estimate).
 
     Args:
-      x: `[B, F]`.
+      x: `[B, F]` features.
       group: `[B]`, 0 or 1.
-      mask: `[B]`; 0 marks what does not count.
-      width: the kernel's standard deviation, in x's units.
+      mask: `[B]`; cases with 0 do not count.
+      width: the kernel's standard deviation, in the unit of x.
 
     Returns:
-      A float32 scalar of at least 0: 0 where both groups are spread alike, or one of them has nobody.
+      A float32 scalar of at least 0; 0 where both groups have the same distribution, or one of them is empty.
     """
     x = x.astype(jnp.float32)
     square = (x**2).sum(1)
-    # Rounding may take a distance below 0.
-    apart = jnp.maximum(square[:, None] + square - 2 * x @ x.T, 0)
-    kernel = jnp.exp(-apart / (2 * width**2))
+    # Rounding may make a squared distance negative.
+    distance = jnp.maximum(square[:, None] + square - 2 * x @ x.T, 0)
+    kernel = jnp.exp(-distance / (2 * width**2))
     shares = [of / jnp.maximum(of.sum(), 1) for of in (mask * (group == 0), mask * (group == 1))]
     difference = shares[1] - shares[0]
     both = (shares[0].sum() > 0) & (shares[1].sum() > 0)
@@ -29,33 +29,34 @@ def mmd(x: jax.Array, group: jax.Array, mask: jax.Array, width: float = 1.0) -> 
 
 
 def inverse_propensity(treatment: np.ndarray, propensity: np.ndarray, least: float = 0.05) -> np.ndarray:
-    """Weights by the inverse chance of the treatment that was given (Rosenbaum 1987).
+    """Weights by the inverse probability of the treatment that was given (Rosenbaum 1987).
 
     Args:
       treatment: `[n]`, 0 or 1.
-      propensity: `[n]`, the chance to be treated.
-      least: chances are taken for no smaller, nor larger than 1 less that.
+      propensity: `[n]`, the probability of being treated.
+      least: probabilities are clipped to [least, 1 - least].
 
     Returns:
       `[n]` float64.
     """
-    chance = np.clip(np.asarray(propensity, np.float64), least, 1 - least)
-    return 1 / np.where(treatment == 1, chance, 1 - chance)
+    probability = np.clip(np.asarray(propensity, np.float64), least, 1 - least)
+    return 1 / np.where(treatment == 1, probability, 1 - probability)
 
 
 def standardised_difference(x: np.ndarray, treatment: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
-    """Means of the treated less those of the others, over the groups' standard deviation (Austin 2009).
+    """Standardised mean differences of the treated and the untreated group (Austin 2009).
 
-    The standard deviation is the root of the mean of both groups' variances, without weights, so that the same unit
-    measures the difference before and after weighting.
+    The mean of the treated minus that of the untreated is divided by the root of the mean of both groups' variances.
+    The variances are not weighted, so that differences before and after weighting have the same unit.
 
     Args:
-      x: `[n, F]`; NaN where it is missing.
-      treatment: `[n]`, 0 or 1; both are there.
+      x: `[n, F]` covariates; NaN where one is missing.
+      treatment: `[n]`, 0 or 1; both occur.
       weight: `[n]`; 1 by default.
 
     Returns:
-      `[F]`; 0 where the groups are the same and do not vary, NaN where they differ and do not, or one has no value.
+      `[F]`; for a covariate that does not vary within the groups 0 where their means are equal, else NaN; NaN also
+      where a group has no value.
     """
     weight, means, variances = np.ones(len(x)) if weight is None else weight, [], []
     for number in (0, 1):

@@ -1,29 +1,30 @@
-"""Heart beats in an ECG: found without training, in a network's probabilities, and how well they meet the truth.
+"""Heart beats in an ECG: detection by Pan-Tompkins or from a network's probabilities, and matching with true beats.
 
-On the host, in float64.
+All in float64 on the host.
 """
 
 import numpy as np
 
-BAND = (5.0, 15.0)  # Hz in which QRS complexes are strong, and P and T waves, drift and tremor are weak
-INTEGRATED = 0.150  # s, of the moving mean: about the longest QRS complex
-REFRACTORY = 0.250  # s: no two beats are nearer
-NEAR = 0.075  # s, from a complex to its R peak
-SHARE = 0.35  # of the level of complexes that a peak has to have
+BAND = (5.0, 15.0)  # Hz; QRS complexes are strong in it, and P and T waves, drift and tremor are weak
+INTEGRATED = 0.150  # s, width of the moving mean: about the longest QRS complex
+REFRACTORY = 0.250  # s, the least distance of two beats
+NEAR = 0.075  # s, the largest distance from the middle of a complex to its R peak
+SHARE = 0.35  # threshold of a peak, as a share of the 90th percentile of all peaks
 
 
 def detect_beats(trace: np.ndarray, rate: float) -> np.ndarray:
-    """R peaks after Pan & Tompkins 1985: band, slope, square, moving mean, and a threshold.
+    """R peaks by the method of Pan & Tompkins 1985: band-pass, slope, square, moving mean, and a threshold.
 
-    The threshold is one for the whole trace, a share of the 90th percentile of the peaks, where the original follows
-    the peaks as they come: this is for short recordings.
+    The threshold is constant over the trace, a share of the 90th percentile of the peaks, whereas the original adapts
+    it to recent peaks: this implementation is for short recordings.
 
     Args:
-      trace: `[L, C]` or `[L]`, any unit; of several leads the squared slopes are added up.
-      rate: samples a second.
+      trace: `[L, C]` or `[L]`, in any unit; the squared slopes of several leads are added.
+      rate: sampling rate in Hz.
 
     Returns:
-      `[N]` int, rising: the samples of the largest band-passed amplitude of each complex. None for a flat trace.
+      `[N]` int, in increasing order: for each complex the sample with the largest band-passed amplitude. Empty for a
+      flat trace.
     """
     from scipy import signal  # slow to import
 
@@ -42,15 +43,33 @@ def detect_beats(trace: np.ndarray, rate: float) -> np.ndarray:
 
 
 def beat_mask(beats: np.ndarray, length: int, rate: float, width: float) -> np.ndarray:
-    """A label `[L]` uint8: 1 within half of `width` seconds of a beat."""
+    """A label of a trace: 1 within `width / 2` of a beat, else 0.
+
+    Args:
+      beats: `[N]` samples.
+      length: number of samples of the trace, L.
+      rate: sampling rate in Hz.
+      width: width of the label of a beat, in seconds.
+
+    Returns:
+      `[L]` uint8.
+    """
     near = np.abs(np.arange(length)[:, None] - np.asarray(beats, int)) <= width * rate / 2
     return near.any(1).astype(np.uint8)
 
 
 def beats_from_probs(probs: np.ndarray, rate: float, threshold: float = 0.5) -> np.ndarray:
-    """Beats in a network's probabilities `[L]`: the middle of each run above the threshold, `[N]` int.
+    """Beats in a network's probabilities: the middle of each run of samples above the threshold.
 
-    Of two that are nearer than a heart can beat, the longer run stays.
+    Of two runs that are closer than REFRACTORY, the longer one is kept.
+
+    Args:
+      probs: `[L]`.
+      rate: sampling rate in Hz.
+      threshold: the threshold.
+
+    Returns:
+      `[N]` int, samples in increasing order.
     """
     above = np.concatenate([[0], (np.asarray(probs) > threshold).astype(int), [0]])
     starts, ends = np.flatnonzero(np.diff(above) > 0), np.flatnonzero(np.diff(above) < 0)
@@ -62,19 +81,23 @@ def beats_from_probs(probs: np.ndarray, rate: float, threshold: float = 0.5) -> 
 
 
 def match_beats(found: np.ndarray, true: np.ndarray, rate: float, within: float = 0.150) -> np.ndarray:
-    """Pairs of a found and a true beat that are at most `within` seconds apart, the nearest first; each is in one.
+    """One-to-one matches of found and true beats, the closest pairs first.
 
-    150 ms is the window of ANSI/AAMI EC57.
+    Args:
+      found: `[M]` samples.
+      true: `[K]` samples.
+      rate: sampling rate in Hz.
+      within: the largest distance of a pair, in seconds; 150 ms is the window of ANSI/AAMI EC57.
 
     Returns:
-      `[N, 2]` int, places in both.
+      `[N, 2]` int: positions in `found` and in `true`.
     """
     found, true = np.asarray(found, int), np.asarray(true, int)
-    apart = np.abs(found[:, None] - true)
+    distance = np.abs(found[:, None] - true)
     pairs: list[tuple[int, int]] = []
-    for place in np.argsort(apart, axis=None, kind='stable'):
+    for place in np.argsort(distance, axis=None, kind='stable'):
         i, j = divmod(int(place), len(true))
-        if apart[i, j] > within * rate:
+        if distance[i, j] > within * rate:
             break
         if all(i != a and j != b for a, b in pairs):
             pairs.append((i, j))

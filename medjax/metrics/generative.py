@@ -1,7 +1,8 @@
-"""How like real images made ones are, by features of both: distances of distributions, cover, variety, copies.
+"""Metrics of generated images against real ones, by features of both: distances, coverage, diversity and copies.
 
-Features are `[n, F]` float64, a row an image; what they are, whoever reports a figure has to say: FID by other features
-than Inception's is no FID of the literature. Figures take weights, how often each image is drawn, for the bootstrap.
+Features are `[n, F]` float64, one row for each image. Reports must name the network that computes them: an FID with
+features other than Inception's is not comparable with the FID of the literature. Metrics accept weights, the number of
+times that each image is drawn, for a bootstrap.
 """
 
 import dataclasses
@@ -11,53 +12,73 @@ from scipy.spatial.distance import cdist
 
 from medjax.errors import InputError
 
-NEAR, NEAR_DENSE = 3, 5  # neighbours: Kynkäänniemi 2019's for precision and recall, Naeem 2020's for density and cover
+# Number of neighbours: Kynkäänniemi 2019's for precision and recall, Naeem 2020's for density and coverage.
+NEAR, NEAR_DENSE = 3, 5
 
 
 def check_features(real: np.ndarray, fake: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Both sets of features as float64.
 
+    Args:
+      real: `[n, F]`, features of real images.
+      fake: `[m, F]`, features of generated images.
+
     Raises:
-      InputError: other shapes than `[n, F]` and `[m, F]`, fewer than two images, or what is no number.
+      InputError: the shapes are others, there are fewer than two images, or a feature is not finite.
     """
     real, fake = np.asarray(real, np.float64), np.asarray(fake, np.float64)
     if real.ndim != 2 or fake.ndim != 2 or real.shape[1] != fake.shape[1] or min(len(real), len(fake)) < 2:
-        raise InputError(f'features {real.shape} and {fake.shape}; expected [n, F] and [m, F] of two images at least')
-    for name, given in (('real', real), ('made', fake)):
-        if not np.isfinite(given).all():
-            raise InputError(f'features of the {name} image {int(np.argmin(np.isfinite(given).all(1)))} are not '
-                             'finite; expected numbers')
+        raise InputError(f'features {real.shape} and {fake.shape}; expected [n, F] and [m, F] of at least two images')
+    for name, features in (('real', real), ('generated', fake)):
+        if not np.isfinite(features).all():
+            raise InputError(f'features of the {name} image {int(np.argmin(np.isfinite(features).all(1)))} are not '
+                             'finite; expected finite numbers')
     return real, fake
 
 
 def moments(features: np.ndarray, weight: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Mean `[F]` and covariance `[F, F]` (n - 1 below) of features `[n, F]`, each counted `weight [n]` times."""
-    weight = np.ones(len(features)) if weight is None else np.asarray(weight, np.float64)
-    mean = weight @ features / weight.sum()
-    apart = features - mean
-    return mean, (apart * weight[:, None]).T @ apart / max(weight.sum() - 1, 1)
-
-
-def frechet_distance(mean: np.ndarray, covariance: np.ndarray, other: np.ndarray, spread: np.ndarray) -> float:
-    """The squared Fréchet distance of two normal distributions (Dowson & Landau 1982): FID of their features' moments.
+    """Mean and unbiased covariance of features.
 
     Args:
-      mean: `[F]`.
-      covariance: `[F, F]`.
-      other: the other one's mean.
-      spread: the other one's covariance.
+      features: `[n, F]`.
+      weight: `[n]`, the number of times that each image counts.
+
+    Returns:
+      `[F]` and `[F, F]`.
     """
-    # The trace of (AB)^½ is that of (A^½ B A^½)^½, which is symmetric: no complex roots, and no failure of full rank.
+    weight = np.ones(len(features)) if weight is None else np.asarray(weight, np.float64)
+    mean = weight @ features / weight.sum()
+    deviation = features - mean
+    return mean, (deviation * weight[:, None]).T @ deviation / max(weight.sum() - 1, 1)
+
+
+def frechet_distance(mean: np.ndarray, covariance: np.ndarray, other_mean: np.ndarray,
+                     other_covariance: np.ndarray) -> float:
+    """The squared Fréchet distance of two normal distributions (Dowson & Landau 1982); the FID of feature moments.
+
+    Args:
+      mean: `[F]`, of the first distribution.
+      covariance: `[F, F]`, of the first distribution.
+      other_mean: `[F]`, of the second distribution.
+      other_covariance: `[F, F]`, of the second distribution.
+    """
+    # The trace of (AB)^½ equals that of (A^½ B A^½)^½. The latter is symmetric, so that its root is real and also
+    # defined for covariances without full rank.
     values, axes = np.linalg.eigh(covariance)
     root = (axes * np.sqrt(np.maximum(values, 0))) @ axes.T
-    shared = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ spread @ root), 0)).sum()
-    return float(max(((mean - other) ** 2).sum() + np.trace(covariance) + np.trace(spread) - 2 * shared, 0.0))
+    shared = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ other_covariance @ root), 0)).sum()
+    traces = ((mean - other_mean) ** 2).sum() + np.trace(covariance) + np.trace(other_covariance)
+    return float(max(traces - 2 * shared, 0.0))
 
 
 def fid(real: np.ndarray, fake: np.ndarray) -> float:
-    """The Fréchet distance between normal distributions fitted to features (Heusel 2017); 0 for the same.
+    """The Fréchet distance between normal distributions fitted to features (Heusel 2017); 0 for equal ones.
 
-    It is biased: of few images of one distribution it is well above 0, so compare figures of equal numbers only.
+    The estimate is biased upwards for few images, so that only values of equal numbers of images are comparable.
+
+    Args:
+      real: `[n, F]`.
+      fake: `[m, F]`.
     """
     real, fake = check_features(real, fake)
     return frechet_distance(*moments(real), *moments(fake))
@@ -65,18 +86,27 @@ def fid(real: np.ndarray, fake: np.ndarray) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class KidKernels:
-    """What KID sums: kernels within real images `[n, n]`, within made ones `[m, m]`, and across `[n, m]`."""
+    """The kernel matrices of KID.
+
+    Attributes:
+      real: `[n, n]`, between real images.
+      fake: `[m, m]`, between generated images.
+      across: `[n, m]`, between real and generated images.
+    """
 
     real: np.ndarray
     fake: np.ndarray
     across: np.ndarray
 
     def distance(self, real: np.ndarray | None = None, fake: np.ndarray | None = None) -> np.ndarray:
-        """The squared maximum mean discrepancy without bias, which may be below 0.
+        """The unbiased estimate of the squared maximum mean discrepancy, which may be negative.
 
         Args:
-          real: how often each real image is drawn, `[…, n]`; a pair of one image with itself counts for nothing.
-          fake: how often each made one is, `[…, m]`.
+          real: `[…, n]`, the number of times that each real image is drawn; pairs of an image with itself do not count.
+          fake: `[…, m]`, the number of times that each generated image is drawn.
+
+        Returns:
+          `[…]`.
         """
         real = np.ones(len(self.real)) if real is None else np.asarray(real, np.float64)
         fake = np.ones(len(self.fake)) if fake is None else np.asarray(fake, np.float64)
@@ -85,7 +115,12 @@ class KidKernels:
 
 
 def kid_kernels(real: np.ndarray, fake: np.ndarray) -> KidKernels:
-    """The kernel (x·y / F + 1)³ between images (Bińkowski 2018)."""
+    """The polynomial kernel (x·y / F + 1)³ between images (Bińkowski 2018).
+
+    Args:
+      real: `[n, F]`.
+      fake: `[m, F]`.
+    """
     real, fake = check_features(real, fake)
 
     def kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -94,12 +129,25 @@ def kid_kernels(real: np.ndarray, fake: np.ndarray) -> KidKernels:
 
 
 def kid(real: np.ndarray, fake: np.ndarray) -> float:
-    """The kernel distance of features (Bińkowski 2018), of all images at once; without bias, however few they are."""
+    """The kernel distance of features (Bińkowski 2018), over all images at once; unbiased for any number of images.
+
+    Args:
+      real: `[n, F]`.
+      fake: `[m, F]`.
+    """
     return float(kid_kernels(real, fake).distance())
 
 
 def mean_over_pairs(matrix: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """The mean over pairs of different images of `matrix [n, n]`, drawn `weight [..., n]` times; NaN without pairs."""
+    """The mean of a matrix over pairs of different images.
+
+    Args:
+      matrix: `[n, n]`.
+      weight: `[..., n]`, the number of times that each image is drawn.
+
+    Returns:
+      `[...]`; NaN where there is no pair.
+    """
     weight = np.asarray(weight, np.float64)
     pairs = weight.sum(-1) ** 2 - (weight**2).sum(-1)
     total = ((weight @ matrix) * weight).sum(-1) - (weight**2) @ np.diag(matrix)
@@ -107,31 +155,51 @@ def mean_over_pairs(matrix: np.ndarray, weight: np.ndarray) -> np.ndarray:
 
 
 def neighbour_radii(features: np.ndarray, near: int) -> np.ndarray:
-    """Distance of each image to its `near`-th neighbour, or its farthest where there are fewer, `[n]`."""
-    return np.sort(cdist(features, features), 1)[:, min(near, len(features) - 1)]  # the first is itself
+    """The distance of each image to its `near`-th neighbour, or to the last one where there are fewer.
+
+    Args:
+      features: `[n, F]`.
+      near: number of the neighbour, from 1.
+
+    Returns:
+      `[n]`.
+    """
+    return np.sort(cdist(features, features), 1)[:, min(near, len(features) - 1)]  # the first is the image itself
 
 
 def precision_recall(real: np.ndarray, fake: np.ndarray, near: int = NEAR) -> tuple[np.ndarray, np.ndarray]:
-    """Which made images lie among the real ones, and the other way round (Kynkäänniemi 2019).
+    """Precision and recall, image by image (Kynkäänniemi 2019).
+
+    The ball of an image reaches to its `near`-th neighbour in its own set.
+
+    Args:
+      real: `[n, F]`.
+      fake: `[m, F]`.
+      near: number of neighbours.
 
     Returns:
-      `[m]` bool, whether a made image lies within the distance to the `near`-th neighbour of some real one: their
-      share is the precision; and `[n]` bool, the same of real images among made ones: the recall.
+      `[m]` bool, whether a generated image lies within the ball of a real one; their mean is the precision. `[n]` bool,
+      whether a real image lies within the ball of a generated one; their mean is the recall.
     """
     real, fake = check_features(real, fake)
-    apart = cdist(real, fake)
-    return ((apart <= neighbour_radii(real, near)[:, None]).any(0), (apart <= neighbour_radii(fake, near)).any(1))
+    distance = cdist(real, fake)
+    return (distance <= neighbour_radii(real, near)[:, None]).any(0), (distance <= neighbour_radii(fake, near)).any(1)
 
 
 def density_coverage(real: np.ndarray, fake: np.ndarray, near: int = NEAR_DENSE) -> tuple[np.ndarray, np.ndarray]:
-    """How many real images each made one lies among, and which real ones are met with (Naeem 2020).
+    """Density and coverage, image by image (Naeem 2020).
 
-    Both look from real images alone, so that a single made image far off spoils nothing.
+    Both use the balls of real images only, so that a single generated outlier has no effect.
+
+    Args:
+      real: `[n, F]`.
+      fake: `[m, F]`.
+      near: number of neighbours.
 
     Returns:
-      `[m]`, in how many real images' balls a made image lies, over `near`: their mean is the density, near 1 for the
-      same distribution, above where made ones crowd; and `[n]` bool, whether a real image has a made one within its
-      ball: their share is the coverage.
+      `[m]`, the number of real images' balls that contain a generated image, divided by `near`; their mean is the
+      density, near 1 for equal distributions, and higher where generated images concentrate. `[n]` bool, whether a real
+      image has a generated one within its ball; their mean is the coverage.
     """
     real, fake = check_features(real, fake)
     inside = cdist(real, fake) <= neighbour_radii(real, near)[:, None]
@@ -139,20 +207,21 @@ def density_coverage(real: np.ndarray, fake: np.ndarray, near: int = NEAR_DENSE)
 
 
 def pairwise_distances(features: np.ndarray) -> np.ndarray:
-    """Euclidean distances of images from each other, `[n, n]`: their `pair_mean` is how varied they are."""
+    """Euclidean distances between images, `[n, n]`, of features `[n, F]`; their `mean_over_pairs` is the diversity."""
     return cdist(features, features)
 
 
-def nearest_neighbours(images: np.ndarray, known: np.ndarray, own: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """How far images are from the nearest of those known, and which that is.
+def nearest_neighbours(images: np.ndarray, known: np.ndarray,
+                       own: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """The nearest known image of each image, and its distance.
 
     Args:
       images: `[n, …]`.
       known: `[k, …]`.
-      own: where the images are some of the known ones, the number of each, `[n]`: none is its own neighbour.
+      own: `[n]`, where the images are themselves known ones, the number of each, which is not its own neighbour.
 
     Returns:
-      The root of the mean squared difference `[n]`, NaN without another image, and the neighbour's number `[n]`.
+      The root of the mean squared difference `[n]`, NaN without another image; and the neighbour's number `[n]`.
     """
     from sklearn.neighbors import NearestNeighbors  # slow to import
 
@@ -160,7 +229,7 @@ def nearest_neighbours(images: np.ndarray, known: np.ndarray, own: np.ndarray | 
     if own is not None and len(known) < 2:
         return np.full(len(images), np.nan), np.zeros(len(images), int)
     count = 1 if own is None else 2
-    far, which = NearestNeighbors(n_neighbors=count, algorithm='brute').fit(known).kneighbors(images)
+    distance, which = NearestNeighbors(n_neighbors=count, algorithm='brute').fit(known).kneighbors(images)
     place = np.zeros(len(images), int) if own is None else (which[:, 0] == own).astype(int)
-    far, which = (np.take_along_axis(x, place[:, None], 1)[:, 0] for x in (far, which))
-    return far.astype(np.float64) / np.sqrt(images.shape[1]), which
+    distance, which = (np.take_along_axis(x, place[:, None], 1)[:, 0] for x in (distance, which))
+    return distance.astype(np.float64) / np.sqrt(images.shape[1]), which

@@ -1,10 +1,10 @@
-"""Lesions in masks, on the host: their parts, diameters, volumes and uptake, and which is which at a later time.
+"""Lesions in masks, on the host: connected parts, diameters, volumes, uptake, and correspondence over time.
 
-Arrays are `[X, Y, Z]` in RAS+ order, so that axis 2 runs to the head and a slice along it is axial. Positions are those
-of voxel centres, which is also the convention of the diameters: a diameter joins the centres of two voxels of the mask.
-Where a voxel belongs to what holds its centre, balls of 10 to 18 voxels come out 0.2 voxels too small by it in the
-longest diameter and 0.5 in the short axis; from corner to corner they would be 1.1 and 0.8 too large. One voxel alone
-has no extent: it is there, but too small to measure.
+Arrays are `[X, Y, Z]` in RAS+ order, so that axis 2 points to the head and a slice across it is axial. Positions are
+those of voxel centres, also for diameters: a diameter connects the centres of two voxels of the mask. Of a ball that is
+10 to 18 voxels wide, and whose mask consists of the voxels with their centre in the ball, the longest diameter is
+measured 0.2 voxels too small and the short axis 0.5; from corner to corner they would be 1.1 and 0.8 too large. A
+single voxel has no extent: it is present, but too small to measure.
 """
 
 import dataclasses
@@ -17,40 +17,40 @@ import numpy as np
 
 from medjax.metrics.surface_distance import bounding_box
 
-PEAK_ML = 1.0  # of the sphere of SUVpeak
-SAME = 1e-6  # mm in which lengths that rounding alone tells apart differ
+PEAK_ML = 1.0  # volume of the sphere of SUVpeak
+SAME = 1e-6  # mm, tolerance of equal lengths
 
 
 class Finding(NamedTuple):
     """A lesion at a visit.
 
     Attributes:
-      kind: 'target', 'node' or 'nontarget', as the mask that it is in says.
-      longest: longest axial diameter, mm; of a lesion in pieces the sum over them.
-      short: the short axis across it, mm.
-      volume: ml.
-      peak: see `peak`; NaN where there is no image.
-      thickness: of its slices, mm.
-      state: 'there', 'gone', 'merged' (another lesion lies where it was) or 'not evaluated'.
+      kind: 'target', 'node' or 'nontarget', by the mask that contains it.
+      longest: longest axial diameter in mm; for a lesion in several parts the sum over the parts.
+      short: the short axis perpendicular to it, in mm.
+      volume: in ml.
+      peak: see `peak_uptake`; NaN without an image.
+      thickness: slice thickness in mm.
+      state: 'there' (present), 'gone', 'merged' (another lesion is at its place) or 'not evaluated'.
     """
 
     kind: str
     longest: float = 0.0
     short: float = 0.0
     volume: float = 0.0
-    peak_uptake: float = math.nan
+    peak: float = math.nan
     thickness: float = 0.0
     state: str = 'there'
 
 
 class Visit(NamedTuple):
-    """What was seen of a patient at a time.
+    """The findings of a patient at one time.
 
     Attributes:
-      name: the visit as its table has it.
-      weeks: since the first.
-      kinds: of lesions that were looked for.
-      findings: lesions by kind and number; one of these kinds that is not among them is gone.
+      name: the visit's name in its table.
+      weeks: weeks since the first visit.
+      kinds: the kinds of lesions that were evaluated.
+      findings: lesions by kind and number; a known lesion of these kinds that is not among them is gone.
     """
 
     name: str
@@ -61,44 +61,58 @@ class Visit(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class LabelledVoxels:
-    """Voxels `index [N, 3]` of a grid with an affine `[4, 4]` to mm and a shape, each with a `number [N]` above 0."""
+    """The voxels of numbered parts on a grid.
+
+    Attributes:
+      index: `[N, 3]`, the voxels.
+      number: `[N]` above 0, the part of each voxel.
+      affine: `[4, 4]`, from voxels to mm.
+      shape: the grid's shape.
+    """
 
     index: np.ndarray
     number: np.ndarray
     affine: np.ndarray
     shape: tuple[int, ...]
 
-    def world(self) -> np.ndarray:
-        """The voxels' centres in mm, `[N, 3]`."""
+    def positions(self) -> np.ndarray:
+        """The centres of the voxels in mm, `[N, 3]`."""
         return self.index @ self.affine[:3, :3].T + self.affine[:3, 3]
 
-    def at(self, world: np.ndarray) -> np.ndarray:
-        """Numbers `[M]` of the voxels that hold places in mm `[M, 3]`; 0 where none does."""
+    def numbers_at(self, positions: np.ndarray) -> np.ndarray:
+        """The numbers of the parts at given positions.
+
+        Args:
+          positions: `[M, 3]`, in mm.
+
+        Returns:
+          `[M]`; 0 where no part's voxel contains the position.
+        """
         if not len(self.index):
-            return np.zeros(len(world), int)
-        index = np.rint((world - self.affine[:3, 3]) @ np.linalg.inv(self.affine[:3, :3]).T).astype(int)
+            return np.zeros(len(positions), int)
+        index = np.rint((positions - self.affine[:3, 3]) @ np.linalg.inv(self.affine[:3, :3]).T).astype(int)
         inside = ((index >= 0) & (index < self.shape)).all(1)
-        mine = self._flat(self.index)
-        order = np.argsort(mine)
-        asked = self._flat(np.where(inside[:, None], index, 0))
-        place = order[np.minimum(np.searchsorted(mine, asked, sorter=order), len(mine) - 1)]
-        return np.where(inside & (mine[place] == asked), self.number[place], 0)
+        own = self._flat(self.index)
+        order = np.argsort(own)
+        queried = self._flat(np.where(inside[:, None], index, 0))
+        place = order[np.minimum(np.searchsorted(own, queried, sorter=order), len(own) - 1)]
+        return np.where(inside & (own[place] == queried), self.number[place], 0)
 
     def _flat(self, index: np.ndarray) -> np.ndarray:
         return np.ravel_multi_index(tuple(index.T), self.shape)
 
 
 def connected_parts(mask: np.ndarray) -> list[tuple[int, np.ndarray]]:
-    """The connected parts of a mask; voxels of one number belong together where they share a corner.
+    """The connected parts of a mask: voxels of the same number that share at least a corner.
 
     Args:
-      mask: `[X, Y, Z]`, whole numbers or bool, 0 where there is no lesion.
+      mask: `[X, Y, Z]`, integer or bool, 0 where there is no lesion.
 
     Returns:
       The number and the voxels `[N, 3]` of each part, the largest part first.
     """
-    part = bounding_box(mask != 0)
-    inner = np.ascontiguousarray(mask[part])
+    box = bounding_box(mask != 0)
+    inner = np.ascontiguousarray(mask[box])
     if not inner.size:
         return []
     labels = cc3d.connected_components(inner.astype(np.int32), connectivity=26)
@@ -106,16 +120,17 @@ def connected_parts(mask: np.ndarray) -> list[tuple[int, np.ndarray]]:
     label = labels[tuple(index.T)]
     order = np.argsort(label, kind='stable')
     pieces = np.split(index[order], np.flatnonzero(np.diff(label[order])) + 1)
-    start = [s.start for s in part]
-    return sorted(((int(inner[tuple(piece[0])]), piece + start) for piece in pieces), key=lambda one: -len(one[1]))
+    start = [s.start for s in box]
+    parts = [(int(inner[tuple(piece[0])]), piece + start) for piece in pieces]
+    return sorted(parts, key=lambda part: -len(part[1]))
 
 
 def diameters(index: np.ndarray, spacing: Sequence[float]) -> tuple[float, float]:
     """Longest axial diameter and short axis of a part.
 
     The longest diameter is the largest distance between two voxel centres of one slice, over all slices. The short axis
-    of a slice is the extent perpendicular to its longest diameter, the least one where several are as long; that of the
-    part is the largest over the slices.
+    of a slice is the extent perpendicular to its longest diameter, or the least extent where several diameters are
+    equally long; that of the part is the largest over its slices.
 
     Args:
       index: voxels `[N, 3]`, N > 0.
@@ -127,28 +142,28 @@ def diameters(index: np.ndarray, spacing: Sequence[float]) -> tuple[float, float
     longest = short = 0.0
     index = index[np.lexsort(index.T)]  # by slice, row, column
     for plane in np.split(index, np.flatnonzero(np.diff(index[:, 2])) + 1):
-        # What is farthest apart in any direction are ends of rows.
+        # The farthest voxels in any direction are ends of rows.
         new = np.flatnonzero(np.diff(plane[:, 1])) + 1
         ends = plane[np.concatenate([[0], new, new - 1, [len(plane) - 1]]), :2] * np.asarray(spacing, float)[:2]
-        apart = ends[:, None] - ends
-        length = np.hypot(apart[..., 0], apart[..., 1])
+        difference = ends[:, None] - ends
+        length = np.hypot(difference[..., 0], difference[..., 1])
         most = float(length.max())
         if most > 0:
-            along = apart[length >= most - SAME]
+            along = difference[length >= most - SAME]
             across = ends @ np.stack([-along[:, 1], along[:, 0]]) / most
             longest, short = max(longest, most), max(short, float(np.ptp(across, 0).min()))
     return longest, short
 
 
 def peak_uptake(image: np.ndarray, index: np.ndarray, spacing: Sequence[float]) -> float:
-    """SUVpeak's like: the largest mean over a sphere of 1 ml whose centre is a voxel of the lesion.
+    """The peak uptake (SUVpeak): the largest mean over a sphere of 1 ml that is centred on a voxel of the lesion.
 
-    As in PERCIST (Wahl 2009) the sphere may reach beyond the lesion. Voxels count whose centres are in it; beyond the
-    image there are none.
+    As in PERCIST (Wahl 2009) the sphere may extend beyond the lesion. Voxels of the image whose centre is in the sphere
+    count.
 
     Args:
       image: `[X, Y, Z]`, such as standardised uptake values.
-      index: the lesion's voxels `[N, 3]`, N > 0.
+      index: `[N, 3]`, the lesion's voxels, N > 0.
       spacing: mm along each axis.
     """
     radius = (3000 * PEAK_ML / (4 * math.pi)) ** (1 / 3)
@@ -157,39 +172,46 @@ def peak_uptake(image: np.ndarray, index: np.ndarray, spacing: Sequence[float]) 
     steps = steps[np.linalg.norm(steps * spacing, axis=1) <= radius]
     total, count = np.zeros(len(index)), np.zeros(len(index))
     for step in steps:
-        at = index + step
-        inside = ((at >= 0) & (at < image.shape)).all(1)
-        total[inside] += image[tuple(at[inside].T)]
+        voxels = index + step
+        inside = ((voxels >= 0) & (voxels < image.shape)).all(1)
+        total[inside] += image[tuple(voxels[inside].T)]
         count += inside
     return float((total / count).max())
 
 
 def measure_lesion(kind: str, pieces: Sequence[np.ndarray], spacing: Sequence[float],
             image: np.ndarray | None = None) -> Finding:
-    """Measures a lesion.
+    """The measurements of a lesion.
 
     Args:
       kind: see `Finding`.
-      pieces: voxels `[N, 3]` of its connected parts. Diameters of the parts are added, as RECIST 1.1 asks for lesions
-        that fall apart.
+      pieces: voxels `[N, 3]` of its connected parts. The diameters of the parts are added, as RECIST 1.1 requires for
+        lesions that split.
       spacing: mm along each axis.
-      image: on the same grid, for the peak.
+      image: `[X, Y, Z]` on the same grid, for the peak uptake.
     """
     longest, short = np.sum([diameters(piece, spacing) for piece in pieces], 0)
     volume = sum(map(len, pieces)) * math.prod(spacing) / 1000
-    found = math.nan if image is None else max(peak_uptake(image, piece, spacing) for piece in pieces)
-    return Finding(kind, float(longest), float(short), volume, found, float(spacing[2]))
+    peak = math.nan if image is None else max(peak_uptake(image, piece, spacing) for piece in pieces)
+    return Finding(kind, float(longest), float(short), volume, peak, float(spacing[2]))
 
 
 def shared_volumes(now: LabelledVoxels, before: LabelledVoxels) -> dict[tuple[int, int], float]:
-    """How much parts share with earlier ones, mm³ by both numbers.
+    """The volume that parts share with earlier parts.
 
-    Grids may differ. Of the volumes of the voxels of either whose centres lie in a voxel of the other the larger
-    counts, so that a part between the centres of coarser voxels is found as well.
+    The grids may differ. The shared volume is that of the voxels of one grid whose centres lie in a voxel of the other;
+    the larger of both directions counts, so that a part between the centres of coarser voxels is found as well.
+
+    Args:
+      now: the parts.
+      before: the earlier parts.
+
+    Returns:
+      (number, earlier number) -> volume in mm³.
     """
     shared: dict[tuple[int, int], float] = {}
     for one, other, turned in ((now, before, False), (before, now, True)):
-        there = other.at(one.world())
+        there = other.numbers_at(one.positions())
         pairs, count = np.unique(np.stack([one.number, there], 1)[there > 0], axis=0, return_counts=True)
         for (a, b), voxels in zip(pairs.tolist(), count):
             key, volume = (b, a) if turned else (a, b), voxels * abs(np.linalg.det(one.affine[:3, :3]))
@@ -198,17 +220,17 @@ def shared_volumes(now: LabelledVoxels, before: LabelledVoxels) -> dict[tuple[in
 
 
 def match_lesions(now: LabelledVoxels, earlier: Sequence[LabelledVoxels]) -> tuple[dict[int, int], set[int]]:
-    """Tells which parts are lesions that were seen before.
+    """The correspondence of parts with known lesions.
 
-    A part is the lesion that it shares most with at the latest visit at which it shares anything with one; several may
-    be the same lesion, which then has fallen apart.
+    At the latest visit at which a part overlaps a lesion, it is the lesion with which it shares the largest volume.
+    Several parts may be the same lesion, which has then split.
 
     Args:
-      now: the parts, by number.
-      earlier: the lesions, by number, at each visit before, the latest first.
+      now: the parts.
+      earlier: the lesions at each earlier visit, the latest first.
 
     Returns:
-      For parts that are known lesions, the lesion's number; and the lesions of which any part has a voxel.
+      For parts that are known lesions, the lesion's number; and the lesions that any part overlaps.
     """
     known: dict[int, int] = {}
     touched: set[int] = set()

@@ -1,15 +1,15 @@
-"""Times to events, some of them censored: estimates of curves, and what predicted curves are worth, on the host.
+"""Survival curves of censored times, and metrics of predicted survival curves, in float64 on the host.
 
-All is float64. `time [n]` is when the event happened or, where `event [n]` is false, how long the case was seen
-without. `weight [..., n]` says how often each case counts: left out, once; a bootstrap's multiplicities
-`[resamples, n]` give all resamples in one call. Where times are equal events come first: a case that is censored then
-was still at risk.
+`time [n]` is the time of the event or, where `event [n]` is false, of the last observation without it.
+`weight [..., n]` is the number of times that each case counts, 1 by default: with the multiplicities `[resamples, n]`
+of a bootstrap, one call computes a result for all resamples. Of equal times events come first: a case that is censored
+then was still at risk.
 
-What judges predictions weights cases by the inverse of the chance to be uncensored (IPCW). That chance, G, is the
-Kaplan–Meier estimate of the judged cases themselves, in each resample anew, and is taken at a time, not just before.
-Where G is 0 a case has no weight. With `competing [n]`, the cases whose end was another event, a case stays without
-the judged event after that, and only those with neither are censored (Schoop 2011, Blanche 2013). Without it the
-figures are scikit-survival's.
+Metrics of predictions weight cases by the inverse probability of censoring (IPCW). The probability G of being
+uncensored is the Kaplan-Meier estimate on the evaluated cases themselves, in each resample separately, and is taken at
+a time, not just before it. Where G is 0 a case has no weight. `competing [n]` marks cases that ended with another
+event: such a case stays without the event of interest afterwards, and only cases with neither are censored (Schoop
+2011, Blanche 2013). Without competing events the values equal those of scikit-survival.
 """
 
 from typing import NamedTuple
@@ -23,15 +23,15 @@ Z = special.ndtri(0.975)
 
 
 class Curve(NamedTuple):
-    """A step function of time with its 95 % interval.
+    """A step function of time with its 95 % confidence interval.
 
     Attributes:
-      times: `[k]`, the different times of all cases, rising.
-      values: `[..., k]` from each of them on, up to the next.
-      variance: `[..., k]` of `values`.
-      low: `[..., k]` of the interval on the scale of log(-log), which stays between 0 and 1.
-      high: `[..., k]`. Where `values` is 0 or 1 both limits are the same.
-      at_risk: `[..., k]`: how many are seen, without an event, up to each time.
+      times: `[k]`, the different times of all cases, in increasing order.
+      values: `[..., k]`, the value from each time on until the next.
+      variance: `[..., k]`, the variance of `values`.
+      low: `[..., k]`, the lower limit of the interval on the log(-log) scale, which stays between 0 and 1.
+      high: `[..., k]`, the upper limit. Where `values` is 0 or 1 both limits equal it.
+      at_risk: `[..., k]`, the number of cases under observation and without an event until each time.
       start: the value before the first time.
     """
 
@@ -44,18 +44,32 @@ class Curve(NamedTuple):
     start: float
 
     def at(self, when: float | np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Value, low and high at times `[m]`, or one time, each `[..., m]`."""
+        """The curve at given times.
+
+        Args:
+          when: `[m]`, or one time.
+
+        Returns:
+          Value, lower and upper limit, each `[..., m]`.
+        """
         place = np.searchsorted(self.times, when, 'right')
-        padded = (np.insert(array, 0, self.start, -1) for array in (self.values, self.low, self.high))
-        return tuple(array[..., place] for array in padded)
+        value, low, high = (np.insert(array, 0, self.start, -1)[..., place]
+                            for array in (self.values, self.low, self.high))
+        return value, low, high
 
     def complement(self) -> 'Curve':
-        """One less the curve: survival of incidence, incidence of survival."""
+        """One minus the curve: survival for incidence, and incidence for survival."""
         return self._replace(values=1 - self.values, low=1 - self.high, high=1 - self.low, start=1 - self.start)
 
 
 def kaplan_meier(time: np.ndarray, event: np.ndarray, weight: np.ndarray | None = None) -> Curve:
-    """The share without the event over time (Kaplan & Meier 1958), with Greenwood's variance."""
+    """The probability of being without the event over time (Kaplan & Meier 1958), with Greenwood's variance.
+
+    Args:
+      time: `[n]`.
+      event: `[n]` bool.
+      weight: `[..., n]`.
+    """
     times, at_risk, (events,) = _counts(time, [event], weight)
     values = np.cumprod(1 - _over(events, at_risk), -1)
     variance = values ** 2 * np.cumsum(_over(events, at_risk * (at_risk - events)), -1)
@@ -63,15 +77,14 @@ def kaplan_meier(time: np.ndarray, event: np.ndarray, weight: np.ndarray | None 
 
 
 def aalen_johansen(time: np.ndarray, event: np.ndarray, of: int, weight: np.ndarray | None = None) -> Curve:
-    """The probability of one of several events over time, of which only the first to happen is seen.
+    """The cumulative incidence of one of several competing events (Aalen & Johansen 1978).
 
-    Aalen & Johansen 1978. The variance is that of the delta method (Dinse & Larson 1986, equation 6), with one
-    event Greenwood's.
+    The variance is that of the delta method (Dinse & Larson 1986, equation 6); with a single event it is Greenwood's.
 
     Args:
-      time: `[n]`.
-      event: `[n]` int, 0 where censored.
-      of: which event.
+      time: `[n]`, of the first event of a case.
+      event: `[n]` int, the number of that event; 0 where the case is censored.
+      of: the number of the event of interest.
       weight: `[..., n]`.
     """
     event = np.asarray(event)
@@ -79,8 +92,11 @@ def aalen_johansen(time: np.ndarray, event: np.ndarray, of: int, weight: np.ndar
     left = np.cumprod(1 - _over(every, at_risk), -1)
     before = np.insert(left, 0, 1.0, -1)[..., :-1]
     values = np.cumsum(before * _over(events, at_risk), -1)
-    total = lambda terms: np.cumsum(terms, -1)
-    # What stays is (values - values then)², and twice (values - values then), of each time up to now.
+
+    def total(terms: np.ndarray) -> np.ndarray:
+        return np.cumsum(terms, -1)
+
+    # Weighted sums over times s up to t of (F(t) - F(s))² and of 2 (F(t) - F(s)), expanded in F(t).
     lost, own = _over(every, at_risk * (at_risk - every)), before * _over(events, at_risk ** 2)
     variance = (values ** 2 * total(lost) - 2 * values * total(values * lost) + total(values ** 2 * lost)
                 + total(before ** 2 * _over(events * (at_risk - events), at_risk ** 3))
@@ -90,50 +106,50 @@ def aalen_johansen(time: np.ndarray, event: np.ndarray, of: int, weight: np.ndar
 
 
 def logrank(time: np.ndarray, event: np.ndarray, group: np.ndarray) -> tuple[float, int, float]:
-    """The log-rank test (Mantel 1966), with the variance of the hypergeometric distribution where events are tied.
+    """The log-rank test (Mantel 1966), with the hypergeometric variance for tied events.
 
     Args:
       time: `[n]`.
       event: `[n]` bool.
-      group: `[n]`, to which group each case belongs.
+      group: `[n]`, the group of each case.
 
     Returns:
-      Chi², its degrees of freedom, and p. Groups that nobody was in when an event happened are left out, and with fewer
-      than two others chi² and p are NaN.
+      Chi², its degrees of freedom, and p. Groups without a case at risk at the time of any event are left out; with
+      fewer than two other groups chi² and p are NaN.
     """
     names, place = np.unique(group, return_inverse=True)
-    mine = (place == np.arange(len(names))[:, None]).astype(np.float64)
-    _, at_risk, (events,) = _counts(time, [event], mine)
+    membership = (place == np.arange(len(names))[:, None]).astype(np.float64)
+    _, at_risk, (events,) = _counts(time, [event], membership)
     n, d = at_risk.sum(0), events.sum(0)
     expected = at_risk * _over(d, n)
     kept = expected.sum(1) > 0
     if kept.sum() < 2:
         return float('nan'), 0, float('nan')
-    share, spread = _over(at_risk, n)[kept], _over(d * (n - d), n - 1)
-    covariance = np.diag((share * spread).sum(1)) - (share * spread) @ share.T
-    apart = (events - expected)[kept].sum(1)[:-1]
-    chi2, df = float(apart @ np.linalg.pinv(covariance[:-1, :-1]) @ apart), int(kept.sum()) - 1
+    share, variance = _over(at_risk, n)[kept], _over(d * (n - d), n - 1)
+    covariance = np.diag((share * variance).sum(1)) - (share * variance) @ share.T
+    excess = (events - expected)[kept].sum(1)[:-1]
+    chi2, df = float(excess @ np.linalg.pinv(covariance[:-1, :-1]) @ excess), int(kept.sum()) - 1
     return chi2, df, float(special.chdtrc(df, chi2))
 
 
 def brier(time: np.ndarray, event: np.ndarray, survival_at: np.ndarray, at: np.ndarray,
           weight: np.ndarray | None = None, competing: np.ndarray | None = None) -> np.ndarray:
-    """Brier's score at some times, with IPCW (Graf 1999): the mean squared error of the predicted survival.
+    """The Brier score at given times, with IPCW (Graf 1999): the mean squared error of the predicted survival.
 
     Args:
       time: `[n]`.
       event: `[n]` bool.
-      survival_at: `[n, T]`, the predicted probability to be without the event at each of the times.
-      at: `[T]`.
+      survival_at: `[n, T]`, the predicted probability of being without the event at each time.
+      at: `[T]`, the times.
       weight: `[..., n]`.
       competing: `[n]` bool.
 
     Returns:
-      `[..., T]`; NaN where no case has weight. Beyond the last follow-up only the cases with the event count.
+      `[..., T]`; NaN where no case has weight. After the last follow-up only cases with the event count.
     """
     time, event, at, other = np.asarray(time), np.asarray(event, bool), np.asarray(at), _others(time, competing)
     left = time[:, None] > at
-    # Which share of the squared error counts at a case's own G, and which at the horizon's.
+    # The part of the squared error that is weighted by G at the case's own time, and by G at the evaluated time.
     ended = ~left & event[:, None]
     own = ended * survival_at ** 2 + (~left & other[:, None]) * (1 - survival_at) ** 2
     beyond = left * (1 - survival_at) ** 2
@@ -147,22 +163,35 @@ def brier(time: np.ndarray, event: np.ndarray, survival_at: np.ndarray, at: np.n
 
 def integrated_brier(time: np.ndarray, event: np.ndarray, survival_at: np.ndarray, grid: np.ndarray,
                      weight: np.ndarray | None = None, competing: np.ndarray | None = None) -> np.ndarray:
-    """The mean `[...]` of `brier` between the first and the last of the times `grid [T]`, by the trapezoid rule."""
+    """The integrated Brier score: the mean of `brier` over a time interval, by the trapezoid rule.
+
+    Args:
+      time: `[n]`.
+      event: `[n]` bool.
+      survival_at: `[n, T]`, the predicted survival at the times of the grid.
+      grid: `[T]`, in increasing order, from the start to the end of the interval.
+      weight: `[..., n]`.
+      competing: `[n]` bool.
+
+    Returns:
+      `[...]`.
+    """
     scores = brier(time, event, survival_at, grid, weight, competing)
     return np.trapezoid(scores, grid, axis=-1) / (grid[-1] - grid[0])
 
 
 def cumulative_dynamic_auc(time: np.ndarray, event: np.ndarray, score: np.ndarray, horizon: float,
                            weight: np.ndarray | None = None, competing: np.ndarray | None = None) -> np.ndarray:
-    """Area under the ROC curve at a horizon, with IPCW (Uno 2007).
+    """Area under the cumulative/dynamic ROC curve at a horizon, with IPCW (Uno 2007).
 
-    The chance that a case with the event by then has the higher score than one without, equal scores counting half.
+    It is the probability that a case with the event by the horizon has a higher score than a case without it, where
+    equal scores count one half.
 
     Args:
       time: `[n]`.
       event: `[n]` bool.
-      score: `[n]`, higher where the event is more likely by the horizon.
-      horizon: a time; an event at it has happened.
+      score: `[n]`, higher where the event by the horizon is more likely.
+      horizon: the time; an event at this time counts as an event by the horizon.
       weight: `[..., n]`.
       competing: `[n]` bool.
 
@@ -172,7 +201,9 @@ def cumulative_dynamic_auc(time: np.ndarray, event: np.ndarray, score: np.ndarra
     time, event, other = np.asarray(time), np.asarray(event, bool), _others(time, competing)
     levels, place = np.unique(score, return_inverse=True)
     left = time > horizon
-    tally = lambda chosen, w: bin_sums(chosen, place, len(levels), w)
+
+    def tally(chosen: np.ndarray, w: np.ndarray) -> np.ndarray:
+        return bin_sums(chosen, place, len(levels), w)
 
     def area(w: np.ndarray) -> dict[str, np.ndarray]:
         w = w.astype(np.float64)
@@ -185,36 +216,43 @@ def cumulative_dynamic_auc(time: np.ndarray, event: np.ndarray, score: np.ndarra
 
 
 def censoring_weights(time: np.ndarray, ended: np.ndarray, at: np.ndarray,
-               weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """1 / G of each case at its own time, `[..., n]`, and at the times `at [T]`, `[..., T]`; 0 where G is.
+                      weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The inverse probability of being uncensored, 1 / G; 0 where G is 0.
 
     Args:
       time: `[n]`.
-      ended: `[n]` bool: who had any event, and so was not censored.
-      at: `[T]`.
+      ended: `[n]` bool, whether a case had any event and was thus not censored.
+      at: `[T]`, further times.
       weight: `[..., n]`.
+
+    Returns:
+      1 / G of each case at its own time, `[..., n]`, and at the further times, `[..., T]`.
     """
     times, at_risk, (events, lost) = _counts(time, [ended, ~ended], weight)
-    chance = np.insert(np.cumprod(1 - _over(lost, at_risk - events), -1), 0, 1.0, -1)
-    inverse = _over(1.0, chance)
-    take = lambda when: inverse[..., np.searchsorted(times, when, 'right')]
-    return take(time), take(at)
+    uncensored = np.insert(np.cumprod(1 - _over(lost, at_risk - events), -1), 0, 1.0, -1)
+    inverse = _over(1.0, uncensored)
+    own, further = (inverse[..., np.searchsorted(times, when, 'right')] for when in (time, at))
+    return own, further
 
 
 def _counts(time: np.ndarray, kinds: list[np.ndarray],
             weight: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
-    """The different times, how many are at risk at each, `[..., k]`, and how many of each kind end then."""
+    """The different times, the number at risk at each, `[..., k]`, and the number of each kind that end then."""
     times, place = np.unique(time, return_inverse=True)
-    tally = lambda mask: bin_sums(mask, place, len(times), _ones(time, weight))
+
+    def tally(mask: np.ndarray) -> np.ndarray:
+        return bin_sums(mask, place, len(times), _ones(time, weight))
+
     at_risk = tally(np.ones(len(place)))[..., ::-1].cumsum(-1)[..., ::-1]
     return times, at_risk, [tally(mask) for mask in kinds]
 
 
 def _interval(values: np.ndarray, variance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The 95 % interval of probabilities on the log(-log) scale."""
     inside = (values > 0) & (values < 1)
     known = np.where(inside, values, 0.5)
-    apart = np.exp(Z * np.sqrt(variance) / np.abs(known * np.log(known)))
-    return np.where(inside, known ** apart, values), np.where(inside, known ** (1 / apart), values)
+    factor = np.exp(Z * np.sqrt(variance) / np.abs(known * np.log(known)))
+    return np.where(inside, known ** factor, values), np.where(inside, known ** (1 / factor), values)
 
 
 def _others(time: np.ndarray, competing: np.ndarray | None) -> np.ndarray:
@@ -226,11 +264,11 @@ def _ones(time: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
 
 
 def _over(a: np.ndarray | float, b: np.ndarray) -> np.ndarray:
-    """a / b, 0 where b is."""
+    """a / b; 0 where b is 0."""
     a, b = np.broadcast_arrays(np.asarray(a, np.float64), b)
     return np.divide(a, b, out=np.zeros(a.shape), where=b > 0)
 
 
 def _ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """a / b, NaN where b is 0."""
+    """a / b; NaN where b is 0."""
     return np.where(b > 0, _over(a, b), np.nan)

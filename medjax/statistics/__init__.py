@@ -1,1 +1,1 @@
-"""Statistics of tables of numbers: bootstrap, intervals, calibration, comparison of curves."""
+"""Statistics of tables of numbers: bootstrap, confidence intervals, calibration, comparison of ROC curves."""

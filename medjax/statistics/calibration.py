@@ -1,6 +1,6 @@
-"""Whether probabilities are what they say, how to mend them, and sets that hold the truth as often as promised.
+"""Calibration of predicted probabilities: errors, recalibration methods, and conformal prediction sets.
 
-What is fitted here is fitted on validation cases, from probabilities alone, and applied to test cases.
+Methods are fitted on validation cases, from probabilities alone, and applied to test cases.
 """
 
 import dataclasses
@@ -14,22 +14,23 @@ from scipy import special
 from medjax.metrics import classification
 
 BINS = 15
-FLOOR = 1e-12  # a probability of 0 has no logarithm
-SHARPEST = 100.0  # the temperature is sought from 1/100 to 100
+LEAST = 1e-12  # probabilities are clipped to it before a logarithm
+SHARPEST = 100.0  # temperatures are searched from 1/100 to 100
 
 
 def expected_calibration_error(targets: np.ndarray, probs: np.ndarray, weight: np.ndarray | None = None, *,
                    equal_mass: bool = False) -> np.ndarray:
-    """Expected calibration error of the chosen class (Guo et al. 2017, ICML).
+    """Expected calibration error of the predicted class (Guo et al. 2017, ICML).
 
-    The mean over the bins, weighted by their cases, of how far mean confidence and accuracy are apart.
+    It is the mean over bins, weighted by their number of cases, of the absolute difference between mean confidence and
+    accuracy.
 
     Args:
       targets: `[n]` class numbers.
       probs: `[n, K]`.
-      weight: `[..., n]`, as for `metrics.classification`.
-      equal_mass: bins with about the same number of cases instead of the same width (adaptive ECE). They are those of
-        the cases without weight, and equal confidences are never parted.
+      weight: `[..., n]`, as in `metrics.classification`.
+      equal_mass: use bins with about the same number of cases instead of the same width (adaptive ECE). The bins are
+        those of the unweighted cases, and equal confidences are always in the same bin.
 
     Returns:
       `[...]`; NaN where no case has weight.
@@ -37,33 +38,36 @@ def expected_calibration_error(targets: np.ndarray, probs: np.ndarray, weight: n
     weight = np.ones(len(probs)) if weight is None else np.asarray(weight)
     confidence, right = probs.max(1), probs.argmax(1) == targets
     bins = _equal_mass(confidence) if equal_mass else _equal_width(confidence)
-    apart = np.abs(classification.bin_sums(confidence - right, bins, BINS, weight)).sum(-1)
-    whole = weight.sum(-1, dtype=np.float64)
-    return np.divide(apart, whole, out=np.full(apart.shape, np.nan), where=whole > 0)
+    gap = np.abs(classification.bin_sums(confidence - right, bins, BINS, weight)).sum(-1)
+    total = weight.sum(-1, dtype=np.float64)
+    return np.divide(gap, total, out=np.full(gap.shape, np.nan), where=total > 0)
 
 
 def reliability_bins(probability: np.ndarray, happened: np.ndarray) -> list[dict[str, Any]]:
-    """Bins of a reliability diagram: what was said against what came.
+    """The bins of a reliability diagram: predicted probability against observed frequency.
 
     Args:
-      probability: `[n]`, of the chosen class or of the positive one.
-      happened: `[n]` bool, whether it was that class.
+      probability: `[n]`, of the predicted class or of the positive one.
+      happened: `[n]` bool, whether the case is of that class.
 
     Returns:
-      For each bin that has cases: `low` (not in it, but 0), `high`, `n`, and the means `said` and `came`.
+      For each bin with cases: `low` (excluded, except for 0), `high`, `n`, the mean predicted probability `said` and
+      the observed frequency `came`.
     """
-    bins = _equal_width(probability)
-    return [{'low': k / BINS, 'high': (k + 1) / BINS, 'n': int((bins == k).sum()),
-             'said': float(probability[bins == k].mean()), 'came': float(happened[bins == k].mean())}
-            for k in np.unique(bins).tolist()]
+    bins, out = _equal_width(probability), []
+    for k in np.unique(bins).tolist():
+        inside = bins == k
+        out.append({'low': k / BINS, 'high': (k + 1) / BINS, 'n': int(inside.sum()),
+                    'said': float(probability[inside].mean()), 'came': float(happened[inside].mean())})
+    return out
 
 
 @dataclasses.dataclass(frozen=True)
 class Calibrator:
-    """A fitted map of probabilities to better ones.
+    """A fitted map from predicted to calibrated probabilities.
 
     Attributes:
-      parameters: what was fitted, as plain numbers.
+      parameters: the fitted parameters, as plain numbers.
       function: `[n, K] -> [n, K]`, both with rows that sum to 1.
     """
 
@@ -71,116 +75,129 @@ class Calibrator:
     function: Callable[[np.ndarray], np.ndarray]
 
     def __call__(self, probs: np.ndarray) -> np.ndarray:
-        """Applies it to `probs [n, K]`."""
+        """The calibrated probabilities `[n, K]` of `probs [n, K]`."""
         return self.function(probs)
 
 
 def fit_temperature(targets: np.ndarray, probs: np.ndarray) -> Calibrator:
-    """Divides all logits by one number, that of the least log loss (Guo et al. 2017); logits are log p.
+    """Temperature scaling: divides all logits by the number that minimises the log loss (Guo et al. 2017).
+
+    Logits are log p.
 
     Args:
       targets: `[n]` class numbers.
       probs: `[n, K]`.
 
     Returns:
-      A calibrator with `temperature`: above 1 the network was too sure. It is held within 1/100 and 100, where the
-      loss has no minimum (validation cases that are all right).
+      A calibrator with the parameter `temperature`; above 1 the network was overconfident. It is limited to the range
+      from 1/100 to 100, because the loss may have no minimum (if all validation cases are predicted correctly).
     """
-    from scipy import optimize  # slow to import, and training imports this file
+    from scipy import optimize  # slow to import, and training imports this module
     logits = _log(probs)
     true = np.take_along_axis(logits, np.asarray(targets)[:, None], 1)[:, 0]
 
-    # The loss is convex in 1 / temperature: this is its slope.
-    def slope(sharpness: float) -> float:
-        return float(((special.softmax(sharpness * logits, 1) * logits).sum(1) - true).mean())
+    # The loss is convex in the inverse temperature; this is its derivative.
+    def slope(inverse: float) -> float:
+        return float(((special.softmax(inverse * logits, 1) * logits).sum(1) - true).mean())
     low, high = 1 / SHARPEST, SHARPEST
-    found = low if slope(low) >= 0 else high if slope(high) <= 0 else optimize.brentq(slope, low, high, xtol=1e-12)
-    return Calibrator({'temperature': 1 / found}, lambda p: special.softmax(found * _log(p), 1))
+    if slope(low) >= 0:
+        inverse = low
+    elif slope(high) <= 0:
+        inverse = high
+    else:
+        inverse = optimize.brentq(slope, low, high, xtol=1e-12)
+    return Calibrator({'temperature': 1 / inverse}, lambda p: special.softmax(inverse * _log(p), 1))
 
 
 def fit_platt(targets: np.ndarray, probs: np.ndarray) -> Calibrator:
-    """A sigmoid of a · logit + b for each class against all others (Platt 1999), with his smoothed targets.
+    """Platt scaling: a sigmoid of a · logit + b for each class against all others, with smoothed targets (Platt 1999).
 
     Args:
       targets: `[n]` class numbers.
-      probs: `[n, K]`; of more than two classes each has its own a and b, and rows are divided by their sum.
+      probs: `[n, K]`; with more than two classes each has its own a and b, and rows are normalised.
 
     Returns:
-      A calibrator with `a` and `b`: of the positive class, or lists over the classes.
+      A calibrator with the parameters `a` and `b`: of the positive class, or lists over the classes.
     """
-    fits = [_sigmoid(_logit(probs, k), np.asarray(targets) == k) for k in _one_by_one(probs)]
+    fits = [_fit_sigmoid(_logit(probs, k), np.asarray(targets) == k) for k in _fitted_classes(probs)]
     a, b = [fit[0] for fit in fits], [fit[1] for fit in fits]
 
     def apply(p: np.ndarray) -> np.ndarray:
-        return _rows([special.expit(a[i] * _logit(p, k) + b[i]) for i, k in enumerate(_one_by_one(p))])
+        columns = [special.expit(a[i] * _logit(p, k) + b[i]) for i, k in enumerate(_fitted_classes(p))]
+        return _normalised_rows(columns)
     return Calibrator({'a': a[0], 'b': b[0]} if len(a) == 1 else {'a': a, 'b': b}, apply)
 
 
 def fit_isotonic(targets: np.ndarray, probs: np.ndarray) -> Calibrator:
-    """A rising function of p, linear between knots, for each class against all others (Zadrozny & Elkan 2002, KDD).
+    """Isotonic regression: an increasing, piecewise linear function of p for each class against all others.
+
+    Zadrozny & Elkan 2002, KDD.
 
     Args:
       targets: `[n]` class numbers.
-      probs: `[n, K]`; of more than two classes rows are divided by their sum.
+      probs: `[n, K]`; with more than two classes rows are normalised.
 
     Returns:
-      A calibrator with `knots`, how many each function has.
+      A calibrator with the parameter `knots`, the number of knots of each function.
     """
-    from sklearn.isotonic import IsotonicRegression  # slow to import too
+    from sklearn.isotonic import IsotonicRegression  # slow to import
     fits = [IsotonicRegression(y_min=0, y_max=1, out_of_bounds='clip').fit(probs[:, k], np.asarray(targets) == k)
-            for k in _one_by_one(probs)]
-    return Calibrator({'knots': [len(fit.X_thresholds_) for fit in fits]},
-                      lambda p: _rows([fit.predict(p[:, k]) for fit, k in zip(fits, _one_by_one(p))]))
+            for k in _fitted_classes(probs)]
+
+    def apply(p: np.ndarray) -> np.ndarray:
+        return _normalised_rows([fit.predict(p[:, k]) for fit, k in zip(fits, _fitted_classes(p))])
+    return Calibrator({'knots': [len(fit.X_thresholds_) for fit in fits]}, apply)
 
 
 METHODS = {'temperature': fit_temperature, 'platt': fit_platt, 'isotonic': fit_isotonic}
 
 
 def conformal_threshold(targets: np.ndarray, probs: np.ndarray, coverage: float) -> float:
-    """The probability that a class must have to be in the set: split conformal, least ambiguous (Sadinle 2019, JASA).
+    """The least probability of a class in a prediction set: split conformal, least ambiguous sets (Sadinle 2019, JASA).
 
-    A set of the classes with at least this probability holds the truth of a new case with a chance of `coverage` or
-    more, whatever the network, where new cases are like those that it was fitted on.
+    The set of all classes with at least this probability contains the true class of a new case with a probability of
+    `coverage` or more, for any network, if new cases are exchangeable with those of the fit.
 
     Args:
-      targets: `[n]` class numbers, of cases that the network was not trained on.
+      targets: `[n]` class numbers, of cases that were not used for training.
       probs: `[n, K]`.
-      coverage: the chance, 1 - alpha.
+      coverage: the probability, 1 - alpha.
 
     Returns:
       The ⌈(n + 1)(1 - alpha)⌉-th largest probability of the true class, which is the finite-sample quantile; 0, so that
-      each set holds all classes, where n is too small for it.
+      each set contains all classes, where n is too small.
     """
     true = np.sort(np.take_along_axis(probs, np.asarray(targets)[:, None], 1)[:, 0])[::-1]
-    rank = math.ceil((len(true) + 1) * coverage - 1e-9)  # 10 × 0.9 is 9, however it is rounded
+    rank = math.ceil((len(true) + 1) * coverage - 1e-9)  # tolerates rounding, as in 10 × 0.9 = 9
     return float(true[rank - 1]) if rank <= len(true) else 0.0
 
 
 def _equal_width(probability: np.ndarray) -> np.ndarray:
-    """Which bin (k / BINS, (k + 1) / BINS] a probability is in; 0 is in the first."""
+    """The number k of the bin (k / BINS, (k + 1) / BINS] of each probability; 0 is in the first bin."""
     return np.clip(np.searchsorted(np.arange(BINS + 1) / BINS, probability, side='left') - 1, 0, BINS - 1)
 
 
 def _equal_mass(confidence: np.ndarray) -> np.ndarray:
+    """The number of each confidence's bin, of bins with about the same number of cases."""
     return np.searchsorted(np.sort(confidence), confidence, side='left') * BINS // max(len(confidence), 1)
 
 
 def _log(probs: np.ndarray) -> np.ndarray:
-    return np.log(np.maximum(probs, FLOOR))
+    return np.log(np.maximum(probs, LEAST))
 
 
 def _logit(probs: np.ndarray, k: int) -> np.ndarray:
-    # The others' sum, for 1 - p has lost its digits where p is nearly 1.
+    # The sum of the other classes is more precise than 1 - p where p is near 1.
     return _log(probs[:, k]) - _log(np.delete(probs, k, 1).sum(1))
 
 
-def _one_by_one(probs: np.ndarray) -> list[int]:
-    """The classes that need a fit: of two the positive one alone."""
+def _fitted_classes(probs: np.ndarray) -> list[int]:
+    """The classes that are fitted: all, or only the positive one of two."""
     return [1] if probs.shape[1] == 2 else list(range(probs.shape[1]))
 
 
-def _rows(columns: list[np.ndarray]) -> np.ndarray:
-    """Probabilities `[n, K]` of each class against all others; a row without any has all alike."""
+def _normalised_rows(columns: list[np.ndarray]) -> np.ndarray:
+    """Probabilities `[n, K]` from those of each fitted class against all others; a row of zeros becomes uniform."""
     if len(columns) == 1:
         return np.stack([1 - columns[0], columns[0]], -1)
     table = np.stack(columns, -1)
@@ -188,15 +205,15 @@ def _rows(columns: list[np.ndarray]) -> np.ndarray:
     return np.where(total > 0, table / np.where(total > 0, total, 1), 1 / table.shape[1])
 
 
-def _sigmoid(logit: np.ndarray, positive: np.ndarray) -> tuple[float, float]:
-    """a and b of the least log loss, to targets that are not quite 0 and 1 so that there always is one."""
+def _fit_sigmoid(logit: np.ndarray, positive: np.ndarray) -> tuple[float, float]:
+    """The a and b that minimise the log loss to smoothed targets, for which there always is a minimum."""
     from scipy import optimize
     m, n = positive.sum(), (~positive).sum()
-    aim = np.where(positive, (m + 1) / (m + 2), 1 / (n + 2))
+    target = np.where(positive, (m + 1) / (m + 2), 1 / (n + 2))
 
     def loss(ab: np.ndarray) -> tuple[float, np.ndarray]:
         z = ab[0] * logit + ab[1]
-        off = special.expit(z) - aim
-        return float((np.logaddexp(0, z) - aim * z).mean()), np.array([(off * logit).mean(), off.mean()])
+        error = special.expit(z) - target
+        return float((np.logaddexp(0, z) - target * z).mean()), np.array([(error * logit).mean(), error.mean()])
     found = optimize.minimize(loss, [1.0, 0.0], jac=True, method='BFGS', options={'gtol': 1e-10})
     return float(found.x[0]), float(found.x[1])

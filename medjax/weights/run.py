@@ -68,9 +68,9 @@ class Features:
 
     def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Maps `[n, *S, C]` uint8 to 'features' `[n, F]`, what its logits are made of, and 'probs' `[n, K]`."""
-        frame, known, parts = self.run.predictor.frame, self.run.predictor.statistics, []
+        preprocess, known, parts = self.run.predictor.preprocess, self.run.predictor.statistics, []
         for start in range(0, len(images), AT_ONCE):
-            some = [frame.seen(_stored(image), known) for image in images[start:start + AT_ONCE]]
+            some = [preprocess.network_input(_stored(image), known) for image in images[start:start + AT_ONCE]]
             whole = np.stack(some + some[-1:] * (AT_ONCE - len(some)))  # filled up, so that it is compiled once
             parts.append([np.asarray(x, np.float64)[:len(some)] for x in self._compiled(self.run.variables, whole)])
         features, probs = (np.concatenate(some) for some in zip(*parts))
@@ -92,7 +92,7 @@ def features(path: pathlib.Path) -> Features:
         run = restore.restore(path)
     except InputError as error:
         raise InputError(f'config.evaluate.features: {error}') from error
-    if not hasattr(run.predictor, 'classifier') or not run.predictor.frame.shares:
+    if not hasattr(run.predictor, 'classifier') or not run.predictor.preprocess.fractions:
         raise InputError(f"config.evaluate.features: {path}: no classification of images in 8 bits; expected the "
                          "folder of a finished run with config.evaluate.name 'images', and intensities unit, fixed or "
                          'training')

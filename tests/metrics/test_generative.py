@@ -114,8 +114,8 @@ def test_nearest_by_hand():
 
 @pytest.mark.parametrize('real, fake, message', [
     (drawn(0, 3), drawn(0, 3, 5), r'features \(3, 4\) and \(3, 5\); expected \[n, F\] and \[m, F\]'),
-    (drawn(0, 1), drawn(0, 3), r'of two images at least'),
-    (drawn(0, 3), np.array([[0, 0, 0, 0], [0, np.nan, 0, 0.0]]), r'features of the made image 1 are not finite'),
+    (drawn(0, 1), drawn(0, 3), r'of at least two images'),
+    (drawn(0, 3), np.array([[0, 0, 0, 0], [0, np.nan, 0, 0.0]]), r'features of the generated image 1 are not finite'),
 ])
 def test_what_is_refused(real, fake, message):
     for figure in (generative.fid, generative.kid, generative.precision_recall, generative.density_coverage):
