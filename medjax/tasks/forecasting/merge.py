@@ -6,11 +6,11 @@ from typing import Any
 from medjax.report.run_files import Run
 from medjax.statistics import cross_validation
 from medjax.tasks.family import Combined
-from medjax.tasks.forecasting import summary
+from medjax.tasks.forecasting import summary, table
 
 
 def merge(runs: Mapping[str, Run]) -> Combined:
-    """Errors and risks over rounds that forecast every visit once.
+    """Errors of values and metrics of events over rounds, each of which has every visit once.
 
     Args:
       runs: the runs by their paths, as they were given.
@@ -21,11 +21,12 @@ def merge(runs: Mapping[str, Run]) -> Combined:
     first = next(iter(runs.values()))
     tables = {path: run.predictions for path, run in runs.items()}
     known = first.results['analysis']
-    found, rows = pooled(tables, known['measured'], first.classes, known['within'], known['leads'])
-    analysis = summary.summarise(rows, known['measured'], first.classes, known['within'], known['leads'], resamples=1)
+    options = known['measured'], first.classes, known['within'], known['leads']
+    metrics, rows = pooled(tables, *options)
+    analysis = summary.summarise(rows, *options, resamples=1)
     del analysis['metrics']
     notice = cross_validation.notice(tables, shown="the mean of all runs' predictions")
-    return Combined(rows, {'test': found, 'analysis': analysis}, notice, ['test'])
+    return Combined(rows, {'test': metrics, 'analysis': analysis}, notice, ['test'])
 
 
 def pooled(tables: cross_validation.Tables, names: Sequence[str], events: Sequence[str], within: float,
@@ -35,15 +36,15 @@ def pooled(tables: cross_validation.Tables, names: Sequence[str], events: Sequen
 
     Args:
       tables: for each run the rows of its predictions table.
-      names: of the measurements.
-      events: their names.
+      names: of the values.
+      events: names of the events.
       within: the horizon of events, in the source's unit of time.
-      leads: ends of the ranges of lead time, see `summary.summarise`.
-      resamples: bootstrap draws of patients, the same for all rounds.
-      seed: of the draws.
+      leads: limits of the lead times, see `summary.summarise`.
+      resamples: number of bootstrap resamples of patients, the same for all rounds.
+      seed: of the resamples.
     """
-    found = cross_validation.pooled(
-        tables, lambda rows: summary.read(rows, names, events, within),
-        lambda part, draws=None: summary.figures(part, leads, draws), summary.entries, resamples=resamples, seed=seed)
-    rounds = cross_validation.rounds(tables)
-    return found, cross_validation.mean_rows(rounds, lambda name: name.startswith(('forecast_', 'chance_')))
+    metrics = cross_validation.pooled(
+        tables, lambda rows: table.read(rows, names, events, within),
+        lambda part, draws=None: summary.compute_metrics(part, leads, draws), summary.entries, resamples=resamples,
+        seed=seed)
+    return metrics, cross_validation.mean_rows(cross_validation.rounds(tables), table.is_averaged)

@@ -1,7 +1,5 @@
-"""A table of forecasts summed up: errors of the next values, and how well events are told from what comes before."""
+"""Metrics of forecasting from the predictions table: errors of the next values, and early warning of events."""
 
-import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,79 +8,43 @@ import numpy as np
 from medjax.errors import InputError
 from medjax.metrics import classification
 from medjax.metrics.classification import weighted_mean
-from medjax.ops import time_series
 from medjax.statistics import bootstrap, calibration, intervals
+from medjax.tasks.forecasting.table import Predictions, Row, read
 
 CONVENTIONS = (
-    'A forecast of a value is for the time of the next visit, from that visit\'s patient up to the present one: who '
-    'does not come again, or of whom the value is not measured then, is not in the figures, and they say nothing of '
-    'such patients. MAE and RMSE are the mean absolute and the root mean square error in the value\'s own unit (of '
-    '\'log\' values natural logarithms), R² 1 less the mean square error over the variance of what came, which may be '
-    'negative. Carried forward is the value as it was last measured, and the training mean where it never was. MASE is '
-    'the MAE over that of carrying forward, mean over the values: below 1 is better than to carry forward. The gain is '
-    'by how much the network is better than ridge or logistic regression on the same visits. Ridge regression sees '
-    'what was measured last, what is missing, the covariates, the time since the first visit and how far the next one '
-    'is; logistic regression the same but the last. Both learn from the training patients\' visits. '
-    'Early warning is judged at every visit of which it is known whether the event came within the horizon: where '
-    'observation ends before the horizon, it is not; another event within it says that this one does not come. AUROC '
-    'and AUPRC count each visit once; by lead time those visits are positive after which the event came within that '
-    'span, and negative, for all spans, those after which it did not come within the horizon. The share of positives '
-    'is what AUPRC is without any skill. Intervals are over patients, with all their visits (percentile bootstrap), '
-    'where at least nine of ten resamples define the figure, from those; nothing is fitted again.')
-METHODS = {'': 'network', 'carried': 'carried forward', 'ridge': 'ridge'}  # of values
-CHANCES = {'': 'network', 'logistic': 'logistic'}  # of events
-STEMS = {'': 'forecast', 'carried': 'carried', 'ridge': 'ridge'}  # of their columns, as in `{stem}_{value}`
-FEW = 20  # events below which an AUROC is worth a warning
-WHY = {'mase': 'no value has a forecast', 'auroc': 'events in all of these visits, or in none',
-       'auprc': 'events in all of these visits, or in none', 'r2': 'what came does not vary'}
-
-Row = Mapping[str, Any]
-
-
-@dataclasses.dataclass(frozen=True)
-class Table:
-    """Visits as a predictions table has them.
-
-    Attributes:
-      patients: `[n]` int, the same for visits of one patient.
-      time: `[n]`, since the first visit.
-      ahead: `[n]`, to the next visit; NaN where there is none.
-      names: of V values.
-      now: `[n, V]`, NaN where nothing was measured.
-      next: `[n, V]`, at the next visit.
-      told: for each of METHODS that is there `[n, V]`.
-      events: names of E events; none where there is no horizon.
-      happened: `[n, E]`, whether each came within the horizon.
-      known: `[n, E]`, whether that is known.
-      gap: `[n]`, to the event or the end of observation.
-      ended: `[n]`, the event's number from 1, 0 for none.
-      chance: for each of CHANCES that is there `[n, E]`.
-    """
-
-    patients: np.ndarray
-    time: np.ndarray
-    ahead: np.ndarray
-    names: tuple[str, ...]
-    now: np.ndarray
-    next: np.ndarray
-    told: Mapping[str, np.ndarray]
-    events: tuple[str, ...]
-    happened: np.ndarray
-    known: np.ndarray
-    gap: np.ndarray
-    ended: np.ndarray
-    chance: Mapping[str, np.ndarray]
+    'A forecast is for the time of the next visit and uses the patient\'s visits up to the present one. Patients who '
+    'do not return, and values that are not measured at the next visit, are not in the metrics, which say nothing of '
+    'them. MAE and RMSE are the mean absolute and root mean squared error in the value\'s own unit (natural '
+    'logarithms for \'log\' values); R² is one minus the mean squared error divided by the variance of the measured '
+    'values, and may be negative. Carried forward is the last observation carried forward, or the training mean where '
+    'there is none. MASE is the MAE divided by that of carrying forward, mean over the values; below 1 is better than '
+    'carrying forward. The gain is the improvement of the network over ridge or logistic regression on the same '
+    'visits. Ridge regression uses the last observations, which values are missing, the covariates, the time since '
+    'the first visit and the time until the next one; logistic regression uses the same without the latter. Both are '
+    'fitted to visits of the training patients. Early warning is evaluated at every visit for which it is known '
+    'whether the event occurs within the horizon. It is not known where observation ends before the horizon; where '
+    'another event occurs within the horizon, this one does not. AUROC and AUPRC count each visit once. By lead time, '
+    'positive visits are those after which the event occurs within that span; negative visits, for all spans, are '
+    'those after which it does not occur within the horizon. The AUPRC of an uninformative prediction is the share of '
+    'positives. Intervals are percentile bootstrap intervals over patients, with all visits of a patient drawn '
+    'together, from the resamples in which the metric is defined; they are given where these are at least nine in '
+    'ten. Models are not fitted again.')
+FEW_EVENTS = 20  # patients with an event below which early warning gets a warning
+UNDEFINED = {'mase': 'no value has a forecast',
+             'auroc': 'the event occurs after all of these visits, or after none',
+             'auprc': 'the event occurs after all of these visits, or after none',
+             'r2': 'the measured values do not vary'}
 
 
 def results(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any]:
-    """Results of a predictions table: errors of the next values and the risk of events, of the network and of simpler models.
+    """The results of a predictions table: errors of the next values and early warning, of the network and baselines.
 
     Args:
       rows: the table, of all evaluated splits; may be empty.
       evaluator: the family's evaluator, with its data set and options.
 
     Returns:
-      For each split its metrics with confidence intervals, `analysis`, and what a reader must know of them.
+      For each split its metrics with confidence intervals; `analysis`, see `summarise`; and `conventions`.
     """
     source = evaluator.data.source
     known = {'problem': 'forecast', 'unit': source.unit, 'conventions': CONVENTIONS}
@@ -92,106 +54,79 @@ def results(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any]
     return {**found.pop('metrics'), **known, 'analysis': found}
 
 
-def read(rows: Sequence[Row], names: Sequence[str], events: Sequence[str], within: float) -> Table:
-    """Reads rows of a predictions table; cells are text or numbers.
+def compute_metrics(table: Predictions, leads: Sequence[float],
+                    weight: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    """All metrics by their names in `results.json`, `[...]` each for `weight [..., n]`.
 
-    Args:
-      rows: a mapping per visit, as `tasks.forecasting.evaluator` gives it.
-      names: of the values.
-      events: names.
-      within: the horizon; 0 for no events.
-
-    Raises:
-      InputError: names the case, the column, and what was expected there.
-    """
-    first, events = rows[0] if rows else {}, tuple(events) * bool(within)
-
-    def cells(name: str, *, empty: bool = False, low: float = -math.inf, high: float = math.inf) -> np.ndarray:
-        return np.array([_number(row, number, name, empty, low, high) for number, row in enumerate(rows)], np.float64)
-
-    def several(stem: str, of: Sequence[str], **options: Any) -> np.ndarray:
-        return np.stack([cells(f'{stem}_{name}' if stem else name, **options) for name in of], 1) if of else (
-            np.zeros((len(rows), 0)))
-
-    gap, ended = np.zeros(len(rows)), np.zeros(len(rows), int)
-    if events:
-        gap = cells('gap', low=0)
-        for number, row in enumerate(rows):
-            if row.get('ended') not in ('', *events):
-                raise InputError(f'predictions, case {row.get("id", number)}: ended: {row.get("ended")!r}; expected '
-                                 f'nothing or one of: {", ".join(events)}')
-        ended = np.array([events.index(row['ended']) + 1 if row['ended'] else 0 for row in rows], int)
-    happened, known = time_series.soon(gap, ended, within, len(events))
-    table = Table(bootstrap.patient_numbers(rows), cells('time'), cells('ahead', empty=True),
-                  tuple(names), several('', names, empty=True), several('next', names, empty=True),
-                  {method: several(stem, names, empty=True) for method, stem in STEMS.items()
-                   if not method or f'{stem}_{names[0]}' in first}, events, happened, known, gap, ended,
-                  {method: several(method or 'chance', events, low=0, high=1) for method in CHANCES
-                   if events and (not method or f'{method}_{events[0]}' in first)})
-    for method, told in table.told.items():
-        for number, k in np.argwhere(~np.isnan(table.next) & np.isnan(told))[:1]:
-            raise InputError(f'predictions, case {rows[number].get("id", number)}: {STEMS[method]}_{names[k]}: '
-                             'nothing; expected a number, for the next value is there')
-    return table
-
-
-def figures(table: Table, leads: Sequence[float], weight: np.ndarray | None = None) -> dict[str, np.ndarray]:
-    """All figures of some visits, as `[...]` for `weight [..., n]`, by their names in `results.json`.
-
-    `mase` and `mase_ridge`; of each value `mae_VALUE`, `rmse_VALUE`, `r2_VALUE`; of each event `auroc`, `auprc`,
-    `brier` and by lead time `auroc_in_LOW_HIGH`, `auprc_in_LOW_HIGH`; with several events `auroc_EVENT` and so on.
-    Those of another method end in its name. `mase_gain` and `auroc_gain` say by how much the network is better than
+    These are `mase` and `mase_ridge`; for each value `mae_VALUE`, `rmse_VALUE`, `r2_VALUE`; for each event `auroc`,
+    `auprc`, `brier` and by lead time `auroc_in_LOW_HIGH`, `auprc_in_LOW_HIGH`, or with several events `auroc_EVENT` and
+    so on. Those of a baseline end in its name. `mase_gain` and `auroc_gain` are the improvement of the network over
     ridge and logistic regression.
     """
     weight = np.ones(len(table.time)) if weight is None else np.asarray(weight)
     out: dict[str, np.ndarray] = {}
     for k, name in enumerate(table.names):
-        there = ~np.isnan(table.next[:, k])
-        came, w = table.next[there, k], weight[..., there]
-        came = came - (came.mean() if len(came) else 0.0)  # far from 0 squares would lose their digits
-        spread = weighted_mean(came**2, w) - weighted_mean(came, w)**2
-        for method, told in table.told.items():
-            off = told[there, k] - table.next[there, k]
-            square = weighted_mean(off**2, w)
-            with np.errstate(invalid='ignore', divide='ignore'):
-                r2 = np.where(spread > 0, 1 - square / spread, np.nan)
-            out |= {key_of(stem, name, method): value for stem, value in (
-                ('mae', weighted_mean(np.abs(off), w)), ('rmse', np.sqrt(square)), ('r2', r2))}
-    for method in table.told:
+        out |= _value_metrics(table, k, name, weight)
+    for method in table.forecasts:
         if method != 'carried' and table.names:
-            out[key_of('mase', '', method)] = classification.mean_over_defined([
-                _over(out[key_of('mae', name, method)], out[key_of('mae', name, 'carried')]) for name in table.names])
+            out[metric_key('mase', '', method)] = classification.mean_over_defined([
+                _ratio(out[metric_key('mae', name, method)], out[metric_key('mae', name, 'carried')])
+                for name in table.names])
     if 'mase_ridge' in out:
         out['mase_gain'] = out['mase_ridge'] - out['mase']
     for k, event in enumerate(table.events):
-        name = event if len(table.events) > 1 else ''
-        known, came = table.known[:, k], table.happened[:, k]
-        spans = {span: known & (~came | ((table.gap > low) & (table.gap <= high)) | ((low == 0) & (table.gap == 0)))
-                 for span, (low, high) in spans_of(leads).items()}
-        for method, chance in table.chance.items():
-            found = {'brier': weighted_mean((chance[known, k] - came[known])**2, weight[..., known])}
-            for span, chosen in {'': known, **spans}.items():
-                pair = classification.auroc_and_auprc(came[chosen], chance[chosen, k], weight[..., chosen])
-                found |= {stem + span: value for stem, value in zip(('auroc', 'auprc'), pair)}
-            out |= {key_of(stem, name, method): value for stem, value in found.items()}
-        if 'logistic' in table.chance:
-            out[key_of('auroc_gain', name, '')] = out[key_of('auroc', name, '')] - out[
-                key_of('auroc', name, 'logistic')]
+        out |= _event_metrics(table, k, event if len(table.events) > 1 else '', leads, weight)
     return out
 
 
-def key_of(stem: str, name: str, method: str) -> str:
-    """A figure's name in `results.json`."""
+def _value_metrics(table: Predictions, k: int, name: str, weight: np.ndarray) -> dict[str, np.ndarray]:
+    out: dict[str, np.ndarray] = {}
+    there = ~np.isnan(table.next[:, k])
+    measured, weight = table.next[there, k], weight[..., there]
+    measured = measured - (measured.mean() if len(measured) else 0.0)  # squares of large numbers would lose digits
+    variance = weighted_mean(measured**2, weight) - weighted_mean(measured, weight)**2
+    for method, forecast in table.forecasts.items():
+        error = forecast[there, k] - table.next[there, k]
+        squared = weighted_mean(error**2, weight)
+        with np.errstate(invalid='ignore', divide='ignore'):
+            r2 = np.where(variance > 0, 1 - squared / variance, np.nan)
+        out |= {metric_key(stem, name, method): value for stem, value in (
+            ('mae', weighted_mean(np.abs(error), weight)), ('rmse', np.sqrt(squared)), ('r2', r2))}
+    return out
+
+
+def _event_metrics(table: Predictions, k: int, name: str, leads: Sequence[float],
+                   weight: np.ndarray) -> dict[str, np.ndarray]:
+    out: dict[str, np.ndarray] = {}
+    known, occurs, gap = table.known[:, k], table.occurs[:, k], table.gap
+    visits = {'': known}
+    for span, (low, high) in lead_spans(leads).items():
+        within = (gap > low) & (gap <= high)
+        visits[span] = known & (~occurs | within | ((low == 0) & (gap == 0)))
+    for method, risk in table.risks.items():
+        found = {'brier': weighted_mean((risk[known, k] - occurs[known])**2, weight[..., known])}
+        for span, chosen in visits.items():
+            auroc, auprc = classification.auroc_and_auprc(occurs[chosen], risk[chosen, k], weight[..., chosen])
+            found |= {f'auroc{span}': auroc, f'auprc{span}': auprc}
+        out |= {metric_key(stem, name, method): value for stem, value in found.items()}
+    if 'logistic' in table.risks:
+        out[metric_key('auroc_gain', name, '')] = (
+            out[metric_key('auroc', name, '')] - out[metric_key('auroc', name, 'logistic')])
+    return out
+
+
+def metric_key(stem: str, name: str, method: str) -> str:
+    """The name of a metric in `results.json`."""
     return '_'.join(filter(None, (stem, name, method)))
 
 
-def spans_of(leads: Sequence[float]) -> dict[str, tuple[float, float]]:
-    """Spans of lead time by the end of their figures' names."""
+def lead_spans(leads: Sequence[float]) -> dict[str, tuple[float, float]]:
+    """Spans of lead time by the end of their metrics' names."""
     return {f'_in_{low:g}_{high:g}': (low, high) for low, high in zip((0.0, *leads), leads)}
 
 
-def counting(table: Table, key: str) -> np.ndarray:
-    """`[n]` bool: visits that a figure of that name is about."""
+def counted_visits(table: Predictions, key: str) -> np.ndarray:
+    """The visits that count for a metric, `[n]` bool."""
     for k, name in sorted(enumerate(table.names), key=lambda pair: -len(pair[1])):
         if key.startswith(tuple(f'{stem}_{name}' for stem in ('mae', 'rmse', 'r2'))):
             return ~np.isnan(table.next[:, k])
@@ -203,73 +138,76 @@ def counting(table: Table, key: str) -> np.ndarray:
     return np.ones(len(table.time), bool)
 
 
-def entries(table: Table, values: Mapping[str, np.ndarray], samples: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Figures with intervals: `values []` of the visits and `samples [resamples]`, by name; see `measure.entry`."""
-    return {name: intervals.entry(float(value), samples[name], table.patients[counting(table, name)],
-                                next((words for stem, words in WHY.items() if name.startswith(stem)), 'no such visit'))
-            for name, value in values.items()}
+def entries(table: Predictions, values: Mapping[str, np.ndarray],
+            samples: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Metrics with confidence intervals as of `intervals.entry`.
+
+    Args:
+      table: the visits.
+      values: `[]` by name.
+      samples: `[resamples]` by name.
+    """
+    out = {}
+    for name, value in values.items():
+        reason = next((words for stem, words in UNDEFINED.items() if name.startswith(stem)), 'no such visit')
+        out[name] = intervals.entry(float(value), samples[name], table.patients[counted_visits(table, name)], reason)
+    return out
 
 
 def summarise(rows: Sequence[Row], names: Sequence[str], events: Sequence[str], within: float, leads: Sequence[float],
               *, resamples: int = 2000, seed: int = 0) -> dict[str, Any]:
-    """Sums a predictions table up.
+    """The metrics and the analysis of a predictions table.
 
     Args:
-      rows: as for `read`, each with its `split`.
+      rows: as for `table.read`, each with its `split`.
       names: of the values.
-      events: names.
-      within: the horizon; 0 for no events.
-      leads: times before an event, rising up to the horizon.
-      resamples: bootstrap draws.
-      seed: of the draws, the same for all figures.
+      events: names of the events.
+      within: the horizon, in the source's unit of time; 0 for no events.
+      leads: limits of the lead times: times before an event, rising up to the horizon.
+      resamples: number of bootstrap resamples.
+      seed: of the resamples, which are the same for all metrics.
 
     Returns:
-      `metrics`: {split: {name: entry}}, `figures` as of `measure.entry`; `measured`, `within` and `leads`;
-      `calibration`: {split: {event: bins as of `calibration.reliability`}}; `positives`: {split: {event: {span: how
-      many visits are positive, '' for the whole horizon, and 'known' ones}}}; and `warnings`, lines.
+      `metrics`: {split: {name: entry}}, `compute_metrics` as of `intervals.entry`; `measured`, `within` and `leads`;
+      `calibration`: {split: {event: bins as of `calibration.reliability_bins`}}; `positives`: {split: {event: {span:
+      number of positive visits, '' for the whole horizon, and 'known', of all}}}; and `warnings`, lines.
 
     Raises:
-      InputError: as `read`; no row.
+      InputError: as for `table.read`, or there is no row.
     """
     if not rows:
-        raise InputError('predictions: no case; expected one at least')
+        raise InputError('predictions: no case; expected at least one')
     out: dict[str, Any] = {'metrics': {}, 'measured': list(names), 'within': within, 'leads': list(leads),
                            'calibration': {}, 'positives': {}, 'warnings': []}
-    for split, some in bootstrap.rows_by_split(rows).items():
-        table = read(some, names, events, within)
+    for split, part in bootstrap.rows_by_split(rows).items():
+        table = read(part, names, events, within)
         draws = intervals.multiplicities(table.patients, resamples, seed)
-        out['metrics'][split] = entries(table, figures(table, leads), figures(table, leads, draws))
+        out['metrics'][split] = entries(table, compute_metrics(table, leads), compute_metrics(table, leads, draws))
         out['calibration'][split], out['positives'][split] = {}, {}
         for k, event in enumerate(table.events):
-            known, came = table.known[:, k], table.happened[:, k]
-            out['calibration'][split][event] = calibration.reliability_bins(table.chance[''][known, k], came[known])
-            gaps = table.gap[came]
-            out['positives'][split][event] = {'known': int(known.sum()), '': int(came.sum()), **{
-                span: int(((gaps <= high) & ((gaps > low) | (low == 0))).sum())
-                for span, (low, high) in spans_of(leads).items()}}
-            had = len(np.unique(table.patients[came]))
-            if had < FEW:
-                out['warnings'].append(f'{split}: {event} within {within:g} in {had} patient{"s" * (had != 1)} only: '
-                                       'figures of early warning prove little')
+            known, occurs = table.known[:, k], table.occurs[:, k]
+            out['calibration'][split][event] = calibration.reliability_bins(table.risks[''][known, k], occurs[known])
+            out['positives'][split][event] = _positives(table, k, leads)
+            patients = len(np.unique(table.patients[occurs]))
+            if patients < FEW_EVENTS:
+                count = f'{patients} patient' if patients == 1 else f'{patients} patients'
+                out['warnings'].append(f'{split}: {event} within {within:g} in only {count}: metrics of early warning '
+                                       'are uncertain')
     if 'test' not in out['metrics']:
-        out['warnings'].append('no test cases: no figures on them')
+        out['warnings'].append('no test cases: no metrics of test cases')
     return out
 
 
-def _over(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+def _positives(table: Predictions, k: int, leads: Sequence[float]) -> dict[str, int]:
+    """Numbers of positive visits by span of lead time, and of visits for which it is known whether they are."""
+    known, occurs = table.known[:, k], table.occurs[:, k]
+    gaps = table.gap[occurs]
+    out = {'known': int(known.sum()), '': int(occurs.sum())}
+    for span, (low, high) in lead_spans(leads).items():
+        out[span] = int(((gaps <= high) & ((gaps > low) | (low == 0))).sum())
+    return out
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     part, whole = np.broadcast_arrays(part, whole)
     return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
-
-
-def _number(row: Row, number: int, column: str, empty: bool, low: float, high: float) -> float:
-    cell = row.get(column)
-    if cell == '' and empty:
-        return math.nan
-    try:
-        value = float(cell)
-    except (TypeError, ValueError):
-        value = math.nan
-    if not (low <= value <= high and math.isfinite(value)):
-        expected = 'a number' + f' from {low:g} to {high:g}' * math.isfinite(high) + ', or nothing' * empty
-        raise InputError(f'predictions, case {row.get("id", number)}: {column}: {cell}; expected {expected}')
-    return value

@@ -1,5 +1,7 @@
-"""Forecasts along series: what is measured at the next visit, and which events come soon after each visit."""
+"""Forecasting along time series as a task: the values of the next visit, and events soon after each visit."""
 
+import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,87 +18,128 @@ from medjax.ops import time_series
 LOSSES = ('mse', 'huber')
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Options:
+    """Options of the task, and what it knows of the training data.
+
+    Attributes:
+      loss: a name in LOSSES.
+      delta: see `task`, as for labels_weight.
+      labels_weight: …
+      values: V, the number of values.
+      events: E, the number of events.
+      within: the horizon of events, in the source's unit of time; 0 for no events.
+      clock: the unit of `times` in a batch, in the source's unit.
+      mean: `[V]` float32, of the training values.
+      std: `[V]` float32, of the training values.
+    """
+
+    loss: str
+    delta: float
+    labels_weight: float
+    values: int
+    events: int
+    within: float
+    clock: float
+    mean: jax.Array
+    std: jax.Array
+
+
 def task(module: nn.Module, *, statistics: Mapping[str, Any], loss: str = 'mse', delta: float = 1.0,
          labels_weight: float = 1.0) -> Task:
-    """Makes forecasts along series with a network a task.
+    """Forecasting along time series with a network.
 
-    At each step the network tells of each value a level and a rate, and the next value is forecast as it was last
-    measured (the training mean where it never was) + level + rate × how far the next step is ahead. The network does
-    not see that distance, nor that there is a next step: who comes again, and when, tells who lives.
+    At each step the network outputs a level and a rate for each value. The forecast for the next step is the last
+    observed value (the training mean where there is none) + level + rate × the time until the next step. The network's
+    inputs contain neither that time nor whether there is a next step, because the times at which patients return are
+    related to their survival.
 
-    A value counts where it is measured at the next step, an event where it is known whether it came within the horizon
-    (see `series.soon`). A patient's loss is the sum over the steps, each divided by the number of values or of events,
-    over the steps that series are padded to: each visit counts alike.
+    A value counts where it is measured at the next step. An event counts where it is known whether it occurs within the
+    horizon (see `ops.time_series.events_within`). A patient's loss is the sum over the steps, divided by the number of
+    values or of events and by the number of steps to which series are padded: all visits have equal weights.
 
     Args:
-      module: gives for each step of a series, from that and the steps before alone, `[B, T, 2 V + E]`: levels, rates,
-        and the log odds of events; such as `sequence` with `each`.
-      statistics: of the training data: `measured`, the V values, their `spread`, `classes`, the E events, and `within`,
-        the horizon; with 0 the E outputs are there and learn nothing.
-      loss: 'mse', or 'huber', which is linear in errors beyond `delta`.
+      module: outputs, for each step of a series and from that and earlier steps only, `[B, T, 2 V + E]`: levels, rates
+        and log odds of events; such as `sequence` with `each`.
+      statistics: of the training data: `measured`, the names of the V values; their `spread`; `classes`, the E events;
+        and `within`, the horizon. With a horizon of 0 the E outputs are not trained.
+      loss: 'mse', or 'huber', which is linear for errors above `delta`.
       delta: of the Huber loss, in standard deviations.
-      labels_weight: of the events' binary cross-entropy.
+      labels_weight: weight of the events' binary cross-entropy.
 
     Returns:
-      A task on what `sequences` gives: `values`, `observed` `[B, T, V]`, `times`, `time_mask` `[B, T]`, and `time`,
-      `event` `[B]`. `predict` gives `next [B, T, V]`, forecasts for the next step's time, `carried [B, T, V]`, values
-      as last measured, both in the values' units, and `chance [B, T, E]` of an event within the horizon.
+      A task on batches of a `time_series` data set: `values` and `observed` `[B, T, V]`, `times` and `time_mask`
+      `[B, T]`, `time` and `event` `[B]`. `predict` returns `next [B, T, V]`, the forecast for the next step, and
+      `carried [B, T, V]`, the last observation carried forward, both in the values' units; and `chance [B, T, E]`, the
+      probability of each event within the horizon.
 
     Raises:
-      InputError: data without series; a network that gives nothing for single steps, or lets them see later ones.
+      InputError: an option is invalid, the data have no time series, or the network has no output for each step or
+        uses later steps.
     """
+    _check(module, statistics, loss, delta, labels_weight)
+    mean, std = (jnp.asarray(statistics['spread'][name], jnp.float32) for name in ('mean', 'std'))
+    options = Options(loss, delta, labels_weight, len(statistics['measured']), len(statistics['classes']),
+                      float(statistics['within']), statistics['spread']['clock'], mean, std)
+    return Task(functools.partial(init_variables, module), functools.partial(_loss, module, options),
+                functools.partial(_predict, module, options), _metrics)
+
+
+def _check(module: nn.Module, statistics: Mapping[str, Any], loss: str, delta: float, labels_weight: float) -> None:
     if loss not in LOSSES:
         raise InputError(f'config.task.loss: {loss!r}; expected one of: {", ".join(LOSSES)}')
     if not delta > 0 or not labels_weight >= 0:
         raise InputError(f'config.task: delta={delta}, labels_weight={labels_weight}; expected above 0, and 0 or more')
     if 'spread' not in statistics:
-        raise InputError("config.task.name: 'forecasting' needs data with series, such as sequences")
+        raise InputError("config.task.name: 'forecasting' needs time series; expected data such as time_series")
     if not getattr(module, 'each', False) or getattr(module, 'both', False):
-        raise InputError('config.model: a forecast needs an output for each step, which sees no later one; expected '
+        raise InputError('config.model: a forecast needs an output for each step that uses no later step; expected '
                          'each=True and both=False')
-    names, events, within = statistics['measured'], len(statistics['classes']), float(statistics['within'])
-    if module.outputs != 2 * len(names) + events:
-        raise InputError(f'config.model.outputs: {module.outputs}; expected {2 * len(names) + events}, a level and a '
-                         f'rate of {len(names)} values ({", ".join(names)}), and {", ".join(statistics["classes"])}')
-    mean, std = (jnp.asarray(statistics['spread'][name], jnp.float32) for name in ('mean', 'std'))
-    clock = statistics['spread']['clock']
+    names, events = statistics['measured'], statistics['classes']
+    outputs = 2 * len(names) + len(events)
+    if module.outputs != outputs:
+        raise InputError(f'config.model.outputs: {module.outputs}; expected {outputs}, a level and a rate of '
+                         f'{len(names)} values ({", ".join(names)}), and {", ".join(events)}')
 
-    def ahead(out: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:
-        """What is carried forward, and the forecast for the next step, `[B, T, V]` on one scale."""
-        carried = time_series.carried(batch['values'], batch['observed'])
-        level, rate = out[..., :len(names)], out[..., len(names):2 * len(names)]
-        gap = jnp.diff(batch['times'], axis=1, append=batch['times'][:, -1:])
-        return carried, carried + level + rate * gap[..., None]
 
-    def cost(out: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:
-        """Losses of values and of events, `[B]` both."""
-        off = ahead(out, batch)[1][:, :-1] - batch['values'][:, 1:]
-        each = optax.huber_loss(off, delta=delta) if loss == 'huber' else off**2
-        there = (batch['observed'] * batch['time_mask'][..., None])[:, 1:] > 0
-        happened, known = time_series.soon(batch['time'][:, None] - clock * batch['times'], batch['event'][:, None],
-                                      within, events)
-        known = known & (batch['time_mask'] > 0)[..., None]
-        wrong = optax.sigmoid_binary_cross_entropy(out[..., 2 * len(names):], happened.astype(jnp.float32))
-        steps = out.shape[1]
-        return (jnp.where(there, each, 0).sum((1, 2)) / (steps * len(names)),
-                jnp.where(known, wrong, 0).sum((1, 2)) / (steps * events) if within else jnp.zeros(len(out)))
+def _forecast(options: Options, out: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:
+    """The last observation carried forward, and the forecast for the next step, standardised `[B, T, V]` each."""
+    count = options.values
+    carried = time_series.carry_forward(batch['values'], batch['observed'])
+    level, rate = out[..., :count], out[..., count:2 * count]
+    gap = jnp.diff(batch['times'], axis=1, append=batch['times'][:, -1:])
+    return carried, carried + level + rate * gap[..., None]
 
-    def loss_of(variables: Variables, batch: Batch, key: jax.Array):
-        (out, _), mutated = train_forward(module, variables, batch, key)
-        parts = [masked_mean(each, batch['mask']) for each in cost(out, batch)]
-        values, labels = (total / jnp.maximum(cases, 1) for total, cases in parts)
-        return values + labels_weight * labels, (mutated, {'values': parts[0], 'labels': parts[1]})
 
-    def predict(variables: Variables, batch: Batch) -> dict[str, jax.Array]:
-        out, _ = module.apply(variables, *network_inputs(module, batch), train=False)
-        carried, told = ahead(out, batch)
-        return {'next': told * std + mean, 'carried': carried * std + mean,
-                'chance': jax.nn.sigmoid(out[..., 2 * len(names):])}
+def _losses(options: Options, out: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:
+    """Losses of values and of events for each patient, `[B]` each."""
+    error = _forecast(options, out, batch)[1][:, :-1] - batch['values'][:, 1:]
+    value_losses = optax.huber_loss(error, delta=options.delta) if options.loss == 'huber' else error**2
+    measured = (batch['observed'] * batch['time_mask'][..., None])[:, 1:] > 0
+    occurs, known = time_series.events_within(batch['time'][:, None] - options.clock * batch['times'],
+                                              batch['event'][:, None], options.within, options.events)
+    known = known & (batch['time_mask'] > 0)[..., None]
+    event_losses = optax.sigmoid_binary_cross_entropy(out[..., 2 * options.values:], occurs.astype(jnp.float32))
+    steps = out.shape[1]
+    return (jnp.where(measured, value_losses, 0).sum((1, 2)) / (steps * options.values),
+            jnp.where(known, event_losses, 0).sum((1, 2)) / (steps * options.events) if options.within
+            else jnp.zeros(len(out)))
 
-    def metrics(outputs: Mapping[str, Any], batch: Batch) -> States:
-        return {}
 
-    def init(key: jax.Array, batch: Batch) -> Variables:
-        return init_variables(module, key, batch)
+def _loss(module: nn.Module, options: Options, variables: Variables, batch: Batch,
+          key: jax.Array) -> tuple[jax.Array, tuple[Variables, States]]:
+    (out, _), mutated = train_forward(module, variables, batch, key)
+    states = [masked_mean(losses, batch['mask']) for losses in _losses(options, out, batch)]
+    values, labels = (total / jnp.maximum(cases, 1) for total, cases in states)
+    return values + options.labels_weight * labels, (mutated, {'values': states[0], 'labels': states[1]})
 
-    return Task(init, loss_of, predict, metrics)
+
+def _predict(module: nn.Module, options: Options, variables: Variables, batch: Batch) -> dict[str, jax.Array]:
+    out, _ = module.apply(variables, *network_inputs(module, batch), train=False)
+    carried, forecast = _forecast(options, out, batch)
+    return {'next': forecast * options.std + options.mean, 'carried': carried * options.std + options.mean,
+            'chance': jax.nn.sigmoid(out[..., 2 * options.values:])}
+
+
+def _metrics(outputs: Mapping[str, Any], batch: Batch) -> States:
+    return {}

@@ -212,8 +212,9 @@ class SurvivalPredictor(contracts.Predictor):
         outputs = self.predict_batched(variables, inputs)
         baseline_hazard = self._read_baseline() if 'log_hazard' in outputs else None
         risk, incidence = risk_and_incidence(outputs, baseline_hazard)
-        atomic_files.write_table(folder / 'predictions.csv', [
-            {'id': name, **table.prediction_columns(events, times, *pair)} for name, *pair in zip(ids, risk, incidence)])
+        rows = [{'id': name, **table.prediction_columns(events, times, *pair)}
+                for name, *pair in zip(ids, risk, incidence)]
+        atomic_files.write_table(folder / 'predictions.csv', rows)
         middle = len(times) // 2
         means = '  '.join(f'{name} by {times[middle]:g} {self.statistics["unit"]}: {mean:.2f}'
                           for name, mean in zip(events, incidence[:, :, middle].mean(0)))
