@@ -1,1 +1,1 @@
-"""Weights that a run begins with: a file each for where they come from."""
+"""Sources of initial weights: one module for each kind of file."""

@@ -1,6 +1,6 @@
-"""Weights of PyTorch's networks, in torchvision's layout and by its names.
+"""Weights of PyTorch networks with torchvision's names and layout.
 
-PyTorch's own files are programs, and to read them takes PyTorch, wherever that is installed:
+PyTorch's own files contain code and can only be read by PyTorch. Convert them where PyTorch is installed:
 
     import numpy, torch
     numpy.savez('resnet18.npz', **{name: value.numpy() for name, value in torch.load('resnet18.pth').items()})
@@ -23,18 +23,18 @@ LEAVES = {'scale': 'weight', 'bias': 'bias', 'mean': 'running_mean', 'var': 'run
 
 
 def read(path: pathlib.Path, wanted: Mapping[str, Any], reinitialise: Collection[str]) -> dict[str, np.ndarray]:
-    """Reads the weights of a residual network.
+    """The weights of a residual network.
 
     Args:
       path: a state dict as .npz; see the module.
       wanted: 'params/…' or 'batch_stats/…' -> shape.
-      reinitialise: parts of the network that are not wanted, whatever the file has for them.
+      reinitialise: parts of the network that keep their new initial weights; the file's weights for them are ignored.
 
     Returns:
       An array for each path.
 
     Raises:
-      InputError: the file cannot be read, or see `resnet`.
+      InputError: the file cannot be read; see also `resnet_variables`.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -42,27 +42,29 @@ def read(path: pathlib.Path, wanted: Mapping[str, Any], reinitialise: Collection
     except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
         raise InputError(f'config.init.path: {path}: {error}; expected a state dict as .npz, as numpy.savez writes '
                          '{name: value.numpy()}') from error
-    kept = {name: value for name, value in state.items() if not _belongs(name, reinitialise)}
+    kept = {name: value for name, value in state.items() if _part(name) not in reinitialise}
     try:
         return flatten_dict(resnet_variables(kept, unflatten_dict(dict(wanted), sep='/')), sep='/')
     except InputError as error:
-        raise InputError(f'config.init.path: {path}: {error}; config.init.reinitialise names parts that begin anew') from error
+        raise InputError(f'config.init.path: {path}: {error}; config.init.reinitialise lists parts that keep their new '
+                         'initial weights') from error
 
 
-def _belongs(name: str, parts: Collection[str]) -> bool:
-    """Whether torchvision's weight is of one of our parts."""
+def _part(name: str) -> str:
+    """The part of the network to which a weight with torchvision's name belongs; '' for none."""
     module, *inner = name.split('.')
     block = re.fullmatch(r'layer(\d+)', module)
-    others = {'fc': 'logits', 'conv1': 'stem', 'bn1': 'stem'}
-    return (f'stage{int(block[1]) - 1}_{inner[0]}' if block else others.get(module)) in parts
+    if block:
+        return f'stage{int(block[1]) - 1}_{inner[0]}'
+    return {'fc': 'logits', 'conv1': 'stem', 'bn1': 'stem'}.get(module, '')
 
 
 def resnet_variables(state: Mapping[str, np.ndarray], variables: Mapping[str, Any]) -> dict[str, Any]:
-    """Fills a residual network with the weights of one as in torchvision.
+    """The variables of a residual network, from the state dict of the same network in torchvision.
 
     Args:
       state: the state dict: 'conv1.weight', 'bn1.running_mean', 'layer1.0.conv1.weight', 'layer2.0.downsample.0.weight'
-        and so on. For another number of classes put 'fc.weight' and 'fc.bias' of your own into it.
+        and so on. For another number of classes replace 'fc.weight' and 'fc.bias'.
       variables: those of `medjax.models.resnet.Model`, or their shapes, with batch norm, without `preactivation` and
         attention; 'params' and 'batch_stats'.
 
@@ -70,16 +72,16 @@ def resnet_variables(state: Mapping[str, np.ndarray], variables: Mapping[str, An
       Variables of the same structure, float32.
 
     Raises:
-      InputError: state lacks a key, has one that is not known or another shape, or the network has a weight that
-        torchvision's have not.
+      InputError: a key of the state is missing, unknown or of another shape, or torchvision's network has no
+        counterpart of a weight.
     """
-    left = {key: value for key, value in state.items() if not key.endswith('.num_batches_tracked')}
+    remaining = {key: value for key, value in state.items() if not key.endswith('.num_batches_tracked')}
 
     def weight(path: Any, leaf: Any) -> jax.Array:
-        key = _key([part.key for part in path[1:]])
-        if key not in left:
+        key = _torchvision_name([part.key for part in path[1:]])
+        if key not in remaining:
             raise InputError(f'state: {key} is missing; expected an array for {jax.tree_util.keystr(path)}')
-        value = np.asarray(left.pop(key), np.float32)
+        value = np.asarray(remaining.pop(key), np.float32)
         if path[-1].key == 'kernel':  # [*K, in, out] here; PyTorch's is [out, in, *K]
             value = np.moveaxis(value, (1, 0), (-2, -1))
         if value.shape != leaf.shape:
@@ -87,13 +89,13 @@ def resnet_variables(state: Mapping[str, np.ndarray], variables: Mapping[str, An
         return jnp.asarray(value)
 
     filled = jax.tree_util.tree_map_with_path(weight, dict(variables))
-    if left:
-        raise InputError(f'state.{min(left)}: not known; expected only what the network has')
+    if remaining:
+        raise InputError(f'state.{min(remaining)}: not known; expected only weights of the network')
     return filled
 
 
-def _key(path: list[str]) -> str:
-    """The name that torchvision has for a weight, from ours."""
+def _torchvision_name(path: list[str]) -> str:
+    """The name of a weight in torchvision, from its path in this network."""
     *parts, last = path
     where = '/'.join(parts)
     for pattern, name in (('logits', 'fc'), ('stem/conv', 'conv1'), ('stem/norm', 'bn1')):

@@ -1,4 +1,4 @@
-"""A run that begins with another's weights."""
+"""A run that starts from the weights of another one, and the features that its network computes."""
 
 import shutil
 
@@ -11,18 +11,19 @@ from medjax import assemble, build, evaluate, restore
 from medjax.errors import InputError
 from medjax.synthesise import synthesise
 from medjax.training import train_and_evaluate
-from medjax.weights.run import features
+from medjax.weights.run import feature_extractor
 
 CONFIG = dict(
     seed=0, batch=8, steps=2, model=dict(name='resnet', variant='18', classes=2, small=True, base=4, blocks=(1, 1)),
     task=dict(name='classification'), optim=dict(name='adamw', lr=1e-2, weight_decay=0.0, ema=0.9),
     data=dict(name='images', size=(16, 16), channels=1,
               source=dict(name='simulated_images', classes=('small', 'large'), cases=(16, 4, 4))),
-    evaluate=dict(name='classification', every=2, batch=4, explain=()), checkpoint=dict(best='auroc'), log=dict(every=1))
+    evaluate=dict(name='classification', every=2, batch=4, explain=()), checkpoint=dict(best='auroc'),
+    log=dict(every=1))
 
 
 def other(path, **changes):
-    """A run for three classes that begins with the first's weights, and does not move from them."""
+    """A run for three classes that starts from the first run's weights, and does not change them."""
     source = dict(name='simulated_images', classes=('a', 'b', 'c'), cases=(18, 3, 3))
     return {**CONFIG, 'seed': 1, 'steps': 1, 'model': {**CONFIG['model'], 'classes': 3},
             'data': {**CONFIG['data'], 'source': source}, 'checkpoint': {},
@@ -41,7 +42,7 @@ def flat(folder):
     return {name: np.asarray(value) for name, value in flatten_dict(restore.restore(folder).variables, sep='/').items()}
 
 
-def test_all_but_what_begins_anew(first, tmp_path):
+def test_all_weights_but_reinitialised_ones_are_loaded(first, tmp_path):
     config = other(first)
     assert train_and_evaluate(config, tmp_path / 'second')
     old, new = flat(first), flat(tmp_path / 'second')
@@ -50,7 +51,7 @@ def test_all_but_what_begins_anew(first, tmp_path):
         if name.startswith('params/logits'):
             assert old[name].shape != new[name].shape
         elif name.startswith('params'):
-            np.testing.assert_array_equal(old[name], new[name])  # the averaged weights, which the run is judged by
+            np.testing.assert_array_equal(old[name], new[name])  # the averaged weights, with which the run is evaluated
     drawn = assemble.experiment({**config, 'init': None})
     np.testing.assert_allclose(new['params/logits/kernel'], drawn.create_state().params['logits']['kernel'], atol=1e-6)
     record = evaluate.json.loads((tmp_path / 'second' / 'environment.json').read_text())
@@ -64,12 +65,12 @@ def test_the_first_run_is_not_needed_any_more(first, tmp_path):
     assert train_and_evaluate(config, tmp_path / 'second')
     shutil.rmtree(tmp_path / 'first')
     hashed = evaluate.json.loads((tmp_path / 'second' / 'environment.json').read_text())['init_hash']
-    assert train_and_evaluate(config, tmp_path / 'second')  # it goes on from its own checkpoint
+    assert train_and_evaluate(config, tmp_path / 'second')  # it resumes from its own checkpoint
     assert evaluate.json.loads((tmp_path / 'second' / 'environment.json').read_text())['init_hash'] == hashed
 
 
 def drawing(path, **changes):
-    """A run that draws in the latent of the autoencoder of another one, which it leaves as it is."""
+    """A latent diffusion run, with the frozen autoencoder of another run."""
     first = dict(base=4, blocks=(1, 1), latent=2)
     return {**CONFIG, 'model': dict(name='latent_diffusion', size=(16, 16), classes=2, autoencoder=first,
                                     denoiser=dict(base=4, levels=1, attention=False)),
@@ -78,7 +79,7 @@ def drawing(path, **changes):
             'init': dict(name='run', path=str(path), part='first', **changes)}
 
 
-def test_a_part_begins_with_a_whole_run(tmp_path):
+def test_a_part_of_the_network_starts_from_another_run(tmp_path):
     config = {**CONFIG, 'model': dict(name='autoencoder', variant='grid', base=4, blocks=(1, 1), latent=2),
               'task': dict(name='autoencoder'), 'evaluate': dict(name='anomaly', every=2), 'checkpoint': {}}
     assert train_and_evaluate(config, tmp_path / 'first')
@@ -86,13 +87,14 @@ def test_a_part_begins_with_a_whole_run(tmp_path):
     old, new = flat(tmp_path / 'first'), flat(tmp_path / 'second')
     assert {name.split('/')[1] for name in new} == {'first', 'second'}
     for name, value in old.items():
-        np.testing.assert_allclose(new[name.replace('/', '/first/', 1)], value, rtol=1e-6)  # an average of what stays
-    unlike = [name for name in new if 'second' in name and 'kernel' in name and np.ptp(new[name]) > 0]
-    assert unlike and np.abs(new['params/second/last/kernel']).max() > 0  # it began at 0
-    for changes, message in ((dict(part='third'), 'config.init: .*this part of the network does not learn'),
-                             (dict(reinitialise=('second',)), "config.init.reinitialise: 'second' is no part of the network"),
-                             (dict(reinitialise=('first',)), 'config.init: .*this part of the network does not learn'),
-                             (dict(path='nowhere'), 'config.init.path: nowhere: no config.json')):
+        np.testing.assert_allclose(new[name.replace('/', '/first/', 1)], value, rtol=1e-6)  # the average of constant weights
+    random = [name for name in new if 'second' in name and 'kernel' in name and np.ptp(new[name]) > 0]
+    assert random and np.abs(new['params/second/last/kernel']).max() > 0  # its initial value is 0
+    for changes, message in (
+            (dict(part='third'), 'config.init: .*this part of the network does not learn'),
+            (dict(reinitialise=('second',)), "config.init.reinitialise: 'second' is no part of the network"),
+            (dict(reinitialise=('first',)), 'config.init: .*this part of the network does not learn'),
+            (dict(path='nowhere'), 'config.init.path: nowhere: no config.json')):
         wrong = drawing(tmp_path / 'first')
         wrong['init'].update(changes)
         with pytest.raises(InputError, match=message):
@@ -100,14 +102,16 @@ def test_a_part_begins_with_a_whole_run(tmp_path):
 
 
 @pytest.mark.parametrize('change, message', [
-    (dict(reinitialise=()), r'params/logits/bias has shape \(2,\); expected \(3,\), or .logits. in config.init.reinitialise'),
+    (dict(reinitialise=()),
+     r'params/logits/bias has shape \(2,\); expected \(3,\), or .logits. in config.init.reinitialise'),
     (dict(part='head'), r"config.init.part: 'head' is no part of the network; expected some of: logits, stage0_0"),
-    (dict(reinitialise=('head',)), r"config.init.reinitialise: 'head' is no part of the network; expected some of: logits, stage0_0"),
+    (dict(reinitialise=('head',)),
+     r"config.init.reinitialise: 'head' is no part of the network; expected some of: logits, stage0_0"),
     (dict(path='nowhere'), 'nowhere: no config.json there'),
     (dict(name='web'), "config.init.name: 'web' is not known; expected one of: run, torchvision"),
     (dict(strict=True), 'config.init.strict: unknown key'),
 ])
-def test_what_does_not_fit_is_named_before_training(first, tmp_path, change, message):
+def test_a_mismatch_is_named_before_training(first, tmp_path, change, message):
     config = other(first)
     config['init'].update(change)
     with pytest.raises(InputError, match=message):
@@ -116,25 +120,25 @@ def test_what_does_not_fit_is_named_before_training(first, tmp_path, change, mes
 
 
 @pytest.mark.parametrize('parallel', ['jit', 'pmap'])
-def test_every_way_to_share_the_work_begins_with_them(first, parallel):
+def test_every_plan_starts_from_the_loaded_weights(first, parallel):
     made = assemble.experiment({**other(first), 'parallel': parallel})
     state = made.plan.init_state(made.create_state, made.abstract_state(), made.pretrained)
     kernel = jax.device_get(state.params['stem']['conv']['kernel'])
     np.testing.assert_array_equal(kernel[0] if parallel == 'pmap' else kernel, flat(first)['params/stem/conv/kernel'])
 
 
-def test_what_its_network_sees_in_images(first):
-    """As bytes, of whatever size: what the task's features are of the run's own test images."""
-    seen, data = features(first), build.dataset(CONFIG['data'])
-    assert seen.classes == ['small', 'large'] and seen.name == 'the classifier of the run first, step 2'
+def test_features_of_images(first):
+    """Features of 8-bit images of any size equal the task's features of the run's own test images."""
+    extractor, data = feature_extractor(first), build.dataset(CONFIG['data'])
+    assert extractor.classes == ['small', 'large'] and extractor.name == 'the classifier of the run first, step 2'
     numbers = data.numbers('test')
-    told = seen(np.asarray(data.arrays[numbers]))
+    outputs = extractor(np.asarray(data.arrays[numbers]))
     run = restore.restore(first)
     want = run.predictor.classifier.task.features(run.variables, data.images(numbers))[1]['pooled']
-    np.testing.assert_allclose(told['features'], want, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(told['probs'].sum(1), 1, rtol=1e-5)
-    larger = seen(np.asarray(data.arrays[numbers]).repeat(2, 1).repeat(2, 2))  # brought to the network's size
-    np.testing.assert_allclose(larger['features'], told['features'], atol=0.2)
+    np.testing.assert_allclose(outputs['features'], want, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(outputs['probs'].sum(1), 1, rtol=1e-5)
+    larger = extractor(np.asarray(data.arrays[numbers]).repeat(2, 1).repeat(2, 2))  # resized to the network's input size
+    np.testing.assert_allclose(larger['features'], outputs['features'], atol=0.2)
 
 
 def test_an_evaluator_of_made_images_is_given_it(first):
