@@ -14,23 +14,50 @@ Schedule = Callable[[Any], Any]
 
 
 def _constant(lr: float, steps: int) -> optax.Schedule:
+    """The peak learning rate at every step."""
     return optax.constant_schedule(lr)
 
 
 def _polynomial(lr: float, steps: int, *, power: float = 0.9) -> optax.Schedule:
-    """Decay to 0 as (1 - step / steps) ** power; nnU-Net's schedule (Isensee 2021) at its power of 0.9."""
+    """Decay to 0 as (1 - step / steps) ** power; nnU-Net's schedule (Isensee 2021) at its power of 0.9.
+
+    Args:
+      lr: peak learning rate.
+      steps: number of updates.
+      power: exponent of the decay.
+    """
     return optax.polynomial_schedule(lr, 0.0, power, steps)
 
 
 def _cosine(lr: float, steps: int, *, warmup: int = 0, final: float = 0.0) -> optax.Schedule:
-    """Linear warm-up over `warmup` steps, then a half cosine down to `final` times the peak (Loshchilov 2017)."""
+    """Linear warm-up, then half a cosine down to a fraction of the peak (Loshchilov 2017).
+
+    Args:
+      lr: peak learning rate.
+      steps: number of updates.
+      warmup: number of updates of the linear warm-up.
+      final: last learning rate, as a fraction of the peak.
+
+    Raises:
+      InputError: the warm-up is as long as the training, or longer.
+    """
     if not 0 <= warmup < steps:
         raise InputError(f'config.optim.schedule.warmup: {warmup}; expected fewer than the updates, {steps}')
     return optax.warmup_cosine_decay_schedule(0.0 if warmup else lr, lr, warmup, steps, final * lr)
 
 
 def _stairs(lr: float, steps: int, *, at: Sequence[float] = (0.5, 0.75), factor: float = 0.1) -> optax.Schedule:
-    """Multiplication by `factor` at each of these fractions of the steps; MedMNIST's (Yang 2023) by default."""
+    """Multiplication by a factor at given fractions of the steps; MedMNIST's schedule (Yang 2023) by default.
+
+    Args:
+      lr: peak learning rate.
+      steps: number of updates.
+      at: fractions of the steps, between 0 and 1.
+      factor: factor on the learning rate at each of them.
+
+    Raises:
+      InputError: a fraction or the factor is out of range.
+    """
     if not all(0 < fraction < 1 for fraction in at) or not 0 < factor <= 1:
         raise InputError(f'config.optim.schedule: at={tuple(at)}, factor={factor}; expected fractions of the steps '
                          'between 0 and 1, and a factor up to 1')
@@ -46,16 +73,41 @@ def _decay_mask(params: Any) -> Any:
 
 
 def _sgd(lr: optax.ScalarOrSchedule, *, momentum: float = 0.99, nesterov: bool = True, weight_decay: float = 0.0):
+    """Stochastic gradient descent with momentum.
+
+    Args:
+      lr: learning rate.
+      momentum: decay of the momentum.
+      nesterov: whether the momentum is Nesterov's (1983).
+      weight_decay: factor of the weights that is added to their gradients; of kernels only.
+    """
     decay = optax.add_decayed_weights(weight_decay, mask=_decay_mask) if weight_decay else optax.identity()
     return optax.chain(decay, optax.sgd(lr, momentum=momentum, nesterov=nesterov))
 
 
 def _adam(lr: optax.ScalarOrSchedule, *, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8):
+    """Adam (Kingma 2015).
+
+    Args:
+      lr: learning rate.
+      b1: decay of the first moment.
+      b2: decay of the second moment.
+      eps: term added to the denominator.
+    """
     return optax.adam(lr, b1=b1, b2=b2, eps=eps)
 
 
 def _adamw(lr: optax.ScalarOrSchedule, *, weight_decay: float = 1e-2, b1: float = 0.9, b2: float = 0.999,
            eps: float = 1e-8):
+    """AdamW: Adam with decoupled weight decay (Loshchilov 2019).
+
+    Args:
+      lr: learning rate.
+      weight_decay: factor of the weights that is subtracted at each update, times the learning rate; of kernels only.
+      b1: decay of the first moment.
+      b2: decay of the second moment.
+      eps: term added to the denominator.
+    """
     return optax.adamw(lr, b1=b1, b2=b2, eps=eps, weight_decay=weight_decay, mask=_decay_mask)
 
 
@@ -104,11 +156,8 @@ def make_optimiser(steps: int, *, ema: float = 0.0, groups: Mapping[str, Mapping
       ema: decay of the moving average of the weights; 0 for none.
       groups: options that differ for some parameter groups, by the group's name.
       frozen: parameter groups that are not trained; the network declares them, they are no option of a config.
-      **options: `name` ('sgd', 'adam' or 'adamw'); `lr`, the peak learning rate; and optionally
-        `schedule`: its `name` ('constant', 'polynomial', 'cosine', 'stairs') and its options; constant by default;
-        `clip`: the largest global norm of the gradients, computed for each parameter group separately; 0 for none;
-        `every`: number of steps per update; only the gradients of the step that updates are used;
-        and the optimiser's own options, such as momentum or weight_decay.
+      **options: of `_parameter_group`: `name`, `lr`, `schedule`, `clip` and `every`, and the optimiser's own options,
+        such as momentum or weight_decay.
 
     Returns:
       The gradient transformation, and the learning rate as a function of the step, for parameters in no group.
@@ -146,22 +195,37 @@ def _group_transforms(steps: int, options: Mapping[str, Any], groups: Mapping[st
 
 def _chain(steps: int, section: Mapping[str, Any],
            where: str) -> tuple[list[optax.GradientTransformation], Schedule]:
-    """The transformations of one parameter group, and its learning rate by step; see `make_optimiser`."""
-    def read(*, name: str, lr: float, schedule: Mapping[str, Any] | None = None, clip: float = 0.0, every: int = 1,
-             **options: Any) -> tuple[list[optax.GradientTransformation], Schedule]:
-        if every < 1:
-            raise InputError(f'{where}.every: {every}; expected at least 1')
-        form = dict(schedule or {'name': 'constant'})
-        curve = bind(choose(SCHEDULES, form.pop('name', 'constant'), f'{where}.schedule.name'), form,
-                     f'{where}.schedule', lr=lr, steps=-(-steps // every))
-        chain = [optax.clip_by_global_norm(clip)] if clip else []
-        chain.append(bind(choose(OPTIMISERS, name, f'{where}.name'), options, where, lr=curve))
-        if every == 1:
-            return chain, curve
-        sparse = optax.conditionally_mask(optax.chain(*chain), lambda step: step % every == 0)
-        return [sparse], lambda step: curve(step // every)
+    """The transformations of one parameter group, and its learning rate by step; see `_parameter_group`."""
+    return bind(_parameter_group, section, where, steps=steps, path=where)
 
-    return bind(read, section, where)
+
+def _parameter_group(*, steps: int, path: str, name: str, lr: float, schedule: Mapping[str, Any] | None = None,
+                     clip: float = 0.0, every: int = 1,
+                     **options: Any) -> tuple[list[optax.GradientTransformation], Schedule]:
+    """The transformations of one parameter group, and its learning rate by step.
+
+    Args:
+      steps: the run's number of steps.
+      path: the section's path in the config, for messages.
+      name: the optimiser: 'sgd', 'adam' or 'adamw'.
+      lr: peak learning rate.
+      schedule: the learning rate's schedule: its `name` ('constant', 'polynomial', 'cosine' or 'stairs') and its
+        options; constant by default.
+      clip: largest global norm of the gradients, computed for each parameter group separately; 0 for none.
+      every: number of steps per update; only the gradients of the step that updates are used.
+      **options: of the optimiser.
+    """
+    if every < 1:
+        raise InputError(f'{path}.every: {every}; expected at least 1')
+    form = dict(schedule or {'name': 'constant'})
+    curve = bind(choose(SCHEDULES, form.pop('name', 'constant'), f'{path}.schedule.name'), form, f'{path}.schedule',
+                 lr=lr, steps=-(-steps // every))
+    chain = [optax.clip_by_global_norm(clip)] if clip else []
+    chain.append(bind(choose(OPTIMISERS, name, f'{path}.name'), options, path, lr=curve))
+    if every == 1:
+        return chain, curve
+    sparse = optax.conditionally_mask(optax.chain(*chain), lambda step: step % every == 0)
+    return [sparse], lambda step: curve(step // every)
 
 
 def _group_labels(params: Any, transforms: Mapping[str, Any]) -> dict[str, Any]:
