@@ -7,12 +7,14 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+import pytest
 import SimpleITK as sitk
 from PIL import Image as Picture
 
 VOXELS = np.random.default_rng(0).integers(-900, 3000, (6, 5, 4)).astype(np.int16)
 OBLIQUE = np.array([[0.8, -0.36, 0.1, -20.0], [0.5, 1.1, -0.2, 31.0], [0.1, 0.2, 2.4, 7.5], [0, 0, 0, 1]])
 SPACING, ORIGIN = (0.7, 0.8, 2.5), (-5.0, 6.0, 7.0)
+FRAME = (32, 48)  # rows and columns of videos
 UIDS, CT = '1.2.826.0.1.3680043.8.498.', '1.2.840.10008.5.1.4.1.1.2'
 AXIAL = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0))  # directions of a row and of a column, in DICOM's LPS
 CORONAL = ((0.96, 0.28, 0.0), (0.0, 0.0, -1.0))  # turned about the body's axis
@@ -104,3 +106,46 @@ def slices(folder: pathlib.Path, places=None, rows=AXIAL, names=None, array: np.
             PixelRepresentation=0, RescaleSlope=1, RescaleIntercept=-1024,
             PixelData=(array[:, :, number].T + 1024).astype('<u2').tobytes()) | more))
     return paths
+
+
+def video_frame(number: int, shape: tuple[int, int] = FRAME) -> np.ndarray:
+    """A grey frame `[rows, columns, 3]` whose brightness encodes its number."""
+    return np.full((*shape, 3), 20 + 16 * number, np.uint8)
+
+
+def video(path: pathlib.Path, count: int = 12, codec: str = 'libx264', rate: int = 10, times=None, key_frames: int = 6,
+          **options) -> pathlib.Path:
+    """Writes a video of `video_frame` frames.
+
+    Args:
+      path: the suffix is the format.
+      count: frames.
+      codec: of FFmpeg.
+      rate: frames a second.
+      times: of the frames, in units of 1 / rate; by default evenly spaced.
+      key_frames: frames from one key frame to the next.
+      options: of the container.
+    """
+    av = pytest.importorskip('av')
+    with av.open(str(path), 'w', format=path.suffix[1:], options=options) as container:
+        stream = container.add_stream(codec, rate=rate, options={'g': str(key_frames)})
+        stream.height, stream.width = FRAME
+        stream.pix_fmt = 'yuvj420p' if codec == 'mjpeg' else 'yuv420p'
+        for number in range(count):
+            frame = av.VideoFrame.from_ndarray(video_frame(number), 'rgb24')
+            if times:
+                frame.pts = times[number]
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def tumour_masks(folder: pathlib.Path) -> pathlib.Path:
+    """Writes three masks of slabs with thick slices, under the names of the tumour files of pyradiomics."""
+    for number, name in enumerate(('lung1', 'brain2', 'breast1')):
+        array = np.zeros((6, 20, 20), np.uint8)
+        array[1:5, 3:9 + number, 4:16] = 1
+        image = sitk.GetImageFromArray(array)
+        image.SetSpacing((1.0, 1.0, 3.0))
+        sitk.WriteImage(image, str(folder / f'{name}_label.nrrd'))
+    return folder

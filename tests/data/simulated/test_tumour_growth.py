@@ -59,7 +59,7 @@ def test_patients_are_the_same_whoever_else_is_there(made):
 @pytest.mark.parametrize('options, match', [
     (dict(template='atlas'), "template: 'atlas'; expected one of: mni152, drawn"),
     (dict(shape=(8, 32)), '16 or more'), (dict(spacing=0.0), '0.5 to 10 mm'),
-    (dict(cases=(2, 0, 1)), 'how many patients train'), (dict(planes=(90, 60)), 'two planes')])
+    (dict(cases=(2, 0, 1)), 'numbers of training'), (dict(planes=(90, 60)), 'two planes')])
 def test_what_makes_no_patients_is_refused(options, match):
     with pytest.raises(InputError, match=match):
         tumour_growth.source(**{**SMALL, **options})

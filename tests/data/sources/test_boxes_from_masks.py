@@ -1,4 +1,4 @@
-"""Labels become boxes: parts by hand, in pictures and volumes, against scipy; proposals hold what shines."""
+"""Labels become boxes: components by hand, in 2D images and volumes, and against scipy."""
 
 import nibabel as nib
 import numpy as np
@@ -7,9 +7,6 @@ from PIL import Image as Picture
 from scipy import ndimage
 
 from medjax import build
-from medjax.data.datasets.detection import dataset
-from medjax.data.datasets.region_proposals import propose
-from medjax.data.simulated import detection
 from medjax.data.sources import boxes_from_masks
 from medjax.data.splits import Splitting
 from medjax.errors import InputError
@@ -60,21 +57,3 @@ def test_a_folder_of_volumes_and_masks(tmp_path):
     found = boxes_from_masks.source(dir=str(tmp_path), classes=('background', 'lesion'),
                                     splitting=Splitting(val=0.0, test=0.0))
     np.testing.assert_array_equal(found.cases[0].target.boxes, [[1, 4, 2, 3, 8, 4]])
-
-
-@pytest.mark.parametrize('shape, count', [((64, 64), 60), ((40, 40, 40), 300)])
-def test_proposals_hold_most_balls(shape, count, tmp_path):
-    source = detection.source(cases=(4, 0, 0), shape=shape)
-    data = dataset(source, size=shape, proposals=count, cache=str(tmp_path))
-    best = []
-    for number in range(4):
-        boxes, dims = data.proposed(number), len(shape)
-        assert len(boxes) <= count and (boxes >= 0).all() and (boxes[:, dims:] <= shape).all()
-        for truth in data.truth(number)[0]:
-            common = np.maximum(np.minimum(boxes, truth)[:, dims:] - np.maximum(boxes, truth)[:, :dims], 0).prod(-1)
-            both = (boxes[:, dims:] - boxes[:, :dims]).prod(-1) + (truth[dims:] - truth[:dims]).prod() - common
-            best.append((common / both).max())
-    assert np.mean(np.array(best) > 0.5) > 0.8
-    again = dataset(data.source, size=shape, proposals=count, cache=str(tmp_path))
-    np.testing.assert_array_equal(again.proposed(3), propose(np.asarray(data.arrays[3]), count))
-    assert propose(np.zeros((*shape, 1), np.uint8), 9).shape == (0, 2 * len(shape))

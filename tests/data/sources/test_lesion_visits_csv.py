@@ -31,7 +31,8 @@ def write(folder, table, affine=AFFINE, **masks):
 
 
 def measured(table, **options):
-    return {name: lesion_visits_csv.measure_visits(name, rows, **options) for name, rows in lesion_visits_csv.read(table).items()}
+    return {name: lesion_visits_csv.measure_visits(name, rows, **options)
+            for name, rows in lesion_visits_csv.read(table).items()}
 
 
 def test_masks_in_any_order_of_axes_and_format_measure_the_same(tmp_path):

@@ -142,7 +142,8 @@ def test_synthetic_images_train_beside_a_share_of_the_real_ones_and_never_test(t
     write(tmp_path / 'pneumoniamnist.npz', 'binary', 2)
     made = synthetic(tmp_path / 'made.npz', ('pneumonia', 'normal'))  # labels by names, in whatever order
     real = medmnist.source(set='pneumoniamnist', dir=str(tmp_path))
-    data = dataset(real, size=(28, 28), cache=str(tmp_path / 'cache'), label_fraction=0.5, extra_npz=str(tmp_path / 'made.npz'))
+    data = dataset(real, size=(28, 28), cache=str(tmp_path / 'cache'), label_fraction=0.5,
+                   extra_npz=str(tmp_path / 'made.npz'))
     assert data.counts == {'train': 10 + 3, 'val': 6, 'test': 8}
     last = data.numbers('train')[-3:]
     assert data.targets[last].tolist() == [1, 0, 0]

@@ -188,7 +188,8 @@ def test_splits_are_named_kept_or_drawn(root):
     ({'z': 'val'}, "splits: no patient 'z'"), ({'a': 'valid'}, "splits: split 'valid'; expected one of: train, val")])
 def test_named_splits_that_make_no_sense_are_refused(root, splits, found):
     pictures(root)
-    refused(lambda: source(dir=str(root), classes=CLASSES, splitting=Splitting(splits=splits)), 'config.data.source.' + found)
+    refused(lambda: source(dir=str(root), classes=CLASSES, splitting=Splitting(splits=splits)),
+            'config.data.source.' + found)
 
 
 # Images.

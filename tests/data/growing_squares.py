@@ -1,4 +1,4 @@
-"""Small scans over time whose every voxel is known: a square that grows by a voxel to each side a visit."""
+"""Small simulated scans over time with known voxels: a square that grows by one voxel on each side at every visit."""
 
 import numpy as np
 

@@ -1,0 +1,49 @@
+"""Time series: padding and scales by hand, what is refused, and the same examples on the device."""
+
+import numpy as np
+import pytest
+
+from medjax.data.datasets import time_series
+from medjax.data.simulated import visits
+from medjax.errors import InputError
+from tests.data.sources.test_visits_csv import TABLE, read
+
+
+def test_padding_and_scales_by_the_training_patients(tmp_path):
+    data = time_series.dataset(read(tmp_path), steps=3)
+    seen = data.seen(np.arange(3))  # a, b, c are in the order in which they first occur: b, a, c
+    values = np.array([1, 4])  # of a and c, who train; b's are 2 and 8
+    np.testing.assert_allclose(seen['values'][..., 0], (np.array([[2, 8, 2.5], [1, 2.5, 2.5], [4, 2.5, 2.5]])
+                                                        - values.mean()) / values.std(), atol=1e-6)
+    np.testing.assert_array_equal(seen['observed'][..., 0], [[1, 1, 0], [1, 0, 0], [1, 0, 0]])
+    np.testing.assert_array_equal(seen['time_mask'], [[1, 1, 0], [1, 1, 0], [1, 0, 0]])
+    clock = np.std([0, 1, 0])
+    np.testing.assert_allclose(seen['times'], np.array([[0, 1.5, 0], [0, 1, 0], [0, 0, 0]]) / clock, rtol=1e-6)
+    assert 'Training series of one visit: 1 of 2.' in data.warnings
+    assert any(line.startswith('Missing at visits: bili (33%)') for line in data.warnings)
+
+
+def test_a_value_without_measurements_is_named(tmp_path):
+    data = time_series.dataset(read(tmp_path, TABLE.replace('1,1,m', '1,,m').replace('4,2,f', '4,,f')
+                                  .replace('NA,1,m', 'NA,,m')))
+    assert 'Never measured in training patients, and of no use: stage.' in data.warnings
+    assert not data.seen(np.arange(3))['values'][1:, :, 1].any()
+
+
+def test_no_event_in_training_and_series_that_are_too_long(tmp_path):
+    with pytest.raises(InputError, match=r'config\.data\.source: no event among the 2 training patients'):
+        time_series.dataset(read(tmp_path, TABLE.replace('0.9,1', '0.9,0')))
+    with pytest.raises(InputError, match=r'config\.data\.steps: 1; expected at least 2, the visits of b'):
+        time_series.dataset(read(tmp_path), steps=1)
+    with pytest.raises(InputError, match=r'config\.data\.times: \(2\.0, 1\.0\); expected numbers above 0, rising'):
+        time_series.dataset(read(tmp_path), times=(2, 1))
+
+
+def test_the_device_holds_what_items_are():
+    data = time_series.dataset(visits.source(cases=(20, 5, 5)))
+    kept = data.resident()
+    arrays, number = kept.load(), 7
+    item = data.item(number, np.random.default_rng(0))
+    assert item.pop('id') == 'train0007' and kept.size == sum(array.nbytes for array in arrays.values())
+    for name, value in kept.pick(arrays, kept.place(number, None)).items():
+        np.testing.assert_array_equal(value, item[name])
