@@ -1,11 +1,11 @@
-"""Lesions found voxel by voxel by a U-Net that has seen healthy slices alone: a phantom made of the MNI152 template.
+"""Lesions in brain slices by a U-Net that was trained on healthy slices with synthetic anomalies (simulated data).
 
     MEDJAX_DATA_DIR=… python -m medjax.train --config=configs/anomaly_brain_unet.py --workdir=runs/lesions
 
-Data: slices of the template as if of many heads, and in half of those that test a lesion of a real tumour's shape (the
-folder tumours in MEDJAX_DATA_DIR). Patches of other slices, and spots that are darker or brighter, are what the
-network learns to find; no lesion trains, validates or sets the threshold. `:vae` judges by what a variational
-autoencoder would change, for comparison.
+Data: slices of the MNI152 template, simulated as if of many heads; half of the test slices have a lesion with the shape
+of a real tumour (the folder tumours in MEDJAX_DATA_DIR). The network learns to find patches of other slices and darker
+or brighter spots; no lesion is used for training, validation or the threshold. Variant `:vae`, for comparison, scores
+by what a variational autoencoder would change. Results: docs/results/anomaly_brain_unet.json.
 """
 
 from ml_collections import config_dict

@@ -1,10 +1,10 @@
-"""Pneumonia found as an anomaly by a U-Net that looks for what does not belong, and has seen normal films alone.
+"""Pneumonia as an anomaly, by a U-Net that was trained on normal radiographs with synthetic anomalies.
 
     MEDJAX_DATA_DIR=… python -m medjax.train --config=configs/anomaly_pneumonia_unet.py --workdir=runs/anomaly
 
-Data: pneumoniamnist.npz, each film by its own mean and deviation; the normal training films train, into which patches
-of other films and made opacities are drawn; the normal validation films set the threshold, all test films test. Nothing
-was chosen by a film with pneumonia; that opacities are what is looked for is what is known of the disease.
+Data: pneumoniamnist.npz, each radiograph scaled by its own mean and deviation. Normal training radiographs get patches
+of other radiographs and synthetic opacities; normal validation radiographs set the threshold; all test radiographs are
+scored. Results: docs/results/anomaly_pneumonia_unet.json.
 """
 
 from ml_collections import config_dict

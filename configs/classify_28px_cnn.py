@@ -1,9 +1,9 @@
-"""Ten classes of grey pictures of 28 pixels by the smallest CNN: one convolution of 32, pooling, 128 dense units.
+"""Ten classes of grey 28-pixel images by the smallest CNN: one convolution of 32, pooling, 128 dense units.
 
     python -m medjax.train --config=configs/classify_28px_cnn.py --workdir=runs/28px
 
-Data: `mnist` of TensorFlow Datasets, prepared in its folder or downloaded; a tenth of its training pictures validates.
-A MedMNIST set in its place: source=dict(name='medmnist', set='bloodmnist') with channels=1 and model.classes=8.
+Data: `mnist` of TensorFlow Datasets, prepared in its folder or downloaded; a tenth of its training images validates.
+For a MedMNIST set: source=dict(name='medmnist', set='bloodmnist') with channels=1 and model.classes=8.
 Softmax and cross-entropy, Adam, batches of 32, 5 epochs.
 """
 

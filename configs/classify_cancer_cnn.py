@@ -3,7 +3,7 @@
     python -m medjax.train --config=configs/classify_cancer_cnn.py --workdir=runs/cancer
 
 Data: a folder per class, `cancer/benign/….png` and `cancer/malignant/….png`, in MEDJAX_DATA_DIR; three fifths train.
-Adam with binary cross-entropy, batches of 32, 20 epochs. Of no published score: tried on simulated pictures only.
+Adam with binary cross-entropy, batches of 32, 20 epochs. No published score: run on simulated images only.
 """
 
 from ml_collections import config_dict

@@ -2,10 +2,10 @@
 
     python -m medjax.train --config=configs/classify_folder_cnn.py --workdir=runs/folder --config.model.classes=4
 
-Data: `pictures/train/CLASS/…`, `pictures/validation/CLASS/…` and, for a result, `pictures/test/CLASS/…` in
-MEDJAX_DATA_DIR. Convolutions of 32, 64, 128 and 128, each with 2×2 max pooling, 512 dense units, softmax. Turns to
-20°, shifts and zoom to a fifth, Keras' shear, half of the pictures mirrored, borders repeated. Adam, 10 epochs of 100
-steps of 32. Of no published score: tried on simulated pictures only.
+Data: `pictures/train/CLASS/…`, `pictures/validation/CLASS/…` and `pictures/test/CLASS/…` in MEDJAX_DATA_DIR.
+Convolutions of 32, 64, 128 and 128, each with 2×2 max pooling, 512 dense units, softmax. Rotations up to 20°, shifts
+and zoom up to a fifth, shear as in Keras, horizontal flips of half of the images, borders repeated. Adam, 10 epochs of
+100 steps of 32. No published score: run on simulated images only.
 """
 
 from ml_collections import config_dict

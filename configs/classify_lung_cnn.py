@@ -1,11 +1,11 @@
-"""Lung cancer, or any two classes of pictures, by a small CNN: 224 pixels in colour, convolutions of 32, 64 and 128.
+"""Lung cancer, or any two classes of images, by a small CNN: 224 pixels in colour, convolutions of 32, 64 and 128.
 
     python -m medjax.train --config=configs/classify_lung_cnn.py --workdir=runs/lung
 
-Data: a folder per class, `lung/normal/….png` and `lung/cancer/….png`, in MEDJAX_DATA_DIR; three fifths train. Several
-pictures of a patient? Say who is who by `c.data.source.patient`, or by a table: see the README.
-The classic recipe: each convolution is followed by 2×2 max pooling, then 512 dense units and one sigmoid; Adam, binary
-cross-entropy, batches of 32, 10 epochs. Of no published score: tried on simulated pictures only.
+Data: a folder per class, `lung/normal/….png` and `lung/cancer/….png`, in MEDJAX_DATA_DIR; three fifths train. Where a
+patient has several images, name the patients by `c.data.source.patient` or a table: see docs/howto/images.md.
+Each convolution is followed by 2×2 max pooling, then 512 dense units and one sigmoid; Adam, binary cross-entropy,
+batches of 32, 10 epochs. No published score: run on simulated images only.
 """
 
 from ml_collections import config_dict

@@ -1,11 +1,12 @@
-"""Pneumonia told with the labels of 5 % of the training films: by weights that unlabelled films gave, or from scratch.
+"""Label efficiency: pneumonia with 5 % of the training labels, after pretraining or from random weights.
 
     MEDJAX_DATA_DIR=… python -m medjax.train --config=configs/classify_pneumonia_few.py --workdir=runs/few \\
         --config.init.path=runs/pretrained
 
-Data: pneumoniamnist.npz; 5 % of each class's training films, drawn by `data.subset_seed`; `configs/pretrain_pneumonia.py`
-makes the weights. Variants: `:scratch` begins anew; `:mae` and `:mae_scratch` are the same for a small vision
-transformer. `launch/few_labels.sh` does them all over five seeds.
+Data: pneumoniamnist.npz; 5 % of each class's training radiographs, chosen by `data.subset_seed`. The weights come from
+`configs/pretrain_pneumonia.py`. Variants: `:scratch` starts from random weights; `:mae` and `:mae_scratch` are the same
+for a small vision transformer. `launch/few_labels.sh` runs all of them over five seeds.
+Results: docs/results/few_labels.json.
 """
 
 from ml_collections import config_dict
@@ -25,7 +26,7 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.augment = dict(name='flip', flip=0.5, flip_axes=(1,), shift=0.5, brightness=0.3, contrast=0.3)
     c.optim = dict(name='adamw', lr=1e-3, weight_decay=1e-2, clip=1.0, schedule=dict(name='cosine', warmup=30))
     c.evaluate = dict(name='classification', every=100, batch=128)
-    c.checkpoint = dict(keep=1)  # the last weights: 524 labelled films to choose by would be more labels than train
+    c.checkpoint = dict(keep=1)  # the last weights: 524 validation labels would be more than the training labels
     c.log = dict(every=50)
     if variant.startswith('mae'):
         c.model = dict(name='vit', variant='tiny', dims=2, classes=2)

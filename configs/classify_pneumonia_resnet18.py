@@ -4,7 +4,8 @@
 
 Data: pneumoniamnist.npz in MEDJAX_DATA_DIR; else it is downloaded (4 MB). Published for this recipe, 100 epochs, three
 seeds: AUC .944, accuracy .854. Adam 1e-3, a tenth of it from half and three quarters of the epochs, batch 128, no
-augmentation; the weights are those with the best validation AUC, which is measured once an epoch.
+augmentation; the weights with the best validation AUC, measured once an epoch.
+Results: docs/results/classify_pneumonia_resnet18.json.
 """
 
 from ml_collections import config_dict

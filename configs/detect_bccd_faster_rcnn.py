@@ -1,12 +1,12 @@
-"""Blood cells of BCCD by Faster R-CNN, from scratch: red and white cells and platelets; and its two forerunners.
+"""Blood cells of BCCD by Faster R-CNN from random weights: red and white cells and platelets.
 
     MEDJAX_DATA_DIR=… python -m medjax.train --config=configs/detect_bccd_faster_rcnn.py --workdir=runs/bccd_faster
 
 Data: the folder bccd in MEDJAX_DATA_DIR (VOC: JPEGImages, Annotations, ImageSets; 205 / 87 / 72 images of 640×480, the
-official lists), at half resolution. A ResNet-18 of half the width and a feature pyramid; the weights are those with the
-best validation AP at IoU .5. `…faster_rcnn.py:fast` is Fast R-CNN, whose proposals are made beforehand: parts of
-the picture that stand out of what is around them; with `:rcnn` R-CNN, where each of those goes through the encoder,
-which is so dear that it is half as wide, and 16 proposals of an image train in place of 64.
+official lists), at half resolution. A ResNet-18 of half the width and a feature pyramid; the weights with the best
+validation AP at IoU .5. Variants: `:fast`, Fast R-CNN, whose proposals are computed in advance from contrast; `:rcnn`,
+R-CNN, where every proposal passes the encoder, which is half as wide, with 16 training proposals an image in place of
+64. Results: docs/results/detect_bccd_faster_rcnn.json.
 """
 
 from ml_collections import config_dict

@@ -1,10 +1,10 @@
-"""Blood cells of BCCD by RetinaNet, from scratch: red and white cells and platelets.
+"""Blood cells of BCCD by RetinaNet from random weights: red and white cells and platelets.
 
     MEDJAX_DATA_DIR=… python -m medjax.train --config=configs/detect_bccd_retinanet.py --workdir=runs/bccd_retinanet
 
 Data: the folder bccd in MEDJAX_DATA_DIR (VOC: JPEGImages, Annotations, ImageSets; 205 / 87 / 72 images of 640×480, the
-official lists), at half resolution. A ResNet-18 of half the width and a feature pyramid; the weights are those with the
-best validation AP at IoU .5.
+official lists), at half resolution. A ResNet-18 of half the width and a feature pyramid; the weights with the best
+validation AP at IoU .5. Results: docs/results/detect_bccd_retinanet.json.
 """
 
 from ml_collections import config_dict

@@ -1,9 +1,10 @@
-"""Lesions in phantom volumes by a 3D RetinaNet: balls and the shapes of three real tumours; a phantom, and no more.
+"""Lesions in simulated volumes by a 3D RetinaNet: balls, and the shapes of three real tumours.
 
     MEDJAX_DATA_DIR=… python -m medjax.train --config=configs/detect_lesion3d_retinanet.py --workdir=runs/lesion3d
 
 Data: the masks in the folder tumours of MEDJAX_DATA_DIR, inserted into simulated volumes of 64³ voxels of 1 mm beside
-vessels as bright as they are; the shape that tests is none that trains. ATSS, focal loss and generalised IoU.
+vessels of the same brightness; the shape of the test lesions is none of the training shapes. ATSS, focal loss and
+generalised IoU. Results: docs/results/detect_lesion3d_retinanet.json.
 """
 
 from ml_collections import config_dict

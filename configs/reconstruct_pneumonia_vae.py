@@ -1,10 +1,11 @@
-"""Pneumonia found as an anomaly: a variational autoencoder that has seen normal chest films alone (PneumoniaMNIST).
+"""Pneumonia as an anomaly, by a variational autoencoder that was trained on normal radiographs (PneumoniaMNIST).
 
     MEDJAX_DATA_DIR=… python -m medjax.train --config=configs/reconstruct_pneumonia_vae.py --workdir=runs/vae
 
-Data: pneumoniamnist.npz; the normal training films train, the normal validation films choose the weights and set the
-threshold, all test films test. The score that counts was named before any pneumonia was looked at: Mahalanobis'
-distance of the latent. Variants: `:plain`, `:denoising`, `:vq`.
+Data: pneumoniamnist.npz; normal training radiographs train, normal validation radiographs choose the weights and set
+the threshold, all test radiographs are scored. The primary score, the Mahalanobis distance of the latent, was fixed
+before any radiograph with pneumonia was scored. Variants: `:plain`, `:denoising`, `:vq`.
+Results: docs/results/reconstruct_pneumonia_vae.json.
 """
 
 from ml_collections import config_dict

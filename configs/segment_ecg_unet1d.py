@@ -1,10 +1,10 @@
-"""Beats in a 12-lead ECG, sample by sample: a U-Net in one dimension, or `:rnn`, a GRU from both ends.
+"""Beats in a 12-lead ECG, sample by sample: a one-dimensional U-Net, or `:rnn`, a bidirectional GRU.
 
     python -m medjax.train --config=configs/segment_ecg_unet1d.py --workdir=runs/ecg
 
-Data: simulated ECGs train and test; the recording that pydicom brings, of one person, is a split of its own, whose
-beats are those of Pan and Tompkins's detector. It shows that the parts work in one dimension, and says nothing of
-skill with patients.
+Data: simulated ECGs train and test; the recording of one person that pydicom ships is a split of its own, whose beats
+are those of Pan and Tompkins's detector. This shows that the method works in one dimension, and says nothing about
+accuracy in patients. Results: docs/results/segment_ecg_unet1d.json.
 """
 
 from ml_collections import config_dict

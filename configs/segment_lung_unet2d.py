@@ -1,11 +1,11 @@
-"""Lungs in CT slices by the plain U-Net: the classic recipe, on a folder of pictures.
+"""Lungs in CT slices by the original U-Net, on a folder of images.
 
     python -m medjax.train --config=configs/segment_lung_unet2d.py --workdir=runs/lung2d --config.data.source.dir=DIR
 
 Data: DIR/images and DIR/masks with slices and their masks (0 and 255) of the same names, as PNG, TIFF, JPEG or BMP;
-512 × 512 pictures are halved to 256 × 256. Pictures do not know their pixel's size: distances in the results are in
-pixels, unless config.data.source.spacing says how many mm they are. Where several slices are of one patient, say so
-in a CSV table, --config.data.source.table=cases.csv (see medjax/data/sources/segmentation_folder.py), for splits are by patient.
+512 × 512 images are halved to 256 × 256. These formats have no pixel size: distances in the results are in pixels,
+unless config.data.source.spacing gives it in mm. Where a patient has several slices, name the patients in a CSV table,
+--config.data.source.table=cases.csv (see medjax/data/sources/segmentation_folder.py), since splits are by patient.
 Network: Ronneberger 2015, one output through a sigmoid, binary cross-entropy, Adam. Hardware: one GPU.
 The smoke run learns nothing: it trains on slices of one chest CT with a tumour, and evaluates on two MR volumes.
 """
@@ -16,7 +16,7 @@ from ml_collections import config_dict
 def get_config(variant: str = '') -> config_dict.ConfigDict:
     c = config_dict.ConfigDict()
     c.seed = 0
-    c.epochs, c.steps = 50, 0  # steps above 0 are taken in place of epochs
+    c.epochs, c.steps = 50, 0  # steps above 0 replace epochs
     c.batch = 4
     c.model = dict(name='unet', variant='plain', dims=2, classes=1)
     c.task = dict(name='segmentation', loss=dict(cross_entropy=1.0))

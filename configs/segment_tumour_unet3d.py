@@ -1,10 +1,11 @@
-"""Tumours in one CT and two MR volumes by nnU-Net's 3D U-Net: real geometry end to end, and no evidence of skill.
+"""Tumours in one CT and two MR volumes by nnU-Net's 3D U-Net: real geometry end to end, without evidence of accuracy.
 
     MEDJAX_DATA_DIR=… python -m medjax.train --config=configs/segment_tumour_unet3d.py --workdir=runs/tumour3d
     python -m medjax.evaluate --workdir=runs/tumour3d --split=train,test
 
 Data: the three volumes that pyradiomics ships with one lesion each, in MEDJAX_DATA_DIR/tumours: lung1 (CT, slices of
-5 mm), brain2 (MR, 6.5 mm) and breast1 (MR, 2.1 mm). Two train and the third tests: another organ than either.
+5 mm), brain2 (MR, 6.5 mm) and breast1 (MR, 2.1 mm). Two train and the third, of another organ, tests.
+Results: docs/results/segment_tumour_unet3d.json.
 """
 
 from ml_collections import config_dict

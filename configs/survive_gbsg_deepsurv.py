@@ -1,10 +1,10 @@
-"""DeepSurv on GBSG: recurrence of node-positive breast cancer, learned from Rotterdam's patients.
+"""DeepSurv on GBSG: recurrence of node-positive breast cancer, trained on the Rotterdam tumour bank.
 
     MEDJAX_DATA_DIR=… python -m medjax.train --config=configs/survive_gbsg_deepsurv.py --workdir=runs/gbsg
 
-Data: `survival/gbsg_cancer_train_test.h5` in MEDJAX_DATA_DIR: 1546 patients of Rotterdam's tumour bank train, of whom a
-fifth validates, 686 of the GBSG trial test. Variants: `:cox` (linear), `:cox_time`, `:hazard`, `:deephit`. The weights
-are those with the best validation C-index.
+Data: `survival/gbsg_cancer_train_test.h5` in MEDJAX_DATA_DIR: 1546 patients of the Rotterdam tumour bank train, of whom
+a fifth validates, and 686 of the GBSG trial test. Variants: `:cox` (linear), `:cox_time`, `:hazard`, `:deephit`. The
+weights with the best validation C-index. Results: docs/results/survive_gbsg_deepsurv.json.
 """
 
 from ml_collections import config_dict

@@ -1,10 +1,10 @@
-"""Survival by an image and a record: a residual network's features beside the covariates, by Cox's likelihood.
+"""Survival from an image and a record: features of a residual network beside the covariates, by Cox's likelihood.
 
     MEDJAX_DATA_DIR=… python -m medjax.train --config=configs/survive_images_resnet.py --workdir=runs/images
 
-Data: `cohort.csv` in MEDJAX_DATA_DIR with the columns id, time, event, image (a picture's path within that folder) and
-covariates; at will patient and split. Volumes: `--config.model.dims=3 --config.data.size=64,64,64`. Variant `:phantom`:
-simulated patients whose hazard hangs on a ball's radius in the picture and on one covariate.
+Data: `cohort.csv` in MEDJAX_DATA_DIR with the columns id, time, event, image (the path of an image within that folder)
+and covariates; optionally patient and split. Volumes: `--config.model.dims=3 --config.data.size=64,64,64`. Variant
+`:simulated`: simulated patients whose hazard depends on the radius of a ball in the image and on one covariate.
 """
 
 from ml_collections import config_dict
@@ -23,7 +23,7 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.evaluate = dict(name='survival', every=20)
     c.checkpoint = dict(best='c_index', keep=1)
     c.log = dict(every=20)
-    if variant in ('phantom', 'smoke'):
+    if variant in ('simulated', 'smoke'):
         c.model.update(small=True, base=8, blocks=(1, 1, 1))
         c.data.size = (28, 28)
         c.data.source = config_dict.ConfigDict(dict(name='simulated_survival', image=True, covariates=2, censoring=0.3))

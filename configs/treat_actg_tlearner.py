@@ -4,9 +4,9 @@ r"""Treatment effects in a randomised trial, ACTG 175: more than zidovudine alon
     MEDJAX_DATA_DIR=lifelines/datasets python -m medjax.train \
         --config=configs/treat_actg_tlearner.py --workdir=runs/actg
 
-Data: `ACTG175.csv` in MEDJAX_DATA_DIR, 2139 patients with HIV, 532 on zidovudine alone (Hammer 1996). Because lots were
-drawn, the difference of the groups' means is the mean effect: what a model says must agree with it. Variants:
-`:tarnet`, `:slearner`, `:xlearner`, `:smoke`.
+Data: `ACTG175.csv` in MEDJAX_DATA_DIR, 2139 patients with HIV, 532 on zidovudine alone (Hammer 1996). Under
+randomisation the difference of the groups' means is an unbiased estimate of the mean effect, with which a model must
+agree. Variants: `:tarnet`, `:slearner`, `:xlearner`, `:smoke`. Results: docs/results/treat_actg_tlearner.json.
 """
 
 from ml_collections import config_dict
@@ -20,8 +20,8 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.model = dict(name='tarnet', variant='tlearner')
     c.task = dict(name='treatment')
     c.data = dict(name='tabular', fold=(), folds=(), source=dict(
-        name='treatment_csv', table='ACTG175.csv', patient='pidnum', treatment='treat', groups=('zidovudine', 'combination'),
-        outcome='cd420', covariates=('age', 'wtkg', 'hemo', 'homo', 'drugs', 'karnof', 'oprior', 'z30', 'preanti',
+        name='treatment_csv', table='ACTG175.csv', patient='pidnum', treatment='treat',
+        groups=('zidovudine', 'combination'), outcome='cd420', covariates=('age', 'wtkg', 'hemo', 'homo', 'drugs', 'karnof', 'oprior', 'z30', 'preanti',
                                      'race', 'gender', 'str2', 'symptom', 'cd40', 'cd80'),
         columns=('gender',), notice='A randomised trial of 1991 to 1994; what it found is not today\'s treatment.'))
     c.optim = dict(name='adamw', lr=3e-3, weight_decay=6.0, clip=1.0, ema=0.99,

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Cross-validation: trains a config over folds and seeds, then merges them into one report.
 #   bash launch/crossval.sh --config=configs/NAME.py --workdir=runs/NAME --folds=5 [--inner=4] [--seeds=1] [--config.KEY=VALUE …]
-# Each patient tests once: of `folds` parts one tests, and of the rest, in `inner` parts, the first validates (nested
-# folds). Runs that are done are passed over, so that the same command goes on after a stop; `seeds` may grow, all other
-# options must stay.
+# Nested folds: each patient is tested once, in one of `folds` parts; of the rest, in `inner` parts, the first validates.
+# Finished runs are skipped, so rerun the same command to resume after a stop; `seeds` may grow, all other options must
+# stay.
 set -euo pipefail
 . "$(dirname "$0")/install.sh" demo
 options='folds inner seeds workdir' folds=5 inner=4 seeds=1 workdir='' others=()

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# What unlabelled films are worth: pre-training, then classifiers on 5 % of the labels, with and without, over five seeds.
+# Label efficiency: pretraining without labels, then classifiers on 5 % of the labels, with and without it, over five seeds.
 #   bash launch/few_labels.sh --workdir=runs/few [--seeds=5] [--config.KEY=VALUE …, of the classifiers]
-# Runs that are done are passed over, so that the same command goes on after a stop.
+# Finished runs are skipped, so rerun the same command to resume after a stop.
 set -euo pipefail
 . "$(dirname "$0")/install.sh" demo
 options='seeds workdir' seeds=5 workdir='' others=()

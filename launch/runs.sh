@@ -1,4 +1,4 @@
-# What launchers of many runs share; sourced with their arguments, behind the options' defaults and `others=()`.
+# Shared by launchers of many runs; sourced with their arguments, after the options' defaults and `others=()`.
 # An argument --NAME=VALUE sets the variable of that name where `options` has it; all else goes to `others`.
 for argument in "$@"; do
   name=${argument%%=*} name=${name#--}
@@ -9,10 +9,10 @@ for argument in "$@"; do
   esac
 done
 [ -n "$workdir" ] || { echo 'medjax: --workdir: expected a folder for the results' >&2; exit 2; }
-train() {  # a folder and its arguments; a run that is done is passed over
+train() {  # a folder and its arguments; a finished run is skipped
   local folder=$1
   shift
   [ -e "$folder/report.html" ] || python -m medjax.train --workdir="$folder" "$@"
-  # A training that SIGTERM stopped has saved its state and ends well, but has no report.
-  [ -e "$folder/report.html" ] || { echo "medjax: $folder: stopped before its end; the same command goes on" >&2; exit 1; }
+  # A training that SIGTERM stopped has saved its state and exits with 0, but has no report.
+  [ -e "$folder/report.html" ] || { echo "medjax: $folder: stopped before its end; rerun the same command to resume" >&2; exit 1; }
 }

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Installs medjax and its tests' needs into .venv, then runs ruff and the suite; other arguments go to pytest.
-#   bash launch/test.sh             all but the tests that ask an oracle library
+# Installs medjax with its test requirements into .venv, then runs ruff and the suite; other arguments go to pytest.
+#   bash launch/test.sh             all but the tests that compare with oracle libraries
 #   bash launch/test.sh --oracle    those too, with PyTorch, MONAI and surface-distance installed
-#   bash launch/test.sh -m slow     what takes minutes
+#   bash launch/test.sh -m slow     the tests that take minutes
 set -euo pipefail
 extras=test
 tests=(--ignore=tests/oracle)
@@ -12,6 +12,6 @@ for argument in "$@"; do
 done
 . "$(dirname "$0")/install.sh" $extras
 ruff check .
-# A process a core, up to four: the tests compile, mostly, and a compiler keeps one core busy. Files stay whole, for their
-# fixtures train networks.
+# One process per core, up to four: the tests mostly compile, and a compiler keeps one core busy. The tests of a file
+# stay in one process, since their fixtures train networks.
 exec python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder ${tests[@]+"${tests[@]}"} ${arguments[@]+"${arguments[@]}"}
