@@ -16,7 +16,7 @@ def merge(runs: Mapping[str, Run]) -> Combined:
     Raises:
       InputError: a run without test cases.
     """
-    found, rows = summary.realised({path: run.predictions for path, run in runs.items()})
-    notice = (f'{len(runs)} runs, each on a realisation of its own: metrics are means over them, and intervals are '
-              'over realisations.')
-    return Combined(rows, {**found, 'realisations': len(runs), 'analysis': {}}, notice)
+    metrics, rows = summary.over_realisations({path: run.predictions for path, run in runs.items()})
+    notice = (f'{len(runs)} runs, each on its own realisation of the simulation: metrics are means over realisations, '
+              'and intervals are over realisations.')
+    return Combined(rows, {**metrics, 'realisations': len(runs), 'analysis': {}}, notice)

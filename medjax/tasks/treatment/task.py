@@ -1,9 +1,11 @@
-"""Personalised treatment: what a patient may expect with a treatment and without, learnt from who had which.
+"""Treatment effects as a task: each patient's outcomes with and without treatment, from observational data.
 
-Of each patient one of the two outcomes is known. What is learnt is the effect of the treatment only if whoever was
-treated differs from the others in nothing that matters beyond the covariates.
+For each patient one of the two outcomes is observed. The estimates are treatment effects only if there is no unmeasured
+confounding: treated and untreated patients differ in nothing that affects the outcome beyond the covariates.
 """
 
+import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,71 +20,96 @@ from medjax.errors import InputError
 from medjax.metrics.covariate_balance import mmd
 
 
-def task(module: nn.Module, *, statistics: Mapping[str, Any], balance: float = 0.0, width: float = 1.0) -> Task:
-    """Makes the effect of a treatment, with a network, a task.
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Options of the task, and what it knows of the training data.
 
-    The loss is the squared error of the outcome that came, in standard deviations of the training outcomes, each group
-    counting half (Shalit 2017). An X-learner's effects have the squared error of what the heads of the outcomes impute,
-    and its propensity a cross-entropy (Künzel 2019, whose steps, one after the other there, are taken at once here).
+    Attributes:
+      balance: see `task`, as for width.
+      width: …
+      mean: of the training outcomes.
+      std: of the training outcomes.
+      treated: share of the training patients that were treated.
+    """
+
+    balance: float
+    width: float
+    mean: float
+    std: float
+    treated: float
+
+
+def task(module: nn.Module, *, statistics: Mapping[str, Any], balance: float = 0.0, width: float = 1.0) -> Task:
+    """Estimation of treatment effects with a network.
+
+    The loss is the squared error of the observed outcome, in standard deviations of the training outcomes, with equal
+    weights of both groups (Shalit 2017). The effects of an X-learner have the squared error to the effects imputed from
+    the outcome heads, and its propensity has a cross-entropy (Künzel 2019; its successive stages are trained at once).
 
     Args:
-      module: a network that gives both outcomes; see `models/tarnet.py`.
-      statistics: of the training data: `mean` and `std` of the outcome, `treated`, the share that was treated.
-      balance: weight of the distance between the groups' representations, whose squared MMD makes TARNet a
+      module: a network that outputs both outcomes; see `models/tarnet.py`.
+      statistics: of the training data: `mean` and `std` of the outcome, and `treated`, the share of treated patients.
+      balance: weight of the squared MMD between the representations of the groups, with which TARNet becomes
         counterfactual regression (CFR).
-      width: of the distance's kernel; see `balance.mmd`.
+      width: kernel width of the MMD; see `metrics.covariate_balance.mmd`.
 
     Returns:
-      A task on `covariates [B, F]` (and whatever else the network sees), `treatment [B]`, 0 or 1, and `outcome [B]`.
-      `predict` gives `outcomes [B, 2]`, without and with treatment, in the outcome's unit. An X-learner's effect is
-      that of its own heads, weighted by the propensity; both outcomes lie half of it from their mean.
+      A task on `covariates [B, F]` (and whatever else the network takes), `treatment [B]`, 0 or 1, and `outcome [B]`.
+      `predict` returns `outcomes [B, 2]`, without and with treatment, in the outcome's unit. The effect of an X-learner
+      is that of its effect heads, weighted by the propensity; both outcomes are half of it from their mean.
+
+    Raises:
+      InputError: an option is invalid, or the data have no treatment.
     """
     if not isinstance(balance, int | float) or balance < 0 or width <= 0:
         raise InputError(f'config.task: balance={balance}, width={width}; expected at least 0, and above 0')
     if 'treated' not in statistics:
-        raise InputError("config.task.name: 'treatment' needs data of a treatment, such as ihdp; the source has no groups")
-    mean, std, share = (float(statistics[name]) for name in ('mean', 'std', 'treated'))
+        raise InputError("config.task.name: 'treatment' needs data of a treatment, such as ihdp; the source has no "
+                         'treatment groups')
+    options = Options(balance, width, *(float(statistics[name]) for name in ('mean', 'std', 'treated')))
+    return Task(functools.partial(init_variables, module), functools.partial(_loss, module, options),
+                functools.partial(_predict, module, options), _metrics, joint=balance > 0)
 
-    def cost(out: jax.Array, feats: Mapping[str, jax.Array], batch: Batch) -> jax.Array:
-        treated, mask = batch['treatment'] == 1, batch['mask']
-        came = (batch['outcome'] - mean) / std
 
-        def of_group(each: jax.Array) -> jax.Array:
-            """A patient's own of two columns."""
-            return jnp.where(treated, each[:, 1], each[:, 0])
+def _batch_loss(options: Options, out: jax.Array, feats: Mapping[str, jax.Array], batch: Batch) -> jax.Array:
+    treated, mask, share = batch['treatment'] == 1, batch['mask'], options.treated
+    outcome = (batch['outcome'] - options.mean) / options.std
 
-        each = (of_group(out) - came)**2
-        if 'effects' in feats:
-            imputed = jax.lax.stop_gradient(jnp.where(treated, came - out[:, 0], out[:, 1] - came))
-            each += (of_group(feats['effects']) - imputed)**2
-        each *= jnp.where(treated, 0.5 / share, 0.5 / (1 - share))
-        if 'propensity' in feats:
-            each += optax.sigmoid_binary_cross_entropy(feats['propensity'], treated.astype(jnp.float32))
-        total, count = masked_mean(each, mask)
-        value = total / jnp.maximum(count, 1)
-        if not balance:
-            return value
-        # In units of its size: else to make all of it small would be the easiest way to bring groups together.
-        x = feats['pooled'] * mask[:, None]
-        size = jnp.sqrt((x**2).sum() / jnp.maximum(mask.sum(), 1) + 1e-6)
-        return value + balance * mmd(x / size, batch['treatment'], mask, width)
+    def of_group(columns: jax.Array) -> jax.Array:
+        """The column of each patient's own group."""
+        return jnp.where(treated, columns[:, 1], columns[:, 0])
 
-    def loss(variables: Variables, batch: Batch, key: jax.Array):
-        (out, feats), mutated = train_forward(module, variables, batch, key)
-        return cost(out, feats, batch), (mutated, {})
+    losses = (of_group(out) - outcome)**2
+    if 'effects' in feats:
+        imputed = jax.lax.stop_gradient(jnp.where(treated, outcome - out[:, 0], out[:, 1] - outcome))
+        losses += (of_group(feats['effects']) - imputed)**2
+    losses *= jnp.where(treated, 0.5 / share, 0.5 / (1 - share))
+    if 'propensity' in feats:
+        losses += optax.sigmoid_binary_cross_entropy(feats['propensity'], treated.astype(jnp.float32))
+    total, count = masked_mean(losses, mask)
+    value = total / jnp.maximum(count, 1)
+    if not options.balance:
+        return value
+    # Relative to its norm: otherwise the MMD could be minimised by shrinking the representation.
+    x = feats['pooled'] * mask[:, None]
+    size = jnp.sqrt((x**2).sum() / jnp.maximum(mask.sum(), 1) + 1e-6)
+    return value + options.balance * mmd(x / size, batch['treatment'], mask, options.width)
 
-    def predict(variables: Variables, batch: Batch) -> dict[str, jax.Array]:
-        out, feats = module.apply(variables, *network_inputs(module, batch), train=False)
-        if 'effects' in feats:
-            chance = jax.nn.sigmoid(feats['propensity'])
-            effect = chance * feats['effects'][:, 0] + (1 - chance) * feats['effects'][:, 1]
-            out = out.mean(1, keepdims=True) + effect[:, None] * jnp.array([-0.5, 0.5])
-        return {'outcomes': out * std + mean}
 
-    def metrics(outputs: Mapping[str, Any], batch: Batch) -> States:
-        return {}
+def _loss(module: nn.Module, options: Options, variables: Variables, batch: Batch,
+          key: jax.Array) -> tuple[jax.Array, tuple[Variables, States]]:
+    (out, feats), mutated = train_forward(module, variables, batch, key)
+    return _batch_loss(options, out, feats, batch), (mutated, {})
 
-    def init(key: jax.Array, batch: Batch) -> Variables:
-        return init_variables(module, key, batch)
 
-    return Task(init, loss, predict, metrics, joint=balance > 0)
+def _predict(module: nn.Module, options: Options, variables: Variables, batch: Batch) -> dict[str, jax.Array]:
+    out, feats = module.apply(variables, *network_inputs(module, batch), train=False)
+    if 'effects' in feats:
+        propensity = jax.nn.sigmoid(feats['propensity'])
+        effect = propensity * feats['effects'][:, 0] + (1 - propensity) * feats['effects'][:, 1]
+        out = out.mean(1, keepdims=True) + effect[:, None] * jnp.array([-0.5, 0.5])
+    return {'outcomes': out * options.std + options.mean}
+
+
+def _metrics(outputs: Mapping[str, Any], batch: Batch) -> States:
+    return {}
