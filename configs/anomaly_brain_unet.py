@@ -22,7 +22,7 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
                   source=dict(name='simulated_anomalies', dir='tumours', cases=(400, 40, 120)))
     c.augment = dict(name='flip', flip=0.5, flip_axes=(1,))
     c.optim = dict(name='adamw', lr=2e-3, weight_decay=1e-2, clip=1.0, schedule=dict(name='cosine', warmup=50))
-    c.evaluate = dict(name='anomaly', every=200, normal='healthy', score='foreign', voxels=True, batch=40)
+    c.evaluate = dict(name='anomaly', every=200, normal='healthy', score='synthetic_anomaly', voxels=True, batch=40)
     c.checkpoint = dict(keep=1)
     c.log = dict(every=50)
     if variant == 'vae':

@@ -4,8 +4,8 @@
     python -m medjax.train --config=configs/translate_brain_pix2pix.py:cyclegan --workdir=runs/translate_cyclegan
 
 Data: real anatomy, simulated contrast (`pip install nilearn`): see medjax/data/simulated/contrast.py. 47 axial planes
-of one brain at 2 mm train; two slabs test, whose mirror images do not train. Variants: `:l1`, the same generator without a
-discriminator; `:cyclegan`, without pairs in training; `:smoke`. About 7 minutes on 2 cores.
+of one brain at 2 mm train; two slabs test, whose mirror images do not train. Variants: `:l1`, the same generator
+without a discriminator; `:cyclegan`, without pairs in training; `:smoke`. About 7 minutes on 2 cores.
 Results: docs/results/translate_brain_pix2pix.json.
 """
 

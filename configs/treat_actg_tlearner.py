@@ -21,9 +21,10 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.task = dict(name='treatment')
     c.data = dict(name='tabular', fold=(), folds=(), source=dict(
         name='treatment_csv', table='ACTG175.csv', patient='pidnum', treatment='treat',
-        groups=('zidovudine', 'combination'), outcome='cd420', covariates=('age', 'wtkg', 'hemo', 'homo', 'drugs', 'karnof', 'oprior', 'z30', 'preanti',
-                                     'race', 'gender', 'str2', 'symptom', 'cd40', 'cd80'),
-        columns=('gender',), notice='A randomised trial of 1991 to 1994; what it found is not today\'s treatment.'))
+        groups=('zidovudine', 'combination'), outcome='cd420', columns=('gender',),
+        covariates=('age', 'wtkg', 'hemo', 'homo', 'drugs', 'karnof', 'oprior', 'z30', 'preanti', 'race', 'gender',
+                    'str2', 'symptom', 'cd40', 'cd80'),
+        notice='A randomised trial of 1991 to 1994: its treatments are not those of today.'))
     c.optim = dict(name='adamw', lr=3e-3, weight_decay=6.0, clip=1.0, ema=0.99,
                    schedule=dict(name='cosine', warmup=50))
     c.evaluate = dict(name='treatment', every=50)

@@ -248,7 +248,7 @@ def test_a_cross_validation_goes_on_after_a_stop_with_the_same_arguments_alone(t
 
 
 @pytest.mark.parametrize('name, options, trained, merged', [
-    ('few_labels.sh', [], 2 + 2 * 2 * 2, 4), ('utility.sh', ['--shares=0.5 1', '--made=7'], 2 * 2 * (4 + 1), 8)])
+    ('few_labels.sh', [], 2 + 2 * 2 * 2, 4), ('utility.sh', ['--fractions=0.5 1', '--images=7'], 2 * 2 * (4 + 1), 8)])
 def test_experiments_of_many_runs_go_on_after_a_stop(tmp_path, name, options, trained, merged):
     start = functools.partial(launcher(tmp_path, name, '1'), '--seeds=2', '--config.steps=5', *options)
     first = start()
