@@ -1,9 +1,9 @@
 """The Infant Health and Development Program with simulated outcomes (Hill 2011).
 
-The covariates are those that the package econml ships: 985 children born early and light, of whom 377 were randomised
-to intensive care and home visits. The treated children of mothers who are not white are left out: of the 747 that
-remain 139 are treated, and the two groups no longer overlap everywhere. The outcomes are drawn from a known response
-surface, so the effect of each child is known.
+The covariates are those that the package econml ships: 985 preterm children of low birth weight, 377 of them
+randomised to intensive care and home visits. The treated children of mothers who are not white are left out: of the 747
+that remain 139 are treated, and the two groups no longer overlap everywhere. The outcomes are drawn from a known
+response surface, so the effect of each child is known.
 """
 
 import csv
