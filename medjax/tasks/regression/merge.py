@@ -8,7 +8,7 @@ import numpy as np
 from medjax.report.run_files import Run
 from medjax.statistics import cross_validation, intervals
 from medjax.tasks.family import Combined
-from medjax.tasks.regression import summary
+from medjax.tasks.regression import summary, table
 
 
 def merge(runs: Mapping[str, Run]) -> Combined:
@@ -22,44 +22,45 @@ def merge(runs: Mapping[str, Run]) -> Combined:
     """
     first = next(iter(runs.values()))
     tables = {path: run.predictions for path, run in runs.items()}
-    names, unit = first.classes, next(iter(first.results['test'].values()))['unit']
-    found, rows = pooled(tables, names, unit)
-    shown = "the mean of all runs' predictions"
-    return Combined(rows, {'test': found, 'analysis': {}}, cross_validation.notice(tables, shown=shown, unit=unit),
-                    ['test'])
+    targets, unit = first.classes, next(iter(first.results['test'].values()))['unit']
+    metrics, rows = pooled(tables, targets, unit)
+    notice = cross_validation.notice(tables, shown="the mean of all runs' predictions", unit=unit)
+    return Combined(rows, {'test': metrics, 'analysis': {}}, notice, ['test'])
 
 
-def pooled(tables: cross_validation.Tables, names: Sequence[str], unit: str = 'patient', resamples: int = 2000,
+def pooled(tables: cross_validation.Tables, targets: Sequence[str], unit: str = 'patient', resamples: int = 2000,
            seed: int = 0) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
     """Metrics of a regression over folds and seeds; see `cross_validation.pooled`.
 
     Args:
       tables: for each run the rows of its predictions table.
-      names: of the targets.
+      targets: names.
       unit: what a case is.
-      resamples: bootstrap draws of patients, the same for all rounds.
-      seed: of the draws.
+      resamples: number of bootstrap resamples of patients, the same for all rounds.
+      seed: of the resamples.
 
     Returns:
-      Entries, among them those of the rounds' mean prediction, whose names end in '_ensemble' and have no spread; and
-      a table of that prediction, in the network's columns and in those of 'ensemble'.
+      Entries, including those of the rounds' mean prediction, whose names end in '_ensemble' and which have no spread;
+      and a predictions table with the mean prediction in the network's columns and in those of 'ensemble'.
     """
     rounds = cross_validation.rounds(tables)
-    averaged = {f'{word}_{name}' for name in names for word in ('predicted', 'spread')}
-    mean = [{**row, **{f'predicted_{name}_ensemble': row[f'predicted_{name}'] for name in names}}
-            for row in cross_validation.mean_rows(rounds, averaged.__contains__)]
-    parts = []
-    for part in rounds:
-        rows = [{**row, **{key: value for key, value in both.items() if key.endswith('_ensemble')}}
-                for row, both in zip(part, mean)]
-        parts.append({name: summary.read(rows, name) for name in names})
-    draws = {name: intervals.multiplicities(table.patients, resamples, seed) for name, table in parts[0].items()}
-    single = [summary.figures({name: summary.read([row for row in table if row['split'] == 'test'], name)
-                               for name in names}) for table in tables.values()]
-    values, samples = [summary.figures(part) for part in parts], [summary.figures(part, draws) for part in parts]
+    mean = cross_validation.mean_rows(rounds, table.averaged_columns(targets).__contains__)
+    ensemble = [{table.predicted_column(name, table.ENSEMBLE): row[table.predicted_column(name)] for name in targets}
+                for row in mean]
+    mean = [{**row, **columns} for row, columns in zip(mean, ensemble)]
+    parts = [_read([{**row, **columns} for row, columns in zip(rows, ensemble)], targets) for rows in rounds]
+    draws = {name: intervals.multiplicities(part.patients, resamples, seed) for name, part in parts[0].items()}
+    single = [summary.compute_metrics(_read([row for row in rows if row['split'] == 'test'], targets))
+              for rows in tables.values()]
+    values = [summary.compute_metrics(part) for part in parts]
+    samples = [summary.compute_metrics(part, draws) for part in parts]
     out = summary.entries(parts[0], {key: np.mean([found[key] for found in values], 0) for key in values[0]},
                           {key: np.mean([found[key] for found in samples], 0) for key in values[0]}, unit)
     for key, entry in out.items():
         if key in single[0]:
             entry.update(cross_validation.spread([found[key] for found in single]))
     return out, mean
+
+
+def _read(rows: Sequence[table.Row], targets: Sequence[str]) -> dict[str, table.Predictions]:
+    return {name: table.read(rows, name) for name in targets}

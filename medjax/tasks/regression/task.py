@@ -1,5 +1,7 @@
-"""Regression: numbers that were measured, some of them not in every case."""
+"""Regression as a task: measured numbers, some of which may be missing in a case."""
 
+import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,25 +16,45 @@ from medjax.core.task import Batch, States, Task, Variables, init_variables, net
 from medjax.errors import InputError
 
 LOSSES = ('mse', 'huber', 'gaussian')
-NARROW = 1e-3  # standard deviations of the training targets: a predicted one is at least that
+MIN_SPREAD = 1e-3  # smallest predicted standard deviation, in standard deviations of the training targets
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Options:
+    """Options of the task, and what it knows of the training data.
+
+    Attributes:
+      loss: a name in LOSSES.
+      delta: see `task`.
+      mean: `[K]` float32, of the training targets.
+      std: `[K]` float32, of the training targets.
+    """
+
+    loss: str
+    delta: float
+    mean: jax.Array
+    std: jax.Array
 
 
 def task(module: nn.Module, *, statistics: Mapping[str, Any], loss: str = 'mse', delta: float = 1.0) -> Task:
-    """Makes regression with a network a task.
+    """Regression with a network.
 
-    Targets are brought to mean 0 and standard deviation 1 by the training cases. A case's loss is the mean over the
-    targets that were measured in it; one without any has none.
+    Targets are standardised by the mean and standard deviation of the training cases. The loss of a case is the mean
+    over its measured targets; a case without any has a loss of 0.
 
     Args:
-      module: gives `[B, outputs]`: of K targets K numbers, for 'gaussian' 2K, the means first.
-      statistics: of the training data: `classes`, the targets' names, their `mean` and `std`.
-      loss: 'mse'; 'huber', which is linear in errors beyond `delta`; 'gaussian', the negative log likelihood of a
-        normal distribution whose spread is predicted as well (Nix & Weigend 1994).
+      module: outputs `[B, outputs]`: K numbers for K targets, or 2K for 'gaussian', the means first.
+      statistics: of the training data: `classes`, the names of the targets, their `mean` and `std`.
+      loss: 'mse'; 'huber', which is linear for errors above `delta`; 'gaussian', the negative log likelihood of a
+        normal distribution whose standard deviation is predicted too (Nix & Weigend 1994).
       delta: of the Huber loss, in standard deviations.
 
     Returns:
-      A task on `targets [B, K]`, NaN where none was measured, and whatever the network sees. `predict` gives
-      `values [B, K]` in the targets' unit, and of 'gaussian' their `spread [B, K]`, a standard deviation.
+      A task on `targets [B, K]`, NaN where not measured, and the network's inputs. `predict` returns `values [B, K]` in
+      the targets' units, and for 'gaussian' `spread [B, K]`, the predicted standard deviation.
+
+    Raises:
+      InputError: an option is invalid, or does not fit the network or the data.
     """
     names = statistics['classes']
     if loss not in LOSSES:
@@ -40,47 +62,56 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], loss: str = 'mse',
     if not delta > 0:
         raise InputError(f'config.task.delta: {delta}; expected above 0')
     if 'std' not in statistics or len(np.atleast_1d(statistics['std'])) != len(names):
-        raise InputError("config.task.name: 'regression' needs data with something measured, such as compounds")
-    count = len(names) * (1 + (loss == 'gaussian'))
-    if module.outputs != count:
-        raise InputError(f'config.model.outputs: {module.outputs}; expected {count} for config.task.loss {loss!r} and '
-                         f'{len(names)} target{"s" * (len(names) > 1)} ({", ".join(names)})')
-    mean, std = (jnp.asarray(statistics[name], jnp.float32) for name in ('mean', 'std'))
+        raise InputError("config.task.name: 'regression' needs data with measured targets, such as molecules")
+    outputs = 2 * len(names) if loss == 'gaussian' else len(names)
+    if module.outputs != outputs:
+        targets = '1 target' if len(names) == 1 else f'{len(names)} targets'
+        raise InputError(f'config.model.outputs: {module.outputs}; expected {outputs} for config.task.loss {loss!r} '
+                         f'and {targets} ({", ".join(names)})')
+    options = Options(loss, delta, *(jnp.asarray(statistics[name], jnp.float32) for name in ('mean', 'std')))
+    return Task(functools.partial(init_variables, module), functools.partial(_loss, module, options),
+                functools.partial(_predict, module, options), _metrics)
 
-    def split(out: jax.Array) -> tuple[jax.Array, jax.Array | None]:
-        """Standardised values and their spread."""
-        if loss != 'gaussian':
-            return out, None
-        value, raw = jnp.split(out, 2, -1)
-        return value, jax.nn.softplus(raw) + NARROW
 
-    def cost(out: jax.Array, targets: jax.Array) -> jax.Array:
-        """`[B, K]`, 0 where nothing was measured."""
-        measured = ~jnp.isnan(targets)
-        wanted = jnp.where(measured, (targets - mean) / std, 0.0)  # NaN would go into the gradient
-        value, spread = split(out)
-        off = value - wanted
-        if loss == 'gaussian':
-            each = 0.5 * (off / spread)**2 + jnp.log(spread)
-        else:
-            each = optax.huber_loss(off, delta=delta) if loss == 'huber' else off**2
-        return jnp.where(measured, each, 0.0)
+def _split(options: Options, out: jax.Array) -> tuple[jax.Array, jax.Array | None]:
+    """Standardised values and their standard deviation, `[B, K]` each."""
+    if options.loss != 'gaussian':
+        return out, None
+    value, raw = jnp.split(out, 2, -1)
+    return value, jax.nn.softplus(raw) + MIN_SPREAD
 
-    def loss_of(variables: Variables, batch: Batch, key: jax.Array):
-        (out, _), mutated = train_forward(module, variables, batch, key)
-        each, measured = cost(out, batch['targets']), (~jnp.isnan(batch['targets'])).sum(1)
-        total, cases = masked_mean(each.sum(1) / jnp.maximum(measured, 1), batch['mask'])
-        return total / jnp.maximum(cases, 1), (mutated, {})
 
-    def predict(variables: Variables, batch: Batch) -> dict[str, jax.Array]:
-        out, _ = module.apply(variables, *network_inputs(module, batch), train=False)
-        value, spread = split(out)
-        return {'values': value * std + mean, **({} if spread is None else {'spread': spread * std})}
+def _losses(options: Options, out: jax.Array, targets: jax.Array) -> jax.Array:
+    """Losses `[B, K]`; 0 where the target was not measured."""
+    measured = ~jnp.isnan(targets)
+    scaled = jnp.where(measured, (targets - options.mean) / options.std, 0.0)  # NaN would pass into the gradient
+    value, spread = _split(options, out)
+    error = value - scaled
+    if options.loss == 'gaussian':
+        losses = 0.5 * (error / spread)**2 + jnp.log(spread)
+    elif options.loss == 'huber':
+        losses = optax.huber_loss(error, delta=options.delta)
+    else:
+        losses = error**2
+    return jnp.where(measured, losses, 0.0)
 
-    def metrics(outputs: Mapping[str, Any], batch: Batch) -> States:
-        return {}
 
-    def init(key: jax.Array, batch: Batch) -> Variables:
-        return init_variables(module, key, batch)
+def _loss(module: nn.Module, options: Options, variables: Variables, batch: Batch,
+          key: jax.Array) -> tuple[jax.Array, tuple[Variables, States]]:
+    (out, _), mutated = train_forward(module, variables, batch, key)
+    losses, measured = _losses(options, out, batch['targets']), (~jnp.isnan(batch['targets'])).sum(1)
+    total, cases = masked_mean(losses.sum(1) / jnp.maximum(measured, 1), batch['mask'])
+    return total / jnp.maximum(cases, 1), (mutated, {})
 
-    return Task(init, loss_of, predict, metrics)
+
+def _predict(module: nn.Module, options: Options, variables: Variables, batch: Batch) -> dict[str, jax.Array]:
+    out, _ = module.apply(variables, *network_inputs(module, batch), train=False)
+    value, spread = _split(options, out)
+    outputs = {'values': value * options.std + options.mean}
+    if spread is not None:
+        outputs['spread'] = spread * options.std
+    return outputs
+
+
+def _metrics(outputs: Mapping[str, Any], batch: Batch) -> States:
+    return {}
