@@ -1,9 +1,7 @@
-"""Evaluates how unlike the images it knows a network finds each: scores of anomaly, beside floors without network."""
+"""Evaluates anomaly detection: anomaly scores of every case by the network and by baselines without one."""
 
 import dataclasses
 import functools
-import io
-import math
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -16,18 +14,19 @@ from medjax.core.batched import BatchedPredictor
 from medjax.core.task import Task
 from medjax.data.datasets.images import Images
 from medjax.data.io.geometry import Image
-from medjax.data.transforms.images import Frame, framing
+from medjax.data.transforms.images import ImagePreprocess, image_preprocess
 from medjax.errors import InputError
+from medjax.tasks.anomaly import scores as anomaly_scores
+from medjax.tasks.anomaly import table
+from medjax.tasks.anomaly.voxel_metrics import voxel_metrics
 
-TOLD = ('error', 'bound', 'foreign', 'restored')  # scores that a task may give itself
-FAST = ('error', 'bound', 'foreign')  # of them those that validation asks for
-LATENT = ('distance', 'neighbours')  # those that are made of its latent
-MAPS = ('map', 'change', 'residual')  # of them the first that a task gives says which voxels are strange
-SPARED = 0.995  # of the healthy validation images' voxels lie below the threshold of a map
-DRAWN = ('truth', 'walk', 'image', 'recon', 'residual', 'change', 'map')  # of a case, where a task gives them
-VOXELS = ('voxel_auprc', 'voxel_dice', 'voxel_dice_best', 'voxel_auprc_floor')
-NEIGHBOURS, COMPONENTS = 5, 8
-KNOWN = 'latents.npz'  # in the run's folder of cases: where the training images' latents lie
+TASK_SCORES = ('error', 'bound', 'synthetic_anomaly', 'restored')  # outputs of a task that are scores
+VALIDATION_SCORES = ('error', 'bound', 'synthetic_anomaly')  # those that validation during training computes
+LATENT_SCORES = ('distance', 'neighbours')  # computed from the latents
+MAPS = ('map', 'change', 'residual')  # outputs that are anomaly maps; the first of them that a task gives is used
+MAP_QUANTILE = 0.995  # of the voxels of the validation images: the threshold of a map
+SNAPSHOT = ('truth', 'walk', 'image', 'recon', 'residual', 'change', 'map')  # arrays saved of a case, where present
+LATENTS = 'latents.npz'  # in the run's folder of cases: the distribution of the training latents
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,229 +40,198 @@ class AnomalyEvaluator(contracts.Evaluator):
     shown: int
     voxels: bool
 
+    def __call__(self, variables: Any, split: str, *, quick: bool = False,
+                 snapshots: pathlib.Path | None = None) -> list[dict[str, Any]]:
+        """Scores every case of a split; higher scores mean more abnormal images.
 
-    def _plain(self, split: str) -> np.ndarray:
-        """A split's images as rows of numbers, as they are stored: whatever the network sees of their contrast."""
+        TASK_SCORES come from the task. For networks with a latent, 'distance' is the Mahalanobis distance from the
+        training latents (shrunk covariance, Ledoit & Wolf 2004) and 'neighbours' the mean distance to the 5 nearest of
+        them. The baselines, of images as stored, are 'contrast', the negative standard deviation of the voxels, and
+        'pca', the residual after projection onto 8 principal components of the training images.
+
+        Args:
+          variables: of the network.
+          split: the split's name.
+          quick: leave out what needs the training images.
+          snapshots: folder for the arrays of a few cases, which the report draws.
+
+        Returns:
+          A row for each case; see `tasks/anomaly/table.py`.
+        """
+        numbers = self.data.numbers(split)
+        images = self.data.images(numbers)
+        outputs = self.predict_batched(variables, {'image': images}, VALIDATION_SCORES if quick else ())
+        scores = {name: outputs[name] for name in TASK_SCORES if name in outputs}
+        masks, voxels = None, [{}] * len(numbers)
+        if not quick:
+            if 'latent' in outputs and self.normal:
+                scores |= self._latent_scores(variables, split, outputs['latent'], snapshots)
+            if self.normal:
+                scores |= anomaly_scores.baseline_scores(self._stored(split), *self._components)
+            if self.score not in scores:
+                raise InputError(f'config.evaluate.score: {self.score!r} is not a score of this task; expected one of: '
+                                 f'{", ".join(scores)}')
+            if self.voxels:
+                masks = self._masks(numbers)
+                voxels = self._voxel_metrics(variables, images, outputs, masks)
+        if snapshots is not None:
+            arrays = {**outputs, 'image': images}
+            if masks is not None:
+                arrays['truth'] = masks
+            self._save_snapshots(numbers, arrays, scores[self.score], snapshots)
+        source, rows = self.data.source, []
+        for place, number in enumerate(numbers):
+            case = source.cases[number]
+            own = {name: values[place] for name, values in scores.items()}
+            rows.append(table.row(split, case, source.classes[case.target], own, voxels[place]))
+        return rows
+
+    def validation_metrics(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+        """Means of the task's own scores, which are low for normal cases that the network models well."""
+        names = [name for name in VALIDATION_SCORES if name in table.score_names(rows)]
+        return {name: float(np.mean([row[f'{table.SCORE}{name}'] for row in rows])) for name in names}
+
+    def _stored(self, split: str) -> np.ndarray:
+        """The images of a split as stored, flat, from 0 to 1: independent of the normalisation for the network."""
         stored = np.asarray(self.data.arrays[self.data.numbers(split)])
         return stored.reshape(len(stored), -1).astype(np.float64) / (255 if stored.dtype == np.uint8 else 1)
 
     @functools.cached_property
     def _components(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and first principal components of the training images."""
-        known = self._plain('train')
-        mean = known.mean(0)
-        _, _, axes = np.linalg.svd(known - mean, full_matrices=False)
-        return mean, axes[:COMPONENTS]
+        return anomaly_scores.principal_components(self._stored('train'))
 
-    def _floors(self, split: str) -> dict[str, np.ndarray]:
-        """Scores without a network."""
-        flat, (mean, axes) = self._plain(split), self._components
-        left = flat - mean - (flat - mean) @ axes.T @ axes
-        return {'contrast': -flat.std(1), 'pca': (left**2).mean(1)}
-
-    def __call__(self, variables: Any, split: str, *, quick: bool = False,
-                 snapshots: pathlib.Path | None = None) -> list[dict[str, Any]]:
-        """A row per case of the split: id, patient, columns, target and a score by each way; the higher the stranger.
-
-        Those of `TOLD` are the task's. Of its latent, where it has one, 'distance' is Mahalanobis' from the training
-        images' latents (shrunk, Ledoit & Wolf 2004), and 'neighbours' the mean distance to the nearest 5 of them. The
-        floors, of images as stored, are 'contrast', less the standard deviation of the image's voxels, and 'pca', what
-        8 principal components of the training images leave over.
-
-        Args:
-          variables: the network's.
-          split: which cases.
-          quick: without what needs the training images.
-          snapshots: folder for a few cases' images and what was made of them, which the report draws.
-        """
-        source, numbers = self.data.source, self.data.numbers(split)
-        images = self.data.images(numbers)
-        found = self.predict_batched(variables, {'image': images}, FAST if quick else ())
-        scores = {name: found[name] for name in TOLD if name in found}
-        if not quick:
-            if 'latent' in found and self.normal:
-                known = self.data.images(self.data.numbers('train'))
-                train = self.predict_batched(variables, {'image': known}, ('latent',))['latent']
-                centre, precision = _spread(train)
-                scores |= {'distance': _mahalanobis(found['latent'], centre, precision),
-                           'neighbours': _nearest(train, found['latent'], split == 'train')}
-            scores |= self._floors(split) if self.normal else {}
-            if self.score not in scores:
-                raise InputError(f'config.evaluate.score: {self.score!r} is none that this task gives; expected one '
-                                 f'of: {", ".join(scores)}')
-        marks = self._marks(numbers) if self.voxels and not quick else None
+    def _latent_scores(self, variables: Any, split: str, latents: np.ndarray,
+                       snapshots: pathlib.Path | None) -> dict[str, np.ndarray]:
+        """Scores from latents; the distribution of the training latents is saved for predictions of new images."""
+        images = self.data.images(self.data.numbers('train'))
+        train = self.predict_batched(variables, {'image': images}, ('latent',))['latent']
+        centre, precision = anomaly_scores.fit_gaussian(train)
         if snapshots is not None:
-            if 'latent' in found and self.normal:
-                content = io.BytesIO()
-                np.savez_compressed(content, centre=centre, precision=precision)
-                atomic_files.write_bytes(snapshots.parent / KNOWN, content.getvalue())
-            self._keep(numbers, {**found, 'image': images, **({} if marks is None else {'truth': marks})},
-                       scores[self.score], snapshots)
-        voxels = [{}] * len(numbers) if marks is None else self._voxels(variables, images, found, marks)
-        return [{'split': split, 'id': case.id, 'patient': case.patient, **case.columns,
-                 'target': source.classes[case.target],
-                 **{f'score_{name}': float(values[place]) for name, values in scores.items()}, **voxels[place]}
-                for place, case in enumerate(source.cases[number] for number in numbers)]
+            atomic_files.write_arrays(snapshots.parent / LATENTS, centre=centre, precision=precision)
+        return {'distance': anomaly_scores.mahalanobis_distance(latents, centre, precision),
+                'neighbours': anomaly_scores.neighbour_distance(train, latents, split == 'train')}
 
-    def validation_metrics(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-        """Means of the task's own scores: of normal cases they are lower where the network knows them better."""
-        names = [name for name in FAST if f'score_{name}' in rows[0]]
-        return {name: float(np.mean([row[f'score_{name}'] for row in rows])) for name in names}
-
-    def _marks(self, numbers: np.ndarray) -> np.ndarray:
-        """Where cases' readers saw something, `[n, *S]`."""
+    def _masks(self, numbers: np.ndarray) -> np.ndarray:
+        """Masks of the anomalies at the size of the network's input, `[n, *S]` bool."""
+        preprocess = dataclasses.replace(self.data.preprocess, channels=1, intensity={'name': 'unit'})
         out = []
         for number in numbers:
-            _, mask = self.data.source.cases[number].read()
+            case = self.data.source.cases[number]
+            _, mask = case.read()
             if mask is None:
-                raise InputError(f'{self.data.source.cases[number].id}: no mask; expected one of each case, as '
-                                 'config.evaluate.voxels says')
-            frame = dataclasses.replace(self.data.frame, channels=1, intensity={'name': 'unit'})
-            out.append(frame.fitted(dataclasses.replace(mask, array=mask.array > 0))[..., 0] > 127)
+                raise InputError(f'{case.id}: no mask; expected one for each case, because of config.evaluate.voxels')
+            out.append(preprocess.fit_to_size(dataclasses.replace(mask, array=mask.array > 0))[..., 0] > 127)
         return np.stack(out)
 
-    def _voxels(self, variables: Any, images: np.ndarray, found: Mapping[str, np.ndarray],
-                marks: np.ndarray) -> list[dict[str, float]]:
-        """How well each case's strange voxels are told from its others; nothing of a case that has none.
+    def _voxel_metrics(self, variables: Any, images: np.ndarray, outputs: Mapping[str, np.ndarray],
+                       masks: np.ndarray) -> list[dict[str, float]]:
+        """Agreement of each case's anomaly map with its mask.
 
-        'voxel_auprc' is the average precision over the case's voxels; 'voxel_dice' that of those above a threshold,
-        which 5 in 1000 voxels of the validation images exceed, and 'voxel_dice_best' at the threshold that is the
-        case's best, which nobody knows beforehand. 'voxel_auprc_floor' is of no network: of how far each voxel is from
-        the training images' mean.
+        The threshold is exceeded by 5 in 1000 voxels of the validation images. The baseline map is the distance of each
+        voxel from the mean training image.
         """
-        from sklearn.metrics import average_precision_score, precision_recall_curve  # slow to import
-
-        name = next(name for name in MAPS if name in found)
-        held = self.predict_batched(variables, {'image': self.data.images(self.data.numbers('val'))}, (name,))[name]
-        threshold = np.quantile(held, SPARED)
+        name = next(name for name in MAPS if name in outputs)
+        held_out = {'image': self.data.images(self.data.numbers('val'))}
+        threshold = np.quantile(self.predict_batched(variables, held_out, (name,))[name], MAP_QUANTILE)
         mean = self.data.images(self.data.numbers('train')).mean(0)
-        far = np.abs(images - mean).mean(-1)
-        out = []
-        for case, floor, marked in zip(found[name], far, marks):
-            truth, told = marked.ravel(), case.ravel()
-            if not truth.any():
-                out.append(dict.fromkeys(VOXELS, math.nan))
-                continue
-            precision, recall, _ = precision_recall_curve(truth, told)
-            dice = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
-            above = told > threshold
-            out.append(dict(zip(VOXELS, map(float, (
-                average_precision_score(truth, told), 2 * (above & truth).sum() / (above.sum() + truth.sum()),
-                dice.max(), average_precision_score(truth, floor.ravel()))))))
-        return out
+        baseline = np.abs(images - mean).mean(-1)
+        return [voxel_metrics(*arrays, threshold, base) for *arrays, base in zip(outputs[name], masks, baseline)]
 
-    def _keep(self, numbers: np.ndarray, found: Mapping[str, np.ndarray], score: np.ndarray,
-              folder: pathlib.Path) -> None:
-        """Keeps the strangest cases, those in the middle and the least strange ones, as the network sees them."""
+    def _save_snapshots(self, numbers: np.ndarray, arrays: Mapping[str, np.ndarray], score: np.ndarray,
+                        folder: pathlib.Path) -> None:
+        """Saves the arrays of the cases with the highest, the middle and the lowest scores."""
         order = np.argsort(-score, kind='stable')
-        middle = (len(order) - self.shown) // 2
-        chosen = dict.fromkeys([*order[:self.shown], *order[max(middle, 0):][:self.shown], *order[-self.shown:]])
+        middle = max((len(order) - self.shown) // 2, 0)
+        chosen = dict.fromkeys([*order[:self.shown], *order[middle:][:self.shown], *order[-self.shown:]])
         for old in folder.glob('*.npz'):
             old.unlink()
         for place in chosen:
-            content = io.BytesIO()
-            np.savez_compressed(content, **{name: found[name][place].astype(np.float32)
-                                            for name in DRAWN if name in found})
-            atomic_files.write_bytes(folder / f'{self.data.source.cases[numbers[place]].id}.npz', content.getvalue())
-
-
-def _spread(known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean `[L]` and inverse covariance `[L, L]` of latents."""
-    from sklearn.covariance import LedoitWolf  # slow to import
-
-    fitted = LedoitWolf().fit(known)
-    return fitted.location_, fitted.precision_
-
-
-def _mahalanobis(latent: np.ndarray, centre: np.ndarray, precision: np.ndarray) -> np.ndarray:
-    apart = latent - centre
-    return np.sqrt(np.maximum(np.einsum('ni,ij,nj->n', apart, precision, apart), 0))
-
-
-def _nearest(known: np.ndarray, latent: np.ndarray, same: bool) -> np.ndarray:
-    """Mean distance to the nearest of the known ones, of which none is its own neighbour where they are the same."""
-    from sklearn.neighbors import NearestNeighbors
-
-    count = min(NEIGHBOURS + same, len(known))
-    far, _ = NearestNeighbors(n_neighbors=count).fit(known).kneighbors(latent)
-    return far[:, int(same):].mean(1)
+            case = self.data.source.cases[numbers[place]]
+            atomic_files.write_arrays(folder / f'{case.id}.npz', **{
+                name: arrays[name][place].astype(np.float32) for name in SNAPSHOT if name in arrays})
 
 
 @dataclasses.dataclass(frozen=True)
 class AnomalyPredictor(contracts.Predictor):
-    """Scores images that are no cases of the data set; see `predictor`."""
+    """Scores images that are not in the data set; see `predictor`."""
 
-    frame: Frame
+    preprocess: ImagePreprocess
     statistics: Mapping[str, Any]
     read: Callable[[pathlib.Path], Image]
     predict_batched: BatchedPredictor
     folder: pathlib.Path
 
-    file_per_input = False  # one table for all images, by their paths
+    file_per_input = False  # one table for all images
 
     def example(self) -> dict[str, np.ndarray]:
-        """A batch of the shape that the network sees."""
-        return {'image': np.zeros((1, *self.frame.size, self.statistics['channels']), np.float32)}
+        """A batch of the shape of the network's input."""
+        return {'image': np.zeros((1, *self.preprocess.size, self.statistics['channels']), np.float32)}
 
     def __call__(self, variables: Any, path: pathlib.Path, folder: pathlib.Path) -> str:
         """Scores an image and adds a row to `predictions.csv` in a folder.
 
         Args:
-          variables: the network's.
-          path: of a file, or of a folder with a DICOM series.
-          folder: gets the table; a row of an image of this name is replaced.
+          variables: of the network.
+          path: a file, or a folder with a DICOM series.
+          folder: receives the table; an earlier row of the same path is replaced.
 
         Returns:
-          A line on what was found, for the person who waits.
+          A line with the scores.
 
         Raises:
-          InputError: where the image is not such as the network was trained on, or the table cannot be written.
+          InputError: the image differs in kind from the training images, or the table cannot be written.
         """
-        told = self.predict_batched(variables, {'image': self.frame.seen(self.read(path), self.statistics)[None]})
-        scores = {name: float(told[name][0]) for name in TOLD if name in told}
-        kept = self.folder / 'cases' / KNOWN
-        if 'latent' in told and kept.is_file():
-            with np.load(kept) as known:
-                scores['distance'] = float(_mahalanobis(told['latent'], known['centre'], known['precision'])[0])
-        row = {'image': str(path), **{f'score_{name}': repr(value) for name, value in scores.items()}}
-        atomic_files.add_row(folder / 'predictions.csv', row)
-        return f'{path} → {folder / "predictions.csv"}   ' + '  '.join(f'{name} {x:.3g}' for name, x in scores.items())
+        image = self.preprocess.network_input(self.read(path), self.statistics)
+        outputs = self.predict_batched(variables, {'image': image[None]})
+        scores = {name: float(outputs[name][0]) for name in TASK_SCORES if name in outputs}
+        latents = self.folder / 'cases' / LATENTS
+        if 'latent' in outputs and latents.is_file():
+            with np.load(latents) as train:
+                distance = anomaly_scores.mahalanobis_distance(outputs['latent'], train['centre'], train['precision'])
+            scores['distance'] = float(distance[0])
+        columns = {name: repr(value) for name, value in table.score_columns(scores).items()}
+        atomic_files.add_row(folder / 'predictions.csv', {'image': str(path), **columns})
+        text = '  '.join(f'{name} {value:.3g}' for name, value in scores.items())
+        return f'{path} → {folder / "predictions.csv"}   {text}'
 
 
 def predictor(*, task: Task, data: Mapping[str, Any], statistics: Mapping[str, Any],
               read: Callable[[pathlib.Path], Image], folder: pathlib.Path, **_: Any) -> AnomalyPredictor:
-    """Makes what scores new images as the evaluator scores its cases.
+    """The predictor that scores new images as the evaluator scores its cases.
 
     Args:
-      task: the problem.
+      task: the task.
       data: the options of `data.datasets.images.dataset`.
       statistics: of the training cases, as stored with the checkpoint.
       read: reads an image.
       folder: of the run.
-      **_: the evaluator's other options, of no use here.
+      **_: the evaluator's other options; not used.
     """
-    return AnomalyPredictor(framing(**data), statistics, read, BatchedPredictor(task, 1), folder)
+    return AnomalyPredictor(image_preprocess(**data), statistics, read, BatchedPredictor(task, 1), folder)
 
 
 def evaluator(*, data: Images, task: Task, normal: str = '', score: str = '', batch: int = 128,
               shown: int = 3, voxels: bool = False) -> AnomalyEvaluator:
-    """Makes the evaluator of anomaly detection.
+    """The evaluator of anomaly detection.
 
     Args:
-      data: the data set, whose training and validation cases are normal (`config.data.train_classes`).
-      task: the problem.
-      normal: the class that is normal; all others are anomalies. '' where none is: images are made again, for weights
-        to begin with, say, and only the errors are told.
-      score: which one counts, before any anomaly has been seen; the others stand beside it. 'distance' by default,
-        and 'error' where nothing is an anomaly.
+      data: the data set; its training and validation cases are normal (`config.data.train_classes`).
+      task: the task.
+      normal: the normal class; all others are anomalies. '' where there are no anomalies, as in reconstruction for
+        pretraining: only the reconstruction errors are reported.
+      score: the primary score, fixed before any anomaly is used; the others are reported for comparison. 'distance' by
+        default, 'error' without anomalies.
       batch: images at once.
-      shown: how many of the strangest, the middle and the least strange cases the report shows, each.
-      voxels: whether the cases' labels are masks of what does not belong, by which maps of it are judged.
+      shown: number of cases with the highest, the middle and the lowest scores that the report shows, each.
+      voxels: whether the cases have masks of the anomalies, with which anomaly maps are compared.
+
+    Raises:
+      InputError: an option that does not fit the data or the other options.
     """
     score = score or ('distance' if normal else 'error')
-    if score not in TOLD + LATENT * bool(normal):
-        raise InputError(f'config.evaluate.score: {score!r}; expected one of: '
-                         + ', '.join(TOLD + LATENT * bool(normal)))
+    allowed = TASK_SCORES + LATENT_SCORES if normal else TASK_SCORES
+    if score not in allowed:
+        raise InputError(f'config.evaluate.score: {score!r}; expected one of: {", ".join(allowed)}')
     if normal:
         _check_normal(data, normal)
     if voxels and (not normal or 'val' not in data.counts):
@@ -275,11 +243,11 @@ def evaluator(*, data: Images, task: Task, normal: str = '', score: str = '', ba
 
 
 def _check_normal(data: Images, normal: str) -> None:
-    """Refuses a class that is not there, and anomalies among the cases that train or validate."""
+    """Refuses an unknown class, and anomalies among the training or validation cases."""
     if normal not in data.source.classes:
         raise InputError(f'config.evaluate.normal: {normal!r}; expected one of: {", ".join(data.source.classes)}')
-    place = data.source.classes.index(normal)
-    strange = [case.id for case in data.source.cases if case.split in ('train', 'val') and case.target != place]
-    if strange:
-        raise InputError(f'{strange[0]} trains or validates and is not of the class {normal!r}; expected normal cases '
-                         f'alone: config.data.train_classes=({normal!r},)')
+    label = data.source.classes.index(normal)
+    abnormal = [case.id for case in data.source.cases if case.split in ('train', 'val') and case.target != label]
+    if abnormal:
+        raise InputError(f'{abnormal[0]}: a training or validation case that is not of the class {normal!r}; expected '
+                         f'normal cases alone: config.data.train_classes=({normal!r},)')

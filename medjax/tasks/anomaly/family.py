@@ -13,7 +13,7 @@ FAMILY = Family(
         Metric('specificity', 'Specificity'),
         Metric('error', 'Reconstruction error', better='lower'),
         Metric('bound', 'Negative evidence lower bound', better='lower'),
-        Metric('foreign', 'Synthetic anomaly score', better='lower'),
+        Metric('synthetic_anomaly', 'Synthetic anomaly score', better='lower'),
     )),
     refuses={
         'compare': 'only runs of classification can be compared',

@@ -6,6 +6,7 @@ from typing import Any
 from medjax.report.run_files import Run
 from medjax.statistics import cross_validation
 from medjax.tasks.anomaly import summary
+from medjax.tasks.anomaly.table import SCORE, read
 from medjax.tasks.family import Combined
 
 
@@ -18,28 +19,30 @@ def merge(runs: Mapping[str, Run]) -> Combined:
     Raises:
       InputError: the runs' test cases do not add up to rounds of the same cases.
     """
-    first = next(iter(runs.values()))
+    analysis = next(iter(runs.values())).results['analysis']
+    options = {key: analysis[key] for key in ('normal', 'score')}
     tables = {path: run.predictions for path, run in runs.items()}
-    known = {key: first.results['analysis'][key] for key in ('normal', 'score')}
-    found, rows = pooled(tables, **known)
+    metrics, rows = pooled(tables, **options)
     notice = cross_validation.notice(tables, shown="the mean of all runs' scores")
-    return Combined(rows, {'test': found, 'analysis': {**known, 'threshold': None}}, notice, ['test'])
+    return Combined(rows, {'test': metrics, 'analysis': {**options, 'threshold': None}}, notice, ['test'])
 
 
 def pooled(tables: cross_validation.Tables, normal: str, score: str, resamples: int = 2000,
            seed: int = 0) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
-    """Metrics of anomaly scores over folds and seeds, see `cross_validation.pooled`, and the rounds' mean scores.
+    """Metrics of anomaly scores over folds and seeds, see `cross_validation.pooled`, and the mean scores of the rounds.
 
     Args:
       tables: for each run the rows of its predictions table.
-      normal: name of the class without anomalies.
-      score: the score that is compared with a threshold, which each run's validation cases set.
+      normal: name of the normal class.
+      score: name of the primary score; the threshold of each run is set by its own validation cases.
       resamples: bootstrap draws of patients, the same for all rounds.
       seed: of the draws.
     """
-    known = {name: [{**row, 'threshold': summary.threshold_of(rows, normal, score)} for row in rows]
-             for name, rows in tables.items()}
-    found = cross_validation.pooled(known, lambda rows: summary.read(rows, normal, score), summary.figures,
-                                    summary.entries, resamples=resamples, seed=seed)
-    rounds = cross_validation.rounds(tables)
-    return found, cross_validation.mean_rows(rounds, lambda name: name.startswith(summary.PREFIX))
+    with_threshold = {}
+    for name, rows in tables.items():
+        threshold = summary.normal_threshold(rows, normal, score)
+        with_threshold[name] = [{**row, 'threshold': threshold} for row in rows]
+    metrics = cross_validation.pooled(with_threshold, lambda rows: read(rows, normal, score), summary.metric_values,
+                                      summary.entries, resamples=resamples, seed=seed)
+    mean_rows = cross_validation.mean_rows(cross_validation.rounds(tables), lambda name: name.startswith(SCORE))
+    return metrics, mean_rows

@@ -1,5 +1,7 @@
-"""What does not belong: a network that has seen healthy images alone learns to find anomalies made on purpose."""
+"""Self-supervised anomaly detection: a network trained on healthy images learns to find synthetic anomalies."""
 
+import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,7 +13,7 @@ import optax
 from medjax.core.metrics import masked_mean
 from medjax.core.task import Batch, States, Task, Variables, init_variables, train_forward
 from medjax.errors import InputError
-from medjax.ops.synthetic_anomalies import opacity, patch, shade, spot
+from medjax.ops.synthetic_anomalies import add_opacity, interpolate_patch, random_blob_mask, shift_intensity
 
 KINDS = ('patch', 'opacity', 'shade')
 
@@ -19,68 +21,101 @@ KINDS = ('patch', 'opacity', 'shade')
 def task(module: nn.Module, *, statistics: Mapping[str, Any], kinds: Sequence[str] = ('patch', 'opacity'),
          share: float = 0.5, spots: int = 2, radii: Sequence[float] = (0.08, 0.35),
          strength: Sequence[float] = (0.2, 0.9)) -> Task:
-    """Makes the search for what does not belong a task for a network with one output a voxel.
+    """The task of finding anomalies with a network that has one output per voxel.
 
-    In training a share of the images gets spots in which they turn into another image of the batch (Tan 2020), or
-    become opaque, darker or brighter; the network says of each voxel how much of it was changed (cross-entropy with
-    that share).
+    In training, a share of the images gets spots that are blended with another image of the batch (Tan 2020), made
+    opaque, or made darker or brighter. The network predicts the strength of the change at each voxel, with the
+    cross-entropy loss.
 
     Args:
-      module: gives logits `[B, *S, 1]`.
-      statistics: of the training data; nothing of them is needed.
-      kinds: of anomalies, each as likely: 'patch', 'opacity', 'shade'.
-      share: of the images that get one.
-      spots: most spots of an image.
-      radii: of a spot, least and greatest, as shares of the image's axes.
-      strength: least and greatest, from 0 to 1.
+      module: the network, with logits `[B, *S, 1]`.
+      statistics: of the training data; not used.
+      kinds: kinds of anomaly, equally probable: 'patch', 'opacity', 'shade'.
+      share: share of the images that get one.
+      spots: largest number of spots in an image.
+      radii: smallest and largest radius of a spot, as shares of the image's axes.
+      strength: smallest and largest strength, from 0 to 1.
 
     Returns:
-      A task on `image [B, *S, C]`. `predict` gives `map [B, *S]`, how much of each voxel does not belong, and its mean
-      `foreign [B]`. An example's loss is by another of the batch.
+      A task on `image [B, *S, C]`. `predict` gives `map [B, *S]`, the anomaly score of each voxel from 0 to 1, and its
+      mean `synthetic_anomaly [B]`. The loss of an example depends on another one of the batch.
+
+    Raises:
+      InputError: an option out of its range.
     """
     del statistics
-    unknown = sorted(set(kinds) - set(KINDS))
-    if unknown or not kinds:
-        raise InputError(f'config.task.kinds: {tuple(kinds)}; expected some of: {", ".join(KINDS)}')
-    if not 0 < share <= 1 or spots < 1:
-        raise InputError(f'config.task: share={share}, spots={spots}; expected a share in (0, 1], and at least 1 spot')
-    for name, pair in (('radii', radii), ('strength', strength)):
-        if len(pair) != 2 or not 0 < pair[0] <= pair[1] <= 1:
-            raise InputError(f'config.task.{name}: {tuple(pair)}; expected the least and the greatest, in (0, 1]')
+    options = Options(tuple(kinds), share, spots, tuple(radii), tuple(strength))
+    return Task(functools.partial(init_variables, module), functools.partial(_loss, module, options),
+                functools.partial(_predict, module), _metrics, joint=True)
 
-    def changed(image: jax.Array, other: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """An image with an anomaly, or without, and how much of each voxel was changed."""
-        outline, many, strong, which, whether = jax.random.split(key, 5)
-        masks = jax.vmap(lambda k: spot(k, image.shape[:-1], tuple(radii)))(jax.random.split(outline, spots))
-        count = jax.random.randint(many, (), 1, spots + 1)
-        there = (jnp.arange(spots) < count).reshape(-1, *(1,) * (image.ndim - 1))
-        mask = jnp.max(masks * there, 0)
-        much = jax.random.uniform(strong, minval=strength[0], maxval=strength[1])
-        much *= jax.random.uniform(whether) < share
-        way = jax.random.rademacher(jax.random.fold_in(strong, 1), (), jnp.float32)
-        made = {'patch': lambda: patch(image, other, mask, much), 'opacity': lambda: opacity(image, mask, much),
-                'shade': lambda: shade(image, mask, much * way)}
-        kind = jax.random.randint(which, (), 0, len(kinds))
-        return jax.lax.switch(kind, [made[name] for name in kinds]), much * mask
 
-    def loss(variables: Variables, batch: Batch, key: jax.Array):
-        drawn, dropped = jax.random.split(key)
-        image = batch['image']
-        if len(image) < 2 and 'patch' in kinds:
-            raise InputError('config.batch: 1; expected 2 or more: a patch is another image\'s')
-        keys = jax.vmap(lambda n: jax.random.fold_in(drawn, n))(jnp.arange(len(image)))
-        shown, truth = jax.vmap(changed)(image, jnp.roll(image, 1, 0), keys)
-        (logits, _), mutated = train_forward(module, variables, {**batch, 'image': shown}, dropped)
-        each = optax.sigmoid_binary_cross_entropy(logits[..., 0], truth)
-        state = masked_mean(each.reshape(len(image), -1).mean(1), batch['mask'])
-        return state[0] / jnp.maximum(state[1], 1), (mutated, {})
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Options of the synthetic anomalies; see `task`."""
 
-    def predict(variables: Variables, batch: Batch) -> dict[str, jax.Array]:
-        logits, _ = module.apply(variables, batch['image'], train=False)
-        found = jax.nn.sigmoid(logits[..., 0])
-        return {'map': found, 'foreign': found.reshape(len(found), -1).mean(1)}
+    kinds: tuple[str, ...]
+    share: float
+    spots: int
+    radii: tuple[float, ...]
+    strength: tuple[float, ...]
 
-    def metrics(outputs: Mapping[str, Any], batch: Batch) -> States:
-        return {'foreign': masked_mean(outputs['foreign'], batch['mask'])}
+    def __post_init__(self):
+        if set(self.kinds) - set(KINDS) or not self.kinds:
+            raise InputError(f'config.task.kinds: {self.kinds}; expected some of: {", ".join(KINDS)}')
+        if not 0 < self.share <= 1 or self.spots < 1:
+            raise InputError(f'config.task: share={self.share}, spots={self.spots}; expected a share in (0, 1], and at '
+                             'least 1 spot')
+        for name, pair in (('radii', self.radii), ('strength', self.strength)):
+            if len(pair) != 2 or not 0 < pair[0] <= pair[1] <= 1:
+                raise InputError(f'config.task.{name}: {pair}; expected the smallest and the largest, in (0, 1]')
 
-    return Task(lambda key, batch: init_variables(module, key, batch), loss, predict, metrics, joint=True)
+
+def add_anomaly(options: Options, image: jax.Array, other: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """An image with or without a synthetic anomaly.
+
+    Args:
+      options: of the anomalies.
+      image: `[*S, C]`.
+      other: `[*S, C]`, the image that patches are taken from.
+      key: random key.
+
+    Returns:
+      The image `[*S, C]`, and the strength of the change at each voxel, `[*S]`, 0 where there is none.
+    """
+    outline_key, count_key, strength_key, kind_key, presence_key = jax.random.split(key, 5)
+    masks = jax.vmap(lambda k: random_blob_mask(k, image.shape[:-1], options.radii))(
+        jax.random.split(outline_key, options.spots))
+    count = jax.random.randint(count_key, (), 1, options.spots + 1)
+    present = (jnp.arange(options.spots) < count).reshape(-1, *(1,) * (image.ndim - 1))
+    mask = jnp.max(masks * present, 0)
+    strength = jax.random.uniform(strength_key, minval=options.strength[0], maxval=options.strength[1])
+    strength *= jax.random.uniform(presence_key) < options.share
+    sign = jax.random.rademacher(jax.random.fold_in(strength_key, 1), (), jnp.float32)
+    branches = {'patch': lambda: interpolate_patch(image, other, mask, strength),
+                'opacity': lambda: add_opacity(image, mask, strength),
+                'shade': lambda: shift_intensity(image, mask, strength * sign)}
+    kind = jax.random.randint(kind_key, (), 0, len(options.kinds))
+    return jax.lax.switch(kind, [branches[name] for name in options.kinds]), strength * mask
+
+
+def _loss(module: nn.Module, options: Options, variables: Variables, batch: Batch, key: jax.Array) -> Any:
+    anomaly_key, dropout_key = jax.random.split(key)
+    image = batch['image']
+    if len(image) < 2 and 'patch' in options.kinds:
+        raise InputError('config.batch: 1; expected 2 or more: patches are taken from another image of the batch')
+    keys = jax.vmap(lambda n: jax.random.fold_in(anomaly_key, n))(jnp.arange(len(image)))
+    changed, target = jax.vmap(functools.partial(add_anomaly, options))(image, jnp.roll(image, 1, 0), keys)
+    (logits, _), mutated = train_forward(module, variables, {**batch, 'image': changed}, dropout_key)
+    each = optax.sigmoid_binary_cross_entropy(logits[..., 0], target)
+    total, count = masked_mean(each.reshape(len(image), -1).mean(1), batch['mask'])
+    return total / jnp.maximum(count, 1), (mutated, {})
+
+
+def _predict(module: nn.Module, variables: Variables, batch: Batch) -> dict[str, jax.Array]:
+    logits, _ = module.apply(variables, batch['image'], train=False)
+    scores = jax.nn.sigmoid(logits[..., 0])
+    return {'map': scores, 'synthetic_anomaly': scores.reshape(len(scores), -1).mean(1)}
+
+
+def _metrics(outputs: Mapping[str, Any], batch: Batch) -> States:
+    return {'synthetic_anomaly': masked_mean(outputs['synthetic_anomaly'], batch['mask'])}

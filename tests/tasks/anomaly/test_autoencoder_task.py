@@ -1,4 +1,4 @@
-"""Autoencoders: what they learn, what their latents are, and that an encoder's weights are a classifier's."""
+"""Autoencoders: reconstruction, latents, and encoder weights that fit a classifier."""
 
 import functools
 
@@ -47,21 +47,22 @@ def learned(task, steps=150):
 
 @pytest.mark.parametrize('kind, options', [('plain', dict(noise=0.3)), ('vae', dict(sigma=0.1)), ('vq', {}),
                                            ('grid', dict(sigma=0.1))])
-def test_images_are_made_again(kind, options):
-    """Far better than their mean, from few numbers; of a VAE as well where the latent is drawn."""
+def test_images_are_reconstructed(kind, options):
+    """Far better than by their mean, from few numbers; also of a VAE, whose latent is sampled."""
     task = autoencoder_task.task(Model(kind=kind, latent=6, codes=16, **SMALL), statistics={}, **options)
     variables, states = learned(task)
-    told = jax.jit(task.predict)(variables, images())
+    outputs = jax.jit(task.predict)(variables, images())
     image = np.asarray(images()['image'])
-    assert told['recon'].shape == image.shape and told['residual'].shape == image.shape[:-1]
-    np.testing.assert_allclose(told['error'], ((np.asarray(told['recon']) - image) ** 2).mean((1, 2, 3)), rtol=1e-4)
-    assert told['error'].mean() < 0.4 * ((image - image.mean(0)) ** 2).mean()
-    walk = jax.jit(autoencoder_task.task(Model(kind=kind, latent=6, codes=16, **SMALL), statistics={}, walk=3,
-                                    **options).predict)(variables, images())['walk']
+    assert outputs['recon'].shape == image.shape and outputs['residual'].shape == image.shape[:-1]
+    squared = (np.asarray(outputs['recon']) - image) ** 2
+    np.testing.assert_allclose(outputs['error'], squared.mean((1, 2, 3)), rtol=1e-4)
+    assert outputs['error'].mean() < 0.4 * ((image - image.mean(0)) ** 2).mean()
+    walking = autoencoder_task.task(Model(kind=kind, latent=6, codes=16, **SMALL), statistics={}, walk=3, **options)
+    walk = jax.jit(walking.predict)(variables, images())['walk']
     assert walk.shape == (32, 3, 8, 8, 1)
-    for place, want in ((0, told['recon']), (2, jnp.roll(told['recon'], 1, 0))):
+    for place, want in ((0, outputs['recon']), (2, jnp.roll(outputs['recon'], 1, 0))):
         np.testing.assert_allclose(walk[:, place], want, atol=1e-4)
-    assert np.abs(walk[:, 1] - told['recon']).max() > 0.05
+    assert np.abs(walk[:, 1] - outputs['recon']).max() > 0.05
     if kind == 'vq':
         assert 1 < states['usage'][0] <= 16 and states['commitment'][0] > 0
     if kind in ('vae', 'grid'):
@@ -78,11 +79,12 @@ def test_the_bound_by_hand():
     module = Model(kind='vae', latent=3, **SMALL)
     task, batch = autoencoder_task.task(module, statistics={}, sigma=0.5, beta=2.0), images(4)
     variables = jax.jit(task.init)(KEY, batch)
-    told = jax.jit(task.predict)(variables, batch)
+    outputs = jax.jit(task.predict)(variables, batch)
     _, feats = jax.jit(functools.partial(module.apply, train=False))(variables, batch['image'])
     mean, log = (np.asarray(feats[name]) for name in ('mean', 'log_variance'))
     divergence = 0.5 * (mean**2 + np.exp(log) - 1 - log).sum(1)
-    np.testing.assert_allclose(told['bound'], np.asarray(told['error']) / 0.25 / 2 + 2 * divergence / 64, rtol=1e-5)
+    want = np.asarray(outputs['error']) / 0.25 / 2 + 2 * divergence / 64
+    np.testing.assert_allclose(outputs['bound'], want, rtol=1e-5)
 
 
 def test_a_classifier_can_begin_with_the_encoder():
@@ -120,12 +122,12 @@ def test_sizes_that_do_not_come_back_are_refused():
         jax.eval_shape(lambda: Model(**SMALL).init(KEY, jnp.zeros((1, 7, 7, 1)), train=False))
 
 
-def test_restoring_takes_away_what_is_unlikely():
-    """A bright square where none is ever is changed more than the same image without it, and there above all."""
+def test_restoration_changes_what_is_unlikely():
+    """An image with a bright row that no training image has is changed more than without it, and most in that row."""
     task = autoencoder_task.task(Model(kind='vae', latent=6, **SMALL), statistics={}, sigma=0.2, restore=10, hold=0.1)
     variables, _ = learned(task)
     image = images(8)['image']
-    strange = image.at[:, 0, 0].set(3.0)
-    plain, told = (jax.jit(task.predict)(variables, {'image': x}) for x in (image, strange))
-    assert told['change'].shape == (8, 8, 8) and (told['restored'] > plain['restored']).all()
-    assert told['change'][:, 0, 0].mean() > 3 * told['change'][:, 1:].mean()
+    changed = image.at[:, 0, 0].set(3.0)
+    plain, outputs = (jax.jit(task.predict)(variables, {'image': x}) for x in (image, changed))
+    assert outputs['change'].shape == (8, 8, 8) and (outputs['restored'] > plain['restored']).all()
+    assert outputs['change'][:, 0, 0].mean() > 3 * outputs['change'][:, 1:].mean()

@@ -1,4 +1,4 @@
-"""Scores of anomaly by hand, and the same of new images."""
+"""Anomaly scores by hand, and those of new images."""
 
 import csv
 import functools
@@ -17,11 +17,12 @@ from medjax.data.simulated import images as simulated_images
 from medjax.data.source import Case, Source
 from medjax.errors import InputError
 from medjax.tasks.anomaly import summary
-from medjax.tasks.anomaly.evaluator import VOXELS, evaluator, predictor
+from medjax.tasks.anomaly.evaluator import evaluator, predictor
+from medjax.tasks.anomaly.table import VOXEL_METRICS
 
 
-def told(variables, batch):
-    """An image is made again without its contrast; its latent is its means of rows."""
+def predict(variables, batch):
+    """The reconstruction is the image's mean; the latent is the means of its rows."""
     image = batch['image']
     recon = jnp.ones_like(image) * image.mean((1, 2, 3), keepdims=True)
     residual = ((recon - image) ** 2).mean(-1)
@@ -29,13 +30,14 @@ def told(variables, batch):
             'bound': 2 * residual.mean((1, 2))}
 
 
-TASK = Task(None, None, told, None)
+TASK = Task(None, None, predict, None)
+DATA = dict(size=(8, 8), channels=1, intensity={'name': 'unit'})
 
 
 @pytest.fixture(scope='module')
 def data(tmp_path_factory):
-    return dataset(simulated_images.source(classes=('well', 'ill'), cases=(24, 12, 10), shape=(8, 8)), size=(8, 8), channels=1,
-                   intensity={'name': 'unit'}, cache=str(tmp_path_factory.mktemp('cache')), train_classes=('well',))
+    source = simulated_images.source(classes=('well', 'ill'), cases=(24, 12, 10), shape=(8, 8))
+    return dataset(source, **DATA, cache=str(tmp_path_factory.mktemp('cache')), train_classes=('well',))
 
 
 def test_scores_by_hand(data, tmp_path):
@@ -58,10 +60,10 @@ def test_scores_by_hand(data, tmp_path):
 
 def test_a_new_image_is_scored_as_the_same_case(data, tmp_path):
     rows = evaluator(data=data, task=TASK, normal='well', batch=4)({}, 'test', snapshots=tmp_path / 'cases' / 'test')
-    judge = predictor(task=TASK, data=dict(size=(8, 8), channels=1, intensity={'name': 'unit'}, train_classes=('well',)),
-                      statistics=data.statistics, read=image_files.read, folder=tmp_path)
+    predict_image = predictor(task=TASK, data=dict(**DATA, train_classes=('well',)), statistics=data.statistics,
+                              read=image_files.read, folder=tmp_path)
     Picture.fromarray(np.asarray(data.arrays[data.numbers('test')[3]])[..., 0]).save(tmp_path / 'new.png')
-    line = judge({}, tmp_path / 'new.png', tmp_path / 'out')
+    line = predict_image({}, tmp_path / 'new.png', tmp_path / 'out')
     with (tmp_path / 'out' / 'predictions.csv').open() as file:
         row, = csv.DictReader(file)
     for name in ('error', 'bound', 'distance'):
@@ -71,8 +73,9 @@ def test_a_new_image_is_scored_as_the_same_case(data, tmp_path):
 
 @pytest.mark.parametrize('options, message', [
     (dict(normal='healthy'), r"config\.evaluate\.normal: 'healthy'; expected one of: well, ill"),
-    (dict(normal='well', score='pca'), r"config\.evaluate\.score: 'pca'; expected one of: error, bound, foreign"),
-    (dict(normal='ill'), r"trains or validates and is not of the class 'ill'; expected normal cases alone"),
+    (dict(normal='well', score='pca'),
+     r"config\.evaluate\.score: 'pca'; expected one of: error, bound, synthetic_anomaly"),
+    (dict(normal='ill'), r"a training or validation case that is not of the class 'ill'; expected normal cases alone"),
 ])
 def test_what_is_refused(data, options, message):
     with pytest.raises(InputError, match=message):
@@ -80,14 +83,15 @@ def test_what_is_refused(data, options, message):
 
 
 def test_a_class_that_is_not_there_cannot_be_the_only_one(tmp_path):
-    with pytest.raises(InputError, match=r"config\.data\.train_classes: .*'healthy'.*; expected a tuple of some of: well, ill"):
+    message = r"config\.data\.train_classes: .*'healthy'.*; expected a tuple of some of: well, ill"
+    with pytest.raises(InputError, match=message):
         dataset(simulated_images.source(classes=('well', 'ill'), cases=(4, 2, 2)), size=(8, 8), cache=str(tmp_path),
                 train_classes=('healthy',))
 
 
-def test_where_nothing_is_an_anomaly_only_errors_are_told(tmp_path):
-    every = dataset(simulated_images.source(classes=('well', 'ill'), cases=(8, 4, 4), shape=(8, 8)), size=(8, 8), channels=1,
-                    intensity={'name': 'unit'}, cache=str(tmp_path))
+def test_without_anomalies_only_errors_are_reported(tmp_path):
+    source = simulated_images.source(classes=('well', 'ill'), cases=(8, 4, 4), shape=(8, 8))
+    every = dataset(source, **DATA, cache=str(tmp_path))
     rows = evaluator(data=every, task=TASK)({}, 'test', snapshots=tmp_path / 'test')
     assert [name for name in rows[0] if name.startswith('score')] == ['score_error', 'score_bound']
     figures = summary.summarise(rows, '', 'error', resamples=20)['metrics']['test']
@@ -98,7 +102,7 @@ def test_where_nothing_is_an_anomaly_only_errors_are_told(tmp_path):
 
 
 def test_voxels_by_hand(tmp_path):
-    """A map that says 1 in the lesion and in one voxel besides, and of the healthy nothing, or next to nothing."""
+    """A map that is 1 in the lesion and in one other voxel, and 0.1 elsewhere."""
     def read(number, ill):
         image, mask = np.full((8, 8, 1), 100 + number, np.uint8), np.zeros((8, 8, 1), np.uint8)
         if ill:
@@ -111,21 +115,22 @@ def test_voxels_by_hand(tmp_path):
     cases = [Case(f'c{n}', f'p{n}', split, functools.partial(read, n, n == 4), target=int(n == 4), how=str(n))
              for n, split in enumerate(splits)]
     source = Source(tuple(cases), ('well', 'ill'), problem='binary')
-    data = dataset(source, size=(8, 8), channels=1, intensity={'name': 'unit'}, train_classes=('well',), cache=str(tmp_path))
+    data = dataset(source, **DATA, train_classes=('well',), cache=str(tmp_path))
 
-    def told(variables, batch):
+    def predict(variables, batch):
         found = jnp.where(batch['image'][..., 0] > 0.9, 1.0, 0.1)
-        return {'map': found, 'foreign': found.mean((1, 2))}
+        return {'map': found, 'synthetic_anomaly': found.mean((1, 2))}
 
-    judge = evaluator(data=data, task=Task(None, None, told, None), normal='well', score='foreign', voxels=True)
-    well, ill = judge({}, 'test', snapshots=tmp_path / 'test')
-    assert all(np.isnan(well[name]) for name in VOXELS)
+    task = Task(None, None, predict, None)
+    evaluate = evaluator(data=data, task=task, normal='well', score='synthetic_anomaly', voxels=True)
+    well, ill = evaluate({}, 'test', snapshots=tmp_path / 'test')
+    assert all(np.isnan(well[name]) for name in VOXEL_METRICS)
     assert ill['voxel_auprc'] == pytest.approx(8 / 9) and ill['voxel_dice'] == pytest.approx(16 / 17)
-    assert ill['voxel_dice_best'] == pytest.approx(16 / 17) and ill['voxel_auprc_floor'] == pytest.approx(8 / 9)
+    assert ill['voxel_dice_best'] == pytest.approx(16 / 17) and ill['voxel_auprc_baseline'] == pytest.approx(8 / 9)
     with np.load(tmp_path / 'test' / 'c4.npz') as case:
-        apart = np.argwhere(case['truth'] != (case['map'] == 1))
-        np.testing.assert_array_equal(apart, [[7, 0]])  # of a picture in a file columns are the first axis
-    figures = summary.summarise([{**row, 'patient': row['id']} for row in (well, ill)], 'well', 'foreign',
+        different = np.argwhere(case['truth'] != (case['map'] == 1))
+        np.testing.assert_array_equal(different, [[7, 0]])  # of a picture in a file columns are the first axis
+    figures = summary.summarise([{**row, 'patient': row['id']} for row in (well, ill)], 'well', 'synthetic_anomaly',
                                 resamples=20)['metrics']['test']
     assert figures['voxel_dice']['value'] == pytest.approx(16 / 17)
     with pytest.raises(InputError, match=r'config\.evaluate\.voxels: True; expected config\.evaluate\.normal'):

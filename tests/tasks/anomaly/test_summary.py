@@ -1,4 +1,4 @@
-"""Anomaly scores summed up: against scikit-learn, the threshold by hand, and the chapter."""
+"""Metrics of anomaly scores against scikit-learn, the threshold by hand, and the chapter."""
 
 import json
 
@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from medjax import atomic_files
+from medjax import atomic_files, restore
 from medjax.errors import InputError
-from medjax.report import page as report_page
 from medjax.report import run_files
-from medjax.statistics import cross_validation
 from medjax.tasks.anomaly import summary
 from medjax.tasks.anomaly.chapter import chapter
+from medjax.tasks.anomaly.merge import pooled
 from tests.report.runs import write_table
 
 
@@ -67,29 +66,30 @@ def test_the_chapter(tmp_path):
     atomic_files.write_json(tmp_path / 'results.json', {
         **found.pop('metrics'), 'analysis': found, 'problem': 'anomaly', 'classes': ['well', 'ill'], 'step': 3,
         'counts': {'train': 9, 'val': 40, 'test': 60}, 'conventions': summary.CONVENTIONS, 'notice': ''})
-    (tmp_path / 'config.json').write_text(json.dumps({'model': {'name': 'autoencoder'}, 'data': {}}))
+    (tmp_path / 'config.json').write_text(json.dumps({
+        'model': {'name': 'autoencoder'}, 'data': {}, 'evaluate': {'name': 'anomaly'}}))
     (tmp_path / 'cases' / 'test').mkdir(parents=True)
-    strangest = max((row for row in table if row['split'] == 'test'), key=lambda row: row['score_distance'])
+    highest = max((row for row in table if row['split'] == 'test'), key=lambda row: row['score_distance'])
     image = np.random.default_rng(0).random((6, 6, 1)).astype(np.float32)
-    np.savez(tmp_path / 'cases' / 'test' / f'{strangest["id"]}.npz', image=image, recon=image, residual=image[..., 0])
+    np.savez(tmp_path / 'cases' / 'test' / f'{highest["id"]}.npz', image=image, recon=image, residual=image[..., 0])
     made = chapter(run_files.read(tmp_path))
     (text, sure), = made.headlines
     assert text.startswith('AUROC 0.') and 'Mahalanobis' in text
     assert 'of which 20 are anomalies' in sure and '60 cases' in sure
-    assert len(made.sections[1].groups) == 1 and strangest['id'] in made.sections[1].groups[0].heading
-    assert [row['id'] for row in made.cases][:1] == [strangest['id']]
-    kept = tmp_path / 'cases' / 'test' / f'{strangest["id"]}.npz'
-    page = report_page.write(tmp_path).read_text()
-    intact, told = kept.read_bytes(), 0
+    assert len(made.sections[1].groups) == 1 and highest['id'] in made.sections[1].groups[0].heading
+    assert [row['id'] for row in made.cases][:1] == [highest['id']]
+    kept = tmp_path / 'cases' / 'test' / f'{highest["id"]}.npz'
+    page = restore.write_report(tmp_path).read_text()
+    intact, refused = kept.read_bytes(), 0
     for at in range(5, len(intact), 97):
         kept.write_bytes(intact[:at] + bytes([intact[at] ^ 0xFF]) + intact[at + 1:])
         try:
-            with run_files.snapshot(kept) as case:  # a byte that nobody reads does no harm
+            with run_files.snapshot(kept) as case:  # a changed byte that is not read does no harm
                 assert case['image'].shape == (6, 6, 1)
         except InputError as error:
             assert '.npz: not ' in str(error)
-            told += 1
-    assert told > 5
+            refused += 1
+    assert refused > 5
     kept.write_bytes(intact[:100])
     with pytest.raises(InputError, match=r'\.npz: not readable as a snapshot of a case'):
         chapter(run_files.read(tmp_path))
@@ -102,13 +102,13 @@ def test_seeds_merge_each_at_its_own_threshold():
     third = [{**row, 'score_distance': -row['score_distance']} for row in one]
     single = [summary.summarise(table, 'well', 'distance', resamples=20)['metrics']['test']
               for table in (one, other, third)]
-    found, mean = cross_validation.anomaly({'a': one, 'b': other}, 'well', 'distance', resamples=20)
+    found, mean = pooled({'a': one, 'b': other}, 'well', 'distance', resamples=20)
     for name in ('auroc', 'sensitivity', 'specificity', 'auprc_error'):
         assert found[name]['value'] == pytest.approx(single[0][name]['value']), name
         assert found[name]['runs'] == 2 and found[name]['run_sd'] == pytest.approx(0)
     assert found['auroc']['ci95'] == pytest.approx(single[0]['auroc']['ci95'])
     assert [row['id'] for row in mean] == sorted(row['id'] for row in one if row['split'] == 'test')
-    found, _ = cross_validation.anomaly({'a': one, 'c': third}, 'well', 'distance', resamples=20)
+    found, _ = pooled({'a': one, 'c': third}, 'well', 'distance', resamples=20)
     assert found['auroc']['value'] == pytest.approx(0.5)
     assert found['sensitivity']['value'] == pytest.approx(
         (single[0]['sensitivity']['value'] + single[2]['sensitivity']['value']) / 2)
