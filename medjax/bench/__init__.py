@@ -1,1 +1,1 @@
-"""Side-by-side measurements against other libraries: `python -m medjax.bench`."""
+"""Speed and memory measured side by side with other libraries: `python -m medjax.bench`."""

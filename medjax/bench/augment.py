@@ -1,4 +1,4 @@
-"""nnU-Net's whole augmentation of a batch: medjax's, batchgeneratorsv2's and MONAI's."""
+"""nnU-Net's augmentation of a batch by medjax, batchgeneratorsv2 and MONAI."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -10,10 +10,10 @@ from medjax.bench.side import Side
 from medjax.machine import cores
 
 CLASSES = 4
-BATCHES = 8  # that a repetition consists of: what is drawn differs, and so does what it takes
+BATCHES = 8  # number of batches in a repetition; the time of a batch depends on the transforms that are drawn
 
 
-def batch(shape: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+def example_batch(shape: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
     """Smooth images `[B, *S, 1]` and labels `[B, *S]`."""
     from scipy import ndimage
     rng = np.random.default_rng(0)
@@ -22,12 +22,12 @@ def batch(shape: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
     return image, np.digitize(image[..., 0], (-1, 0, 1)).astype(np.int32)
 
 
-def ours(shape: Sequence[int]) -> Side:
-    """One compiled program for the batch; new draws each time."""
+def medjax_side(shape: Sequence[int]) -> Side:
+    """medjax: one compiled program for the batch, with new random numbers each time."""
     import jax
 
     from medjax.data.transforms.augment import NNUNET, Recipe
-    image, label = jax.device_put(batch(shape))
+    image, label = jax.device_put(example_batch(shape))
     index, key = jax.numpy.arange(shape[0], dtype=jax.numpy.uint32), jax.random.key(0)
     run, count = jax.jit(Recipe(**NNUNET)), itertools.count()
 
@@ -36,12 +36,12 @@ def ours(shape: Sequence[int]) -> Side:
             jax.block_until_ready(run({'image': image, 'label': label, 'index': index},
                                       jax.random.fold_in(key, next(count))))
 
-    return Side(once, settings='one program for the batch', parts=BATCHES)
+    return Side(once, settings='one program for the batch', units=BATCHES)
 
 
-def transforms(patch: tuple[int, ...]) -> Any:
-    """nnU-Net v2's own list of transforms for training, by batchgeneratorsv2."""
-    import torch  # noqa: F401 - first, as the package wants it
+def nnunet_transforms(patch: tuple[int, ...]) -> Any:
+    """The list of training transforms of nnU-Net v2, from batchgeneratorsv2."""
+    import torch  # noqa: F401 - must be imported before batchgeneratorsv2
     from batchgeneratorsv2.transforms.intensity.brightness import MultiplicativeBrightnessTransform
     from batchgeneratorsv2.transforms.intensity.contrast import BGContrast, ContrastTransform
     from batchgeneratorsv2.transforms.intensity.gamma import GammaTransform
@@ -73,71 +73,74 @@ def transforms(patch: tuple[int, ...]) -> Any:
         MirrorTransform(tuple(range(len(patch))))])
 
 
-def samples(shape: Sequence[int]) -> list[tuple[Any, Any]]:
-    """The batch's images and labels as PyTorch's transforms take them."""
+def torch_samples(shape: Sequence[int]) -> list[tuple[Any, Any]]:
+    """The images and labels of the batch as tensors with channels first."""
     import torch
-    image, label = batch(shape)
+    image, label = example_batch(shape)
     return [(torch.from_numpy(np.moveaxis(i, -1, 0).copy()), torch.from_numpy(s[None].astype(np.int16)))
             for i, s in zip(image, label)]
 
 
-def loader(shape: Sequence[int]) -> Iterator[Any]:
-    """Endless augmented batches, by as many processes as the machine has cores, as nnU-Net's training has them."""
+def torch_loader(shape: Sequence[int]) -> Iterator[Any]:
+    """Endless augmented batches from as many worker processes as there are cores, as in nnU-Net's training."""
     import torch
-    whole, pairs = transforms(tuple(shape[1:-1])), samples(shape)
+    transform, pairs = nnunet_transforms(tuple(shape[1:-1])), torch_samples(shape)
 
     class Endless(torch.utils.data.IterableDataset):
-        """One augmented pair after the other."""
+        """Augmented pairs of image and label, without an end."""
 
         def __iter__(self) -> Iterator[Any]:
             torch.set_num_threads(1)
             for image, label in itertools.cycle(pairs):
-                done = whole(image=image, segmentation=label)
+                done = transform(image=image, segmentation=label)
                 yield done['image'], done['segmentation'][0].long()
 
     return iter(torch.utils.data.DataLoader(Endless(), shape[0], num_workers=cores(),
                                             pin_memory=torch.cuda.is_available(), prefetch_factor=4))
 
 
-def batchgenerators(shape: Sequence[int]) -> Side:
-    """Sample by sample, by batchgeneratorsv2."""
-    whole, pairs = transforms(tuple(shape[1:-1])), samples(shape)
+def batchgenerators_side(shape: Sequence[int]) -> Side:
+    """batchgeneratorsv2, sample by sample."""
+    transform, pairs = nnunet_transforms(tuple(shape[1:-1])), torch_samples(shape)
 
     def once():
         for _ in range(BATCHES):
             for image, label in pairs:
-                whole(image=image, segmentation=label)
+                transform(image=image, segmentation=label)
 
-    return Side(once, settings="nnU-Net v2's probabilities and ranges, sample by sample", parts=BATCHES)
+    return Side(once, settings="nnU-Net v2's probabilities and ranges, sample by sample", units=BATCHES)
 
 
-def monai(shape: Sequence[int]) -> Side:
-    """The same kinds of transforms of MONAI, with the same probabilities, sample by sample."""
+def monai_side(shape: Sequence[int]) -> Side:
+    """MONAI's transforms of the same kinds, with the same probabilities, sample by sample."""
     import torch
     from monai import transforms as t
     dims = len(shape) - 2
     angle = np.pi if dims == 2 else np.pi / 6
     rotate = dict(rotate_range=[angle] * (1 if dims == 2 else 3))
     both = ['image', 'label']
-    whole = t.Compose([
+    low_resolution = []
+    if dims == 3:  # the transform has no 2D version
+        low_resolution = [t.RandSimulateLowResolutiond('image', prob=0.125, zoom_range=(0.5, 1.0))]
+    transform = t.Compose([
         t.RandAffined(both, prob=0.36, **rotate, scale_range=[(-0.3, 0.4)] * dims, mode=('bilinear', 'nearest'),
                       padding_mode='border'),
         t.RandGaussianNoised('image', prob=0.1, std=0.3),
         t.RandGaussianSmoothd('image', prob=0.1, sigma_x=(0.5, 1.0), sigma_y=(0.5, 1.0), sigma_z=(0.5, 1.0)),
         t.RandScaleIntensityd('image', factors=0.25, prob=0.15),
         t.RandAdjustContrastd('image', prob=0.15, gamma=(0.75, 1.25)),
-        *([t.RandSimulateLowResolutiond('image', prob=0.125, zoom_range=(0.5, 1.0))] if dims == 3 else []),  # 3D only
+        *low_resolution,
         t.RandAdjustContrastd('image', prob=0.1, gamma=(0.7, 1.5), invert_image=True, retain_stats=True),
         t.RandAdjustContrastd('image', prob=0.3, gamma=(0.7, 1.5), retain_stats=True),
         *[t.RandFlipd(both, prob=0.5, spatial_axis=axis) for axis in range(dims)]])
-    image, label = batch(shape)
+    image, label = example_batch(shape)
     image = torch.from_numpy(np.moveaxis(image, -1, 1).copy())
     label = torch.from_numpy(label[:, None].copy())
 
     def once():
         for _ in range(BATCHES):
             for i, s in zip(image, label):
-                whole({'image': i, 'label': s})
+                transform({'image': i, 'label': s})
 
-    return Side(once, settings='the nearest transforms MONAI has, with the same probabilities, sample by sample',
-                parts=BATCHES)
+    return Side(once, settings='the closest transforms of MONAI, with the same probabilities, sample by sample',
+                units=BATCHES)

@@ -1,7 +1,7 @@
-"""What work costs as it grows: `python -m medjax.bench.scaling [KIND …] [--json=FILE]`.
+"""The cost of work as its size grows: `python -m medjax.bench.scaling [KIND …] [--json=FILE]`.
 
-Each point is measured in a process of its own. The last column is the cost for one unit of work, as a multiple of the
-first row's: 1 all the way down is a straight line.
+Each point is measured in a separate process. The last column is the cost per unit of work, relative to that of the
+first row: where it stays at 1, the cost is proportional to the work.
 """
 
 import json
@@ -18,13 +18,14 @@ import numpy as np
 from absl import flags
 
 from medjax import atomic_files, cli
-from medjax.bench import host, race, train, windows
+from medjax.bench import host, runner, train, windows
 from medjax.errors import InputError
 
 REPEATS = 5
 
 
 def _seconds(run: Callable[[], object]) -> float:
+    """The median time of a call, after two calls to warm up."""
     run()
     run()
     times = []
@@ -36,42 +37,42 @@ def _seconds(run: Callable[[], object]) -> float:
 
 
 def batch(size: int) -> dict[str, float]:
-    """A 2D train step of `size` examples."""
-    seconds = _seconds(train.unet((size, 128, 128, 1), base=16, levels=5).run)
-    return {'work': size, 'ms a step': seconds * 1e3, 'cost': seconds}
+    """A 2D train step; the work is the number of examples."""
+    seconds = _seconds(train.unet_side((size, 128, 128, 1), base=16, levels=5).run)
+    return {'work': size, 'ms per step': seconds * 1e3, 'cost': seconds}
 
 
 def volume(side: int) -> dict[str, float]:
-    """A 3D train step of one patch."""
-    seconds = _seconds(train.unet((1, side, side, side, 1), base=8, levels=4).run)
-    return {'work': side**3, 'ms a step': seconds * 1e3, 'cost': seconds}
+    """A 3D train step of one patch; the work is the number of voxels."""
+    seconds = _seconds(train.unet_side((1, side, side, side, 1), base=8, levels=4).run)
+    return {'work': side**3, 'ms per step': seconds * 1e3, 'cost': seconds}
 
 
 def window(side: int) -> dict[str, float]:
-    """Sliding windows over a volume; the work is the number of windows."""
-    seconds = _seconds(windows.ours(size=side, window=(32, 32, 32), base=8, levels=3, classes=4, batch=1).run)
-    return {'work': max(side // 16 - 1, 1) ** 3, 's a volume': seconds, 'cost': seconds}
+    """Sliding window inference of a volume; the work is the number of windows."""
+    seconds = _seconds(windows.medjax_side(size=side, window=(32, 32, 32), base=8, levels=3, classes=4, batch=1).run)
+    return {'work': max(side // 16 - 1, 1) ** 3, 's per volume': seconds, 'cost': seconds}
 
 
 def cases(count: int) -> dict[str, float]:
-    """A data set: prepared, found again, and a step's batches from it, on the device and read by threads."""
+    """A data set: its preparation, its reuse, and the batches of a step, resident on the device or read by threads."""
     from medjax.data import pipeline
     folder = tempfile.mkdtemp()
     times = [time.perf_counter()]
     for _ in range(2):
-        data = host.simulated(count, (24, 24, 24), (16, 16, 16), folder)
+        data = host.noise_dataset(count, (24, 24, 24), (16, 16, 16), folder)
         times.append(time.perf_counter())
     options = dict(seed=0, batch=4)
-    step = _seconds(host.stepping(pipeline.Placed(data.resident(), len(data), **options), 50)) / 50
-    read = _seconds(host.stepping(pipeline.Streamed(data, **options), 50)) / 50
-    return {'work': count, 's to prepare': times[1] - times[0], 's to find again': times[2] - times[1],
-            'ms a step, on the device': step * 1e3, 'ms a step, read': read * 1e3, 'cost': times[1] - times[0]}
+    step = _seconds(host.step_runner(pipeline.Placed(data.resident(), len(data), **options), 50)) / 50
+    read = _seconds(host.step_runner(pipeline.Streamed(data, **options), 50)) / 50
+    return {'work': count, 's to prepare': times[1] - times[0], 's to reuse': times[2] - times[1],
+            'ms per step, resident': step * 1e3, 'ms per step, read': read * 1e3, 'cost': times[1] - times[0]}
 
 
 def devices(count: int) -> dict[str, float]:
-    """The same 2D batch on simulated devices that share this machine's cores; the work stays the same."""
-    seconds = _seconds(train.unet((8, 128, 128, 1), base=16, levels=5).run)
-    return {'work': 1, 'ms a step': seconds * 1e3, 'cost': seconds, 'count': count}
+    """The same 2D batch on simulated devices, which share the cores of this machine; the work is constant."""
+    seconds = _seconds(train.unet_side((8, 128, 128, 1), base=16, levels=5).run)
+    return {'work': 1, 'ms per step': seconds * 1e3, 'cost': seconds, 'count': count}
 
 
 KINDS: dict[str, tuple[Callable[[int], dict[str, float]], tuple[int, ...]]] = {
@@ -81,7 +82,7 @@ KINDS: dict[str, tuple[Callable[[int], dict[str, float]], tuple[int, ...]]] = {
 
 
 def point(kind: str, value: int) -> dict[str, float]:
-    """Measures one point in a process of its own."""
+    """Measures one point in a separate process."""
     with tempfile.TemporaryDirectory() as folder:
         out = pathlib.Path(folder) / 'out.json'
         environment = {**os.environ, 'JAX_PLATFORMS': 'cpu', 'TMPDIR': folder}
@@ -94,15 +95,15 @@ def point(kind: str, value: int) -> dict[str, float]:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Measures the kinds that are named, or all of them."""
+    """Measures the given kinds, or all of them."""
     if POINT.value:
         kind, value = POINT.value.split(':')
         pathlib.Path(JSON.value).write_text(json.dumps(KINDS[kind][0](int(value))))
         return
     for kind in arguments[1:]:
         if kind not in KINDS:
-            raise InputError(f'{kind}: nothing grows by it here; expected some of: {", ".join(KINDS)}')
-    results: dict[str, Any] = {'machine': race.machine()}
+            raise InputError(f'{kind}: unknown kind of work; expected some of: {", ".join(KINDS)}')
+    results: dict[str, Any] = {'machine': runner.machine()}
     for kind in arguments[1:] or KINDS:
         measure, values = KINDS[kind]
         print(f'\n{kind}: {measure.__doc__}', flush=True)
@@ -119,7 +120,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == '__main__':
-    JSON = flags.DEFINE_string('json', '', 'Where the figures go.')
-    POINT = flags.DEFINE_string('point', '', 'One point, KIND:VALUE.')
+    JSON = flags.DEFINE_string('json', '', 'File of the results.')
+    POINT = flags.DEFINE_string('point', '', 'Measure a single point, KIND:VALUE.')
     cli.prepare()
     cli.run(main, unnamed=True)

@@ -1,4 +1,4 @@
-"""A whole train step: forward, loss, backward and update, of the same network in medjax and in PyTorch."""
+"""A train step of the same network in medjax and in PyTorch: forward, loss, backward and update."""
 
 import dataclasses
 import functools
@@ -18,15 +18,15 @@ def example(shape: Sequence[int], classes: int = CLASSES) -> tuple[np.ndarray, n
     return rng.normal(size=shape).astype(np.float32), rng.integers(0, classes, shape[:-1]).astype(np.int32)
 
 
-def network_unet(dims: int, classes: int, base: int, levels: int, precision: str = 'float32') -> Any:
-    """nnU-Net's network without deep supervision, in medjax."""
+def unet_network(dims: int, classes: int, base: int, levels: int, precision: str = 'float32') -> Any:
+    """The network of nnU-Net without deep supervision, in medjax."""
     from medjax import build
     return build.network(dict(name='unet', variant='nnunet', dims=dims, classes=classes, base=base, levels=levels,
                               deep=False), precision)
 
 
-def torch_network_unet(dims: int, channels: int, classes: int, base: int, levels: int) -> Any:
-    """The same by MONAI's DynUNet."""
+def dynunet_network(dims: int, channels: int, classes: int, base: int, levels: int) -> Any:
+    """The same network as MONAI's DynUNet."""
     from monai.networks.nets import DynUNet
     widths = [min(base * 2**level, 512) for level in range(levels)]
     return DynUNet(dims, channels, classes, [3] * levels, [1] + [2] * (levels - 1), [2] * (levels - 1), widths,
@@ -34,49 +34,51 @@ def torch_network_unet(dims: int, channels: int, classes: int, base: int, levels
                    act_name=('leakyrelu', {'inplace': True, 'negative_slope': 0.01}))
 
 
-def unet(shape: Sequence[int], base: int, levels: int, augmented: bool = False, precision: str = 'float32') -> Side:
-    """medjax's step on nnU-Net's network without deep supervision, and SGD as nnU-Net's."""
+def unet_side(shape: Sequence[int], base: int, levels: int, augmented: bool = False,
+              precision: str = 'float32') -> Side:
+    """medjax: the network of nnU-Net without deep supervision, with nnU-Net's SGD."""
     from medjax import build
     from medjax.tasks.segmentation import task as segmentation_task
     image, label = example(shape)
-    network = network_unet(len(shape) - 2, CLASSES, base, levels, precision)
+    network = unet_network(len(shape) - 2, CLASSES, base, levels, precision)
     task = segmentation_task.task(network, statistics=dict(classes=tuple(map(str, range(CLASSES)))),
-                        loss=dict(cross_entropy=1.0, soft_dice=1.0))
+                                  loss=dict(cross_entropy=1.0, soft_dice=1.0))
     augment = build.augmentation(dict(name='nnunet')) if augmented else None
-    return step(task, {'image': image, 'label': label}, augment=augment)
+    return step_side(task, {'image': image, 'label': label}, augment=augment)
 
 
-def command(**options: Any) -> Side:
-    """The same with all that the command `medjax.train` imports, and with its log."""
+def command_side(**options: Any) -> Side:
+    """The same step with all imports of the command `medjax.train`, and with its log."""
+    import importlib
     import pathlib
     import tempfile
 
-    from medjax import training
     from medjax.core.log import Writer
-    del training  # imported for the time that it takes
-    writer, made = Writer(pathlib.Path(tempfile.mkdtemp()), 0), unet(**options)
+    importlib.import_module('medjax.train')  # for the time that it takes
+    writer, side = Writer(pathlib.Path(tempfile.mkdtemp()), 0), unet_side(**options)
 
     def run() -> None:
-        made.run()
+        side.run()
         writer.write(1, {'train/loss': 1.0})
 
-    return dataclasses.replace(made, run=run)
+    return dataclasses.replace(side, run=run)
 
 
-def classifier(name: str, variant: str, shape: Sequence[int], classes: int, precision: str = 'float32',
-               **options: Any) -> Side:
-    """medjax's step on a classification network, with AdamW."""
+def classifier_side(name: str, variant: str, shape: Sequence[int], classes: int, precision: str = 'float32',
+                    **options: Any) -> Side:
+    """medjax: a classification network, with AdamW."""
     from medjax import build
     from medjax.tasks.classification import task as classification_task
     network = build.network(dict(name=name, variant=variant, dims=2, classes=classes, **options), precision)
     task = classification_task.task(network, statistics=dict(classes=tuple(map(str, range(classes)))))
     image, _ = example(shape)
     label = np.random.default_rng(1).integers(0, classes, shape[0]).astype(np.int32)
-    return step(task, {'image': image, 'label': label}, dict(name='adamw', lr=1e-3, weight_decay=1e-2))
+    return step_side(task, {'image': image, 'label': label}, dict(name='adamw', lr=1e-3, weight_decay=1e-2))
 
 
-def step(task: Any, batch: dict[str, np.ndarray], optim: dict[str, Any] | None = None, augment: Any = None) -> Side:
-    """The train step that `medjax.train` compiles, fed the same batch again and again, already on the device."""
+def step_side(task: Any, batch: dict[str, np.ndarray], optim: dict[str, Any] | None = None,
+              augment: Any = None) -> Side:
+    """The train step that `medjax.train` compiles, with one batch that is already on the device."""
     import jax
 
     from medjax import build
@@ -92,35 +94,37 @@ def step(task: Any, batch: dict[str, np.ndarray], optim: dict[str, Any] | None =
         return state.create_state(task, optimiser, jax.random.key(0), {k: v[:1] for k, v in batch.items()})
 
     abstract = jax.eval_shape(create)
-    whole = make_step(task, optimiser, augment=augment)
-    compiled, key = plan.compile(whole, abstract), jax.random.key(0)
-    placed, held = plan.place_batch(batch), [plan.init_state(create, abstract)]
+    train_step = make_step(task, optimiser, augment=augment)
+    compiled, key = plan.compile(train_step, abstract), jax.random.key(0)
+    placed, current = plan.place_batch(batch), [plan.init_state(create, abstract)]
 
     def run() -> None:
-        held[0], _ = compiled(held[0], placed, key)
-        jax.block_until_ready(held[0])
+        current[0], _ = compiled(current[0], placed, key)
+        jax.block_until_ready(current[0])
 
     return Side(run, sum(leaf.size for leaf in jax.tree.leaves(abstract.params)),
-                lambda: cost.flops(whole, abstract, batch, key), 'one program; state donated')
+                lambda: cost.flops(train_step, abstract, batch, key), 'one program; state donated')
 
 
-def torch_step(network: Any, loss: Callable[[Any, Any], Any], optimiser: Any, image: np.ndarray, label: np.ndarray,
-               last: bool, device: str = 'cpu', feed: Callable[[], Iterator[Any]] | None = None) -> Side:
-    """PyTorch's step on channels-first data.
+def torch_step_side(network: Any, loss: Callable[[Any, Any], Any], optimiser: Any, image: np.ndarray,
+                    label: np.ndarray, last: bool, device: str = 'cpu',
+                    feed: Callable[[], Iterator[Any]] | None = None) -> Side:
+    """A train step in PyTorch.
 
     Args:
-      network: PyTorch's.
-      loss: of its output and the label.
-      optimiser: makes one of parameters.
+      network: the PyTorch module.
+      loss: `(output, label) -> scalar`.
+      optimiser: `(parameters) -> optimiser`.
       image: `[B, *S, C]`.
       label: `[B, *S]` or `[B]`.
-      last: keep channels innermost in memory.
-      device: on 'cuda' it computes in bfloat16 by autocast, and the network is compiled.
-      feed: gives what gives batches, on the host, in place of image and label.
+      last: use the memory format with channels last.
+      device: on 'cuda' the step computes in bfloat16 by autocast, and the network is compiled.
+      feed: `() -> iterator` of batches on the host, in place of image and label.
     """
     import torch
-    dims, fast = image.ndim - 2, device != 'cpu'
-    layout = {'memory_format': torch.channels_last_3d if dims == 3 else torch.channels_last} if last else {}
+    dims, fast, layout = image.ndim - 2, device != 'cpu', {}
+    if last:
+        layout = {'memory_format': torch.channels_last_3d if dims == 3 else torch.channels_last}
     x = torch.from_numpy(np.moveaxis(image, -1, 1).copy()).to(device, **layout)
     y = torch.from_numpy(label.astype(np.int64)).to(device)
     network = network.to(device, **layout)
@@ -142,28 +146,41 @@ def torch_step(network: Any, loss: Callable[[Any, Any], Any], optimiser: Any, im
         if fast:
             torch.cuda.synchronize()
 
-    how = 'bfloat16 autocast, torch.compile' if fast else f'eager, {torch.get_num_threads()} threads'
-    return Side(run, parameters, settings=f'{how}, channels {"last" if last else "first"}')
+    mode = 'bfloat16 autocast, torch.compile' if fast else f'eager, {torch.get_num_threads()} threads'
+    return Side(run, parameters, settings=f'{mode}, channels {"last" if last else "first"}')
 
 
-def torch_unet(shape: Sequence[int], base: int, levels: int, last: bool, device: str = 'cpu',
-               augmented: bool = False) -> Side:
-    """The same network by MONAI's DynUNet in PyTorch, with MONAI's loss; batchgeneratorsv2 augments, if asked."""
+def torch_unet_side(shape: Sequence[int], base: int, levels: int, last: bool, device: str = 'cpu',
+                    augmented: bool = False) -> Side:
+    """PyTorch: the same network as MONAI's DynUNet, with MONAI's loss; optionally batchgeneratorsv2 augments.
+
+    Args:
+      shape: `[B, *S, C]` of the images.
+      base: number of features of the first level.
+      levels: number of levels.
+      last: use the memory format with channels last.
+      device: 'cpu' or 'cuda'.
+      augmented: whether batches are augmented in worker processes.
+    """
     import torch
     from monai.losses import DiceCELoss
 
     from medjax.bench import augment
     image, label = example(shape)
-    network = torch_network_unet(len(shape) - 2, shape[-1], CLASSES, base, levels)
+    network = dynunet_network(len(shape) - 2, shape[-1], CLASSES, base, levels)
     criterion = DiceCELoss(include_background=False, softmax=True, to_onehot_y=True, batch=False)
-    return torch_step(network, lambda out, y: criterion(out, y[:, None]), functools.partial(
-        torch.optim.SGD, lr=1e-2, momentum=0.99, nesterov=True, weight_decay=3e-5), image, label, last, device,
-        functools.partial(augment.loader, shape) if augmented else None)
+    optimiser = functools.partial(torch.optim.SGD, lr=1e-2, momentum=0.99, nesterov=True, weight_decay=3e-5)
+
+    def loss(output: Any, label: Any) -> Any:
+        return criterion(output, label[:, None])
+
+    feed = functools.partial(augment.torch_loader, shape) if augmented else None
+    return torch_step_side(network, loss, optimiser, image, label, last, device, feed)
 
 
-def torch_classifier(name: str, shape: Sequence[int], classes: int, last: bool, device: str = 'cpu',
-                     small: bool = False) -> Side:
-    """The same network by MONAI, in PyTorch."""
+def torch_classifier_side(name: str, shape: Sequence[int], classes: int, last: bool, device: str = 'cpu',
+                          small: bool = False) -> Side:
+    """PyTorch: the same classification network, from MONAI."""
     import torch
     from monai.networks import nets
     if name.startswith('resnet'):
@@ -174,5 +191,5 @@ def torch_classifier(name: str, shape: Sequence[int], classes: int, last: bool, 
         network = nets.DenseNet121(spatial_dims=2, in_channels=shape[-1], out_channels=classes)
     image, _ = example(shape)
     label = np.random.default_rng(1).integers(0, classes, shape[0])
-    return torch_step(network, torch.nn.functional.cross_entropy, functools.partial(
-        torch.optim.AdamW, lr=1e-3, weight_decay=1e-2), image, label, last, device)
+    optimiser = functools.partial(torch.optim.AdamW, lr=1e-3, weight_decay=1e-2)
+    return torch_step_side(network, torch.nn.functional.cross_entropy, optimiser, image, label, last, device)

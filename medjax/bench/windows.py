@@ -1,4 +1,4 @@
-"""Whole volumes through a network in windows, to labels: medjax's `Sliding` and MONAI's `sliding_window_inference`."""
+"""Sliding window inference of whole volumes, up to labels, by medjax and by MONAI."""
 
 import math
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from medjax.bench.side import Side
-from medjax.bench.train import network_unet, torch_network_unet
+from medjax.bench.train import dynunet_network, unet_network
 
 OVERLAP = 0.5
 
@@ -16,18 +16,19 @@ def volume(size: int) -> np.ndarray:
     return np.random.default_rng(0).normal(size=(size, size, size, 1)).astype(np.float32)
 
 
-def ours(size: int, window: Sequence[int], base: int, levels: int, classes: int, batch: int) -> Side:
-    """medjax's, labels on the host."""
+def medjax_side(size: int, window: Sequence[int], base: int, levels: int, classes: int, batch: int) -> Side:
+    """medjax: labels on the host."""
     import jax
 
     from medjax.core import cost
     from medjax.ops.sliding_windows import SlidingWindowInference, window_starts
     from medjax.tasks.segmentation import task as segmentation_task
-    thin = tuple(n for n in window if n > 1)
-    network = network_unet(len(thin), classes, base, levels)
-    task = segmentation_task.task(network, statistics=dict(classes=tuple(map(str, range(classes)))), loss=dict(cross_entropy=1.0))
+    extents = tuple(n for n in window if n > 1)
+    network = unet_network(len(extents), classes, base, levels)
+    task = segmentation_task.task(network, statistics=dict(classes=tuple(map(str, range(classes)))),
+                                  loss=dict(cross_entropy=1.0))
     image = volume(size)
-    example = {'image': np.zeros((1, *thin, 1), np.float32)}
+    example = {'image': np.zeros((1, *extents, 1), np.float32)}
     variables = jax.jit(task.init)(jax.random.key(0), example)
 
     def forward(variables, image):
@@ -40,25 +41,25 @@ def ours(size: int, window: Sequence[int], base: int, levels: int, classes: int,
                 f'{batch} windows at a time; softmax, argmax and confidence included')
 
 
-def monai(size: int, window: Sequence[int], base: int, levels: int, classes: int, batch: int, last: bool) -> Side:
-    """MONAI's, labels by argmax of the blended logits."""
+def monai_side(size: int, window: Sequence[int], base: int, levels: int, classes: int, batch: int, last: bool) -> Side:
+    """MONAI: labels by the argmax of the blended logits."""
     import torch
     from monai.inferers import sliding_window_inference
-    thin = [n for n in window if n > 1]
-    network = torch_network_unet(len(thin), 1, classes, base, levels).train(False)
-    layout = torch.channels_last_3d if len(thin) == 3 else torch.channels_last
+    extents = [n for n in window if n > 1]
+    network = dynunet_network(len(extents), 1, classes, base, levels).train(False)
+    layout = torch.channels_last_3d if len(extents) == 3 else torch.channels_last
     if last:
         network = network.to(memory_format=layout)
-    # `[1, 1, X, Y, Z]`; for a 2D network its slices as a batch, so that windows of several go together.
+    # `[1, 1, X, Y, Z]`; for a 2D network the slices form a batch, so that windows of several slices are batched.
     image = torch.from_numpy(volume(size)[..., 0].copy())
-    image = image[None, None] if len(thin) == 3 else image.movedim(2, 0)[:, None]
+    image = image[None, None] if len(extents) == 3 else image.movedim(2, 0)[:, None]
 
     def forward(x):
         return network(x.to(memory_format=layout) if last else x)
 
     def run():
         with torch.inference_mode():
-            return sliding_window_inference(image, thin, batch, forward, overlap=OVERLAP,
+            return sliding_window_inference(image, extents, batch, forward, overlap=OVERLAP,
                                             mode='gaussian').argmax(1).numpy()
 
     return Side(run, sum(p.numel() for p in network.parameters()), settings=(
