@@ -1,4 +1,4 @@
-"""Masks that are made larger or smaller to a volume: what a law of growth, which knows no place, says of a mask."""
+"""Growth of a mask to a given volume, for growth laws that predict a volume but no shape."""
 
 from collections.abc import Sequence
 
@@ -7,35 +7,42 @@ import numpy as np
 from medjax.data.datasets.tumour_growth import distance
 
 
-def inside(image: np.ndarray) -> np.ndarray:
-    """Where `[*S, C]` is not what most of its border is: the head, where an image was cleared about it."""
+def foreground(image: np.ndarray) -> np.ndarray:
+    """The foreground of an image `[*S, C]`, `[*S]` bool: the head where the background was set to a constant.
+
+    The background is the most frequent value of the border, if that is more than 30 % of it. Otherwise all voxels are
+    foreground.
+    """
     first = image[..., 0]
-    edge = np.concatenate([np.take(first, place, axis).ravel() for axis in range(first.ndim) for place in (0, -1)])
-    values, counts = np.unique(edge, return_counts=True)
-    air = values[counts.argmax()]
-    return first != air if counts.max() > 0.3 * edge.size else np.ones(first.shape, bool)
+    border = np.concatenate([np.take(first, place, axis).ravel() for axis in range(first.ndim) for place in (0, -1)])
+    values, counts = np.unique(border, return_counts=True)
+    background = values[counts.argmax()]
+    return first != background if counts.max() > 0.3 * border.size else np.ones(first.shape, bool)
 
 
-def grown(mask: np.ndarray, steps: Sequence[float], count: int, room: np.ndarray) -> np.ndarray:
-    """A mask made larger, or smaller, to a number of voxels, by its distance transform.
+def resize_mask(mask: np.ndarray, spacing: Sequence[float], count: int, allowed: np.ndarray) -> np.ndarray:
+    """A mask that has grown, or shrunk, to a number of voxels, by its distance transform.
 
-    Those nearest to the border come first, or go; of equal ones those nearest to the mask's middle stay.
+    Voxels are added or removed in the order of their distance to the border; of equally distant voxels, those nearest
+    to the centroid of the mask are preferred.
 
     Args:
-      mask: `[*S]`, 0 or 1; where it is empty it stays so.
-      steps: mm of a voxel along each axis.
-      count: of voxels that it should have; no more than there is room for.
-      room: `[*S]` bool, where it may grow.
+      mask: `[*S]`, 0 or 1; an empty mask stays empty.
+      spacing: voxel size in mm along each axis.
+      count: number of voxels of the result, at most the number of allowed ones.
+      allowed: `[*S]` bool, where the mask may grow.
     """
     out = np.zeros(mask.shape, np.uint8)
     if not mask.any():
         return out
-    steps = tuple(steps)[:mask.ndim]
-    far = distance(mask, steps)
-    middle = np.argwhere(mask).mean(0)
-    apart = sum(((np.arange(n) - m) * h).reshape([-1 if a == axis else 1 for a in range(mask.ndim)]) ** 2
-                for axis, (n, m, h) in enumerate(zip(mask.shape, middle, steps)))
-    allowed = np.flatnonzero((room | (mask > 0)).ravel())
-    order = allowed[np.lexsort((apart.ravel()[allowed], far.ravel()[allowed]))]
+    spacing = tuple(spacing)[:mask.ndim]
+    to_border = distance(mask, spacing)
+    centroid = np.argwhere(mask).mean(0)
+    to_centroid = 0
+    for axis, (n, centre, step) in enumerate(zip(mask.shape, centroid, spacing)):
+        shape = [-1 if other == axis else 1 for other in range(mask.ndim)]
+        to_centroid = to_centroid + ((np.arange(n) - centre) * step).reshape(shape) ** 2
+    places = np.flatnonzero((allowed | (mask > 0)).ravel())
+    order = places[np.lexsort((to_centroid.ravel()[places], to_border.ravel()[places]))]
     out.ravel()[order[:max(count, 0)]] = 1
     return out

@@ -1,5 +1,6 @@
-"""Growth: what a tumour will be at the next visit, from the scans of two visits or more before it."""
+"""Tumour growth as a task: the mask of a tumour at the next visit, from scans of two or more earlier visits."""
 
+import dataclasses
 import functools
 from collections.abc import Mapping
 from typing import Any
@@ -15,112 +16,157 @@ from medjax.losses import segmentation
 from medjax.ops import growth_laws
 
 LAW = 'gompertz'  # of a batch's `curve`
-LIMITS = (-12.0, 6.0)  # of a logarithm of how many tumours arise
-LEAST = 0.5  # voxels: a volume whose logarithm is taken is no less
+LOG_RATE_LIMITS = (-12.0, 6.0)  # of the logarithm of the number of new tumours
+MIN_VOXELS = 0.5  # smallest volume of which a logarithm is taken
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Options of the task, and what it knows of the training data and of the network.
+
+    Attributes:
+      loss: see `task`, as for risk, physics and volume.
+      risk: …
+      physics: …
+      volume: …
+      classes: names of the two classes of the mask.
+      sites: K, the number of sites.
+      voxel: volume of a voxel, ml.
+      days: unit of time of the network's rates, days.
+      predicts_risk: whether the network predicts new tumours.
+    """
+
+    loss: Mapping[str, Any]
+    risk: float
+    physics: float
+    volume: float
+    classes: tuple[str, ...]
+    sites: int
+    voxel: float
+    days: float
+    predicts_risk: bool
 
 
 def task(module: nn.Module, *, statistics: Mapping[str, Any], loss: Mapping[str, Any], risk: float = 0.0,
          physics: float = 0.0, volume: float = 0.0) -> Task:
-    """Makes telling the next mask with a network a task.
+    """Prediction of the next tumour mask with a network.
 
     Args:
-      module: what sees a batch's `inputs` and gives logits `[B, *S, 2]`; where it gives the feature 'risk' `[B, *S]`,
-        new tumours are told too. See `models/longitudinal_unet.py`.
-      statistics: of the training data: `classes`, the two of the mask; `sites`, the names of K places; `voxel`, ml.
-      loss: terms of `losses.segmentation` on the next mask, by name, with their weights and options; see `losses.total`.
-      risk: weight of the cross-entropy of new tumours, a mean over the sites of which it is known.
-      physics: weight of a penalty by the law of Gompertz, 0 for none: at a time drawn between the last visit and the
-        one to be told, of which there is no scan, the predicted volume's logarithm should be that of the patient's own
-        curve, fitted to the volumes that were seen; the mean square of the difference.
-      volume: weight of the expected volume's error, of its logarithm: about a share of the true volume.
+      module: takes a batch's `inputs` and outputs logits `[B, *S, 2]`; where it has the feature 'risk' `[B, *S]`, new
+        tumours are predicted too. See `models/longitudinal_unet.py`.
+      statistics: of the training data: `classes`, the two of the mask; `sites`, the names of K sites; `voxel`, ml.
+      loss: terms of `losses.segmentation` on the next mask, by name, with their weights and options; see
+        `losses.segmentation.weighted_sum`.
+      risk: weight of the cross-entropy of new tumours, a mean over the sites for which it is known.
+      physics: weight of a penalty by Gompertz' law, 0 for none: at a random time between the last visit and the next
+        one, for which there is no scan, the logarithm of the predicted volume should be that of the patient's curve,
+        which is fitted to the volumes of the earlier visits. The penalty is the mean squared difference.
+      volume: weight of the absolute error of the logarithm of the expected volume, approximately its relative error.
 
     Returns:
-      A task on `image [B, T, *S, C]`, `time`, `time_mask`, `volume [B, T]`, `horizon [B]`, `label [B, *S]`, `sites
-      [B, *S]` and `new [B, K]`, whose `predict` gives `probs [B, *S, 2]`, `volume [B]`, the sum of the voxels'
-      probabilities in ml, which is the volume to be expected, and, where new tumours are told, `risk [B, K]`, the
-      chance that one arises at a site until the horizon, and `rates [B, *S]`, how many a day would if all of the site
-      were as that voxel. A site's rate is the mean over its voxels; a site that is not in the image has the chance 0.
+      A task on `image [B, T, *S, C]`, `time`, `time_mask` and `volume` `[B, T]`, `horizon [B]`, `label [B, *S]`,
+      `sites [B, *S]` and `new [B, K]`. `predict` returns `probs [B, *S, 2]`; `volume [B]`, the expected volume in ml,
+      the sum of the probabilities of the voxels; and, where new tumours are predicted, `risk [B, K]`, the probability
+      that one arises at a site until the horizon, and `rates [B, *S]`, the number per day at a site of which all voxels
+      were like that one. The rate of a site is the mean over its voxels; a site outside the image has a risk of 0.
+
+    Raises:
+      InputError: an option is invalid, or does not fit the network or the data.
     """
     classes, sites = statistics['classes'], statistics.get('sites', [])
     if 'voxel' not in statistics:
-        raise InputError("config.task.name: 'growth' needs data of visits, such as followup or phantom_growth")
+        raise InputError("config.task.name: 'growth' needs data of visits; expected a source such as tumour_visits_csv "
+                         'or simulated_tumour_growth')
     if getattr(module, 'classes', len(classes)) != len(classes):
         raise InputError(f'config.model.classes: {module.classes}; expected {len(classes)} for {", ".join(classes)}')
     for name, weight in (('risk', risk), ('physics', physics), ('volume', volume)):
         if not isinstance(weight, int | float) or weight < 0:
             raise InputError(f'config.task.{name}: {weight}; expected a weight of at least 0')
-    tells = bool(getattr(module, 'risk', False)) and bool(sites)
-    if risk and not tells:
+    predicts_risk = bool(getattr(module, 'risk', False)) and bool(sites)
+    if risk and not predicts_risk:
         raise InputError(f'config.task.risk: {risk}; expected 0, or config.model.risk=True and data with sites')
-    segmentation.check(loss)
-    days, voxel = float(getattr(module, 'days', 1.0)), float(statistics['voxel'])
+    segmentation.check_terms(loss)
+    options = Options(loss, risk, physics, volume, tuple(classes), len(sites), float(statistics['voxel']),
+                      float(getattr(module, 'days', 1.0)), predicts_risk)
+    return Task(functools.partial(init_variables, module), functools.partial(_loss, module, options),
+                functools.partial(_predict, module, options), functools.partial(_metrics, options))
 
-    def expected(feats: Mapping[str, jax.Array], batch: Batch) -> tuple[jax.Array, jax.Array]:
-        """How many tumours arise at each site until the horizon, `[B, K]`; and in `days` by voxel, `[B, *S]`."""
-        log = jnp.clip(feats['risk'].astype(jnp.float32), *LIMITS)
-        there = jax.nn.one_hot(batch['sites'].astype(jnp.int32) - 1, len(sites))
-        rates, axes = jnp.exp(log), tuple(range(1, log.ndim))
-        mean = (rates[..., None] * there).sum(axes) / jnp.maximum(there.sum(axes), 1)
-        return mean * batch['horizon'][:, None] / days, rates
 
-    def arising(feats: Mapping[str, jax.Array], batch: Batch) -> jax.Array:
-        """Cross-entropy of new tumours, `[B]`, of chances 1 - exp(-n)."""
-        count, _ = expected(feats, batch)
-        count = jnp.maximum(count, 1e-6)
-        each = jnp.where(batch['new'] == 1, -jnp.log(-jnp.expm1(-count)), count)
-        known = batch['new'] >= 0
-        return jnp.where(known, each, 0).sum(1) / jnp.maximum(known.sum(1), 1)
+def _expected_tumours(options: Options, feats: Mapping[str, jax.Array], batch: Batch) -> tuple[jax.Array, jax.Array]:
+    """Expected number of new tumours at each site until the horizon, `[B, K]`; and in `days` by voxel, `[B, *S]`."""
+    log = jnp.clip(feats['risk'].astype(jnp.float32), *LOG_RATE_LIMITS)
+    members = jax.nn.one_hot(batch['sites'].astype(jnp.int32) - 1, options.sites)
+    rates, axes = jnp.exp(log), tuple(range(1, log.ndim))
+    mean = (rates[..., None] * members).sum(axes) / jnp.maximum(members.sum(axes), 1)
+    return mean * batch['horizon'][:, None] / options.days, rates
 
-    def size(probs: jax.Array) -> jax.Array:
-        """How many voxels are to be expected, `[B]`."""
-        return probs[..., 1].sum(tuple(range(1, probs.ndim - 1)))
 
-    def log_size(logits: jax.Array) -> jax.Array:
-        return jnp.log(jnp.maximum(size(jax.nn.softmax(logits)), LEAST))
+def _risk_losses(options: Options, feats: Mapping[str, jax.Array], batch: Batch) -> jax.Array:
+    """Cross-entropy of new tumours, whose probability is 1 - exp(-expected number), `[B]`."""
+    count, _ = _expected_tumours(options, feats, batch)
+    count = jnp.maximum(count, 1e-6)
+    losses = jnp.where(batch['new'] == 1, -jnp.log(-jnp.expm1(-count)), count)
+    known = batch['new'] >= 0
+    return jnp.where(known, losses, 0).sum(1) / jnp.maximum(known.sum(1), 1)
 
-    def by_size(logits: jax.Array, batch: Batch) -> jax.Array:
-        """How far the expected volume is from the true one, `[B]`."""
-        true = (batch['label'] == 1).sum(tuple(range(1, batch['label'].ndim)))
-        return jnp.abs(log_size(logits) - jnp.log(jnp.maximum(true, LEAST)))
 
-    def by_law(variables: Variables, batch: Batch, key: jax.Array) -> jax.Array:
-        """How far the volume at some time before the horizon is from the curve's, `[B]`."""
-        when, dropout = jax.random.split(key)
-        early = batch['horizon'] * jax.random.uniform(when, batch['horizon'].shape)
-        (logits, _), _ = train_forward(module, variables, {**batch, 'horizon': early}, dropout)
-        start, rate, capacity = jnp.moveaxis(batch['curve'], 1, 0)
-        curve = growth_laws.GrowthCurve(jnp.exp(start), rate, jnp.exp(capacity))
-        told = jnp.maximum(growth_laws.volume(LAW, curve, early) / voxel, LEAST)
-        return (log_size(logits) - jnp.log(told))**2
+def _expected_voxels(probs: jax.Array) -> jax.Array:
+    """Expected number of tumour voxels, `[B]`."""
+    return probs[..., 1].sum(tuple(range(1, probs.ndim - 1)))
 
-    def loss_fn(variables: Variables, batch: Batch, key: jax.Array):
-        (logits, feats), mutated = train_forward(module, variables, batch, key)
-        each = segmentation.total(logits, batch['label'], loss)
-        states = metrics({'probs': jax.lax.stop_gradient(logits)}, batch)
-        for name, weight, term in (('risk', risk, lambda: arising(feats, batch)),
-                                   ('volume', volume, lambda: by_size(logits, batch)),
-                                   ('physics', physics, lambda: by_law(variables, batch, jax.random.fold_in(key, 1)))):
-            if weight:
-                more = term()
-                each += weight * more
-                states[f'loss_{name}'] = masked_mean(jax.lax.stop_gradient(more), batch['mask'])
-        total, count = masked_mean(each, batch['mask'])
-        return total / jnp.maximum(count, 1.0), (mutated, states)
 
-    def predict(variables: Variables, batch: Batch) -> dict[str, jax.Array]:
-        logits, feats = module.apply(variables, *network_inputs(module, batch), train=False)
-        probs = jax.nn.softmax(logits)
-        out = {'probs': probs, 'volume': voxel * size(probs)}
-        if tells:
-            count, rates = expected(feats, batch)
-            out |= {'risk': -jnp.expm1(-count), 'rates': rates / days}
-        return out
+def _log_voxels(logits: jax.Array) -> jax.Array:
+    return jnp.log(jnp.maximum(_expected_voxels(jax.nn.softmax(logits)), MIN_VOXELS))
 
-    def metrics(outputs: Mapping[str, jax.Array], batch: Batch) -> States:
-        """Dice over the batch's voxels: twice the overlap, over the sum of both sizes."""
-        there = (batch['mask'] > 0).reshape(-1, *[1] * (batch['label'].ndim - 1))
-        p, t = (outputs['probs'].argmax(-1) == 1) & there, (batch['label'] == 1) & there
-        return {f'dice_{classes[1]}': (2.0 * jnp.sum(p & t, dtype=jnp.float32),
-                                       jnp.sum(p, dtype=jnp.float32) + jnp.sum(t, dtype=jnp.float32))}
 
-    return Task(functools.partial(init_variables, module), loss_fn, predict, metrics)
+def _volume_losses(logits: jax.Array, batch: Batch) -> jax.Array:
+    """Absolute error of the log volume, `[B]`."""
+    voxels = (batch['label'] == 1).sum(tuple(range(1, batch['label'].ndim)))
+    return jnp.abs(_log_voxels(logits) - jnp.log(jnp.maximum(voxels, MIN_VOXELS)))
+
+
+def _physics_losses(module: nn.Module, options: Options, variables: Variables, batch: Batch,
+                    key: jax.Array) -> jax.Array:
+    """Squared difference of the log volume from the patient's curve at a random time before the horizon, `[B]`."""
+    time_key, dropout = jax.random.split(jax.random.fold_in(key, 1))
+    time = batch['horizon'] * jax.random.uniform(time_key, batch['horizon'].shape)
+    (logits, _), _ = train_forward(module, variables, {**batch, 'horizon': time}, dropout)
+    start, rate, capacity = jnp.moveaxis(batch['curve'], 1, 0)
+    curve = growth_laws.GrowthCurve(jnp.exp(start), rate, jnp.exp(capacity))
+    voxels = jnp.maximum(growth_laws.volume(LAW, curve, time) / options.voxel, MIN_VOXELS)
+    return (_log_voxels(logits) - jnp.log(voxels))**2
+
+
+def _loss(module: nn.Module, options: Options, variables: Variables, batch: Batch,
+          key: jax.Array) -> tuple[jax.Array, tuple[Variables, States]]:
+    (logits, feats), mutated = train_forward(module, variables, batch, key)
+    losses = segmentation.weighted_sum(logits, batch['label'], options.loss)
+    states = _metrics(options, {'probs': jax.lax.stop_gradient(logits)}, batch)
+    terms = (('risk', options.risk, lambda: _risk_losses(options, feats, batch)),
+             ('volume', options.volume, lambda: _volume_losses(logits, batch)),
+             ('physics', options.physics, lambda: _physics_losses(module, options, variables, batch, key)))
+    for name, weight, term in terms:
+        if weight:
+            values = term()
+            losses += weight * values
+            states[f'loss_{name}'] = masked_mean(jax.lax.stop_gradient(values), batch['mask'])
+    total, count = masked_mean(losses, batch['mask'])
+    return total / jnp.maximum(count, 1.0), (mutated, states)
+
+
+def _predict(module: nn.Module, options: Options, variables: Variables, batch: Batch) -> dict[str, jax.Array]:
+    logits, feats = module.apply(variables, *network_inputs(module, batch), train=False)
+    probs = jax.nn.softmax(logits)
+    out = {'probs': probs, 'volume': options.voxel * _expected_voxels(probs)}
+    if options.predicts_risk:
+        count, rates = _expected_tumours(options, feats, batch)
+        out |= {'risk': -jnp.expm1(-count), 'rates': rates / options.days}
+    return out
+
+
+def _metrics(options: Options, outputs: Mapping[str, jax.Array], batch: Batch) -> States:
+    """Dice over all voxels of the batch: twice the intersection, and the sum of both sizes."""
+    counted = (batch['mask'] > 0).reshape(-1, *[1] * (batch['label'].ndim - 1))
+    predicted, truth = (outputs['probs'].argmax(-1) == 1) & counted, (batch['label'] == 1) & counted
+    return {f'dice_{options.classes[1]}': (2.0 * jnp.sum(predicted & truth, dtype=jnp.float32),
+                                           jnp.sum(predicted, dtype=jnp.float32) + jnp.sum(truth, dtype=jnp.float32))}
