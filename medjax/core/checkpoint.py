@@ -40,14 +40,14 @@ class Checkpoints:
             raise InputError(f'config.checkpoint.keep: {keep}; expected at least 1, which a run goes on from')
         logging.getLogger('absl').setLevel(logging.CRITICAL)  # what goes wrong in its threads is raised as well
         self.best, self._rank_value = best, rank
-        policies = [_policies.LatestN(keep)]
+        policies: list[Any] = [_policies.LatestN(keep)]
         if best:
             policies.append(_policies.BestN(get_metric_fn=self._rank, n=1, keep_checkpoints_without_metrics=False))
         self._pending = None
         self._statistics = dict(statistics or {})
-        self._orbax = ocp.training.Checkpointer(
-            folder.resolve(), preservation_policy=_policies.AnyPreservationPolicy(policies),
-            cleanup_tmp_directories=writes)
+        policy: Any = _policies.AnyPreservationPolicy(policies)  # its annotations differ from the checkpointer's
+        self._orbax: Any = ocp.training.Checkpointer(str(folder.resolve()), preservation_policy=policy,
+                                                     cleanup_tmp_directories=writes)
 
     def _rank(self, metrics: Mapping[str, float]) -> float:
         value = self._rank_value(metrics[self.best])

@@ -79,7 +79,7 @@ class Experiment:
         Args:
           pretrained: arrays that replace initial weights, by path.
         """
-        example = {k: np.zeros((1, *v.shape[1:]), v.dtype) for k, v in self._first_batch.items()}
+        example: Any = {k: np.zeros((1, *v.shape[1:]), v.dtype) for k, v in self._first_batch.items()}
         key = stream(jax.random.key(self.seed), 'init')
         return state.create_state(self.task, self.optimiser, key, example, pretrained)
 

@@ -169,17 +169,17 @@ def make_optimiser(steps: int, *, ema: float = 0.0, groups: Mapping[str, Mapping
     chain, schedule = _chain(steps, options, 'config.optim')
     if groups or frozen:
         transforms = _group_transforms(steps, options, groups or {}, frozen)
-        chain = [optax.partition({**transforms, '': optax.chain(*chain)},
-                                 lambda params: _group_labels(params, transforms))]
+        partition: dict[Any, optax.GradientTransformation] = {**transforms, '': optax.chain(*chain)}
+        chain = [optax.partition(partition, lambda params: _group_labels(params, transforms))]
     if ema:
-        chain.append(average_weights(ema))
+        chain = [*chain, average_weights(ema)]
     return optax.chain(*chain), schedule
 
 
 def _group_transforms(steps: int, options: Mapping[str, Any], groups: Mapping[str, Mapping[str, Any]],
                       frozen: Sequence[str]) -> dict[str, optax.GradientTransformation]:
     """The transformation of each parameter group with options of its own, and of each frozen one."""
-    out = {}
+    out: dict[str, optax.GradientTransformation] = {}
     for name, own in groups.items():
         where = f'config.optim.groups.{name}'
         if name in frozen:
@@ -224,8 +224,11 @@ def _parameter_group(*, steps: int, path: str, name: str, lr: float, schedule: M
     chain.append(bind(choose(OPTIMISERS, name, f'{path}.name'), options, path, lr=curve))
     if every == 1:
         return chain, curve
-    sparse = optax.conditionally_mask(optax.chain(*chain), lambda step: step % every == 0)
-    return [sparse], lambda step: curve(step // every)
+
+    def is_update(step: Any, **_: Any) -> Any:
+        return step % every == 0
+
+    return [optax.conditionally_mask(optax.chain(*chain), is_update)], lambda step: curve(step // every)
 
 
 def _group_labels(params: Any, transforms: Mapping[str, Any]) -> dict[str, Any]:

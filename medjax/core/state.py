@@ -45,7 +45,7 @@ def create_state(task: Task, optimiser: optax.GradientTransformation, key: jax.A
     """
     variables = dict(task.init(key, batch))
     if pretrained:
-        flat = flatten_dict(variables)
+        flat: Any = flatten_dict(variables)
         paths = {'/'.join(path): path for path in flat}  # a name may contain a '/', as those of spectral norm do
         loaded = {paths[k]: v.astype(flat[paths[k]].dtype) for k, v in pretrained.items()}
         variables = unflatten_dict({**flat, **loaded})
