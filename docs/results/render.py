@@ -157,8 +157,13 @@ def _wrapped(command: str) -> str:
     return re.sub(r'; (do|done|python) ', lambda found: ('\n' + found[1] + ' '), command).replace('; done', '\ndone')
 
 
-def readme(found: Mapping[str, recipes.Recipe]) -> str:
-    """The table of the README: a row for each family."""
+def readme(found: Mapping[str, recipes.Recipe], home: bool = False) -> str:
+    """The table of the README: a row for each family.
+
+    Args:
+      found: the result files.
+      home: whether the recipes link to the results page, as on the site's home page, and not to their configs.
+    """
     rows = []
     for row in tables.README:
         recipe = found[row.recipe]
@@ -171,7 +176,9 @@ def readme(found: Mapping[str, recipes.Recipe]) -> str:
                 entry = (recipe['baselines'].get(name) or {}).get(row.split, recipe['published'].get(name, {})).get(key)
             if entry:
                 beside = f'{name} {figure(entry, other if other != "external" else key)}'
-        link = f'[{recipe["title"]}]({recipe["config"].partition(":")[0]}){mark(recipe)}'
+        anchor = re.sub(r'\W+', '-', FAMILIES[recipe['family']].lower())
+        target = f'results/index.md#{anchor}' if home else recipe['config'].partition(':')[0]
+        link = f'[{recipe["title"]}]({target}){mark(recipe)}'
         rows.append([FAMILIES[recipe['family']], link,
                      recipe['data']['name'], f'{label} {figure(recipe["splits"][row.split][key], key)}', beside,
                      recipe['wall_time'] or ''])

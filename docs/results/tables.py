@@ -87,7 +87,7 @@ TABLES = (
     Table('anomaly', ('anomaly_brain_unet', 'anomaly_brain_unet_vae'),
           {'Voxel AUPRC': 'voxel_auprc', 'Dice at the threshold': 'voxel_dice', 'Best Dice': 'voxel_dice_best',
            'AUROC of slices': 'auroc', 'AUROC of the error': 'auroc_error'},
-          {'distance from the mean slice': '{}_floor', '8 principal components': '{}_pca'}),
+          {'distance from the mean slice': '{}_baseline', '8 principal components': '{}_pca'}),
     Table('synthesis', ('diffuse_pneumonia', 'diffuse_pneumonia_flow', 'diffuse_pneumonia_latent', 'gan_pneumonia',
                         'gan_pneumonia_wgan', 'gan_pneumonia_style'),
           {'FID of pixels': 'fid_pixels', 'FID of a classifier': 'fid', 'Recall': 'recall', 'Copies': 'copies',

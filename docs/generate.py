@@ -1,0 +1,38 @@
+"""A hook of MkDocs: adds the reference pages, which are written from the code, and fills in the results.
+
+`mkdocs.yml` names this file. Pages are generated when the site is built; none of them is kept in the repository.
+"""
+
+import pathlib
+import re
+import sys
+from typing import Any
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+
+from generator import pages
+from results import recipes, render
+
+MARK = re.compile(r'<!-- results: (\w+) -->')
+
+
+def on_files(files: Any, config: Any) -> Any:
+    """Adds the generated pages to the site's files."""
+    from mkdocs.structure.files import File  # the tests run without MkDocs
+
+    for path, text in pages.pages().items():
+        files.append(File.generated(config, path, content=text))
+    return files
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Replaces `<!-- results: FAMILY -->` by the family's tables."""
+    return fill(markdown) if MARK.search(markdown) else markdown
+
+
+def fill(markdown: str) -> str:
+    """A page with its results: tables of a family, or the lists `not_measured` and `commands`."""
+    found = recipes.read_all()
+    lists = {'not_measured': render.not_measured, 'commands': lambda: render.commands(found),
+             'home': lambda: render.readme(found, home=True)}
+    return MARK.sub(lambda mark: lists[mark[1]]() if mark[1] in lists else render.page(mark[1], found), markdown)

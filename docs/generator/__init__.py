@@ -1,0 +1,1 @@
+"""Writes the reference pages from signatures, docstrings and flags."""
