@@ -29,8 +29,8 @@ def source(*, cases: Sequence[int] = (400, 100, 200), covariates: int = 5, event
       cases: numbers of training, validation and test patients.
       covariates: number of standard normal covariates, at least as many as events.
       events: 1, or 2 competing events.
-      bend: see above, also for strength.
-      strength: …
+      bend: factor of the first covariate's square, minus 1, in the log hazard of the first event.
+      strength: factor of the first covariate in the log hazard of the first event.
       censoring: the hazard of censoring, in units of 0.1 a month.
       missing: fraction of the covariates' values that are missing.
       image: show the second covariate as the radius of a ball in an image of 28 × 28 pixels instead of a number. It

@@ -24,8 +24,8 @@ def source(*, cases: Sequence[int] = (400, 100, 200), covariates: int = 5, effec
     Args:
       cases: numbers of training, validation and test patients.
       covariates: number of standard normal covariates, at least 3.
-      effect: see above, also for spread.
-      spread: …
+      effect: mean effect of the treatment on the outcome.
+      spread: change of the effect per unit of the second covariate.
       confounding: increase of the log odds of treatment per unit of the first covariate.
       noise: standard deviation of an outcome about its expectation.
       realisation: seeds all draws.

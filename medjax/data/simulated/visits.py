@@ -30,7 +30,7 @@ def source(*, cases: Sequence[int] = (200, 60, 100), landmarks: Sequence[float] 
       visits: mean number a year; the first is at 0.
       noise: standard deviation of the measurements.
       missing: fraction of the measurements that are missing.
-      strength: see above.
+      strength: factor of the marker in the log hazard.
       seed: of all draws.
       cross_validation: replaces the split by folds.
     """

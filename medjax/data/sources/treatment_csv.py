@@ -32,7 +32,7 @@ def source(*, table: str, outcome: str, covariates: Sequence[str], treatment: st
       values: the values of the treatment column for each of the two groups; patients with any other are left out.
       sign: 1 where a higher outcome is better, -1 where a lower one is: the outcome is multiplied by it.
       patient: the column of the patients' names, each of which occurs once.
-      dir: see `data_dir`.
+      dir: folder of the table; see `data_dir`.
       columns: that only go to the predictions table.
       splitting: how patients are assigned to splits; stratified by group.
       notice: text on the data for the report.
