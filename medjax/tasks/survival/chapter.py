@@ -1,4 +1,4 @@
-"""The report's chapter on survival: who fares worse, and whether what is predicted for patients comes true."""
+"""The report's chapter on survival analysis: discrimination, risk groups, treatment recommendation and calibration."""
 
 from collections.abc import Mapping, Sequence
 
@@ -17,186 +17,216 @@ from medjax.report.chapter import (
     split_name,
 )
 from medjax.report.run_files import Run
-from medjax.report.tables import Cell, Table, format_interval, format_number
+from medjax.report.tables import Cell, Table, format_interval, format_number, format_significant
 from medjax.tasks.classification import chapter as classification_chapter
 from medjax.tasks.survival import charts
 from medjax.tasks.survival.family import FAMILY
-from medjax.tasks.survival.split import Followed, follow
+from medjax.tasks.survival.split import SurvivalSplit, read_survival_split
 from medjax.tasks.survival.summary import GROUPS
+from medjax.tasks.survival.table import INCIDENCE, RISK
 
 OVERALL = ('c_index', 'c_uno', 'c_td', 'ibs')
-UNREACHED = 'not reached'
-HIDDEN = 'incidence_'  # columns that are too long for the table of all cases
+NOT_REACHED = 'not reached'
 
 
 def chapter(run: Run) -> Chapter:
     """The chapter of a run.
 
     Raises:
-      InputError: where the table of predictions lacks a time, a risk or a curve.
+      InputError: the predictions table lacks a time, a risk or a curve.
     """
-    every = [follow(run, split) for split in run.splits]
+    splits = [read_survival_split(run, name) for name in run.splits]
     return Chapter(
-        headlines=[headline(of) for of in every if of.split in headline_splits(run)], method=method(run),
-        tables=result_tables(every), sections=[part for of in every[:1] for part in sections(of)], curves=learning(run),
-        samples=[], samples_text='', conventions_heading='Conventions', cases=[row for of in every for row in listed(of)],
+        headlines=[headline(split) for split in splits if split.split in headline_splits(run)], method=method(run),
+        tables=result_tables(splits), sections=sections(splits[0]) if splits else [], curves=training_curves(run),
+        cases=[row for split in splits for row in case_rows(split)],
         text_columns=[*classification_chapter.words(run), 'event'], cases_order=': the highest risk first',
         warnings=(run.results.get('analysis') or {}).get('warnings', ()))
 
 
-def sections(of: Followed) -> list[Section]:
-    """What is drawn and listed of the split that matters most."""
-    chosen = ('Patients spread evenly over the ranks of predicted risk, from the 5th to the 95th percentile: how far '
-              'such a prediction carries for one patient.')
-    share = (f'Predicted is the mean probability over all patients, observed {of.estimator}\'s estimate of the same. '
-             'At risk are those followed beyond that time without any event.')
-    return [
-        Section('Who fares worse', _cut(of), tables=[groups_table(of, of.members)], charts=charts.parted(of)),
-        *([Section('Whom the treatment would help', _advice(of), tables=[groups_table(of, of.advised)],
-                   charts=[charts.advised(of)])] if of.advised else []),
-        Section('Whether it comes true', share, tables=horizon_tables(of), charts=charts.trusted(of)),
-        Section('Patients', chosen, tables=[patients_table(of)], charts=[charts.foretold(of)])]
+def sections(split: SurvivalSplit) -> list[Section]:
+    """Charts and tables of the first split."""
+    out = [Section('Discrimination', charts=charts.discrimination_charts(split)),
+           Section(f'Risk groups ({split.estimator})', _groups_text(split),
+                   tables=[groups_table(split, split.group_members)], charts=[charts.risk_groups_chart(split)])]
+    if split.advice_members:
+        out.append(Section('Treatment recommendation', _recommendation_text(split),
+                           tables=[groups_table(split, split.advice_members)],
+                           charts=[charts.recommendation_chart(split)]))
+    calibration = (f'Predicted is the mean probability over all patients, observed its {split.estimator} estimate. At '
+                   'risk are the patients followed beyond that time without any event.')
+    examples = ('Patients at evenly spaced ranks of the predicted risk, from the 5th to the 95th percentile, with the '
+                'predictions for each of them.')
+    return [*out, Section('Calibration', calibration, tables=horizon_tables(split),
+                          charts=charts.calibration_charts(split)),
+            Section('Example patients', examples, tables=[patients_table(split)],
+                    charts=[charts.example_patients_chart(split)])]
 
 
-def headline(of: Followed) -> tuple[str, str]:
-    """The result in a sentence, and how sure it is in another."""
-    table, entry = of.table, of.entries['c_index']
-    c_index, ibs = ('Mean C-index', 'mean IBS') if of.several else ('C-index', 'IBS')
-    plain = float(np.mean([known.means[1] for known in of.brier])) if of.brier else None
-    plain = f', that of one {of.estimator} curve for all {format_number(plain)}' if of.brier else ''
-    text = (f'{tables.value_with_interval(c_index, entry)} on the {split_name(of.split).lower()} cases; '
-            f'{tables.value_with_interval(ibs, of.entries["ibs"])}{plain}.')
-    n, size = entry['n'], len(table.ids)
-    happened = [f'{name} {(table.event == number).sum()}' for number, name in enumerate(table.events, 1)]
-    sure = f'In brackets 95 % intervals. n = {n} patient{"s" * (n != 1)}' + (f', {size} cases' if size > n else '')
-    sure += f': {", ".join(happened)}, censored {(table.event == 0).sum()}.'
-    followed = _median(survival.kaplan_meier(table.time, table.event == 0)).text
-    unit = f' {of.unit}' * bool(of.unit and followed != UNREACHED)
-    return text, sure + f' Median follow-up (reverse Kaplan–Meier): {followed}{unit}.'
+def headline(split: SurvivalSplit) -> tuple[str, str]:
+    """The result as a sentence, and the sample and its follow-up as others."""
+    table, entry = split.table, split.entries['c_index']
+    c_index, ibs = ('Mean C-index', 'mean IBS') if split.competing else ('C-index', 'IBS')
+    reference = ''
+    if split.brier_curves:
+        mean = float(np.mean([curve.means[1] for curve in split.brier_curves]))
+        reference = f', that of one {split.estimator} curve for all {format_number(mean)}'
+    text = (f'{tables.value_with_interval(c_index, entry)} on the {split_name(split.split).lower()} cases; '
+            f'{tables.value_with_interval(ibs, split.entries["ibs"])}{reference}.')
+    n, cases = entry['n'], len(table.ids)
+    size = '1 patient' if n == 1 else f'{n} patients'
+    if cases > n:
+        size += f', {cases} cases'
+    counts = [f'{name} {(table.event == number).sum()}' for number, name in enumerate(table.events, 1)]
+    counts.append(f'censored {(table.event == 0).sum()}')
+    follow_up = _median(survival.kaplan_meier(table.time, table.event == 0)).text
+    if split.unit and follow_up != NOT_REACHED:
+        follow_up += f' {split.unit}'
+    return text, (f'95 % intervals in brackets. n = {size}: {", ".join(counts)}. Median follow-up (reverse '
+                  f'Kaplan–Meier): {follow_up}.')
 
 
 def method(run: Run) -> str:
-    """How the figures and their intervals are made."""
+    """How the values and intervals of the tables are computed."""
     unit = run.results.get('unit', '')
     return join_sentences({
         interval_method(run): True,
-        'A C-index is the share of pairs of patients in which the one of higher risk has the event first; 0.5 is '
+        'A C-index is the share of pairs of patients in which the one with the higher risk has the event first; 0.5 is '
         'chance. IBS, the integrated Brier score, is the mean squared error of the predicted probabilities over '
         'time.': True,
-        f'The horizons, at which AUC and Brier score are told, are in {unit}.': unit,
-        'Figures without an event\'s name are means over the events.': len(run.classes) > 1})
+        f'The horizons of AUC and Brier score are in {unit}.': unit,
+        'Metrics without the name of an event are means over the events.': len(run.classes) > 1})
 
 
-def result_tables(every: Sequence[Followed]) -> list[Table]:
-    """All figures of all splits side by side, those at horizons too; those of each event of the splits that test."""
-    keys, counts, made = {}, {}, []
-    for of in every:
-        title = caption(of.run, of.split)
-        keys |= {(name, title): of.entries[name] for name in (*OVERALL, *of.timed)}
-        counts[title] = f'{(of.table.event > 0).sum()} of {len(of.table.ids)}'
+def result_tables(splits: Sequence[SurvivalSplit]) -> list[Table]:
+    """All metrics of all splits side by side, and with competing events those of each event."""
+    keys, counts, out = {}, {}, []
+    for split in splits:
+        title = caption(split.run, split.split)
+        keys |= {(name, title): split.entries[name] for name in (*OVERALL, *split.horizon_metrics)}
+        counts[title] = f'{(split.table.event > 0).sum()} of {len(split.table.ids)}'
     if keys:
-        made.append(tables.inline_intervals(tables.metric_table(FAMILY.metrics, keys, list(counts), 'All patients', counts=(
-            'events', 'of all cases, the others censored', counts))))
-    for of in every:
-        if of.several and of.split in headline_splits(of.run):
-            events = of.table.events
-            each = {(name, event): of.entries[f'{name}_{event}'] for name in (*OVERALL, *of.timed) for event in events}
-            counts = {event: int((of.table.event == number).sum()) for number, event in enumerate(events, 1)}
-            made.append(tables.inline_intervals(tables.metric_table(FAMILY.metrics, each, events, f'{split_name(of.split)}, each event', counts=(
-                'events', 'observed', counts))))
-    return made
+        row = 'events', 'of all cases; the others are censored', counts
+        out.append(tables.inline_intervals(
+            tables.metric_table(FAMILY.metrics, keys, list(counts), 'All patients', counts=row)))
+    out += [_event_table(split) for split in splits
+            if split.competing and split.split in headline_splits(split.run)]
+    return out
 
 
-def groups_table(of: Followed, members: Mapping[str, np.ndarray]) -> Table:
-    """How many each of some groups has, and how they fare at the horizons."""
+def _event_table(split: SurvivalSplit) -> Table:
+    events = split.table.events
+    keys = {(name, event): split.entries[f'{name}_{event}'] for name in (*OVERALL, *split.horizon_metrics)
+            for event in events}
+    counts = {event: int((split.table.event == number).sum()) for number, event in enumerate(events, 1)}
+    return tables.inline_intervals(tables.metric_table(
+        FAMILY.metrics, keys, events, f'{split_name(split.split)}, by event', counts=('events', 'observed', counts)))
+
+
+def groups_table(split: SurvivalSplit, members: Mapping[str, np.ndarray]) -> Table:
+    """Sizes of groups and their observed curves at the horizons.
+
+    Args:
+      split: the patients.
+      members: for each group `[n]` bool.
+    """
     rows = []
     for name, chosen in members.items():
-        curve = of.curve(chosen)
-        cells = [Cell(str(chosen.sum())), Cell(str(of.table.has(0)[chosen].sum()))]
-        cells += [_share(curve, horizon) for horizon in of.horizons]
-        called = f'{name} risk' if name in GROUPS else f'treated {name}'
-        rows.append((called, '', cells + [_median(curve)] * (not of.several)))
-    event = of.table.events[0]
-    heads = [('n', 'patients'), (event, 'events'), *((of.after(horizon), '') for horizon in of.horizons),
-             *[(f'Median{f", {of.unit}" * bool(of.unit)}', f'by when half have had {event}')] * (not of.several)]
-    told = f': incidence of {event} by the horizons' if of.several else f': share without {event} at the horizons'
-    return Table(('Risk groups' if members is of.members else 'By advice') + told * bool(of.horizons), heads, rows)
+        curve = split.observed_curve(chosen)
+        cells = [Cell(str(chosen.sum())), Cell(str(split.table.has_event(0)[chosen].sum()))]
+        cells += [_curve_cell(curve, horizon) for horizon in split.horizons]
+        if not split.competing:
+            cells.append(_median(curve))
+        rows.append((f'{name} risk' if name in GROUPS else f'treated {name}', '', cells))
+    event = split.table.events[0]
+    headers = [('n', 'patients'), (event, 'events'), *((split.format_time(horizon), '') for horizon in split.horizons)]
+    if not split.competing:
+        headers.append((f'Median, {split.unit}' if split.unit else 'Median', f'time by which half have had {event}'))
+    title = 'Risk groups' if members is split.group_members else 'By recommendation'
+    if split.horizons:
+        title += (f': incidence of {event} by the horizons' if split.competing
+                  else f': share without {event} at the horizons')
+    return Table(title, headers, rows)
 
 
-def horizon_tables(of: Followed) -> list[Table]:
-    """What was predicted on average and what came at each horizon, and how well it was told apart; of each event."""
-    made, table = [], of.table
+def horizon_tables(split: SurvivalSplit) -> list[Table]:
+    """Predicted and observed probability, AUC and Brier score at each horizon, for each event."""
+    out, table = [], split.table
     for k, event in enumerate(table.events):
-        rows, everyone = [], of.table.observed(k, np.ones(len(table.ids), bool)).complement()
-        for horizon in of.horizons:
-            said = table.incidence_at(k, np.array([horizon])).mean()
-            counts = ((table.has(k) & (table.time <= horizon)).sum(), (table.time > horizon).sum())
-            scores = [of.entries[of.key(f'{name}_{horizon:g}', event)] for name in ('auc', 'brier')]
-            rows.append((of.after(horizon), '', [
-                *(Cell(str(count)) for count in counts), Cell(format_number(said)), _share(everyone, horizon),
+        rows, observed = [], table.event_free(k, np.ones(len(table.ids), bool)).complement()
+        for horizon in split.horizons:
+            predicted = table.incidence_at(k, np.array([horizon])).mean()
+            counts = ((table.has_event(k) & (table.time <= horizon)).sum(), (table.time > horizon).sum())
+            scores = [split.entries[split.metric_key(f'{name}_{horizon:g}', event)] for name in ('auc', 'brier')]
+            rows.append((split.format_time(horizon), '', [
+                *(Cell(str(count)) for count in counts), Cell(format_number(predicted)), _curve_cell(observed, horizon),
                 *(tables.cell(FAMILY.metrics, '', entry, 0) for entry in scores)]))
-        heads = [(event, 'events until then'), ('At risk', 'still followed, without an event, after that time'),
-                 ('Predicted', 'mean probability of the event until then'),
-                 ('Observed', f'{of.estimator}\'s estimate of the same'),
-                 *(tables.heading(FAMILY.metrics, name) for name in ('auc', 'brier'))]
-        made += [tables.inline_intervals(Table(f'By horizon: {event}' if of.several else 'By horizon', heads, rows))] * bool(rows)
-    return made
+        headers = [(event, 'events by that time'), ('At risk', 'followed beyond that time without an event'),
+                   ('Predicted', 'mean predicted probability of the event by that time'),
+                   ('Observed', f'its {split.estimator} estimate'),
+                   *(tables.heading(FAMILY.metrics, name) for name in ('auc', 'brier'))]
+        if rows:
+            title = f'By horizon: {event}' if split.competing else 'By horizon'
+            out.append(tables.inline_intervals(Table(title, headers, rows)))
+    return out
 
 
-def patients_table(of: Followed) -> Table:
-    """What was predicted for some patients, and what happened to them."""
-    event, rows = of.table.events[0], []
-    said = of.table.incidence_at(0, np.array(of.horizons, float))
-    for number in of.examples:
-        cells = [GROUPS[of.place[number]], *map(format_number, said[number]), of.fate(number)]
-        rows.append((str(of.table.ids[number]), '', [Cell(text) for text in cells]))
-    heads = ['Risk', *(f'by {of.after(horizon)}' for horizon in of.horizons), 'What happened']
-    return Table(f'Predicted probability of {event}', [(head, '') for head in heads], rows)
+def patients_table(split: SurvivalSplit) -> Table:
+    """Predicted probabilities and outcomes of the example patients."""
+    event, rows = split.table.events[0], []
+    predicted = split.table.incidence_at(0, np.array(split.horizons, float))
+    for number in split.examples:
+        cells = [GROUPS[split.risk_group[number]], *map(format_number, predicted[number]), split.outcome(number)]
+        rows.append((str(split.table.ids[number]), '', [Cell(text) for text in cells]))
+    headers = ['Risk', *(f'by {split.format_time(horizon)}' for horizon in split.horizons), 'Outcome']
+    return Table(f'Predicted probability of {event}', [(header, '') for header in headers], rows)
 
 
-def learning(run: Run) -> dict[str, dict[str, str]]:
-    """What was logged while training."""
+def training_curves(run: Run) -> dict[str, dict[str, str]]:
+    """The logged values to draw, see `Chapter.curves`."""
     best = run.section('checkpoint').get('best', '')
-    scored = [name for name in dict.fromkeys(('c_index', 'ibs', best)) if name not in ('', 'loss')]
+    metrics = [name for name in dict.fromkeys(('c_index', 'ibs', best)) if name not in ('', 'loss')]
     return {'Loss': {'train/loss': 'training', 'val/loss': 'validation'},
-            **{f'{FAMILY.metrics.describe(name).label}, validation': {f'val/{name}': ''} for name in scored},
+            **{f'{FAMILY.metrics.describe(name).label}, validation': {f'val/{name}': ''} for name in metrics},
             'Learning rate': {'lr': ''}, 'Gradient norm': {'train/grad_norm': ''}}
 
 
-def listed(of: Followed) -> list[dict[str, str]]:
-    """The table of cases without the predicted curves, the highest risk of the first event first."""
-    made = []
-    for number in np.argsort(-of.table.risk[:, 0], kind='stable'):
-        row = {key: text for key, text in of.rows[number].items() if not key.startswith(HIDDEN)}
-        made.append(row | {key: format_number(float(text)) for key, text in row.items() if key.startswith('risk_')})
-    return made
+def case_rows(split: SurvivalSplit) -> list[dict[str, str]]:
+    """The rows of the table of cases, without the predicted curves, the highest risk of the first event first."""
+    out = []
+    for number in np.argsort(-split.table.risk[:, 0], kind='stable'):
+        row = {key: text for key, text in split.rows[number].items() if not key.startswith(INCIDENCE)}
+        out.append(row | {key: format_number(float(text)) for key, text in row.items() if key.startswith(RISK)})
+    return out
 
 
-def _advice(of: Followed) -> str:
-    found, name = of.run.results['analysis']['advice'][of.split], of.run.section('evaluate').get('recommend')
-    return (f'The network is asked twice, with {name} and without; it advises what has the lower risk: with it for '
-            f'{found["advised"]:.0%} of the patients. The curves compare those who were treated so with those who were '
-            'not. Unless lots said who is treated, the two may differ in what made their doctors choose: such curves '
-            'are no proof that the advice helps.')
+def _recommendation_text(split: SurvivalSplit) -> str:
+    found, name = split.run.results['analysis']['advice'][split.split], split.run.section('evaluate').get('recommend')
+    return (f'The network predicts the risk with and without {name} and recommends the option with the lower risk: '
+            f'{name} for {found["advised"]:.0%} of the patients. The curves compare patients who were treated as '
+            'recommended with those who were not. Unless treatment was randomised, the two groups may differ in the '
+            'reasons for their treatment, and the curves do not prove that the recommendation helps.')
 
 
-def _cut(of: Followed) -> str:
-    cuts = ' and '.join(format_number(cut) for cut in of.groups['cuts'])
-    source = split_name(of.run.results['analysis']['horizons_from']).lower()
-    horizons = ' The horizons are the quartiles of the times of their events.' * bool(
-        of.horizons and not of.run.results['analysis'].get('horizons_given'))
-    return f'Patients by predicted risk, cut at {cuts}: the thirds of the {source} cases.{horizons}'
+def _groups_text(split: SurvivalSplit) -> str:
+    analysis = split.run.results['analysis']
+    cuts = ' and '.join(format_number(cut) for cut in split.groups['cuts'])
+    source = split_name(analysis['horizons_from']).lower()
+    text = f'Patients by predicted risk, cut at {cuts}: the thirds of the {source} cases.'
+    if split.horizons and not analysis.get('horizons_given'):
+        text += ' The horizons are the quartiles of the times of their events.'
+    return text
 
 
-def _share(curve: Curve, horizon: float) -> Cell:
+def _curve_cell(curve: Curve, horizon: float) -> Cell:
     if horizon > curve.times[-1]:
-        return Cell('–', below='nobody is followed that long')
+        return Cell('–', below='no patient is followed that long')
     value, low, high = (float(part) for part in curve.at(horizon))
     return Cell(format_number(value), format_interval({'ci95': (low, high)}) if low < high else '')
 
 
 def _median(curve: Curve) -> Cell:
-    """When the half is reached, with the 95 % interval of Brookmeyer & Crowley 1982."""
-    when = [curve.times[values <= 0.5] for values in (curve.values, curve.low, curve.high)]
-    value, low, high = (f'{times[0]:.3g}' if len(times) else UNREACHED for times in when)
-    return Cell(value, f'{low}–{high}' if low != UNREACHED else '')
+    """The median of a curve with the 95 % interval of Brookmeyer & Crowley 1982."""
+    reached = [curve.times[values <= 0.5] for values in (curve.values, curve.low, curve.high)]
+    value, low, high = (format_significant(times[0]) if len(times) else NOT_REACHED for times in reached)
+    return Cell(value, f'{low}–{high}' if low != NOT_REACHED else '')

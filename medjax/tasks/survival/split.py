@@ -12,119 +12,134 @@ from medjax.metrics import survival
 from medjax.metrics.survival import Curve
 from medjax.report.run_files import Run
 from medjax.report.split import Split
+from medjax.report.tables import format_significant
 from medjax.tasks.survival import table as survival_table
 from medjax.tasks.survival.summary import ADVICE, GROUPS
+from medjax.tasks.survival.table import Predictions
 
-SHOWN = np.linspace(0.05, 0.95, 9)  # quantiles of the risk: the patients of whom more is told
+EXAMPLE_QUANTILES = np.linspace(0.05, 0.95, 9)  # of the risk: patients that are shown one by one
 
 
-class Brier(NamedTuple):
-    """Brier's score of one event at times `[T]`: the model's, and that of one observed curve for all; their means."""
+class BrierCurve(NamedTuple):
+    """The Brier score of one event over time.
+
+    Attributes:
+      times: `[T]`.
+      model: `[T]`, of the model.
+      reference: `[T]`, of the observed curve of all patients as everybody's prediction.
+      means: means over time of model and reference.
+    """
 
     times: np.ndarray
     model: np.ndarray
-    plain: np.ndarray
+    reference: np.ndarray
     means: tuple[float, float]
 
 
 @dataclasses.dataclass(frozen=True)
-class Followed(Split[survival_table.Table]):
-    """A split's patients. Risk is that of the first event."""
+class SurvivalSplit(Split[Predictions]):
+    """The patients of a split. Risk and risk groups are of the first event."""
 
     @property
-    def several(self) -> bool:
-        """Whether events compete."""
+    def competing(self) -> bool:
+        """Whether there are competing events."""
         return len(self.table.events) > 1
 
     @property
     def estimator(self) -> str:
-        """Whose estimate an observed curve is."""
-        return 'Aalen–Johansen' if self.several else 'Kaplan–Meier'
+        """The name of the estimator of observed curves."""
+        return 'Aalen–Johansen' if self.competing else 'Kaplan–Meier'
 
     @property
     def unit(self) -> str:
-        """Of time; '' where it is not known."""
+        """The unit of time; '' where it is not known."""
         return self.run.results.get('unit') or ''
 
     @property
     def horizons(self) -> Sequence[float]:
-        """Times at which figures are told."""
+        """The times of AUC, Brier score and calibration."""
         return self.run.results['analysis']['horizons']
 
     @property
-    def timed(self) -> list[str]:
-        """Names of the figures at the horizons."""
+    def horizon_metrics(self) -> list[str]:
+        """The names of the metrics at horizons."""
         return [f'{name}_{horizon:g}' for name in ('auc', 'brier') for horizon in self.horizons]
 
     @property
     def groups(self) -> Mapping[str, Any]:
-        """What `survival.summarise` says of the risk groups."""
+        """The analysis of the risk groups, see `summary.summarise`."""
         return self.run.results['analysis']['groups'][self.split]
 
     @functools.cached_property
-    def place(self) -> np.ndarray:
-        """`[n]` int: which of GROUPS each patient is of."""
+    def risk_group(self) -> np.ndarray:
+        """The risk group of each patient as a place in GROUPS, `[n]` int."""
         return np.digitize(self.table.risk[:, 0], self.groups['cuts'])
 
     @functools.cached_property
-    def members(self) -> dict[str, np.ndarray]:
-        """`[n]` bool of each risk group that has patients."""
-        return {name: self.place == number for number, name in enumerate(GROUPS) if (self.place == number).any()}
+    def group_members(self) -> dict[str, np.ndarray]:
+        """The members of each risk group that has any, `[n]` bool."""
+        members = {name: self.risk_group == number for number, name in enumerate(GROUPS)}
+        return {name: chosen for name, chosen in members.items() if chosen.any()}
 
     @functools.cached_property
-    def advised(self) -> dict[str, np.ndarray]:
-        """`[n]` bool of those who were treated as the network advises, and of the others; empty without advice."""
+    def advice_members(self) -> dict[str, np.ndarray]:
+        """The patients treated as recommended, and the others, `[n]` bool; empty without a recommendation."""
         if self.split not in self.run.results['analysis'].get('advice', {}):
             return {}
-        same = np.array([(float(row['given']) > 0) == (float(row['benefit']) > 0) for row in self.rows])
-        return {name: chosen for name, chosen in zip(ADVICE, (same, ~same)) if chosen.any()}
+        given, benefit = survival_table.read_recommendation(self.rows).T
+        as_advised = (given > 0) == (benefit > 0)
+        return {name: chosen for name, chosen in zip(ADVICE, (as_advised, ~as_advised)) if chosen.any()}
 
-    def after(self, time: float) -> str:
+    def format_time(self, time: float) -> str:
         """A time with its unit."""
-        return f'{time:g} {self.unit}'.rstrip()
+        return f'{format_significant(time, 6)} {self.unit}'.rstrip()
 
-    def key(self, name: str, event: str) -> str:
-        """The name of an event's own figure in the results."""
-        return f'{name}_{event}' if self.several else name
+    def metric_key(self, name: str, event: str) -> str:
+        """The name of an event's metric in the results."""
+        return f'{name}_{event}' if self.competing else name
 
-    def curve(self, chosen: np.ndarray, k: int = 0) -> Curve:
-        """What was observed of an event in `chosen [n]` bool: the share without it, or of several its incidence."""
-        curve = self.table.observed(k, chosen)
-        return curve.complement() if self.several else curve
+    def observed_curve(self, members: np.ndarray, k: int = 0) -> Curve:
+        """The observed curve of event `k` among `members [n]` bool: the share without it; of several, its incidence."""
+        curve = self.table.event_free(k, members)
+        return curve.complement() if self.competing else curve
 
     @functools.cached_property
-    def brier(self) -> list[Brier]:
-        """Of each event whose score is defined at two times at least."""
-        found, table, everyone = [], self.table, np.ones(len(self.table.ids), bool)
+    def brier_curves(self) -> list[BrierCurve]:
+        """The Brier score over time of each event, where it is defined at two or more times."""
+        table, out = self.table, []
         times = table.grid[table.grid < table.time.max()]
-        for k in range(len(table.events) if len(times) > 1 else 0):
-            same = np.broadcast_to(table.observed(k, everyone).at(times)[0], (len(everyone), len(times)))
-            scores = [survival.brier(table.time, table.has(k), left, times, competing=table.other(k))
-                      for left in (1 - table.incidence_at(k, times), same)]
+        if len(times) < 2:
+            return out
+        everyone = np.ones(len(table.ids), bool)
+        for k in range(len(table.events)):
+            reference = np.broadcast_to(table.event_free(k, everyone).at(times)[0], (len(everyone), len(times)))
+            scores = [survival.brier(table.time, table.has_event(k), event_free, times,
+                                     competing=table.has_other_event(k))
+                      for event_free in (1 - table.incidence_at(k, times), reference)]
             means = [float(np.trapezoid(score, times) / (times[-1] - times[0])) for score in scores]
-            found.append(Brier(times, *scores, tuple(means)))
-        return found
+            out.append(BrierCurve(times, *scores, tuple(means)))
+        return out
 
     @functools.cached_property
     def examples(self) -> list[int]:
-        """Some patients, from low to high risk."""
+        """The numbers of example patients, from low to high risk."""
         order = np.argsort(self.table.risk[:, 0], kind='stable')
-        return order[np.unique(np.rint(SHOWN * (len(order) - 1)).astype(int))].tolist()
+        return order[np.unique(np.rint(EXAMPLE_QUANTILES * (len(order) - 1)).astype(int))].tolist()
 
-    def fate(self, number: int) -> str:
-        """What happened to a patient, in words."""
-        event, when = self.table.event[number], self.after(float(self.table.time[number]))
-        return f'{self.table.events[event - 1] if event else "censored"} at {when}'
+    def outcome(self, number: int) -> str:
+        """The outcome of a patient in words."""
+        event, time = self.table.event[number], self.format_time(float(self.table.time[number]))
+        return f'{self.table.events[event - 1] if event else "censored"} at {time}'
 
 
-def follow(run: Run, split: str) -> Followed:
-    """The patients of a split.
+def read_survival_split(run: Run, split: str) -> SurvivalSplit:
+    """A split of a run.
 
     Raises:
-      InputError: where the table of predictions lacks a time, a risk or a curve.
+      InputError: the predictions table lacks a time, a risk or a curve; the message starts with its path.
     """
     rows = run.rows(split)
     try:
-        return Followed(run, split, rows, survival_table.read(rows, run.classes))
+        return SurvivalSplit(run, split, rows, survival_table.read(rows, run.classes))
     except InputError as error:
         raise InputError(f'{run.folder / "predictions.csv"}: {error}') from None

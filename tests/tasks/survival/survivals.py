@@ -62,7 +62,7 @@ def write(folder, events, rows, resamples=60):
         'step': 40, 'counts': counts, 'notice': NOTICE, 'conventions': summary.CONVENTIONS})
     atomic_files.write_json(folder / 'config.json', {
         'seed': 0, 'steps': 60, 'batch': 64, 'model': {'name': 'mlp'}, 'data': {'name': 'cohort'},
-        'checkpoint': {'best': 'c_index'}})
+        'evaluate': {'name': 'survival'}, 'checkpoint': {'best': 'c_index'}})
     atomic_files.write_json(folder / 'environment.json', {'devices': ['cpu:0'], 'command': COMMAND, 'parameters': 4321})
     write_metrics(folder)
     return folder

@@ -1,4 +1,4 @@
-"""A survival run's report: what it says of the cohort, what its charts show, and cohorts of which little is known."""
+"""The report of a survival run: its text and tables, what its charts show, and very small cohorts."""
 
 import json
 import re
@@ -6,13 +6,15 @@ import re
 import numpy as np
 import pytest
 
+from medjax import restore
 from medjax.errors import InputError
 from medjax.metrics.survival import kaplan_meier
-from medjax.report import charts, probability_charts, run_files, tables
+from medjax.report import charts, probability_charts, run_files
 from medjax.report import page as report_page
 from medjax.tasks.survival import chapter, summary
 from medjax.tasks.survival import charts as survival_charts
-from medjax.tasks.survival import split as survival_split
+from medjax.tasks.survival.family import FAMILY
+from medjax.tasks.survival.split import read_survival_split
 from tests.report.test_page import Page
 from tests.tasks.survival import survivals
 
@@ -29,35 +31,35 @@ def row(number, time, event='', risk=0.0, at=(0.2, 0.4), split='test', **more):
 def one(tmp_path_factory):
     """One event, drawn."""
     folder = survivals.make(tmp_path_factory.mktemp('survivals') / 'one', count=120)
-    report_page.write(folder)
+    restore.write_report(folder)
     return folder
 
 
 @pytest.fixture(scope='session')
 def two(tmp_path_factory):
-    """Two competing events, not drawn, predicted by who knows the hazards."""
+    """Two competing events, not drawn, predicted with the true hazards."""
     return survivals.make(tmp_path_factory.mktemp('survivals') / 'two', BOTH, count=250, error=0.0)
 
 
 @pytest.fixture
 def figures(monkeypatch):
-    """Charts as matplotlib's figures."""
+    """Charts are matplotlib figures."""
     for module in (survival_charts, probability_charts):
         monkeypatch.setattr(module, 'png', lambda figure, dpi: figure)
 
 
 @pytest.fixture
-def unpainted(monkeypatch):
-    """Charts are made, and not painted."""
+def no_png(monkeypatch):
+    """Charts are drawn but not written as PNG."""
     for module in (survival_charts, probability_charts, charts):
         monkeypatch.setattr(module, 'png', lambda figure, dpi: b'')
 
 
-def shown(folder, split='test'):
-    return survival_split.follow(run_files.read(folder), split)
+def read_split(folder, split='test'):
+    return read_survival_split(run_files.read(folder), split)
 
 
-def made(folder, rows, events=('death',)):
+def write_run(folder, rows, events=('death',)):
     """A small run of these rows."""
     folder.mkdir(exist_ok=True)
     return survivals.write(folder, events, rows, 20)
@@ -67,7 +69,7 @@ def cells(table):
     return {name: [(cell.text, cell.spread) for cell in of] for name, _, of in table.rows}
 
 
-def told(entry):
+def with_interval(entry):
     return f'{entry["value"]:.3f} ({entry["ci95"][0]:.3f}–{entry["ci95"][1]:.3f})'
 
 
@@ -75,8 +77,8 @@ def test_the_page_has_its_sections_and_needs_nothing_else(one):
     source = (one / 'report.html').read_text()
     page = Page(source)
     assert page.open == [] and page.headings == [
-        'Results', 'Who fares worse', 'Whether it comes true', 'Patients', 'All cases', 'Training history', 'Conventions',
-        'How to reproduce']
+        'Results', 'Discrimination', 'Risk groups (Kaplan–Meier)', 'Calibration', 'Example patients', 'All cases',
+        'Training history', 'Conventions', 'How to reproduce']
     assert summary.CONVENTIONS in page.text and survivals.NOTICE in page.text and 'Dice' not in page.text
     bare = re.sub(r'data:image/png;base64,[A-Za-z0-9+/=]+', 'data:', source)
     assert not re.search(r'https?:|@import|url\(|<script|<link|<iframe', bare) and '>incidence_' not in source
@@ -95,13 +97,13 @@ def test_the_page_has_its_sections_and_needs_nothing_else(one):
 
 @pytest.mark.parametrize('folder', ['one', 'two'])
 def test_the_headline(folder, request):
-    of = shown(request.getfixturevalue(folder))
+    of = read_split(request.getfixturevalue(folder))
     text, sure = chapter.headline(of)
     c_index, ibs = of.entries['c_index'], of.entries['ibs']
-    plain = np.mean([known.means[1] for known in of.brier])
-    names = ('Mean C-index', 'mean IBS', 'Aalen–Johansen') if of.several else ('C-index', 'IBS', 'Kaplan–Meier')
-    assert text == (f'{names[0]} {told(c_index)} on the test cases; {names[1]} {told(ibs)}, that of one {names[2]} '
-                    f'curve for all {plain:.3f}.')
+    reference = np.mean([curve.means[1] for curve in of.brier_curves])
+    names = ('Mean C-index', 'mean IBS', 'Aalen–Johansen') if of.competing else ('C-index', 'IBS', 'Kaplan–Meier')
+    assert text == (f'{names[0]} {with_interval(c_index)} on the test cases; {names[1]} {with_interval(ibs)}, that of one {names[2]} '
+                    f'curve for all {reference:.3f}.')
     happened = [row['event'] for row in of.rows]
     counts = ', '.join(f'{name} {happened.count(name)}' for name in of.table.events)
     assert f'n = {len(happened)} patients: {counts}, censored {happened.count("")}. Median follow-up' in sure
@@ -109,9 +111,9 @@ def test_the_headline(folder, request):
 
 
 def test_the_median_follow_up_and_the_median_time_by_hand(tmp_path):
-    """Of eight the censored end at 2, 4, 6, 8: the share still followed is 6/7, 4/5 of it, 2/3 of that, then none."""
+    """Four of eight are censored, at 2, 4, 6, 8: the share still followed is 6/7, 4/5 of it, 2/3 of that, then 0."""
     rows = [row(k, k + 1, 'death' * (k % 2 == 0), -k) for k in range(8)]
-    of = shown(made(tmp_path / 'run', rows))
+    of = read_split(write_run(tmp_path / 'run', rows))
     assert '(reverse Kaplan–Meier): 6 months.' in chapter.headline(of)[1]
     curve = kaplan_meier(np.arange(1.0, 5), np.ones(4, bool))
     assert chapter._median(curve)[:2] == ('2', '1–4')
@@ -124,29 +126,29 @@ def test_risk_groups_by_hand(tmp_path):
     val = [row(k, 1 + k, 'death', risk=k, split='val') for k in range(10)]  # horizons 3.25, 5.5, 7.75; cuts 3, 6
     test = [row(0, 9, 'death', 1), row(1, 5, 'death', 2.9), row(2, 2, 'death', 3), row(3, 6, 'death', 7),
             row(4, 1, 'death', 8), row(5, 4, 'death', 9), row(6, 3.25, 'death', 9)]
-    of = shown(made(tmp_path / 'run', [*val, *test]))
-    assert of.place.tolist() == [0, 0, 1, 2, 2, 2, 2] and of.horizons == [3.25, 5.5, 7.75]
-    table = chapter.groups_table(of, of.members)
+    of = read_split(write_run(tmp_path / 'run', [*val, *test]))
+    assert of.risk_group.tolist() == [0, 0, 1, 2, 2, 2, 2] and of.horizons == [3.25, 5.5, 7.75]
+    table = chapter.groups_table(of, of.group_members)
     assert [head for head, _ in table.headers] == ['n', 'death', '3.25 months', '5.5 months', '7.75 months',
                                                    'Median, months']
     got = {name: [text for text, _ in row] for name, row in cells(table).items()}
     assert got['low risk'] == ['2', '2', '1.000', '0.500', '0.500', '5']
     assert got['medium risk'] == ['1', '1', '–', '–', '–', '2']
     assert got['high risk'] == ['4', '4', '0.500', '0.250', '–', '3.25']
-    assert 'cut at 3.000 and 6.000: the thirds of the validation cases' in chapter._cut(of)
+    assert 'cut at 3.000 and 6.000: the thirds of the validation cases' in chapter._groups_text(of)
     (_, by), = [(name, row) for name, row in cells(chapter.horizon_tables(of)[0]).items() if '3.25' in name]
     assert [text for text, _ in by[:4]] == ['3', '4', '0.130', '0.429']  # of 0.2 at 5, and 3 of 7
 
 
-def test_who_knows_the_hazards_is_calibrated_and_better_than_one_curve(two):
-    of = shown(two)
+def test_the_true_hazards_are_calibrated_and_better_than_one_curve(two):
+    of = read_split(two)
     for table in chapter.horizon_tables(of):
         for name, row in cells(table).items():
             low, high = map(float, row[3][1].split('–'))
             assert low < float(row[2][0]) < high, (table.caption, name)
-    for event, known in zip(BOTH, of.brier):
+    for event, known in zip(BOTH, of.brier_curves):
         assert known.means[0] == pytest.approx(of.entries[f'ibs_{event}']['value'], abs=1e-12)
-        assert known.means[0] < known.means[1] and (known.model <= known.plain + 0.01).all()
+        assert known.means[0] < known.means[1] and (known.model <= known.reference + 0.01).all()
     assert [(head, words) for head, words, _ in chapter.result_tables([of])[1].rows[-1:]] == [
         ('events', 'observed')]
 
@@ -155,16 +157,16 @@ def test_predictions_of_other_patients_are_worse_than_one_curve(tmp_path):
     rows = list(survivals.rows_of('test', 200, ('death',), np.random.default_rng(0)))
     moved = [{**one, **{key: value for key, value in other.items() if key.startswith(('risk', 'incidence'))}}
              for one, other in zip(rows, rows[1:] + rows[:1])]
-    known = shown(made(tmp_path / 'run', moved)).brier[0]
+    known = read_split(write_run(tmp_path / 'run', moved)).brier_curves[0]
     assert known.means[0] > known.means[1] + 0.02
 
 
 @pytest.mark.parametrize('theme', ['light', 'dark'])
-def test_observed_curves_start_at_one_and_count_who_is_at_risk(one, figures, theme):
-    of = shown(one)
-    strata = [survival_charts.Stratum(name, of.curve(chosen), of.table.time[chosen], of.table.event[chosen] == 0)
-              for name, chosen in of.members.items()]
-    upper, lower = survival_charts.stepped(strata, ('x', 'y'), theme).axes
+def test_observed_curves_start_at_one_with_numbers_at_risk(one, figures, theme):
+    of = read_split(one)
+    strata = [survival_charts.Stratum(name, of.observed_curve(chosen), of.table.time[chosen], of.table.event[chosen] == 0)
+              for name, chosen in of.group_members.items()]
+    upper, lower = survival_charts.draw_strata(strata, ('x', 'y'), theme).axes
     for number, stratum in enumerate(strata):
         line = next(line for line in upper.lines if line.get_label() == f'{stratum.name} risk')
         x, y = line.get_data()
@@ -179,22 +181,23 @@ def test_observed_curves_start_at_one_and_count_who_is_at_risk(one, figures, the
 
 
 def test_competing_events_are_drawn_as_incidence(two, monkeypatch):
-    of = shown(two)
-    everyone = of.curve(np.ones(len(of.rows), bool))
+    of = read_split(two)
+    everyone = of.observed_curve(np.ones(len(of.rows), bool))
     assert everyone.start == 0 and (np.diff(everyone.values) >= 0).all()
-    monkeypatch.setattr(survival_charts, 'both', lambda make, alt, caption, **how: (alt, caption))
-    alt, caption = survival_charts.parted(of)[0]
+    monkeypatch.setattr(survival_charts, 'themed_chart', lambda draw, alt, caption, **options: (alt, caption))
+    alt, caption = survival_charts.risk_groups_chart(of)
     assert alt == 'Cumulative incidence of death of the test cases, by risk group'
     assert 'Aalen–Johansen' in caption and 'other events censored' in caption and 'p < 0.001' in caption
-    calibration = [caption for alt, caption in survival_charts.trusted(of) if alt.startswith('Calibration')]
+    calibration = [caption for alt, caption in survival_charts.calibration_charts(of)
+                   if alt.startswith('Calibration')]
     assert len(calibration) == 3 and all('death 0.' in words and 'transplant 0.' in words for words in calibration)
 
 
-def test_patients_curves_are_marked_where_it_happened(tmp_path, figures):
+def test_example_curves_have_a_marker_at_the_outcome(tmp_path, figures):
     rows = [row(0, 4, 'death', 5, (0.5, 0.9)), row(1, 7.5, '', 3, (0.4, 0.8)), row(2, 30, 'death', 1, (0.1, 0.2))]
-    of = shown(made(tmp_path / 'run', rows))
+    of = read_split(write_run(tmp_path / 'run', rows))
     assert of.examples == [2, 1, 0]  # from low to high
-    axes, = survival_charts.predicted(of, 'light').axes
+    axes, = survival_charts.draw_examples(of, 'light').axes
     marks = {line.get_marker(): (line.get_xdata()[0], line.get_ydata()[0], line.get_fillstyle())
              for line in axes.lines if line.get_marker() != 'None' and line.get_fillstyle() == 'full'}
     assert marks['o'] == pytest.approx((4, 0.6, 'full')) and marks['>'] == pytest.approx((10, 0.8, 'full'))
@@ -206,9 +209,9 @@ def test_patients_curves_are_marked_where_it_happened(tmp_path, figures):
 
 
 def test_calibration_has_the_intervals_of_the_analysis(one, figures, monkeypatch):
-    of = shown(one)
-    monkeypatch.setattr(survival_charts, 'both', lambda make, *words, **how: make('light'))
-    for horizon, figure in zip(of.horizons, survival_charts.trusted(of)):
+    of = read_split(one)
+    monkeypatch.setattr(survival_charts, 'themed_chart', lambda draw, *texts, **options: draw('light'))
+    for horizon, figure in zip(of.horizons, survival_charts.calibration_charts(of)):
         bins = of.run.results['analysis']['calibration']['test'][f'{horizon:g}']['bins']
         want = sorted((bin['predicted'], bin['low'], bin['high']) for bin in bins if bin['low'] is not None)
         bars = sorted((line.get_xdata()[0], *line.get_ydata()) for line in figure.axes[0].lines
@@ -218,8 +221,8 @@ def test_calibration_has_the_intervals_of_the_analysis(one, figures, monkeypatch
 
 
 def test_the_table_of_cases_has_the_highest_risk_first_and_no_curves(one):
-    of = shown(one)
-    rows = chapter.listed(of)
+    of = read_split(one)
+    rows = chapter.case_rows(of)
     assert list(rows[0]) == ['split', 'id', 'patient', 'stage', 'time', 'event', 'risk_death']
     order = np.argsort(-of.table.risk[:, 0])
     assert [row['id'] for row in rows] == [of.table.ids[number] for number in order]
@@ -230,26 +233,26 @@ CENSORED = [row(k, 3 + k, '', k) for k in range(12)]
 EVERY = [row(k, 1 + k, 'death', -k, (0.5, 0.9)) for k in range(12)]
 
 
-@pytest.mark.parametrize('rows, said', [
+@pytest.mark.parametrize('rows, text', [
     ([row(0, 4, 'death')], 'n = 1 patient: death 1, censored 0'), (CENSORED, 'death 0, censored 12'),
     (EVERY, 'death 12, censored 0'), (EVERY[:6] + CENSORED[6:], 'n = 12 patients'),
     ([row(k, 0, 'death') for k in range(3)], 'censored 0'), ([row(k, 40, '', 1) for k in range(4)], 'censored 4'),
     ([{**one, 'patient': 'p'} for one in EVERY], 'n = 1 patient, 12 cases')])
-def test_cohorts_of_which_little_is_known_have_a_report(tmp_path, unpainted, rows, said):
-    page = Page(report_page.render(run_files.read(made(tmp_path / 'run', rows))))
-    assert said in page.text and page.open == [] and not re.search(r'\b(nan|None)\b', page.text)
+def test_very_small_cohorts_have_a_report(tmp_path, no_png, rows, text):
+    page = Page(report_page.render(run_files.read(write_run(tmp_path / 'run', rows)), chapter.chapter))
+    assert text in page.text and page.open == [] and not re.search(r'\b(nan|None)\b', page.text)
 
 
 def test_a_damaged_table_is_named(tmp_path):
-    folder = made(tmp_path / 'run', EVERY)
+    folder = write_run(tmp_path / 'run', EVERY)
     table = (folder / 'predictions.csv').read_text()
     (folder / 'predictions.csv').write_text(table.replace('death,-3', 'death,high'))
     with pytest.raises(InputError, match=r'predictions.csv: predictions, case test3: risk_death: high'):
-        report_page.write(folder)
+        restore.write_report(folder)
 
 
-def test_what_was_logged(one):
-    plans = chapter.learning(run_files.read(one))
+def test_training_curves(one):
+    plans = chapter.training_curves(run_files.read(one))
     assert plans['C-index (Harrell), validation'] == {'val/c_index': ''} and plans['IBS, validation'] == {'val/ibs': ''}
     assert plans['Loss'] == {'train/loss': 'training', 'val/loss': 'validation'}
 
@@ -257,5 +260,5 @@ def test_what_was_logged(one):
 @pytest.mark.parametrize('key, want', [
     ('auc_12', 'AUC at 12'), ('brier_4.25', 'Brier score at 4.25'), ('auc_1.2e+06', 'AUC at 1.2e+06'),
     ('brier', 'Brier score'), ('auc_death', 'auc_death'), ('c_index', 'C-index (Harrell)')])
-def test_names_of_figures_at_a_time(key, want):
-    assert tables.metric_of(key).name == want
+def test_names_of_metrics_at_a_time(key, want):
+    assert FAMILY.metrics.describe(key).label == want
