@@ -161,9 +161,10 @@ def find(ref: str, module: ModuleType) -> Iterator[Any]:
 
 @functools.cache
 def modules() -> tuple[str, ...]:
-    """All modules of the package but those that are run as programs."""
+    """The modules of the package that may have options: none that are run as programs, or that draw."""
     return tuple(module.name for module in pkgutil.walk_packages(medjax.__path__, f'{medjax.__name__}.')
-                 if '.bench' not in module.name and not module.name.endswith('__main__'))
+                 if module.name.count('.') > 1
+                 and not re.search(r'\.(bench|report|chapter|charts|page|split|merge)\b', module.name))
 
 
 @functools.cache

@@ -13,25 +13,8 @@ from medjax.core import config, optim, sharding
 from medjax.core.config import REQUIRED, Key
 from medjax.data.transforms import augment
 from medjax.losses import image_similarity, segmentation
+from medjax.ops import instance_optimisation
 from medjax.tasks import family
-
-HIDDEN = ('parent', 'name', 'dtype')  # fields of a model that are no keys
-# Keys that `build` and `assemble` read themselves, with their meaning.
-NAME = 'name of the module, see the headings of this page'
-COMMON = {
-    'model': {'name': ('str', NAME),
-              'variant': ('str', 'a set of options, see the table of variants; the first one by default')},
-    'data': {'name': ('str', NAME), 'source': ('section', 'where the cases come from, see [sources](sources.md) and '
-                                               '[simulated data](simulated.md)'),
-             'fold': ('int or tuple', 'the `fold` of the source, which may stand here'),
-             'folds': ('int or tuple', 'the `folds` of the source, which may stand here')},
-    'source': {'name': ('str', NAME)},
-    'task': {'name': ('str', 'name of the task, see the headings of this page')},
-    'evaluate': {'name': ('str', 'name of the family; by default that of the task'),
-                 'every': ('int', 'number of steps between validations; 0, the default, for none during training')},
-    'augment': {'name': ('str', 'name of the recipe: ' + ', '.join(f'`{name}`' for name in augment.RECIPES))},
-    'optim': {'accumulate': ('int', 'number of micro-batches of a batch, whose gradients are averaged; 1 by default')},
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,8 +53,33 @@ class Section:
     variants: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
 
 
+HIDDEN = ('parent', 'name', 'dtype')  # fields of a model that are no keys
+# Keys that `build` and `assemble` read themselves, with their meaning.
+NAME = 'name of the module, see the headings of this page'
+COMMON = {
+    'model': {'name': ('str', NAME),
+              'variant': ('str', 'a set of options, see the table of variants; the first one by default')},
+    'data': {'name': ('str', NAME), 'source': ('section', 'where the cases come from, see [sources](sources.md) and '
+                                               '[simulated data](simulated.md)'),
+             'fold': ('int or tuple', 'the `fold` of the source, which may stand here'),
+             'folds': ('int or tuple', 'the `folds` of the source, which may stand here')},
+    'source': {'name': ('str', NAME)},
+    'task': {'name': ('str', 'name of the task, see the headings of this page')},
+    'evaluate': {'name': ('str', 'name of the family; by default that of the task'),
+                 'every': ('int', 'number of steps between validations; 0, the default, for none during training')},
+    'augment': {'name': ('str', 'name of the recipe: ' + ', '.join(f'`{name}`' for name in augment.RECIPES))},
+}
+ACCUMULATE = KeyDoc('accumulate', 'int', '1', 'number of micro-batches of a batch, whose gradients are averaged.')
+# Keys of a task that are sections of their own.
+NESTED = {'registration': {'refine': instance_optimisation.OptimisationOptions}}
+
+
 def plain_type(text: str) -> str:
     """A type as written, in words."""
+    text = re.sub(r"<class '(.+)'>", r'\1', text)
+    if text.startswith('Literal['):
+        *others, last = text.removeprefix('Literal[').removesuffix(']').split(', ')
+        return ' or '.join(filter(None, [', '.join(f'`{other}`' for other in others), f'`{last}`']))
     text = re.sub(r'\b(?:collections\.abc|typing|pathlib|jax|numpy|[a-z_]+(?:\.[a-z_]+)+)\.', '', text.strip('\'"'))
     text = re.sub(r'\bSequence\[', 'list[', text).replace(' | None', ' | None')
     text = re.sub(r'\bMapping\[str, Any\]', 'section', text).replace('Mapping[', 'dict[')
@@ -84,6 +92,8 @@ def plain_default(value: Any) -> str:
         return ''
     if callable(getattr(value, 'unfreeze', None)):
         value = value.unfreeze()
+    if isinstance(value, float):
+        return repr(float(f'{value:.4g}'))
     return repr(dict(value)) if isinstance(value, Mapping) else repr(value)
 
 
@@ -167,6 +177,12 @@ def task_sections() -> list[tuple[str, str, list[Section], Section]]:
     return found
 
 
+def nested_sections(task: str) -> list[Section]:
+    """The sections within a task's section."""
+    return [Section(key, path_of(owner.__module__), docstrings.introduction(owner), documented(owner))
+            for key, owner in NESTED.get(task, {}).items()]
+
+
 def kind_keys(module: Any) -> list[KeyDoc]:
     """Keys of a task that depend on its `kind`: the fields of the classes in the module's table KINDS."""
     kinds = getattr(module, 'KINDS', {})
@@ -214,7 +230,7 @@ def loss_sections() -> dict[str, list[Section]]:
 
 def optim_keys() -> list[KeyDoc]:
     """The keys of the section `optim` that no optimiser has of its own."""
-    return [*documented(optim._parameter_group, ('steps', 'path')), *common('optim'),
+    return [*documented(optim._parameter_group, ('steps', 'path')), ACCUMULATE,
             *documented(optim.make_optimiser, ('steps', 'frozen'))]
 
 

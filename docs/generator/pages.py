@@ -1,14 +1,16 @@
 """The reference pages as Markdown."""
 
+import dataclasses
 import inspect
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+from results import render
 
 from generator import commands, docstrings, keys
 from generator.keys import KeyDoc, Section
 from medjax import build
-from medjax.data import splits
 from medjax.metrics.names import Metric
 from medjax.tasks import family
 
@@ -43,7 +45,7 @@ def grid(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def cell(text: str) -> str:
     """A text in a cell: lines stay lines, and values in quotation marks become code."""
     parts = text.split('`')
-    parts[::2] = [re.sub(r"(?<![\w'])'([^'\s]*)'(?![\w'])", r"`'\1'`", part) for part in parts[::2]]
+    parts[::2] = [re.sub(r"(?<![\w'])(r?'[^'\s]*')(?![\w'])", r'`\1`', part) for part in parts[::2]]
     return '`'.join(parts).replace('\n', '<br>')
 
 
@@ -115,46 +117,51 @@ def datasets_page() -> str:
 
 def sources_page(simulated: bool) -> str:
     """The sources, or the simulated ones."""
-    sections = [of for of in keys.module_sections('source') if of.name.startswith('simulated_') == simulated]
-    groups = [splits.Splitting, splits.Resplitting]
-    names = {name for group in groups for name in docstrings.parameters(group)}
-    parts = []
-    for of in sections:
+    parts, groups = [], {}
+    for of in keys.module_sections('source'):
         function, _ = build.attribute('source', {'name': of.name}, 'config.data.source')
-        own, more = split_options(of, function, groups, names)
-        parts.append(section(of, given=own, more=more))
+        own, lines = list(of.keys), []
+        for group in keys.groups_of(function):
+            groups[type(group).__name__] = type(group)
+            names = [field.name for field in dataclasses.fields(group)]
+            own = [key for key in own if key.name not in names]
+            lines.append(group_line(group))
+        if of.name.startswith('simulated_') == simulated:
+            parts.append(section(of, given=own, more=' '.join(lines)))
     if simulated:
         return page('Simulated data', ('Sources whose cases are computed. They show that a recipe works, test it, and '
                                        'say nothing about patients. Each is named `simulated_NAME`.'), *parts)
-    shared = [f'## {title}\n\n{docstrings.introduction(group)}\n\n{table(keys.documented(group))}'
-              for title, group in (('Split options', splits.Splitting), ('Resplit options', splits.Resplitting))]
+    shared = [f'## {title(name)}\n\n{docstrings.introduction(group)}\n\n{table(keys.documented(group))}'
+              for name, group in sorted(groups.items(), reverse=True)]
     return page('Sources', ('`data.source` names where the cases come from: a folder, a table, or a public data set. '
                             'Paths are relative to the folder that the environment variable `MEDJAX_DATA_DIR` names.'),
                 optional(keys.common('source')), *shared, *parts)
 
 
-def split_options(of: Section, function: Callable[..., Any], groups: Sequence[Any],
-                  names: Iterable[str]) -> tuple[list[KeyDoc], str]:
-    """The keys of a source that are its own, and a line about those of its group of split options."""
-    taken = [group for group in keys.groups_of(function) if type(group) in groups]
-    if not taken:
-        return list(of.keys), ''
-    shared = {field: getattr(taken[0], field) for field in docstrings.parameters(type(taken[0]))}
-    own = [key for key in of.keys if key.name not in shared]
-    title = 'Split options' if isinstance(taken[0], splits.Splitting) else 'Resplit options'
-    changed = [f'`{name}={value!r}`' for name, value in shared.items() if value != getattr(type(taken[0])(), name)]
-    default = f' Its defaults differ in {", ".join(changed)}.' if changed else ''
-    anchor = title.lower().replace(' ', '-')
-    return own, f'It also takes the [{title.lower()}](sources.md#{anchor}).{default}'
+def title(group: str) -> str:
+    """The heading of a group of options, by the name of its class."""
+    return f'{re.sub(r"(?<=[a-z])(?=[A-Z])", "-", group).capitalize()} options'
+
+
+def group_line(group: Any) -> str:
+    """A line about the options of a group that a source takes too, and the defaults that differ there."""
+    name = title(type(group).__name__)
+    fields = {field.name: getattr(group, field.name) for field in dataclasses.fields(group)}
+    changed = [f'`{key}={value!r}`' for key, value in fields.items() if value != getattr(type(group)(), key)]
+    default = f' Defaults that differ: {", ".join(changed)}.' if changed else ''
+    return (f'It also takes the [{name.lower()}](sources.md#{name.lower().replace(" ", "-")}): '
+            + ', '.join(f'`{key}`' for key in fields) + f'.{default}')
 
 
 def tasks_page() -> str:
     """Tasks and evaluators, family by family."""
     parts = []
     for name, text, tasks, evaluator in keys.task_sections():
-        parts.append(f'## {name.capitalize()}\n\n{text}')
+        parts.append(f'## {family_title(name)}\n\n{text}')
         for task in tasks:
             parts.append(section(task, 3).replace(f'### `{task.name}`', f'### `task.name = \'{task.name}\'`', 1))
+            parts += [section(of, 4).replace(f'#### `{of.name}`', f'#### `task.{of.name}`', 1)
+                      for of in keys.nested_sections(task.name)]
         parts.append(section(evaluator, 3).replace(f'### `{evaluator.name}`',
                                                    f'### `evaluate.name = \'{evaluator.name}\'`', 1))
     return page('Tasks and evaluators', ('A family has one or more tasks, which define the loss and the outputs, and '
@@ -205,12 +212,17 @@ def metrics_page() -> str:
         declared = family.find(name)
         rows = [[f'`{metric.name}`', metric.label, metric.unit, direction(metric), 'yes' if metric.headline else '']
                 for metric in declared.metrics]
-        parts.append(f'## {name.capitalize()}\n\n' + grid(['Key', 'Label', 'Unit', 'Better', 'Printed'], rows))
+        parts.append(f'## {family_title(name)}\n\n' + grid(['Key', 'Label', 'Unit', 'Better', 'Printed'], rows))
     return page('Metrics', (
         'The keys of `results.json` and of validation. A key may go on with `_` and what it is of: a class, an event, '
         'another method or a time, as in `dice_liver`, `r2_trees` and `auc_12`. `config.checkpoint.best` takes the key '
         'of a validation metric and keeps the weights with its best value, by the column *Better*. The last column '
         'marks the metrics that are printed after an evaluation.'), *parts)
+
+
+def family_title(name: str) -> str:
+    """The heading of a family."""
+    return render.FAMILIES.get(name, name.replace('_', ' ').capitalize())
 
 
 def direction(metric: Metric) -> str:

@@ -25,6 +25,7 @@ def sections():
     yield from (('datasets', of) for of in keys.module_sections('data', ('source',)))
     yield from (('sources', of) for of in keys.module_sections('source'))
     yield from (('tasks', of) for _, _, tasks, evaluator in keys.task_sections() for of in (*tasks, evaluator))
+    yield from (('tasks', of) for task in keys.NESTED for of in keys.nested_sections(task))
     yield from (('top', of) for of in keys.top_sections())
     yield 'augment', keys.augment_section()
     yield 'optim', keys.Section('optim', '', '', keys.optim_keys())
@@ -68,7 +69,7 @@ def test_every_task_and_evaluator_has_its_section(found):
 
 def test_every_metric_is_listed(found):
     for name in family.names():
-        part = found['reference/metrics.md'].split(f'## {name.capitalize()}\n')[1].split('\n## ')[0]
+        part = found['reference/metrics.md'].split(f'## {pages.family_title(name)}\n')[1].split('\n## ')[0]
         for metric in family.find(name).metrics:
             assert f'| `{metric.name}` | {metric.label} |' in part
 
