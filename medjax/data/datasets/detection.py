@@ -18,10 +18,10 @@ from medjax.data.datasets.images import Prepared, Resident, prepared
 from medjax.data.datasets.region_proposals import kept
 from medjax.data.io.geometry import spacing
 from medjax.data.source import Objects, Source
-from medjax.data.transforms.box_grid import Grid, clipped
-from medjax.data.transforms.images import framing
+from medjax.data.transforms.box_grid import Grid, clip_boxes
+from medjax.data.transforms.images import image_preprocess
 from medjax.errors import InputError, few
-from medjax.ops.boxes import cut
+from medjax.ops.boxes import crop
 
 FAULTS = ('with a number that is NaN or infinite', 'that end before they begin', 'of no size', 'outside of their image')
 CROSSING = 1e-3  # voxels beyond the border that are nobody's fault but rounding's
@@ -58,8 +58,8 @@ class ObjectImages(Prepared):
     def statistics(self) -> dict[str, Any]:
         """What the task and `predict` have to know of the training data; stored with each checkpoint."""
         return {'classes': list(self.source.classes), 'problem': self.source.problem,
-                'channels': self.arrays.shape[-1], 'intensities': dict(self.training), 'dims': len(self.frame.size),
-                'size': list(self.frame.size), 'positive': self._positive(self._numbers['train']).tolist()}
+                'channels': self.arrays.shape[-1], 'intensities': dict(self.intensities), 'dims': len(self.preprocess.size),
+                'size': list(self.preprocess.size), 'positive': self._positive(self._numbers['train']).tolist()}
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -70,16 +70,16 @@ class ObjectImages(Prepared):
 
     def grid(self, number: int) -> Grid:
         """Where a case's stored image lies in the network's."""
-        return self.frame.grid(self.shapes[number], self.affines[number])
+        return self.preprocess.grid(self.shapes[number], self.affines[number])
 
     def truth(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         """A case's boxes `[N, 2D]` float32 in the network's grid, and their classes `[N]` int32."""
         target = self.source.cases[number].target
-        return self.grid(number).into(target.boxes), target.labels
+        return self.grid(number).to_network(target.boxes), target.labels
 
     def restore(self, number: int, boxes: np.ndarray) -> np.ndarray:
         """Brings boxes `[N, 2D]` from the network's grid to that of the case's stored image, and clips them to it."""
-        return self.grid(number).back(boxes)
+        return self.grid(number).to_stored(boxes)
 
     @functools.cached_property
     def _proposed(self) -> list[np.ndarray]:
@@ -94,7 +94,7 @@ class ObjectImages(Prepared):
 
         With proposals also `proposals [n, proposals, 2D]` and `proposal_mask [n, proposals]`.
         """
-        dims, truths = len(self.frame.size), [self.truth(number) for number in numbers]
+        dims, truths = len(self.preprocess.size), [self.truth(number) for number in numbers]
         boxes, mask = _filled([box for box, _ in truths], self.objects, dims)
         label = np.zeros(mask.shape, np.int32)
         for row, (_, labels) in zip(label, truths):
@@ -117,7 +117,7 @@ class ObjectImages(Prepared):
         """Which part of the training images an item is: its image's number and, of a patch, the first voxel."""
         if not self.patch:
             return (number,)
-        room = np.subtract(self.frame.size, self.patch)
+        room = np.subtract(self.preprocess.size, self.patch)
         boxes, _ = self.truth(self._numbers['train'][number])
         if len(boxes) and rng.random() < self.foreground:
             low, high = np.split(boxes[rng.integers(len(boxes))], 2)
@@ -130,7 +130,7 @@ class ObjectImages(Prepared):
         """What `padded` gives of an image, as a patch of it shows it; traceable."""
         if not self.patch:
             return dict(marked)
-        boxes, there = cut(marked['boxes'], start, self.patch)
+        boxes, there = crop(marked['boxes'], start, self.patch)
         there = there & (marked['box_mask'] > 0)
         return {'boxes': boxes * there[:, None], 'box_label': marked['box_label'] * there,
                 'box_mask': there.astype(np.float32)}
@@ -172,7 +172,7 @@ def dataset(source: Source, *, size: Sequence[int], fit: str = 'stretch', channe
 
     Args:
       source: the cases, each with `Objects`.
-      size: see `framing.Frame`, as for fit, channels and intensity.
+      size: see `framing.ImagePreprocess`, as for fit, channels and intensity.
       fit: …
       channels: …
       intensity: …
@@ -195,7 +195,7 @@ def dataset(source: Source, *, size: Sequence[int], fit: str = 'stretch', channe
     window(patch, size, proposals)
     if not 0 <= foreground <= 1:
         raise InputError(f'config.data.foreground: {foreground}; expected a share of the patches')
-    frame = framing(size=size, fit=fit, channels=channels, intensity=intensity)
+    frame = image_preprocess(size=size, fit=fit, channels=channels, intensity=intensity)
     for case in source.cases:
         if case.target.boxes.shape[1] != 2 * len(frame.size):
             raise InputError(f'config.data.size: {tuple(size)}; expected {case.target.boxes.shape[1] // 2} numbers, as '
@@ -248,7 +248,7 @@ def taken(marked: Objects, shape: Sequence[int], affine: np.ndarray) -> tuple[Ob
     elif marked.unit == 'mm':
         boxes = _voxels(boxes, affine)
     low, high = np.split(boxes, 2, -1)
-    inside = clipped(boxes, shape)
+    inside = clip_boxes(boxes, shape)
     # In this order: of several faults a box has the first.
     faults = np.stack([~np.isfinite(boxes).all(-1), (high < low).any(-1), (high == low).any(-1),
                        (np.subtract(*np.split(inside, 2, -1)[::-1]) <= 0).any(-1)])

@@ -24,8 +24,8 @@ from tqdm import tqdm
 from medjax.data.datasets.base import Parted
 from medjax.data.io import image_files
 from medjax.data.source import UNKNOWN, WHOLE, Case, Source
-from medjax.data.sources.medmnist import joined
-from medjax.data.transforms.images import Frame, framing
+from medjax.data.sources.medmnist import with_synthetic
+from medjax.data.transforms.images import ImagePreprocess, image_preprocess
 from medjax.errors import InputError, few
 from medjax.machine import cores
 
@@ -40,7 +40,7 @@ class Prepared(Parted):
 
     Attributes:
       source: the cases as stored, their classes and what must be said of them.
-      frame: how they came to one size.
+      preprocess: how they came to one size.
       arrays: all images in the order of the source's cases, `[N, *S, C]` uint8 or float32, mapped from a file.
       hashes: of each image's content.
       training: mean and standard deviation of the training images' channels, where intensities need them.
@@ -49,10 +49,10 @@ class Prepared(Parted):
     """
 
     source: Source
-    frame: Frame
+    preprocess: ImagePreprocess
     arrays: np.ndarray
     hashes: tuple[str, ...]
-    training: Mapping[str, list[float]]
+    intensities: Mapping[str, list[float]]
     shapes: np.ndarray
     affines: np.ndarray
 
@@ -81,7 +81,7 @@ class Prepared(Parted):
 
     def images(self, numbers: Sequence[int] | np.ndarray) -> np.ndarray:
         """Cases' images as the network sees them, `[n, *S, C]` float32."""
-        return self.frame.normalise(np.asarray(self.arrays[numbers]), self.training)
+        return self.preprocess.normalise(np.asarray(self.arrays[numbers]), self.intensities)
 
 
 class Images(Prepared):
@@ -103,7 +103,7 @@ class Images(Prepared):
         targets = self.targets[self._numbers['train']]
         positive = self._positive(self._numbers['train'])
         return {'classes': list(self.source.classes), 'problem': self.source.problem,
-                'channels': self.arrays.shape[-1], 'intensities': dict(self.training),
+                'channels': self.arrays.shape[-1], 'intensities': dict(self.intensities),
                 'positive': positive.tolist(),
                 'known': ((targets != UNKNOWN).sum(0) if targets.ndim == 2 else
                           np.full(len(positive), len(targets))).tolist()}
@@ -158,7 +158,7 @@ def dataset(source: Source, *, size: Sequence[int], fit: str = 'stretch', channe
 
     Args:
       source: the cases, each with a target.
-      size: see `Frame`, as for fit, channels and intensity.
+      size: see `ImagePreprocess`, as for fit, channels and intensity.
       fit: …
       channels: …
       intensity: …
@@ -168,7 +168,7 @@ def dataset(source: Source, *, size: Sequence[int], fit: str = 'stretch', channe
       label_fraction: the fraction of each class's training patients (by the class of their first image) that is kept,
         to measure label efficiency.
       subset_seed: seed of the choice of these patients.
-      extra_npz: a file of synthetic images that are added to the training split; see `medmnist.joined`.
+      extra_npz: a file of synthetic images that are added to the training split; see `medmnist.with_synthetic`.
 
     Raises:
       InputError: an image that cannot be read or has other channels than the first; cases without targets; no
@@ -191,8 +191,8 @@ def dataset(source: Source, *, size: Sequence[int], fit: str = 'stretch', channe
     if label_fraction != 1:
         source = _subset(source, label_fraction, subset_seed)
     if extra_npz:
-        source = joined(source, pathlib.Path(extra_npz).expanduser())
-    return prepared(Images, source, framing(size=size, fit=fit, channels=channels, intensity=intensity), cache)
+        source = with_synthetic(source, pathlib.Path(extra_npz).expanduser())
+    return prepared(Images, source, image_preprocess(size=size, fit=fit, channels=channels, intensity=intensity), cache)
 
 
 def _subset(source: Source, label_fraction: float, seed: int) -> Source:
@@ -213,7 +213,7 @@ def _subset(source: Source, label_fraction: float, seed: int) -> Source:
         case for case in source.cases if case.split != 'train' or case.patient in kept))
 
 
-def prepared(kind: type[Kind], source: Source, frame: Frame, cache: str, **more: Any) -> Kind:
+def prepared(kind: type[Kind], source: Source, frame: ImagePreprocess, cache: str, **more: Any) -> Kind:
     """Makes a data set of a source's images, prepared now or found so.
 
     Args:
@@ -251,7 +251,7 @@ def _moments(arrays: np.ndarray, numbers: Sequence[int]) -> dict[str, list[float
     return {'mean': mean.tolist(), 'std': np.sqrt(np.maximum(square / count - mean**2, 0)).tolist()}
 
 
-def _prepared(cases: Sequence[Case], frame: Frame, root: pathlib.Path) -> pathlib.Path:
+def _prepared(cases: Sequence[Case], frame: ImagePreprocess, root: pathlib.Path) -> pathlib.Path:
     """The folder that holds all cases' images at their size."""
     files = [(name, os.stat(name).st_size, os.stat(name).st_mtime_ns) for name in sorted(
         {name for case in cases for name in case.files})]
@@ -275,12 +275,12 @@ def _prepared(cases: Sequence[Case], frame: Frame, root: pathlib.Path) -> pathli
     return folder
 
 
-def _write(cases: Sequence[Case], frame: Frame, folder: pathlib.Path, kind: type) -> bool:
+def _write(cases: Sequence[Case], frame: ImagePreprocess, folder: pathlib.Path, kind: type) -> bool:
     """Writes all cases' images; False where bytes were asked for and one of them has finer values."""
     def read(case: Case) -> tuple[np.ndarray, tuple[int, ...], np.ndarray]:
         image, _ = case.read()
         image_files.check_finite(image)
-        return frame.fitted(image), image.array.shape[:3], image.affine
+        return frame.fit_to_size(image), image.array.shape[:3], image.affine
 
     arrays, hashes, shapes, affines, first = None, [], [], [], cases[0]
     with futures.ThreadPoolExecutor(cores()) as threads, tqdm(
@@ -291,7 +291,7 @@ def _write(cases: Sequence[Case], frame: Frame, folder: pathlib.Path, kind: type
             image, shape, affine = future.result()
             if kind == np.uint8 and image.dtype != np.uint8:
                 return False
-            if kind != np.uint8 and image.dtype == np.uint8 and frame.shares:
+            if kind != np.uint8 and image.dtype == np.uint8 and frame.fractions:
                 image = image / np.float32(255)
             if arrays is None:
                 room = shutil.disk_usage(folder).free

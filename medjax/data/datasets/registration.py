@@ -11,7 +11,7 @@ import numpy as np
 
 from medjax.data.datasets.base import Parted
 from medjax.data.datasets.tumour_growth import Resident
-from medjax.data.io.geometry import Image, canonical, describe, resample
+from medjax.data.io.geometry import Image, describe, resample, to_canonical
 from medjax.data.io.geometry import spacing as grid_spacing
 from medjax.data.io.image_files import check_finite
 from medjax.data.source import Case, Source
@@ -181,7 +181,7 @@ def brought(case: Case, size: tuple[int, ...], wanted: Sequence[float] | None,
     if flat != (shape[2] == 1):
         raise InputError(f'{case.id}: {shape[2]} slices; expected config.data.size of two numbers for one slice, and '
                          'of three for more')
-    grid = canonical(Image(np.zeros(shape, np.uint8), pair.fixed.affine))
+    grid = to_canonical(Image(np.zeros(shape, np.uint8), pair.fixed.affine))
     if wanted:
         grid = resample(grid, wanted, 'label')
     first = [int(np.floor((n - m) / 2)) for n, m in zip(grid.array.shape, (*size, 1)[:3])]
@@ -193,7 +193,7 @@ def brought(case: Case, size: tuple[int, ...], wanted: Sequence[float] | None,
         if image is None:
             return np.zeros(size, np.uint8)
         # In the fixed image's world: what the two files say of where they lie has no part in it.
-        out = canonical(Image(image.array, pair.fixed.affine, image.path))
+        out = to_canonical(Image(image.array, pair.fixed.affine, image.path))
         out = (resample(out, wanted, kind) if wanted else out).array
         out = fitted(out, (*size, 1)[:3], first, out.min() if kind == 'linear' else 0)
         return out[..., 0] if flat else out

@@ -11,7 +11,7 @@ import numpy as np
 
 from medjax.data.transforms.volumes import flat_axis
 from medjax.errors import InputError
-from medjax.ops.warp import read
+from medjax.ops.warp import read_contiguous
 
 if TYPE_CHECKING:
     from medjax.data.datasets.volumes import Volumes
@@ -83,6 +83,6 @@ class Resident:
             return number if flat is None else number.squeeze(flat)
 
         planes, count = range(-self._context, self._context + 1), self._channels
-        image = jnp.concatenate([read(arrays['image'], voxels(shift) * count, count) for shift in planes], -1)
-        label = read(arrays['label'], voxels(0), 1)[..., 0].astype(jnp.int32)
+        image = jnp.concatenate([read_contiguous(arrays['image'], voxels(shift) * count, count) for shift in planes], -1)
+        label = read_contiguous(arrays['label'], voxels(0), 1)[..., 0].astype(jnp.int32)
         return {'image': image, 'label': label, 'spacing': arrays['spacing'][case]}

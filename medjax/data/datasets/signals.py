@@ -71,7 +71,7 @@ class Traces(Parted):
         at = self._numbers['train'][number]
         trace = self.traces[at]
         first = int(rng.integers(0, len(trace.values) - self.window + 1))
-        label = beats.marked(trace.beats - first, self.window, trace.rate, self.width)
+        label = beats.beat_mask(trace.beats - first, self.window, trace.rate, self.width)
         return {'image': trace.values[first:first + self.window].astype(np.float32), 'label': label,
                 'id': self.source.cases[at].id}
 
@@ -111,7 +111,7 @@ def dicom_case(name: str, rate: float, leads: int) -> Case:
     from scipy import signal
 
     resampled = signal.resample_poly(values, round(rate), round(recorded), axis=0)
-    trace = Trace(resampled, float(round(rate)), beats.detect(resampled, rate))
+    trace = Trace(resampled, float(round(rate)), beats.detect_beats(resampled, rate))
     return Case(id=path.stem, patient=str(file.get('PatientID', '')) or path.stem, split='test_real',
                 read=lambda: trace, files=(str(path),))
 

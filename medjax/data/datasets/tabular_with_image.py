@@ -11,7 +11,7 @@ import numpy as np
 from medjax.data.datasets.images import Prepared, prepared
 from medjax.data.datasets.tabular import Records, checked_times, described
 from medjax.data.source import Source
-from medjax.data.transforms.images import framing
+from medjax.data.transforms.images import image_preprocess
 from medjax.errors import InputError
 
 
@@ -45,7 +45,7 @@ class Imaged(Records):
     def statistics(self) -> dict[str, Any]:
         """What the task and `predict` have to know of the training data; stored with each checkpoint."""
         return super().statistics | {'channels': self.pictures.arrays.shape[-1],
-                                     'intensities': dict(self.pictures.training)}
+                                     'intensities': dict(self.pictures.intensities)}
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -60,7 +60,7 @@ def dataset(source: Source, *, size: Sequence[int], fit: str = 'stretch', channe
 
     Args:
       source: the patients, each with an image and an outcome.
-      size: see `framing.Frame`, as for fit, channels and intensity.
+      size: see `framing.ImagePreprocess`, as for fit, channels and intensity.
       fit: …
       channels: …
       intensity: …
@@ -77,5 +77,5 @@ def dataset(source: Source, *, size: Sequence[int], fit: str = 'stretch', channe
                          "and an image each, as of cohort with config.data.source.image, the column of the images' "
                          'paths')
     described_by = described(source, covariates)
-    frame = framing(size=size, fit=fit, channels=channels, intensity=intensity)
+    frame = image_preprocess(size=size, fit=fit, channels=channels, intensity=intensity)
     return Imaged(source, *described_by, checked_times(times), prepared(Pictures, source, frame, cache))

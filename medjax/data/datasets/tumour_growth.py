@@ -12,7 +12,7 @@ import numpy as np
 from scipy import ndimage
 
 from medjax.data.datasets.base import Parted
-from medjax.data.io.geometry import Image, canonical, resample
+from medjax.data.io.geometry import Image, resample, to_canonical
 from medjax.data.io.geometry import spacing as grid_spacing
 from medjax.data.source import UNKNOWN, Case, Source
 from medjax.errors import InputError, few
@@ -128,15 +128,15 @@ class Series(Parted):
             time = np.concatenate([rows.time[train], rows.horizon[train, None]], 1)
             volume = np.concatenate([rows.volume[train], after[:, None].astype(np.float32)], 1)
             mask = np.concatenate([rows.time_mask[train], np.ones((len(train), 1), np.float32)], 1)
-            self._capacities[law] = growth_laws.capacity(law, time, volume, mask)
+            self._capacities[law] = growth_laws.fit_capacity(law, time, volume, mask)
         return self._capacities[law]
 
-    def curves(self, law: str) -> growth_laws.Curve:
+    def curves(self, law: str) -> growth_laws.GrowthCurve:
         """Each patient's curve, `[N]`, from the volumes that are seen alone; time 0 is the last of those visits."""
         rows, capacity = self.rows, self.capacity(law)
         found = jax.jit(lambda *parts: growth_laws.fit(law, *parts)[0])(
             rows.time, rows.volume, rows.time_mask, np.float32(capacity))
-        return growth_laws.Curve(*map(np.asarray, found))
+        return growth_laws.GrowthCurve(*map(np.asarray, found))
 
     @functools.cached_property
     def _targets(self) -> dict[str, np.ndarray]:
@@ -295,7 +295,7 @@ def brought(case: Case, size: tuple[int, ...], wanted: Sequence[float] | None, s
     def resized(array: np.ndarray | None, kind: str) -> Image | None:
         if array is None:
             return None
-        out = canonical(Image(array, scans.masks.affine, case.id))
+        out = to_canonical(Image(array, scans.masks.affine, case.id))
         return resample(out, wanted, kind) if wanted else out
 
     masks = [resized(mask, 'label') for mask in np.moveaxis((scans.masks.array > 0).astype(np.uint8), -1, 0)]

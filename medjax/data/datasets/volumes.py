@@ -20,7 +20,7 @@ import numpy as np
 from medjax.data.datasets.resident import Resident
 from medjax.data.io.geometry import spacing as spacing_of
 from medjax.data.source import Case, Source
-from medjax.data.transforms.volumes import Preprocess, flat_axis, with_context
+from medjax.data.transforms.volumes import VolumePreprocess, flat_axis, volume_preprocess, with_context
 from medjax.errors import InputError
 from medjax.machine import cores
 from medjax.ops.labels import IGNORED
@@ -102,7 +102,7 @@ class Volumes:
 
     source: Source
     prepared: tuple[Prepared, ...]
-    preprocess: Preprocess
+    preprocess: VolumePreprocess
     intensities: Mapping[str, list[float]]
     patch: tuple[int, int, int]
     foreground: float
@@ -220,18 +220,6 @@ class Volumes:
         return with_context(image, self.preprocess.context, flat_axis(self.patch) or 0)
 
 
-def preprocessing(*, patch: tuple[int, int, int], spacing: tuple[float, float, float] | None = None, crop: bool = True,
-                  intensity: Mapping[str, Any] | None = None, context: int = 0, **_: Any) -> Preprocess:
-    """Makes what training and predict bring an image onto the network's grid with, of the options of `dataset`."""
-    if len(patch) != 3 or min(patch) < 1 or list(patch).count(1) > 1:
-        raise InputError(f'config.data.patch: {patch}; expected three numbers of voxels, at most one of them 1')
-    if spacing is not None and (len(spacing) != 3 or not all(s > 0 for s in spacing)):
-        raise InputError(f'config.data.spacing: {spacing}; expected three numbers of mm above zero, or None')
-    if context and flat_axis(patch) is None:
-        raise InputError(f'config.data.context: {context} needs a patch with one extent of 1; patch is {patch}')
-    return Preprocess(tuple(spacing) if spacing else None, crop, dict(intensity or {'name': 'zscore'}), context)
-
-
 def dataset(source: Source, *, patch: tuple[int, int, int], spacing: tuple[float, float, float] | None = None,
             crop: bool = True, intensity: Mapping[str, Any] | None = None, context: int = 0,
             foreground: float = 1 / 3, cache: str = '') -> Volumes:
@@ -240,14 +228,14 @@ def dataset(source: Source, *, patch: tuple[int, int, int], spacing: tuple[float
     Args:
       source: the cases.
       patch: voxels along x, y, z of a training patch and of an inference window.
-      spacing: see `Preprocess`, as for crop, intensity and context.
+      spacing: see `VolumePreprocess`, as for crop, intensity and context.
       crop: …
       intensity: …
       context: …
       foreground: the share of patches centred on a class; nnU-Net's third by default.
       cache: the folder of prepared cases; by default in the user's cache folder.
     """
-    preprocess = preprocessing(patch=patch, spacing=spacing, crop=crop, intensity=intensity, context=context)
+    preprocess = volume_preprocess(patch=patch, spacing=spacing, crop=crop, intensity=intensity, context=context)
     root = pathlib.Path(cache).expanduser() if cache else pathlib.Path.home() / '.cache' / 'medjax' / 'volumes'
     # A few at a time: each holds several copies of its volume meanwhile.
     with futures.ThreadPoolExecutor(min(THREADS, cores())) as threads:
@@ -259,7 +247,7 @@ def dataset(source: Source, *, patch: tuple[int, int, int], spacing: tuple[float
     return Volumes(source, prepared, preprocess, preprocess.training_statistics(samples), tuple(patch), foreground)
 
 
-def _prepare(case: Case, source: Source, preprocess: Preprocess, root: pathlib.Path) -> Prepared:
+def _prepare(case: Case, source: Source, preprocess: VolumePreprocess, root: pathlib.Path) -> Prepared:
     files = [(name, os.stat(name).st_size, os.stat(name).st_mtime_ns) for name in case.files]
     key = json.dumps([VERSION, case.id, case.how, files, preprocess.spacing, preprocess.crop, source.classes])
     folder = root / hashlib.sha256(key.encode()).hexdigest()[:24]

@@ -1,98 +1,96 @@
 """Augmentation on the device, inside the train step: compiled with it, and keyed by sample.
 
-Each sample draws from its own key, folded from its number in the run: sample i looks the same whatever batch it comes
-in, and whatever the number of devices. Flips, and one warp made of rotation, shear, zoom, shift and elastic
-deformation, go over the image, a label of its voxels and boxes in it alike; intensities are the image's alone, and a
-label of the whole image stays as it is. Last, and only where it is asked for, samples are mixed with each other.
+Each sample draws from its own key, folded from its number in the run: it is augmented in the same way in any batch and
+on any number of devices. Flips, and one warp composed of rotation, shear, zoom, shift and elastic deformation, apply to
+the image, to a voxel label and to boxes alike. Intensity transforms apply to the image only; a label of the whole image
+is not changed. Mixing of samples (mixup, CutMix) comes last.
 """
 
 import dataclasses
 import functools
-import zlib
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 
-from medjax.data.transforms import boxes as transforms_boxes
+from medjax.data.transforms import intensity, randaugment, spatial
 from medjax.data.transforms import mixup as transforms_mixup
-from medjax.data.transforms import randaugment
+from medjax.data.transforms.draws import DRAWS, TRANSFORMS, WARPS, Draws, checksum
+from medjax.data.transforms.spatial import BOXES, unchanged
 from medjax.errors import InputError
-from medjax.ops import warp
 
-# Isensee 2021, supplement, section 4, with two deviations: what lies outside of a patch is its mirror image where
-# nnU-Net cuts larger patches before it turns them, and the elastic warp, which is not in that list, is off.
+# Isensee 2021, supplement, section 4, with two deviations: beyond the border of a patch is its mirror image, where
+# nnU-Net cuts larger patches before rotating them; and the elastic warp, which is not in that list, is off.
 NNUNET = dict(rotate=0.2, zoom=0.2, noise=0.15, blur=0.2, brightness=0.15, contrast=0.15, low_resolution=0.25,
               gamma=0.15, gamma_inverted=0.15, flip=0.5)
 # Ronneberger 2015: rotation, elastic deformation on a coarse grid, and grey values.
 UNET = dict(flip=0.5, rotate=1.0, degrees=15.0, elastic=1.0, brightness=0.5)
-# The classic of Keras' folder tutorials: rotation_range=20, width_shift_range, height_shift_range, shear_range and
-# zoom_range=.2, horizontal_flip, fill_mode='nearest'. Keras' shear is in degrees: .2 of them move the edge of a picture
-# of 224 pixels by .4. Two deviations: the magnification is uniform from .8 to 1.2, and Keras' 1 over such a number; and
-# a shift goes along the picture's axes before it is turned.
+# Keras' tutorials on folders of images: rotation_range=20, width_shift_range, height_shift_range, shear_range and
+# zoom_range=.2, horizontal_flip, fill_mode='nearest'. Keras' shear is in degrees: .2 degrees move the edge of an image
+# of 224 pixels by .4. Two deviations: the magnification is uniform from .8 to 1.2, where Keras divides by such a
+# number; and a shift is along the image's axes before the rotation.
 KERAS = dict(rotate=1.0, degrees=20.0, shift=1.0, shift_range=0.2, shear=1.0, shear_range=0.2, zoom=1.0,
              zoom_range=(0.8, 1.2), zoom_apart=True, flip=0.5, flip_axes=(1,), fill='nearest')
-# Cubuk 2020, with his choice for ResNet-50 on ImageNet; `policy` tells how its operations differ.
+# Cubuk 2020, with the paper's choice for ResNet-50 on ImageNet; `randaugment` lists how the operations differ.
 RANDAUGMENT = dict(policy_ops=2, policy_magnitude=9.0, fill='nearest')
 RECIPES: dict[str, dict[str, Any]] = {'flip': dict(flip=0.5), 'unet': UNET, 'nnunet': NNUNET, 'keras': KERAS,
                                       'randaugment': RANDAUGMENT}
 
-WARPS = ('rotate', 'zoom', 'shear', 'shift', 'elastic')
-TRANSFORMS = (*WARPS, 'noise', 'blur', 'brightness', 'contrast', 'low_resolution', 'gamma_inverted', 'gamma')
-DRAWS = (*TRANSFORMS, *(f'{name}?' for name in TRANSFORMS), 'blur channels', 'low_resolution channels',
-         'flip 0', 'flip 1', 'flip 2')
-BOXES = {'boxes': 'box_mask', 'proposals': 'proposal_mask'}  # what a batch has of them, and their masks
-THIN = 3.0  # a patch this much thinner along an axis than along another is treated slice by slice, as nnU-Net does
-BLUR_TAPS = 6  # to each side: four standard deviations of the broadest kernel
+RANGES = ('zoom_range', 'blur_voxels', 'brightness_range', 'contrast_range', 'low_resolution_range', 'gamma_range')
+
+Arrays = dict[str, jax.Array]
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
     """A random transform of batches, `(batch, key) -> batch`; the defaults change nothing.
 
-    The batch has `image [B, *S, C]` float; `label`, where there is one, of voxels `[B, *S]` integer or of whole images
-    in any other shape; `target [B, *S, T]`, where the image has a partner, which moves with it, and keeps its
-    intensities; `index [B]`, the number of each sample in the run; and, where voxels are not cubes,
-    `spacing [B, len(S)]` in mm. Probabilities are per sample. Mixing adds `partner` and `share`; see `mix.mixed`.
+    The batch has `image [B, *S, C]` float; optionally `label`, of voxels `[B, *S]` integer or of whole images in any
+    other shape; `target [B, *S, T]`, the image's second contrast, which is warped and flipped with it but keeps its
+    intensities; `index [B]`, the number of each sample in the run; and, where voxels are not isotropic,
+    `spacing [B, len(S)]` in mm. Probabilities are per sample. Mixing adds `partner` and `share`; see
+    `mixup.mix_images`.
 
-    Boxes and proposals, `[B, M, 2 len(S)]` with `box_mask` and `proposal_mask` `[B, M]`, move with the image; see
-    `moving.moved`. Those that leave it lose their masks where they are, and go to zeros. Nothing elastic or mixed then.
+    Boxes and proposals, `[B, M, 2 len(S)]` with `box_mask` and `proposal_mask` `[B, M]`, are transformed with the
+    image; see `boxes.warp_boxes`. Those that leave the image become zeros with mask 0. Elastic deformation and mixing
+    are not available then.
 
     Attributes:
-      flip: probability of mirroring, for each axis by itself.
+      flip: probability of mirroring, for each axis independently.
       flip_axes: axes that may be mirrored; all when None.
       rotate: probability.
       degrees: largest angle about each axis; None follows nnU-Net: 30 in 3D; in 2D and in thin patches, which are
-        turned in their plane alone, 180, or 15 where the plane is longer one way than 1.5 times the other.
+        rotated in their plane only, 180, or 15 where the plane's longer side exceeds 1.5 times the shorter.
       zoom: probability.
       zoom_range: of the magnification.
-      zoom_apart: whether each axis has a magnification of its own.
+      zoom_apart: whether each axis has its own magnification.
       shear: probability.
       shear_range: largest angle, in degrees: in 2D each column slides along the rows' axis by its tangent times the
-        column's distance from the centre; in 3D there are three angles, see `warp.shear`.
+        column's distance from the centre; in 3D there are three angles, see `warp.shear_matrix`.
       shift: probability.
-      shift_range: largest shift along each axis, as a share of the extent; thin patches shift in their plane alone.
+      shift_range: largest shift along each axis, as a fraction of the extent; thin patches shift in their plane only.
       elastic: probability of a smooth random displacement.
-      elastic_mm: its standard deviation is uniform from 0 to this.
-      fill: what lies outside of the image: 'mirror', its mirror image, or 'nearest', its border going on. By default
-        the mirror image, or the border where there are boxes: objects in a mirror would have none.
+      elastic_mm: the displacement's standard deviation is uniform from 0 to this.
+      fill: values beyond the border: 'mirror', the mirror image, or 'nearest', the border's values. By default the
+        mirror image, or the border's values where there are boxes: mirrored objects would have no box.
       noise: probability of Gaussian noise.
       noise_variance: largest variance.
-      blur: probability of a Gaussian blur; each channel then has it by 1/2.
-      blur_voxels: range of its standard deviation.
+      blur: probability of a Gaussian blur; each channel is then blurred with probability 1/2.
+      blur_voxels: range of the blur's standard deviation.
       brightness: probability of multiplying by a factor.
       brightness_range: of the factor.
-      contrast: probability of multiplying by a factor and clipping to the range that was.
+      contrast: probability of multiplying by a factor and clipping to the previous range.
       contrast_range: of the factor.
-      low_resolution: probability of sampling down (nearest) and up again (cubic); each channel then has it by 1/2.
-      low_resolution_range: of the factor down.
+      low_resolution: probability of downsampling (nearest) and upsampling (cubic); each channel is then changed with
+        probability 1/2.
+      low_resolution_range: of the downsampling factor.
       gamma: probability of raising intensities, scaled to 0–1, to a power.
       gamma_range: of the power.
       gamma_inverted: probability of the same on the negative.
-      policy_ops: number of RandAugment's operations (2D only) that each sample has; see `policy`.
-      policy_magnitude: of those, from 0 to 10.
-      mixup: of mixup's Beta(mixup, mixup); 0 is off. Where CutMix is on as well, each sample has one of them, by 1/2.
+      policy_ops: number of RandAugment operations (2D only) for each sample; see `randaugment`.
+      policy_magnitude: magnitude of these, from 0 to 10.
+      mixup: of mixup's Beta(mixup, mixup); 0 is off. With CutMix on as well, each sample has one of them, by 1/2.
       cutmix: the same for CutMix.
     """
 
@@ -132,229 +130,151 @@ class Recipe:
         for name in ('flip', *TRANSFORMS):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f'config.augment.{name}: {getattr(self, name)}; expected a probability')
-        for name in ('zoom_range', 'blur_voxels', 'brightness_range', 'contrast_range', 'low_resolution_range',
-                     'gamma_range'):
+        for name in RANGES:
             values = tuple(getattr(self, name))
             if len(values) != 2 or not 0 < values[0] <= values[1]:
                 raise InputError(f'config.augment.{name}: {values}; expected two numbers above 0, the lower first')
-        if self.blur_voxels[1] > BLUR_TAPS / 3:
-            raise InputError(f'config.augment.blur_voxels: {self.blur_voxels}; expected at most {BLUR_TAPS / 3:g}')
+        if self.blur_voxels[1] > intensity.BLUR_TAPS / 3:
+            raise InputError(f'config.augment.blur_voxels: {self.blur_voxels}; expected at most '
+                             f'{intensity.BLUR_TAPS / 3:g}')
         most = len(randaugment.OPERATIONS)
-        for name, fine, expected in (
+        for name, valid, expected in (
                 ('fill', self.fill in ('mirror', 'nearest', ''), "'mirror' or 'nearest'"),
                 ('shear_range', 0 <= self.shear_range < 90, 'degrees, from 0 and below 90'),
-                ('shift_range', 0 <= self.shift_range <= 1, 'a share of the extent, from 0 to 1'),
+                ('shift_range', 0 <= self.shift_range <= 1, 'a fraction of the extent, from 0 to 1'),
                 ('policy_ops', self.policy_ops in range(most + 1), f'a whole number from 0 to {most}'),
                 ('policy_magnitude', 0 <= self.policy_magnitude <= 10, 'a number from 0 to 10'),
                 ('mixup', self.mixup >= 0, 'a number above 0, or 0 for none'),
                 ('cutmix', self.cutmix >= 0, 'a number above 0, or 0 for none')):
-            if not fine:
+            if not valid:
                 raise InputError(f'config.augment.{name}: {getattr(self, name)!r}; expected {expected}')
 
-    def __call__(self, batch: dict[str, jax.Array], key: jax.Array) -> dict[str, jax.Array]:
+    def __call__(self, batch: Arrays, key: jax.Array) -> Arrays:
         """Transforms a batch; traceable."""
         image, dims = batch['image'], batch['image'].ndim - 2
-        if self.flip_axes is not None and not set(self.flip_axes) <= set(range(dims)):
-            raise InputError(f'config.augment.flip_axes: {tuple(self.flip_axes)}; expected some of 0 to {dims - 1}')
-        voxels = 'label' in batch and batch['label'].shape == image.shape[:-1]
-        mixing = 'mixup' if self.mixup else 'cutmix' if self.cutmix else ''
-        if self.policy_ops and dims != 2:
-            raise InputError(f'config.augment.policy_ops: {self.policy_ops}; expected 0 for images that are not 2D')
-        names = [name for pair in BOXES.items() if pair[0] in batch for name in pair]
-        for name in ('elastic', 'mixup', 'cutmix'):
-            if names and getattr(self, name):
-                raise InputError(f'config.augment.{name}: {getattr(self, name)}; expected 0 where images have boxes')
-        if mixing and (voxels or 'label' not in batch):
-            raise InputError(f'config.augment.{mixing}: {getattr(self, mixing)}; expected 0 where whole images have no '
-                             'label')
-        partner = 'target' in batch and batch['target'].shape[:-1] == image.shape[:-1]
-        arrays = {name: batch[name] for name in ['image', *['label'] * voxels, *['target'] * partner, *names]}
+        mixes = bool(self.mixup or self.cutmix)
+        arrays = {name: batch[name] for name in self._transformed(batch)}
         spacing = batch['spacing'] if 'spacing' in batch else jnp.ones((len(image), dims))
 
-        # One draw for all, by the names' checksums: a new transform leaves what the others draw as it was, and the
-        # generator is compiled once and not thirty times.
-        drawn = (*DRAWS, *(f'policy {name}' for name in randaugment.OPERATIONS if self.policy_ops),
-                 *(f'mix {name}' for name in transforms_mixup.DRAWS if mixing))
-        names = jnp.array([_checksum(name) for name in drawn], jnp.uint32)
+        # One draw for all transforms, by the checksums of their names: a new transform does not change the draws of the
+        # others, and the generator is compiled once instead of thirty times.
+        drawn = list(DRAWS)
+        if self.policy_ops:
+            drawn += [f'policy {name}' for name in randaugment.OPERATIONS]
+        if mixes:
+            drawn += [f'mix {name}' for name in transforms_mixup.DRAWS]
+        names = jnp.array([checksum(name) for name in drawn], jnp.uint32)
         keys = jax.vmap(functools.partial(jax.random.fold_in, key))(batch['index'])
         tables = jax.vmap(lambda key: jax.vmap(lambda name: jax.random.uniform(
             jax.random.fold_in(key, name), (max(image.shape[-1], 3),)))(names))(keys)
 
-        # A CPU takes sample after sample and skips what was not drawn, five transforms in six; an accelerator, or
-        # several devices, which would each have to wait for the others' samples, compute all and choose.
+        # A CPU transforms sample by sample and skips transforms that were not drawn, five in six. An accelerator, or
+        # several devices, which would wait for each other's samples, compute all of them and select.
         samples = arrays, spacing, keys, tables
         together = functools.partial(jax.vmap(self._sample), *samples)
         one_by_one = functools.partial(jax.lax.map, lambda sample: self._sample(*sample), samples)
-        batch = {**batch, **(jax.lax.platform_dependent(cpu=one_by_one, default=together)
-                             if jax.device_count() == 1 else together())}
-        return transforms_mixup.mixed(batch, tables[:, -len(transforms_mixup.DRAWS):], mixup=self.mixup, cutmix=self.cutmix) if mixing else batch
+        if jax.device_count() == 1:
+            batch = {**batch, **jax.lax.platform_dependent(cpu=one_by_one, default=together)}
+        else:
+            batch = {**batch, **together()}
+        if not mixes:
+            return batch
+        return transforms_mixup.mix_images(batch, tables[:, -len(transforms_mixup.DRAWS):], mixup=self.mixup,
+                                           cutmix=self.cutmix)
 
-    def _sample(self, arrays: dict[str, jax.Array], spacing: jax.Array, key: jax.Array,
-                table: jax.Array) -> dict[str, jax.Array]:
-        """One sample: `image [*S, C]` and, where there are any, `label [*S]`, `target [*S, T]` and `BOXES` with masks.
+    def _transformed(self, batch: Arrays) -> list[str]:
+        """The batch's entries that are transformed sample by sample; refuses options that the batch does not allow."""
+        image, dims = batch['image'], batch['image'].ndim - 2
+        if self.flip_axes is not None and not set(self.flip_axes) <= set(range(dims)):
+            raise InputError(f'config.augment.flip_axes: {tuple(self.flip_axes)}; expected some of 0 to {dims - 1}')
+        if self.policy_ops and dims != 2:
+            raise InputError(f'config.augment.policy_ops: {self.policy_ops}; expected 0 for images that are not 2D')
+        boxes = [name for pair in BOXES.items() if pair[0] in batch for name in pair]
+        for name in ('elastic', 'mixup', 'cutmix'):
+            if boxes and getattr(self, name):
+                raise InputError(f'config.augment.{name}: {getattr(self, name)}; expected 0 where images have boxes')
+        voxel_label = 'label' in batch and batch['label'].shape == image.shape[:-1]
+        if voxel_label or 'label' not in batch:
+            for name in ('mixup', 'cutmix'):
+                if getattr(self, name):
+                    raise InputError(f'config.augment.{name}: {getattr(self, name)}; expected 0 where whole images '
+                                     'have no label')
+        names = ['image']
+        if voxel_label:
+            names.append('label')
+        if 'target' in batch and batch['target'].shape[:-1] == image.shape[:-1]:
+            names.append('target')
+        return names + boxes
 
-        `table` has a row for each of `DRAWS`, and behind them one for each of a policy's operations.
+    def _sample(self, arrays: Arrays, spacing: jax.Array, key: jax.Array, table: jax.Array) -> Arrays:
+        """Transforms one sample.
+
+        Args:
+          arrays: see `spatial.random_warp`.
+          spacing: `[len(S)]`, mm.
+          key: the sample's.
+          table: uniform draws, a row for each name of `DRAWS`, then one for each operation of RandAugment.
         """
-        shape, channels = arrays['image'].shape[:-1], arrays['image'].shape[-1]
-        inplane = [axis for axis, n in enumerate(shape) if n * THIN > max(shape) or len(shape) == 2]
-
-        def draw(name: str, low: float = 0.0, high: float = 1.0, size: int = 0) -> jax.Array:
-            row = low + (high - low) * table[DRAWS.index(name)]
-            return row[:size] if size else row[0]
-
-        def maybe(name: str, change: Callable[[jax.Array], jax.Array], each: bool = False) -> None:
-            """Applies a change of intensities by its probability; to `each` channel by 1/2."""
-            if not getattr(self, name):
-                return
-            on = draw(f'{name}?') < getattr(self, name)
-            if each:
-                on = on & (draw(f'{name} channels', size=channels) < 0.5)
-            arrays['image'] = jax.lax.cond(on.any(), lambda x: jnp.where(on, change(x), x).astype(x.dtype),
-                                           lambda x: x, arrays['image'])
-
-        def warped(arrays: dict[str, jax.Array]) -> dict[str, jax.Array]:
-            matrix, away = self._affine(shape, inplane, spacing, drawn, signs, draw)
-            where = warp.positions(shape, spacing, matrix, self._field(shape, inplane, away, drawn, draw, key))
-            out, boxed = dict(arrays), [name for name in BOXES if name in arrays]
-            fill = self.fill or ('nearest' if boxed else 'mirror')
-            for name in ('image', 'target'):
-                if name in arrays:
-                    out[name] = warp.sample(arrays[name], where, 'linear', fill)
-            if 'label' in arrays:
-                out['label'] = warp.sample(arrays['label'][..., None], where, 'nearest', fill)[..., 0]
-            for name in boxed:
-                out[name], out[BOXES[name]] = transforms_boxes.moved(
-                    arrays[name], arrays[BOXES[name]], shape, spacing, matrix,
-                    jnp.zeros(len(shape)) if away is None else away)
-            return out
-
-        def flipped(axis: int, arrays: dict[str, jax.Array]) -> dict[str, jax.Array]:
-            masks = {name: mask for name, mask in arrays.items() if name in BOXES.values()}
-            boxes = {name: transforms_boxes.mirrored(arrays[name], arrays[BOXES[name]], axis, shape[axis])
-                     for name in BOXES if name in arrays}
-            return {name: jnp.flip(x, axis) for name, x in arrays.items()
-                    if name in ('image', 'label', 'target')} | boxes | masks
-
-        signs = randaugment.chosen(table[len(DRAWS):][:len(randaugment.OPERATIONS)], self.policy_ops) if self.policy_ops else None
-        if self.policy_ops or any(getattr(self, name) for name in WARPS):
-            drawn = jnp.stack([draw(f'{name}?') < getattr(self, name) for name in WARPS])
-            some = drawn.any() if signs is None else drawn.any() | randaugment.moves(signs)
-            arrays = jax.lax.cond(some, warped, lambda x: x, arrays)
-        # Drawn flat: XLA on CPU takes seconds to compile a generator of several dimensions.
-        maybe('noise', lambda x: x + jnp.sqrt(draw('noise', 0, self.noise_variance)) * jax.random.normal(
-            jax.random.fold_in(key, _checksum('noise voxels')), (x.size,)).reshape(x.shape))
-        maybe('blur', lambda x: _blur(x, draw('blur', *self.blur_voxels, size=channels)), each=True)
-        maybe('brightness', lambda x: x * draw('brightness', *self.brightness_range))
-        maybe('contrast', lambda x: jnp.clip(x * draw('contrast', *self.contrast_range), *_range(x)))
-        maybe('low_resolution', lambda x: _coarsen(x, draw('low_resolution', *self.low_resolution_range,
-                                                           size=channels), inplane), each=True)
-        maybe('gamma_inverted', lambda x: -_power(-x, draw('gamma_inverted', *self.gamma_range)))
-        maybe('gamma', lambda x: _power(x, draw('gamma', *self.gamma_range)))
+        draws = Draws(table, key, arrays['image'].shape[:-1], arrays['image'].shape[-1])
+        signs = None
+        if self.policy_ops:
+            policy = table[len(DRAWS):][:len(randaugment.OPERATIONS)]
+            signs = randaugment.draw_operations(policy, self.policy_ops)
+        if signs is not None or any(getattr(self, name) for name in WARPS):
+            arrays = spatial.random_warp(self, arrays, spacing, draws, signs)
+        image = self._change_intensities(arrays['image'], draws)
         if signs is not None:
-            arrays['image'] = randaugment.intensities(arrays['image'], signs, self.policy_magnitude)
+            image = randaugment.apply_intensities(image, signs, self.policy_magnitude)
+        arrays = {**arrays, 'image': image}
         if self.flip:
-            for axis in range(len(shape)) if self.flip_axes is None else self.flip_axes:
-                arrays = jax.lax.cond(draw(f'flip {axis}') < self.flip, functools.partial(flipped, axis),
-                                      lambda x: x, arrays)
+            axes = range(len(draws.shape)) if self.flip_axes is None else self.flip_axes
+            for axis in axes:
+                arrays = jax.lax.cond(draws.uniform(f'flip {axis}') < self.flip,
+                                      functools.partial(spatial.flip, axis), unchanged, arrays)
         return arrays
 
-    def _affine(self, shape: Sequence[int], inplane: Sequence[int], spacing: jax.Array, drawn: jax.Array,
-                signs: jax.Array | None, draw: Callable[..., jax.Array]) -> tuple[jax.Array, jax.Array | None]:
-        """The composed warp's matrix, and its shift in mm where there may be one, both as `warp.positions` has them.
+    def _change_intensities(self, image: jax.Array, draws: Draws) -> jax.Array:
+        """Applies each intensity transform by its probability, in a fixed order."""
+        channels = draws.channels
 
-        `drawn` says which of `WARPS` it is made of, `signs` what a policy adds.
-        """
-        dims, plane = len(shape), len(shape) == 2 or len(inplane) == 2
-        longest = max(shape[a] for a in inplane) / min(shape[a] for a in inplane)
-        limit = self.degrees if self.degrees is not None else 30.0 if not plane else 15.0 if longest > 1.5 else 180.0
-        turned, zoomed, sheared, shifted, _ = drawn
-        angles = jnp.where(turned, jnp.deg2rad(draw('rotate', -limit, limit, 1 if plane else 3)), 0.0)
-        matrix = warp.rotation(angles)
-        if self.shear:
-            slants = jnp.deg2rad(draw('shear', -self.shear_range, self.shear_range, len(angles)))
-            slide = warp.shear(jnp.where(sheared, jnp.tan(slants), 0.0))
-            matrix = jnp.matmul(matrix, slide, precision=warp.HIGHEST)
-        apart = len(matrix) if self.zoom_apart else 0
-        matrix = matrix / jnp.where(zoomed, draw('zoom', *self.zoom_range, apart), 1.0)
-        if dims == 3 and plane:
-            # Turned and zoomed in its plane alone: across it the slices stay what they are.
-            matrix = jnp.eye(3).at[jnp.ix_(jnp.array(inplane), jnp.array(inplane))].set(matrix)
-        away = jnp.zeros(dims)
-        if self.shift:
-            away = jnp.where(shifted, draw('shift', -self.shift_range, self.shift_range, dims), 0.0)
-        if signs is not None:
-            more, shift = randaugment.geometry(signs, self.policy_magnitude)
-            matrix, away = jnp.matmul(matrix, more, precision=warp.HIGHEST), away + shift
-        if not self.shift and signs is None:
-            return matrix, None
-        return matrix, away * jnp.array(shape) * spacing * _across(shape, inplane)
+        def noise(x: jax.Array) -> jax.Array:
+            # Drawn flat: XLA on CPU takes seconds to compile a generator of several dimensions.
+            normal = jax.random.normal(draws.named_key('noise voxels'), (x.size,)).reshape(x.shape)
+            return x + jnp.sqrt(draws.uniform('noise', 0, self.noise_variance)) * normal
 
-    def _field(self, shape: Sequence[int], inplane: Sequence[int], away: jax.Array | None, drawn: jax.Array,
-               draw: Callable[..., jax.Array], key: jax.Array) -> jax.Array | None:
-        """The composed warp's displacement at each voxel, or what is broadcast to it; None where there is none."""
-        ones = [1] * len(shape)
-        field = None if away is None else away.reshape(-1, *ones)
-        if self.elastic:
-            bent = drawn[WARPS.index('elastic')]
-            deviation = jnp.where(bent, draw('elastic', 0, self.elastic_mm), 0.0)
-            bend = deviation * _across(shape, inplane).reshape(-1, *ones) * warp.elastic(
-                jax.random.fold_in(key, _checksum('elastic field')), shape)
-            field = bend if field is None else field + bend
-        return field
+        def blur(x: jax.Array) -> jax.Array:
+            return intensity.blur(x, draws.uniform('blur', *self.blur_voxels, size=channels))
 
+        def brightness(x: jax.Array) -> jax.Array:
+            return x * draws.uniform('brightness', *self.brightness_range)
 
-def _across(shape: Sequence[int], inplane: Sequence[int]) -> jax.Array:
-    return jnp.array([float(axis in inplane) for axis in range(len(shape))])
+        def contrast(x: jax.Array) -> jax.Array:
+            return jnp.clip(x * draws.uniform('contrast', *self.contrast_range), *intensity.channel_range(x))
 
+        def low_resolution(x: jax.Array) -> jax.Array:
+            factor = draws.uniform('low_resolution', *self.low_resolution_range, size=channels)
+            return intensity.low_resolution(x, factor, draws.inplane)
 
-def _checksum(name: str) -> int:
-    return zlib.crc32(name.encode())
+        def gamma_inverted(x: jax.Array) -> jax.Array:
+            return -intensity.gamma(-x, draws.uniform('gamma_inverted', *self.gamma_range))
 
+        def gamma(x: jax.Array) -> jax.Array:
+            return intensity.gamma(x, draws.uniform('gamma', *self.gamma_range))
 
-def _range(image: jax.Array) -> tuple[jax.Array, jax.Array]:
-    space = tuple(range(image.ndim - 1))
-    return image.min(space), image.max(space)
+        for name, change in (('noise', noise), ('blur', blur), ('brightness', brightness), ('contrast', contrast),
+                             ('low_resolution', low_resolution), ('gamma_inverted', gamma_inverted), ('gamma', gamma)):
+            if getattr(self, name):
+                image = self._apply_by_probability(name, change, image, draws)
+        return image
 
+    def _apply_by_probability(self, name: str, change: Callable[[jax.Array], jax.Array], image: jax.Array,
+                              draws: Draws) -> jax.Array:
+        """Applies an intensity transform by its probability; blur and low resolution to each channel by 1/2."""
+        occurs = draws.occurs(name, getattr(self, name))
+        if f'{name} channels' in DRAWS:
+            occurs = occurs & (draws.uniform(f'{name} channels', size=draws.channels) < 0.5)
 
-def _power(image: jax.Array, gamma: jax.Array) -> jax.Array:
-    low, high = _range(image)
-    extent = jnp.maximum(high - low, 1e-7)
-    share = jnp.clip((image - low) / extent, 0, 1)
-    return jnp.exp(gamma * jnp.log(share)) * extent + low  # XLA's power is twice as slow on a CPU
+        def changed(x: jax.Array) -> jax.Array:
+            return jnp.where(occurs, change(x), x).astype(x.dtype)
 
-
-def _blur(image: jax.Array, sigma: jax.Array) -> jax.Array:
-    """Gaussian blur of each channel by its own `sigma [C]`, in voxels; the border is continued outwards."""
-    def matrix(n: int) -> jax.Array:
-        away = jnp.arange(-BLUR_TAPS, n + BLUR_TAPS) - jnp.arange(n)[:, None]
-        weights = jnp.where(jnp.abs(away) <= BLUR_TAPS, jnp.exp(-0.5 * (away / sigma[:, None, None]) ** 2), 0.0)
-        inner = weights[..., BLUR_TAPS:-BLUR_TAPS]
-        inner = inner.at[..., 0].add(weights[..., :BLUR_TAPS].sum(-1))
-        inner = inner.at[..., -1].add(weights[..., -BLUR_TAPS:].sum(-1))
-        return inner / inner.sum(-1, keepdims=True)
-    return _separable(image, matrix, range(image.ndim - 1))
-
-
-def _coarsen(image: jax.Array, factor: jax.Array, axes: Sequence[int]) -> jax.Array:
-    """Samples each channel down by its own `factor [C]`, to the nearest voxel, and up again by cubics (Keys 1981)."""
-    def matrix(n: int) -> jax.Array:
-        coarse = jnp.maximum(jnp.round(n / factor), 1.0)[:, None]
-        place = (jnp.arange(n) + 0.5) * coarse / n - 0.5
-        out = jnp.zeros((image.shape[-1], n, n))
-        for tap in range(-1, 3):
-            t = jnp.abs(place - jnp.floor(place) - tap)
-            weight = jnp.where(t <= 1, 1.5 * t**3 - 2.5 * t**2 + 1, -0.5 * t**3 + 2.5 * t**2 - 4 * t + 2)
-            source = (jnp.clip(jnp.floor(place) + tap, 0, coarse - 1) + 0.5) * n / coarse - 0.5
-            out += weight[..., None] * (jnp.clip(jnp.round(source), 0, n - 1)[..., None] == jnp.arange(n))
-        return out
-    return _separable(image, matrix, axes)
-
-
-def _separable(image: jax.Array, matrix: Callable[[int], jax.Array], axes: Sequence[int]) -> jax.Array:
-    """Multiplies each channel, along axes, by its own matrix `[C, n, n]`: cheaper to compile and to run than taps."""
-    for axis in axes:
-        n = image.shape[axis]
-        moved = jnp.moveaxis(image, (-1, axis), (0, 1))
-        flat = jnp.matmul(matrix(n), moved.reshape(moved.shape[0], n, -1), precision=jax.lax.Precision.HIGHEST)
-        image = jnp.moveaxis(flat.reshape(moved.shape), (0, 1), (-1, axis))
-    return image
+        return jax.lax.cond(occurs.any(), changed, unchanged, image)

@@ -1,4 +1,4 @@
-"""Where what lies in a stored image lies in the array that a network sees, and the way back."""
+"""The map of boxes between a stored image and the network's input array."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -9,33 +9,35 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Grid:
-    """A stored image's voxels, and where a network has them; places count voxels from the first one's outer corner.
+    """The affine map from a stored image's voxels to the network's.
+
+    Positions are in voxels, from the outer corner of the first voxel.
 
     Attributes:
-      shape: the stored image's extents: rows and columns of a picture, or those of a volume's file.
-      matrix: `[D, D + 1]`: axes may change places or direction, get longer or shorter, and begin elsewhere.
+      shape: the stored image's extents: rows and columns of a 2D image, or the axes of a volume's file.
+      matrix: `[D, D + 1]`, a permutation of axes with flips, scaling and an offset.
     """
 
     shape: tuple[int, ...]
     matrix: np.ndarray
 
-    def into(self, boxes: np.ndarray) -> np.ndarray:
-        """Brings boxes `[N, 2D]` from the stored image's grid to the network's, float32."""
-        return _moved(boxes, self.matrix[:, :-1], self.matrix[:, -1])
+    def to_network(self, boxes: np.ndarray) -> np.ndarray:
+        """Boxes `[N, 2D]` of the stored image on the network's grid, float32."""
+        return _transform(boxes, self.matrix[:, :-1], self.matrix[:, -1])
 
-    def back(self, boxes: np.ndarray) -> np.ndarray:
-        """Brings boxes `[N, 2D]` from the network's grid to the stored image's, and clips them to it; float32."""
+    def to_stored(self, boxes: np.ndarray) -> np.ndarray:
+        """Boxes `[N, 2D]` of the network's grid on the stored image's, clipped to it; float32."""
         inverse = np.linalg.inv(self.matrix[:, :-1])
-        return clipped(_moved(boxes, inverse, -inverse @ self.matrix[:, -1]), self.shape)
+        return clip_boxes(_transform(boxes, inverse, -inverse @ self.matrix[:, -1]), self.shape)
 
 
-def clipped(boxes: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """Cuts boxes `[N, 2D]` off at the border of an image of some extents; those outside are left without area."""
+def clip_boxes(boxes: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """Clips boxes `[N, 2D]` to an image of these extents; those outside become empty."""
     return np.clip(boxes, 0, np.float32([*shape, *shape]))
 
 
-def turning(shape: Sequence[int], affine: np.ndarray) -> np.ndarray:
-    """How `geometry.canonical` turns a volume `[X, Y, Z]`, for places: `[3, 4]`."""
+def canonical_matrix(shape: Sequence[int], affine: np.ndarray) -> np.ndarray:
+    """The map of positions `[3, 4]` by which `geometry.to_canonical` reorients a volume `[X, Y, Z]`."""
     orientation = nib.io_orientation(affine)
     out = np.zeros((3, 4))
     for axis, (to, direction) in enumerate(orientation):
@@ -44,8 +46,8 @@ def turning(shape: Sequence[int], affine: np.ndarray) -> np.ndarray:
     return out
 
 
-def _moved(boxes: np.ndarray, matrix: np.ndarray, away: np.ndarray) -> np.ndarray:
+def _transform(boxes: np.ndarray, matrix: np.ndarray, offset: np.ndarray) -> np.ndarray:
     boxes = np.asarray(boxes, np.float64)
-    one, other = (corner @ matrix.T + away for corner in np.split(boxes, 2, -1))
-    # Axes change direction as a whole: opposite corners stay opposite.
+    one, other = (corner @ matrix.T + offset for corner in np.split(boxes, 2, -1))
+    # An axis may be flipped: opposite corners stay opposite, but low and high may be exchanged.
     return np.concatenate([np.minimum(one, other), np.maximum(one, other)], -1).astype(np.float32)

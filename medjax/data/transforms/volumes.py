@@ -1,29 +1,44 @@
-"""From an image as stored to the array that a network sees: grid, then intensity; the same in training and predict."""
+"""Preprocessing of volumes, the same in training and prediction: the network's grid, then its intensities."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from medjax.data.io.geometry import Image, canonical, resample
+from medjax.data.io.geometry import Image, cropped_affine, resample, to_canonical
+from medjax.data.io.image_files import check_finite
 from medjax.errors import InputError
 
 INTENSITIES = {'zscore': (), 'percentile': ('low', 'high'), 'window': ('low', 'high'), 'none': ()}
 
 
+class NetworkVolume(NamedTuple):
+    """A volume as the network takes it.
+
+    Attributes:
+      image: `[X, Y, Z, C * (2 * context + 1)]` float32, normalised.
+      background: `[C * (2 * context + 1)]` float32, the normalised minimum: the value beyond the image.
+      affine: `[4, 4]`, of the network's grid.
+    """
+
+    image: np.ndarray
+    background: np.ndarray
+    affine: np.ndarray
+
+
 @dataclasses.dataclass(frozen=True)
-class Preprocess:
-    """How a volume is brought onto the network's grid and scale.
+class VolumePreprocess:
+    """The network's grid and intensity scale for volumes.
 
     Attributes:
       spacing: mm of a voxel along x, y, z after resampling; None keeps each image's own.
-      crop: cut to the box of the voxels that differ from the image's minimum (skull-stripped or masked images have a
-        constant background; nnU-Net does the same), which the prediction outside of is background.
+      crop: crop to the bounding box of the voxels that differ from the image's minimum, as in nnU-Net: skull-stripped
+        or masked images have a constant background. Outside the box the prediction is background.
       intensity: `name` and its options, per channel:
         zscore: minus the mean, over the standard deviation, of the case's own voxels above its minimum;
         percentile: clipped at the `low` and `high` percentiles (0–100), then z-scored, with percentiles, mean and
-          standard deviation of the *training cases'* labelled voxels (nnU-Net's scheme for CT);
+          standard deviation of the labelled voxels of the *training cases* (nnU-Net's scheme for CT);
         window: clipped at `low` and `high` (HU) and mapped to 0–1; none: as stored.
       context: neighbouring slices on each side, as channels, along the patch's axis of extent 1 (2.5D).
     """
@@ -37,37 +52,72 @@ class Preprocess:
         check_intensity(self.intensity, INTENSITIES)
 
     def to_grid(self, image: Image, label: Image | None = None) -> tuple[Image, Image | None, dict[str, list[float]]]:
-        """Reorients to RAS+, crops and resamples; `image.array` gets `[X, Y, Z, C]`.
+        """Reorients to RAS+, crops and resamples an image and, where there is one, its label.
+
+        Args:
+          image: `[X, Y, Z]` or `[X, Y, Z, C]`.
+          label: `[X, Y, Z]`, on the same grid.
 
         Returns:
-          The image, the label, and the case's statistics, which `normalise` takes: mean, standard deviation and
+          The image `[X, Y, Z, C]`, the label, and the case's statistics for `normalise`: mean, standard deviation and
           minimum of each channel.
         """
-        pair = [canonical(image), canonical(label) if label is not None else None]
-        array = pair[0].array
-        if array.ndim == 3:
-            pair[0] = dataclasses.replace(pair[0], array=array[..., None])
+        image = to_canonical(image)
+        label = None if label is None else to_canonical(label)
+        if image.array.ndim == 3:
+            image = dataclasses.replace(image, array=image.array[..., None])
         if self.crop:
-            array = pair[0].array
-            inside = (array != array.min(axis=(0, 1, 2))).any(-1)
+            inside = (image.array != image.array.min(axis=(0, 1, 2))).any(-1)
             box = tuple(_extent(inside.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3))
-            pair = [part and _cut(part, box) for part in pair]
-        # Before resampling, whose cubics swing a little below the background: a minimum of theirs would make all of
-        # the background count as body.
-        statistics = _statistics(pair[0].array)
+            image = _cropped(image, box)
+            label = None if label is None else _cropped(label, box)
+        # Before resampling: cubic interpolation undershoots the background slightly, and with such a minimum all of
+        # the background would count as foreground.
+        statistics = _statistics(image.array)
         if self.spacing is not None:
-            pair[0] = resample(pair[0], self.spacing, kind='cubic')
-            pair[1] = pair[1] and resample(pair[1], self.spacing, kind='label')
-        return pair[0], pair[1], statistics
+            image = resample(image, self.spacing, kind='cubic')
+            label = None if label is None else resample(label, self.spacing, kind='label')
+        return image, label, statistics
+
+    def network_input(self, image: Image, statistics: Mapping[str, Any], axis: int = 0) -> NetworkVolume:
+        """A new image as the network takes it.
+
+        Args:
+          image: as stored.
+          statistics: of the training images, `channels` and `intensities`.
+          axis: the slices' axis, for `context`.
+
+        Raises:
+          InputError: NaN or infinite voxels, or another number of channels than in training.
+        """
+        check_finite(image)
+        grid, _, case = self.to_grid(image)
+        if grid.array.shape[-1] != statistics['channels']:
+            raise InputError(f'{image.path}: {grid.array.shape[-1]} channels; expected {statistics["channels"]} '
+                             'channels, as in training')
+        array = self.normalise(grid.array, case, statistics['intensities'])
+        background = self.normalise(np.array(case['min']), case, statistics['intensities'])
+        return NetworkVolume(with_context(array, self.context, axis), np.tile(background, 2 * self.context + 1),
+                             grid.affine)
 
     def training_statistics(self, samples: Iterable[np.ndarray]) -> dict[str, list[float]]:
-        """What `normalise` needs of the training cases: from labelled voxels `[n, C]` of each of them."""
+        """Statistics of the training cases for `normalise`.
+
+        Args:
+          samples: for each training case, intensities `[n, C]` of labelled voxels.
+
+        Returns:
+          `low`, `high`, `mean` and `std` of each channel for 'percentile', nothing for other intensities.
+
+        Raises:
+          InputError: no labelled voxel for 'percentile'.
+        """
         if self.intensity['name'] != 'percentile':
             return {}
         voxels = np.concatenate(list(samples)).astype(np.float64)
         if not len(voxels):
-            raise InputError("config.data.intensity: 'percentile' needs labelled voxels in the training cases; none is "
-                             'there')
+            raise InputError("config.data.intensity: 'percentile' needs labelled voxels in the training cases; found "
+                             'none')
         low, high = np.percentile(voxels, [self.intensity['low'], self.intensity['high']], axis=0)
         clipped = np.clip(voxels, low, high)
         return {'low': low.tolist(), 'high': high.tolist(), 'mean': clipped.mean(0).tolist(),
@@ -75,7 +125,16 @@ class Preprocess:
 
     def normalise(self, array: np.ndarray, case: Mapping[str, list[float]],
                   training: Mapping[str, list[float]]) -> np.ndarray:
-        """Maps intensities `[..., C]` to what the network sees, float32; `case` and `training` as computed above."""
+        """Maps intensities to the network's scale.
+
+        Args:
+          array: `[..., C]`, as stored.
+          case: the case's statistics, from `to_grid`.
+          training: those of the training cases, from `training_statistics`.
+
+        Returns:
+          As `array`, float32.
+        """
         array, name = array.astype(np.float32), self.intensity['name']
         if name == 'none':
             return array
@@ -88,8 +147,41 @@ class Preprocess:
         return (array - np.float32(scale['mean'])) / np.maximum(np.float32(scale['std']), 1e-6)
 
 
+def volume_preprocess(*, patch: tuple[int, int, int], spacing: tuple[float, float, float] | None = None,
+                      crop: bool = True, intensity: Mapping[str, Any] | None = None, context: int = 0,
+                      **_: Any) -> VolumePreprocess:
+    """The preprocessing that a data set's options describe, for training and prediction.
+
+    Args:
+      patch: voxels along x, y, z of a patch.
+      spacing: see `VolumePreprocess`, as for crop, intensity and context.
+      crop: …
+      intensity: …
+      context: …
+      **_: further options of the data set, which are ignored.
+
+    Raises:
+      InputError: an option with an invalid value.
+    """
+    if len(patch) != 3 or min(patch) < 1 or list(patch).count(1) > 1:
+        raise InputError(f'config.data.patch: {patch}; expected three numbers of voxels, at most one of them 1')
+    if spacing is not None and (len(spacing) != 3 or not all(s > 0 for s in spacing)):
+        raise InputError(f'config.data.spacing: {spacing}; expected three numbers of mm above zero, or None')
+    if context and flat_axis(patch) is None:
+        raise InputError(f'config.data.context: {context} needs a patch with one extent of 1; patch is {patch}')
+    return VolumePreprocess(tuple(spacing) if spacing else None, crop, dict(intensity or {'name': 'zscore'}), context)
+
+
 def check_intensity(intensity: Mapping[str, Any], known: Mapping[str, tuple[str, ...]]) -> None:
-    """Refuses a way to scale intensities that is not known by its `name`, or has other options than that has."""
+    """Checks the options of an intensity scale.
+
+    Args:
+      intensity: `name` and its options.
+      known: the options of each name.
+
+    Raises:
+      InputError: an unknown name, or other options than it has.
+    """
     options = dict(intensity)
     name = options.pop('name', None)
     if name not in known or set(options) != set(known[name]):
@@ -100,12 +192,12 @@ def check_intensity(intensity: Mapping[str, Any], known: Mapping[str, tuple[str,
 
 
 def flat_axis(patch: tuple[int, int, int]) -> int | None:
-    """The axis along which a patch is one voxel thick, or None for a 3D patch."""
+    """The axis along which a patch has one voxel, or None for a 3D patch."""
     return list(patch).index(1) if 1 in patch else None
 
 
 def with_context(array: np.ndarray, context: int, axis: int) -> np.ndarray:
-    """Stacks each slice's neighbours as channels, lowest first; the border's slice stands in for what is beyond it.
+    """Stacks each slice's neighbours as channels, lowest first; beyond the border the border's slice is repeated.
 
     Args:
       array: `[X, Y, Z, C]`.
@@ -124,6 +216,7 @@ def with_context(array: np.ndarray, context: int, axis: int) -> np.ndarray:
 
 
 def _statistics(array: np.ndarray) -> dict[str, list[float]]:
+    """Mean and standard deviation of each channel's voxels above its minimum, and the minimum."""
     rows = []
     for channel in np.moveaxis(array, -1, 0):
         inside = channel[channel > channel.min()]
@@ -133,12 +226,11 @@ def _statistics(array: np.ndarray) -> dict[str, list[float]]:
 
 
 def _extent(occupied: np.ndarray) -> slice:
-    """The slice from the first to the last True; everything where there is none."""
+    """The slice from the first to the last True; the whole axis where there is none."""
     where = np.flatnonzero(occupied)
     return slice(where[0], where[-1] + 1) if where.size else slice(0, occupied.size)
 
 
-def _cut(image: Image, box: tuple[slice, slice, slice]) -> Image:
-    affine = image.affine.copy()
-    affine[:3, 3] += affine[:3, :3] @ [part.start for part in box]
+def _cropped(image: Image, box: tuple[slice, slice, slice]) -> Image:
+    affine = cropped_affine(image.affine, [part.start for part in box])
     return dataclasses.replace(image, array=image.array[box], affine=affine)

@@ -11,7 +11,7 @@ from medjax.data.datasets.detection import dataset, taken
 from medjax.data.io.geometry import Image
 from medjax.data.simulated import detection
 from medjax.data.source import Case, Objects, Source
-from medjax.data.transforms.images import Frame
+from medjax.data.transforms.images import ImagePreprocess
 from medjax.errors import InputError
 
 NAN = float('nan')
@@ -50,29 +50,29 @@ def extents(array):
 def test_a_pictures_box_goes_where_its_pixels_go(fit):
     """8 columns and 4 rows; the box is of rows 1 to 3 and columns 4 to 7."""
     array, box = bright((8, 4, 1), [4, 1, 0, 7, 3, 1]), np.array([[1.0, 4, 3, 7]])
-    frame = Frame((24, 16), fit=fit, intensity=dict(name='unit'))
-    grid = frame.grid(array.shape, np.eye(4))
+    preprocess = ImagePreprocess((24, 16), fit=fit, intensity=dict(name='unit'))
+    grid = preprocess.grid(array.shape, np.eye(4))
     # Stretched by 6 and by 2; padded, by 2 each, and 8 rows above.
     want = [[6, 8, 18, 14]] if fit == 'stretch' else [[10, 8, 14, 14]]
     assert grid.shape == (4, 8)
-    np.testing.assert_allclose(grid.into(box), want, atol=1e-6)
-    np.testing.assert_allclose(grid.back(grid.into(box)), box, atol=1e-6)
-    fitted = frame.normalise(frame.fitted(Image(array, np.eye(4))), {})[..., 0]
+    np.testing.assert_allclose(grid.to_network(box), want, atol=1e-6)
+    np.testing.assert_allclose(grid.to_stored(grid.to_network(box)), box, atol=1e-6)
+    fitted = preprocess.normalise(preprocess.fit_to_size(Image(array, np.eye(4))), {})[..., 0]
     np.testing.assert_allclose(extents(fitted), want[0], atol=1)
-    assert frame.fitted(Image(array, np.eye(4))).shape == (24, 16, 1)
+    assert preprocess.fit_to_size(Image(array, np.eye(4))).shape == (24, 16, 1)
 
 
 @pytest.mark.parametrize('affine', AFFINES)
 @pytest.mark.parametrize('fit', ['stretch', 'pad'])
 def test_a_volumes_box_goes_where_its_voxels_go(fit, affine):
     shape, box = (12, 9, 10), np.array([[2, 1, 5, 6, 4, 9]])
-    frame = Frame((36, 27, 30), fit=fit, intensity=dict(name='unit'))
-    grid, array = frame.grid(shape, affine), bright(shape, box[0])
-    got = grid.into(box)
-    fitted = frame.normalise(frame.fitted(Image(array, affine)), {})[..., 0]
+    preprocess = ImagePreprocess((36, 27, 30), fit=fit, intensity=dict(name='unit'))
+    grid, array = preprocess.grid(shape, affine), bright(shape, box[0])
+    got = grid.to_network(box)
+    fitted = preprocess.normalise(preprocess.fit_to_size(Image(array, affine)), {})[..., 0]
     np.testing.assert_allclose(got[0], extents(fitted), atol=0.75)
-    np.testing.assert_allclose(grid.back(got), box, atol=1e-5)
-    np.testing.assert_allclose(grid.back(np.float32([[-5, -5, -5, 99, 99, 99]])), [[0, 0, 0, *shape]])
+    np.testing.assert_allclose(grid.to_stored(got), box, atol=1e-5)
+    np.testing.assert_allclose(grid.to_stored(np.float32([[-5, -5, -5, 99, 99, 99]])), [[0, 0, 0, *shape]])
 
 
 def test_what_cannot_be_an_object_is_left_out_and_counted():
@@ -178,26 +178,3 @@ def test_a_patch_shows_its_objects_where_they_are(tmp_path):
 def test_patches_that_make_no_sense(options, said, tmp_path):
     with pytest.raises(InputError, match=said):
         dataset(detection.source(cases=(2, 1, 1), shape=(24, 20)), size=(24, 20), cache=str(tmp_path), **options)
-
-
-@pytest.mark.parametrize('shape', [(48, 40), (24, 20, 16)])
-def test_phantoms_balls_fill_their_boxes(shape, tmp_path):
-    """Inside of a box it is brighter than about it by what a ball adds, but for the corners."""
-    found = detection.source(cases=(12, 4, 4), shape=shape)
-    assert 'phantom' in found.notice and found.problem == 'detection'
-    data, sizes = dataset(found, size=shape, intensity=dict(name='unit'), cache=str(tmp_path)), [[], []]
-    for number in data.numbers('train'):
-        image, (boxes, labels) = data.images([number])[0, ..., 0] * 255, data.truth(number)
-        for box, label in zip(boxes.astype(int), labels):
-            low, high = np.split(box, 2)
-            sizes[label].append((high - low).mean())
-            inner, outer = (image[tuple(slice(a, b) for a, b in zip(np.maximum(low + out, 0), high - out))].mean()
-                            for out in ((high - low) // 4, np.array([-2] * len(shape))))
-            assert inner > outer + 10
-    assert min(map(len, sizes)) > 3 and max(sizes[0]) < min(sizes[1])
-
-
-def test_folds_deal_phantoms_anew():
-    made = [detection.source(cases=(9, 3, 4), shape=(32, 32), fold=fold, folds=3) for fold in range(3)]
-    held = [{c.id for c in its.cases if c.split == 'val'} for its in made]
-    assert [len(its) for its in held] == [4, 4, 4] and not held[0] & held[1]

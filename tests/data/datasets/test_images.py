@@ -11,7 +11,7 @@ from medjax.data.datasets.images import dataset
 from medjax.data.io.geometry import Image
 from medjax.data.simulated import images
 from medjax.data.source import Case, Source
-from medjax.data.transforms.images import Frame, framing, resized
+from medjax.data.transforms.images import ImagePreprocess, image_preprocess, resize
 from medjax.errors import InputError
 
 
@@ -30,22 +30,22 @@ def source(*cases, classes=('no', 'yes'), problem='binary'):
 
 
 def test_pictures_are_rows_first_and_volumes_ras():
-    frame = Frame((2, 3))
-    assert frame.fitted(Image(picture([[1, 2, 3], [4, 5, 6]]), np.eye(4)))[..., 0].tolist() == [[1, 2, 3], [4, 5, 6]]
+    preprocess = ImagePreprocess((2, 3))
+    assert preprocess.fit_to_size(Image(picture([[1, 2, 3], [4, 5, 6]]), np.eye(4)))[..., 0].tolist() == [[1, 2, 3], [4, 5, 6]]
     volume = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
-    turned = Frame((3, 2, 4)).fitted(Image(volume, np.array([[0, -1, 0, 2], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])))
+    turned = ImagePreprocess((3, 2, 4)).fit_to_size(Image(volume, np.array([[0, -1, 0, 2], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])))
     np.testing.assert_array_equal(turned[..., 0], volume.swapaxes(0, 1)[::-1])
 
 
 def test_shrinking_averages_and_padding_keeps_proportions():
     halves = np.zeros((4, 8, 1), np.float32)
     halves[:, 4:] = 10
-    np.testing.assert_allclose(resized(halves, (2, 2))[..., 0], [[10 / 7, 60 / 7]] * 2, rtol=1e-6)
-    padded = Frame((8, 8), fit='pad').fitted(Image(np.full((8, 4, 1), 7, np.uint8), np.eye(4)))
+    np.testing.assert_allclose(resize(halves, (2, 2))[..., 0], [[10 / 7, 60 / 7]] * 2, rtol=1e-6)
+    padded = ImagePreprocess((8, 8), fit='pad').fit_to_size(Image(np.full((8, 4, 1), 7, np.uint8), np.eye(4)))
     assert padded.shape == (8, 8, 1) and (padded[2:6] == 7).all()
     wide = np.full((8, 4, 1), 7, np.uint8)
     wide[0, 0] = 3
-    assert (Frame((8, 8), fit='pad').fitted(Image(wide, np.eye(4)))[:2] == 3).all()
+    assert (ImagePreprocess((8, 8), fit='pad').fit_to_size(Image(wide, np.eye(4)))[:2] == 3).all()
 
 
 @pytest.mark.parametrize('intensity, want', [
@@ -54,7 +54,7 @@ def test_shrinking_averages_and_padding_keeps_proportions():
     ({'name': 'window', 'low': 51, 'high': 153}, [0, 0, 1]),
     ({'name': 'zscore'}, (np.array([0, 51, 255]) - 102) / np.std([0, 51, 255]))])
 def test_intensities_by_hand(intensity, want):
-    got = Frame((1, 3), intensity=intensity).normalise(np.array([[[0], [51], [255]]], np.uint8),
+    got = ImagePreprocess((1, 3), intensity=intensity).normalise(np.array([[[0], [51], [255]]], np.uint8),
                                                        {'mean': [0.4], 'std': [0.1]})
     np.testing.assert_allclose(got.ravel(), want, rtol=1e-5, atol=1e-6)
 
@@ -80,8 +80,8 @@ def test_training_moments_are_of_the_training_images_alone(tmp_path):
 def test_colours_become_grey_and_grey_three(tmp_path):
     colour = np.stack([picture([[30]]), picture([[60]]), picture([[90]])], -1)
     for channels, want in ((1, [60]), (3, [30, 60, 90]), (None, [30, 60, 90])):
-        assert Frame((1, 1), channels=channels).fitted(Image(colour, np.eye(4))).ravel().tolist() == want
-    assert Frame((1, 1), channels=3).fitted(Image(picture([[5]]), np.eye(4))).ravel().tolist() == [5, 5, 5]
+        assert ImagePreprocess((1, 1), channels=channels).fit_to_size(Image(colour, np.eye(4))).ravel().tolist() == want
+    assert ImagePreprocess((1, 1), channels=3).fit_to_size(Image(picture([[5]]), np.eye(4))).ravel().tolist() == [5, 5, 5]
     with pytest.raises(InputError, match='c1: 3 channels, c0 has 1; expected the same'):
         dataset(source(case(0, picture([[5]])), case(1, colour)), size=(1, 1), cache=str(tmp_path))
 
@@ -150,13 +150,13 @@ def test_files_that_change_places_are_prepared_anew(tmp_path):
 def test_a_volume_keeps_its_proportions_in_millimetres():
     cube = np.full((8, 8, 2), 7, np.uint8)
     cube[0, 0, 0] = 3
-    padded = Frame((8, 8, 8), fit='pad').fitted(Image(cube, np.diag([1.0, 1.0, 4.0, 1.0])))
+    padded = ImagePreprocess((8, 8, 8), fit='pad').fit_to_size(Image(cube, np.diag([1.0, 1.0, 4.0, 1.0])))
     assert padded.shape == (8, 8, 8, 1) and (padded[1:, 1:] == 7).all()
 
 
 def test_black_and_white_is_the_whole_range():
     mask = np.array([[[True]], [[False]]])
-    assert Frame((1, 2)).fitted(Image(mask, np.eye(4))).ravel().tolist() == [255, 0]
+    assert ImagePreprocess((1, 2)).fit_to_size(Image(mask, np.eye(4))).ravel().tolist() == [255, 0]
 
 
 @pytest.mark.parametrize('options', [
@@ -165,7 +165,7 @@ def test_black_and_white_is_the_whole_range():
     dict(size=(8, 8), intensity=dict(name='fixed', mean=(0.5,), std=(0.0,)))])
 def test_frames_that_make_no_sense(options):
     with pytest.raises(InputError, match='config.data'):
-        framing(**options)
+        image_preprocess(**options)
 
 
 def test_a_full_disk_is_told_before_it_kills(tmp_path, monkeypatch):

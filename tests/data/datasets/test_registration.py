@@ -1,58 +1,19 @@
 """Pairs: simulated ones whose truth is known, files in any orientation, and what is refused."""
 
-import csv
 import dataclasses
 import functools
 
-import nibabel as nib
 import numpy as np
 import pytest
-from scipy import ndimage
 
 from medjax.data.datasets import registration
 from medjax.data.simulated import registration as simulated_registration
-from medjax.data.sources import image_pairs_csv
 from medjax.errors import InputError
 
 SMALL = dict(cases=(3, 1, 2), shape=(32, 40), spacing=5.0, template='drawn', points=200)
-rng = np.random.default_rng(0)
-
-
 @functools.cache
 def phantoms(**changes):
     return registration.dataset(simulated_registration.source(**{**SMALL, **changes}), size=(32, 40))
-
-
-def test_the_truth_is_true():
-    """The same tissue lies at both places of each point, but for borders; and not at the same place."""
-    data = phantoms()
-    assert data.counts == {'train': 3, 'val': 1, 'test': 2} and data.millimetres == (5, 5) and data.labelled
-    for row in zip(*data.rows):
-        fixed, moving, fixed_label, moving_label, points, targets, there = row
-        assert fixed.min() == 0 and fixed.max() == 1 and there.all()
-        at = [ndimage.map_coordinates(label, places.T, order=0, mode='nearest')
-              for label, places in ((fixed_label, points), (moving_label, targets), (moving_label, points))]
-        assert (at[0] == at[1]).mean() > 0.85 > (at[0] == at[2]).mean()
-        assert 1 < np.linalg.norm(points - targets, axis=1).mean() < 4
-
-
-def test_places_are_found_where_space_is_stretched():
-    """To three times its size, where whole steps do not end."""
-    x = np.broadcast_to(np.linspace(-4, 4, 33), (21, 33)).T
-    field = np.stack([3 * np.tanh(x * 8 / 12), 0 * x])
-    for ends in (np.array([[16.7, 18.0], [5.0, 7.5]]), np.array([[3.0, 28.0], [2.0, 2.0]])):
-        y = simulated_registration._origin(4 * field, ends)
-        there = y + np.stack([ndimage.map_coordinates(4 * part, y, order=1, mode='nearest') for part in field])
-        np.testing.assert_allclose(there, ends, atol=1e-6)
-
-
-def test_pairs_are_the_same_whenever_they_are_made_and_differ_from_each_other():
-    simulated_registration._cases.cache_clear()
-    again = registration.dataset(simulated_registration.source(**SMALL), size=(32, 40))
-    assert again.fingerprint == phantoms().fingerprint
-    assert len({row.tobytes() for row in again.rows.moving}) == 6
-    first = registration.dataset(simulated_registration.source(**{**SMALL, 'cases': (2, 1, 1)}), size=(32, 40))
-    np.testing.assert_array_equal(first.rows.fixed[:2], again.rows.fixed[:2])  # however many there are
 
 
 def test_an_item_is_a_row():
@@ -62,147 +23,6 @@ def test_an_item_is_a_row():
     kept = resident.pick(resident.load(), np.array([1]))
     assert item.pop('id') == 'train0001' and item.keys() == kept.keys()
     assert all((item[name] == kept[name]).all() for name in item)
-
-
-def test_a_contrast_may_be_inverted():
-    data = registration.dataset(simulated_registration.source(**{**SMALL, 'cases': (1, 1, 1), 'inverted': True}), size=(32, 40))
-    rows = data.rows
-    means = [[image[0, ..., 0][label[0] == k].mean() for k in (1, 3)] for image, label in (
-        (rows.fixed, rows.fixed_label), (rows.moving, rows.moving_label))]
-    assert means[0][0] < means[0][1] and means[1][0] > means[1][1]
-
-
-@pytest.mark.parametrize('change, message', [
-    (dict(template='colin'), r"config\.data\.source\.template: 'colin'; expected one of: mni152, drawn"),
-    (dict(shape=(8, 8)), r'config\.data\.source: shape=\(8, 8\)'),
-    (dict(planes=((50, 90), (80, 96), (102, 116))), r'config\.data\.source\.planes: .*; expected three slabs'),
-    (dict(strength=0), r'strength=0; expected'),
-])
-def test_phantoms_that_cannot_be_made(change, message):
-    with pytest.raises(InputError, match=message):
-        simulated_registration.source(**{**SMALL, **change})
-
-
-def written(folder, name, array, affine=None):
-    nib.save(nib.Nifti1Image(array, np.diag([2.0, 2.0, 3.0, 1.0]) if affine is None else affine), folder / name)
-
-
-def table(folder, rows, columns):
-    with (folder / 'pairs.csv').open('w', newline='') as file:
-        csv.writer(file).writerows([columns, *rows])
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """A pair of volumes with labels and points; the moving one is stored from right to left."""
-    fixed, moving = rng.random((2, 8, 9, 6)).astype(np.float32)
-    written(tmp_path, 'a.nii.gz', fixed)
-    affine = np.diag([-2.0, 2.0, 3.0, 1.0])
-    affine[0, 3] = 14 + 100  # and lies a hundred millimetres further on
-    written(tmp_path, 'b.nii.gz', moving[::-1].copy(), affine)
-    written(tmp_path, 'a_label.nii.gz', (fixed > 0.5).astype(np.uint8))
-    written(tmp_path, 'b_label.nii.gz', (moving[::-1] > 0.5).astype(np.uint8), affine)
-    (tmp_path / 'points.csv').write_text('x,y,z,to_x,to_y,to_z\n2,4,6,106,2,3\n')
-    table(tmp_path, [('a.nii.gz', 'b.nii.gz', 'a_label.nii.gz', 'b_label.nii.gz', 'points.csv', 'p', 'train')],
-          ('fixed', 'moving', 'fixed_label', 'moving_label', 'points', 'patient', 'split'))
-    return tmp_path, fixed, moving
-
-
-def test_files_are_brought_into_one_order(folder):
-    path, fixed, moving = folder
-    source = image_pairs_csv.source(table='pairs.csv', dir=str(path), classes=('background', 'organ'))
-    assert [(case.id, case.patient, case.split) for case in source.cases] == [('b_to_a', 'p', 'train')]
-    data = registration.dataset(source, size=(8, 10, 4))
-    rows = data.rows
-    cut = np.s_[:, :, 1:5]
-    np.testing.assert_allclose(rows.fixed[0, :, 1:, :, 0], registration.normalised(fixed[cut]), atol=0.02)
-    np.testing.assert_array_equal(rows.moving_label[0, :, 1:], moving[cut] > 0.5)
-    assert (rows.fixed_label[0, :, 0] == 0).all() and data.millimetres == (2, 2, 3)
-    np.testing.assert_allclose(rows.points[0], [[1, 3, 1]], atol=1e-5)
-    np.testing.assert_allclose(rows.targets[0], [[3, 2, 0]], atol=1e-5)
-    np.testing.assert_allclose(data.affines[0] @ [1, 3, 1, 1], [2, 4, 6, 1], atol=1e-5)
-    coarse = registration.dataset(source, size=(4, 4, 6), spacing=(4.0, 4.0, 3.0))
-    assert coarse.millimetres == (4, 4, 3)
-    world = coarse.affines[0] @ [*coarse.rows.points[0, 0], 1]
-    np.testing.assert_allclose(world[:3], [2, 4, 6], atol=1e-4)
-
-
-def test_files_of_one_name_are_told_apart_by_their_folders():
-    assert image_pairs_csv.filenames(['p1/t1.nii.gz', 'p1/t2.nii.gz']) == {'p1/t1.nii.gz': 't1', 'p1/t2.nii.gz': 't2'}
-    paths = [f'p{number}/{name}.nii.gz' for number in (1, 2) for name in ('t1', 't2')]
-    assert image_pairs_csv.filenames([*paths, *paths])['p2/t1.nii.gz'] == 'p2_t1'
-    assert image_pairs_csv.filenames([f'/a/b/{path}' for path in paths])['/a/b/p2/t1.nii.gz'] == 'p2_t1'
-    with pytest.raises(InputError, match=r'p/a\.nii, p/a\.nii\.gz: both would be called .*a; expected file names that'):
-        image_pairs_csv.filenames(['p/a.nii', 'p/a.nii.gz'])
-    with pytest.raises(InputError, match='pairs: expected fixed, moving'):
-        image_pairs_csv.source(pairs=[('', 'b.png', 'train')])
-    made = image_pairs_csv.source(pairs=[(paths[0], paths[1], 'train'), (paths[2], paths[3], 'val')])
-    assert [(case.id, case.patient) for case in made.cases] == [
-        ('p1_t2_to_p1_t1', 'p1_t1'), ('p2_t2_to_p2_t1', 'p2_t1')]
-
-
-def test_images_without_labels_get_groups_of_intensity(folder):
-    path, fixed, _ = folder
-    source = image_pairs_csv.source(pairs=[('a.nii.gz', 'b.nii.gz', 'train')], dir=str(path), tissues=True)
-    label = source.cases[0].read().fixed_label.array
-    means = [fixed[label == number].mean() for number in (1, 2, 3)]
-    assert means == sorted(means) and means[0] < 0.3 and means[2] > 0.7 and 'k-means' in source.notice
-
-
-def test_one_image_of_a_pair_may_be_constant(folder):
-    path, fixed, _ = folder
-    written(path, 'b.nii.gz', np.full_like(fixed, 3))
-    data = registration.dataset(image_pairs_csv.source(pairs=[('a.nii.gz', 'b.nii.gz', 'train')], dir=str(path)), size=(8, 8, 4))
-    assert not data.rows.moving.any() and 'no contrast at all: 1 (b_to_a)' in data.notice and not data.labelled
-
-
-@pytest.mark.parametrize('change, message', [
-    (lambda a: (a[:-1], None), r'b_to_a: moving .*b\.nii\.gz has 7×9×6 voxels of 2×2×3 mm.*; expected the size and '
-     r'spacing of the fixed image, 8×9×6'),
-    (lambda a: (a, np.diag([2.0, 2.0, 4.0, 1.0])), r'moving .* voxels of 2×2×4 mm.*; expected the size and spacing'),
-    (lambda a: (np.where(a > 0.9, np.nan, a), None), r'b\.nii\.gz: \d+ voxels are NaN or infinite'),
-])
-def test_pairs_that_are_none(folder, change, message):
-    path, fixed, _ = folder
-    written(path, 'b.nii.gz', *change(fixed))
-    with pytest.raises(InputError, match=message):
-        registration.dataset(image_pairs_csv.source(pairs=[('a.nii.gz', 'b.nii.gz', 'train')], dir=str(path)), size=(8, 8, 4))
-
-
-def test_labels_are_classes_and_beyond_the_image_the_background(folder):
-    path, fixed, _ = folder
-    written(path, 'a_label.nii.gz', np.ones(fixed.shape, np.uint8))
-    rows = registration.dataset(image_pairs_csv.source(table='pairs.csv', dir=str(path), classes=('a', 'b')), size=(8, 10, 6)).rows
-    assert rows.fixed_label.sum() == fixed.size and not rows.fixed_label[:, :, 0].any()
-    written(path, 'a_label.nii.gz', np.full(fixed.shape, 300, np.int16))
-    with pytest.raises(InputError, match=r'b_to_a: .*a_label\.nii\.gz: label 300; expected whole numbers below 2'):
-        registration.dataset(image_pairs_csv.source(table='pairs.csv', dir=str(path), classes=('a', 'b')), size=(8, 8, 4))
-
-
-def test_who_is_in_several_splits_is_said(folder):
-    path, *_ = folder
-    both = [('a.nii.gz', 'b.nii.gz', 'train'), ('b.nii.gz', 'a.nii.gz', 'test')]
-    data = registration.dataset(image_pairs_csv.source(pairs=both, dir=str(path)), size=(8, 8, 4))
-    assert 'in pairs of other splits too: 2 (a.nii.gz, b.nii.gz)' in data.notice
-    with pytest.raises(InputError, match=r"pairs: split 'tset'; expected one of: train, val, test"):
-        image_pairs_csv.source(pairs=[both[0], ('b.nii.gz', 'a.nii.gz', 'tset')], dir=str(path))
-
-
-@pytest.mark.parametrize('content, message', [
-    ('fixed,movin\na,b\n', "pairs.csv: no column 'moving'"), ('fixed,moving\n', 'pairs.csv: no rows; expected pairs'),
-    ('fixed,moving\na.nii.gz,\n', 'row 2: no moving image; expected both of a pair'),
-    ('fixed,moving\na.nii.gz\n', 'row 2 has too few fields')])
-def test_tables_that_are_none(tmp_path, content, message):
-    (tmp_path / 'pairs.csv').write_text(content)
-    with pytest.raises(InputError, match=message):
-        image_pairs_csv.source(table='pairs.csv', dir=str(tmp_path))
-
-
-def test_points_that_are_none(folder):
-    path, *_ = folder
-    (path / 'points.csv').write_text('x,y,z,to_x,to_y,to_z\n2,4,6,106,here,3\n')
-    with pytest.raises(InputError, match=r"points\.csv: row 2: to_y: 'here'; expected a number of mm"):
-        registration.dataset(image_pairs_csv.source(table='pairs.csv', dir=str(path), classes=('a', 'b')), size=(8, 8, 4))
 
 
 def test_other_sources_and_sizes_are_refused():

@@ -6,15 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from PIL import Image as Picture
 
 from medjax.data.datasets import translation
 from medjax.data.datasets.translation import PAIR, Views, dataset
-from medjax.data.io import image_files
 from medjax.data.io.geometry import Image
-from medjax.data.simulated import contrast
 from medjax.data.source import Case, Source
-from medjax.data.sources import translation_folder
 from medjax.errors import InputError
 
 OPTIONS = dict(patch=(6, 8, 1))
@@ -36,50 +32,6 @@ def source(*given):
     return Source(tuple(Case(f'c{k}', f'p{k}', split, lambda k=k, sides=sides: views(k + 1, sides), target=sides,
                              how=str((k, sides))) for k, (split, sides) in enumerate(cases)), ('T1', 'T2'),
                   problem='translation')
-
-
-def test_the_spin_echo_by_hand():
-    grey = 0.82 * (1 - np.exp(-5000 / 1820)) * np.exp(-100 / 99)
-    assert contrast.signal('grey', 5000, 100) == pytest.approx(grey)
-    assert contrast.signal('grey', 1e9, 1e-9) == pytest.approx(0.82)
-    dark, middle, bright = (contrast.signal(name, 5000, 100) for name in ('white', 'grey', 'csf'))
-    assert dark < middle < bright / 2
-
-
-@pytest.fixture(scope='module')
-def brain():
-    return contrast.source(spacing=4.0)
-
-
-def test_no_test_plane_nor_its_mirror_image_trains(brain):
-    heights = {}
-    for case in brain.cases:
-        part = case.read()
-        low = part.image.affine[2, 3]
-        heights.setdefault(case.split, set()).update(range(round(low), round(low + 4 * part.image.array.shape[2])))
-        # Both halves, so that what mirrors a plane is in that plane.
-        ends = [(part.image.affine @ [x, 0, 0, 1])[0] for x in (0, part.image.array.shape[0] - 1)]
-        assert ends[0] < -76 and ends[1] > 76
-        assert part.image.array.shape == part.target.array.shape == part.head.array.shape
-        assert not part.target.array[part.head.array == 0].any() and part.target.array[part.head.array > 0].min() > 0
-    for one, other in (('train', 'val'), ('train', 'test'), ('val', 'test')):
-        assert min(abs(a - b) for a in heights[one] for b in heights[other]) >= 4
-    assert 'Real anatomy, simulated contrast' in brain.notice and {c.patient for c in brain.cases} == {'mni152'}
-
-
-def test_noise_is_rician_and_the_same_each_time():
-    def voxels(**options):
-        read = [case.read() for case in contrast.source(spacing=4.0, **options).cases]
-        return np.concatenate([part.target.array[part.head.array > 0] for part in read]).astype(np.float64)
-
-    clean, noisy, other = voxels(noise=0.0), voxels(noise=0.05), voxels(noise=0.05, seed=1)
-    apart = noisy - clean
-    assert apart.std() == pytest.approx(50, rel=0.05)
-    # Of the size of a number with two noisy parts, the mean is about sigma² / 2S too large.
-    assert apart.mean() == pytest.approx((50**2 / (2 * clean)).mean(), rel=0.3)
-    assert (other != noisy).all()
-    contrast._brain.cache_clear()
-    np.testing.assert_array_equal(voxels(noise=0.05), noisy)
 
 
 def test_pairs_are_cut_from_one_place(tmp_path):
@@ -140,14 +92,6 @@ def test_other_sources_are_refused(tmp_path):
         dataset(dataclasses.replace(source(), problem=''), cache=str(tmp_path), **OPTIONS)
 
 
-@pytest.mark.parametrize('options', [dict(validation=(30, 50)), dict(validation=(64,)), dict(test=()),
-                                     dict(test=((36, 140), (100, 110))), dict(spacing=0.1), dict(te=0.0),
-                                     dict(noise=2.0)])
-def test_slabs_and_echoes_that_make_no_sense_are_refused(options):
-    with pytest.raises(InputError, match=r'config\.data\.source: '):
-        contrast.source(**options)
-
-
 def test_the_head_is_what_was_not_cleared_or_is_bright():
     box = np.zeros((12, 12, 3), np.float32)
     box[2:9, 3:10] = 1
@@ -156,51 +100,3 @@ def test_the_head_is_what_was_not_cleared_or_is_bright():
     shown[4:6, 5:7, 1], shown[0, 0] = 0.1, 1  # a hole in a plane, and a speck outside
     noisy = shown + 0.05 * rng.random(box.shape).astype(np.float32)
     np.testing.assert_array_equal(translation.head(Image(noisy, np.eye(4))).array, box)
-
-
-@pytest.fixture
-def folders(tmp_path):
-    rng = np.random.default_rng(0)
-    for name in ('p1/a', 'p1/b', 'p2/a', 'p3/a', 'c'):
-        for side in ('input', 'target'):
-            path = tmp_path / side / f'{name}.png'
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Picture.fromarray(rng.integers(0, 255, (9, 7), np.uint8)).save(path)
-    return tmp_path
-
-
-def test_own_folders_are_paired_by_name(folders):
-    found = translation_folder.source(dir=str(folders), names=('CT', 'MR'), splits={'p1': 'test'}, val=0.4, test=0.0)
-    by = {case.id: case for case in found.cases}
-    assert list(by) == ['c', 'p1_a', 'p1_b', 'p2_a', 'p3_a'] and found.classes == ('CT', 'MR')
-    assert {by[name].patient for name in ('p1_a', 'p1_b')} == {'p1'} and by['p1_a'].split == by['p1_b'].split == 'test'
-    read = by['p2_a'].read()
-    np.testing.assert_array_equal(read.target.array[:, :, 0].T, Picture.open(folders / 'target/p2/a.png'))
-    assert by['c'].target == PAIR and read.image.array.shape == (7, 9, 1)
-
-
-def test_a_missing_partner_is_named_unless_none_is_wanted(folders, tmp_path):
-    (folders / 'target' / 'c.png').unlink()
-    found = translation_folder.source(dir=str(folders), splits={'p1': 'test', 'p2': 'val', 'p3': 'train', 'c': 'train'})
-    assert next(case for case in found.cases if case.id == 'c').target == (1, 0)
-    with pytest.raises(InputError, match='c: no target image; expected a partner for every training case'):
-        dataset(found, patch=(4, 4, 1), cache=str(tmp_path / 'cache'))
-    data = dataset(found, patch=(4, 4, 1), cache=str(tmp_path / 'cache'), paired=False, whole=True)
-    assert len(data.image.training) == 2 and len(data.target.training) == 1
-
-
-def test_bad_folders_are_refused_in_a_line(folders, tmp_path):
-    Picture.fromarray(np.zeros((9, 8), np.uint8)).save(folders / 'target' / 'c.png')
-    case = next(case for case in translation_folder.source(dir=str(folders)).cases if case.id == 'c')
-    with pytest.raises(InputError, match=r'c\.png: not on the grid of its image .*8×9×1 voxels.*expected 7×9×1'):
-        case.read()
-    image_files.write(folders / 'input' / 'c.nii.gz', np.zeros((2, 2, 2), np.uint8), np.eye(4))
-    with pytest.raises(InputError, match=r'c\.png: has the same name as c\.nii\.gz'):
-        translation_folder.source(dir=str(folders))
-    with pytest.raises(InputError, match=r'nothing: no such folder; expected images in it'):
-        translation_folder.source(dir=str(folders), inputs='nothing')
-    (tmp_path / 'empty').mkdir()
-    with pytest.raises(InputError, match=r'empty: no image; expected some'):
-        translation_folder.source(dir=str(folders), inputs='empty')
-    with pytest.raises(InputError, match=r"config\.data\.source\.names: \('a',\); expected the names of two"):
-        translation_folder.source(dir=str(folders), names=('a',))

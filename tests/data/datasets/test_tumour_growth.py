@@ -9,12 +9,12 @@ import pytest
 from medjax.data.datasets import tumour_growth
 from medjax.data.io.geometry import Image
 from medjax.errors import InputError
-from tests.data.sources import visited
+from tests.data import growing_squares
 
 
 @pytest.fixture(scope='module')
 def data():
-    return tumour_growth.dataset(visited.source(), size=(12, 12))
+    return tumour_growth.dataset(growing_squares.source(), size=(12, 12))
 
 
 def test_visits_times_and_volumes(data):
@@ -34,11 +34,11 @@ def test_channels(data):
     image, mask, far = np.moveaxis(data.rows.image[0, 2], -1, 0)
     assert (image[[0, -1]] == 0).all()  # what was least in the image
     assert abs(image[1:-1].mean()) < 1e-5 and image[1:-1].std() == pytest.approx(1, rel=1e-5)
-    np.testing.assert_array_equal(mask, visited.square(4)[..., 0])
+    np.testing.assert_array_equal(mask, growing_squares.square(4)[..., 0])
     # 2 mm a voxel, the border between voxels 3 and 4; in cm.
     np.testing.assert_allclose(far[:6, 6], [0.7, 0.5, 0.3, 0.1, -0.1, -0.3], rtol=1e-5)
     assert (data.rows.image[0, 0] == 0).all()  # no visit
-    alone = tumour_growth.dataset(visited.source(), size=(12, 12), see=('mask',))
+    alone = tumour_growth.dataset(growing_squares.source(), size=(12, 12), see=('mask',))
     np.testing.assert_array_equal(alone.rows.image[..., 0], data.rows.image[..., 1])
 
 
@@ -57,18 +57,18 @@ def test_no_distance_from_nothing():
 
 
 def test_larger_scans_are_cut_about_the_last_mask_that_is_seen_and_smaller_ones_filled():
-    part = tumour_growth.dataset(visited.source(visited.case('a', middle=(3, 8))), size=(8, 8))
+    part = tumour_growth.dataset(growing_squares.source(growing_squares.case('a', middle=(3, 8))), size=(8, 8))
     np.testing.assert_array_equal(np.argwhere(part.rows.masks[0, -1]).min(0), [1, 2])  # as far left as there is room
     assert part.warnings == [] and part.rows.label[0].sum() == 36
-    lost = tumour_growth.dataset(visited.source(visited.case('a', sides=(2, 4, 10))), size=(8, 8))
+    lost = tumour_growth.dataset(growing_squares.source(growing_squares.case('a', sides=(2, 4, 10))), size=(8, 8))
     assert lost.rows.label[0].sum() == 64 and "Cut off at the border" in lost.notice and '1 (a)' in lost.notice
-    filled = tumour_growth.dataset(visited.source(visited.case('a')), size=(16, 16))
+    filled = tumour_growth.dataset(growing_squares.source(growing_squares.case('a')), size=(16, 16))
     assert filled.rows.sites[0, 0, 0] == 0 and filled.rows.label[0].sum() == 36
     assert np.argwhere(filled.rows.label[0]).min(0).tolist() == [5, 5]
 
 
 def test_resampled():
-    fine = tumour_growth.dataset(visited.source(), size=(24, 24), spacing=(1, 1, 5))
+    fine = tumour_growth.dataset(growing_squares.source(), size=(24, 24), spacing=(1, 1, 5))
     np.testing.assert_array_equal(fine.rows.label.reshape(4, -1).sum(1), 144)
     assert fine.voxel == pytest.approx(0.005) and fine.rows.volume[0, 2] == pytest.approx(16 * 0.02)
 
@@ -77,8 +77,8 @@ def test_curves_are_of_the_volumes_that_are_seen(data):
     curve = data.curves('exponential')
     np.testing.assert_allclose(curve.rate, [np.log(4) / 30] + [curve.rate[1]] + [np.log(4) / 30] * 2, rtol=1e-4)
     np.testing.assert_allclose(curve.start[[0, 2, 3]], 16 * 0.02, rtol=1e-4)
-    other = visited.source(*[dataclasses.replace(case, read=lambda c=case: changed(c.read()))
-                             if case.split != 'train' else case for case in visited.source().cases])
+    other = growing_squares.source(*[dataclasses.replace(case, read=lambda c=case: changed(c.read()))
+                             if case.split != 'train' else case for case in growing_squares.source().cases])
     other = tumour_growth.dataset(other, size=(12, 12))
     assert other.rows.label[2].all() and other.capacity('gompertz') == data.capacity('gompertz')  # of those who train
 
@@ -102,39 +102,39 @@ def test_items_on_the_device_are_those_that_are_read(data):
 
 
 def test_the_fingerprint_is_of_all_that_matters(data):
-    same = tumour_growth.dataset(visited.source(), size=(12, 12))
-    other = tumour_growth.dataset(visited.source(*[visited.case('a', times=(0, 30, 91)), *visited.source().cases[1:]]),
+    same = tumour_growth.dataset(growing_squares.source(), size=(12, 12))
+    other = tumour_growth.dataset(growing_squares.source(*[growing_squares.case('a', times=(0, 30, 91)), *growing_squares.source().cases[1:]]),
                           size=(12, 12))
     assert same.fingerprint == data.fingerprint != other.fingerprint
 
 
 def test_nothing_left_is_told():
-    data = tumour_growth.dataset(visited.source(visited.case('a', sides=(4, 2, 0))), size=(12, 12))
+    data = tumour_growth.dataset(growing_squares.source(growing_squares.case('a', sides=(4, 2, 0))), size=(12, 12))
     assert data.warnings == ['Nothing is left at the visit that is to be told: 1 (a).']
 
 
 @pytest.mark.parametrize('cases, options, match', [
-    ([visited.case('a', times=(0, 30, 30))], {}, 'a: visits at 0, 30, 30; expected times that rise'),
-    ([visited.case('a', times=(0, 30), sides=(2, 4))], {}, 'a: 2 visits; expected two or more, and the one'),
-    ([visited.case('a', times=(0, 3, 30, 31))], {}, r'expected \[X, Y, Z, 4, C\]'),
-    ([visited.case('a', 'val')], {}, 'no training case'),
-    ([visited.case('a'), visited.case('bb', spacing=3.0)], {}, 'bb: voxels of .* config.data.spacing makes them so'),
-    ([visited.case('a')], dict(see=('pet',)), 'config.data.see'),
-    ([visited.case('a')], dict(size=(12,)), 'config.data.size'),
-    ([visited.case('a')], dict(size=(12, 12, 12)), '1 slices; expected config.data.size of two numbers'),
-    ([visited.case('a'), visited.case('bb', new=(0, 0, 0))], {}, 'bb: sites'),
+    ([growing_squares.case('a', times=(0, 30, 30))], {}, 'a: visits at 0, 30, 30; expected times that rise'),
+    ([growing_squares.case('a', times=(0, 30), sides=(2, 4))], {}, 'a: 2 visits; expected two or more, and the one'),
+    ([growing_squares.case('a', times=(0, 3, 30, 31))], {}, r'expected \[X, Y, Z, 4, C\]'),
+    ([growing_squares.case('a', 'val')], {}, 'no training case'),
+    ([growing_squares.case('a'), growing_squares.case('bb', spacing=3.0)], {}, 'bb: voxels of .* config.data.spacing makes them so'),
+    ([growing_squares.case('a')], dict(see=('pet',)), 'config.data.see'),
+    ([growing_squares.case('a')], dict(size=(12,)), 'config.data.size'),
+    ([growing_squares.case('a')], dict(size=(12, 12, 12)), '1 slices; expected config.data.size of two numbers'),
+    ([growing_squares.case('a'), growing_squares.case('bb', new=(0, 0, 0))], {}, 'bb: sites'),
 ])
 def test_what_is_no_series_is_refused(cases, options, match):
     with pytest.raises(InputError, match=match):
-        tumour_growth.dataset(visited.source(*cases), **{'size': (12, 12), **options})
+        tumour_growth.dataset(growing_squares.source(*cases), **{'size': (12, 12), **options})
 
 
 def test_not_a_number_is_refused():
-    case = visited.case('a')
+    case = growing_squares.case('a')
     found = case.read()
     found.image.array[3, 3] = np.nan
     with pytest.raises(InputError, match='a: values that are NaN'):
-        tumour_growth.dataset(visited.source(case), size=(12, 12))
+        tumour_growth.dataset(growing_squares.source(case), size=(12, 12))
 
 
 def test_volumes_go_the_same_way():
@@ -142,7 +142,7 @@ def test_volumes_go_the_same_way():
     for visit, side in enumerate((2, 3, 4)):
         masks[2:2 + side, 2:2 + side, 2:2 + side, visit] = 1
     whole = tumour_growth.Scans(Image(masks[..., None].astype(np.float32), np.eye(4)), Image(masks, np.eye(4)))
-    case = dataclasses.replace(visited.case('a', sites=False), read=lambda: whole)
-    data = tumour_growth.dataset(visited.source(case), size=(8, 8, 8))
+    case = dataclasses.replace(growing_squares.case('a', sites=False), read=lambda: whole)
+    data = tumour_growth.dataset(growing_squares.source(case), size=(8, 8, 8))
     assert data.rows.image.shape == (1, 2, 8, 8, 8, 3) and data.rows.label.sum() == 64 and data.rows.tissue is None
     np.testing.assert_allclose(data.rows.volume, [[0.008, 0.027]], rtol=1e-6)

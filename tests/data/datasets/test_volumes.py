@@ -16,7 +16,7 @@ from medjax.data.datasets.volumes import dataset
 from medjax.data.io.geometry import Image
 from medjax.data.source import Case, Source
 from medjax.errors import InputError
-from medjax.ops.sliding_windows import Sliding
+from medjax.ops.sliding_windows import SlidingWindowInference
 
 SPACING = (1.0, 1.5, 2.0)
 
@@ -205,6 +205,6 @@ def test_what_is_beyond_a_case_is_the_same_in_training_and_inference(make):
     def forward(variables, image):
         jax.debug.callback(lambda x: windows.append(np.asarray(x)), image)
         return jnp.concatenate([image, image], -1)
-    Sliding(forward, window=(16, 16, 8))({}, data.volume(data.prepared[0]), data.air(data.prepared[0]))
+    SlidingWindowInference(forward, window=(16, 16, 8))({}, data.volume(data.prepared[0]), data.air(data.prepared[0]))
     jax.effects_barrier()
     np.testing.assert_allclose(windows[0][0], seen, rtol=1e-6)

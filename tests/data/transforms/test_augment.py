@@ -7,8 +7,8 @@ import pytest
 from scipy import ndimage
 
 from medjax import build
-from medjax.data.transforms import boxes as moving
-from medjax.data.transforms.augment import RECIPES, Recipe, _blur, _coarsen, _power
+from medjax.data.transforms import boxes as box_transforms
+from medjax.data.transforms.augment import RECIPES, Recipe
 from medjax.errors import InputError
 from medjax.ops import warp
 
@@ -54,7 +54,8 @@ def test_the_published_probabilities():
 
 
 @pytest.mark.parametrize('recipe, shape, channels', [
-    (dict(RECIPES['nnunet'], elastic=0.5), (8, 12, 10), 1), (dict(RECIPES['unet'], elastic=0.5), (16, 12), 2),
+    pytest.param(dict(RECIPES['nnunet'], elastic=0.5), (8, 12, 10), 1, marks=pytest.mark.slow),
+    (dict(RECIPES['unet'], elastic=0.5), (16, 12), 2),
     (dict(RECIPES['keras'], policy_ops=2), (16, 12), 2)])
 def test_samples_together_or_one_by_one_are_the_same(recipe, shape, channels, monkeypatch):
     """An accelerator computes all transforms of all samples at once, a CPU those drawn, sample after sample."""
@@ -119,6 +120,7 @@ def test_flips_are_exact_and_independent_of_each_other():
     np.testing.assert_array_equal(only['image'], batch['image'][:, :, ::-1])
 
 
+@pytest.mark.slow
 def test_thin_patches_keep_their_slices():
     """16 × 16 × 4: turned, zoomed and coarsened within its slices alone."""
     ramp = jnp.broadcast_to(jnp.arange(4.0), (3, 16, 16, 4))[..., None]
@@ -239,37 +241,8 @@ def test_constant_images_stay_numbers(name):
         np.testing.assert_allclose(out['image'], 3, atol=1e-5)
 
 
-def test_blur_is_scipys():
-    image = rng.normal(size=(9, 1, 12, 2)).astype(np.float32)
-    got = _blur(jnp.asarray(image), jnp.array([0.6, 1.4]))
-    for channel, sigma in enumerate((0.6, 1.4)):
-        want = ndimage.gaussian_filter(image[..., channel], (sigma, 0, sigma), mode='nearest', radius=(6, 0, 6))
-        np.testing.assert_allclose(got[..., channel], want, atol=1e-5)
-
-
-def test_low_resolution_by_two_is_every_other_voxel_and_cubics():
-    line = rng.normal(size=(16, 1)).astype(np.float32)
-    got = np.asarray(_coarsen(jnp.asarray(line), jnp.array([2.0]), [0]))[:, 0]
-    coarse = line[[int(np.round(2 * i + 0.5)) for i in range(8)], 0]
-    # Halfway between two coarse voxels at a quarter: Keys' weights at 0.25 are (-9, 111, 29, -3) / 128.
-    i = 3  # voxel 7 lies a quarter above coarse voxel 3
-    want = (-9 * coarse[i - 1] + 111 * coarse[i] + 29 * coarse[i + 1] - 3 * coarse[i + 2]) / 128
-    assert got[7] == pytest.approx(want, abs=1e-5)
-    flat = jnp.ones((10, 6, 1))
-    np.testing.assert_allclose(_coarsen(flat, jnp.array([1.7]), [0, 1]), flat, atol=1e-5)
-
-
-def test_gamma_keeps_the_range():
-    image = jnp.asarray(rng.normal(size=(10, 10, 2)), jnp.float32)
-    for gamma in (0.7, 1.5):
-        out = _power(image, gamma)
-        np.testing.assert_allclose(out.min((0, 1)), image.min((0, 1)), atol=1e-5)
-        np.testing.assert_allclose(out.max((0, 1)), image.max((0, 1)), atol=1e-5)
-        assert (np.sign(out - image)[np.abs(out - image) > 1e-5] == (1 if gamma < 1 else -1)).all()
-    np.testing.assert_allclose(_power(jnp.zeros((3, 3, 1)), 0.7), 0)  # a constant patch stays what it is
-
-
-@pytest.mark.parametrize('shape, most', [((64, 192), 15), ((80, 192), 15), ((96, 96), 180)])
+@pytest.mark.parametrize('shape, most', [((64, 192), 15), ((80, 192), 15),
+                                        pytest.param((96, 96), 180, marks=pytest.mark.slow)])
 def test_2d_patches_turn_as_nnunet_turns_them(shape, most):
     """The angle, found from where the centre's neighbour is read."""
     recipe, found = Recipe(rotate=1.0), []
@@ -293,12 +266,12 @@ def test_spacing_decides_how_far_a_turn_goes():
 
 @pytest.mark.parametrize('section, message', [
     (dict(name='nnunett'), "config.augment.name: 'nnunett' is not known"),
-    (dict(name='nnunet', rotation=1), 'config.augment.rotation: nothing reads this key'),
+    (dict(name='nnunet', rotation=1), 'config.augment.rotation: unknown key'),
     (dict(name='flip', flip=1.5), 'config.augment.flip: 1.5; expected a probability'),
     (dict(name='flip', zoom_range=(2, 1)), 'config.augment.zoom_range'),
     (dict(name='keras', fill='constant'), "config.augment.fill: 'constant'; expected 'mirror' or 'nearest'"),
     (dict(name='keras', shear_range=90), 'config.augment.shear_range: 90; expected degrees'),
-    (dict(name='keras', shift_range=12), 'config.augment.shift_range: 12; expected a share'),
+    (dict(name='keras', shift_range=12), 'config.augment.shift_range: 12; expected a fraction'),
     (dict(name='randaugment', policy_ops=15), 'config.augment.policy_ops: 15; expected a whole number from 0 to 14'),
     (dict(name='randaugment', policy_magnitude=30), 'config.augment.policy_magnitude: 30; expected'),
     (dict(name='flip', cutmix=-1), 'config.augment.cutmix: -1; expected'),
@@ -371,9 +344,9 @@ def test_boxes_turned_by_right_angles_are_those_of_turned_images(shape, boxes, a
     @jax.jit
     @jax.vmap
     def turned(image, box, mask):
-        matrix, spacing = warp.rotation(jnp.array(angles, jnp.float32)), jnp.ones(len(shape))
-        where = warp.positions(shape, spacing, matrix)
-        return warp.sample(image, where, 'linear', 'nearest'), moving.moved(
+        matrix, spacing = warp.rotation_matrix(jnp.array(angles, jnp.float32)), jnp.ones(len(shape))
+        where = warp.sampling_positions(shape, spacing, matrix)
+        return warp.sample(image, where, 'linear', 'nearest'), box_transforms.warp_boxes(
             box, mask, shape, spacing, matrix, jnp.zeros(len(shape)))
 
     images, (moved, kept) = turned(batch['image'], batch['boxes'], batch['box_mask'])
@@ -397,7 +370,8 @@ def test_boxes_that_leave_the_image_lose_their_masks():
     zeros that pad boxes stay zeros, and a mask that was 0 stays 0."""
     boxes = jnp.array([[13.0, 2, 16, 4], [13, 2, 17, 4], [17, 2, 19, 4], [2, 5, 4, 6], [0, 0, 0, 0], [2, 5, 4, 6]])
     mask = jnp.array([1.0, 1, 1, 1, 0, 0])
-    got, kept = moving.moved(boxes, mask, (24, 8), jnp.array([2.0, 1.0]), jnp.eye(2), jnp.array([-20.0, 0.0]))
+    got, kept = box_transforms.warp_boxes(boxes, mask, (24, 8), jnp.array([2.0, 1.0]), jnp.eye(2),
+                                          jnp.array([-20.0, 0.0]))
     assert kept.tolist() == [1, 0, 0, 1, 0, 0]
     np.testing.assert_allclose(got, [[23, 2, 24, 4], [0] * 4, [0] * 4, [12, 5, 14, 6], [0] * 4, [0] * 4], atol=1e-5)
 

@@ -62,11 +62,11 @@ def test_cutmix_takes_a_box_and_its_share_is_that_of_the_pixels(shape):
 
 
 def test_a_box_by_hand():
-    low, high = mixup.box(jnp.array([0.75, 0.75, 0.0, 1.0]), jnp.array([[0.5, 0.5], [0.0, 0.9], [0.5, 0.5], [0.3, 0.3]]),
-                        (20, 40))
+    centre = jnp.array([[0.5, 0.5], [0.0, 0.9], [0.5, 0.5], [0.3, 0.3]])
+    low, high = mixup.cutmix_box(jnp.array([0.75, 0.75, 0.0, 1.0]), centre, (20, 40))
     np.testing.assert_array_equal(low, [[5, 10], [0, 26], [0, 0], [6, 12]])
     np.testing.assert_array_equal(high, [[15, 30], [5, 40], [20, 40], [6, 12]])
-    solid = mixup.box(jnp.array([1 - 1 / 8]), jnp.full((1, 3), 0.5), (8, 8, 16))
+    solid = mixup.cutmix_box(jnp.array([1 - 1 / 8]), jnp.full((1, 3), 0.5), (8, 8, 16))
     np.testing.assert_array_equal(solid[1] - solid[0], [[4, 4, 8]])
 
 

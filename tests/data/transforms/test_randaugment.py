@@ -25,7 +25,7 @@ def only(name, sign=1.0):
 def changed(name, magnitude, sign=1.0, picture=PICTURE):
     image = jnp.asarray(picture, jnp.float32)
     change = functools.partial(INTENSITIES[name], level=magnitude / 10, sign=jnp.float32(sign))
-    out = randaugment._scaled(change, image[..., None] if image.ndim == 2 else image)
+    out = randaugment._change_scaled(change, image[..., None] if image.ndim == 2 else image)
     return np.asarray(out[..., 0] if image.ndim == 2 else out)
 
 
@@ -70,7 +70,7 @@ def test_magnitude_0_changes_nothing_but_what_has_no_magnitude():
         same = np.allclose(changed(name, 0), PICTURE, atol=1e-3)
         assert same == (name not in ('autocontrast', 'equalise')), name
     for name in randaugment.GEOMETRY:
-        matrix, shift = randaugment.geometry(only(name), 0)
+        matrix, shift = randaugment.geometric_map(only(name), 0)
         np.testing.assert_array_equal(matrix, np.eye(2))
         np.testing.assert_array_equal(shift, 0)
 
@@ -93,19 +93,19 @@ def test_operations_are_of_any_scale_and_of_each_channel_alone(name):
     ('shear_rows', [[1, 0.3], [0, 1]], (0, 0)), ('shear_columns', [[1, 0], [0.3, 1]], (0, 0)),
     ('shift_rows', np.eye(2), (0.45, 0)), ('shift_columns', np.eye(2), (0, 0.45))])
 def test_geometry_at_its_strongest(name, matrix, shift):
-    found = randaugment.geometry(only(name), 10)
+    found = randaugment.geometric_map(only(name), 10)
     np.testing.assert_allclose(found[0], matrix, atol=1e-6)
     np.testing.assert_allclose(found[1], shift, atol=1e-6)
-    back = randaugment.geometry(only(name, -1.0), 10)
+    back = randaugment.geometric_map(only(name, -1.0), 10)
     np.testing.assert_allclose(found[0] @ back[0], np.eye(2), atol=1e-6)
     np.testing.assert_allclose(found[1] + back[1], 0, atol=1e-6)
-    assert randaugment.moves(only(name)) and not randaugment.moves(only('gamma'))
+    assert randaugment.has_geometry(only(name)) and not randaugment.has_geometry(only('gamma'))
 
 
 def test_operations_drawn_are_different_and_equally_often():
     uniform = jax.random.uniform(jax.random.key(1), (4000, len(OPERATIONS), 3))
     for count in (2, len(OPERATIONS)):
-        signs = np.asarray(jax.vmap(lambda u, count=count: randaugment.chosen(u, count))(uniform))
+        signs = np.asarray(jax.vmap(lambda u, count=count: randaugment.draw_operations(u, count))(uniform))
         assert ((signs != 0).sum(1) == count).all() and set(np.unique(signs)) <= {-1, 0, 1}
         share = count / len(OPERATIONS)
         assert np.abs((signs != 0).mean(0) - share).max() < 4.5 * np.sqrt(share * (1 - share) / 4000) + 1e-9
