@@ -1,4 +1,4 @@
-"""Evaluation of survival: the baseline by hand, rows, and tables of new patients."""
+"""Evaluation of survival analysis: the baseline hazard by hand, rows, and tables of new patients."""
 
 import csv
 import dataclasses
@@ -15,35 +15,35 @@ from medjax.errors import InputError
 from medjax.models import sequence
 from medjax.models.mlp import Model
 from medjax.tasks.survival import task as survival_task
-from medjax.tasks.survival.evaluator import baseline, evaluator, predictor, told
+from medjax.tasks.survival.evaluator import breslow_baseline, evaluator, predictor, risk_and_incidence
 
 
 def test_breslows_baseline_by_hand():
     """Five patients, of whom three have the event, two of them at one time."""
     log = np.log([1.0, 2.0, 4.0, 0.5, 1.0])[:, None, None]
     time, event, times = np.array([1.0, 2, 2, 3, 5]), np.array([1, 1, 1, 0, 0]), np.array([1.0, 1.5, 2.5])
-    steps = baseline(log, time, event, times)
-    np.testing.assert_allclose(steps, [[1 / 8.5, 0, 2 / 7.5]])
-    risk, incidence = told({'log_hazard': np.log([[[2.0]]])}, steps)
-    np.testing.assert_allclose(incidence, 1 - np.exp(-2 * np.cumsum(steps))[None, None])
+    baseline_hazard = breslow_baseline(log, time, event, times)
+    np.testing.assert_allclose(baseline_hazard, [[1 / 8.5, 0, 2 / 7.5]])
+    risk, incidence = risk_and_incidence({'log_hazard': np.log([[[2.0]]])}, baseline_hazard)
+    np.testing.assert_allclose(incidence, 1 - np.exp(-2 * np.cumsum(baseline_hazard))[None, None])
     np.testing.assert_allclose(risk, [[np.log(2)]])
     changing = np.broadcast_to(log, (5, 1, 3)) + np.array([0, 0, np.log(3)])
-    np.testing.assert_allclose(baseline(changing, time, event, times), [[1 / 8.5, 0, 2 / 22.5]])
+    np.testing.assert_allclose(breslow_baseline(changing, time, event, times), [[1 / 8.5, 0, 2 / 22.5]])
 
 
-def test_the_training_patients_events_are_expected():
+def test_expected_and_observed_training_events_agree():
     """Of each event the cumulative hazards at the patients' own times add up to how many had it."""
     rng = np.random.default_rng(0)
     log, time, event = rng.normal(size=(80, 2, 1)), rng.exponential(5, 80), rng.integers(0, 3, 80)
     times = np.unique(time)
-    gained = np.cumsum(baseline(log, time, event, times), -1)
+    gained = np.cumsum(breslow_baseline(log, time, event, times), -1)
     for k in range(2):
         total = (np.exp(log[:, k, 0]) * gained[k, np.searchsorted(times, time)]).sum()
         np.testing.assert_allclose(total, (event == k + 1).sum())
 
 
 @pytest.mark.parametrize('loss, outputs', [('cox', 1), ('hazard', 8)])
-def test_new_patients_are_told_what_the_same_cases_are(loss, outputs, tmp_path):
+def test_predictions_for_new_patients_are_those_of_the_same_cases(loss, outputs, tmp_path):
     data = dataset(survival.source(cases=(80, 20, 30), missing=0.1))
     task = survival_task.task(Model(outputs=outputs, features=(8,)), statistics=data.statistics, loss=loss, bins=8)
     batch = {**data.rows(data.numbers('train')), 'mask': np.ones(80, np.float32)}
@@ -55,9 +55,9 @@ def test_new_patients_are_told_what_the_same_cases_are(loss, outputs, tmp_path):
         writer.writerow(['id', *patients[0].record])
         writer.writerows([case.id, *('' if value != value else value for value in case.record.values())]
                          for case in patients)
-    judge = predictor(task=task, statistics=data.statistics, folder=tmp_path, read=None, data={})
-    assert judge.example()['covariates'].shape == (1, data.covariates.shape[1])
-    line = judge(variables, tmp_path / 'new.csv', tmp_path / 'out')
+    predict = predictor(task=task, statistics=data.statistics, folder=tmp_path, read=None, data={})
+    assert predict.example()['covariates'].shape == (1, data.covariates.shape[1])
+    line = predict(variables, tmp_path / 'new.csv', tmp_path / 'out')
     assert '30 patients' in line and 'death by' in line and 'months' in line
     with (tmp_path / 'out' / 'predictions.csv').open(newline='') as file:
         found = list(csv.DictReader(file))
@@ -69,22 +69,22 @@ def test_new_patients_are_told_what_the_same_cases_are(loss, outputs, tmp_path):
     if loss == 'cox':
         (tmp_path / 'cases' / 'baseline.json').unlink()
         with pytest.raises(InputError, match='baseline.json: cannot be read; expected what `python -m medjax.evaluate'):
-            judge(variables, tmp_path / 'new.csv', tmp_path / 'out')
+            predict(variables, tmp_path / 'new.csv', tmp_path / 'out')
 
 
-def test_tables_of_new_patients_by_words(tmp_path):
+def test_tables_of_new_patients_with_text_covariates(tmp_path):
     path = tmp_path / 'new.csv'
     path.write_text('age,stage\n50,II\n,III\n,\n')
-    ids, records = survival_csv.records_of(path, ('age', 'stage=I', 'stage=II'))
+    ids, records = survival_csv.read_covariates(path, ('age', 'stage=I', 'stage=II'))
     assert ids == ['row2', 'row3', 'row4'] and records[0] == {'age': 50, 'stage=I': 0, 'stage=II': 1}
     assert np.isnan(records[1]['age']) and records[1]['stage=II'] == 0 and np.isnan(records[2]['stage=I'])
     for names, said in ((('size',), "no column 'size'"), (('stage',), "row 2: stage is 'II'; expected a number")):
         with pytest.raises(InputError, match=said):
-            survival_csv.records_of(path, names)
+            survival_csv.read_covariates(path, names)
 
 
-def test_new_series_are_told_what_the_same_cases_are(tmp_path):
-    """Patients written as a table of visits, who are looked at when they were seen last."""
+def test_predictions_for_new_series_are_those_of_the_same_cases(tmp_path):
+    """Patients written as a table of visits, with the landmark at their last visit."""
     source = visits.source(cases=(60, 20, 1), landmarks=(1.0,))
     data = time_series.dataset(source, times=(1.0, 3.0))
     task = survival_task.task(sequence.Model(outputs=2, width=4), statistics=data.statistics, loss='weibull')
@@ -97,16 +97,16 @@ def test_new_series_are_told_what_the_same_cases_are(tmp_path):
         for case in patients for time, values in zip(case.series.times, case.series.values)]
     (tmp_path / 'new.csv').write_text('\n'.join(lines))
     read = visits_csv.image_reader(table='t.csv', values=('marker', 'other'), static=('sex',))
-    judge = predictor(task=task, statistics=data.statistics, folder=tmp_path, read=read, data={}, batch=batch)
-    assert jax.tree.map(np.shape, judge.example())['values'] == (1, data.steps, 2)
-    judge(variables, tmp_path / 'new.csv', tmp_path / 'out')
+    predict = predictor(task=task, statistics=data.statistics, folder=tmp_path, read=read, data={}, batch=batch)
+    assert jax.tree.map(np.shape, predict.example())['values'] == (1, data.steps, 2)
+    predict(variables, tmp_path / 'new.csv', tmp_path / 'out')
     with (tmp_path / 'out' / 'predictions.csv').open() as file:
-        told_new = list(csv.DictReader(file))
+        new_rows = list(csv.DictReader(file))
     same = {case.id: number for number, case in enumerate(source.cases)}  # at their last visit those who train are too
     want = evaluator(data=data, task=task, batch=batch)(variables, 'train')
     by_id = {row['id']: row for row in want}
-    assert len(told_new) == 3 and all(row['id'] in same for row in told_new)
-    for row in told_new:
+    assert len(new_rows) == 3 and all(row['id'] in same for row in new_rows)
+    for row in new_rows:
         for column in ('risk_death', 'incidence_death_at_1', 'incidence_death_at_3'):
             np.testing.assert_allclose(float(row[column]), by_id[row['id']][column], atol=1e-5)
 
@@ -118,13 +118,13 @@ def test_a_new_series_longer_than_any_in_training_is_refused(tmp_path):
     lines = ['id,time,marker,other,sex', *(f'p,{time},1,1,m' for time in range(data.steps + 1))]
     (tmp_path / 'new.csv').write_text('\n'.join(lines))
     read = visits_csv.image_reader(table='t.csv', values=('marker', 'other'), static=('sex',))
-    judge = predictor(task=task, statistics=data.statistics, folder=tmp_path, read=read, data={})
+    predict = predictor(task=task, statistics=data.statistics, folder=tmp_path, read=read, data={})
     with pytest.raises(InputError, match=rf'new\.csv: p has {data.steps + 1} visits; expected at most {data.steps}'):
-        judge({}, tmp_path / 'new.csv', tmp_path / 'out')
+        predict({}, tmp_path / 'new.csv', tmp_path / 'out')
 
 
-def test_whom_a_treatment_would_help_by_a_linear_model():
-    """Cox's own model helps or harms all alike: the coefficient says how much."""
+def test_the_treatment_recommendation_of_a_linear_model():
+    """In a linear Cox model the benefit of all patients is the coefficient."""
     data = dataset(survival.source(cases=(40, 20, 20), covariates=2))
     cases = [dataclasses.replace(case, record={**case.record, 'drug': float(number % 2)})
              for number, case in enumerate(data.source.cases)]

@@ -1,4 +1,4 @@
-"""A survival model's predictions summed up: what is read, what it is worth, and what cannot be told."""
+"""The predictions table of survival analysis and its metrics: reading, values by hand, and undefined metrics."""
 
 import numpy as np
 import pytest
@@ -43,7 +43,7 @@ def test_rows_as_arrays():
     assert table.ids == ('c0', 'c1', 'c2', 'c3', 'c4') and table.patients.tolist() == [0, 1, 2, 3, 0]
     assert table.time.tolist() == [2, 4, 7, 12, 9.5] and table.event.tolist() == [1, 1, 0, 1, 1]
     assert table.risk.shape == (5, 1) and table.grid.tolist() == [5, 10] and table.incidence.shape == (5, 1, 2)
-    assert not table.other(0).any() and table.has(0).tolist() == [True, True, False, True, True]
+    assert not table.has_other_event(0).any() and table.has_event(0).tolist() == [True, True, False, True, True]
 
 
 def test_cells_may_be_text_and_columns_in_any_order():
@@ -53,7 +53,7 @@ def test_cells_may_be_text_and_columns_in_any_order():
                for name in ('time', 'event', 'risk', 'grid', 'incidence'))
 
 
-def test_curves_are_linear_between_times_from_zero_and_level_at_last():
+def test_curves_are_linear_between_times_from_zero_and_constant_after_the_last():
     got = survival_table.read(FOUR, ('death',)).incidence_at(0, np.array([0, 2.5, 5, 6, 10, 99]))
     assert got[0] == pytest.approx(np.array([0, 0.4, 0.8, 0.82, 0.9, 0.9]))
 
@@ -74,7 +74,7 @@ def test_columns_of_an_event_whose_name_begins_like_anothers_are_not_taken_for_t
     ({'incidence_death_at_5': 1.5}, r'case c0: incidence_death_at_5: 1.5; expected a number from 0 to 1'),
     ({'incidence_death_at_10': 'x'}, r'case c0: incidence_death_at_10: x; expected a number from 0 to 1'),
     ({'incidence_death_at_10': 0.7}, r'case c0: incidence_death_at_10: 0.7; expected no less than the 0.8 of inc'),
-    ({'incidence_death_at_0': 0.0}, r'incidence_death_at_…: .*0; expected a column for each time of a grid above 0'),
+    ({'incidence_death_at_0': 0.0}, r'incidence_death_at_…: .*0; expected a column for each time of a grid'),
     ({'incidence_death_at_5.0': 0.8}, r'incidence_death_at_…: .*5.0; expected a column for each time'),
 ])
 def test_bad_cells_are_named(change, message):
@@ -91,19 +91,19 @@ def test_missing_columns_are_named():
             survival_table.read(rows, ('death',))
     with pytest.raises(InputError, match='incidence_death_at_…: no column'):
         survival_table.read([{'id': 'a', 'time': 1, 'event': '', 'risk_death': 1}], ('death',))
-    with pytest.raises(InputError, match='no case; expected one'):
+    with pytest.raises(InputError, match='no case; expected at least one'):
         summary.summarise([], ('death',))
 
 
 def test_incidences_of_all_events_are_one_at_most_together():
     more = {'risk_relapse': 0, 'incidence_relapse_at_5': 0.1, 'incidence_relapse_at_10': 0.2}
-    with pytest.raises(InputError, match=r'case c0: the incidences at 10 sum to 1.1; expected 1 at most'):
+    with pytest.raises(InputError, match=r'case c0: the incidences at 10 sum to 1.1; expected at most 1'):
         survival_table.read([FOUR[0] | more], ('death', 'relapse'))
 
 
-def test_figures_by_hand():
+def test_metrics_by_hand():
     """All ranked right. At 5 nobody is censored yet, and the first two are cases."""
-    found = summary.figures(survival_table.read(FOUR, ('death',)), [5.0])
+    found = summary.compute_metrics(survival_table.read(FOUR, ('death',)), [5.0])
     assert found['c_index'] == found['c_uno'] == found['c_td'] == found['auc_5'] == 1
     assert found['brier_5'] == pytest.approx((0.2 ** 2 + 0.4 ** 2 + 0.3 ** 2 + 0.1 ** 2) / 4)
     # At 10 the third is not counted, and the last, one of two at risk when it was censored, twice.
@@ -115,7 +115,7 @@ def test_uno_and_antolini_stop_where_the_curves_do():
     """Of the events at 2, 10 and 12, ranked in reverse, Antolini's counts two and Uno's the first alone."""
     rows = [row(0, 2, 'death', 9.0, (0.9, 0.9)), row(1, 10, 'death', 1.0, (0.1, 0.2)),
             row(2, 12, 'death', 2.0, (0.2, 0.3)), row(3, 13, '', 3.0, (0.3, 0.4))]
-    found = summary.figures(survival_table.read(rows, ('death',)), [])
+    found = summary.compute_metrics(survival_table.read(rows, ('death',)), [])
     assert (found['c_index'], found['c_td'], found['c_uno']) == (3 / 6, 3 / 5, 1)
 
 
@@ -146,7 +146,7 @@ def test_cases_of_a_patient_are_drawn_together():
     assert twice['ci95'] == pytest.approx(once['ci95'], abs=1e-12)
 
 
-def test_with_several_events_a_figure_is_the_mean_over_them(competing):
+def test_with_several_events_a_metric_is_the_mean_over_them(competing):
     _, found = competing
     of = found['metrics']['test']
     at = [f'{score}_{h:g}' for score in ('auc', 'brier') for h in found['horizons']]
@@ -160,9 +160,9 @@ def test_another_event_is_no_censoring_for_brier_scores_and_auc(competing):
     rows, found = competing
     test = survival_table.read([one for one in rows if one['split'] == 'test'], ('death', 'transplant'))
     h, of = found['horizons'][2], found['metrics']['test']
-    score, known = test.incidence_at(1, np.array([h])), (test.time, test.has(1))
-    brier = [estimates.brier(*known, 1 - score, np.array([h]), competing=other)[0] for other in (test.has(0), None)]
-    auc = [estimates.cumulative_dynamic_auc(*known, score[:, 0], h, competing=other) for other in (test.has(0), None)]
+    score, known = test.incidence_at(1, np.array([h])), (test.time, test.has_event(1))
+    brier = [estimates.brier(*known, 1 - score, np.array([h]), competing=other)[0] for other in (test.has_event(0), None)]
+    auc = [estimates.cumulative_dynamic_auc(*known, score[:, 0], h, competing=other) for other in (test.has_event(0), None)]
     assert of[f'brier_{h:g}_transplant']['value'] == brier[0] != brier[1]
     assert of[f'auc_{h:g}_transplant']['value'] == auc[0] != auc[1]
 
@@ -173,12 +173,12 @@ def test_an_event_that_nobody_has_is_left_out_of_the_means():
     of = found['metrics']['test']
     assert of['c_index']['value'] == of['c_index_death']['value']
     assert np.isnan(of['c_index_transplant']['value']) and 'outlived' in of['c_index_transplant']['why']
-    assert any('nobody has the event transplant' in line for line in found['warnings'])
+    assert any('no case has the event transplant' in line for line in found['warnings'])
 
 
-def test_what_is_known_is_worth_more_than_what_is_guessed():
+def test_true_risks_have_better_metrics_than_noisy_ones():
     """The true risks are beaten by no others, and their curves' Brier score by none with an error."""
-    true, wrong = (summary.figures(survival_table.read(cohort(val=0, test=600, error=e), ('death',)), [20.0])
+    true, wrong = (summary.compute_metrics(survival_table.read(cohort(val=0, test=600, error=e), ('death',)), [20.0])
                    for e in (0.0, 1.5))
     for name in ('c_index', 'c_uno', 'c_td', 'auc_20'):
         assert true[name] > wrong[name] + 0.05, name
@@ -212,7 +212,7 @@ def test_a_groups_curve_is_thinned_and_exact_where_it_stays():
 
 
 @pytest.mark.parametrize('kind', ['single', 'competing'])
-def test_what_is_calibrated_is_seen_to_be(kind, request):
+def test_true_probabilities_are_calibrated(kind, request):
     """Predictions are the truth: the most part of the bins' intervals hold it, and the mean distance is chance's."""
     _, found = request.getfixturevalue(kind)
     bins = [one for split in found['calibration'].values() for of in split.values() for one in of['bins']]
@@ -269,7 +269,7 @@ def test_one_patient_has_no_interval_and_no_pair():
     assert of['ibs']['ci95'] is None and 'one patient' in of['ibs']['why']
 
 
-def test_what_cannot_be_judged_is_said():
+def test_missing_metrics_have_a_warning():
     """The curves end at 10: horizons beyond are left out, and cases beyond are counted."""
     rows = [row(k, 4 + k, 'death', risk=-k) for k in range(30)]
     found = summary.summarise(rows, ('death',), 'months', resamples=20)
@@ -282,7 +282,7 @@ def test_nobody_followed_to_a_horizon():
     """The test cases' last is at 8; there is neither a Brier score at 9 nor anything observed then."""
     rows = [row(k, 4 + k / 5, 'death' if k % 2 else '', risk=-k) for k in range(21)]
     table = survival_table.read(rows, ('death',))
-    found = summary.figures(table, [9.0])
+    found = summary.compute_metrics(table, [9.0])
     assert np.isnan(found['brier_9']) and np.isnan(found['auc_9']) and np.isnan(found['ibs'])
     assert np.isnan(summary._calibration(table, 0, 9.0)['bins'][0]['observed'])
 
@@ -298,11 +298,11 @@ def test_the_order_of_rows_changes_nothing(single):
 def test_the_c_index_is_that_of_the_arrays(single):
     rows, found = single
     test = survival_table.read([one for one in rows if one['split'] == 'test'], ('death',))
-    want = concordance.harrell(test.time, test.has(0), test.risk[:, 0])
+    want = concordance.harrell(test.time, test.has_event(0), test.risk[:, 0])
     assert found['metrics']['test']['c_index']['value'] == want
 
 
-def test_those_who_were_treated_as_advised():
+def test_patients_treated_as_advised():
     """Four patients: two of them treated as the sign of the benefit says, and the log-rank test of the two pairs."""
     rng = np.random.default_rng(0)
     rows = [{**row, 'given': given, 'benefit': benefit} for row, given, benefit in zip(
@@ -311,6 +311,6 @@ def test_those_who_were_treated_as_advised():
     assert found['advised'] == 0.5
     assert [(group['name'], group['n']) for group in found['groups']] == [('as advised', 2), ('otherwise', 2)]
     table = survival_table.read(rows, ('death',))
-    chi2, df, _ = estimates.logrank(table.time, table.has(0), np.array([0, 0, 1, 1]))
+    chi2, df, _ = estimates.logrank(table.time, table.has_event(0), np.array([0, 0, 1, 1]))
     assert found['logrank']['df'] == df == 1 and found['logrank']['chi2'] == pytest.approx(chi2)
     assert 'advice' not in summary.summarise([{**row, 'benefit': ''} for row in rows], ('death',), resamples=20)

@@ -1,4 +1,4 @@
-"""Survival: that every loss learns what is there, what it predicts, one device and eight, and what is refused."""
+"""Survival analysis: every loss learns known hazards, predictions, one device and eight, and invalid options."""
 
 import dataclasses
 import functools
@@ -31,10 +31,10 @@ def cohort(events=1, bend=0.0):
     return dataset(survival.source(cases=(400, 150, 10), events=events, bend=bend, covariates=3, censoring=0.3))
 
 
-def posed(loss, data, features=(16,), **options):
+def make_task(loss, data, features=(16,), **options):
     outputs = LOSSES[loss] if len(data.source.classes) == 1 else {'cox': 2, 'hazard': 16, 'deephit': 17}[loss]
     return survival_task.task(Model(outputs=outputs, features=features), statistics=data.statistics, loss=loss, bins=8,
-                        **options)
+                              **options)
 
 
 def known(data, name):
@@ -49,14 +49,14 @@ def best(rows, risk, event):
 
 
 @pytest.mark.parametrize('loss', LOSSES)
-def test_every_loss_learns_who_dies_sooner_and_when(loss):
-    """The first covariate alone decides: patients are ranked as by it, and curves are near the true ones."""
+def test_every_loss_learns_risk_and_incidence(loss):
+    """Only the first covariate has an effect: risks are ordered by it, and curves are close to the true ones."""
     data = cohort()
-    task = posed(loss, data)
-    judge = evaluator(data=data, task=task, batch=64)
-    rows = judge(learned(task, data), 'val')
+    task = make_task(loss, data)
+    evaluate = evaluator(data=data, task=task, batch=64)
+    rows = evaluate(learned(task, data), 'val')
     first = known(data, 'x0')
-    assert judge.validation_metrics(rows)['c_index'] > best(rows, first, 'death') - 0.02 > 0.7
+    assert evaluate.validation_metrics(rows)['c_index'] > best(rows, first, 'death') - 0.02 > 0.7
     times = np.array(data.statistics['times'])
     truth = 1 - np.exp(-times * 0.1 * np.exp(first)[:, None])
     found = np.array([[row[f'incidence_death_at_{time:g}'] for time in times] for row in rows])
@@ -68,10 +68,10 @@ def test_every_loss_learns_who_dies_sooner_and_when(loss):
 @pytest.mark.parametrize('loss', ['cox', 'hazard', 'deephit'])
 def test_two_events_compete(loss):
     data = cohort(events=2)
-    task = posed(loss, data)
-    judge = evaluator(data=data, task=task)
-    rows = judge(learned(task, data), 'val')
-    found = judge.validation_metrics(rows)
+    task = make_task(loss, data)
+    evaluate = evaluator(data=data, task=task)
+    rows = evaluate(learned(task, data), 'val')
+    found = evaluate.validation_metrics(rows)
     for name, event in (('x0', 'death'), ('x1', 'transplant')):
         assert found[f'c_index_{event}'] > best(rows, known(data, name), event) - 0.04 > 0.6
     last = max(data.statistics['times'])
@@ -82,7 +82,7 @@ def test_two_events_compete(loss):
 def test_coxs_linear_model_has_its_coefficients():
     """The least of the loss, all patients in one batch."""
     data = cohort()
-    task = posed('cox', data, features=())
+    task = make_task('cox', data, features=())
     train = data.numbers('train')
     batch = {**data.rows(train), 'mask': np.ones(len(train), np.float32)}
     variables = task.init(jax.random.key(0), batch)
@@ -100,7 +100,7 @@ def test_a_risk_set_spans_eight_devices(loss):
     batches, ends = pipeline.Streamed(data, seed=0, batch=64), []
     update, schedule = make_optimiser(5, name='sgd', lr=0.03)
     for plan in (Jit(devices=jax.devices()[:1]), Jit(data=8)):
-        made = Experiment(task=posed(loss, data), data=data, batches=batches, augment=None, optimiser=update,
+        made = Experiment(task=make_task(loss, data), data=data, batches=batches, augment=None, optimiser=update,
                           schedule=schedule, plan=plan, evaluator=None, seed=0, steps=5)
         made.global_batch_size()
         abstract = made.abstract_state()
@@ -114,18 +114,18 @@ def test_a_risk_set_spans_eight_devices(loss):
             dataclasses.replace(made, **other).global_batch_size()
 
 
-@pytest.mark.parametrize('options, said', [
+@pytest.mark.parametrize('options, message', [
     (dict(loss='aft'), "config.task.loss: 'aft'; expected one of"), (dict(ties='exact'), 'config.task.ties'),
     (dict(loss='hazard'), 'config.model.outputs: 1; expected 20'), (dict(sigma=0), 'config.task: bins=20'),
     (dict(loss='deephit', bins=90), 'config.task.bins: 90; expected at most')])
-def test_options_that_make_no_sense(options, said):
+def test_invalid_options(options, message):
     few = dict(cohort().statistics, times=[1.0, 2.0, 3.0]) if 'bins' in options else cohort().statistics
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         survival_task.task(Model(outputs=91 if 'bins' in options else 1), statistics=few, **options)
 
 
-def test_an_image_tells_what_the_record_does_not(tmp_path):
-    """Half of the hazard hangs on a ball's radius: with the picture a network ranks better than the best without."""
+def test_an_image_adds_to_the_record(tmp_path):
+    """Half of the hazard depends on a ball's radius: with the image a network is better than the best one without."""
     source = survival.source(cases=(160, 80, 4), covariates=2, censoring=0.3, image=True, strength=1.5)
     data = tabular_with_image.dataset(source, size=(14, 14), channels=1, cache=str(tmp_path))
     module = image_tabular.Model(small=True, base=4, blocks=(1,), hidden=8, norm='none')
