@@ -102,8 +102,8 @@ def test_the_headline(folder, request):
     c_index, ibs = of.entries['c_index'], of.entries['ibs']
     reference = np.mean([curve.means[1] for curve in of.brier_curves])
     names = ('Mean C-index', 'mean IBS', 'Aalen–Johansen') if of.competing else ('C-index', 'IBS', 'Kaplan–Meier')
-    assert text == (f'{names[0]} {with_interval(c_index)} on the test cases; {names[1]} {with_interval(ibs)}, that of one {names[2]} '
-                    f'curve for all {reference:.3f}.')
+    assert text == (f'{names[0]} {with_interval(c_index)} on the test cases; {names[1]} {with_interval(ibs)}, that of '
+                    f'one {names[2]} curve for all {reference:.3f}.')
     happened = [row['event'] for row in of.rows]
     counts = ', '.join(f'{name} {happened.count(name)}' for name in of.table.events)
     assert f'n = {len(happened)} patients: {counts}, censored {happened.count("")}. Median follow-up' in sure
@@ -164,7 +164,8 @@ def test_predictions_of_other_patients_are_worse_than_one_curve(tmp_path):
 @pytest.mark.parametrize('theme', ['light', 'dark'])
 def test_observed_curves_start_at_one_with_numbers_at_risk(one, figures, theme):
     of = read_split(one)
-    strata = [survival_charts.Stratum(name, of.observed_curve(chosen), of.table.time[chosen], of.table.event[chosen] == 0)
+    strata = [survival_charts.Stratum(name, of.observed_curve(chosen), of.table.time[chosen],
+                                      of.table.event[chosen] == 0)
               for name, chosen in of.group_members.items()]
     upper, lower = survival_charts.draw_strata(strata, ('x', 'y'), theme).axes
     for number, stratum in enumerate(strata):

@@ -161,8 +161,9 @@ def test_another_event_is_no_censoring_for_brier_scores_and_auc(competing):
     test = survival_table.read([one for one in rows if one['split'] == 'test'], ('death', 'transplant'))
     h, of = found['horizons'][2], found['metrics']['test']
     score, known = test.incidence_at(1, np.array([h])), (test.time, test.has_event(1))
-    brier = [estimates.brier(*known, 1 - score, np.array([h]), competing=other)[0] for other in (test.has_event(0), None)]
-    auc = [estimates.cumulative_dynamic_auc(*known, score[:, 0], h, competing=other) for other in (test.has_event(0), None)]
+    others = test.has_event(0), None
+    brier = [estimates.brier(*known, 1 - score, np.array([h]), competing=other)[0] for other in others]
+    auc = [estimates.cumulative_dynamic_auc(*known, score[:, 0], h, competing=other) for other in others]
     assert of[f'brier_{h:g}_transplant']['value'] == brier[0] != brier[1]
     assert of[f'auc_{h:g}_transplant']['value'] == auc[0] != auc[1]
 
@@ -249,8 +250,9 @@ def test_bins_have_twenty_cases_and_equal_predictions_stay_together(cases, disti
 
 
 def test_an_interval_without_width_is_none():
-    """Nobody of 20 dies by 5: none is observed, and how few it could be is not known."""
-    (one,) = summary._calibration(survival_table.read([row(k, 12, 'death') for k in range(20)], ('death',)), 0, 5.0)['bins']
+    """None of 20 dies by 5: the observed share is 0 and has no variance."""
+    table = survival_table.read([row(k, 12, 'death') for k in range(20)], ('death',))
+    (one,) = summary._calibration(table, 0, 5.0)['bins']
     assert one['observed'] == 0 and np.isnan([one['low'], one['high']]).all()
 
 
