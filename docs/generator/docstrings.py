@@ -85,21 +85,21 @@ def meaning(item: Any, key: str) -> str:
     return _meaning(item, key, ())
 
 
-def _meaning(item: Any, key: str, seen: tuple[tuple[str, str], ...]) -> str:
+def _meaning(item: Any, key: str, visited: tuple[tuple[str, str], ...]) -> str:
     here = (f'{getattr(item, "__module__", "")}.{getattr(item, "__qualname__", "")}', key)
-    if here in seen:
+    if here in visited:
         return ''
     texts = parameters(item)
     if key in without_effect(item):
         return 'no effect'
     text = texts.get(key, '')
     if not text:
-        return _inherited(item, key, texts, (*seen, here))
+        return _inherited(item, key, texts, (*visited, here))
     if text.startswith(DOTS):
         for other in texts.values():
             for found in REFERENCE.finditer(other):
                 if key in re.findall(r'\w+', found['names'] or ''):
-                    return _resolved(found['ref'], key, item, (*seen, here)) + text[len(DOTS):]
+                    return _resolved(found['ref'], key, item, (*visited, here)) + text[len(DOTS):]
         return ''
     found = REFERENCE.search(text)
     if found is None:
@@ -107,35 +107,35 @@ def _meaning(item: Any, key: str, seen: tuple[tuple[str, str], ...]) -> str:
     before, after = text[:found.start()], text[found.end():]
     if before.strip():  # a text of its own; the reference says where more is
         return text if not found['names'] else f'{before}see `{found["ref"]}`{after}'
-    resolved = _resolved(found['ref'], key, item, (*seen, here))
+    resolved = _resolved(found['ref'], key, item, (*visited, here))
     return resolved and (resolved.rstrip('.') + after if after not in ('', '.') else resolved)
 
 
-def _inherited(item: Any, key: str, texts: dict[str, str], seen: tuple[tuple[str, str], ...]) -> str:
+def _inherited(item: Any, key: str, texts: dict[str, str], visited: tuple[tuple[str, str], ...]) -> str:
     """The meaning of a parameter that stands under `**options: of `REF``, or in the docstring of a base class."""
     for name, text in texts.items():
         if name.startswith('**'):
             for ref in re.findall(r'`([\w.]+)`', text):
-                found = _resolved(ref, key, item, seen)
+                found = _resolved(ref, key, item, visited)
                 if found:
                     return found
     for base in getattr(item, '__mro__', ())[1:]:
         if base.__module__.startswith(medjax.__name__) and key in parameters(base):
-            return _meaning(base, key, seen)
+            return _meaning(base, key, visited)
     return ''
 
 
-def _resolved(ref: str, key: str, item: Any, seen: tuple[tuple[str, str], ...]) -> str:
+def _resolved(ref: str, key: str, item: Any, visited: tuple[tuple[str, str], ...]) -> str:
     """The meaning of a key by the docstring that a reference names; the reference may end in the key itself."""
     for target in find(ref, sys.modules[item.__module__]):
         # A class that is named like the key, such as `Norm` for `norm`, is chosen by its `kind`.
         same = key == getattr(target, '__name__', '').lower()
-        text = _meaning(target, key, seen) or (_meaning(target, 'kind', seen) if same else '')
+        text = _meaning(target, key, visited) or (_meaning(target, 'kind', visited) if same else '')
         if text:
             return text
     head, _, last = ref.rpartition('.')
     for target in find(head, sys.modules[item.__module__]) if head else ():
-        text = _meaning(target, last, seen)
+        text = _meaning(target, last, visited)
         if text:
             return text
     return ''

@@ -62,7 +62,7 @@ def table(given: Iterable[KeyDoc]) -> str:
 
 
 def optional(given: Iterable[KeyDoc]) -> str:
-    """Keys without a type or a default worth a column: name and meaning."""
+    """The keys of a section whose defaults are said in their meaning."""
     return grid(['Key', 'Type', 'Meaning'], [[f'`{key.name}`', key.type, cell(key.meaning)] for key in given])
 
 
