@@ -1,4 +1,4 @@
-"""Images drawn with a trained run, and a classifier that trains on them."""
+"""Images sampled with a trained run, and a classifier that trains on them."""
 
 import csv
 
@@ -7,7 +7,7 @@ import pytest
 
 from medjax import assemble, build, restore
 from medjax.errors import InputError
-from medjax.synthesise import dealt, synthesise
+from medjax.synthesise import class_labels, synthesise
 from medjax.training import train_and_evaluate
 
 DATA = dict(name='images', size=(8, 8), channels=1, intensity=dict(name='fixed', mean=(0.5,), std=(0.5,)),
@@ -43,7 +43,7 @@ def test_images_are_written_with_their_labels(run, tmp_path):
 
 def test_a_classifiers_data_takes_them(run, tmp_path):
     synthesise(run, tmp_path / 'made.npz', 6, equal=True)
-    data = build.dataset({**DATA, 'also': str(tmp_path / 'made.npz')})
+    data = build.dataset({**DATA, 'extra_npz': str(tmp_path / 'made.npz')})
     assert data.counts == {'train': 23, 'val': 4, 'test': 6} and '6 synthetic images (made.npz)' in data.notice
     np.testing.assert_array_equal(data.arrays[data.numbers('train')[-6:]][..., 0],
                                   np.load(tmp_path / 'made.npz')['train_images'])
@@ -57,7 +57,8 @@ def test_the_run_has_a_course_and_a_report(run):
         kinds = {(row['split'], row['kind']) for row in csv.DictReader(file)}
     assert len(kinds) == 2 * 5 + 1 and ('test', 'val') in kinds
     page = (run / 'report.html').read_text()
-    assert 'no Inception figure' in page and 'Are they copies?' in page and 'What the critic says' in page
+    assert 'not comparable with FID of Inception features' in page and 'Nearest training images' in page
+    assert 'Output of the discriminator' in page
 
 
 def test_without_validation_images_none_is_asked_for():
@@ -69,8 +70,8 @@ def test_without_validation_images_none_is_asked_for():
 @pytest.mark.parametrize('positive, count, equal, want', [
     ((3, 1), 8, False, [6, 2]), ((3, 1), 8, True, [4, 4]), ((2, 0, 1), 5, True, [3, 0, 2]), ((9, 1), 1, False, [1, 0]),
     ((1, 1, 1), 4, False, [2, 1, 1])])
-def test_labels_are_dealt_by_shares(positive, count, equal, want):
-    assert np.bincount(dealt(positive, count, equal), minlength=len(positive)).tolist() == want
+def test_labels_are_in_proportion(positive, count, equal, want):
+    assert np.bincount(class_labels(positive, count, equal), minlength=len(positive)).tolist() == want
 
 
 @pytest.mark.parametrize('options, message', [(dict(images=0), '--images=0'), (dict(images=5, seed=-1), '--seed=-1')])

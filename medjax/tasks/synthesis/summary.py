@@ -1,7 +1,7 @@
-"""A table of real and made images' features summed up: how near their distributions are, beside floors."""
+"""Results of image synthesis: distances between the distributions of generated and real images, beside baselines."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -9,29 +9,43 @@ from medjax.errors import InputError
 from medjax.metrics import generative
 from medjax.metrics.classification import weighted_mean
 from medjax.statistics import bootstrap, intervals
+from medjax.tasks.synthesis.table import primary_features, read_features, read_nearest
 
 CONVENTIONS = (
-    'Made images have the labels of the real ones, one for one. Features are principal components of the training '
-    "images', on one scale, so that those have a mean variance of 1: 32 of the pixels, and where a classifier is "
-    'named 64 of what its logits are made of, or an eighth of the number of training images where that is fewer. So '
-    'FID and KID are comparable within this report and with runs of the same features, and are no Inception '
-    'figures. Pixels hardly see noise, most of which lies outside of the components. To a classifier that has '
-    'learned from the training images these look surer than new ones: by its features validation images are the '
-    'fairer floor. FID is of normal distributions fitted to both (Heusel 2017); of few images it is biased upwards, '
-    'which is why floors have as many of each class, as far as there are: where there are fewer, in other shares of '
-    'the classes perhaps, such a floor is a rough one. KID has no bias and may be below 0 (Bińkowski 2018). Precision '
-    'and recall: the share of made images among real ones, and the other way round, by 3 neighbours (Kynkäänniemi '
-    '2019); density and coverage by 5 neighbours of real images (Naeem 2020). Diversity: the mean distance of two '
-    'made images over that of two real ones. Nearest: the mean distance of pixels to the nearest training image '
-    'over that of real images of the split, well below 1 where images are copied, but also where they are smooth. '
-    'Copies: the share nearer to a training image than all but 5 % of the real images are; 0.05 by chance. Label '
-    'kept: the share in which the classifier sees the class that was asked for. Intervals are percentile bootstraps '
-    'over patients of real images and over made images, balls of neighbours held fixed; those of FID are moved by '
-    'the bias that resampling adds.')
-KINDS = ('synthetic', 'train', 'val', 'blurred', 'noisy')
-SPACES = ('network', 'pixels')  # the first that is there counts
-SLOW = 200  # draws for FID, each of which takes roots of matrices
-COPIED = 0.05  # of the real images count as being as near as a copy
+    'Generated images have the labels of the real images, one for one. Features are principal components of the '
+    'training images, scaled to a mean variance of 1: 32 of the pixels and, with a feature network, 64 of the inputs '
+    'of its logits; at most an eighth of the number of training images. FID and KID can therefore be compared within '
+    'this report and with runs of the same features, but not with values from Inception features. Pixel features are '
+    'insensitive to noise, most of which is outside of the components. A feature network is more confident of its own '
+    'training images than of new ones, so validation images are the fairer baseline for its features. FID is the '
+    'Fréchet distance of normal distributions (Heusel 2017) and biased upwards with few images; baselines therefore '
+    'have as many images of each class where there are as many, and are approximate otherwise. KID is unbiased and may '
+    'be negative (Bińkowski 2018). Precision and recall: the share of generated images within the distribution of real '
+    'ones, and of real images within that of generated ones, with 3 neighbours (Kynkäänniemi 2019); density and '
+    'coverage with 5 neighbours of real images (Naeem 2020). Diversity: the mean distance of two generated images '
+    'divided by that of two real ones. Nearest: the mean pixel distance to the nearest training image divided by that '
+    'of the real images; well below 1 for copies, but also for smooth images. Copies: the share closer to a training '
+    'image than all but 5 % of the real images; 0.05 by chance. Label kept: the share in which the feature network '
+    'predicts the requested class. Intervals are percentile bootstraps over patients of real images and over generated '
+    'images, with neighbourhoods held fixed; intervals of FID are corrected for the bias of resampling.')
+KINDS = ('synthetic', 'train', 'val', 'blurred', 'noisy')  # compared with real images
+REAL_KINDS = ('synthetic', 'train', 'val')  # of them those that are compared class by class
+FID_RESAMPLES = 200  # at most, because each needs roots of matrices
+COPY_QUANTILE = 0.05  # of the distances of real images: closer images count as copies
+
+
+class Sample(NamedTuple):
+    """Images with bootstrap draws.
+
+    Attributes:
+      rows: of the table.
+      patients: `[n]` names.
+      draws: `[resamples, n]`, how often each image is drawn.
+    """
+
+    rows: Sequence[Mapping[str, Any]]
+    patients: np.ndarray
+    draws: np.ndarray
 
 
 def results(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any]:
@@ -44,150 +58,135 @@ def results(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any]
     Returns:
       For each split its metrics with confidence intervals, `analysis`, and what a reader must know of them.
     """
-    known = {'problem': 'synthesis', 'conventions': CONVENTIONS}
+    constant = {'problem': 'synthesis', 'conventions': CONVENTIONS}
     if not rows:
-        return known
-    found = summarise(rows, evaluator.data.source.classes)
+        return constant
+    analysis = summarise(rows, evaluator.data.source.classes)
     features = evaluator.network.name if evaluator.network is not None else ''
-    return {**found.pop('metrics'), **known, 'analysis': {**found, 'features': features}}
-
-
-def space(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Which features count: the network's where they are there, else the pixels'."""
-    return next((name for name in SPACES if rows and f'{name}_00' in rows[0]), '')
-
-
-def features(rows: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
-    """One kind of features of all images, `[n, F]`.
-
-    Raises:
-      InputError: one that is no number.
-    """
-    columns = sorted(key for key in rows[0] if key.startswith(f'{name}_')) if rows else []
-    found = np.array([[bootstrap.parse_number(row.get(key)) for key in columns] for row in rows], float)
-    for place in np.flatnonzero(~np.isfinite(found).all(1))[:1]:
-        raise InputError(f'predictions, image {rows[place]["id"]}: a column {name}_… is empty; expected numbers')
-    return found
+    return {**analysis.pop('metrics'), **constant, 'analysis': {**analysis, 'features': features}}
 
 
 def summarise(rows: Sequence[Mapping[str, Any]], classes: Sequence[str], *, resamples: int = 1000,
               seed: int = 0) -> dict[str, Any]:
-    """Sums a table of images up.
+    """Metrics of all splits of a predictions table.
 
     Args:
-      rows: `split`, `id`, `patient`, `kind`, `target`, features `pixels_00` … and perhaps `network_00` …, `nearest`
-        and perhaps `predicted`, as `tasks.synthesis.evaluator` gives them.
-      classes: in their order.
+      rows: of the table; see `tasks/synthesis/table.py`.
+      classes: names of the classes.
       resamples: bootstrap draws.
       seed: of the draws.
 
     Returns:
-      - `metrics`: {split: {name: entry}} as of `measure.entry`: `fid`, `kid`, `precision`, `recall`, `density`,
-        `coverage`, `diversity`, `nearest`, `copies` and `label_kept` of made images; `NAME_KIND` of the floors;
-        `kid_of_CLASS` of each class alone; `fid_pixels` and `kid_pixels` where other features count;
-      - `space`: which features count;
-      - `threshold`: for each split, how far the nearest training image is that is as near as a copy.
+      - `metrics`: {split: {name: entry}} as of `intervals.entry`: `fid`, `kid`, `precision`, `recall`, `density`,
+        `coverage`, `diversity`, `nearest`, `copies` and `label_kept` of generated images; `NAME_KIND` of baselines;
+        `kid_of_CLASS` of single classes; with a feature network also `fid_pixels` and `kid_pixels`;
+      - `space`: the kind of features;
+      - `threshold`: for each split the distance to a training image below which an image counts as a copy.
+
+    Raises:
+      InputError: no features, or fewer than two real images in a split.
     """
-    name, out = space(rows), {}
-    if not name:
+    features = primary_features(rows)
+    if not features:
         raise InputError('predictions: no columns pixels_00 …; expected the features of images')
-    thresholds = {}
-    for split, some in bootstrap.rows_by_split(rows).items():
-        real = [row for row in some if row['kind'] == 'real']
-        if len(real) < 2:
-            raise InputError(f'predictions, split {split}: {len(real)} real images; expected at least 2')
-        far = np.array([bootstrap.parse_number(row.get('nearest')) for row in real])
-        thresholds[split] = float(np.quantile(far, COPIED)) if np.isfinite(far).all() else None
-        out[split] = {}
+    metrics, thresholds = {}, {}
+    for split, split_rows in bootstrap.rows_by_split(rows).items():
+        by_kind = {kind: [row for row in split_rows if row['kind'] == kind] for kind in ('real', *KINDS)}
+        if len(by_kind['real']) < 2:
+            raise InputError(f'predictions, split {split}: {len(by_kind["real"])} real images; expected at least 2')
+        distances = read_nearest(by_kind['real'])
+        known = np.isfinite(distances).all()
+        thresholds[split] = float(np.quantile(distances, COPY_QUANTILE)) if known else None
+        metrics[split] = {}
+        real = _sample(by_kind['real'], resamples, seed)
         for kind in KINDS:
-            fake, end = [row for row in some if row['kind'] == kind], '' if kind == 'synthetic' else f'_{kind}'
-            if len(fake) < 2:
+            if len(by_kind[kind]) < 2:
                 continue
-            found = _compared(real, fake, name, resamples, seed) | _near(real, fake, thresholds[split], resamples, seed)
-            if kind in KINDS[:3]:
-                found |= {f'kid_of_{label}': _of_class(real, fake, label, name, resamples, seed) for label in classes}
-            if name != 'pixels':
-                both = _distances(real, fake, 'pixels', resamples, seed)
-                found |= {f'{key}_pixels': value for key, value in both.items()}
-            out[split] |= {f'{key}{end}': value for key, value in found.items()}
-        out[split] |= _kept(real, '_real', resamples, seed)
-    return {'metrics': out, 'space': name, 'threshold': thresholds}
+            fake, suffix = _sample(by_kind[kind], resamples, seed + 1), '' if kind == 'synthetic' else f'_{kind}'
+            entries = _distribution_metrics(real, fake, features) | _nearest_metrics(real, fake, thresholds[split])
+            # The share of kept labels is resampled with the draws of real images.
+            entries |= _label_metrics(_sample(by_kind[kind], resamples, seed), 'label_kept')
+            if kind in REAL_KINDS:
+                entries |= {f'kid_of_{name}': _class_kid(real, fake, name, features, resamples, seed)
+                            for name in classes}
+            if features != 'pixels':
+                entries |= {f'{key}_pixels': entry for key, entry in _distances(real, fake, 'pixels').items()}
+            metrics[split] |= {f'{key}{suffix}': entry for key, entry in entries.items()}
+        metrics[split] |= _label_metrics(real, 'label_kept_real')
+    return {'metrics': metrics, 'space': features, 'threshold': thresholds}
 
 
-def _draws(rows: Sequence[Mapping[str, Any]], resamples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Whose the images are, and how often each is drawn, `[resamples, n]`."""
+def _sample(rows: Sequence[Mapping[str, Any]], resamples: int, seed: int) -> Sample:
     patients = np.array([row.get('patient') or row['id'] for row in rows])
-    return patients, intervals.multiplicities(patients, resamples, seed).astype(np.float64)
+    return Sample(rows, patients, intervals.multiplicities(patients, resamples, seed).astype(np.float64))
 
 
-def _distances(real: Sequence[Mapping[str, Any]], fake: Sequence[Mapping[str, Any]], name: str, resamples: int,
-               seed: int) -> dict[str, Any]:
+def _distances(real: Sample, fake: Sample, features: str) -> dict[str, Any]:
     """FID and KID by one kind of features."""
-    x, y = features(real, name), features(fake, name)
-    (patients, draws), (_, others) = _draws(real, resamples, seed), _draws(fake, resamples, seed + 1)
+    x, y = read_features(real.rows, features), read_features(fake.rows, features)
     value, kernels = generative.fid(x, y), generative.kid_kernels(x, y)
     samples = np.array([generative.frechet_distance(*generative.moments(x, a), *generative.moments(y, b))
-                        for a, b in zip(draws[:SLOW], others[:SLOW])])
-    # Images that are drawn twice make a sample look poorer than it is, and so further off; the spread is right.
-    samples = np.maximum(samples - (samples.mean() - value), 0) if len(samples) else samples
-    told = {'fid': (value, samples), 'kid': (float(kernels.distance()), kernels.distance(draws, others))}
-    return {key: intervals.entry(*pair, patients, 'not defined') | {'made': len(fake)} for key, pair in told.items()}
+                        for a, b in zip(real.draws[:FID_RESAMPLES], fake.draws[:FID_RESAMPLES])])
+    if len(samples):
+        # Repeated images make a resample less diverse and increase its distance; the spread of the samples is right.
+        samples = np.maximum(samples - (samples.mean() - value), 0)
+    found = {'fid': (value, samples), 'kid': (float(kernels.distance()), kernels.distance(real.draws, fake.draws))}
+    return {key: intervals.entry(*pair, real.patients, 'not defined') | {'made': len(fake.rows)}
+            for key, pair in found.items()}
 
 
-def _compared(real: Sequence[Mapping[str, Any]], fake: Sequence[Mapping[str, Any]], name: str, resamples: int,
-              seed: int) -> dict[str, Any]:
-    """All figures of features."""
-    x, y = features(real, name), features(fake, name)
-    (patients, draws), (made, others) = _draws(real, resamples, seed), _draws(fake, resamples, seed + 1)
-    precise, recalled = generative.precision_recall(x, y)
-    density, covered = generative.density_coverage(x, y)
-    out = _distances(real, fake, name, resamples, seed)
-    for key, of, weight, whose in (('precision', precise, others, made), ('recall', recalled, draws, patients),
-                                   ('density', density, others, made), ('coverage', covered, draws, patients)):
-        out[key] = intervals.entry(float(of.mean()), weighted_mean(of.astype(float), weight), whose, 'no image')
-    apart = [generative.pairwise_distances(of) for of in (y, x)]
-    varied = [[generative.mean_over_pairs(matrix, weight) for matrix, weight in zip(apart, pair)]
-              for pair in ((np.ones(len(y)), np.ones(len(x))), (others, draws))]
-    value, samples = (_ratio(a, b) for a, b in varied)
-    return out | {'diversity': intervals.entry(float(value), samples, made, 'real images are all alike')}
+def _distribution_metrics(real: Sample, fake: Sample, features: str) -> dict[str, Any]:
+    """All metrics of features."""
+    x, y = read_features(real.rows, features), read_features(fake.rows, features)
+    precision, recall = generative.precision_recall(x, y)
+    density, coverage = generative.density_coverage(x, y)
+    out = _distances(real, fake, features)
+    for key, values, sample in (('precision', precision, fake), ('recall', recall, real),
+                                ('density', density, fake), ('coverage', coverage, real)):
+        samples = weighted_mean(values.astype(float), sample.draws)
+        out[key] = intervals.entry(float(values.mean()), samples, sample.patients, 'no image')
+    fake_pairs, real_pairs = generative.pairwise_distances(y), generative.pairwise_distances(x)
+    value = _ratio(generative.mean_over_pairs(fake_pairs, np.ones(len(y))),
+                   generative.mean_over_pairs(real_pairs, np.ones(len(x))))
+    samples = _ratio(generative.mean_over_pairs(fake_pairs, fake.draws),
+                     generative.mean_over_pairs(real_pairs, real.draws))
+    out['diversity'] = intervals.entry(float(value), samples, fake.patients, 'all real images are equal')
+    return out
 
 
-def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
-    """One over the other, NaN where that is 0."""
-    return np.where(below != 0, above / np.where(below != 0, below, 1), np.nan)
+def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """The quotient; NaN where the denominator is 0."""
+    return np.where(denominator != 0, numerator / np.where(denominator != 0, denominator, 1), np.nan)
 
 
-def _near(real: Sequence[Mapping[str, Any]], fake: Sequence[Mapping[str, Any]], threshold: float | None,
-          resamples: int, seed: int) -> dict[str, Any]:
-    """How near training images are; nothing where that is not known."""
-    far, known = (np.array([bootstrap.parse_number(row.get('nearest')) for row in rows]) for rows in (fake, real))
-    out = {}
-    if threshold is not None and np.isfinite(far).all():
-        (_, draws), (made, others) = _draws(real, resamples, seed), _draws(fake, resamples, seed + 1)
-        ratio, samples = _ratio(far.mean(), known.mean()), _ratio(weighted_mean(far, others), weighted_mean(known, draws))
-        out['nearest'] = intervals.entry(float(ratio), samples, made, 'real images are training images')
-        near = (far <= threshold).astype(float)  # which is 0 where real images are training images: so are copies then
-        out['copies'] = intervals.entry(float(near.mean()), weighted_mean(near, others), made, 'no image')
-    return out | _kept(fake, '', resamples, seed)
-
-
-def _kept(rows: Sequence[Mapping[str, Any]], end: str, resamples: int, seed: int) -> dict[str, Any]:
-    """In how many the classifier sees the class that they are of; nothing without a classifier of the same classes."""
-    if not all(row.get('predicted') for row in rows):
+def _nearest_metrics(real: Sample, fake: Sample, threshold: float | None) -> dict[str, Any]:
+    """Metrics of the distance to the nearest training image; none where it is not known."""
+    distances, real_distances = read_nearest(fake.rows), read_nearest(real.rows)
+    if threshold is None or not np.isfinite(distances).all():
         return {}
-    whose, draws = _draws(rows, resamples, seed)
-    right = np.array([row['predicted'] == row['target'] for row in rows], float)
-    return {f'label_kept{end}': intervals.entry(float(right.mean()), weighted_mean(right, draws), whose, 'no image')}
+    ratio = _ratio(distances.mean(), real_distances.mean())
+    samples = _ratio(weighted_mean(distances, fake.draws), weighted_mean(real_distances, real.draws))
+    copies = (distances <= threshold).astype(float)  # the threshold is 0 where real images are training images
+    return {
+        'nearest': intervals.entry(float(ratio), samples, fake.patients, 'real images are training images'),
+        'copies': intervals.entry(float(copies.mean()), weighted_mean(copies, fake.draws), fake.patients, 'no image')}
 
 
-def _of_class(real: Sequence[Mapping[str, Any]], fake: Sequence[Mapping[str, Any]], label: str, name: str,
-              resamples: int, seed: int) -> dict[str, Any]:
-    """KID of one class alone."""
-    real, fake = ([row for row in rows if row['target'] == label] for rows in (real, fake))
-    if min(len(real), len(fake)) < 2:
-        return intervals.entry(float('nan'), np.array([]), np.array([row['id'] for row in real]),
-                             'fewer than two images of the class')
-    patients, draws = _draws(real, resamples, seed)
-    _, others = _draws(fake, resamples, seed + 1)
-    kernels = generative.kid_kernels(features(real, name), features(fake, name))
-    return intervals.entry(float(kernels.distance()), kernels.distance(draws, others), patients, 'not defined')
+def _label_metrics(sample: Sample, name: str) -> dict[str, Any]:
+    """The share of images with the predicted class that they should have; none without a network of these classes."""
+    if not all(row.get('predicted') for row in sample.rows):
+        return {}
+    kept = np.array([row['predicted'] == row['target'] for row in sample.rows], float)
+    return {name: intervals.entry(float(kept.mean()), weighted_mean(kept, sample.draws), sample.patients, 'no image')}
+
+
+def _class_kid(real: Sample, fake: Sample, label: str, features: str, resamples: int, seed: int) -> dict[str, Any]:
+    """KID of a single class."""
+    real_rows, fake_rows = ([row for row in sample.rows if row['target'] == label] for sample in (real, fake))
+    if min(len(real_rows), len(fake_rows)) < 2:
+        return intervals.entry(float('nan'), np.array([]), np.array([row['id'] for row in real_rows]),
+                               'fewer than two images of the class')
+    real, fake = _sample(real_rows, resamples, seed), _sample(fake_rows, resamples, seed + 1)
+    kernels = generative.kid_kernels(read_features(real_rows, features), read_features(fake_rows, features))
+    return intervals.entry(float(kernels.distance()), kernels.distance(real.draws, fake.draws), real.patients,
+                           'not defined')

@@ -21,8 +21,8 @@ TWO = {'classes': ['left', 'right'], 'problem': 'binary'}
 MEAN, DEVIATION = 0.4, 0.3
 
 
-class Said(nn.Module):
-    """Tells the label that it sees, and what it has learned, at every place."""
+class Constant(nn.Module):
+    """Predicts its label plus a parameter at every pixel."""
 
     classes: int = 2
     size: tuple = (2, 3)
@@ -36,7 +36,7 @@ class Said(nn.Module):
 
 
 def posed(module=None, **options):
-    return diffusion_task.task(module or Said(), statistics=TWO, **options)
+    return diffusion_task.task(module or Constant(), statistics=TWO, **options)
 
 
 def batch(count=4, value=0.0, label=1):
@@ -49,7 +49,7 @@ def lost(task, seen, key=KEY):
 
 
 def test_the_loss_by_hand():
-    """What is told is 1 everywhere, whatever the noise; the image is 3."""
+    """The prediction is 1 everywhere, whatever the noise; the image is 3."""
     value, states = lost(posed(prediction='x0'), batch(value=3.0))
     assert value == pytest.approx(4, rel=1e-6) and states['error'] == pytest.approx(4, rel=1e-6)
     seen = batch(value=3.0)
@@ -59,11 +59,11 @@ def test_the_loss_by_hand():
 
 @pytest.mark.parametrize('kind, options', [('ddpm', dict(prediction='epsilon')), ('ddpm', dict(prediction='v')),
                                            ('flow', {})])
-def test_the_loss_of_what_is_told_of_noise(kind, options):
-    """An image of 0: of noise of variance 1 and a time drawn for each, 0 is told."""
-    told, times = {'epsilon': 1.0, 'velocity': 1.0}, diffusion.schedule('cosine', 1000)
+def test_the_loss_of_predicted_noise(kind, options):
+    """For images of 0 with noise of variance 1, at random times, 0 is predicted."""
+    constant, times = {'epsilon': 1.0, 'velocity': 1.0}, diffusion.schedule('cosine', 1000)
     value, _ = lost(posed(kind=kind, **options), batch(4000, label=0))
-    share = told.get(options.get('prediction', 'velocity'), float((times.signal[1:]**2).mean()))
+    share = constant.get(options.get('prediction', 'velocity'), float((times.signal[1:]**2).mean()))
     assert value == pytest.approx(share, rel=0.05)
 
 
@@ -75,11 +75,12 @@ def test_weights_by_the_ratio_of_signal_and_noise():
 
 
 def test_labels_are_left_out_in_training():
-    """Label 3 is told as 3, and as -1 where it is left out: squares of 9 and 1."""
+    """The prediction is 3 for label 3, and -1 where it is left out: squares of 9 and 1."""
     value, _ = lost(posed(prediction='x0', label_dropout=0.25), batch(8000, label=3))
     assert value == pytest.approx(0.75 * 9 + 0.25, rel=0.05)
     assert lost(posed(prediction='x0'), batch(label=3))[0] == pytest.approx(9)
-    assert lost(posed(Said(classes=0), prediction='x0'), {**batch(), 'label': jnp.ones((4, 5))})[0] == pytest.approx(1)
+    several = {**batch(), 'label': jnp.ones((4, 5))}
+    assert lost(posed(Constant(classes=0), prediction='x0'), several)[0] == pytest.approx(1)
 
 
 def drawn(task, variables, seed, label):
@@ -90,19 +91,19 @@ def drawn(task, variables, seed, label):
 @pytest.mark.parametrize('kind', ['ddpm', 'flow'])
 @pytest.mark.parametrize('guidance', [0.0, 0.5, 1.0, 3.0])
 def test_guidance_by_hand(kind, guidance):
-    """The network tells the class, and -1 without one: of an image, or of a velocity, on the way from 1 to 0."""
+    """The network predicts the class, and -1 without one, as an image, or as a velocity from time 1 to 0."""
     options = dict(prediction='x0', steps=5) if kind == 'ddpm' else dict(steps=5)
     task = posed(kind=kind, guidance=guidance, label_dropout=0.1, **options)
     found = drawn(task, task.init(KEY, {}), [7, 8], [0, 1])
-    told = -1 + guidance * (np.array([0, 1]) + 1)
+    want = -1 + guidance * (np.array([0, 1]) + 1)
     if kind == 'flow':
         noise = [jax.random.normal(jax.random.fold_in(jax.random.fold_in(KEY, seed), 0), (2, 3, 1)) for seed in (7, 8)]
         found = np.stack(noise) - found
-    np.testing.assert_allclose(found, np.broadcast_to(told[:, None, None, None], found.shape), atol=1e-5)
+    np.testing.assert_allclose(found, np.broadcast_to(want[:, None, None, None], found.shape), atol=1e-5)
 
 
 def known(prediction, x, signal, noise):
-    """What is to be told of x where images are normally distributed: of x0, given x, the mean."""
+    """The optimal prediction for x where images are normally distributed: of x0, given x, the mean."""
     mean = MEAN + signal * DEVIATION**2 / ((signal * DEVIATION)**2 + noise**2) * (x - signal * MEAN)
     level = diffusion.NoiseLevel(signal, noise)
     return diffusion.prediction_target(prediction, mean, (x - signal * mean) / noise, level)
@@ -112,27 +113,27 @@ def known(prediction, x, signal, noise):
     dict(steps=200), dict(steps=200, prediction='epsilon', schedule='linear'), dict(steps=200, prediction='x0'),
     dict(steps=200, clip=9.0), dict(steps=500, eta=1.0, schedule='linear')])
 def test_diffusion_draws_a_known_distribution(options):
-    way = diffusion_task.Diffusion(**options)
-    levels = diffusion.NoiseLevel(*map(jnp.asarray, diffusion.schedule(way.schedule, way.times)))
+    process = diffusion_task.Diffusion(**options)
+    levels = diffusion.NoiseLevel(*map(jnp.asarray, diffusion.schedule(process.schedule, process.times)))
 
-    def tell(x, time):
-        number = jnp.round(time * way.times).astype(int)
-        return known(way.prediction, x, levels.signal[number], levels.noise[number])
+    def denoise(x, time):
+        number = jnp.round(time * process.times).astype(int)
+        return known(process.prediction, x, levels.signal[number], levels.noise[number])
 
     noise = jax.random.normal(KEY, (20_000, 1))
     fresh = lambda number: jax.random.normal(jax.random.fold_in(KEY, number), noise.shape)
-    found = np.asarray(jax.jit(lambda x: way.sample(tell, x, fresh))(noise))
+    found = np.asarray(jax.jit(lambda x: process.sample(denoise, x, fresh))(noise))
     assert found.mean() == pytest.approx(MEAN, abs=0.01) and found.std() == pytest.approx(DEVIATION, rel=0.03)
-    if not way.eta:  # each noise has its image
+    if not process.eta:  # each noise has its image
         np.testing.assert_allclose(found, MEAN + DEVIATION * noise, atol=0.03)
 
 
 @pytest.mark.parametrize('solver', diffusion.SOLVERS)
 def test_a_flow_draws_a_known_distribution(solver):
-    way = diffusion_task.Flow(steps=100, solver=solver)
-    tell = lambda x, time: known('velocity', x, 1 - time, jnp.maximum(time, 1e-6))
+    process = diffusion_task.Flow(steps=100, solver=solver)
+    denoise = lambda x, time: known('velocity', x, 1 - time, jnp.maximum(time, 1e-6))
     noise = jax.random.normal(KEY, (20_000, 1))
-    found = np.asarray(jax.jit(lambda x: way.sample(tell, x, None))(noise))
+    found = np.asarray(jax.jit(lambda x: process.sample(denoise, x, None))(noise))
     assert found.mean() == pytest.approx(MEAN, abs=0.01) and found.std() == pytest.approx(DEVIATION, rel=0.03)
     np.testing.assert_allclose(found, MEAN + DEVIATION * noise, atol=0.05)
 
@@ -166,8 +167,8 @@ def test_a_network_s_flow_goes_back_to_its_noise():
 
     @jax.jit
     def go(x, times):
-        tell = lambda x, time: net.apply(variables, x, jnp.full(2, time), jnp.array([0, 1]), train=False)[0]
-        return diffusion.solve(tell, x, times)
+        velocity = lambda x, time: net.apply(variables, x, jnp.full(2, time), jnp.array([0, 1]), train=False)[0]
+        return diffusion.solve(velocity, x, times)
 
     there = go(noise, times)
     assert float(jnp.abs(there - noise).max()) > 0.1
@@ -185,7 +186,7 @@ def test_networks_learn_which_half_is_bright(kind, options):
     seen = {'image': jnp.asarray(np.broadcast_to(image[:, None, :, None], (32, 6, 6, 1)), jnp.float32),
             'label': jnp.asarray(label), 'mask': jnp.ones(32)}
     variables = jax.jit(lambda: task.init(KEY, seen))()
-    assert not variables['params']['last']['kernel'].any()  # at first it tells nothing
+    assert not variables['params']['last']['kernel'].any()  # the initial prediction is 0
 
     @jax.jit
     def step(variables, state, number):
@@ -205,14 +206,15 @@ def test_networks_learn_which_half_is_bright(kind, options):
     (dict(prediction='noise'), r"config\.task\.prediction: 'noise' is not known; expected one of: epsilon, v, x0"),
     (dict(schedule='square'), r"config\.task\.schedule: 'square' is not known; expected one of: cosine, linear"),
     (dict(kind='flow', solver='rk4'), r"config\.task\.solver: 'rk4' is not known; expected one of: euler, heun"),
-    (dict(kind='flow', eta=1.0), r'config\.task\.eta: nothing reads this key'),
+    (dict(kind='flow', eta=1.0), r'config\.task\.eta: unknown key'),
     (dict(kind='flow', steps=0), r'config\.task\.steps: 0'),
     (dict(steps=50, times=20), r'config\.task: steps=50, times=20'), (dict(steps=0), 'at least 1 step'),
-    (dict(eta=1.5), r'config\.task: eta=1.5'), (dict(clip=-1.0), 'clip=-1.0'), (dict(label_dropout=1.0), 'label_dropout=1.0'),
+    (dict(eta=1.5), r'config\.task: eta=1.5'), (dict(clip=-1.0), 'clip=-1.0'),
+    (dict(label_dropout=1.0), 'label_dropout=1.0'),
     (dict(min_snr=-1.0), 'min_snr=-1.0'), (dict(guidance=-1.0, label_dropout=0.1), 'guidance=-1.0'),
     (dict(guidance=2.0), r'config\.task\.guidance: 2.0; expected 1, or config\.model\.classes and a config\.task'),
-    (dict(module=Said(classes=0), guidance=2.0, label_dropout=0.1), r'config\.task\.guidance: 2.0'),
-    (dict(module=Said(classes=3)), r'config\.model\.classes: 3; expected 2 for left, right, or 0')])
+    (dict(module=Constant(classes=0), guidance=2.0, label_dropout=0.1), r'config\.task\.guidance: 2.0'),
+    (dict(module=Constant(classes=3)), r'config\.model\.classes: 3; expected 2 for left, right, or 0')])
 def test_what_is_no_task_is_refused(options, match):
     with pytest.raises(InputError, match=match):
         posed(**options)
@@ -220,7 +222,7 @@ def test_what_is_no_task_is_refused(options, match):
 
 def test_images_of_several_classes_have_no_class_to_say():
     with pytest.raises(InputError, match=r'config\.model\.classes: 2; expected 0: .* multilabel'):
-        diffusion_task.task(Said(), statistics={**TWO, 'problem': 'multilabel'})
+        diffusion_task.task(Constant(), statistics={**TWO, 'problem': 'multilabel'})
 
 
 def test_other_sizes_are_refused_before_the_first_step():

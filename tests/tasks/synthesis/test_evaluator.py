@@ -1,4 +1,4 @@
-"""Made images beside real ones: tables, pictures, seeds, and what is refused."""
+"""Generated images beside real ones: tables, pictures, seeds, and what is refused."""
 
 import dataclasses
 
@@ -11,9 +11,10 @@ from sklearn.decomposition import PCA
 from medjax.core.task import Task
 from medjax.data.datasets.images import dataset
 from medjax.data.simulated import images as simulated_images
-from medjax.data.transforms.images import Frame
+from medjax.data.transforms.images import ImagePreprocess
 from medjax.errors import InputError
-from medjax.tasks.synthesis.evaluator import PICTURES, evaluator, predictor
+from medjax.tasks.synthesis.evaluator import evaluator, predictor
+from medjax.tasks.synthesis.table import PICTURES
 
 OPTIONS = dict(size=(8, 8), channels=1, intensity={'name': 'fixed', 'mean': (0.5,), 'std': (0.5,)})
 
@@ -92,7 +93,7 @@ def test_a_seed_gives_the_same_image_in_any_batch_and_another_in_another_split(d
 
 @pytest.mark.parametrize('split, left', [('train', ['real', 'synthetic', 'val']),
                                          ('val', ['real', 'synthetic', 'train', 'blurred', 'noisy'])])
-def test_without_an_image_of_the_same_classes_a_floor_is_left_out(split, left, data):
+def test_without_an_image_of_the_same_classes_a_baseline_is_left_out(split, left, data):
     few = dataclasses.replace(data, source=dataclasses.replace(data.source, cases=tuple(
         dataclasses.replace(case, target={split: 0, 'test': 1}.get(case.split, case.target))
         for case in data.source.cases)))
@@ -100,15 +101,16 @@ def test_without_an_image_of_the_same_classes_a_floor_is_left_out(split, left, d
     assert list(dict.fromkeys(row['kind'] for row in rows)) == left and 'nearest' in rows[0]
 
 
-def test_quick_is_pixels_alone_of_fewer_and_tells_collapse(data):
-    judge = evaluator(data=data, task=TASK, quick=8)
-    rows = judge(VARIABLES, 'val', quick=True)
+def test_quick_is_pixels_alone_of_fewer_and_shows_collapse(data):
+    evaluate = evaluator(data=data, task=TASK, quick=8)
+    rows = evaluate(VARIABLES, 'val', quick=True)
     assert [row['kind'] for row in rows] == ['real'] * 8 + ['synthetic'] * 8 and 'nearest' not in rows[0]
-    found = judge.validation_metrics(rows)
+    found = evaluate.validation_metrics(rows)
     assert set(found) == {'fid_pixels', 'kid_pixels', 'precision', 'recall', 'diversity'}
-    flat = judge.validation_metrics(judge({'spread': jnp.float32(0)}, 'val', quick=True))
+    flat = evaluate.validation_metrics(evaluate({'spread': jnp.float32(0)}, 'val', quick=True))
     assert flat['diversity'] < found['diversity']
-    perfect = judge.validation_metrics([{**row, 'kind': kind} for kind in ('real', 'synthetic') for row in of(rows, 'real')])
+    perfect = evaluate.validation_metrics([{**row, 'kind': kind} for kind in ('real', 'synthetic')
+                                           for row in of(rows, 'real')])
     assert perfect['fid_pixels'] == pytest.approx(0, abs=1e-6) and perfect['diversity'] == pytest.approx(1)
 
 
@@ -119,14 +121,14 @@ def test_pictures_are_kept(table):
         assert kept['nearest_made'].shape == kept['first_known'].shape == (2, 8, 8, 1)
         lowest = sorted(row['nearest'] for row in of(rows, 'synthetic'))[:2]
         np.testing.assert_allclose(kept['nearest_distance'], lowest)
-        apart = (kept['nearest_made'].astype(float) - kept['nearest_known']) / 255
-        np.testing.assert_allclose(np.sqrt((apart**2).mean((1, 2, 3))), lowest, rtol=1e-4)
+        difference = (kept['nearest_made'].astype(float) - kept['nearest_known']) / 255
+        np.testing.assert_allclose(np.sqrt((difference**2).mean((1, 2, 3))), lowest, rtol=1e-4)
 
 
 def test_the_course_is_of_the_same_seeds(data, tmp_path):
-    judge = evaluator(data=data, task=TASK)
+    evaluate = evaluator(data=data, task=TASK)
     for step, spread in ((5, 0.2), (10, 0.2), (15, 0.1)):
-        judge.snapshot_training({'spread': jnp.float32(spread)}, tmp_path, step)
+        evaluate.snapshot_training({'spread': jnp.float32(spread)}, tmp_path, step)
     kept = [np.load(path) for path in sorted((tmp_path / 'course').glob('*.npz'))]
     np.testing.assert_array_equal(kept[0]['sample'], kept[1]['sample'])
     assert (kept[0]['sample'] != kept[2]['sample']).any() and kept[0]['sample'].shape == (12, 8, 8, 1)
@@ -135,7 +137,7 @@ def test_the_course_is_of_the_same_seeds(data, tmp_path):
 
 @dataclasses.dataclass(frozen=True)
 class Rows:
-    """A network that sees the means of rows, and bright images as ill."""
+    """A feature network: the means of rows; it predicts ill for bright images."""
 
     name: str = 'means of rows'
     classes: tuple = ('well', 'ill')
@@ -151,33 +153,33 @@ def test_a_network_that_is_given_counts(data):
     assert [row['predicted'] for row in of(rows, 'synthetic')] == [row['target'] for row in of(rows, 'synthetic')]
 
 
-def test_the_predictor_draws_as_files_have_it(data):
+def test_the_predictor_samples_images_as_files_store_them(data):
     made = predictor(task=TASK, data=OPTIONS, statistics=data.statistics, read=None, quick=3)
     assert made.example()['image'].shape == (1, 8, 8, 1)
-    images = made.painter(VARIABLES, np.array([0, 1, 1]), 7)
+    images = made.sampler(VARIABLES, np.array([0, 1, 1]), 7)
     want = drawn(VARIABLES, {'seed': jnp.array([7, 8, 9], jnp.uint32), 'label': jnp.array([0, 1, 1])})['sample']
     assert images.dtype == np.uint8
     np.testing.assert_allclose(images, np.clip(127.5 + 127.5 * np.asarray(want), 0, 255), atol=0.51)
-    with pytest.raises(InputError, match='makes images and tells nothing of given ones; expected: python -m'):
+    with pytest.raises(InputError, match='generates images and predicts nothing for given ones; expected: python -m'):
         made(VARIABLES, 'x.png', None)
 
 
 @pytest.mark.parametrize('intensity', [{'name': 'unit'}, {'name': 'training'}, OPTIONS['intensity']])
 def test_intensities_are_undone(intensity):
-    frame, training = Frame((2, 2), intensity=intensity), {'mean': [0.3], 'std': [0.2]}
+    preprocess, training = ImagePreprocess((2, 2), intensity=intensity), {'mean': [0.3], 'std': [0.2]}
     stored = np.array([0, 3, 100, 255], np.uint8).reshape(1, 2, 2, 1)
-    np.testing.assert_array_equal(frame.pictured(frame.normalise(stored, training), training), stored)
-    assert frame.pictured(np.full((1, 1), 9.0), training) == 255
+    np.testing.assert_array_equal(preprocess.to_bytes(preprocess.normalise(stored, training), training), stored)
+    assert preprocess.to_bytes(np.full((1, 1), 9.0), training) == 255
 
 
 def test_a_window_ends_at_black_and_white():
-    frame = Frame((2, 2), intensity={'name': 'window', 'low': -100, 'high': 300})
-    found = frame.pictured(frame.normalise(np.array([-500.0, -100, 100, 900], np.float32), {}), {})
+    preprocess = ImagePreprocess((2, 2), intensity={'name': 'window', 'low': -100, 'high': 300})
+    found = preprocess.to_bytes(preprocess.normalise(np.array([-500.0, -100, 100, 900], np.float32), {}), {})
     np.testing.assert_array_equal(found, [0, 0, 128, 255])
 
 
 def test_what_has_diverged_is_named(data):
-    with pytest.raises(InputError, match=r'made image of seed 1048576: not finite'):
+    with pytest.raises(InputError, match=r'generated image of seed 1048576: not finite'):
         evaluator(data=data, task=TASK)({'spread': jnp.float32(jnp.nan)}, 'val', quick=True)
 
 

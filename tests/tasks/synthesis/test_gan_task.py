@@ -1,4 +1,4 @@
-"""Two players in one loss: what a loop with two optimisers does, turns, penalties, faults, and what is learned."""
+"""GANs: one loss against two optimisers, update intervals, penalties, faults, and what is learned."""
 
 import functools
 
@@ -33,7 +33,7 @@ def batch_of(step, count=8):
 
 @functools.cache
 def gradients(module, weight):
-    """Each player's gradient of its own loss, written out: hinge, and R1 for the critic."""
+    """The gradient of each network's own loss, written out: hinge, and R1 for the discriminator."""
     @jax.jit
     def found(params, stats, batch, key):
         drawn, *_ = jax.random.split(key, 4)
@@ -44,26 +44,26 @@ def gradients(module, weight):
             return module.apply({'params': {**params, 'generator': part}, **stats}, latent, label, keys, train=True,
                                 mutable=['batch_stats'], method='generate')
 
-        def says(part, image):
+        def output(part, image):
             return module.apply({'params': {**params, 'critic': part}, **stats}, image, label, train=False,
-                                method='judge')
+                                method='discriminate')
         fake, changed = generated(params['generator'])
 
         def fools(part):
-            return -says(params['critic'], generated(part)[0]).mean()
+            return -output(params['critic'], generated(part)[0]).mean()
 
-        def tells(part):
-            real, image = says(part, batch['image']), batch['image']
-            slope = jax.grad(lambda image: says(part, image).sum())(image)  # no example's word hangs on another's
-            return (jax.nn.relu(1 - real) + jax.nn.relu(1 + says(part, fake))
+        def distinguishes(part):
+            real, image = output(part, batch['image']), batch['image']
+            slope = jax.grad(lambda image: output(part, image).sum())(image)  # no output depends on another example
+            return (jax.nn.relu(1 - real) + jax.nn.relu(1 + output(part, fake))
                     + weight / 2 * (slope**2).sum((1, 2, 3))).mean()
-        return {'generator': jax.grad(fools)(params['generator']), 'critic': jax.grad(tells)(params['critic'])}, {
-            **stats, **changed}
+        own = {'generator': jax.grad(fools)(params['generator']), 'critic': jax.grad(distinguishes)(params['critic'])}
+        return own, {**stats, **changed}
     return found
 
 
 def by_hand(module, variables, steps, turns, weight):
-    """Two optimisers, each with turns of its own, from the same state and on the same draws."""
+    """Two optimisers with their own update intervals, from the same state and on the same draws."""
     params, stats = variables['params'], {'batch_stats': variables['batch_stats']}
     rules = {'generator': optax.adam(1e-2, eps=1e-4), 'critic': optax.adam(2e-2, eps=1e-4)}
     states = {name: rule.init(params[name]) for name, rule in rules.items()}
@@ -109,10 +109,10 @@ def test_one_loss_trains_as_two_optimisers_do(turns):
 def test_padding_counts_for_nothing():
     """Not in the loss, nor in what is measured, whatever it is."""
     task = gan_task.task(Model(**{**SMALL, 'norm': 'instance'}), statistics=KNOWN, loss='wasserstein', penalty=10.0)
-    variables, told = jax.jit(task.init)(KEY, batch_of(0, 2)), jax.jit(task.loss)
+    variables, compiled = jax.jit(task.init)(KEY, batch_of(0, 2)), jax.jit(task.loss)
     batch = {**batch_of(0, 2), 'mask': jnp.array([1.0, 0.0])}
     other = {**batch, 'image': batch['image'].at[1].set(jnp.nan)}
-    (value, (_, states)), (same, (_, again)) = told(variables, batch, KEY), told(variables, other, KEY)
+    (value, (_, states)), (same, (_, again)) = compiled(variables, batch, KEY), compiled(variables, other, KEY)
     assert np.isfinite(value) and value == same and states['penalty'][0] > 0
     assert states['real'] == again['real'] and states['fake'][1] == 1
 
@@ -123,16 +123,16 @@ def test_a_seed_gives_the_same_image_in_any_batch():
     # Noise counts once its strength, which begins at 0, is learned.
     variables = jax.tree_util.tree_map_with_path(
         lambda path, leaf: leaf + 0.5 if getattr(path[-1], 'key', '') == 'noise' else leaf, variables)
-    told = jax.jit(task.predict)
-    several, other = (told(variables, {'seed': jnp.array(seeds, jnp.uint32), 'label': jnp.array(labels)})['sample']
+    compiled = jax.jit(task.predict)
+    several, other = (compiled(variables, {'seed': jnp.array(seeds, jnp.uint32), 'label': jnp.array(labels)})['sample']
                       for seeds, labels in (([3, 7, 7], [0, 1, 0]), ([7, 2**32 - 1, 1], [1, 0, 1])))
     assert several.shape == (3, 8, 8, 1)
     np.testing.assert_allclose(several[1], other[0], atol=1e-5)
     assert np.abs(several[0] - several[2]).max() > 1e-3 and np.abs(other[1] - other[2]).max() > 1e-3
 
 
-class Players(nn.Module):
-    """A generator of one number, and a critic whose gradient is not finite at the value it begins with."""
+class Networks(nn.Module):
+    """A linear generator, and a discriminator whose gradient is not finite at its initial value."""
 
     latent: int = 8
     classes: int = 1
@@ -146,11 +146,11 @@ class Players(nn.Module):
     def generate(self, latent, label, keys, train):
         return self.generator(latent)
 
-    def judge(self, image, label, train):
+    def discriminate(self, image, label, train):
         return self.critic(image)
 
     def __call__(self, image, label, train):
-        return self.judge(self.generate(image, label, None, train), label, train), {}
+        return self.discriminate(self.generate(image, label, None, train), label, train), {}
 
 
 class Root(nn.Module):
@@ -159,8 +159,8 @@ class Root(nn.Module):
         return jnp.sqrt(jnp.abs(self.param('weight', nn.initializers.zeros, ()))) + x.mean(-1)
 
 
-def test_the_fault_of_one_player_is_named(tmp_path):
-    made = toy.experiment(task=gan_task.task(Players(), statistics=KNOWN), steps=2, save_every=0)
+def test_the_fault_of_one_network_is_named(tmp_path):
+    made = toy.experiment(task=gan_task.task(Networks(), statistics=KNOWN), steps=2, save_every=0)
     with pytest.raises(InputError, match=r'step 1: gradient/critic/weight is not finite; cases of the batch: case0'):
         loop.train(made, tmp_path, say=lambda line: None)
 
@@ -172,20 +172,20 @@ def test_a_generator_learns_two_classes():
     task = gan_task.task(module, statistics=KNOWN, r1=0.1)
     optimiser, _ = optim.make_optimiser(150, name='adam', lr=2e-3, b1=0.5, ema=0.9)
     now = jax.jit(lambda: state.create_state(task, optimiser, KEY, batch_of(0)))()
-    step, told = jax.jit(make_step(task, optimiser)), jax.jit(task.predict)
+    step, compiled = jax.jit(make_step(task, optimiser)), jax.jit(task.predict)
     asked = {'seed': jnp.arange(64, dtype=jnp.uint32), 'label': jnp.arange(64) % 2}
     real = np.asarray(batch_of(999, 64)['image']).reshape(64, -1)
 
     def far(now):
-        return generative.kid(real, np.asarray(told(now.variables(), asked)['sample']).reshape(64, -1))
+        return generative.kid(real, np.asarray(compiled(now.variables(), asked)['sample']).reshape(64, -1))
     before = far(now)
     for number in range(150):
         now, _ = step(now, batch_of(number, 32), KEY)
-    sample = np.asarray(told(now.variables(), asked)['sample']).mean((1, 2, 3))
+    sample = np.asarray(compiled(now.variables(), asked)['sample']).mean((1, 2, 3))
     assert far(now) < 0.5 * before and sample[1::2].mean() > sample[::2].mean() + 0.5
 
 
-def test_a_run_can_begin_with_another_ones_players():
+def test_a_run_can_begin_with_the_weights_of_another():
     """Those of spectral norm too, whose statistics have names with a slash."""
     task = gan_task.task(Model(**{**SMALL, 'spectral': True}), statistics=KNOWN)
     first = jax.eval_shape(task.init, KEY, batch_of(0))

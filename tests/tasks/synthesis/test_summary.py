@@ -1,14 +1,13 @@
-"""Made images summed up: by hand and against metrics.generative; collapse and copies are told; the chapter."""
+"""Metrics of generated images by hand and against metrics.generative; collapse and copies; the chapter."""
 
 import json
 
 import numpy as np
 import pytest
 
-from medjax import atomic_files
+from medjax import atomic_files, restore
 from medjax.errors import InputError
 from medjax.metrics import generative
-from medjax.report import page as report_page
 from medjax.report import run_files
 from medjax.tasks.synthesis import summary
 from medjax.tasks.synthesis.chapter import chapter
@@ -18,7 +17,7 @@ CLASSES = ['well', 'ill']
 
 
 def rows(fake=0.3, spread=1.0, network=False, count=40):
-    """Real images about the origin, made ones about `fake`; patients have two images each."""
+    """Real images about the origin, generated ones about `fake`; patients have two images each."""
     rng = np.random.default_rng(0)
     for split in ('val', 'test'):
         for kind in ('real', 'synthetic', 'train', 'blurred', 'noisy'):
@@ -80,7 +79,7 @@ def test_where_real_images_are_alike_or_trained_nothing_is_infinite():
              if row['kind'] == 'real' else {**row, 'nearest': 0.0} for row in rows()]
     entries = summary.summarise(table, CLASSES, resamples=20)['metrics']['test']
     assert np.isnan([entries['diversity']['value'], entries['nearest']['value']]).all()
-    assert entries['diversity']['why'] == 'real images are all alike' and entries['copies']['value'] == 1
+    assert entries['diversity']['why'] == 'all real images are equal' and entries['copies']['value'] == 1
 
 
 def test_collapse_shows():
@@ -139,7 +138,8 @@ def write(folder, network=False, size=(6, 6), steps=(5, 10)):
         **found.pop('metrics'), 'analysis': {**found, 'features': 'the classifier of the run x, step 3' * network},
         'problem': 'synthesis', 'classes': CLASSES, 'step': 3, 'notice': '', 'conventions': summary.CONVENTIONS,
         'counts': {'train': 9, 'val': 40, 'test': 40}})
-    (folder / 'config.json').write_text(json.dumps({'model': {'name': 'gan'}, 'data': {}}))
+    (folder / 'config.json').write_text(json.dumps({
+        'model': {'name': 'gan'}, 'data': {}, 'evaluate': {'name': 'synthesis'}}))
 
     def drawn(count):
         return rng.integers(0, 256, (count, *size, 1), np.uint8)
@@ -163,11 +163,11 @@ def test_the_chapter(tmp_path, network, size):
     assert ('the features of the classifier of the run x, step 3' if network else 'pixels') in sure
     assert [len(section.charts) for section in made.sections] == [4, 2, 2, 2]
     moving = made.sections[-1].charts[-1].light
-    assert b'acTL' in moving and made.sections[-1].charts[0].caption == 'From above: steps 5, 10.'
+    assert b'acTL' in moving and made.sections[-1].charts[0].caption == 'From top to bottom: steps 5, 10.'
     assert all(row['kind'] == 'synthetic' for row in made.cases) and len(made.cases) == 80
     assert not any(key.startswith(('pixels_', 'network_')) for row in made.cases for key in row)
-    page = report_page.write(tmp_path).read_text()
-    assert 'KID of each class alone' in page and ('>By pixels<' in page) == network and 'Are they copies?' in page
+    page = restore.write_report(tmp_path).read_text()
+    assert 'KID of each class' in page and ('>By pixels<' in page) == network and 'Nearest training images' in page
 
 
 def test_a_report_without_pictures_and_one_with_a_damaged_file(tmp_path):
