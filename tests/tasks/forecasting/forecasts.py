@@ -54,7 +54,8 @@ def write(folder, rows, events=EVENTS, within=WITHIN, leads=LEADS, resamples=60)
         'counts': {split: sum(row['split'] == split for row in rows) for split in {row['split'] for row in rows}},
         'unit': 'years', 'notice': NOTICE, 'conventions': summary.CONVENTIONS})
     atomic_files.write_json(folder / 'config.json', {'seed': 0, 'steps': 60, 'batch': 64, 'model': {'name': 'sequence'},
-                                              'checkpoint': {'best': 'loss'}})
+                                                     'evaluate': {'name': 'forecasting'},
+                                                     'checkpoint': {'best': 'loss'}})
     atomic_files.write_json(folder / 'environment.json', {'devices': ['cpu:0'], 'parameters': 4321})
     write_metrics(folder)
     return folder

@@ -1,4 +1,4 @@
-"""The evaluator of forecasts: its rows by hand, simpler models as scikit-learn fits them, and what they may know."""
+"""The evaluator of forecasting: rows by hand, baselines as scikit-learn fits them, and the visits that they use."""
 
 import csv
 import dataclasses
@@ -13,18 +13,20 @@ from medjax.data.datasets.time_series import dataset
 from medjax.data.simulated import visits
 from medjax.data.source import Case, Outcome, Series, Source
 from medjax.data.sources import visits_csv
+from medjax.data.splits import Splitting
 from medjax.errors import InputError
-from medjax.tasks.forecasting.evaluator import ALPHAS, evaluator, predictor
+from medjax.tasks.forecasting.baselines import ALPHAS
+from medjax.tasks.forecasting.evaluator import evaluator, predictor
 
 
-def told(variables, batch):
-    """Forecasts that say which value they are of, and chances that grow from visit to visit."""
+def predict_known(variables, batch):
+    """Forecasts of 100 and 200 for the two values, and probabilities that increase from visit to visit."""
     shape = batch['values'].shape
     return {'next': np.broadcast_to(np.float32([100, 200]), shape), 'carried': batch['values'],
             'chance': np.broadcast_to(np.arange(shape[1], dtype=np.float32)[:, None] / 10, (*shape[:2], 1)) * variables}
 
 
-KNOWS = Task(init=None, loss=None, metrics=None, predict=told)
+KNOWN = Task(init=None, loss=None, metrics=None, predict=predict_known)
 
 
 def case(name, split, times, values, end, event):
@@ -37,12 +39,13 @@ def few(within=2.0):
     gone = np.nan
     cases = (case('a', 'train', [0, 1], [[1, 5], [2, gone]], 4.0, 1), case('b', 'train', [0], [[4, 8]], 1.0, 0),
              case('c', 'test', [3, 4, 6], [[1, gone], [gone, 7], [5, 6]], 4.5, 1))
-    return dataset(Source(cases=cases, classes=('death',), problem='forecast', unit='years', measured=('p', 'q')),
-                   within=within)
+    source = Source(cases=cases, classes=('death',), problem='forecast', least_classes=1, unit='years',
+                    measured=('p', 'q'))
+    return dataset(source, within=within)
 
 
 def test_rows_by_hand():
-    rows = evaluator(data=few(), task=KNOWS)(1.0, 'test')
+    rows = evaluator(data=few(), task=KNOWN)(1.0, 'test')
     assert [row['id'] for row in rows] == ['c_0', 'c_1', 'c_2'] and {row['patient'] for row in rows} == {'c'}
     assert [(row['time'], row['ahead'], row['gap'], row['ended']) for row in rows] == [
         (0, 1, 4.5, 'death'), (1, 2, 3.5, 'death'), (3, '', 1.5, 'death')]
@@ -50,15 +53,15 @@ def test_rows_by_hand():
         (1, '', '', 7), ('', 7, 5, 6), (5, 6, '', '')]
     assert [row['forecast_q'] for row in rows] == [200, 200, ''] and rows[2]['ridge_p'] == ''
     assert [row['chance_death'] for row in rows] == pytest.approx([0, 0.1, 0.2])
-    quick = evaluator(data=few(), task=KNOWS)(1.0, 'test', quick=True)
+    quick = evaluator(data=few(), task=KNOWN)(1.0, 'test', quick=True)
     assert [set(row) - set(less) for row, less in zip(rows, quick)] == [{'ridge_p', 'ridge_q', 'logistic_death'}] * 3
-    assert not any('death' in name for name in evaluator(data=few(0.0), task=KNOWS)(1.0, 'test')[0])
+    assert not any('death' in name for name in evaluator(data=few(0.0), task=KNOWN)(1.0, 'test')[0])
 
 
-def test_simpler_models_are_scikit_learns():
+def test_baselines_are_scikit_learns():
     data = dataset(visits.source(cases=(40, 5, 12), missing=0.3), within=3.0)
-    judge = evaluator(data=data, task=KNOWS)
-    rows, x, ahead, wanted, soon = judge(1.0, 'test'), [], [], [], []
+    evaluate = evaluator(data=data, task=KNOWN)
+    rows, x, ahead, wanted, soon = evaluate(1.0, 'test'), [], [], [], []
     seen = data.seen(np.arange(len(data.source.cases)))
     where = []
     for number, one in enumerate(data.source.cases):
@@ -87,12 +90,12 @@ def test_simpler_models_are_scikit_learns():
     np.testing.assert_allclose([row['logistic_death'] for row in rows], want, atol=1e-3)
 
 
-def test_nothing_of_later_visits_is_in_what_is_told_of_earlier_ones():
+def test_baselines_use_no_later_visits():
     data = few()
     cut = [dataclasses.replace(one, series=Series(one.series.times[:2], one.series.values[:2])) if one.id == 'c' else
            one for one in data.source.cases]
     less = dataset(dataclasses.replace(data.source, cases=tuple(cut)), within=2.0)
-    for row, other in zip(evaluator(data=data, task=KNOWS)(1.0, 'test'), evaluator(data=less, task=KNOWS)(1.0, 'test')):
+    for row, other in zip(evaluator(data=data, task=KNOWN)(1.0, 'test'), evaluator(data=less, task=KNOWN)(1.0, 'test')):
         assert row['logistic_death'] == pytest.approx(other['logistic_death'])
         if row['time'] == 0:
             assert row['ridge_q'] == pytest.approx(other['ridge_q'])
@@ -107,12 +110,12 @@ def test_validation_by_hand():
             dict(next_p='', forecast_p='', carried_p='', next_q='', forecast_q='', carried_q='', gap=1.0,
                  ended='', chance_death=0.9)]
     data = few()
-    got = evaluator(data=data, task=KNOWS).validation_metrics(rows)
+    got = evaluator(data=data, task=KNOWN).validation_metrics(rows)
     std = data.spread['std']
     loss = np.mean([5 / std[0]**2, 4 / std[1]**2]) - np.mean([np.log(0.8), np.log(0.6)])
     assert got == pytest.approx({'loss': loss, 'mase': 4 / 4, 'auroc': 1.0, 'auprc': 1.0})
-    assert set(evaluator(data=few(0.0), task=KNOWS).validation_metrics(rows)) == {'loss', 'mase'}
-    assert np.isnan(evaluator(data=data, task=KNOWS).validation_metrics(rows[2:])['mase'])
+    assert set(evaluator(data=few(0.0), task=KNOWN).validation_metrics(rows)) == {'loss', 'mase'}
+    assert np.isnan(evaluator(data=data, task=KNOWN).validation_metrics(rows[2:])['mase'])
 
 
 @pytest.mark.parametrize('options, message', [
@@ -123,30 +126,30 @@ def test_validation_by_hand():
 ])
 def test_what_is_refused(options, message):
     with pytest.raises(InputError, match=message):
-        evaluator(data=few(), task=KNOWS, **options)
+        evaluator(data=few(), task=KNOWN, **options)
 
 
-def test_series_that_landmarks_cut_are_no_forecast():
+def test_series_with_landmarks_are_refused():
     data = dataset(visits.source(cases=(20, 5, 5), landmarks=(1.0,)))
-    with pytest.raises(InputError, match="config.evaluate.name: 'forecasting' needs series that no landmark cuts"):
-        evaluator(data=data, task=KNOWS)
+    with pytest.raises(InputError, match="config.evaluate.name: 'forecasting' needs time series without landmarks"):
+        evaluator(data=data, task=KNOWN)
     with pytest.raises(InputError, match='config.data.within: -1; expected a time, or 0 for no events'):
         dataset(visits.source(cases=(20, 5, 5)), within=-1)
-    assert evaluator(data=few(), task=KNOWS).leads == pytest.approx((2 / 3, 4 / 3, 2)) and not evaluator(
-        data=few(0.0), task=KNOWS).leads
+    assert evaluator(data=few(), task=KNOWN).leads == pytest.approx((2 / 3, 4 / 3, 2)) and not evaluator(
+        data=few(0.0), task=KNOWN).leads
 
 
 def test_new_patients_from_a_table(tmp_path):
-    """Who is seen twice is told of by the second visit, for each time ahead; how it ended need not be there."""
+    """A patient with two visits gets the forecast after the second, for each lead time; outcomes are optional."""
     table = tmp_path / 'visits.csv'
     table.write_text('id,year,p,q,x,end,dead\na,0,1,5,3,4,1\na,1,2,,3,4,1\nb,0,4,8,1,1,0\nc,0,3,5,2,4,1\n')
     keys = dict(values=('p', 'q'), static=('x',), time='year', event='dead')
     source = visits_csv.source(table='visits.csv', dir=str(tmp_path), **keys,
-                                 splits={'a': 'train', 'b': 'train', 'c': 'test'})
+                                 splitting=Splitting(splits={'a': 'train', 'b': 'train', 'c': 'test'}))
     data = dataset(source, within=3.0)
 
     def ahead(variables, batch):
-        """The next value is as many clocks ahead as the next visit; the chance is by how many visits there are."""
+        """The next value is the time until the next visit in clocks, the probability a tenth of the number of visits."""
         gap = jnp.diff(batch['times'], axis=1, append=batch['times'][:, -1:])
         shape = batch['values'].shape
         return {'next': jnp.broadcast_to(gap[..., None], shape) * variables, 'carried': batch['values'],
@@ -154,10 +157,10 @@ def test_new_patients_from_a_table(tmp_path):
 
     new = tmp_path / 'new.csv'
     new.write_text('id,year,p,q,x\nd,5,1,5,3\nd,7,2,,3\ne,1,4,8,1\n')
-    judge = predictor(task=Task(None, None, ahead, None),
+    predict = predictor(task=Task(None, None, ahead, None),
                       statistics=data.statistics, read=visits_csv.image_reader(table='visits.csv', **keys))
-    assert judge.example()['values'].shape == (1, 3, 2)
-    judge(data.spread['clock'], new, tmp_path / 'out')
+    assert predict.example()['values'].shape == (1, 3, 2)
+    predict(data.spread['clock'], new, tmp_path / 'out')
     with (tmp_path / 'out' / 'predictions.csv').open() as file:
         first, second = csv.DictReader(file)
     assert (first['id'], first['visits'], first['time'], second['visits']) == ('d', '2', '7.0', '1')
@@ -165,4 +168,4 @@ def test_new_patients_from_a_table(tmp_path):
     assert [float(row['chance_event']) for row in (first, second)] == pytest.approx([0.2, 0.1])
     new.write_text('id,year,p,q,x\n' + ''.join(f'd,{n},1,5,3\n' for n in range(3)))
     with pytest.raises(InputError, match='d has 3 visits; expected at most 2, the longest series in training'):
-        judge(1.0, new, tmp_path / 'out')
+        predict(1.0, new, tmp_path / 'out')

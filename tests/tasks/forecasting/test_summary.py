@@ -1,4 +1,4 @@
-"""Figures of forecasts: scikit-learn's on the same visits, by hand where little is known, and damaged tables."""
+"""Metrics of forecasting: against scikit-learn on the same visits, where they are undefined, and damaged tables."""
 
 import math
 
@@ -7,20 +7,20 @@ import pytest
 from sklearn import metrics
 
 from medjax.errors import InputError
-from medjax.statistics import cross_validation
-from medjax.tasks.forecasting import summary
+from medjax.tasks.forecasting import merge, summary
+from medjax.tasks.forecasting.table import read
 from tests.tasks.forecasting import forecasts
 from tests.tasks.forecasting.forecasts import EVENTS, LEADS, NAMES, WITHIN
 
 
 def table(patients=60, events=EVENTS, seed=0):
     rows = list(forecasts.rows_of('test', patients, np.random.default_rng(seed), events))
-    return rows, summary.read(rows, NAMES, events, WITHIN)
+    return rows, read(rows, NAMES, events, WITHIN)
 
 
-def test_figures_are_scikit_learns():
+def test_metrics_are_scikit_learns():
     rows, of = table()
-    got, ratios = summary.figures(of, LEADS), []
+    got, ratios = summary.compute_metrics(of, LEADS), []
     for name in NAMES:
         some = [row for row in rows if row[f'next_{name}'] != '']
         came = [row[f'next_{name}'] for row in some]
@@ -47,18 +47,18 @@ def test_figures_are_scikit_learns():
 def test_weights_are_multiplicities():
     rows, of = table(20)
     times = np.random.default_rng(1).integers(0, 3, len(rows))
-    _, repeated = rows, summary.read([row for row, count in zip(rows, times) for _ in range(count)], NAMES, EVENTS,
+    _, repeated = rows, read([row for row, count in zip(rows, times) for _ in range(count)], NAMES, EVENTS,
                                       WITHIN)
-    got, want = summary.figures(of, LEADS, times[None]), summary.figures(repeated, LEADS)
+    got, want = summary.compute_metrics(of, LEADS, times[None]), summary.compute_metrics(repeated, LEADS)
     assert got.keys() == want.keys()
     for name, value in want.items():
         np.testing.assert_allclose(got[name], [value], err_msg=name)
 
 
-def test_several_events_are_told_apart():
+def test_each_of_several_events_has_its_metrics():
     events = ('death', 'stroke')
     rows, of = table(80, events)
-    got = summary.figures(of, LEADS)
+    got = summary.compute_metrics(of, LEADS)
     known = [row for row in rows if row['gap'] > WITHIN or row['ended']]
     came = [row['gap'] <= WITHIN and row['ended'] == 'stroke' for row in known]
     assert got['auroc_stroke'] == pytest.approx(metrics.roc_auc_score(came, [row['chance_stroke'] for row in known]))
@@ -69,9 +69,9 @@ def test_what_is_not_defined_says_why():
     rows = [{**row, 'ended': ''} for row in table(12)[0]]
     found = summary.summarise(rows, NAMES, EVENTS, WITHIN, LEADS, resamples=20)
     entry = found['metrics']['test']['auroc']
-    assert math.isnan(entry['value']) and entry['why'] == 'events in all of these visits, or in none'
+    assert math.isnan(entry['value']) and entry['why'] == 'the event occurs after all of these visits, or after none'
     assert found['positives']['test']['death'][''] == 0
-    assert any('death within 2 in 0 patients only' in line for line in found['warnings'])
+    assert any('death within 2 in only 0 patients' in line for line in found['warnings'])
     no_events = summary.summarise(rows, NAMES, EVENTS, 0.0, (), resamples=20)
     assert not any(name.startswith('au') for name in no_events['metrics']['test'])
     assert found['metrics']['test']['mase']['ci95'] == no_events['metrics']['test']['mase']['ci95']
@@ -92,8 +92,8 @@ def test_runs_over_seeds_are_means():
               for row in first]
     text = {name: [{key: str(cell) for key, cell in row.items()} for row in rows]
             for name, rows in (('a', first), ('b', second))}
-    found, mean = cross_validation.forecast(text, NAMES, EVENTS, WITHIN, LEADS, resamples=20)
-    each = [summary.figures(summary.read(rows, NAMES, EVENTS, WITHIN), LEADS)['mase'] for rows in (first, second)]
+    found, mean = merge.pooled(text, NAMES, EVENTS, WITHIN, LEADS, resamples=20)
+    each = [summary.compute_metrics(read(rows, NAMES, EVENTS, WITHIN), LEADS)['mase'] for rows in (first, second)]
     assert found['mase']['value'] == pytest.approx(np.mean(each)) and found['mase']['runs'] == 2
     assert found['mase']['run_sd'] == pytest.approx(np.std(each, ddof=1))
     both = {row['id']: row for row in mean}
@@ -107,14 +107,14 @@ def test_runs_over_seeds_are_means():
     (dict(ended='flu'), "predictions, case test000_0: ended: 'flu'; expected nothing or one of: death"),
     (dict(chance_death=1.5), 'case test000_0: chance_death: 1.5; expected a number from 0 to 1'),
     (dict(time='soon'), 'case test000_0: time: soon; expected a number'),
-    ({'next_sugar': 3.0, 'forecast_sugar': ''}, 'case test000_0: forecast_sugar: nothing; expected a number, for the'),
+    ({'next_sugar': 3.0, 'forecast_sugar': ''}, 'case test000_0: forecast_sugar: nothing; expected a number, because'),
     ({'next_sugar': math.nan}, 'case test000_0: next_sugar: nan; expected a number, or nothing'),
 ])
 def test_damaged_tables(changes, message):
     rows = table(3)[0]
     rows[0] = rows[0] | changes
     with pytest.raises(InputError, match=message):
-        summary.read(rows, NAMES, EVENTS, WITHIN)
+        read(rows, NAMES, EVENTS, WITHIN)
 
 
 def test_no_rows():

@@ -1,4 +1,4 @@
-"""Forecasts: the loss by hand, what the network must not see, that it learns what is there, and what is refused."""
+"""Forecasting: the loss by hand, independence of later visits, learning known dynamics, and invalid options."""
 
 import functools
 
@@ -20,8 +20,8 @@ KNOWN = {'measured': ['a', 'b'], 'classes': ['death'], 'within': 2.0,
          'spread': {'mean': [10.0, 0.0], 'std': [2.0, 1.0], 'clock': 4.0}}
 
 
-class Says(nn.Module):
-    """The same at each step: levels, rates and log odds of an event."""
+class Constant(nn.Module):
+    """The same output at each step: levels, rates and log odds of an event."""
 
     outputs: int = 5
     each: bool = True
@@ -57,7 +57,7 @@ def test_the_loss_by_hand():
     variables = said(*level, *rate, odds)
 
     def loss_of(statistics, **options):
-        return jax.jit(forecasting_task.task(Says(), statistics=statistics, **options).loss)(
+        return jax.jit(forecasting_task.task(Constant(), statistics=statistics, **options).loss)(
             variables, batch(), jax.random.key(0))
 
     loss, (_, states) = loss_of(KNOWN, labels_weight=0.5)
@@ -71,14 +71,14 @@ def test_the_loss_by_hand():
 
 
 def test_predictions_by_hand():
-    got = jax.jit(forecasting_task.task(Says(), statistics=KNOWN).predict)(said(1, 0, 0.5, 0, 0), batch())
+    got = jax.jit(forecasting_task.task(Constant(), statistics=KNOWN).predict)(said(1, 0, 0.5, 0, 0), batch())
     np.testing.assert_allclose(got['carried'][0], [[12, 0], [14, 7], [14, 7]])
     np.testing.assert_allclose(got['next'][0, 0], [10 + 2 * (1 + 1 + 0.5), 0])
     np.testing.assert_allclose(got['chance'], 0.5)
 
 
 def test_padding_and_what_was_not_measured_change_nothing():
-    task, variables = forecasting_task.task(Says(), statistics=KNOWN), said(0.5, 1, 0.25, -1, 0.3)
+    task, variables = forecasting_task.task(Constant(), statistics=KNOWN), said(0.5, 1, 0.25, -1, 0.3)
     slope = jax.jit(jax.grad(lambda v, b: task.loss(v, b, jax.random.key(0))[0]))
     odd = batch()
     odd['values'] = np.where(odd['observed'] > 0, odd['values'], 99)
@@ -133,22 +133,22 @@ def test_it_learns_to_forecast():
     data = visits()
     task = forecasting_task.task(model(width=16), statistics=data.statistics)
     variables = learned(task, data, steps=120, size=75, rate=1e-2, batches=2)
-    judge = evaluator(data=data, task=task)
-    rows = judge(variables, 'val', quick=True)
-    got = judge.validation_metrics(rows)
+    evaluate = evaluator(data=data, task=task)
+    rows = evaluate(variables, 'val', quick=True)
+    got = evaluate.validation_metrics(rows)
     noise = np.array([[row['next_other'], row['forecast_other']] for row in rows if row['next_other'] != ''])
     assert got['mase'] < 1 and got['auroc'] > 0.75
     assert np.abs(noise[:, 1]).mean() < 0.75 * np.abs(noise[:, 0]).mean()
 
 
 @pytest.mark.parametrize('changes, options, known, message', [
-    (dict(each=False), {}, {}, 'config.model: a forecast needs an output for each step, which sees no later one'),
+    (dict(each=False), {}, {}, 'config.model: a forecast needs an output for each step that uses no later step'),
     (dict(both=True), {}, {}, 'expected each=True and both=False'),
     (dict(outputs=4), {}, {}, r'config.model.outputs: 4; expected 5, a level and a rate of 2 values \(a, b\)'),
     ({}, dict(loss='mae'), {}, "config.task.loss: 'mae'; expected one of: mse, huber"),
     ({}, dict(delta=0.0), {}, 'config.task: delta=0.0'),
     ({}, dict(labels_weight=-1.0), {}, 'labels_weight=-1.0; expected above 0, and 0 or more'),
-    ({}, {}, {'spread': None}, "config.task.name: 'forecasting' needs data with series"),
+    ({}, {}, {'spread': None}, "config.task.name: 'forecasting' needs time series"),
 ])
 def test_what_is_refused(changes, options, known, message):
     statistics = {name: value for name, value in (KNOWN | known).items() if value is not None}
