@@ -1,36 +1,51 @@
-"""Cases and where they come from."""
+"""Cases, their targets, and the source of a data set: its cases with what is known of them as a whole."""
 
+import abc
 import dataclasses
 import os
 import pathlib
 from collections.abc import Callable, Mapping
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from medjax.data.io.geometry import Image
 from medjax.errors import InputError
 
 SPLITS = ('train', 'val', 'test')
-WHOLE = ('binary', 'multiclass', 'ordinal', 'multilabel')  # of images that have a class, or several, as a whole
-PROBLEMS = (*WHOLE, 'detection', 'survival', 'treatment', 'regression', 'forecast', 'growth', 'translation',
-            'registration')
 UNITS = ('voxel', 'share', 'mm')
 
-# What a report must say where a set does not tell patients apart.
-UNKNOWN_PATIENTS = 'It is not said which images are of one patient: each counts as one of its own.'
-UNKNOWN = -1  # of a class that an image may have or not: it is not judged
+# The sentence of the report for a data set without patient identifiers.
+UNKNOWN_PATIENTS = 'It is not known which images are of the same patient: each image counts as a patient of its own.'
+UNKNOWN = -1  # a class of a multilabel target that was not annotated: it is not evaluated
+
+TargetType = TypeVar('TargetType')
+
+
+class Target(abc.ABC):
+    """The base of target types that are more than a class number or a tuple of them."""
+
+    @property
+    @abc.abstractmethod
+    def stratum(self) -> str:
+        """The stratum of the case: a random split assigns each stratum proportionally."""
+
+
+def stratum_of(target: object) -> str:
+    """The stratum of a case with this target: a `Target`'s own, else the class number, or numbers, as text."""
+    return target.stratum if isinstance(target, Target) else str(target)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Objects:
-    """The objects that an image shows, as somebody marked them; `objects.dataset` says which of them it takes.
+class Objects(Target):
+    """The annotated objects of an image, not yet filtered; see `datasets.detection.valid_objects`.
 
     Attributes:
       boxes: `[N, 2D]` float32: low_0 … low_{D-1}, high_0 … high_{D-1}, half-open, measured from the outer corner of the
-        first voxel: voxel i covers [i, i + 1). Axes are rows and columns of a picture, or those of a volume's file.
-      labels: `[N]` int32, numbers of the source's classes, from 0.
-      unit: of the boxes: 'voxel'; 'share' of the image's extents; or 'mm' in the world's RAS+, where each box stands
-        for the ball or ellipsoid that it holds, whose extents along the image's axes are those along the world's.
+        first voxel: voxel i covers [i, i + 1). Axes are rows and columns of a 2D image, or those of a volume's file.
+      labels: `[N]` int32, class numbers of the source, from 0.
+      unit: of the boxes: 'voxel'; 'share', fractions of the image's extents; or 'mm' in RAS+ world coordinates, where
+        each box stands for the ball or ellipsoid inscribed in it, whose diameters along the image's axes are those
+        along the world's axes.
     """
 
     boxes: np.ndarray
@@ -46,37 +61,39 @@ class Objects:
         object.__setattr__(self, 'boxes', boxes)
         object.__setattr__(self, 'labels', labels)
 
-    def __str__(self) -> str:
-        """The classes that are there, in order: what cases are dealt by, so that each part gets rare ones."""
+    @property
+    def stratum(self) -> str:
+        """The classes that occur, in order, so that each split gets its part of the rare ones."""
         return ' '.join(map(str, np.unique(self.labels)))
 
 
 @dataclasses.dataclass(frozen=True)
-class Outcome:
-    """How long a patient was seen, and what ended it.
+class Outcome(Target):
+    """A patient's follow-up time and event.
 
     Attributes:
-      time: in the source's unit, not below 0.
-      event: 0 where the patient was last seen without an event (censored), else the number of the event, from 1.
+      time: of the event or of censoring, in the source's unit, at least 0.
+      event: 0 for censored patients, else the number of the event, from 1.
     """
 
     time: float
     event: int
 
-    def __str__(self) -> str:
-        """The event: what patients are dealt by."""
+    @property
+    def stratum(self) -> str:
+        """The event."""
         return str(self.event)
 
 
 @dataclasses.dataclass(frozen=True)
-class Treated:
-    """What was done to a patient, and what came of it.
+class TreatmentOutcome(Target):
+    """A patient's treatment and outcome.
 
     Attributes:
-      treatment: 1 where the patient was treated, 0 where not.
-      outcome: a number, the higher the better.
-      mu0: where outcomes are simulated, the one to be expected without treatment; no network ever sees it.
-      mu1: the one to be expected with it.
+      treatment: 1 for treated patients, 0 for untreated ones.
+      outcome: a number, higher is better.
+      mu0: in simulations, the expected outcome without treatment; it is not an input of any network.
+      mu1: in simulations, the expected outcome with treatment.
     """
 
     treatment: int
@@ -86,32 +103,34 @@ class Treated:
 
     @property
     def effect(self) -> float | None:
-        """What the treatment truly does to the patient; None where nobody knows."""
+        """The true treatment effect, `mu1 - mu0`; None where it is not known."""
         return None if self.mu0 is None or self.mu1 is None else self.mu1 - self.mu0
 
-    def __str__(self) -> str:
-        """The treatment: what patients are dealt by."""
+    @property
+    def stratum(self) -> str:
+        """The treatment."""
         return str(self.treatment)
 
 
 @dataclasses.dataclass(frozen=True)
-class Measured:
-    """Numbers that were measured, one for each of the source's classes; NaN where one was not."""
+class Measurements(Target):
+    """Measured values, one for each of the source's classes; NaN where a value is missing."""
 
     values: tuple[float, ...]
 
-    def __str__(self) -> str:
-        """Nothing: all are dealt alike."""
+    @property
+    def stratum(self) -> str:
+        """Empty: all cases are in one stratum."""
         return ''
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Series:
-    """What was measured of a patient, visit by visit.
+    """A patient's repeated measurements.
 
     Attributes:
-      times: `[T]` float64, rising, in the source's unit.
-      values: `[T, F]` float64, NaN where nothing was measured.
+      times: `[T]` float64, of the visits, increasing, in the source's unit.
+      values: `[T, F]` float64, NaN where a value is missing.
     """
 
     times: np.ndarray
@@ -119,89 +138,93 @@ class Series:
 
 
 @dataclasses.dataclass(frozen=True)
-class Case:
+class Case(Generic[TargetType]):
     """One examination.
 
     Attributes:
       id: unique in the source; names files.
-      patient: whose it is: splits and confidence intervals are by patient.
+      patient: the patient's identifier: splits and confidence intervals are by patient.
       split: 'train', 'val', 'test', or another name for cases that are only evaluated.
-      read: gives the image and its label (None where there is none), as stored, on one grid; None where there is no
-        image either.
-      target: what is to be told of the whole image, where that is the problem: the class's number, or 0, 1 or
-        UNKNOWN for each class where an image can have several; of detection what it shows; of survival how long; of
-        treatment what was done and what came of it; of growth `scans.Followed`; of regression what was measured.
-      columns: whatever else is known of it, such as sex or scanner; goes to the predictions table.
-      files: that it is read from.
-      how: whatever else decides what `read` gives, so that a case that was prepared is known again.
-      record: what is known of the patient in numbers, such as age; NaN where it is missing.
-      series: what was measured over time.
+      read: returns the image and its label (None without a label) as stored, on one grid; other kinds of data set
+        define their own result, such as `datasets.registration.Pair`. None for cases without an image.
+      target: a class number; a tuple with 0, 1 or UNKNOWN for each class; a `Target`; None where the label is an image.
+      columns: further known properties, such as sex or scanner, for the predictions table.
+      files: that the case is read from.
+      how: all else that determines the result of `read`, for the cache of prepared cases.
+      record: the patient's covariates, such as age; NaN where a value is missing.
+      series: the patient's repeated measurements.
     """
 
     id: str
     patient: str
     split: str
-    read: Callable[[], tuple[Image, Image | None]] | None
+    read: Callable[[], Any] | None
     columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
     files: tuple[str, ...] = ()
     how: str = ''
-    target: int | tuple[int, ...] | Objects | Outcome | Treated | Measured | None = None
+    target: TargetType | None = None
     record: Mapping[str, float] = dataclasses.field(default_factory=dict)
     series: Series | None = None
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
-    """The cases of a data set, and what must be known of them.
+class Source(Generic[TargetType]):
+    """The cases of a data set, and what is known of them as a whole.
 
     Attributes:
       cases: with unique ids.
-      classes: the labels' classes, background first; of a binary problem the positive one last, of an ordinal one in
-        their order, of detection without background, of survival the events, of treatment the two groups, the
-        untreated first, of regression what is measured.
+      classes: names of the classes: of labels that are images with the background first, of a binary problem with the
+        positive class last, of an ordinal problem in order, of detection without background; of survival the events, of
+        treatment the two groups, untreated first, of regression the measured quantities.
       notice: what a report must say of the data.
-      channels: the images' channels.
-      problem: what the cases' targets are: one of PROBLEMS; '' where labels are images.
-      unit: of times, or of what is measured.
-      measured: names of a series' values.
+      channels: of the images.
+      problem: what the targets mean, as the data set and the task that use them expect it; '' where labels are images.
+      unit: of times, or of measured values.
+      measured: names of the values of a series.
+      least_classes: how many classes a source of this kind has at least.
     """
 
-    cases: tuple[Case, ...]
+    cases: tuple[Case[TargetType], ...]
     classes: tuple[str, ...]
     notice: str = ''
     channels: tuple[str, ...] = ('image',)
     problem: str = ''
     unit: str = ''
     measured: tuple[str, ...] = ()
+    least_classes: int = 2
 
     def __post_init__(self):
-        # One class is enough: it is there or not.
-        alone = self.problem in ('multilabel', 'detection', 'survival', 'regression', 'forecast', 'registration')
-        least, order = (1, '') if alone else (2, ', background first' * (not self.problem))
-        if not least <= len(set(self.classes)) == len(self.classes) <= 255:
-            raise InputError(f'config.data.source.classes: {list(self.classes)}; expected {least} to 255 different '
-                             f'names{order}')
-        if self.problem and self.problem not in PROBLEMS:
-            raise InputError(f'config.data.source.problem: {self.problem!r}; expected one of: {", ".join(PROBLEMS)}')
-        if self.problem in ('binary', 'treatment') and len(self.classes) != 2:
-            raise InputError(f'config.data.source.classes: {list(self.classes)}; expected two for a {self.problem} '
-                             'problem')
-        seen: set[str] = set()
+        if not self.least_classes <= len(set(self.classes)) == len(self.classes) <= 255:
+            order = '' if self.problem else ', background first'
+            raise InputError(f'config.data.source.classes: {list(self.classes)}; expected {self.least_classes} to 255 '
+                             f'different names{order}')
+        known: set[str] = set()
         for case in self.cases:
-            if case.id in seen:
+            if case.id in known:
                 raise InputError(f'case id {case.id!r} occurs twice; expected unique names')
             if not case.id or case.id.startswith('.') or '/' in case.id or not case.id.isprintable():
-                raise InputError(f'case id {case.id!r}: expected a name that a file can have')
-            seen.add(case.id)
+                raise InputError(f'case id {case.id!r}: expected a valid file name')
+            known.add(case.id)
+
+
+def check_two_classes(source: Source) -> None:
+    """Checks that a problem with two classes or groups has two.
+
+    Raises:
+      InputError: with the classes.
+    """
+    if len(source.classes) != 2:
+        raise InputError(f'config.data.source.classes: {list(source.classes)}; expected two for a {source.problem} '
+                         'problem')
 
 
 def data_dir(folder: str) -> pathlib.Path:
-    """Where data lies: the config's folder as seen from here, or within MEDJAX_DATA_DIR.
+    """The folder of a data set: `folder` relative to the working directory, or within MEDJAX_DATA_DIR.
 
-    Without that variable, the second is within medjax's folder in the user's cache.
+    Without that variable, the latter is medjax's folder in the user's cache.
 
     Raises:
-      InputError: where there is no such folder.
+      InputError: there is no such folder.
     """
     here = pathlib.Path(folder).expanduser()
     if folder and here.is_dir():

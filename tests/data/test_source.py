@@ -12,7 +12,7 @@ def case(id, patient='', split='train'):
 
 @pytest.mark.parametrize('id', ['', '.', '..', '.hidden', 'a/b', 'a\nb', 'a\0b'])
 def test_a_case_id_must_be_able_to_name_a_file(id):
-    with pytest.raises(InputError, match='a name that a file can have'):
+    with pytest.raises(InputError, match='a valid file name'):
         Source(cases=(case(id, 'p'),), classes=('background', 'a'))
 
 
