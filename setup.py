@@ -38,7 +38,7 @@ setup(
     extras_require={
         'cuda': ['jax[cuda12]'],
         'demo': ['nilearn'],
-        'docs': ['mkdocs-material', 'mkdocstrings[python]'],
+        'docs': ['mkdocs-material', 'mkdocstrings[python]', 'ruff'],
         'molecules': ['rdkit'],
         'records': ['h5py'],
         'test': ['av', 'h5py', 'hypothesis', 'nilearn', 'pydicom', 'pytest', 'pytest-xdist',

@@ -71,7 +71,7 @@ def to_text(value: Any, depth: int = 0) -> str:
 
 
 def problems(name: str, recipe: Mapping[str, Any]) -> list[str]:
-    """What is wrong with a result file, one line each; empty where nothing is."""
+    """The errors of a result file, one line each; empty for a valid file."""
     found = [f'{name}: the field {field!r} is missing' for field in FIELDS if field not in recipe]
     found += [f'{name}: unknown field {field!r}' for field in recipe if field not in {**FIELDS, **OPTIONAL}]
     if found:
