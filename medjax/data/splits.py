@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from medjax import atomic_files
-from medjax.data.source import SPLITS, Case
+from medjax.data.source import SPLITS, Case, stratum_of
 from medjax.errors import InputError
 
 KEYS = 'config.data.source'
@@ -155,7 +155,7 @@ def resplit(cases: Sequence[Case], *, val: float = 0.0, fold: int | Sequence[int
     check_folds(fold, folds)
     if not folds and not val:
         return list(cases)
-    strata = {case.patient: str(case.target) for case in cases if case.split != 'test' or is_nested(folds)}
+    strata = {case.patient: stratum_of(case.target) for case in cases if case.split != 'test' or is_nested(folds)}
     split = split_by_patient(list(strata), val=val, test=0.0, fold=fold, folds=folds, seed=seed, strata=strata)
     return [dataclasses.replace(case, split=split.get(case.patient, case.split)) for case in cases]
 

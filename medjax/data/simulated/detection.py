@@ -45,7 +45,7 @@ def source(*, cases: Sequence[int] = (64, 32, 32), shape: Sequence[int] = (64, 6
                 columns={'site': 'ab'[number % 2]}, how=f'{draw} {shape} {channels} {most}',
                 read=functools.partial(_draw, draw, shape, channels, most)))
     return Source(cases=tuple(cross_validation.resplit(images, seed)), classes=CLASSES, problem='detection',
-                  notice=NOTICE)
+                  least_classes=1, notice=NOTICE)
 
 
 def _balls(draw: Sequence[int], shape: tuple[int, ...], most: int) -> list[tuple[np.ndarray, float, int]]:

@@ -58,7 +58,7 @@ def source(*, dir: str = 'tumours', cases: Sequence[int] = (120, 24, 40), shape:
                 target=Objects(np.reshape(boxes, (-1, 6)), [0] * len(boxes)), files=tuple(map(str, paths)),
                 how=f'{draw} {shape} {most} {contrast}',
                 read=functools.partial(_draw, draw, paths, shape, most, contrast)))
-    return Source(cases=tuple(volumes), classes=('lesion',), problem='detection', notice=NOTICE)
+    return Source(cases=tuple(volumes), classes=('lesion',), problem='detection', least_classes=1, notice=NOTICE)
 
 
 @functools.cache

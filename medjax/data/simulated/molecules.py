@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from medjax.data.source import SPLITS, Case, Measured, Source
+from medjax.data.source import SPLITS, Case, Measurements, Source
 
 NOTICE = 'Simulated molecules: the target is a sum over atoms with noise and has no chemical meaning.'
 LINKS = ('C', 'N', 'O', 'C(C)', 'C(O)', 'C(Cl)', 'c1ccccc1', 'C(=O)')
@@ -42,7 +42,7 @@ def source(*, cases: Sequence[int] = (96, 32, 32), links: int = 6, noise: float 
             values = [float((weighted, atoms)[k % 2] + rng.normal(0, noise)) for k in range(targets)]
             values = [float('nan') if k and rng.random() < missing else value for k, value in enumerate(values)]
             molecules.append(Case(id=f'{split}{number:04d}', patient=f'{split}{number:04d}', split=split, read=None,
-                                  target=Measured(tuple(values)), columns={'smiles': smiles}))
+                                  target=Measurements(tuple(values)), columns={'smiles': smiles}))
             number += 1
     names = tuple(f'target{k}' if k else 'target' for k in range(targets))
-    return Source(cases=tuple(molecules), classes=names, problem='regression', notice=NOTICE)
+    return Source(cases=tuple(molecules), classes=names, problem='regression', least_classes=1, notice=NOTICE)

@@ -69,7 +69,7 @@ def source(*, cases: Sequence[int] = (300, 30, 60), shape: Sequence[int] = (80, 
         raise InputError(f'{where}: cases={tuple(cases)}, points={points}, strength={strength}; expected numbers of '
                          'training, validation and test pairs, points, and a strength above 0, up to 3')
     pairs = _cases(tuple(cases), tuple(shape), float(spacing), template, slabs, points, float(strength), inverted, seed)
-    return Source(cases=pairs, classes=mni152.CLASSES, problem='registration', notice=NOTICE.format(
+    return Source(cases=pairs, classes=mni152.CLASSES, problem='registration', least_classes=1, notice=NOTICE.format(
         map=MAPS[template], slabs=SLABS if len(shape) == 2 and template == 'mni152' else ''))
 
 

@@ -59,8 +59,8 @@ def source(*, cases: Sequence[int] = (400, 100, 200), covariates: int = 5, event
                 id=name, patient=name, split=split, columns={'sex': 'fm'[number % 2]},
                 target=_outcome(event_times[number], censoring_times[number]), read=read,
                 how=f'{seed} {part} {number}', record={f'x{k}': float(value) for k, value in enumerate(x[number])}))
-    return Source(cases=tuple(cross_validation.resplit(patients, seed)), classes=EVENTS[:events], problem='survival',
-                  unit='months', notice=NOTICE)
+    return Source(cases=tuple(cross_validation.resplit(patients, seed)), classes=EVENTS[:events],
+                  problem='survival', least_classes=1, unit='months', notice=NOTICE)
 
 
 def _outcome(event_times: np.ndarray, censoring_time: float) -> Outcome:

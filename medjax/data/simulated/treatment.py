@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from medjax.data.source import SPLITS, Case, Source, Treated
+from medjax.data.source import SPLITS, Case, Source, TreatmentOutcome
 from medjax.errors import InputError
 
 NOTICE = 'Simulated patients. The results have no medical meaning.'
@@ -42,6 +42,6 @@ def source(*, cases: Sequence[int] = (400, 100, 200), covariates: int = 5, effec
         outcome = np.where(treated, mu1, mu0) + rng.normal(0, noise, count)
         patients += [Case(id=f'{split}{n:04d}', patient=f'{split}{n:04d}', split=split, read=None,
                           columns={'sex': 'fm'[n % 2]}, record={f'x{k}': float(value) for k, value in enumerate(x[n])},
-                          target=Treated(int(treated[n]), float(outcome[n]), float(mu0[n]), float(mu1[n])))
+                          target=TreatmentOutcome(int(treated[n]), float(outcome[n]), float(mu0[n]), float(mu1[n])))
                      for n in range(count)]
     return Source(cases=tuple(patients), classes=('control', 'treated'), problem='treatment', notice=NOTICE)

@@ -43,7 +43,7 @@ def source(*, cases: Sequence[int] = (200, 60, 100), landmarks: Sequence[float] 
     if landmarks:
         patients = [case for patient in patients for case in landmark_cases(patient, landmarks, measured)]
     return Source(cases=tuple(patients), classes=('death',), problem='survival' if landmarks else 'forecast',
-                  unit='years', notice=NOTICE, measured=measured)
+                  least_classes=1, unit='years', notice=NOTICE, measured=measured)
 
 
 def _patient(rng: np.random.Generator, name: str, split: str, visits: float, noise: float, missing: float,

@@ -11,7 +11,7 @@ import numpy as np
 
 from medjax.data.io import image_files
 from medjax.data.io.geometry import Image
-from medjax.data.source import UNKNOWN_PATIENTS, Case, Objects, Source
+from medjax.data.source import UNKNOWN_PATIENTS, Case, Objects, Source, stratum_of
 from medjax.data.splits import KEYS, Splitting
 from medjax.errors import InputError
 
@@ -72,14 +72,14 @@ def detection_source(images: Sequence[AnnotatedImage], classes: Sequence[str], r
     targets = [_objects(image, classes) for image in images]
     rows = [{'patient': image.patient or (patient_name(image.path, patient) if patient else image.id),
              'split': image.split} for image in images]
-    split = splitting.divide(rows, root, root, strata=[str(target) for target in targets])
+    split = splitting.divide(rows, root, root, strata=[stratum_of(target) for target in targets])
     cases = tuple(Case(
         id=image.id, patient=row['patient'], split=split[row['patient']], target=target, columns=image.columns,
         read=functools.partial(_read, image.path, image.size, image.where), files=image_files.files(image.path),
         how=f'{image.size}') for image, row, target in zip(images, rows, targets))
     if all(case.patient == case.id for case in cases):
         notice = f'{notice} {UNKNOWN_PATIENTS}'.strip()
-    return Source(cases=cases, classes=classes, problem='detection', notice=notice)
+    return Source(cases=cases, classes=classes, problem='detection', least_classes=1, notice=notice)
 
 
 def _objects(image: AnnotatedImage, classes: Sequence[str]) -> Objects:

@@ -38,7 +38,8 @@ def source(**options: Any) -> Source:
         targets = list(threads.map(lambda case: _case_objects(case, count), segmentation.cases))
     cases = tuple(dataclasses.replace(case, target=target, read=functools.partial(_image, case.read))
                   for case, target in zip(segmentation.cases, targets))
-    return dataclasses.replace(segmentation, cases=cases, classes=segmentation.classes[1:], problem='detection')
+    return dataclasses.replace(segmentation, cases=cases, classes=segmentation.classes[1:], problem='detection',
+                               least_classes=1)
 
 
 source.__signature__ = inspect.signature(segmentation_folder.source)  # the config keys are checked against it

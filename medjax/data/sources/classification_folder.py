@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from medjax.data.io import image_files
 from medjax.data.io.geometry import Image
 from medjax.data.io.tables import check_fields, read_table
-from medjax.data.source import SPLITS, UNKNOWN, UNKNOWN_PATIENTS, Case, Source, data_dir
+from medjax.data.source import SPLITS, UNKNOWN, UNKNOWN_PATIENTS, Case, Source, data_dir, stratum_of
 from medjax.data.sources.annotations import patient_name
 from medjax.data.splits import KEYS, Splitting
 from medjax.errors import InputError
@@ -59,7 +59,7 @@ def source(*, dir: str = '', classes: Sequence[str] = (), table: str = '', label
         classes, problem, targets = _single_label_targets(rows, where, tuple(classes), label, problem)
     for row in rows:
         row['patient'] = row['patient'] or (patient_name(row['path'], patient) if patient else row['id'])
-    split = splitting.divide(rows, where, root, strata=[str(target) for target in targets])
+    split = splitting.divide(rows, where, root, strata=[stratum_of(target) for target in targets])
     inner = (*RESERVED, *(classes if problem == 'multilabel' else (label,)))
     cases = tuple(Case(
         id=row['id'], patient=row['patient'], split=split[row['patient']], target=target,
@@ -68,7 +68,8 @@ def source(*, dir: str = '', classes: Sequence[str] = (), table: str = '', label
         for row, target in zip(rows, targets))
     if all(row['patient'] == row['id'] for row in rows):
         notice = f'{notice} {UNKNOWN_PATIENTS}'.strip()
-    return Source(cases=cases, classes=classes, problem=problem, notice=notice)
+    return Source(cases=cases, classes=classes, problem=problem,
+                  least_classes=1 if problem == 'multilabel' else 2, notice=notice)
 
 
 def _read(path: str) -> tuple[Image, None]:

@@ -50,8 +50,8 @@ def source(*, cohort: str = 'metabric', dir: str = 'survival', splitting: Respli
                 cases += _cases(path, split, x, time, event, covariates)
     except (OSError, KeyError) as error:
         raise InputError(f'{path}: {error}; expected the file {file} of the DeepSurv repository') from error
-    return Source(cases=tuple(splitting.resplit(cases)), classes=(event_name,), problem='survival', unit='months',
-                  notice=NOTICE)
+    return Source(cases=tuple(splitting.resplit(cases)), classes=(event_name,), problem='survival',
+                  least_classes=1, unit='months', notice=NOTICE)
 
 
 def _cases(path: pathlib.Path, split: str, x: np.ndarray, time: np.ndarray, event: np.ndarray,

@@ -12,7 +12,7 @@ import pathlib
 
 import numpy as np
 
-from medjax.data.source import Case, Source, Treated
+from medjax.data.source import Case, Source, TreatmentOutcome
 from medjax.data.splits import split_by_patient
 from medjax.errors import InputError
 
@@ -103,7 +103,7 @@ def source(*, surface_of: str = 'B', realisation: int = 0, val: float = 0.27, te
     cases = tuple(Case(
         id=name, patient=name, split=split[name], read=None, files=(str(path),),
         record=dict(zip((*CONTINUOUS, *BINARY), x[number].tolist())),
-        target=Treated(int(treatment[number]), float(outcome[number]), *mu[number].tolist()))
+        target=TreatmentOutcome(int(treatment[number]), float(outcome[number]), *mu[number].tolist()))
         for number, name in enumerate(names))
     return Source(cases=cases, classes=('control', 'treated'), problem='treatment',
                   notice=NOTICE.format(surface=surface_of))

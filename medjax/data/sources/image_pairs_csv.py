@@ -70,7 +70,7 @@ def source(*, table: str = '', pairs: Sequence[Sequence[str]] = (), dir: str = '
         files=tuple(str(root / row[name]) for name in FILES if row.get(name))) for row, part in zip(rows, split))
     if tissues:
         notice = f'{notice} {BY_INTENSITY}'.strip()
-    return Source(cases=cases, classes=classes, problem='registration', notice=notice)
+    return Source(cases=cases, classes=classes, problem='registration', least_classes=1, notice=notice)
 
 
 def read_pairs(path: pathlib.Path) -> list[dict[str, str]]:

@@ -119,7 +119,7 @@ def source(*, set: str, size: int = 28, dir: str = '', cross_validation: CrossVa
     cases = cross_validation.resplit(cases, split_seed)
     licence, dims = 'CC BY-NC 4.0' if set == 'dermamnist' else 'CC BY 4.0', 3 if set.endswith('3d') else 2
     return Source(cases=tuple(cases), classes=known.classes[::-1] if set in REVERSED else known.classes,
-                  problem=known.problem,
+                  problem=known.problem, least_classes=1 if known.problem == 'multilabel' else 2,
                   notice=NOTICE.format(name=set, licence=licence, size='×'.join([str(size)] * dims)))
 
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from medjax.data.datasets import rdkit_features
 from medjax.data.datasets.smiles_tokens import tokens
 from medjax.data.io.tables import check_columns, check_fields, read_table
-from medjax.data.source import Case, Measured, Source, data_dir
+from medjax.data.source import Case, Measurements, Source, data_dir
 from medjax.data.splits import KEYS, Splitting
 from medjax.errors import InputError
 
@@ -63,10 +63,10 @@ def source(*, table: str, targets: Sequence[str], dir: str = '', smiles: str = '
     split = splitting.divide(rows, path, root)
     cases = tuple(Case(
         id=row['id'], patient=row['patient'], split=split[row['patient']], read=None, files=(str(path),),
-        target=Measured(tuple(_value(row[name], f'{path}: row {number}: {name}') for name in targets)),
+        target=Measurements(tuple(_value(row[name], f'{path}: row {number}: {name}') for name in targets)),
         columns={'smiles': row[smiles], **{name: row[name] for name in columns}})
         for number, row in enumerate(rows, 2))
-    return Source(cases=cases, classes=tuple(targets), problem='regression', unit=unit, notice=notice)
+    return Source(cases=cases, classes=tuple(targets), problem='regression', least_classes=1, unit=unit, notice=notice)
 
 
 def _complete(row: dict[str, str], smiles: str, number: int, where: str, has_rdkit: bool) -> None:

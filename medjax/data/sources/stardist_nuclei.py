@@ -48,7 +48,7 @@ def source(*, dir: str = '', file: str = 'stardist-0.9.2.tar.gz') -> Source:
             target=Objects(np.reshape(boxes, (-1, 4)), np.zeros(len(boxes), np.int32)), columns={},
             read=functools.partial(_strip, path, number * width, width)))
     return Source(cases=tuple(sorted(cases, key=lambda case: SPLITS.index(case.split))), classes=('nucleus',),
-                  problem='detection', notice=NOTICE)
+                  problem='detection', least_classes=1, notice=NOTICE)
 
 
 def _boxes(strip: np.ndarray, sizes: np.ndarray) -> list[list[int]]:

@@ -72,7 +72,7 @@ def source(*, table: str, dir: str = '', time: str = 'time', event: str = 'event
         target=parse_outcome(row, time, event, tuple(values), f'{path}: row {number}'),
         record=parse_covariates(row, levels), columns={name: row[name] for name in columns})
         for number, row in enumerate(rows, 2))
-    return Source(cases=cases, classes=tuple(events), problem='survival', unit=unit, notice=notice)
+    return Source(cases=cases, classes=tuple(events), problem='survival', least_classes=1, unit=unit, notice=notice)
 
 
 def _read(path: pathlib.Path) -> tuple[Image, None]:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from medjax.data.io.tables import check_columns, check_fields, read_table
-from medjax.data.source import Case, Source, Treated, data_dir
+from medjax.data.source import Case, Source, TreatmentOutcome, data_dir, stratum_of
 from medjax.data.sources.survival_csv import categories, parse_covariates, parse_number
 from medjax.data.splits import KEYS, Splitting
 from medjax.errors import InputError
@@ -50,7 +50,7 @@ def source(*, table: str, outcome: str, covariates: Sequence[str], treatment: st
         raise InputError(f'{KEYS}.values: {values}, sign: {sign}; expected different ones for each of two groups, and '
                          '1 or -1')
     included: list[dict[str, str]] = []
-    targets: list[Treated] = []
+    targets: list[TreatmentOutcome] = []
     names: set[str] = set()
     for number, row in enumerate(rows, 2):
         check_fields(path, number, row, there)
@@ -65,7 +65,7 @@ def source(*, table: str, outcome: str, covariates: Sequence[str], treatment: st
     if not included:
         raise InputError(f'{path}: no row with {treatment} among {values}; expected some of both groups')
     split = splitting.divide([{'patient': row['patient']} for row in included], path, root,
-                             strata=[str(target) for target in targets])
+                             strata=[stratum_of(target) for target in targets])
     levels = {name: categories(included, name, path) for name in covariates}
     cases = tuple(Case(id=row['patient'], patient=row['patient'], split=split[row['patient']], read=None,
                        files=(str(path),), target=target, record=parse_covariates(row, levels),
@@ -74,9 +74,9 @@ def source(*, table: str, outcome: str, covariates: Sequence[str], treatment: st
 
 
 def _parse_row(row: Mapping[str, str], patient: str, treatment: str, outcome: str, treated: Sequence[str], sign: int,
-               where: str) -> tuple[str, Treated]:
+               where: str) -> tuple[str, TreatmentOutcome]:
     """The patient's name, and the treatment and outcome of a row."""
     value = parse_number(row[outcome])
     if value is None or not np.isfinite(value):
         raise InputError(f'{where}: {outcome} is {row[outcome]!r}; expected a number')
-    return row[patient].strip(), Treated(int(row[treatment].strip() in treated), sign * value)
+    return row[patient].strip(), TreatmentOutcome(int(row[treatment].strip() in treated), sign * value)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from medjax.data.io.tables import check_columns, check_fields, read_table
-from medjax.data.source import Case, Outcome, Series, Source, data_dir
+from medjax.data.source import Case, Outcome, Series, Source, data_dir, stratum_of
 from medjax.data.sources.survival_csv import MISSING, categories, parse_covariates, parse_number, parse_outcome
 from medjax.data.splits import KEYS, Splitting
 from medjax.errors import InputError
@@ -69,7 +69,7 @@ def source(*, table: str, values: Sequence[str], static: Sequence[str] = (), dir
                                        end=end, event=event, event_values=event_values, log=log, columns=columns,
                                        per=per)
     split = splitting.divide([{'patient': case.id} for case in patients], path, root,
-                             strata=[str(case.target) for case in patients])
+                             strata=[stratum_of(case.target) for case in patients])
     cases = [dataclasses.replace(case, split=split[case.id]) for case in patients]
     if landmarks:
         cases = [landmark_case for case in cases for landmark_case in landmark_cases(case, landmarks, measured)]
@@ -77,7 +77,7 @@ def source(*, table: str, values: Sequence[str], static: Sequence[str] = (), dir
         cases = [dataclasses.replace(case, target=Outcome(case.target.time - case.series.times[0], case.target.event))
                  for case in cases]
     return Source(cases=tuple(cases), classes=tuple(events), problem='survival' if landmarks else 'forecast',
-                  unit=unit, notice=notice, measured=measured)
+                  least_classes=1, unit=unit, notice=notice, measured=measured)
 
 
 def read_patients(path: pathlib.Path, rows: Sequence[Mapping[str, str]], there: Sequence[str], *, values: Sequence[str],

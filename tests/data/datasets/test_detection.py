@@ -29,7 +29,7 @@ def case(number, array, boxes=(), labels=(), split='train', affine=None, unit='v
 
 
 def source(*cases, classes=('cell', 'blob')):
-    return Source(cases=cases, classes=classes, problem='detection')
+    return Source(cases=cases, classes=classes, problem='detection', least_classes=1)
 
 
 def bright(shape, box):

@@ -7,16 +7,16 @@ import pytest
 
 from medjax.data.datasets import molecules, rdkit_features, smiles_tokens
 from medjax.data.simulated import molecules as simulated_molecules
-from medjax.data.source import Case, Measured, Source
+from medjax.data.source import Case, Measurements, Source
 from medjax.errors import InputError
 
 pytest.importorskip('rdkit')
 def of(lines, splits=None, values=None):
     """A source of these SMILES."""
     splits, values = splits or ['train'] * len(lines), values or [(float(n),) for n in range(len(lines))]
-    return Source(cases=tuple(Case(f'm{n}', f'm{n}', split, None, columns={'smiles': line}, target=Measured(value))
+    return Source(cases=tuple(Case(f'm{n}', f'm{n}', split, None, columns={'smiles': line}, target=Measurements(value))
                               for n, (line, split, value) in enumerate(zip(lines, splits, values))),
-                  classes=tuple(f't{k}' for k in range(len(values[0]))), problem='regression')
+                  classes=tuple(f't{k}' for k in range(len(values[0]))), problem='regression', least_classes=1)
 
 
 def known(**options):
@@ -96,7 +96,7 @@ def test_the_fingerprint_is_of_what_counts():
     source = of(['CCO', 'CCN'])
     first = molecules.dataset(source).fingerprint
     changed = dataclasses.replace(source, cases=(source.cases[0], dataclasses.replace(
-        source.cases[1], target=Measured((7.0,)))))
+        source.cases[1], target=Measurements((7.0,)))))
     assert first == molecules.dataset(source, atoms=9).fingerprint != molecules.dataset(changed).fingerprint
 
 

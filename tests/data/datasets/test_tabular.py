@@ -10,7 +10,7 @@ import pytest
 from medjax.data import pipeline
 from medjax.data.datasets.tabular import dataset, scaled
 from medjax.data.simulated import survival, treatment
-from medjax.data.source import Case, Outcome, Source, Treated
+from medjax.data.source import Case, Outcome, Source, TreatmentOutcome
 from medjax.errors import InputError
 
 NAN = float('nan')
@@ -22,7 +22,7 @@ def case(number, time, event, split='train', **record):
 
 
 def source(*cases, events=('death',)):
-    return Source(cases=cases, classes=events, problem='survival', unit='months')
+    return Source(cases=cases, classes=events, problem='survival', least_classes=1, unit='months')
 
 
 def test_covariates_by_the_training_patients_scale():
@@ -81,22 +81,22 @@ def treated(*targets):
 
 
 def test_treatments_and_outcomes_without_what_a_simulation_knows():
-    data = dataset(treated(Treated(0, 1.0, 7.0, 8.0), Treated(1, 4.0), Treated(1, 4.0)))
+    data = dataset(treated(TreatmentOutcome(0, 1.0, 7.0, 8.0), TreatmentOutcome(1, 4.0), TreatmentOutcome(1, 4.0)))
     rows = data.rows(np.arange(3))
     assert sorted(rows) == ['covariates', 'outcome', 'treatment'] and data.warnings == []
     assert rows['treatment'].tolist() == [0, 1, 1] and rows['outcome'].tolist() == [1, 4, 4]
     known = data.statistics
     assert known['mean'] == 3 and known['std'] == pytest.approx(np.sqrt(2)) and known['treated'] == pytest.approx(2 / 3)
     assert [case.target.effect for case in data.source.cases] == [1.0, None, None]
-    assert data.fingerprint != dataset(treated(Treated(0, 2.0, 7.0, 8.0), *[Treated(1, 4.0)] * 2)).fingerprint
+    assert data.fingerprint != dataset(treated(TreatmentOutcome(0, 2.0, 7.0, 8.0), *[TreatmentOutcome(1, 4.0)] * 2)).fingerprint
 
 
 @pytest.mark.parametrize('targets, said', [
-    ([Treated(2, 1.0)], 'c0: treatment 2; expected 0 for usual or 1 for new'),
-    ([Outcome(1.0, 1)], 'c0: treatment None'), ([Treated(1, NAN)], 'c0: outcome nan; expected a number'),
-    ([Treated(1, 1.0, math.inf)], 'c0: mu0 inf'),
-    ([Treated(1, 1.0)] * 3, "nobody of the group 'usual' among the 3 training patients"),
-    ([Treated(0, 1.0)] * 2, "nobody of the group 'new' among the 2")])
+    ([TreatmentOutcome(2, 1.0)], 'c0: treatment 2; expected 0 for usual or 1 for new'),
+    ([Outcome(1.0, 1)], 'c0: treatment None'), ([TreatmentOutcome(1, NAN)], 'c0: outcome nan; expected a number'),
+    ([TreatmentOutcome(1, 1.0, math.inf)], 'c0: mu0 inf'),
+    ([TreatmentOutcome(1, 1.0)] * 3, "nobody of the group 'usual' among the 3 training patients"),
+    ([TreatmentOutcome(0, 1.0)] * 2, "nobody of the group 'new' among the 2")])
 def test_treatments_that_are_refused(targets, said):
     with pytest.raises(InputError, match=said):
         dataset(treated(*targets))
