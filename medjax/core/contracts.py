@@ -157,7 +157,7 @@ class Evaluator(Protocol):
         """
 
     def complete(self, rows: list[Row]) -> list[Row]:
-        """Optional: adds to the rows of all splits together what needs more than one split, such as an operating point."""
+        """Optional: adds columns that need the rows of several splits, such as those at an operating point."""
         return rows
 
     def snapshot_training(self, variables: Variables, workdir: pathlib.Path, step: int) -> None:

@@ -86,7 +86,9 @@ class Jit:
             spec = PartitionSpec(free, None, *[free] * (x.ndim - 2))
             return jax.lax.with_sharding_constraint(x, NamedSharding(self.mesh, spec))
 
-        def intercept(call: Callable[..., Any], args: Any, kwargs: Any, _: Any) -> Any:
+        def intercept(call: Callable[..., Any], args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
+            if context.method_name.startswith('_') and context.method_name != '__call__':
+                return call(*args, **kwargs)  # a private method is no border, and may change the containers it is given
             args, kwargs = jax.tree.map(replicated, (args, kwargs))
             return jax.tree.map(replicated, call(*args, **kwargs))
 

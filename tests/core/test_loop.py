@@ -1,5 +1,7 @@
+"""The train loop: resume, signals, meshes, steps that are not finite, and a single compilation of the step."""
+
 import json
-import operator
+import logging
 import os
 import signal
 
@@ -7,12 +9,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tensorboardX.proto import event_pb2
 
-from medjax.core import checkpoint, loop
+from medjax.core import contracts, loop
+from medjax.core.experiment import Experiment
+from medjax.core.metrics import column_means
+from medjax.core.optim import make_optimiser
 from medjax.core.sharding import Jit, Pmap
 from medjax.errors import InputError
+from medjax.models import unet
+from medjax.tasks.segmentation import task as segmentation_task
 from tests.core import toy
+
+SIZE, SIDE = 8, 8
 
 
 def final(experiment, workdir):
@@ -41,15 +49,6 @@ def stopped_at(step):
             yield batch
     batches.stream = stream
     return batches
-
-
-def test_items_may_be_computed():
-    """A data set may compute its items with JAX, even if the state's shapes are traced first, as in `evaluate`."""
-    class Computed(toy.Batches):
-        def __getitem__(self, step):
-            return {**super().__getitem__(step), 'image': np.full((16, 8), float(jnp.arange(3)[step + 1]), np.float32)}
-
-    assert toy.experiment(batches=Computed()).abstract_state().params['a'].shape
 
 
 def test_resume_is_bit_identical_and_metrics_come_once(tmp_path):
@@ -129,70 +128,58 @@ def test_nonfinite_steps_are_skipped_and_counted(tmp_path):
     assert last['skipped_steps'] == 1 and np.isfinite(final(experiment, tmp_path).params['a']).all()
 
 
-def test_best_and_latest_are_kept(tmp_path):
-    lines = []
-    experiment = toy.experiment(steps=8, eval_every=2, keep=1, best='size', rank=operator.neg,
-                                optim={'name': 'sgd', 'lr': 0.05})
-    loop.train(experiment, tmp_path, say=lines.append)
-    values = {json.loads(line)['step']: json.loads(line).get('val/size') for line in
-              (tmp_path / 'metrics.jsonl').read_text().splitlines() if 'val/size' in line}
-    best = min(values, key=values.get)
-    checkpoints = experiment.checkpoints(tmp_path)
-    assert checkpoints.best_step() == best and checkpoints.latest() == 8
-    assert {int(p.name) for p in (tmp_path / 'checkpoints').iterdir() if p.name.isdigit()} == {best, 8}
-    assert checkpoints.statistics(8) == {'mean': [0.5]}
-    checkpoints.close()
-
-
-def test_a_checkpoint_of_another_model_is_refused(tmp_path):
-    loop.train(toy.experiment(), tmp_path, say=lambda line: None)
-    with pytest.raises(InputError, match='checkpoint of another model: opt_state'):
-        loop.train(toy.experiment(optim={'name': 'sgd', 'lr': 0.1}), tmp_path, say=lambda line: None)
-
-
-def test_an_incomplete_save_is_ignored(tmp_path):
-    experiment = toy.experiment()
-    loop.train(experiment, tmp_path, say=lambda line: None)
-    (tmp_path / 'checkpoints' / '9.orbax-checkpoint-tmp').mkdir()
-    checkpoints = experiment.checkpoints(tmp_path)
-    assert checkpoints.latest() == 6
-    checkpoints.close()
-
-
 def test_an_unknown_best_metric_is_named(tmp_path):
     with pytest.raises(InputError, match="config.checkpoint.best: 'dice' is not measured; expected one of: size"):
         loop.train(toy.experiment(eval_every=2, best='dice'), tmp_path, say=lambda line: None)
 
 
-def test_a_batch_that_does_not_divide_is_refused(tmp_path):
-    with pytest.raises(InputError, match='config.batch: 12; expected a multiple of 8 devices'):
-        loop.train(toy.experiment(batches=toy.Batches(size=12)), tmp_path, say=lambda line: None)
+class HalfBatches:
+    """Bright and dark halves."""
+
+    def __getitem__(self, step):
+        rng = np.random.default_rng((2, step))
+        label = (rng.random((SIZE, 1, 1)) > np.linspace(0, 1, SIDE)).repeat(SIDE, 1).astype(np.int32)
+        return {'image': (label + rng.normal(0, 0.1, label.shape))[..., None].astype(np.float32), 'label': label,
+                'mask': np.ones(SIZE, np.float32), 'index': np.arange(SIZE, dtype=np.uint32),
+                'id': np.array(['a'] * SIZE)}
+
+    def stream(self, start, stop):
+        return (self[step] for step in range(start, stop))
 
 
-def test_number_of_kept_checkpoints_is_checked(tmp_path):
-    with pytest.raises(InputError, match='config.checkpoint.keep: 0; expected at least 1'):
-        checkpoint.Checkpoints(tmp_path, keep=0)
+def segmentation(plan, steps):
+    network = unet.Model(**{**unet.VARIANTS['nnunet'], **dict(classes=2, dims=2, base=2, levels=2)})
+    task = segmentation_task.task(network, statistics=dict(classes=('dark', 'bright')),
+                                  loss={'cross_entropy': 1.0, 'soft_dice': 1.0})
+    predict = jax.jit(task.predict)
+
+    class Evaluator(contracts.Evaluator):
+        def __call__(self, variables, split, *, quick=False, snapshots=None):
+            probs = predict(jax.device_get(variables), {'image': HalfBatches()[0]['image']})['probs']
+            return [{'id': 'a', 'patient': 'a', 'split': split, 'bright': float(probs[..., 1].mean())}]
+
+        def validation_metrics(self, rows):
+            return column_means(rows)
+
+    optimiser, schedule = make_optimiser(8, name='adamw', lr=1e-2, ema=0.9, clip=1.0,
+                                         schedule={'name': 'cosine', 'warmup': 1})
+    return Experiment(task=task, data=toy.Data(), batches=HalfBatches(), augment=None, optimiser=optimiser,
+                      schedule=schedule, plan=plan, evaluator=Evaluator(), seed=0, steps=steps, log_every=1,
+                      eval_every=2, save_every=1, best='bright')
 
 
-@pytest.mark.parametrize('options, message', [
-    ({'accumulate': 0}, 'config.optim.accumulate: 0; expected at least 1'),
-    ({'log_every': 0}, 'config.log.every: 0; expected at least 1')])
-def test_counts_are_checked(tmp_path, options, message):
-    with pytest.raises(InputError, match=message):
-        loop.train(toy.experiment(**options), tmp_path, say=lambda line: None)
+@pytest.mark.parametrize('plan', [lambda: Jit(data=2, fsdp=2, space=2), pytest.param(Pmap, marks=pytest.mark.slow)],
+                         ids=['jit', 'pmap'])
+def test_one_compilation_a_run(tmp_path, caplog, plan):
+    def compiled():
+        words = [record.getMessage() for record in caplog.records]
+        caplog.clear()
+        # pmap gives its program a name of its own.
+        return [text for text in words if text.startswith('Finished XLA compilation of') and text.split()[4] in (
+            'jit(step)', 'pmap(step)', 'jit(_fun)')]
 
-
-def test_tensorboard_hides_only_repeated_steps(tmp_path):
-    # A reader drops events at and after the step at which a session starts.
-    loop.train(toy.experiment(steps=4), tmp_path, say=lambda line: None)
-    loop.train(toy.experiment(steps=6), tmp_path, say=lambda line: None)
-    starts = []
-    for path in sorted((tmp_path / 'tensorboard').iterdir()):
-        data, place = path.read_bytes(), 0
-        while place < len(data):  # TFRecords: length, its checksum, the event, its checksum
-            size = int.from_bytes(data[place:place + 8], 'little')
-            event = event_pb2.Event.FromString(data[place + 12:place + 12 + size])
-            if event.HasField('session_log'):
-                starts.append(event.step)
-            place += size + 16
-    assert sorted(starts) == [1, 5]
+    with caplog.at_level(logging.WARNING), jax.log_compiles():
+        assert loop.train(segmentation(plan(), steps=4), tmp_path, say=lambda line: None)
+        assert len(compiled()) == 1
+        assert loop.train(segmentation(plan(), steps=8), tmp_path, say=lambda line: None)
+        assert len(compiled()) == 1

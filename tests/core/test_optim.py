@@ -1,9 +1,11 @@
+"""Optimisers, schedules and parameter groups against hand calculations."""
+
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
-from medjax.core.config import bind, from_json, to_json
+from medjax.core.config import bind
 from medjax.core.optim import evaluation_params, make_optimiser
 from medjax.errors import InputError
 
@@ -83,10 +85,3 @@ def test_an_unknown_parameter_group_is_named():
     message = 'config.optim.groups.critic: the network has no parameter group of this name; expected some of: a, b'
     with pytest.raises(InputError, match=message):
         optimiser.init({'b': jnp.ones(1), 'a': jnp.ones(1)})
-
-
-def test_config_survives_json():
-    config = {'a': {'patch': (3, 4), 'rate': 1e-3, 'none': None}, 'name': 'x'}
-    assert from_json(to_json(config)).to_dict() == config
-    with pytest.raises(InputError, match='not plain data'):
-        to_json({'a': object()})

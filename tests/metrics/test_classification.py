@@ -174,7 +174,8 @@ def test_labels_are_binary_problems_and_unknown_ones_are_not_judged():
     each = []
     for k in range(3):
         known, p = targets[:, k] >= 0, probs[:, k]
-        each.append(classification.compute_metrics(targets[known, k], np.stack([1 - p, p], -1)[known], weight[:, known]))
+        binary = np.stack([1 - p, p], -1)[known]
+        each.append(classification.compute_metrics(targets[known, k], binary, weight[:, known]))
         for name in each[-1]:
             np.testing.assert_array_equal(got[(name, k)], each[-1][name])
     np.testing.assert_allclose(got['auroc'], np.mean([found['auroc'] for found in each], 0), rtol=1e-12)

@@ -1,4 +1,4 @@
-"""Matching, average precision and FROC by hand, and what must hold of them."""
+"""Average precision and FROC by hand, and their invariants."""
 
 import itertools
 
@@ -8,55 +8,32 @@ import pytest
 from medjax.metrics import box_matching, detection
 from medjax.metrics.box_matching import ImageBoxes
 
-NONE = np.zeros((0, 4))
-
 
 def image(truth=(), found=(), labels=None, found_labels=None):
-    """Objects from 0 to 10 along rows, each at a place along columns; found ones `(place, score)`, 10 wide."""
+    """Objects from 0 to 10 along rows, each at a place along columns; predicted boxes `(place, score)`, 10 wide."""
     box = lambda place: [0, place, 10, place + 10]
     truth, found = list(truth), list(found)
     return ImageBoxes(np.array([box(p) for p in truth], float).reshape(-1, 4),
-                np.array(labels if labels is not None else [0] * len(truth), int),
-                np.array([box(p) for p, _ in found], float).reshape(-1, 4),
-                np.array(found_labels if found_labels is not None else [0] * len(found), int),
-                np.array([s for _, s in found], float))
+                      np.array(labels if labels is not None else [0] * len(truth), int),
+                      np.array([box(p) for p, _ in found], float).reshape(-1, 4),
+                      np.array(found_labels if found_labels is not None else [0] * len(found), int),
+                      np.array([s for _, s in found], float))
 
 
-def figures(images, classes=1, dims=2, weight=None):
+def scores(images, classes=1, dims=2, weight=None):
     each = box_matching.match_classes(images, classes, detection.iou_thresholds(dims))
     return detection.compute_metrics(each, dims, np.ones((1, len(images))) if weight is None else weight)
 
 
-def test_overlap_by_hand_in_two_and_three_dimensions():
-    a = np.array([[0, 0, 10, 10], [5, 5, 5, 9], [0, 0, 0.01, 0.01]])
-    assert box_matching.box_iou(a, np.array([[0, 5, 10, 15], [20, 20, 30, 30], [0, 0, 10, 10]])) == pytest.approx(
-        np.array([[1 / 3, 0, 1], [0, 0, 0], [0, 0, 1e-6]]))
-    assert box_matching.box_iou(np.array([[0, 0, 0, 2, 2, 2.0]]), np.array([[1, 1, 1, 3, 3, 3.0]])) == pytest.approx(1 / 15)
-    assert box_matching.box_iou(NONE, a).shape == (0, 3)
-
-
-def test_an_overlap_of_the_threshold_itself_is_enough():
-    """.1 + .2 and its like must not put an IoU of exactly .5 below the threshold."""
-    for low in np.arange(0, 3, 0.1):
-        pair = box_matching.box_iou(np.array([[low, 0, low + 0.3, 1]]), np.array([[low + 0.1, 0, low + 0.4, 1]]))
-        assert pair.item() == 0.5 and box_matching.match_boxes(pair, np.array([0.5])).item() == 0
-
-
-def test_the_surer_box_chooses_first_and_takes_what_it_overlaps_most():
-    shared = np.array([[0.6, 0.7], [0.1, 0.9], [0.55, 0.0], [0.8, 0.8]])
-    assert box_matching.match_boxes(shared, np.array([0.5, 0.6, 0.75])).tolist() == [
-        [1, -1, 0, -1], [1, -1, -1, 0], [-1, 1, -1, 0]]
-
-
 def test_average_precision_by_hand():
     """Hit, false, hit, of three objects: precision 1 up to a recall of 1/3, then 2/3 up to 2/3."""
-    found = figures([image((0, 100, 200), ((0, 0.9), (50, 0.8), (100, 0.7)))])
+    found = scores([image((0, 100, 200), ((0, 0.9), (50, 0.8), (100, 0.7)))])
     assert found['ap50'].item() == pytest.approx((34 + 33 * 2 / 3) / 101)  # recalls 0 to .33, .34 to .66
     assert found['ap'].item() == pytest.approx(found['ap50'].item()) and found['ar'].item() == pytest.approx(2 / 3)
 
 
 def test_a_shifted_box_is_a_hit_up_to_its_overlap():
-    found = figures([image((0,), ((2, 0.9),))])  # IoU 8 / 12
+    found = scores([image((0,), ((2, 0.9),))])  # IoU 8 / 12
     assert found['ap50'] == 1 and found['ap'] == pytest.approx(4 / 10) and found['ar'] == pytest.approx(4 / 10)
 
 
@@ -65,50 +42,50 @@ def test_froc_by_hand():
     images = [image((0, 100), ((0, 0.9), (50, 0.8), (100, 0.7))),
               image((0, 100), ((50, 0.7), (200, 0.2), (250, 0.2), (300, 0.2)))]
     of = box_matching.pool_classes(box_matching.match_classes(images, 1, np.array([0.5])))
-    (rate,), (sensitivity,), scores = detection.froc_curve(of, np.ones((1, 2)))
+    (rate,), (sensitivity,), thresholds = detection.froc_curve(of, np.ones((1, 2)))
     assert rate.tolist() == [0, 0, 0.5, 1, 2.5] and sensitivity.tolist() == [0, 0.25, 0.25, 0.5, 0.5]
-    assert scores.tolist() == [0.9, 0.8, 0.7, 0.2]
-    found = figures(images)
+    assert thresholds.tolist() == [0.9, 0.8, 0.7, 0.2]
+    found = scores(images)
     want = [0.25, 0.25, 0.25, 0.5, 0.5, 0.5, 0.5]
     assert [found[f'froc_{r}'].item() for r in ('0.125', '0.25', '0.5', '1', '2', '4', '8')] == want
     assert found['cpm'].item() == pytest.approx(np.mean(want))
 
 
 def test_a_second_box_on_an_object_and_one_of_another_class_are_false():
-    found = figures([image((0,), ((0, 0.9), (0, 0.8)))])
+    found = scores([image((0,), ((0, 0.9), (0, 0.8)))])
     assert found['ap50'] == 1 and found['froc_1'] == 1
     of = box_matching.pool_classes(box_matching.match_classes([image((0,), ((0, 0.9), (0, 0.8)))], 1, np.array([0.5])))
     assert detection.froc_curve(of, np.ones((1, 1)))[0].tolist() == [[0, 0, 1]]
-    other = figures([image((0,), ((0, 0.9),), found_labels=[1])], classes=2)
+    other = scores([image((0,), ((0, 0.9),), found_labels=[1])], classes=2)
     assert other[('ap50', 0)] == 0 and np.isnan(other[('ap50', 1)]) and other['ap50'] == 0 and other['cpm'] == 0
 
 
 @pytest.mark.parametrize('images, ap, cpm', [
     ([image()], np.nan, np.nan), ([image(), image(found=((0, 0.5),))], np.nan, np.nan),
     ([image((0,)), image()], 0, 0), ([image((0,), ((0, 0.5),)), image()], 1, 1)])
-def test_without_objects_or_findings(images, ap, cpm):
-    found = figures(images)
+def test_without_objects_or_boxes(images, ap, cpm):
+    found = scores(images)
     np.testing.assert_equal([found['ap50'].item(), found['ar'].item(), found['cpm'].item()], [ap, ap, cpm])
 
 
-def test_only_the_hundred_surest_boxes_of_a_class_count():
+def test_only_the_hundred_best_boxes_of_a_class_count():
     false = [(1000 + 20 * number, 0.9) for number in range(box_matching.LIMIT)]
-    assert figures([image((0,), [*false[:-1], (0, 0.5)])])['ap50'].item() == pytest.approx(1 / box_matching.LIMIT)
-    assert figures([image((0,), [*false, (0, 0.5)])])['ap50'] == 0
-    split = figures([image((0,), [*false, (0, 0.5)], found_labels=[1] * len(false) + [0])], classes=2)
+    assert scores([image((0,), [*false[:-1], (0, 0.5)])])['ap50'].item() == pytest.approx(1 / box_matching.LIMIT)
+    assert scores([image((0,), [*false, (0, 0.5)])])['ap50'] == 0
+    split = scores([image((0,), [*false, (0, 0.5)], found_labels=[1] * len(false) + [0])], classes=2)
     assert split['ap50'] == 1
 
 
-def test_an_image_counted_twice_is_as_good_as_two():
+def test_an_image_counted_twice_equals_two_images():
     rng = np.random.default_rng(0)
     images = [image(50.0 * np.flatnonzero(rng.random(6) < 0.6), [
         (50.0 * k + rng.integers(0, 6), rng.random()) for k in range(6) if rng.random() < 0.8])
         for _ in range(5)]
     weights = np.array([[1, 1, 1, 1, 1], [2, 0, 1, 0, 2], [0, 0, 3, 1, 1], [5, 0, 0, 0, 0]])
-    got = figures(images, weight=weights)
+    got = scores(images, weight=weights)
     for row, weight in enumerate(weights):
         drawn = list(itertools.chain.from_iterable([one] * count for one, count in zip(images, weight)))
-        want = figures(drawn)
+        want = scores(drawn)
         for name in ('ap50', 'ap', 'ar', 'cpm', 'froc_0.5'):
             assert got[name][row] == pytest.approx(want[name].item(), abs=1e-12), name
 
@@ -116,9 +93,9 @@ def test_an_image_counted_twice_is_as_good_as_two():
 def test_blocks_of_resamples_change_nothing(monkeypatch):
     images = [image((0, 100), ((0, 0.9), (50, 0.8), (100, 0.7))), image((0,), ((3, 0.5),))]
     weights = np.random.default_rng(0).integers(0, 3, (20, 2)) + [1, 0]
-    whole = figures(images, weight=weights)
+    whole = scores(images, weight=weights)
     monkeypatch.setattr(detection, 'BLOCK', 12)
-    for name, values in figures(images, weight=weights).items():
+    for name, values in scores(images, weight=weights).items():
         np.testing.assert_array_equal(values, whole[name])
 
 

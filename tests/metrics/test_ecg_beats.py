@@ -35,7 +35,8 @@ def test_peaks_are_the_middles_of_runs():
     np.testing.assert_array_equal(ecg_beats.beats_from_probs(probs, 10.0), [4, 8, 32])  # 0.4 s apart
     np.testing.assert_array_equal(ecg_beats.beats_from_probs(probs, 40.0), [4, 32])  # 0.1 s: the longer run stays
     np.testing.assert_array_equal(ecg_beats.beats_from_probs(probs, 10.0, threshold=0.7), [4, 8])
-    assert ecg_beats.beats_from_probs(np.zeros(5), 10.0).size == 0 and list(ecg_beats.beats_from_probs(np.ones(5), 10.0)) == [2]
+    assert ecg_beats.beats_from_probs(np.zeros(5), 10.0).size == 0
+    assert list(ecg_beats.beats_from_probs(np.ones(5), 10.0)) == [2]
 
 
 def test_each_beat_is_in_one_pair():

@@ -1,4 +1,4 @@
-"""Survival estimates and scores by hand, and what must hold of them."""
+"""Survival curves and metrics by hand, and their invariants."""
 
 import numpy as np
 import pytest
@@ -6,32 +6,14 @@ from scipy import stats
 from sklearn import metrics
 
 from medjax.metrics import concordance, survival
-
-# Four cases with a tie: an event at 1, one at 2 with a case censored at the same time, and one at 3.
-TIME, EVENT = np.array([1.0, 2, 2, 3]), np.array([True, True, False, True])
-
-
-def cohort(seed, n=60, kinds=3, decimals=0):
-    """Times with many ties, event numbers (0 censored), risks with ties, and survival at five times."""
-    rng = np.random.default_rng(seed)
-    time = rng.exponential(8, n).round(decimals)
-    return (time, rng.integers(0, kinds, n), (-time + rng.normal(0, 8, n)).round(decimals),
-            np.sort(rng.random((n, 5)))[:, ::-1], np.array([1.0, 3, 5, 8, 13]))
-
-
-def incidence(risk, crossing=0.0):
-    """Proportional hazards, or curves that cross; all distinct where risks are, and none of 1."""
-    power = 1 + crossing * np.abs(np.sin(risk))[:, None]
-    return lambda times: 1 - np.exp(-1e-4 * np.exp(0.05 * risk)[:, None] * (0.1 + np.asarray(times)) ** power)
+from tests.metrics.cohorts import EVENT, TIME, cohort, concordances
 
 
 def every(weight, data):
     """All scores, by name, as `[..., k]`."""
     time, kind, risk, curves, at = data
     event, other = kind == 1, kind == 2
-    each = {'harrell': concordance.harrell(time, event, risk, weight),
-            'uno': concordance.uno(time, event, risk, 13.0, weight),
-            'antolini': concordance.antolini(time, event, incidence(risk, 1.0), None, weight),
+    each = {**concordances(weight, data),
             'auc': survival.cumulative_dynamic_auc(time, event, risk, 5.0, weight),
             'auc, competing': survival.cumulative_dynamic_auc(time, event, risk, 5.0, weight, other),
             'brier': survival.brier(time, event, curves, at, weight),
@@ -48,8 +30,8 @@ def test_kaplan_meier_by_hand():
     assert curve.times.tolist() == [1, 2, 3, 4] and curve.at_risk.tolist() == [5, 4, 2, 1]
     assert curve.values == pytest.approx(np.array([0.8, 0.6, 0.6, 0]))
     assert curve.variance[1] == pytest.approx(0.36 * (1 / 20 + 1 / 12))
-    apart = np.exp(1.959964 * np.sqrt(1 / 20 + 1 / 12) / np.log(0.6))
-    assert (curve.low[1], curve.high[1]) == pytest.approx((0.6 ** (1 / apart), 0.6 ** apart), rel=1e-6)
+    factor = np.exp(1.959964 * np.sqrt(1 / 20 + 1 / 12) / np.log(0.6))
+    assert (curve.low[1], curve.high[1]) == pytest.approx((0.6 ** (1 / factor), 0.6 ** factor), rel=1e-6)
     assert (curve.low[3], curve.high[3]) == (0, 0)
     value, _, _ = curve.at(np.array([0, 0.99, 1, 2.5, 9]))
     assert value == pytest.approx(np.array([1, 1, 0.8, 0.6, 0]))
@@ -101,43 +83,6 @@ def test_logrank_leaves_out_a_group_that_was_never_at_risk():
         assert np.isnan(none[0]) and np.isnan(none[2])
 
 
-def test_concordance_by_hand():
-    """The first event is ranked above all three; the second below the censored one, and equal to the last."""
-    risk = np.array([4.0, 2, 3, 2])
-    assert concordance.harrell(TIME, EVENT, risk) == 3.5 / 5
-    # At 2 two are at risk of being censored and one is: G is .5 and a pair of the second event counts 4.
-    assert concordance.uno(TIME, EVENT, risk) == (3 + 4 * 0.5) / (3 + 4 * 2)
-    assert concordance.uno(TIME, EVENT, risk, tau=2.0) == 1
-    assert concordance.uno(TIME, EVENT, risk, tau=2.1) == 5 / 11
-
-
-def test_antolini_judges_by_the_curves_at_the_event():
-    """Curves that cross between the two events: the first is right at 1, and the second below the last at 2."""
-    curves = {1.0: [0.4, 0.3, 0.1, 0.3], 2.0: [0.5, 0.35, 0.35, 0.6], 3.0: [1, 1, 1, 1]}
-    at = lambda times: np.array([curves[t] for t in times]).reshape(-1, 4).T
-    assert concordance.antolini(TIME, EVENT, at) == (3 + 0.5) / 5
-    assert concordance.antolini(TIME, EVENT, at, tau=1.0) == 1
-
-
-@pytest.mark.parametrize('seed', range(4))
-def test_antolini_of_proportional_hazards_is_harrells(seed):
-    time, kind, risk, *_ = cohort(seed)
-    assert concordance.antolini(time, kind == 1, incidence(risk)) == concordance.harrell(time, kind == 1, risk)
-
-
-@pytest.mark.parametrize('seed', range(4))
-def test_antolini_is_what_two_loops_count(seed):
-    time, kind, risk, *_ = cohort(seed)
-    event, curve_at = kind == 1, incidence(risk, 1.0)
-    right = total = 0
-    for i in np.flatnonzero(event & (time <= 13)):
-        now = curve_at(time[[i]])[:, 0]
-        for j in range(len(time)):
-            if time[j] > time[i] or (time[j] == time[i] and not event[j]):
-                right, total = right + (now[i] > now[j]) + (now[i] == now[j]) / 2, total + 1
-    assert concordance.antolini(time, event, curve_at, tau=13.0) == pytest.approx(right / total, abs=1e-12)
-
-
 def test_scores_at_a_horizon_by_hand():
     """At 2: two events with 1 / G of 1 and 2, one case beyond with 2, and one censored that is not counted."""
     left = np.array([[0.2], [0.6], [0.5], [0.7]])
@@ -176,14 +121,6 @@ def test_the_integral_of_a_constant_score_is_that():
     assert survival.integrated_brier(time, event, np.full((8, 3), 0.5), at) == pytest.approx(0.25)
 
 
-def test_the_right_order_is_worth_one_and_its_reverse_the_rest():
-    time, kind, risk, *_ = cohort(4, decimals=6)
-    event = kind == 1
-    for score in (concordance.harrell, concordance.uno):
-        assert score(time, event, -time) == 1 and score(time, event, np.zeros(len(time))) == 0.5
-        assert score(time, event, -risk) == pytest.approx(1 - score(time, event, risk))
-
-
 @pytest.mark.parametrize('seed', range(3))
 def test_a_weight_counts_as_so_many_cases(seed):
     """What a bootstrap does: each of a block of draws is the table with cases left out and repeated."""
@@ -198,13 +135,6 @@ def test_a_weight_counts_as_so_many_cases(seed):
             assert got[name][place] == pytest.approx(value, abs=1e-10, nan_ok=True), name
     one = every(weight[1, 2], data)
     assert all(got[name][1, 2] == pytest.approx(one[name], abs=1e-12, nan_ok=True) for name in got)
-
-
-def test_a_block_of_pairs_at_a_time_gives_the_same(monkeypatch):
-    data = cohort(5)
-    whole = every(None, data)
-    monkeypatch.setattr(concordance, 'PAIRS', 150)
-    assert all(value == pytest.approx(whole[name], abs=1e-12) for name, value in every(None, data).items())
 
 
 def test_what_is_not_defined_is_nan():

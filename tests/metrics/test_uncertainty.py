@@ -31,7 +31,8 @@ def test_curve_by_hand():
     coverage, risk = uncertainty.risk_coverage(np.array([0.6, 0.9, 0.7]), np.array([1.0, 0.0, 1.0]))
     np.testing.assert_allclose(coverage, [1 / 3, 2 / 3, 1])
     np.testing.assert_allclose(risk, [0, 1 / 2, 2 / 3])
-    assert uncertainty.area_under_risk_coverage(np.array([0.6, 0.9, 0.7]), np.array([1.0, 0.0, 1.0])) == pytest.approx(risk.mean())
+    area = uncertainty.area_under_risk_coverage(np.array([0.6, 0.9, 0.7]), np.array([1.0, 0.0, 1.0]))
+    assert area == pytest.approx(risk.mean())
 
 
 def test_equal_confidences_count_as_the_mean_over_their_orders():

@@ -8,7 +8,7 @@ from medjax.statistics import calibration
 
 
 def simulated(n, classes, seed, temperature=1.0, spread=2.0):
-    """Cases whose classes are drawn from probabilities, and those probabilities as an oversure network gives them."""
+    """Cases whose classes are drawn from probabilities, and the probabilities of an overconfident network."""
     rng = np.random.default_rng(seed)
     logits = rng.normal(0, spread, (n, classes))
     true = special.softmax(logits, 1)
@@ -60,31 +60,33 @@ def test_a_temperature_of_two_is_recovered(classes):
     fitted = calibration.fit_temperature(*simulated(20_000, classes, 0, 2.0))
     assert fitted.parameters['temperature'] == pytest.approx(2, rel=0.04)
     targets, probs = simulated(20_000, classes, 1, 2.0)
-    mended = fitted(probs)
-    np.testing.assert_allclose(mended.sum(1), 1)
-    np.testing.assert_array_equal(mended.argmax(1), probs.argmax(1))
-    before, after = (calibration.expected_calibration_error(targets, p) for p in (probs, mended))
+    calibrated = fitted(probs)
+    np.testing.assert_allclose(calibrated.sum(1), 1)
+    np.testing.assert_array_equal(calibrated.argmax(1), probs.argmax(1))
+    before, after = (calibration.expected_calibration_error(targets, p) for p in (probs, calibrated))
     assert before > 0.05 and after < 0.02
 
 
 @pytest.mark.parametrize('method', calibration.METHODS)
 @pytest.mark.parametrize('classes', [2, 4])
-def test_each_method_mends_what_it_did_not_see(method, classes):
+def test_each_method_improves_new_cases(method, classes):
     fitted = calibration.METHODS[method](*simulated(4000, classes, 0, 2.0))
     targets, probs = simulated(4000, classes, 1, 2.0)
-    mended = fitted(probs)
-    np.testing.assert_allclose(mended.sum(1), 1)
-    for after, before in zip(classification.case_losses(targets, mended), classification.case_losses(targets, probs)):
+    calibrated = fitted(probs)
+    np.testing.assert_allclose(calibrated.sum(1), 1)
+    losses = (classification.case_losses(targets, p) for p in (calibrated, probs))
+    for after, before in zip(*losses):
         assert after.mean() < before.mean() or (method == 'isotonic' and after.mean() < 1.2 * before.mean())
-    assert calibration.expected_calibration_error(targets, mended) < 0.5 * calibration.expected_calibration_error(targets, probs)
+    before, after = (calibration.expected_calibration_error(targets, p) for p in (probs, calibrated))
+    assert after < 0.5 * before
 
 
-def test_what_is_calibrated_stays():
+def test_calibrated_probabilities_stay():
     val = simulated(20_000, 2, 3)
     p = np.linspace(0.05, 0.95, 10)
     for method, tolerance in (('temperature', 0.02), ('platt', 0.02), ('isotonic', 0.05)):
-        mended = calibration.METHODS[method](*val)(np.stack([1 - p, p], -1))
-        np.testing.assert_allclose(mended[:, 1], p, atol=tolerance)
+        calibrated = calibration.METHODS[method](*val)(np.stack([1 - p, p], -1))
+        np.testing.assert_allclose(calibrated[:, 1], p, atol=tolerance)
 
 
 def test_temperature_is_the_best_one():
@@ -95,13 +97,13 @@ def test_temperature_is_the_best_one():
     assert loss[1] < min(loss[0], loss[2])
 
 
-def test_temperature_without_a_minimum_is_held():
+def test_temperature_without_a_minimum_is_limited():
     probs = np.array([[0.8, 0.2], [0.3, 0.7]])
     assert calibration.fit_temperature(np.array([0, 1]), probs).parameters == {'temperature': 0.01}
     assert calibration.fit_temperature(np.array([1, 0]), probs).parameters == {'temperature': pytest.approx(100)}
 
 
-def test_certain_probabilities_are_no_fault():
+def test_certain_probabilities_are_accepted():
     targets, probs = np.array([0, 1, 1, 0]), np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.6, 0.4]])
     for method in calibration.METHODS.values():
         assert np.isfinite(method(targets, probs)(probs)).all()

@@ -1,10 +1,11 @@
-"""Folds and seeds merged: rounds, means over them, and figures against the pooled table's own."""
+"""Folds and seeds merged: rounds, means over them, and metrics against those of the pooled table."""
 
 import numpy as np
 import pytest
 
 from medjax.errors import InputError
-from medjax.statistics import cross_validation, intervals
+from medjax.statistics import cross_validation
+from medjax.tasks.classification.intervals import compute_metrics, metric_entries
 from medjax.tasks.classification.table import read
 
 CLASSES = ('no', 'yes')
@@ -19,17 +20,22 @@ def table(ids, seed):
         dict(split='val', id='v', patient='v', target='no', prob_yes=0.5, prob_no=0.5)]
 
 
+def merged(tables, resamples):
+    return cross_validation.pooled(tables, lambda rows: read(rows, 'binary', CLASSES), compute_metrics, metric_entries,
+                                   resamples=resamples)
+
+
 def test_folds_are_pooled_and_seeds_averaged():
     tables = {f'fold{k}_seed{s}': table(range(k, 40, 4), s) for s in range(3) for k in range(4)}
     parts = cross_validation.rounds(tables)
     assert len(parts) == 3 and all([row['id'] for row in part] == [f'c{i:02d}' for i in range(40)] for part in parts)
-    found = cross_validation.classification(tables, 'binary', CLASSES, resamples=200)
-    pooled = [intervals.figures(read(part, 'binary', CLASSES)) for part in parts]
+    found = merged(tables, 200)
+    pooled = [compute_metrics(read(part, 'binary', CLASSES)) for part in parts]
     for name in ('auroc', 'accuracy', 'brier'):
         assert np.isclose(found[name]['value'], np.mean([one[name] for one in pooled]))
         low, high = found[name]['ci95']
         assert low < found[name]['value'] < high and found[name]['n'] == 20
-    single = [float(intervals.figures(read(rows[:-1], 'binary', CLASSES))['accuracy']) for rows in tables.values()]
+    single = [float(compute_metrics(read(rows[:-1], 'binary', CLASSES))['accuracy']) for rows in tables.values()]
     assert found['accuracy']['runs'] == 12 and np.isclose(found['accuracy']['run_mean'], np.mean(single))
     assert np.isclose(found['accuracy']['run_sd'], np.std(single, ddof=1))
 
@@ -37,8 +43,8 @@ def test_folds_are_pooled_and_seeds_averaged():
 def test_runs_on_the_same_cases_are_rounds_of_their_own():
     tables = {str(seed): table(range(20), seed) for seed in range(3)}
     assert len(cross_validation.rounds(tables)) == 3
-    one = cross_validation.classification({'a': tables['0'], 'b': tables['0']}, 'binary', CLASSES, resamples=100)
-    alone = intervals.figures(read(tables['0'][:-1], 'binary', CLASSES))
+    one = merged({'a': tables['0'], 'b': tables['0']}, 100)
+    alone = compute_metrics(read(tables['0'][:-1], 'binary', CLASSES))
     assert np.isclose(one['auroc']['value'], alone['auroc']) and one['auroc']['run_sd'] == 0
 
 

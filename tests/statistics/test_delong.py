@@ -28,7 +28,8 @@ def test_area_variance_and_test_are_those_of_all_pairs(table):
     psi = [kernel(positive, a), kernel(positive, b)]
     # DeLong's covariance of two areas: that of the rows' means and that of the columns' means.
     cov = np.cov([x.mean(1) for x in psi]) / psi[0].shape[0] + np.cov([x.mean(0) for x in psi]) / psi[0].shape[1]
-    np.testing.assert_allclose(delong.auroc_and_variance(positive, a), (psi[0].mean(), cov[0, 0]), rtol=1e-12, atol=1e-12)
+    want = psi[0].mean(), cov[0, 0]
+    np.testing.assert_allclose(delong.auroc_and_variance(positive, a), want, rtol=1e-12, atol=1e-12)
     got, difference = delong.auroc_test(positive, a, b), psi[0].mean() - psi[1].mean()
     error = np.sqrt(max(cov[0, 0] + cov[1, 1] - 2 * cov[0, 1], 0))
     np.testing.assert_allclose((got['difference'], got['se']), (difference, error), rtol=1e-7, atol=1e-7)

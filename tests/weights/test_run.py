@@ -87,7 +87,7 @@ def test_a_part_of_the_network_starts_from_another_run(tmp_path):
     old, new = flat(tmp_path / 'first'), flat(tmp_path / 'second')
     assert {name.split('/')[1] for name in new} == {'first', 'second'}
     for name, value in old.items():
-        np.testing.assert_allclose(new[name.replace('/', '/first/', 1)], value, rtol=1e-6)  # the average of constant weights
+        np.testing.assert_allclose(new[name.replace('/', '/first/', 1)], value, rtol=1e-6)  # an average of constants
     random = [name for name in new if 'second' in name and 'kernel' in name and np.ptp(new[name]) > 0]
     assert random and np.abs(new['params/second/last/kernel']).max() > 0  # its initial value is 0
     for changes, message in (
@@ -137,7 +137,7 @@ def test_features_of_images(first):
     want = run.predictor.classifier.task.features(run.variables, data.images(numbers))[1]['pooled']
     np.testing.assert_allclose(outputs['features'], want, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(outputs['probs'].sum(1), 1, rtol=1e-5)
-    larger = extractor(np.asarray(data.arrays[numbers]).repeat(2, 1).repeat(2, 2))  # resized to the network's input size
+    larger = extractor(np.asarray(data.arrays[numbers]).repeat(2, 1).repeat(2, 2))  # resized to the network's input
     np.testing.assert_allclose(larger['features'], outputs['features'], atol=0.2)
 
 

@@ -7,7 +7,6 @@ import pytest
 from sklearn import metrics
 
 from medjax.errors import InputError
-from medjax.statistics import delong, intervals
 from medjax.tasks.classification.summary import summarise
 
 CLASSES = ('well', 'sick')
@@ -62,20 +61,6 @@ def test_figures_are_those_of_each_splits_cases():
         assert low <= high and test[name]['unit'] == 'patient' and test[name]['resamples'] == 100, name
 
 
-def test_auroc_has_delongs_interval_where_each_patient_has_one_case():
-    alone = few(table())['metrics']['test']
-    rows = table()
-    want = delong.auroc_interval(*delong.auroc_and_variance(np.array([row['target'] == 'sick' for row in rows]),
-                                         np.array([row['prob_sick'] for row in rows])))
-    assert alone['auroc']['method'] == 'DeLong' and alone['auroc']['ci95'] == pytest.approx(want['ci95'])
-    assert alone['accuracy']['method'] == 'bootstrap'
-    together = few(table(patients=20))['metrics']['test']
-    assert together['auroc']['method'] == 'bootstrap' and together['auroc']['n'] == 20
-    assert together['auroc']['value'] == alone['auroc']['value'] and together['auroc']['cases'] == 60
-    several = few(table(classes=('a', 'b', 'c')), 'multiclass', ('a', 'b', 'c'))['metrics']['test']
-    assert several['auroc_b']['method'] == 'DeLong' and several['auroc']['method'] == 'bootstrap'
-
-
 def test_patients_are_drawn_with_all_their_cases():
     rows = table(30, skill=0.5)
     twice = [{**row, 'id': f'{row["id"]}{copy}'} for row in rows for copy in 'ab']
@@ -83,10 +68,6 @@ def test_patients_are_drawn_with_all_their_cases():
     # A patient whose case is there twice says nothing new: the same figure and the same interval.
     assert both['accuracy']['n'] == 30 and both['accuracy']['cases'] == 60
     assert both['accuracy']['ci95'] == once['accuracy']['ci95']
-    for drawn in intervals.multiplicities(np.array([3, 3, 8, 1, 8]), 50, 0):
-        assert drawn[0] == drawn[1] and drawn[2] == drawn[4] and drawn[[0, 2, 3]].sum() == 3
-    a, b = (intervals.multiplicities(np.arange(9), 4, 0) for _ in range(2))
-    np.testing.assert_array_equal(a, b)
 
 
 def test_interval_of_an_accuracy_is_the_binomials():
