@@ -1,4 +1,4 @@
-"""The report's chapter on a treatment: how well effects are estimated, whom to treat, and whether groups compare."""
+"""The report's chapter on treatment effects: errors of the effects, treatment recommendation and covariate balance."""
 
 from collections.abc import Mapping, Sequence
 
@@ -21,148 +21,175 @@ from medjax.report.tables import Cell, Entry, Table, format_number
 from medjax.tasks.classification import chapter as classification_chapter
 from medjax.tasks.treatment import charts
 from medjax.tasks.treatment.family import FAMILY
-from medjax.tasks.treatment.summary import METHODS, TRUE, read
+from medjax.tasks.treatment.summary import metric_key
+from medjax.tasks.treatment.table import METHODS, Predictions, read
 
-JUDGED = (*TRUE, 'factual_rmse', 'pehe_matched', 'policy_value', 'qini')
+METRICS = ('pehe', 'ate_error', 'factual_rmse', 'pehe_matched', 'policy_value', 'qini')  # of the table of methods
 PARTS = {'test': 'Out of sample (test)', 'within': 'Within sample (training and validation)'}
-LIMITS = ('What such an estimate cannot say: of no patient are both outcomes ever seen, so no figure on real patients '
-          'checks an effect of one of them; whatever made a patient more likely to be treated and is not among the '
-          'covariates is taken for an effect of the treatment; and where one group has nobody like the patient, what '
-          'is predicted is the form of the model and not the data.')
-EXPLAINED = {'ate': 'Predicted, mean', 'ate_doubly_robust': 'Predicted, corrected by what came (doubly robust)'}
-PLAIN = {'difference': 'Difference of the groups\' means, as they are', 'ate_weighted': 'The same, weighted',
-         'ate_true': 'Truth (simulated)'}
+LIMITS = ('Limits of these estimates: only one of the two outcomes of a patient is observed, so no metric on real '
+          'patients validates an individual effect; a cause of treatment that is not among the covariates (unmeasured '
+          'confounding) is mistaken for an effect of the treatment; and where one group has no similar patients, the '
+          'prediction depends on the form of the model and not on data.')
+METHOD_EFFECTS = {'ate': 'Predicted, mean',
+                  'ate_doubly_robust': 'Predicted, corrected by observed outcomes (doubly robust)'}
+OTHER_EFFECTS = {'difference': 'Difference of the group means, unweighted', 'ate_weighted': 'The same, weighted',
+                 'ate_true': 'Truth (simulated)'}
 
 
 def chapter(run: Run) -> Chapter:
     """The chapter of a run, or of several realisations that were merged.
 
     Raises:
-      InputError: where the table of predictions lacks an outcome or a propensity.
+      InputError: the predictions table lacks an outcome or a propensity.
     """
     if run.results.get('realisations'):
-        return _merged(run)
-    every = [read_split(run, split, read) for split in run.splits]
-    training = (run.results.get('analysis') or {}).get('training')
+        return _merged_chapter(run)
+    splits = [read_split(run, name, read) for name in run.splits]
+    analysis = run.results.get('analysis') or {}
+    shown = sections(splits[0]) if splits else []
+    if analysis.get('training'):
+        shown.append(balance_section(analysis['training'], run.classes))
     return Chapter(
-        headlines=[headline(of) for of in every if of.split in headline_splits(run)], method=method(run),
-        tables=[judged_table(of.entries, of.table.predicted, caption(run, of.split)) for of in every],
-        sections=[*[part for of in every[:1] for part in sections(of)],
-                  *([compared(training, run.classes)] if training else [])],
-        curves=learning(run), samples=[], samples_text='', conventions_heading='Conventions',
-        cases=[row for of in every for row in listed(of)], text_columns=classification_chapter.words(run),
-        cases_order=': the largest predicted effect first',
-        warnings=(run.results.get('analysis') or {}).get('warnings', ()))
+        headlines=[headline(split) for split in splits if split.split in headline_splits(run)], method=method(run),
+        tables=[methods_table(split.entries, list(split.table.predicted), caption(run, split.split))
+                for split in splits],
+        sections=shown, curves=training_curves(run), cases=[row for split in splits for row in case_rows(split)],
+        text_columns=classification_chapter.words(run), cases_order=': the largest predicted effect first',
+        warnings=analysis.get('warnings', ()))
 
 
-def headline(of: Split) -> tuple[str, str]:
-    """The result in a sentence, and how sure it is in another."""
-    table, entries = of.table, of.entries
+def headline(split: Split[Predictions]) -> tuple[str, str]:
+    """The result as a sentence, and the sample as another."""
+    table, entries, run = split.table, split.entries, split.run
     key, name = ('pehe', '√PEHE') if 'pehe' in entries else ('ate_doubly_robust', 'Mean effect, doubly robust,')
-    text = f'{tables.value_with_interval(name, entries[key])} on the {split_name(of.split).lower()} cases'
-    others = [f'{METHODS[other]} {format_number(entries[f"{key}_{other}"]["value"])}' for other in table.predicted if other]
-    text += f'; {", ".join(others)}' * bool(others)
+    text = f'{tables.value_with_interval(name, entries[key])} on the {split_name(split.split).lower()} cases'
+    baselines = [f'{METHODS[method]} {format_number(entries[metric_key(key, method)]["value"])}'
+                 for method in table.predicted if method]
+    text = '; '.join([text, ', '.join(baselines)]) if baselines else text
     text += '.'
     if 'pehe' in entries:
         error, truth = (format_number(entries[name]['value']) for name in ('ate_error', 'ate_true'))
-        text += f' The mean effect, truly {truth}, is off by {error}.'
+        text += f' The error of the mean effect is {error}; its true value is {truth}.'
     n, treated = entries[key]['n'], int((table.treatment == 1).sum())
-    return text, (f'In brackets the 95 % interval. n = {n} patient{"s" * (n != 1)}: {of.run.classes[1]} {treated}, '
-                  f'{of.run.classes[0]} {len(table.treatment) - treated}.')
+    size = '1 patient' if n == 1 else f'{n} patients'
+    return text, (f'95 % intervals in brackets. n = {size}: {run.classes[1]} {treated}, {run.classes[0]} '
+                  f'{len(table.treatment) - treated}.')
 
 
 def method(run: Run) -> str:
-    """How the figures and their intervals are made, and what they cannot say."""
-    unit = 'realisations of the simulation' if run.results.get('realisations') else 'patients'
-    said = {interval_method(run, unit): True,
-            '√PEHE is the root mean square error of the effects, against a truth that is known in simulations alone.':
-                any('pehe' in run.results[split] for split in run.splits), LIMITS: run.results.get('realisations')}
-    return join_sentences(said)
+    """How the values and intervals of the tables are computed, and their limits."""
+    merged = run.results.get('realisations')
+    return join_sentences({
+        interval_method(run, 'realisations of the simulation' if merged else 'patients'): True,
+        '√PEHE is the root mean squared error of the effects, whose true values are known in simulations only.':
+            any('pehe' in run.results[split] for split in run.splits), LIMITS: merged})
 
 
-def judged_table(entries: Mapping[str, Entry], methods: Sequence[str], title: str) -> Table:
-    """What effects are worth, of the network and of the simpler models beside it."""
-    keys = {(name, METHODS[other]): entries[f'{name}_{other}' if other else name] for name in JUDGED
-            for other in methods if (f'{name}_{other}' if other else name) in entries}
-    return tables.metric_table(FAMILY.metrics, keys, [METHODS[other] for other in methods], title)
+def methods_table(entries: Mapping[str, Entry], methods: Sequence[str], title: str) -> Table:
+    """The metrics of the effects, of the network and of the baselines."""
+    keys = {(name, METHODS[method]): entries[metric_key(name, method)] for name in METRICS for method in methods
+            if metric_key(name, method) in entries}
+    return tables.metric_table(FAMILY.metrics, keys, [METHODS[method] for method in methods], title)
 
 
-def sections(of: Split) -> list[Section]:
-    """What is drawn and listed of the split that matters most."""
-    return [Section('Whom it helps', 'Models that are fitted in a moment stand beside the network: what it adds is '
-                    'what it does better than they.', tables=[value_table(of)], charts=charts.effects(of)),
-            Section('The mean effect', 'Of all patients alike. The difference as it is has in it whatever else the '
-                    'groups differ in.', tables=[mean_table(of.entries, of.table.predicted)])]
+def sections(split: Split[Predictions]) -> list[Section]:
+    """Charts and tables of the first split."""
+    return [Section('Treatment recommendation', 'Treatment is recommended to patients with a positive predicted '
+                    'effect. The network is compared with baselines.', tables=[value_table(split)],
+                    charts=charts.effect_charts(split)),
+            Section('Average treatment effect', 'Over all patients. The unweighted difference includes all other '
+                    'differences between the groups.', tables=[mean_table(split.entries, list(split.table.predicted))])]
 
 
-def compared(training: Mapping, names: Sequence[str]) -> Section:
-    """Whether the training groups can be compared."""
+def balance_section(training: Mapping, names: Sequence[str]) -> Section:
+    """Covariate balance and overlap of the training groups.
+
+    Args:
+      training: see `TreatmentEvaluator.groups`.
+      names: of the groups.
+    """
     rows = [(name, '', [Cell(str(training['counts'][name])), Cell(f'{training["effective"][name]:.0f}')])
             for name in names]
-    heads = [('n', 'training patients'), ('Effective n', 'equal weights that would do as well as the inverse '
-                                          'propensity\'s')]
-    return Section('Whether the groups can be compared', LIMITS, tables=[Table('Training patients', heads, rows)],
-                   charts=charts.groups(training, names))
+    headers = [('n', 'training patients'), ('Effective n', 'effective sample size with inverse propensity weights')]
+    return Section('Covariate balance', LIMITS, tables=[Table('Training patients', headers, rows)],
+                   charts=charts.balance_charts(training, names))
 
 
-def value_table(of: Split) -> Table:
-    """What treating nobody, everybody, or whom each model names is worth."""
-    rows = [('nobody', '', of.entries['value_if_none'], 0.0), ('everybody', '', of.entries['value_if_all'], 1.0)]
-    rows += [(f'as {METHODS[other]} says', '', of.entries[f'policy_value_{other}' if other else 'policy_value'],
-              float((of.table.effect(other) > 0).mean())) for other in of.table.predicted]
-    heads = [('Mean outcome', 'weighted; a higher one is better'), ('Treated', 'share of the patients')]
-    return tables.inline_intervals(Table('If treated were …', heads, [
-        (name, words, [tables.cell(FAMILY.metrics, 'policy_value', entry, 0), Cell(f'{share:.0%}')])
-        for name, words, entry, share in rows]))
+def value_table(split: Split[Predictions]) -> Table:
+    """The estimated mean outcome if no patient, all patients, or those that each model recommends were treated."""
+    rows = [('no patient', split.entries['value_if_none'], 0.0), ('all patients', split.entries['value_if_all'], 1.0)]
+    rows += [(f'as {METHODS[method]} recommends', split.entries[metric_key('policy_value', method)],
+              float((split.table.effect(method) > 0).mean())) for method in split.table.predicted]
+    headers = [('Mean outcome', 'weighted; higher is better'), ('Treated', 'share of the patients')]
+    return tables.inline_intervals(Table('If treated were …', headers, [
+        (name, '', [tables.cell(FAMILY.metrics, 'policy_value', entry, 0), Cell(f'{share:.0%}')])
+        for name, entry, share in rows]))
 
 
 def mean_table(entries: Mapping[str, Entry], methods: Sequence[str]) -> Table:
-    """The mean effect by each model, and by none."""
-    rows = [(words, '', [tables.cell(FAMILY.metrics, 'ate', entries[f'{name}_{other}' if other else name], 0) for other in methods])
-            for name, words in EXPLAINED.items()]
-    rows += [(words, '', [tables.cell(FAMILY.metrics, 'ate', entries[name], 0), *[Cell('')] * (len(methods) - 1)])
-             for name, words in PLAIN.items() if name in entries]
-    return Table('Mean effect (ATE)', [(METHODS[other], '') for other in methods], rows)
+    """The mean effect by each method, and without a model."""
+    def cell(key: str) -> Cell:
+        return tables.cell(FAMILY.metrics, 'ate', entries[key], 0)
+
+    rows = [(label, '', [cell(metric_key(name, method)) for method in methods])
+            for name, label in METHOD_EFFECTS.items()]
+    rows += [(label, '', [cell(name), *[Cell('')] * (len(methods) - 1)])
+             for name, label in OTHER_EFFECTS.items() if name in entries]
+    return Table('Mean effect (ATE)', [(METHODS[method], '') for method in methods], rows)
 
 
-def learning(run: Run) -> dict[str, dict[str, str]]:
-    """What was logged while training."""
+def training_curves(run: Run) -> dict[str, dict[str, str]]:
+    """The logged values to draw, see `Chapter.curves`."""
     best = run.section('checkpoint').get('best', '')
-    scored = [name for name in dict.fromkeys(('factual_rmse', 'pehe_matched', best)) if name not in ('', 'loss')]
+    metrics = [name for name in dict.fromkeys(('factual_rmse', 'pehe_matched', best)) if name not in ('', 'loss')]
     return {'Loss': {'train/loss': 'training'},
-            **{f'{FAMILY.metrics.describe(name).label}, validation': {f'val/{name}': ''} for name in scored},
+            **{f'{FAMILY.metrics.describe(name).label}, validation': {f'val/{name}': ''} for name in metrics},
             'Learning rate': {'lr': ''}, 'Gradient norm': {'train/grad_norm': ''}}
 
 
-def listed(of: Split) -> list[dict[str, str]]:
-    """The table of cases, rounded, the largest predicted effect first."""
-    effect, words = of.table.effect(''), classification_chapter.words(of.run)
-    return [{key: text if key in (*words, 'treatment') or not text else format_number(float(text))
-             for key, text in of.rows[number].items()} for number in np.argsort(-effect, kind='stable')]
+def case_rows(split: Split[Predictions]) -> list[dict[str, str]]:
+    """The rows of the table of cases, rounded, the largest predicted effect first."""
+    effect, text_columns = split.table.effect(''), (*classification_chapter.words(split.run), 'treatment')
+    return [{key: text if key in text_columns or not text else format_number(float(text))
+             for key, text in split.rows[number].items()} for number in np.argsort(-effect, kind='stable')]
 
 
-def _merged(run: Run) -> Chapter:
-    """Of several realisations: means, and each realisation of its own."""
-    parts = sorted(run.splits, key=lambda part: part != 'test')
-    methods = [other for other in METHODS if f'pehe_{other}' in run.results['test'] or not other]
-    key = 'pehe' if 'pehe' in run.results['test'] else 'factual_rmse'
-    entries = {other: run.results['test'][f'{key}_{other}' if other else key] for other in methods}
-    values = {other: np.array([float(row[f'{key}_{other}' if other else key]) for row in run.rows('test')])
-              for other in methods}
-    name = FAMILY.metrics.describe(key).label
-    text = ', '.join(tables.value_with_interval(f'{name}{" of " * bool(other)}{METHODS[other] if other else ""}', entry)
-                     for other, entry in entries.items())
-    within = f' Within sample {format_number(run.results["within"][key]["value"])}.' if 'within' in parts else ''
-    won = ', '.join(f'{METHODS[other]} in {int((values[""] < values[other]).sum())}' for other in methods if other)
-    sure = f'Means over {len(values[""])} realisations, with 95 % intervals.' + f' Better than {won}.' * bool(won)
-    drawn = themed_chart(lambda theme: charts.realisations(values, entries, name, theme),
-                 f'{name} of each realisation', f'{name} on the test cases of each realisation, joined from method to '
-                 'method; diamonds: means with 95 % intervals.')
+def _merged_chapter(run: Run) -> Chapter:
+    """The chapter of several realisations: means, and each realisation."""
+    parts, entries = sorted(run.splits, key=lambda part: part != 'test'), run.results['test']
+    key = 'pehe' if 'pehe' in entries else 'factual_rmse'
+    methods = [method for method in METHODS if not method or metric_key('pehe', method) in entries]
+    values = {method: np.array([float(row[metric_key(key, method)]) for row in run.rows('test')]) for method in methods}
+    label = FAMILY.metrics.describe(key).label
+    chosen = {method: entries[metric_key(key, method)] for method in methods}
+    drawn = themed_chart(lambda theme: charts.draw_realisations(values, chosen, label, theme),
+                         f'{label} of each realisation', f'{label} on the test cases of each realisation, joined '
+                         'across methods; diamonds: means with 95 % intervals.')
     return Chapter(
-        headlines=[(f'{text} out of sample.{within}', sure)], method=method(run),
-        tables=[judged_table(run.results[part], methods, PARTS.get(part, part)) for part in parts],
-        sections=[Section('Each realisation', charts=[drawn], tables=[mean_table(run.results['test'], methods)])],
-        curves={}, samples=[], samples_text='', conventions_heading='Conventions',
-        cases=[{key: text if key in ('split', 'id') else format_number(float(text)) if text else ''
-                for key, text in row.items() if key != 'realisation'} for part in parts for row in run.rows(part)],
-        text_columns=('split', 'id'))
+        headlines=[_merged_headline(run, key, values)], method=method(run),
+        tables=[methods_table(run.results[part], methods, PARTS.get(part, part)) for part in parts],
+        sections=[Section('Results by realisation', charts=[drawn], tables=[mean_table(entries, methods)])],
+        curves={}, cases=[_merged_row(row) for part in parts for row in run.rows(part)], text_columns=('split', 'id'))
+
+
+def _merged_headline(run: Run, key: str, values: Mapping[str, np.ndarray]) -> tuple[str, str]:
+    label, results = FAMILY.metrics.describe(key).label, []
+    for method in values:
+        name = f'{label} of {METHODS[method]}' if method else label
+        results.append(tables.value_with_interval(name, run.results['test'][metric_key(key, method)]))
+    text = f'{", ".join(results)} out of sample.'
+    if 'within' in run.splits:
+        text += f' Within sample {format_number(run.results["within"][key]["value"])}.'
+    sample = f'Means over {len(values[""])} realisations, with 95 % intervals.'
+    wins = [f'{METHODS[method]} in {int((values[""] < values[method]).sum())}' for method in values if method]
+    if wins:
+        sample += f' Better than {", ".join(wins)}.'
+    return text, sample
+
+
+def _merged_row(row: Mapping[str, str]) -> dict[str, str]:
+    out = {}
+    for key, text in row.items():
+        if key != 'realisation':
+            out[key] = text if key in ('split', 'id') or not text else format_number(float(text))
+    return out

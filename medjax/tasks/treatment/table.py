@@ -68,7 +68,7 @@ def case_row(case: Case, split: str, predicted: Mapping[str, np.ndarray], propen
     """The row of a patient.
 
     Args:
-      case: its target is a `Treated`.
+      case: its target is a `TreatmentOutcome`.
       split: name of the split.
       predicted: for each method `[2]`, the outcomes without and with treatment.
       propensity: the estimated probability of treatment.

@@ -149,7 +149,7 @@ def test_new_patients_from_a_table(tmp_path):
     data = dataset(source, within=3.0)
 
     def ahead(variables, batch):
-        """The next value is the time until the next visit in clocks, the probability a tenth of the number of visits."""
+        """The next value is the time to the next visit in clocks, the probability a tenth of the visits so far."""
         gap = jnp.diff(batch['times'], axis=1, append=batch['times'][:, -1:])
         shape = batch['values'].shape
         return {'next': jnp.broadcast_to(gap[..., None], shape) * variables, 'carried': batch['values'],

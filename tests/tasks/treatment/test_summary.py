@@ -1,10 +1,11 @@
-"""Predicted effects summed up: figures by hand, intervals, realisations as one, and tables that are refused."""
+"""Metrics of treatment effects: by hand, with intervals, over realisations; and damaged tables."""
 
 import numpy as np
 import pytest
 
 from medjax.errors import InputError
 from medjax.tasks.treatment import summary
+from medjax.tasks.treatment.table import read
 from tests.tasks.treatment import treatments
 
 ROWS = [dict(split='test', id=f'c{n}', patient=f'p{n}', treatment=t, outcome=y, outcome_if_0=a, outcome_if_1=b,
@@ -13,9 +14,9 @@ ROWS = [dict(split='test', id=f'c{n}', patient=f'p{n}', treatment=t, outcome=y, 
                  (1, 2.0, 3.0, 2.0, 0.2, 0.0, 0.0), (0, 3.0, 2.0, 1.0, 0.0, 0.0, -3.0)])]
 
 
-def test_figures_by_hand():
+def test_metrics_by_hand():
     """Predicted effects are 3, 1, -1, -1; weights by the inverse propensity 2, 2, 5 and, at the limit, 1 / 0.95."""
-    got = {name: float(value) for name, value in summary.figures(summary.read(ROWS)).items()}
+    got = {name: float(value) for name, value in summary.compute_metrics(read(ROWS)).items()}
     edge = 1 / 0.95
     assert got == pytest.approx({
         'pehe': np.sqrt((1 + 0 + 1 + 4) / 4), 'ate_error': 0.5, 'ate_true': 0.0, 'ate': 0.5,
@@ -29,7 +30,7 @@ def test_figures_by_hand():
 
 def test_without_the_truth_only_what_can_be_known():
     rows = [{**row, 'effect': ''} for row in ROWS]
-    found = summary.figures(summary.read(rows))
+    found = summary.compute_metrics(read(rows))
     assert not {'pehe', 'ate_error', 'ate_true'} & set(found) and float(found['ate']) == 0.5
 
 
@@ -41,19 +42,20 @@ def test_a_summary_has_intervals_around_what_is_true():
     assert low < 0.3 < high and test['pehe']['n'] == 300 and test['pehe']['method'] == 'bootstrap'
     assert test['pehe']['value'] < test['pehe_ols']['value'] and test['pehe']['value'] < test['pehe_trees']['value']
     assert test['qini']['value'] > test['qini_trees']['value'] > test['qini_ols']['value'] == 0
-    assert test['difference']['ci95'][0] > 1.3  # whoever was treated would have been better anyway
+    assert test['difference']['ci95'][0] > 1.3  # treated patients have a better prognosis
     assert test['ate_doubly_robust']['ci95'][0] < 1 < test['ate_doubly_robust']['ci95'][1]
     assert test['policy_value']['value'] > max(test['policy_value_trees']['value'], test['value_if_none']['value'])
     assert found['training'] == treatments.TRAINING and len(found['warnings']) == 2
-    assert 'in height' in found['warnings'][0] and '20 training patients weigh as 8' in found['warnings'][1]
+    assert 'in height' in found['warnings'][0]
+    assert 'the effective sample size of the 20 training patients is 8' in found['warnings'][1]
 
 
 def test_realisations_are_means_over_runs():
     rng = np.random.default_rng(0)
     tables = {f'r{n}': [row for split in ('train', 'val', 'test') for row in treatments.rows_of(split, 30, rng)]
               for n in range(6)}
-    results, rows = summary.realised(tables, 100)
-    single = {split: [float(summary.figures(summary.read([row for row in table if row['split'] in splits]))['pehe'])
+    results, rows = summary.over_realisations(tables, 100)
+    single = {split: [float(summary.compute_metrics(read([row for row in table if row['split'] in splits]))['pehe'])
                       for table in tables.values()] for split, splits in (('test', ('test',)),
                                                                           ('within', ('train', 'val')))}
     for split, values in single.items():
@@ -63,17 +65,17 @@ def test_realisations_are_means_over_runs():
             np.std(values, ddof=1))
         assert [row['pehe'] for row in rows if row['split'] == split] == pytest.approx(values)
     tables['r0'] = [row for row in tables['r0'] if row['split'] != 'train']
-    assert list(summary.realised(tables, 20)[0]) == ['test']
+    assert list(summary.over_realisations(tables, 20)[0]) == ['test']
     with pytest.raises(InputError, match='r1: no test cases'):
-        summary.realised({'r1': [row for row in tables['r1'] if row['split'] == 'val']})
+        summary.over_realisations({'r1': [row for row in tables['r1'] if row['split'] == 'val']})
 
 
-@pytest.mark.parametrize('change, said', [
+@pytest.mark.parametrize('change, message', [
     ({'treatment': 0.5}, 'case c1: treatment: 0.5; expected 0 or 1'), ({'outcome': ''}, 'case c1: outcome: ;'),
     ({'propensity': 1.5}, 'propensity: 1.5; expected a number from 0 to 1'), ({'matched': 'x'}, 'matched: x'),
     ({'outcome_if_1': None}, 'outcome_if_1: None; expected a number')])
-def test_tables_that_are_refused(change, said):
-    with pytest.raises(InputError, match=said):
-        summary.read([ROWS[0], {**ROWS[1], **change}])
-    with pytest.raises(InputError, match='expected one at least'):
+def test_damaged_tables(change, message):
+    with pytest.raises(InputError, match=message):
+        read([ROWS[0], {**ROWS[1], **change}])
+    with pytest.raises(InputError, match='expected at least one'):
         summary.summarise([], treatments.TRAINING)

@@ -1,4 +1,4 @@
-"""Treatments: that every learner finds whom a treatment helps, what balance does, devices, and what is refused."""
+"""Treatment effects: every learner finds known effects, the effect of balancing, devices, and invalid options."""
 
 import functools
 
@@ -26,9 +26,9 @@ def cohort():
     return dataset(simulated_treatment.source(cases=(500, 100, 300), covariates=4, noise=0.3))
 
 
-def posed(variant='tarnet', **options):
+def make_task(variant='tarnet', **options):
     return treatment_task.task(Model(**{'shared': (24,), 'heads': (24,), 'activation': 'tanh', **VARIANTS[variant]}),
-                      statistics=cohort().statistics, **options)
+                               statistics=cohort().statistics, **options)
 
 
 def learned(task, steps=300):
@@ -42,9 +42,9 @@ def errors(rows):
 
 
 @pytest.mark.parametrize('variant', VARIANTS)
-def test_every_learner_finds_whom_it_helps(variant):
+def test_every_learner_finds_the_effects(variant):
     """Effects have a standard deviation of 1, and the groups' means differ by far more than the mean effect."""
-    task = posed(variant)
+    task = make_task(variant)
     rows = evaluator(data=cohort(), task=task, batch=64)(learned(task), 'test', quick=True)
     (pehe, mean), outcome = errors(rows), np.array([row['outcome'] for row in rows])
     assert pehe < 0.7 and mean < 0.3
@@ -68,7 +68,7 @@ def test_balance_brings_the_groups_together():
 
 def test_the_loss_by_hand():
     """What is masked does not count, and the few treated weigh as much as the many others."""
-    task = posed()
+    task = make_task()
     batch = {'covariates': np.ones((5, 4), np.float32), 'treatment': np.array([1, 0, 0, 0, 1]),
              'outcome': np.array([2.0, 0, 1, -1, 99], np.float32), 'mask': np.array([1, 1, 1, 1, 0], np.float32)}
     variables = task.init(jax.random.key(0), batch)
@@ -79,7 +79,7 @@ def test_the_loss_by_hand():
     want = np.mean(off**2 * np.array([0.5 / share, *[0.5 / (1 - share)] * 3]))
     loss, _ = task.loss(variables, batch, jax.random.key(0))
     assert loss == pytest.approx(want, rel=1e-4)
-    balanced, _ = posed(balance=5.0).loss(variables, batch, jax.random.key(0))
+    balanced, _ = make_task(balance=5.0).loss(variables, batch, jax.random.key(0))
     assert balanced == pytest.approx(want, rel=1e-4)  # all are alike: nothing is apart
 
 
@@ -105,7 +105,7 @@ class _Known(nn.Module):
 
 
 def test_an_x_learners_effect_is_that_of_its_own_heads():
-    task, batch = posed('xlearner'), cohort().rows(np.arange(6))
+    task, batch = make_task('xlearner'), cohort().rows(np.arange(6))
     model = Model(heads=(24,), activation='tanh', **VARIANTS['xlearner'])
     variables = task.init(jax.random.key(1), batch)
     out, feats = model.apply(variables, batch['covariates'], train=False)
@@ -120,7 +120,7 @@ def test_groups_span_eight_devices():
     batches, ends = pipeline.Streamed(cohort(), seed=0, batch=64), []
     update, schedule = make_optimiser(4, name='sgd', lr=0.03)
     for plan in (Jit(devices=jax.devices()[:1]), Jit(data=8)):
-        made = Experiment(task=posed(balance=2.0), data=cohort(), batches=batches, augment=None, optimiser=update,
+        made = Experiment(task=make_task(balance=2.0), data=cohort(), batches=batches, augment=None, optimiser=update,
                           schedule=schedule, plan=plan, evaluator=None, seed=0, steps=4)
         made.global_batch_size()
         abstract = made.abstract_state()
@@ -129,16 +129,16 @@ def test_groups_span_eight_devices():
             state, _ = step(state, batch, jax.random.key(0))
         ends.append(jax.device_get(state.params))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), *ends)
-    assert posed(balance=2.0).joint and not posed().joint
+    assert make_task(balance=2.0).joint and not make_task().joint
     with pytest.raises(InputError, match='the loss of this task is defined on a whole batch'):
-        Experiment(task=posed(balance=2.0), data=cohort(), batches=batches, augment=None, optimiser=update,
+        Experiment(task=make_task(balance=2.0), data=cohort(), batches=batches, augment=None, optimiser=update,
                    schedule=schedule, plan=Pmap(), evaluator=None, seed=0, steps=4).global_batch_size()
 
 
 @pytest.mark.parametrize('options', [dict(balance=-1.0), dict(balance='mmd'), dict(width=0.0)])
-def test_options_that_make_no_sense(options):
+def test_invalid_options(options):
     with pytest.raises(InputError, match='config.task: balance='):
-        posed(**options)
+        make_task(**options)
 
 
 def test_data_without_groups_are_refused():

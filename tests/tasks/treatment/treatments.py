@@ -24,10 +24,10 @@ def rows_of(split, count, rng, known=True, error=0.3):
     effect = 1 + x[:, 1]
     outcome = x[:, 0] + given * effect + rng.normal(0, 0.5, count)
     for n in range(count):
-        told = {'': effect[n] + rng.normal(0, error), '_ols': 1.2, '_trees': effect[n] + rng.normal(0, 1)}
+        effects = {'': effect[n] + rng.normal(0, error), '_ols': 1.2, '_trees': effect[n] + rng.normal(0, 1)}
         yield {'split': split, 'id': f'{split}{n:03d}', 'patient': f'{split}{n:03d}', 'sex': 'fm'[n % 2],
                'treatment': int(given[n]), 'outcome': float(outcome[n]),
-               **{f'outcome_if_{k}{end}': float(x[n, 0] + k * value) for end, value in told.items() for k in (0, 1)},
+               **{f'outcome_if_{k}{end}': float(x[n, 0] + k * value) for end, value in effects.items() for k in (0, 1)},
                'propensity': float(chance[n]), 'matched': float(effect[n] + rng.normal()),
                **({'effect': float(effect[n])} if known else {})}
 
@@ -49,7 +49,8 @@ def write(folder, rows, training=TRAINING, resamples=60):
         'counts': {split: sum(row['split'] == split for row in rows) for split in {row['split'] for row in rows}},
         'notice': NOTICE, 'conventions': summary.CONVENTIONS})
     atomic_files.write_json(folder / 'config.json', {'seed': 0, 'steps': 60, 'batch': 64, 'model': {'name': 'tarnet'},
-                                              'checkpoint': {'best': 'factual_rmse'}})
+                                                     'evaluate': {'name': 'treatment'},
+                                                     'checkpoint': {'best': 'factual_rmse'}})
     atomic_files.write_json(folder / 'environment.json', {'devices': ['cpu:0'], 'parameters': 4321})
     write_metrics(folder)
     return folder
