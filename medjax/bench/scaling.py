@@ -70,7 +70,7 @@ def cases(count: int) -> dict[str, float]:
 
 
 def devices(count: int) -> dict[str, float]:
-    """The same 2D batch on simulated devices, which share the cores of this machine; the work is constant."""
+    """A 2D batch of constant size on simulated devices, which share the cores of this machine."""
     seconds = _seconds(train.unet_side((8, 128, 128, 1), base=16, levels=5).run)
     return {'work': 1, 'ms per step': seconds * 1e3, 'cost': seconds, 'count': count}
 

@@ -26,7 +26,7 @@ def unet_network(dims: int, classes: int, base: int, levels: int, precision: str
 
 
 def dynunet_network(dims: int, channels: int, classes: int, base: int, levels: int) -> Any:
-    """The same network as MONAI's DynUNet."""
+    """MONAI's DynUNet with the architecture of `unet_network`."""
     from monai.networks.nets import DynUNet
     widths = [min(base * 2**level, 512) for level in range(levels)]
     return DynUNet(dims, channels, classes, [3] * levels, [1] + [2] * (levels - 1), [2] * (levels - 1), widths,
@@ -48,13 +48,12 @@ def unet_side(shape: Sequence[int], base: int, levels: int, augmented: bool = Fa
 
 
 def command_side(**options: Any) -> Side:
-    """The same step with all imports of the command `medjax.train`, and with its log."""
-    import importlib
+    """medjax: the step of `unet_side` with the imports of the command `medjax.train`, and with its log."""
     import pathlib
     import tempfile
 
+    from medjax import training  # noqa: F401 - for the time that it takes
     from medjax.core.log import Writer
-    importlib.import_module('medjax.train')  # for the time that it takes
     writer, side = Writer(pathlib.Path(tempfile.mkdtemp()), 0), unet_side(**options)
 
     def run() -> None:

@@ -125,7 +125,7 @@ class Jit:
     step_shapes = abstract_state  # shapes of the state as the step takes it
 
     def place_batch(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
-        """This host's part of a batch, placed on the devices as part of the global batch."""
+        """The global batch on the devices, from this host's part of it."""
         return self._put(batch, {k: self._batch_sharding(v) for k, v in batch.items()})
 
     def replicate(self, arrays: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
