@@ -97,6 +97,24 @@ def headline_splits(run: Run) -> list[str]:
     return [split for split in run.splits if split != 'val' or run.splits == ['val']]
 
 
+def non_numeric_columns(run: Run) -> list[str]:
+    """The columns of the predictions table that hold text: `split`, `id`, `patient`, and those with a cell of text.
+
+    Args:
+      run: the run; empty cells count as numbers.
+    """
+    def is_number(cell: str) -> bool:
+        try:
+            float(cell or 0)
+        except ValueError:
+            return False
+        return True
+
+    columns = run.predictions[0] if run.predictions else ()
+    text = [name for name in columns if not all(is_number(row[name]) for row in run.predictions)]
+    return list(dict.fromkeys(['split', 'id', 'patient', *text]))
+
+
 def caption(run: Run, split: str) -> str:
     """The caption of a split's tables."""
     if split == 'val' and run.selection_metric:

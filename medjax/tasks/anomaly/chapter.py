@@ -6,14 +6,22 @@ from typing import Any
 import numpy as np
 
 from medjax.report import tables
-from medjax.report.chapter import Chapter, Group, Section, caption, headline_splits, split_name, themed_chart
+from medjax.report.chapter import (
+    Chapter,
+    Group,
+    Section,
+    caption,
+    headline_splits,
+    non_numeric_columns,
+    split_name,
+    themed_chart,
+)
 from medjax.report.run_files import Run, snapshot
 from medjax.report.tables import Table, format_number, format_significant, value_with_interval
 from medjax.tasks.anomaly.charts import histogram_chart
 from medjax.tasks.anomaly.family import FAMILY
 from medjax.tasks.anomaly.pictures import case_tiles, interpolation_tiles
 from medjax.tasks.anomaly.table import SCORE, score_values
-from medjax.tasks.classification.chapter import words
 
 SCORE_LABELS = {
     'error': 'reconstruction error', 'bound': 'negative evidence lower bound', 'restored': 'change by restoration',
@@ -38,7 +46,7 @@ def chapter(run: Run) -> Chapter:
         headlines=[_headline(run, split) for split in splits], method=_method(run),
         tables=[table for split in run.splits for table in _tables(run, split)],
         sections=_sections(run, splits[0]) if splits else [], curves=_curves(),
-        cases=[row for split in run.splits for row in _cases(run, split)], text_columns=words(run),
+        cases=[row for split in run.splits for row in _cases(run, split)], text_columns=non_numeric_columns(run),
         cases_order=': the highest scores first', warnings=_analysis(run).get('warnings', ()))
 
 

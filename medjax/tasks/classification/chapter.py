@@ -6,7 +6,15 @@ from typing import Any
 import numpy as np
 
 from medjax.report import draw, tables
-from medjax.report.chapter import FEW_PATIENTS, Chapter, Section, caption, headline_splits, split_name
+from medjax.report.chapter import (
+    FEW_PATIENTS,
+    Chapter,
+    Section,
+    caption,
+    headline_splits,
+    non_numeric_columns,
+    split_name,
+)
 from medjax.report.run_files import Run
 from medjax.report.tables import Cell, Table, format_number
 from medjax.tasks.classification import charts, fairness, pictures
@@ -41,7 +49,7 @@ def chapter(run: Run) -> Chapter:
         sections=[part for of in judged[:1] for part in sections(of)], curves=learning(run), samples=samples(run),
         samples_text='Training images as read, and as the first steps augmented them: the first channel, in the same '
                 'intensity window.',
-        conventions_heading='Conventions', cases=[row for of in judged for row in listed(of)], text_columns=words(run),
+        conventions_heading='Conventions', cases=[row for of in judged for row in listed(of)], text_columns=['predicted', *non_numeric_columns(run)],
         cases_order=': the wrong ones first, the surest on top',
         warnings=(run.results.get('analysis') or {}).get('warnings', ()))
 
@@ -226,18 +234,6 @@ def listed(of: Judged) -> list[dict[str, str]]:
         known = {key: text for key, text in row.items() if not key.startswith('prob_')}
         made.append({**known, 'predicted': of.said(number)[1], **row})
     return made
-
-
-def words(run: Run) -> list[str]:
-    """Columns of the table of cases that are no numbers."""
-    def number(text: str) -> bool:
-        try:
-            return text == '' or float(text) is not None
-        except ValueError:
-            return False
-    columns = run.predictions[0] if run.predictions else ()
-    return ['split', 'id', 'patient', 'predicted',
-            *(name for name in columns if not all(number(row[name]) for row in run.predictions))]
 
 
 def _told(of: Judged, name: str, key: str) -> str:

@@ -11,13 +11,13 @@ from medjax.report.chapter import (
     caption,
     headline_splits,
     interval_method,
+    non_numeric_columns,
     split_name,
     themed_chart,
 )
 from medjax.report.run_files import Run
 from medjax.report.split import Split, read_split
 from medjax.report.tables import Cell, Entry, format_number, format_significant, heading
-from medjax.tasks.classification import chapter as classification_chapter
 from medjax.tasks.forecasting import charts
 from medjax.tasks.forecasting.family import FAMILY
 from medjax.tasks.forecasting.summary import lead_spans, metric_key
@@ -49,7 +49,7 @@ def chapter(run: Run) -> Chapter:
         tables=[table for split in splits for table in result_tables(split)],
         sections=sections(splits[0]) if splits else [], curves=training_curves(),
         cases=[row for split in splits for row in case_rows(split)],
-        text_columns=[*classification_chapter.words(run), 'ended'],
+        text_columns=[*non_numeric_columns(run), 'ended'],
         warnings=(run.results.get('analysis') or {}).get('warnings', ()))
 
 
@@ -177,7 +177,7 @@ def training_curves() -> dict[str, dict[str, str]]:
 
 def case_rows(split: Split[Predictions]) -> list[dict[str, str]]:
     """The rows of the table of visits, rounded, with the next values and the network's predictions only."""
-    text_columns = (*classification_chapter.words(split.run), 'ended', 'visit')
+    text_columns = (*non_numeric_columns(split.run), 'ended', 'visit')
     baselines = [f'{stems[method]}_' for stems in (FORECASTS, RISKS) for method in stems if method]
     return [{key: text if key in text_columns or not text else format_number(float(text), 'unit')
              for key, text in row.items() if not key.startswith(tuple(baselines)) and key not in split.table.names}

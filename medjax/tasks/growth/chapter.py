@@ -5,11 +5,18 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from medjax.report import tables
-from medjax.report.chapter import Chapter, Section, caption, headline_splits, interval_method, split_name
+from medjax.report.chapter import (
+    Chapter,
+    Section,
+    caption,
+    headline_splits,
+    interval_method,
+    non_numeric_columns,
+    split_name,
+)
 from medjax.report.run_files import Run
 from medjax.report.split import Split, read_split
 from medjax.report.tables import Entry, format_number
-from medjax.tasks.classification import chapter as classification_chapter
 from medjax.tasks.growth import charts
 from medjax.tasks.growth.family import FAMILY
 from medjax.tasks.growth.summary import METHODS, Table, read
@@ -32,7 +39,7 @@ def chapter(run: Run) -> Chapter:
         headlines=[line for of in every if of.split in headline_splits(run) for line in headlines(of)], method=interval_method(run),
         tables=[methods_table(of.entries, of.table.methods, caption(run, of.split)) for of in every],
         sections=[] if shown is None else sections(shown), curves=learning(run), samples=[], samples_text='',
-        conventions_heading='Conventions', cases=[row for of in every for row in listed(of)], text_columns=classification_chapter.words(run),
+        conventions_heading='Conventions', cases=[row for of in every for row in listed(of)], text_columns=non_numeric_columns(run),
         cases_order=': the highest Dice first', warnings=(run.results.get('analysis') or {}).get('warnings', ()))
 
 
@@ -87,7 +94,7 @@ def learning(run: Run) -> dict[str, dict[str, str]]:
 
 def listed(of: Split[Table]) -> list[dict[str, str]]:
     """The table of cases, rounded, the highest Dice first."""
-    words, score = classification_chapter.words(of.run), np.nan_to_num(of.table.values['dice', ''], nan=-1)
+    words, score = non_numeric_columns(of.run), np.nan_to_num(of.table.values['dice', ''], nan=-1)
     kept = [key for key in (of.rows[0] if of.rows else ()) if key in ('split', 'id', 'patient', 'visits', 'horizon')
             or key.startswith(('volume', 'dice')) or key in words]
     return [{key: text if key in (*words, 'visits') or not text else format_number(float(text))

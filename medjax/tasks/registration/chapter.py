@@ -15,6 +15,7 @@ from medjax.report.chapter import (
     caption,
     headline_splits,
     interval_method,
+    non_numeric_columns,
     split_name,
     themed_chart,
 )
@@ -22,7 +23,6 @@ from medjax.report.run_files import Run, snapshot
 from medjax.report.split import Split, read_split
 from medjax.report.style import INK, PALETTE, chart, legend, png
 from medjax.report.tables import Entry, format_number
-from medjax.tasks.classification import chapter as classification_chapter
 from medjax.tasks.registration.family import FAMILY
 from medjax.tasks.registration.summary import FIGURES, METHODS, Table, read
 
@@ -44,7 +44,7 @@ def chapter(run: Run) -> Chapter:
         headlines=[line for of in every if of.split in headline_splits(run) for line in headlines(of)], method=interval_method(run),
         tables=[methods_table(of.entries, of.table.methods, caption(run, of.split)) for of in every],
         sections=[part for of in every[:1] for part in sections(of)], curves=learning(run), samples=[], samples_text='',
-        conventions_heading='Conventions', cases=[row for of in every for row in listed(of)], text_columns=classification_chapter.words(run),
+        conventions_heading='Conventions', cases=[row for of in every for row in listed(of)], text_columns=non_numeric_columns(run),
         cases_order=': the best first', warnings=(run.results.get('analysis') or {}).get('warnings', ()))
 
 
@@ -193,7 +193,7 @@ def learning(run: Run) -> dict[str, dict[str, str]]:
 
 def listed(of: Split[Table]) -> list[dict[str, str]]:
     """The table of pairs, rounded, the best first."""
-    words, (_, order) = classification_chapter.words(of.run), _score(of.table)
+    words, (_, order) = non_numeric_columns(of.run), _score(of.table)
     kept = [key for key in (of.rows[0] if of.rows else ()) if key in words or key in FIGURES
             or key.rpartition('_')[0] in ('dice', 'tre', 'folded')]
     return [{key: text if key in words or not text or text == 'nan' else format_number(float(text))

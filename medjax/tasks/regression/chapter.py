@@ -14,13 +14,13 @@ from medjax.report.chapter import (
     headline_splits,
     interval_method,
     join_sentences,
+    non_numeric_columns,
     split_name,
 )
 from medjax.report.draw import Tile
 from medjax.report.run_files import Run
 from medjax.report.split import Split, read_split
 from medjax.report.tables import format_number
-from medjax.tasks.classification import chapter as classification_chapter
 from medjax.tasks.regression import charts
 from medjax.tasks.regression.family import FAMILY
 from medjax.tasks.regression.summary import METHODS, Table, key_of, read
@@ -44,7 +44,7 @@ def chapter(run: Run) -> Chapter:
         method=method(run), tables=[made for of in every for made in result_tables(of)],
         sections=[part for of in every[:1] for part in sections(of)], curves=learning(run), samples=[], samples_text='',
         conventions_heading='Conventions', cases=[row for of in every for row in listed(of)],
-        text_columns=[*classification_chapter.words(run), 'smiles', 'name'], cases_order=': the largest errors first',
+        text_columns=[*non_numeric_columns(run), 'smiles', 'name'], cases_order=': the largest errors first',
         warnings=(run.results.get('analysis') or {}).get('warnings', ()))
 
 

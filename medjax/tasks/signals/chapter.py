@@ -16,6 +16,7 @@ from medjax.report.chapter import (
     caption,
     headline_splits,
     interval_method,
+    non_numeric_columns,
     split_name,
     themed_chart,
 )
@@ -23,7 +24,6 @@ from medjax.report.run_files import Run
 from medjax.report.style import CHART_DPI, INK, PALETTE, png, style_axes
 from medjax.report.tables import Cell, format_number
 from medjax.statistics.bootstrap import parse_number
-from medjax.tasks.classification import chapter as classification_chapter
 from medjax.tasks.signals.family import FAMILY
 
 COLUMNS = {'': 'network', 'detector_': 'detector'}
@@ -46,7 +46,7 @@ def chapter(run: Run) -> Chapter:
                 **{f'{FAMILY.metrics.describe(name).label}, validation': {f'val/{name}': ''} for name in (best or 'f1',)},
                 'Learning rate': {'lr': ''}, 'Gradient norm': {'train/grad_norm': ''}}, samples=[], samples_text='',
         conventions_heading='Conventions', cases=[_rounded(row) for split in run.splits for row in run.rows(split)],
-        text_columns=[*classification_chapter.words(run), 'beats', 'found'])
+        text_columns=[*non_numeric_columns(run), 'beats', 'found'])
 
 
 def headline(run: Run, split: str) -> tuple[str, str]:

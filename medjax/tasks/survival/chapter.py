@@ -14,11 +14,11 @@ from medjax.report.chapter import (
     headline_splits,
     interval_method,
     join_sentences,
+    non_numeric_columns,
     split_name,
 )
 from medjax.report.run_files import Run
 from medjax.report.tables import Cell, Table, format_interval, format_number, format_significant
-from medjax.tasks.classification import chapter as classification_chapter
 from medjax.tasks.survival import charts
 from medjax.tasks.survival.family import FAMILY
 from medjax.tasks.survival.split import SurvivalSplit, read_survival_split
@@ -40,7 +40,7 @@ def chapter(run: Run) -> Chapter:
         headlines=[headline(split) for split in splits if split.split in headline_splits(run)], method=method(run),
         tables=result_tables(splits), sections=sections(splits[0]) if splits else [], curves=training_curves(run),
         cases=[row for split in splits for row in case_rows(split)],
-        text_columns=[*classification_chapter.words(run), 'event'], cases_order=': the highest risk first',
+        text_columns=[*non_numeric_columns(run), 'event'], cases_order=': the highest risk first',
         warnings=(run.results.get('analysis') or {}).get('warnings', ()))
 
 

@@ -8,10 +8,17 @@ import numpy as np
 
 from medjax import atomic_files
 from medjax.report import tables
-from medjax.report.chapter import Chapter, Section, caption, headline_splits, split_name, themed_chart
+from medjax.report.chapter import (
+    Chapter,
+    Section,
+    caption,
+    headline_splits,
+    non_numeric_columns,
+    split_name,
+    themed_chart,
+)
 from medjax.report.run_files import Run
 from medjax.report.tables import Cell, Table, format_number, value_with_interval
-from medjax.tasks.classification.chapter import words
 from medjax.tasks.synthesis.charts import distance_chart, scatter_chart
 from medjax.tasks.synthesis.family import FAMILY
 from medjax.tasks.synthesis.pictures import animation_chart, montage, montage_chart
@@ -53,7 +60,7 @@ def chapter(run: Run) -> Chapter:
         tables=[table for split in run.splits for table in _tables(run, split)],
         sections=[*sections, _training_section(run.folder / 'course')], curves=_curves(run),
         cases=[row for split in run.splits for row in _cases(run, split)],
-        text_columns=[*words(run), 'kind', 'target', 'predicted', 'nearest_id'],
+        text_columns=[*non_numeric_columns(run), 'kind', 'target', 'predicted', 'nearest_id'],
         cases_order=': generated images, those closest to a training image first',
         warnings=_analysis(run).get('warnings', ()))
 

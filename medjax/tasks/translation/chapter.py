@@ -20,6 +20,7 @@ from medjax.report.chapter import (
     entries_with_intervals,
     headline_splits,
     interval_method,
+    non_numeric_columns,
     split_name,
     themed_chart,
 )
@@ -28,7 +29,6 @@ from medjax.report.run_files import Run, snapshot
 from medjax.report.style import CHART_DPI, INK, MARKERS, PALETTE, chart, legend, png, style_axes
 from medjax.report.tables import format_number
 from medjax.statistics.bootstrap import parse_number
-from medjax.tasks.classification import chapter as classification_chapter
 from medjax.tasks.translation import summary
 from medjax.tasks.translation.family import FAMILY
 from medjax.tasks.translation.summary import FIGURES, METHODS
@@ -101,7 +101,7 @@ def chapter(run: Run) -> Chapter:
                 'PSNR, dB': {'val/psnr': ''}, 'SSIM': {'val/ssim': ''}, 'Sharpness': {'val/sharpness': ''},
                 'Learning rate': {'lr': ''}, 'Gradient norm': {'train/grad_norm': ''}},
         samples=[], samples_text='', conventions_heading='Conventions',
-        cases=[row for split in run.splits for row in _listed(run, split)], text_columns=classification_chapter.words(run),
+        cases=[row for split in run.splits for row in _listed(run, split)], text_columns=non_numeric_columns(run),
         cases_order=': the highest PSNR first')
 
 
@@ -278,7 +278,7 @@ def _listed(run: Run, split: str) -> list[dict[str, str]]:
     """The table of cases, rounded, the highest PSNR first."""
     rows, shown = run.rows(split), (*FIGURES, 'cycle_mae')
     order = np.argsort([-np.nan_to_num(parse_number(row['psnr']), nan=-np.inf) for row in rows], kind='stable')
-    words = classification_chapter.words(run)
+    words = non_numeric_columns(run)
     return [{key: format_number(float(text), 'dB' if key.startswith('psnr') else '') if text and key.startswith(shown)
              else text for key, text in rows[place].items() if key in words or key.startswith(shown)}
             for place in order]

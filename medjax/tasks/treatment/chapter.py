@@ -12,13 +12,13 @@ from medjax.report.chapter import (
     headline_splits,
     interval_method,
     join_sentences,
+    non_numeric_columns,
     split_name,
     themed_chart,
 )
 from medjax.report.run_files import Run
 from medjax.report.split import Split, read_split
 from medjax.report.tables import Cell, Entry, Table, format_number
-from medjax.tasks.classification import chapter as classification_chapter
 from medjax.tasks.treatment import charts
 from medjax.tasks.treatment.family import FAMILY
 from medjax.tasks.treatment.summary import metric_key
@@ -54,7 +54,7 @@ def chapter(run: Run) -> Chapter:
         tables=[methods_table(split.entries, list(split.table.predicted), caption(run, split.split))
                 for split in splits],
         sections=shown, curves=training_curves(run), cases=[row for split in splits for row in case_rows(split)],
-        text_columns=classification_chapter.words(run), cases_order=': the largest predicted effect first',
+        text_columns=non_numeric_columns(run), cases_order=': the largest predicted effect first',
         warnings=analysis.get('warnings', ()))
 
 
@@ -149,7 +149,7 @@ def training_curves(run: Run) -> dict[str, dict[str, str]]:
 
 def case_rows(split: Split[Predictions]) -> list[dict[str, str]]:
     """The rows of the table of cases, rounded, the largest predicted effect first."""
-    effect, text_columns = split.table.effect(''), (*classification_chapter.words(split.run), 'treatment')
+    effect, text_columns = split.table.effect(''), (*non_numeric_columns(split.run), 'treatment')
     return [{key: text if key in text_columns or not text else format_number(float(text))
              for key, text in split.rows[number].items()} for number in np.argsort(-effect, kind='stable')]
 
