@@ -48,9 +48,10 @@ def start(deep):
 def experiment(plan, deep, recipe):
     network = unet.Model(**{**unet.VARIANTS['nnunet'], 'deep': deep} | dict(classes=3, dims=3, base=4, levels=3))
     optimiser, schedule = make_optimiser(STEPS, name='sgd', lr=0.05, momentum=0.9, weight_decay=3e-5, clip=12.0,
-                               schedule={'name': 'polynomial'})
+                                         schedule={'name': 'polynomial'})
     return Experiment(
-        task=segmentation_task.task(network, statistics=dict(classes=CLASSES), loss={'cross_entropy': 1.0, 'soft_dice': 1.0}),
+        task=segmentation_task.task(network, statistics=dict(classes=CLASSES),
+                                    loss={'cross_entropy': 1.0, 'soft_dice': 1.0}),
         data=None, batches=Batches(), augment=Recipe(**RECIPES[recipe]) if recipe else None, optimiser=optimiser,
         schedule=schedule, plan=plan, evaluator=None, seed=0, steps=STEPS)
 
@@ -77,8 +78,9 @@ def _run(plan, deep, recipe):
     made = experiment(plan, deep, recipe)
     abstract, key, measured = made.abstract_state(), jax.random.key(0), []
     step = plan.compile(make_step(made.task, made.optimiser, augment=made.augment, axis_name=plan.axis_name), abstract)
-    # As a checkpoint is restored onto a mesh; the toy's tests hold that plans make the same first weights.
-    state = plan.place_state(jax.tree.map(lambda x, a: jax.device_put(x, a.sharding), start(deep), plan.abstract_state(abstract)))
+    # As a checkpoint is restored onto a mesh; the tests of the toy check that plans create the same initial weights.
+    layout = plan.abstract_state(abstract)
+    state = plan.place_state(jax.tree.map(lambda x, a: jax.device_put(x, a.sharding), start(deep), layout))
     for number in range(STEPS):
         state, values = step(state, plan.place_batch(made.batches[number]), key)
         values = jax.device_get(values)
