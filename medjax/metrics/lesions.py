@@ -180,7 +180,7 @@ def peak_uptake(image: np.ndarray, index: np.ndarray, spacing: Sequence[float]) 
 
 
 def measure_lesion(kind: str, pieces: Sequence[np.ndarray], spacing: Sequence[float],
-            image: np.ndarray | None = None) -> Finding:
+                   image: np.ndarray | None = None) -> Finding:
     """The measurements of a lesion.
 
     Args:

@@ -19,7 +19,7 @@ SHARPEST = 100.0  # temperatures are searched from 1/100 to 100
 
 
 def expected_calibration_error(targets: np.ndarray, probs: np.ndarray, weight: np.ndarray | None = None, *,
-                   equal_mass: bool = False) -> np.ndarray:
+                               equal_mass: bool = False) -> np.ndarray:
     """Expected calibration error of the predicted class (Guo et al. 2017, ICML).
 
     It is the mean over bins, weighted by their number of cases, of the absolute difference between mean confidence and

@@ -15,7 +15,7 @@ KEY = jax.random.key(0)
 def test_fsdp_shards_large_leaves_only():
     plan = Jit(data=1, fsdp=8)
     state = plan.abstract_state({'large': jax.ShapeDtypeStruct((3, 64, 128), jnp.float32),
-                           'small': jax.ShapeDtypeStruct((64,), jnp.float32)})
+                                 'small': jax.ShapeDtypeStruct((64,), jnp.float32)})
     assert state['large'].sharding.spec == jax.sharding.PartitionSpec(None, None, 'fsdp')
     assert state['small'].sharding.is_fully_replicated
 
