@@ -1,107 +1,113 @@
-"""The report's chapter on growth: how well the next scan is told, of whom best and worst, and new tumours by site."""
+"""The report's chapter on tumour growth: predicted masks and volumes, gains over baselines, and new tumours."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from medjax.report import tables
-from medjax.report.chapter import (
-    Chapter,
-    Section,
-    caption,
-    headline_splits,
-    interval_method,
-    non_numeric_columns,
-    split_name,
-)
+from medjax.report.chapter import Chapter, Section, caption, headline_splits, interval_method, split_name
 from medjax.report.run_files import Run
 from medjax.report.split import Split, read_split
-from medjax.report.tables import Entry, format_number
-from medjax.tasks.growth import charts
+from medjax.report.tables import Entry, format_interval, format_number
+from medjax.tasks.classification import chapter as classification_chapter
+from medjax.tasks.growth import charts, pictures
 from medjax.tasks.growth.family import FAMILY
-from medjax.tasks.growth.summary import METHODS, Table, read
+from medjax.tasks.growth.table import METHODS, Predictions, method_column, read
 
-COLUMNS = ('dice', 'gain_dice', 'volume_error', 'gain_volume')
-SITES = {'auroc_sites': 'AUROC ↑', 'brier_sites': 'Brier score ↓', 'new': 'Sites with a new tumour',
-         'auroc_sites_simulation': 'AUROC of the simulation\'s own chance'}
-AGAINST = ('same', 'gompertz', 'fisher')  # that the headline names
+METRICS = ('dice', 'gain_dice', 'volume_error', 'gain_volume')  # of the table of methods
+SITE_METRICS = {'auroc_sites': 'AUROC ↑', 'brier_sites': 'Brier score ↓', 'new': 'Share of sites with a new tumour',
+                'auroc_sites_simulation': 'AUROC of the true probability (simulation)'}
+HEADLINE_BASELINES = ('same', 'gompertz', 'fisher')
+TEXT_COLUMNS = ('split', 'id', 'patient', 'visits', 'horizon')  # of the table of cases, before the metrics
 
 
 def chapter(run: Run) -> Chapter:
     """The chapter of a run.
 
     Raises:
-      InputError: where the table of predictions lacks a figure, or a snapshot is damaged.
+      InputError: the predictions table lacks a metric, or a snapshot is damaged.
     """
-    every = [read_split(run, split, read) for split in run.splits]
-    shown = next(iter(every), None)
+    splits = [read_split(run, name, read) for name in run.splits]
     return Chapter(
-        headlines=[line for of in every if of.split in headline_splits(run) for line in headlines(of)], method=interval_method(run),
-        tables=[methods_table(of.entries, of.table.methods, caption(run, of.split)) for of in every],
-        sections=[] if shown is None else sections(shown), curves=learning(run), samples=[], samples_text='',
-        conventions_heading='Conventions', cases=[row for of in every for row in listed(of)], text_columns=non_numeric_columns(run),
+        headlines=[headline(split) for split in splits if split.split in headline_splits(run)],
+        method=interval_method(run),
+        tables=[methods_table(split.entries, split.table.methods, caption(run, split.split)) for split in splits],
+        sections=sections(splits[0]) if splits else [], curves=training_curves(),
+        cases=[row for split in splits for row in case_rows(split)], text_columns=classification_chapter.words(run),
         cases_order=': the highest Dice first', warnings=(run.results.get('analysis') or {}).get('warnings', ()))
 
 
-def headlines(of: Split[Table]) -> list[tuple[str, str]]:
-    """The result in a sentence, and how sure it is in another."""
-    entries, methods = of.entries, of.table.methods
-    others = [f'{METHODS[name]} {format_number(entries[f"dice_{name}"]["value"])}' for name in AGAINST if name in methods]
-    wrong = [f'{METHODS[name]} {format_number(entries[f"volume_error_{name}"]["value"], "%")} %' for name in AGAINST
-             if name in methods]
-    text = (f'{tables.value_with_interval("Dice", entries["dice"])} of the next mask on the {split_name(of.split).lower()} cases'
-            + f'; {", ".join(others)}' * bool(others) + '. '
-            f'Volume error {format_number(entries["volume_error"]["value"], "%")} %' + f'; {", ".join(wrong)}' * bool(wrong)
-            + '.')
-    sure = f'In brackets the 95 % interval. n = {entries["dice"]["n"]} patients.'
-    gains = [f'{METHODS[name]} {_signed(entries[f"gain_dice_{name}"])}' for name in AGAINST if name in methods]
-    sure += f' Gain in Dice, patient by patient, on {"; on ".join(gains)}.' * bool(gains)
-    return [(text, sure)]
+def headline(split: Split[Predictions]) -> tuple[str, str]:
+    """The results as sentences, and the sample and the gains over baselines as others."""
+    entries = split.entries
+    baselines = [name for name in HEADLINE_BASELINES if name in split.table.methods]
+    dice = [f'{METHODS[name]} {format_number(entries[f"dice_{name}"]["value"])}' for name in baselines]
+    errors = [f'{METHODS[name]} {format_number(entries[f"volume_error_{name}"]["value"], "%")} %' for name in baselines]
+    result = (f'{tables.value_with_interval("Dice", entries["dice"])} of the next mask on the '
+              f'{split_name(split.split).lower()} cases')
+    volume = f'Volume error {format_number(entries["volume_error"]["value"], "%")} %'
+    if baselines:
+        result, volume = f'{result}; {", ".join(dice)}', f'{volume}; {", ".join(errors)}'
+    sample = f'95 % intervals in brackets. n = {entries["dice"]["n"]} patients.'
+    if baselines:
+        gains = [f'{METHODS[name]} {_signed(entries[f"gain_dice_{name}"])}' for name in baselines]
+        sample += f' Paired gain in Dice over {"; over ".join(gains)}.'
+    return f'{result}. {volume}.', sample
 
 
 def methods_table(entries: Mapping[str, Entry], methods: Sequence[str], title: str) -> tables.Table:
-    """Dice and volume error of the network and of each other way, and what the network gains on it."""
-    keys = {(name, METHODS[other]): entries[f'{name}_{other}' if other else name]
-            for name in COLUMNS for other in methods
-            if (f'{name}_{other}' if other else name) in entries}
-    return tables.metric_table(FAMILY.metrics, keys, [METHODS[other] for other in methods], title)
+    """Dice and volume error of the network and of each baseline, and the gain over it."""
+    keys = {(name, METHODS[method]): entries[method_column(name, method)] for name in METRICS for method in methods
+            if method_column(name, method) in entries}
+    return tables.metric_table(FAMILY.metrics, keys, [METHODS[method] for method in methods], title)
 
 
-def sections(of: Split[Table]) -> list[Section]:
-    """What is drawn of the split that matters most."""
-    made = [charts.pictures(of),
-            Section('Volumes', 'The laws of growth know the volumes and times of the visits that were seen, and '
-                    'nothing else of a patient.', charts=charts.volumes(of)),
-            Section('Case by case', charts=charts.gains(of))]
-    if 'auroc_sites' in of.entries:
-        rows = [(words, '', [tables.cell(FAMILY.metrics, 'auroc', of.entries[name], 0)]) for name, words in SITES.items()
-                if name in of.entries]
-        judged, new = int((of.table.new >= 0).sum()), int((of.table.new == 1).sum())
-        made.append(Section(
-            'New tumours', f'The chance that a new tumour arises at a site before the next visit, of {judged} sites '
-            f'without one in {int((of.table.new >= 0).any(1).sum())} patients; it arose at {new}.',
-            tables=[tables.inline_intervals(tables.Table('Sites', [('Value', '')], rows))], charts=charts.sites(of)))
-    return made
+def sections(split: Split[Predictions]) -> list[Section]:
+    """Pictures, charts and tables of the first split."""
+    cases = pictures.examples(split)
+    out = [pictures.section(split, cases),
+           Section('Predicted volumes', 'The growth laws use the volumes and times of the earlier visits only.',
+                   charts=charts.volume_charts(split, cases)),
+           Section('Dice by case', charts=charts.dice_charts(split))]
+    if 'auroc_sites' in split.entries:
+        out.append(_sites_section(split))
+    return out
 
 
-def learning(run: Run) -> dict[str, dict[str, str]]:
-    """What was logged while training."""
+def _sites_section(split: Split[Predictions]) -> Section:
+    known = split.table.new >= 0
+    rows = [(label, '', [tables.cell(FAMILY.metrics, 'auroc', split.entries[name], 0)])
+            for name, label in SITE_METRICS.items() if name in split.entries]
+    return Section(
+        'New tumours', 'The predicted probability that a new tumour arises at a site before the next visit, for '
+        f'{int(known.sum())} sites without a tumour in {int(known.any(1).sum())} patients; new tumours arose at '
+        f'{int((split.table.new == 1).sum())} sites.',
+        tables=[tables.inline_intervals(tables.Table('Sites', [('Value', '')], rows))],
+        charts=charts.site_charts(split))
+
+
+def training_curves() -> dict[str, dict[str, str]]:
+    """The logged values to draw, see `Chapter.curves`."""
     return {'Loss': {'train/loss': 'training'}, 'Dice': {'train/dice_tumour': 'training', 'val/dice': 'validation'},
             'Volume error, %': {'val/volume_error': ''}, 'AUROC of new tumours': {'val/auroc_sites': ''},
-            'Penalty by the law of growth': {'train/loss_physics': ''}, 'Learning rate': {'lr': ''},
+            'Penalty by the growth law': {'train/loss_physics': ''}, 'Learning rate': {'lr': ''},
             'Gradient norm': {'train/grad_norm': ''}}
 
 
-def listed(of: Split[Table]) -> list[dict[str, str]]:
-    """The table of cases, rounded, the highest Dice first."""
-    words, score = non_numeric_columns(of.run), np.nan_to_num(of.table.values['dice', ''], nan=-1)
-    kept = [key for key in (of.rows[0] if of.rows else ()) if key in ('split', 'id', 'patient', 'visits', 'horizon')
-            or key.startswith(('volume', 'dice')) or key in words]
-    return [{key: text if key in (*words, 'visits') or not text else format_number(float(text))
-             for key, text in ((key, of.rows[number][key]) for key in kept)}
-            for number in np.argsort(-score, kind='stable')]
+def case_rows(split: Split[Predictions]) -> list[dict[str, str]]:
+    """The rows of the table of cases, rounded, the highest Dice first."""
+    words, score = classification_chapter.words(split.run), np.nan_to_num(split.table.values['dice', ''], nan=-1)
+    columns = [key for key in (split.rows[0] if split.rows else ())
+               if key in TEXT_COLUMNS or key.startswith(('volume', 'dice')) or key in words]
+    out = []
+    for number in np.argsort(-score, kind='stable'):
+        row = split.rows[number]
+        out.append({key: row[key] if key in (*words, 'visits') or not row[key] else format_number(float(row[key]))
+                    for key in columns})
+    return out
 
 
 def _signed(entry: Entry) -> str:
-    low_high = tables.format_interval(entry).replace('–', ' to ')
-    return f'{entry["value"]:+.3f}'.replace('-', '−') + f' ({low_high})' * bool(low_high)
+    """A value with its sign and its interval."""
+    value, limits = f'{entry["value"]:+.3f}'.replace('-', '−'), format_interval(entry).replace('–', ' to ')
+    return f'{value} ({limits})' if limits else value

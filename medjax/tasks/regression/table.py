@@ -49,7 +49,7 @@ def predicted_column(target: str, method: str = '') -> str:
 
 
 def case_row(case: Case, split: str, targets: Sequence[str]) -> dict[str, Any]:
-    """The observed columns of a case, whose target is a `Measured`."""
+    """The observed columns of a case, whose target is `Measurements`."""
     row = {'split': split, 'id': case.id, 'patient': case.patient, **case.columns}
     for name, value in zip(targets, case.target.values):
         row[name] = '' if math.isnan(value) else value

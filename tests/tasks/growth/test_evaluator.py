@@ -1,4 +1,4 @@
-"""The evaluator of growth: its rows by hand, masks made to a volume, a simulation fitted, and predict on new visits."""
+"""The evaluator of tumour growth: rows by hand, validation metrics, and predictions for new visits."""
 
 import csv
 
@@ -9,16 +9,14 @@ import pytest
 
 from medjax.core.task import Task
 from medjax.data.datasets import tumour_growth as datasets_tumour_growth
-from medjax.data.simulated import tumour_growth
 from medjax.errors import InputError
-from medjax.tasks.growth import evaluator, mask_growth
-from tests.data.sources import test_tumour_visits_csv, visited
+from medjax.tasks.growth import evaluator
+from tests.data import growing_squares
+from tests.data.sources import test_tumour_visits_csv
 
-STEPS = (2.0, 2.0, 5.0)
 
-
-def told(variables, batch):
-    """The last mask, and a pixel more; 0.1 ml more than that; chances by the site."""
+def predict_known(variables, batch):
+    """The last mask and one pixel more, a volume of 0.1 ml more than that, and a risk for each site."""
     mask = batch['image'][:, -1, ..., 1].at[:, 0, 0].set(1)
     size = mask.reshape(len(mask), -1).sum(1)
     sure = 0.8 * mask + 0.1
@@ -26,20 +24,20 @@ def told(variables, batch):
     return out | ({'risk': jnp.tile(jnp.array([0.2, 0.7]), (len(mask), 1)), 'rates': mask} if 'new' in batch else {})
 
 
-KNOWS = Task(init=None, loss=None, metrics=None, predict=told)
+KNOWN = Task(init=None, loss=None, metrics=None, predict=predict_known)
 
 
 @pytest.fixture(scope='module')
 def data():
-    cases = [visited.case('a'), visited.case('bb', times=(0, 20, 50, 100), sides=(2, 2, 4, 6)),
-             visited.case('ccc', 'test', sides=(2, 4, 8)), visited.case('dddd', 'test', new=(1, 0)),
-             visited.case('eeeee', 'test', sides=(2, 4, 0), new=(0, -1))]
-    return datasets_tumour_growth.dataset(visited.source(*cases), size=(12, 12))
+    cases = [growing_squares.case('a'), growing_squares.case('bb', times=(0, 20, 50, 100), sides=(2, 2, 4, 6)),
+             growing_squares.case('ccc', 'test', sides=(2, 4, 8)), growing_squares.case('dddd', 'test', new=(1, 0)),
+             growing_squares.case('eeeee', 'test', sides=(2, 4, 0), new=(0, -1))]
+    return datasets_tumour_growth.dataset(growing_squares.source(*cases), size=(12, 12))
 
 
 def test_rows_by_hand(data, tmp_path):
-    judge = evaluator.evaluator(data=data, task=KNOWS, batch=2, simulate=False)
-    rows = judge(None, 'test', snapshots=tmp_path)
+    evaluate = evaluator.evaluator(data=data, task=KNOWN, batch=2, simulate=False)
+    rows = evaluate(None, 'test', snapshots=tmp_path)
     assert [row['id'] for row in rows] == ['ccc', 'dddd', 'eeeee'] and rows[0]['visits'] == 2
     first, second, gone = rows
     assert first['sex'] == 'f' and first['horizon'] == 60 and first['volume_last'] == pytest.approx(16 * 0.02)
@@ -52,79 +50,45 @@ def test_rows_by_hand(data, tmp_path):
     assert first['volume_error_exponential'] == pytest.approx(300, rel=1e-3)
     assert first['dice_exponential'] == pytest.approx(2 * 64 / (64 + 120))
     assert np.isnan(gone['volume_error']) and gone['dice'] == 0 and gone['volume_true'] == 0
-    assert [first[f'new_{name}'] for name in visited.SITES] == ['', 0] and first['risk_front'] == ''
+    assert [first[f'new_{name}'] for name in growing_squares.SITES] == ['', 0] and first['risk_front'] == ''
     assert second['risk_front'] == pytest.approx(0.2) and second['chance_back'] == pytest.approx(0.2)
     kept = np.load(tmp_path / 'ccc.npz')
     assert kept['image'].shape == (2, 12, 12, 3) and kept['mask_gompertz'].shape == kept['rates'].shape == (12, 12)
 
 
-def test_what_validation_says(data):
-    judge = evaluator.evaluator(data=data, task=KNOWS, batch=8)
-    rows = judge(None, 'test', quick=True)
+def test_validation_metrics(data):
+    evaluate = evaluator.evaluator(data=data, task=KNOWN, batch=8)
+    rows = evaluate(None, 'test', quick=True)
     assert 'dice_same' in rows[0] and 'dice_gompertz' not in rows[0]
-    found = judge.validation_metrics(rows)
+    found = evaluate.validation_metrics(rows)
     assert found['dice'] == pytest.approx(np.mean([row['dice'] for row in rows]))
     assert found['volume_error'] == pytest.approx(np.mean([row['volume_error'] for row in rows[:2]]))
     # New at the front of dddd (.2); nothing at its back (.7), nor at ccc's (.7), nor at eeeee's front (.2).
     assert found['auroc_sites'] == pytest.approx(1 / 6)
 
 
-def test_masks_are_made_to_a_volume():
-    mask = visited.square(4)[..., 0]
-    room = np.ones((12, 12), bool)
-    assert (mask_growth.grown(mask, STEPS, 16, room) == mask).all()
-    more = mask_growth.grown(mask, STEPS, 32, room)
-    np.testing.assert_array_equal(more[3], [0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 0, 0])  # each side, and no corner
-    assert more.sum() == 32 and more[3, 3] == 0 and (more & mask == mask).all()
-    less = mask_growth.grown(mask, STEPS, 4, room)
-    assert less.sum() == 4 and less[5:7, 5:7].all()
-    room[:, 7:] = False
-    beside = mask_growth.grown(mask, STEPS, 40, room)
-    assert beside.sum() == 40 and beside[:, 8:].sum() == 0
-    assert mask_growth.grown(mask, STEPS, 500, room).sum() == room.sum() + 4  # what is there stays
-    assert not mask_growth.grown(np.zeros_like(mask), STEPS, 9, room).any()
-    assert not mask_growth.grown(mask, STEPS, 0, room).any()
-
-
-def test_the_head_is_what_was_not_cleared():
-    image = np.random.default_rng(0).normal(size=(9, 9, 1))
-    assert mask_growth.inside(image).all()
-    image[:2] = image[:, :3] = image[-1] = 0
-    assert mask_growth.inside(image).sum() == 6 * 6
-
-
-@pytest.mark.slow
-def test_a_simulation_that_is_fitted_knows_its_own_patients():
-    source = tumour_growth.source(cases=(6, 1, 6), shape=(32, 32), spacing=4.0, template='drawn', seed=3)
-    data = datasets_tumour_growth.dataset(source, size=(32, 32))
-    at = data.numbers('test')
-    told_masks = evaluator.evaluator(data=data, task=KNOWS, batch=6)._simulated(at)
-    fisher, same = (evaluator.dice(masks, data.rows.label[at]).mean() for masks in (told_masks, data.rows.masks[at, -1]))
-    assert fisher > 0.8 > same
-
-
-def test_patients_that_are_new(tmp_path):
+def test_predictions_for_new_patients(tmp_path):
     rows = [row.rsplit(',', 2)[0] + ',' for row in test_tumour_visits_csv.make(tmp_path, images=False)]
     header = 'patient,visit,mask,kind,image'
     where = test_tumour_visits_csv.write(tmp_path, [*rows[:2], 'p1,20,,,', *rows[3:], 'p2,40,,,'], header)
-    predictor = evaluator.predictor(task=KNOWS, data=dict(size=(8, 8, 8), see=('distance', 'mask')), statistics=dict(
+    predictor = evaluator.predictor(task=KNOWN, data=dict(size=(8, 8, 8), see=('distance', 'mask')), statistics=dict(
         visits=3, channels=2, sites=[], voxel=0.008))
     assert set(predictor.example()) >= {'image', 'time', 'time_mask', 'volume', 'horizon'}
     line = predictor(None, tmp_path / where['table'], tmp_path / 'out')
     assert '2 patients' in line
-    told_rows = list(csv.DictReader((tmp_path / 'out' / 'predictions.csv').open()))
-    assert [float(row['horizon']) for row in told_rows] == [84, 168]
+    table_rows = list(csv.DictReader((tmp_path / 'out' / 'predictions.csv').open()))
+    assert [float(row['horizon']) for row in table_rows] == [84, 168]
     mask = nib.load(tmp_path / 'out' / 'p1.nii.gz')
     np.testing.assert_array_equal(mask.affine, test_tumour_visits_csv.AFFINE)
-    told_mask = np.asarray(mask.dataobj)
-    assert told_mask[3:6, 3:6, 3:6].all() and told_mask.sum() == 27 + 8  # and the row of voxels that `told` adds
-    assert float(told_rows[0]['volume']) == pytest.approx((0.9 * 35 + 0.1 * (8**3 - 35)) * 0.008)
-    assert float(told_rows[0]['volume_mask']) == pytest.approx(35 * 0.008)
-    with pytest.raises(InputError, match='patient p1: 3 visits; expected two with a mask or more, and as the last'):
+    array = np.asarray(mask.dataobj)
+    assert array[3:6, 3:6, 3:6].all() and array.sum() == 27 + 8  # and the row of voxels that `predict_known` adds
+    assert float(table_rows[0]['volume']) == pytest.approx((0.9 * 35 + 0.1 * (8**3 - 35)) * 0.008)
+    assert float(table_rows[0]['volume_mask']) == pytest.approx(35 * 0.008)
+    with pytest.raises(InputError, match='patient p1: 3 visits; expected at least two with a mask, and a last one'):
         test_tumour_visits_csv.write(tmp_path, rows[:3], header)
         predictor(None, tmp_path / where['table'], tmp_path / 'out')
 
 
 def test_an_empty_batch_is_refused(data):
     with pytest.raises(InputError, match='config.evaluate.batch'):
-        evaluator.evaluator(data=data, task=KNOWS, batch=0)
+        evaluator.evaluator(data=data, task=KNOWN, batch=0)

@@ -1,4 +1,4 @@
-"""Growth summed up: figures by hand, pairs of patients, sites; and what the report shows of it."""
+"""Metrics of tumour growth: by hand, paired gains, sites; and the report."""
 
 import pathlib
 import re
@@ -10,7 +10,8 @@ from medjax import atomic_files
 from medjax.errors import InputError
 from medjax.report import page as report_page
 from medjax.report import run_files
-from medjax.tasks.growth import charts, summary
+from medjax.tasks.growth import chapter, charts, pictures, summary
+from medjax.tasks.growth.table import read
 from tests.report.runs import write_table
 from tests.report.test_page import Page
 from tests.tasks.survival.survivals import write_metrics
@@ -32,8 +33,8 @@ ROWS = [row(0, (0.9, 0.5, 0.8), (10, 50, 20), (1, 0), (0.9, 0.3)),
         row(2, (0.7, 0.6, float('nan')), (float('nan'), 40, 0), ('', 1), ('', 0.35))]
 
 
-def test_figures_by_hand():
-    found = {name: float(value) for name, value in summary.figures(summary.read(ROWS)).items()}
+def test_metrics_by_hand():
+    found = {name: float(value) for name, value in summary.compute_metrics(read(ROWS)).items()}
     assert found['dice'] == pytest.approx(0.8) and found['dice_gompertz'] == pytest.approx(0.85)
     assert found['gain_dice_same'] == pytest.approx(0.2) and found['gain_dice_gompertz'] == pytest.approx(0)
     assert found['volume_error'] == pytest.approx(15) and found['volume_error_same'] == pytest.approx(40)
@@ -42,7 +43,7 @@ def test_figures_by_hand():
     assert found['auroc_sites'] == pytest.approx(3 / 4) == found['auroc_sites_simulation']
     assert found['brier_sites'] == pytest.approx(np.mean(np.square([0.1, 0.3, 0.4, 0.65])))
     assert found['new'] == pytest.approx(0.5)
-    twice = summary.figures(summary.read(ROWS), np.array([[1, 1, 1], [2, 0, 1]]))
+    twice = summary.compute_metrics(read(ROWS), np.array([[1, 1, 1], [2, 0, 1]]))
     assert twice['dice'][0] == pytest.approx(0.8) and twice['dice'][1] == pytest.approx(2.5 / 3)
     assert twice['auroc_sites'][1] == pytest.approx(1)
 
@@ -52,16 +53,16 @@ def test_intervals_are_over_patients():
     found = summary.summarise(rows, resamples=400)['metrics']['test']
     assert found['dice']['n'] == 2 and found['dice']['cases'] == 20
     assert found['dice']['ci95'] == pytest.approx([0.5, 0.8]) and found['gain_volume_same']['ci95'] == [0, 0]
-    assert found['auroc_sites']['why'] == 'new tumours nowhere, or everywhere'
+    assert found['auroc_sites']['why'] == 'new tumours at no site, or at all'
 
 
 @pytest.mark.parametrize('change, match', [
-    ({'dice': 1.2}, 'case test0: dice: 1.2; expected a number of 0 to 1'),
+    ({'dice': 1.2}, 'case test0: dice: 1.2; expected a number from 0 to 1'),
     ({'volume_true': ''}, 'case test0: volume_true: ; expected a number of 0 or more'),
     ({'risk_left': 'high'}, 'case test0: risk_left: high')])
-def test_a_table_that_is_none_is_refused(change, match):
+def test_damaged_tables(change, match):
     with pytest.raises(InputError, match=match):
-        summary.read([{**ROWS[0], **change}])
+        read([{**ROWS[0], **change}])
 
 
 def test_no_case_is_refused():
@@ -89,7 +90,8 @@ def make(folder, rows, broken=False):
     atomic_files.write_json(folder / 'results.json', {
         **found.pop('metrics'), 'analysis': found, 'problem': 'growth', 'classes': ['background', 'tumour'], 'step': 40,
         'counts': {'test': len(rows)}, 'notice': 'Squares.', 'conventions': summary.CONVENTIONS})
-    atomic_files.write_json(folder / 'config.json', {'seed': 0, 'steps': 60, 'batch': 4, 'model': {'name': 'longitudinal_unet'}})
+    atomic_files.write_json(folder / 'config.json', {
+        'seed': 0, 'steps': 60, 'batch': 4, 'model': {'name': 'longitudinal_unet'}, 'evaluate': {'name': 'growth'}})
     atomic_files.write_json(folder / 'environment.json', {'devices': ['cpu:0'], 'parameters': 4321})
     write_metrics(folder)
     for each in rows:
@@ -98,27 +100,31 @@ def make(folder, rows, broken=False):
 
 
 def test_the_page(tmp_path):
-    page = Page(report_page.render(run_files.read(make(tmp_path / 'run', ROWS))))
-    assert page.open == [] and page.headings == ['Results', 'Scans', 'Volumes', 'Case by case', 'New tumours',
-                                                 'All cases', 'Training history', 'Conventions', 'How to reproduce']
+    page = Page(report_page.render(run_files.read(make(tmp_path / 'run', ROWS)), chapter.chapter))
+    assert page.open == [] and page.headings == [
+        'Results', 'Predicted masks', 'Predicted volumes', 'Dice by case', 'New tumours', 'All cases',
+        'Training history', 'Conventions', 'How to reproduce']
     assert summary.CONVENTIONS in page.text and 'Squares.' in page.text and not re.search(r'\b(nan|None)\b', page.text)
     assert 'Dice 0.800 (' in page.text and 'no change 0.600, Gompertz 0.850' in page.text
     assert 'Best: test0' in page.text and 'Median: test1' in page.text and 'Worst: test2' in page.text
-    assert 'of 4 sites without one in 3 patients; it arose at 2' in page.text and '+60 days: truth, told' in page.text
+    assert 'for 4 sites without a tumour in 3 patients; new tumours arose at 2 sites' in page.text
+    assert '+60 days: truth, predicted' in page.text
     assert len([tag for tag, _ in page.tags if tag == 'img']) == 3 * 4 + 4 + 2 + 1 + 3  # and the logged ones
 
 
 def test_without_snapshots_and_sites(tmp_path, monkeypatch):
-    monkeypatch.setattr(charts, 'png', lambda figure, dpi: b'')
+    for module in (charts, pictures):
+        monkeypatch.setattr(module, 'png', lambda figure, dpi: b'')
     rows = [{key: value for key, value in each.items() if not key.endswith(('left', 'right'))} for each in ROWS]
     folder = make(tmp_path / 'run', rows)
     for path in (folder / 'cases' / 'test').iterdir():
         path.unlink()
-    page = Page(report_page.render(run_files.read(folder)))
-    assert 'New tumours' not in page.headings and 'Scans' not in page.headings and 'Volumes' in page.headings
+    page = Page(report_page.render(run_files.read(folder), chapter.chapter))
+    assert 'New tumours' not in page.headings and 'Predicted masks' not in page.headings
+    assert 'Predicted volumes' in page.headings
 
 
 def test_a_broken_snapshot_is_named(tmp_path):
     folder = make(tmp_path / 'run', ROWS, broken=True)
     with pytest.raises(InputError, match='test0.npz: not a snapshot of a case: IndexError'):
-        report_page.render(run_files.read(folder))
+        report_page.render(run_files.read(folder), chapter.chapter)

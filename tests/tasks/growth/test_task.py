@@ -1,4 +1,4 @@
-"""Growth as a task: its loss by hand, chances of new tumours, what a law of growth adds; and networks that learn it."""
+"""Tumour growth as a task: the loss by hand, risks of new tumours, the growth law's penalty; and learning networks."""
 
 import flax.linen as nn
 import jax
@@ -13,13 +13,13 @@ from medjax.errors import InputError
 from medjax.losses import segmentation
 from medjax.models import convlstm, longitudinal_unet
 from medjax.tasks.growth import task as growth_task
-from tests.data.sources import visited
+from tests.data import growing_squares
 
 LOSS = {'cross_entropy': 1.0}
 
 
 class Known(nn.Module):
-    """Says what it is told to, whatever it sees; `sharp` times the horizon of a day is added to its logit."""
+    """A constant level as logit of the last mask; `slope` times the horizon is added to it."""
 
     risk: bool = True
     days: float = 10.0
@@ -37,7 +37,7 @@ class Known(nn.Module):
 
 @pytest.fixture(scope='module')
 def data():
-    return tumour_growth.dataset(visited.source(), size=(12, 12))
+    return tumour_growth.dataset(growing_squares.source(), size=(12, 12))
 
 
 @pytest.fixture(scope='module')
@@ -45,12 +45,12 @@ def batch(data):
     return {**data.batch(np.array([0, 1])), 'mask': np.ones(2, np.float32)}
 
 
-def posed(data, module=None, **options):
+def make_task(data, module=None, **options):
     return growth_task.task(module or Known(), statistics=data.statistics, **{'loss': LOSS, **options})
 
 
 def test_the_loss_is_that_of_the_next_mask(data, batch):
-    task = posed(data)
+    task = make_task(data)
     variables = task.init(jax.random.key(0), batch)
     value, (_, states) = jax.jit(task.loss)(variables, batch, jax.random.key(1))
     wrong = 20 / 144  # the border that the square grew by
@@ -61,8 +61,8 @@ def test_the_loss_is_that_of_the_next_mask(data, batch):
     assert float(jax.jit(task.loss)(variables, half, jax.random.key(1))[0]) == pytest.approx(expected, rel=1e-5)
 
 
-def test_chances_of_sites_are_those_of_the_mean_rate(data, batch):
-    task = posed(data, risk=1.0)
+def test_risks_of_sites_are_those_of_the_mean_rate(data, batch):
+    task = make_task(data, risk=1.0)
     variables = task.init(jax.random.key(0), batch)
     out = jax.jit(task.predict)(variables, batch)
     # Half of the mask of 16 lies in each site of 72 voxels; there the rate is twice .5 in 10 days.
@@ -78,14 +78,14 @@ def test_chances_of_sites_are_those_of_the_mean_rate(data, batch):
     np.testing.assert_array_equal(gone['risk'], 0)
 
 
-def test_a_law_of_growth_is_asked_between_the_visits(data, batch):
-    plain, more = posed(data), posed(data, physics=2.0)
+def test_the_growth_law_applies_between_the_visits(data, batch):
+    plain, more = make_task(data), make_task(data, physics=2.0)
     variables = plain.init(jax.random.key(0), batch)
     key = jax.random.key(3)
     (one, _), (other, (_, states)) = (jax.jit(task.loss)(variables, batch, key) for task in (plain, more))
     term = compute(jax.device_get(states))['loss_physics']
     assert float(other) == pytest.approx(float(one) + 2 * term, rel=1e-5) and term > 1e-3
-    # A curve that stands still at what is told costs nothing.
+    # A constant curve at the predicted volume has no penalty.
     size = float(jax.nn.sigmoid(3.0) * 16 + jax.nn.sigmoid(-3.0) * 128) * data.voxel
     still = {**batch, 'curve': np.tile(np.array([np.log(size), 0, 9], np.float32), (2, 1))}
     _, (_, states) = jax.jit(more.loss)(variables, still, key)
@@ -95,14 +95,14 @@ def test_a_law_of_growth_is_asked_between_the_visits(data, batch):
 
 
 def test_the_volume_counts_by_its_logarithm(data, batch):
-    plain, more = posed(data), posed(data, volume=2.0)
+    plain, more = make_task(data), make_task(data, volume=2.0)
     variables = plain.init(jax.random.key(0), batch)
     (one, _), (other, (_, states)) = (jax.jit(task.loss)(variables, batch, jax.random.key(3)) for task in (plain, more))
-    told = jax.jit(plain.predict)(variables, batch)
-    np.testing.assert_allclose(told['volume'], data.voxel * told['probs'][..., 1].sum((1, 2)), rtol=1e-5)
+    out = jax.jit(plain.predict)(variables, batch)
+    np.testing.assert_allclose(out['volume'], data.voxel * out['probs'][..., 1].sum((1, 2)), rtol=1e-5)
     true = data.voxel * (batch['label'] == 1).sum((1, 2))
     term = compute(jax.device_get(states))['loss_volume']
-    assert term == pytest.approx(float(np.abs(np.log(told['volume'] / true)).mean()), rel=1e-5) and term > 1e-3
+    assert term == pytest.approx(float(np.abs(np.log(out['volume'] / true)).mean()), rel=1e-5) and term > 1e-3
     assert float(other) == pytest.approx(float(one) + 2 * term, rel=1e-5)
 
 
@@ -110,10 +110,10 @@ def test_the_volume_counts_by_its_logarithm(data, batch):
     longitudinal_unet.Model(base=4, levels=2),
     pytest.param(convlstm.Model(base=4, levels=2, state=6), marks=pytest.mark.slow)], ids=['unet', 'convlstm'])
 def test_networks_learn_how_squares_grow(module):
-    cases = [visited.case(f'p{n}', sides=(2, 2 + 2 * (n % 2), 2 + 4 * (n % 2)), middle=(5 + n % 3, 6), seed=n)
+    cases = [growing_squares.case(f'p{n}', sides=(2, 2 + 2 * (n % 2), 2 + 4 * (n % 2)), middle=(5 + n % 3, 6), seed=n)
              for n in range(8)]
-    data = tumour_growth.dataset(visited.source(*cases), size=(12, 12), see=('mask', 'distance'))
-    task = posed(data, module, loss={'cross_entropy': 1.0, 'soft_dice': 1.0}, risk=0.1)
+    data = tumour_growth.dataset(growing_squares.source(*cases), size=(12, 12), see=('mask', 'distance'))
+    task = make_task(data, module, loss={'cross_entropy': 1.0, 'soft_dice': 1.0}, risk=0.1)
     batch = {**data.batch(np.arange(8)), 'mask': np.ones(8, np.float32)}
     variables, update = task.init(jax.random.key(0), batch), optax.adam(1e-2)
 
@@ -135,14 +135,15 @@ def test_networks_learn_how_squares_grow(module):
     (dict(physics='much'), 'config.task.physics'),
     (dict(loss={}), 'config.task.loss'), (dict(module=Known(risk=False), risk=0.1), 'config.model.risk=True'),
     (dict(module=longitudinal_unet.Model(classes=3)), 'config.model.classes: 3; expected 2')])
-def test_what_is_no_task_is_refused(data, options, match):
+def test_invalid_options(data, options, match):
     with pytest.raises(InputError, match=match):
-        posed(data, **options)
+        make_task(data, **options)
 
 
 def test_losses_are_those_of_segmentation(data, batch):
-    task = posed(data, loss={'soft_dice': 1.0})
+    task = make_task(data, loss={'soft_dice': 1.0})
     variables = task.init(jax.random.key(0), batch)
     value = jax.jit(task.loss)(variables, batch, jax.random.key(1))[0]
     logits, _ = Known().apply(variables, batch['image'], batch['horizon'], train=False)
-    assert float(value) == pytest.approx(float(segmentation.total(logits, batch['label'], {'soft_dice': 1.0}).mean()))
+    losses = segmentation.weighted_sum(logits, batch['label'], {'soft_dice': 1.0})
+    assert float(value) == pytest.approx(float(losses.mean()))

@@ -9,7 +9,7 @@ from medjax.tasks.regression import summary
 from tests.report.runs import write_table
 from tests.tasks.survival.survivals import write_metrics
 
-NOTICE = 'These molecules are phantoms.'
+NOTICE = 'These molecules are simulated.'
 SMILES = ('CCO', 'c1ccccc1', 'CC(=O)O', 'CCN', 'CCCl')
 
 
@@ -32,13 +32,14 @@ def make(folder, *, count=40, splits=('val', 'test'), names=('logs',), missing=0
     folder.mkdir(parents=True, exist_ok=True)
     rows = [row for split in splits for row in rows_of(split, count, seed, names, missing)]
     write_table(folder / 'predictions.csv', rows)
-    found = summary.summarise(rows, names, of='molecule', resamples=resamples)
+    found = summary.summarise(rows, names, unit='molecule', resamples=resamples)
     atomic_files.write_json(folder / 'results.json', {
         **found.pop('metrics'), 'analysis': found, 'problem': 'regression', 'classes': list(names), 'step': 40,
         'unit': 'log mol/l', 'counts': {split: count for split in splits}, 'notice': NOTICE,
-        'conventions': summary.CONVENTIONS.format(of='molecule', descriptors='logp')})
+        'conventions': summary.CONVENTIONS.format(unit='molecule', descriptors='logp')})
     atomic_files.write_json(folder / 'config.json', {'seed': seed, 'steps': 60, 'batch': 64, 'model': {'name': 'mpnn'},
-                                              'checkpoint': {'best': 'nrmse'}})
+                                                     'evaluate': {'name': 'regression'},
+                                                     'checkpoint': {'best': 'nrmse'}})
     atomic_files.write_json(folder / 'environment.json', {'devices': ['cpu:0'], 'parameters': 4321})
     write_metrics(folder)
     return folder

@@ -1,4 +1,4 @@
-"""Evaluation of regression: rows, the mean over rewritings, validation by hand, and predictions of a table."""
+"""Evaluation of regression: rows, the mean over variants, validation metrics by hand, and predictions of a table."""
 
 import csv
 import functools
@@ -17,20 +17,20 @@ from medjax.tasks.regression import task as regression_task
 from medjax.tasks.regression.evaluator import TREES, evaluator, predictor
 
 pytest.importorskip('rdkit')
-# Tells how many tokens there are, and of the second target the first token.
+# Predicts the number of tokens, and the first token for the second target.
 COUNTS = Task(None, None, lambda variables, batch: {'values': jnp.stack(
     [batch['token_mask'].sum(1), batch['tokens'][:, 0].astype(jnp.float32)], 1)}, None)
 
 
 @functools.cache
-def made(rewritings=0):
+def make_data(rewritings=0):
     return molecules.dataset(simulated_molecules.source(cases=(40, 7, 9), targets=2, missing=0.4), form='tokens',
                              rewritings=rewritings)
 
 
-def test_rows_and_what_stands_beside_them(monkeypatch):
+def test_rows_of_the_network_and_of_baselines(monkeypatch):
     monkeypatch.setitem(TREES, 'n_estimators', 5)
-    data = made()
+    data = make_data()
     rows = evaluator(data=data, task=COUNTS, batch=4)({}, 'test')
     assert [row['id'] for row in rows] == [data.source.cases[n].id for n in data.numbers('test')]
     for row, number in zip(rows, data.numbers('test')):
@@ -44,7 +44,7 @@ def test_rows_and_what_stands_beside_them(monkeypatch):
 
 
 def test_a_prediction_is_the_mean_over_rewritings():
-    data = made(3)
+    data = make_data(3)
     numbers = data.numbers('test')
     rows = evaluator(data=data, task=COUNTS, batch=5)({}, 'test', quick=True)
     want = data.inputs['tokens'][numbers, :, 0].mean(1)
@@ -53,44 +53,44 @@ def test_a_prediction_is_the_mean_over_rewritings():
 
 
 def test_validation_by_hand():
-    judge = evaluator(data=made(), task=COUNTS)
-    std = made().statistics['std']
+    evaluate = evaluator(data=make_data(), task=COUNTS)
+    std = make_data().statistics['std']
     rows = [{'target': 1.0, 'predicted_target': 2.0, 'target1': '', 'predicted_target1': 9.0},
             {'target': 3.0, 'predicted_target': 3.0, 'target1': 5.0, 'predicted_target1': 5.0},
             {'target': 5.0, 'predicted_target': 4.0, 'target1': 7.0, 'predicted_target1': 9.0}]
-    got = judge.validation_metrics(rows)
+    got = evaluate.validation_metrics(rows)
     assert got['nrmse'] == pytest.approx((np.sqrt(2 / 3) / std[0] + np.sqrt(2) / std[1]) / 2)
     assert got['r2'] == pytest.approx(((1 - 2 / 8) + (1 - 4 / 2)) / 2)
 
 
 def test_a_table_of_new_molecules(tmp_path):
-    data = made()
-    tell = predictor(task=COUNTS, statistics=data.statistics, batch=4)
+    data = make_data()
+    predict = predictor(task=COUNTS, statistics=data.statistics, batch=4)
     (tmp_path / 'new.csv').write_text('id,smiles\nx,CCO\n,c1ccccc1C[Si]\n')
-    line = tell({}, tmp_path / 'new.csv', tmp_path / 'out')
+    line = predict({}, tmp_path / 'new.csv', tmp_path / 'out')
     rows = list(csv.DictReader((tmp_path / 'out' / 'predictions.csv').open()))
     assert [row['id'] for row in rows] == ['x', 'row3'] and [row['smiles'] for row in rows] == ['CCO', 'c1ccccc1C[Si]']
     assert [float(row['predicted_target']) for row in rows] == [3, 10]
     assert '2 molecules' in line and '1 with tokens that no training molecule has' in line
     (tmp_path / 'new.csv').write_text('smiles\nCCO\nC?\n')
     with pytest.raises(InputError, match=r"new.csv: row 3: SMILES 'C\?' has '\?' at letter 2"):
-        tell({}, tmp_path / 'new.csv', tmp_path / 'out')
+        predict({}, tmp_path / 'new.csv', tmp_path / 'out')
     (tmp_path / 'new.csv').write_text('smiles\nCCO\n""\n')
     with pytest.raises(InputError, match='new.csv: row 3: smiles is empty'):
-        tell({}, tmp_path / 'new.csv', tmp_path / 'out')
+        predict({}, tmp_path / 'new.csv', tmp_path / 'out')
     (tmp_path / 'new.csv').write_text('molecule\nCCO\n')
     with pytest.raises(InputError, match="no column 'smiles'"):
-        tell({}, tmp_path / 'new.csv', tmp_path / 'out')
+        predict({}, tmp_path / 'new.csv', tmp_path / 'out')
 
 
-def test_a_network_tells_of_new_molecules_what_it_tells_of_known_ones(tmp_path):
+def test_predictions_for_new_molecules_are_those_of_the_same_cases(tmp_path):
     data = molecules.dataset(simulated_molecules.source(cases=(12, 3, 4)), descriptors=('logp',))
     task = regression_task.task(mpnn.Model(width=4, depth=1, features=(4,)), statistics=data.statistics)
-    tell = predictor(task=task, statistics=data.statistics, batch=4)
-    variables = jax.jit(task.init)(jax.random.key(0), tell.example())
+    predict = predictor(task=task, statistics=data.statistics, batch=4)
+    variables = jax.jit(task.init)(jax.random.key(0), predict.example())
     known = evaluator(data=data, task=task, batch=4)(variables, 'test', quick=True)
     (tmp_path / 'new.csv').write_text('\n'.join(['smiles', *(row['smiles'] for row in known)]))
-    tell(variables, tmp_path / 'new.csv', tmp_path / 'out')
+    predict(variables, tmp_path / 'new.csv', tmp_path / 'out')
     rows = list(csv.DictReader((tmp_path / 'out' / 'predictions.csv').open()))
     np.testing.assert_allclose([float(row['predicted_target']) for row in rows],
                                [row['predicted_target'] for row in known], rtol=1e-5)
@@ -98,4 +98,4 @@ def test_a_network_tells_of_new_molecules_what_it_tells_of_known_ones(tmp_path):
 
 def test_no_cases_at_once():
     with pytest.raises(InputError, match='config.evaluate.batch: 0'):
-        evaluator(data=made(), task=COUNTS, batch=0)
+        evaluator(data=make_data(), task=COUNTS, batch=0)

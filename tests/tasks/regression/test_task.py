@@ -1,4 +1,4 @@
-"""Regression: losses by hand with targets that were not measured, that every network learns, and what is refused."""
+"""Regression: losses by hand with missing targets, networks that learn, and invalid options."""
 
 import functools
 
@@ -22,7 +22,7 @@ NETWORKS = {'directed': lambda: mpnn.Model(width=16, depth=3, features=(16,), re
 
 
 class Known(nn.Module):
-    """Gives what it is given."""
+    """Returns its input."""
 
     outputs: int = 2
     inputs = ('said',)
@@ -46,20 +46,21 @@ def test_the_loss_by_hand():
         task = regression_task.task(Known(), statistics=KNOWN, **options)
         loss, _ = task.loss({'params': {}}, batch(), jax.random.key(0))
         assert loss == pytest.approx(sum(np.mean([each(x) for x in case]) for case in off) / 3, rel=1e-6)
-    told = task.predict({'params': {}}, batch())['values']
-    np.testing.assert_allclose(told[0], [2.0, 2.0])
+    values = task.predict({'params': {}}, batch())['values']
+    np.testing.assert_allclose(values[0], [2.0, 2.0])
 
 
 def test_a_gaussian_by_hand():
-    task = regression_task.task(Known(outputs=2), statistics={'classes': ['a'], 'mean': [1.0], 'std': [2.0]}, loss='gaussian')
+    known = {'classes': ['a'], 'mean': [1.0], 'std': [2.0]}
+    task = regression_task.task(Known(outputs=2), statistics=known, loss='gaussian')
     given = batch(targets=np.array([[3.0], [np.nan], [1.0], [0]], np.float32))
-    spread = np.log1p(np.exp(given['said'][:, 1])) + regression_task.NARROW
+    spread = np.log1p(np.exp(given['said'][:, 1])) + regression_task.MIN_SPREAD
     want = sum(0.5 * ((given['said'][n, 0] - y) / spread[n])**2 + np.log(spread[n]) for n, y in ((0, 1.0), (2, 0.0)))
     assert task.loss({'params': {}}, given, jax.random.key(0))[0] == pytest.approx(want / 3, rel=1e-6)
     np.testing.assert_allclose(task.predict({'params': {}}, given)['spread'][:, 0], 2 * spread, rtol=1e-6)
 
 
-def test_what_was_not_measured_has_no_gradient():
+def test_missing_targets_have_no_gradient():
     task = regression_task.task(Known(), statistics=KNOWN)
     slope = jax.grad(lambda said: task.loss({'params': {}}, batch(said=said), jax.random.key(0))[0])(batch()['said'])
     assert np.isfinite(slope).all() and slope[1, 1] == 0 and not slope[2:].any() and slope[0, 0] != 0
@@ -76,10 +77,10 @@ def test_networks_learn_to_count_atoms(name):
     cases = data('tokens' if name == 'gru' else 'graphs')
     task = regression_task.task(NETWORKS[name]().clone(outputs=2), statistics=cases.statistics)
     variables = learned(task, cases, steps=120, size=32, rate=1e-2)
-    judge = evaluator(data=cases, task=task, batch=32)
-    rows = judge(variables, 'test', quick=True)
+    evaluate = evaluator(data=cases, task=task, batch=32)
+    rows = evaluate(variables, 'test', quick=True)
     assert len(rows) == 60 and any(row['target1'] == '' for row in rows)
-    assert judge.validation_metrics(rows)['r2'] > 0.8
+    assert evaluate.validation_metrics(rows)['r2'] > 0.8
 
 
 @pytest.mark.parametrize('options, said', [
