@@ -45,6 +45,13 @@ def stem(path: pathlib.Path) -> str:
     return path.name[: len(path.name) - len(suffix(path))]
 
 
+def output_name(path: pathlib.Path) -> str:
+    """The file name of an image that is predicted for an input: NAME.png for a 2D image, else NAME.nii.gz."""
+    if path.is_dir():
+        return f'{path.resolve().name}.nii.gz'
+    return stem(path) + ('.png' if suffix(path) in raster.SUFFIXES else '.nii.gz')
+
+
 def is_image(path: pathlib.Path) -> bool:
     """Whether a path is a file with an image suffix; of the two files of an Analyze pair, only the header is one."""
     return path.is_file() and suffix(path) not in ('', '.img') and not path.name.startswith('.')

@@ -14,7 +14,7 @@ from medjax.core import contracts
 from medjax.core.metrics import column_means
 from medjax.core.task import Batch, Task
 from medjax.data.datasets.volumes import Volumes
-from medjax.data.io import image_files, raster
+from medjax.data.io import image_files
 from medjax.data.io.geometry import Image, restore, spacing, to_canonical
 from medjax.data.transforms.volumes import VolumePreprocess, flat_axis, volume_preprocess, with_context
 from medjax.errors import InputError
@@ -162,19 +162,12 @@ class VolumePredictor(contracts.Predictor):
         label, _ = self.segmenter(variables, with_context(array, context, flat_axis(self.segmenter.patch) or 0),
                                   np.tile(air, 2 * context + 1))
         label = self.postprocess(restore(Image(label, grid.affine), image, kind='label').array)
-        out = folder / named(path)
+        out = folder / image_files.output_name(path)
         image_files.write(out, label, image.affine)
         millilitres = np.prod(spacing(image.affine)) / 1000
         found = [f'{name} {np.count_nonzero(label == number) * millilitres:.4g} ml'
                  for number, name in enumerate(self.statistics['classes'][1:], 1)]
         return f'{path} → {out}   {"   ".join(found)}'
-
-
-def named(path: pathlib.Path) -> str:
-    """What the label of an image is called."""
-    if path.is_dir():
-        return f'{path.resolve().name}.nii.gz'
-    return image_files.stem(path) + ('.png' if image_files.suffix(path) in raster.SUFFIXES else '.nii.gz')
 
 
 def keep_snapshot(path: pathlib.Path, image: Image, truth: np.ndarray, label: np.ndarray,

@@ -58,8 +58,9 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], kind: str = 'ddpm'
     if latent and getattr(process, 'clip', 0):
         raise InputError(f'config.task.clip: {process.clip}; expected 0: latents have no largest intensity')
     shape = tuple(module.space) if latent else (*module.size, module.channels)
-    generator = Generator(module, process, shape, latent, guidance, label_dropout, min_snr)
-    return Task(generator.init, generator.loss, generator.predict, _metrics)
+    bound = Options(process, shape, latent, guidance, label_dropout, min_snr)
+    return Task(functools.partial(_init, module, bound), functools.partial(_loss, module, bound),
+                functools.partial(_predict, module, bound), _metrics)
 
 
 def _check_classes(module: nn.Module, statistics: Mapping[str, Any]) -> None:
@@ -74,20 +75,18 @@ def _check_classes(module: nn.Module, statistics: Mapping[str, Any]) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
-class Generator:
-    """A network with a process; its methods are the functions of the task.
+class Options:
+    """Options of the loss and of sampling.
 
     Attributes:
-      module: the network.
       process: of noising and sampling.
-      shape: of an image or a latent.
-      latent: whether the process is one of latents.
+      shape: of an image, or of a latent.
+      latent: whether latents are noised and sampled.
       guidance: see `task`.
       label_dropout: see `task`.
       min_snr: see `task`.
     """
 
-    module: nn.Module
     process: Diffusion | Flow
     shape: tuple[int, ...]
     latent: bool
@@ -95,53 +94,54 @@ class Generator:
     label_dropout: float
     min_snr: float
 
-    def init(self, key: jax.Array, batch: Batch) -> Variables:
-        """The initial variables of the network; the batch is not used."""
-        del batch
-        inputs = _network_batch(jnp.zeros((1, *self.shape)), jnp.zeros(1), jnp.zeros(1, jnp.int32))
-        return init_variables(self.module, key, inputs)
 
-    def loss(self, variables: Variables, batch: Batch, key: jax.Array) -> Any:
-        """The loss at random times; see `Task.loss`."""
-        time_key, noise_key, label_key, dropout_key = jax.random.split(key, 4)
-        image, no_label = batch['image'], jnp.full(len(batch['image']), NO_LABEL)
-        if self.latent:
-            image = self.module.apply(variables, image, method='encode')
-        time, level = self.process.draw_times(time_key, len(image))
-        epsilon = jax.random.normal(noise_key, image.shape)
-        dropped = jax.random.bernoulli(label_key, self.label_dropout, no_label.shape)
-        label = jnp.where(dropped, no_label, batch['label']) if self.module.classes else no_label
-        inputs = _network_batch(level.add_noise(image, epsilon), time, label)
-        (prediction, _), mutated = train_forward(self.module, variables, inputs, dropout_key)
-        target = diffusion.prediction_target(self.process.prediction, image, epsilon, level)
-        each = ((prediction - target)**2).reshape(len(image), -1).mean(1)
-        states = {'error': masked_mean(jax.lax.stop_gradient(each), batch['mask'])}
-        if self.min_snr:
-            each *= diffusion.min_snr_weight(self.process.prediction, level, self.min_snr)
-        total, count = masked_mean(each, batch['mask'])
-        return total / jnp.maximum(count, 1), (mutated, states)
+def _init(module: nn.Module, options: Options, key: jax.Array, batch: Batch) -> Variables:
+    del batch
+    inputs = _network_batch(jnp.zeros((1, *options.shape)), jnp.zeros(1), jnp.zeros(1, jnp.int32))
+    return init_variables(module, key, inputs)
 
-    def predict(self, variables: Variables, batch: Batch) -> dict[str, jax.Array]:
-        """Images of seeds and labels; see `task`."""
-        keys = jax.vmap(lambda seed: jax.random.fold_in(jax.random.key(0), seed))(batch['seed'])
-        labels = [jnp.full_like(batch['label'], NO_LABEL), batch['label']]
-        if self.guidance in (0, 1):
-            labels = [labels[int(self.guidance)]]
 
-        def draw_noise(number: jax.Array | int) -> jax.Array:
-            return jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, number), self.shape))(keys)
+def _loss(module: nn.Module, options: Options, variables: Variables, batch: Batch, key: jax.Array) -> Any:
+    time_key, noise_key, label_key, dropout_key = jax.random.split(key, 4)
+    image, no_label = batch['image'], jnp.full(len(batch['image']), NO_LABEL)
+    if options.latent:
+        image = module.apply(variables, image, method='encode')
+    time, level = options.process.draw_times(time_key, len(image))
+    epsilon = jax.random.normal(noise_key, image.shape)
+    dropped = jax.random.bernoulli(label_key, options.label_dropout, no_label.shape)
+    label = jnp.where(dropped, no_label, batch['label']) if module.classes else no_label
+    inputs = _network_batch(level.add_noise(image, epsilon), time, label)
+    (prediction, _), mutated = train_forward(module, variables, inputs, dropout_key)
+    target = diffusion.prediction_target(options.process.prediction, image, epsilon, level)
+    each = ((prediction - target)**2).reshape(len(image), -1).mean(1)
+    states = {'error': masked_mean(jax.lax.stop_gradient(each), batch['mask'])}
+    if options.min_snr:
+        each *= diffusion.min_snr_weight(options.process.prediction, level, options.min_snr)
+    total, count = masked_mean(each, batch['mask'])
+    return total / jnp.maximum(count, 1), (mutated, states)
 
-        denoise = functools.partial(self._guided_prediction, variables, labels)
-        sample = self.process.sample(denoise, draw_noise(0), draw_noise)
-        return {'sample': self.module.apply(variables, sample, method='decode') if self.latent else sample}
 
-    def _guided_prediction(self, variables: Variables, labels: list[jax.Array], x: jax.Array,
-                           time: jax.Array) -> jax.Array:
-        """The network's prediction by classifier-free guidance; of a single list of labels that with these labels."""
-        x = jnp.concatenate([x] * len(labels))
-        inputs = network_inputs(self.module, _network_batch(x, jnp.full(len(x), time), jnp.concatenate(labels)))
-        parts = jnp.split(self.module.apply(variables, *inputs, train=False)[0], len(labels))
-        return parts[0] + self.guidance * (parts[-1] - parts[0]) if len(parts) > 1 else parts[0]
+def _predict(module: nn.Module, options: Options, variables: Variables, batch: Batch) -> dict[str, jax.Array]:
+    keys = jax.vmap(lambda seed: jax.random.fold_in(jax.random.key(0), seed))(batch['seed'])
+    labels = [jnp.full_like(batch['label'], NO_LABEL), batch['label']]
+    if options.guidance in (0, 1):
+        labels = [labels[int(options.guidance)]]
+
+    def draw_noise(number: jax.Array | int) -> jax.Array:
+        return jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, number), options.shape))(keys)
+
+    denoise = functools.partial(_guided_prediction, module, options.guidance, variables, labels)
+    sample = options.process.sample(denoise, draw_noise(0), draw_noise)
+    return {'sample': module.apply(variables, sample, method='decode') if options.latent else sample}
+
+
+def _guided_prediction(module: nn.Module, guidance: float, variables: Variables, labels: list[jax.Array],
+                       x: jax.Array, time: jax.Array) -> jax.Array:
+    """The network's prediction for x with labels, or between those without and with labels where both are given."""
+    x = jnp.concatenate([x] * len(labels))
+    inputs = network_inputs(module, _network_batch(x, jnp.full(len(x), time), jnp.concatenate(labels)))
+    parts = jnp.split(module.apply(variables, *inputs, train=False)[0], len(labels))
+    return parts[0] + guidance * (parts[-1] - parts[0]) if len(parts) > 1 else parts[0]
 
 
 def _network_batch(image: jax.Array, time: jax.Array, label: jax.Array) -> Batch:

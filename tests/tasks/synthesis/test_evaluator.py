@@ -192,7 +192,7 @@ def test_what_is_refused(data, options, message):
 
 def test_data_that_cannot_be_made_is_refused(tmp_path):
     source = simulated_images.source(cases=(4, 2, 2), shape=(8, 8))
-    with pytest.raises(InputError, match="'zscore' cannot be undone"):
+    with pytest.raises(InputError, match="'zscore' cannot be inverted for generated images"):
         evaluator(data=dataset(source, size=(8, 8), cache=str(tmp_path), intensity={'name': 'zscore'}), task=TASK)
     alone = simulated_images.source(cases=(4, 2, 1), shape=(8, 8))
     with pytest.raises(InputError, match=r'config\.data\.source: 1 image in the split test; expected at least 2'):

@@ -1,4 +1,4 @@
-"""Figures of translations by hand, floors without a network, and the same of new images."""
+"""Metrics of translations by hand, baselines without a network, and new images."""
 
 import jax.numpy as jnp
 import nibabel as nib
@@ -12,16 +12,17 @@ from medjax.data.io import image_files
 from medjax.data.io.geometry import Image
 from medjax.data.source import Case, Source
 from medjax.errors import InputError
-from medjax.tasks.translation.evaluator import evaluator, fitted, judged, predictor
+from medjax.tasks.translation.baselines import fit_baselines
+from medjax.tasks.translation.evaluator import evaluator, fidelity, predictor
 from tests.data.datasets.test_translation import OPTIONS, source, views
 
 
-def told(variables, batch):
+def predict(variables, batch):
     """The negative, which the target nearly is, and the image with an error of a tenth of its range."""
-    return {'made': -batch['image'] + variables, 'cycle': batch['image'] + 0.2}
+    return {'translated': -batch['image'] + variables, 'cycle': batch['image'] + 0.2}
 
 
-TASK = Task(None, None, told, None)
+TASK = Task(None, None, predict, None)
 SHIFT = jnp.float32(0.1)
 
 
@@ -37,9 +38,9 @@ def test_figures_by_hand_on_the_stored_grid(data, tmp_path):
     high = {side: data.limits[side]['high'][0] for side in ('image', 'target')}
     low = data.limits['target']['low'][0]
     image, target = seen.image.array / high['image'], (seen.target.array - low) / (high['target'] - low)
-    apart = ((1 - image) + 0.05 - target)[inside]
-    assert row['mae'] == pytest.approx(np.abs(apart).mean(), rel=1e-4)
-    assert row['psnr'] == pytest.approx(-10 * np.log10((apart**2).mean()), rel=1e-4)
+    difference = ((1 - image) + 0.05 - target)[inside]
+    assert row['mae'] == pytest.approx(np.abs(difference).mean(), rel=1e-4)
+    assert row['psnr'] == pytest.approx(-10 * np.log10((difference**2).mean()), rel=1e-4)
     assert row['cycle_mae'] == pytest.approx(0.1, rel=1e-4)
     # The target is a straight line of the image.
     assert row['mae_linear'] < 1e-5 and row['psnr_linear'] > 80 and row['ssim_linear'] == pytest.approx(1)
@@ -50,38 +51,38 @@ def test_figures_by_hand_on_the_stored_grid(data, tmp_path):
 
 
 def test_validation_is_quick_and_passes_over_what_is_not_there(data, tmp_path):
-    judge = evaluator(data=data, task=TASK)
-    rows = judge(SHIFT, 'val', quick=True)
+    evaluate = evaluator(data=data, task=TASK)
+    rows = evaluate(SHIFT, 'val', quick=True)
     assert [np.isnan(row['psnr']) for row in rows] == [True, False] and 'psnr_linear' not in rows[1]
-    means = judge.validation_metrics(rows)
+    means = evaluate.validation_metrics(rows)
     assert means['psnr'] == rows[1]['psnr'] and means['cycle_mae'] == pytest.approx(0.1, rel=1e-4)
-    judge.snapshot_training(SHIFT, tmp_path, 7)
+    evaluate.snapshot_training(SHIFT, tmp_path, 7)
     with np.load(tmp_path / 'course' / '0000007.npz') as kept:
         assert set(kept) == {'image', 'made', 'cycle'} and kept['made'].shape == (8, 10, 1)
 
 
 def test_a_copy_has_a_figure():
     image = np.ones((8, 8, 1, 1))
-    assert judged(image, image, np.ones((8, 8, 1)))['psnr'] == 100
-    assert np.isnan(judged(image, image, np.zeros((8, 8, 1)))['psnr'])
+    assert fidelity(image, image, np.ones((8, 8, 1)))['psnr'] == 100
+    assert np.isnan(fidelity(image, image, np.zeros((8, 8, 1)))['psnr'])
 
 
-def test_floors_by_hand():
+def test_baselines_by_hand():
     x = np.linspace(0, 1, 640)[:, None]
     y = np.where(x < 0.5, 4 * x, 1.0)
-    made = fitted([(x[:400], y[:400]), (x[400:], y[400:])], [x], [1 - x**2])
+    made = fit_baselines([(x[:400], y[:400]), (x[400:], y[400:])], [x], [1 - x**2])
     assert set(made) == {'linear', 'lookup', 'matched'}
     slope, start = np.polyfit(x[:, 0], y[:, 0], 1)
     np.testing.assert_allclose(made['linear'](np.array([[0.0], [2.0]])), [[start], [start + 2 * slope]])
     at = np.array([[[0.25], [0.75]]])
     np.testing.assert_allclose(made['lookup'](at), [[[1.0], [1.0]]], atol=0.02)
     flat = np.where(np.arange(640) % 4 < 3, 0, x[:640, 0])[:, None]  # three quarters are one value
-    told = fitted([(flat, np.arange(640.0)[:, None])], [], [])['lookup'](np.zeros((1, 1)))
-    assert told.item() == pytest.approx(319)
+    constant = fit_baselines([(flat, np.arange(640.0)[:, None])], [], [])['lookup'](np.zeros((1, 1)))
+    assert constant.item() == pytest.approx(319)
     # Of the same rank: the lowest value meets the lowest, whatever the pairs say.
     np.testing.assert_allclose(made['matched'](np.array([[0.0], [0.5], [1.0]])), [[0], [0.75], [1]], atol=0.01)
-    assert set(fitted([], [x], [y])) == {'matched'} and set(fitted([(x.repeat(3, 1), y)], [x.repeat(3, 1)], [y])) == {
-        'linear'}
+    assert set(fit_baselines([], [x], [y])) == {'matched'}
+    assert set(fit_baselines([(x.repeat(3, 1), y)], [x.repeat(3, 1)], [y])) == {'linear'}
 
 
 def test_a_new_volume_is_written_on_its_own_grid(data, tmp_path):

@@ -1,16 +1,17 @@
-"""Translations summed up by hand, and the chapter: its tables, planes and pictures."""
+"""Metrics of translations by hand, and the chapter: its tables, planes and pictures."""
 
 import json
 
 import numpy as np
 import pytest
 
-from medjax import atomic_files
+from medjax import atomic_files, restore
 from medjax.errors import InputError
-from medjax.report import page as report_page
 from medjax.report import run_files
 from medjax.tasks.translation import summary
-from medjax.tasks.translation.chapter import chapter, load, ranked
+from medjax.tasks.translation.chapter import chapter, ranked_planes
+from medjax.tasks.translation.snapshots import load_snapshot
+from medjax.tasks.translation.table import METRICS, methods
 from tests.report.runs import write_table
 
 METHODS = ('', '_linear', '_lookup')
@@ -21,7 +22,7 @@ def rows(patients=4):
     for number in range(2 * patients):
         yield {'split': 'test', 'id': f'c{number}', 'patient': f'p{number // 2}', 'cycle_mae': 0.02,
                **{f'{name}{end}': float(rng.random()) + 20 * (name == 'psnr') for end in METHODS
-                  for name in summary.FIGURES}}
+                  for name in METRICS}}
 
 
 def test_means_over_patients_and_gains_case_by_case():
@@ -34,7 +35,7 @@ def test_means_over_patients_and_gains_case_by_case():
     low, high = found['gain_psnr_lookup']['ci95']
     assert low < gain.mean() < high
     assert 'psnr_matched' not in found and found['cycle_mae']['value'] == pytest.approx(0.02)
-    assert summary.methods(table) == ['', 'linear', 'lookup']
+    assert methods(table) == ['', 'linear', 'lookup']
 
 
 def test_one_patient_has_no_interval_and_says_so():
@@ -60,7 +61,8 @@ def run(tmp_path):
     atomic_files.write_json(tmp_path / 'results.json', {
         **summary.summarise(table, resamples=50)['metrics'], 'problem': 'translation', 'classes': ['T1', 'T2'],
         'step': 3, 'counts': {'train': 9, 'test': 8}, 'conventions': summary.CONVENTIONS, 'notice': ''})
-    (tmp_path / 'config.json').write_text(json.dumps({'model': {'name': 'translation'}, 'data': {}}))
+    (tmp_path / 'config.json').write_text(json.dumps({
+        'model': {'name': 'translation'}, 'data': {}, 'evaluate': {'name': 'translation'}}))
     for folder in ('cases/test', 'course'):
         (tmp_path / folder).mkdir(parents=True)
     for row in table[:2]:
@@ -74,25 +76,25 @@ def test_the_chapter(run):
     made = chapter(run_files.read(run))
     (text, sure), = made.headlines
     assert text.startswith('PSNR 20.') and 'lookup table 20.' in text and 'n = 4 patients, 8 cases' in sure
-    assert 'is wrong by 0.020 of its range' in sure
+    assert 'have an error of 0.020 of their range' in sure
     assert [group.heading for group in made.sections[0].groups] == [
         'Best: c0, axial plane at −7 mm', 'Median: c1, axial plane at −7 mm', 'Worst: c1, axial plane at −5 mm']
     assert [tile.title for tile in made.sections[0].groups[0].tiles] == [
-        'Given', 'True', 'Made', 'Difference', 'Given, made again']
+        'Input', 'True', 'Translated', 'Difference', 'Cycle']
     assert [tile.title for tile in made.sections[-1].groups[0].tiles] == ['Step 1', 'Step 3', 'True']
     assert [row['id'] for row in made.cases] == [row['id'] for row in sorted(rows(), key=lambda row: -row['psnr'])]
-    page = report_page.write(run).read_text()
+    page = restore.write_report(run).read_text()
     assert 'histogram matching' in page and page.count('data:image/png') >= 18
 
 
 def test_planes_with_little_of_the_head_do_not_compete(run):
-    cases = [load(run / 'cases' / 'test' / f'{name}.npz') for name in ('c0', 'c1')]
-    assert {z for _, z in ranked(cases).values()} == {0, 1}
+    cases = [load_snapshot(run / 'cases' / 'test' / f'{name}.npz') for name in ('c0', 'c1')]
+    assert {z for _, z in ranked_planes(cases).values()} == {0, 1}
 
 
 def test_a_damaged_snapshot_is_named(run):
     keep(run / 'cases' / 'test', {'id': 'c0'}, made=np.ones((6, 7, 2, 1)))
-    with pytest.raises(InputError, match=r'c0\.npz: .*expected an image and what was made of it, on one grid'):
+    with pytest.raises(InputError, match=r'c0\.npz: .*expected an image and its translation on one grid'):
         chapter(run_files.read(run))
     (run / 'cases' / 'test' / 'c0.npz').write_bytes(b'no archive')
     with pytest.raises(InputError, match=r'c0\.npz: not readable as a snapshot of a case'):

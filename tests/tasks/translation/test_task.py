@@ -1,4 +1,4 @@
-"""Translation: one scalar against two optimisers by hand, who gets which gradient, and the pool of earlier images."""
+"""Translation: one scalar loss against two optimisers, gradients of each network, and the pool of earlier images."""
 
 import functools
 
@@ -17,8 +17,8 @@ from medjax.tasks.translation import task as translation_task
 KEY = jax.random.key(0)
 
 
-class Player(nn.Module):
-    """Voxel by voxel, with a bend: as much of a generator or a critic as a loss needs."""
+class Part(nn.Module):
+    """A small network of single voxels, as generator or discriminator."""
 
     @nn.compact
     def __call__(self, x):
@@ -26,7 +26,7 @@ class Player(nn.Module):
 
 
 class Toy(nn.Module):
-    """The players of a translation, quick to compile; tests/models has the real ones."""
+    """The networks of a translation, quick to compile; tests/models has the real ones."""
 
     kind: str
     channels: tuple = (1, 1)
@@ -34,24 +34,24 @@ class Toy(nn.Module):
     def setup(self):
         names = dict(pix2pix=('generator', 'critic'), regression=('generator',),
                      cyclegan=('forth', 'back', 'critic_source', 'critic_target'))[self.kind]
-        self.players = {name: Player(name=name) for name in names}
+        self.parts = {name: Part(name=name) for name in names}
 
     def __call__(self, x, *, train):
-        made = self.make(x, train=train)
+        made = self.translate(x, train=train)
         if self.kind != 'regression':
-            self.judge(made, x, train=train)
+            self.discriminate(made, x, train=train)
         if self.kind == 'cyclegan':
-            self.judge(x, made, train=train, source=True)
-            return made, {'cycle': self.make(made, train=train, back=True)}
+            self.discriminate(x, made, train=train, source=True)
+            return made, {'cycle': self.translate(made, train=train, back=True)}
         return made, {}
 
-    def make(self, x, *, train, back=False):
-        return self.players['back' if back else 'forth' if self.kind == 'cyclegan' else 'generator'](x)
+    def translate(self, x, *, train, back=False):
+        return self.parts['back' if back else 'forth' if self.kind == 'cyclegan' else 'generator'](x)
 
-    def judge(self, x, given, *, train, source=False):
+    def discriminate(self, x, given, *, train, source=False):
         if self.kind == 'pix2pix':
-            return self.players['critic'](jnp.concatenate([given, x], -1))
-        return self.players['critic_source' if source else 'critic_target'](x)
+            return self.parts['critic'](jnp.concatenate([given, x], -1))
+        return self.parts['critic_source' if source else 'critic_target'](x)
 
 
 @functools.cache
@@ -61,7 +61,7 @@ def batch(count=3):
 
 
 def test_one_scalar_is_two_optimisers_by_hand():
-    """Both players move at once, each by its own loss with the other held still."""
+    """Both networks are updated at once, each by its own loss with the other one fixed."""
     module = Toy(kind='pix2pix')
     task, images = translation_task.task(module, statistics={}, l1=10.0, game='non_saturating'), batch()
     variables = jax.jit(task.init)(KEY, images)
@@ -76,18 +76,19 @@ def test_one_scalar_is_two_optimisers_by_hand():
     fast, slow = optax.adam(1e-2, b1=0.5), optax.adam(3e-3, b1=0.5)
 
     @jax.jit
-    def apart(params, states):
-        say = functools.partial(module.apply, train=True)
+    def separately(params, states):
+        apply = functools.partial(module.apply, train=True)
         image, target = images['image'], images['target']
 
         def generator(part):
-            made = say({'params': {**params, 'generator': part}}, image, method='make')
-            judged = say({'params': params}, made, image, method='judge')
-            return jax.nn.softplus(-judged).mean() + 10 * jnp.abs(made - target).mean()
+            made = apply({'params': {**params, 'generator': part}}, image, method='translate')
+            output = apply({'params': params}, made, image, method='discriminate')
+            return jax.nn.softplus(-output).mean() + 10 * jnp.abs(made - target).mean()
 
         def critic(part):
-            made = say({'params': params}, image, method='make')
-            real, fake = (say({'params': {**params, 'critic': part}}, x, image, method='judge') for x in (target, made))
+            made = apply({'params': params}, image, method='translate')
+            real, fake = (apply({'params': {**params, 'critic': part}}, x, image, method='discriminate')
+                          for x in (target, made))
             return jax.nn.softplus(-real).mean() + jax.nn.softplus(fake).mean()
 
         out, kept = {}, {}
@@ -100,14 +101,14 @@ def test_one_scalar_is_two_optimisers_by_hand():
     state, states = one.init(params), {'generator': fast.init(hand['generator']), 'critic': slow.init(hand['critic'])}
     for _ in range(3):
         params, state = together(params, state)
-        hand, states = apart(hand, states)
+        hand, states = separately(hand, states)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), dict(params), hand)
     assert all(np.abs(a - b).max() > 1e-3 for a, b in zip(jax.tree.leaves(params), jax.tree.leaves(
         variables['params'])) if a.ndim > 1)
 
 
-def test_of_a_cyclegan_critics_learn_from_their_loss_alone():
-    """Without its own loss a critic has no gradient; and the critics' loss gives generators none."""
+def test_discriminators_of_a_cyclegan_learn_from_their_loss_alone():
+    """A discriminator's gradient is that of its own loss, which gives generators none."""
     module = Toy(kind='cyclegan')
     task = translation_task.task(module, statistics={}, cycle=10.0, identity=0.5)
     quiet = translation_task.task(module, statistics={}, weight=0.0, cycle=0.0, identity=0.0)
@@ -131,17 +132,17 @@ def test_the_parts_of_a_cyclegans_loss_by_hand():
 
     @jax.jit
     def hand(variables):
-        say = functools.partial(module.apply, variables, train=True)
+        apply = functools.partial(module.apply, variables, train=True)
         image, target = batch()['image'], batch()['target']
-        forth, back = say(image, method='make'), say(target, method='make', back=True)
-        again = say(forth, method='make', back=True), say(back, method='make')
-        same = say(target, method='make'), say(image, method='make', back=True)
-        judged = say(forth, image, method='judge'), say(back, target, method='judge', source=True)
-        real = say(target, image, method='judge'), say(image, target, method='judge', source=True)
+        forth, back = apply(image, method='translate'), apply(target, method='translate', back=True)
+        again = apply(forth, method='translate', back=True), apply(back, method='translate')
+        same = apply(target, method='translate'), apply(image, method='translate', back=True)
+        output = apply(forth, image, method='discriminate'), apply(back, target, method='discriminate', source=True)
+        real = apply(target, image, method='discriminate'), apply(image, target, method='discriminate', source=True)
         return {'cycle': 4 * (jnp.abs(again[0] - image).mean() + jnp.abs(again[1] - target).mean()),
                 'identity': 2 * (jnp.abs(same[0] - target).mean() + jnp.abs(same[1] - image).mean()),
-                'adversarial': sum(((x - 1) ** 2).mean() / 2 for x in judged),
-                'critic': sum(((x - 1) ** 2).mean() / 2 for x in real) + sum((x**2).mean() / 2 for x in judged)}
+                'adversarial': sum(((x - 1) ** 2).mean() / 2 for x in output),
+                'critic': sum(((x - 1) ** 2).mean() / 2 for x in real) + sum((x**2).mean() / 2 for x in output)}
 
     want = hand(variables)
     assert set(want) == set(states)
@@ -152,7 +153,7 @@ def test_the_parts_of_a_cyclegans_loss_by_hand():
 
 def test_the_pool_is_filled_and_then_shows_earlier_images_by_one_half():
     pool, made = translation_task.empty_pool(4, jnp.zeros((1, 1, 1, 1)), 1), jnp.arange(400.0).reshape(400, 1, 1, 1)
-    shown, pool = jax.jit(translation_task.exchanged)(pool, made, KEY)
+    shown, pool = jax.jit(translation_task.draw_from_pool)(pool, made, KEY)
     shown, now = np.asarray(shown)[:, 0, 0, 0], np.arange(400)
     np.testing.assert_array_equal(shown[:4], now[:4])
     earlier = shown[4:] != now[4:]
@@ -163,7 +164,7 @@ def test_the_pool_is_filled_and_then_shows_earlier_images_by_one_half():
 
 
 def test_the_pool_goes_on_where_it_was():
-    """Two batches of two, one after the other, with the state handed on: what a resumed run does."""
+    """Two batches of two with the state passed on, as in a resumed run."""
     task = translation_task.task(Toy(kind='cyclegan'), statistics={}, pool=3)
     images = {name: value[:2] for name, value in batch().items()}
     start = jax.jit(task.init)(KEY, images)
@@ -179,8 +180,8 @@ def test_the_pool_goes_on_where_it_was():
     again = step({**start, 'pool': jax.tree.map(np.asarray, one['pool'])}, jax.random.key(1))
     jax.tree.map(np.testing.assert_array_equal, two['pool'], again['pool'])
     assert int(two['pool']['target']['filled']) == 3
-    told = jax.jit(task.predict)(two, {'image': images['image']})
-    assert told['made'].shape == told['cycle'].shape == (2, 4, 4, 1)
+    outputs = jax.jit(task.predict)(two, {'image': images['image']})
+    assert outputs['translated'].shape == outputs['cycle'].shape == (2, 4, 4, 1)
 
 
 def test_padding_counts_for_nothing():
@@ -188,7 +189,7 @@ def test_padding_counts_for_nothing():
     variables = jax.jit(task.init)(KEY, batch())
     padded = {**batch(), 'image': batch()['image'].at[2].set(9.0), 'mask': jnp.array([1.0, 1, 0])}
     loss = jax.jit(lambda images: task.loss(variables, images, KEY)[0])
-    made = task.predict(variables, batch())['made']
+    made = task.predict(variables, batch())['translated']
     want = np.abs(made - batch()['target'])[:2].mean()
     assert float(loss(padded)) == pytest.approx(float(want), rel=1e-5)
 
@@ -197,7 +198,7 @@ def test_padding_counts_for_nothing():
     (dict(kind='pix2pix'), {}, dict(game='wasserstein'), r"config\.task\.game: 'wasserstein'; expected one of: least"),
     (dict(kind='pix2pix'), {}, dict(game='chess'), r"config\.task\.game: 'chess' is not known"),
     (dict(kind='pix2pix'), {}, dict(l1=-1.0), r'l1: -1\.0, .*expected nothing below 0'),
-    (dict(kind='pix2pix'), {}, dict(pool=5), r'config\.task\.pool: 5; expected 0 but for a CycleGAN'),
+    (dict(kind='pix2pix'), {}, dict(pool=5), r'config\.task\.pool: 5; expected 0 except for a CycleGAN'),
     (dict(kind='pix2pix'), {'channels': [1, 3]}, {}, r'config\.model\.channels: \(1, 1\); expected \(1, 3\)'),
     (dict(kind='cyclegan', channels=(1, 3)), {'channels': [1, 3]}, {}, r'config\.task\.identity: 0\.5; expected 0'),
     (dict(kind='regression'), {'paired': False}, {}, r'config\.data\.paired: False; expected True'),
