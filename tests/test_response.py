@@ -1,4 +1,4 @@
-"""The command that tells response to treatment, from masks to tables and page."""
+"""The command that computes treatment response, from masks to tables and page."""
 
 import csv
 
@@ -30,11 +30,11 @@ def test_from_the_command_line(table, tmp_path):
     assert ended.code == 0, ended.err
     assert '1/2  p1: 3 visits, best response PR' in ended.out and 'p2: 2 visits, best response CR' in ended.out
     assert f'report: {out}/response.html' in ended.out
-    told = rows(out / 'response.csv')
-    assert [row['response'] for row in told] == ['baseline', 'PR', 'PD', 'baseline', 'CR']
-    np.testing.assert_allclose([float(row['sum_mm']) for row in told], [
+    found = rows(out / 'response.csv')
+    assert [row['response'] for row in found] == ['baseline', 'PR', 'PD', 'baseline', 'CR']
+    np.testing.assert_allclose([float(row['sum_mm']) for row in found], [
         np.hypot(20, 3), np.hypot(10, 1.5), np.hypot(10, 1.5), np.hypot(20, 3), 0])
-    assert [row['weeks'] for row in told] == ['0.0', '8.0', '16.0', '0.0', '6.5']
+    assert [row['weeks'] for row in found] == ['0.0', '8.0', '16.0', '0.0', '6.5']
     lesions = rows(out / 'lesions.csv')
     assert [(row['lesion'], row['role'], row['state']) for row in lesions] == [
         ('1', 'target', 'there'), ('1', 'target', 'there'), ('1', 'target', 'there'), ('2', 'new', 'there'),
@@ -51,21 +51,21 @@ def test_mistakes_end_in_one_line(table, tmp_path):
     assert not (tmp_path / 'out').exists()
 
 
-def test_what_cannot_be_followed(table, tmp_path):
+def test_invalid_tables(table, tmp_path):
     table.write_text('patient,visit,mask\np1,0,a.nii.gz\np2,8,b.nii.gz\n')
-    with pytest.raises(InputError, match='one visit of each patient; expected two or more'):
-        response.respond(table, tmp_path / 'out')
+    with pytest.raises(InputError, match='one visit of each patient; expected at least one patient with two'):
+        response.evaluate_response(table, tmp_path / 'out')
     table.write_text('patient,visit,mask\np1,0,e.nii.gz\np1,8,b.nii.gz\n')
     with pytest.raises(InputError, match='patient p1: no lesion at the first visit, 0; expected disease there'):
-        response.respond(table, tmp_path / 'out')
+        response.evaluate_response(table, tmp_path / 'out')
     with pytest.raises(InputError, match='nowhere.csv: cannot be read'):
-        response.respond(tmp_path / 'nowhere.csv', tmp_path / 'out')
+        response.evaluate_response(tmp_path / 'nowhere.csv', tmp_path / 'out')
     assert not (tmp_path / 'out').exists()
 
 
-def test_a_patient_seen_once_is_listed_and_told(table, tmp_path):
+def test_a_patient_with_a_single_visit_is_listed_and_logged(table, tmp_path):
     table.write_text(TABLE + 'p3,0,a.nii.gz\n')
-    said = []
-    page = response.respond(table, tmp_path / 'out', say=said.append).read_text()
-    assert said[-1] == '3/3  p3: 1 visit, best response none yet'
-    assert 'Seen once, without a response: p3.' in page and 'Best response of 2 patients' in page
+    lines = []
+    page = response.evaluate_response(table, tmp_path / 'out', log=lines.append).read_text()
+    assert lines[-1] == '3/3  p3: 1 visit, best response none yet'
+    assert 'With a single visit, without a response: p3.' in page and 'Best response of 2 patients' in page

@@ -1,4 +1,4 @@
-"""A patient's lesions over visits: what became of each, and the response at each visit by the rules of `recist`."""
+"""The lesions of a patient over visits, and the response at each visit by the criteria of `recist`."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,113 +11,152 @@ from medjax.metrics.lesions import Finding, Visit
 from medjax.tasks.response import recist
 from medjax.tasks.response.recist import Key
 
-DISEASE = ('target', 'nontarget', 'new')  # the roles that count
+DISEASE = ('target', 'nontarget', 'new')  # roles of lesions that count as disease
 
 
-def follow(patient: str, visits: Sequence[Visit], most: int = 5, confirm: bool = False,
-           stable: float = 6.0) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Follows a patient over visits, of which the first is the baseline.
+def assess_patient(patient: str, visits: Sequence[Visit], most: int = 5, confirm: bool = False,
+                   stable: float = 6.0) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The measurements and responses of a patient over visits, the first of which is the baseline.
 
-    A lesion that was not there at the baseline is new, and stays so while it is there. A new node counts from 15 mm
-    short axis (EORTC's advice on a node that passes 10 mm), another as soon as it can be measured; what is less is
-    'equivocal', a node below 10 mm 'normal', and neither is disease yet.
+    A lesion that was absent at the baseline is new, and stays new while it is present. A new node counts from 15 mm
+    short axis (EORTC's advice on a node that exceeds 10 mm), another lesion once it can be measured; smaller ones are
+    'equivocal', and nodes below 10 mm 'normal'. Neither counts as disease yet.
 
     Args:
       patient: name.
       visits: in order of time.
-      most: targets, see `recist.roles`.
-      confirm: see `recist.best`.
-      stable: weeks, see `recist.best`.
+      most: targets, see `recist.lesion_roles`.
+      confirm: see `recist.best_response`.
+      stable: weeks, see `recist.best_response`.
 
     Returns:
-      A row for each visit (lengths in mm, volumes in ml, changes in percent; NaN where there is no figure; the peak is
-      the hottest lesion's, 0 where none is left), and one for each lesion known at each visit.
+      A row for each visit (lengths in mm, volumes in ml, changes in percent; NaN where there is no value; the peak is
+      the hottest lesion's, 0 where no lesion is left), and a row for each known lesion at each visit.
 
     Raises:
-      InputError: no lesion at the first visit.
+      InputError: there is no lesion at the first visit.
     """
-    first = recist.roles(visits[0].findings, most)
+    first = recist.lesion_roles(visits[0].findings, most)
     if not set(DISEASE) & set(first.values()):
         raise InputError(f'patient {patient}: no lesion at the first visit, {visits[0].name}; expected disease there, '
                          'nodes from 10 mm short axis')
     rows, lesions = [], []
-    role, known = dict(first), dict(visits[0].findings)
+    roles, known = dict(first), dict(visits[0].findings)
     for visit in visits:
-        found = {key: _seen(visit, key, known) for key in {**known, **visit.findings}}
-        role |= {key: _later(of, role.get(key)) for key, of in found.items() if first.get(key) not in DISEASE[:2]
-                 and of.state == 'there' and visit is not visits[0]}
-        known = found
+        findings = {key: _finding(visit, key, known) for key in {**known, **visit.findings}}
+        for key, finding in findings.items():
+            if first.get(key) not in DISEASE[:2] and finding.state == 'there' and visit is not visits[0]:
+                roles[key] = _later_role(finding, roles.get(key))
+        known = findings
         about = {'patient': patient, 'visit': visit.name, 'weeks': visit.weeks}
-        lesions += [{**about, 'kind': key[0], 'lesion': key[1], 'role': role[key], 'state': of.state,
-                     'longest_mm': of.longest, 'short_mm': of.short, 'recorded_mm': recist.size(of),
-                     'volume_ml': of.volume, 'peak': of.peak} for key, of in found.items()]
-        rows.append(about | _row(rows, found, role))
-        told = rows[1:]
-        rows[-1]['best'] = recist.best([row['response'] for row in told], [row['weeks'] for row in told], confirm,
-                                       stable) if told else ''
+        lesions += [{**about, 'kind': key[0], 'lesion': key[1], 'role': roles[key], 'state': finding.state,
+                     'longest_mm': finding.longest, 'short_mm': finding.short,
+                     'recorded_mm': recist.recorded_size(finding), 'volume_ml': finding.volume, 'peak': finding.peak}
+                    for key, finding in findings.items()]
+        rows.append(about | _visit_row(rows, findings, roles))
+        later = rows[1:]
+        rows[-1]['best'] = recist.best_response([row['response'] for row in later], [row['weeks'] for row in later],
+                                                confirm, stable) if later else ''
     return rows, lesions
 
 
-def _seen(visit: Visit, key: Key, known: Mapping[Key, Finding]) -> Finding:
-    """A lesion at a visit, also one that is not there."""
+def _finding(visit: Visit, key: Key, known: Mapping[Key, Finding]) -> Finding:
+    """The finding of a known lesion at a visit, also where it is absent."""
     if key in visit.findings:
         return visit.findings[key]
     kind = known[key].kind
-    return Finding(kind, state='gone') if kind in visit.kinds else Finding(kind, *[math.nan] * 3, state='not evaluated')
+    if kind in visit.kinds:
+        return Finding(kind, state='gone')
+    return Finding(kind, math.nan, math.nan, math.nan, state='not evaluated')
 
 
-def _later(of: Finding, role: str | None) -> str:
-    """The role of a lesion that the baseline did not have, or as a normal node."""
+def _later_role(finding: Finding, role: str | None) -> str:
+    """The role of a lesion that was absent, or a normal node, at the baseline.
+
+    Args:
+      finding: at the visit.
+      role: at the visit before; None for a lesion that was not known.
+    """
     if role == 'new':
         return role
-    if of.kind == 'node':
-        short = recist.size(of)
-        return 'new' if short >= recist.NODE else 'equivocal' if short >= recist.PATHOLOGICAL else 'normal'
-    return 'new' if of.longest > 0 else 'equivocal'
+    if finding.kind == 'node':
+        size = recist.recorded_size(finding)
+        if size >= recist.NODE:
+            return 'new'
+        return 'equivocal' if size >= recist.PATHOLOGICAL else 'normal'
+    return 'new' if finding.longest > 0 else 'equivocal'
 
 
-def _row(before: Sequence[Mapping[str, Any]], found: Mapping[Key, Finding], role: Mapping[Key, str]) -> dict[str, Any]:
-    """What a visit's lesions say, given the rows of the visits before."""
-    part = {name: [of for key, of in found.items() if role[key] == name] for name in DISEASE}
-    disease = [of for name in DISEASE for of in part[name]]
-    sizes, nodes = _sizes(part['target'])
+def _visit_row(earlier: Sequence[Mapping[str, Any]], findings: Mapping[Key, Finding],
+               roles: Mapping[Key, str]) -> dict[str, Any]:
+    """The measurements and responses at a visit, given the rows of the earlier visits."""
+    by_role = {name: [finding for key, finding in findings.items() if roles[key] == name] for name in DISEASE}
+    disease = [finding for name in DISEASE for finding in by_role[name]]
+    sizes, _ = _sizes(by_role['target'])
     total = float(sizes.sum()) if len(sizes) else math.nan
-    volume, burden = _volume(disease), _volume(part['nontarget'])
-    left = any(of.state in ('there', 'not evaluated') for of in disease)
-    peak = max((of.peak for of in disease if of.peak == of.peak), default=math.nan)
-    if before and not left and before[0]['peak'] == before[0]['peak']:
-        peak = 0.0
-    row = {'targets': len(sizes), 'nontargets': len(part['nontarget']), 'sum_mm': total, 'volume_ml': volume,
-           'nontarget_ml': burden, 'peak': peak,
-           'new': sum(of.state == 'there' for of in part['new'])}
-    base = before[0] if before else row
-    nadir = {name: _least(of[name] for of in before or [row]) for name in ('sum_mm', 'volume_ml', 'nontarget_ml')}
+    row = {'targets': len(sizes), 'nontargets': len(by_role['nontarget']), 'sum_mm': total,
+           'volume_ml': _volume(disease), 'nontarget_ml': _volume(by_role['nontarget']),
+           'peak': _peak(earlier, disease), 'new': sum(finding.state == 'there' for finding in by_role['new'])}
+    base = earlier[0] if earlier else row
+    nadir = {name: _least(other[name] for other in earlier or [row])
+             for name in ('sum_mm', 'volume_ml', 'nontarget_ml')}
     row |= {'nadir_mm': nadir['sum_mm'], 'change_percent': _change(total, base['sum_mm']),
             'nadir_change_percent': _change(total, nadir['sum_mm']), 'nadir_change_mm': total - nadir['sum_mm'],
-            'volume_change_percent': _change(volume, base['volume_ml']),
-            'peak_change_percent': _change(peak, base['peak']), 'target': '', 'nontarget': '', 'response': 'baseline',
-            'volumetric': '', 'percist': ''}
-    if before:
-        relapse = any(earlier['response'] == 'CR' for earlier in before)
-        gone, new = recist.vanished(*_sizes(disease)), row['new'] > 0
-        target = recist.target_response(sizes, nodes, base['sum_mm'], nadir['sum_mm'], relapse) if len(sizes) else None
-        seen = [of for of in part['nontarget'] if of.state != 'not evaluated']
-        nontarget = recist.nontarget_response(
-            *_sizes(part['nontarget']), _volume(seen), nadir['nontarget_ml'], relapse) if part['nontarget'] else None
-        row |= {'target': target or '', 'nontarget': nontarget or '',
-                'response': recist.overall(target, nontarget, new),
-                'volumetric': recist.volumetric(volume, base['volume_ml'], nadir['volume_ml'], gone, new)}
-        if base['peak'] == base['peak']:
-            row['percist'] = recist.percist(peak, base['peak'], not left, new)
-    return row
+            'volume_change_percent': _change(row['volume_ml'], base['volume_ml']),
+            'peak_change_percent': _change(row['peak'], base['peak']), 'target': '', 'nontarget': '',
+            'response': 'baseline', 'volumetric': '', 'percist': ''}
+    return row | _responses(earlier, by_role, row, nadir) if earlier else row
 
 
-def _sizes(of: Sequence[Finding]) -> tuple[np.ndarray, np.ndarray]:
-    return np.array([recist.size(one) for one in of]), np.array([one.kind == 'node' for one in of], bool)
+def _responses(earlier: Sequence[Mapping[str, Any]], by_role: Mapping[str, Sequence[Finding]], row: Mapping[str, Any],
+               nadir: Mapping[str, float]) -> dict[str, str]:
+    """The responses at a visit after the baseline.
+
+    Args:
+      earlier: rows of the earlier visits.
+      by_role: findings at the visit.
+      row: measurements at the visit.
+      nadir: smallest earlier sum and volumes.
+    """
+    base, new = earlier[0], row['new'] > 0
+    disease = [finding for name in DISEASE for finding in by_role[name]]
+    relapse = any(other['response'] == 'CR' for other in earlier)
+    target = nontarget = None
+    if by_role['target']:
+        target = recist.target_response(*_sizes(by_role['target']), base['sum_mm'], nadir['sum_mm'], relapse)
+    if by_role['nontarget']:
+        evaluated = [finding for finding in by_role['nontarget'] if finding.state != 'not evaluated']
+        nontarget = recist.nontarget_response(*_sizes(by_role['nontarget']), _volume(evaluated), nadir['nontarget_ml'],
+                                              relapse)
+    out = {'target': target or '', 'nontarget': nontarget or '',
+           'response': recist.overall_response(target, nontarget, new),
+           'volumetric': recist.volumetric_response(row['volume_ml'], base['volume_ml'], nadir['volume_ml'],
+                                                    recist.all_gone(*_sizes(disease)), new)}
+    if base['peak'] == base['peak']:
+        out['percist'] = recist.percist_response(row['peak'], base['peak'], not _is_left(disease), new)
+    return out
 
 
-def _volume(of: Sequence[Finding]) -> float:
-    return float(sum(one.volume for one in of))
+def _is_left(disease: Sequence[Finding]) -> bool:
+    """Whether a lesion is present, or may be."""
+    return any(finding.state in ('there', 'not evaluated') for finding in disease)
+
+
+def _peak(earlier: Sequence[Mapping[str, Any]], disease: Sequence[Finding]) -> float:
+    """The peak uptake of the hottest lesion: NaN where not known, 0 where no lesion is left."""
+    if earlier and not _is_left(disease) and earlier[0]['peak'] == earlier[0]['peak']:
+        return 0.0
+    return max((finding.peak for finding in disease if finding.peak == finding.peak), default=math.nan)
+
+
+def _sizes(findings: Sequence[Finding]) -> tuple[np.ndarray, np.ndarray]:
+    """Recorded sizes in mm, and which lesions are nodes, `[N]` each."""
+    return (np.array([recist.recorded_size(finding) for finding in findings]),
+            np.array([finding.kind == 'node' for finding in findings], bool))
+
+
+def _volume(findings: Sequence[Finding]) -> float:
+    return float(sum(finding.volume for finding in findings))
 
 
 def _least(values: Iterable[float]) -> float:
@@ -125,5 +164,5 @@ def _least(values: Iterable[float]) -> float:
 
 
 def _change(value: float, reference: float) -> float:
-    """In percent; NaN where there is nothing to compare with."""
+    """The change in percent; NaN for a reference of 0."""
     return 100 * (value / reference - 1) if reference else math.nan

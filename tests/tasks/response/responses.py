@@ -1,4 +1,4 @@
-"""Hand-made courses of patients under treatment, for the tests of their tables and pages."""
+"""Hand-made measurements of patients under treatment, for the tests of tables and pages."""
 
 import math
 
@@ -9,12 +9,12 @@ KINDS = frozenset(('target', 'node', 'nontarget'))
 
 
 def ball(diameter, kind='target', **more):
-    """A ball's finding, as long as it is wide."""
+    """The finding of a sphere."""
     return Finding(kind, diameter, diameter, math.pi / 6 * diameter**3 / 1000, **more)
 
 
 def visits(*columns, kinds=KINDS, **named):
-    """Visits every eight weeks from balls' diameters in mm; None where a lesion is not there."""
+    """Visits every eight weeks from diameters of spheres in mm; None where a lesion is absent."""
     kind_of = lambda name: name.rstrip('0123456789')
     lesions = {('target', number): of for number, of in enumerate(columns, 1)} | {
         (kind_of(name), int(name[len(kind_of(name)):])): of for name, of in named.items()}
@@ -23,14 +23,14 @@ def visits(*columns, kinds=KINDS, **named):
         key: ball(of[n], key[0]) for key, of in lesions.items() if of[n] is not None}) for n in range(count)]
 
 
-def followed():
-    """Rows and lesions of a CR, a PR that progresses, an SD, a PD, one without targets and one seen once."""
-    made = {'a': visits((30, 12, None, None)), 'b': visits((40, 25, 20, 30), (20, 10, 9, 14)),
+def assessed():
+    """Rows and lesions of a CR, a PR that progresses, an SD, a PD, one without targets and one with a single visit."""
+    patients = {'a': visits((30, 12, None, None)), 'b': visits((40, 25, 20, 30), (20, 10, 9, 14)),
             'c': visits((50, 48, 45)), 'd': visits((30, 33), target2=(None, 15)),
             'e': visits(nontarget1=(30, 28)), 'f': visits((22,))}
     rows, lesions = [], []
-    for patient, its in made.items():
-        seen, found = timeline.follow(patient, its)
-        rows += seen
-        lesions += found
+    for patient, its in patients.items():
+        visit_rows, lesion_rows = timeline.assess_patient(patient, its)
+        rows += visit_rows
+        lesions += lesion_rows
     return rows, lesions

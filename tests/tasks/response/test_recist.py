@@ -21,14 +21,14 @@ NON_CR = 'non-CR/non-PD'
     *((target, other, True, 'PD') for target in ('CR', 'PR', 'SD', 'NE') for other in ('CR', NON_CR, 'NE', None)),
 ])
 def test_table_1(target, nontarget, new, expected):
-    assert recist.overall(target, nontarget, new) == expected
+    assert recist.overall_response(target, nontarget, new) == expected
 
 
 @pytest.mark.parametrize('nontarget, new, expected', [  # table 2: non-target disease only
     ('CR', False, 'CR'), (NON_CR, False, NON_CR), ('NE', False, 'NE'), ('PD', False, 'PD'), ('PD', True, 'PD'),
     ('CR', True, 'PD'), (NON_CR, True, 'PD'), ('NE', True, 'PD')])
 def test_table_2(nontarget, new, expected):
-    assert recist.overall(None, nontarget, new) == expected
+    assert recist.overall_response(None, nontarget, new) == expected
 
 
 @pytest.mark.parametrize('first, second, late, early', [
@@ -37,8 +37,8 @@ def test_table_2(nontarget, new, expected):
     ('CR', 'NE', 'SD', 'NE'), ('PR', 'CR', 'PR', 'PR'), ('PR', 'PR', 'PR', 'PR'), ('PR', 'SD', 'SD', 'SD'),
     ('PR', 'PD', 'SD', 'PD'), ('PR', 'NE', 'SD', 'NE'), ('NE', 'NE', 'NE', 'NE')])
 def test_table_3(first, second, late, early):
-    assert recist.best([first, second], [8, 16], confirm=True) == late
-    assert recist.best([first, second], [4, 8], confirm=True) == early
+    assert recist.best_response([first, second], [8, 16], confirm=True) == late
+    assert recist.best_response([first, second], [4, 8], confirm=True) == early
 
 
 @pytest.mark.parametrize('responses, weeks, plain, confirmed', [
@@ -52,8 +52,8 @@ def test_table_3(first, second, late, early):
     (['PR', 'CR', 'CR'], [8, 16, 24], 'CR', 'CR'), ([], [], 'NE', 'NE'),
     ([NON_CR, 'PD'], [8, 16], NON_CR, NON_CR), (['CR', 'CR'], [8, 12], 'CR', 'CR')])
 def test_the_best_response(responses, weeks, plain, confirmed):
-    assert recist.best(responses, weeks) == plain
-    assert recist.best(responses, weeks, confirm=True) == confirmed
+    assert recist.best_response(responses, weeks) == plain
+    assert recist.best_response(responses, weeks, confirm=True) == confirmed
 
 
 def target(sizes, baseline, nadir, nodes=(), **more):
@@ -102,23 +102,23 @@ def test_nontargets():
 def test_which_lesions_are_targets():
     sizes = [30, 9.9, 10, 50, 12, 13, 14]
     findings = {('target', n): Finding('target', longest=size) for n, size in enumerate(sizes, 1)}
-    assert {key[1] for key, role in recist.roles(findings).items() if role == 'target'} == {1, 4, 5, 6, 7}
-    assert list(recist.roles(findings, most=2).values()).count('target') == 2
-    assert recist.roles(findings)['target', 3] == recist.roles(findings)['target', 2] == 'nontarget'
+    assert {key[1] for key, role in recist.lesion_roles(findings).items() if role == 'target'} == {1, 4, 5, 6, 7}
+    assert list(recist.lesion_roles(findings, most=2).values()).count('target') == 2
+    assert recist.lesion_roles(findings)['target', 3] == recist.lesion_roles(findings)['target', 2] == 'nontarget'
     nodes = {('node', n): Finding('node', 25 + n, short) for n, short in enumerate([15, 14.9, 9.9, 20, 30])}
-    assert recist.roles(nodes) == {('node', 4): 'target', ('node', 3): 'target', ('node', 2): 'normal',
+    assert recist.lesion_roles(nodes) == {('node', 4): 'target', ('node', 3): 'target', ('node', 2): 'normal',
                                    ('node', 1): 'nontarget', ('node', 0): 'nontarget'}  # two nodes at most
-    thick = lambda thickness: recist.roles({('target', 1): Finding('target', 15, thickness=thickness)})['target', 1]
-    assert [thick(t) for t in (5, 7.5, 8)] == ['target', 'target', 'nontarget']  # two slices, where thicker than 5 mm
-    assert recist.roles({('nontarget', 1): Finding('nontarget', 80)}) == {('nontarget', 1): 'nontarget'}
+    thick = [Finding('target', 15, thickness=thickness) for thickness in (5, 7.5, 8)]
+    assert [recist.lesion_roles({('target', 1): finding})['target', 1] for finding in thick] == ['target', 'target', 'nontarget']  # two slices, where thicker than 5 mm
+    assert recist.lesion_roles({('nontarget', 1): Finding('nontarget', 80)}) == {('nontarget', 1): 'nontarget'}
 
 
 def test_what_is_recorded_of_a_lesion():
-    assert recist.size(Finding('target', 3.2, 2.0)) == 3.2  # measured, however small
-    assert recist.size(Finding('target', 0.0)) == 5 and recist.size(Finding('node', 8.0, 0.0)) == 5
-    assert recist.size(Finding('node', 22, 16)) == 16
-    assert recist.size(Finding('target', state='gone')) == recist.size(Finding('target', state='merged')) == 0
-    assert math.isnan(recist.size(Finding('target', state='not evaluated')))
+    assert recist.recorded_size(Finding('target', 3.2, 2.0)) == 3.2  # measured, however small
+    assert recist.recorded_size(Finding('target', 0.0)) == 5 and recist.recorded_size(Finding('node', 8.0, 0.0)) == 5
+    assert recist.recorded_size(Finding('node', 22, 16)) == 16
+    assert all(recist.recorded_size(Finding('target', state=state)) == 0 for state in ('gone', 'merged'))
+    assert math.isnan(recist.recorded_size(Finding('target', state='not evaluated')))
 
 
 @pytest.mark.parametrize('volume, gone, new, expected', [
@@ -126,7 +126,7 @@ def test_what_is_recorded_of_a_lesion():
     (43.2, False, False, 'PD'), (43.1, False, False, 'SD'), (math.nan, False, False, 'NE')])
 def test_volumes(volume, gone, new, expected):
     nadir = 25 if volume > 40 else 100
-    assert recist.volumetric(volume, 100, nadir, gone, new) == expected
+    assert recist.volumetric_response(volume, 100, nadir, gone, new) == expected
 
 
 @pytest.mark.parametrize('peak, baseline, gone, new, expected', [
@@ -135,4 +135,4 @@ def test_volumes(volume, gone, new, expected):
     (2.7, 2, False, False, 'SMD'), (2.8, 2, False, False, 'PMD'), (math.nan, 10, True, False, 'CMR'),
     (5, 10, False, True, 'PMD'), (math.nan, 10, False, False, 'NE')])
 def test_uptake(peak, baseline, gone, new, expected):
-    assert recist.percist(peak, baseline, gone, new) == expected
+    assert recist.percist_response(peak, baseline, gone, new) == expected
