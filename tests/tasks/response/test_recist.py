@@ -106,10 +106,12 @@ def test_which_lesions_are_targets():
     assert list(recist.lesion_roles(findings, most=2).values()).count('target') == 2
     assert recist.lesion_roles(findings)['target', 3] == recist.lesion_roles(findings)['target', 2] == 'nontarget'
     nodes = {('node', n): Finding('node', 25 + n, short) for n, short in enumerate([15, 14.9, 9.9, 20, 30])}
-    assert recist.lesion_roles(nodes) == {('node', 4): 'target', ('node', 3): 'target', ('node', 2): 'normal',
-                                   ('node', 1): 'nontarget', ('node', 0): 'nontarget'}  # two nodes at most
+    assert recist.lesion_roles(nodes) == {
+        ('node', 4): 'target', ('node', 3): 'target', ('node', 2): 'normal', ('node', 1): 'nontarget',
+        ('node', 0): 'nontarget'}  # two nodes at most
     thick = [Finding('target', 15, thickness=thickness) for thickness in (5, 7.5, 8)]
-    assert [recist.lesion_roles({('target', 1): finding})['target', 1] for finding in thick] == ['target', 'target', 'nontarget']  # two slices, where thicker than 5 mm
+    assert [recist.lesion_roles({('target', 1): finding})['target', 1] for finding in thick] == [
+        'target', 'target', 'nontarget']  # two slices, where thicker than 5 mm
     assert recist.lesion_roles({('nontarget', 1): Finding('nontarget', 80)}) == {('nontarget', 1): 'nontarget'}
 
 
