@@ -50,7 +50,8 @@ def test_a_result_file_is_complete(name):
 @pytest.mark.parametrize('name', FOUND)
 def test_a_result_file_names_a_config_and_a_family(name):
     recipe = FOUND[name]
-    assert (ROOT / recipe['config'].partition(':')[0]).is_file()
+    path, _, variant = recipe['config'].partition(':')
+    assert variant in (ROOT / path).read_text(encoding='utf-8')
     assert (ROOT / 'medjax' / 'tasks' / recipe['family'] / 'family.py').is_file()
     assert recipe['config'].partition(':')[0] in recipe['command'] or recipe['command'].startswith('bash launch/')
 
