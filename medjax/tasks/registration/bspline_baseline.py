@@ -1,4 +1,4 @@
-"""Registration by SimpleITK, as most people would do it: affine, then free-form deformation by B-splines."""
+"""Conventional registration by SimpleITK, as a baseline: affine, then free-form deformation by B-splines."""
 
 from collections.abc import Sequence
 
@@ -7,56 +7,59 @@ import SimpleITK as sitk
 
 from medjax.machine import cores
 
-BINS, SHARE, SEED = 32, 0.2, 1
-SHRINK, SMOOTH = (4, 2, 1), (2, 1, 0)  # of the levels, in voxels
-METRICS = ('mattes', 'ncc')
+BINS, SAMPLED_SHARE, SEED = 32, 0.2, 1
+SHRINK, SMOOTH = (4, 2, 1), (2, 1, 0)  # of the levels, voxels
 
 
 def register(fixed: np.ndarray, moving: np.ndarray, spacing: Sequence[float], *, metric: str = 'ncc', steps: int = 20,
              every: float = 12.0) -> np.ndarray:
-    """Brings a moving image onto a fixed one.
+    """The displacement field that registers a moving image to a fixed one.
 
     Args:
       fixed: `[*S]` float32.
       moving: `[*S]` float32.
-      spacing: mm of a voxel.
-      metric: 'ncc', the correlation in windows of 9 voxels, or 'mattes', mutual information of all voxels in two
-        dimensions and of a fifth of them in three, which is quicker and, of one contrast, less exact.
-      steps: of the optimiser (gradient descent with a line search) at each level; of the affine map 200 at most.
-      every: mm between control points of the finest of three grids, each twice as fine as the one before.
+      spacing: voxel size, mm.
+      metric: 'ncc', the correlation in windows of 9 voxels, or 'mattes', mutual information of all voxels in 2D and of
+        a fifth of them in 3D, which is faster and, for images of one contrast, less accurate.
+      steps: of the optimiser (gradient descent with line search) at each level; the affine map has at most 200.
+      every: mm between the control points of the finest of three grids, each twice as fine as the previous one.
 
     Returns:
-      Displacements `[D, *S]` float32, voxels: x of the fixed image is at x + u(x) in the moving one.
+      Displacements `[D, *S]` float32 in voxels: x of the fixed image is at x + u(x) in the moving one.
 
     Raises:
-      RuntimeError: of SimpleITK, where the images have nothing in common, such as no contrast at all.
+      RuntimeError: by SimpleITK, where the images have nothing in common, such as an image without contrast.
     """
     images = [sitk.GetImageFromArray(np.ascontiguousarray(image.T, np.float32)) for image in (fixed, moving)]
     for image in images:
         image.SetSpacing([float(mm) for mm in spacing])
-    dims = fixed.ndim
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(cores())
-    start = sitk.CenteredTransformInitializer(*images, sitk.AffineTransform(dims),
-                                              sitk.CenteredTransformInitializerFilter.MOMENTS)
-    affine = _method('mattes', dims)
-    affine.SetInitialTransform(start, inPlace=True)
-    affine.SetOptimizerAsRegularStepGradientDescent(0.2, 1e-4, 200, gradientMagnitudeTolerance=1e-8)
-    affine.SetOptimizerScalesFromPhysicalShift()
-    affine.Execute(*images)
+    affine = _register_affine(images, fixed.ndim)
     coarse = [max(round((n - 1) * mm / every / 4), 1) for n, mm in zip(fixed.shape, spacing)]
     spline = sitk.BSplineTransformInitializer(images[0], coarse, 3)
-    free = _method(metric, dims)
-    free.SetMovingInitialTransform(start)
-    free.SetInitialTransformAsBSpline(spline, inPlace=True, scaleFactors=[1, 2, 4])
-    # Of what was tried: L-BFGS ends early with this metric, or folds; plain descent folds.
-    free.SetOptimizerAsGradientDescentLineSearch(5.0, steps, 1e-5, 5)
-    found = free.Execute(*images)
-    both = sitk.CompositeTransform([start, found])
+    method = _method(metric, fixed.ndim)
+    method.SetMovingInitialTransform(affine)
+    method.SetInitialTransformAsBSpline(spline, inPlace=True, scaleFactors=[1, 2, 4])
+    # With this metric L-BFGS stops early or folds, and plain gradient descent folds.
+    method.SetOptimizerAsGradientDescentLineSearch(5.0, steps, 1e-5, 5)
+    transform = sitk.CompositeTransform([affine, method.Execute(*images)])
     field = sitk.GetArrayFromImage(sitk.TransformToDisplacementField(
-        both, sitk.sitkVectorFloat64, images[0].GetSize(), images[0].GetOrigin(), images[0].GetSpacing(),
+        transform, sitk.sitkVectorFloat64, images[0].GetSize(), images[0].GetOrigin(), images[0].GetSpacing(),
         images[0].GetDirection()))
-    scale = np.array(spacing).reshape(-1, *[1] * dims)
+    scale = np.array(spacing).reshape(-1, *[1] * fixed.ndim)
     return (field.T / scale).astype(np.float32)
+
+
+def _register_affine(images: Sequence[sitk.Image], dims: int) -> sitk.Transform:
+    """The affine map from the fixed to the moving image, by mutual information."""
+    transform = sitk.CenteredTransformInitializer(*images, sitk.AffineTransform(dims),
+                                                  sitk.CenteredTransformInitializerFilter.MOMENTS)
+    method = _method('mattes', dims)
+    method.SetInitialTransform(transform, inPlace=True)
+    method.SetOptimizerAsRegularStepGradientDescent(0.2, 1e-4, 200, gradientMagnitudeTolerance=1e-8)
+    method.SetOptimizerScalesFromPhysicalShift()
+    method.Execute(*images)
+    return transform
 
 
 def _method(metric: str, dims: int) -> sitk.ImageRegistrationMethod:
@@ -67,7 +70,7 @@ def _method(metric: str, dims: int) -> sitk.ImageRegistrationMethod:
         method.SetMetricAsMattesMutualInformation(BINS)
         if dims == 3:
             method.SetMetricSamplingStrategy(method.REGULAR)
-            method.SetMetricSamplingPercentage(SHARE, SEED)
+            method.SetMetricSamplingPercentage(SAMPLED_SHARE, SEED)
     method.SetInterpolator(sitk.sitkLinear)
     method.SetShrinkFactorsPerLevel(SHRINK)
     method.SetSmoothingSigmasPerLevel([float(s) for s in SMOOTH])

@@ -1,15 +1,12 @@
-"""The report's chapter on registration: overlap and folds side by side, errors before and after, the maps drawn."""
+"""The report's chapter on registration: overlap and folding, errors before and after, and drawn deformations."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-import matplotlib
 import numpy as np
-from matplotlib.collections import LineCollection
 
-from medjax.report import draw, tables
+from medjax.report import tables
 from medjax.report.chapter import (
     Chapter,
-    Chart,
     Group,
     Section,
     caption,
@@ -17,191 +14,129 @@ from medjax.report.chapter import (
     interval_method,
     non_numeric_columns,
     split_name,
-    themed_chart,
 )
 from medjax.report.run_files import Run, snapshot
 from medjax.report.split import Split, read_split
-from medjax.report.style import INK, PALETTE, chart, legend, png
-from medjax.report.tables import Entry, format_number
+from medjax.report.tables import Entry, format_interval, format_number, has_value
+from medjax.tasks.registration.charts import pair_charts
 from medjax.tasks.registration.family import FAMILY
-from medjax.tasks.registration.summary import FIGURES, METHODS, Table, read
+from medjax.tasks.registration.pictures import ARRAYS, pair_tiles
+from medjax.tasks.registration.table import METHODS, METRICS, Table, column, is_metric, read
 
-COLOURS = {'': PALETTE[1], 'none': '#8a8f96', 'affine': PALETTE[0], 'bspline': PALETTE[2]}
-DRAWN = (('tre', 'mm'), ('dice', ''), ('folded', '%'), ('ncc', ''))  # figures of a drawn pair, and their units
-PARTS = ('fixed', 'moving', 'moved', 'displacement', 'jacobian', 'spacing')  # of a drawn pair
-LINES = 5  # voxels from a line of the drawn grid to the next
-SPAN = 1.0  # of the Jacobian's map: from twice as small to twice as large, as powers of two
+PAIR_METRICS = ('tre', 'dice', 'folded', 'ncc')  # given with the pictures of a pair
 
 
 def chapter(run: Run) -> Chapter:
     """The chapter of a run.
 
     Raises:
-      InputError: where the table of predictions lacks a figure, or a snapshot is damaged.
+      InputError: the table of predictions lacks a metric, or a snapshot is damaged.
     """
-    every = [read_split(run, split, read) for split in run.splits]
+    splits = [read_split(run, split, read) for split in run.splits]
     return Chapter(
-        headlines=[line for of in every if of.split in headline_splits(run) for line in headlines(of)], method=interval_method(run),
-        tables=[methods_table(of.entries, of.table.methods, caption(run, of.split)) for of in every],
-        sections=[part for of in every[:1] for part in sections(of)], curves=learning(run), samples=[], samples_text='',
-        conventions_heading='Conventions', cases=[row for of in every for row in listed(of)], text_columns=non_numeric_columns(run),
+        headlines=[_headline(split) for split in splits if split.split in headline_splits(run)],
+        method=interval_method(run), tables=[_table(split) for split in splits],
+        sections=_sections(splits[0]) if splits else [], curves=_curves(),
+        cases=[row for split in splits for row in _cases(split)], text_columns=non_numeric_columns(run),
         cases_order=': the best first', warnings=(run.results.get('analysis') or {}).get('warnings', ()))
 
 
-def headlines(of: Split[Table]) -> list[tuple[str, str]]:
-    """The result in a sentence, and how sure it is in another."""
-    entries, others = of.entries, [name for name in of.table.methods if name]
-
-    def beside(key: str, unit: str = '') -> str:
-        # Of fewer pairs a mean would be no comparison.
-        said = [f'{METHODS[name]} {format_number(entries[f"{key}_{name}"]["value"], unit)}' for name in others
-                if f'{key}_{name}' in entries and entries[f'{key}_{name}']['cases'] == entries[key]['cases']]
-        return f' ({", ".join(said)})' * bool(said)
-
-    parts = []
-    if tables.has_value(entries['tre']):
-        parts.append(f'Target registration error {format_number(entries["tre"]["value"], "mm")} mm{beside("tre", "mm")}')
-    if tables.has_value(entries['dice']):
-        parts.append(f'Dice {format_number(entries["dice"]["value"])}{beside("dice")}')
+def _headline(split: Split[Table]) -> tuple[str, str]:
+    """The result in a sentence, and its uncertainty in another."""
+    entries, parts = split.entries, []
+    if has_value(entries['tre']):
+        value = format_number(entries['tre']['value'], 'mm')
+        parts.append(f'Target registration error {value} mm{_other_methods(split, "tre", "mm")}')
+    if has_value(entries['dice']):
+        parts.append(f'Dice {format_number(entries["dice"]["value"])}{_other_methods(split, "dice")}')
     if not parts:
-        parts.append(f'Correlation {format_number(entries["ncc"]["value"])}{beside("ncc")}')
-    text = (f'{"; ".join(parts)} on the {split_name(of.split).lower()} pairs. Folded: '
+        parts.append(f'Correlation {format_number(entries["ncc"]["value"])}{_other_methods(split, "ncc")}')
+    text = (f'{"; ".join(parts)} on the {split_name(split.split).lower()} pairs. Folded: '
             f'{format_number(entries["folded"]["value"])} % of the cells.')
-    lead = next(key for key in ('tre', 'dice', 'ncc') if tables.has_value(entries[key]))
+    lead = next(metric for metric in ('tre', 'dice', 'ncc') if has_value(entries[metric]))
     unit = FAMILY.metrics.describe(lead).unit
-    said = tables.format_interval(entries[lead], unit)
-    sure = f'95 % interval of the first figure {said} {unit}. '.replace(' .', '.') * bool(said)
-    return [(text, f'{sure}n = {entries[lead]["n"]}, {len(of.rows)} pairs.')]
+    limits, uncertainty = format_interval(entries[lead], unit), ''
+    if limits:
+        uncertainty = f'95 % interval of the first value {f"{limits} {unit}".strip()}. '
+    return text, f'{uncertainty}n = {entries[lead]["n"]}, {len(split.rows)} pairs.'
 
 
-def methods_table(entries: Mapping[str, Entry], methods: Sequence[str], title: str) -> tables.Table:
-    """Every figure of the run and of each other way: overlap beside folds; and what the run gains on it."""
-    keys = {(name, METHODS[other]): entries[f'{name}_{other}' if other else name]
-            for name in (*FIGURES, 'gain_dice', 'gain_tre') for other in methods
-            if tables.has_value(entries.get(f'{name}_{other}' if other else name, {}))}
-    return tables.metric_table(FAMILY.metrics, keys, [METHODS[other] for other in methods if ('ncc', METHODS[other]) in keys], title)
+def _other_methods(split: Split[Table], metric: str, unit: str = '') -> str:
+    """The results of the other methods in brackets, of those that were applied to the same pairs."""
+    parts = []
+    for method in split.table.methods:
+        entry = split.entries.get(column(metric, method))
+        if method and entry and entry['cases'] == split.entries[metric]['cases']:
+            parts.append(f'{METHODS[method]} {format_number(entry["value"], unit)}')
+    return f' ({", ".join(parts)})' if parts else ''
 
 
-def sections(of: Split[Table]) -> list[Section]:
-    """What is drawn of the split that matters most."""
-    score, order = _score(of.table)
+def _table(split: Split[Table]) -> tables.Table:
+    """All metrics of the run and of the other methods, and the gains of the run."""
+    keys: dict[tuple[str, str], Entry] = {}
+    for metric in (*METRICS, 'gain_dice', 'gain_tre'):
+        for method in split.table.methods:
+            entry = split.entries.get(column(metric, method), {})
+            if has_value(entry):
+                keys[metric, METHODS[method]] = entry
+    names = [METHODS[method] for method in split.table.methods if ('ncc', METHODS[method]) in keys]
+    return tables.metric_table(FAMILY.metrics, keys, names, caption(split.run, split.split))
+
+
+def _sections(split: Split[Table]) -> list[Section]:
+    """Pictures and charts of a split."""
+    order, groups = _order(split.table), []
     places = dict.fromkeys([order[0], order[len(order) // 2], order[-1]]) if len(order) else {}
-    groups = []
-    for name, place in zip(('Best', 'Median', 'Worst'), places):
-        path = of.run.folder / 'cases' / of.split / f'{of.table.ids[place]}.npz'
+    for rank, place in zip(('Best', 'Median', 'Worst'), places):
+        path = split.run.folder / 'cases' / split.split / f'{split.table.ids[place]}.npz'
         if path.is_file():
-            with snapshot(path) as case:
-                shown = {name: case[name] for name in PARTS} | {
-                    name: part for name, part in case.items() if name.startswith('moved_')}
-            text = ', '.join(_told(of.table, key, unit, place) for key, unit in DRAWN
-                             if not np.isnan(of.table.values[key, ''][place]))
-            groups.append(Group(f'{name}: {of.table.ids[place]}', tiles(shown), f'{text}.'))
-    return [Section('Pairs', 'Differences are of intensities on one scale, white where there is none. The grid is '
-                    'that of the fixed image, drawn where its lines come to lie in the moving one. Of the Jacobian '
-                    'blue is where tissue shrinks from the fixed to the moving image, red where it grows, up to '
-                    'twice; black where it folds. Of a volume the plane across z with most of the image.',
-                    groups=groups),
-            Section('Pair by pair', charts=charts(of))]
+            with snapshot(path) as arrays:
+                case = {name: arrays[name] for name in ARRAYS}
+                case |= {name: array for name, array in arrays.items() if name.startswith('moved_')}
+            groups.append(Group(f'{rank}: {split.table.ids[place]}', pair_tiles(case),
+                                _pair_text(split.table, place)))
+    return [Section('Pairs', 'Differences are of intensities on one scale, white for none. The grid is that of the '
+                    'fixed image, drawn at its positions in the moving one. The Jacobian is blue where tissue shrinks '
+                    'from the fixed to the moving image and red where it grows, up to twice; black where it folds. '
+                    'Volumes: the axial plane with the largest area of the image.', groups=groups),
+            Section('Results by pair', charts=pair_charts(split.table))]
 
 
-def _told(table: Table, key: str, unit: str, place: int) -> str:
-    before = ''
-    if 'none' in table.methods and key != 'folded':
-        before = f' (before {format_number(table.values[key, "none"][place], unit)})'
-    return f'{FAMILY.metrics.describe(key).label} {format_number(table.values[key, ""][place], unit)} {unit}'.strip() + before
-
-
-def tiles(case: Mapping[str, np.ndarray]) -> list[draw.Tile]:
-    """A pair as pictures: both images, the moved one, differences before and after, the grid, the Jacobian."""
-    pixel = tuple(float(mm) for mm in case['spacing'][::-1])
-    made = [_grey(case[name], pixel, title) for name, title in (
-        ('fixed', 'Fixed'), ('moving', 'Moving'), ('moved', 'Moved'))]
-    made += [_coloured(case[name] - case['fixed'], pixel, title, 'PuOr', 1.0) for name, title in (
-        ('moving', 'Difference before'), ('moved', 'Difference after'))]
-    for name in ('affine', 'bspline'):
-        if f'moved_{name}' in case:
-            made.append(_coloured(case[f'moved_{name}'] - case['fixed'], pixel, f'Difference, {METHODS[name]}', 'PuOr',
-                                  1.0))
-    made.append(_grid(case['moving'], case['displacement'], pixel))
-    jacobian = case['jacobian']
-    logarithm = np.where(jacobian > 0, np.log2(np.maximum(jacobian, 1e-3)), np.nan)
-    made.append(_coloured(logarithm, pixel, 'Jacobian', 'RdBu_r', SPAN))
-    return made
-
-
-def _upright(plane: np.ndarray) -> np.ndarray:
-    """`[X, Y]` as rows from front to back."""
-    return plane.swapaxes(0, 1)[::-1]
-
-
-def _grey(plane: np.ndarray, pixel: tuple[float, float], title: str) -> draw.Tile:
-    canvas, _, width = draw.canvas(_upright(plane), pixel, (0.0, 1.0))
-    return draw.Tile(png(canvas, draw.DPI), title, title, width)
-
-
-def _coloured(plane: np.ndarray, pixel: tuple[float, float], title: str, colours: str, most: float) -> draw.Tile:
-    """Signed values; what is not defined is black."""
-    share = _upright(plane) / (2 * most) + 0.5
-    painted = matplotlib.colormaps[colours](np.clip(share, 0, 1))[..., :3] * ~np.isnan(share)[..., None]
-    canvas, _, width = draw.canvas(painted, pixel, (0.0, 1.0))
-    return draw.Tile(png(canvas, draw.DPI), title, title, width)
-
-
-def _grid(image: np.ndarray, displacement: np.ndarray, pixel: tuple[float, float]) -> draw.Tile:
-    """The fixed image's grid where it comes to lie in the moving one."""
-    canvas, axes, width = draw.canvas(_upright(image), pixel, (0.0, 1.0), 0.45)
-    x, y = np.meshgrid(*[np.arange(n) for n in image.shape], indexing='ij')
-    x, y = x + displacement[0], image.shape[1] - 1 - (y + displacement[1])
-    lines = [np.stack([x[i], y[i]], 1) for i in range(0, image.shape[0], LINES)]
-    lines += [np.stack([x[:, j], y[:, j]], 1) for j in range(0, image.shape[1], LINES)]
-    axes.add_collection(LineCollection(lines, colors=PALETTE[1], linewidths=0.7))
-    return draw.Tile(png(canvas, draw.DPI), 'Grid', 'The grid on the moving image', width)
-
-
-def charts(of: Split[Table]) -> list[Chart]:
-    """Errors, or overlap, of each pair by each method, the pairs in the order of how hard they were."""
-    made = []
-    for key, title in (('tre', 'Target registration error, mm'), ('dice', 'Dice'), ('ncc', 'Correlation in windows')):
-        if np.isnan(of.table.values[key, '']).all() or (key == 'ncc' and made):
+def _pair_text(table: Table, place: int) -> str:
+    """The metrics of a pair after and before registration."""
+    parts = []
+    for metric in PAIR_METRICS:
+        value = table.values[metric, ''][place]
+        if np.isnan(value):
             continue
-        made.append(themed_chart(lambda theme, key=key, title=title: _by_pair(of.table, key, title, theme),
-                         f'{title}, pair by pair', f'{title}, of each pair, in the order of what it was before.'))
-    return made
+        described = FAMILY.metrics.describe(metric)
+        text = f'{described.label} {format_number(value, described.unit)} {described.unit}'.strip()
+        if 'none' in table.methods and metric != 'folded':
+            text += f' (before {format_number(table.values[metric, "none"][place], described.unit)})'
+        parts.append(text)
+    return f'{", ".join(parts)}.'
 
 
-def _by_pair(table: Table, key: str, title: str, theme: str) -> bytes:
-    canvas, axes = chart(theme, 'Pair', title)
-    first = 'none' if 'none' in table.methods else ''
-    order = np.argsort(table.values[key, first], kind='stable')
-    for name in table.methods:
-        values = table.values[key, name][order]
-        if not np.isnan(values).all():
-            axes.plot(np.arange(1, len(order) + 1), values, 'o', markersize=3.5, color=COLOURS[name],
-                      label=METHODS[name])
-    axes.axhline(0, color=INK[theme], linewidth=0.5)
-    legend(axes, theme, loc='best')
-    return png(canvas, draw.DPI)
+def _order(table: Table) -> np.ndarray:
+    """Pairs from the best to the worst: by TRE, else by Dice, else by the correlation."""
+    metric = next((metric for metric in ('tre', 'dice') if not np.isnan(table.values[metric, '']).all()), 'ncc')
+    score = np.nan_to_num(table.values[metric, ''] * (-1 if metric == 'tre' else 1), nan=-np.inf)
+    return np.argsort(-score, kind='stable')
 
 
-def learning(run: Run) -> dict[str, dict[str, str]]:
-    """What was logged while training."""
-    return {'Loss': {'train/loss': 'training'}, 'How unlike the images are': {'train/unlike': 'training'},
+def _cases(split: Split[Table]) -> list[dict[str, str]]:
+    """The rows of the table of pairs, rounded, the best first."""
+    text = non_numeric_columns(split.run)
+
+    def rounded(row: Mapping[str, str]) -> dict[str, str]:
+        cells = {key: cell for key, cell in row.items() if key in text or is_metric(key)}
+        return {key: cell if key in text or cell in ('', 'nan') else format_number(float(cell))
+                for key, cell in cells.items()}
+    return [rounded(split.rows[number]) for number in _order(split.table)]
+
+
+def _curves() -> dict[str, dict[str, str]]:
+    return {'Loss': {'train/loss': 'training'}, 'Dissimilarity of the images': {'train/dissimilarity': 'training'},
             'Target registration error, mm': {'val/tre': ''}, 'Dice': {'val/dice': ''},
             'Folded cells, %': {'val/folded': ''}, 'Roughness of the velocity': {'train/roughness': ''},
             'Learning rate': {'lr': ''}, 'Gradient norm': {'train/grad_norm': ''}}
-
-
-def listed(of: Split[Table]) -> list[dict[str, str]]:
-    """The table of pairs, rounded, the best first."""
-    words, (_, order) = non_numeric_columns(of.run), _score(of.table)
-    kept = [key for key in (of.rows[0] if of.rows else ()) if key in words or key in FIGURES
-            or key.rpartition('_')[0] in ('dice', 'tre', 'folded')]
-    return [{key: text if key in words or not text or text == 'nan' else format_number(float(text))
-             for key, text in ((key, of.rows[number][key]) for key in kept)} for number in order]
-
-
-def _score(table: Table) -> tuple[np.ndarray, np.ndarray]:
-    """What pairs are ordered by, higher is better, and their order, the best first."""
-    key = next((key for key in ('tre', 'dice') if not np.isnan(table.values[key, '']).all()), 'ncc')
-    score = np.nan_to_num(table.values[key, ''] * (-1 if key == 'tre' else 1), nan=-np.inf)
-    return score, np.argsort(-score, kind='stable')

@@ -1,4 +1,4 @@
-"""Registration judged by hand: maps that are known, images without contrast, and new pairs from files."""
+"""Registration measured by hand: known deformations, images without contrast, and new pairs from files."""
 
 import csv
 import functools
@@ -20,13 +20,13 @@ from medjax.tasks.registration.evaluator import evaluator, predictor
 rng = np.random.default_rng(0)
 
 
-def told(variables, batch):
-    """Everything is read two voxels further on along the first axis."""
+def predict(variables, batch):
+    """A displacement of two voxels along the first axis."""
     there = jnp.zeros((1, 2, *batch['fixed'].shape[1:3])).at[:, 0].set(2.0)
     return {'moved': deformation.warp(batch['moving'][0], there[0])[None], 'displacement': there, 'inverse': -there}
 
 
-TASK = Task(None, None, told, None)
+TASK = Task(None, None, predict, None)
 
 
 @functools.cache
@@ -44,7 +44,7 @@ def data(flat=False, labels=True):
                     targets=np.array([[7.0, 5, 0], [8, 7.5, 0]]))
 
     return registration.dataset(Source(tuple(Case(split, split, split, read) for split in ('train', 'val', 'test')),
-                                ('background', 'bright'), problem='registration'), size=(24, 20))
+                                ('background', 'bright'), problem='registration', least_classes=1), size=(24, 20))
 
 
 def test_figures_by_hand(tmp_path):
@@ -62,12 +62,12 @@ def test_figures_by_hand(tmp_path):
 
 
 def test_without_labels_or_contrast_there_are_no_figures_but_no_faults(tmp_path):
-    judge = evaluator(data=data(flat=True, labels=False), task=TASK, affine=False, bspline=1, window=5)
-    row, = judge({}, 'test', snapshots=tmp_path)
+    evaluate = evaluator(data=data(flat=True, labels=False), task=TASK, affine=False, bspline=1, window=5)
+    row, = evaluate({}, 'test', snapshots=tmp_path)
     assert row['ncc'] == pytest.approx(0, abs=1e-6) and np.isnan(row['dice']) and row['tre'] == pytest.approx(0.75)
     assert np.isnan(row['ncc_bspline']) and np.isfinite([v for k, v in row.items() if k.startswith('tre') and
                                                          'bspline' not in k]).all()
-    assert 'tre' in judge.validation_metrics(judge({}, 'val', quick=True))
+    assert 'tre' in evaluate.validation_metrics(evaluate({}, 'val', quick=True))
 
 
 def test_new_pairs_from_files(tmp_path):
@@ -76,9 +76,9 @@ def test_new_pairs_from_files(tmp_path):
     for name, array in (('a', image), ('b', np.roll(image, 2, 0))):
         nib.save(nib.Nifti1Image(array[..., None], affine), tmp_path / f'{name}.nii.gz')
     (tmp_path / 'pairs.csv').write_text('fixed,moving\na.nii.gz,b.nii.gz\n')
-    apart = predictor(task=TASK, statistics=data().statistics, data=dict(size=(24, 20)))
-    assert apart.example()['fixed'].shape == (1, 24, 20, 1)
-    line = apart({}, tmp_path / 'pairs.csv', tmp_path / 'out')
+    register = predictor(task=TASK, statistics=data().statistics, data=dict(size=(24, 20)))
+    assert register.example()['fixed'].shape == (1, 24, 20, 1)
+    line = register({}, tmp_path / 'pairs.csv', tmp_path / 'out')
     moved = nib.load(tmp_path / 'out' / 'b_to_a.nii.gz')
     np.testing.assert_allclose(moved.get_fdata()[:-2, :, 0], image[:-2], atol=1e-3)
     np.testing.assert_allclose(moved.affine, affine)
@@ -92,10 +92,10 @@ def test_new_pairs_from_files(tmp_path):
         other({}, tmp_path / 'pairs.csv', tmp_path / 'out')
     (tmp_path / 'pairs.csv').write_text('fixed,moving\na.nii.gz,b.nii.gz\na.nii.gz,b.nii.gz\n')
     with pytest.raises(InputError, match='b_to_a: 2 pairs; expected each pair once'):
-        apart({}, tmp_path / 'pairs.csv', tmp_path / 'twice')
+        register({}, tmp_path / 'pairs.csv', tmp_path / 'twice')
 
 
-def test_splines_bring_a_pair_together():
+def test_splines_register_a_pair():
     from medjax.tasks.registration import bspline_baseline
     x, y = np.indices((32, 32)) - 15.5
     fixed = (np.hypot(x, y) < 9).astype(np.float32) + (np.hypot(x - 3, y) < 3)

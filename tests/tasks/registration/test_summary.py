@@ -1,4 +1,4 @@
-"""Registration summed up: means and gains by hand, pairs of a patient together; and what the report shows of it."""
+"""Results of registration: means and gains by hand, pairs of a patient together; and its report."""
 
 import pathlib
 import re
@@ -10,7 +10,9 @@ from medjax import atomic_files
 from medjax.errors import InputError
 from medjax.report import page as report_page
 from medjax.report import run_files
-from medjax.tasks.registration import chapter, summary
+from medjax.tasks.registration import charts, pictures, summary
+from medjax.tasks.registration.chapter import chapter
+from medjax.tasks.registration.table import METRICS, read
 from tests.report.runs import write_table
 from tests.report.test_page import Page
 from tests.tasks.survival.survivals import write_metrics
@@ -22,20 +24,20 @@ def row(number, dice, tre, folded=0.0, splined=None, patient=None):
                 f'ncc{end}': 0.5, f'consistency{end}': '' if end == '_bspline' else 0.1, f'seconds{end}': 0.25}
     return {'split': 'test', 'id': f'test{number}', 'patient': patient or f'p{number}', **method('', dice, tre, folded),
             **method('_none', 0.4, 6.0), **(method('_bspline', *splined) if splined else
-                                            {f'{name}_bspline': '' for name in summary.FIGURES})}
+                                            {f'{name}_bspline': '' for name in METRICS})}
 
 
 ROWS = [row(0, 0.9, 1.0, splined=(0.8, 2.0)), row(1, 0.8, 2.0, folded=0.5), row(2, 0.7, 3.0)]
 
 
 def test_figures_by_hand():
-    found = {name: float(value) for name, value in summary.figures(summary.read(ROWS)).items()}
+    found = {name: float(value) for name, value in summary.metric_values(read(ROWS)).items()}
     assert found['dice'] == pytest.approx(0.8) and found['tre'] == pytest.approx(2)
     assert found['tre90'] == pytest.approx(4)
     assert found['folded'] == pytest.approx(0.5 / 3) and found['tre_bspline'] == pytest.approx(2)
     assert found['gain_dice_none'] == pytest.approx(0.4) and found['gain_tre_none'] == pytest.approx(4)
     assert found['gain_tre_bspline'] == pytest.approx(1) and found['gain_dice_bspline'] == pytest.approx(0.1)
-    twice = summary.figures(summary.read(ROWS), np.array([[0, 1, 1], [2, 0, 1]]))
+    twice = summary.metric_values(read(ROWS), np.array([[0, 1, 1], [2, 0, 1]]))
     np.testing.assert_allclose(twice['tre'], [2.5, 5 / 3])
     assert np.isnan(twice['tre_bspline'][0])
 
@@ -48,7 +50,7 @@ def test_intervals_are_over_patients_and_folds_are_warned_of():
     assert entries['dice']['ci95'] == pytest.approx([0.5, 0.8]) and entries['tre']['ci95'] == [2, 2]
     assert 'tre_bspline' not in entries and found['warnings'] == []
     assert summary.summarise(ROWS, resamples=9)['warnings'] == [
-        'test: 1 of 3 maps fold somewhere, at most in 0.5 % of the cells.']
+        'test: 1 of 3 deformations fold, at most in 0.5 % of the cells.']
 
 
 @pytest.mark.parametrize('change, match', [
@@ -57,7 +59,7 @@ def test_intervals_are_over_patients_and_folds_are_warned_of():
     ({'folded': 'few'}, 'case test0: folded: few; expected a number of 0 to 100')])
 def test_a_table_that_is_none_is_refused(change, match):
     with pytest.raises(InputError, match=match):
-        summary.read([{**ROWS[0], **change}])
+        read([{**ROWS[0], **change}])
 
 
 def test_no_case_is_refused():
@@ -73,7 +75,8 @@ def make(folder, rows, broken=False):
     atomic_files.write_json(folder / 'results.json', {
         **found.pop('metrics'), 'analysis': found, 'problem': 'registration', 'classes': ['background'], 'step': 40,
         'counts': {'test': len(rows)}, 'notice': 'Squares.', 'conventions': summary.CONVENTIONS})
-    atomic_files.write_json(folder / 'config.json', {'seed': 0, 'steps': 60, 'batch': 4, 'model': {'name': 'registration'}})
+    atomic_files.write_json(folder / 'config.json', {
+        'seed': 0, 'steps': 60, 'batch': 4, 'model': {'name': 'registration'}, 'evaluate': {'name': 'registration'}})
     atomic_files.write_json(folder / 'environment.json', {'devices': ['cpu:0'], 'parameters': 4321})
     write_metrics(folder)
     image, label = rng.random((12, 16)).astype(np.float32), np.zeros((12, 16), np.uint8)
@@ -88,8 +91,8 @@ def make(folder, rows, broken=False):
 
 
 def test_the_page(tmp_path):
-    page = Page(report_page.render(run_files.read(make(tmp_path / 'run', ROWS))))
-    assert page.open == [] and page.headings == ['Results', 'Pairs', 'Pair by pair', 'All cases', 'Training history',
+    page = Page(report_page.render(run_files.read(make(tmp_path / 'run', ROWS)), chapter))
+    assert page.open == [] and page.headings == ['Results', 'Pairs', 'Results by pair', 'All cases', 'Training history',
                                                  'Conventions', 'How to reproduce']
     assert summary.CONVENTIONS in page.text and 'Squares.' in page.text
     assert not re.search(r'\b(nan|None)\b', page.text)
@@ -98,17 +101,19 @@ def test_the_page(tmp_path):
     assert 'Folded: 0.167 % of the cells' in page.text and 'B-splines (SimpleITK)' in page.text
     assert 'Best: test0' in page.text and 'Median: test1' in page.text and 'Worst: test2' in page.text
     assert 'TRE 1.00 mm (before 6.00), Dice 0.900 (before 0.400), Folded 0.00 %' in page.text
-    assert 'maps fold somewhere' in page.text
+    assert 'deformations fold' in page.text
     assert len([tag for tag, _ in page.tags if tag == 'img']) >= 3 * 8 + 2 * 2
 
 
 def test_without_labels_and_points(tmp_path, monkeypatch):
-    monkeypatch.setattr(chapter, 'png', lambda figure, dpi: b'')
+    for module in (charts, pictures):
+        monkeypatch.setattr(module, 'png', lambda figure, dpi: b'')
     blank = {f'{name}{end}': '' for name in ('dice', 'tre', 'tre90') for end in ('', '_none')}
-    page = Page(report_page.render(run_files.read(make(tmp_path / 'run', [{**each, **blank} for each in ROWS[1:]]))))
+    run = run_files.read(make(tmp_path / 'run', [{**each, **blank} for each in ROWS[1:]]))
+    page = Page(report_page.render(run, chapter))
     assert 'Correlation 0.500 (no registration 0.500) on the test pairs' in page.text and 'TRE' not in page.text[:900]
 
 
 def test_a_broken_snapshot_is_named(tmp_path):
-    with pytest.raises(InputError, match='test0.npz: .*expected what evaluating wrote'):
-        report_page.render(run_files.read(make(tmp_path / 'run', ROWS, broken=True)))
+    with pytest.raises(InputError, match='test0.npz: not a snapshot of a case: .*evaluate again'):
+        report_page.render(run_files.read(make(tmp_path / 'run', ROWS, broken=True)), chapter)

@@ -1,4 +1,4 @@
-"""Registration as a task: what a network learns without being told, what refining adds, and what is refused."""
+"""Registration as a task: what a network learns without supervision, what refining adds, and what is refused."""
 
 import functools
 
@@ -21,8 +21,8 @@ NCC = dict(name='ncc', window=5)
 
 @functools.cache
 def data():
-    return registration.dataset(simulated_registration.source(cases=(8, 1, 2), shape=(24, 32), spacing=7.0, template='drawn'),
-                         size=(24, 32))
+    source = simulated_registration.source(cases=(8, 1, 2), shape=(24, 32), spacing=7.0, template='drawn')
+    return registration.dataset(source, size=(24, 32))
 
 
 def batch(numbers):
@@ -41,26 +41,27 @@ def trained():
 
 
 @functools.cache
-def told(numbers):
+def predicted(numbers):
     made, variables = trained()
     return jax.jit(made.predict)(variables, {name: batch(numbers)[name] for name in ('fixed', 'moving')})
 
 
-def test_a_network_learns_to_bring_pairs_together():
-    out, given = told((0, 1, 2)), batch([0, 1, 2])
-    unlike = functools.partial(image_similarity.local_correlation, window=5)
-    before, after = (float(unlike(given['fixed'], image).mean()) for image in (given['moving'], out['moved']))
+def test_a_network_learns_to_register_pairs():
+    out, given = predicted((0, 1, 2)), batch([0, 1, 2])
+    dissimilarity = functools.partial(image_similarity.local_correlation, window=5)
+    before, after = (float(dissimilarity(given['fixed'], image).mean()) for image in (given['moving'], out['moved']))
     assert after < 0.8 * before
     assert out['displacement'].shape == out['inverse'].shape == (3, 2, 24, 32) and out['moved'].shape == (3, 24, 32, 1)
     for number in range(3):
         there, back = out['displacement'][number], out['inverse'][number]
         np.testing.assert_allclose(out['moved'][number], deformation.warp(given['moving'][number], there), atol=1e-5)
         assert float(deformation.folding_fraction(there)) == 0
-        assert float(deformation.inverse_consistency_error(there, back, (1.0, 1.0))) < 0.1 * float(jnp.abs(there).mean()) + 0.05
+        error = float(deformation.inverse_consistency_error(there, back, (1.0, 1.0)))
+        assert error < 0.1 * float(jnp.abs(there).mean()) + 0.05
 
 
-def test_a_pair_is_told_the_same_in_any_batch():
-    np.testing.assert_allclose(told((0, 1, 2))['displacement'][2:], told((2,))['displacement'], atol=1e-4)
+def test_a_pair_has_the_same_deformation_in_any_batch():
+    np.testing.assert_allclose(predicted((0, 1, 2))['displacement'][2:], predicted((2,))['displacement'], atol=1e-4)
 
 
 def test_the_loss_is_the_sum_of_its_parts_and_padding_counts_nothing():
@@ -70,19 +71,20 @@ def test_the_loss_is_the_sum_of_its_parts_and_padding_counts_nothing():
     value = jax.jit(lambda batch: made.loss(variables, batch, jax.random.key(0)))
     total, (_, states) = value(batch([0, 1]))
     parts = {name: float(s / n) for name, (s, n) in states.items()}
-    assert float(total) == pytest.approx(parts['unlike'] + 0.5 * parts['roughness'] + 2 * parts['loss_dice'], rel=1e-5)
+    want = parts['dissimilarity'] + 0.5 * parts['roughness'] + 2 * parts['loss_dice']
+    assert float(total) == pytest.approx(want, rel=1e-5)
     assert parts['roughness'] > 0 and 0 < parts['loss_dice'] < 1
     half = {**batch([0, 1]), 'mask': jnp.array([1.0, 0.0])}
     assert float(value(half)[0]) == pytest.approx(float(value({**batch([0, 0]), 'mask': jnp.ones(2)})[0]), rel=1e-5)
 
 
-def test_refining_goes_on_from_what_the_network_says():
+def test_refining_starts_from_the_output_of_the_network():
     made = task(refine=dict(levels=(1,), steps=(25,), affine=(0,), rate=0.1))
     given = batch([0])
     out = jax.jit(made.predict)(trained()[1], {name: given[name] for name in ('fixed', 'moving')})
-    unlike = functools.partial(image_similarity.local_correlation, window=5)
-    assert float(unlike(given['fixed'], out['moved'])[0]) < 0.8 * float(
-        unlike(given['fixed'], told((0, 1, 2))['moved'][:1])[0])
+    dissimilarity = functools.partial(image_similarity.local_correlation, window=5)
+    assert float(dissimilarity(given['fixed'], out['moved'])[0]) < 0.8 * float(
+        dissimilarity(given['fixed'], predicted((0, 1, 2))['moved'][:1])[0])
     assert float(deformation.folding_fraction(out['displacement'][0])) == 0
 
 
@@ -93,7 +95,10 @@ def test_refining_counts_roughness_as_training_does(smoother, monkeypatch):
     made = task(refine=dict(levels=(1,), steps=(1,), affine=(0,)), smoother=smoother)
     jax.eval_shape(made.predict, trained()[1], {name: batch([0])[name] for name in ('fixed', 'moving')})
     field = jnp.asarray(np.random.default_rng(0).normal(size=(2, 6, 7)), jnp.float32)
-    want = deformation.gradient_energy(field, (2.0, 2.0)) if smoother == 'gradient' else deformation.bending_energy(field, (1.0, 1.0))
+    if smoother == 'gradient':
+        want = deformation.gradient_energy(field, (2.0, 2.0))
+    else:
+        want = deformation.bending_energy(field, (1.0, 1.0))
     assert asked and float(asked[0](field, (2.0, 2.0))) == pytest.approx(float(want))
 
 
@@ -121,9 +126,9 @@ def test_volumes_too():
 @pytest.mark.parametrize('options, message', [
     (dict(smoother='rough'), r"config\.task\.smoother: 'rough'; expected one of: gradient, bending"),
     (dict(smoothness=-1), r'config\.task\.smoothness: -1; expected a weight of at least 0'),
-    (dict(refine=dict(step=3)), r'config\.task\.refine\.step: nothing reads this key'),
+    (dict(refine=dict(step=3)), r'config\.task\.refine\.step: unknown key'),
     (dict(similarity=dict(name='cosine')), r"config\.task\.similarity\.name: 'cosine'"),
-    (dict(statistics={'problem': 'growth'}), r"config\.task\.name: 'register' needs data of pairs"),
+    (dict(statistics={'problem': 'growth'}), r"config\.task\.name: 'registration' needs a data set of image pairs"),
     (dict(statistics={'problem': 'registration', 'classes': ['background'], 'spacing': [1, 1], 'labelled': False},
           dice=1.0), r'config\.task\.dice: 1\.0; expected 0: the training pairs have no labels'),
 ])
