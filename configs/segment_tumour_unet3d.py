@@ -12,8 +12,8 @@ from ml_collections import config_dict
 
 NOTICE = ('Three volumes of three organs (a CT of the chest, an MR of the head, an MR of the breast) with one lesion '
           'each: two train, one tests. This run shows that files, spacings, windows and predictions fit together. Its '
-          'numbers say nothing about skill: on training cases they tell of memory, and nothing can be learned here for '
-          'the test case.')
+          'numbers are no evidence of accuracy: on training cases they measure memorisation, and the training data has '
+          'nothing to learn for the test case.')
 
 
 def get_config(variant: str = '') -> config_dict.ConfigDict:

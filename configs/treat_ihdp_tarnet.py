@@ -3,7 +3,7 @@
     python -m medjax.train --config=configs/treat_ihdp_tarnet.py --workdir=runs/ihdp
     python -m medjax.evaluate --workdir=runs/ihdp --split=train,val,test     within the sample too
 
-Data: the table that econml ships (`pip install econml --no-deps`): 747 children of whom 139 are treated, response
+Data: the table that econml ships (`pip install econml --no-deps`): 747 children, 139 of them treated, response
 surface B of Hill 2011, `data.source.realisation` 0, 1, …. Variants: `:cfr` (Shalit 2017, with MMD), `:tlearner`,
 `:slearner`, `:xlearner`. The weights with the lowest validation error of the observed outcomes; the true effects are
 never used for selection. Results: docs/results/treat_ihdp_tarnet.json.

@@ -79,7 +79,7 @@ class Run:
 
     @property
     def history(self) -> pd.DataFrame:
-        """What was logged during training, a row for each step that was logged."""
+        """The training history, a row for each step that was logged."""
         return pd.DataFrame(run_files.read(self.path).history)
 
     def predict(self, inputs: Input | Sequence[str | pathlib.Path], *,

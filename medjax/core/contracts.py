@@ -1,4 +1,4 @@
-"""What a data set, an evaluator, a predictor and a model must offer, and what they may offer.
+"""Contracts of data sets, evaluators, predictors and models: members that they must have, and optional ones.
 
 Members with a body or a value are optional: a class that inherits from the protocol has them. `docs/extending.md` shows
 each contract in use.
@@ -51,7 +51,7 @@ class Resident(Protocol):
 
 
 class Dataset(Protocol):
-    """A data set: training items by number, and what the rest of the program has to know of its cases."""
+    """A data set: training items by number, and facts about its cases."""
 
     @property
     def source(self) -> Source:
@@ -65,7 +65,7 @@ class Dataset(Protocol):
 
     @property
     def statistics(self) -> Mapping[str, Any]:
-        """What the task and `predict` need of the training data, as plain JSON; stored with each checkpoint."""
+        """Statistics of the training data for the task and `predict`, as plain JSON; stored with each checkpoint."""
         ...
 
     @property
@@ -75,7 +75,7 @@ class Dataset(Protocol):
 
     @property
     def notice(self) -> str:
-        """What the report must say of the data."""
+        """Text about the data that the report must show."""
         ...
 
     def __len__(self) -> int:
@@ -109,7 +109,7 @@ class Batches(Protocol):
 
 
 class PlacedBatches(Protocol):
-    """The same batches, of training data that is kept in device memory."""
+    """Batches of training data that is kept in device memory."""
 
     resident: Resident
 
@@ -132,7 +132,7 @@ class Evaluator(Protocol):
         Args:
           variables: of the network.
           split: the split's name.
-          quick: leave out what validation during training does not need.
+          quick: skip everything that validation during training does not need.
           snapshots: a folder for the arrays that the report draws.
 
         Returns:

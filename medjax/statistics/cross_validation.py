@@ -111,13 +111,13 @@ def spread(values: Sequence[float]) -> dict[str, Any]:
 
 def notice(tables: Tables, split: str = 'test', *, shown: str = 'the predictions of all runs',
            unit: str = 'patient') -> str:
-    """What a reader must know of a merged result.
+    """The text that explains a merged result in its report.
 
     Args:
       tables: for each run the rows of its predictions table.
       split: the split whose cases count.
-      shown: what the charts show.
-      unit: what the intervals are over.
+      shown: the content of the charts.
+      unit: the units that the bootstrap resamples.
     """
     count = len(rounds(tables, split))
     times = 'once' if count == 1 else f'{count} times'

@@ -1,4 +1,4 @@
-"""What a family of problems consists of, and how a family is found by name.
+"""The declaration of a family of problems, and how a family is found by name.
 
 A family is a folder with a module `family.py` that has `FAMILY = Family(…)`. Its other modules are found by their names
 and imported when they are needed:
@@ -32,7 +32,7 @@ class Combined(NamedTuple):
     Attributes:
       rows: the predictions table.
       results: what `results.json` has: for each split its metrics, and `analysis`.
-      notice: what a reader must know of how the runs were combined.
+      notice: the text that explains how the runs were combined.
       splits: the splits whose metrics are listed for each single run too.
     """
 
@@ -49,7 +49,7 @@ class Comparison(NamedTuple):
       content: of `comparison.json`: `split`, `cases`, `patients`, `metrics` ({name: {`a`, `b`, `difference`}}) and
         whatever tests the family has.
       tests: lines about these tests, for the console.
-      warnings: what a reader must know before the numbers.
+      warnings: lines to read before the numbers.
     """
 
     content: Mapping[str, Any]
@@ -83,7 +83,7 @@ class Family:
         return getattr(importlib.import_module(f'{self.package}.{module}'), name)
 
     def command(self, name: str) -> Callable[..., Any]:
-        """What merges, compares or averages runs of the family.
+        """The function that merges, compares or averages runs of the family.
 
         Raises:
           InputError: the family refuses it, with its reason.
