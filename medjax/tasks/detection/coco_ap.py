@@ -1,41 +1,63 @@
-"""COCO's own average precision of boxes in pictures, by faster-coco-eval."""
+"""Average precision of boxes in 2D images by COCO's own evaluation, faster-coco-eval."""
 
 from collections.abc import Sequence
 
 import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
 
+from medjax.metrics import detection
 from medjax.metrics.box_matching import DIGITS, LIMIT, ImageBoxes
+from medjax.metrics.classification import mean_over_defined
 
 
-def average_precision(images: Sequence[ImageBoxes], classes: int, least: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Average precision and recall of each class, `[T, K]` each; NaN where there is no object.
+def coco_metrics(images: Sequence[ImageBoxes], classes: Sequence[str]) -> dict[str, np.ndarray]:
+    """AP50, AP and average recall: `ap50`, `ap`, `ar`, and `ap50_CLASS` and `ap_CLASS` for each class.
 
     Args:
-      images: of two dimensions, rows and columns.
-      classes: how many.
-      least: `[T]` IoU thresholds.
+      images: in 2D, rows and columns.
+      classes: names of the classes.
+
+    Returns:
+      Arrays of one value; NaN where there is no object.
     """
-    # Numbers count from 1: to the library an annotation 0 is none.
-    given = [{'image_id': number, 'category_id': int(label) + 1, 'bbox': box, 'area': box[2] * box[3], 'iscrowd': 0}
-             for number, seen in enumerate(images) for label, box in zip(seen.true_labels, _sides(seen.true_boxes))]
+    precision, recall = average_precision(images, len(classes), detection.iou_thresholds(2))
+    out = {'ar': mean_over_defined(recall.mean(0)[:, None])}
+    for key, values in {'ap50': precision[0], 'ap': precision.mean(0)}.items():
+        out[key] = mean_over_defined(values[:, None])
+        out |= {f'{key}_{name}': value for name, value in zip(classes, values)}
+    return out
+
+
+def average_precision(images: Sequence[ImageBoxes], classes: int,
+                      thresholds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Average precision and maximal recall of each class, `[T, K]` each; NaN where there is no object.
+
+    Args:
+      images: in 2D, rows and columns.
+      classes: number of classes.
+      thresholds: `[T]` IoU thresholds.
+    """
+    # Numbers count from 1: the library takes an annotation 0 for none.
+    true = [{'image_id': number, 'category_id': int(label) + 1, 'bbox': box, 'area': box[2] * box[3], 'iscrowd': 0}
+            for number, boxes in enumerate(images)
+            for label, box in zip(boxes.true_labels, _corner_and_sides(boxes.true_boxes))]
     found = [{'image_id': number, 'category_id': int(label) + 1, 'bbox': box, 'score': float(score)}
-             for number, seen in enumerate(images)
-             for label, box, score in zip(seen.pred_labels, _sides(seen.pred_boxes), seen.scores)]
+             for number, boxes in enumerate(images)
+             for label, box, score in zip(boxes.pred_labels, _corner_and_sides(boxes.pred_boxes), boxes.scores)]
     truth = COCO({'images': [{'id': number} for number in range(len(images))],
-                  'annotations': [{'id': number, **one} for number, one in enumerate(given, 1)],
+                  'annotations': [{'id': number, **one} for number, one in enumerate(true, 1)],
                   'categories': [{'id': label + 1, 'name': str(label)} for label in range(classes)]})
-    judge = COCOeval_faster(truth, truth.loadRes(found), 'bbox')
-    judge.params.iouThrs, judge.params.maxDets = np.asarray(least), [LIMIT]
-    judge.params.areaRng, judge.params.areaRngLbl = [[0, 1e20]], ['all']
-    judge.evaluate()
-    judge.accumulate()
-    precision, recall = judge.eval['precision'][..., 0, 0], judge.eval['recall'][..., 0, 0]
-    there = np.array([(recall[:, label] > -1).all() for label in range(classes)])
-    return tuple(np.where(there, values, np.nan) for values in (precision.mean(1), recall))
+    evaluation = COCOeval_faster(truth, truth.loadRes(found), 'bbox')
+    evaluation.params.iouThrs, evaluation.params.maxDets = np.asarray(thresholds), [LIMIT]
+    evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0, 1e20]], ['all']
+    evaluation.evaluate()
+    evaluation.accumulate()
+    precision, recall = evaluation.eval['precision'][..., 0, 0], evaluation.eval['recall'][..., 0, 0]
+    defined = np.array([(recall[:, label] > -1).all() for label in range(classes)])
+    return tuple(np.where(defined, values, np.nan) for values in (precision.mean(1), recall))
 
 
-def _sides(boxes: np.ndarray) -> list[list[float]]:
-    """Boxes `[N, 4]` as COCO has them, x, y, width and height; in whole units, as `hits.overlap` compares them."""
+def _corner_and_sides(boxes: np.ndarray) -> list[list[float]]:
+    """Boxes `[N, 4]` as COCO's x, y, width and height, in whole hundredths as `box_matching.box_iou` compares them."""
     low, high = np.split(np.rint(boxes * 10**DIGITS), 2, -1)
     return np.concatenate([low[:, ::-1], np.clip(high - low, 0, None)[:, ::-1]], -1).tolist()

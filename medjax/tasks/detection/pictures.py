@@ -1,195 +1,192 @@
-"""Which images of a detection go to the report, and how they are drawn: truth, what was found, and what differs."""
+"""Example images of detection in the report: truth, found boxes and errors drawn on them."""
 
-import dataclasses
-import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from medjax.errors import InputError
 from medjax.metrics import box_matching, detection
 from medjax.metrics.box_matching import ImageBoxes
 from medjax.metrics.detection import HIT
 from medjax.report import draw, style
 from medjax.report.chapter import Group, Section
 from medjax.report.draw import SIDES
-from medjax.report.run_files import snapshot
+from medjax.report.run_files import Run
 from medjax.report.tables import format_number
-from medjax.tasks.detection.split import Detected
+from medjax.tasks.detection import snapshot
+from medjax.tasks.detection.snapshot import Snapshot
+from medjax.tasks.detection.split import DetectionSplit
 
-DRAWN = 2  # images of a kind
-CUTS = 2  # planes of a volume
-SCORED = 8  # boxes in a picture that have room for their scores
-RIGHT = '#ffffff'
+IMAGES_PER_KIND = 2
+SLICES = 2  # slices of a volume
+MAX_SCORED = 8  # boxes in a picture up to which there is room for their scores
+HIT_COLOUR = '#ffffff'
 KINDS = {'best': 'Best', 'median': 'Median', 'worst': 'Worst'}
-ERRORS = (('missed', style.MISSED), ('false positive', style.SPURIOUS), ('hit', RIGHT))
+ERRORS = (('missed', style.MISSED), ('false positive', style.SPURIOUS), ('hit', HIT_COLOUR))
+
+Outline = tuple[np.ndarray, str, str]  # a box `[4]`, its colour, and a text
 
 
-@dataclasses.dataclass(frozen=True)
-class Snapshot:
-    """An image with its boxes, in the network's grid.
-
-    Attributes:
-      name: of the case.
-      image: `[rows, columns, C]`, or `[X, Y, Z, C]` in RAS+, float32.
-      seen: its boxes.
-      spacing: how long a voxel is along each axis: mm of a volume, stored pixels of a picture.
-      limits: intensities that are drawn black and white.
-    """
-
-    name: str
-    image: np.ndarray
-    seen: ImageBoxes
-    spacing: tuple[float, ...]
-    limits: tuple[float, float]
-
-    @property
-    def volume(self) -> bool:
-        """Whether it has three spatial axes."""
-        return self.image.ndim == 4
+def example_images(split: DetectionSplit) -> Section:
+    """The section with the best, the median and the worst images."""
+    groups, examples = [], choose_examples(split)
+    for kind, number, case in examples:
+        boxes = boxes_above(case.boxes, split.operating['score'])
+        for first, index in enumerate(slices(case, boxes)):
+            where = '' if index is None else f', axial slice {index + 1} of {case.image.shape[2]}'
+            text = '' if first else _counts_text(split, number)
+            groups.append(Group(f'{KINDS[kind]}: {case.name}{where}', tiles(case, boxes, index), text))
+    classes = [(name, style.class_colour(number)) for number, name in enumerate(split.table.classes, 1)]
+    text = ('The images with the highest, the median and the lowest AP. Found boxes are shown from the operating point '
+            'on.')
+    if any(case.is_volume for _, _, case in examples):
+        text += (' Volumes are shown in the axial slices through most objects and false positives, with the boxes that '
+                 'the slice cuts. The patient\'s right is on the left of the picture.')
+    return Section('Example images', text, [('Classes', classes), ('Errors', ERRORS)], groups=groups)
 
 
-def load(path: pathlib.Path) -> Snapshot:
-    """Reads `cases/SPLIT/ID.npz`.
-
-    Raises:
-      InputError: the file is damaged, or its arrays do not fit together.
-    """
-    names = ('image', 'truth', 'truth_labels', 'found', 'found_labels', 'scores', 'spacing')
-    with snapshot(path) as kept:
-        image, *boxes, steps = (kept[name] for name in names)
-    dims = image.ndim - 1
-    if dims not in (2, 3) or len(steps) != dims or any(part.shape[1:] != (2 * dims,) for part in boxes[::2][:2]):
-        raise InputError(f'{path}: image {image.shape}, boxes {boxes[0].shape} and {boxes[2].shape}; expected an image '
-                         'of two or three axes and channels, and boxes of as many axes')
-    low, high = (0, 255) if image.dtype == np.uint8 and image.shape[-1] == 3 else np.percentile(image, [0.5, 99.5])
-    return Snapshot(path.stem, image.astype(np.float32), ImageBoxes(*boxes), tuple(map(float, steps)),
-                    (float(low), float(max(high, low + 1e-6))))
-
-
-def pictures(of: Detected) -> Section:
-    """The best, the median and the worst images."""
-    groups, chosen = [], choose(of)
-    for kind, number, case in chosen:
-        sure = sure_of(case.seen, of.operating['score'])
-        for first, cut in enumerate(cuts(case, sure)):
-            where = '' if cut is None else f', axial slice {cut + 1} of {case.image.shape[2]}'
-            groups.append(Group(f'{KINDS[kind]}: {case.name}{where}', tiles(case, sure, cut),
-                                '' if first else _told(of, number)))
-    keys = [('Classes', [(name, style.class_colour(number)) for number, name in enumerate(of.table.classes, 1)]),
-            ('Errors', ERRORS)]
-    text = ('The images with the highest, the middle and the lowest AP of their own. Found boxes are drawn from the '
-            'operating point\'s score on.')
-    if any(case.volume for _, _, case in chosen):
-        text += (' Volumes are cut where most objects and false positives are; boxes are shown that the plane cuts. '
-                 'The patient\'s right is on the left of the picture.')
-    return Section('Images', text, keys, groups=groups)
-
-
-def choose(of: Detected) -> list[tuple[str, int, Snapshot]]:
-    """The images that have a snapshot, a few of each kind: the kind, the image's number, and the snapshot."""
-    paths = [of.run.folder / 'cases' / of.split / f'{name}.npz' for name in of.table.ids]
-    ranks = {kind: {int(number): rank for rank, number in enumerate(order)} for kind, order in of.ranked.items()}
+def choose_examples(split: DetectionSplit) -> list[tuple[str, int, Snapshot]]:
+    """The images of each kind that have a snapshot: the kind, the image's number, and the snapshot."""
+    paths = [split.run.folder / 'cases' / split.split / f'{name}.npz' for name in split.table.ids]
+    ranks = {kind: {int(number): rank for rank, number in enumerate(order)} for kind, order in split.ranks.items()}
     found: dict[str, list[tuple[int, int]]] = {kind: [] for kind in KINDS}
     for number in ranks['best']:
         if paths[number].is_file():
             kind = min(KINDS, key=lambda kind: ranks[kind][number])
             found[kind].append((ranks[kind][number], number))
-    return [(kind, number, load(paths[number])) for kind, pairs in found.items()
-            for _, number in sorted(pairs)[:DRAWN]]
+    return [(kind, number, snapshot.load(paths[number])) for kind, pairs in found.items()
+            for _, number in sorted(pairs)[:IMAGES_PER_KIND]]
 
 
-def sure_of(seen: ImageBoxes, score: float) -> ImageBoxes:
-    """Without the found boxes below a score."""
-    sure = seen.scores >= score
-    return seen._replace(pred_boxes=seen.pred_boxes[sure], pred_labels=seen.pred_labels[sure], scores=seen.scores[sure])
+def boxes_above(boxes: ImageBoxes, score: float) -> ImageBoxes:
+    """The boxes of an image without those found with a lower score."""
+    counted = boxes.scores >= score
+    return boxes._replace(pred_boxes=boxes.pred_boxes[counted], pred_labels=boxes.pred_labels[counted],
+                          scores=boxes.scores[counted])
 
 
-def right(seen: ImageBoxes) -> tuple[np.ndarray, np.ndarray]:
-    """Which true boxes `[N]` bool are hit, and which found boxes `[P]` bool hit one."""
-    dims = max(seen.true_boxes.shape[1], seen.pred_boxes.shape[1]) // 2
-    classes = 1 + max([*seen.true_labels.tolist(), *seen.pred_labels.tolist()], default=0)
-    of = box_matching.pool_classes(box_matching.match_classes([seen], classes, detection.iou_thresholds(dims)[:HIT + 1]))
-    taken = of.matched_object[HIT]
-    met, hit = np.zeros(len(seen.true_boxes), bool), np.zeros(len(seen.pred_boxes), bool)
-    met[of.object_number[taken[taken >= 0]]], hit[of.box_number[taken >= 0]] = True, True
-    return met, hit
+def find_hits(boxes: ImageBoxes) -> tuple[np.ndarray, np.ndarray]:
+    """Which true boxes are hit, `[N]` bool, and which found boxes are hits, `[P]` bool."""
+    dims = max(boxes.true_boxes.shape[1], boxes.pred_boxes.shape[1]) // 2
+    classes = 1 + max([*boxes.true_labels.tolist(), *boxes.pred_labels.tolist()], default=0)
+    matches = box_matching.pool_classes(
+        box_matching.match_classes([boxes], classes, detection.iou_thresholds(dims)[:HIT + 1]))
+    taken = matches.matched_object[HIT]
+    detected, hit = np.zeros(len(boxes.true_boxes), bool), np.zeros(len(boxes.pred_boxes), bool)
+    detected[matches.object_number[taken[taken >= 0]]], hit[matches.box_number[taken >= 0]] = True, True
+    return detected, hit
 
 
-def cuts(case: Snapshot, seen: ImageBoxes) -> list[int | None]:
-    """Of a volume the axial planes that cut the most true boxes and false positives; of a picture itself, None."""
-    if not case.volume:
+def slices(case: Snapshot, boxes: ImageBoxes) -> list[int | None]:
+    """The axial slices of a volume through the most true boxes and false positives; [None] for a 2D image."""
+    if not case.is_volume:
         return [None]
-    boxes = np.concatenate([seen.true_boxes, seen.pred_boxes[~right(seen)[1]]])
-    left, chosen = np.ones(len(boxes), bool), []
-    while left.any() and len(chosen) < CUTS:
-        middles = np.floor(boxes[:, [2, 5]].mean(1)).astype(int)
-        new = [(_through(boxes, place) & left).sum() for place in middles]
-        chosen.append(int(np.clip(middles[int(np.argmax(new))], 0, case.image.shape[2] - 1)))
-        left &= ~_through(boxes, chosen[-1])
-        left[int(np.argmax(new))] = False
+    corners = np.concatenate([boxes.true_boxes, boxes.pred_boxes[~find_hits(boxes)[1]]])
+    remaining, chosen = np.ones(len(corners), bool), []
+    while remaining.any() and len(chosen) < SLICES:
+        middles = np.floor(corners[:, [2, 5]].mean(1)).astype(int)
+        best = int(np.argmax([(_cuts(corners, place) & remaining).sum() for place in middles]))
+        chosen.append(int(np.clip(middles[best], 0, case.image.shape[2] - 1)))
+        remaining &= ~_cuts(corners, chosen[-1])
+        remaining[best] = False
     return sorted(chosen) or [case.image.shape[2] // 2]
 
 
-def _through(boxes: np.ndarray, place: int) -> np.ndarray:
-    return (boxes[:, 2] <= place + 0.5) & (boxes[:, 5] > place + 0.5)
-
-
-def tiles(case: Snapshot, seen: ImageBoxes, cut: int | None) -> list[draw.Tile]:
-    """A picture, or an axial plane of a volume: image, truth, what was found, errors."""
+def tiles(case: Snapshot, boxes: ImageBoxes, index: int | None) -> list[draw.Tile]:
+    """A 2D image or an axial slice of a volume: the image, the truth, the found boxes, and the errors."""
     image, pixel = case.image if case.image.shape[-1] == 3 else case.image[..., 0], case.spacing[:2]
-    met, hit = right(seen)
-    truth, found, there, shown = seen.true_boxes, seen.pred_boxes, np.arange(len(met)), np.arange(len(hit))
-    if cut is not None:
-        image, pixel = np.take(image, cut, 2).swapaxes(0, 1)[::-1, ::-1], (case.spacing[1], case.spacing[0])
-        there, shown = (np.flatnonzero(_through(boxes, cut)) for boxes in (truth, found))
-        truth, found = (_turned(boxes, case.image.shape) for boxes in (truth, found))
-    boxes = {'Truth': [(truth[n], style.class_colour(int(seen.true_labels[n]) + 1), '') for n in there],
-             'Found': [(found[n], style.class_colour(int(seen.pred_labels[n]) + 1),
-                        f'{seen.scores[n]:.2f}' * (len(shown) <= SCORED)) for n in shown],
-             'Errors': [*((found[n], RIGHT if hit[n] else style.SPURIOUS, '') for n in shown),
-                        *((truth[n], style.MISSED, '') for n in there if not met[n])]}
-    made = []
-    for title in ('Image', *boxes):
+    if index is not None:
+        image, pixel = np.take(image, index, 2).swapaxes(0, 1)[::-1, ::-1], (case.spacing[1], case.spacing[0])
+    outlines, out = _outlines(case, boxes, index), []
+    for title in ('Image', *outlines):
         canvas, axes, width = draw.canvas(image, pixel, case.limits, 0.6 if title == 'Errors' else 1.0)
-        for box, colour, text in boxes.get(title, ()):
-            outline(axes, box, colour, text)
-        if cut is not None:
+        for box, colour, text in outlines.get(title, ()):
+            draw_outline(axes, box, colour, text)
+        if index is not None:
             draw.annotate(axes, SIDES[2], pixel, 'radiological' if title == 'Image' else '')
-        where = 'Picture' if cut is None else f'Axial slice {cut + 1}'
-        made.append(draw.Tile(style.png(canvas, draw.DPI), title, f'{where} of case {case.name}: {title.lower()}',
-                              width))
-    return made
+        where = 'Image' if index is None else f'Axial slice {index + 1}'
+        alt = f'{where} of case {case.name}: {title.lower()}'
+        out.append(draw.Tile(style.png(canvas, draw.DPI), title, alt, width))
+    return out
 
 
-def outline(axes: Axes, box: np.ndarray, colour: str, text: str = '') -> None:
-    """Draws a box, rows and columns, on an image; its corners are those of voxels."""
-    top, left, bottom, right_side = np.asarray(box, float) - 0.5
-    axes.add_patch(Rectangle((left, top), right_side - left, bottom - top, fill=False, edgecolor=colour, linewidth=1.1,
+def _outlines(case: Snapshot, boxes: ImageBoxes, index: int | None) -> dict[str, list[Outline]]:
+    """The boxes that the pictures show by their titles."""
+    detected, hit = find_hits(boxes)
+    truth, found, visible, shown = boxes.true_boxes, boxes.pred_boxes, np.arange(len(detected)), np.arange(len(hit))
+    if index is not None:
+        visible, shown = (np.flatnonzero(_cuts(corners, index)) for corners in (truth, found))
+        truth, found = (_axial_boxes(corners, case.image.shape) for corners in (truth, found))
+    scored = len(shown) <= MAX_SCORED
+    return {
+        'Truth': [(truth[n], style.class_colour(int(boxes.true_labels[n]) + 1), '') for n in visible],
+        'Found': [(found[n], style.class_colour(int(boxes.pred_labels[n]) + 1),
+                   f'{boxes.scores[n]:.2f}' if scored else '') for n in shown],
+        'Errors': [*((found[n], HIT_COLOUR if hit[n] else style.SPURIOUS, '') for n in shown),
+                   *((truth[n], style.MISSED, '') for n in visible if not detected[n])]}
+
+
+def draw_outline(axes: Axes, box: np.ndarray, colour: str, text: str = '') -> None:
+    """Draws a box on an image.
+
+    Args:
+      axes: of `draw.canvas`.
+      box: `[4]`, rows and columns of its corners.
+      colour: of the outline and the text.
+      text: written at the upper left corner.
+    """
+    top, left, bottom, right = np.asarray(box, float) - 0.5
+    axes.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=colour, linewidth=1.1,
                              path_effects=draw.HALO))
     if text:
         axes.text(left, top, text, color=colour, fontsize=7, va='bottom', ha='left', clip_on=True, path_effects=[
             patheffects.withStroke(linewidth=1.2, foreground='black')])
 
 
-def _turned(boxes: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """Boxes of a volume as an axial slice's rows and columns: anterior up, the patient's right on the left."""
+def training_samples(run: Run) -> list[tuple[draw.Tile, draw.Tile]]:
+    """Training images as read and as augmented, with their boxes; the middle slice of volumes, without boxes."""
+    names = ('original', 'image', 'original_boxes', 'boxes', 'box_mask')
+    if not run.augmented or not set(names) <= set(run.augmented):
+        return []
+    before, after, *boxes, mask = (run.augmented[name] for name in names)
+    if before.ndim == 4:
+        return draw.augmented_tiles({'original': before, 'image': after}, (1, 1), flip=True)
+    pairs = []
+    for number in range(len(before)):
+        low, high = np.percentile(before[number], [0.5, 99.5])
+        pair = []
+        for title, image, corners in zip(('As read', 'As trained on'), (before, after), boxes):
+            canvas, axes, width = draw.canvas(image[number], (1, 1), (low, max(high, low + 1e-6)))
+            for box in corners[number][mask[number] > 0]:
+                draw_outline(axes, box, style.class_colour(1))
+            pair.append(draw.Tile(style.png(canvas, draw.DPI), title, f'Training image {number + 1}, {title.lower()}',
+                                  width))
+        pairs.append(tuple(pair))
+    return pairs
+
+
+def _cuts(boxes: np.ndarray, index: int) -> np.ndarray:
+    """Which boxes `[N, 6]` an axial slice cuts, `[N]` bool."""
+    return (boxes[:, 2] <= index + 0.5) & (boxes[:, 5] > index + 0.5)
+
+
+def _axial_boxes(boxes: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """Boxes of a volume as rows and columns of an axial slice: anterior up, the patient's right on the left."""
     return np.stack([shape[1] - boxes[:, 4], shape[0] - boxes[:, 3], shape[1] - boxes[:, 1], shape[0] - boxes[:, 0]],
                     -1)
 
 
-def _told(of: Detected, number: int) -> str:
-    """How many objects of each class there are, and what was found of them."""
-    def listed(labels: np.ndarray) -> Iterator[str]:
-        for label, name in enumerate(of.table.classes):
-            if (labels == label).any():
-                yield f'{name} {(labels == label).sum()}'
-    seen = sure_of(of.table.images[number], of.operating['score'])
-    met, hit = right(seen)
-    quality = detection.image_average_precision(of.table.images[number], len(of.table.classes), of.table.dims)
-    return (f'Truth: {", ".join(listed(seen.true_labels)) or "none"}. Found: '
-            f'{", ".join(listed(seen.pred_labels)) or "none"}; hits {hit.sum()}, false positives {(~hit).sum()}, '
-            f'missed {(~met).sum()}. AP of this image {format_number(quality)}.')
+def _counts_text(split: DetectionSplit, number: int) -> str:
+    """The numbers of true and found boxes of each class, of hits and errors, and the AP of an image."""
+    def class_counts(labels: np.ndarray) -> str:
+        counts = np.bincount(labels, minlength=len(split.table.classes))
+        return ', '.join(f'{name} {count}' for name, count in zip(split.table.classes, counts) if count) or 'none'
+
+    every = split.table.images[number]
+    boxes = boxes_above(every, split.operating['score'])
+    detected, hit = find_hits(boxes)
+    precision = detection.image_average_precision(every, len(split.table.classes), split.table.dims)
+    return (f'Truth: {class_counts(boxes.true_labels)}. Found: {class_counts(boxes.pred_labels)}; hits {hit.sum()}, '
+            f'false positives {(~hit).sum()}, missed {(~detected).sum()}. AP of this image {format_number(precision)}.')

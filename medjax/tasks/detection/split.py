@@ -1,4 +1,4 @@
-"""A split of a detection run as its report draws it: true and found boxes, and the results."""
+"""A split of a detection run for its report: true and found boxes, and the results."""
 
 import dataclasses
 import functools
@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from medjax.errors import InputError
 from medjax.metrics import detection
+from medjax.report import split as report_split
+from medjax.report.chapter import split_name
 from medjax.report.run_files import Run
-from medjax.report.split import Split
 from medjax.tasks.detection import table
 
 
 @dataclasses.dataclass(frozen=True)
-class Detected(Split[table.Table]):
-    """A split's images."""
+class DetectionSplit(report_split.Split[table.Table]):
+    """The images of a split."""
 
     @property
     def operating(self) -> Mapping[str, Any]:
@@ -24,24 +24,26 @@ class Detected(Split[table.Table]):
         return self.run.results['analysis']['operating']
 
     @property
-    def lead(self) -> str:
-        """The AP whose threshold makes a hit, 'ap50' or 'ap10'."""
+    def hit_metric(self) -> str:
+        """The AP at the IoU threshold of a hit: 'ap50' in 2D, 'ap10' in 3D."""
         return next(iter(detection.reported_thresholds(self.table.dims)))
 
     @functools.cached_property
-    def ranked(self) -> Mapping[str, np.ndarray]:
-        """See `detections.ranked`."""
+    def ranks(self) -> Mapping[str, np.ndarray]:
+        """The images ranked by their AP; see `metrics.detection.rank_images`."""
         return detection.rank_images(self.table.images, len(self.table.classes), self.table.dims)
 
+    @property
+    def images_name(self) -> str:
+        """What charts call the images, such as 'test images'."""
+        return f'{split_name(self.split).lower()} images'
 
-def detect(run: Run, split: str) -> Detected:
+
+def read_split(run: Run, split: str) -> DetectionSplit:
     """The images of a split.
 
     Raises:
-      InputError: where the table of predictions lacks boxes.
+      InputError: the predictions table lacks boxes.
     """
-    rows = run.rows(split)
-    try:
-        return Detected(run, split, rows, table.read(rows, run.classes))
-    except InputError as error:
-        raise InputError(f'{run.folder / "predictions.csv"}: {error}') from None
+    part = report_split.read_split(run, split, lambda rows: table.read(rows, run.classes))
+    return DetectionSplit(part.run, part.split, part.rows, part.table)

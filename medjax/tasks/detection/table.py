@@ -1,4 +1,4 @@
-"""A detection's predictions table as arrays: true and found boxes, and who belongs together."""
+"""The predictions table of detection: its columns, how an evaluation writes them, and how they are read as arrays."""
 
 import dataclasses
 import functools
@@ -12,21 +12,26 @@ from medjax.errors import InputError
 from medjax.metrics import box_matching, detection
 from medjax.metrics.box_matching import ImageBoxes, Matches
 from medjax.metrics.detection import HIT
+from medjax.statistics import bootstrap
+
+SIZE, SPACING, TRUTH, FOUND = 'size', 'spacing', 'truth', 'found'  # columns that hold JSON
+COUNTS = ('objects', 'found_operating', 'hits', 'false_positives')  # columns of `image_counts`
+DIGITS = 2  # decimals of a box's corners, in voxels
 
 Row = Mapping[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """Images as a predictions table has them.
+    """Images of a predictions table.
 
     Attributes:
-      classes: names.
-      dims: 2 of pictures, 3 of volumes.
-      ids: the images' names.
-      patients: `[n]` int, the same for images of one patient.
-      images: their boxes.
-      sizes: of each image's true boxes, pixels or mm³.
+      classes: names of the classes.
+      dims: 2 for images, 3 for volumes.
+      ids: names of the images.
+      patients: `[n]` int, equal for images of one patient.
+      images: the boxes of each image.
+      sizes: the sizes of each image's true boxes, in pixels or mm³.
     """
 
     classes: tuple[str, ...]
@@ -37,67 +42,128 @@ class Table:
     sizes: tuple[np.ndarray, ...]
 
     @functools.cached_property
-    def matched(self) -> list[Matches]:
-        """The found boxes of each class against the true ones, at `detections.thresholds`."""
+    def class_matches(self) -> list[Matches]:
+        """The matches of found and true boxes of each class, at `metrics.detection.iou_thresholds`."""
         return box_matching.match_classes(self.images, len(self.classes), detection.iou_thresholds(self.dims))
 
     @functools.cached_property
-    def pooled(self) -> Matches:
-        """The same of all classes together."""
-        return box_matching.pool_classes(self.matched)
+    def pooled_matches(self) -> Matches:
+        """The matches of all classes together."""
+        return box_matching.pool_classes(self.class_matches)
+
+
+def image_columns(classes: Sequence[str], size: Sequence[int], spacing: Sequence[float] | None,
+                  boxes: ImageBoxes) -> Row:
+    """The columns that an evaluation writes for an image.
+
+    Args:
+      classes: names of the classes.
+      size: extents of the stored image, in voxels.
+      spacing: mm between its voxels along each axis; None for a 2D image.
+      boxes: true and found boxes in its voxels.
+
+    Returns:
+      `size`, `spacing` for volumes, `truth` and `found`; see `read`.
+    """
+    columns = {SIZE: json.dumps(list(size))}
+    if spacing is not None:
+        columns[SPACING] = json.dumps(np.round(spacing, 6).tolist())
+    return {**columns, TRUTH: encode_boxes(classes, boxes.true_labels, boxes.true_boxes),
+            FOUND: encode_boxes(classes, boxes.pred_labels, boxes.pred_boxes, boxes.scores)}
+
+
+def encode_boxes(classes: Sequence[str], labels: np.ndarray, boxes: np.ndarray,
+                 scores: np.ndarray | None = None) -> str:
+    """Boxes as JSON: a list for each with its class's name, its score if there are scores, and its corners.
+
+    Args:
+      classes: names of the classes.
+      labels: `[N]` class numbers.
+      boxes: `[N, 2D]`, lower corner first.
+      scores: `[N]`, for found boxes.
+    """
+    leads = [[classes[label]] for label in labels] if scores is None else [
+        [classes[label], float(score)] for label, score in zip(labels, scores)]
+    corners = np.round(boxes.astype(np.float64), DIGITS).tolist()
+    return json.dumps([[*lead, *box] for lead, box in zip(leads, corners)], separators=(',', ':'), ensure_ascii=False)
 
 
 def read(rows: Sequence[Row], classes: Sequence[str]) -> Table:
     """Reads rows of a predictions table.
 
     Args:
-      rows: a mapping per image: `id`, `patient` (an image without it stands for itself), `size`, and as JSON `truth`,
-        [[class, low_0 …, high_0 …], …], and `found`, [[class, score, low_0 …, high_0 …], …]; of volumes `spacing` too.
-      classes: names.
+      rows: a mapping for each image: `id`, `patient` (an image without it is a patient of its own), and what
+        `image_columns` gives: `size`, `truth`, [[class, low_0 …, high_0 …], …], `found`, [[class, score, low_0 …,
+        high_0 …], …], and for volumes `spacing`.
+      classes: names of the classes.
 
     Raises:
-      InputError: names the image, the column, and what was expected there.
+      InputError: naming the image, the column, and what was expected there.
     """
     ids = tuple(str(row.get('id', number)) for number, row in enumerate(rows))
-    patients = [row.get('patient') or f'image {name}' for row, name in zip(rows, ids)]
-    numbers = {name: number for number, name in enumerate(dict.fromkeys(patients))}
-    places, images, sizes, dims = {name: number for number, name in enumerate(classes)}, [], [], 2
+    images, sizes, dims = [], [], 2
     for row, name in zip(rows, ids):
-        size = _parsed(row, name, 'size', 'an extent in voxels for each axis')
+        size = _json_list(row, name, SIZE, 'an extent in voxels for each axis')
         if len(size) not in (2, 3) or (images and len(size) != dims):
-            raise InputError(f'predictions, case {name}: size: {row.get("size")}; expected two extents or three, the '
-                             'same for all')
+            raise InputError(f'predictions, case {name}: size: {row.get(SIZE)}; expected two extents or three, the '
+                             'same number for all')
         dims = len(size)
-        truth, labels, _ = _boxes(row, name, 'truth', places, dims)
-        images.append(ImageBoxes(truth, labels, *_boxes(row, name, 'found', places, dims)))
-        steps = _parsed(row, name, 'spacing', 'mm for each axis') if dims == 3 else [1.0, 1.0]
-        sizes.append(((truth[:, dims:] - truth[:, :dims]) * steps).prod(-1))
-    return Table(tuple(classes), dims, ids, np.array([numbers[name] for name in patients], int), tuple(images),
-                 tuple(sizes))
+        boxes = read_boxes(row, classes, dims, name)
+        images.append(boxes)
+        spacing = _json_list(row, name, SPACING, 'mm for each axis') if dims == 3 else [1.0, 1.0]
+        sizes.append(((boxes.true_boxes[:, dims:] - boxes.true_boxes[:, :dims]) * spacing).prod(-1))
+    return Table(tuple(classes), dims, ids, bootstrap.patient_numbers(rows), tuple(images), tuple(sizes))
 
 
-def per_image(table: Table, score: float) -> list[dict[str, int]]:
-    """What is found in each image with a score or a higher one: the columns of `counted`."""
-    of = table.pooled
-    sure = of.score >= score
-    count = lambda where: np.bincount(where, minlength=len(table.images)).tolist()
-    objects, found, hit = count(of.object_image), count(of.box_image[sure]), count(of.box_image[sure & (of.matched_object[HIT] >= 0)])
-    return [{'objects': n, 'found_operating': f, 'hits': h, 'false_positives': f - h}
-            for n, f, h in zip(objects, found, hit)]
+def read_boxes(row: Row, classes: Sequence[str], dims: int, case: str = '') -> ImageBoxes:
+    """The true and found boxes of one row.
+
+    Args:
+      row: with `truth` and `found`.
+      classes: names of the classes.
+      dims: 2 or 3.
+      case: name of the case for messages; the row's `id` by default.
+
+    Raises:
+      InputError: naming the case, the column, and what was expected there.
+    """
+    case = case or str(row.get('id'))
+    truth, labels, _ = _decode(row, case, TRUTH, classes, dims)
+    return ImageBoxes(truth, labels, *_decode(row, case, FOUND, classes, dims))
 
 
-def per_class(table: Table, score: float) -> dict[str, dict[str, int]]:
-    """The same of all images by class, and `missed`."""
+def image_counts(table: Table, score: float) -> list[dict[str, int]]:
+    """The counts of each image at a score threshold: `objects`, `found_operating`, `hits` and `false_positives`.
+
+    Args:
+      table: the images.
+      score: found boxes with at least this score count.
+    """
+    matches = table.pooled_matches
+    counted = matches.score >= score
+    hit = counted & (matches.matched_object[HIT] >= 0)
+    objects, found, hits = (np.bincount(images, minlength=len(table.images)).tolist() for images in (
+        matches.object_image, matches.box_image[counted], matches.box_image[hit]))
+    return [dict(zip(COUNTS, (n, f, h, f - h))) for n, f, h in zip(objects, found, hits)]
+
+
+def class_counts(table: Table, score: float) -> dict[str, dict[str, int]]:
+    """The counts of each class over all images at a score threshold: those of `image_counts`, and `missed`.
+
+    Args:
+      table: the images.
+      score: found boxes with at least this score count.
+    """
     out = {}
-    for name, of in zip(table.classes, table.matched):
-        sure = of.score >= score
-        hit = int((of.matched_object[HIT][sure] >= 0).sum())
-        out[name] = {'objects': len(of.object_image), 'found_operating': int(sure.sum()), 'hits': hit,
-                     'false_positives': int(sure.sum()) - hit, 'missed': len(of.object_image) - hit}
+    for name, matches in zip(table.classes, table.class_matches):
+        counted = matches.score >= score
+        objects, found = len(matches.object_image), int(counted.sum())
+        hits = int((matches.matched_object[HIT][counted] >= 0).sum())
+        out[name] = {**dict(zip(COUNTS, (objects, found, hits, found - hits))), 'missed': objects - hits}
     return out
 
 
-def _parsed(row: Row, case: str, column: str, expected: str) -> list[Any]:
+def _json_list(row: Row, case: str, column: str, expected: str) -> list[Any]:
     try:
         value = json.loads(row[column])
         if isinstance(value, list):
@@ -107,16 +173,16 @@ def _parsed(row: Row, case: str, column: str, expected: str) -> list[Any]:
     raise InputError(f'predictions, case {case}: {column}: {str(row.get(column))[:60]}; expected {expected}, as JSON')
 
 
-def _boxes(row: Row, case: str, column: str, places: Mapping[str, int], dims: int) -> tuple[np.ndarray, ...]:
-    """A cell's boxes `[N, 2D]`, class numbers and, where it has them, scores."""
-    first = 1 + (column == 'found')
-    expected = f'[[class, {"score, " * (first == 2)}{2 * dims} corners], …]'
-    cell = _parsed(row, case, column, expected)
+def _decode(row: Row, case: str, column: str, classes: Sequence[str], dims: int) -> tuple[np.ndarray, ...]:
+    """The boxes `[N, 2D]` of a cell, their class numbers `[N]`, and their scores `[N]`, 1 for true boxes."""
+    scored = column == FOUND
+    expected = f'[[class, {"score, " if scored else ""}{2 * dims} corners], …]'
+    cell = _json_list(row, case, column, expected)
+    places = {name: number for number, name in enumerate(classes)}
     try:
-        numbers = np.array([one[1:] for one in cell], np.float64).reshape(len(cell), first - 1 + 2 * dims)
-        labels = np.array([places[one[0]] for one in cell], int)
+        numbers = np.array([box[1:] for box in cell], np.float64).reshape(len(cell), scored + 2 * dims)
+        labels = np.array([places[box[0]] for box in cell], int)
     except (KeyError, TypeError, ValueError):
         raise InputError(f'predictions, case {case}: {column}: {str(row[column])[:60]}; expected {expected}, with the '
                          f'classes {", ".join(places)}') from None
-    scores = numbers[:, 0] if first == 2 else np.ones(len(cell))
-    return numbers[:, first - 1:], labels, scores
+    return numbers[:, scored:], labels, numbers[:, 0] if scored else np.ones(len(cell))

@@ -1,4 +1,4 @@
-"""Workdirs like those that a detection run leaves: phantoms of cells, or of nodules, and what a fair network finds."""
+"""Simulated workdirs of detection runs: images of cells, or volumes of nodules, with an average detector's boxes."""
 
 import json
 import pathlib
@@ -10,8 +10,8 @@ from medjax.core import log
 from medjax.tasks.detection import summary
 from tests.report.runs import write_table
 
-NOTICE = 'These are phantoms: discs on noise, no patients.'
-COMMAND = 'python -m medjax.train --config=configs/phantom_retinanet.py --workdir=runs/phantom_retinanet'
+NOTICE = 'Simulated data: discs on noise, no patients.'
+COMMAND = 'python -m medjax.train --config=configs/simulated_retinanet.py --workdir=runs/simulated_retinanet'
 KINDS = {2: ('red cell', 'white cell', 'platelet'), 3: ('nodule',)}
 RADII = {2: (14, 26, 6), 3: (4,)}
 SHAPE = {2: (120, 160), 3: (48, 40, 20)}
@@ -68,7 +68,7 @@ def make(folder, dims, *, count=40, seed=0, resamples=60):
                 'site': 'ab'[number % 2], 'size': json.dumps(SHAPE[dims]),
                 **({'spacing': json.dumps(SPACING)} if dims == 3 else {}),
                 'truth': written(names, labels, truth), 'found': written(names, found_labels, found, scores)})
-    rows = summary.counted(rows, names)
+    rows = summary.add_counts(rows, names)
     write_table(folder / 'predictions.csv', rows)
     found = summary.summarise(rows, names, resamples=resamples)
     atomic_files.write_json(folder / 'results.json', {
@@ -77,8 +77,10 @@ def make(folder, dims, *, count=40, seed=0, resamples=60):
         'conventions': summary.CONVENTIONS})
     atomic_files.write_json(folder / 'config.json', {
         'seed': 0, 'steps': 60, 'batch': 4, 'model': {'name': 'retinanet', 'variant': '18', 'dims': dims},
-        'data': {'name': 'detection', 'source': {'name': 'simulated_detection'}}, 'checkpoint': {'best': 'ap50'}})
-    atomic_files.write_json(folder / 'environment.json', {'devices': ['cpu:0'], 'command': COMMAND, 'parameters': 1234567})
+        'data': {'name': 'detection', 'source': {'name': 'simulated_detection'}}, 'evaluate': {'name': 'detection'},
+        'checkpoint': {'best': 'ap50'}})
+    atomic_files.write_json(folder / 'environment.json', {
+        'devices': ['cpu:0'], 'command': COMMAND, 'parameters': 1234567})
     for name in [row['id'] for row in rows if row['split'] == 'test']:
         truth, labels, boxes, found_labels, scores = scenes[name]
         path = folder / 'cases' / 'test' / f'{name}.npz'
@@ -102,3 +104,15 @@ def write_metrics(folder, names):
             values |= {f'val/ap50_{name}': score - 0.1 * number for number, name in enumerate(names)}
         writer.write(step, values)
     writer.close()
+
+
+def row(number, truth=(), found=(), split='test', patient='', classes='ab', size=(200, 300), **more):
+    """Objects `(class, box)` and found ones `(class, score, box)`."""
+    lists = [[classes.index(name) for name, *_ in some] for some in (truth, found)]
+    return {'split': split, 'id': f'{split}{number}', 'patient': patient, 'size': json.dumps(size),
+            'truth': written(classes, lists[0], [box for _, box in truth]),
+            'found': written(classes, lists[1], [box for *_, box in found], [score for _, score, _ in found]), **more}
+
+
+def square(place, side=10, dims=2):
+    return [place] * dims + [place + side] * dims

@@ -33,7 +33,7 @@ TASK = Task(None, None, recall, None)
 
 def knowing(data, change=lambda number, boxes, labels, scores: (boxes, labels, scores)):
     """Variables with which `recall` finds what `change` makes of the truth; scores fall by .1."""
-    count, dims = len(data.source.cases), len(data.frame.size)
+    count, dims = len(data.source.cases), len(data.preprocess.size)
     images = data.images(np.arange(count))
     out = {'means': images.mean(tuple(range(1, images.ndim))), 'boxes': np.zeros((count, ROOM, 2 * dims), np.float32),
            'scores': np.zeros((count, ROOM), np.float32), 'labels': np.zeros((count, ROOM), np.int32),
@@ -214,7 +214,7 @@ def test_a_picture_without_objects_leaves_a_table_of_columns(tmp_path):
     assert 'cell 0  nucleus 0' in judge({}, tmp_path / 'a.png', tmp_path / 'out')
     assert (tmp_path / 'out' / 'predictions.csv').read_text() == 'image,label,score,low_0,low_1,high_0,high_1\n'
     judge({}, tmp_path / 'a.png', tmp_path / 'out')  # such a table can be added to
-    with pytest.raises(InputError, match='a.png would be drawn over'):
+    with pytest.raises(InputError, match='a.png would be overwritten'):
         judge({}, tmp_path / 'a.png', tmp_path)
     Picture.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / 'c.png')
     with pytest.raises(InputError, match='c.png: 3 channels; expected 1'):
@@ -248,8 +248,8 @@ def test_a_new_image_gets_proposals_too(tmp_path):
     def predict(variables, batch):
         shapes.update({name: array.shape for name, array in batch.items()})
         return {name: jnp.array(value) for name, value in FOUND.items()}
-    judge = predictor(task=Task(None, None, predict, None), statistics=STATISTICS, read=image_files.read, folder=tmp_path,
-                      data=dict(size=SIZE, intensity={'name': 'unit'}, proposals=6, objects=9))
+    judge = predictor(task=Task(None, None, predict, None), statistics=STATISTICS, read=image_files.read,
+                      folder=tmp_path, data=dict(size=SIZE, intensity={'name': 'unit'}, proposals=6, objects=9))
     want = {'image': (1, *SIZE, 1), 'proposals': (1, 6, 4), 'proposal_mask': (1, 6)}
     assert {name: array.shape for name, array in judge.example().items()} == want
     Picture.fromarray(np.random.default_rng(0).integers(0, 255, SHAPE).astype(np.uint8)).save(tmp_path / 'a.png')

@@ -10,6 +10,7 @@ import optax
 import pytest
 
 from medjax import build
+from medjax.core.config import bind
 from medjax.core.experiment import Experiment
 from medjax.core.optim import make_optimiser
 from medjax.core.sharding import Jit
@@ -37,6 +38,11 @@ class Fixed(nn.Module):
         return {'dense': [{'anchors': ANCHORS, 'logits': whole(logits), 'deltas': whole(deltas)}]}, {}
 
 
+def make_task(network, **options):
+    """The task with options of `config.task`."""
+    return bind(detection_task.task, options, 'config.task', module=network, statistics=STATISTICS)
+
+
 def batch(boxes, labels, room=3, count=1):
     pad = room - len(boxes)
     one = {'image': np.zeros((16, 16, 1), np.float32),
@@ -53,7 +59,7 @@ def loss(task, variables, given):
 
 @pytest.mark.parametrize('box', ['l1', 'giou'])
 def test_focal_loss_by_hand(box):
-    task = detection_task.task(Fixed(), statistics=STATISTICS, assign='iou', box=box)
+    task = make_task(Fixed(), assign='iou', box=box)
     given = batch([[0, 0, 8, 8]], [1])
     variables = task.init(jax.random.key(0), given)
     # All probabilities are a half. One anchor is the object's: its class costs alpha / 4 ln 2, all else 3/4 / 4 ln 2.
@@ -69,7 +75,7 @@ def test_focal_loss_by_hand(box):
 
 
 def test_an_image_without_objects_is_all_background():
-    task = detection_task.task(Fixed(), statistics=STATISTICS)
+    task = make_task(Fixed())
     given = batch([], [])
     value, parts = loss(task, task.init(jax.random.key(0), given), given)
     np.testing.assert_allclose(parts['loss_classes'], 8 * 0.75 / 4 * np.log(2), rtol=1e-5)
@@ -78,7 +84,7 @@ def test_an_image_without_objects_is_all_background():
 
 @pytest.mark.parametrize('negatives', ['focal', 'sample', 'hard'])
 def test_padding_of_boxes_and_of_the_batch_changes_nothing(negatives):
-    task = detection_task.task(Fixed(), statistics=STATISTICS, negatives=negatives)
+    task = make_task(Fixed(), negatives=negatives)
     given = batch([[1, 1, 9, 9], [8, 8, 15, 16]], [1, 0])
     variables = jax.tree.map(lambda a: jax.random.normal(jax.random.key(1), a.shape),
                              task.init(jax.random.key(0), given))
@@ -93,7 +99,7 @@ def test_padding_of_boxes_and_of_the_batch_changes_nothing(negatives):
 
 
 def test_what_is_found_by_hand():
-    task = detection_task.task(Fixed(), statistics=STATISTICS, limit=5)
+    task = make_task(Fixed(), limit=5)
     variables = {'params': {'logits': jnp.array([[2.0, -9], [1, 3], [-9, -9], [-9, -9]]),
                             'deltas': jnp.zeros((4, 4)).at[1, 0].set(0.5)}}
     found = jax.jit(task.predict)(variables, batch([], []))
@@ -106,15 +112,53 @@ def test_what_is_found_by_hand():
     assert total / count == 0.5
 
 
+OVERLAPPING = {'params': {
+    'logits': jnp.array([[2.0, -9], [1, -9], [-9, -9], [-9, -9]]),
+    'deltas': jnp.zeros((4, 4)).at[1, 1].set(-0.75)}}  # the second box is [0, 2, 8, 10]: an IoU of 0.6 with the first
+FIRST, SECOND = 1 / (1 + np.exp(-2.0)), 1 / (1 + np.exp(-1.0))  # their probabilities
+
+
+@pytest.mark.parametrize('options, boxes, scores', [
+    (dict(), [[0, 0, 8, 8]], [FIRST]),
+    (dict(threshold=0.65), [[0, 0, 8, 8], [0, 2, 8, 10]], [FIRST, SECOND]),
+    (dict(suppression='soft_nms'), [[0, 0, 8, 8], [0, 2, 8, 10]], [FIRST, SECOND * np.exp(-0.6**2 / 0.5)]),
+    (dict(suppression='soft_nms', sigma=0.1), [[0, 0, 8, 8]], [FIRST]),  # the second falls to 0.02 and below
+    (dict(suppression='weighted_fusion'), [[0, 2 * SECOND / (FIRST + SECOND), 8, 8 + 2 * SECOND / (FIRST + SECOND)]],
+     [(FIRST + SECOND) / 2]),
+    (dict(suppression='weighted_fusion', threshold=0.65), [[0, 0, 8, 8], [0, 2, 8, 10]], [FIRST, SECOND])])
+def test_suppression_by_hand(options, boxes, scores):
+    task = make_task(Fixed(), limit=4, **options)
+    found = jax.jit(task.predict)(OVERLAPPING, batch([], []))
+    count = len(boxes)
+    assert {name: (value.shape, value.dtype) for name, value in found.items()} == {
+        'boxes': ((1, 4, 4), jnp.float32), 'scores': ((1, 4), jnp.float32), 'labels': ((1, 4), jnp.int32),
+        'valid': ((1, 4), jnp.float32)}
+    assert found['valid'][0].tolist() == [1.0] * count + [0.0] * (4 - count) and not found['labels'].any()
+    np.testing.assert_allclose(found['scores'][0], scores + [0] * (4 - count), rtol=1e-5)
+    np.testing.assert_allclose(found['boxes'][0], boxes + [[0] * 4] * (4 - count), atol=1e-5)
+
+
+@pytest.mark.parametrize('suppression', ['nms', 'soft_nms', 'weighted_fusion'])
+def test_suppression_leaves_other_classes_alone(suppression):
+    task = make_task(Fixed(), limit=4, suppression=suppression)
+    logits = jnp.array([[2.0, -9], [-9, 1], [-9, -9], [-9, -9]])
+    found = jax.jit(task.predict)({'params': {**OVERLAPPING['params'], 'logits': logits}}, batch([], []))
+    assert found['labels'][0].tolist() == [0, 1, 0, 0] and found['valid'][0].tolist() == [1, 1, 0, 0]
+    np.testing.assert_allclose(found['scores'][0], [FIRST, SECOND, 0, 0], rtol=1e-5)
+
+
 @pytest.mark.parametrize('options, message', [
     (dict(assign='all'), r"config\.task\.assign: 'all'; expected one of: atss, iou"),
     (dict(low=0.6), r'config\.task: low=0\.6'),
+    (dict(share=1.0), r'config\.task: overlap=0\.5, share=1\.0'),
+    (dict(threshold=1.5), r'config\.task: threshold=1\.5'),
+    (dict(suppression='none'), r"config\.task\.suppression: 'none'; expected one of: nms, soft_nms, weighted_fusion"),
 ])
 def test_options_that_do_not_fit_are_refused(options, message):
     with pytest.raises(InputError, match=message):
-        detection_task.task(Fixed(), statistics=STATISTICS, **options)
+        make_task(Fixed(), **options)
     with pytest.raises(InputError, match=r'config\.model\.classes: 3; expected 2 for a, b'):
-        detection_task.task(Fixed(classes=3), statistics=STATISTICS)
+        make_task(Fixed(classes=3))
 
 
 def squares(rng, count=8, size=32):
@@ -146,11 +190,11 @@ def learner(family):
     network = build.network({'classes': 2, 'levels': (0, 1), 'features': 16, 'scale': 2.0, 'octaves': 1,
                              'ratios': (1.0,), 'encoder': dict(name='resnet', base=8, blocks=(1, 1)),
                              **FAMILIES[family]}, 'float32')
-    return detection_task.task(network, statistics=STATISTICS, regions=16, share=0.5)
+    return make_task(network, regions=16, share=0.5)
 
 
-@pytest.mark.parametrize('family', ['retinanet', 'faster', pytest.param('fast', marks=pytest.mark.slow),
-                                    pytest.param('rcnn', marks=pytest.mark.slow)])
+@pytest.mark.parametrize('family', [
+    'faster', *(pytest.param(name, marks=pytest.mark.slow) for name in ('retinanet', 'fast', 'rcnn'))])
 def test_every_family_learns_squares(family):
     task = learner(family)
     rng = np.random.default_rng(0)

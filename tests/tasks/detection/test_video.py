@@ -1,7 +1,6 @@
-"""A video that is predicted: its film, its table, damage and what is refused; and an evaluation judged by lesion."""
+"""Detection in a video: the annotated video, the table of boxes, damaged files and refusals."""
 
 import csv
-import json
 
 import numpy as np
 import pytest
@@ -9,8 +8,9 @@ import pytest
 from medjax.data.io.video_frames import frames
 from medjax.data.sources import video
 from medjax.errors import InputError
-from medjax.tasks.detection.video import follow, scored
-from tests.data.sources.test_video import film
+from medjax.tasks.detection.inference import Detections
+from medjax.tasks.detection.video import track_video
+from tests.data import samples
 
 SHAPE = (32, 48)
 
@@ -20,11 +20,11 @@ def find(image):
     assert image.array.shape == (48, 32, 1, 3)
     number = round((image.array.mean() - 20) / 16)
     boxes = np.array([[4, number, 16, number + 12], [20, 30, 30, 40]], np.float32)
-    return boxes, np.array([1, 0]), np.array([0.9, 0.3])
+    return Detections(boxes, np.array([1, 0]), np.array([0.9, 0.3]))
 
 
-def follow_(path, folder, score=0.5):
-    return follow(path, folder, find, ['clip', 'polyp'], score)
+def track(path, folder, score=0.5):
+    return track_video(path, folder, find, ['clip', 'polyp'], score)
 
 
 def table(path):
@@ -33,7 +33,7 @@ def table(path):
 
 
 def test_the_film_shows_boxes_and_the_table_has_their_tracks(tmp_path):
-    line = follow_(film(tmp_path / 'a.avi', codec='mjpeg'), tmp_path / 'out')
+    line = track(samples.video(tmp_path / 'a.avi', codec='mjpeg'), tmp_path / 'out')
     rows = table(tmp_path / 'out' / 'a.csv')
     assert rows[0] == {'frame': '0', 'time': '0.0', 'track': '', 'label': 'polyp', 'score': '0.9', 'x1': '0.0',
                        'y1': '4.0', 'x2': '12.0', 'y2': '16.0'}
@@ -51,27 +51,28 @@ def test_the_film_shows_boxes_and_the_table_has_their_tracks(tmp_path):
 
 
 def test_the_table_can_be_read_as_marks(tmp_path):
-    follow_(film(tmp_path / 'a.mp4'), tmp_path / 'out', score=0.2)
-    found = video._table(tmp_path / 'out' / 'a.csv')
+    track(samples.video(tmp_path / 'a.mp4'), tmp_path / 'out', score=0.2)
+    found = video._read_table(tmp_path / 'out' / 'a.csv')
     assert sorted(found) == list(range(12)) and found[3].names == ['polyp', 'clip']
     np.testing.assert_array_equal(found[3].boxes[0], [4, 3, 16, 15])
 
 
 def test_frames_keep_their_times_where_some_cannot_be_read(tmp_path):
-    path = film(tmp_path / 'a.mp4', times=[0, 1, 2, 9, 10, 11, 12, 13, 14, 15, 16, 17], movflags='faststart')
+    path = samples.video(tmp_path / 'a.mp4', times=[0, 1, 2, 9, 10, 11, 12, 13, 14, 15, 16, 17], movflags='faststart')
     path.write_bytes(path.read_bytes()[:-60])
     there = [(number, round(time, 3)) for number, time, _ in frames(path)]
-    line = follow_(path, tmp_path / 'out')
-    assert f'{len(there)} frames, {12 - len(there)} that cannot be read left out' in line
+    line = track(path, tmp_path / 'out')
+    assert f'{len(there)} frames, {12 - len(there)} unreadable ones left out' in line
     assert [(int(row['frame']), float(row['time'])) for row in table(tmp_path / 'out' / 'a.csv')] == there
     assert [round(time, 3) for _, time, _ in frames(tmp_path / 'out' / 'a.mp4')] == [time for _, time in there]
 
 
 def test_odd_extents_and_nothing_found(tmp_path, monkeypatch):
-    path = film(tmp_path / 'a.mp4', count=3)
+    path = samples.video(tmp_path / 'a.mp4', count=3)
     whole = frames(path)
     monkeypatch.setattr('medjax.data.io.video_frames.frames', lambda path: Cut(whole))
-    follow(path, tmp_path / 'out', lambda image: (np.zeros((0, 4)), np.zeros(0, int), np.zeros(0)), ['polyp'], 0.5)
+    nothing = Detections(np.zeros((0, 4)), np.zeros(0, int), np.zeros(0))
+    track_video(path, tmp_path / 'out', lambda image: nothing, ['polyp'], 0.5)
     assert (tmp_path / 'out' / 'a.csv').read_text() == 'frame,time,track,label,score,x1,y1,x2,y2\n'
     monkeypatch.undo()
     assert [array.shape for _, _, array in frames(tmp_path / 'out' / 'a.mp4')] == [(32, 48, 3)] * 3
@@ -96,36 +97,18 @@ def refused(make, *words):
 
 
 def test_what_cannot_be_followed_leaves_nothing_behind(tmp_path):
-    path = film(tmp_path / 'a.mp4', count=3)
+    path = samples.video(tmp_path / 'a.mp4', count=3)
     before = path.read_bytes()
-    refused(lambda: follow_(path, tmp_path), '--output=', 'written over')
+    refused(lambda: track(path, tmp_path), '--output=', 'overwritten')
     assert path.read_bytes() == before
     cut = tmp_path / 'cut.mp4'
     cut.write_bytes(before[:len(before) // 2])
-    refused(lambda: follow_(cut, tmp_path / 'out'), 'cut.mp4', 'cut short?')
+    refused(lambda: track(cut, tmp_path / 'out'), 'cut.mp4', 'cut short?')
     (tmp_path / 'file').write_text('')
-    refused(lambda: follow_(path, tmp_path / 'file'), 'cannot be written')
+    refused(lambda: track(path, tmp_path / 'file'), 'cannot be written')
 
     def fails(image):
         raise InputError('no such image')
 
-    refused(lambda: follow(path, tmp_path / 'out', fails, ['polyp'], 0.5), 'no such image')
+    refused(lambda: track_video(path, tmp_path / 'out', fails, ['polyp'], 0.5), 'no such image')
     assert not list((tmp_path / 'out').iterdir())
-
-
-def row(name, frame, truth, found):
-    """A row of an evaluation; boxes of 10 pixels by where they begin."""
-    corners = lambda at: [at, 0, at + 10, 10]
-    return {'video': name, 'frame': str(frame), 'time': f'{frame / 10:.3f}', 'size': '[50, 50]',
-            'truth': json.dumps([['polyp', *corners(at)] for at in truth]),
-            'found': json.dumps([['polyp', score, *corners(at)] for score, at in found])}
-
-
-def test_an_evaluation_is_judged_by_lesion():
-    a = [row('a', n, [0], [(0.9 if n > 1 else 0.1, 0), (0.8, 40)]) for n in range(0, 10)]
-    b = [row('b', n, [20], []) for n in range(0, 20, 2)]
-    found = scored([*b, *a[::-1]], ['polyp'], 0.5)  # in whatever order
-    # In a, sure from frame 2 on and a track from the third: 0.4 s. The box at 40 is a false track. b has a lesion too.
-    assert found == {'lesions': 2, 'lesion_sensitivity': 0.5, 'latency': pytest.approx(0.4),
-                     'alarms_per_minute': pytest.approx(20), 'minutes': pytest.approx(3 / 60)}
-    assert scored([{'id': 'x'}], ['polyp'], 0.5) == {}

@@ -1,0 +1,83 @@
+"""Detection in any number of images, in compiled batches of one size."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from medjax.core.task import Task
+from medjax.errors import InputError
+from medjax.ops import window_stitching
+
+SCORE_DIGITS = 6  # decimals of a score
+
+
+class Detections(NamedTuple):
+    """The detections of an image, by decreasing score.
+
+    Attributes:
+      boxes: `[N, 2D]`, in voxels of the network's input unless stated otherwise.
+      labels: `[N]` class numbers.
+      scores: `[N]` float64.
+    """
+
+    boxes: np.ndarray
+    labels: np.ndarray
+    scores: np.ndarray
+
+    def above(self, score: float) -> 'Detections':
+        """The detections with at least a score."""
+        chosen = self.scores >= score
+        return Detections(self.boxes[chosen], self.labels[chosen], self.scores[chosen])
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchedDetector:
+    """Detects objects in images of one size.
+
+    Attributes:
+      task: the task.
+      batch: images per batch; the last batch is padded, so that the prediction is compiled once.
+      window: extents of a sliding window; the whole image by default.
+      overlap: see `window_stitching`, also for merge.
+      merge: …
+    """
+
+    task: Task
+    batch: int
+    window: tuple[int, ...] = ()
+    overlap: float = 0.5
+    merge: float = 0.5
+
+    def __post_init__(self):
+        if self.batch < 1 or not 0 <= self.overlap < 1 or not 0 <= self.merge <= 1:
+            raise InputError(f'config.evaluate: batch={self.batch}, overlap={self.overlap}, merge={self.merge}; '
+                             'expected at least 1, 0 to below 1, and 0 to 1')
+
+    @functools.cached_property
+    def _compiled(self) -> Callable[..., dict[str, jax.Array]]:
+        predict = self.task.predict
+        if self.window:
+            predict = window_stitching.sliding_window_detector(predict, self.window, self.overlap, self.merge)
+        return jax.jit(lambda variables, batch: predict(variables, batch))
+
+    def __call__(self, variables: Any, inputs: Callable[[np.ndarray], Mapping[str, np.ndarray]],
+                 count: int) -> Iterator[Detections]:
+        """Yields the detections of each image.
+
+        Args:
+          variables: the network's variables.
+          inputs: the entries of a batch for image numbers `[n]`.
+          count: number of images.
+        """
+        for start in range(0, count, self.batch):
+            numbers = np.minimum(np.arange(start, start + self.batch), count - 1)
+            out = jax.device_get(self._compiled(variables, inputs(numbers)))
+            for row in range(min(self.batch, count - start)):
+                scores = np.round(out['scores'][row].astype(np.float64), SCORE_DIGITS)
+                real = np.flatnonzero((out['valid'][row] > 0) & (scores > 0))
+                real = real[np.argsort(-scores[real], kind='stable')]
+                yield Detections(out['boxes'][row][real], out['labels'][row][real], scores[real])
