@@ -151,7 +151,7 @@ def test_names_that_collide_and_folders_that_hide(tmp_path):
     draw(tmp_path / 'train' / 'b' / '0.png')
     found = source(dir=str(tmp_path))
     assert [c.id for c in found.cases] == ['train_a_0.jpg', 'train_a_0.png', 'train_a_1', 'train_b_0']
-    assert 'each counts as one of its own' in found.notice
+    assert 'each image counts as a patient of its own' in found.notice
 
 
 @pytest.mark.parametrize('rows, options, message', [

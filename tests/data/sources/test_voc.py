@@ -40,7 +40,7 @@ def test_boxes_are_half_open_and_rows_come_first(tmp_path):
     assert found.classes == ('blob', 'cell') and found.problem == 'detection'
     np.testing.assert_array_equal(found.cases[0].target.boxes, [[1, 0, 6, 3], [3, 4, 5, 4]])
     assert found.cases[0].target.labels.tolist() == [1, 0] and found.cases[1].target.boxes.shape == (0, 4)
-    assert 'each counts as one of its own' in found.notice
+    assert 'each image counts as a patient of its own' in found.notice
 
 
 def test_without_lists_patients_are_dealt(tmp_path):
