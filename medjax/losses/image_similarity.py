@@ -1,7 +1,7 @@
-"""How alike two images are that should show the same: each a loss, one number per example, lower is better.
+"""Dissimilarity of images for registration: losses with one number per example, lower is better.
 
-`(fixed [B, *S, C], moved [B, *S, C]) -> [B]` float32, with gradients by both. An image without contrast has no
-correlation and no information: that is a value, never NaN.
+`(fixed [B, *S, C], moved [B, *S, C]) -> [B]` float32, differentiable with respect to both. For an image without
+contrast, correlation and mutual information are defined as 0 and never NaN.
 """
 
 import functools
@@ -14,19 +14,19 @@ import jax.numpy as jnp
 
 from medjax.errors import InputError
 
-FAINT = 1e-3  # of an image's variance: windows that vary less are as if they did not
-TINY = 1e-7  # its square is a number still
-LEAST = 1e-10
+MIN_RELATIVE_VARIANCE = 1e-3  # of an image's variance; windows with less are treated as constant
+MIN_VARIANCE = 1e-7  # its square is still representable
+MIN_VALUE = 1e-10
 SMOOTH = 1e-5
 
 
-def squared(fixed: jax.Array, moved: jax.Array) -> jax.Array:
-    """The mean squared difference: for images of one contrast."""
+def mean_squared_error(fixed: jax.Array, moved: jax.Array) -> jax.Array:
+    """The mean squared difference, for images of the same contrast."""
     return ((fixed.astype(jnp.float32) - moved)**2).reshape(len(fixed), -1).mean(1)
 
 
-def _boxes(x: jax.Array, width: int) -> jax.Array:
-    """Sums over cubes of `width` about each voxel of `[N, *S]`, of what is in the image."""
+def _window_sums(x: jax.Array, width: int) -> jax.Array:
+    """Sums over cubes of `width` around each voxel of `[N, *S]`, with zeros outside of the image."""
     reach = width // 2
     for axis in range(1, x.ndim):
         wide = jnp.pad(x, [(reach, reach) if a == axis else (0, 0) for a in range(x.ndim)])
@@ -35,13 +35,13 @@ def _boxes(x: jax.Array, width: int) -> jax.Array:
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
-def _windowed(x: jax.Array, width: int) -> jax.Array:
-    """Means over cubes of `width` about each voxel of `[N, *S]`, of those of their voxels that are in the image."""
-    return _boxes(x, width) / _counts(x.shape[1:], width)
+def _window_means(x: jax.Array, width: int) -> jax.Array:
+    """Means over cubes of `width` around each voxel of `[N, *S]`, restricted to the image."""
+    return _window_sums(x, width) / _window_counts(x.shape[1:], width)
 
 
-def _counts(shape: Sequence[int], width: int) -> jax.Array:
-    """How many voxels of a cube about each voxel are in the image, `[*S]`."""
+def _window_counts(shape: Sequence[int], width: int) -> jax.Array:
+    """The number of voxels inside the image in a cube around each voxel, `[*S]`."""
     out, reach = jnp.ones(()), width // 2
     for size in shape:
         place = jnp.arange(size)
@@ -50,113 +50,130 @@ def _counts(shape: Sequence[int], width: int) -> jax.Array:
     return out
 
 
-def _forth(x: jax.Array, width: int) -> tuple[jax.Array, None]:
-    return _windowed(x, width), None
+def _forward(x: jax.Array, width: int) -> tuple[jax.Array, None]:
+    return _window_means(x, width), None
 
 
-def _back(width: int, _: None, slope: jax.Array) -> tuple[jax.Array]:
-    """Sums over cubes are their own transpose; XLA's gradient of them takes seven times as long."""
-    return (_boxes(slope / _counts(slope.shape[1:], width), width),)
+def _backward(width: int, _: None, gradient: jax.Array) -> tuple[jax.Array]:
+    """The transpose of a sum over windows is the same sum; XLA's gradient takes seven times as long."""
+    return (_window_sums(gradient / _window_counts(gradient.shape[1:], width), width),)
 
 
-_windowed.defvjp(_forth, _back)
+_window_means.defvjp(_forward, _backward)
 
 
 def local_correlation(fixed: jax.Array, moved: jax.Array, *, window: int = 9) -> jax.Array:
-    """1 - the mean squared correlation in windows (Avants 2008, Balakrishnan 2019): for contrasts that change slowly.
+    """1 - the mean squared local normalised cross-correlation (LNCC; Avants 2008, Balakrishnan 2019).
 
-    Windows where the fixed image does not vary, as outside of the patient, do not count; where the moved image alone
-    does not, the correlation is 0, and of a fixed image without contrast altogether the loss is 1. Brighter, darker,
-    inverted and stretched images have the same loss.
+    It suits images whose contrasts differ by slowly varying intensities, and is invariant to affine transforms of the
+    intensities, including inversion. Windows where the fixed image is constant, such as the background, are excluded.
+    Where only the moved image is constant, the correlation is 0. For a constant fixed image the loss is 1.
 
     Args:
       fixed: `[B, *S, C]`.
       moved: `[B, *S, C]`.
-      window: voxels along each axis, an odd number.
+      window: extent of a window along each axis in voxels, odd.
+
+    Returns:
+      `[B]` float32, from 0 to 1.
     """
     axes = tuple(range(1, fixed.ndim - 1))
 
-    def planes(x: jax.Array) -> jax.Array:
-        """Each channel as an image `[B * C, *S]`, less its mean: products of what is left lose no digits."""
+    def centred_channels(x: jax.Array) -> jax.Array:
+        """Each channel as an image `[B * C, *S]` minus its mean, so that products keep their precision."""
         x = jnp.moveaxis(x.astype(jnp.float32), -1, 1).reshape(-1, *x.shape[1:-1])
         return x - x.mean(axes, keepdims=True)
 
-    f, m = planes(fixed), planes(moved)
-    # All that hangs on the moved image in one: only that has a gradient, as a rule.
-    mean_f, ff = jnp.split(_windowed(jnp.concatenate([f, f * f]), window), 2)
-    mean_m, mm, fm = jnp.split(_windowed(jnp.concatenate([m, m * m, f * m]), window), 3)
-    of_f, of_m, both = jnp.maximum(ff - mean_f**2, 0), jnp.maximum(mm - mean_m**2, 0), fm - mean_f * mean_m
-    least_f, least_m = (FAINT * (x * x).mean(axes, keepdims=True) for x in (f, m))
-    ratio = both**2 / ((of_f + least_f + TINY) * (of_m + least_m + TINY))
-    counted = jax.lax.stop_gradient((of_f > least_f + TINY).astype(jnp.float32))
-    sums = [x.reshape(len(fixed), -1).sum(1) for x in (ratio * counted, counted)]
+    f, m = centred_channels(fixed), centred_channels(moved)
+    # The terms of the moved image are computed together: usually only they need a gradient.
+    mean_f, ff = jnp.split(_window_means(jnp.concatenate([f, f * f]), window), 2)
+    mean_m, mm, fm = jnp.split(_window_means(jnp.concatenate([m, m * m, f * m]), window), 3)
+    var_f, var_m = jnp.maximum(ff - mean_f**2, 0), jnp.maximum(mm - mean_m**2, 0)
+    covariance = fm - mean_f * mean_m
+    min_f, min_m = (MIN_RELATIVE_VARIANCE * (x * x).mean(axes, keepdims=True) for x in (f, m))
+    squared = covariance**2 / ((var_f + min_f + MIN_VARIANCE) * (var_m + min_m + MIN_VARIANCE))
+    included = jax.lax.stop_gradient((var_f > min_f + MIN_VARIANCE).astype(jnp.float32))
+    sums = [x.reshape(len(fixed), -1).sum(1) for x in (squared * included, included)]
     return 1 - sums[0] / jnp.maximum(sums[1], 1)
 
 
 def mutual_information(fixed: jax.Array, moved: jax.Array, *, bins: int = 32) -> jax.Array:
-    """Minus the mutual information, nats: for images whose contrasts have nothing to do with each other.
+    """Minus the mutual information in nats, for images of different contrasts.
 
-    Of a soft histogram: each intensity falls into the bins about it by a cubic B-spline (Mattes 2003), bins of equal
-    width from an image's least intensity to its largest.
+    It is computed from a soft joint histogram with cubic B-spline windows (Mattes 2003). Bins have equal width from the
+    minimum to the maximum of each image.
 
     Args:
-      fixed: `[B, *S, C]`; of several channels the mean.
+      fixed: `[B, *S, C]`; channels are averaged.
       moved: `[B, *S, C]`.
-      bins: of each image.
+      bins: number of bins for each image.
+
+    Returns:
+      `[B]` float32.
     """
-    def shares(x: jax.Array) -> jax.Array:
+    def bin_weights(x: jax.Array) -> jax.Array:
         x = x.astype(jnp.float32).mean(-1).reshape(len(x), -1)
         low, high = (jax.lax.stop_gradient(end(1, keepdims=True)) for end in (x.min, x.max))
-        # The outermost bins are half a spline's width beyond the intensities, so that each has its whole spline.
-        place = 1 + (x - low) / jnp.maximum(high - low, LEAST) * (bins - 3)
-        return _spline(place[..., None] - jnp.arange(bins))
+        # One extra bin at each end holds the tails of the splines, so that the weights of a voxel sum to 1.
+        place = 1 + (x - low) / jnp.maximum(high - low, MIN_VALUE) * (bins - 3)
+        return _cubic_spline(place[..., None] - jnp.arange(bins))
 
-    joint = jnp.einsum('bni,bnj->bij', shares(fixed), shares(moved)) / fixed[0, ..., 0].size
-    apart = joint.sum(2, keepdims=True) * joint.sum(1, keepdims=True)
-    return -(joint * (jnp.log(joint + LEAST) - jnp.log(apart + LEAST))).sum((1, 2))
+    joint = jnp.einsum('bni,bnj->bij', bin_weights(fixed), bin_weights(moved)) / fixed[0, ..., 0].size
+    independent = joint.sum(2, keepdims=True) * joint.sum(1, keepdims=True)
+    return -(joint * (jnp.log(joint + MIN_VALUE) - jnp.log(independent + MIN_VALUE))).sum((1, 2))
 
 
-def _spline(x: jax.Array) -> jax.Array:
-    """The cubic B-spline, whose translates by whole numbers sum to 1."""
+def _cubic_spline(x: jax.Array) -> jax.Array:
+    """The cubic B-spline, whose integer translates sum to 1."""
     x = jnp.abs(x)
     return jnp.where(x < 1, 2 / 3 - x**2 + x**3 / 2, jnp.maximum(2 - x, 0)**3 / 6)
 
 
 def label_overlap(fixed: jax.Array, moved: jax.Array) -> jax.Array:
-    """1 - soft Dice of labels, a mean over the classes that the fixed one has; 0 where it has none.
+    """1 - soft Dice of label maps, averaged over the classes that occur in the fixed one; 0 if none occurs.
 
     Args:
-      fixed: `[B, *S, K]`, the classes that count, 0 or 1 each.
-      moved: `[B, *S, K]`, 0 to 1.
+      fixed: `[B, *S, K]`, one-hot labels of the foreground classes.
+      moved: `[B, *S, K]`, from 0 to 1.
+
+    Returns:
+      `[B]` float32.
     """
     axes = tuple(range(1, fixed.ndim - 1))
-    there = fixed.sum(axes)
-    dice = (2 * (fixed * moved).sum(axes) + SMOOTH) / (there + moved.sum(axes) + SMOOTH)
-    known = (there > 0).astype(jnp.float32)
-    return ((1 - dice) * known).sum(-1) / jnp.maximum(known.sum(-1), 1)
+    size = fixed.sum(axes)
+    dice = (2 * (fixed * moved).sum(axes) + SMOOTH) / (size + moved.sum(axes) + SMOOTH)
+    present = (size > 0).astype(jnp.float32)
+    return ((1 - dice) * present).sum(-1) / jnp.maximum(present.sum(-1), 1)
 
 
-MEASURES: dict[str, Callable[..., jax.Array]] = {
-    'ncc': local_correlation, 'mse': squared, 'mi': mutual_information}
+DISSIMILARITIES: dict[str, Callable[..., jax.Array]] = {
+    'ncc': local_correlation, 'mse': mean_squared_error, 'mi': mutual_information}
 
 
-def measure(section: Mapping[str, Any], where: str = 'config.task.similarity') -> Callable[..., jax.Array]:
-    """A loss by its `name` ('ncc', 'mse' or 'mi') and options.
+def make_dissimilarity(section: Mapping[str, Any], where: str = 'config.task.similarity') -> Callable[..., jax.Array]:
+    """Returns the loss that a config section specifies by its `name` ('ncc', 'mse' or 'mi') and options.
+
+    Args:
+      section: the name and keyword arguments of the loss.
+      where: the section's key, for messages.
+
+    Returns:
+      `(fixed, moved) -> [B]`.
 
     Raises:
-      InputError: another name; an option that nothing reads; a window that is not odd, or too few bins.
+      InputError: an unknown name or option, a window that is not odd, or an invalid number of bins.
     """
     options = dict(section)
     name = options.pop('name', None)
-    if name not in MEASURES:
-        raise InputError(f'{where}.name: {name!r}; expected one of: {", ".join(MEASURES)}')
-    known: Sequence[str] = list(inspect.signature(MEASURES[name]).parameters)[2:]
+    if name not in DISSIMILARITIES:
+        raise InputError(f'{where}.name: {name!r}; expected one of: {", ".join(DISSIMILARITIES)}')
+    known: Sequence[str] = list(inspect.signature(DISSIMILARITIES[name]).parameters)[2:]
     for key in options:
         if key not in known:
-            raise InputError(f'{where}.{key}: nothing reads this key; {name} takes: {", ".join(known) or "nothing"}')
+            raise InputError(f'{where}.{key}: unknown key; {name} takes: {", ".join(known) or "no key"}')
     window, bins = options.get('window', 9), options.get('bins', 32)
     if not isinstance(window, int) or window < 3 or not window % 2:
         raise InputError(f'{where}.window: {window}; expected an odd number of 3 or more')
     if not isinstance(bins, int) or not 5 <= bins <= 256:
         raise InputError(f'{where}.bins: {bins}; expected 5 to 256')
-    return lambda fixed, moved: MEASURES[name](fixed, moved, **options)
+    return functools.partial(DISSIMILARITIES[name], **options)

@@ -1,6 +1,6 @@
-"""Autoencoders in 2D and 3D: plain, variational (Kingma 2014), as a grid too, and vector quantised (van den Oord 2017).
+"""Autoencoders in 2D and 3D: plain, variational (Kingma 2014) and vector quantised (van den Oord 2017).
 
-The encoder is a residual network with the parts of `models.resnet`, so that a classifier can begin with its weights.
+The encoder is a residual network with the same parameters as `models.resnet`, so that it can initialise a classifier.
 """
 
 import math
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from medjax.errors import InputError
 from medjax.models import resnet
-from medjax.nn.conv import Block, Conv, Up, check_dims
+from medjax.nn.conv import Block, Conv, TransposedConv, check_dims
 from medjax.nn.dense import Dense
 from medjax.nn.quantise import Codebook
 
@@ -26,14 +26,14 @@ KINDS = ('plain', 'vae', 'vq', 'grid')
 
 
 class Model(resnet.Model):
-    """An encoder, a latent, and a decoder.
+    """An encoder, a latent representation and a decoder.
 
-    Attributes, besides those of `resnet.Model`, whose `classes` say nothing here:
-      kind: 'plain', 'vae', whose latent is a normal distribution with a diagonal covariance, 'vq', whose latent is a
-        grid of vectors from a codebook, or 'grid', of vectors with such a distribution each (Rombach 2022), brought to
-        mean 0 and deviation 1 by channel, as what diffuses has them.
-      latent: numbers of an image's latent; of a grid channels of a vector.
-      codes: vectors of the codebook.
+    Attributes (besides those of `resnet.Model`, of which `classes` has no effect):
+      kind: 'plain'; 'vae', whose latent is a normal distribution with diagonal covariance; 'vq', whose latent is a grid
+        of codebook vectors; or 'grid', whose latent is a grid of vectors, each normally distributed (Rombach 2022), and
+        normalised to mean 0 and standard deviation 1 per channel for latent diffusion.
+      latent: size of the latent; for grids, the channels of a vector.
+      codes: number of codebook vectors.
     """
 
     classes: int = 1
@@ -44,19 +44,21 @@ class Model(resnet.Model):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool, mix: jax.Array | None = None,
                  latent: jax.Array | None = None) -> tuple[jax.Array, dict[str, Any]]:
-        """Maps images to what is made of them again.
+        """Reconstructs images.
 
         Args:
-          x: `[B, *S, C]`, each S a multiple of what the encoder shrinks it by.
-          train: for batch norm, and for a latent that is drawn; else it is its mean.
-          mix: how far each latent goes towards that of the image before it in the batch, of the first the last; a
-            scalar.
-          latent: of 'grid' and 'vq', `[B, *S', latent]` from which the images are made in place of x's own.
+          x: `[B, *S, C]`, each S a multiple of the encoder's downsampling factor.
+          train: for batch norm and for sampling of the latent; otherwise the latent is its mean.
+          mix: scalar, interpolation of each latent towards that of the previous image in the batch (cyclic).
+          latent: for 'grid' and 'vq', the latent `[B, *S', latent]` to decode instead of that of `x`.
 
         Returns:
-          `[B, *S, C]` float32; and the features 'stage0' (finest) …, 'pooled' and 'latent' `[B, L]`, of 'vae' and
-          'grid' 'mean' and 'log_variance' `[B, L]`, of 'vq' what `Codebook` says; of grids also 'grid'
+          `[B, *S, C]` float32; and the features 'stage0' (finest) …, 'pooled' and 'latent' `[B, L]`; for 'vae' and
+          'grid' also 'mean' and 'log_variance' `[B, L]`, for 'vq' those of `Codebook`, and for both grids 'grid'
           `[B, *S', latent]`.
+
+        Raises:
+          InputError: the kind is unknown, or the image is not a multiple of the downsampling factor.
         """
         check_dims(x, self.dims)
         if self.kind not in KINDS:
@@ -68,38 +70,39 @@ class Model(resnet.Model):
         if any(n != m * 2**halvings for n, m in zip(x.shape[1:-1], space)):
             raise InputError(f'config.data.size: {x.shape[1:-1]}; expected multiples of {2**halvings}, by which the '
                              'encoder shrinks an image')
-        y, more = self._bottleneck(coarse.astype(jnp.float32), space, size, train, mix, latent)
-        feats |= more
+        y, latent_feats = self._bottleneck(coarse.astype(jnp.float32), space, size, train, mix, latent)
+        feats |= latent_feats
         three, two = (3,) * self.dims, (2,) * self.dims
         for step in range(halvings):
             width = max(size // 2**(step + 1), 8)
-            y = Up(width, two, self.dtype, name=f'up{step}')(y)
+            y = TransposedConv(width, two, self.dtype, name=f'up{step}')(y)
             y = Block(width, three, None, self.norm, 'relu', self.dtype, name=f'decode{step}')(y, train)
         return Conv(x.shape[-1], three, bias=True, dtype=self.dtype, name='out')(y).astype(jnp.float32), feats
 
     def _bottleneck(self, x: jax.Array, space: tuple[int, ...], size: int, train: bool,
                     mix: jax.Array | None, given: jax.Array | None) -> tuple[jax.Array, dict[str, Any]]:
-        def mixed(z: jax.Array) -> jax.Array:
+        """The input of the decoder `[B, *space, size]`, and the features of the latent."""
+        def interpolate(z: jax.Array) -> jax.Array:
             return z if mix is None else z + mix * (jnp.roll(z, 1, 0) - z)
 
         if self.kind == 'vq':
-            z = mixed(Dense(self.latent, name='to_latent')(x))
-            z, more = Codebook(self.codes, name='codebook')(z, train)
+            z = interpolate(Dense(self.latent, name='to_latent')(x))
+            z, feats = Codebook(self.codes, name='codebook')(z, train)
         else:
-            z, more = self._drawn(x if self.kind == 'grid' else x.reshape(len(x), -1), train, mixed)
+            z, feats = self._sample_latent(x if self.kind == 'grid' else x.reshape(len(x), -1), train, interpolate)
         if self.kind == 'grid':
             z = nn.BatchNorm(not train, use_scale=False, use_bias=False, name='scaled')(z)
         if z.ndim == x.ndim:
-            more |= {'grid': z}
-            back = Dense(size, dtype=self.dtype, name='from_latent')(z if given is None else given)
+            feats |= {'grid': z}
+            y = Dense(size, dtype=self.dtype, name='from_latent')(z if given is None else given)
         else:
-            back = Dense(math.prod(space) * size, dtype=self.dtype, name='from_latent')(z)
-        return back.reshape(len(x), *space, size), {'latent': z.reshape(len(z), -1), **more}
+            y = Dense(math.prod(space) * size, dtype=self.dtype, name='from_latent')(z)
+        return y.reshape(len(x), *space, size), {'latent': z.reshape(len(z), -1), **feats}
 
-    def _drawn(self, x: jax.Array, train: bool,
-               mixed: Callable[[jax.Array], jax.Array]) -> tuple[jax.Array, dict[str, Any]]:
-        """The latent, in training of one with a distribution a draw from it, and that distribution."""
-        z = mean = mixed(nn.Dense(self.latent, name='to_latent')(x))
+    def _sample_latent(self, x: jax.Array, train: bool,
+                       interpolate: Callable[[jax.Array], jax.Array]) -> tuple[jax.Array, dict[str, Any]]:
+        """The latent, sampled in training if it has a distribution, and the parameters of that distribution."""
+        z = mean = interpolate(nn.Dense(self.latent, name='to_latent')(x))
         if self.kind == 'plain':
             return z, {}
         log_variance = nn.Dense(self.latent, kernel_init=nn.initializers.zeros, name='log_variance')(x)

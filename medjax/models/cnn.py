@@ -1,7 +1,7 @@
-"""The classic small convolutional networks of tutorials and first papers, exact layer for layer.
+"""Small convolutional networks of tutorials and early papers, reproduced layer by layer.
 
-Unpadded 3×3 convolutions with bias and ReLU, each followed by 2×2 max pooling that drops an odd row, then one dense
-layer and the logits: what Keras makes of them by default, initial weights (Glorot 2010) included.
+Unpadded 3×3 convolutions with bias and ReLU, each followed by 2×2 max pooling that drops an odd row, then a dense layer
+and the logits: Keras' defaults, including the initialisation (Glorot 2010).
 """
 
 from collections.abc import Sequence
@@ -16,13 +16,13 @@ from medjax.nn.dense import Dense
 from medjax.nn.dropout import Dropout
 from medjax.ops.pool import max_pool
 
-# Each for one size of image, on which its number of weights depends; with one class the task has a sigmoid.
+# Each is for one image size, which determines its number of parameters. With one class the task applies a sigmoid.
 VARIANTS: dict[str, dict[str, Any]] = {
     'lung': dict(features=(32, 64, 128), dense=512, classes=1),  # 224×224×3
     'digits': dict(features=(32,), dense=128, classes=10),  # 28×28×1
     'folder': dict(features=(32, 64, 128, 128), dense=512),  # 150×150×3
     'cancer': dict(features=(32, 64, 128), dense=128, classes=1),  # 128×128×3
-    'logistic': dict(features=(), dense=0),  # on the pixels: the floor that others have to beat
+    'logistic': dict(features=(), dense=0),  # logistic regression on the pixels, as a baseline
 }
 
 
@@ -30,12 +30,12 @@ class Model(nn.Module):
     """A small CNN.
 
     Attributes:
-      classes: outputs.
-      dims: spatial dimensions, 2 or 3.
-      features: of each of the convolutions.
-      dense: features of the dense layer; 0 for none, which without convolutions makes it a logistic regression.
-      dropout: share of the dense layer's features that is zeroed ahead of the logits.
-      dtype: compute type; weights and logits are float32.
+      classes: number of outputs.
+      dims: number of spatial dimensions, 2 or 3.
+      features: channels of each convolution.
+      dense: features of the dense layer; 0 for none. Without convolutions and dense layer it is a logistic regression.
+      dropout: dropout rate of the dense layer's features before the logits.
+      dtype: compute dtype; parameters and logits are float32.
     """
 
     classes: int
@@ -54,13 +54,13 @@ class Model(nn.Module):
           train: for dropout.
 
         Returns:
-          Logits `[B, classes]` float32, and the features 'stage0' (finest; ahead of the pooling) … and 'pooled', the
-          dense layer's `[B, dense]`.
+          Logits `[B, classes]` float32, and the features 'stage0' (finest; before pooling) … and 'pooled', the dense
+          layer's output `[B, dense]`.
         """
-        least, glorot = 1, nn.initializers.glorot_uniform()
+        min_size, glorot = 1, nn.initializers.glorot_uniform()
         for _ in self.features:
-            least = 2 * least + 2
-        check_dims(x, self.dims, least)
+            min_size = 2 * min_size + 2
+        check_dims(x, self.dims, min_size)
         feats: dict[str, Any] = {}
         two, three = (2,) * self.dims, (3,) * self.dims
         for number, features in enumerate(self.features):

@@ -1,4 +1,4 @@
-"""ConvNeXt for classification, in 2D and 3D (Liu 2022): a convolutional network with a transformer's proportions."""
+"""ConvNeXt for classification, in 2D and 3D (Liu 2022): a convolutional network with the design of a transformer."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,12 +13,17 @@ from medjax.nn.dense import Dense, LayerNorm
 from medjax.nn.dropout import Dropout
 
 VARIANTS: dict[str, dict[str, Any]] = {'tiny': dict(blocks=(3, 3, 9, 3), widths=(96, 192, 384, 768))}
-SCALE = 1e-6  # of a block's branch at first
+INITIAL_SCALE = 1e-6  # of a block's residual branch
 init = nn.initializers.truncated_normal(0.02)
 
 
 class Block(nn.Module):
-    """Depthwise 7×7 convolution, layer norm, and two dense layers, around which the input is added."""
+    """A residual block of a depthwise 7×7 convolution, layer norm and two dense layers.
+
+    Attributes:
+      rate: rate of stochastic depth.
+      dtype: compute dtype.
+    """
 
     rate: float
     dtype: str
@@ -31,8 +36,8 @@ class Block(nn.Module):
         y = LayerNorm(dtype=self.dtype, name='norm')(y)
         y = nn.gelu(Dense(4 * size, init, self.dtype, name='dense0')(y), approximate=False)
         y = Dense(size, init, self.dtype, name='dense1')(y)
-        # In float32, for the sum over all voxels that the scale's gradient is.
-        y = y.astype(jnp.float32) * self.param('scale', nn.initializers.constant(SCALE), (size,), jnp.float32)
+        # In float32, because the gradient of the scale is a sum over all voxels.
+        y = y.astype(jnp.float32) * self.param('scale', nn.initializers.constant(INITIAL_SCALE), (size,), jnp.float32)
         return x + Dropout(self.rate, whole=True)(y.astype(self.dtype), train)
 
 
@@ -40,13 +45,13 @@ class Model(nn.Module):
     """A ConvNeXt.
 
     Attributes:
-      classes: outputs.
-      dims: spatial dimensions, 2 or 3.
-      blocks: of each of the stages, between which extents are halved.
-      widths: channels of each of the stages.
-      stochastic_depth: share of examples for which the last block's branch is left out; less for those before it, down
-        to 0 for the first.
-      dtype: compute type; weights, norms' statistics and logits are float32.
+      classes: number of outputs.
+      dims: number of spatial dimensions, 2 or 3.
+      blocks: number of blocks of each stage; extents are halved between stages.
+      widths: channels of each stage.
+      stochastic_depth: rate at which the last block's branch is dropped; it increases linearly from 0 at the first
+        block.
+      dtype: compute dtype; parameters, statistics of norms and logits are float32.
     """
 
     classes: int

@@ -1,4 +1,4 @@
-"""Densely connected networks for classification, in 2D and 3D (Huang 2017)."""
+"""Densely connected networks (DenseNet) for classification, in 2D and 3D (Huang 2017)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from medjax.nn.conv import Block, Conv, Norm, check_dims, measured
+from medjax.nn.conv import Block, Conv, Norm, check_dims, norm_moments
 from medjax.nn.dropout import Dropout
 from medjax.ops.norm import Moments
 from medjax.ops.pool import max_pool
@@ -19,7 +19,14 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 class Layer(nn.Module):
-    """Norm, ReLU and convolution, in this order: of 1×1 to four times the growth, then of 3×3 to the growth."""
+    """A bottleneck layer: norm, ReLU and 1×1 convolution to 4 × growth, then norm, ReLU and 3×3 convolution to growth.
+
+    Attributes:
+      growth: number of output channels.
+      dims: number of spatial dimensions.
+      norm: see `nn.conv.Norm`.
+      dtype: compute dtype.
+    """
 
     growth: int
     dims: int
@@ -28,7 +35,7 @@ class Layer(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool, known: Moments | None) -> jax.Array:
-        """Maps `[B, *S, C]`, whose moments are known, to the `[B, *S, growth]` that is put beside it."""
+        """Maps `[B, *S, C]` with known moments to the new features `[B, *S, growth]`."""
         for number, (features, extent) in enumerate(((4 * self.growth, 1), (self.growth, 3))):
             x = Norm(self.norm, 'relu', self.dtype, name=f'norm{number}')(x, train, None if number else known)
             x = Conv(features, (extent,) * self.dims, dtype=self.dtype, name=f'conv{number}')(x)
@@ -39,13 +46,13 @@ class Model(nn.Module):
     """A DenseNet.
 
     Attributes:
-      classes: outputs.
-      dims: spatial dimensions, 2 or 3.
-      blocks: layers of each of the dense blocks, between which channels and extents are halved.
-      growth: channels that a layer adds.
-      dropout: share of the pooled features that is zeroed ahead of the logits.
+      classes: number of outputs.
+      dims: number of spatial dimensions, 2 or 3.
+      blocks: number of layers of each dense block; channels and extents are halved between blocks.
+      growth: number of channels that a layer adds.
+      dropout: dropout rate of the pooled features before the logits.
       norm: 'batch', 'instance' or 'none'.
-      dtype: compute type; weights, norms' statistics and logits are float32.
+      dtype: compute dtype; parameters, statistics of norms and logits are float32.
     """
 
     classes: int
@@ -74,13 +81,14 @@ class Model(nn.Module):
             x.astype(self.dtype), train)
         x = max_pool(x, (3,) * self.dims, two, [(1, 1)] * self.dims)
         for block, count in enumerate(self.blocks):
-            # Each layer's norm is of all channels so far; what it measures of them is measured once.
-            known = measured(x, self.norm, train)
+            # Each layer normalises all previous channels; the moments of a channel are computed once.
+            known = norm_moments(x, self.norm, train)
             for number in range(count):
                 layer = Layer(self.growth, self.dims, self.norm, self.dtype, name=f'block{block}_{number}')
                 new = layer(x, train, known)
                 x = jnp.concatenate([x, new], -1)
-                known = jax.tree.map(lambda a, b: jnp.concatenate([a, b], -1), known, measured(new, self.norm, train))
+                known = jax.tree.map(lambda a, b: jnp.concatenate([a, b], -1), known,
+                                     norm_moments(new, self.norm, train))
             last = block + 1 == len(self.blocks)
             x = Norm(self.norm, 'relu', self.dtype, name=f'norm{block}')(x, train, known)
             feats[f'block{block}'] = x = self.perturb(f'block{block}', x)

@@ -1,7 +1,7 @@
-"""Fully convolutional networks (Long 2015): a VGG-16 trunk whose scores are upsampled and summed.
+"""Fully convolutional networks (FCN, Long 2015): a VGG-16 backbone whose scores are upsampled and summed.
 
-FCN-32s upsamples the coarsest scores by 32; 16s and 8s add the scores of the fourth and of the third pooling before
-upsampling by 16 and 8. Convolutions are padded throughout, where the paper pads its input by 100 pixels and crops.
+FCN-32s upsamples the coarsest scores by 32. FCN-16s and FCN-8s add the scores of the fourth and of the third pooling
+before upsampling by 16 and 8. Convolutions are padded, whereas the paper pads the input by 100 pixels and crops.
 """
 
 from typing import Any
@@ -16,11 +16,11 @@ from medjax.nn.conv import Block, Conv
 from medjax.ops.pool import max_pool
 
 VARIANTS: dict[str, dict[str, Any]] = {'32s': dict(stride=32), '16s': dict(stride=16), '8s': dict(stride=8)}
-DEPTHS = (2, 2, 3, 3, 3)  # VGG-16's convolutions before each pooling
+DEPTHS = (2, 2, 3, 3, 3)  # number of convolutions of VGG-16 before each pooling
 
 
 def bilinear(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
-    """Initial weights `[*K, C, C]` of a transposed convolution that interpolates linearly, channel by channel."""
+    """Initial kernel `[*K, C, C]` of a transposed convolution that interpolates each channel linearly."""
     tents = []
     for size in shape[:-2]:
         centre, half = (size - 1) / 2, (size + 1) // 2
@@ -35,13 +35,13 @@ class Model(nn.Module):
     """An FCN.
 
     Attributes:
-      classes: output channels.
-      stride: 32, 16 or 8.
-      dims: 2 or 3.
-      base: channels of the first block; VGG-16 has 64.
-      fc: channels of the two layers that were VGG's dense ones; 4096 there.
+      classes: number of output channels.
+      stride: stride of the finest scores: 32, 16 or 8.
+      dims: number of spatial dimensions, 2 or 3.
+      base: channels of the first block; 64 in VGG-16.
+      fc: channels of the two convolutions that replace VGG's dense layers; 4096 in VGG-16.
       norm: 'none' as in the paper, 'batch' or 'instance'.
-      dtype: compute type; weights and logits are float32.
+      dtype: compute dtype; parameters and logits are float32.
     """
 
     classes: int
@@ -54,7 +54,18 @@ class Model(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, Any]]:
-        """Maps `[B, *S, C]`, each S a multiple of 32, to logits `[B, *S, classes]` float32 and 'enc0' … 'enc5'."""
+        """Maps images to logits.
+
+        Args:
+          x: `[B, *S, C]`, each S a multiple of 32.
+          train: for batch norm.
+
+        Returns:
+          Logits `[B, *S, classes]` float32, and the features 'enc0' (finest) … 'enc5'.
+
+        Raises:
+          InputError: the stride or the shape of the images is not valid.
+        """
         if self.stride not in (8, 16, 32):
             raise InputError(f'config.model.stride: {self.stride}; expected 8, 16 or 32')
         if x.ndim != self.dims + 2 or any(n % 32 for n in x.shape[1:-1]):
@@ -71,14 +82,14 @@ class Model(nn.Module):
         score = self._score(x, 'score32')
         for scale, name in ((32, 'enc3'), (16, 'enc2')):
             if scale > self.stride:
-                score = self._up(score, 2, f'up{scale}') + self._score(feats[name], f'score{scale // 2}')
-        return self._up(score, self.stride, 'up'), feats
+                score = self._upsample(score, 2, f'up{scale}') + self._score(feats[name], f'score{scale // 2}')
+        return self._upsample(score, self.stride, 'up'), feats
 
     def _score(self, x: jax.Array, name: str) -> jax.Array:
-        # Zero weights, as in the paper: a new skip connection changes nothing at first.
+        # Skip connections are initialised with zeros, as in the paper, so that they have no effect at first.
         init = nn.initializers.zeros if name != 'score32' else nn.initializers.lecun_normal()
         return Conv(self.classes, (1,) * self.dims, bias=True, init=init, name=name)(x)
 
-    def _up(self, x: jax.Array, factor: int, name: str) -> jax.Array:
+    def _upsample(self, x: jax.Array, factor: int, name: str) -> jax.Array:
         return nn.ConvTranspose(self.classes, (2 * factor,) * self.dims, (factor,) * self.dims, padding='SAME',
                                 use_bias=False, dtype=jnp.float32, kernel_init=bilinear, name=name)(x)

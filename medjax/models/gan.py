@@ -1,11 +1,12 @@
-"""Class-conditional generators of images and their critics, in 2D and 3D: DCGAN, projection, style.
+"""Class-conditional GANs in 2D and 3D: DCGAN, projection GAN and a style-based GAN.
 
-- dcgan (Radford 2016): transposed convolutions and batch norm; the class is joined to the latent (Mirza 2014);
-- projection (Miyato 2018): residual blocks, whose norms the class scales and shifts, and a critic of spectral norm;
-- style (Karras 2020), a small one: a mapping network, modulated convolutions with noise, and colours summed over sizes.
+- dcgan (Radford 2016): transposed convolutions and batch norm; the class embedding is concatenated to the latent (Mirza
+  2014).
+- projection (Miyato 2018): residual blocks with class-conditional norms, and a discriminator with spectral norm.
+- style (Karras 2020), small: a mapping network, modulated convolutions with noise, and a sum of images of all sizes.
 
-Every critic takes the class by projection (Miyato & Koyama 2018) and looks at each image by itself: it has no batch
-norm and no statistics of a minibatch, so that slopes are an image's own and batches may be cut.
+All discriminators use class projection (Miyato & Koyama 2018) and process each image independently: they have neither
+batch norm nor minibatch statistics, so that gradient penalties are per image and batches can be split.
 """
 
 import math
@@ -16,44 +17,33 @@ import jax
 import jax.numpy as jnp
 
 from medjax.errors import InputError
-from medjax.nn.conv import Block, Conv, Norm, Up
+from medjax.nn.conv import Block, Conv, Norm, TransposedConv
 from medjax.nn.dense import Dense
-from medjax.nn.film import Film
-from medjax.nn.style import Modulated, unit_length
+from medjax.nn.film import FiLM
+from medjax.nn.resize import downsample, upsample
+from medjax.nn.style import ModulatedConv, pixel_norm
 
 VARIANTS: dict[str, dict[str, Any]] = {
     'projection': dict(kind='projection', spectral=True), 'dcgan': dict(kind='dcgan'), 'style': dict(kind='style')}
-LEAST, WIDEST, SLOPE, MAPPING = 4, 256, 0.2, 4  # voxels to begin with, channels, below zero, layers
+# Extent of the coarsest features, maximum number of channels, slope of leaky ReLU, layers of the mapping network.
+MIN_SIZE, MAX_WIDTH, SLOPE, MAPPING_LAYERS = 4, 256, 0.2, 4
 
 
 def halvings(size: tuple[int, ...]) -> int:
-    """How often a size can be halved with 4 voxels left along each axis: of 28 twice, to 7."""
-    found = 0
-    while all(n % 2 ** (found + 1) == 0 and n // 2 ** (found + 1) >= LEAST for n in size):
-        found += 1
-    return found
+    """The number of times that a size can be halved with at least 4 voxels left along each axis: 28 twice, to 7."""
+    count = 0
+    while all(n % 2 ** (count + 1) == 0 and n // 2 ** (count + 1) >= MIN_SIZE for n in size):
+        count += 1
+    return count
 
 
-def leaky(x: jax.Array) -> jax.Array:
-    """The activation of critics and mapping networks."""
+def leaky_relu(x: jax.Array) -> jax.Array:
+    """The activation of discriminators and mapping networks."""
     return nn.leaky_relu(x, SLOPE)
 
 
-def doubled(x: jax.Array) -> jax.Array:
-    """Repeats each voxel along each axis."""
-    for axis in range(1, x.ndim - 1):
-        x = jnp.repeat(x, 2, axis)
-    return x
-
-
-def halved(x: jax.Array) -> jax.Array:
-    """Means of boxes of two voxels along each axis."""
-    space = [n for size in x.shape[1:-1] for n in (size // 2, 2)]
-    return x.reshape(len(x), *space, x.shape[-1]).mean(tuple(range(2, len(space) + 1, 2)))
-
-
 class Generator(nn.Module):
-    """Makes images of classes; attributes as `Model` has them."""
+    """A class-conditional generator; see `Model` for its attributes."""
 
     kind: str
     size: tuple[int, ...]
@@ -65,59 +55,63 @@ class Generator(nn.Module):
 
     @nn.compact
     def __call__(self, latent: jax.Array, label: jax.Array, keys: jax.Array, train: bool) -> jax.Array:
-        """Maps latents `[B, L]`, classes `[B]` and keys of the noise `[B]` to `[B, *S, C]` float32."""
+        """Maps latents `[B, L]`, classes `[B]` and PRNG keys `[B]` of the noise to `[B, *S, C]` float32."""
         levels, three = halvings(self.size), (3,) * len(self.size)
         start = [n // 2**levels for n in self.size]
-        widths = [min(self.base * 2 ** (levels - level), WIDEST) for level in range(levels + 1)]
+        widths = [min(self.base * 2 ** (levels - level), MAX_WIDTH) for level in range(levels + 1)]
         if self.classes > 1:
-            known = nn.Embed(self.classes, latent.shape[-1], name='classes')(label)
+            embedding = nn.Embed(self.classes, latent.shape[-1], name='classes')(label)
         else:
-            known = jnp.zeros_like(latent)
+            embedding = jnp.zeros_like(latent)
         if self.kind == 'style':
-            return self.styled(jnp.concatenate([unit_length(latent), unit_length(known)], -1), keys, widths, start)
-        steer = latent if self.kind == 'projection' else jnp.concatenate([latent, known], -1)
-        x = Dense(math.prod(start) * widths[0], dtype=self.dtype, name='start')(steer)
+            return self.synthesise(jnp.concatenate([pixel_norm(latent), pixel_norm(embedding)], -1), keys, widths,
+                                   start)
+        condition = latent if self.kind == 'projection' else jnp.concatenate([latent, embedding], -1)
+        x = Dense(math.prod(start) * widths[0], dtype=self.dtype, name='start')(condition)
         x = x.reshape(len(x), *start, widths[0])
         if self.kind == 'dcgan':
             x = Norm(self.norm, 'relu', self.dtype, name='norm')(x, train)
             for level, width in enumerate(widths[1:]):
-                x = Up(width, (2,) * len(start), self.dtype, name=f'up{level}')(x)
+                x = TransposedConv(width, (2,) * len(start), self.dtype, name=f'up{level}')(x)
                 x = Block(width, three, None, self.norm, 'relu', self.dtype, name=f'block{level}')(x, train)
         else:
             for level, width in enumerate(widths[1:]):
-                skip = Conv(width, (1,) * len(start), dtype=self.dtype, name=f'skip{level}')(doubled(x))
+                skip = Conv(width, (1,) * len(start), dtype=self.dtype, name=f'skip{level}')(upsample(x))
                 x = Conv(width, three, dtype=self.dtype, name=f'first{level}')(
-                    doubled(self.steered(x, known, train, f'norm{level}a')))
+                    upsample(self.conditional_norm(x, embedding, train, f'norm{level}a')))
                 x = skip + Conv(width, three, dtype=self.dtype, name=f'second{level}')(
-                    self.steered(x, known, train, f'norm{level}b'))
-            x = self.steered(x, known, train, 'norm')
+                    self.conditional_norm(x, embedding, train, f'norm{level}b'))
+            x = self.conditional_norm(x, embedding, train, 'norm')
         return jnp.tanh(Conv(self.channels, three, bias=True, dtype=self.dtype, name='out')(x).astype(jnp.float32))
 
-    def steered(self, x: jax.Array, known: jax.Array, train: bool, name: str) -> jax.Array:
-        """A norm that the class scales and shifts, and a rectifier."""
+    def conditional_norm(self, x: jax.Array, embedding: jax.Array, train: bool, name: str) -> jax.Array:
+        """A norm whose scale and shift depend on the class, and ReLU."""
         x = Norm(self.norm, 'none', self.dtype, name=name)(x, train)
-        return nn.relu(Film(self.dtype, name=f'{name}_class')(x, known) if self.classes > 1 else x)
+        return nn.relu(FiLM(self.dtype, name=f'{name}_class')(x, embedding) if self.classes > 1 else x)
 
-    def styled(self, style: jax.Array, keys: jax.Array, widths: list[int], start: list[int]) -> jax.Array:
-        """What comes of a style: a learned constant, convolutions by the style, and colours of every size summed."""
-        for layer in range(MAPPING):
-            style = leaky(Dense(max(2 * self.base, 32), nn.initializers.he_normal(), name=f'mapping{layer}')(style))
+    def synthesise(self, style: jax.Array, keys: jax.Array, widths: list[int], start: list[int]) -> jax.Array:
+        """The style-based generator: a learned constant, modulated convolutions, and a sum of images of all sizes."""
+        for layer in range(MAPPING_LAYERS):
+            style = Dense(max(2 * self.base, 32), nn.initializers.he_normal(), name=f'mapping{layer}')(style)
+            style = leaky_relu(style)
         three, one = (3,) * len(start), (1,) * len(start)
-        first = self.param('constant', nn.initializers.normal(1.0), (*start, widths[0]), jnp.float32)
-        x, image = jnp.broadcast_to(first, (len(style), *first.shape)).astype(self.dtype), 0.0
+        constant = self.param('constant', nn.initializers.normal(1.0), (*start, widths[0]), jnp.float32)
+        x, image = jnp.broadcast_to(constant, (len(style), *constant.shape)).astype(self.dtype), 0.0
         for level, width in enumerate(widths):
             if level:
-                x, image = doubled(x), doubled(image)
-            for layer in range(1 + bool(level)):
-                of = jax.vmap(lambda key, at=2 * level + layer: jax.random.fold_in(key, at))(keys)
-                x = leaky(Modulated(width, three, dtype=self.dtype, name=f'conv{level}_{layer}')(x, style, of))
-            colour = Modulated(self.channels, one, even=False, noise=False, dtype=self.dtype, name=f'colour{level}')
+                x, image = upsample(x), upsample(image)
+            for layer in range(2 if level else 1):
+                noise_keys = jax.vmap(lambda key, number=2 * level + layer: jax.random.fold_in(key, number))(keys)
+                conv = ModulatedConv(width, three, dtype=self.dtype, name=f'conv{level}_{layer}')
+                x = leaky_relu(conv(x, style, noise_keys))
+            colour = ModulatedConv(self.channels, one, demodulate=False, noise=False, dtype=self.dtype,
+                                   name=f'colour{level}')
             image = image + colour(x, style).astype(jnp.float32)
         return image
 
 
-class Critic(nn.Module):
-    """Tells real images of a class from made ones; attributes as `Model` has them."""
+class Discriminator(nn.Module):
+    """A class-conditional discriminator; see `Model` for its attributes."""
 
     kind: str
     classes: int
@@ -127,49 +121,51 @@ class Critic(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, label: jax.Array, train: bool) -> jax.Array:
-        """Maps images `[B, *S, C]` and classes `[B]` to `[B]` float32, the higher the more real."""
+        """Maps images `[B, *S, C]` and classes `[B]` to outputs `[B]` float32, higher for real images."""
         dims, levels = x.ndim - 2, halvings(x.shape[1:-1])
 
-        def bounded(layer: nn.Module, x: jax.Array) -> jax.Array:
-            """A layer whose largest singular value is 1, where that is asked for (Miyato 2018)."""
-            return nn.SpectralNorm(layer, name=f'{layer.name}_norm')(x, update_stats=train) if self.spectral else \
-                layer(x)
+        def normalised(layer: nn.Module, x: jax.Array) -> jax.Array:
+            """Applies a layer, with spectral norm if `spectral` (Miyato 2018)."""
+            if not self.spectral:
+                return layer(x)
+            return nn.SpectralNorm(layer, name=f'{layer.name}_norm')(x, update_stats=train)
 
         def conv(x: jax.Array, width: int, size: int, name: str, stride: int = 1) -> jax.Array:
-            return bounded(Conv(width, (size,) * dims, (stride,) * dims, bias=True, dtype=self.dtype, name=name), x)
+            return normalised(Conv(width, (size,) * dims, (stride,) * dims, bias=True, dtype=self.dtype, name=name), x)
 
         x = conv(x, self.base, 3, 'colour')
         for level in range(levels):
-            width = min(self.base * 2 ** (level + 1), WIDEST)
+            width = min(self.base * 2 ** (level + 1), MAX_WIDTH)
             if self.kind == 'dcgan':
-                x = conv(leaky(x), width, 4, f'down{level}', 2)
+                x = conv(leaky_relu(x), width, 4, f'down{level}', 2)
             else:
-                y = conv(leaky(x), width, 3, f'first{level}')
-                y = conv(leaky(y), width, 3, f'second{level}')
-                x = (halved(y) + conv(halved(x), width, 1, f'skip{level}')) / math.sqrt(2)
-        x = leaky(x).reshape(len(x), -1).astype(jnp.float32)
-        x = leaky(bounded(Dense(min(self.base * 2**levels, WIDEST), nn.initializers.he_normal(), name='whole'), x))
-        told = bounded(Dense(1, name='real'), x)[:, 0]
+                y = conv(leaky_relu(x), width, 3, f'first{level}')
+                y = conv(leaky_relu(y), width, 3, f'second{level}')
+                x = (downsample(y) + conv(downsample(x), width, 1, f'skip{level}')) / math.sqrt(2)
+        x = leaky_relu(x).reshape(len(x), -1).astype(jnp.float32)
+        dense = Dense(min(self.base * 2**levels, MAX_WIDTH), nn.initializers.he_normal(), name='whole')
+        x = leaky_relu(normalised(dense, x))
+        out = normalised(Dense(1, name='real'), x)[:, 0]
         if self.classes == 1:
-            return told
-        # The class's own direction: how much more real the image is as one of this class.
-        towards = bounded(nn.Dense(x.shape[-1], use_bias=False, name='classes'), jax.nn.one_hot(label, self.classes))
-        return told + (towards * x).sum(-1)
+            return out
+        # Class projection: the product of the features with an embedding of the class.
+        embed = nn.Dense(x.shape[-1], use_bias=False, name='classes')
+        return out + (normalised(embed, jax.nn.one_hot(label, self.classes)) * x).sum(-1)
 
 
 class Model(nn.Module):
-    """Both players, whose parameters lie under 'generator' and 'critic'.
+    """A generator and a discriminator, with parameters under 'generator' and 'critic'.
 
     Attributes:
-      size: of an image, any number of axes; halved as often as 4 voxels are left: choose multiples of powers of 2.
-      channels: of an image.
-      classes: that images are of; with 1 nothing is told of them.
-      latent: numbers that an image is made from.
+      size: extents of an image; they are halved while at least 4 voxels are left: multiples of powers of 2 are best.
+      channels: channels of an image.
+      classes: number of classes; with 1 the GAN is unconditional.
+      latent: size of the latent.
       kind: 'dcgan', 'projection' or 'style'.
-      base: channels at full size; twice as many at half of it, and so on up to 256.
-      norm: the generator's, see `nn.conv.Norm`; a style-based one has none.
-      spectral: bound the critic's layers by spectral norm.
-      dtype: compute type; weights and images are float32.
+      base: channels at full resolution; doubled with each halving, up to 256.
+      norm: norm of the generator, see `nn.conv.Norm`; a style-based generator has none.
+      spectral: whether the discriminator has spectral norm.
+      dtype: compute dtype; parameters and images are float32.
     """
 
     size: tuple[int, ...] = (28, 28)
@@ -182,32 +178,38 @@ class Model(nn.Module):
     spectral: bool = False
     dtype: str = 'float32'
 
-    inputs = ('image', 'label')  # what of a batch it sees
+    inputs = ('image', 'label')  # entries of a batch that are passed to the network
 
     def setup(self) -> None:
-        """Makes both players."""
+        """Creates both networks."""
         if self.kind not in ('dcgan', 'projection', 'style'):
             raise InputError(f"config.model.kind: {self.kind!r}; expected one of: dcgan, projection, style")
-        if min(self.size) < LEAST or min(self.channels, self.classes, self.latent, self.base) < 1:
+        if min(self.size) < MIN_SIZE or min(self.channels, self.classes, self.latent, self.base) < 1:
             raise InputError(f'config.model: size={self.size}, channels={self.channels}, classes={self.classes}, '
-                             f'latent={self.latent}, base={self.base}; expected extents of at least {LEAST}, else 1')
+                             f'latent={self.latent}, base={self.base}; expected extents of at least {MIN_SIZE}, else 1')
         self.generator = Generator(self.kind, tuple(self.size), self.channels, self.classes, self.base, self.norm,
                                    self.dtype)
-        self.critic = Critic(self.kind, self.classes, self.base, self.spectral, self.dtype)
+        self.critic = Discriminator(self.kind, self.classes, self.base, self.spectral, self.dtype)
 
     def __call__(self, image: jax.Array, label: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, Any]]:
-        """What the critic says of images, `[B]`, and images of latents of zeros, the feature 'sample' `[B, *S, C]`."""
+        """Maps images and classes `[B]` to the discriminator's outputs `[B]` and a feature, for initialisation.
+
+        The feature 'sample' `[B, *S, C]` has images generated from zero latents.
+
+        Raises:
+          InputError: the images do not have the size and channels of the network.
+        """
         if image.shape[1:] != (*self.size, self.channels):
             raise InputError(f'config.model: size={self.size}, channels={self.channels}; the images are of '
                              f'{image.shape[1:-1]} and {image.shape[-1]}: expected the same')
-        made = self.generate(jnp.zeros((len(image), self.latent)), label, jax.random.split(jax.random.key(0),
-                                                                                           len(image)), train=train)
-        return self.judge(image, label, train=train), {'sample': made}
+        keys = jax.random.split(jax.random.key(0), len(image))
+        sample = self.generate(jnp.zeros((len(image), self.latent)), label, keys, train=train)
+        return self.discriminate(image, label, train=train), {'sample': sample}
 
     def generate(self, latent: jax.Array, label: jax.Array, keys: jax.Array, *, train: bool) -> jax.Array:
-        """Maps latents `[B, latent]`, classes `[B]` and keys of the noise `[B]` to images `[B, *S, C]` float32."""
+        """Maps latents `[B, latent]`, classes `[B]` and PRNG keys `[B]` of the noise to images `[B, *S, C]` float32."""
         return self.generator(latent, label.astype(jnp.int32), keys, train)
 
-    def judge(self, image: jax.Array, label: jax.Array, *, train: bool) -> jax.Array:
-        """What the critic says of images `[B, *S, C]` of classes `[B]`, `[B]` float32."""
+    def discriminate(self, image: jax.Array, label: jax.Array, *, train: bool) -> jax.Array:
+        """Maps images `[B, *S, C]` and classes `[B]` to the discriminator's outputs `[B]` float32."""
         return self.critic(image, label.astype(jnp.int32), train)

@@ -1,4 +1,4 @@
-"""An image and a record in one network: a residual network's features of the image beside the covariates."""
+"""Fusion of an image and tabular covariates: residual network features concatenated with covariates."""
 
 from typing import Any
 
@@ -14,12 +14,12 @@ VARIANTS: dict[str, dict[str, Any]] = {encoder: resnet.VARIANTS[encoder] for enc
 
 
 class Model(resnet.Model):
-    """A residual network and dense layers that see the covariates too.
+    """A residual network for the image, and dense layers on its features and the covariates.
 
-    Attributes, besides those of `resnet.Model`, whose `classes` say nothing here:
-      outputs: numbers that come out.
-      hidden: features that the image's are brought to before the covariates join them.
-      linear: the covariates go straight to what comes out as well, as in Cox's model.
+    Attributes (besides those of `resnet.Model`, of which `classes` has no effect):
+      outputs: number of outputs.
+      hidden: number of image features that are concatenated with the covariates.
+      linear: whether to add a linear function of the covariates to the outputs, as in Cox's model.
     """
 
     classes: int = 1
@@ -27,11 +27,11 @@ class Model(resnet.Model):
     hidden: int = 32
     linear: bool = True
 
-    inputs = ('image', 'covariates')  # what of a batch it sees
+    inputs = ('image', 'covariates')  # entries of a batch that are passed to the network
 
     @nn.compact
     def __call__(self, x: jax.Array, covariates: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, Any]]:
-        """Maps images and covariates to numbers.
+        """Maps images and covariates to outputs.
 
         Args:
           x: `[B, *S, C]`.
@@ -39,7 +39,7 @@ class Model(resnet.Model):
           train: for batch norm and dropout.
 
         Returns:
-          `[B, outputs]` float32, and the features 'stage0' (finest) … and 'pooled' `[B, C]`, the image's.
+          `[B, outputs]` float32, and the features 'stage0' (finest) … and 'pooled' `[B, C]` of the image.
         """
         check_dims(x, self.dims)
         feats = self.encode(x, train)
@@ -47,6 +47,6 @@ class Model(resnet.Model):
         both = nn.relu(nn.Dense(self.hidden, name='both')(jnp.concatenate([image, covariates], -1)))
         out = nn.Dense(self.outputs, name='out')(Dropout(self.dropout)(both, train))
         if self.linear:
-            flat = nn.initializers.zeros
-            out = out + nn.Dense(self.outputs, use_bias=False, kernel_init=flat, name='linear')(covariates)
+            zeros = nn.initializers.zeros
+            out = out + nn.Dense(self.outputs, use_bias=False, kernel_init=zeros, name='linear')(covariates)
         return out, feats

@@ -1,7 +1,7 @@
-"""Diffusion in the latent of an autoencoder (Rombach 2022): of fewer numbers than the image, so that a step costs less.
+"""Latent diffusion (Rombach 2022): diffusion in the latent space of an autoencoder, which makes each step cheaper.
 
-The autoencoder, one of the variant 'grid', learns first, in a run of its own (`config.init.part='first'`); here its
-weights stay as they are.
+The autoencoder, of the variant 'grid', is trained first in a separate run (`config.init.part='first'`). Its parameters
+are frozen here.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,16 +23,16 @@ GRID = autoencoder.VARIANTS['grid']
 
 
 class Model(nn.Module):
-    """An autoencoder whose latent is a grid, and a denoiser of such latents.
+    """An autoencoder with a grid latent, and a denoiser of its latents.
 
     Attributes:
-      classes: that a label may name; 0 where images have none.
+      classes: number of classes; 0 for images without class.
       size: voxels of an image along each of 2 or 3 axes.
-      channels: of an image.
-      autoencoder: options of `models.autoencoder`, as its run has them; the part 'first'.
-      denoiser: options of `models.diffusion.Model`, but for its size and channels, which are the latent's; the part
+      channels: channels of an image.
+      autoencoder: options of `models.autoencoder`, the same as in its own run; the part 'first'.
+      denoiser: options of `models.diffusion.Model`, without size and channels, which are the latent's; the part
         'second'.
-      dtype: compute type; weights and what is told are float32.
+      dtype: compute dtype; parameters and outputs are float32.
     """
 
     classes: int = 0
@@ -42,37 +42,42 @@ class Model(nn.Module):
     denoiser: Mapping[str, Any] = FrozenDict()
     dtype: str = 'float32'
 
-    inputs = ('image', 'time', 'label')  # what of a batch it sees; the image is a latent here
-    frozen = ('first',)  # parts that no optimiser changes
+    inputs = ('image', 'time', 'label')  # entries of a batch that are passed to the network; the image is a latent
+    frozen = ('first',)  # parts that are not trained
 
     def setup(self) -> None:
-        """The two parts."""
+        """Creates the two parts."""
         *size, channels = self.space
-        self.first = autoencoder.Model(**self._fields)
-        self.second = diffusion.Model(**fields(diffusion.Model, self.denoiser, 'denoiser', size=tuple(size),
-                                               channels=channels, classes=self.classes, dtype=self.dtype))
+        self.first = autoencoder.Model(**self._autoencoder_fields)
+        self.second = diffusion.Model(**submodel_fields(diffusion.Model, self.denoiser, 'denoiser', size=tuple(size),
+                                                        channels=channels, classes=self.classes, dtype=self.dtype))
 
     @property
-    def _fields(self) -> dict[str, Any]:
-        return {**GRID, **fields(autoencoder.Model, self.autoencoder, 'autoencoder', kind='grid', dims=len(self.size),
-                                 dtype=self.dtype)}
+    def _autoencoder_fields(self) -> dict[str, Any]:
+        return {**GRID, **submodel_fields(autoencoder.Model, self.autoencoder, 'autoencoder', kind='grid',
+                                          dims=len(self.size), dtype=self.dtype)}
 
     @property
     def space(self) -> tuple[int, ...]:
         """The shape of an image's latent, `(*S', C)`."""
-        first, image = autoencoder.Model(**self._fields, parent=None), jnp.zeros((1, *self.size, self.channels))
-        made = jax.eval_shape(lambda: first.init_with_output(jax.random.key(0), image, train=False)[0][1]['grid'])
-        return made.shape[1:]
+        first = autoencoder.Model(**self._autoencoder_fields, parent=None)
+        image = jnp.zeros((1, *self.size, self.channels))
+        latent = jax.eval_shape(lambda: first.init_with_output(jax.random.key(0), image, train=False)[0][1]['grid'])
+        return latent.shape[1:]
 
     def __call__(self, x: jax.Array, time: jax.Array, label: jax.Array, *,
                  train: bool) -> tuple[jax.Array, dict[str, Any]]:
-        """Tells of latents with noise `[B, *space]` what `models.diffusion` tells of images."""
+        """Applies the denoiser to noisy latents `[B, *space]`; see `models.diffusion.Model`."""
         if self.is_initializing():
             self.encode(jnp.zeros((1, *self.size, self.channels)))
         return self.second(x, time, label, train=train)
 
     def encode(self, image: jax.Array) -> jax.Array:
-        """Maps images `[B, *size, channels]` to latents `[B, *space]`, whose gradient ends there."""
+        """Maps images `[B, *size, channels]` to latents `[B, *space]`, without gradient.
+
+        Raises:
+          InputError: the images do not have the size and channels of the network.
+        """
         if image.shape[1:] != (*self.size, self.channels):
             raise InputError(f'config.model: size={tuple(self.size)}, channels={self.channels}; expected those of the '
                              f'images, {image.shape[1:-1]} and {image.shape[-1]}')
@@ -80,19 +85,27 @@ class Model(nn.Module):
 
     def decode(self, latent: jax.Array) -> jax.Array:
         """Maps latents `[B, *space]` to images `[B, *size, channels]` float32."""
-        none = jnp.zeros((len(latent), *self.size, self.channels))  # what is encoded of it is not asked for
-        return self.first(none, train=False, latent=latent)[0]
+        placeholder = jnp.zeros((len(latent), *self.size, self.channels))  # its own latent is not used
+        return self.first(placeholder, train=False, latent=latent)[0]
 
 
-def fields(part: type[nn.Module], options: Mapping[str, Any], where: str, **given: Any) -> dict[str, Any]:
-    """What a part of the network is made with: its options, and what the whole says of it.
+def submodel_fields(model: type[nn.Module], options: Mapping[str, Any], where: str, **given: Any) -> dict[str, Any]:
+    """The fields of a part of the network: its options, and the fields that the whole network determines.
+
+    Args:
+      model: class of the part.
+      options: the options in the config.
+      where: their key in `config.model`, for messages.
+      **given: fields that the whole network determines.
 
     Raises:
-      InputError: an option that the part has not, or that the whole gives.
+      InputError: an option that the part does not have, or that the whole network determines.
     """
     if not isinstance(options, Mapping):
         raise InputError(f'config.model.{where}: {options!r}; expected options, as in dict(base=16)')
+    known = [name for name in model.__dataclass_fields__ if name not in (*given, 'name', 'parent')]
     for name in options:
-        if name in given or name not in part.__dataclass_fields__ or name in ('name', 'parent'):
-            raise InputError(f'config.model.{where}.{name}: nothing reads this key')
+        if name not in known:
+            raise InputError(f'config.model.{where}.{name}: unknown key; config.model.{where} takes: '
+                             + ', '.join(known))
     return {**given, **options}

@@ -1,6 +1,6 @@
-"""Masked autoencoders in 2D and 3D (He 2022): a vision transformer makes an image of the few patches that it sees.
+"""Masked autoencoders in 2D and 3D (MAE, He 2022): a vision transformer that reconstructs an image from a few patches.
 
-The encoder has the parts of `models.vit`, so that a classifier can begin with its weights.
+The encoder has the same parameters as `models.vit`, so that it can initialise a classifier.
 """
 
 import functools
@@ -25,10 +25,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
 class Model(vit.Model):
     """A masked autoencoder.
 
-    Attributes, besides those of `vit.Model`, whose `classes` and `dropout` say nothing here:
-      hidden: share of the patches that the encoder does not see; it sees one, and does not see one, at least.
+    Attributes (besides those of `vit.Model`, of which `classes` and `dropout` have no effect):
+      hidden: fraction of patches that are masked; at least one patch is masked, and at least one is visible.
       narrow: channels of the decoder's tokens.
-      shallow: blocks of the decoder.
+      shallow: number of blocks of the decoder.
     """
 
     classes: int = 1
@@ -38,75 +38,78 @@ class Model(vit.Model):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, Any]]:
-        """Maps images to what is made of those patches of them that are seen.
+        """Reconstructs images from their visible patches.
 
-        In training which ones are hidden is drawn for each image. Else they are hidden in turns, and what is made of a
-        patch is the mean over the turns that did not see it.
+        In training the masked patches of each image are random. Otherwise every patch is masked in at least one of
+        several passes, and its reconstruction is the mean over the passes in which it was masked.
 
         Args:
           x: `[B, *S, C]`, each S a multiple of the patch, of the size that the network was initialised with.
-          train: whether to draw.
+          train: whether to mask randomly.
 
         Returns:
-          `[B, *S, C]` float32; and the features 'hidden' `[B, *S]`, 1 where a voxel was not seen, and 'latent' `[B,
-          width]`, the mean of the encoder's patches where all are seen.
+          `[B, *S, C]` float32; and the features 'hidden' `[B, *S]`, 1 for masked voxels, and 'latent' `[B, width]`, the
+          mean of the encoded patches without masking (zeros in training).
+
+        Raises:
+          InputError: `hidden` is not a fraction, or the image has fewer than two patches.
         """
         if not 0 < self.hidden < 1:
             raise InputError(f'config.model.hidden: {self.hidden}; expected a share between 0 and 1')
-        shape, (tokens, grid) = x.shape, self.embedded(x)
+        shape, (tokens, grid) = x.shape, self.embed_patches(x)
         count = tokens.shape[1] - 1
         if count < 2:
             raise InputError(f'config.model.patch: {self.sizes}; expected patches of which an image of {shape[1:-1]} '
                              'has two or more')
-        seen = min(max(round((1 - self.hidden) * count), 1), count - 1)
+        visible = min(max(round((1 - self.hidden) * count), 1), count - 1)
         blocks = [TransformerBlock(self.heads, 0.0, self.dtype, name=f'block{n}') for n in range(self.depth)]
         norm = LayerNorm(name='norm')
         decoder = _Decoder(count, math.prod(self.sizes) * shape[-1], self.narrow, self.shallow, self.heads, self.dtype,
                            name='decoder')
 
-        def encoded(some: jax.Array) -> jax.Array:
+        def encode(tokens: jax.Array) -> jax.Array:
             for block in blocks:
-                some, _ = block(some, train)
-            return norm(some.astype(jnp.float32))
+                tokens, _ = block(tokens, train)
+            return norm(tokens.astype(jnp.float32))
 
-        def made(order: jax.Array, seen: int) -> jax.Array:
-            """Boxes `[B, T, P]` made of the patches that come first in an order `[B, T]`."""
-            shown = jnp.take_along_axis(tokens[:, 1:], order[:, :seen, None], 1)
-            return decoder(encoded(jnp.concatenate([tokens[:, :1], shown], 1)), order, seen)
+        def reconstruct(order: jax.Array) -> jax.Array:
+            """Patches `[B, T, P]` reconstructed from those that come first in an order `[B, T]`."""
+            inputs = jnp.take_along_axis(tokens[:, 1:], order[:, :visible, None], 1)
+            return decoder(encode(jnp.concatenate([tokens[:, :1], inputs], 1)), order, visible)
 
         if train and self.has_rng('dropout'):
             order = jnp.argsort(jax.random.uniform(self.make_rng('dropout'), (shape[0], count)), 1)
-            boxes = made(order, seen)
-            hidden = jnp.ones((shape[0], count)).at[jnp.arange(shape[0])[:, None], order[:, :seen]].set(0.0)
+            patches = reconstruct(order)
+            hidden = jnp.ones((shape[0], count)).at[jnp.arange(shape[0])[:, None], order[:, :visible]].set(0.0)
             latent = jnp.zeros((shape[0], self.width))
         else:
-            # Every turn shows as many patches as training does; each is hidden once or more, and shown once or more.
-            turns = math.ceil(count / min(seen, count - seen))
-            fixed = jax.random.permutation(jax.random.key(0), count)
-            boxes, hidden = jnp.zeros((shape[0], count, decoder.size)), jnp.ones((shape[0], count))
-            for turn in range(turns):
-                order = jnp.roll(fixed, -turn * seen)
-                part = made(jnp.broadcast_to(order, (shape[0], count)), seen)
-                asked = jnp.zeros(count).at[order[seen:]].set(1.0)[:, None]
-                boxes += asked * part
-                hidden += asked[:, 0]
-            boxes, hidden = boxes / jnp.maximum(hidden - 1, 1)[..., None], jnp.ones_like(hidden)
-            latent = encoded(tokens)[:, 1:].mean(1)
-        lay = functools.partial(_laid, grid=grid[1:-1], patch=self.sizes)
+            # Each pass has as many visible patches as in training, and each patch is masked and visible at least once.
+            passes = math.ceil(count / min(visible, count - visible))
+            permutation = jax.random.permutation(jax.random.key(0), count)
+            patches, hidden = jnp.zeros((shape[0], count, decoder.size)), jnp.ones((shape[0], count))
+            for number in range(passes):
+                order = jnp.roll(permutation, -number * visible)
+                part = reconstruct(jnp.broadcast_to(order, (shape[0], count)))
+                masked = jnp.zeros(count).at[order[visible:]].set(1.0)[:, None]
+                patches += masked * part
+                hidden += masked[:, 0]
+            patches, hidden = patches / jnp.maximum(hidden - 1, 1)[..., None], jnp.ones_like(hidden)
+            latent = encode(tokens)[:, 1:].mean(1)
+        join = functools.partial(_join_patches, grid=grid[1:-1], patch=self.sizes)
         masks = jnp.broadcast_to(hidden[..., None], (*hidden.shape, math.prod(self.sizes)))
-        return lay(boxes), {'hidden': lay(masks)[..., 0], 'latent': latent}
+        return join(patches), {'hidden': join(masks)[..., 0], 'latent': latent}
 
 
 class _Decoder(nn.Module):
-    """Makes all boxes of what the encoder says of some.
+    """Reconstructs all patches from the encoded visible ones.
 
     Attributes:
-      count: patches of an image.
-      size: numbers of a box.
+      count: number of patches of an image.
+      size: numbers per patch.
       narrow: channels of a token.
-      depth: blocks.
-      heads: of attention.
-      dtype: compute type.
+      depth: number of blocks.
+      heads: number of attention heads.
+      dtype: compute dtype.
     """
 
     count: int
@@ -117,25 +120,25 @@ class _Decoder(nn.Module):
     dtype: str
 
     @nn.compact
-    def __call__(self, x: jax.Array, order: jax.Array, seen: int) -> jax.Array:
-        """Maps tokens `[B, 1 + seen, C]`, of the first in an order `[B, T]`, to boxes `[B, T, size]` float32."""
+    def __call__(self, x: jax.Array, order: jax.Array, visible: int) -> jax.Array:
+        """Maps tokens `[B, 1 + visible, C]`, the first in an order `[B, T]`, to patches `[B, T, size]` float32."""
         x = Dense(self.narrow, dtype=self.dtype, name='in')(x)
-        lacking = self.param('lacking', nn.initializers.normal(0.02), (1, 1, self.narrow), jnp.float32)
-        places = self.param('positions', nn.initializers.normal(0.02), (1, self.count, self.narrow), jnp.float32)
-        every = jnp.broadcast_to(lacking, (len(x), self.count, self.narrow))
+        mask_token = self.param('lacking', nn.initializers.normal(0.02), (1, 1, self.narrow), jnp.float32)
+        positions = self.param('positions', nn.initializers.normal(0.02), (1, self.count, self.narrow), jnp.float32)
+        tokens = jnp.broadcast_to(mask_token, (len(x), self.count, self.narrow))
         rows = jnp.arange(len(x))[:, None]
-        every = every.at[rows, order[:, :seen]].set(x[:, 1:].astype(jnp.float32)) + places
-        x = jnp.concatenate([x[:, :1], every.astype(x.dtype)], 1)
+        tokens = tokens.at[rows, order[:, :visible]].set(x[:, 1:].astype(jnp.float32)) + positions
+        x = jnp.concatenate([x[:, :1], tokens.astype(x.dtype)], 1)
         for number in range(self.depth):
             x, _ = TransformerBlock(self.heads, 0.0, self.dtype, name=f'block{number}')(x, False)
         x = LayerNorm(name='norm')(x[:, 1:].astype(jnp.float32))
         return nn.Dense(self.size, name='out')(x)
 
 
-def _laid(boxes: jax.Array, grid: tuple[int, ...], patch: tuple[int, ...]) -> jax.Array:
-    """Lays boxes `[B, T, P C]` where they belong: `[B, *S, C]`."""
+def _join_patches(patches: jax.Array, grid: tuple[int, ...], patch: tuple[int, ...]) -> jax.Array:
+    """Arranges patches `[B, T, P C]` as an image `[B, *S, C]`."""
     dims = len(grid)
-    x = boxes.reshape(len(boxes), *grid, *patch, -1)
+    x = patches.reshape(len(patches), *grid, *patch, -1)
     pairs = [axis for n in range(dims) for axis in (1 + n, 1 + dims + n)]
     x = x.transpose(0, *pairs, 2 * dims + 1)
-    return x.reshape(len(boxes), *(g * p for g, p in zip(grid, patch)), -1)
+    return x.reshape(len(patches), *(g * p for g, p in zip(grid, patch)), -1)

@@ -1,4 +1,4 @@
-"""A network for records: dense layers, for DeepSurv (Katzman 2018), DeepHit (Lee 2018) and their kin."""
+"""Multilayer perceptrons for tabular data, as used by DeepSurv (Katzman 2018) and DeepHit (Lee 2018)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,22 +14,22 @@ from medjax.nn.dropout import Dropout
 
 VARIANTS: dict[str, dict[str, Any]] = {
     'small': dict(features=(32, 32)),
-    'linear': dict(features=()),  # Cox's own model, and other regressions
+    'linear': dict(features=()),  # linear predictors, such as Cox's model
 }
 ACTIVATIONS = {'relu': nn.relu, 'selu': nn.selu, 'gelu': nn.gelu, 'tanh': nn.tanh}
 
 
 class Model(nn.Module):
-    """Dense layers, each with a norm, an activation and dropout.
+    """A multilayer perceptron; each hidden layer has a norm, an activation and dropout.
 
     Attributes:
-      outputs: numbers that come out.
-      features: of each layer.
+      outputs: number of outputs.
+      features: number of features of each hidden layer.
       activation: 'relu', 'selu', 'gelu' or 'tanh'.
       norm: 'batch' or 'none'.
-      dropout: share of each layer's features that is zeroed.
-      bias: whether what comes out has one; Cox's model cannot know it.
-      dtype: compute type; weights and what comes out are float32.
+      dropout: dropout rate of each hidden layer.
+      bias: whether the output layer has a bias; it is not identifiable in Cox's model.
+      dtype: compute dtype; parameters and outputs are float32.
     """
 
     outputs: int = 1
@@ -40,16 +40,17 @@ class Model(nn.Module):
     bias: bool = True
     dtype: str = 'float32'
 
-    inputs = ('covariates',)  # what of a batch it sees
+    inputs = ('covariates',)  # entries of a batch that are passed to the network
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """Maps covariates `[B, F]` to `[B, outputs]` float32, and the last layer's features as 'pooled'."""
+        """Maps covariates `[B, F]` to `[B, outputs]` float32; returns the last hidden layer as 'pooled'."""
         if self.activation not in ACTIVATIONS:
             raise InputError(f'config.model.activation: {self.activation!r}; expected one of: {", ".join(ACTIVATIONS)}')
         for number, features in enumerate(self.features):
             x = Dense(features, nn.initializers.he_normal(), self.dtype, name=f'dense{number}')(x)
-            x = Norm(self.norm, dtype=self.dtype, name=f'norm{number}')(x[:, None], train)[:, 0]  # as of one voxel
+            # The norm expects a spatial axis.
+            x = Norm(self.norm, dtype=self.dtype, name=f'norm{number}')(x[:, None], train)[:, 0]
             x = Dropout(self.dropout)(ACTIVATIONS[self.activation](x), train)
         x = x.astype(jnp.float32)
         return nn.Dense(self.outputs, use_bias=self.bias, name='out')(x), {'pooled': x}

@@ -1,8 +1,8 @@
-"""A network that looks at two images and says how the one has to move to be like the other.
+"""Registration networks that map a pair of images to a spatial transform.
 
-VoxelMorph (Balakrishnan 2019; its diffeomorphic form, Dalca 2019): a U-Net sees both as channels and gives a stationary
-velocity, whose flow is the map. Before it there may be an affine stage (de Vos 2019): an encoder gives the logarithm of
-an affine map, and the U-Net sees the moving image as that map brings it.
+VoxelMorph (Balakrishnan 2019; diffeomorphic, Dalca 2019): a U-Net receives both images as channels and predicts a
+stationary velocity field, which is integrated to a displacement field. An optional affine stage (de Vos 2019) comes
+first: an encoder predicts the logarithm of an affine map, and the U-Net receives the affinely warped moving image.
 """
 
 from collections.abc import Sequence
@@ -21,19 +21,19 @@ VARIANTS: dict[str, dict[str, Any]] = {
     'voxelmorph': dict(stages=('affine', 'velocity')), 'velocity': dict(stages=('velocity',)),
     'affine': dict(stages=('affine',)), 'instance': dict(stages=())}
 STAGES = ('affine', 'velocity')
-LITTLE = nn.initializers.normal(1e-3)  # of the last layers: the first maps are nearly the identity
-SLOW = 0.1  # on the affine map's logarithm, or the first steps would throw the brain out of the image
+SMALL_INIT = nn.initializers.normal(1e-3)  # of output layers, so that the initial maps are close to the identity
+AFFINE_SCALE = 0.1  # of the affine map's logarithm; larger initial steps would move the object out of the image
 
 
 class Affine(nn.Module):
-    """The logarithm of an affine map from two images: strided convolutions, and what is left of space as numbers.
+    """Predicts the logarithm of an affine map from two images, by strided convolutions and a dense layer.
 
     Attributes:
-      base: channels of the first convolution; they double with each, up to `cap`.
-      levels: convolutions with stride 2.
-      cap: most channels.
+      base: channels of the first convolution; doubled with each, up to `cap`.
+      levels: number of convolutions with stride 2.
+      cap: maximum number of channels.
       norm: see `unet.Model`.
-      dtype: compute type; weights are float32.
+      dtype: compute dtype; parameters are float32.
     """
 
     base: int
@@ -44,28 +44,28 @@ class Affine(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """Maps `[B, *S, 2C]` to generators `[B, D, D + 1]` float32, as `flow.affine` takes them."""
+        """Maps `[B, *S, 2C]` to generators `[B, D, D + 1]` float32 for `deformation.affine_matrix`."""
         dims = x.ndim - 2
         for level in range(self.levels):
             width = min(self.base * 2**level, self.cap)
             x = Block(width, (3,) * dims, (2,) * dims, self.norm, 'leaky', self.dtype, name=f'block{level}')(x, train)
-        out = nn.Dense(dims * (dims + 1), kernel_init=LITTLE, name='generator')(x.reshape(len(x), -1))
-        return SLOW * out.astype(jnp.float32).reshape(-1, dims, dims + 1)
+        out = nn.Dense(dims * (dims + 1), kernel_init=SMALL_INIT, name='generator')(x.reshape(len(x), -1))
+        return AFFINE_SCALE * out.astype(jnp.float32).reshape(-1, dims, dims + 1)
 
 
 class Model(nn.Module):
     """A registration network.
 
     Attributes:
-      dims: spatial dimensions, 2 or 3.
-      stages: 'affine', 'velocity', both in this order, or none: then one affine map is learned that all pairs have in
-        common, and the rest is what `tasks/registration/task.py` refines pair by pair.
-      base: channels of the finest level; see `unet.Model`, as for levels, cap and norm.
+      dims: number of spatial dimensions, 2 or 3.
+      stages: 'affine', 'velocity', both in this order, or none. Without stages the network learns one affine map for
+        all pairs, which `tasks/registration/task.py` refines for each pair.
+      base: channels of the finest level; see `unet.Model`, also for levels, cap and norm.
       levels: …
       cap: …
       norm: …
-      shrink: how much coarser than the images the velocity is.
-      dtype: compute type; weights and velocities are float32.
+      shrink: downsampling factor of the velocity field relative to the images.
+      dtype: compute dtype; parameters and velocities are float32.
     """
 
     dims: int = 2
@@ -77,20 +77,23 @@ class Model(nn.Module):
     shrink: int = 2
     dtype: str = 'float32'
 
-    inputs = ('fixed', 'moving')  # what of a batch it sees
+    inputs = ('fixed', 'moving')  # entries of a batch that are passed to the network
 
     @nn.compact
     def __call__(self, fixed: jax.Array, moving: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, Any]]:
-        """Maps pairs to velocities.
+        """Maps pairs of images to velocity fields.
 
         Args:
-          fixed: `[B, *S, C]`, each S a multiple of 2^(levels - 1), and of `shrink`.
-          moving: the same.
+          fixed: `[B, *S, C]`, each S a multiple of 2^(levels - 1) and of `shrink`.
+          moving: `[B, *S, C]`.
           train: for batch norm.
 
         Returns:
           Velocity `[B, D, *S / shrink]` float32, in voxels of its own grid, 0 without that stage; and the features
-          'affine' `[B, D, D + 1]`, where there is that stage or none, and the U-Net's.
+          'affine' `[B, D, D + 1]`, with that stage or without stages, and those of the U-Net.
+
+        Raises:
+          InputError: the stages are unknown, or `shrink` does not divide the shape of the images.
         """
         check_dims(fixed, self.dims, 4)
         shape = fixed.shape[1:-1]
@@ -103,8 +106,7 @@ class Model(nn.Module):
         if 'affine' in self.stages:
             feats['affine'] = Affine(self.base, self.levels, self.cap, self.norm, self.dtype, name='affine')(
                 jnp.concatenate([fixed, moving], -1), train)
-            moving = jax.vmap(lambda image, generator: deformation.warped(image, deformation.moved_on(
-                deformation.grid(shape), deformation.affine(generator, shape)) - deformation.grid(shape)))(moving, feats['affine'])
+            moving = jax.vmap(_warp_affine)(moving, feats['affine'])
         elif not self.stages:
             common = self.param('common', nn.initializers.zeros, (self.dims, self.dims + 1), jnp.float32)
             feats['affine'] = jnp.broadcast_to(common, (len(fixed), *common.shape))
@@ -112,8 +114,15 @@ class Model(nn.Module):
             return jnp.zeros((len(fixed), self.dims, *small)), feats
         net = unet.Model(self.base, self.dims, self.base, self.levels, self.cap, self.norm, dtype=self.dtype,
                          name='unet')
-        out, more = net(jnp.concatenate([fixed, moving], -1), train=train)
-        # Means over boxes of what the U-Net says: the velocity is smooth, and cheaper to integrate.
+        out, unet_feats = net(jnp.concatenate([fixed, moving], -1), train=train)
+        # Average pooling: the velocity field is smooth, and a coarser grid is cheaper to integrate.
         out = nn.avg_pool(out, (self.shrink,) * self.dims, (self.shrink,) * self.dims)
-        out = nn.Dense(self.dims, kernel_init=LITTLE, name='velocity')(nn.leaky_relu(out))
-        return jnp.moveaxis(out.astype(jnp.float32), -1, 1), {**feats, **more}
+        out = nn.Dense(self.dims, kernel_init=SMALL_INIT, name='velocity')(nn.leaky_relu(out))
+        return jnp.moveaxis(out.astype(jnp.float32), -1, 1), {**feats, **unet_feats}
+
+
+def _warp_affine(image: jax.Array, generator: jax.Array) -> jax.Array:
+    """Warps an image `[*S, C]` by the affine map of a generator `[D, D + 1]`."""
+    grid = deformation.identity_grid(image.shape[:-1])
+    matrix = deformation.affine_matrix(generator, image.shape[:-1])
+    return deformation.warp(image, deformation.transform_points(grid, matrix) - grid)

@@ -1,7 +1,7 @@
-"""Residual networks for classification, in 2D and 3D (He 2016).
+"""Residual networks (ResNet) for classification, in 2D and 3D (He 2016).
 
-18 and 34 have blocks of two 3×3 convolutions, 50 and 101 of 1×1, 3×3 and 1×1. `small` is the stem for pictures of 28 to
-64 pixels: one 3×3 convolution in place of the 7×7 with stride 2 and the max pooling.
+18 and 34 have blocks of two 3×3 convolutions, 50 and 101 of 1×1, 3×3 and 1×1. `small` selects a stem for images of 28
+to 64 pixels: one 3×3 convolution instead of a 7×7 convolution with stride 2 and max pooling.
 """
 
 from collections.abc import Sequence
@@ -12,10 +12,10 @@ import jax
 import jax.numpy as jnp
 
 from medjax.errors import InputError
-from medjax.nn.attention import gated
+from medjax.nn.attention import apply_gate
 from medjax.nn.conv import Block, Conv, Norm, check_dims
 from medjax.nn.dropout import Dropout
-from medjax.nn.pool import pyramid
+from medjax.nn.pool import spatial_pyramid_pool
 from medjax.ops.pool import max_pool
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -27,7 +27,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 class Residual(nn.Module):
-    """Convolutions around which the input is added; where shapes differ, through a 1×1 convolution."""
+    """A residual block; the skip connection has a 1×1 convolution if shapes differ. See `Model` for its attributes."""
 
     features: int
     stride: Sequence[int]
@@ -47,14 +47,14 @@ class Residual(nn.Module):
         if x.shape != y.shape:
             x = Block(y.shape[-1], (1,) * len(self.stride), self.stride, self.norm, 'none', self.dtype, name='skip')(
                 x, train)
-        return nn.relu(x + gated(y, self.attention))
+        return nn.relu(x + apply_gate(y, self.attention))
 
 
 class PreActivated(nn.Module):
-    """The same with norm and ReLU ahead of each convolution, and nothing behind the sum (He 2016b).
+    """A pre-activation residual block: norm and ReLU precede each convolution, and the sum is linear (He 2016b).
 
-    Where the skip connection has a convolution it shares the first norm and ReLU. The network's first block has none
-    of its own: the stem's are right ahead of it.
+    A convolution of the skip connection shares the first norm and ReLU. The first block of the network has no first
+    norm, because the stem ends with one.
     """
 
     features: int
@@ -76,14 +76,14 @@ class PreActivated(nn.Module):
             if number:
                 y = Norm(self.norm, 'relu', self.dtype, name=f'norm{number}')(y, train)
             y = Conv(features, kernel, stride, bias, dtype=self.dtype, name=f'conv{number}')(y)
-        return x + gated(y, self.attention)
+        return x + apply_gate(y, self.attention)
 
 
 def _layers(features: int, stride: Sequence[int], bottleneck: int) -> list[tuple[int, Sequence[int], Sequence[int]]]:
-    """Features, kernel and stride of a block's convolutions."""
+    """Features, kernel and stride of the convolutions of a block."""
     one, three = (1,) * len(stride), (3,) * len(stride)
     if bottleneck:
-        # Its stride is in the 3×3 convolution, as in torchvision, whose published weights have it there.
+        # The 3×3 convolution is strided, as in torchvision and its published weights.
         return [(features, one, one), (features, three, stride), (features * bottleneck, one, one)]
     return [(features, three, stride), (features, three, one)]
 
@@ -92,19 +92,20 @@ class Model(nn.Module):
     """A residual network.
 
     Attributes:
-      classes: outputs.
-      dims: spatial dimensions, 2 or 3.
-      blocks: of each of the stages; channels double and extents halve from one to the next.
+      classes: number of outputs.
+      dims: number of spatial dimensions, 2 or 3.
+      blocks: number of blocks of each stage; channels double and extents halve from one stage to the next.
       base: channels of the first stage.
-      bottleneck: how much wider a block's output is than its 3×3 convolution; 0 for blocks of two 3×3 convolutions.
-      small: the stem for small pictures.
-      preactivation: norm and ReLU ahead of the convolutions, so that nothing but sums lies between input and output of
-        a stage (He 2016b).
-      attention: on each block's convolutions: 'se' (squeeze and excitation, Hu 2018), 'cbam' (Woo 2018) or 'none'.
-      pool: 'mean' over space, or 'spp', the largest values in 1, 2 and 4 bins along each axis (He 2014).
-      dropout: share of the pooled features that is zeroed ahead of the logits.
+      bottleneck: ratio of a block's output channels to those of its 3×3 convolution; 0 for blocks of two 3×3
+        convolutions.
+      small: whether to use the stem for small images.
+      preactivation: whether norm and ReLU precede the convolutions, so that the skip connections of a stage form an
+        identity path (He 2016b).
+      attention: gate of each block's output: 'se' (squeeze-and-excitation, Hu 2018), 'cbam' (Woo 2018) or 'none'.
+      pool: 'mean' over space, or 'spp', the maximum in 1, 2 and 4 bins along each axis (He 2014).
+      dropout: dropout rate of the pooled features before the logits.
       norm: 'batch', 'instance' or 'none'.
-      dtype: compute type; weights, norms' statistics and logits are float32.
+      dtype: compute dtype; parameters, statistics of norms and logits are float32.
     """
 
     classes: int
@@ -136,12 +137,12 @@ class Model(nn.Module):
         x = Dropout(self.dropout)(feats['pooled'], train)
         return nn.Dense(self.classes, name='logits')(x), feats
 
-    def tap(self, name: str, x: jax.Array) -> jax.Array:
-        """A feature as it is, unless something is given to be added to it by its name."""
+    def perturb_feature(self, name: str, x: jax.Array) -> jax.Array:
+        """Adds the entry `name` of the collection 'perturbations' to a feature, if there is one, for its gradient."""
         return self.perturb(name, x)
 
     def encode(self, x: jax.Array, train: bool) -> dict[str, Any]:
-        """The features of images `[…, *S, C]`, one by one: each stage's `[…, *S', C']`, and 'pooled' `[…, C']`."""
+        """The features of images `[…, *S, C]`: those of each stage `[…, *S', C']`, and 'pooled' `[…, C']`."""
         if self.pool not in ('mean', 'spp'):
             raise InputError(f"config.model.pool: {self.pool!r}; expected 'mean' or 'spp'")
         lead, feats = x.shape[:-self.dims - 1], {}
@@ -162,9 +163,9 @@ class Model(nn.Module):
             if self.preactivation and stage + 1 == len(self.blocks):
                 x = Norm(self.norm, 'relu', self.dtype, name='norm')(x, train)
             name = f'stage{stage}'
-            feats[name] = self.tap(name, x.reshape(*lead, *x.shape[1:]))
+            feats[name] = self.perturb_feature(name, x.reshape(*lead, *x.shape[1:]))
             x = feats[name].reshape(x.shape)
         x = x.astype(jnp.float32)
-        x = x.mean(tuple(range(1, x.ndim - 1))) if self.pool == 'mean' else pyramid(x)
+        x = x.mean(tuple(range(1, x.ndim - 1))) if self.pool == 'mean' else spatial_pyramid_pool(x)
         feats['pooled'] = x.reshape(*lead, -1)
         return feats

@@ -1,4 +1,4 @@
-"""Networks that read a SMILES token by token: recurrent, convolutional, or a transformer."""
+"""Networks for tokenised SMILES strings: recurrent, convolutional, or transformer."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,9 +9,9 @@ import jax.numpy as jnp
 
 from medjax.errors import InputError
 from medjax.models import mlp
-from medjax.models.sequence import Encoder
 from medjax.nn.attention import GatedPool
 from medjax.nn.dropout import Dropout
+from medjax.nn.sequence import SequenceEncoder
 
 VARIANTS: dict[str, dict[str, Any]] = {
     'gru': dict(cell='gru'), 'lstm': dict(cell='lstm'), 'conv': dict(cell='conv', depth=4),
@@ -21,19 +21,19 @@ POOLS = ('mean', 'sum', 'attention')
 
 
 class Model(nn.Module):
-    """An embedding of tokens, a network over them that sees both ways, a readout and dense layers.
+    """A token embedding, a bidirectional sequence encoder, a readout and dense layers.
 
     Attributes:
-      outputs: numbers that come out.
-      tokens: numbers that a token may have; those of the vocabulary, padding and the unknown one, or more.
-      cell: see `sequence.Model`, as for depth and heads; 'conv' alone sees what came before and no more.
-      width: features of a token, and of a recurrent network one way.
+      outputs: number of outputs.
+      tokens: number of token ids, at least the size of the vocabulary with padding and unknown token.
+      cell: see `sequence.Model`, also for depth and heads; 'conv' is causal.
+      width: number of features of a token; of a recurrent network per direction.
       depth: …
       heads: …
-      pool: 'mean' or 'sum' of the tokens, or 'attention', which is learned.
-      features: of each dense layer.
-      dropout: share of features that is zeroed.
-      dtype: compute type; weights, states and what comes out are float32.
+      pool: pooling of tokens: 'mean', 'sum' or 'attention', learned.
+      features: number of features of each dense layer.
+      dropout: dropout rate.
+      dtype: compute dtype; parameters, states and outputs are float32.
     """
 
     outputs: int = 1
@@ -47,7 +47,7 @@ class Model(nn.Module):
     dropout: float = 0.0
     dtype: str = 'float32'
 
-    inputs = ('tokens', 'token_mask', 'described')  # what of a batch it sees
+    inputs = ('tokens', 'token_mask', 'described')  # entries of a batch that are passed to the network
 
     @nn.compact
     def __call__(self, tokens: jax.Array, mask: jax.Array, described: jax.Array, *,
@@ -55,26 +55,29 @@ class Model(nn.Module):
         """Maps SMILES to `[B, outputs]` float32.
 
         Args:
-          tokens: `[B, T]` int32, below `tokens`.
+          tokens: `[B, T]` int32, token ids below `tokens`.
           mask: `[B, T]`, 0 for padding.
           described: descriptors of the molecules, `[B, D]`; D may be 0.
-          train: whether features are zeroed.
+          train: for dropout.
 
         Returns:
-          What comes out; and of each token 'steps' `[B, T, F]`, of the molecule 'pooled', and with attention
-          'attention' `[B, T]`, float32.
+          The outputs; and the features 'steps' `[B, T, F]` of the tokens, 'pooled' of the molecules, and for attention
+          pooling 'attention' `[B, T]`, float32.
+
+        Raises:
+          InputError: the pooling is unknown.
         """
         if self.pool not in POOLS:
             raise InputError(f'config.model.pool: {self.pool!r}; expected one of: {", ".join(POOLS)}')
         x = nn.Embed(self.tokens, self.width, name='embed')(jnp.where(mask > 0, tokens, 0).astype(jnp.int32))
         times = jnp.broadcast_to(jnp.arange(mask.shape[1], dtype=jnp.float32), mask.shape)
-        x = Encoder(self.cell, self.width, self.depth, self.heads, self.dropout, True, 'step', dtype=self.dtype,
-                    name='encoder')(x, times, mask, train=train)
+        x = SequenceEncoder(self.cell, self.width, self.depth, self.heads, self.dropout, True, 'step', dtype=self.dtype,
+                            name='encoder')(x, times, mask, train=train)
         feats = {'steps': x}
         if self.pool == 'attention':
             pooled, feats['attention'] = GatedPool(self.width, name='pool')(x, mask)
         else:
-            # A sum over tokens grows with the molecule: in tens, it has the size of a mean at first.
+            # Divided by 10, the sum over tokens has about the magnitude of a mean.
             count = jnp.maximum(mask.sum(1, keepdims=True), 1) if self.pool == 'mean' else 10
             pooled = (x * mask[..., None]).sum(1) / count
         feats['pooled'] = pooled = jnp.concatenate([pooled, described], -1)

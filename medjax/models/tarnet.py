@@ -1,7 +1,7 @@
-"""TARNet (Shalit 2017): the outcomes without and with a treatment, by a head each on what a network sees in a patient.
+"""TARNet (Shalit 2017): potential outcomes without and with treatment from a shared representation and two heads.
 
-Without the shared part it is a T-learner; with one head, which sees the treatment as a covariate, an S-learner; with a
-further pair of heads for the effect itself, and the chance to be treated, an X-learner (Künzel 2019).
+Without the shared layers it is a T-learner. With one head that receives the treatment as a covariate it is an
+S-learner. With additional heads for the treatment effect and the propensity it is an X-learner (Künzel 2019).
 """
 
 from collections.abc import Sequence
@@ -22,16 +22,16 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 class Model(nn.Module):
-    """Dense layers that both groups share, and dense layers for each.
+    """Shared dense layers, and an outcome head for each treatment group.
 
     Attributes:
-      shared: features of each shared layer; what the last gives is the representation.
-      heads: features of each layer of a head.
-      single: one head, which sees the treatment.
-      effects: whether there are heads for the effect and the propensity too.
+      shared: number of features of each shared layer; the output of the last is the representation.
+      heads: number of features of each layer of a head.
+      single: whether one head receives the treatment as a covariate.
+      effects: whether to add heads for the treatment effect and the propensity.
       activation: see `mlp.Model`.
-      dropout: share of each head layer's features that is zeroed.
-      dtype: compute type; weights and what comes out are float32.
+      dropout: dropout rate of the layers of a head.
+      dtype: compute dtype; parameters and outputs are float32.
     """
 
     shared: Sequence[int] = (100, 100)
@@ -42,31 +42,38 @@ class Model(nn.Module):
     dropout: float = 0.0
     dtype: str = 'float32'
 
-    inputs = ('covariates',)  # what of a batch it sees
+    inputs = ('covariates',)  # entries of a batch that are passed to the network
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """Maps covariates `[B, F]` to both outcomes `[B, 2]` float32, the first without treatment.
+        """Maps covariates to the potential outcomes.
 
-        The features are the representation, 'pooled' `[B, R]`, and of an X-learner 'effects' `[B, 2]`, as learnt from
-        the untreated and from the treated, and 'propensity' `[B]`, its logit.
+        Args:
+          x: covariates `[B, F]`.
+          train: for dropout.
+
+        Returns:
+          Outcomes `[B, 2]` float32, without and with treatment; and the features 'pooled' `[B, R]`, the
+          representation, and for an X-learner 'effects' `[B, 2]`, learned from untreated and from treated patients, and
+          'propensity' `[B]`, a logit.
         """
-        same = dict(activation=self.activation, dtype=self.dtype)
+        options = dict(activation=self.activation, dtype=self.dtype)
 
         def head(name: str) -> mlp.Model:
-            return mlp.Model(features=self.heads, dropout=self.dropout, name=name, **same)
+            return mlp.Model(features=self.heads, dropout=self.dropout, name=name, **options)
 
         if self.shared:
-            x, _ = mlp.Model(outputs=self.shared[-1], features=self.shared[:-1], name='shared', **same)(x, train=train)
-            x = mlp.ACTIVATIONS[self.activation](x)
+            shared = mlp.Model(outputs=self.shared[-1], features=self.shared[:-1], name='shared', **options)
+            x = mlp.ACTIVATIONS[self.activation](shared(x, train=train)[0])
         if self.single:
-            own = head('outcome')
-            out = [own(jnp.pad(x, ((0, 0), (0, 1)), constant_values=given), train=train)[0] for given in (0, 1)]
+            outcome = head('outcome')
+            out = [outcome(jnp.pad(x, ((0, 0), (0, 1)), constant_values=treatment), train=train)[0]
+                   for treatment in (0, 1)]
         else:
             out = [head(name)(x, train=train)[0] for name in ('untreated', 'treated')]
         feats = {'pooled': x.astype(jnp.float32)}
         if self.effects:
             effects = [head(name)(x, train=train)[0] for name in ('effect_untreated', 'effect_treated')]
-            chance, _ = mlp.Model(features=(), name='propensity', **same)(x, train=train)
-            feats |= {'effects': jnp.concatenate(effects, 1), 'propensity': chance[:, 0]}
+            propensity, _ = mlp.Model(features=(), name='propensity', **options)(x, train=train)
+            feats |= {'effects': jnp.concatenate(effects, 1), 'propensity': propensity[:, 0]}
         return jnp.concatenate(out, 1), feats

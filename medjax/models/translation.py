@@ -1,11 +1,12 @@
-"""Networks that make one contrast of another: a generator, and critics that judge patches.
+"""Image-to-image translation networks: generators, and discriminators of patches.
 
-pix2pix: Isola 2017: a U-Net makes the target; a critic sees image and target together and judges each patch. The
-  paper's dropout, which its generator learns to pass over, is left out.
-cyclegan: Zhu 2017: two generators, forth and back, and a critic of each contrast's images by themselves.
-regression: the generator alone, for losses without an opponent.
-The papers' tanh is left out as well: a contrast's intensities have no top. Generators are U-Nets, or of Johnson's form
-(2016): strided convolutions, residual blocks, and up again.
+- pix2pix (Isola 2017): a U-Net generates the target; a discriminator receives image and target together and classifies
+  each patch. The paper's dropout, which its generator learns to ignore, is omitted.
+- cyclegan (Zhu 2017): two generators, forth and back, and a discriminator for each of the two domains.
+- regression: the generator only, for losses without a discriminator.
+
+The papers' final tanh is omitted as well, because intensities of medical images are not bounded. Generators are U-Nets,
+or residual generators (Johnson 2016): strided convolutions, residual blocks and upsampling.
 """
 
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ import jax.numpy as jnp
 
 from medjax.errors import InputError
 from medjax.models import unet
-from medjax.nn.conv import Block, Conv, Up, check_dims
+from medjax.nn.conv import Block, Conv, TransposedConv, check_dims
 
 VARIANTS: dict[str, dict[str, Any]] = {
     'pix2pix': dict(kind='pix2pix', generator='unet', base=64, levels=6, width=64),
@@ -25,13 +26,14 @@ VARIANTS: dict[str, dict[str, Any]] = {
     'regression': dict(kind='regression', generator='unet', base=64, levels=6),
 }
 GENERATORS, SLOPE = ('unet', 'residual'), 0.2
-DOWN = 2  # halvings of the residual generator
+DOWNSAMPLINGS = 2  # of the residual generator
+# The networks of each kind, which are the first level of the parameters.
 PARTS = {'pix2pix': ('generator', 'critic'), 'regression': ('generator',),
          'cyclegan': ('forth', 'back', 'critic_target', 'critic_source')}
 
 
 class Generator(nn.Module):
-    """Makes one contrast of another; the attributes are `Model`'s."""
+    """Translates images of one domain to another; see `Model` for its attributes."""
 
     form: str
     dims: int
@@ -50,27 +52,27 @@ class Generator(nn.Module):
                              norm=self.norm, dtype=self.dtype, name='unet')
             return net(x, train=train)[0]
         kind = (self.norm, 'relu', self.dtype)
-        if any(n % 2**DOWN for n in x.shape[1:-1]):
-            raise InputError(f'config.data.patch: {x.shape[1:-1]}; expected multiples of {2**DOWN}, by which the '
-                             'generator shrinks an image')
+        if any(n % 2**DOWNSAMPLINGS for n in x.shape[1:-1]):
+            raise InputError(f'config.data.patch: {x.shape[1:-1]}; expected multiples of {2**DOWNSAMPLINGS}, by which '
+                             'the generator shrinks an image')
         seven, three, two = ((n,) * self.dims for n in (7, 3, 2))
         y = Block(self.base, seven, None, *kind, name='first')(x, train)
-        for step in range(1, DOWN + 1):
+        for step in range(1, DOWNSAMPLINGS + 1):
             y = Block(self.base * 2**step, three, two, *kind, name=f'down{step}')(y, train)
         for number in range(self.blocks):
             y = unet.Residual(y.shape[-1], three, (1,) * self.dims, *kind, name=f'block{number}')(y, train)
-        for step in reversed(range(DOWN)):
-            y = Up(self.base * 2**step, two, self.dtype, name=f'up{step}')(y)
+        for step in reversed(range(DOWNSAMPLINGS)):
+            y = TransposedConv(self.base * 2**step, two, self.dtype, name=f'up{step}')(y)
             y = Block(self.base * 2**step, three, None, *kind, name=f'decode{step}')(y, train)
         last = Conv(channels, seven, bias=True, init=nn.initializers.lecun_normal(), dtype=self.dtype, name='out')
         return last(y).astype(jnp.float32)
 
 
-class Critic(nn.Module):
-    """Judges patches (Isola 2017): strided 4×4 convolutions, one more without a stride, and a number for each place.
+class Discriminator(nn.Module):
+    """A patch discriminator (PatchGAN, Isola 2017): strided 4×4 convolutions, one without stride, and an output layer.
 
-    With `depth` strided ones a number is of a patch of 16, 34, 70 or 142 voxels for a depth of 1, 2, 3 or 4. Unlike the
-    paper's, convolutions without a stride keep the extent.
+    The receptive field of an output is 16, 34, 70 or 142 voxels for a `depth` of 1, 2, 3 or 4 strided convolutions. In
+    contrast to the paper, convolutions without stride preserve the extent. See `Model` for the attributes.
     """
 
     dims: int
@@ -94,22 +96,22 @@ class Critic(nn.Module):
 
 
 class Model(nn.Module):
-    """The players of a translation; `PARTS` names each kind's, the first level of the parameters.
+    """The generators and discriminators of a translation; `PARTS` has their names.
 
     Attributes:
       kind: 'pix2pix', 'cyclegan' or 'regression'.
-      channels: of the image, and of what is made of it.
-      dims: spatial dimensions, 2 or 3.
+      channels: channels of the image and of the target.
+      dims: number of spatial dimensions, 2 or 3.
       generator: 'unet' or 'residual'.
       base: channels of a generator's finest level.
-      levels: of a U-Net's resolutions.
-      cap: most channels of a U-Net.
-      blocks: of a residual generator.
-      norm: of the generators: 'instance' or 'none'; statistics of a batch would be those of several passes.
-      width: channels of a critic's first layer; they double up to eight times as many.
-      depth: strided layers of a critic, see `Critic`.
-      critic_norm: as norm, of the critics.
-      dtype: compute type; weights and what comes out are float32.
+      levels: number of resolutions of a U-Net.
+      cap: maximum number of channels of a U-Net.
+      blocks: number of blocks of a residual generator.
+      norm: norm of the generators, 'instance' or 'none'; batch statistics would mix several passes.
+      width: channels of a discriminator's first layer; doubled with each layer, up to eight times as many.
+      depth: number of strided layers of a discriminator, see `Discriminator`.
+      critic_norm: norm of the discriminators, 'instance' or 'none'.
+      dtype: compute dtype; parameters and outputs are float32.
     """
 
     kind: str
@@ -127,42 +129,51 @@ class Model(nn.Module):
     dtype: str = 'float32'
 
     def setup(self) -> None:
-        """Makes the players."""
+        """Creates the generators and discriminators."""
         for name, value, known in (('kind', self.kind, PARTS), ('generator', self.generator, GENERATORS),
                                    ('norm', self.norm, ('instance', 'none')),
                                    ('critic_norm', self.critic_norm, ('instance', 'none'))):
             if value not in known:
                 raise InputError(f'config.model.{name}: {value!r}; expected one of: {", ".join(known)}')
-        form = (self.generator, self.dims, self.base, self.levels, self.cap, self.blocks, self.norm, self.dtype)
-        judge = (self.dims, self.width, self.depth, self.critic_norm, self.dtype)
-        self._players = {part: Critic(*judge, name=part) if part.startswith('critic') else Generator(*form, name=part)
-                         for part in PARTS[self.kind]}
+        generator = (self.generator, self.dims, self.base, self.levels, self.cap, self.blocks, self.norm, self.dtype)
+        discriminator = (self.dims, self.width, self.depth, self.critic_norm, self.dtype)
+        self._networks = {
+            part: Discriminator(*discriminator, name=part) if part.startswith('critic') else Generator(
+                *generator, name=part) for part in PARTS[self.kind]}
 
     def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, Any]]:
-        """Makes the target of images `[B, *S, C]`, `[B, *S, T]` float32; of 'cyclegan' with the way back as 'cycle'."""
-        check_dims(x, self.dims)
-        made = self.make(x, train=train)
-        feats = {'cycle': self.make(made, train=train, back=True)} if self.kind == 'cyclegan' else {}
-        if self.is_initializing() and self.kind != 'regression':
-            self.judge(made, x, train=train)
-            if self.kind == 'cyclegan':
-                self.judge(x, made, train=train, source=True)
-        return made, feats
-
-    def make(self, x: jax.Array, *, train: bool, back: bool = False) -> jax.Array:
-        """The target of an image, or back: the image of a target."""
-        name = ('back' if back else 'forth') if self.kind == 'cyclegan' else 'generator'
-        return self._players[name](x, self.channels[0 if back else 1], train)
-
-    def judge(self, x: jax.Array, given: jax.Array, *, train: bool, source: bool = False) -> jax.Array:
-        """What a critic says of each patch of a target, `[B, *S', 1]`.
+        """Translates images.
 
         Args:
-          x: the target; with `source` an image.
-          given: what it was made of, which pix2pix's critic sees as well.
+          x: `[B, *S, C]`.
           train: for norms.
-          source: ask CycleGAN's critic of images in place of that of targets.
+
+        Returns:
+          The targets `[B, *S, T]` float32; and for 'cyclegan' the feature 'cycle' `[B, *S, C]`, their translation back.
+        """
+        check_dims(x, self.dims)
+        target = self.translate(x, train=train)
+        feats = {'cycle': self.translate(target, train=train, back=True)} if self.kind == 'cyclegan' else {}
+        if self.is_initializing() and self.kind != 'regression':
+            self.discriminate(target, x, train=train)
+            if self.kind == 'cyclegan':
+                self.discriminate(x, target, train=train, source=True)
+        return target, feats
+
+    def translate(self, x: jax.Array, *, train: bool, back: bool = False) -> jax.Array:
+        """Translates images to targets, or with `back` targets to images."""
+        name = ('back' if back else 'forth') if self.kind == 'cyclegan' else 'generator'
+        return self._networks[name](x, self.channels[0 if back else 1], train)
+
+    def discriminate(self, x: jax.Array, given: jax.Array, *, train: bool, source: bool = False) -> jax.Array:
+        """The outputs of a discriminator for the patches of targets, `[B, *S', 1]`.
+
+        Args:
+          x: the targets, or with `source` images.
+          given: what they were translated from, which is another input of pix2pix's discriminator.
+          train: for norms.
+          source: whether to use CycleGAN's discriminator of images instead of that of targets.
         """
         if self.kind == 'pix2pix':
-            return self._players['critic'](jnp.concatenate([given, x], -1), train)
-        return self._players['critic_source' if source else 'critic_target'](x, train)
+            return self._networks['critic'](jnp.concatenate([given, x], -1), train)
+        return self._networks['critic_source' if source else 'critic_target'](x, train)

@@ -1,9 +1,10 @@
-"""U-Nets in one to three dimensions, one definition.
+"""U-Nets in one to three dimensions.
 
-plain: Ronneberger 2015: two 3×3 convolutions with ReLU at each level, max pooling, 2×2 up-convolutions and copied
-  features. Convolutions are padded here, so that the output is as large as the input; the paper's were not.
-nnunet: Isensee 2021: instance norm, leaky ReLU, strided convolutions, deep supervision.
-residual: nnU-Net's residual encoder (Isensee 2024): the same decoder, blocks with skip connections in the encoder.
+- plain (Ronneberger 2015): two 3×3 convolutions with ReLU at each level, max pooling, 2×2 transposed convolutions and
+  skip connections. In contrast to the paper, convolutions are padded, so that the output has the size of the input.
+- nnunet (Isensee 2021): instance norm, leaky ReLU, strided convolutions and deep supervision.
+- residual (Isensee 2024): nnU-Net with residual blocks in the encoder.
+
 Attention gates (Oktay 2018) are an option of each.
 """
 
@@ -16,8 +17,8 @@ import jax
 import jax.numpy as jnp
 
 from medjax.errors import InputError
-from medjax.nn.conv import Block, Conv, Up, check_dims, slope_of
-from medjax.nn.film import Film
+from medjax.nn.conv import Block, Conv, TransposedConv, check_dims, negative_slope
+from medjax.nn.film import FiLM
 from medjax.ops.norm import rectify
 from medjax.ops.pool import max_pool
 
@@ -30,7 +31,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 class Residual(nn.Module):
-    """Two convolutions around which the input is added (He 2016); strided and widened by a 1×1 convolution."""
+    """A residual block of two convolutions (He 2016). The skip connection has average pooling and a 1×1 convolution."""
 
     features: int
     kernel: Sequence[int]
@@ -49,21 +50,21 @@ class Residual(nn.Module):
             x = nn.avg_pool(x, self.stride, self.stride)
         if x.shape[-1] != self.features:
             x = Block(self.features, (1,) * len(self.kernel), None, *linear, name='skip')(x, train)
-        return rectify(x + y, slope_of(self.activation))
+        return rectify(x + y, negative_slope(self.activation))
 
 
 class Gate(nn.Module):
-    """Additive attention on a skip connection, steered by the coarser level's features (Oktay 2018)."""
+    """An additive attention gate on a skip connection, controlled by the coarser level's features (Oktay 2018)."""
 
     norm: str
     dtype: str
 
     @nn.compact
-    def __call__(self, skip: jax.Array, steer: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
-        """Weights `skip [B, *S, C]` by attention `[B, *S, 1]` in 0–1, float32, and returns both."""
+    def __call__(self, skip: jax.Array, gating: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
+        """Multiplies `skip [B, *S, C]` by attention `[B, *S, 1]` in 0–1, float32, and returns both."""
         inner, one = max(skip.shape[-1] // 2, 1), (1,) * (skip.ndim - 2)
         both = [Block(inner, one, None, self.norm, 'none', self.dtype, name=name)(x, train)
-                for name, x in (('skip', skip), ('steer', steer))]
+                for name, x in (('skip', skip), ('steer', gating))]
         weight = Block(1, one, None, 'none', 'none', self.dtype, name='weight')(nn.relu(both[0] + both[1]), train)
         weight = nn.sigmoid(weight.astype(jnp.float32))
         return (skip * weight).astype(self.dtype), weight
@@ -73,21 +74,22 @@ class Model(nn.Module):
     """A U-Net.
 
     Attributes:
-      classes: output channels.
-      dims: spatial dimensions, 1 to 3; 1 is a trace over time.
-      base: channels of the finest level; they double at each level up to `cap`.
-      levels: resolutions, the finest and the coarsest included.
-      cap: most channels.
+      classes: number of output channels.
+      dims: number of spatial dimensions, 1 to 3; 1 is a signal over time.
+      base: channels of the finest level; doubled at each level up to `cap`.
+      levels: number of resolutions.
+      cap: maximum number of channels.
       norm: 'none', 'batch' or 'instance'.
       activation: 'relu' or 'leaky'.
-      pool: halve by max pooling in place of strided convolutions.
-      blocks: residual blocks of each encoder level; None for pairs of convolutions.
-      strides: along each axis from a level to the next, `levels - 1` of them; 2 everywhere when None. For thick slices
-        (2, 2, 1) first, and kernels are 1 along an axis until it is first halved, as in nnU-Net.
-      attention: gate the skip connections.
-      deep: give logits of the coarser levels but the two coarsest as `feats['deep']`.
-      remat: recompute each level's features in the backward pass, for memory.
-      dtype: compute type; weights, norms and logits are float32.
+      pool: whether to downsample by max pooling instead of strided convolutions.
+      blocks: number of residual blocks of each encoder level; None for two convolutions per level.
+      strides: strides along each axis between levels, `levels - 1` of them; 2 by default. For thick slices start with
+        (2, 2, 1); kernels have extent 1 along an axis until it is first downsampled, as in nnU-Net.
+      attention: whether skip connections have attention gates.
+      deep: whether to return logits of all coarser levels except the two coarsest as `feats['deep']` (deep
+        supervision).
+      remat: whether to recompute features in the backward pass, to save memory.
+      dtype: compute dtype; parameters, norms and logits are float32.
     """
 
     classes: int
@@ -107,65 +109,77 @@ class Model(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool,
-                 steer: jax.Array | None = None) -> tuple[jax.Array, dict[str, Any]]:
+                 condition: jax.Array | None = None) -> tuple[jax.Array, dict[str, Any]]:
         """Maps images to logits.
 
         Args:
           x: `[B, *S, C]` with each S a multiple of the product of the strides.
           train: for batch norm.
-          steer: `[B, F]`, by which every level's features are scaled and shifted (FiLM), such as times.
+          condition: `[B, F]`, such as an embedding of times, that scales and shifts the features of every level (FiLM).
 
         Returns:
-          Logits `[B, *S, classes]` float32, and the features 'enc0' (finest) …, 'dec0' …, with 'attention0' … and
-          'deep' where asked for.
+          Logits `[B, *S, classes]` float32, and the features 'enc0' (finest) …, 'dec0' …, and if enabled 'attention0' …
+          and 'deep'.
+
+        Raises:
+          InputError: the fields or the shape of the images are not valid.
         """
         one = (1,) * self.dims
         strides = [one, *map(tuple, self.strides or [(2,) * self.dims] * (self.levels - 1))]
         self._check(x, strides)
         widths = [min(self.base * 2**level, self.cap) for level in range(self.levels)]
-        # Flat as long as no stride has halved the axis, the one that leaves the level included; 3 ever after.
+        # Extent 1 along an axis until the first stride along it, including the one at the end of the level, then 3.
         kernels = [tuple(3 if max(axis) > 1 else 1 for axis in zip(*strides[:level + 2]))
                    for level in range(self.levels - 1)] + [(3,) * self.dims]
-        make = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
-        residual = nn.remat(Residual, static_argnums=(2,)) if self.remat else Residual
-        kind = (self.norm, self.activation, self.dtype)
         feats: dict[str, Any] = {}
+        x = self._encode(x.astype(self.dtype), list(zip(widths, kernels, strides)), feats, train, condition)
+        return self._decode(x, list(zip(widths, kernels, strides[1:])), feats, train, condition), feats
 
-        x = x.astype(self.dtype)
-        for level, (width, kernel, stride) in enumerate(zip(widths, kernels, strides)):
+    def _encode(self, x: jax.Array, levels: Sequence[tuple[int, Sequence[int], Sequence[int]]], feats: dict[str, Any],
+                train: bool, condition: jax.Array | None) -> jax.Array:
+        """Applies the encoder; `levels` has channels, kernel and stride, and the features are added to `feats`."""
+        block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
+        residual = nn.remat(Residual, static_argnums=(2,)) if self.remat else Residual
+        kind, one = (self.norm, self.activation, self.dtype), (1,) * self.dims
+        for level, (width, kernel, stride) in enumerate(levels):
             name = f'enc{level}'
             if self.pool and level:
                 x, stride = max_pool(x, stride), one
             if self.blocks is None:
-                x = make(width, kernel, stride, *kind, name=f'{name}_0')(x, train)
-                x = make(width, kernel, one, *kind, name=f'{name}_1')(x, train)
+                x = block(width, kernel, stride, *kind, name=f'{name}_0')(x, train)
+                x = block(width, kernel, one, *kind, name=f'{name}_1')(x, train)
             else:
-                x = make(width, kernel, one, *kind, name='stem')(x, train) if level == 0 else x
+                x = block(width, kernel, one, *kind, name='stem')(x, train) if level == 0 else x
                 for number in range(self.blocks[level]):
                     x = residual(width, kernel, one if number else stride, *kind, name=f'{name}_{number}')(x, train)
-            if steer is not None:
-                x = Film(self.dtype, name=f'{name}_film')(x, steer)
+            if condition is not None:
+                x = FiLM(self.dtype, name=f'{name}_film')(x, condition)
             feats[name] = x
+        return x
 
-        deep = []
-        for level in reversed(range(self.levels - 1)):
-            width, kernel, name = widths[level], kernels[level], f'dec{level}'
-            x = Up(width, strides[level + 1], dtype=self.dtype, name=f'{name}_up')(x)
+    def _decode(self, x: jax.Array, levels: Sequence[tuple[int, Sequence[int], Sequence[int]]], feats: dict[str, Any],
+                train: bool, condition: jax.Array | None) -> jax.Array:
+        """Applies the decoder and returns the logits; `levels` has channels, kernel and stride to the coarser level."""
+        block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
+        kind, one, deep = (self.norm, self.activation, self.dtype), (1,) * self.dims, []
+        for level, (width, kernel, stride) in reversed(list(enumerate(levels))):
+            name = f'dec{level}'
+            x = TransposedConv(width, stride, dtype=self.dtype, name=f'{name}_up')(x)
             skip = feats[f'enc{level}']
             if self.attention:
                 skip, feats[f'attention{level}'] = Gate(self.norm, self.dtype, name=f'{name}_gate')(skip, x, train)
-            x = make(width, kernel, one, *kind, name=f'{name}_0')(jnp.concatenate([x, skip], -1), train)
-            x = make(width, kernel, one, *kind, name=f'{name}_1')(x, train)
-            if steer is not None:
-                x = Film(self.dtype, name=f'{name}_film')(x, steer)
+            x = block(width, kernel, one, *kind, name=f'{name}_0')(jnp.concatenate([x, skip], -1), train)
+            x = block(width, kernel, one, *kind, name=f'{name}_1')(x, train)
+            if condition is not None:
+                x = FiLM(self.dtype, name=f'{name}_film')(x, condition)
             feats[name] = x
             if level == 0 or (self.deep and level < self.levels - 2):
-                # float32: the loss's exponentials want the digits.
+                # In float32, for the precision of the loss.
                 last = Conv(self.classes, one, bias=True, init=nn.initializers.lecun_normal(), name=f'logits{level}')
                 deep.append(last(x))
         if self.deep:
             feats['deep'] = tuple(deep[-2::-1])
-        return deep[-1], feats
+        return deep[-1]
 
     def _check(self, x: jax.Array, strides: Sequence[Sequence[int]]) -> None:
         check_dims(x, self.dims)
@@ -176,5 +190,5 @@ class Model(nn.Module):
         if self.blocks is not None and len(self.blocks) < self.levels:
             raise InputError(f'config.model.blocks: {tuple(self.blocks)}; expected {self.levels} numbers')
         for axis, (size, along) in enumerate(zip(x.shape[1:-1], zip(*strides))):
-            if size % (need := math.prod(along)):
-                raise InputError(f'config.data.patch: {size} voxels along axis {axis}; expected a multiple of {need}')
+            if size % (factor := math.prod(along)):
+                raise InputError(f'config.data.patch: {size} voxels along axis {axis}; expected a multiple of {factor}')

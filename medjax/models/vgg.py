@@ -13,21 +13,21 @@ from medjax.nn.pool import adaptive_pool
 from medjax.ops.pool import max_pool
 
 VARIANTS: dict[str, dict[str, Any]] = {'16': {}}
-DEPTHS = (2, 2, 3, 3, 3)  # convolutions before each pooling
-BINS = 7  # that the dense layers see of each axis: what 224 pixels are after five poolings
+DEPTHS = (2, 2, 3, 3, 3)  # number of convolutions before each pooling
+BINS = 7  # extent of the dense layers' input along each axis: 224 pixels after five poolings
 
 
 class Model(nn.Module):
     """A VGG-16.
 
     Attributes:
-      classes: outputs.
-      dims: spatial dimensions, 2 or 3.
-      base: channels of the first stage; they double up to eight times as many.
+      classes: number of outputs.
+      dims: number of spatial dimensions, 2 or 3.
+      base: channels of the first stage; doubled with each stage, up to eight times as many.
       dense: features of the two dense layers.
-      dropout: share of the features that is zeroed behind each of them.
+      dropout: dropout rate after each of them.
       norm: 'none' as in the paper, 'batch' or 'instance'.
-      dtype: compute type; weights and logits are float32.
+      dtype: compute dtype; parameters and logits are float32.
     """
 
     classes: int
@@ -43,13 +43,13 @@ class Model(nn.Module):
         """Maps images to logits.
 
         Args:
-          x: `[B, *S, C]`, each S at least 32. What five poolings leave of it is averaged over 7 bins along each axis,
-            as in torchvision, which changes nothing at 224.
+          x: `[B, *S, C]`, each S at least 32. The features after five poolings are averaged over 7 bins along each
+            axis, as in torchvision; this has no effect for 224 pixels.
           train: for batch norm and dropout.
 
         Returns:
-          Logits `[B, classes]` float32, and the features 'stage0' (finest; ahead of the pooling) … 'stage4', and
-          'pooled', the last dense layer's `[B, dense]`.
+          Logits `[B, classes]` float32, and the features 'stage0' (finest; before pooling) … 'stage4' and 'pooled', the
+          output of the last dense layer `[B, dense]`.
         """
         check_dims(x, self.dims, 2**len(DEPTHS))
         feats, two, three = {}, (2,) * self.dims, (3,) * self.dims

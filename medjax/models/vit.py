@@ -1,7 +1,7 @@
-"""Vision transformers for classification, in 2D and 3D (Dosovitskiy 2021).
+"""Vision transformers (ViT) for classification, in 2D and 3D (Dosovitskiy 2021).
 
-An image is cut into patches; these and a class token go through blocks of self-attention and dense layers, with a
-learned number for each position; the logits are read from the class token.
+An image is divided into patches. Their embeddings and a class token, with learned position embeddings, pass through
+transformer blocks. The logits are computed from the class token.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from medjax.nn.dropout import Dropout
 VARIANTS: dict[str, dict[str, Any]] = {
     's16': dict(patch=16, width=384, depth=12, heads=6),
     'b16': dict(patch=16, width=768, depth=12, heads=12),
-    'tiny': dict(patch=4, width=96, depth=4, heads=4),  # for images of 28 pixels; ours
+    'tiny': dict(patch=4, width=96, depth=4, heads=4),  # for images of 28 pixels; not from the paper
 }
 
 
@@ -28,14 +28,14 @@ class Model(nn.Module):
     """A vision transformer.
 
     Attributes:
-      classes: outputs.
-      dims: spatial dimensions, 2 or 3.
-      patch: voxels of a patch along each axis, or along all of them.
+      classes: number of outputs.
+      dims: number of spatial dimensions, 2 or 3.
+      patch: extent of a patch in voxels, one number or one per axis.
       width: channels of a token.
-      depth: blocks.
-      heads: of attention, a divisor of the width.
-      dropout: share of features that is zeroed behind the positions and each dense layer.
-      dtype: compute type; weights, norms' statistics, attention and logits are float32.
+      depth: number of blocks.
+      heads: number of attention heads, a divisor of the width.
+      dropout: dropout rate after the position embedding and each dense layer.
+      dtype: compute dtype; parameters, statistics of norms, attention and logits are float32.
     """
 
     classes: int
@@ -58,9 +58,9 @@ class Model(nn.Module):
         Returns:
           Logits `[B, classes]` float32, and the features 'tokens' `[B, *S / patch, C]`, 'attention' `[B, depth, heads,
           T, T]` float32, whose token 0 is the class token and whose rows sum to 1, and 'pooled' `[B, C]`, the class
-          token. 'tokens' are the patches' as they enter the last block: behind it they change no logit.
+          token. 'tokens' are the patch tokens before the last block; after it they do not affect the logits.
         """
-        x, grid = self.embedded(x)
+        x, grid = self.embed_patches(x)
         feats: dict[str, Any] = {}
         x = Dropout(self.dropout)(x, train)
         maps = []
@@ -74,8 +74,12 @@ class Model(nn.Module):
         feats['pooled'] = x = LayerNorm(name='norm')(x[:, 0].astype(jnp.float32))
         return nn.Dense(self.classes, name='logits')(x), feats
 
-    def embedded(self, x: jax.Array) -> tuple[jax.Array, tuple[int, ...]]:
-        """The class token and an image's patches, with their positions, `[B, 1 + T, C]`, and `[B, *S / patch, C]`."""
+    def embed_patches(self, x: jax.Array) -> tuple[jax.Array, tuple[int, ...]]:
+        """The class and patch tokens with position embeddings `[B, 1 + T, C]`, and the shape `[B, *S / patch, C]`.
+
+        Raises:
+          InputError: the image is not a multiple of the patch.
+        """
         check_dims(x, self.dims)
         patch = self.sizes
         if len(patch) != self.dims or any(n % p for n, p in zip(x.shape[1:-1], patch)):
@@ -89,13 +93,13 @@ class Model(nn.Module):
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Voxels of a patch along each axis."""
+        """Extent of a patch along each axis."""
         return (self.patch,) * self.dims if isinstance(self.patch, int) else tuple(self.patch)
 
     def _positions(self, count: int) -> jax.Array:
         if self.has_variable('params', 'positions'):
-            made = self.get_variable('params', 'positions').shape[1]
-            if made != count:
-                raise InputError(f'config.data.size: {count - 1} patches; expected {made - 1}, for which the network '
-                                 'was made')
+            expected = self.get_variable('params', 'positions').shape[1]
+            if expected != count:
+                raise InputError(f'config.data.size: {count - 1} patches; expected {expected - 1}, the number that the '
+                                 'network was initialised with')
         return self.param('positions', nn.initializers.normal(0.02), (1, count, self.width), jnp.float32)

@@ -1,4 +1,4 @@
-"""Attention: between tokens, and of channels and places of a convolution's features."""
+"""Attention between tokens, and channel and spatial attention for convolutional features."""
 
 import flax.linen as nn
 import jax
@@ -8,28 +8,31 @@ from medjax.errors import InputError
 from medjax.nn.conv import Conv
 from medjax.nn.dense import Dense, LayerNorm
 from medjax.nn.dropout import Dropout
-from medjax.nn.pool import largest
+from medjax.nn.pool import max_along_axis
 
-REDUCTION = 16  # of channels within a gate, in both papers
+REDUCTION = 16  # ratio of channels to hidden features of a gate, as in both papers
 
 
-def softmax(scores: jax.Array, allowed: jax.Array | None) -> jax.Array:
-    """The softmax of the last axis over what is allowed, 0 for all else; all 0 where nothing is."""
+def masked_softmax(scores: jax.Array, allowed: jax.Array | None) -> jax.Array:
+    """The softmax over the allowed entries of the last axis, 0 elsewhere; all 0 if no entry is allowed."""
     if allowed is None:
         return jax.nn.softmax(scores)
     return jnp.where(allowed > 0, jax.nn.softmax(jnp.where(allowed > 0, scores, jnp.finfo(scores.dtype).min)), 0)
 
 
-def waves(times: jax.Array, width: int, longest: float) -> jax.Array:
-    """Sines and cosines of times, by which attention tells them apart (Vaswani 2017); they need not be whole numbers.
+def sinusoidal_encoding(times: jax.Array, width: int, longest: float) -> jax.Array:
+    """Sinusoidal position encoding of times (Vaswani 2017), which need not be integers.
 
     Args:
-      times: `[…]`; or the steps' numbers.
-      width: channels, even: periods from 2π to 2π `longest`, each a same multiple of the one before.
-      longest: in the times' unit.
+      times: `[…]`, times or step numbers.
+      width: number of channels, even. Periods form a geometric sequence from 2π to 2π `longest`.
+      longest: the longest period over 2π, in the unit of the times.
 
     Returns:
-      `[…, width]` float32.
+      `[…, width]` float32, sines first.
+
+    Raises:
+      InputError: the width is odd.
     """
     if width % 2:
         raise InputError(f'config.model.width: {width}; expected an even number, of sines and cosines')
@@ -39,31 +42,31 @@ def waves(times: jax.Array, width: int, longest: float) -> jax.Array:
 
 
 class GatedPool(nn.Module):
-    """The mean of tokens, weighed by an attention that is learned (gated: Ilse 2018).
+    """Attention pooling: a mean of tokens with learned weights (gated attention, Ilse 2018).
 
     Attributes:
-      hidden: features that the attention is computed from.
+      hidden: hidden features of the attention.
     """
 
     hidden: int = 128
 
     @nn.compact
     def __call__(self, x: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Maps tokens `[B, T, C]` with a mask `[B, T]` to `[B, C]`, and gives the weights `[B, T]`.
+        """Maps tokens `[B, T, C]` with a mask `[B, T]` to `[B, C]` and attention weights `[B, T]`.
 
-        The weights, float32, sum to 1, or to 0 where there is no token.
+        The weights are float32 and sum to 1, or to 0 if there is no token.
         """
         gate = nn.tanh(nn.Dense(self.hidden, name='content')(x)) * nn.sigmoid(nn.Dense(self.hidden, name='gate')(x))
-        weights = softmax(nn.Dense(1, use_bias=False, name='score')(gate)[..., 0], mask)
+        weights = masked_softmax(nn.Dense(1, use_bias=False, name='score')(gate)[..., 0], mask)
         return jnp.einsum('bn,bnc->bc', weights, x), weights
 
 
 class SelfAttention(nn.Module):
-    """Multi-head self-attention (Vaswani 2017); its softmax is float32 whatever the compute type.
+    """Multi-head self-attention (Vaswani 2017); the softmax is float32 regardless of the compute dtype.
 
     Attributes:
-      heads: into which the channels are split.
-      dtype: compute type; weights are float32.
+      heads: number of heads, a divisor of the number of channels.
+      dtype: compute dtype; parameters are float32.
     """
 
     heads: int
@@ -71,12 +74,15 @@ class SelfAttention(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, allowed: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
-        """Maps tokens `[B, T, C]` to new ones, and gives the attention `[B, heads, T, T]`, float32, rows sum to 1.
+        """Maps tokens `[B, T, C]` to the same shape, and returns attention weights `[B, heads, T, T]`, float32.
 
         Args:
           x: tokens.
-          allowed: `[B, T, T]`, 1 where a token (the row) may see another; all by default. The row of one that may see
-            none is 0.
+          allowed: `[B, T, T]`, 1 where the token of a row may attend to the token of a column; all by default. Rows
+            sum to 1, or are 0 for a token that may attend to none.
+
+        Raises:
+          InputError: the number of heads does not divide the number of channels.
         """
         width = x.shape[-1]
         if width % self.heads:
@@ -84,18 +90,18 @@ class SelfAttention(nn.Module):
         query, key, value = (Dense(width, dtype=self.dtype, name=name)(x).reshape(*x.shape[:2], self.heads, -1)
                              for name in ('query', 'key', 'value'))
         scores = jnp.einsum('bqhc,bkhc->bhqk', query, key, preferred_element_type=jnp.float32)
-        weights = softmax(scores * (width // self.heads)**-0.5, None if allowed is None else allowed[:, None])
+        weights = masked_softmax(scores * (width // self.heads)**-0.5, None if allowed is None else allowed[:, None])
         x = jnp.einsum('bhqk,bkhc->bqhc', weights.astype(self.dtype), value).reshape(x.shape)
         return Dense(width, dtype=self.dtype, name='out')(x), weights
 
 
 class TransformerBlock(nn.Module):
-    """Self-attention, then two dense layers, each behind a layer norm and with its input added (Xiong 2020).
+    """A pre-norm transformer block (Xiong 2020): self-attention and an MLP, each with layer norm and residual.
 
     Attributes:
-      heads: of attention.
-      dropout: share of features that is zeroed.
-      dtype: compute type; weights and attention are float32.
+      heads: number of attention heads.
+      dropout: dropout rate.
+      dtype: compute dtype; parameters and attention are float32.
     """
 
     heads: int
@@ -104,7 +110,7 @@ class TransformerBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool, allowed: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
-        """Maps tokens `[B, T, C]` to the same shape, and gives the attention; see `SelfAttention`."""
+        """Maps tokens `[B, T, C]` to the same shape, and returns the attention weights; see `SelfAttention`."""
         size = x.shape[-1]
         y = LayerNorm(dtype=self.dtype, name='norm0')(x)
         y, weights = SelfAttention(self.heads, self.dtype, name='attention')(y, allowed)
@@ -115,8 +121,8 @@ class TransformerBlock(nn.Module):
         return x + Dropout(self.dropout)(y, train), weights
 
 
-class _Channels(nn.Module):
-    """Two dense layers, the first of few features: what each of the last axis' channels weighs, before the sigmoid."""
+class _ChannelMLP(nn.Module):
+    """A bottleneck MLP over channels, whose output is the logit of each channel's weight."""
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -125,38 +131,42 @@ class _Channels(nn.Module):
 
 
 class SqueezeExcitation(nn.Module):
-    """Weighs each channel by what all channels' means say (Hu 2018)."""
+    """Squeeze-and-excitation: scales each channel by a weight computed from all channel means (Hu 2018)."""
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps `[B, *S, C]` to the same shape and type."""
+        """Maps `[B, *S, C]` to the same shape and dtype."""
         wide, space = x.astype(jnp.float32), tuple(range(1, x.ndim - 1))
-        return (wide * nn.sigmoid(_Channels(name='channels')(wide.mean(space, keepdims=True)))).astype(x.dtype)
+        return (wide * nn.sigmoid(_ChannelMLP(name='channels')(wide.mean(space, keepdims=True)))).astype(x.dtype)
 
 
 class CBAM(nn.Module):
-    """Weighs channels by their means and maxima over space, then places by those over channels (Woo 2018)."""
+    """Convolutional block attention: scales channels by their spatial means and maxima, then voxels (Woo 2018)."""
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps `[B, *S, C]` to the same shape and type."""
-        wide, channels = x.astype(jnp.float32), _Channels(name='channels')
+        """Maps `[B, *S, C]` to the same shape and dtype."""
+        wide, mlp = x.astype(jnp.float32), _ChannelMLP(name='channels')
         voxels = wide.reshape(x.shape[0], -1, x.shape[-1])
-        weights = nn.sigmoid(channels(voxels.mean(1)) + channels(largest(voxels, 1)))
+        weights = nn.sigmoid(mlp(voxels.mean(1)) + mlp(max_along_axis(voxels, 1)))
         wide *= weights.reshape(x.shape[0], *[1] * (x.ndim - 2), x.shape[-1])
-        seen = jnp.stack([wide.mean(-1), largest(wide, -1)], -1)
-        place = Conv(1, (7,) * (x.ndim - 2), bias=True, init=nn.initializers.lecun_normal(), name='place')(seen)
+        pooled = jnp.stack([wide.mean(-1), max_along_axis(wide, -1)], -1)
+        place = Conv(1, (7,) * (x.ndim - 2), bias=True, init=nn.initializers.lecun_normal(), name='place')(pooled)
         return (wide * nn.sigmoid(place)).astype(x.dtype)
 
 
 GATES = {'se': SqueezeExcitation, 'cbam': CBAM}
 
 
-def gated(x: jax.Array, kind: str) -> jax.Array:
-    """Features `[B, *S, C]`, weighed by the gate that is named; called within a module, whose 'attention' it becomes.
+def apply_gate(x: jax.Array, kind: str) -> jax.Array:
+    """Applies an attention gate to features `[B, *S, C]`; call it in a compact method. Its name is 'attention'.
+
+    Args:
+      x: features.
+      kind: 'none', 'se' (squeeze-and-excitation) or 'cbam'.
 
     Raises:
-      InputError: kind is none of 'none', 'se' and 'cbam'.
+      InputError: the kind is unknown.
     """
     if kind == 'none':
         return x

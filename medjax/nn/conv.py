@@ -12,42 +12,50 @@ from medjax.errors import InputError
 from medjax.ops.conv import conv
 from medjax.ops.norm import EPSILON, Moments, moments, normalise, rectify
 
-SLOPES = {'relu': 0.0, 'leaky': 0.01, 'none': 1.0}  # below zero
+SLOPES = {'relu': 0.0, 'leaky': 0.01, 'none': 1.0}  # slopes for negative values
 MOMENTUM = 0.9  # of batch norm's running averages
 he_normal = nn.initializers.variance_scaling(2.0, 'fan_in', 'normal')  # He 2015, for rectifiers
 
 
-def check_dims(x: jax.Array, dims: int, least: int = 1) -> None:
-    """Refuses images `[B, *S, C]` that have not so many spatial dimensions, or not so many voxels along each."""
+def check_dims(x: jax.Array, dims: int, min_size: int = 1) -> None:
+    """Checks the number of spatial dimensions of images `[B, *S, C]`, and their minimum extent along each axis.
+
+    Raises:
+      InputError: the images have another number of dimensions, or are too small.
+    """
     if x.ndim != dims + 2:
         raise InputError(f'config.model.dims: {dims}, but images have {x.ndim - 2} spatial dimensions')
-    if min(x.shape[1:-1]) < least:
-        raise InputError(f'config.data.size: {x.shape[1:-1]}; expected at least {least} along each axis')
+    if min(x.shape[1:-1]) < min_size:
+        raise InputError(f'config.data.size: {x.shape[1:-1]}; expected at least {min_size} along each axis')
 
 
-def slope_of(activation: str) -> float:
-    """The slope below zero of an activation by name."""
+def negative_slope(activation: str) -> float:
+    """The slope of a named activation for negative values.
+
+    Raises:
+      InputError: the activation is unknown.
+    """
     if activation not in SLOPES:
         raise InputError(f'config.model.activation: {activation!r}; expected one of: {", ".join(SLOPES)}')
     return SLOPES[activation]
 
 
-def measured(x: jax.Array, kind: str, train: bool) -> Moments | None:
-    """What a norm would measure of x, for several norms of the same; None where it would measure nothing."""
+def norm_moments(x: jax.Array, kind: str, train: bool) -> Moments | None:
+    """The moments that `Norm` computes from `x`, to be shared by several norms; None if it computes none."""
     batch = kind == 'batch'
     return moments(x, batch) if kind == 'instance' or (batch and train) else None
 
 
 class Norm(nn.Module):
-    """Normalises each channel by its mean and variance, and rectifies.
+    """Normalisation by mean and variance of each channel, with learned scale and bias, and an activation.
 
-    Statistics are float32 whatever the compute type; scale and bias are learned.
+    Statistics are float32 regardless of the compute dtype.
 
     Attributes:
-      kind: 'instance', over space by example (Ulyanov 2016); 'batch', over the examples too, by running averages when
-        not training (Ioffe 2015); 'none'.
-      activation: behind it: 'relu', 'leaky' (slope 0.01) or 'none'.
-      dtype: compute type.
+      kind: 'instance' for statistics over space per example (Ulyanov 2016); 'batch' for statistics over space and
+        examples in training, and running averages otherwise (Ioffe 2015); 'none'.
+      activation: activation after the norm: 'relu', 'leaky' (slope 0.01) or 'none'.
+      dtype: compute dtype.
     """
 
     kind: str
@@ -56,8 +64,8 @@ class Norm(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool, known: Moments | None = None) -> jax.Array:
-        """Normalises `[B, *S, C]`, of which the moments may be known where they are asked for: see `measured`."""
-        slope = slope_of(self.activation)
+        """Normalises `[B, *S, C]`, optionally with precomputed moments; see `norm_moments`."""
+        slope = negative_slope(self.activation)
         if self.kind == 'none':
             return rectify(x, slope)
         if self.kind not in ('instance', 'batch'):
@@ -66,38 +74,38 @@ class Norm(nn.Module):
         scale = self.param('scale', nn.initializers.ones, (size,), jnp.float32)
         bias = self.param('bias', nn.initializers.zeros, (size,), jnp.float32)
         if batch:
-            old = (self.variable('batch_stats', 'mean', jnp.zeros, (size,), jnp.float32),
-                   self.variable('batch_stats', 'var', jnp.ones, (size,), jnp.float32))
+            averages = (self.variable('batch_stats', 'mean', jnp.zeros, (size,), jnp.float32),
+                        self.variable('batch_stats', 'var', jnp.ones, (size,), jnp.float32))
         if batch and not train:
-            spread = jax.lax.rsqrt(old[1].value + EPSILON) * scale
-            return rectify(((x.astype(jnp.float32) - old[0].value) * spread + bias).astype(self.dtype), slope)
-        out, *seen = normalise(x.astype(self.dtype), scale, bias, batch, slope, known)
+            factor = jax.lax.rsqrt(averages[1].value + EPSILON) * scale
+            return rectify(((x.astype(jnp.float32) - averages[0].value) * factor + bias).astype(self.dtype), slope)
+        out, *current = normalise(x.astype(self.dtype), scale, bias, batch, slope, known)
         if batch and not self.is_initializing():
-            for average, now in zip(old, seen):
-                average.value = MOMENTUM * average.value + (1 - MOMENTUM) * now[0]
+            for average, moment in zip(averages, current):
+                average.value = MOMENTUM * average.value + (1 - MOMENTUM) * moment[0]
         return out
 
 
-def add(x: jax.Array, bias: jax.Array) -> jax.Array:
-    """Adds a float32 bias to each channel, in float32 whatever the compute type.
+def add_bias(x: jax.Array, bias: jax.Array) -> jax.Array:
+    """Adds a float32 bias to each channel, in float32 regardless of the compute dtype.
 
-    The bias's gradient is a sum over all voxels; in bfloat16 it would stop growing after some hundreds of them.
+    The gradient of the bias is a sum over all voxels; in bfloat16 it would stop growing after a few hundred of them.
     """
     return (x.astype(jnp.float32) + bias).astype(x.dtype)
 
 
 class Conv(nn.Module):
-    """Convolution, padded by as much at both ends of each axis, or one more behind for an even kernel.
+    """Convolution with symmetric padding; even kernels have one more padded voxel at the end.
 
     Attributes:
-      features: output channels.
-      kernel: its extent along each spatial axis.
-      stride: along each spatial axis; 1 by default.
-      bias: add a learned number to each channel.
-      init: initial kernel.
-      pad: or else only places where the kernel lies wholly within the image ('valid').
-      groups: of channels, each of which makes its share of the features; as many as channels is a depthwise one.
-      dtype: compute type; weights are float32.
+      features: number of output channels.
+      kernel: extent of the kernel along each spatial axis.
+      stride: stride along each spatial axis; 1 by default.
+      bias: whether to add a bias to each channel.
+      init: initialiser of the kernel.
+      pad: whether to pad; otherwise the kernel is applied only where it lies inside the image ('valid').
+      groups: number of channel groups; equal to the number of channels for a depthwise convolution.
+      dtype: compute dtype; parameters are float32.
     """
 
     features: int
@@ -112,8 +120,8 @@ class Conv(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps `[B, *S, C]` to `[B, *S / stride, features]`."""
-        # 'SAME' would pad a strided convolution at the far end alone; PyTorch's weights, nnU-Net's among them, were
-        # trained with as much at both ends.
+        # 'SAME' pads a strided convolution at the end only. PyTorch weights, including nnU-Net's, were trained with
+        # symmetric padding.
         padding = [((size - 1) // 2, size // 2) if self.pad else (0, 0) for size in self.kernel]
         shape = (*self.kernel, x.shape[-1] // self.groups, self.features)
         kernel = self.param('kernel', self.init, shape, jnp.float32).astype(self.dtype)
@@ -125,19 +133,21 @@ class Conv(nn.Module):
             x = lax.conv_general_dilated(
                 x, kernel, self.stride or (1,) * len(self.kernel), padding, feature_group_count=self.groups,
                 dimension_numbers=(f'N{dims}C', f'{dims}IO', f'N{dims}C'))
-        return add(x, self.param('bias', nn.initializers.zeros, (self.features,), jnp.float32)) if self.bias else x
+        if self.bias:
+            x = add_bias(x, self.param('bias', nn.initializers.zeros, (self.features,), jnp.float32))
+        return x
 
 
 class Block(nn.Module):
-    """Convolution, normalisation, activation; optionally strided.
+    """Convolution, normalisation and activation.
 
     Attributes:
-      features: output channels.
+      features: number of output channels.
       kernel: extent of the kernel along each spatial axis.
-      stride: along each spatial axis.
+      stride: stride along each spatial axis; 1 by default.
       norm: see `Norm`; with 'none' the convolution has a bias.
       activation: 'relu', 'leaky' or 'none'.
-      dtype: compute type; weights are float32.
+      dtype: compute dtype; parameters are float32.
     """
 
     features: int
@@ -150,18 +160,23 @@ class Block(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """Maps `[B, *S, C]` to `[B, *S / stride, features]`."""
-        # With a norm behind it a bias would be taken off again at once; nnU-Net keeps one all the same, we do not.
+        # A bias would be cancelled by a subsequent norm. nnU-Net has one nevertheless; here it is left out.
         x = Conv(self.features, self.kernel, self.stride, dtype=self.dtype, name='conv')(x)
         if self.norm == 'none':
-            x = add(x, self.param('bias', nn.initializers.zeros, (self.features,), jnp.float32))
+            x = add_bias(x, self.param('bias', nn.initializers.zeros, (self.features,), jnp.float32))
         return Norm(self.norm, self.activation, self.dtype, name='norm')(x, train)
 
 
-class Up(nn.Module):
-    """Transposed convolution whose kernel is as large as its stride, so that its outputs never overlap.
+class TransposedConv(nn.Module):
+    """Transposed convolution whose kernel size equals its stride, so that its outputs do not overlap.
 
-    That makes it a dense layer from each voxel to a box of `stride` voxels, and a reshape: the same map, and much
-    cheaper to differentiate where the compiler treats transposed convolutions generally (XLA on CPU).
+    It is computed as a dense layer from each voxel to a box of `stride` voxels and a reshape. This is the same map, but
+    its gradient is much faster where the compiler has no special case for it (XLA on CPU).
+
+    Attributes:
+      features: number of output channels.
+      stride: upsampling factor along each spatial axis.
+      dtype: compute dtype; parameters are float32.
     """
 
     features: int
@@ -180,19 +195,19 @@ class Up(nn.Module):
         order = [0, *(axis for pair in zip(range(1, dims + 1), range(dims + 1, 2 * dims + 1)) for axis in pair)]
         out = boxes.transpose(*order, 2 * dims + 1)
         out = out.reshape(x.shape[0], *(n * s for n, s in zip(space, stride)), self.features)
-        return add(out, bias)
+        return add_bias(out, bias)
 
 
 class Patches(nn.Module):
-    """Convolution whose kernel is as large as its stride: a reshape and a dense layer for each box of voxels.
+    """Patch embedding: a convolution whose kernel size equals its stride, computed by a reshape and a dense layer.
 
-    What does not fill a box at the far end of an axis is left out, as by an unpadded convolution.
+    Voxels at the end of an axis that do not fill a patch are dropped, as by an unpadded convolution.
 
     Attributes:
-      features: output channels.
-      size: of a box along each spatial axis.
-      kernel_init: initial kernel.
-      dtype: compute type; weights are float32.
+      features: number of output channels.
+      size: extent of a patch along each spatial axis.
+      kernel_init: initialiser of the kernel.
+      dtype: compute dtype; parameters are float32.
     """
 
     features: int
@@ -211,4 +226,4 @@ class Patches(nn.Module):
         boxes = x.reshape(x.shape[0], *(n for pair in zip(grid, size) for n in pair), channels)
         boxes = boxes.transpose(0, *range(1, 2 * dims, 2), *range(2, 2 * dims + 1, 2), 2 * dims + 1)
         boxes = boxes.reshape(x.shape[0], *grid, math.prod(size) * channels)
-        return add(boxes @ kernel.reshape(-1, self.features).astype(self.dtype), bias)
+        return add_bias(boxes @ kernel.reshape(-1, self.features).astype(self.dtype), bias)

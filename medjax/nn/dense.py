@@ -1,4 +1,4 @@
-"""Layers that act on the last axis alone: the channels of a voxel, a token or a whole image."""
+"""Layers that act on the last axis: the channels of a voxel, a token or an image."""
 
 import functools
 
@@ -6,20 +6,20 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from medjax.nn.conv import add
+from medjax.nn.conv import add_bias
 
-# Ba 2016, with the epsilon of ConvNeXt and of the vision transformer. The other way to a variance, from the mean of
-# squares, would lose the digits of features far from zero.
+# Layer norm (Ba 2016) with the epsilon of ConvNeXt and of the vision transformer. The fast variance, computed from the
+# mean of squares, would lose precision for features far from zero.
 LayerNorm = functools.partial(nn.LayerNorm, epsilon=1e-6, use_fast_variance=False)
 
 
 class Dense(nn.Module):
-    """Matrix product and bias; unlike flax.linen's it adds the bias, and sums its gradient, in float32.
+    """A dense layer. In contrast to flax.linen's, it adds the bias, and sums its gradient, in float32.
 
     Attributes:
-      features: outputs.
-      kernel_init: initial kernel.
-      dtype: compute type; weights are float32.
+      features: number of outputs.
+      kernel_init: initialiser of the kernel.
+      dtype: compute dtype; parameters are float32.
     """
 
     features: int
@@ -31,4 +31,4 @@ class Dense(nn.Module):
         """Maps `[…, C]` to `[…, features]`."""
         kernel = self.param('kernel', self.kernel_init, (x.shape[-1], self.features), jnp.float32)
         bias = self.param('bias', nn.initializers.zeros, (self.features,), jnp.float32)
-        return add(x.astype(self.dtype) @ kernel.astype(self.dtype), bias)
+        return add_bias(x.astype(self.dtype) @ kernel.astype(self.dtype), bias)

@@ -1,4 +1,4 @@
-"""Features and whole branches left out at random."""
+"""Dropout of features and stochastic depth."""
 
 import flax.linen as nn
 import jax
@@ -8,21 +8,21 @@ from medjax.errors import InputError
 
 
 class Dropout(nn.Module):
-    """Zeroes features at random and divides the others by their share, so that means are kept (Srivastava 2014).
+    """Dropout: zeroes random features and rescales the others, so that the mean is preserved (Srivastava 2014).
 
-    It draws in training, and outside it whenever `apply` is given a key named 'dropout': so many predictions of one
-    image can be drawn (Monte Carlo dropout, Gal 2016), while batch norm stays as in evaluation.
+    It is active in training, and otherwise whenever `apply` is given a PRNG key named 'dropout'. This allows for Monte
+    Carlo dropout (Gal 2016), with batch norm in evaluation mode.
 
     Attributes:
-      rate: share that is zeroed.
-      whole: one draw for all features of an example, for a branch to be left out (stochastic depth, Huang 2016).
+      rate: fraction of features that are zeroed.
+      whole: whether all features of an example are dropped together (stochastic depth, Huang 2016).
     """
 
     rate: float
     whole: bool = False
 
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """Thins `[B, …]`."""
+        """Applies dropout to `[B, …]`."""
         if not 0 <= self.rate < 1:
             raise InputError(f'config.model: a dropout rate of {self.rate}; expected at least 0 and below 1')
         if not self.rate or not (train or self.has_rng('dropout')):

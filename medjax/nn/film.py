@@ -1,4 +1,4 @@
-"""Features that a few numbers steer: scaled and shifted, channel by channel (FiLM, Perez 2018)."""
+"""Feature-wise linear modulation (FiLM, Perez 2018): conditioning of features on a vector."""
 
 import flax.linen as nn
 import jax
@@ -7,22 +7,30 @@ import jax.numpy as jnp
 from medjax.nn.dense import Dense
 
 
-class Film(nn.Module):
-    """Scales and shifts each channel by what a vector says; at first by nothing."""
+class FiLM(nn.Module):
+    """Scales and shifts each channel as a linear function of a condition vector; initially the identity.
+
+    Attributes:
+      dtype: dtype of the output; the modulation is float32.
+    """
 
     dtype: str = 'float32'
 
     @nn.compact
-    def __call__(self, x: jax.Array, steer: jax.Array) -> jax.Array:
-        """Maps features `[B, *S, C]`, steered by `[B, F]`, to `[B, *S, C]`."""
+    def __call__(self, x: jax.Array, condition: jax.Array) -> jax.Array:
+        """Maps features `[B, *S, C]` with a condition `[B, F]` to `[B, *S, C]`."""
         zeros = nn.initializers.zeros
-        both = Dense(2 * x.shape[-1], kernel_init=zeros, name='by')(steer.astype(jnp.float32))
+        both = Dense(2 * x.shape[-1], kernel_init=zeros, name='by')(condition.astype(jnp.float32))
         scale, shift = jnp.split(both.reshape(len(x), *[1] * (x.ndim - 2), -1), 2, -1)
         return (x.astype(jnp.float32) * (1 + scale) + shift).astype(self.dtype)
 
 
-class Numbers(nn.Module):
-    """What steers: two dense layers on a few numbers of about the size 1."""
+class ConditionEmbedding(nn.Module):
+    """An embedding of a few numbers (of a magnitude of about 1) by two dense layers, as a condition for `FiLM`.
+
+    Attributes:
+      features: size of the embedding.
+    """
 
     features: int = 64
 

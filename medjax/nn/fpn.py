@@ -1,4 +1,4 @@
-"""A feature pyramid: the context of coarse features beside the places of fine ones (Lin 2017)."""
+"""Feature pyramid network: combines the context of coarse features with the resolution of fine ones (Lin 2017)."""
 
 from collections.abc import Sequence
 
@@ -10,12 +10,12 @@ from medjax.nn.conv import Conv
 
 
 class FPN(nn.Module):
-    """Features of one width at every level, each with what the coarser ones know.
+    """A feature pyramid with the same number of channels at every level.
 
     Attributes:
       features: channels of each level.
-      extra: levels beyond the coarsest, each by a convolution of stride 2 (Lin 2018).
-      dtype: compute type.
+      extra: number of additional coarser levels, each computed by a convolution with stride 2 (Lin 2018).
+      dtype: compute dtype.
     """
 
     features: int
@@ -24,23 +24,27 @@ class FPN(nn.Module):
 
     @nn.compact
     def __call__(self, levels: Sequence[jax.Array]) -> list[jax.Array]:
-        """Maps `[B, *S, C]` of falling extents, each about half of the last, to `[B, *S, features]`, and the extra."""
-        dims, out, above = levels[0].ndim - 2, [], None
+        """Maps features `[B, *S, C]`, finest first, to levels `[B, *S, features]`, followed by the extra levels.
+
+        Args:
+          levels: features whose extents halve (rounded up) from one to the next.
+        """
+        dims, out, coarser = levels[0].ndim - 2, [], None
         conv = lambda name, extent, stride=1: Conv(self.features, (extent,) * dims, (stride,) * dims, bias=True,
                                                    dtype=self.dtype, name=name)
         for number, level in reversed(list(enumerate(levels))):
             x = conv(f'across{number}', 1)(level)
-            if above is not None:
-                x = x + _doubled(above, x.shape[1:-1])
-            above = x
+            if coarser is not None:
+                x = x + _upsample(coarser, x.shape[1:-1])
+            coarser = x
             out.insert(0, conv(f'smooth{number}', 3)(x))
         for number in range(self.extra):
             out.append(conv(f'extra{number}', 3, 2)(out[-1] if number == 0 else nn.relu(out[-1])))
         return out
 
 
-def _doubled(x: jax.Array, space: Sequence[int]) -> jax.Array:
-    """Each voxel twice along each axis that is to grow, as far as there is room."""
+def _upsample(x: jax.Array, space: Sequence[int]) -> jax.Array:
+    """Nearest-neighbour upsampling by 2 along each axis that is shorter than `space`, cropped to `space`."""
     for axis, extent in enumerate(space, 1):
         if x.shape[axis] < extent:
             x = jax.lax.slice_in_dim(jnp.repeat(x, 2, axis), 0, extent, axis=axis)

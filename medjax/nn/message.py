@@ -1,9 +1,9 @@
-"""Messages along the bonds of padded graphs: between atoms, or from bond to bond.
+"""Message passing along the bonds of padded molecular graphs, between atoms or between directed bonds.
 
-A batch of graphs is `atoms [B, N, C]` and `bonds [B, M, 2]`, the two atoms of each bond, -1 where there is none. Each
-bond carries a message either way: of 2M directed ones the first M go from the first atom to the second, the others
-back. What atoms take from bonds, and bonds from atoms, is a product with a matrix of 0 and 1: a sum over segments
-whose gradient is one too. Graphs are small; it is faster than adding row by row, on a CPU many times.
+A batch of graphs is `atoms [B, N, C]` and `bonds [B, M, 2]`, the indices of the two atoms of each bond, -1 for padding.
+Each bond has two directions: of the 2M directed bonds the first M go from the first to the second atom, the others
+back. Gathering atom features to bonds and summing bond features over atoms are products with 0/1 incidence matrices,
+whose gradients are matrix products as well. For small graphs this is faster than scatter-adds, on CPU many times.
 """
 
 from typing import NamedTuple
@@ -16,55 +16,56 @@ from medjax.nn.dense import Dense
 from medjax.nn.dropout import Dropout
 
 
-class Ends(NamedTuple):
-    """Where directed bonds begin and end: two matrices `[B, 2M, N]` of 0 and 1, whose rows are 0 for padding."""
+class Incidence(NamedTuple):
+    """Start and end atoms of directed bonds: two 0/1 matrices `[B, 2M, N]` whose rows are 0 for padding."""
 
     begin: jax.Array
     end: jax.Array
 
-    def at_begin(self, atoms: jax.Array) -> jax.Array:
-        """Of `[B, N, C]` what the atom has that a bond begins at: `[B, 2M, C]`."""
+    def gather(self, atoms: jax.Array) -> jax.Array:
+        """Features of the start atom of each bond: `[B, N, C] -> [B, 2M, C]`."""
         return _product('ben,bnc->bec', self.begin, atoms)
 
-    def sums(self, bonds: jax.Array) -> jax.Array:
-        """Of `[B, 2M, C]` the sum over the bonds that end at each atom: `[B, N, C]`."""
+    def sum_incoming(self, bonds: jax.Array) -> jax.Array:
+        """Sums of features over the bonds that end at each atom: `[B, 2M, C] -> [B, N, C]`."""
         return _product('ben,bec->bnc', self.end, bonds)
 
 
-def ends(bonds: jax.Array, atoms: int, dtype: str = 'float32') -> Ends:
-    """The ends of directed bonds.
+def incidence(bonds: jax.Array, atoms: int, dtype: str = 'float32') -> Incidence:
+    """The incidence matrices of directed bonds.
 
     Args:
       bonds: `[B, M, 2]` int32, -1 for padding.
-      atoms: N, how many atoms a graph has with padding.
-      dtype: of the matrices.
+      atoms: N, number of atoms of a graph with padding.
+      dtype: dtype of the matrices.
     """
     first, second = (jax.nn.one_hot(bonds[..., side], atoms, dtype=dtype) for side in (0, 1))
-    return Ends(jnp.concatenate([first, second], 1), jnp.concatenate([second, first], 1))
+    return Incidence(jnp.concatenate([first, second], 1), jnp.concatenate([second, first], 1))
 
 
-def reverse(directed: jax.Array) -> jax.Array:
-    """Of `[B, 2M, C]` what each bond's other direction has."""
+def reverse_bonds(directed: jax.Array) -> jax.Array:
+    """Features of the opposite direction of each bond, `[B, 2M, C] -> [B, 2M, C]`."""
     return jnp.roll(directed, directed.shape[1] // 2, 1)
 
 
 def _product(rule: str, matrix: jax.Array, values: jax.Array) -> jax.Array:
-    # Taking rows must not round them, as some devices' products would.
+    # The default precision of some devices would round the gathered values.
     return jnp.einsum(rule, matrix, values, precision=jax.lax.Precision.HIGHEST)
 
 
-class Messages(nn.Module):
-    """Features of atoms after some rounds of messages.
+class MessagePassing(nn.Module):
+    """Atom features after several rounds of message passing.
 
-    `directed`: a bond's message is made of those that come in where it begins, but the one of its own other direction:
-    none runs back at once (Yang 2019). Else atoms send what they are along their bonds (Gilmer 2017).
+    If `directed`, messages are passed between directed bonds: the message of a bond is computed from those that arrive
+    at its start atom, excluding the one of its own opposite direction (Yang 2019). Otherwise atoms send messages along
+    their bonds (Gilmer 2017).
 
     Attributes:
-      width: features of a message, and of an atom in the end.
-      depth: rounds; an atom knows what is as many bonds away.
+      width: number of features of a message, and of the resulting atom features.
+      depth: number of rounds, the radius of an atom's receptive field in bonds.
       directed: see above.
-      dropout: share of a message's features that is zeroed.
-      dtype: compute type; weights are float32.
+      dropout: dropout rate of messages.
+      dtype: compute dtype; parameters are float32.
     """
 
     width: int
@@ -76,21 +77,21 @@ class Messages(nn.Module):
     @nn.compact
     def __call__(self, atoms: jax.Array, mask: jax.Array, bonds: jax.Array, features: jax.Array,
                  train: bool) -> jax.Array:
-        """Maps graphs to features of their atoms, 0 for padding.
+        """Maps graphs to atom features, 0 for padding.
 
         Args:
           atoms: `[B, N, C]`.
           mask: `[B, N]`, 0 for padding.
           bonds: `[B, M, 2]` int32, -1 for padding.
-          features: of the bonds, `[B, M, F]`.
-          train: whether features are zeroed.
+          features: bond features, `[B, M, F]`.
+          train: whether dropout is active.
 
         Returns:
           `[B, N, width]`.
         """
-        way, own = ends(bonds, atoms.shape[1], self.dtype), atoms.astype(self.dtype)
-        there = way.begin.sum(-1, keepdims=True)  # 1 for a bond, 0 for padding
-        along = jnp.tile(features.astype(self.dtype), (1, 2, 1))
+        matrices, own = incidence(bonds, atoms.shape[1], self.dtype), atoms.astype(self.dtype)
+        bond_mask = matrices.begin.sum(-1, keepdims=True)
+        bond_features = jnp.tile(features.astype(self.dtype), (1, 2, 1))
 
         def dense(name: str, bias: bool = True) -> nn.Module:
             return Dense(self.width, nn.initializers.he_normal(), self.dtype, name=name) if bias else nn.Dense(
@@ -98,18 +99,19 @@ class Messages(nn.Module):
 
         drop = Dropout(self.dropout)
         if self.directed:
-            first = dense('enter')(jnp.concatenate([way.at_begin(own), along], -1)) * there
-            again, state = dense('message', bias=False), nn.relu(first)
+            first = dense('enter')(jnp.concatenate([matrices.gather(own), bond_features], -1)) * bond_mask
+            update, state = dense('message', bias=False), nn.relu(first)
             for _ in range(self.depth - 1):
-                heard = way.at_begin(way.sums(state)) - reverse(state)
-                state = drop(nn.relu(first + again(heard)), train) * there
-            heard = way.sums(state)
+                incoming = matrices.gather(matrices.sum_incoming(state)) - reverse_bonds(state)
+                state = drop(nn.relu(first + update(incoming)), train) * bond_mask
+            incoming = matrices.sum_incoming(state)
         else:
             first = dense('enter')(own) * mask[..., None]
-            send, again, state = dense('send'), dense('message', bias=False), nn.relu(first)
+            send, update, state = dense('send'), dense('message', bias=False), nn.relu(first)
             for _ in range(self.depth - 1):
-                sent = nn.relu(send(jnp.concatenate([way.at_begin(state), along], -1))) * there
-                state = drop(nn.relu(first + again(way.sums(sent))), train) * mask[..., None]
-            heard = way.sums(nn.relu(send(jnp.concatenate([way.at_begin(state), along], -1))) * there)
-        out = drop(nn.relu(dense('leave')(jnp.concatenate([own, heard], -1))), train)
+                sent = nn.relu(send(jnp.concatenate([matrices.gather(state), bond_features], -1))) * bond_mask
+                state = drop(nn.relu(first + update(matrices.sum_incoming(sent))), train) * mask[..., None]
+            sent = nn.relu(send(jnp.concatenate([matrices.gather(state), bond_features], -1))) * bond_mask
+            incoming = matrices.sum_incoming(sent)
+        out = drop(nn.relu(dense('leave')(jnp.concatenate([own, incoming], -1))), train)
         return out * mask[..., None].astype(out.dtype)

@@ -1,8 +1,9 @@
-"""Boxes in the plane and in space: overlap, anchors, and boxes as seen from anchors.
+"""Bounding boxes in 2D and 3D: areas, overlap, anchors, and encoding relative to anchors.
 
-A box is `[2D]`: its lows, then its highs, in voxels from the outer corner of the first one and in the order of the
-image's axes; half-open, so an object of the voxels 3, 4, 5 is [3, 6). D is 2 or 3, and nothing here asks which. A box
-whose high is not above its low is empty, as padding is, and overlaps nothing. All is float32.
+A box is an array `[2D]`: the lower corner, then the upper corner, in voxels, with the axes in the image's order and
+the origin at the outer corner of the first voxel. Boxes are half-open: an object of the voxels 3, 4, 5 is [3, 6).
+D is 2 or 3 and is inferred from the shape. A box whose upper corner is not above its lower corner is empty, as padding
+is, and overlaps nothing. All arrays are float32.
 """
 
 import itertools
@@ -13,36 +14,37 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-LARGEST = math.log(1000 / 16)  # of a decoded log ratio, lest exp overflow before anything is learnt; as Detectron's
-SMALLEST = 1e-3  # voxels; the extent of an empty box when it is encoded
+MAX_LOG_RATIO = math.log(1000 / 16)  # of a decoded extent, so that exp cannot overflow early in training; as Detectron
+MIN_EXTENT = 1e-3  # voxels; the extent of an empty box when it is encoded
 
 
 def area(boxes: jax.Array) -> jax.Array:
-    """Area or volume in voxels, `[..., 2D] -> [...]`; 0 where a box is empty."""
+    """Area or volume in voxels, `[..., 2D] -> [...]`; 0 for empty boxes."""
     return _product(*halves(boxes))
 
 
-def cut(boxes: jax.Array, start: jax.Array, size: Sequence[int], least: float = 0.5) -> tuple[jax.Array, jax.Array]:
-    """Brings boxes into a patch of their image.
+def crop(boxes: jax.Array, start: jax.Array, size: Sequence[int],
+         min_fraction: float = 0.5) -> tuple[jax.Array, jax.Array]:
+    """Transforms boxes to the coordinates of a patch and clips them to it.
 
     Args:
-      boxes: `[N, 2D]`, of NumPy or of jax, as what is returned.
-      start: `[D]`, the patch's first voxel.
-      size: its extents.
-      least: the share of a box that must be in the patch for its object to be there.
+      boxes: `[N, 2D]`, a NumPy or JAX array; the result is of the same kind.
+      start: `[D]`, first voxel of the patch.
+      size: extents of the patch.
+      min_fraction: minimum fraction of a box that must lie in the patch for its object to be kept.
 
     Returns:
-      Boxes `[N, 2D]` clipped to the patch, and `[N]` bool, which of them are of objects that are there.
+      The boxes `[N, 2D]` clipped to the patch, and `[N]` bool, True for objects that are kept.
     """
     dims = len(size)
     pairs = boxes.reshape(-1, 2, dims) - start.astype(np.float32)
     inside = pairs.clip(0, np.asarray(size, np.float32))
-    whole, seen = ((both[:, 1] - both[:, 0]).prod(-1) for both in (pairs, inside))
-    return inside.reshape(-1, 2 * dims), (seen > 0) & (seen >= least * whole)
+    whole, visible = ((corners[:, 1] - corners[:, 0]).prod(-1) for corners in (pairs, inside))
+    return inside.reshape(-1, 2 * dims), (visible > 0) & (visible >= min_fraction * whole)
 
 
 def iou(a: jax.Array, b: jax.Array) -> jax.Array:
-    """Intersection over union of each with each; 0 where both are empty.
+    """Intersection over union of all pairs of boxes; 0 where both are empty.
 
     Args:
       a: `[N, 2D]`.
@@ -55,7 +57,7 @@ def iou(a: jax.Array, b: jax.Array) -> jax.Array:
 
 
 def giou(a: jax.Array, b: jax.Array) -> jax.Array:
-    """Generalised IoU of each with each (Rezatofighi 2019): see `paired_giou`.
+    """Generalised IoU of all pairs of boxes (Rezatofighi 2019); see `paired_giou`.
 
     Args:
       a: `[N, 2D]`.
@@ -68,15 +70,16 @@ def giou(a: jax.Array, b: jax.Array) -> jax.Array:
 
 
 def paired_iou(a: jax.Array, b: jax.Array) -> jax.Array:
-    """Intersection over union of pairs, `[..., 2D]` and `[..., 2D] -> [...]`; 0 where both are empty."""
+    """Elementwise intersection over union, `[..., 2D]` and `[..., 2D] -> [...]`; 0 where both boxes are empty."""
     return _ratio(*_overlap(a, b))
 
 
 def paired_giou(a: jax.Array, b: jax.Array) -> jax.Array:
-    """Generalised IoU of pairs (Rezatofighi 2019): IoU less the share of the hull that neither box covers.
+    """Elementwise generalised IoU (Rezatofighi 2019).
 
-    For a loss, 1 - this: unlike IoU's, its gradient brings boxes together that do not meet. Two empty boxes have 0 at
-    one place, and -1 apart.
+    This is the IoU minus the fraction of the enclosing box that neither box covers. The loss is 1 - GIoU; in contrast
+    to IoU it has a non-zero gradient for boxes that do not intersect. Two empty boxes have the value 0 at the same
+    position and -1 at different positions.
 
     Args:
       a: `[..., 2D]`.
@@ -92,29 +95,31 @@ def paired_giou(a: jax.Array, b: jax.Array) -> jax.Array:
 
 
 def encode(boxes: jax.Array, anchors: jax.Array, scale: tuple[float, float] = (1.0, 1.0)) -> jax.Array:
-    """Boxes as seen from their anchors (Ren 2015): offsets of the centres in anchors, logs of the extents' ratios.
+    """Encodes boxes relative to anchors (Ren 2015).
+
+    The code is the offset of the centre divided by the anchor's extent, and the log of the ratio of the extents.
 
     Args:
       boxes: `[..., 2D]`.
       anchors: `[..., 2D]`.
-      scale: what the offsets and the logs are divided by; (0.1, 0.2) for the second stage of R-CNNs.
+      scale: divisors of the offsets and of the log ratios; (0.1, 0.2) for the second stage of R-CNNs.
 
     Returns:
-      `[..., 2D]`, offsets first; finite for empty boxes and anchors too.
+      `[..., 2D]`, offsets first; also finite for empty boxes and anchors.
     """
     (low, high), (start, end) = halves(boxes), halves(anchors)
-    extent, unit = jnp.maximum(high - low, SMALLEST), jnp.maximum(end - start, SMALLEST)
+    extent, unit = jnp.maximum(high - low, MIN_EXTENT), jnp.maximum(end - start, MIN_EXTENT)
     offset = ((low - start) + (high - end)) / 2 / unit
     return jnp.concatenate([offset / scale[0], jnp.log(extent / unit) / scale[1]], -1)
 
 
 def decode(deltas: jax.Array, anchors: jax.Array, scale: tuple[float, float] = (1.0, 1.0)) -> jax.Array:
-    """The inverse of `encode`; a box is at most 1000 / 16 times as long as its anchor.
+    """Decodes boxes: the inverse of `encode`. A box is at most 1000 / 16 times as long as its anchor.
 
     Args:
       deltas: `[..., 2D]`.
       anchors: `[..., 2D]`.
-      scale: as it was encoded with.
+      scale: the value that was passed to `encode`.
 
     Returns:
       Boxes `[..., 2D]`.
@@ -122,22 +127,23 @@ def decode(deltas: jax.Array, anchors: jax.Array, scale: tuple[float, float] = (
     (offset, log), (start, end) = halves(deltas), halves(anchors)
     unit = end - start
     centre = (start + end) / 2 + offset * scale[0] * unit
-    half = unit / 2 * jnp.exp(jnp.minimum(log * scale[1], LARGEST))
+    half = unit / 2 * jnp.exp(jnp.minimum(log * scale[1], MAX_LOG_RATIO))
     return jnp.concatenate([centre - half, centre + half], -1)
 
 
 def clip(boxes: jax.Array, shape: Sequence[int]) -> jax.Array:
-    """The boxes' parts within an image of `shape`; `[..., 2D]`. What lies outside becomes empty."""
+    """Clips boxes `[..., 2D]` to an image of `shape`; boxes outside of the image become empty."""
     return jnp.clip(boxes, 0, jnp.asarray([*shape, *shape], boxes.dtype))
 
 
-def shapes(scales: Sequence[float], ratios: Sequence[float], depths: Sequence[float] = ()) -> list[tuple[float, ...]]:
-    """Extents of the anchors at one place: each scale with each ratio, and in 3D with each depth (Baumgartner 2021).
+def anchor_sizes(scales: Sequence[float], ratios: Sequence[float],
+                 depths: Sequence[float] = ()) -> list[tuple[float, ...]]:
+    """Extents of the anchors at one location: all combinations of scale, ratio and, in 3D, depth (Baumgartner 2021).
 
     Args:
-      scales: voxels; sides of squares. RetinaNet's are s, s * 2 ** (1 / 3) and s * 2 ** (2 / 3).
-      ratios: of rows to columns (in a volume x to y), at the square's area.
-      depths: voxels along the third axis; none in 2D.
+      scales: side lengths of squares, voxels. RetinaNet uses s, s * 2 ** (1 / 3) and s * 2 ** (2 / 3).
+      ratios: ratios of rows to columns (in a volume of x to y) at the square's area.
+      depths: extents along the third axis, voxels; empty in 2D.
 
     Returns:
       D numbers for each anchor.
@@ -148,15 +154,16 @@ def shapes(scales: Sequence[float], ratios: Sequence[float], depths: Sequence[fl
 
 def anchors(extents: Sequence[Sequence[int]], strides: Sequence[Sequence[int]],
             sizes: Sequence[Sequence[Sequence[float]]]) -> list[np.ndarray]:
-    """Anchors over the levels of a pyramid, centred on the voxels of its grids.
+    """Anchors of all levels of a feature pyramid, centred on the voxels of each grid.
 
     Args:
-      extents: each level's grid, D numbers.
-      strides: the image's voxels from a place of the grid to the next, D numbers for each level.
-      sizes: for each level the anchors' extents in the image's voxels, D numbers for each anchor: see `shapes`.
+      extents: grid of each level, D numbers.
+      strides: distance of neighbouring grid locations in voxels of the image, D numbers for each level.
+      sizes: for each level the extents of its anchors in voxels of the image, D numbers for each anchor; see
+        `anchor_sizes`.
 
     Returns:
-      For each level `[prod(grid) * A, 2D]`: by place, the last axis the fastest, then by anchor.
+      For each level `[prod(grid) * A, 2D]`, ordered by location (last axis fastest), then by anchor.
     """
     out = []
     for grid, stride, size in zip(extents, strides, sizes, strict=True):
@@ -169,12 +176,12 @@ def anchors(extents: Sequence[Sequence[int]], strides: Sequence[Sequence[int]],
 
 
 def halves(boxes: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Lows and highs `[..., D]`, or what else stands in their places."""
+    """The two halves of the last axis, `[..., D]` each: lower and upper corners, or offsets and log ratios."""
     return boxes[..., :boxes.shape[-1] // 2], boxes[..., boxes.shape[-1] // 2:]
 
 
 def _product(low: jax.Array, high: jax.Array) -> jax.Array:
-    """Area between two corners. An axis at a time: XLA on a CPU does not vectorise a product over two or three."""
+    """Area between two corners, one axis at a time: XLA on CPU does not vectorise a product over two or three."""
     out = 1.0
     for axis in range(low.shape[-1]):
         out = out * jnp.maximum(high[..., axis] - low[..., axis], 0)
@@ -189,5 +196,5 @@ def _overlap(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def _ratio(part: jax.Array, whole: jax.Array) -> jax.Array:
-    """Part of the whole, 0 of nothing; both branches are finite, and so is the gradient."""
+    """`part / whole`, 0 where `whole` is 0; both branches are finite, and so is the gradient."""
     return jnp.where(whole > 0, part / jnp.where(whole > 0, whole, 1.0), 0.0)

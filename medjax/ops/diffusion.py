@@ -1,7 +1,7 @@
-"""Between images and noise: levels of noise, what a network tells of them, and steps back to an image.
+"""Diffusion models and rectified flows: noise levels, prediction targets, and sampling steps.
 
-Everything is about x = signal · x0 + noise · ε, with an image x0 and standard normal noise ε. Of diffusion (DDPM: Ho
-2020) the squares of the two sum to 1, of a rectified flow (Liu 2023, Lipman 2023) they themselves do.
+A noisy image is x = signal · x0 + noise · ε with an image x0 and standard normal noise ε. In diffusion (DDPM, Ho 2020)
+signal² + noise² = 1; in a rectified flow (Liu 2023, Lipman 2023) signal + noise = 1.
 """
 
 from collections.abc import Callable
@@ -12,43 +12,43 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-Velocity = Callable[[jax.Array, jax.Array], jax.Array]  # `(x, time) ->` of x's shape
+Velocity = Callable[[jax.Array, jax.Array], jax.Array]  # `(x, time) ->` the shape of x
 
-LARGEST = 0.999  # share of the signal's variance that one step of a schedule may take (Nichol 2021)
+MAX_BETA = 0.999  # largest fraction of the signal's variance that one step of a schedule may remove (Nichol 2021)
 
 
-class Level(NamedTuple):
-    """How much of an image and how much noise there is: two numbers, or two `[B]` or `[T]`."""
+class NoiseLevel(NamedTuple):
+    """Coefficients of the image and of the noise: two scalars, or two arrays `[B]` or `[T]`."""
 
     signal: jax.Array
     noise: jax.Array
 
-    def mix(self, x0: jax.Array, epsilon: jax.Array) -> jax.Array:
-        """Draws x from q(x | x0): images `[B, *S, C]` with so much noise."""
-        signal, noise = self.over(x0)
+    def add_noise(self, x0: jax.Array, epsilon: jax.Array) -> jax.Array:
+        """A sample of q(x | x0): images `[B, *S, C]` at this noise level."""
+        signal, noise = self.expand_like(x0)
         return signal * x0 + noise * epsilon
 
-    def over(self, x: jax.Array) -> 'Level':
-        """The level as it is multiplied with images `[B, *S, C]`."""
-        return Level(*(jnp.reshape(part, jnp.shape(part) + (1,) * (x.ndim - jnp.ndim(part))) for part in self))
+    def expand_like(self, x: jax.Array) -> 'NoiseLevel':
+        """The level with trailing axes added, such that it can be multiplied with images `[B, *S, C]`."""
+        return NoiseLevel(*(jnp.reshape(part, jnp.shape(part) + (1,) * (x.ndim - jnp.ndim(part))) for part in self))
 
 
-# What a network may tell of x, each a sum of ε and x0 by these weights: `level -> (of ε, of x0)`.
-PREDICTIONS: dict[str, Callable[[Level], tuple[jax.Array | float, jax.Array | float]]] = {
+# Quantities that a network may predict. Each is a weighted sum of ε and x0: `level -> (weight of ε, weight of x0)`.
+PREDICTIONS: dict[str, Callable[[NoiseLevel], tuple[jax.Array | float, jax.Array | float]]] = {
     'epsilon': lambda level: (1.0, 0.0),
     'x0': lambda level: (0.0, 1.0),
     'v': lambda level: (level.signal, -level.noise),  # Salimans 2022
-    'velocity': lambda level: (1.0, -1.0),  # of a straight line from x0 to ε
+    'velocity': lambda level: (1.0, -1.0),  # of the straight line from x0 to ε
 }
 
 
 def _linear(steps: int) -> np.ndarray:
-    """Ho 2020's: 1e-4 to 0.02 for 1000 steps."""
+    """The linear β schedule of Ho 2020: 1e-4 to 0.02 for 1000 steps."""
     return np.linspace(1e-4, 0.02, steps) * 1000 / steps
 
 
 def _cosine(steps: int) -> np.ndarray:
-    """Nichol 2021's."""
+    """The cosine schedule of Nichol 2021."""
     kept = np.cos((np.arange(steps + 1) / steps + 0.008) / 1.008 * np.pi / 2)**2
     return 1 - kept[1:] / kept[:-1]
 
@@ -56,74 +56,86 @@ def _cosine(steps: int) -> np.ndarray:
 SCHEDULES = {'linear': _linear, 'cosine': _cosine}
 
 
-def schedule(name: str, steps: int) -> Level:
-    """The levels of a diffusion of so many steps by one of `SCHEDULES`: `[T + 1]` float32, the first without noise."""
-    kept = np.cumprod(np.append(1.0, 1 - np.minimum(SCHEDULES[name](steps), LARGEST)))
-    return Level(np.sqrt(kept).astype(np.float32), np.sqrt(1 - kept).astype(np.float32))
+def schedule(name: str, steps: int) -> NoiseLevel:
+    """The noise levels of a diffusion with `steps` steps: `[T + 1]` float32, the first without noise.
+
+    Args:
+      name: a name in `SCHEDULES`.
+      steps: number of steps, T.
+    """
+    kept = np.cumprod(np.append(1.0, 1 - np.minimum(SCHEDULES[name](steps), MAX_BETA)))
+    return NoiseLevel(np.sqrt(kept).astype(np.float32), np.sqrt(1 - kept).astype(np.float32))
 
 
-def wanted(prediction: str, x0: jax.Array, epsilon: jax.Array, level: Level) -> jax.Array:
-    """What a network that tells a `prediction` should tell of images with noise at a level, `[B, *S, C]`."""
-    of_epsilon, of_x0 = PREDICTIONS[prediction](level.over(x0))
+def prediction_target(prediction: str, x0: jax.Array, epsilon: jax.Array, level: NoiseLevel) -> jax.Array:
+    """The target of a network that predicts `prediction`, for noisy images at a level: `[B, *S, C]`."""
+    of_epsilon, of_x0 = PREDICTIONS[prediction](level.expand_like(x0))
     return of_epsilon * epsilon + of_x0 * x0
 
 
-def parted(prediction: str, told: jax.Array, x: jax.Array, level: Level) -> tuple[jax.Array, jax.Array]:
-    """What is told of x as x0 and ε, `[B, *S, C]` each, whose mixture at this level is x.
+def x0_and_epsilon(prediction: str, predicted: jax.Array, x: jax.Array,
+                   level: NoiseLevel) -> tuple[jax.Array, jax.Array]:
+    """Converts a prediction for x to x0 and ε, `[B, *S, C]` each, whose mixture at this level is x.
 
-    Of 'epsilon' there must be some signal, and of 'x0' some noise.
+    For 'epsilon' the signal must not be 0, for 'x0' the noise must not be 0.
     """
-    level = level.over(x)
+    level = level.expand_like(x)
     of_epsilon, of_x0 = PREDICTIONS[prediction](level)
-    whole = of_epsilon * level.signal - of_x0 * level.noise
-    return (of_epsilon * x - level.noise * told) / whole, (level.signal * told - of_x0 * x) / whole
+    determinant = of_epsilon * level.signal - of_x0 * level.noise
+    return ((of_epsilon * x - level.noise * predicted) / determinant,
+            (level.signal * predicted - of_x0 * x) / determinant)
 
 
-def min_snr(prediction: str, level: Level, most: float) -> jax.Array:
-    """Weights of the squared error of a prediction that make it x0's, times the signal-to-noise ratio up to `most`.
+def min_snr_weight(prediction: str, level: NoiseLevel, gamma: float) -> jax.Array:
+    """Loss weights of the squared error of a prediction by min-SNR-γ (Hang 2023).
 
-    So easy levels, almost without noise, do not outweigh the others (Hang 2023; their γ is `most`).
+    They turn it into the squared error of x0 times min(SNR, γ), so that levels with little noise do not dominate.
     """
     of_epsilon, of_x0 = PREDICTIONS[prediction](level)
-    whole = of_epsilon * level.signal - of_x0 * level.noise
-    return jnp.minimum(level.signal**2, most * level.noise**2) / whole**2
+    determinant = of_epsilon * level.signal - of_x0 * level.noise
+    return jnp.minimum(level.signal**2, gamma * level.noise**2) / determinant**2
 
 
-def taken(now: Level, then: Level) -> jax.Array:
-    """The share of the signal's variance that a diffusion takes from one level to a noisier one, `now`: DDPM's β."""
+def beta(now: NoiseLevel, then: NoiseLevel) -> jax.Array:
+    """The fraction of the signal's variance that diffusion removes between `then` and the noisier `now`: DDPM's β."""
     one, other = now.noise * then.signal, then.noise * now.signal
-    return jnp.maximum((one - other) * (one + other), 0) / then.signal**2  # digits that 1 - (now / then)² would lose
+    # The product of sum and difference keeps digits that 1 - (now / then)² would lose.
+    return jnp.maximum((one - other) * (one + other), 0) / then.signal**2
 
 
-def posterior(x0: jax.Array, x: jax.Array, now: Level, then: Level) -> tuple[jax.Array, jax.Array]:
-    """q(x_then | x_now, x0) in a diffusion, a normal distribution (Ho 2020, equation 7).
+def posterior(x0: jax.Array, x: jax.Array, now: NoiseLevel, then: NoiseLevel) -> tuple[jax.Array, jax.Array]:
+    """Mean and standard deviation of q(x_then | x_now, x0), a normal distribution (Ho 2020, equation 7).
 
     Args:
       x0: the image.
-      x: it with noise.
-      now: x's level, of two numbers.
-      then: a less noisy one, at whichever distance.
+      x: the noisy image.
+      now: noise level of x, scalars.
+      then: a level with less noise, any number of steps away.
 
     Returns:
-      Mean, of x's shape, and standard deviation.
+      Mean, of the shape of x, and standard deviation.
     """
-    share, kept = taken(now, then), now.signal / then.signal
-    mean = (then.signal * share * x0 + kept * then.noise**2 * x) / now.noise**2
-    return mean, then.noise / now.noise * jnp.sqrt(share)
+    removed, kept = beta(now, then), now.signal / then.signal
+    mean = (then.signal * removed * x0 + kept * then.noise**2 * x) / now.noise**2
+    return mean, then.noise / now.noise * jnp.sqrt(removed)
 
 
-def ddim(x0: jax.Array, epsilon: jax.Array, now: Level, then: Level, eta: float, fresh: jax.Array) -> jax.Array:
-    """A step of a diffusion to a less noisy level (DDIM: Song 2021, equation 12).
+def ddim_step(x0: jax.Array, epsilon: jax.Array, now: NoiseLevel, then: NoiseLevel, eta: float,
+              fresh: jax.Array) -> jax.Array:
+    """A sampling step to a level with less noise (DDIM, Song 2021, equation 12).
 
     Args:
-      x0: the image as it is told from x.
-      epsilon: the noise as it is told.
-      now: x's level, of two numbers.
-      then: the level to go to, at whichever distance.
-      eta: how much of the noise is drawn anew: 0 none, 1 as DDPM's posterior does.
-      fresh: standard normal noise.
+      x0: the image predicted from x.
+      epsilon: the noise predicted from x.
+      now: noise level of x, scalars.
+      then: the level to go to, any number of steps away.
+      eta: amount of new noise: 0 for none (deterministic), 1 for the variance of DDPM's posterior.
+      fresh: new standard normal noise.
+
+    Returns:
+      x at the level `then`.
     """
-    new = eta * then.noise / now.noise * jnp.sqrt(taken(now, then))
+    new = eta * then.noise / now.noise * jnp.sqrt(beta(now, then))
     return then.signal * x0 + jnp.sqrt(jnp.maximum(then.noise**2 - new**2, 0)) * epsilon + new * fresh
 
 
@@ -132,18 +144,18 @@ def _heun(velocity: Velocity, x: jax.Array, now: jax.Array, then: jax.Array) -> 
     return (first + velocity(x + (then - now) * first, then)) / 2
 
 
-# The mean velocity of a step; errors fall with the number of steps, or with its square.
+# The mean velocity of a step. The error is of first order in the step for 'euler' and of second order for 'heun'.
 SOLVERS = {'euler': lambda velocity, x, now, then: velocity(x, now), 'heun': _heun}
 
 
 def solve(velocity: Velocity, x: jax.Array, times: jax.Array, solver: str = 'heun') -> jax.Array:
-    """Goes along a velocity from the first of some times to the last, forward or backward.
+    """Integrates dx/dt = velocity(x, t) from the first to the last of the given times, forward or backward.
 
     Args:
-      velocity: `(x, time) -> ` of x's shape.
-      x: where to begin.
-      times: `[N + 1]`; of a flow noise is at 1 and the image at 0.
-      solver: one of `SOLVERS`; 'heun' asks for two velocities a step.
+      velocity: `(x, time) ->` an array of the shape of x.
+      x: initial value.
+      times: `[N + 1]`; a flow has noise at time 1 and the image at time 0.
+      solver: a name in `SOLVERS`; 'heun' evaluates the velocity twice per step.
 
     Returns:
       x at the last time.

@@ -1,6 +1,6 @@
-"""Laws of growth: how a tumour's volume goes on, in closed form, and their fit to the volumes that were seen.
+"""Tumour growth laws in closed form, and their fit to observed volumes.
 
-With V the volume, a the rate (1 / day) and K the capacity that growth comes to rest at:
+With the volume V, the rate a (1 / day) and the carrying capacity K:
 
 | law | dV/dt | V(t) |
 |---|---|---|
@@ -8,8 +8,8 @@ With V the volume, a the rate (1 / day) and K the capacity that growth comes to 
 | logistic | a V (1 − V / K) | K / (1 + (K / V₀ − 1) exp(−a t)) |
 | gompertz | a V ln(K / V) | K (V₀ / K) ^ exp(−a t) |
 
-A rate below zero is that of a tumour that shrinks. Volumes are fitted by their logarithms, so that an error counts by
-its share of the volume. See Benzekry 2014 for how well such laws do.
+A negative rate describes a shrinking tumour. Curves are fitted to the logarithms of the volumes, that is, to relative
+errors. Benzekry 2014 compares such laws.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,13 +22,13 @@ import numpy as np
 from medjax.errors import InputError
 from medjax.ops import least_squares
 
-STEEPEST = 60.0  # of an exponent: float32 goes no further than 88
-TRIED = np.geomspace(1.05, 1000, 30)  # capacities, over the largest volume seen
-ASKED = 300  # patients at most that a capacity is found by
+MAX_EXPONENT = 60.0  # float32 overflows at 88
+CAPACITY_RATIOS = np.geomspace(1.05, 1000, 30)  # candidate capacities, relative to the largest observed volume
+MAX_PATIENTS = 300  # number of patients that a capacity is fitted to
 
 
-class Curve(NamedTuple):
-    """A law's unknowns: `start [...]`, the volume at time 0, `rate [...]` and `capacity [...]`, its own unit each."""
+class GrowthCurve(NamedTuple):
+    """Parameters of a growth law: volume at time 0 `start [...]`, `rate [...]` and `capacity [...]`."""
 
     start: jax.Array
     rate: jax.Array
@@ -36,106 +36,117 @@ class Curve(NamedTuple):
 
 
 def _exponential(time: jax.Array, start: jax.Array, rate: jax.Array, capacity: jax.Array) -> jax.Array:
-    return start + jnp.clip(rate * time, -STEEPEST, STEEPEST)
+    return start + jnp.clip(rate * time, -MAX_EXPONENT, MAX_EXPONENT)
 
 
 def _logistic(time: jax.Array, start: jax.Array, rate: jax.Array, capacity: jax.Array) -> jax.Array:
     # -log((1 - s) exp(-at) + s) with s = V0 / K, which stays in range for any rate.
     share = start - capacity
-    fade = jnp.clip(-rate * time, -STEEPEST, STEEPEST)
-    return start - jnp.log(jnp.maximum((1 - jnp.exp(share)) * jnp.exp(fade) + jnp.exp(share), 1e-30))
+    decay = jnp.clip(-rate * time, -MAX_EXPONENT, MAX_EXPONENT)
+    return start - jnp.log(jnp.maximum((1 - jnp.exp(share)) * jnp.exp(decay) + jnp.exp(share), 1e-30))
 
 
 def _gompertz(time: jax.Array, start: jax.Array, rate: jax.Array, capacity: jax.Array) -> jax.Array:
-    return capacity + (start - capacity) * jnp.exp(jnp.clip(-rate * time, -STEEPEST, STEEPEST / 10))
+    return capacity + (start - capacity) * jnp.exp(jnp.clip(-rate * time, -MAX_EXPONENT, MAX_EXPONENT / 10))
 
 
-# The logarithm of the volume at a time, by those of the volume at time 0 and of the capacity.
+# The logarithm of the volume at a time, given the logarithms of the initial volume and of the capacity.
 LAWS: Mapping[str, Callable[..., jax.Array]] = {
     'exponential': _exponential, 'logistic': _logistic, 'gompertz': _gompertz}
 
 
-def volume(law: str, curve: Curve, time: jax.Array) -> jax.Array:
+def volume(law: str, curve: GrowthCurve, time: jax.Array) -> jax.Array:
     """The volume at a time, in the unit of `curve.start`.
 
     Args:
-      law: a name of LAWS.
-      curve: the law's unknowns, `[...]` that fit `time [...]`.
-      time: from the time of `curve.start`, in the unit that the rate is one over.
+      law: a name in LAWS.
+      curve: parameters of the law, `[...]` that broadcast with `time [...]`.
+      time: time since `curve.start`, in the inverse unit of the rate.
+
+    Raises:
+      InputError: the law is unknown.
     """
-    log = jnp.log(jnp.asarray(curve.start)), jnp.asarray(curve.rate), jnp.log(jnp.asarray(curve.capacity))
-    return jnp.exp(_law(law)(jnp.asarray(time), *log))
+    logs = jnp.log(jnp.asarray(curve.start)), jnp.asarray(curve.rate), jnp.log(jnp.asarray(curve.capacity))
+    return jnp.exp(_law(law)(jnp.asarray(time), *logs))
 
 
-def fit(law: str, time: jax.Array, seen: jax.Array, mask: jax.Array, capacity: jax.Array,
-        steps: int = 60) -> tuple[Curve, jax.Array]:
-    """Fits a law to each patient's volumes by gradient.
+def fit(law: str, time: jax.Array, volumes: jax.Array, mask: jax.Array, capacity: jax.Array,
+        steps: int = 60) -> tuple[GrowthCurve, jax.Array]:
+    """Fits a growth law to the volumes of each patient by nonlinear least squares.
 
-    Two volumes say where a tumour is and how fast it grows, and nothing of where its growth ends: the capacity is
-    given, such as that which `capacity` finds in other patients.
+    Two volumes determine the initial volume and the rate, but not the capacity. The capacity is therefore given, for
+    example by `fit_capacity` on other patients.
 
     Args:
-      law: a name of LAWS.
+      law: a name in LAWS.
       time: `[B, T]`, days.
-      seen: `[B, T]`, volumes above zero where `mask` is 1.
-      mask: `[B, T]`, 1 where there is a visit.
+      volumes: `[B, T]`, positive where `mask` is 1.
+      mask: `[B, T]`, 1 for visits.
       capacity: `[]` or `[B]`, in the unit of the volumes.
       steps: see `least_squares.fit`.
 
     Returns:
-      A curve for each patient, `[B]`, whose start is the volume at time 0 of `time`; and the mean square of the
-      logarithms' errors, `[B]`. Of one visit alone the rate is 0.
+      A curve for each patient, `[B]`, whose start is the volume at time 0 of `time`; and the mean squared error of the
+      log volumes, `[B]`. The rate of a patient with a single visit is 0.
+
+    Raises:
+      InputError: the law is unknown.
     """
-    function = _law(law)
+    log_volume = _law(law)
     time, mask = jnp.asarray(time, jnp.float32), jnp.asarray(mask, jnp.float32) > 0
-    log = jnp.where(mask, jnp.log(jnp.where(mask, jnp.asarray(seen, jnp.float32), 1.0)), 0.0)
-    top = jnp.broadcast_to(jnp.log(jnp.asarray(capacity, jnp.float32)), time.shape[:1])
+    log = jnp.where(mask, jnp.log(jnp.where(mask, jnp.asarray(volumes, jnp.float32), 1.0)), 0.0)
+    log_capacity = jnp.broadcast_to(jnp.log(jnp.asarray(capacity, jnp.float32)), time.shape[:1])
 
-    def one(time: jax.Array, log: jax.Array, mask: jax.Array, top: jax.Array) -> tuple[jax.Array, ...]:
+    def fit_patient(time: jax.Array, log: jax.Array, mask: jax.Array,
+                    log_capacity: jax.Array) -> tuple[jax.Array, ...]:
         count = jnp.maximum(mask.sum(), 1)
-        middle = jnp.where(mask, time, 0).sum() / count
-        span = jnp.maximum(jnp.where(mask, jnp.abs(time - middle), 0).max(), 1e-6)
-        scaled = (time - middle) / span  # -1 to 1, so that the unknowns are of about one size
+        centre = jnp.where(mask, time, 0).sum() / count
+        span = jnp.maximum(jnp.where(mask, jnp.abs(time - centre), 0).max(), 1e-6)
+        scaled = (time - centre) / span  # -1 to 1, so that the unknowns have similar magnitudes
 
-        def rest(unknown: jax.Array) -> jax.Array:
-            return jnp.where(mask, function(scaled, unknown[0], unknown[1], top) - log, 0)
+        def residual(unknown: jax.Array) -> jax.Array:
+            return jnp.where(mask, log_volume(scaled, unknown[0], unknown[1], log_capacity) - log, 0)
 
-        # The line through the logarithms; where V is near K the laws begin elsewhere, and find their way.
+        # Start from the regression line of the log volumes, which is close unless V is near K.
         mean = log.sum() / count
-        lever = jnp.where(mask, scaled, 0)
-        slope = (lever * (log - mean)).sum() / jnp.maximum((lever**2).sum(), 1e-6)
-        found, cost = least_squares.fit(rest, jnp.stack([mean, slope]), steps)
-        return function(-middle / span, found[0], found[1], top), found[1] / span, cost / count
+        x = jnp.where(mask, scaled, 0)
+        slope = (x * (log - mean)).sum() / jnp.maximum((x**2).sum(), 1e-6)
+        unknown, cost = least_squares.fit(residual, jnp.stack([mean, slope]), steps)
+        return log_volume(-centre / span, unknown[0], unknown[1], log_capacity), unknown[1] / span, cost / count
 
-    start, rate, error = jax.vmap(one)(time, log, mask, top)
-    return Curve(jnp.exp(start), rate, jnp.exp(top)), error
+    start, rate, error = jax.vmap(fit_patient)(time, log, mask, log_capacity)
+    return GrowthCurve(jnp.exp(start), rate, jnp.exp(log_capacity)), error
 
 
-def capacity(law: str, time: np.ndarray, seen: np.ndarray, mask: np.ndarray) -> float:
-    """The one capacity that lets a law fit the volumes of many patients best, each with its own start and rate.
+def fit_capacity(law: str, time: np.ndarray, volumes: np.ndarray, mask: np.ndarray) -> float:
+    """The common capacity with which a law fits the volumes of many patients best, by grid search.
 
-    Only patients of three visits or more tell anything of it, of whom an even choice is asked. The exponential law has
-    none: it gets a number that does nothing.
+    Each patient has its own initial volume and rate. Only patients with three or more visits are informative; up to
+    `MAX_PATIENTS` of them are used, evenly spaced. The exponential law has no capacity; the value returned for it has
+    no effect.
 
     Args:
-      law: a name of LAWS.
+      law: a name in LAWS.
       time: `[B, T]`, days.
-      seen: `[B, T]`, volumes.
-      mask: `[B, T]`.
+      volumes: `[B, T]`.
+      mask: `[B, T]`, 1 for visits.
+
+    Raises:
+      InputError: the law is unknown.
     """
     mask = np.asarray(mask) > 0
-    told = np.flatnonzero(mask.sum(1) > 2)
-    told = told[::max(1, -(-len(told) // ASKED))]
-    tops = TRIED * float(np.max(seen, where=mask, initial=0.0))
-    if law == 'exponential' or not len(told):
-        return float(tops[-1])
-    parts = [jnp.asarray(np.asarray(part)[told]) for part in (time, seen, mask)]
-    error = jax.jit(lambda tops: jax.lax.map(lambda top: fit(law, *parts, top, 30)[1].mean(), tops))(
-        jnp.asarray(tops, jnp.float32))
-    return float(tops[int(np.argmin(error))])
+    informative = np.flatnonzero(mask.sum(1) > 2)
+    informative = informative[::max(1, -(-len(informative) // MAX_PATIENTS))]
+    candidates = CAPACITY_RATIOS * float(np.max(volumes, where=mask, initial=0.0))
+    if law == 'exponential' or not len(informative):
+        return float(candidates[-1])
+    series = [jnp.asarray(np.asarray(part)[informative]) for part in (time, volumes, mask)]
+    error = jax.jit(lambda candidates: jax.lax.map(
+        lambda capacity: fit(law, *series, capacity, 30)[1].mean(), candidates))(jnp.asarray(candidates, jnp.float32))
+    return float(candidates[int(np.argmin(error))])
 
 
 def _law(name: str) -> Callable[..., jax.Array]:
     if name not in LAWS:
-        raise InputError(f'law of growth {name!r}; expected one of: {", ".join(LAWS)}')
+        raise InputError(f'growth law {name!r}; expected one of: {", ".join(LAWS)}')
     return LAWS[name]

@@ -1,7 +1,7 @@
-"""Two images brought together by optimisation alone: an affine map first, then a velocity, from coarse to fine.
+"""Registration of one pair of images by optimisation: an affine map, then a velocity field, from coarse to fine.
 
-Nothing is learned from other pairs: it is what classical methods do (Avants 2008, Ashburner 2007), and what the last
-steps behind a network can be (Balakrishnan 2019).
+No training data is used, as in classical registration (Avants 2008, Ashburner 2007). The same optimisation can refine
+the output of a network (Balakrishnan 2019).
 """
 
 import dataclasses
@@ -15,25 +15,25 @@ import optax
 from medjax.errors import InputError
 from medjax.ops import deformation
 
-FAINT = 1e-3  # a cost's change by a whole voxel's step everywhere that is as good as none
+NEGLIGIBLE = 1e-3  # change of the cost, for a step of one voxel everywhere, that counts as no change
 
-Measure = Callable[[jax.Array, jax.Array], jax.Array]
-Rough = Callable[[jax.Array, Sequence[float]], jax.Array]
+Dissimilarity = Callable[[jax.Array, jax.Array], jax.Array]
+Regulariser = Callable[[jax.Array, Sequence[float]], jax.Array]
 
 
 @dataclasses.dataclass(frozen=True)
-class Search:
-    """How long and how coarsely is looked.
+class OptimisationOptions:
+    """Resolutions, numbers of steps and step sizes of the optimisation.
 
     Attributes:
-      levels: by which factors images shrink, one level after the other.
-      steps: of the velocity at each level.
-      affine: steps of the affine map at each level; 0 for none.
-      rate: of Adam's steps, voxels of the level, falling to 0 along a half cosine at each level.
-      turn: of the affine map's, as `flow.affine` counts.
-      weight: of the velocity's roughness in the cost.
-      shrink: how much coarser the velocity's grid is than the level's images.
-      squarings: see `flow.exponential`.
+      levels: downsampling factor of the images at each level, from first to last.
+      steps: number of steps of the velocity field at each level.
+      affine: number of steps of the affine map at each level; 0 for none.
+      rate: learning rate of Adam for the velocity field, in voxels of the level; decays to 0 at each level (cosine).
+      turn: learning rate for the affine map, in the units of `deformation.affine_matrix`.
+      weight: weight of the regulariser in the cost.
+      shrink: downsampling factor of the velocity field's grid relative to the images of the level.
+      squarings: see `deformation.exponential`.
     """
 
     levels: Sequence[int] = (4, 2, 1)
@@ -46,70 +46,84 @@ class Search:
     squarings: int = deformation.SQUARINGS
 
     def __post_init__(self):
-        lists, numbers = (self.levels, self.steps, self.affine), (self.rate, self.turn, self.weight)
-        fine = all(isinstance(some, tuple | list) and len(some) == len(self.levels) > 0 for some in lists) and all(
-            isinstance(n, int) and n >= 0 for n in (*self.steps, *self.affine)) and all(
-            isinstance(n, int) and n >= 1 for n in (*self.levels, self.shrink, self.squarings)) and all(
-            isinstance(x, int | float) for x in numbers) and min(self.rate, self.turn) > 0 and self.weight >= 0
-        if not fine:
+        if not self._is_valid():
             raise InputError(f'config.task.refine: {dataclasses.asdict(self)}; expected as many steps and affine as '
                              'levels, whole numbers, and rates above 0')
 
+    def _is_valid(self) -> bool:
+        per_level = (self.levels, self.steps, self.affine)
+        if not all(isinstance(values, tuple | list) and len(values) == len(self.levels) > 0 for values in per_level):
+            return False
+        if not all(isinstance(n, int) and n >= 0 for n in (*self.steps, *self.affine)):
+            return False
+        if not all(isinstance(n, int) and n >= 1 for n in (*self.levels, self.shrink, self.squarings)):
+            return False
+        if not all(isinstance(x, int | float) for x in (self.rate, self.turn, self.weight)):
+            return False
+        return min(self.rate, self.turn) > 0 and self.weight >= 0
 
-def optimise(fixed: jax.Array, moving: jax.Array, measure: Measure, spacing: Sequence[float], search: Search,
-             start: tuple[jax.Array, jax.Array] | None = None,
-             rough: Rough = deformation.roughness) -> tuple[jax.Array, jax.Array]:
-    """Finds the affine map and the velocity that bring a moving image onto a fixed one.
+
+def optimise(fixed: jax.Array, moving: jax.Array, dissimilarity: Dissimilarity, spacing: Sequence[float],
+             options: OptimisationOptions, start: tuple[jax.Array, jax.Array] | None = None,
+             regulariser: Regulariser = deformation.gradient_energy) -> tuple[jax.Array, jax.Array]:
+    """Optimises an affine map and a velocity field that register a moving image to a fixed image.
 
     Args:
       fixed: `[*S, C]`.
       moving: `[*S, C]`.
-      measure: of `losses.image_similarity`.
-      spacing: mm of a voxel, `[D]`.
-      search: …
-      start: a velocity `[D, *S']` and a generator `[D, D + 1]` to begin with; nothing by default.
-      rough: how rough a velocity is whose voxels are so many mm, `flow.roughness` or another.
+      dissimilarity: a loss of `losses.image_similarity`.
+      spacing: voxel size in mm, `[D]`.
+      options: levels, steps and rates.
+      start: initial velocity `[D, *S']` and generator `[D, D + 1]`; the identity map by default.
+      regulariser: function of the velocity field and its voxel size in mm, such as `deformation.gradient_energy`.
 
     Returns:
-      Velocity `[D, *S']` in voxels of its own grid, and generator `[D, D + 1]`, as `flow.displaced` takes them.
+      Velocity `[D, *S']` in voxels of its own grid, and generator `[D, D + 1]`, the arguments of
+      `deformation.displacement_field`.
     """
     shape = fixed.shape[:-1]
     dims = len(shape)
     velocity, generator = start or (None, jnp.zeros((dims, dims + 1)))
-    coarse = [coarser(shape, level) for level in search.levels]
-    images = [tuple(jax.image.resize(image, (*of, image.shape[-1]), 'linear') for image in (fixed, moving))
-              for of in coarse]
+    level_shapes = [coarse_shape(shape, level) for level in options.levels]
+    pairs = [tuple(jax.image.resize(image, (*level_shape, image.shape[-1]), 'linear') for image in (fixed, moving))
+             for level_shape in level_shapes]
 
-    def unlike(pair: tuple[jax.Array, jax.Array], displacement: jax.Array) -> jax.Array:
-        return measure(pair[0][None], deformation.warped(pair[1], displacement)[None])[0]
+    def pair_dissimilarity(pair: tuple[jax.Array, jax.Array], displacement: jax.Array) -> jax.Array:
+        return dissimilarity(pair[0][None], deformation.warp(pair[1], displacement)[None])[0]
 
-    for pair, of, count in zip(images, coarse, search.affine):
-        if count:
-            places = deformation.grid(of)
-            generator = _descend(lambda g, pair=pair, of=of, places=places: unlike(
-                pair, deformation.moved_on(places, deformation.affine(g, of)) - places), generator, count, search.turn)
-    for pair, of, count in zip(images, coarse, search.steps):
-        small = coarser(of, search.shrink)
-        velocity = jnp.zeros((dims, *small)) if velocity is None else deformation.resized(velocity, small)
-        steps = [mm * n / m for mm, n, m in zip(spacing, shape, small)]
+    for pair, level_shape, count in zip(pairs, level_shapes, options.affine):
+        grid = deformation.identity_grid(level_shape)
 
-        def cost(v: jax.Array, pair: Any = pair, of: Any = of, steps: Any = steps) -> jax.Array:
-            there = deformation.displaced(v, generator, of, search.squarings)
-            return unlike(pair, there) + search.weight * rough(v, steps)
+        def affine_cost(g: jax.Array, pair: Any = pair, level_shape: Any = level_shape, grid: Any = grid) -> jax.Array:
+            matrix = deformation.affine_matrix(g, level_shape)
+            return pair_dissimilarity(pair, deformation.transform_points(grid, matrix) - grid)
 
         if count:
-            velocity = _descend(cost, velocity, count, search.rate)
-    return deformation.resized(velocity, coarser(shape, search.shrink)), generator
+            generator = _descend(affine_cost, generator, count, options.turn)
+    for pair, level_shape, count in zip(pairs, level_shapes, options.steps):
+        small = coarse_shape(level_shape, options.shrink)
+        velocity = jnp.zeros((dims, *small)) if velocity is None else deformation.resize(velocity, small)
+        voxel = [mm * n / m for mm, n, m in zip(spacing, shape, small)]
+
+        def velocity_cost(v: jax.Array, pair: Any = pair, level_shape: Any = level_shape,
+                          voxel: Any = voxel) -> jax.Array:
+            displacement = deformation.displacement_field(v, generator, level_shape, options.squarings)
+            return pair_dissimilarity(pair, displacement) + options.weight * regulariser(v, voxel)
+
+        if count:
+            velocity = _descend(velocity_cost, velocity, count, options.rate)
+    return deformation.resize(velocity, coarse_shape(shape, options.shrink)), generator
 
 
-def coarser(shape: Sequence[int], factor: int) -> tuple[int, ...]:
-    """A size so many times smaller, of no less than two voxels along an axis that has them."""
+def coarse_shape(shape: Sequence[int], factor: int) -> tuple[int, ...]:
+    """The shape divided by a factor, rounded up; axes with two or more voxels keep at least two."""
     return tuple(max(-(-n // factor), min(n, 2)) for n in shape)
 
 
 def _descend(cost: Callable[[jax.Array], jax.Array], start: jax.Array, count: int, rate: float) -> jax.Array:
-    # Adam would make full steps of what rounding leaves of a gradient, as in an image without contrast.
-    update = optax.adam(optax.cosine_decay_schedule(rate, count), eps=FAINT / start.size)
+    """Minimises a cost by `count` steps of Adam with cosine decay."""
+    # A larger epsilon stops Adam from taking full steps along rounding errors, as in an image without contrast.
+    update = optax.adam(optax.cosine_decay_schedule(rate, count), eps=NEGLIGIBLE / start.size)
 
     def step(_: Any, carry: tuple[jax.Array, Any]) -> tuple[jax.Array, Any]:
         x, state = carry

@@ -1,3 +1,3 @@
-"""The label of voxels that do not count."""
+"""Reserved labels of segmentation masks."""
 
-IGNORED = 255  # no loss and no metric counts a voxel with this label, and reports draw it as unlabelled
+IGNORED = 255  # voxels with this label are excluded from losses and metrics; reports draw them as unlabelled

@@ -1,11 +1,11 @@
-"""Distributions of latents: how far they are apart."""
+"""Divergences between distributions of latent variables."""
 
 import jax
 import jax.numpy as jnp
 
 
 def kl_to_standard_normal(mean: jax.Array, log_variance: jax.Array) -> jax.Array:
-    """The Kullback-Leibler divergence of normal distributions with diagonal covariance from the standard normal.
+    """The Kullback-Leibler divergence KL(q ‖ N(0, I)) of normal distributions q with diagonal covariance.
 
     Args:
       mean: `[…, L]`.

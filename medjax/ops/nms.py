@@ -1,7 +1,7 @@
-"""Of the boxes found for one object, one: non-maximum suppression and its kin, with static shapes.
+"""Non-maximum suppression (NMS), soft NMS and weighted boxes fusion, with static shapes.
 
-Boxes are as in `ops/boxes.py`. A score of -inf (or NaN) is padding. Results have `limit` rows, and say which are valid.
-With labels, boxes of different classes leave each other alone.
+Boxes are defined in `ops/boxes.py`. A score of -inf (or NaN) marks padding. Results have `limit` rows and a mask of
+valid rows. If labels are given, boxes of different classes do not affect each other.
 """
 
 import functools
@@ -13,38 +13,39 @@ from jax import lax
 
 from medjax.ops.boxes import paired_iou
 
-BLOCK = 128  # boxes that are decided upon at once
-PART = 512  # of the kept ones, that a block is compared with at once
+BLOCK = 128  # number of boxes that are processed at once
+CHUNK = 512  # number of kept boxes that a block is compared with at once
 
-Kept = tuple[jax.Array, jax.Array]
+Selection = tuple[jax.Array, jax.Array]
 
 
 @functools.partial(jax.jit, static_argnames='limit')
-def nms(boxes: jax.Array, scores: jax.Array, threshold: float, limit: int, labels: jax.Array | None = None) -> Kept:
-    """Greedy non-maximum suppression, exactly: by falling score, a box is kept unless it overlaps one that was.
+def nms(boxes: jax.Array, scores: jax.Array, threshold: float, limit: int,
+        labels: jax.Array | None = None) -> Selection:
+    """Exact greedy non-maximum suppression.
 
-    Boxes are taken a block at a time: each is compared with those kept so far, and with those of its block. Within the
-    block the greedy choice is the one solution of `kept = not overlapped by a better kept one`; repeating that from a
-    guess finds it, in as many rounds as suppressions hang on each other. Memory grows with N and with the limit, not
-    with their product, and nothing is done once `limit` are found.
+    In order of decreasing score, a box is kept unless it overlaps a kept box. Boxes are processed in blocks: each block
+    is compared with the boxes kept so far and with itself. Within a block the greedy selection is the unique solution
+    of `kept = not overlapped by a better kept box`, which is found by fixed-point iteration in as many rounds as the
+    longest chain of suppressions. Memory grows with N + limit, and the loop stops once `limit` boxes are found.
 
     Args:
       boxes: `[N, 2D]`.
-      scores: `[N]`; of equal ones the earlier box goes first.
-      threshold: an IoU above it suppresses.
-      limit: boxes kept at most.
+      scores: `[N]`; ties are resolved by the order of the boxes.
+      threshold: boxes with a larger IoU are suppressed.
+      limit: maximum number of boxes kept.
       labels: `[N]` int32, or None for one class.
 
     Returns:
-      Indices `[limit]` int32 by falling score, 0 where not valid; and valid `[limit]` bool.
+      Indices `[limit]` int32 by decreasing score, 0 where not valid; and valid `[limit]` bool.
     """
-    count, part = len(scores), min(limit, PART)
-    blocks, room = -(-count // BLOCK), -(-limit // part) * part
+    count, chunk = len(scores), min(limit, CHUNK)
+    blocks, room = -(-count // BLOCK), -(-limit // chunk) * chunk
     order = jnp.argsort(-scores)
     order = jnp.pad(order, (0, blocks * BLOCK - count))
     real = jnp.sum(scores > -jnp.inf)
     labels = jnp.zeros(count, jnp.int32) if labels is None else labels
-    ahead = jnp.arange(BLOCK)[:, None] < jnp.arange(BLOCK)
+    ranked_higher = jnp.arange(BLOCK)[:, None] < jnp.arange(BLOCK)
 
     def overlapping(better: jax.Array, index: jax.Array) -> jax.Array:
         return (paired_iou(boxes[better][:, None], boxes[index][None]) > threshold) & (
@@ -54,27 +55,27 @@ def nms(boxes: jax.Array, scores: jax.Array, threshold: float, limit: int, label
         _, found, block = state
         return (found < limit) & (block * BLOCK < real)
 
-    def step(state: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+    def process_block(state: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
         kept, found, block = state
         index = lax.dynamic_slice(order, (block * BLOCK,), (BLOCK,))
-        free = block * BLOCK + jnp.arange(BLOCK) < real
+        candidate = block * BLOCK + jnp.arange(BLOCK) < real
 
-        def against(number: jax.Array, free: jax.Array) -> jax.Array:
-            better = lax.dynamic_slice(kept, (number * part,), (part,))
-            known = number * part + jnp.arange(part) < found
-            return free & ~(overlapping(better, index) & known[:, None]).any(0)
+        def compare(number: jax.Array, candidate: jax.Array) -> jax.Array:
+            better = lax.dynamic_slice(kept, (number * chunk,), (chunk,))
+            known = number * chunk + jnp.arange(chunk) < found
+            return candidate & ~(overlapping(better, index) & known[:, None]).any(0)
 
-        free = lax.fori_loop(0, (found + part - 1) // part, against, free)
-        within = overlapping(index, index) & ahead
+        candidate = lax.fori_loop(0, (found + chunk - 1) // chunk, compare, candidate)
+        within = overlapping(index, index) & ranked_higher
 
-        def again(guesses: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-            return guesses[1], free & ~(within & guesses[1][:, None]).any(0)
+        def iterate(guesses: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+            return guesses[1], candidate & ~(within & guesses[1][:, None]).any(0)
 
-        keep, _ = lax.while_loop(lambda g: (g[0] != g[1]).any(), again, again((free, free)))
+        keep, _ = lax.while_loop(lambda g: (g[0] != g[1]).any(), iterate, iterate((candidate, candidate)))
         place = jnp.where(keep, found + jnp.cumsum(keep) - 1, room)
         return kept.at[place].set(index, mode='drop'), found + keep.sum(), block + 1
 
-    kept, found, _ = lax.while_loop(unfinished, step, (jnp.zeros(room, jnp.int32), 0, 0))
+    kept, found, _ = lax.while_loop(unfinished, process_block, (jnp.zeros(room, jnp.int32), 0, 0))
     valid = jnp.arange(limit) < found
     return jnp.where(valid, kept[:limit], 0), valid
 
@@ -83,25 +84,27 @@ def nms(boxes: jax.Array, scores: jax.Array, threshold: float, limit: int, label
 def soft_nms(boxes: jax.Array, scores: jax.Array, limit: int, labels: jax.Array | None = None, *,
              decay: Literal['gaussian', 'linear'] = 'gaussian', sigma: float = 0.5, threshold: float = 0.3,
              lowest: float = 1e-3) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Soft non-maximum suppression (Bodla 2017): scores fall by how much a box overlaps those that were taken.
+    """Soft non-maximum suppression (Bodla 2017): scores decay with the overlap with selected boxes.
 
-    Each choice changes the scores that the next is made by, so the boxes are taken one after the other, `limit` steps.
+    Each selection changes the scores that the next one depends on, so the boxes are selected one by one in `limit`
+    steps.
 
     Args:
       boxes: `[N, 2D]`.
-      scores: `[N]`, not below 0.
-      limit: boxes taken at most.
+      scores: `[N]`, non-negative.
+      limit: maximum number of boxes selected.
       labels: `[N]` int32, or None for one class.
-      decay: 'gaussian', by exp(-IoU² / sigma); 'linear', by 1 - IoU where that is above the threshold.
-      sigma: of the Gaussian.
-      threshold: of the linear decay.
-      lowest: a score not above it is no longer valid.
+      decay: 'gaussian' multiplies by exp(-IoU² / sigma); 'linear' multiplies by 1 - IoU if the IoU exceeds the
+        threshold.
+      sigma: width of the Gaussian decay.
+      threshold: IoU threshold of the linear decay.
+      lowest: boxes whose score decays to this value or below are not valid.
 
     Returns:
-      Indices `[limit]` int32 and their new scores `[limit]`, falling; and valid `[limit]` bool.
+      Indices `[limit]` int32, their new scores `[limit]` in decreasing order, and valid `[limit]` bool.
     """
-    def step(left: jax.Array, _: None) -> tuple[jax.Array, Kept]:
-        best = left.argmax()
+    def select(remaining: jax.Array, _: None) -> tuple[jax.Array, Selection]:
+        best = remaining.argmax()
         overlap = paired_iou(boxes[best], boxes)
         if labels is not None:
             overlap = jnp.where(labels == labels[best], overlap, 0.0)
@@ -109,51 +112,52 @@ def soft_nms(boxes: jax.Array, scores: jax.Array, limit: int, labels: jax.Array 
             factor = jnp.exp(-(overlap**2) / sigma)
         else:
             factor = jnp.where(overlap > threshold, 1 - overlap, 1.0)
-        return (left * factor).at[best].set(0.0), (best.astype(jnp.int32), left[best])
+        return (remaining * factor).at[best].set(0.0), (best.astype(jnp.int32), remaining[best])
 
-    _, (kept, score) = lax.scan(step, jnp.where(scores > lowest, scores, 0.0), length=limit)
+    _, (kept, score) = lax.scan(select, jnp.where(scores > lowest, scores, 0.0), length=limit)
     return kept, score, score > lowest
 
 
 @functools.partial(jax.jit, static_argnames='limit')
 def weighted_fusion(boxes: jax.Array, scores: jax.Array, labels: jax.Array, threshold: float, limit: int,
                     models: int = 1) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-    """Weighted boxes fusion (Solovyev 2021): averages the boxes of one object, by score, in place of choosing one.
+    """Weighted boxes fusion (Solovyev 2021): averages overlapping boxes by score instead of selecting one.
 
-    By falling score a box joins the fused box of its class that it overlaps the most, and moves it, or begins a new
-    one. So it depends on all that went before, and the boxes are taken one after the other.
+    In order of decreasing score, a box is merged into the fused box of its class with the largest IoU, which shifts
+    that box, or starts a new one. Each step depends on all previous ones, so the boxes are processed one by one.
 
     Args:
-      boxes: `[N, 2D]`, of all models or windows together.
-      scores: `[N]`; those not above 0 are padding. Of equal ones the earlier box goes first.
+      boxes: `[N, 2D]`, from all models or windows.
+      scores: `[N]`; non-positive scores mark padding. Ties are resolved by the order of the boxes.
       labels: `[N]` int32.
-      threshold: an IoU above it joins.
-      limit: fused boxes at most; what begins one more is dropped.
-      models: how many detectors saw each place: a fused box that fewer boxes went into loses score in proportion.
+      threshold: boxes with a larger IoU are merged.
+      limit: maximum number of fused boxes; boxes that would start further ones are dropped.
+      models: number of detectors that processed each location; the score of a fused box of fewer boxes is reduced in
+        proportion.
 
     Returns:
-      Fused boxes `[limit, 2D]`, scores (the mean of those that went in) `[limit]`, falling, labels `[limit]` int32, and
-      valid `[limit]` bool; all 0 where not valid.
+      Fused boxes `[limit, 2D]`, their scores (means of the merged boxes) `[limit]` in decreasing order, labels
+      `[limit]` int32, and valid `[limit]` bool; all 0 where not valid.
     """
     order = jnp.argsort(jnp.where(scores > 0, -scores, jnp.inf))
     real = (scores > 0).sum()
 
-    def step(state: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
-        total, weight, size, label, found, turn = state
-        index = order[turn]
+    def merge(state: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+        total, weight, size, label, found, rank = state
+        index = order[rank]
         overlap = paired_iou(boxes[index], total / jnp.maximum(weight, 1e-30)[:, None])
         overlap = jnp.where((label == labels[index]) & (size > 0), overlap, -1.0)
         best = overlap.argmax()
         joins = overlap[best] > threshold
-        place = jnp.where(joins, best, found)  # one behind the last is dropped
+        place = jnp.where(joins, best, found)  # an index beyond the last row is dropped
         total = total.at[place].add(scores[index] * boxes[index], mode='drop')
         weight = weight.at[place].add(scores[index], mode='drop')
         size, label = size.at[place].add(1, mode='drop'), label.at[place].set(labels[index], mode='drop')
-        return total, weight, size, label, jnp.minimum(found + ~joins, limit), turn + 1
+        return total, weight, size, label, jnp.minimum(found + ~joins, limit), rank + 1
 
     empty = jnp.zeros(limit)
     start = (jnp.zeros((limit, boxes.shape[1])), empty, empty, jnp.zeros(limit, jnp.int32), 0, 0)
-    total, weight, size, label, *_ = lax.while_loop(lambda state: state[-1] < real, step, start)
+    total, weight, size, label, *_ = lax.while_loop(lambda state: state[-1] < real, merge, start)
     size = jnp.maximum(size, 1)
     score = weight / size * jnp.minimum(size, models) / models
     order = jnp.argsort(-score)

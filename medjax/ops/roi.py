@@ -1,7 +1,7 @@
-"""Features of boxes, at one size whatever the boxes': ROI align and ROI pooling, in the plane and in space.
+"""Fixed-size features of boxes in 2D and 3D: ROI align and ROI pooling.
 
-Boxes are as in `ops/boxes.py`. `scale` has, for each axis, the voxels of the features to a voxel of the image: 1 / 16
-at stride 16.
+Boxes are defined in `ops/boxes.py`. `scale` is, for each axis, the size of the feature map divided by the size of the
+image: 1 / 16 at stride 16.
 """
 
 import functools
@@ -12,29 +12,29 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-TOGETHER = 32  # boxes whose features are interpolated at once, so that what lies between fits a CPU's cache
+BATCH_SIZE = 32  # number of boxes that are interpolated at once, such that intermediate results fit a CPU's cache
 Voxels = tuple[jax.Array, jax.Array]
 
 
 def roi_align(features: jax.Array, boxes: jax.Array, size: Sequence[int], scale: Sequence[float],
               ratio: int = 2) -> jax.Array:
-    """Means of (bi- or tri-) linear samples in the bins of a grid over each box (He 2017; half-voxel exact).
+    """ROI align: the mean of linearly interpolated samples in each bin of a grid over each box (He 2017).
 
-    A sample is at the middle of its share of the bin, and a voxel's value at the voxel's centre, as Detectron2 has it
-    with `aligned`. Samples further than one voxel from the outermost centres count 0; those nearer have the border's
-    value. As a box's samples form a grid, they are the features times one small matrix for each axis, and so are the
-    gradients, where gathers would have scatters. Gradients go to features and boxes; those of boxes cost several times
-    the rest, so stop them where nothing learns from them.
+    Each bin has `ratio` evenly spaced samples per axis, and voxel values are located at voxel centres, as in
+    Detectron2 with `aligned=True`. Samples more than one voxel outside of the outermost centres are 0; other samples
+    outside of them have the border's value. The samples of a box form a grid, so they are products of the features
+    with one small matrix per axis, and gradients need no scatter. Gradients reach features and boxes. Those of boxes
+    cost several times as much as the rest; apply `stop_gradient` to the boxes if they are not needed.
 
     Args:
       features: `[*S, C]`.
-      boxes: `[R, 2D]` in the image's voxels.
-      size: bins along each axis.
-      scale: voxels of the features to one of the image, along each axis.
-      ratio: samples in a bin along each axis.
+      boxes: `[R, 2D]` in voxels of the image.
+      size: number of bins along each axis.
+      scale: voxels of the feature map per voxel of the image, along each axis.
+      ratio: number of samples per bin along each axis.
 
     Returns:
-      `[R, *size, C]` of the features' dtype.
+      `[R, *size, C]` of the dtype of the features.
     """
     dims, shape, channels = len(size), features.shape[:-1], features.shape[-1]
     low, high = boxes[:, :dims] * jnp.asarray(scale), boxes[:, dims:] * jnp.asarray(scale)
@@ -44,42 +44,42 @@ def roi_align(features: jax.Array, boxes: jax.Array, size: Sequence[int], scale:
         where = low[:, axis, None] + share * (high - low)[:, axis, None] - 0.5
         near = (where >= -1) & (where <= extent)
         where = jnp.clip(where, 0, extent - 1)[..., None]
-        each = jnp.maximum(1 - jnp.abs(where - jnp.arange(extent)), 0) * near[..., None]
-        weights.append(each.reshape(-1, bins, ratio, extent).mean(2))
-    # At the highest precision: a GPU's or TPU's default would round the weights, and so misplace the samples.
+        samples = jnp.maximum(1 - jnp.abs(where - jnp.arange(extent)), 0) * near[..., None]
+        weights.append(samples.reshape(-1, bins, ratio, extent).mean(2))
+    # The default precision of GPUs and TPUs would round the weights and so displace the samples.
     product = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
     wide = features.astype(jnp.float32).reshape(shape[0], -1)
 
-    def one(weights: list[jax.Array]) -> jax.Array:
+    def align_box(weights: list[jax.Array]) -> jax.Array:
         out, rows = product(weights[0], wide), size[0]
         for weight, extent in zip(weights[1:], shape[1:]):
-            # Written out for each row: a CPU takes ten times as long to broadcast it within the product.
+            # Broadcast explicitly: broadcasting inside the product takes ten times as long on CPU.
             weight = jnp.broadcast_to(weight, (rows, *weight.shape))
             out = product(weight, out.reshape(rows, extent, -1))
             rows *= weight.shape[1]
         return out.reshape(*size, channels)
 
-    return jax.lax.map(one, weights, batch_size=TOGETHER).astype(features.dtype)
+    return jax.lax.map(align_box, weights, batch_size=BATCH_SIZE).astype(features.dtype)
 
 
 def roi_pool(features: jax.Array, boxes: jax.Array, size: Sequence[int], scale: Sequence[float]) -> jax.Array:
-    """The largest value in each bin of a grid over each box (Girshick 2015).
+    """ROI pooling: the maximum in each bin of a grid over each box (Girshick 2015).
 
-    A box is rounded to whole voxels of the features, cut to them, and is one voxel at least. Its bins share voxels
-    where they do not fit: bin i of B over n voxels is [floor(i n / B), ceil((i + 1) n / B)).
+    Boxes are rounded to whole voxels of the feature map, clipped to it, and at least one voxel large. Bins overlap if
+    the box is not a multiple of them: bin i of B over n voxels is [floor(i n / B), ceil((i + 1) n / B)).
 
-    The largest of any window is that of two windows of one power of two that cover it, which may overlap; so the
-    largest over all those windows are found once, for all boxes, and each bin reads 2^D of them. The gradient goes to
-    the voxel that was the largest.
+    The maximum of any window is the maximum of two (overlapping) windows whose length is a power of two. The maxima
+    over all such windows are computed once for all boxes, and each bin reads 2^D of them. The gradient goes to the
+    voxel with the maximum.
 
     Args:
       features: `[*S, C]`.
-      boxes: `[R, 2D]` in the image's voxels.
-      size: bins along each axis.
-      scale: voxels of the features to one of the image, along each axis.
+      boxes: `[R, 2D]` in voxels of the image.
+      size: number of bins along each axis.
+      scale: voxels of the feature map per voxel of the image, along each axis.
 
     Returns:
-      `[R, *size, C]` of the features' dtype.
+      `[R, *size, C]` of the dtype of the features.
     """
     dims, shape, channels = len(size), features.shape[:-1], features.shape[-1]
     edges = jnp.round(boxes * jnp.asarray([*scale, *scale])).astype(jnp.int32)
@@ -92,7 +92,7 @@ def roi_pool(features: jax.Array, boxes: jax.Array, size: Sequence[int], scale: 
         last = start - (-(jnp.arange(bins) + 1) * count // bins)
         levels = (math.ceil(extent / bins) + 1).bit_length()
         rows = [table]
-        for level in range(levels - 1):  # what is rolled over the border is never read
+        for level in range(levels - 1):  # values that are rolled over the border are never read
             moved = jax.tree.map(lambda x, level=level, axis=axis: jnp.roll(x, -(2**level), axis - dims - 1), rows[-1])
             rows.append(_larger(rows[-1], moved))
         table = jax.tree.map(lambda *x: jnp.stack(x), *rows)
@@ -107,5 +107,5 @@ def roi_pool(features: jax.Array, boxes: jax.Array, size: Sequence[int], scale: 
 
 
 def _larger(a: Voxels, b: Voxels) -> Voxels:
-    """Of two voxels, values and numbers, the larger."""
+    """The larger of two voxels, given as values and indices."""
     return jax.tree.map(functools.partial(jnp.where, a[0] >= b[0]), a, b)

@@ -1,7 +1,8 @@
-"""Geometric transforms of images on the device: affine and elastic maps composed, so that voxels are read once.
+"""Geometric transforms of images on the device: affine and elastic maps, composed and applied in one interpolation.
 
-A map says, for each voxel of the output, where in the input it is read from. Positions count voxels, whose centres are
-whole numbers, and rotations are in mm: on voxels that are no cubes they stay rotations.
+A transform is given by sampling positions: for each voxel of the output, the position in the input to read. Positions
+are in voxels, with voxel centres at integers. Rotations are computed in mm, so they remain rotations for anisotropic
+voxels.
 """
 
 import math
@@ -11,15 +12,15 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-# Sums and products written out, or at the highest precision: a TPU's default, bfloat16, would misplace voxels.
+# Sums and products are written out or use the highest precision: bfloat16, the default on TPU, would displace voxels.
 HIGHEST = jax.lax.Precision.HIGHEST
 
 
-def rotation(angles: jax.Array) -> jax.Array:
+def rotation_matrix(angles: jax.Array) -> jax.Array:
     """A rotation matrix.
 
     Args:
-      angles: radians; `[1]` in the plane, or `[3]` about the first, the second, and the third axis, in this order.
+      angles: radians; `[1]` in 2D, or `[3]` for rotations about the first, second and third axis, in this order.
 
     Returns:
       `[2, 2]` or `[3, 3]` float32.
@@ -36,46 +37,47 @@ def rotation(angles: jax.Array) -> jax.Array:
     return matrix
 
 
-def shear(factors: jax.Array) -> jax.Array:
-    """A shear's matrix: planes slide along the axes before theirs, and no volume changes.
+def shear_matrix(factors: jax.Array) -> jax.Array:
+    """A shear matrix, which preserves volume.
 
     Args:
-      factors: tangents of the angles; `[1]` in the plane, where the first coordinate grows by this times the second,
-        or `[3]`: the first by the second, the first by the third, and the second by the third.
+      factors: tangents of the angles; `[1]` in 2D, where the first coordinate changes by this times the second, or
+        `[3]`: first by second, first by third, and second by third coordinate.
 
     Returns:
-      `[2, 2]` or `[3, 3]` float32, triangular with ones on its diagonal.
+      `[2, 2]` or `[3, 3]` float32, upper triangular with ones on the diagonal.
     """
     if factors.shape[0] == 1:
         return jnp.eye(2).at[0, 1].set(factors[0])
     return jnp.eye(3).at[(0, 0, 1), (1, 2, 2)].set(factors)
 
 
-def elastic(key: jax.Array, shape: Sequence[int], every: int = 32) -> jax.Array:
-    """A smooth random displacement field, normal with deviation 1 at control points and cubic between them.
+def elastic_displacement(key: jax.Array, shape: Sequence[int], control_spacing: int = 32) -> jax.Array:
+    """A smooth random displacement field: standard normal at control points, with cubic interpolation between them.
 
     Args:
-      key: of the draw.
-      shape: of the image, `*S`.
-      every: voxels from a control point to the next; an axis has three at least (Ronneberger 2015).
+      key: PRNG key.
+      shape: shape of the image, `*S`.
+      control_spacing: voxels between control points; an axis has at least three (Ronneberger 2015).
 
     Returns:
       `[len(S), *S]` float32.
     """
-    points = tuple(max(3, round(n / every) + 1) if n > 1 else 1 for n in shape)
+    points = tuple(max(3, round(n / control_spacing) + 1) if n > 1 else 1 for n in shape)
     control = jax.random.normal(key, (len(shape) * math.prod(points),)).reshape(len(shape), *points)
     return jax.image.resize(control, (len(shape), *shape), 'cubic', precision=HIGHEST)
 
 
-def positions(shape: Sequence[int], spacing: jax.Array, matrix: jax.Array,
-              displacement: jax.Array | None = None) -> jax.Array:
-    """Where each voxel is read from: about the image's centre in mm, `matrix` times its place, plus displacement.
+def sampling_positions(shape: Sequence[int], spacing: jax.Array, matrix: jax.Array,
+                       displacement: jax.Array | None = None) -> jax.Array:
+    """Sampling positions of a linear map about the image's centre, in mm, plus a displacement.
 
     Args:
       shape: `*S`, of input and output.
-      spacing: `[D]`, mm along each axis.
-      matrix: `[D, D]`; a rotation turns the picture the other way, a factor above 1 shrinks it.
-      displacement: `[D, *S]`, or what is broadcast to it, in mm; or None.
+      spacing: `[D]`, voxel size in mm.
+      matrix: `[D, D]`, maps output to input coordinates: the image rotates in the opposite direction, and a factor
+        above 1 shrinks it.
+      displacement: `[D, *S]`, or an array that broadcasts to it, in mm; or None.
 
     Returns:
       `[D, *S]` float32, in voxels of the input.
@@ -91,63 +93,63 @@ def positions(shape: Sequence[int], spacing: jax.Array, matrix: jax.Array,
     return jnp.stack(out)
 
 
-def sample(image: jax.Array, where: jax.Array, kind: Literal['linear', 'nearest'],
+def sample(image: jax.Array, positions: jax.Array, kind: Literal['linear', 'nearest'],
            fill: Literal['mirror', 'nearest'] = 'mirror') -> jax.Array:
-    """Reads an image at positions.
+    """Interpolates an image at sampling positions.
 
     Args:
       image: `[*S, C]`.
-      where: `[D, *S']` in voxels.
-      kind: 'linear' for intensities, 'nearest' for labels.
-      fill: what lies outside of the image: 'mirror', its mirror image about the outermost voxels' centres, or
-        'nearest', the outermost voxels going on.
+      positions: `[D, *S']` in voxels.
+      kind: interpolation: 'linear' for intensities, 'nearest' for labels.
+      fill: values outside of the image: 'mirror' reflects about the centres of the outermost voxels, 'nearest' repeats
+        the outermost voxels.
 
     Returns:
-      `[*S', C]` of the image's dtype.
+      `[*S', C]` of the dtype of the image.
     """
     shape, channels = image.shape[:-1], image.shape[-1]
     flat, pair = image.reshape(-1), 1 if kind == 'nearest' or shape[-1] == 1 else 2
 
-    def places(where: jax.Array) -> tuple[jax.Array, list[jax.Array]]:
-        """The number of the voxel that is read, or of the lowest of those that are blended, and the others' shares."""
-        axes = [_mirrored(w, n) if fill == 'mirror' else jnp.clip(w, 0, n - 1) for w, n in zip(where, shape)]
+    def voxels(positions: jax.Array) -> tuple[jax.Array, list[jax.Array]]:
+        """The index of the nearest or lowest voxel, and the weights of its upper neighbours along each axis."""
+        axes = [_mirror(w, n) if fill == 'mirror' else jnp.clip(w, 0, n - 1) for w, n in zip(positions, shape)]
         if kind == 'nearest':
-            return _index([jnp.round(w).astype(jnp.int32) for w in axes], shape), []
+            return _flat_index([jnp.round(w).astype(jnp.int32) for w in axes], shape), []
         low = [jnp.clip(jnp.floor(w).astype(jnp.int32), 0, max(n - 2, 0)) for w, n in zip(axes, shape)]
-        return _index(low, shape), [(w - i)[..., None] for w, i in zip(axes, low)]
+        return _flat_index(low, shape), [(w - i)[..., None] for w, i in zip(axes, low)]
 
-    def corners(index: jax.Array) -> jax.Array:
-        """`pair` voxels that lie side by side along the last axis, in one read."""
-        return read(flat, index * channels, pair * channels)
+    def read(index: jax.Array) -> jax.Array:
+        """`pair` neighbouring voxels along the last axis, in one read."""
+        return read_contiguous(flat, index * channels, pair * channels)
 
-    # A condition that always holds, but for positions that are not numbers: XLA on a CPU would otherwise compute the
-    # places inside the reading's loop, which then is not vectorised, and takes three to six times as long.
-    known = jnp.isfinite(where.reshape(-1)[0])
-    nowhere = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(places, where))
-    index, shares = jax.lax.cond(known, places, lambda _: nowhere, where)
+    # The condition holds unless positions are NaN. It stops XLA on CPU from computing indices inside the loop that
+    # reads voxels, which would then not be vectorised and take three to six times as long.
+    finite = jnp.isfinite(positions.reshape(-1)[0])
+    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(voxels, positions))
+    index, weights = jax.lax.cond(finite, voxels, lambda _: zeros, positions)
     if kind == 'nearest':
-        return corners(index)
+        return read(index)
 
     def blend(axis: int, index: jax.Array) -> jax.Array:
-        """Along this axis and those behind it."""
+        """Linear interpolation along this and all later axes."""
         if axis == len(shape) - 1:
-            both = corners(index)
+            both = read(index)
             lower, upper = both[..., :channels], both[..., channels:]
         else:
             lower = blend(axis + 1, index)
             upper = blend(axis + 1, index + math.prod(shape[axis + 1:])) if shape[axis] > 1 else lower
-        return lower + (upper - lower) * shares[axis] if shape[axis] > 1 else lower
+        return lower + (upper - lower) * weights[axis] if shape[axis] > 1 else lower
 
-    return jnp.where(known, blend(0, index), jnp.nan).astype(image.dtype)
+    return jnp.where(finite, blend(0, index), jnp.nan).astype(image.dtype)
 
 
-def read(flat: jax.Array, first: jax.Array, count: int) -> jax.Array:
-    """Reads `count` numbers that lie side by side, from each place of `first`; nothing looks at bounds.
+def read_contiguous(flat: jax.Array, first: jax.Array, count: int) -> jax.Array:
+    """Reads `count` consecutive numbers from each index in `first`, without bounds checks.
 
     Args:
       flat: `[N]`.
       first: `[…]` integer.
-      count: how many.
+      count: how many numbers to read.
 
     Returns:
       `[…, count]`.
@@ -156,17 +158,18 @@ def read(flat: jax.Array, first: jax.Array, count: int) -> jax.Array:
     return jax.lax.gather(flat, first.astype(jnp.uint32)[..., None], numbers, (count,), mode='promise_in_bounds')
 
 
-def _mirrored(where: jax.Array, size: int) -> jax.Array:
+def _mirror(position: jax.Array, size: int) -> jax.Array:
+    """Reflects positions into the image along an axis."""
     if size == 1:
-        return jnp.zeros_like(where)
+        return jnp.zeros_like(position)
     last = size - 1
-    away = jnp.abs(where)
-    away = away - 2 * last * jnp.floor(away / (2 * last))  # `mod` is not vectorised on a CPU: ten times as slow
-    # NaN and what rounding left outside are brought in: nothing looks at bounds behind this.
-    return jnp.clip(jnp.minimum(away, 2 * last - away), 0, last)
+    distance = jnp.abs(position)
+    distance = distance - 2 * last * jnp.floor(distance / (2 * last))  # `mod` is not vectorised on CPU: 10 times slower
+    # Clip NaN and rounding errors: there are no bounds checks after this.
+    return jnp.clip(jnp.minimum(distance, 2 * last - distance), 0, last)
 
 
-def _index(voxel: Sequence[jax.Array], shape: Sequence[int]) -> jax.Array:
+def _flat_index(voxel: Sequence[jax.Array], shape: Sequence[int]) -> jax.Array:
     index = jnp.zeros((), jnp.int32)
     for i, n in zip(voxel, shape):
         index = index * n + i

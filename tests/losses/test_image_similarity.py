@@ -1,4 +1,4 @@
-"""Similarities by brute force, what they must not hang on, and images without contrast."""
+"""Image dissimilarities, compared with brute force, their invariants, and images without contrast."""
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,7 @@ def images(*shape):
 @pytest.mark.parametrize('shape, window', [((9, 7), 5), ((6, 5, 7), 3)])
 def test_local_correlation_by_brute_force(shape, window):
     fixed, moved = images(*shape)
-    fixed[:, 5:] = 0.25  # where nothing varies nothing counts
+    fixed[:, 5:] = 0.25  # constant windows are excluded
     reach, want = window // 2, []
     for f, m in zip(fixed[..., 0], moved[..., 0]):
         values = []
@@ -34,24 +34,25 @@ def test_local_correlation_by_brute_force(shape, window):
     np.testing.assert_allclose(correlation(fixed, moved, window=window), want, atol=2e-5)
 
 
-def test_the_correlations_gradient_is_that_of_differences():
+def test_the_gradient_of_the_correlation_equals_finite_differences():
     fixed, moved = images(6, 6)
     cost = jax.jit(lambda m: image_similarity.local_correlation(fixed, m, window=3).sum())
-    slope = np.asarray(jax.jit(jax.grad(cost))(moved))
+    gradient = np.asarray(jax.jit(jax.grad(cost))(moved))
     for place in ((0, 0, 0, 0), (1, 3, 4, 0)):
         step = np.zeros_like(moved)
         step[place] = 1e-2
-        assert slope[place] == pytest.approx(float(cost(moved + step) - cost(moved - step)) / 2e-2, rel=0.02, abs=1e-4)
+        difference = float(cost(moved + step) - cost(moved - step)) / 2e-2
+        assert gradient[place] == pytest.approx(difference, rel=0.02, abs=1e-4)
 
 
-def test_contrast_and_brightness_do_not_matter_to_the_correlation():
+def test_the_correlation_is_invariant_to_contrast_and_brightness():
     fixed, moved = images(8, 8)
-    known = correlation(fixed, moved, window=3)
-    np.testing.assert_allclose(correlation(fixed, 3 - 2 * moved, window=3), known, atol=1e-4)
+    want = correlation(fixed, moved, window=3)
+    np.testing.assert_allclose(correlation(fixed, 3 - 2 * moved, window=3), want, atol=1e-4)
     np.testing.assert_allclose(correlation(fixed, 1 - fixed, window=3), 0, atol=0.01)
 
 
-def _spline(x):
+def _cubic_spline(x):
     x = abs(x)
     return 2 / 3 - x**2 + x**3 / 2 if x < 1 else max(2 - x, 0)**3 / 6
 
@@ -63,26 +64,27 @@ def test_mutual_information_by_brute_force():
         joint = np.zeros((8, 8))
         for a, b in zip(f.ravel().astype(float), m.ravel().astype(float)):
             for i, j in np.ndindex(8, 8):
-                joint[i, j] += (_spline(1 + 5 * (a - f.min()) / np.ptp(f) - i) / 30
-                                * _spline(1 + 5 * (b - m.min()) / np.ptp(m) - j))
+                joint[i, j] += (_cubic_spline(1 + 5 * (a - f.min()) / np.ptp(f) - i) / 30
+                                * _cubic_spline(1 + 5 * (b - m.min()) / np.ptp(m) - j))
         assert joint.sum() == pytest.approx(1)
-        there = joint > 0
-        apart = np.outer(joint.sum(1), joint.sum(0))
-        want.append(-(joint[there] * np.log(joint[there] / apart[there])).sum())
+        positive = joint > 0
+        independent = np.outer(joint.sum(1), joint.sum(0))
+        want.append(-(joint[positive] * np.log(joint[positive] / independent[positive])).sum())
     np.testing.assert_allclose(information(fixed, moved, bins=8), want, rtol=1e-4)
 
 
-def test_mutual_information_sees_what_correlation_does_not():
-    """The contrast is folded: dark and bright of the one are both bright in the other."""
+def test_mutual_information_of_a_nonmonotonic_contrast():
+    """Dark and bright voxels of one image are both bright in the other."""
     fixed = rng.random((1, 40, 40, 1)).astype(np.float32)
-    told, other = (float(information(fixed, image)[0])
+    related, unrelated = (float(information(fixed, image)[0])
                    for image in (np.abs(fixed - 0.5), rng.permutation(fixed.ravel()).reshape(fixed.shape)))
-    assert told < -1 < -0.2 < other <= 1e-6
+    assert related < -1 < -0.2 < unrelated <= 1e-6
 
 
-def test_squared_differences_and_overlap_by_hand():
-    assert image_similarity.squared(jnp.zeros((1, 2, 2, 1)), jnp.array([1.0, 2, 3, 0]).reshape(1, 2, 2, 1))[0] == 3.5
-    fixed = np.zeros((1, 4, 1, 3), np.float32)  # of three classes one has two voxels, one four, and one none
+def test_mean_squared_error_and_label_overlap_by_hand():
+    moved = jnp.array([1.0, 2, 3, 0]).reshape(1, 2, 2, 1)
+    assert image_similarity.mean_squared_error(jnp.zeros((1, 2, 2, 1)), moved)[0] == 3.5
+    fixed = np.zeros((1, 4, 1, 3), np.float32)  # three classes with two, four and no voxels
     fixed[0, :2, 0, 0] = fixed[0, :, 0, 1] = 1
     moved = np.zeros_like(fixed)
     moved[0, 1:3, 0, 0], moved[0, :, 0, 1], moved[0, 0, 0, 2] = 1, 0.5, 1
@@ -90,26 +92,26 @@ def test_squared_differences_and_overlap_by_hand():
     assert image_similarity.label_overlap(0 * fixed, moved)[0] == 0
 
 
-SLOPED = {name: jax.jit(jax.value_and_grad(lambda f, m, measure=measure: measure(f, m).sum(), (0, 1)))
-          for name, measure in image_similarity.MEASURES.items()}
+VALUE_AND_GRADIENT = {name: jax.jit(jax.value_and_grad(lambda f, m, loss=loss: loss(f, m).sum(), (0, 1)))
+                      for name, loss in image_similarity.DISSIMILARITIES.items()}
 
 
-@pytest.mark.parametrize('name', image_similarity.MEASURES)
-@pytest.mark.parametrize('flat', ['fixed', 'moved', 'both'])
-def test_an_image_without_contrast_has_a_value_and_a_gradient(name, flat):
-    fixed, moved = (np.full((1, 6, 6, 1), 0.3, np.float32) if flat in (which, 'both') else images(6, 6)[0][:1]
+@pytest.mark.parametrize('name', image_similarity.DISSIMILARITIES)
+@pytest.mark.parametrize('constant', ['fixed', 'moved', 'both'])
+def test_images_without_contrast_have_finite_values_and_gradients(name, constant):
+    fixed, moved = (np.full((1, 6, 6, 1), 0.3, np.float32) if constant in (which, 'both') else images(6, 6)[0][:1]
                     for which in ('fixed', 'moved'))
-    value, slopes = SLOPED[name](fixed, moved)
-    assert all(np.isfinite(x).all() for x in (value, *slopes))
+    value, gradients = VALUE_AND_GRADIENT[name](fixed, moved)
+    assert all(np.isfinite(x).all() for x in (value, *gradients))
     assert float(value) == pytest.approx({'ncc': 1, 'mi': 0, 'mse': float(((fixed - moved)**2).mean())}[name], abs=1e-5)
 
 
 @pytest.mark.parametrize('section, message', [
     (dict(name='ssd'), r"config\.task\.similarity\.name: 'ssd'; expected one of: ncc, mse, mi"),
-    (dict(name='mse', window=9), r'config\.task\.similarity\.window: nothing reads this key; mse takes: nothing'),
+    (dict(name='mse', window=9), r'config\.task\.similarity\.window: unknown key; mse takes: no key'),
     (dict(name='ncc', window=8), r'config\.task\.similarity\.window: 8; expected an odd number'),
     (dict(name='mi', bins=2), r'config\.task\.similarity\.bins: 2; expected 5 to 256'),
 ])
-def test_what_is_refused(section, message):
+def test_invalid_sections_raise(section, message):
     with pytest.raises(InputError, match=message):
-        image_similarity.measure(section)
+        image_similarity.make_dissimilarity(section)

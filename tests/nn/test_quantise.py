@@ -1,3 +1,5 @@
+"""Vector quantisation by hand."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,16 +11,16 @@ STATE = {'vectors': VECTORS, 'counts': np.full(3, 2, np.float32), 'sums': 2 * VE
 X = np.array([[[1.0, 0], [3, 1]], [[0, 1], [1, 0]]], np.float32)  # nearest: 0 and 1; 0 and 0
 
 
-def test_nearest_vectors_and_how_many_are_in_use():
-    out, told = Codebook(3).apply({'batch_stats': STATE}, X, False)
-    np.testing.assert_array_equal(told['codes'], [[0, 1], [0, 0]])
+def test_nearest_vectors_and_usage():
+    out, info = Codebook(3).apply({'batch_stats': STATE}, X, False)
+    np.testing.assert_array_equal(info['codes'], [[0, 1], [0, 0]])
     np.testing.assert_array_equal(out, VECTORS[np.array([[0, 1], [0, 0]])])
-    np.testing.assert_allclose(told['commitment'], [(1 + 0 + 1 + 1) / 4, (0 + 1 + 1 + 0) / 4])
-    np.testing.assert_allclose(told['usage'], np.exp(-(0.75 * np.log(0.75) + 0.25 * np.log(0.25))), rtol=1e-5)
+    np.testing.assert_allclose(info['commitment'], [(1 + 0 + 1 + 1) / 4, (0 + 1 + 1 + 0) / 4])
+    np.testing.assert_allclose(info['usage'], np.exp(-(0.75 * np.log(0.75) + 0.25 * np.log(0.25))), rtol=1e-5)
 
 
-def test_vectors_follow_the_means_of_what_they_stand_for():
-    """A step by hand, with a decay of a half; the third, which nobody uses, stays and weighs less."""
+def test_vectors_are_moving_averages():
+    """One step with decay 0.5; the unused third vector stays the same and its count decays."""
     (_, _), changed = Codebook(3, 0.5).apply({'batch_stats': STATE}, X, True, mutable='batch_stats')
     state = changed['batch_stats']
     np.testing.assert_allclose(state['counts'], [0.5 * 2 + 0.5 * 3, 0.5 * 2 + 0.5, 1])
@@ -28,7 +30,7 @@ def test_vectors_follow_the_means_of_what_they_stand_for():
         [[2.5], [1.5], [1]]), atol=1e-4)
 
 
-def test_gradients_go_through_as_if_nothing_had_been_done():
+def test_gradients_are_passed_straight_through():
     gradient = jax.grad(lambda x: (Codebook(3).apply({'batch_stats': STATE}, x, False)[0] * jnp.arange(8.0).reshape(
         2, 2, 2)).sum())(X)
     np.testing.assert_array_equal(gradient, np.arange(8.0).reshape(2, 2, 2))

@@ -1,4 +1,4 @@
-"""Boxes against loops in float64, and by hand."""
+"""Boxes, compared with loops in float64 and with values computed by hand."""
 
 import itertools
 import math
@@ -36,9 +36,9 @@ def overlap(a, b):
 
 
 @pytest.mark.parametrize('dims', [2, 3])
-def test_overlap_of_each_with_each(dims):
+def test_overlap_of_all_pairs(dims):
     a, b = draw(9, dims), draw(7, dims)
-    a[0], b[0] = 0, b[1]  # padding, and two that are equal
+    a[0], b[0] = 0, b[1]  # padding, and two equal boxes
     a[1] = b[1]
     a[2, dims] = a[2, 0] - 1  # reversed: empty
     want = np.array([[overlap(x, y) for y in b] for x in a])
@@ -60,7 +60,7 @@ def test_overlap_by_hand():
 def test_gradients():
     a, b = draw(5, 3), draw(5, 3)
     check_grads(jax.jit(ops.paired_giou), (a, b), 1, ['rev'], atol=2e-2, rtol=2e-2, eps=1e-2)
-    # Boxes that do not meet come nearer by GIoU's gradient.
+    # The gradient of GIoU moves disjoint boxes closer.
     grad = jax.jit(jax.grad(ops.paired_giou))(jnp.array([0.0, 0, 4, 4]), jnp.array([10.0, 10, 14, 14]))
     assert (grad[2:] > 0).all()
     some = np.concatenate([np.zeros((2, 6)), np.full((1, 6), 3.0), a[:1], a[:1]])
@@ -71,7 +71,7 @@ def test_gradients():
 
 @pytest.mark.parametrize('dims', [2, 3])
 @pytest.mark.parametrize('scale', [(1.0, 1.0), (0.1, 0.2)])
-def test_decoding_undoes_encoding(dims, scale):
+def test_decode_inverts_encode(dims, scale):
     boxes, anchors = draw(20, dims), draw(20, dims)
     deltas = ops.encode(boxes, anchors, scale)
     np.testing.assert_allclose(ops.decode(deltas, anchors, scale), boxes, atol=1e-4)
@@ -90,19 +90,19 @@ def test_encoding_by_hand():
     assert not ops.decode(jnp.ones(4), jnp.zeros(4)).any()  # padding stays padding
 
 
-def test_clip_to_the_image():
+def test_clip():
     boxes = jnp.array([[-3.0, 2, 5, 99], [20, 20, 30, 30], [1, 2, 3, 4]])
     assert ops.clip(boxes, (8, 6)).tolist() == [[0, 2, 5, 6], [8, 6, 8, 6], [1, 2, 3, 4]]
 
 
-def test_shapes_of_anchors():
-    plane = ops.shapes((8, 16), (0.5, 1, 2))
+def test_anchor_sizes():
+    plane = ops.anchor_sizes((8, 16), (0.5, 1, 2))
     np.testing.assert_allclose([a * b for a, b in plane], [64] * 3 + [256] * 3)
     np.testing.assert_allclose([a / b for a, b in plane], [0.5, 1, 2] * 2)
-    assert ops.shapes((8,), (1, 4), (3, 5)) == [(8, 8, 3), (8, 8, 5), (16, 4, 3), (16, 4, 5)]
+    assert ops.anchor_sizes((8,), (1, 4), (3, 5)) == [(8, 8, 3), (8, 8, 5), (16, 4, 3), (16, 4, 5)]
 
 
-def test_anchors_lie_on_the_grids():
+def test_anchors_are_centred_on_the_grids():
     sizes = [[(4.0, 6.0), (8.0, 8.0)], [(16.0, 10.0)]]
     first, second = ops.anchors([(2, 3), (1, 2)], [(4, 8), (8, 16)], sizes)
     want = []

@@ -1,4 +1,4 @@
-"""Changes that gradients pass, each by hand, of images by themselves."""
+"""Differentiable augmentation: ranges, invariants and gradients."""
 
 import functools
 
@@ -13,53 +13,53 @@ KEY = jax.random.key(0)
 
 
 @pytest.mark.parametrize('shape', [(6, 16, 24, 1), (3, 8, 8, 16, 2)])
-def test_images_are_moved_and_zeros_come_in(shape):
+def test_translation_shifts_images_and_fills_with_zeros(shape):
     image = 1 + jax.random.uniform(KEY, shape)  # never 0
-    moved, dims = np.asarray(jax.jit(diffaugment.translated)(image, jax.random.key(1))), len(shape) - 2
+    shifted, dims = np.asarray(jax.jit(diffaugment.random_translation)(image, jax.random.key(1))), len(shape) - 2
     shifts = []
-    for one, was in zip(moved, np.asarray(image)):
-        there = one[..., 0] != 0
-        at = [np.flatnonzero(there.any(tuple(a for a in range(dims) if a != axis))) for axis in range(dims)]
+    for one, original in zip(shifted, np.asarray(image)):
+        inside = one[..., 0] != 0
+        at = [np.flatnonzero(inside.any(tuple(a for a in range(dims) if a != axis))) for axis in range(dims)]
         low, high = [a[0] for a in at], [a[-1] + 1 for a in at]
-        shift = [a if a else -(n - b) for a, b, n in zip(low, high, was.shape)]
-        assert all(abs(s) <= n / 8 for s, n in zip(shift, was.shape))
+        shift = [a if a else -(n - b) for a, b, n in zip(low, high, original.shape)]
+        assert all(abs(s) <= n / 8 for s, n in zip(shift, original.shape))
         back = tuple(slice(a - s, b - s) for a, b, s in zip(low, high, shift))
-        np.testing.assert_allclose(one[tuple(map(slice, low, high))], was[back], rtol=1e-6)
+        np.testing.assert_allclose(one[tuple(map(slice, low, high))], original[back], rtol=1e-6)
         shifts.append(tuple(shift))
     assert len(set(shifts)) > 1
 
 
-def test_a_box_is_taken_out():
+def test_cutout_removes_a_box():
     image = jnp.ones((32, 16, 16, 1))
-    found = np.asarray(jax.jit(diffaugment.holed)(image, KEY))[..., 0]
-    holes = (found == 0).sum((1, 2))
+    cut = np.asarray(jax.jit(diffaugment.random_cutout)(image, KEY))[..., 0]
+    holes = (cut == 0).sum((1, 2))
     assert holes.max() <= 64 and holes.min() >= 16 and len(set(holes.tolist())) > 3
-    for one in found == 0:  # a box: all of the rows and columns that it meets
+    for one in cut == 0:  # a box is the product of its rows and columns
         assert one.sum() == one.any(0).sum() * one.any(1).sum()
 
 
-def test_light_and_contrast_by_what_they_keep():
+def test_brightness_and_contrast_by_their_invariants():
     image = jax.random.normal(KEY, (64, 4, 4, 1))
-    lighter = np.asarray(diffaugment.lightened(image, KEY)) - np.asarray(image)
-    np.testing.assert_allclose(lighter.std((1, 2, 3)), 0, atol=1e-6)
-    assert -0.5 <= lighter.min() < -0.4 and 0.4 < lighter.max() <= 0.5
-    changed = np.asarray(diffaugment.contrasted(image, KEY))
+    change = np.asarray(diffaugment.random_brightness(image, KEY)) - np.asarray(image)
+    np.testing.assert_allclose(change.std((1, 2, 3)), 0, atol=1e-6)
+    assert -0.5 <= change.min() < -0.4 and 0.4 < change.max() <= 0.5
+    changed = np.asarray(diffaugment.random_contrast(image, KEY))
     np.testing.assert_allclose(changed.mean((1, 2, 3)), np.asarray(image).mean((1, 2, 3)), atol=1e-5)
     ratio = changed.std((1, 2, 3)) / np.asarray(image).std((1, 2, 3))
     assert 0.5 <= ratio.min() < 0.6 and 1.4 < ratio.max() <= 1.5
 
 
-def test_gradients_pass_to_what_is_seen():
+def test_gradients_reach_visible_voxels():
     image, kinds = jnp.ones((2, 8, 8, 1)), tuple(diffaugment.KINDS)
-    found, slope = jax.jit(jax.value_and_grad(lambda x: diffaugment.augmented(x, KEY, kinds).sum()))(image)
-    assert np.isfinite(found) and 0 < (np.asarray(slope) != 0).mean() <= 1
-    only = jax.grad(lambda x: diffaugment.holed(x, KEY).sum())(image)
-    np.testing.assert_array_equal(only, diffaugment.holed(image, KEY))
+    value, gradient = jax.jit(jax.value_and_grad(lambda x: diffaugment.augment(x, KEY, kinds).sum()))(image)
+    assert np.isfinite(value) and 0 < (np.asarray(gradient) != 0).mean() <= 1
+    cutout_gradient = jax.grad(lambda x: diffaugment.random_cutout(x, KEY).sum())(image)
+    np.testing.assert_array_equal(cutout_gradient, diffaugment.random_cutout(image, KEY))
 
 
-def test_nothing_is_changed_by_no_kind_and_the_order_given_says_nothing():
+def test_no_kinds_change_nothing_and_their_order_does_not_matter():
     image = jax.random.normal(KEY, (2, 8, 8, 1))
-    assert diffaugment.augmented(image, KEY, ()) is image
-    one, two = (jax.jit(functools.partial(diffaugment.augmented, kinds=kinds))(image, KEY)
+    assert diffaugment.augment(image, KEY, ()) is image
+    one, two = (jax.jit(functools.partial(diffaugment.augment, kinds=kinds))(image, KEY)
                 for kinds in (('cutout', 'brightness'), ('brightness', 'cutout')))
     np.testing.assert_array_equal(one, two)

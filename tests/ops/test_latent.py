@@ -1,9 +1,11 @@
+"""Divergences of latent distributions."""
+
 import numpy as np
 
 from medjax.ops.latent import kl_to_standard_normal
 
 
-def test_the_divergence_is_a_monte_carlo_estimate():
+def test_the_divergence_equals_a_monte_carlo_estimate():
     """The mean of log q - log p over draws from q, in three dimensions."""
     rng = np.random.default_rng(0)
     mean, log_variance = np.array([0.3, -1.0, 0.0]), np.array([-0.5, 0.4, 0.0])

@@ -1,7 +1,7 @@
-"""Non-maximum suppression and its kin against loops over boxes.
+"""Non-maximum suppression, soft NMS and weighted boxes fusion, compared with loops over boxes.
 
-Corners are whole numbers in the tests of the greedy choice: areas are exact then, so that an IoU at the threshold is
-at it in the loop and in the compiled operation alike.
+Corners are integers in the tests of greedy NMS: areas are then exact, so that an IoU equal to the threshold is equal to
+it in the loop and in the compiled operation.
 """
 
 import jax
@@ -13,7 +13,7 @@ from medjax.ops.nms import BLOCK, nms, soft_nms, weighted_fusion
 
 
 def scene(count, dims, seed, objects=40, size=120, levels=None):
-    """Boxes about some objects; scores have `levels` values, or are all different."""
+    """Boxes around some objects; scores have `levels` distinct values, or are all different."""
     rng = np.random.default_rng(seed)
     low, extent = rng.integers(0, size, (objects, dims)), rng.integers(8, 30, (objects, dims))
     which = rng.integers(0, objects, count)
@@ -40,7 +40,7 @@ def greedy(boxes, scores, threshold, limit, labels):
     return kept
 
 
-def chosen(result):
+def kept_boxes(result):
     kept, valid = map(np.asarray, result)
     assert kept.dtype == np.int32 and (np.diff(valid.astype(int)) <= 0).all() and not kept[~valid].any()
     return kept[valid].tolist()
@@ -48,13 +48,13 @@ def chosen(result):
 
 @pytest.mark.parametrize('dims', [2, 3])
 @pytest.mark.parametrize('threshold, limit', [(0.5, 40), (0.25, 1000), (0.0, 1000), (0.75, 1000)])
-def test_equal_to_the_greedy_loop(dims, threshold, limit):
-    for seed, levels in enumerate((None, 5, 1)):  # all scores different, many ties, nothing but ties
+def test_nms_equals_the_greedy_loop(dims, threshold, limit):
+    for seed, levels in enumerate((None, 5, 1)):  # no ties, many ties, only ties
         boxes, scores, labels = scene(700, dims, seed, levels=levels)
         scores[::9] = -np.inf
         for classes in (labels, np.zeros_like(labels)):
             want = greedy(boxes, scores, threshold, limit, classes)
-            assert chosen(nms(boxes, scores, threshold, limit, classes)) == want
+            assert kept_boxes(nms(boxes, scores, threshold, limit, classes)) == want
             assert len(want) > 10
 
 
@@ -62,61 +62,61 @@ def test_thousands_of_boxes():
     boxes, scores, labels = scene(5000, 2, 0, objects=600, size=500, levels=200)
     want = greedy(boxes, scores, 0.5, 300, labels)
     assert len(want) == 300
-    assert chosen(nms(boxes, scores, 0.5, 300, labels)) == want
+    assert kept_boxes(nms(boxes, scores, 0.5, 300, labels)) == want
 
 
-def test_many_images_at_once():
+def test_vmap_over_images():
     parts = [scene(500, 2, seed, objects) for seed, objects in enumerate((3, 20, 200))]
     boxes, scores, labels = map(np.stack, zip(*parts))
     scores[1] = -np.inf
     kept, valid = jax.jit(jax.vmap(lambda *x: nms(x[0], x[1], 0.4, 60, x[2])))(boxes, scores, labels)
-    found = [chosen(one) for one in zip(kept, valid)]
+    found = [kept_boxes(one) for one in zip(kept, valid)]
     assert found == [greedy(*one[:2], 0.4, 60, one[2]) for one in zip(boxes, scores, labels)]
     assert [len(one) for one in found] == [len(found[0]), 0, 60]
 
 
 def test_a_long_chain_of_suppressions():
-    # Each box overlaps the next one alone, so every second is kept, and each is decided by the one before it.
+    # Each box overlaps only the next one, so every second box is kept, and each depends on the previous one.
     start = 4.0 * np.arange(3 * BLOCK + 1)
     boxes = np.stack([start, 0 * start, start + 6, 0 * start + 1], 1)
-    assert chosen(nms(boxes, -start, 0.1, len(start))) == list(range(0, len(start), 2))
+    assert kept_boxes(nms(boxes, -start, 0.1, len(start))) == list(range(0, len(start), 2))
 
 
 def test_by_hand():
     boxes = jnp.array([[0.0, 0, 4, 4], [0, 0, 4, 2], [0, 2, 4, 6], [9, 9, 9, 9], [0, 0, 4, 4]])
     scores = jnp.array([0.9, 0.8, 0.7, 0.6, 0.9])
-    # An IoU at the threshold, .5, does not suppress; of two that are equal the first is kept; so are empty boxes.
-    assert chosen(nms(boxes, scores, 0.5, 9)) == [0, 1, 2, 3]
-    assert chosen(nms(boxes, scores, 0.49, 9)) == [0, 2, 3]
-    assert chosen(nms(boxes, scores, 0.49, 2)) == [0, 2]
-    assert chosen(nms(boxes, scores.at[0].set(-jnp.inf).at[2].set(jnp.nan), 0.5, 9)) == [4, 1, 3]
-    assert chosen(nms(boxes, scores, 0.5, 9, jnp.array([0, 0, 0, 0, 1]))) == [0, 4, 1, 2, 3]
+    # An IoU equal to the threshold, 0.5, does not suppress; of equal boxes the first is kept; empty boxes are kept.
+    assert kept_boxes(nms(boxes, scores, 0.5, 9)) == [0, 1, 2, 3]
+    assert kept_boxes(nms(boxes, scores, 0.49, 9)) == [0, 2, 3]
+    assert kept_boxes(nms(boxes, scores, 0.49, 2)) == [0, 2]
+    assert kept_boxes(nms(boxes, scores.at[0].set(-jnp.inf).at[2].set(jnp.nan), 0.5, 9)) == [4, 1, 3]
+    assert kept_boxes(nms(boxes, scores, 0.5, 9, jnp.array([0, 0, 0, 0, 1]))) == [0, 4, 1, 2, 3]
 
 
 @pytest.mark.parametrize('decay', ['gaussian', 'linear'])
 def test_soft_suppression(decay):
     boxes, scores, labels = scene(200, 3, 4, objects=8, size=40)
     scores[:5] = -np.inf
-    left, want = np.where(scores > 0, scores, 0).astype(float), []
-    while len(want) < 80 and left.max() > 0.01:
-        best = left.argmax()
-        want.append((best, left[best]))
+    remaining, want = np.where(scores > 0, scores, 0).astype(float), []
+    while len(want) < 80 and remaining.max() > 0.01:
+        best = remaining.argmax()
+        want.append((best, remaining[best]))
         overlap = iou(boxes[best], boxes) * (labels == labels[best])
-        left *= np.exp(-(overlap**2) / 0.3) if decay == 'gaussian' else np.where(overlap > 0.2, 1 - overlap, 1)
-        left[best] = 0
+        remaining *= np.exp(-(overlap**2) / 0.3) if decay == 'gaussian' else np.where(overlap > 0.2, 1 - overlap, 1)
+        remaining[best] = 0
     result = soft_nms(boxes, scores, 80, labels, decay=decay, sigma=0.3, threshold=0.2, lowest=0.01)
     kept, score, valid = map(np.asarray, result)
     assert kept[valid].tolist() == [i for i, _ in want]
     np.testing.assert_allclose(score[valid], [s for _, s in want], rtol=1e-5)
     assert not valid[len(want):].any()
-    # One class, and a limit that is not reached.
+    # Without labels, and with a limit that is not reached.
     one = soft_nms(jnp.array([[0.0, 0, 2, 2], [0, 0, 2, 2], [5, 5, 6, 6]]), jnp.array([0.5, 0.9, 0.6]), 5, decay=decay)
     assert one[0][one[2]].tolist() == ([1, 2, 0] if decay == 'gaussian' else [1, 2])
     np.testing.assert_allclose(one[1][:2], [0.9, 0.6])
 
 
 @pytest.mark.parametrize('models', [1, 4])
-def test_fusion_against_a_loop(models):
+def test_fusion_equals_a_loop(models):
     boxes, scores, labels = scene(150, 2, 5, objects=9)
     scores[:4] = -np.inf
     clusters = []
@@ -143,5 +143,5 @@ def test_fusion_by_hand():
     np.testing.assert_allclose(box, [[0, 0, 10, 10], [0, 0, 10, 11], [50, 50, 60, 60]], rtol=1e-6)
     np.testing.assert_allclose(score, [0.45, 0.4, 0.25], rtol=1e-6)
     assert label.tolist() == [1, 0, 0] and valid.all()
-    # With no place left the weakest is dropped, and still strengthens nobody else's box.
+    # At the limit, further boxes are dropped and not merged into others.
     np.testing.assert_allclose(weighted_fusion(boxes, scores, labels, 0.5, 2, models=2)[1], [0.45, 0.4], rtol=1e-6)

@@ -1,4 +1,4 @@
-"""Max pooling gives what XLA's own gives, in value and gradient."""
+"""Max pooling equals XLA's pooling in value and gradient."""
 
 import functools
 import itertools
@@ -14,17 +14,17 @@ from medjax.ops import pool
 from medjax.ops.pool import max_pool
 
 
-def both(x, dy, window, stride, padding):
-    """Value and gradient, ours and XLA's."""
-    @jax.jit  # one program: step by step each example would be dozens of them
-    def found(x):
+def value_and_gradient(x, dy, window, stride, padding):
+    """Value and gradient of our and of XLA's pooling."""
+    @jax.jit  # one compilation per example
+    def run(x):
         out = []
         for function in (functools.partial(max_pool, window=window, stride=stride, padding=padding),
                          functools.partial(pool._native, window=window, stride=stride, padding=padding)):
             value, back = jax.vjp(function, x)
             out.append((value, back(dy(value))[0]))
         return out
-    return found(x)
+    return run(x)
 
 
 @pytest.mark.parametrize('ties', [False, True])
@@ -41,11 +41,11 @@ def test_equal_to_the_native_pooling(ties, data):
     dtype = data.draw(st.sampled_from(['float32', 'bfloat16']))
     seed = rng.bit_generator.state
 
-    def again(value):
+    def repeatable_dy(value):
         rng.bit_generator.state = seed
         return dy(value)
 
-    ours, native = both(jnp.asarray(x, dtype), again, window, stride, padding)
+    ours, native = value_and_gradient(jnp.asarray(x, dtype), repeatable_dy, window, stride, padding)
     for a, b in zip(ours, native):
         assert a.dtype == b.dtype == dtype
         np.testing.assert_array_equal(np.asarray(a, np.float32), np.asarray(b, np.float32))
@@ -55,32 +55,32 @@ def test_values_by_hand():
     x = jnp.asarray([[1.0, 5, 2, 2], [3, 4, 2, 2]])[None, :, :, None]
     value, back = jax.vjp(lambda x: max_pool(x, (2, 2)), x)
     assert value[0, :, :, 0].tolist() == [[5, 2]]
-    # Of the four equal values the first alone gets the gradient.
+    # Among the four equal values only the first receives the gradient.
     assert back(jnp.full((1, 1, 2, 1), 7.0))[0][0, :, :, 0].tolist() == [[0, 7, 7, 0], [0, 0, 0, 0]]
 
 
 @pytest.mark.parametrize('place', range(4))
-def test_not_a_number_is_passed_on(place):
+def test_nan_is_propagated(place):
     x = jnp.zeros((1, 2, 2, 1)).at[0, place // 2, place % 2, 0].set(jnp.nan)
     value, back = jax.vjp(jax.jit(lambda x: max_pool(x, (2, 2))), x)
     assert jnp.isnan(value).all()
     assert jnp.isnan(back(jnp.full((1, 1, 1, 1), jnp.nan))[0]).any()
 
 
-def test_many_images_at_once():
+def test_vmap_over_images():
     x = jax.random.normal(jax.random.key(0), (3, 2, 6, 6, 2))
     grad = jax.grad(lambda x: (max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1))) ** 2).sum())
     np.testing.assert_array_equal(jax.vmap(grad)(x), jnp.stack([grad(one) for one in x]))
 
 
 @pytest.mark.parametrize('platform, native', [('cpu', False), ('cuda', True), ('tpu', True)])
-def test_accelerators_keep_their_own(platform, native):
+def test_accelerators_use_the_native_pooling(platform, native):
     step = jax.jit(jax.grad(lambda x: max_pool(x, (2, 2)).sum()))
     text = step.trace(jnp.ones((1, 4, 4, 1))).lower(lowering_platforms=(platform,)).as_text()
     assert ('select_and_scatter' in text) == native
 
 
-def test_windows_that_share_voxels():
+def test_overlapping_windows():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(1, 7, 7, 1)).astype(np.float32)
     grad = jax.grad(lambda x: max_pool(x, (3, 3), (1, 1)).sum())(jnp.asarray(x))
