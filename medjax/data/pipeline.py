@@ -1,7 +1,7 @@
-"""From a data set's items to batches: the data's position is a function of the step.
+"""Batches of a data set's items, as a pure function of the step.
 
-A data set that fits the device lies there, and the host says for each step which items, and where in them, it takes;
-one that doesn't is read ahead by threads. Both give the same batches.
+A data set that fits into device memory is kept there, and for each step the host only computes which items to pick, and
+where; any other data set is read ahead by threads. Both give the same batches.
 """
 
 import functools
@@ -13,42 +13,30 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from medjax.data.datasets.resident import Resident
 from medjax.errors import InputError
 
 
 class Items(Protocol):
-    """What a data set offers for training."""
+    """The part of `core.contracts.Dataset` that batches are made of."""
 
     def __len__(self) -> int:
-        """Items of one epoch."""
+        """The number of items in an epoch."""
+        ...
 
-    def item(self, number: int, rng: np.random.Generator) -> dict[str, Any]:
-        """Item `number` as arrays without batch axis and an `id`; random choices come from `rng` alone."""
-
-
-class Resident(Protocol):
-    """A data set's items as they lie on the device."""
-
-    size: float
-
-    def load(self) -> Mapping[str, np.ndarray]:
-        """The arrays that are put there, of `size` bytes."""
-
-    def place(self, number: int, rng: Callable[[], np.random.Generator]) -> tuple[int, ...]:
-        """Which part of the arrays item `number` is; as many numbers for each item. Making `rng` takes time."""
-
-    def pick(self, arrays: Mapping[str, jax.Array], place: jax.Array) -> dict[str, jax.Array]:
-        """The item at a place, as `Items.item` gives it without its id; traceable."""
+    def item(self, number: int, rng: np.random.Generator) -> Mapping[str, Any]:
+        """Item `number`, with `id`; all randomness is drawn from `rng`."""
+        ...
 
 
 class _Order:
-    """Which item each example of a run is; every epoch is shuffled anew.
+    """The item of each example of a run; every epoch has its own random order.
 
     Args:
       count: items of an epoch.
-      seed: of order and random choices.
+      seed: of the order and of random choices.
       batch: the global number of examples of a step.
-      hosts: number of processes that share a batch; jax's by default.
+      hosts: number of processes that share a batch; by default JAX's.
       host: the number of this process, which has every `hosts`th example.
     """
 
@@ -56,32 +44,37 @@ class _Order:
         self.hosts = jax.process_count() if hosts is None else hosts
         self.host = jax.process_index() if host is None else host
         if batch % self.hosts:
-            raise InputError(f'config.batch: {batch} is no multiple of {self.hosts} hosts')
+            raise InputError(f'config.batch: {batch} is not a multiple of {self.hosts} hosts')
         if not 0 <= seed < 2**32:
             raise InputError(f'config.seed: {seed}; expected 0..{2**32 - 1}')
         self._count, self._seed, self.batch = count, seed, batch
-        self._epoch = functools.lru_cache(2)(lambda epoch: np.random.default_rng((seed, epoch, 1)).permutation(count))
+
+        @functools.lru_cache(2)
+        def permutation(epoch: int) -> np.ndarray:
+            return np.random.default_rng((seed, epoch, 1)).permutation(count)
+
+        self._permutation = permutation
 
     def item(self, number: int) -> int:
         """The item of example `number` of the run."""
-        return int(self._epoch(number // self._count)[number % self._count])
+        return int(self._permutation(number // self._count)[number % self._count])
 
     def rng(self, number: int) -> np.random.Generator:
-        """Keyed by the example's number in the run and nothing else: an epoch's second look at an item differs."""
+        """The generator of example `number`, keyed by the seed and this number only: an item differs between epochs."""
         return np.random.default_rng((self._seed, number))
 
 
 class Streamed:
-    """All batches of a run: `batches[step]` is the same whenever it is asked, and for any number of hosts.
+    """All batches of a run: `batches[step]` does not depend on earlier steps or on the number of hosts.
 
-    Each example carries `index`, its number in the run as uint32, `mask` 1, and its `id`.
+    Each example has its item's arrays and `id`, `index`, its number in the run as uint32, and `mask` 1.
 
     Args:
       items: the training items.
-      **options: seed, batch, hosts and host, as `_Order` says.
+      **options: seed, batch, hosts and host; see `_Order`.
 
     Raises:
-      InputError: where the batch does not divide over the hosts, or a seed is none that generators take.
+      InputError: the batch is not a multiple of the number of hosts, or the seed is out of range.
     """
 
     def __init__(self, items: Items, **options: Any):
@@ -98,14 +91,14 @@ class Streamed:
         return self._dataset[step]
 
     def stream(self, start: int, stop: int) -> Iterator[dict[str, Any]]:
-        """The batches of steps `start` to `stop`, read ahead by threads, in order."""
-        # Two threads: reading is index maths on mapped memory, and the step wants the cores.
+        """The batches of steps `start` to `stop`, in order, read ahead by threads."""
+        # Two threads: reading is indexing of mapped memory, and the train step needs the cores.
         options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=4)
         return iter(self._dataset[start:stop].to_iter_dataset(options))
 
 
 class Placed:
-    """The same batches of items that lie on the device: for each step `place [B, K]` int32 and `index`.
+    """The same batches for items in device memory: for each step `place [B, K]` int32 and `index`.
 
     Args:
       resident: the items.
@@ -123,15 +116,18 @@ class Placed:
         return {'place': np.array(places, np.int32), 'index': np.array(numbers, np.uint32)}
 
     def stream(self, start: int, stop: int) -> Iterator[dict[str, np.ndarray]]:
-        """Those of steps `start` to `stop`."""
+        """The places of steps `start` to `stop`."""
         return (self[step] for step in range(start, stop))
 
     def taking(self, augment: Callable[..., Any] | None) -> Callable[..., Any]:
-        """Makes an augmentation that cuts the items before it augments them.
+        """The augmentation, preceded by picking the items at their places.
+
+        Args:
+          augment: `(batch, key) -> batch`; None for no augmentation.
 
         Returns:
-          `(batch, key) -> batch`, where the batch that comes in has `place`, `index` and `arrays`, what
-          `resident.load` gave; traceable.
+          `(batch, key) -> batch`, traceable. Its input has `place`, `index` and `arrays`, the result of
+          `resident.load`.
         """
         def take(batch: dict[str, Any], key: jax.Array) -> dict[str, jax.Array]:
             examples = jax.vmap(functools.partial(self.resident.pick, batch['arrays']))(batch['place'])

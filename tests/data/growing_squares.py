@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from medjax.data.datasets.tumour_growth import Followed, Scans
+from medjax.data.datasets.tumour_visits import FollowUp, Scans
 from medjax.data.io.geometry import Image
 from medjax.data.source import Case, Source
 
@@ -29,7 +29,7 @@ def case(name, split='train', times=(0, 30, 90), sides=(2, 4, 6), new=(-1, 0), m
     affine = np.diag([spacing, spacing, 5.0, 1.0])
     scans = Scans(Image(image, affine, name), Image(masks, affine, name), places if sites else None,
                   np.ones(masks.shape[:3], np.float32) if sites else None)
-    target = Followed(tuple(map(float, times)), SITES if sites else (), tuple(new) if sites else (),
+    target = FollowUp(tuple(map(float, times)), SITES if sites else (), tuple(new) if sites else (),
                       (0.1, 0.2) if sites else (), 0.25)
     return Case(id=name, patient=name, split=split, read=lambda: scans, target=target, columns={'sex': 'f'})
 

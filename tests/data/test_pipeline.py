@@ -108,7 +108,7 @@ def test_a_batch_larger_than_the_data_shows_items_again():
 
 
 @pytest.mark.parametrize('options, message', [
-    ({'batch': 9, 'hosts': 2, 'host': 0}, 'config.batch: 9 is no multiple of 2 hosts'),
+    ({'batch': 9, 'hosts': 2, 'host': 0}, 'config.batch: 9 is not a multiple of 2 hosts'),
     ({'seed': -1}, 'config.seed: -1; expected 0..4294967295'),
 ])
 def test_what_would_change_the_run_in_silence_is_refused(options, message):

@@ -1,18 +1,27 @@
-"""What every data set says of its splits, whatever its examples are."""
+"""The base classes of all data sets; they satisfy `core.contracts.Dataset`."""
 
+import abc
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
+from medjax.data.datasets.resident import Resident, ResidentRows
 from medjax.data.source import SPLITS, Source
+from medjax.errors import InputError
 
 
-class Parted:
-    """The base of data sets that hold a `source`."""
+class Dataset(abc.ABC):
+    """The base of all data sets.
+
+    Attributes:
+      source: the cases as stored.
+      warnings: problems of the data, a line each; they are printed before training and are part of `notice`.
+    """
 
     source: Source
-    warnings: Sequence[str] = ()  # what is to be minded in the data, a line each
+    warnings: Sequence[str] = ()
 
     @functools.cached_property
     def _numbers(self) -> dict[str, np.ndarray]:
@@ -21,19 +30,72 @@ class Parted:
                 if (splits == split).any()}
 
     def numbers(self, split: str) -> np.ndarray:
-        """Places of a split's cases among the source's."""
+        """The indices of a split's cases in `source.cases`."""
         return self._numbers[split]
 
     @property
     def counts(self) -> dict[str, int]:
-        """Cases of each split, those that train, validate and test first."""
+        """The number of cases of each split: training, validation and test first, then any others."""
         return {split: len(numbers) for split, numbers in self._numbers.items()}
 
     @functools.cached_property
     def notice(self) -> str:
-        """What the report must say of the data."""
+        """What a report must say of the data: the source's notice and all warnings."""
         return ' '.join(filter(None, [self.source.notice, *self.warnings]))
 
+    @property
+    @abc.abstractmethod
+    def statistics(self) -> Mapping[str, Any]:
+        """What the task and `predict` need of the training data, as plain JSON; stored with each checkpoint."""
+
+    @property
+    @abc.abstractmethod
+    def fingerprint(self) -> str:
+        """SHA-256 over the content, patient and split of every case."""
+
     def __len__(self) -> int:
-        """Training cases."""
+        """The number of training items in an epoch: by default one for each training case."""
         return len(self._numbers['train'])
+
+    @abc.abstractmethod
+    def item(self, number: int, rng: np.random.Generator) -> dict[str, Any]:
+        """Training item `number` as arrays without a batch axis, and the `id` of its case."""
+
+    def resident(self) -> Resident | None:
+        """The training data for device memory; None where it cannot be kept there."""
+        return None
+
+
+class RowDataset(Dataset):
+    """The base of data sets whose training items are rows of arrays, one for each case."""
+
+    @abc.abstractmethod
+    def batch(self, numbers: np.ndarray) -> dict[str, np.ndarray]:
+        """Inputs and targets of some cases, each array with a first axis of cases.
+
+        Args:
+          numbers: indices of cases in `source.cases`.
+        """
+
+    def item(self, number: int, rng: np.random.Generator) -> dict[str, Any]:
+        """A training case: its row of `batch`, and its `id`."""
+        index = self._numbers['train'][number]
+        row = {name: part[0] for name, part in self.batch(np.array([index])).items()}
+        return {**row, 'id': self.source.cases[index].id}
+
+    def resident(self) -> Resident | None:
+        """The training cases for device memory."""
+        train = self._numbers['train']
+        row_bytes = sum(part.nbytes for part in self.batch(train[:1]).values())
+        return ResidentRows(float(len(train) * row_bytes), functools.partial(self.batch, train))
+
+
+def check_training_cases(source: Source) -> None:
+    """Checks that there are training cases.
+
+    Raises:
+      InputError: there are none.
+    """
+    if not any(case.split == 'train' for case in source.cases):
+        raise InputError(f'config.data.source: no training case among the {len(source.cases)} cases; expected split '
+                         'train')

@@ -1,65 +1,67 @@
-"""Images that show objects, each in a box: brought to one size, boxes and all, and padded to one number of boxes.
+"""Detection: images of one size with their boxes, padded to one number of boxes.
 
-What is marked is taken as it is but for what cannot be an object. A box with a number that is none, of which the end
-comes before the beginning, without area, or all outside of its image is left out, and one that crosses the border ends
-there; how many of each, and in which cases, is among the data set's `warnings`, which the report prints.
+Annotations are taken as they are, except for boxes that cannot hold an object. A box with NaN or infinite coordinates,
+a box whose end is before its beginning, an empty box, and a box outside its image are left out; a box that crosses the
+border is clipped. Their numbers, and the cases, are among the data set's `warnings`, which are part of the report.
 """
 
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
-from medjax.data.datasets.images import Prepared, Resident, prepared
-from medjax.data.datasets.region_proposals import kept
+from medjax.data.datasets.prepared_images import PreparedImages, prepare_images
+from medjax.data.datasets.region_proposals import cached_proposals
+from medjax.data.datasets.resident import Generator, Resident, ResidentRows
 from medjax.data.io.geometry import spacing
 from medjax.data.source import Objects, Source
 from medjax.data.transforms.box_grid import Grid, clip_boxes
-from medjax.data.transforms.images import image_preprocess
+from medjax.data.transforms.images import ImagePreprocess, image_preprocess
 from medjax.errors import InputError, few
 from medjax.ops.boxes import crop
 
 FAULTS = ('with a number that is NaN or infinite', 'that end before they begin', 'of no size', 'outside of their image')
-CROSSING = 1e-3  # voxels beyond the border that are nobody's fault but rounding's
+ROUNDING = 1e-3  # voxels beyond the border that are attributed to rounding
 
 
 @dataclasses.dataclass(frozen=True)
-class ObjectImages(Prepared):
-    """A data set of images with objects; its source's boxes are those that are taken, in voxels.
+class DetectionDataset(PreparedImages):
+    """A data set of images with boxes; its source has only valid boxes, in voxels.
 
     Attributes:
-      objects: how many boxes an image's arrays have room for.
-      proposals: how many boxes are proposed in each image; see `proposals.propose`.
-      patch: voxels along each axis of what is trained on; the whole image by default.
-      foreground: the share of patches that are centred on an object.
-      told: of boxes that were left out or clipped, a line of `warnings` each.
+      objects: the number of boxes to which the boxes of an image are padded.
+      proposals: the number of region proposals for each image; see `region_proposals.propose`.
+      patch: voxels along each axis of a training patch; () for whole images.
+      foreground: the fraction of patches that are centred on an object.
+      box_warnings: on boxes that were left out or clipped, a line of `warnings` each.
     """
 
     objects: int = 64
     proposals: int = 0
     patch: tuple[int, ...] = ()
     foreground: float = 0.5
-    told: tuple[str, ...] = ()
+    box_warnings: tuple[str, ...] = ()
 
     @functools.cached_property
     def warnings(self) -> list[str]:
-        """What is to be minded in these data, a line each."""
-        return [*self.told, *super().warnings]
+        """Problems of the boxes and of the images, a line each."""
+        return [*self.box_warnings, *super().warnings]
 
-    def _positive(self, numbers: np.ndarray) -> np.ndarray:
+    def _class_counts(self, numbers: np.ndarray) -> np.ndarray:
         labels = [self.source.cases[number].target.labels for number in numbers]
         return np.bincount(np.concatenate([np.zeros(0, np.int32), *labels]), minlength=len(self.source.classes))
 
     @functools.cached_property
     def statistics(self) -> dict[str, Any]:
-        """What the task and `predict` have to know of the training data; stored with each checkpoint."""
+        """Classes, intensities, size and object counts of the training images; stored with each checkpoint."""
         return {'classes': list(self.source.classes), 'problem': self.source.problem,
-                'channels': self.arrays.shape[-1], 'intensities': dict(self.intensities), 'dims': len(self.preprocess.size),
-                'size': list(self.preprocess.size), 'positive': self._positive(self._numbers['train']).tolist()}
+                'channels': self.arrays.shape[-1], 'intensities': dict(self.intensities),
+                'dims': len(self.preprocess.size), 'size': list(self.preprocess.size),
+                'positive': self._class_counts(self._numbers['train']).tolist()}
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -69,159 +71,162 @@ class ObjectImages(Prepared):
         return hashlib.sha256('\n'.join(lines).encode()).hexdigest()
 
     def grid(self, number: int) -> Grid:
-        """Where a case's stored image lies in the network's."""
+        """The map from a case's stored image to the network's grid."""
         return self.preprocess.grid(self.shapes[number], self.affines[number])
 
     def truth(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """A case's boxes `[N, 2D]` float32 in the network's grid, and their classes `[N]` int32."""
+        """A case's boxes `[N, 2D]` float32 on the network's grid, and their classes `[N]` int32."""
         target = self.source.cases[number].target
         return self.grid(number).to_network(target.boxes), target.labels
 
-    def restore(self, number: int, boxes: np.ndarray) -> np.ndarray:
-        """Brings boxes `[N, 2D]` from the network's grid to that of the case's stored image, and clips them to it."""
+    def to_stored(self, number: int, boxes: np.ndarray) -> np.ndarray:
+        """Boxes `[N, 2D]` of the network's grid on that of the case's stored image, clipped to it."""
         return self.grid(number).to_stored(boxes)
 
     @functools.cached_property
-    def _proposed(self) -> list[np.ndarray]:
-        return kept(self.arrays, self.proposals)
+    def _proposals(self) -> list[np.ndarray]:
+        return cached_proposals(self.arrays, self.proposals)
 
     def proposed(self, number: int) -> np.ndarray:
-        """Boxes `[N, 2D]` float32 in the network's grid that a case may have objects in, at most `proposals`."""
-        return self._proposed[number]
+        """A case's region proposals `[N, 2D]` float32 on the network's grid, at most `proposals`."""
+        return self._proposals[number]
 
-    def padded(self, numbers: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
-        """Cases' `boxes [n, objects, 2D]`, `box_label` int32 and `box_mask` float32 `[n, objects]`.
+    def targets(self, numbers: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
+        """The padded boxes of some cases.
 
-        With proposals also `proposals [n, proposals, 2D]` and `proposal_mask [n, proposals]`.
+        Returns:
+          `boxes [n, objects, 2D]`, `box_label` int32 and `box_mask` float32 `[n, objects]`; with proposals also
+          `proposals [n, proposals, 2D]` and `proposal_mask [n, proposals]`.
         """
         dims, truths = len(self.preprocess.size), [self.truth(number) for number in numbers]
-        boxes, mask = _filled([box for box, _ in truths], self.objects, dims)
+        boxes, mask = _pad_boxes([box for box, _ in truths], self.objects, dims)
         label = np.zeros(mask.shape, np.int32)
         for row, (_, labels) in zip(label, truths):
             row[:len(labels)] = labels
         out = {'boxes': boxes, 'box_label': label, 'box_mask': mask}
         if self.proposals:
-            out['proposals'], out['proposal_mask'] = _filled(
+            out['proposals'], out['proposal_mask'] = _pad_boxes(
                 [self.proposed(number) for number in numbers], self.proposals, dims)
         return out
 
-    def item(self, number: int, rng: np.random.Generator) -> dict[str, Any]:
-        """A training image or patch: `image [*S, C]` float32, its case's `id`, and what `padded` gives of it."""
-        at = self._numbers['train'][number]
-        _, *start = self.place(number, rng)
-        box = tuple(slice(first, first + extent) for first, extent in zip(start, self.patch))
-        return {'image': self.images([at])[0][box], 'id': self.source.cases[at].id,
-                **self.seen({name: value[0] for name, value in self.padded([at]).items()}, np.array(start, np.int32))}
+    def batch(self, numbers: np.ndarray) -> dict[str, np.ndarray]:
+        """Whole images of some cases, `image [n, *S, C]` float32, and their `targets`."""
+        return {'image': self.images(numbers), **self.targets(numbers)}
 
-    def place(self, number: int, rng: np.random.Generator) -> tuple[int, ...]:
-        """Which part of the training images an item is: its image's number and, of a patch, the first voxel."""
+    def item(self, number: int, rng: np.random.Generator) -> dict[str, Any]:
+        """A training image or patch: `image [*S, C]` float32, its boxes as in `targets`, and the `id` of its case."""
+        item = super().item(number, rng)
+        start = self._first_voxel(number, lambda: rng)
+        box = tuple(slice(first, first + extent) for first, extent in zip(start, self.patch))
+        image, name = item.pop('image'), item.pop('id')
+        return {'image': image[box], 'id': name, **self._crop_targets(item, np.array(start, np.int32))}
+
+    def _first_voxel(self, number: int, rng: Generator) -> tuple[int, ...]:
+        """The first voxel of a training item's patch; () for whole images."""
         if not self.patch:
-            return (number,)
-        room = np.subtract(self.preprocess.size, self.patch)
+            return ()
+        generator, room = rng(), np.subtract(self.preprocess.size, self.patch)
         boxes, _ = self.truth(self._numbers['train'][number])
-        if len(boxes) and rng.random() < self.foreground:
-            low, high = np.split(boxes[rng.integers(len(boxes))], 2)
+        if len(boxes) and generator.random() < self.foreground:
+            low, high = np.split(boxes[generator.integers(len(boxes))], 2)
             start = np.clip(np.rint((low + high - self.patch) / 2).astype(int), 0, room)
         else:
-            start = rng.integers(room + 1)
-        return (number, *start.tolist())
+            start = generator.integers(room + 1)
+        return tuple(start.tolist())
 
-    def seen(self, marked: Mapping[str, Any], start: Any) -> dict[str, Any]:
-        """What `padded` gives of an image, as a patch of it shows it; traceable."""
+    def _crop_targets(self, targets: Mapping[str, Any], start: Any) -> dict[str, Any]:
+        """The `targets` of an image on a patch of it; traceable."""
         if not self.patch:
-            return dict(marked)
-        boxes, there = crop(marked['boxes'], start, self.patch)
-        there = there & (marked['box_mask'] > 0)
-        return {'boxes': boxes * there[:, None], 'box_label': marked['box_label'] * there,
-                'box_mask': there.astype(np.float32)}
+            return dict(targets)
+        boxes, kept = crop(targets['boxes'], start, self.patch)
+        kept = kept & (targets['box_mask'] > 0)
+        return {'boxes': boxes * kept[:, None], 'box_label': targets['box_label'] * kept,
+                'box_mask': kept.astype(np.float32)}
 
-    def resident(self) -> Resident:
-        """The training images as they may lie on the device."""
-        targets = functools.partial(self.padded, self._numbers['train'])
-        return Patches(self, targets) if self.patch else Resident(self, targets)
+    def _crop(self, row: dict[str, jax.Array], start: jax.Array) -> dict[str, jax.Array]:
+        """A patch of a training image and its targets; traceable."""
+        image = row.pop('image')
+        patch = jax.lax.dynamic_slice(image, (*start, 0), (*self.patch, image.shape[-1]))
+        return {'image': patch, **self._crop_targets(row, start)}
 
-
-class Patches(Resident):
-    """Patches of training images on the device, as `pipeline.Resident` says."""
-
-    _data: ObjectImages
-
-    def place(self, number: int, rng: Callable[[], np.random.Generator]) -> tuple[int, ...]:
-        """See `ObjectImages.place`."""
-        return self._data.place(number, rng())
-
-    def pick(self, arrays: Mapping[str, jax.Array], place: jax.Array) -> dict[str, jax.Array]:
-        """An item, as the data set's `item` gives it without its id."""
-        whole, start = super().pick(arrays, place[:1]), place[1:]
-        image = whole.pop('image')
-        return {'image': jax.lax.dynamic_slice(image, (*start, 0), (*self._data.patch, image.shape[-1])),
-                **self._data.seen(whole, start)}
+    def resident(self) -> Resident | None:
+        """The training images for device memory."""
+        rows = super().resident()
+        if not self.patch:
+            return rows
+        return ResidentRows(rows.size, rows.load, self._first_voxel, self._crop)
 
 
-def _filled(boxes: Sequence[np.ndarray], count: int, dims: int) -> tuple[np.ndarray, np.ndarray]:
+def _pad_boxes(boxes: Sequence[np.ndarray], count: int, dims: int) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes `[n, count, 2D]` and their mask `[n, count]`, float32."""
     out, mask = np.zeros((len(boxes), count, 2 * dims), np.float32), np.zeros((len(boxes), count), np.float32)
     for number, its in enumerate(boxes):
         out[number, :len(its)], mask[number, :len(its)] = its, 1
     return out, mask
 
 
-def dataset(source: Source, *, size: Sequence[int], fit: str = 'stretch', channels: int | None = None,
+def dataset(source: Source[Objects], *, size: Sequence[int], fit: str = 'stretch', channels: int | None = None,
             intensity: Mapping[str, Any] | None = None, cache: str = '', objects: int = 64,
-            proposals: int = 0, patch: Sequence[int] = (), foreground: float = 0.5) -> ObjectImages:
-    """Brings a source's images and their boxes to one size, or finds them prepared, and makes them a data set.
+            proposals: int = 0, patch: Sequence[int] = (), foreground: float = 0.5) -> DetectionDataset:
+    """The data set of a source's images and boxes at one size, prepared now or found in the cache.
 
     Args:
       source: the cases, each with `Objects`.
-      size: see `framing.ImagePreprocess`, as for fit, channels and intensity.
+      size: see `ImagePreprocess`, as for fit, channels and intensity.
       fit: …
       channels: …
       intensity: …
-      cache: the folder of prepared sets; by default in the user's cache folder.
-      objects: boxes that an image's arrays have room for; no image may have more.
-      proposals: boxes to propose in each image; see `proposals.propose`.
-      patch: see `ObjectImages`, as for foreground. Of a whole image the network then finds the objects in windows of
-        this size. Of an object that is less than half in a patch nothing is learned there.
+      cache: the folder of prepared images; by default in the user's cache folder.
+      objects: the number of boxes to which the boxes of an image are padded; no image may have more.
+      proposals: the number of region proposals for each image; see `region_proposals.propose`.
+      patch: see `DetectionDataset`, as for foreground. The network then finds the objects of a whole image in windows
+        of this size. An object of which less than half is in a patch is not learned there.
       foreground: …
 
     Raises:
       InputError: an image that cannot be read or has other channels than the first; boxes of another dimension than
-        `size`; more of them than `objects`; no training case.
+        `size`; more of them than `objects`; no training case; an option with an invalid value.
     """
     if source.problem != 'detection':
-        raise InputError('config.data: objects need a source whose cases have boxes, such as voc, coco or boxes')
+        raise InputError('config.data: detection needs a source of boxes, such as voc, coco or detection_csv')
     if not isinstance(objects, int) or objects < 1 or not isinstance(proposals, int) or proposals < 0:
         raise InputError(f'config.data.objects: {objects}, config.data.proposals: {proposals}; expected whole numbers, '
                          'of at least 1 and 0')
-    window(patch, size, proposals)
+    check_patch(patch, size, proposals)
     if not 0 <= foreground <= 1:
-        raise InputError(f'config.data.foreground: {foreground}; expected a share of the patches')
-    frame = image_preprocess(size=size, fit=fit, channels=channels, intensity=intensity)
-    for case in source.cases:
-        if case.target.boxes.shape[1] != 2 * len(frame.size):
-            raise InputError(f'config.data.size: {tuple(size)}; expected {case.target.boxes.shape[1] // 2} numbers, as '
-                             f'the boxes of {case.id} have dimensions')
-    images = prepared(ObjectImages, source, frame, cache, objects=objects, proposals=proposals, patch=tuple(patch),
-                      foreground=foreground)
-    cases, told = [], {}
+        raise InputError(f'config.data.foreground: {foreground}; expected a fraction of the patches')
+    preprocess = image_preprocess(size=size, fit=fit, channels=channels, intensity=intensity)
+    _check_dimensions(source, preprocess)
+    images = prepare_images(DetectionDataset, source, preprocess, cache, objects=objects, proposals=proposals,
+                            patch=tuple(patch), foreground=foreground)
+    cases, faults = [], {}
     for number, case in enumerate(source.cases):
-        target, found = taken(case.target, images.grid(number).shape, images.affines[number])
+        target, found = valid_objects(case.target, images.grid(number).shape, images.affines[number])
         cases.append(dataclasses.replace(case, target=target))
         for fault, count in found.items():
-            told.setdefault(fault, {})[case.id] = count
+            faults.setdefault(fault, {})[case.id] = count
     most = max(cases, key=lambda case: len(case.target.labels))
     if len(most.target.labels) > objects:
-        raise InputError(f'config.data.objects: {objects}; expected {len(most.target.labels)} or more, as {most.id} '
-                         'shows')
-    lines = tuple(f'Boxes {fault}: {sum(told[fault].values())} (of {few(list(told[fault]))}).'
-                  for fault in sorted(told))
-    return dataclasses.replace(images, source=dataclasses.replace(source, cases=tuple(cases)), told=lines)
+        raise InputError(f'config.data.objects: {objects}; expected {len(most.target.labels)} or more, the number of '
+                         f'boxes of {most.id}')
+    lines = tuple(f'Boxes {fault}: {sum(counts.values())} (of {few(list(counts))}).'
+                  for fault, counts in sorted(faults.items()))
+    return dataclasses.replace(images, source=dataclasses.replace(source, cases=tuple(cases)), box_warnings=lines)
 
 
-def window(patch: Sequence[int], size: Sequence[int], proposals: int = 0) -> tuple[int, ...]:
-    """Checks a patch; see `dataset`.
+def _check_dimensions(source: Source[Objects], preprocess: ImagePreprocess) -> None:
+    for case in source.cases:
+        dims = case.target.boxes.shape[1] // 2
+        if dims != len(preprocess.size):
+            raise InputError(f'config.data.size: {preprocess.size}; expected {dims} numbers, as the boxes of {case.id} '
+                             'have dimensions')
+
+
+def check_patch(patch: Sequence[int], size: Sequence[int], proposals: int = 0) -> tuple[int, ...]:
+    """Checks the option `patch` of `dataset`, and returns it as a tuple.
 
     Raises:
-      InputError: it is none of such an image, or there are proposals, which are made of whole images.
+      InputError: it does not fit into the image, or there are proposals, which are computed for whole images.
     """
     if patch and (len(patch) != len(size) or not all(0 < part <= whole for part, whole in zip(patch, size))):
         raise InputError(f'config.data.patch: {tuple(patch)}; expected {len(size)} numbers up to those of '
@@ -231,44 +236,44 @@ def window(patch: Sequence[int], size: Sequence[int], proposals: int = 0) -> tup
     return tuple(patch)
 
 
-def taken(marked: Objects, shape: Sequence[int], affine: np.ndarray) -> tuple[Objects, dict[str, int]]:
-    """Takes what can be objects of an image, in voxels.
+def valid_objects(objects: Objects, shape: Sequence[int], affine: np.ndarray) -> tuple[Objects, dict[str, int]]:
+    """The annotated objects that have an area in their image, in voxels and clipped to it.
 
     Args:
-      marked: in any unit.
-      shape: of the image as stored: rows and columns of a picture, or a volume's extents.
-      affine: `[4, 4]`, its own.
+      objects: in any unit.
+      shape: of the image as stored: rows and columns of a 2D image, or a volume's extents.
+      affine: `[4, 4]`, of the stored image.
 
     Returns:
-      The objects with an area in the image, clipped to it; and how many boxes were left out or clipped, by the reason.
+      The objects; and the numbers of boxes that were left out or clipped, by the reason.
     """
-    boxes = marked.boxes.astype(np.float64)
-    if marked.unit == 'share':
+    boxes = objects.boxes.astype(np.float64)
+    if objects.unit == 'share':
         boxes = boxes * [*shape, *shape]
-    elif marked.unit == 'mm':
-        boxes = _voxels(boxes, affine)
+    elif objects.unit == 'mm':
+        boxes = _mm_to_voxels(boxes, affine)
     low, high = np.split(boxes, 2, -1)
     inside = clip_boxes(boxes, shape)
-    # In this order: of several faults a box has the first.
+    # In this order: a box with several faults counts for the first.
     faults = np.stack([~np.isfinite(boxes).all(-1), (high < low).any(-1), (high == low).any(-1),
                        (np.subtract(*np.split(inside, 2, -1)[::-1]) <= 0).any(-1)])
     bad, counts = faults.any(0), {}
     for name, number in zip(FAULTS, np.bincount(faults.argmax(0)[bad], minlength=len(FAULTS))):
         if number:
             counts[f'{name}, left out'] = int(number)
-    crossing = np.abs(inside - boxes)[~bad].max(-1, initial=0) > CROSSING
+    crossing = np.abs(inside - boxes)[~bad].max(-1, initial=0) > ROUNDING
     if crossing.any():
         counts['that cross the border of their image, clipped'] = int(crossing.sum())
-    return Objects(inside[~bad], marked.labels[~bad]), counts
+    return Objects(inside[~bad], objects.labels[~bad]), counts
 
 
-def _voxels(boxes: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    """Turns boxes about balls, in mm, into boxes of voxels."""
+def _mm_to_voxels(boxes: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """Bounding boxes in voxels of the ellipsoids that are inscribed in boxes in mm."""
     low, high = np.split(boxes, 2, -1)
     centre = np.linalg.inv(affine) @ np.concatenate([(low + high) / 2, np.ones((len(boxes), 1))], -1).T
-    centre = centre[:3].T + 0.5  # the affine counts from the first voxel's centre
+    centre = centre[:3].T + 0.5  # the affine is relative to the first voxel's centre
     axes = affine[:3, :3] / np.array(spacing(affine))
-    # An ellipsoid's half extent along a direction is the root of the sum of the squares of its axes' shares in it.
+    # The half extent of an ellipsoid along a direction: the root of the summed squares of its projected half axes.
     half = np.sqrt(((high - low) / 2) ** 2 @ axes**2) / np.array(spacing(affine))
     half = np.where((high < low).any(-1, keepdims=True), -half, half)
     return np.concatenate([centre - half, centre + half], -1)

@@ -1,6 +1,6 @@
-"""What RDKit knows of a molecule: its graph, named descriptors, fingerprint, scaffold and other SMILES of it.
+"""Molecular features from RDKit: graph, descriptors, fingerprint, scaffold, canonical and random SMILES.
 
-RDKit is the extra `molecules`; nothing here asks for it before it is needed.
+RDKit is the extra `molecules`; it is imported when it is first needed.
 """
 
 import types
@@ -13,7 +13,7 @@ from medjax.errors import InputError
 ELEMENTS = ('C', 'N', 'O', 'F', 'S', 'Cl', 'Br', 'I', 'P', 'B', 'Si')
 DEGREES, CHARGES, HYDROGENS, HYBRIDS = (0, 1, 2, 3, 4), (-1, 0, 1), (0, 1, 2, 3), ('SP', 'SP2', 'SP3')
 BONDS = ('SINGLE', 'DOUBLE', 'TRIPLE', 'AROMATIC')
-# Each list is followed by a place for all else; then aromatic, in a ring, and the mass in units of 100.
+# Each list is followed by a place for other values; then aromatic, in a ring, and the mass in units of 100.
 ATOM_FEATURES = sum(len(of) + 1 for of in (ELEMENTS, DEGREES, CHARGES, HYDROGENS, HYBRIDS)) + 3
 BOND_FEATURES = len(BONDS) + 1 + 2  # conjugated, in a ring
 RADIUS, BITS = 2, 2048  # of the fingerprint
@@ -29,11 +29,11 @@ DESCRIPTORS = {
 }
 
 
-def rdkit() -> types.ModuleType:
-    """RDKit's module of molecules.
+def import_rdkit() -> types.ModuleType:
+    """The module `rdkit.Chem`.
 
     Raises:
-      InputError: it is not installed.
+      InputError: RDKit is not installed.
     """
     try:
         from rdkit import Chem
@@ -43,21 +43,21 @@ def rdkit() -> types.ModuleType:
     return Chem
 
 
-def installed() -> bool:
-    """Whether RDKit is there."""
+def is_installed() -> bool:
+    """Whether RDKit is installed."""
     try:
-        return bool(rdkit())
+        return bool(import_rdkit())
     except InputError:
         return False
 
 
 def parse(smiles: str, where: str) -> Any:
-    """A molecule from its SMILES.
+    """The RDKit molecule of a SMILES.
 
     Raises:
-      InputError: it is none; begins with `where`.
+      InputError: RDKit cannot read it; the message begins with `where`.
     """
-    Chem = rdkit()
+    Chem = import_rdkit()
     from rdkit import rdBase
 
     with rdBase.BlockLogs():
@@ -67,22 +67,22 @@ def parse(smiles: str, where: str) -> Any:
     return molecule
 
 
-def canonical(molecule: Any) -> str:
-    """The one SMILES that all ways to write a molecule lead to, in RDKit's order."""
-    return rdkit().MolToSmiles(molecule)
+def canonical_smiles(molecule: Any) -> str:
+    """The canonical SMILES of a molecule, in RDKit's atom order."""
+    return import_rdkit().MolToSmiles(molecule)
 
 
-def rewritten(molecule: Any, count: int, seed: int) -> list[str]:
-    """SMILES of the same molecule that begin at atoms, and take branches, at random (Bjerrum 2017)."""
-    return list(rdkit().MolToRandomSmilesVect(molecule, count, randomSeed=seed)) if count else []
+def random_smiles(molecule: Any, count: int, seed: int) -> list[str]:
+    """SMILES of a molecule with a random first atom and random order of branches (Bjerrum 2017)."""
+    return list(import_rdkit().MolToRandomSmilesVect(molecule, count, randomSeed=seed)) if count else []
 
 
 def graph(molecule: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A molecule without its hydrogens as a graph.
+    """The graph of a molecule, without hydrogens.
 
     Returns:
-      Features of the atoms `[N, ATOM_FEATURES]` float32, the atoms that each bond joins `[M, 2]` int32, and features
-      of the bonds `[M, BOND_FEATURES]` float32.
+      Atom features `[N, ATOM_FEATURES]` float32, the two atoms of each bond `[M, 2]` int32, and bond features
+      `[M, BOND_FEATURES]` float32.
     """
     atoms = [[*_one_of(atom.GetSymbol(), ELEMENTS), *_one_of(atom.GetDegree(), DEGREES),
               *_one_of(atom.GetFormalCharge(), CHARGES), *_one_of(atom.GetTotalNumHs(), HYDROGENS),
@@ -95,33 +95,34 @@ def graph(molecule: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return np.array(atoms, np.float32), ends, features
 
 
-def described(molecule: Any, names: tuple[str, ...]) -> list[float]:
-    """Descriptors of DESCRIPTORS by name."""
+def descriptors(molecule: Any, names: tuple[str, ...]) -> list[float]:
+    """The values of some of DESCRIPTORS."""
     from rdkit.Chem import Crippen, Descriptors, GraphDescriptors, rdMolDescriptors
 
-    rooms = {'Crippen': Crippen, 'Descriptors': Descriptors, 'GraphDescriptors': GraphDescriptors,
-             'rdMolDescriptors': rdMolDescriptors}
-    return [float(getattr(rooms[room], function)(molecule)) for room, function in (DESCRIPTORS[name] for name in names)]
+    modules = {'Crippen': Crippen, 'Descriptors': Descriptors, 'GraphDescriptors': GraphDescriptors,
+               'rdMolDescriptors': rdMolDescriptors}
+    functions = [getattr(modules[module], function) for module, function in (DESCRIPTORS[name] for name in names)]
+    return [float(function(molecule)) for function in functions]
 
 
 def fingerprint(molecule: Any) -> np.ndarray:
-    """How often each circle of atoms occurs, by a hash: Morgan's fingerprint (Rogers & Hahn 2010), `[BITS]` float32."""
-    rdkit()
+    """Morgan's count fingerprint of circular substructures, hashed (Rogers & Hahn 2010), `[BITS]` float32."""
+    import_rdkit()
     from rdkit.Chem import rdFingerprintGenerator
 
-    make = rdFingerprintGenerator.GetMorganGenerator(radius=RADIUS, fpSize=BITS)
-    return make.GetCountFingerprintAsNumPy(molecule).astype(np.float32)
+    generator = rdFingerprintGenerator.GetMorganGenerator(radius=RADIUS, fpSize=BITS)
+    return generator.GetCountFingerprintAsNumPy(molecule).astype(np.float32)
 
 
 def scaffold(molecule: Any) -> str:
-    """The rings and what links them as a SMILES (Bemis & Murcko 1996), '' where there is no ring."""
-    rdkit()
+    """The SMILES of the rings and their linkers (Bemis & Murcko 1996), '' for a molecule without rings."""
+    import_rdkit()
     from rdkit.Chem.Scaffolds import MurckoScaffold
 
     return MurckoScaffold.MurckoScaffoldSmiles(mol=molecule)
 
 
 def _one_of(value: object, known: tuple[object, ...]) -> list[float]:
-    """1 at the place of a value, or at the last place where it is none of those that are known."""
+    """The one-hot vector of a value; the last place is for values that are not known."""
     place = known.index(value) if value in known else len(known)
     return [float(number == place) for number in range(len(known) + 1)]

@@ -1,4 +1,4 @@
-"""Traces over time, such as ECGs, cut into windows in which each sample has a class."""
+"""Signals such as ECGs, cut into windows in which each sample has a class."""
 
 import dataclasses
 import functools
@@ -9,18 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from medjax.data.datasets.base import Parted
+from medjax.data.datasets.base import Dataset
 from medjax.data.source import Case, Source
 from medjax.errors import InputError
-from medjax.metrics import ecg_beats as beats
+from medjax.metrics import ecg_beats
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Trace:
-    """A recording.
+class Recording:
+    """The result of `Case.read` for signals.
 
     Attributes:
-      values: `[L, C]` float64, a column a lead, in any unit.
+      values: `[L, C]` float64, a column for each lead, in any unit.
       rate: samples a second.
       beats: `[N]` int, the samples of the R peaks.
     """
@@ -31,13 +31,13 @@ class Trace:
 
 
 @dataclasses.dataclass(frozen=True)
-class Traces(Parted):
-    """A source's traces; `core.loop` and `data.pipeline` say what is asked of a data set.
+class SignalDataset(Dataset):
+    """A data set of recordings.
 
     Attributes:
-      source: the recordings.
-      window: samples that a network trains on at once.
-      width: seconds around an R peak that are labelled a beat.
+      source: the cases as stored.
+      window: samples of a training window.
+      width: seconds around an R peak that are labelled as a beat.
     """
 
     source: Source
@@ -45,15 +45,16 @@ class Traces(Parted):
     width: float = 0.1
 
     @functools.cached_property
-    def traces(self) -> tuple[Trace, ...]:
-        """All recordings, each lead less its median and over its spread."""
-        return tuple(dataclasses.replace(one, values=level(one.values)) for one in (
-            case.read() for case in self.source.cases))
+    def recordings(self) -> tuple[Recording, ...]:
+        """All recordings, with normalised leads."""
+        recordings = [case.read() for case in self.source.cases]
+        return tuple(dataclasses.replace(recording, values=normalise_leads(recording.values))
+                     for recording in recordings)
 
     @property
     def statistics(self) -> dict[str, Any]:
-        """What the task has to know."""
-        first = self.traces[0]
+        """Classes, sampling rate, number of leads and width of a beat; stored with each checkpoint."""
+        first = self.recordings[0]
         return {'classes': list(self.source.classes), 'rate': first.rate, 'leads': first.values.shape[1],
                 'width': self.width}
 
@@ -61,38 +62,38 @@ class Traces(Parted):
     def fingerprint(self) -> str:
         """SHA-256 over recordings, beats, patients and splits."""
         digest = hashlib.sha256()
-        for case, trace in zip(self.source.cases, self.traces):
-            digest.update(f'{case.id} {case.patient} {case.split} {trace.rate} {trace.beats.tolist()}'.encode())
-            digest.update(np.ascontiguousarray(trace.values).tobytes())
+        for case, recording in zip(self.source.cases, self.recordings):
+            digest.update(f'{case.id} {case.patient} {case.split} {recording.rate} {recording.beats.tolist()}'.encode())
+            digest.update(np.ascontiguousarray(recording.values).tobytes())
         return digest.hexdigest()
 
     def item(self, number: int, rng: np.random.Generator) -> dict[str, Any]:
-        """A window of a training recording from anywhere in it: `image [window, C]`, `label [window]`, and the `id`."""
-        at = self._numbers['train'][number]
-        trace = self.traces[at]
-        first = int(rng.integers(0, len(trace.values) - self.window + 1))
-        label = beats.beat_mask(trace.beats - first, self.window, trace.rate, self.width)
-        return {'image': trace.values[first:first + self.window].astype(np.float32), 'label': label,
-                'id': self.source.cases[at].id}
+        """A random window of a training recording: `image [window, C]`, `label [window]`, and the `id`."""
+        index = self._numbers['train'][number]
+        recording = self.recordings[index]
+        first = int(rng.integers(0, len(recording.values) - self.window + 1))
+        label = ecg_beats.beat_mask(recording.beats - first, self.window, recording.rate, self.width)
+        return {'image': recording.values[first:first + self.window].astype(np.float32), 'label': label,
+                'id': self.source.cases[index].id}
 
 
-def level(values: np.ndarray) -> np.ndarray:
-    """Each lead less its median, over half the distance of its 2nd and 98th percentiles; a flat lead is 0."""
+def normalise_leads(values: np.ndarray) -> np.ndarray:
+    """Each lead minus its median, over half the distance of its 2nd and 98th percentiles; 0 for a constant lead."""
     low, middle, high = np.percentile(values, [2, 50, 98], axis=0)
     spread = (high - low) / 2
     return (values - middle) / np.where(spread > 0, spread, 1)
 
 
 def dicom_case(name: str, rate: float, leads: int) -> Case:
-    """An ECG of a DICOM file, for the split 'test_real'; its beats are those of `metrics.ecg_beats.detect`.
+    """The ECG of a DICOM file as a case of the split 'test_real', with beats by `metrics.ecg_beats.detect_beats`.
 
     Args:
-      name: the file, or 'pydicom' for the one that pydicom brings.
-      rate: samples a second that it is brought to.
-      leads: how many it must have; its first multiplex group counts.
+      name: the file, or 'pydicom' for the one in pydicom's package.
+      rate: samples a second to which it is resampled.
+      leads: the expected number of leads; the file's first multiplex group is read.
 
     Raises:
-      InputError: no such file, no waveform, other leads, or one that is sampled less often.
+      InputError: no such file, no waveform, another number of leads, or a lower sampling rate.
     """
     import pydicom  # slow to import
 
@@ -111,33 +112,33 @@ def dicom_case(name: str, rate: float, leads: int) -> Case:
     from scipy import signal
 
     resampled = signal.resample_poly(values, round(rate), round(recorded), axis=0)
-    trace = Trace(resampled, float(round(rate)), beats.detect_beats(resampled, rate))
+    recording = Recording(resampled, float(round(rate)), ecg_beats.detect_beats(resampled, rate))
     return Case(id=path.stem, patient=str(file.get('PatientID', '')) or path.stem, split='test_real',
-                read=lambda: trace, files=(str(path),))
+                read=lambda: recording, files=(str(path),))
 
 
-def dataset(source: Source, *, window: int = 512, width: float = 0.1) -> Traces:
-    """Makes a source's recordings a data set.
+def dataset(source: Source, *, window: int = 512, width: float = 0.1) -> SignalDataset:
+    """The data set of a source's recordings.
 
     Args:
-      source: recordings, whose cases read a `Trace`.
-      window: samples that a network trains on at once.
-      width: seconds around an R peak that are labelled a beat.
+      source: recordings, whose cases read a `Recording`.
+      window: samples of a training window.
+      width: seconds around an R peak that are labelled as a beat.
 
     Raises:
-      InputError: no traces; a window that is longer than a recording; different leads or rates.
+      InputError: a source of another kind; a window longer than a recording; different leads or rates.
     """
-    made = Traces(source, window, width)
-    if not all(callable(case.read) for case in source.cases) or not isinstance(source.cases[0].read(), Trace):
-        raise InputError('config.data: traces need a source of recordings, such as phantom_ecg')
+    data = SignalDataset(source, window, width)
+    if not all(callable(case.read) for case in source.cases) or not isinstance(source.cases[0].read(), Recording):
+        raise InputError('config.data: signals need a source of recordings, such as simulated_ecg')
     if width <= 0 or window < 1:
         raise InputError(f'config.data: window={window}, width={width}; expected at least 1, and above 0')
-    for case, trace in zip(source.cases, made.traces):
-        if len(trace.values) < window:
-            raise InputError(f'config.data.window: {window}; expected at most {len(trace.values)}, the samples of '
+    first = data.recordings[0]
+    for case, recording in zip(source.cases, data.recordings):
+        if len(recording.values) < window:
+            raise InputError(f'config.data.window: {window}; expected at most {len(recording.values)}, the samples of '
                              f'{case.id}')
-        if (trace.values.shape[1], trace.rate) != (made.traces[0].values.shape[1], made.traces[0].rate):
-            raise InputError(f'{case.id}: {trace.values.shape[1]} leads at {trace.rate:g} Hz; expected '
-                             f'{made.traces[0].values.shape[1]} at {made.traces[0].rate:g} Hz, as {source.cases[0].id}')
-    return made
-
+        if (recording.values.shape[1], recording.rate) != (first.values.shape[1], first.rate):
+            raise InputError(f'{case.id}: {recording.values.shape[1]} leads at {recording.rate:g} Hz; expected '
+                             f'{first.values.shape[1]} at {first.rate:g} Hz, as {source.cases[0].id}')
+    return data

@@ -1,19 +1,19 @@
-"""SMILES as tokens: atoms, bonds, branches and ring closures, split by hand and without a chemistry library."""
+"""A tokeniser of SMILES: atoms, bonds, branches and ring closures, without a chemistry library."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-PAD, UNKNOWN = 0, 1  # places of a vocabulary that no token has
-PAIRS = ('Cl', 'Br')  # atoms of two letters that stand without brackets
+PAD, UNKNOWN = 0, 1  # numbers that no token of a vocabulary has
+PAIRS = ('Cl', 'Br')  # atoms of two letters without brackets
 SINGLE = frozenset('BCNOPSFIbcnops*' + '-=#$:/\\~' + '().' + '0123456789')
 
 
 def tokens(smiles: str) -> list[str]:
-    """Splits a SMILES: an atom in brackets is one token, as are Cl, Br and a ring closure of two digits, '%12'.
+    """The tokens of a SMILES: an atom in brackets is one token, as are Cl, Br and a ring closure of two digits, '%12'.
 
     Raises:
-      ValueError: says what is no SMILES there, and where; nothing is known of what it means.
+      ValueError: what is not valid, and where. Only the syntax is checked, not the chemistry.
     """
     out, place = [], 0
     while place < len(smiles):
@@ -36,12 +36,21 @@ def tokens(smiles: str) -> list[str]:
 
 
 def vocabulary(lines: Sequence[Sequence[str]]) -> list[str]:
-    """All tokens of some molecules in order; the number of a token is its place and 2."""
+    """All tokens of some molecules, sorted; a token's number is its index plus 2."""
     return sorted({token for line in lines for token in line})
 
 
-def numbers(lines: Sequence[Sequence[str]], known: Sequence[str], length: int) -> np.ndarray:
-    """Tokens by number, `[n, length]` int32, PAD behind the last and UNKNOWN where the vocabulary lacks one."""
+def token_numbers(lines: Sequence[Sequence[str]], known: Sequence[str], length: int) -> np.ndarray:
+    """The numbers of tokens.
+
+    Args:
+      lines: the tokens of n molecules.
+      known: the vocabulary.
+      length: to which lines are padded.
+
+    Returns:
+      `[n, length]` int32, PAD after the last token, UNKNOWN for tokens that are not in the vocabulary.
+    """
     place = {token: number for number, token in enumerate(known, 2)}
     out = np.full((len(lines), length), PAD, np.int32)
     for row, line in zip(out, lines):

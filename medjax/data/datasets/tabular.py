@@ -1,31 +1,30 @@
-"""Records: patients as rows of numbers, brought to one scale; what is missing is filled and said to be missing."""
+"""Tabular data: patients as rows of standardised covariates; missing values are imputed, with indicators."""
 
 import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 
-from medjax.data.datasets.base import Parted
-from medjax.data.source import Case, Outcome, Source, Treated
+from medjax.data.datasets.base import RowDataset
+from medjax.data.source import Case, Outcome, Source, TreatmentOutcome, check_two_classes
 from medjax.errors import InputError, few
 
-GRID = 100  # times that survival is told at, at even quantiles of the training events'
+GRID = 100  # default number of evaluation times of survival, at regular quantiles of the training events' times
 
 
 @dataclasses.dataclass(frozen=True)
-class Records(Parted):
-    """A source's records as arrays; `core.loop` and `data.pipeline` say what else is asked of a data set.
+class TabularDataset(RowDataset):
+    """A data set of patients with covariates and an outcome.
 
     Attributes:
-      source: the patients, their outcomes and what must be said of them.
+      source: the cases as stored.
       names: of the covariates.
-      scale: `fill`, `mean` and `std` of each, of the training patients; see `scaled`.
-      times: that survival is told at; none for quantiles of the training patients' events.
+      scale: `fill`, `mean`, `std` and `missing` of each covariate, of the training patients; see `scale_covariates`.
+      times: at which survival is predicted; () for quantiles of the times of the training patients' events.
     """
 
     source: Source
@@ -33,20 +32,21 @@ class Records(Parted):
     scale: Mapping[str, list[float]]
     times: tuple[float, ...] = ()
 
-    def seen(self, numbers: np.ndarray) -> dict[str, np.ndarray]:
-        """What a network may see of some patients: `covariates [n, F]`."""
+    def network_inputs(self, numbers: np.ndarray) -> dict[str, np.ndarray]:
+        """The network's inputs for some patients: `covariates [n, F]`."""
         return {'covariates': self.covariates[numbers]}
 
     @functools.cached_property
     def covariates(self) -> np.ndarray:
-        """Of all patients as the network sees them, `[N, F]` float32."""
-        return scaled([case.record for case in self.source.cases], self.names, self.scale)
+        """The scaled covariates of all patients, `[N, F]` float32."""
+        return scale_covariates([case.record for case in self.source.cases], self.names, self.scale)
 
     @functools.cached_property
     def outcomes(self) -> dict[str, np.ndarray]:
-        """Of all patients `time [N]` float32 and `event [N]` int32, or `treatment [N]` int32 and `outcome [N]` float32.
+        """The targets of all patients.
 
-        What a simulation knows beyond that is no part of it: a network could learn from it.
+        `time [N]` float32 and `event [N]` int32, or `treatment [N]` int32 and `outcome [N]` float32. Expected outcomes
+        of a simulation are not part of them: a network could learn from these.
         """
         targets = [case.target for case in self.source.cases]
         if self.source.problem == 'treatment':
@@ -57,138 +57,136 @@ class Records(Parted):
 
     @functools.cached_property
     def warnings(self) -> list[str]:
-        """What is to be minded in these data, a line each."""
-        out, train = [], self._numbers['train']
+        """Missing and constant covariates, zero times, and events or groups without a patient; a line each."""
+        return [*self._covariate_warnings(), *self._outcome_warnings()]
+
+    def _covariate_warnings(self) -> Iterator[str]:
         values = np.array([[case.record.get(name, np.nan) for name in self.names] for case in self.source.cases])
-        lacking = np.isnan(values).mean(0)
-        if lacking.any():
-            told = [f'{name} ({share:.0%})' for name, share in zip(self.names, lacking) if share]
-            out.append(f'Missing values, filled with the median of the training patients: {few(told)}.')
-        constant = [name for name, column in zip(self.names, values[train].T) if len(np.unique(column)) < 2]
+        missing = np.isnan(values).mean(0)
+        if missing.any():
+            names = [f'{name} ({fraction:.0%})' for name, fraction in zip(self.names, missing) if fraction]
+            yield f'Missing values, filled with the median of the training patients: {few(names)}.'
+        train = values[self._numbers['train']]
+        constant = [name for name, column in zip(self.names, train.T) if len(np.unique(column)) < 2]
         if constant:
-            out.append(f'The same in all training patients, and of no use: {few(constant)}.')
+            yield f'The same in all training patients, and therefore of no use: {few(constant)}.'
+
+    def _outcome_warnings(self) -> Iterator[str]:
         survival = self.source.problem != 'treatment'
         zero = int((self.outcomes['time'] == 0).sum()) if survival else 0
         if zero:
-            out.append(f'Patients seen for no time at all: {zero}.')
+            yield f'Patients with a follow-up time of 0: {zero}.'
         groups = self.outcomes['event' if survival else 'treatment']
-        for number, name in enumerate(self.source.classes, int(survival)):
-            none = [split for split, at in self._numbers.items() if not (groups[at] == number).any()]
+        for number, name in enumerate(self.source.classes, 1 if survival else 0):
+            none = [split for split, cases in self._numbers.items() if not (groups[cases] == number).any()]
             if none:
-                out.append(f'{name}: in no patient of the split {" or ".join(none)}.')
-        return out
+                yield f'{name}: in no patient of the split {" or ".join(none)}.'
 
     @functools.cached_property
     def statistics(self) -> dict[str, Any]:
-        """What the task and `predict` have to know of the training data; stored with each checkpoint."""
+        """Covariates, their scale, and evaluation times or outcome statistics; stored with each checkpoint."""
         train = self._numbers['train']
         known = {'classes': list(self.source.classes), 'problem': self.source.problem, 'unit': self.source.unit,
                  'names': list(self.names), 'scale': dict(self.scale)}
         if self.source.problem == 'treatment':
             outcome = self.outcomes['outcome'][train].astype(np.float64)
-            return known | {'mean': float(outcome.mean()), 'std': float(outcome.std()) or 1.0,
-                            'treated': float(self.outcomes['treatment'][train].mean())}
+            return {**known, 'mean': float(outcome.mean()), 'std': float(outcome.std()) or 1.0,
+                    'treated': float(self.outcomes['treatment'][train].mean())}
         if self.times:
-            return known | {'times': list(self.times)}
+            return {**known, 'times': list(self.times)}
         times = self.outcomes['time'][train]
         ends = np.quantile(times[self.outcomes['event'][train] > 0], np.linspace(0, 1, GRID + 1)[1:], method='nearest')
-        return known | {'times': [float(time) for time in np.unique(ends[ends > 0])]}
+        return {**known, 'times': [float(time) for time in np.unique(ends[ends > 0])]}
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over records, outcomes, patients and splits."""
+        """SHA-256 over covariates, outcomes, patients and splits."""
         lines = [json.dumps([case.split, case.patient, case.id, *dataclasses.astuple(case.target), dict(case.record)])
                  for case in self.source.cases]
         return hashlib.sha256('\n'.join(lines).encode()).hexdigest()
 
-    def rows(self, numbers: np.ndarray) -> dict[str, np.ndarray]:
-        """What is `seen` of some patients, and the outcomes, each `[n]`."""
-        return {**self.seen(numbers), **{name: of[numbers] for name, of in self.outcomes.items()}}
-
-    def item(self, number: int, rng: np.random.Generator) -> dict[str, Any]:
-        """A training patient's row, and the `id`."""
-        at = self._numbers['train'][number]
-        return {**{name: value[0] for name, value in self.rows(np.array([at])).items()},
-                'id': self.source.cases[at].id}
-
-    def resident(self) -> 'Resident':
-        """The training patients as they may lie on the device."""
-        return Resident(self)
+    def batch(self, numbers: np.ndarray) -> dict[str, np.ndarray]:
+        """The `network_inputs` of some patients, and their outcomes, each `[n]`."""
+        return {**self.network_inputs(numbers), **{name: values[numbers] for name, values in self.outcomes.items()}}
 
 
-class Resident:
-    """Training records on the device, as `pipeline.Resident` says."""
-
-    def __init__(self, data: Records):
-        self._data = data
-        first = data.rows(data.numbers('train')[:1])
-        self.size = float(len(data) * sum(array.nbytes for array in first.values()))
-
-    def load(self) -> Mapping[str, np.ndarray]:
-        """All of them."""
-        return self._data.rows(self._data.numbers('train'))
-
-    def place(self, number: int, rng: Callable[[], np.random.Generator]) -> tuple[int]:
-        """A patient's number says where the row lies."""
-        return (number,)
-
-    def pick(self, arrays: Mapping[str, jax.Array], place: jax.Array) -> dict[str, jax.Array]:
-        """A row, as the data set's `item` gives it without its id."""
-        return {name: array[place[0]] for name, array in arrays.items()}
-
-
-def dataset(source: Source, *, covariates: Sequence[str] = (), times: Sequence[float] = ()) -> Records:
-    """Makes a source's records a data set.
+def dataset(source: Source, *, covariates: Sequence[str] = (), times: Sequence[float] = ()) -> TabularDataset:
+    """The data set of a source's patients.
 
     Args:
       source: the patients, each with an outcome.
       covariates: names of those that are used; by default all.
-      times: that survival is told at; by default at quantiles of the training patients' events.
+      times: at which survival is predicted; by default at quantiles of the times of the training patients' events.
 
     Raises:
-      InputError: an unknown covariate; a time, treatment or outcome that is none; no training patient, no event among
-        them, or nobody of one of the two groups.
+      InputError: an unknown covariate; an invalid time, treatment or outcome; no training patient, no event among them,
+        or no training patient in one of the two groups.
     """
     if source.problem not in ('survival', 'treatment'):
-        raise InputError('config.data: records need a source whose cases have outcomes, such as cohort or deepsurv')
-    return Records(source, *described(source, covariates), checked_times(times))
+        raise InputError('config.data: tabular needs a source of outcomes, such as survival_csv or deepsurv')
+    return TabularDataset(source, *covariate_scale(source, covariates), check_times(times))
 
 
-def checked_times(times: Sequence[float]) -> tuple[float, ...]:
-    """Refuses times that are not above 0 and rising."""
+def check_times(times: Sequence[float]) -> tuple[float, ...]:
+    """The option `times` of a data set as a tuple.
+
+    Raises:
+      InputError: they are not above 0 and increasing.
+    """
     times = tuple(float(time) for time in times)
     if any(not before < time < np.inf for before, time in zip((0.0, *times), times)):
-        raise InputError(f'config.data.times: {times}; expected numbers above 0, rising')
+        raise InputError(f'config.data.times: {times}; expected increasing numbers above 0')
     return times
 
 
-def described(source: Source, covariates: Sequence[str]) -> tuple[tuple[str, ...], dict[str, list[float]]]:
-    """Names of the covariates, and their scale; see `Records`, and `dataset` for what is refused."""
-    names = tuple(covariates) or tuple(dict.fromkeys(name for case in source.cases for name in case.record))
-    known = {name for case in source.cases for name in case.record}
+def covariate_scale(source: Source, covariates: Sequence[str]) -> tuple[tuple[str, ...], dict[str, list[float]]]:
+    """The names of the covariates, and their scale by the training patients; see `TabularDataset`.
+
+    Raises:
+      InputError: see `dataset`.
+    """
+    known = dict.fromkeys(name for case in source.cases for name in case.record)
+    names = tuple(covariates) or tuple(known)
     for name in names:
         if name not in known:
             raise InputError(f'config.data.covariates: {name!r}; expected some of: {", ".join(sorted(known))}')
+    _check_cases(source, names)
+    train = [case for case in source.cases if case.split == 'train']
+    _check_training_patients(source, train)
+    values = np.array([[case.record.get(name, np.nan) for name in names] for case in train], np.float64)
+    missing = np.isnan(values)
+    fill = [float(np.median(column[~absent])) if not absent.all() else 0.0
+            for column, absent in zip(values.T, missing.T)]
+    values = np.where(missing, fill, values)
+    std = values.std(0)
+    return names, {'fill': fill, 'mean': values.mean(0).tolist(), 'std': np.where(std > 0, std, 1.0).tolist(),
+                   'missing': missing.mean(0).tolist()}
+
+
+def _check_cases(source: Source, names: Sequence[str]) -> None:
+    """Checks the outcome and the covariates of each case."""
+    if source.problem == 'treatment':
+        check_two_classes(source)
     for case in source.cases:
-        (_check_treated if source.problem == 'treatment' else _check_outcome)(case, source.classes)
+        if source.problem == 'treatment':
+            _check_treatment(case, source.classes)
+        else:
+            _check_outcome(case, source.classes)
         for name in names:
             if np.isinf(case.record.get(name, 0.0)):
                 raise InputError(f'{case.id}: {name} is {case.record[name]}; expected a number, or nothing')
-    train = [case for case in source.cases if case.split == 'train']
-    if source.problem != 'treatment' and not any(case.target.event for case in train):
-        raise InputError(f'config.data.source: no event among the {len(train)} training patients; expected some')
-    for number, group in enumerate(source.classes if source.problem == 'treatment' else ()):
+
+
+def _check_training_patients(source: Source, train: Sequence[Case]) -> None:
+    """Checks that there are training patients with events, or in both groups."""
+    if source.problem != 'treatment':
+        if not any(case.target.event for case in train):
+            raise InputError(f'config.data.source: no event among the {len(train)} training patients; expected some')
+        return
+    for number, group in enumerate(source.classes):
         if not any(case.target.treatment == number for case in train):
             raise InputError(f'config.data.source: nobody of the group {group!r} among the {len(train)} training '
                              'patients; expected some of both groups')
-    values = np.array([[case.record.get(name, np.nan) for name in names] for case in train], np.float64)
-    missing = np.isnan(values)
-    fill = [float(np.median(column[~gone])) if not gone.all() else 0.0 for column, gone in zip(values.T, missing.T)]
-    values = np.where(missing, fill, values)
-    std = values.std(0)
-    # A covariate that some lack has a second one that says so.
-    return names, {'fill': fill, 'mean': values.mean(0).tolist(), 'std': np.where(std > 0, std, 1.0).tolist(),
-                   'missing': missing.mean(0).tolist()}
 
 
 def _check_outcome(case: Case, events: Sequence[str]) -> None:
@@ -200,31 +198,34 @@ def _check_outcome(case: Case, events: Sequence[str]) -> None:
                          + ', '.join(events))
 
 
-def _check_treated(case: Case, groups: Sequence[str]) -> None:
+def _check_treatment(case: Case, groups: Sequence[str]) -> None:
     target = case.target
-    if not isinstance(target, Treated) or target.treatment not in (0, 1):
+    if not isinstance(target, TreatmentOutcome) or target.treatment not in (0, 1):
         raise InputError(f'{case.id}: treatment {getattr(target, "treatment", None)}; expected 0 for {groups[0]} or '
                          f'1 for {groups[1]}')
-    for name in ('outcome', 'mu0', 'mu1'):
+    if not np.isfinite(target.outcome):
+        raise InputError(f'{case.id}: outcome {target.outcome}; expected a number')
+    for name in ('mu0', 'mu1'):
         value = getattr(target, name)
-        if not (value is None and name != 'outcome') and not np.isfinite(value):
+        if value is not None and not np.isfinite(value):
             raise InputError(f'{case.id}: {name} {value}; expected a number')
 
 
-def scaled(records: Sequence[Mapping[str, float]], names: Sequence[str],
-           scale: Mapping[str, Sequence[float]]) -> np.ndarray:
-    """Covariates as a network sees them.
+def scale_covariates(records: Sequence[Mapping[str, float]], names: Sequence[str],
+                     scale: Mapping[str, Sequence[float]]) -> np.ndarray:
+    """Standardised covariates and indicators of missing values.
 
-    Each is filled where it is missing, less the training patients' mean, over their standard deviation; for those that
-    some training patient lacked there is a second one, behind all others: 1 where it is missing.
+    A missing value is replaced by `fill`, the median of the training patients; then the training patients' mean is
+    subtracted, and the result divided by their standard deviation. Each covariate that is missing in some training
+    patient has an indicator after all covariates: 1 where it is missing.
 
     Args:
       records: of patients.
       names: of F covariates.
-      scale: see `Records`.
+      scale: see `TabularDataset`.
 
     Returns:
-      `[n, F']` float32.
+      `[n, F + indicators]` float32.
     """
     values = np.array([[record.get(name, np.nan) for name in names] for record in records], np.float64)
     values = values.reshape(len(records), len(names))

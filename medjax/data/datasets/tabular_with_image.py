@@ -1,4 +1,4 @@
-"""Patients with an image each beside their record, and an outcome that both may tell of."""
+"""Tabular data with one image for each patient."""
 
 import dataclasses
 import functools
@@ -8,74 +8,88 @@ from typing import Any
 
 import numpy as np
 
-from medjax.data.datasets.images import Prepared, prepared
-from medjax.data.datasets.tabular import Records, checked_times, described
+from medjax.data.datasets.prepared_images import PreparedImages, prepare_images
+from medjax.data.datasets.tabular import TabularDataset, check_times, covariate_scale
 from medjax.data.source import Source
 from medjax.data.transforms.images import image_preprocess
 from medjax.errors import InputError
 
 
-class Pictures(Prepared):
-    """The images alone."""
+class PatientImages(PreparedImages):
+    """The images of the patients; targets are those of the tabular data."""
 
-    def _positive(self, numbers: np.ndarray) -> np.ndarray:
-        return np.zeros(len(self.source.classes))  # who has an event is told by the records
+    def _class_counts(self, numbers: np.ndarray) -> np.ndarray:
+        return np.zeros(len(self.source.classes))
+
+    @property
+    def statistics(self) -> dict[str, Any]:
+        """Channels and intensities of the training images."""
+        return {'channels': self.arrays.shape[-1], 'intensities': dict(self.intensities)}
+
+    @property
+    def fingerprint(self) -> str:
+        """The hashes of all images."""
+        return ' '.join(self.hashes)
+
+    def batch(self, numbers: np.ndarray) -> dict[str, np.ndarray]:
+        """The images of some patients, `image [n, *S, C]` float32."""
+        return {'image': self.images(numbers)}
 
 
 @dataclasses.dataclass(frozen=True)
-class Imaged(Records):
-    """A source's records and images as arrays.
+class TabularImageDataset(TabularDataset):
+    """A data set of patients with covariates, an image and an outcome.
 
     Attributes:
-      pictures: of all patients, in the source's order.
+      pictures: the images of all patients, in the source's order.
     """
 
-    pictures: Pictures | None = None
+    pictures: PatientImages | None = None
 
-    def seen(self, numbers: np.ndarray) -> dict[str, np.ndarray]:
-        """What a network may see of some patients: `covariates [n, F]` and `image [n, *S, C]`, float32."""
-        return super().seen(numbers) | {'image': self.pictures.images(numbers)}
+    def network_inputs(self, numbers: np.ndarray) -> dict[str, np.ndarray]:
+        """The network's inputs for some patients: `covariates [n, F]` and `image [n, *S, C]`, float32."""
+        return {**super().network_inputs(numbers), **self.pictures.batch(numbers)}
 
     @functools.cached_property
     def warnings(self) -> list[str]:
-        """What is to be minded in these data, a line each."""
+        """Problems of the tabular data and of the images, a line each."""
         return [*super().warnings, *self.pictures.warnings]
 
     @functools.cached_property
     def statistics(self) -> dict[str, Any]:
-        """What the task and `predict` have to know of the training data; stored with each checkpoint."""
-        return super().statistics | {'channels': self.pictures.arrays.shape[-1],
-                                     'intensities': dict(self.pictures.intensities)}
+        """Statistics of the tabular data and of the images; stored with each checkpoint."""
+        return {**super().statistics, **self.pictures.statistics}
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over records, images, outcomes, patients and splits."""
-        return hashlib.sha256(' '.join([super().fingerprint, *self.pictures.hashes]).encode()).hexdigest()
+        """SHA-256 over covariates, images, outcomes, patients and splits."""
+        return hashlib.sha256(f'{super().fingerprint} {self.pictures.fingerprint}'.encode()).hexdigest()
 
 
 def dataset(source: Source, *, size: Sequence[int], fit: str = 'stretch', channels: int | None = None,
             intensity: Mapping[str, Any] | None = None, cache: str = '', covariates: Sequence[str] = (),
-            times: Sequence[float] = ()) -> Imaged:
-    """Makes a source's images and records a data set.
+            times: Sequence[float] = ()) -> TabularImageDataset:
+    """The data set of a source's patients and their images.
 
     Args:
       source: the patients, each with an image and an outcome.
-      size: see `framing.ImagePreprocess`, as for fit, channels and intensity.
+      size: see `ImagePreprocess`, as for fit, channels and intensity.
       fit: …
       channels: …
       intensity: …
-      cache: see `images.dataset`.
-      covariates: see `records.dataset`, as for times.
+      cache: the folder of prepared images; by default in the user's cache folder.
+      covariates: see `tabular.dataset`, as for times.
       times: …
 
     Raises:
-      InputError: as `images.dataset` and `records.dataset`; a patient without an image.
+      InputError: as `images.dataset` and `tabular.dataset`; a patient without an image.
     """
     without = [case.id for case in source.cases if case.read is None]
     if source.problem not in ('survival', 'treatment') or without:
         raise InputError(f'config.data: {without[0] if without else source.problem}: expected patients with an outcome '
-                         "and an image each, as of cohort with config.data.source.image, the column of the images' "
-                         'paths')
-    described_by = described(source, covariates)
-    frame = image_preprocess(size=size, fit=fit, channels=channels, intensity=intensity)
-    return Imaged(source, *described_by, checked_times(times), prepared(Pictures, source, frame, cache))
+                         "and an image each, such as survival_csv with config.data.source.image, the column of the "
+                         "images' paths")
+    names, scale = covariate_scale(source, covariates)
+    preprocess = image_preprocess(size=size, fit=fit, channels=channels, intensity=intensity)
+    return TabularImageDataset(source, names, scale, check_times(times),
+                               prepare_images(PatientImages, source, preprocess, cache))

@@ -1,4 +1,4 @@
-"""Series of patients, brought to one scale and padded to one length; what was not measured is said to be so."""
+"""Time series: patients with repeated measurements, standardised and padded to one number of visits."""
 
 import dataclasses
 import functools
@@ -10,20 +10,20 @@ from typing import Any
 
 import numpy as np
 
-from medjax.data.datasets.tabular import Records, checked_times, described
+from medjax.data.datasets.tabular import TabularDataset, check_times, covariate_scale
 from medjax.data.source import Case, Series, Source
 from medjax.errors import InputError, few
 
 
 @dataclasses.dataclass(frozen=True)
-class Sequences(Records):
-    """A source's series and records as arrays.
+class TimeSeriesDataset(TabularDataset):
+    """A data set of patients with series, covariates and an outcome.
 
     Attributes:
-      spread: `mean` and `std` of each value that is measured, of the training patients; and `clock`, the standard
-        deviation of their visits' times since the first, which is the unit of a network's times.
-      steps: visits that a series is padded to.
-      within: the time after a visit within which a forecast is about events; 0 where it is about none.
+      spread: `mean` and `std` of each measured value over the training visits; and `clock`, the standard deviation of
+        the time since the first visit, which is the unit of the network's times.
+      steps: visits to which a series is padded.
+      within: the time after a visit within which a forecast predicts events; 0 for forecasts without events.
     """
 
     spread: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -32,31 +32,25 @@ class Sequences(Records):
 
     @functools.cached_property
     def _padded(self) -> dict[str, np.ndarray]:
-        return padded([case.series for case in self.source.cases], self.spread, self.steps)
+        return pad_series([case.series for case in self.source.cases], self.spread, self.steps)
 
-    def seen(self, numbers: np.ndarray) -> dict[str, np.ndarray]:
-        """What a network may see of some patients, float32.
-
-        `covariates [n, F]`, `values [n, T, V]` on one scale, 0 where nothing was measured, `observed [n, T, V]`, 1
-        where something was, `times [n, T]` since the first visit in units of the clock, and `time_mask [n, T]`, 1 for
-        visits.
-        """
-        return super().seen(numbers) | {name: array[numbers] for name, array in self._padded.items()}
+    def network_inputs(self, numbers: np.ndarray) -> dict[str, np.ndarray]:
+        """The network's inputs for some patients: `covariates [n, F]`, and the arrays of `pad_series`."""
+        return {**super().network_inputs(numbers), **{name: array[numbers] for name, array in self._padded.items()}}
 
     @functools.cached_property
     def warnings(self) -> list[str]:
-        """What is to be minded in these data, a line each."""
+        """Problems of the tabular data, missing measurements, and short series; a line each."""
         train = [self.source.cases[number].series for number in self.numbers('train')]
-        found = np.concatenate([series.values for series in train])
-        never = np.isnan(found).all(0)
-        share = np.isnan(found).mean(0)
+        missing = np.isnan(np.concatenate([series.values for series in train]))
+        never = [name for name, absent in zip(self.source.measured, missing.all(0)) if absent]
+        partly = [f'{name} ({fraction:.0%})' for name, fraction in zip(self.source.measured, missing.mean(0))
+                  if 0 < fraction < 1]
         out = list(super().warnings)
-        if never.any():
-            out.append('Never measured in training patients, and of no use: '
-                       + few([name for name, gone in zip(self.source.measured, never) if gone]) + '.')
-        if (share[~never] > 0).any():
-            out.append('Missing at visits: ' + few([f'{name} ({part:.0%})' for name, part in zip(
-                self.source.measured, share) if 0 < part < 1]) + '.')
+        if never:
+            out.append(f'Never measured in training patients, and therefore of no use: {few(never)}.')
+        if partly:
+            out.append(f'Missing at visits: {few(partly)}.')
         single = sum(len(series.times) == 1 for series in train)
         if single:
             out.append(f'Training series of one visit: {single} of {len(train)}.')
@@ -64,33 +58,43 @@ class Sequences(Records):
 
     @functools.cached_property
     def statistics(self) -> dict[str, Any]:
-        """What the task and `predict` have to know of the training data; stored with each checkpoint."""
-        return super().statistics | {'measured': list(self.source.measured), 'spread': dict(self.spread),
-                                     'steps': self.steps, 'within': self.within}
+        """Statistics of the tabular data, and the scale of the series; stored with each checkpoint."""
+        return {**super().statistics, 'measured': list(self.source.measured), 'spread': dict(self.spread),
+                'steps': self.steps, 'within': self.within}
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over records, series, outcomes, patients and splits."""
+        """SHA-256 over covariates, series, outcomes, patients and splits."""
         series = [[case.series.times.tolist(), case.series.values.tolist()] for case in self.source.cases]
         return hashlib.sha256((super().fingerprint + json.dumps(series)).encode()).hexdigest()
 
 
-def padded(series: Sequence[Series], spread: Mapping[str, Any], steps: int) -> dict[str, np.ndarray]:
-    """Series as a network sees them; see `Sequences.seen`."""
+def pad_series(series: Sequence[Series], spread: Mapping[str, Any], steps: int) -> dict[str, np.ndarray]:
+    """Series as arrays for a network.
+
+    Args:
+      series: of n patients.
+      spread: see `TimeSeriesDataset`, as for steps.
+      steps: T.
+
+    Returns:
+      float32: `values [n, T, V]`, standardised, 0 where missing; `observed [n, T, V]`, 1 for observed values; `times
+      [n, T]` since the first visit, in units of the clock; and `time_mask [n, T]`, 1 for visits, 0 for padding.
+    """
     shape = (len(series), steps)
     values = np.zeros((*shape, len(spread['mean'])), np.float32)
     observed, times, mask = np.zeros_like(values), np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     for place, one in enumerate(series):
-        visits, there = len(one.times), ~np.isnan(one.values)
+        visits, present = len(one.times), ~np.isnan(one.values)
         scaled = (one.values - spread['mean']) / spread['std']
-        values[place, :visits], observed[place, :visits] = np.where(there, scaled, 0), there
+        values[place, :visits], observed[place, :visits] = np.where(present, scaled, 0), present
         times[place, :visits] = (one.times - one.times[0]) / spread['clock']
         mask[place, :visits] = 1
     return {'values': values, 'observed': observed, 'times': times, 'time_mask': mask}
 
 
 def check_visits(path: pathlib.Path, cases: Sequence[Case], most: int) -> None:
-    """Refuses new patients with more visits than the longest series in training has.
+    """Checks that new patients have no more visits than the longest training series.
 
     Raises:
       InputError: with the table's path and the patient.
@@ -102,21 +106,21 @@ def check_visits(path: pathlib.Path, cases: Sequence[Case], most: int) -> None:
 
 
 def dataset(source: Source, *, covariates: Sequence[str] = (), times: Sequence[float] = (),
-            steps: int = 0, within: float = 0.0) -> Sequences:
-    """Makes a source's series and records a data set.
+            steps: int = 0, within: float = 0.0) -> TimeSeriesDataset:
+    """The data set of a source's patients and their series.
 
     Args:
       source: the patients, each with a series and an outcome.
       covariates: names of those that are used; by default all.
-      times: that survival is told at; by default at quantiles of the training patients' events.
-      steps: visits that series are padded to; by default as many as the longest has.
-      within: see `Sequences`.
+      times: at which survival is predicted; by default at quantiles of the times of the training patients' events.
+      steps: visits to which series are padded; by default those of the longest series.
+      within: see `TimeSeriesDataset`.
 
     Raises:
-      InputError: as `records.dataset`; a series that is none, is longer than steps, or whose times do not rise.
+      InputError: as `tabular.dataset`; a series that is invalid, longer than steps, or whose times do not increase.
     """
     if source.problem not in ('survival', 'forecast') or any(case.series is None for case in source.cases):
-        raise InputError('config.data: sequences need a source whose cases have series, such as longitudinal')
+        raise InputError('config.data: time_series needs a source of series, such as visits_csv')
     if not 0 <= within < np.inf:
         raise InputError(f'config.data.within: {within}; expected a time, or 0 for no events')
     longest = max(source.cases, key=lambda case: len(case.series.times))
@@ -124,18 +128,26 @@ def dataset(source: Source, *, covariates: Sequence[str] = (), times: Sequence[f
         raise InputError(f'config.data.steps: {steps}; expected at least {len(longest.series.times)}, the visits of '
                          f'{longest.id}')
     for case in source.cases:
-        at, found = case.series.times, case.series.values
-        if not len(at) or not np.isfinite(at).all() or (np.diff(at) <= 0).any() or np.isinf(found).any() or (
-                found.shape != (len(at), len(source.measured))):
-            raise InputError(f'{case.id}: times {at.tolist()}, values {found.shape}; expected rising times, and a '
-                             f'number or nothing for each and for each of: {", ".join(source.measured)}')
+        _check_series(case, source.measured)
     train = [case.series for case in source.cases if case.split == 'train']
-    found = np.concatenate([series.values for series in train] or [np.zeros((0, len(source.measured)))])
-    there = ~np.isnan(found)
-    count = np.maximum(there.sum(0), 1)
-    mean = np.where(there, found, 0).sum(0) / count
-    std = np.sqrt((np.where(there, found - mean, 0) ** 2).sum(0) / count)
+    return TimeSeriesDataset(source, *covariate_scale(source, covariates), check_times(times),
+                             _spread(train, len(source.measured)), steps or len(longest.series.times), float(within))
+
+
+def _check_series(case: Case, measured: Sequence[str]) -> None:
+    times, values = case.series.times, case.series.values
+    if not len(times) or not np.isfinite(times).all() or (np.diff(times) <= 0).any() or np.isinf(values).any() or (
+            values.shape != (len(times), len(measured))):
+        raise InputError(f'{case.id}: times {times.tolist()}, values {values.shape}; expected increasing times, and a '
+                         f'number or nothing for each of them and each of: {", ".join(measured)}')
+
+
+def _spread(train: Sequence[Series], count: int) -> dict[str, Any]:
+    """The scale of the training series; see `TimeSeriesDataset`. `count` is the number of measured values."""
+    values = np.concatenate([series.values for series in train] or [np.zeros((0, count))])
+    observed = ~np.isnan(values)
+    total = np.maximum(observed.sum(0), 1)
+    mean = np.where(observed, values, 0).sum(0) / total
+    std = np.sqrt((np.where(observed, values - mean, 0) ** 2).sum(0) / total)
     since = np.concatenate([series.times - series.times[0] for series in train] or [np.zeros(1)])
-    return Sequences(source, *described(source, covariates), checked_times(times), {
-        'mean': mean.tolist(), 'std': np.where(std > 0, std, 1.0).tolist(), 'clock': float(since.std()) or 1.0},
-        steps or len(longest.series.times), float(within))
+    return {'mean': mean.tolist(), 'std': np.where(std > 0, std, 1.0).tolist(), 'clock': float(since.std()) or 1.0}

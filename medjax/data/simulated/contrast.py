@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from medjax.data.datasets.translation import PAIR, Views
+from medjax.data.datasets.translation import PAIR, Contrasts
 from medjax.data.io.geometry import Image, resample
 from medjax.data.source import Case, Source
 from medjax.data.sources import mni152
@@ -88,17 +88,17 @@ def source(*, spacing: float = 2.0, validation: Sequence[int] = (64, 76),
                   notice=NOTICE.format(tr=tr, te=te, noise=noise, ceiling=ceiling))
 
 
-def _slab(z: tuple[int, int], *how: float) -> Views:
+def _slab(z: tuple[int, int], *how: float) -> Contrasts:
     """The planes of a slab, mm from the lowest."""
     views = _brain(*how)
     first, last = (round(end / how[0]) for end in z)
     affine = views.image.affine.copy()
     affine[:3, 3] += affine[:3, :3] @ (0, 0, first)
-    return Views(*(Image(part.array[:, :, first:last], affine, part.path) for part in views))
+    return Contrasts(*(Image(part.array[:, :, first:last], affine, part.path) for part in views))
 
 
 @functools.lru_cache(2)
-def _brain(spacing: float, tr: float, te: float, noise: float, seed: int) -> Views:
+def _brain(spacing: float, tr: float, te: float, noise: float, seed: int) -> Contrasts:
     """The whole brain in both contrasts, and its mask."""
     t1, _, affine, path = mni152.template()
     grey, white = mni152.tissue_probabilities()
@@ -115,5 +115,5 @@ def _brain(spacing: float, tr: float, te: float, noise: float, seed: int) -> Vie
     rng = np.random.default_rng(seed)
     real, imaginary = (rng.normal(0, sigma, brain.shape) for _ in range(2)) if noise else (0.0, 0.0)
     acquired = np.hypot(coarse(ideal) * (FLUID / level) + real, imaginary)
-    return Views(*(Image(np.where(brain, array, 0).astype(kind), grid.affine, path) for array, kind in (
+    return Contrasts(*(Image(np.where(brain, array, 0).astype(kind), grid.affine, path) for array, kind in (
         (coarse(t1.astype(np.float32)), np.float32), (acquired, np.float32), (brain, np.uint8))))

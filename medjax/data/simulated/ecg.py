@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from medjax.data.datasets.signals import Trace, dicom_case
+from medjax.data.datasets.signals import Recording, dicom_case
 from medjax.data.source import SPLITS, Case, Source
 
 NOTICE = 'Simulated ECGs: the results show whether the parts work together, and nothing about accuracy in patients.'
@@ -51,5 +51,5 @@ def _simulate(name: str, split: str, rng: np.random.Generator, seconds: float, r
             values += height * gaussian[:, None] * gain[:, wave]
     drift = 0.2 * rng.normal(size=leads) * np.sin(2 * np.pi * (rng.uniform(0.1, 0.4) * at[:, None] + rng.random(leads)))
     values += drift + noise * rng.normal(size=values.shape)
-    trace = Trace(values, rate, np.round(np.array(times) * rate).astype(int))
+    trace = Recording(values, rate, np.round(np.array(times) * rate).astype(int))
     return Case(id=name, patient=name, split=split, read=lambda: trace)

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import ndimage
 
-from medjax.data.datasets.tumour_growth import Followed, Scans
+from medjax.data.datasets.tumour_visits import FollowUp, Scans
 from medjax.data.io.geometry import Image
 from medjax.data.source import SPLITS, UNKNOWN, Case, Source
 from medjax.data.sources import mni152
@@ -159,7 +159,7 @@ def _case(name: str, split: str, rng: np.random.Generator, anatomy: Anatomy, cou
                   volume(np.where(tissue > 0.02, tissue, 0).astype(np.float32)))
     columns = {'diffusion': f'{course.diffusion:.4g}', 'rate': f'{course.rate:.4g}'}
     return Case(id=name, patient=name, split=split, read=lambda: scans, columns=columns,
-                target=Followed(tuple(times.tolist()), SITES, tuple(new), tuple(probabilities), THRESHOLD))
+                target=FollowUp(tuple(times.tolist()), SITES, tuple(new), tuple(probabilities), THRESHOLD))
 
 
 def _anatomy(rng: np.random.Generator, shape: tuple[int, ...], spacing: float, template: str,

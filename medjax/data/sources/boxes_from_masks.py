@@ -11,12 +11,12 @@ from collections.abc import Callable
 from concurrent import futures
 from typing import Any
 
-import cc3d
 import numpy as np
 
 from medjax.data.io.geometry import Image
 from medjax.data.source import Case, Objects, Source
 from medjax.data.sources import segmentation_folder
+from medjax.data.transforms.component_boxes import component_boxes
 from medjax.machine import cores
 
 image_reader = segmentation_folder.image_reader
@@ -63,11 +63,3 @@ def find_objects(label: np.ndarray, classes: int) -> Objects:
         boxes.append(class_boxes)
         labels += [number - 1] * len(class_boxes)
     return Objects(np.concatenate(boxes), np.array(labels, np.int32))
-
-
-def component_boxes(mask: np.ndarray) -> np.ndarray:
-    """The boxes `[N, 2D]` float32 of the connected components of a mask with two or three dimensions."""
-    labels, count = cc3d.connected_components(mask, connectivity=8 if mask.ndim == 2 else 26, return_N=True)
-    boxes = cc3d.statistics(labels)['bounding_boxes'][1:] if count else []
-    return np.reshape([[*(s.start for s in box), *(s.stop for s in box)] for box in boxes],
-                      (-1, 2 * mask.ndim)).astype(np.float32)

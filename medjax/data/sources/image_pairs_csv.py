@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from medjax.data.datasets.registration import Pair, check
+from medjax.data.datasets.registration import Pair, check_image_pair
 from medjax.data.io import image_files
 from medjax.data.io.geometry import Image, to_canonical
 from medjax.data.io.tables import check_columns, check_fields, read_table
@@ -121,7 +121,7 @@ def read_pair(row: Mapping[str, str], root: pathlib.Path, tissues: bool = False)
       tissues: see `source`.
 
     Raises:
-      InputError: as `datasets.registration.check` and `image_files.read`.
+      InputError: as `datasets.registration.check_image_pair` and `image_files.read`.
     """
     images = {name: to_canonical(_single_channel(image_files.read(root / row[name], indices=name.endswith('label'))))
               for name in FILES[:4] if row.get(name)}
@@ -131,7 +131,7 @@ def read_pair(row: Mapping[str, str], root: pathlib.Path, tissues: bool = False)
     pair = Pair(**images)
     if row.get('points'):
         pair = pair._replace(**_landmarks(root / row['points'], pair))
-    check(pair, pair_name(row, unique_names([row['fixed'], row['moving']])))
+    check_image_pair(pair, pair_name(row, unique_names([row['fixed'], row['moving']])))
     return pair
 
 

@@ -1,6 +1,5 @@
 """MedMNIST v2 and its larger sizes (Yang 2023): twelve sets of 2D images and six of volumes, with their own splits."""
 
-import dataclasses
 import functools
 import hashlib
 import os
@@ -8,14 +7,11 @@ import pathlib
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
 from tqdm import tqdm
 
-from medjax import atomic_files
-from medjax.data.io.geometry import Image
+from medjax.data.io import medmnist_files
 from medjax.data.source import SPLITS, UNKNOWN_PATIENTS, Case, Source, data_dir
 from medjax.data.splits import CrossValidation
 from medjax.errors import InputError
@@ -126,7 +122,7 @@ def source(*, set: str, size: int = 28, dir: str = '', cross_validation: CrossVa
 def _cases(path: pathlib.Path, split: str, known: Set, reverse: bool) -> list[Case]:
     """The cases of a split; `reverse` numbers the classes from the last to the first."""
     multilabel = known.problem == 'multilabel'
-    labels = _load(str(path), f'{split}_labels')
+    labels = medmnist_files.read_array(str(path), f'{split}_labels')
     labels = labels.reshape(len(labels), -1)
     width = len(known.classes) if multilabel else 1
     highest = 1 if multilabel else len(known.classes) - 1
@@ -139,69 +135,10 @@ def _cases(path: pathlib.Path, split: str, known: Set, reverse: bool) -> list[Ca
         if reverse:
             target = highest - target
         name = f'{split}{number:06d}'
+        read = functools.partial(medmnist_files.read_image, str(path), split, number)
         cases.append(Case(id=name, patient=name, split=split, target=target, files=(str(path),),
-                          how=f'{split} {number}', read=functools.partial(_read, str(path), split, number)))
+                          how=f'{split} {number}', read=read))
     return cases
-
-
-def with_synthetic(source: Source, path: pathlib.Path) -> Source:
-    """A source with additional synthetic training cases, as `medjax.synthesise` writes them.
-
-    Args:
-      source: of images with one class each.
-      path: a file in the MedMNIST layout, of which the training images are taken; its array 'classes' names the labels.
-
-    Raises:
-      InputError: a file of another layout; a class that the source does not have.
-    """
-    if not path.is_file():
-        raise InputError(f'config.data.extra_npz: {path}: no such file; expected one that medjax.synthesise wrote')
-    _load.cache_clear()  # the file may have been written again under the same name
-    try:
-        images, labels, names = (_load(str(path), name) for name in ('train_images', 'train_labels', 'classes'))
-    except InputError:
-        raise InputError(f'config.data.extra_npz: {path}: not readable; expected train_images, train_labels and '
-                         'classes, as medjax.synthesise writes them') from None
-    names = [str(name) for name in names.ravel()]
-    _check_synthetic(source, path, images, labels, names)
-    synthetic = [Case(id=f'synthetic{number:06d}', patient=f'synthetic{number:06d}', split='train',
-                      target=source.classes.index(names[label]), files=(str(path),), how=f'train {number}',
-                      read=functools.partial(_read, str(path), 'train', number))
-                 for number, label in enumerate(labels[:, 0].tolist())]
-    real = sum(case.split == 'train' for case in source.cases)
-    notice = (f'The training split has {len(synthetic)} synthetic images of a trained generator ({path.name}) beside '
-              f'{real} real ones; the validation and test splits have none.')
-    return dataclasses.replace(source, cases=(*source.cases, *synthetic), notice=f'{source.notice} {notice}'.strip())
-
-
-def _check_synthetic(source: Source, path: pathlib.Path, images: np.ndarray, labels: np.ndarray,
-                     names: Sequence[str]) -> None:
-    """Checks that synthetic images are bytes with labels of the source's classes."""
-    if source.problem == 'multilabel' or not set(names) <= set(source.classes):
-        raise InputError(f'config.data.extra_npz: {path}: classes {", ".join(names)}; expected some of: '
-                         f'{", ".join(source.classes)}, and one class for each image')
-    integers = labels.shape == (len(images), 1) and labels.dtype.kind in 'iu'
-    if images.dtype != np.uint8 or not integers or not len(images) or (
-            labels.min() < 0 or labels.max() >= len(names)):
-        raise InputError(f'config.data.extra_npz: {path}: train_images {images.shape} {images.dtype}, train_labels '
-                         f'{labels.shape} {labels.dtype}; expected bytes, and for each image a label from 0 to '
-                         f'{len(names) - 1}')
-
-
-@functools.lru_cache(3)  # the arrays of the current split: a set is prepared in the order of its cases
-def _load(path: str, name: str) -> np.ndarray:
-    kind = 'a MedMNIST file of train, val and test images and labels'
-    return atomic_files.read_arrays(pathlib.Path(path), kind, [name])[name]
-
-
-def _read(path: str, split: str, number: int) -> tuple[Image, None]:
-    images = _load(path, f'{split}_images')
-    if number >= len(images):
-        raise InputError(f'{path}: {len(images)} {split}_images; expected as many as {split}_labels')
-    array = images[number]
-    if array.ndim == 2 or (array.ndim == 3 and array.shape[-1] == 3):  # a 2D image, stored rows first
-        array = array.swapaxes(0, 1)[:, :, None]
-    return Image(array, np.eye(4), f'{path}: {split}_images[{number}]'), None
 
 
 def _find(folder: str, name: str, md5: str) -> pathlib.Path:

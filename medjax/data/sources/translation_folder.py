@@ -13,7 +13,7 @@ import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from medjax.data.datasets.translation import Views
+from medjax.data.datasets.translation import Contrasts
 from medjax.data.io import image_files
 from medjax.data.io.geometry import Image, check_pair
 from medjax.data.source import Case, Source, data_dir
@@ -81,9 +81,9 @@ def _paths_by_name(folder: pathlib.Path) -> dict[str, pathlib.Path]:
     return out
 
 
-def _read_views(image: pathlib.Path | None, target: pathlib.Path | None, colour: bool) -> Views:
+def _read_views(image: pathlib.Path | None, target: pathlib.Path | None, colour: bool) -> Contrasts:
     """The images of a case; where there are both, their grids must be the same."""
-    views = Views(*(None if path is None else _read(path, colour) for path in (image, target)))
+    views = Contrasts(*(None if path is None else _read(path, colour) for path in (image, target)))
     if views.image is not None and views.target is not None:
         check_pair(views.image, views.target)
     return views

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from medjax.data.datasets.tumour_growth import Followed, Scans
+from medjax.data.datasets.tumour_visits import FollowUp, Scans
 from medjax.data.io import geometry, image_files
 from medjax.data.io.geometry import Image
 from medjax.data.io.tables import read_table
@@ -79,7 +79,7 @@ def _case(patient: str, visits: Sequence[Sequence[lesion_visits_csv.Row]], split
     files = [file for rows in visits for row in rows for file in (row.mask, row.image) if file]
     return Case(id=f'{patient}_{len(visits)}', patient=patient, split=split,
                 read=functools.partial(read_scans, visits, patient), files=tuple(map(str, files)),
-                target=Followed(tuple(WEEK * rows[0].weeks for rows in visits)))
+                target=FollowUp(tuple(WEEK * rows[0].weeks for rows in visits)))
 
 
 def group_by_visit(rows: Sequence[lesion_visits_csv.Row]) -> list[list[lesion_visits_csv.Row]]:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from medjax.data import pipeline
-from medjax.data.datasets.detection import dataset, taken
+from medjax.data.datasets.detection import dataset, valid_objects
 from medjax.data.io.geometry import Image
 from medjax.data.simulated import detection
 from medjax.data.source import Case, Objects, Source
@@ -78,13 +78,13 @@ def test_a_volumes_box_goes_where_its_voxels_go(fit, affine):
 def test_what_cannot_be_an_object_is_left_out_and_counted():
     marked = Objects([[1, 1, 3, 3], [NAN, 1, 3, 3], [3, 1, 1, 3], [2, 2, 2, 4], [-9, 1, -2, 3], [8, 1, 9, 3],
                       [-1, 4, 2, 7], [0, 0, 8, 6], [0, 0, 8.0005, 6]], np.arange(9) % 2)
-    found, counts = taken(marked, (8, 6), np.eye(4))
+    found, counts = valid_objects(marked, (8, 6), np.eye(4))
     np.testing.assert_allclose(found.boxes, [[1, 1, 3, 3], [0, 4, 2, 6], [0, 0, 8, 6], [0, 0, 8, 6]])
     assert found.labels.tolist() == [0, 0, 1, 0]
     assert counts == {'with a number that is NaN or infinite, left out': 1, 'that end before they begin, left out': 1,
                       'of no size, left out': 1, 'outside of their image, left out': 2,
                       'that cross the border of their image, clipped': 1}
-    nothing, counts = taken(Objects(np.zeros((0, 6)), []), (8, 6, 4), np.eye(4))
+    nothing, counts = valid_objects(Objects(np.zeros((0, 6)), []), (8, 6, 4), np.eye(4))
     assert nothing.boxes.shape == (0, 6) and not counts
 
 
@@ -94,7 +94,7 @@ def test_an_ellipsoid_of_the_world_on_a_turned_grid():
     affine = np.eye(4)
     affine[:3, :3] = turn * [1, 2, 3]
     affine[:3, 3] = np.array([10, 20, 30]) - affine[:3, :3] @ [20, 10, 5]
-    found, counts = taken(Objects([[7, 17, 27, 13, 23, 33]], [0], 'mm'), (40, 20, 10), affine)
+    found, counts = valid_objects(Objects([[7, 17, 27, 13, 23, 33]], [0], 'mm'), (40, 20, 10), affine)
     np.testing.assert_allclose(found.boxes, [[17.5, 9, 4.5, 23.5, 12, 6.5]], atol=1e-5)
     assert not counts
 
@@ -114,14 +114,14 @@ def test_warnings_statistics_and_the_fingerprint(tmp_path):
         'classes': ['cell', 'blob'], 'problem': 'detection', 'channels': 1, 'dims': 2, 'size': [6, 8],
         'positive': [2, 0]}
     np.testing.assert_allclose(data.source.cases[0].target.boxes, [[0, 0, 2, 2], [4, 4, 6, 6]])
-    padded = data.padded([0, 1])
+    padded = data.targets([0, 1])
     assert padded['boxes'].dtype == padded['box_mask'].dtype == np.float32 and padded['box_label'].dtype == np.int32
     np.testing.assert_allclose(padded['boxes'], [[[0, 0, 2, 2], [4, 4, 6, 6], [0] * 4], [[0] * 4] * 3])
     assert padded['box_mask'].tolist() == [[1, 1, 0], [0, 0, 0]] and padded['box_label'].tolist() == [[0] * 3] * 2
     assert make(source(*cases), cache=str(tmp_path)).fingerprint == data.fingerprint
     cases[1] = case(1, grey + 1, [[1, 1, 2, 2]], [1])
     assert make(source(*cases), cache=str(tmp_path)).fingerprint != data.fingerprint
-    with pytest.raises(InputError, match='config.data.objects: 1; expected 2 or more, as c0 shows'):
+    with pytest.raises(InputError, match='config.data.objects: 1; expected 2 or more, the number of boxes of c0'):
         dataset(source(*cases), size=(6, 8), objects=1, cache=str(tmp_path))
     with pytest.raises(InputError, match='config.data.size: .*expected 2 numbers, as the boxes of c0'):
         dataset(source(*cases), size=(6, 8, 4), cache=str(tmp_path))

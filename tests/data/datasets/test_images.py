@@ -72,8 +72,8 @@ def test_training_moments_are_of_the_training_images_alone(tmp_path):
     dark, bright = picture([[0, 51]]), picture([[255, 255]])
     data = dataset(source(case(0, dark), case(1, dark + 51, target=1), case(2, bright, 'test')), size=(1, 2),
                    cache=str(tmp_path))
-    np.testing.assert_allclose(data.training['mean'], [0.2])
-    np.testing.assert_allclose(data.training['std'], [np.std([0, 0.2, 0.2, 0.4])])
+    np.testing.assert_allclose(data.intensities['mean'], [0.2])
+    np.testing.assert_allclose(data.intensities['std'], [np.std([0, 0.2, 0.2, 0.4])])
     assert data.counts == {'train': 2, 'test': 1} and data.statistics['positive'] == [1, 1]
 
 
@@ -101,7 +101,7 @@ def test_host_and_device_give_the_same_batches(tmp_path):
     options = dict(seed=3, batch=4)
     streamed, placed = pipeline.Streamed(data, **options), pipeline.Placed(data.resident(), len(data), **options)
     arrays = data.resident().load()
-    assert sum(array.nbytes for name, array in arrays.items() if name == 'image') == data.resident().size
+    assert sum(array.nbytes for array in arrays.values()) == data.resident().size
     take = jax.jit(placed.taking(None))
     for step in (0, 2, 5):
         want, got = streamed[step], take({**placed[step], 'arrays': arrays}, jax.random.key(0))
@@ -121,7 +121,7 @@ def test_a_prepared_set_is_found_again_and_a_changed_one_is_not(tmp_path):
 
 
 @pytest.mark.parametrize('array, options, message', [
-    (np.zeros((4, 4, 3), np.uint8), dict(size=(4, 4)), 'c0: 3 slices; expected a picture'),
+    (np.zeros((4, 4, 3), np.uint8), dict(size=(4, 4)), 'c0: 3 slices; expected a 2D image'),
     (np.zeros((4, 4, 1), np.uint8), dict(size=(4, 4, 4)), 'c0: one slice; expected a volume'),
     (np.zeros((4, 4, 1), np.int16), dict(size=(4, 4)), "c0: int16 values; expected 8 or 16 bits"),
     (np.full((4, 4, 1), np.nan, np.float32), dict(size=(4, 4), intensity={'name': 'zscore'}), 'c0: 16 voxels are NaN'),

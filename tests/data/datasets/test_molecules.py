@@ -30,7 +30,7 @@ def test_tokens_by_hand():
     assert smiles_tokens.tokens('C%12CC%12/C=C\\F') == ['C', '%12', 'C', 'C', '%12', '/', 'C', '=', 'C', '\\', 'F']
     lines = [['C', 'O'], ['C', '[nH]']]
     assert smiles_tokens.vocabulary(lines) == ['C', 'O', '[nH]']
-    assert smiles_tokens.numbers([['C', 'N', 'O']], ['C', 'O'], 4).tolist() == [[2, smiles_tokens.UNKNOWN, 3, smiles_tokens.PAD]]
+    assert smiles_tokens.token_numbers([['C', 'N', 'O']], ['C', 'O'], 4).tolist() == [[2, smiles_tokens.UNKNOWN, 3, smiles_tokens.PAD]]
 
 
 @pytest.mark.parametrize('line, said', [('', 'nothing'), ('C[N', 'letter 2'), ('C[]', 'letter 2'),
@@ -48,7 +48,7 @@ def test_tokens_give_every_molecule_back():
 
 def test_a_graph_by_hand():
     """Acetic acid: two carbons, an oxygen by a double bond, one by a single bond."""
-    got = molecules.arrays(['CC(=O)O', 'C'], known(descriptors=['weight'], mean=[60.0], std=[2.0]), ['a', 'b'])
+    got = molecules.encode(['CC(=O)O', 'C'], known(descriptors=['weight'], mean=[60.0], std=[2.0]), ['a', 'b'])
     assert got['atom_mask'].tolist() == [[1, 1, 1, 1, 0], [1, 0, 0, 0, 0]]
     assert got['bonds'][0].tolist() == [[0, 1], [1, 2], [1, 3], [-1, -1], [-1, -1]] and (got['bonds'][1] == -1).all()
     element = got['atoms'][0, :4, :len(rdkit_features.ELEMENTS)].argmax(1)
@@ -70,10 +70,10 @@ def test_molecules_in_two_splits_leave_training():
 def test_rewritings_are_the_same_molecule_and_lie_on_the_device_as_they_are_read():
     data = molecules.dataset(simulated_molecules.source(cases=(12, 4, 4)), form='tokens', rewritings=4)
     case = data.source.cases[3]
-    again = data._rewritten(3, case)
-    assert len(set(again)) > 1 and data._rewritten(3, case) == again
-    one, = {rdkit_features.canonical(rdkit_features.parse(line, '')) for line in [case.columns['smiles'], *again]}
-    assert one == rdkit_features.canonical(rdkit_features.parse(case.columns['smiles'], ''))
+    again = data._random_smiles(3, case)
+    assert len(set(again)) > 1 and data._random_smiles(3, case) == again
+    one, = {rdkit_features.canonical_smiles(rdkit_features.parse(line, '')) for line in [case.columns['smiles'], *again]}
+    assert one == rdkit_features.canonical_smiles(rdkit_features.parse(case.columns['smiles'], ''))
     assert data.inputs['tokens'].shape[:2] == (len(data.source.cases), 5)
     resident, seen = data.resident(), set()
     arrays = resident.load()
@@ -88,7 +88,7 @@ def test_rewritings_are_the_same_molecule_and_lie_on_the_device_as_they_are_read
 
 def test_tokens_that_training_lacks_are_told():
     data = molecules.dataset(of(['CCO', 'CCC', 'CS'], ['train', 'train', 'test']), form='tokens')
-    assert data.known['vocabulary'] == ['C', 'O'] and data.inputs['tokens'][2, 0, :3].tolist() == [2, smiles_tokens.UNKNOWN, 0]
+    assert data.encoding['vocabulary'] == ['C', 'O'] and data.inputs['tokens'][2, 0, :3].tolist() == [2, smiles_tokens.UNKNOWN, 0]
     assert 'm2' in data.notice
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from medjax.data.datasets.detection import dataset
-from medjax.data.datasets.region_proposals import propose
+from medjax.data.datasets.region_proposals import propose_boxes
 from medjax.data.simulated import detection
 
 
@@ -22,5 +22,5 @@ def test_proposals_hold_most_balls(shape, count, tmp_path):
             best.append((common / both).max())
     assert np.mean(np.array(best) > 0.5) > 0.8
     again = dataset(data.source, size=shape, proposals=count, cache=str(tmp_path))
-    np.testing.assert_array_equal(again.proposed(3), propose(np.asarray(data.arrays[3]), count))
-    assert propose(np.zeros((*shape, 1), np.uint8), 9).shape == (0, 2 * len(shape))
+    np.testing.assert_array_equal(again.proposed(3), propose_boxes(np.asarray(data.arrays[3]), count))
+    assert propose_boxes(np.zeros((*shape, 1), np.uint8), 9).shape == (0, 2 * len(shape))

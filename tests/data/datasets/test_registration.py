@@ -31,5 +31,5 @@ def test_other_sources_and_sizes_are_refused():
                           ((32, 2), r'config\.data\.size: \(32, 2\); expected')):
         with pytest.raises(InputError, match=message):
             registration.dataset(source, size=size)
-    with pytest.raises(InputError, match='pairs need a source of pairs'):
+    with pytest.raises(InputError, match='registration needs a source of image pairs'):
         registration.dataset(dataclasses.replace(source, problem='binary', classes=('a', 'b')), size=(32, 40))

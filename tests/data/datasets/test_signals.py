@@ -5,7 +5,7 @@ import pydicom
 import pytest
 
 from medjax.data.datasets import signals
-from medjax.data.datasets.signals import Trace, dataset
+from medjax.data.datasets.signals import Recording, dataset
 from medjax.data.simulated import ecg, visits
 from medjax.data.source import Case, Source
 from medjax.errors import InputError
@@ -13,7 +13,7 @@ from medjax.errors import InputError
 
 def one(values=None, beats=(5, 30), rate=10.0, split='train', name='a'):
     values = np.arange(80.0).reshape(40, 2) if values is None else values
-    trace = Trace(np.asarray(values, float), rate, np.array(beats))
+    trace = Recording(np.asarray(values, float), rate, np.array(beats))
     return Case(id=name, patient=name, split=split, read=lambda: trace)
 
 
@@ -25,8 +25,8 @@ def test_windows_have_the_beats_that_are_in_them():
     data = of(one(), window=16, width=0.2)
     for seed in range(5):
         item = data.item(0, np.random.default_rng(seed))
-        first = int(np.argmin(np.abs(data.traces[0].values[:, 0] - item['image'][0, 0])))
-        np.testing.assert_allclose(item['image'], data.traces[0].values[first:first + 16], rtol=1e-6)
+        first = int(np.argmin(np.abs(data.recordings[0].values[:, 0] - item['image'][0, 0])))
+        np.testing.assert_allclose(item['image'], data.recordings[0].values[first:first + 16], rtol=1e-6)
         want = [int(min(abs(first + place - 5), abs(first + place - 30)) <= 1) for place in range(16)]
         np.testing.assert_array_equal(item['label'], want)
     assert item['image'].dtype == np.float32 and data.counts == {'train': 1} and len(data) == 1
@@ -34,7 +34,7 @@ def test_windows_have_the_beats_that_are_in_them():
 
 def test_leads_are_brought_to_one_scale():
     values = np.stack([np.sin(np.arange(400)) * 900 + 50, np.full(400, 3.0)], 1)
-    got = signals.level(values)
+    got = signals.normalise_leads(values)
     assert abs(np.median(got[:, 0])) < 0.01 and 0.95 < got[:, 0].max() < 1.05 and not got[:, 1].any()
 
 
@@ -42,13 +42,13 @@ def test_simulations_are_repeated_and_told():
     first, second, other = (dataset(ecg.source(cases=(2, 1, 1), seed=seed)) for seed in (0, 0, 1))
     assert first.fingerprint == second.fingerprint != other.fingerprint
     assert first.notice.startswith('Simulated ECGs') and 'test_real' not in first.notice
-    spans = np.diff(first.traces[0].beats) / 125
+    spans = np.diff(first.recordings[0].beats) / 125
     assert (spans >= 0.34).all() and len(spans) > 5
 
 
 def test_pydicoms_recording():
     data = dataset(ecg.source(cases=(1, 0, 0), recordings=('pydicom',)))
-    trace = data.traces[-1]
+    trace = data.recordings[-1]
     assert data.source.cases[-1].split == 'test_real' and trace.values.shape == (1250, 12)
     assert 5 < len(trace.beats) < 20 and 'of one person' in data.notice
 
@@ -85,5 +85,5 @@ def test_what_is_refused(cases, options, message):
 
 
 def test_patients_without_traces():
-    with pytest.raises(InputError, match='config.data: traces need a source of recordings, such as phantom_ecg'):
+    with pytest.raises(InputError, match='config.data: signals need a source of recordings, such as simulated_ecg'):
         dataset(visits.source(cases=(3, 1, 1)))

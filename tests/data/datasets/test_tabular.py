@@ -1,4 +1,4 @@
-"""Records: scales and missing values by hand, what is refused, equal batches everywhere, tables and published files."""
+"""TabularDataset: scales and missing values by hand, what is refused, equal batches everywhere, tables and published files."""
 
 import dataclasses
 import math
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from medjax.data import pipeline
-from medjax.data.datasets.tabular import dataset, scaled
+from medjax.data.datasets.tabular import dataset, scale_covariates
 from medjax.data.simulated import survival, treatment
 from medjax.data.source import Case, Outcome, Source, TreatmentOutcome
 from medjax.errors import InputError
@@ -35,10 +35,10 @@ def test_covariates_by_the_training_patients_scale():
         [0, -2 / np.std([5, 7, 9]), 1, 0]], rtol=1e-6)
     assert data.warnings == [
         'Missing values, filled with the median of the training patients: a (25%), b (25%).',
-        'The same in all training patients, and of no use: c.', 'Patients seen for no time at all: 1.',
+        'The same in all training patients, and therefore of no use: c.', 'Patients with a follow-up time of 0: 1.',
         'death: in no patient of the split test.']
     assert data.counts == {'train': 3, 'test': 1} and data.statistics['times'] == [1.0]
-    again = scaled([{'b': NAN, 'a': 5.0, 'c': 7.0}], data.statistics['names'], data.statistics['scale'])
+    again = scale_covariates([{'b': NAN, 'a': 5.0, 'c': 7.0}], data.statistics['names'], data.statistics['scale'])
     np.testing.assert_allclose(again, [[2 / spread, 0, 0, 1]], rtol=1e-6)
     assert dataset(data.source, covariates=('c', 'a')).covariates.shape == (4, 2)
 
@@ -82,7 +82,7 @@ def treated(*targets):
 
 def test_treatments_and_outcomes_without_what_a_simulation_knows():
     data = dataset(treated(TreatmentOutcome(0, 1.0, 7.0, 8.0), TreatmentOutcome(1, 4.0), TreatmentOutcome(1, 4.0)))
-    rows = data.rows(np.arange(3))
+    rows = data.batch(np.arange(3))
     assert sorted(rows) == ['covariates', 'outcome', 'treatment'] and data.warnings == []
     assert rows['treatment'].tolist() == [0, 1, 1] and rows['outcome'].tolist() == [1, 4, 4]
     known = data.statistics

@@ -11,7 +11,7 @@ from tests.data.sources.test_visits_csv import TABLE, read
 
 def test_padding_and_scales_by_the_training_patients(tmp_path):
     data = time_series.dataset(read(tmp_path), steps=3)
-    seen = data.seen(np.arange(3))  # a, b, c are in the order in which they first occur: b, a, c
+    seen = data.network_inputs(np.arange(3))  # a, b, c are in the order in which they first occur: b, a, c
     values = np.array([1, 4])  # of a and c, who train; b's are 2 and 8
     np.testing.assert_allclose(seen['values'][..., 0], (np.array([[2, 8, 2.5], [1, 2.5, 2.5], [4, 2.5, 2.5]])
                                                         - values.mean()) / values.std(), atol=1e-6)
@@ -26,8 +26,8 @@ def test_padding_and_scales_by_the_training_patients(tmp_path):
 def test_a_value_without_measurements_is_named(tmp_path):
     data = time_series.dataset(read(tmp_path, TABLE.replace('1,1,m', '1,,m').replace('4,2,f', '4,,f')
                                   .replace('NA,1,m', 'NA,,m')))
-    assert 'Never measured in training patients, and of no use: stage.' in data.warnings
-    assert not data.seen(np.arange(3))['values'][1:, :, 1].any()
+    assert 'Never measured in training patients, and therefore of no use: stage.' in data.warnings
+    assert not data.network_inputs(np.arange(3))['values'][1:, :, 1].any()
 
 
 def test_no_event_in_training_and_series_that_are_too_long(tmp_path):
@@ -35,7 +35,7 @@ def test_no_event_in_training_and_series_that_are_too_long(tmp_path):
         time_series.dataset(read(tmp_path, TABLE.replace('0.9,1', '0.9,0')))
     with pytest.raises(InputError, match=r'config\.data\.steps: 1; expected at least 2, the visits of b'):
         time_series.dataset(read(tmp_path), steps=1)
-    with pytest.raises(InputError, match=r'config\.data\.times: \(2\.0, 1\.0\); expected numbers above 0, rising'):
+    with pytest.raises(InputError, match=r'config\.data\.times: \(2\.0, 1\.0\); expected increasing numbers above 0'):
         time_series.dataset(read(tmp_path), times=(2, 1))
 
 

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from medjax.data.datasets import tumour_growth
+from medjax.data.datasets import tumour_growth, tumour_visits
 from medjax.data.io.geometry import Image
 from medjax.errors import InputError
 from tests.data import growing_squares
@@ -43,17 +43,17 @@ def test_channels(data):
 
 
 def test_no_distance_from_nothing():
-    assert (tumour_growth.distance(np.zeros((4, 4)), (1, 1)) == tumour_growth.FAR).all()
-    assert (tumour_growth.distance(np.ones((4, 4)), (1, 1)) == -tumour_growth.FAR).all()
+    assert (tumour_visits.signed_distance(np.zeros((4, 4)), (1, 1)) == tumour_visits.FAR).all()
+    assert (tumour_visits.signed_distance(np.ones((4, 4)), (1, 1)) == -tumour_visits.FAR).all()
     # Few voxels and many go different ways to the same numbers.
     mask = np.zeros((40, 40, 40), np.uint8)
     mask[10:20, 5:30, 12:14] = 1
-    small = tumour_growth.distance(mask, (1, 2, 3))
-    tumour_growth.THREADED, kept = 0, tumour_growth.THREADED
+    small = tumour_visits.signed_distance(mask, (1, 2, 3))
+    tumour_visits.THREADED, kept = 0, tumour_visits.THREADED
     try:
-        np.testing.assert_allclose(tumour_growth.distance(mask, (1, 2, 3)), small, atol=1e-4)
+        np.testing.assert_allclose(tumour_visits.signed_distance(mask, (1, 2, 3)), small, atol=1e-4)
     finally:
-        tumour_growth.THREADED = kept
+        tumour_visits.THREADED = kept
 
 
 def test_larger_scans_are_cut_about_the_last_mask_that_is_seen_and_smaller_ones_filled():
@@ -61,7 +61,7 @@ def test_larger_scans_are_cut_about_the_last_mask_that_is_seen_and_smaller_ones_
     np.testing.assert_array_equal(np.argwhere(part.rows.masks[0, -1]).min(0), [1, 2])  # as far left as there is room
     assert part.warnings == [] and part.rows.label[0].sum() == 36
     lost = tumour_growth.dataset(growing_squares.source(growing_squares.case('a', sides=(2, 4, 10))), size=(8, 8))
-    assert lost.rows.label[0].sum() == 64 and "Cut off at the border" in lost.notice and '1 (a)' in lost.notice
+    assert lost.rows.label[0].sum() == 64 and "cropped at the border" in lost.notice and '1 (a)' in lost.notice
     filled = tumour_growth.dataset(growing_squares.source(growing_squares.case('a')), size=(16, 16))
     assert filled.rows.sites[0, 0, 0] == 0 and filled.rows.label[0].sum() == 36
     assert np.argwhere(filled.rows.label[0]).min(0).tolist() == [5, 5]
@@ -110,11 +110,11 @@ def test_the_fingerprint_is_of_all_that_matters(data):
 
 def test_nothing_left_is_told():
     data = tumour_growth.dataset(growing_squares.source(growing_squares.case('a', sides=(4, 2, 0))), size=(12, 12))
-    assert data.warnings == ['Nothing is left at the visit that is to be told: 1 (a).']
+    assert data.warnings == ['No tumour is left at the visit that is to be predicted: 1 (a).']
 
 
 @pytest.mark.parametrize('cases, options, match', [
-    ([growing_squares.case('a', times=(0, 30, 30))], {}, 'a: visits at 0, 30, 30; expected times that rise'),
+    ([growing_squares.case('a', times=(0, 30, 30))], {}, 'a: visits at 0, 30, 30; expected increasing times'),
     ([growing_squares.case('a', times=(0, 30), sides=(2, 4))], {}, 'a: 2 visits; expected two or more, and the one'),
     ([growing_squares.case('a', times=(0, 3, 30, 31))], {}, r'expected \[X, Y, Z, 4, C\]'),
     ([growing_squares.case('a', 'val')], {}, 'no training case'),
@@ -141,7 +141,7 @@ def test_volumes_go_the_same_way():
     masks = np.zeros((8, 8, 8, 3), np.uint8)
     for visit, side in enumerate((2, 3, 4)):
         masks[2:2 + side, 2:2 + side, 2:2 + side, visit] = 1
-    whole = tumour_growth.Scans(Image(masks[..., None].astype(np.float32), np.eye(4)), Image(masks, np.eye(4)))
+    whole = tumour_visits.Scans(Image(masks[..., None].astype(np.float32), np.eye(4)), Image(masks, np.eye(4)))
     case = dataclasses.replace(growing_squares.case('a', sites=False), read=lambda: whole)
     data = tumour_growth.dataset(growing_squares.source(case), size=(8, 8, 8))
     assert data.rows.image.shape == (1, 2, 8, 8, 8, 3) and data.rows.label.sum() == 64 and data.rows.tissue is None

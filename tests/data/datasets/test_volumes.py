@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from medjax.data import pipeline
-from medjax.data.datasets import volumes
+from medjax.data.datasets import prepared_volumes
 from medjax.data.datasets.volumes import dataset
 from medjax.data.io.geometry import Image
 from medjax.data.source import Case, Source
@@ -90,12 +90,12 @@ def test_patches_cut_on_the_device_are_those_cut_on_the_host(make, patch, contex
 def test_more_cases_than_files_may_be_open(make, monkeypatch):
     """Prepared cases are mapped a few at a time."""
     opened = functools.lru_cache(4)(lambda path: np.load(path, mmap_mode='r'))
-    monkeypatch.setattr(volumes, '_mapped', opened)
+    monkeypatch.setattr(prepared_volumes, '_mapped', opened)
     data = make(source(shapes=((6, 6, 6),) * 12, splits=('train',) * 12), patch=(4, 4, 2))
     before = len(os.listdir('/proc/self/fd'))
     items = [data.item(number, np.random.default_rng(number)) for number in range(len(data))]
     assert len({item['id'] for item in items}) == 12 and len(os.listdir('/proc/self/fd')) <= before + 4
-    assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] > volumes.OPEN
+    assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] > prepared_volumes.OPEN
 
 
 def test_foreground_is_centred_on_each_class_alike(make):
@@ -127,18 +127,18 @@ def test_slices_with_context(make):
     item = data.item(0, np.random.default_rng(1))
     assert item['image'].shape == (6, 6, 6) and item['label'].shape == (6, 6) and item['spacing'].shape == (2,)
     prepared = data.prepared[0]
-    image, _ = data.cut(prepared, np.array([1, 2, 0]))
+    image, _ = data.patch_at(prepared, np.array([1, 2, 0]))
     for plane, channels in zip((0, 0, 1), np.split(image, 3, -1)):  # below the lowest slice there is itself again
         np.testing.assert_array_equal(channels, prepared.image[1:7, 2:8, plane])
-    whole = data.volume(prepared)
+    whole = data.network_input(prepared)
     np.testing.assert_array_equal(whole[1:7, 2:8, 0], image)
 
 
 def test_training_patches_and_whole_volumes_are_normalised_alike(make):
     for intensity in ({'name': 'zscore'}, {'name': 'percentile', 'low': 1, 'high': 99}):
         data = make(source(), patch=(4, 4, 2), intensity=intensity)
-        image, _ = data.cut(data.prepared[1], np.array([3, 2, 1]))
-        np.testing.assert_allclose(image, data.volume(data.prepared[1])[3:7, 2:6, 1:3], rtol=1e-6)
+        image, _ = data.patch_at(data.prepared[1], np.array([3, 2, 1]))
+        np.testing.assert_allclose(image, data.network_input(data.prepared[1])[3:7, 2:6, 1:3], rtol=1e-6)
 
 
 def test_statistics_are_of_training_cases_only(make):
@@ -199,12 +199,12 @@ def test_voxels_not_to_be_judged_are_no_class(make):
 def test_what_is_beyond_a_case_is_the_same_in_training_and_inference(make):
     """A window larger than the case: the network sees what it saw in training."""
     data = make(source(channels=2), patch=(16, 16, 8), foreground=0.0)
-    seen, _ = data.cut(data.prepared[0], np.zeros(3, int))
+    seen, _ = data.patch_at(data.prepared[0], np.zeros(3, int))
     windows = []
 
     def forward(variables, image):
         jax.debug.callback(lambda x: windows.append(np.asarray(x)), image)
         return jnp.concatenate([image, image], -1)
-    SlidingWindowInference(forward, window=(16, 16, 8))({}, data.volume(data.prepared[0]), data.air(data.prepared[0]))
+    SlidingWindowInference(forward, window=(16, 16, 8))({}, data.network_input(data.prepared[0]), data.background(data.prepared[0]))
     jax.effects_barrier()
     np.testing.assert_allclose(windows[0][0], seen, rtol=1e-6)

@@ -21,7 +21,7 @@ def pairs(**changes):
 def test_the_truth_is_true():
     """The same tissue lies at both places of each point, but for borders; and not at the same place."""
     data = pairs()
-    assert data.counts == {'train': 3, 'val': 1, 'test': 2} and data.millimetres == (5, 5) and data.labelled
+    assert data.counts == {'train': 3, 'val': 1, 'test': 2} and data.spacing == (5, 5) and data.labelled
     for row in zip(*data.rows):
         fixed, moving, fixed_label, moving_label, points, targets, there = row
         assert fixed.min() == 0 and fixed.max() == 1 and there.all()

@@ -4,7 +4,6 @@ import nibabel as nib
 import numpy as np
 import pytest
 from PIL import Image as Picture
-from scipy import ndimage
 
 from medjax import build
 from medjax.data.sources import boxes_from_masks
@@ -20,15 +19,6 @@ def test_parts_touch_at_corners_and_classes_apart():
     found = boxes_from_masks.find_objects(label, 3)
     assert sorted(map(tuple, found.boxes.astype(int).tolist())) == [(0, 0, 2, 2), (2, 2, 3, 3), (4, 2, 5, 5)]
     assert found.labels.tolist() == [0, 0, 1]
-
-
-@pytest.mark.parametrize('shape', [(20, 24), (14, 12, 10)])
-def test_parts_are_scipys(shape):
-    mask = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=shape), 1) > 0.25
-    places = ndimage.find_objects(ndimage.label(mask, np.ones((3,) * len(shape)))[0])
-    want = sorted([*(s.start for s in p), *(s.stop for s in p)] for p in places)
-    assert sorted(boxes_from_masks.component_boxes(mask).astype(int).tolist()) == want and len(want) > 2
-    assert boxes_from_masks.component_boxes(np.zeros(shape, bool)).shape == (0, 2 * len(shape))
 
 
 def test_a_folder_of_pictures_and_masks(tmp_path):

@@ -57,7 +57,7 @@ def test_balls_of_luna_are_where_they_are_drawn(affine, tmp_path):
     (box,), labels = data.truth(0)
     seen = np.argwhere(data.images([0])[0, ..., 0] > 0.4)
     np.testing.assert_allclose(box, [*seen.min(0), *(seen.max(0) + 1)], atol=1.2)
-    np.testing.assert_allclose(data.restore(0, data.truth(0)[0]), data.source.cases[0].target.boxes, atol=1e-4)
+    np.testing.assert_allclose(data.to_stored(0, data.truth(0)[0]), data.source.cases[0].target.boxes, atol=1e-4)
     assert labels.tolist() == [0] and not data.warnings
 
 

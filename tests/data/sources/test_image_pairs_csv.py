@@ -45,14 +45,14 @@ def test_files_are_brought_into_one_order(folder):
     data = registration.dataset(source, size=(8, 10, 4))
     rows = data.rows
     cut = np.s_[:, :, 1:5]
-    np.testing.assert_allclose(rows.fixed[0, :, 1:, :, 0], registration.normalised(fixed[cut]), atol=0.02)
+    np.testing.assert_allclose(rows.fixed[0, :, 1:, :, 0], registration.normalise(fixed[cut]), atol=0.02)
     np.testing.assert_array_equal(rows.moving_label[0, :, 1:], moving[cut] > 0.5)
-    assert (rows.fixed_label[0, :, 0] == 0).all() and data.millimetres == (2, 2, 3)
+    assert (rows.fixed_label[0, :, 0] == 0).all() and data.spacing == (2, 2, 3)
     np.testing.assert_allclose(rows.points[0], [[1, 3, 1]], atol=1e-5)
     np.testing.assert_allclose(rows.targets[0], [[3, 2, 0]], atol=1e-5)
     np.testing.assert_allclose(data.affines[0] @ [1, 3, 1, 1], [2, 4, 6, 1], atol=1e-5)
     coarse = registration.dataset(source, size=(4, 4, 6), spacing=(4.0, 4.0, 3.0))
-    assert coarse.millimetres == (4, 4, 3)
+    assert coarse.spacing == (4, 4, 3)
     world = coarse.affines[0] @ [*coarse.rows.points[0, 0], 1]
     np.testing.assert_allclose(world[:3], [2, 4, 6], atol=1e-4)
 
@@ -85,7 +85,7 @@ def test_one_image_of_a_pair_may_be_constant(folder):
     written(path, 'b.nii.gz', np.full_like(fixed, 3))
     source = image_pairs_csv.source(pairs=[('a.nii.gz', 'b.nii.gz', 'train')], dir=str(path))
     data = registration.dataset(source, size=(8, 8, 4))
-    assert not data.rows.moving.any() and 'no contrast at all: 1 (b_to_a)' in data.notice and not data.labelled
+    assert not data.rows.moving.any() and 'no contrast: 1 (b_to_a)' in data.notice and not data.labelled
 
 
 @pytest.mark.parametrize('change, message', [

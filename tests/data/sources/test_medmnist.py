@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from medjax.data.datasets.images import dataset
+from medjax.data.io import medmnist_files
 from medjax.data.sources import medmnist
 from medjax.data.splits import CrossValidation
 from medjax.errors import InputError
@@ -115,7 +116,7 @@ def test_damaged_files(damage, message, tmp_path):
     arrays = write(tmp_path / 'pneumoniamnist.npz', 'binary', 2)
     damage(arrays)
     np.savez(tmp_path / 'pneumoniamnist.npz', **arrays)
-    medmnist._load.cache_clear()
+    medmnist_files.read_array.cache_clear()
     with pytest.raises(InputError, match=message):
         dataset(medmnist.source(set='pneumoniamnist', dir=str(tmp_path)), size=(28, 28), cache=str(tmp_path / 'cache'))
 
@@ -126,57 +127,5 @@ def test_the_real_file_has_the_published_counts_and_intensities(tmp_path):
         pytest.skip('MEDJAX_DATA_DIR has no pneumoniamnist.npz')
     data = dataset(medmnist.source(set='pneumoniamnist'), size=(28, 28), cache=str(tmp_path))
     assert data.counts == {'train': 4708, 'val': 524, 'test': 624}
-    np.testing.assert_allclose((*data.training['mean'], *data.training['std']), (0.5719, 0.1684), atol=5e-5)
+    np.testing.assert_allclose((*data.intensities['mean'], *data.intensities['std']), (0.5719, 0.1684), atol=5e-5)
     assert data.warnings and 'val' in data.warnings[0] and not [line for line in data.warnings if 'test' in line]
-
-
-def synthetic(path, classes=('normal', 'pneumonia'), labels=(0, 1, 1), shape=(28, 28), kind=np.uint8, **more):
-    rng = np.random.default_rng(3)
-    arrays = {'train_images': rng.integers(0, 256, (len(labels), *shape)).astype(kind),
-              'train_labels': np.array(labels, np.uint8)[:, None], 'classes': np.array(classes, str), **more}
-    np.savez(path, **arrays)
-    return arrays
-
-
-def test_synthetic_images_train_beside_a_share_of_the_real_ones_and_never_test(tmp_path):
-    write(tmp_path / 'pneumoniamnist.npz', 'binary', 2)
-    made = synthetic(tmp_path / 'made.npz', ('pneumonia', 'normal'))  # labels by names, in whatever order
-    real = medmnist.source(set='pneumoniamnist', dir=str(tmp_path))
-    data = dataset(real, size=(28, 28), cache=str(tmp_path / 'cache'), label_fraction=0.5,
-                   extra_npz=str(tmp_path / 'made.npz'))
-    assert data.counts == {'train': 10 + 3, 'val': 6, 'test': 8}
-    last = data.numbers('train')[-3:]
-    assert data.targets[last].tolist() == [1, 0, 0]
-    np.testing.assert_array_equal(data.arrays[last][..., 0], made['train_images'])
-    assert [data.source.cases[k].patient for k in last] == [f'synthetic{k:06d}' for k in range(3)]
-    assert '3 synthetic images of a trained generator (made.npz) beside 10 real ones' in data.notice
-    assert len({data.fingerprint, dataset(real, size=(28, 28), cache=str(tmp_path / 'cache')).fingerprint}) == 2
-
-
-@pytest.mark.parametrize('options, message', [
-    (dict(classes=('normal', 'cat')), r'classes normal, cat; expected some of: normal, pneumonia'),
-    (dict(labels=(0, 2)), r'expected bytes, and for each image a label from 0 to 1'),
-    (dict(labels=()), r'train_images \(0, 28, 28\) uint8'),
-    (dict(kind=np.float32), r'float32.*expected bytes'),
-    (dict(train_labels=np.zeros(3, np.uint8)), r'train_labels \(3,\) uint8; expected bytes'),
-    (dict(train_labels=np.zeros((3, 1))), r'train_labels \(3, 1\) float64; expected bytes'),
-])
-def test_other_files_are_no_synthetic_images(options, message, tmp_path):
-    write(tmp_path / 'pneumoniamnist.npz', 'binary', 2)
-    real = medmnist.source(set='pneumoniamnist', dir=str(tmp_path))
-    synthetic(tmp_path / 'made.npz', **options)
-    with pytest.raises(InputError, match=message):
-        medmnist.with_synthetic(real, tmp_path / 'made.npz')
-    with pytest.raises(InputError, match=r'config\.data\.extra_npz: .*nothing\.npz: no such file'):
-        medmnist.with_synthetic(real, tmp_path / 'nothing.npz')
-    with pytest.raises(InputError, match=r'config\.data\.extra_npz: .*train_images, train_labels and classes'):
-        medmnist.with_synthetic(real, tmp_path / 'pneumoniamnist.npz')
-
-
-def test_synthetic_images_drawn_anew_under_the_same_name_are_read_anew(tmp_path):
-    write(tmp_path / 'pneumoniamnist.npz', 'binary', 2)
-    real = medmnist.source(set='pneumoniamnist', dir=str(tmp_path))
-    for image in (np.zeros((3, 28, 28), np.uint8), np.full((3, 28, 28), 9, np.uint8)):
-        synthetic(tmp_path / 'made.npz', train_images=image)
-        found, _ = medmnist.with_synthetic(real, tmp_path / 'made.npz').cases[-1].read()
-        assert (found.array == image[0, 0, 0]).all()
