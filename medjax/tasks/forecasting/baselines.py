@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from medjax.data.datasets.time_series import Sequences
+from medjax.data.datasets.time_series import TimeSeriesDataset
 from medjax.ops import time_series
 
 ALPHAS = tuple(10.0**power for power in range(-2, 5))  # of ridge regression, chosen by leave-one-out
@@ -36,10 +36,10 @@ class Visits:
     event: np.ndarray
 
 
-def all_visits(data: Sequences) -> Visits:
+def all_visits(data: TimeSeriesDataset) -> Visits:
     """All visits of a data set, in float64."""
     cases = data.source.cases
-    inputs = data.seen(np.arange(len(cases)))
+    inputs = data.network_inputs(np.arange(len(cases)))
     observed, mask = inputs['observed'] > 0, inputs['time_mask'] > 0
     last = time_series.carry_forward(inputs['values'], observed)
     never = ~np.maximum.accumulate(observed, 1)

@@ -12,8 +12,8 @@ from medjax import atomic_files
 from medjax.core import contracts
 from medjax.core.batched import BatchedPredictor
 from medjax.core.task import Task
-from medjax.data.datasets.tabular import scaled
-from medjax.data.datasets.time_series import Sequences, check_visits, padded
+from medjax.data.datasets.tabular import scale_covariates
+from medjax.data.datasets.time_series import TimeSeriesDataset, check_visits, pad_series
 from medjax.data.source import Case, Series
 from medjax.errors import InputError
 from medjax.metrics import classification
@@ -26,7 +26,7 @@ from medjax.tasks.forecasting.table import FORECASTS, NEXT, RISKS
 class ForecastEvaluator(contracts.Evaluator):
     """Forecasts at each visit of a split's patients; see `evaluator`."""
 
-    data: Sequences
+    data: TimeSeriesDataset
     predict_batched: BatchedPredictor
     leads: tuple[float, ...] = ()
 
@@ -62,7 +62,7 @@ class ForecastEvaluator(contracts.Evaluator):
           snapshots: not used.
         """
         numbers = self.data.numbers(split)
-        outputs = self.predict_batched(variables, self.data.seen(numbers))
+        outputs = self.predict_batched(variables, self.data.network_inputs(numbers))
         place = {int(number): row for row, number in enumerate(numbers)}
         rows = []
         for at in np.flatnonzero(np.isin(self._visits.patient, numbers)).tolist():
@@ -129,7 +129,8 @@ class ForecastEvaluator(contracts.Evaluator):
                 metrics['log_loss'].append(float(log_loss.mean()))
 
 
-def evaluator(*, data: Sequences, task: Task, batch: int = 256, leads: Sequence[float] = ()) -> ForecastEvaluator:
+def evaluator(*, data: TimeSeriesDataset, task: Task, batch: int = 256,
+              leads: Sequence[float] = ()) -> ForecastEvaluator:
     """The evaluator of forecasting.
 
     Args:
@@ -179,8 +180,8 @@ class ForecastPredictor(contracts.Predictor):
         empty = np.full((1, len(known['measured'])), np.nan)
         series = [Series(np.append(case.series.times, case.series.times[-1] + lead),
                          np.concatenate([case.series.values, empty])) for case in cases]
-        return {'covariates': scaled([case.record for case in cases], known['names'], known['scale']),
-                **padded(series, known['spread'], steps)}
+        return {'covariates': scale_covariates([case.record for case in cases], known['names'], known['scale']),
+                **pad_series(series, known['spread'], steps)}
 
     def example(self) -> dict[str, np.ndarray]:
         """A batch of the shapes that the network takes."""

@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from medjax.data.datasets.tumour_growth import Series, distance
+from medjax.data.datasets.tumour_growth import TumourGrowthDataset
+from medjax.data.datasets.tumour_visits import signed_distance
 from medjax.errors import InputError
 from medjax.ops import growth_laws, reaction_diffusion
 from medjax.tasks.growth.mask_growth import foreground, resize_mask
@@ -17,7 +18,7 @@ MAX_RATE = 0.1  # 1 / day, of the fit
 SIMULATIONS = 16  # in a batch
 
 
-def growth_law_masks(data: Series, curves: Mapping[str, growth_laws.GrowthCurve],
+def growth_law_masks(data: TumourGrowthDataset, curves: Mapping[str, growth_laws.GrowthCurve],
                      numbers: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Masks `[n, *S]` and volumes `[n]`, ml, by growth law: the last mask, resized to the volume of the law.
 
@@ -28,19 +29,19 @@ def growth_law_masks(data: Series, curves: Mapping[str, growth_laws.GrowthCurve]
     """
     rows, masks, volumes = data.rows, {}, {}
     last = rows.masks[numbers, -1]
-    if 'image' in data.seen:
+    if 'image' in data.inputs:
         allowed = [foreground(image) for image in rows.image[numbers, -1]]
     else:
         allowed = np.ones(last.shape, bool)
     for law, curve in curves.items():
         chosen = growth_laws.GrowthCurve(*(part[numbers] for part in curve))
         volumes[law] = np.asarray(growth_laws.volume(law, chosen, rows.horizon[numbers]), np.float64)
-        masks[law] = np.stack([resize_mask(mask, data.millimetres, round(volume / data.voxel), where)
+        masks[law] = np.stack([resize_mask(mask, data.spacing, round(volume / data.voxel), where)
                                for mask, volume, where in zip(last, volumes[law], allowed)])
     return masks, volumes
 
 
-def reaction_diffusion_masks(data: Series, numbers: np.ndarray) -> np.ndarray:
+def reaction_diffusion_masks(data: TumourGrowthDataset, numbers: np.ndarray) -> np.ndarray:
     """Masks `[n, *S]` uint8 by a reaction–diffusion model that is fitted to the last two visits of each case.
 
     Args:
@@ -50,7 +51,7 @@ def reaction_diffusion_masks(data: Series, numbers: np.ndarray) -> np.ndarray:
     Raises:
       InputError: the masks have no common threshold.
     """
-    rows, spacing = data.rows, data.millimetres[:data.rows.label.ndim - 1]
+    rows, spacing = data.rows, data.spacing[:data.rows.label.ndim - 1]
     thresholds = np.array([data.source.cases[number].target.threshold for number in numbers])
     if not (thresholds == thresholds[0]).all() or thresholds[0] is None:
         raise InputError('config.evaluate.simulate: True; expected False, or masks with one known threshold')
@@ -66,7 +67,8 @@ def reaction_diffusion_masks(data: Series, numbers: np.ndarray) -> np.ndarray:
         u = reaction_diffusion.simulate(u, found.diffusion * tissue, found.rate, horizon, spacing, steps)
         return u > threshold
 
-    distances = [np.stack([distance(mask, spacing) for mask in rows.masks[numbers, place]]) for place in (-2, -1)]
+    distances = [np.stack([signed_distance(mask, spacing) for mask in rows.masks[numbers, place]])
+                 for place in (-2, -1)]
     masks = jax.jit(lambda *parts: jax.lax.map(simulate_case, parts, batch_size=SIMULATIONS))(
         *distances, rows.masks[numbers, -1].astype(np.float32), rows.tissue[numbers], -rows.time[numbers, -2],
         rows.horizon[numbers])

@@ -5,11 +5,18 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from medjax.report import tables
-from medjax.report.chapter import Chapter, Section, caption, headline_splits, interval_method, split_name
+from medjax.report.chapter import (
+    Chapter,
+    Section,
+    caption,
+    headline_splits,
+    interval_method,
+    non_numeric_columns,
+    split_name,
+)
 from medjax.report.run_files import Run
 from medjax.report.split import Split, read_split
 from medjax.report.tables import Entry, format_interval, format_number
-from medjax.tasks.classification import chapter as classification_chapter
 from medjax.tasks.growth import charts, pictures
 from medjax.tasks.growth.family import FAMILY
 from medjax.tasks.growth.table import METHODS, Predictions, method_column, read
@@ -18,7 +25,7 @@ METRICS = ('dice', 'gain_dice', 'volume_error', 'gain_volume')  # of the table o
 SITE_METRICS = {'auroc_sites': 'AUROC ↑', 'brier_sites': 'Brier score ↓', 'new': 'Share of sites with a new tumour',
                 'auroc_sites_simulation': 'AUROC of the true probability (simulation)'}
 HEADLINE_BASELINES = ('same', 'gompertz', 'fisher')
-TEXT_COLUMNS = ('split', 'id', 'patient', 'visits', 'horizon')  # of the table of cases, before the metrics
+CASE_COLUMNS = ('split', 'id', 'patient', 'visits', 'horizon')  # of the table of cases, beside the metrics
 
 
 def chapter(run: Run) -> Chapter:
@@ -33,7 +40,7 @@ def chapter(run: Run) -> Chapter:
         method=interval_method(run),
         tables=[methods_table(split.entries, split.table.methods, caption(run, split.split)) for split in splits],
         sections=sections(splits[0]) if splits else [], curves=training_curves(),
-        cases=[row for split in splits for row in case_rows(split)], text_columns=classification_chapter.words(run),
+        cases=[row for split in splits for row in case_rows(split)], text_columns=non_numeric_columns(run),
         cases_order=': the highest Dice first', warnings=(run.results.get('analysis') or {}).get('warnings', ()))
 
 
@@ -96,14 +103,14 @@ def training_curves() -> dict[str, dict[str, str]]:
 
 def case_rows(split: Split[Predictions]) -> list[dict[str, str]]:
     """The rows of the table of cases, rounded, the highest Dice first."""
-    words, score = classification_chapter.words(split.run), np.nan_to_num(split.table.values['dice', ''], nan=-1)
+    text_columns, score = non_numeric_columns(split.run), np.nan_to_num(split.table.values['dice', ''], nan=-1)
     columns = [key for key in (split.rows[0] if split.rows else ())
-               if key in TEXT_COLUMNS or key.startswith(('volume', 'dice')) or key in words]
+               if key in CASE_COLUMNS or key.startswith(('volume', 'dice')) or key in text_columns]
     out = []
     for number in np.argsort(-score, kind='stable'):
-        row = split.rows[number]
-        out.append({key: row[key] if key in (*words, 'visits') or not row[key] else format_number(float(row[key]))
-                    for key in columns})
+        row = {key: split.rows[number][key] for key in columns}
+        out.append({key: text if key in (*text_columns, 'visits') or not text else format_number(float(text))
+                    for key, text in row.items()})
     return out
 
 

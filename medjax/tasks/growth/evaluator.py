@@ -12,7 +12,8 @@ import numpy as np
 from medjax import atomic_files
 from medjax.core import contracts
 from medjax.core.task import Task
-from medjax.data.datasets.tumour_growth import SEEN, Followed, Series, brought
+from medjax.data.datasets.tumour_growth import TumourGrowthDataset
+from medjax.data.datasets.tumour_visits import INPUTS, FollowUp, prepare_visits
 from medjax.data.io import image_files
 from medjax.data.io.geometry import Image, restore, spacing
 from medjax.data.source import Case
@@ -27,7 +28,7 @@ from medjax.tasks.growth import baselines, table
 class GrowthEvaluator(contracts.Evaluator):
     """Predicts the next mask of every case of a split; see `evaluator`."""
 
-    data: Series
+    data: TumourGrowthDataset
     task: Task
     batch: int
     simulate: bool
@@ -107,8 +108,8 @@ class GrowthEvaluator(contracts.Evaluator):
             'image': plane(rows.image[number], 1)[first:], 'seen': plane(rows.masks[number], 1)[first:],
             'time': rows.time[number][first:], 'volume': rows.volume[number][first:],
             'horizon': rows.horizon[number], 'truth': plane(rows.label[number]), 'sites': plane(rows.sites[number]),
-            'spacing': np.array(self.data.millimetres[:2]),
-            'channel': np.array(channels - 1 if 'image' in self.data.seen else 0)}
+            'spacing': np.array(self.data.spacing[:2]),
+            'channel': np.array(channels - 1 if 'image' in self.data.inputs else 0)}
         arrays |= {table.method_column('mask', name): plane(mask) for name, mask in masks.items()}
         for law, curve in self._curves.items():
             arrays[f'curve_{law}'] = np.array([float(part[number]) for part in curve])
@@ -178,9 +179,9 @@ class GrowthPredictor(contracts.Predictor):
                          visits: Sequence[Sequence[lesion_visits_csv.Row]], folder: pathlib.Path) -> dict[str, Any]:
         """Writes the mask of a patient and returns the row of the table."""
         scans = tumour_visits_csv.read_scans(visits, name)
-        target = Followed(tuple(tumour_visits_csv.WEEK * rows[0].weeks for rows in visits))
+        target = FollowUp(tuple(tumour_visits_csv.WEEK * rows[0].weeks for rows in visits))
         case = Case(name, name, 'new', lambda: scans, target=target)
-        inputs, affine, _ = brought(case, self.size, self.spacing, self.see, self.statistics['visits'], 0)
+        inputs, affine, _ = prepare_visits(case, self.size, self.spacing, self.see, self.statistics['visits'], 0)
         if inputs.image.shape[-1] != self.statistics['channels']:
             raise InputError(f'{path}: patient {name}: {inputs.image.shape[-1]} channels; expected '
                              f'{self.statistics["channels"]}, as in training')
@@ -207,7 +208,7 @@ def dice(masks: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return np.where(total > 0, 2 * intersection / np.maximum(total, 1), np.nan)
 
 
-def evaluator(*, data: Series, task: Task, batch: int = 32, simulate: bool = True) -> GrowthEvaluator:
+def evaluator(*, data: TumourGrowthDataset, task: Task, batch: int = 32, simulate: bool = True) -> GrowthEvaluator:
     """The evaluator of tumour growth.
 
     Args:
@@ -237,4 +238,4 @@ def predictor(*, task: Task, statistics: Mapping[str, Any], data: Mapping[str, A
     """
     spacing = data.get('spacing')
     return GrowthPredictor(task, statistics, tuple(data['size']), None if spacing is None else tuple(spacing),
-                           tuple(data.get('see', SEEN)))
+                           tuple(data.get('see', INPUTS)))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from medjax.data.datasets.tumour_growth import distance
+from medjax.data.datasets.tumour_visits import signed_distance
 
 
 def foreground(image: np.ndarray) -> np.ndarray:
@@ -36,7 +36,7 @@ def resize_mask(mask: np.ndarray, spacing: Sequence[float], count: int, allowed:
     if not mask.any():
         return out
     spacing = tuple(spacing)[:mask.ndim]
-    to_border = distance(mask, spacing)
+    to_border = signed_distance(mask, spacing)
     centroid = np.argwhere(mask).mean(0)
     to_centroid = 0
     for axis, (n, centre, step) in enumerate(zip(mask.shape, centroid, spacing)):

@@ -14,13 +14,13 @@ from medjax.report.chapter import (
     headline_splits,
     interval_method,
     join_sentences,
+    non_numeric_columns,
     split_name,
 )
 from medjax.report.draw import Tile
 from medjax.report.run_files import Run
 from medjax.report.split import Split, read_split
 from medjax.report.tables import format_number
-from medjax.tasks.classification import chapter as classification_chapter
 from medjax.tasks.regression import charts
 from medjax.tasks.regression.family import FAMILY
 from medjax.tasks.regression.summary import METRICS, metric_key
@@ -45,7 +45,7 @@ def chapter(run: Run) -> Chapter:
         method=method(run, splits), tables=[table for split in splits for table in result_tables(split)],
         sections=sections(splits[0]) if splits else [], curves=training_curves(),
         cases=[row for split in splits for row in case_rows(split)],
-        text_columns=[*classification_chapter.words(run), 'smiles', 'name'],
+        text_columns=[*non_numeric_columns(run), 'smiles', 'name'],
         cases_order=': the largest errors first', warnings=(run.results.get('analysis') or {}).get('warnings', ()))
 
 

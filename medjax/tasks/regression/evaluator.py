@@ -14,7 +14,7 @@ from medjax.core import contracts
 from medjax.core.batched import BatchedPredictor
 from medjax.core.task import Task
 from medjax.data.datasets import molecules, smiles_tokens
-from medjax.data.datasets.molecules import Molecules
+from medjax.data.datasets.molecules import MoleculeDataset
 from medjax.data.sources.molecules_csv import read_smiles
 from medjax.errors import InputError
 from medjax.tasks.regression import table
@@ -28,13 +28,13 @@ TREES = {'n_estimators': 500, 'max_depth': 5, 'learning_rate': 0.05, 'subsample'
 class RegressionEvaluator(contracts.Evaluator):
     """Predicts the targets of every case of a split; see `evaluator`."""
 
-    data: Molecules
+    data: MoleculeDataset
     predict_batched: BatchedPredictor
 
     @functools.cached_property
     def _baselines(self) -> dict[str, np.ndarray]:
         """Predictions for all cases by boosted trees on fingerprints, and on fingerprints and descriptors, `[N, K]`."""
-        features = self.data.simpler()
+        features = self.data.baseline_features()
         if features is None:
             return {}
         return {'trees': self._trees(features[0]), 'trees_described': self._trees(np.concatenate(features, 1))}
@@ -102,7 +102,7 @@ class RegressionPredictor(contracts.Predictor):
 
     def example(self) -> dict[str, np.ndarray]:
         """A batch of the shapes that the network takes."""
-        inputs = molecules.arrays(['C'], self.statistics['molecules'], ['example'])
+        inputs = molecules.encode(['C'], self.statistics['molecules'], ['example'])
         return inputs | {'targets': np.zeros((1, len(self.statistics['classes'])), np.float32)}
 
     def __call__(self, variables: Any, path: pathlib.Path, folder: pathlib.Path) -> str:
@@ -119,7 +119,7 @@ class RegressionPredictor(contracts.Predictor):
         names = self.statistics['classes']
         ids, lines = read_smiles(path)
         where = [f'{path}: row {number}' for number in range(2, len(lines) + 2)]
-        inputs = molecules.arrays(lines, self.statistics['molecules'], where)
+        inputs = molecules.encode(lines, self.statistics['molecules'], where)
         outputs = predict_mean(self.predict_batched, variables,
                                {name: value[:, None] for name, value in inputs.items()})
         rows = []
@@ -136,7 +136,7 @@ class RegressionPredictor(contracts.Predictor):
         return message
 
 
-def evaluator(*, data: Molecules, task: Task, batch: int = 128) -> RegressionEvaluator:
+def evaluator(*, data: MoleculeDataset, task: Task, batch: int = 128) -> RegressionEvaluator:
     """The evaluator of regression.
 
     Args:

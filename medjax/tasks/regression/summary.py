@@ -36,10 +36,10 @@ def results(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any]
     """
     source = evaluator.data.source
     known = {'problem': 'regression', 'unit': source.unit, 'conventions': CONVENTIONS.format(
-        unit=evaluator.data.of, descriptors=', '.join(evaluator.data.described))}
+        unit=evaluator.data.case_name, descriptors=', '.join(evaluator.data.descriptor_names))}
     if not rows:
         return known
-    found = summarise(rows, source.classes, unit=evaluator.data.of)
+    found = summarise(rows, source.classes, unit=evaluator.data.case_name)
     return {**found.pop('metrics'), **known, 'analysis': found}
 
 

@@ -12,8 +12,8 @@ from medjax import atomic_files
 from medjax.core import contracts
 from medjax.core.batched import BatchedPredictor
 from medjax.core.task import Task
-from medjax.data.datasets.tabular import Records, scaled
-from medjax.data.datasets.time_series import check_visits, padded
+from medjax.data.datasets.tabular import TabularDataset, scale_covariates
+from medjax.data.datasets.time_series import check_visits, pad_series
 from medjax.data.source import Series
 from medjax.data.sources.survival_csv import read_covariates, read_image_paths
 from medjax.data.transforms.images import image_preprocess
@@ -28,13 +28,13 @@ BASELINE = 'baseline.json'  # in the run's folder `cases`
 class SurvivalEvaluator(contracts.Evaluator):
     """Predicts risk and cumulative incidence for every patient of a split; see `evaluator`."""
 
-    data: Records
+    data: TabularDataset
     predict_batched: BatchedPredictor
     horizons: tuple[float, ...] = ()
     recommend: str = ''
 
     def _outputs(self, variables: Any, numbers: np.ndarray) -> dict[str, np.ndarray]:
-        return self.predict_batched(variables, self.data.seen(numbers))
+        return self.predict_batched(variables, self.data.network_inputs(numbers))
 
     def __call__(self, variables: Any, split: str, *, quick: bool = False,
                  snapshots: pathlib.Path | None = None) -> list[dict[str, Any]]:
@@ -75,7 +75,7 @@ class SurvivalEvaluator(contracts.Evaluator):
         if not self.recommend:
             return {}
         place, scale = self.data.names.index(self.recommend), self.data.scale
-        inputs, risks = self.data.seen(numbers), []
+        inputs, risks = self.data.network_inputs(numbers), []
         treatment = inputs['covariates'][:, place] * scale['std'][place] + scale['mean'][place]
         for value in (0.0, 1.0):
             covariates = inputs['covariates'].copy()
@@ -160,10 +160,10 @@ class SurvivalPredictor(contracts.Predictor):
     def example(self) -> dict[str, np.ndarray]:
         """A batch of the shapes that the network takes."""
         known = self.statistics
-        batch = {'covariates': scaled([{}], known['names'], known['scale']), 'time': np.ones(1, np.float32)}
+        batch = {'covariates': scale_covariates([{}], known['names'], known['scale']), 'time': np.ones(1, np.float32)}
         if 'spread' in known:
             empty = Series(np.zeros(1), np.full((1, len(known['measured'])), np.nan))
-            batch |= padded([empty], known['spread'], known['steps'])
+            batch |= pad_series([empty], known['spread'], known['steps'])
         if 'intensities' in known:
             batch['image'] = np.zeros((1, *self.data['size'], known['channels']), np.float32)
         return batch
@@ -176,10 +176,10 @@ class SurvivalPredictor(contracts.Predictor):
             cases = self.read(path, [*plain, *known['names']])
             check_visits(path, cases, known['steps'])
             return [case.id for case in cases], {
-                'covariates': scaled([case.record for case in cases], known['names'], known['scale']),
-                **padded([case.series for case in cases], known['spread'], known['steps'])}
+                'covariates': scale_covariates([case.record for case in cases], known['names'], known['scale']),
+                **pad_series([case.series for case in cases], known['spread'], known['steps'])}
         ids, records = read_covariates(path, known['names'])
-        inputs = {'covariates': scaled(records, known['names'], known['scale'])}
+        inputs = {'covariates': scale_covariates(records, known['names'], known['scale'])}
         if 'intensities' in known:
             preprocess = image_preprocess(**self.data)
             images = [self.read(path.parent / name) for name in read_image_paths(path)]
@@ -221,7 +221,7 @@ class SurvivalPredictor(contracts.Predictor):
         return f'{path} → {folder / "predictions.csv"}   {len(ids)} patients, mean {means}'
 
 
-def evaluator(*, data: Records, task: Task, batch: int = 512, horizons: Sequence[float] = (),
+def evaluator(*, data: TabularDataset, task: Task, batch: int = 512, horizons: Sequence[float] = (),
               recommend: str = '') -> SurvivalEvaluator:
     """The evaluator of survival analysis.
 

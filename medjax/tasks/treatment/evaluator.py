@@ -11,7 +11,7 @@ import numpy as np
 from medjax.core import contracts
 from medjax.core.batched import BatchedPredictor
 from medjax.core.task import Task
-from medjax.data.datasets.tabular import Records
+from medjax.data.datasets.tabular import TabularDataset
 from medjax.errors import InputError
 from medjax.metrics import covariate_balance
 from medjax.metrics import treatment as metrics_treatment
@@ -24,7 +24,7 @@ BINS = 20  # of the propensity
 class TreatmentEvaluator(contracts.Evaluator):
     """Predicts the outcomes with and without treatment for every patient of a split; see `evaluator`."""
 
-    data: Records
+    data: TabularDataset
     predict_batched: BatchedPredictor
 
     @functools.cached_property
@@ -89,7 +89,7 @@ class TreatmentEvaluator(contracts.Evaluator):
           snapshots: not used.
         """
         numbers = self.data.numbers(split)
-        outcomes = {'': self.predict_batched(variables, self.data.seen(numbers))['outcomes']}
+        outcomes = {'': self.predict_batched(variables, self.data.network_inputs(numbers))['outcomes']}
         if not quick:
             outcomes |= {name: pair[numbers] for name, pair in self._baselines.items()}
         matched = self._matched_effects(numbers)
@@ -134,7 +134,7 @@ class TreatmentEvaluator(contracts.Evaluator):
                               for name, chosen in members.items()}}
 
 
-def evaluator(*, data: Records, task: Task, batch: int = 512) -> TreatmentEvaluator:
+def evaluator(*, data: TabularDataset, task: Task, batch: int = 512) -> TreatmentEvaluator:
     """The evaluator of treatment effects.
 
     Args:

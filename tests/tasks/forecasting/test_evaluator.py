@@ -62,7 +62,7 @@ def test_baselines_are_scikit_learns():
     data = dataset(visits.source(cases=(40, 5, 12), missing=0.3), within=3.0)
     evaluate = evaluator(data=data, task=KNOWN)
     rows, x, ahead, wanted, soon = evaluate(1.0, 'test'), [], [], [], []
-    seen = data.seen(np.arange(len(data.source.cases)))
+    seen = data.network_inputs(np.arange(len(data.source.cases)))
     where = []
     for number, one in enumerate(data.source.cases):
         last, ever = np.zeros(2), np.zeros(2, bool)

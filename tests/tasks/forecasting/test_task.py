@@ -107,7 +107,7 @@ def test_what_comes_later_changes_nothing_but_the_step_ahead(cell):
     task = forecasting_task.task(model(cell=cell), statistics=data.statistics)
     number = max(data.numbers('val'), key=lambda n: len(data.source.cases[n].series.times))
     one = {name: value[:, :5] if value.ndim > 1 and name != 'covariates' else value
-           for name, value in data.rows(np.array([number])).items()}
+           for name, value in data.batch(np.array([number])).items()}
     variables, predict = jax.jit(task.init)(jax.random.key(0), one), jax.jit(task.predict)
     variables = jax.tree.map(lambda leaf: leaf + 0.1, variables)  # `linear` begins as zeros
     at = 2

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from medjax.core.task import Task
-from medjax.data.datasets import molecules
+from medjax.data.datasets import molecules, smiles_tokens
 from medjax.data.simulated import molecules as simulated_molecules
 from medjax.errors import InputError
 from medjax.models import mpnn
@@ -35,7 +35,7 @@ def test_rows_of_the_network_and_of_baselines(monkeypatch):
     assert [row['id'] for row in rows] == [data.source.cases[n].id for n in data.numbers('test')]
     for row, number in zip(rows, data.numbers('test')):
         case = data.source.cases[number]
-        assert row['predicted_target'] == len(molecules.smiles.tokens(row['smiles']))
+        assert row['predicted_target'] == len(smiles_tokens.tokens(row['smiles']))
         assert row['target'] == case.target.values[0] and row['patient'] == case.patient
         assert (row['target1'] == '') == np.isnan(case.target.values[1])
         assert {f'predicted_target{k}_{name}' for k in ('', 1) for name in ('trees', 'trees_described')} <= set(row)

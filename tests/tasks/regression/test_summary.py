@@ -86,7 +86,7 @@ def test_the_largest_errors_come_first(tmp_path):
 def test_seeds_merge(tmp_path, no_png, capsys):
     folders = [str(regressions.make(
         tmp_path / f's{seed}', seed=seed)) for seed in range(3)]
-    results = compare.folds(folders, tmp_path / 'merged')
+    results = compare.merge(folders, tmp_path / 'merged')
     test, single = results['test'], [results['runs'][folder]['r2'] for folder in folders]
     assert test['r2']['value'] == pytest.approx(np.mean(single)) and test['r2']['runs'] == 3
     assert test['r2']['run_sd'] == pytest.approx(np.std(single, ddof=1)) and test['r2_trees']['run_sd'] == 0

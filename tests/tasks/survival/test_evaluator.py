@@ -46,7 +46,7 @@ def test_expected_and_observed_training_events_agree():
 def test_predictions_for_new_patients_are_those_of_the_same_cases(loss, outputs, tmp_path):
     data = dataset(survival.source(cases=(80, 20, 30), missing=0.1))
     task = survival_task.task(Model(outputs=outputs, features=(8,)), statistics=data.statistics, loss=loss, bins=8)
-    batch = {**data.rows(data.numbers('train')), 'mask': np.ones(80, np.float32)}
+    batch = {**data.batch(data.numbers('train')), 'mask': np.ones(80, np.float32)}
     variables = jax.jit(task.init)(jax.random.key(0), batch)
     rows = evaluator(data=data, task=task, batch=7)(variables, 'test', snapshots=tmp_path / 'cases' / 'test')
     patients = [data.source.cases[number] for number in data.numbers('test')]
@@ -88,7 +88,7 @@ def test_predictions_for_new_series_are_those_of_the_same_cases(tmp_path):
     source = visits.source(cases=(60, 20, 1), landmarks=(1.0,))
     data = time_series.dataset(source, times=(1.0, 3.0))
     task = survival_task.task(sequence.Model(outputs=2, width=4), statistics=data.statistics, loss='weibull')
-    rows, batch = data.rows(np.arange(4)), 16
+    rows, batch = data.batch(np.arange(4)), 16
     variables = task.init(jax.random.key(0), rows)
     patients = [case for case in visits.source(cases=(3, 0, 0)).cases]
     lines = ['id,time,marker,other,sex'] + [

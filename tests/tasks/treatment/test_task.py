@@ -54,7 +54,7 @@ def test_every_learner_finds_the_effects(variant):
 
 def test_balance_brings_the_groups_together():
     train = cohort().numbers('train')
-    batch = {**cohort().rows(train), 'mask': np.ones(len(train), np.float32)}
+    batch = {**cohort().batch(train), 'mask': np.ones(len(train), np.float32)}
     apart = []
     for weight in (0.0, 30.0):
         model = Model(shared=(24,), heads=(24,))
@@ -84,7 +84,7 @@ def test_the_loss_by_hand():
 
 
 def test_the_size_of_a_representation_does_not_count_in_the_balance():
-    batch = {**cohort().rows(np.arange(40)), 'mask': np.ones(40, np.float32)}
+    batch = {**cohort().batch(np.arange(40)), 'mask': np.ones(40, np.float32)}
     sizes = []
     for size in (1.0, 50.0):
         task = treatment_task.task(_Known(size), statistics=cohort().statistics, balance=1.0)
@@ -105,7 +105,7 @@ class _Known(nn.Module):
 
 
 def test_an_x_learners_effect_is_that_of_its_own_heads():
-    task, batch = make_task('xlearner'), cohort().rows(np.arange(6))
+    task, batch = make_task('xlearner'), cohort().batch(np.arange(6))
     model = Model(heads=(24,), activation='tanh', **VARIANTS['xlearner'])
     variables = task.init(jax.random.key(1), batch)
     out, feats = model.apply(variables, batch['covariates'], train=False)
