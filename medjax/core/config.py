@@ -40,7 +40,7 @@ def keys(function: Callable[..., Any], given: Collection[str] = ()) -> dict[str,
         if parameter.name in given or parameter.kind not in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD):
             continue
         if _is_group(parameter):
-            out |= {field.name: Key(field.name, getattr(parameter.default, field.name), str(field.type))
+            out |= {field.name: Key(field.name, getattr(parameter.default, field.name), inspect.formatannotation(field.type))
                     for field in dataclasses.fields(parameter.default)}
         else:
             default = REQUIRED if parameter.default is inspect.Parameter.empty else parameter.default

@@ -15,6 +15,5 @@ def chapter(run: Run) -> Chapter:
     return Chapter(
         headlines=[tables.headline(metrics, split, run.results[split], run.classes) for split in run.splits],
         method='Intervals are 95 % percentile bootstrap intervals over patients.',
-        tables=[tables.overall(metrics, run.results[split], run.classes, split) for split in run.splits],
-        sections=[], curves={'Loss': {'train/loss': ''}, 'Error, validation': {'val/error': ''}}, samples=[],
-        sampled='', conventions='Conventions', cases=cases)
+        tables=[tables.overall_table(metrics, run.results[split], run.classes, split) for split in run.splits],
+        sections=[], curves={'Loss': {'train/loss': ''}, 'Error, validation': {'val/error': ''}}, cases=cases)

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from medjax.data.datasets.base import Dataset
+from medjax.data.datasets.base import RowDataset
 from medjax.data.source import Source
 from medjax.errors import InputError
 
 
-class LandmarkDataset(Dataset):
-    """All images in memory; `Dataset` gives counts, places of each split, and the optional members of the contract."""
+class LandmarkDataset(RowDataset):
+    """Images in memory; `RowDataset` gives the counts and places of each split, training items and the resident."""
 
     def __init__(self, source: Source):
         self.source = source
@@ -21,7 +21,7 @@ class LandmarkDataset(Dataset):
 
     @property
     def statistics(self) -> dict[str, Any]:
-        """What the task and `predict` need of the training data."""
+        """Statistics for the task and `predict`: `size`, rows and columns."""
         return {'size': list(self.images.shape[1:3])}
 
     @functools.cached_property
@@ -30,10 +30,9 @@ class LandmarkDataset(Dataset):
         splits = ' '.join(case.split for case in self.source.cases)
         return hashlib.sha256(self.images.tobytes() + self.points.tobytes() + splits.encode()).hexdigest()
 
-    def item(self, number: int, rng: np.random.Generator) -> dict[str, Any]:
-        """Training item: `image [H, W, 1]` and `point [2]`."""
-        at = self.numbers('train')[number]
-        return {'image': self.images[at], 'point': self.points[at], 'id': self.source.cases[at].id}
+    def batch(self, numbers: np.ndarray) -> dict[str, np.ndarray]:
+        """Some cases: `image [n, H, W, 1]` and `point [n, 2]`."""
+        return {'image': self.images[numbers], 'point': self.points[numbers]}
 
 
 def dataset(source: Source) -> LandmarkDataset:
