@@ -86,6 +86,8 @@ class Model(nn.Module):
     norm: str = 'none'
     dtype: str = 'float32'
 
+    regions = True  # it has a second stage
+
     @property
     def given(self) -> bool:
         """Whether proposals are inputs."""

@@ -1,10 +1,11 @@
-"""Classification of whole images: one class of several, of two, of several in an order, or any number of them.
+"""Classification of whole images: binary, multiclass, ordinal or multilabel.
 
-A network's outputs are logits: of two classes one (sigmoid) or two (softmax); of several as many (softmax); of classes
-in an order one less, each the odds that the class is a higher one given that it is not a lower one (Shi 2021); of
-classes that do not exclude each other one for each (sigmoid).
+The network's outputs are logits. Binary problems have one logit (sigmoid) or two (softmax), multiclass problems one for
+each class (softmax), and multilabel problems one for each label (sigmoid). Ordinal problems have one less than classes:
+each is the log odds that the class is a higher one, given that it is not a lower one (Shi 2021).
 """
 
+import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,117 +14,147 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from medjax.core import contracts
 from medjax.core.metrics import masked_mean
 from medjax.core.task import Batch, States, Task, Variables, init_variables, train_forward
 from medjax.errors import InputError
 
-MOST = 20.0  # of balanced weights: a class with hardly a case would outweigh all others
+MAX_WEIGHT = 20.0  # of balanced weights: a class with hardly a case would outweigh all others
 
 
-def task(module: nn.Module, *, statistics: Mapping[str, Any], weights: str | Sequence[float] | None = None,
-         smoothing: float = 0.0, focal: float = 0.0) -> Task:
-    """Makes classification with a network a task.
+@dataclasses.dataclass(frozen=True)
+class Classification:
+    """The functions of the task, as methods; see `task`."""
 
-    Args:
-      module: `(image [B, *S, C], train=…) -> (logits [B, K'], feats)`.
-      statistics: of the training data: `classes`, `problem` ('binary', 'multiclass', 'ordinal' or 'multilabel'), and
-        for balanced weights `positive` and `known`, the training cases that have each class and of which it is known.
-      weights: of the classes' terms in the loss, one for each, or 'balanced': so that all classes weigh the same in
-        the training set, up to 20 to 1. Of a multilabel problem they weigh the cases that have the class.
-      smoothing: share of the target that all classes get alike (Szegedy 2016).
-      focal: exponent of (1 - probability of the truth), which weighs down what is known well (Lin 2017).
+    module: nn.Module
+    problem: str
+    class_weights: jax.Array
+    smoothing: float
+    focal: float
 
-    Returns:
-      A task on `label`: `[B]` integers, or of a multilabel problem `[B, K]` of 0, 1 and −1, which is not known and
-      counts nowhere. Where augmentation mixed examples, `partner` is the other one's label and `share [B]` the own
-      one's part of the loss. `predict` gives `probs [B, K]` float32; with a key as third argument it leaves dropout on
-      (Gal 2016).
-    """
-    classes, problem = statistics['classes'], statistics.get('problem') or 'multiclass'
-    wanted = {'binary': (1, 2), 'ordinal': (len(classes) - 1,)}.get(problem, (len(classes),))
-    outputs = getattr(module, 'classes', wanted[0])
-    if outputs not in wanted:
-        raise InputError(f'config.model.classes: {outputs}; expected {" or ".join(map(str, wanted))} for the {problem} '
-                         f'problem {", ".join(classes)}')
-    if not 0 <= smoothing < 1 or focal < 0:
-        raise InputError(f'config.task: smoothing={smoothing}, focal={focal}; expected 0 to below 1, and 0 or more')
-    weighed = jnp.asarray(_weights(weights, statistics, problem), jnp.float32)
+    @property
+    def multilabel(self) -> bool:
+        """Whether each class is a label of its own."""
+        return self.problem == 'multilabel'
 
-    def log_probs(logits: jax.Array) -> jax.Array:
-        """`[B, K]`; of a multilabel problem `[B, K, 2]`, without and with the class."""
+    def log_probs(self, logits: jax.Array) -> jax.Array:
+        """Log probabilities `[B, K]`; for multilabel problems `[B, K, 2]`, without and with the label."""
         logits = logits.astype(jnp.float32)
         yes, no = jax.nn.log_sigmoid(logits), jax.nn.log_sigmoid(-logits)
-        if problem == 'multilabel':
+        if self.multilabel:
             return jnp.stack([no, yes], -1)
-        if problem == 'ordinal':
-            # At least this class: every step up to it is taken. Exactly this one: the next step is not.
+        if self.problem == 'ordinal':
+            # At least this class: every step up to it is taken. Exactly this class: the next step is not taken.
             reached = jnp.pad(jnp.cumsum(yes, -1), [(0, 0), (1, 0)])
             return reached + jnp.pad(no, [(0, 0), (0, 1)])
         return jnp.concatenate([no, yes], -1) if logits.shape[-1] == 1 else jax.nn.log_softmax(logits)
 
-    def cost(log: jax.Array, label: jax.Array) -> jax.Array:
-        """`[B]`: weighted cross-entropy."""
-        many = problem == 'multilabel'
+    def probs(self, log: jax.Array) -> jax.Array:
+        """Probabilities `[B, K]` of log probabilities."""
+        return jnp.exp(log[..., 1] if self.multilabel else log)
+
+    def cross_entropy(self, log: jax.Array, label: jax.Array) -> jax.Array:
+        """Weighted cross-entropy of each example, `[B]`.
+
+        Args:
+          log: log probabilities.
+          label: `[B]` class numbers, or `[B, K]` labels.
+        """
         truth = jax.nn.one_hot(label, log.shape[-1])
-        share = (1 - smoothing) * truth + smoothing / log.shape[-1]
-        # The floor keeps the power's slope finite where a class is certain.
-        hard = jnp.maximum(-jnp.expm1(log), 1e-12) ** focal if focal else 1.0
-        weight = jnp.stack([jnp.ones_like(weighed), weighed], -1) if many else weighed
-        terms = -(share * weight * hard * log).sum(-1)
-        if not many:
+        target = (1 - self.smoothing) * truth + self.smoothing / log.shape[-1]
+        # The lower bound keeps the power's gradient finite where a class is certain.
+        focus = jnp.maximum(-jnp.expm1(log), 1e-12) ** self.focal if self.focal else 1.0
+        weight = self.class_weights
+        if self.multilabel:
+            weight = jnp.stack([jnp.ones_like(weight), weight], -1)
+        terms = -(target * weight * focus * log).sum(-1)
+        if not self.multilabel:
             return terms
         known = label >= 0
         return jnp.where(known, terms, 0.0).sum(-1) / jnp.maximum(known.sum(-1), 1)
 
-    def loss(variables: Variables, batch: Batch, key: jax.Array):
-        (logits, _), mutated = train_forward(module, variables, batch, key)
-        log = log_probs(logits)
-        each = cost(log, batch['label'])
+    def loss(self, variables: Variables, batch: Batch, key: jax.Array) -> tuple[jax.Array, tuple[Variables, States]]:
+        """The mean cross-entropy over the batch."""
+        (logits, _), mutated = train_forward(self.module, variables, batch, key)
+        log = self.log_probs(logits)
+        each = self.cross_entropy(log, batch['label'])
         if 'partner' in batch:
-            each = batch['share'] * each + (1 - batch['share']) * cost(log, batch['partner'])
+            each = batch['share'] * each + (1 - batch['share']) * self.cross_entropy(log, batch['partner'])
         total, count = masked_mean(each, batch['mask'])
-        states = metrics({'probs': jax.lax.stop_gradient(_probs(log, problem))}, batch)
+        states = self.metrics({'probs': jax.lax.stop_gradient(self.probs(log))}, batch)
         return total / jnp.maximum(count, 1.0), (mutated, states)
 
-    def predict(variables: Variables, batch: Batch, key: jax.Array | None = None) -> dict[str, jax.Array]:
+    def predict(self, variables: Variables, batch: Batch, key: jax.Array | None = None) -> dict[str, jax.Array]:
+        """`probs [B, K]` float32; with a key, dropout is active (Gal 2016)."""
         rngs = None if key is None else {'dropout': key}
-        logits, _ = module.apply(variables, batch['image'], train=False, rngs=rngs)
-        return {'probs': _probs(log_probs(logits), problem)}
+        logits, _ = self.module.apply(variables, batch['image'], train=False, rngs=rngs)
+        return {'probs': self.probs(self.log_probs(logits))}
 
-    def metrics(outputs: Mapping[str, Any], batch: Batch) -> States:
+    def metrics(self, outputs: Mapping[str, Any], batch: Batch) -> States:
+        """Accuracy; for multilabel problems the fraction of known labels that are right at a threshold of 0.5."""
         probs, label = outputs['probs'], batch['label']
-        if problem != 'multilabel':
+        if not self.multilabel:
             return {'accuracy': masked_mean((probs.argmax(-1) == label).astype(jnp.float32), batch['mask'])}
         known = label >= 0
         right = (((probs > 0.5) == (label > 0)) & known).sum(-1)
         share = right / jnp.maximum(known.sum(-1), 1)
         return {'accuracy': masked_mean(share, batch['mask'] * known.any(-1))}
 
-    def features(variables: Variables, image: jax.Array, perturbations: Mapping[str, jax.Array] | None = None):
-        """What speaks for each class `[B, K]`, or for class 1 `[B, 1]`, and named features."""
-        given = {'perturbations': perturbations} if perturbations else {}
-        logits, feats = module.apply({**variables, **given}, image, train=False)
-        return (log_probs(logits) if problem == 'ordinal' else logits), feats
-
-    return Task(functools.partial(init_variables, module), loss, predict, metrics, features)
-
-
-def _probs(log: jax.Array, problem: str) -> jax.Array:
-    return jnp.exp(log[..., 1] if problem == 'multilabel' else log)
+    def features(self, variables: Variables, image: jax.Array,
+                 perturbations: Mapping[str, jax.Array] | None = None) -> tuple[jax.Array, Mapping[str, Any]]:
+        """The scores that saliency maps explain, `[B, K]`, or `[B, 1]` for class 1, and named features."""
+        collections = {'perturbations': perturbations} if perturbations else {}
+        logits, feats = self.module.apply({**variables, **collections}, image, train=False)
+        return (self.log_probs(logits) if self.problem == 'ordinal' else logits), feats
 
 
-def _weights(weights: str | Sequence[float] | None, statistics: Mapping[str, Any], problem: str) -> Sequence[float]:
-    """A weight for each class; balanced ones make positive and negative cases, or all classes, weigh the same."""
+def task(module: nn.Module, *, statistics: Mapping[str, Any], weights: str | Sequence[float] | None = None,
+         smoothing: float = 0.0, focal: float = 0.0) -> Task:
+    """The classification task.
+
+    Args:
+      module: the network, `(image [B, *S, C], train=…) -> (logits [B, K'], feats)`; see the module for K'.
+      statistics: statistics of the training data: `classes`, `problem` ('binary', 'multiclass', 'ordinal' or
+        'multilabel'), and for balanced weights `positive` and `known`, the numbers of training cases that have each
+        class and for which it is known.
+      weights: weight of each class in the loss, or 'balanced': all classes have the same total weight in the training
+        set, up to a weight of 20. For multilabel problems the weights are of cases that have the label.
+      smoothing: label smoothing: fraction of the target that is spread over all classes (Szegedy 2016).
+      focal: exponent of (1 - probability of the truth), which lowers the weight of easy examples (Lin 2017).
+
+    Returns:
+      A task on `label`: `[B]` integers, or for multilabel problems `[B, K]` of 0, 1 and −1 for unknown labels, which
+      are ignored. If augmentation mixed examples, `partner` is the other example's label and `share [B]` the weight of
+      the own one. `predict` gives `probs [B, K]` float32; with a key as third argument dropout is active (Gal 2016).
+
+    Raises:
+      InputError: the network has another number of outputs, or an option is out of range.
+    """
+    classes, problem = statistics['classes'], statistics.get('problem') or 'multiclass'
+    expected = {'binary': (1, 2), 'ordinal': (len(classes) - 1,)}.get(problem, (len(classes),))
+    outputs = contracts.option(module, 'classes') or expected[0]
+    if outputs not in expected:
+        raise InputError(f'config.model.classes: {outputs}; expected {" or ".join(map(str, expected))} for the '
+                         f'{problem} problem {", ".join(classes)}')
+    if not 0 <= smoothing < 1 or focal < 0:
+        raise InputError(f'config.task: smoothing={smoothing}, focal={focal}; expected 0 to below 1, and 0 or more')
+    class_weights = jnp.asarray(_class_weights(weights, statistics, problem), jnp.float32)
+    parts = Classification(module, problem, class_weights, smoothing, focal)
+    return Task(functools.partial(init_variables, module), parts.loss, parts.predict, parts.metrics, parts.features)
+
+
+def _class_weights(weights: str | Sequence[float] | None, statistics: Mapping[str, Any],
+                   problem: str) -> Sequence[float]:
+    """A weight for each class; balanced weights give positive and negative cases, or all classes, equal totals."""
     count = len(statistics['classes'])
     if weights is None:
         return [1.0] * count
     if weights == 'balanced':
+        pairs = zip(statistics['positive'], statistics['known'])
         if problem == 'multilabel':
-            return [min(max((known - positive) / max(positive, 1), 1 / MOST), MOST)
-                    for positive, known in zip(statistics['positive'], statistics['known'])]
-        share = [min(known / (count * max(positive, 1)), MOST)
-                 for positive, known in zip(statistics['positive'], statistics['known'])]
-        return share
+            return [min(max((known - positive) / max(positive, 1), 1 / MAX_WEIGHT), MAX_WEIGHT)
+                    for positive, known in pairs]
+        return [min(known / (count * max(positive, 1)), MAX_WEIGHT) for positive, known in pairs]
     if isinstance(weights, str) or len(weights) != count or min(weights) < 0:
         raise InputError(f"config.task.weights: {weights!r}; expected 'balanced', or {count} numbers, none below zero, "
                          f'for {", ".join(statistics["classes"])}')

@@ -13,6 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from medjax.core import contracts
 from medjax.core.metrics import masked_mean
 from medjax.core.task import Batch, States, Task, Variables, init_variables
 from medjax.errors import InputError
@@ -36,7 +37,7 @@ class Detection:
 
     def proposals(self, batch: Batch) -> dict[str, Any]:
         """The proposals of a batch as an argument of the network, where it takes some."""
-        if not getattr(self.module, 'given', False):
+        if not contracts.option(self.module, 'given'):
             return {}
         if 'proposals' not in batch:
             raise InputError('config.data.proposals: 0; expected the number of proposals per image, which this model '
@@ -50,7 +51,7 @@ class Detection:
     def loss(self, variables: Variables, batch: Batch, key: jax.Array) -> tuple[jax.Array, tuple[Variables, States]]:
         """The mean over the images of the sum of their losses."""
         more = self.proposals(batch)
-        if hasattr(self.module, 'given'):
+        if contracts.option(self.module, 'regions'):
             more['choose'] = functools.partial(self.region_loss.select, jax.random.fold_in(key, 1), batch,
                                                len(self.classes))
         mutable = [name for name in variables if name != 'params']

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from medjax.core import contracts
 from medjax.core.metrics import masked_mean
 from medjax.core.task import Batch, States, Task, Variables, init_variables, network_inputs, train_forward
 from medjax.errors import InputError
@@ -92,7 +93,7 @@ def _check(module: nn.Module, statistics: Mapping[str, Any], loss: str, delta: f
         raise InputError(f'config.task: delta={delta}, labels_weight={labels_weight}; expected above 0, and 0 or more')
     if 'spread' not in statistics:
         raise InputError("config.task.name: 'forecasting' needs time series; expected data such as time_series")
-    if not getattr(module, 'each', False) or getattr(module, 'both', False):
+    if not contracts.option(module, 'each') or contracts.option(module, 'both'):
         raise InputError('config.model: a forecast needs an output for each step that uses no later step; expected '
                          'each=True and both=False')
     names, events = statistics['measured'], statistics['classes']

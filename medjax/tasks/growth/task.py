@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from medjax.core import contracts
 from medjax.core.metrics import masked_mean
 from medjax.core.task import Batch, States, Task, Variables, init_variables, network_inputs, train_forward
 from medjax.errors import InputError
@@ -77,17 +78,17 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], loss: Mapping[str,
     if 'voxel' not in statistics:
         raise InputError("config.task.name: 'growth' needs data of visits; expected a source such as tumour_visits_csv "
                          'or simulated_tumour_growth')
-    if getattr(module, 'classes', len(classes)) != len(classes):
+    if contracts.option(module, 'classes') not in (None, len(classes)):
         raise InputError(f'config.model.classes: {module.classes}; expected {len(classes)} for {", ".join(classes)}')
     for name, weight in (('risk', risk), ('physics', physics), ('volume', volume)):
         if not isinstance(weight, int | float) or weight < 0:
             raise InputError(f'config.task.{name}: {weight}; expected a weight of at least 0')
-    predicts_risk = bool(getattr(module, 'risk', False)) and bool(sites)
+    predicts_risk = bool(contracts.option(module, 'risk')) and bool(sites)
     if risk and not predicts_risk:
         raise InputError(f'config.task.risk: {risk}; expected 0, or config.model.risk=True and data with sites')
     segmentation.check_terms(loss)
     options = Options(loss, risk, physics, volume, tuple(classes), len(sites), float(statistics['voxel']),
-                      float(getattr(module, 'days', 1.0)), predicts_risk)
+                      float(contracts.option(module, 'days')), predicts_risk)
     return Task(functools.partial(init_variables, module), functools.partial(_loss, module, options),
                 functools.partial(_predict, module, options), functools.partial(_metrics, options))
 

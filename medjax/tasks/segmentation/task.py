@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from medjax.core import contracts
 from medjax.core.metrics import masked_mean
 from medjax.core.task import Batch, States, Task, Variables, init_variables, train_forward
 from medjax.errors import InputError
@@ -32,15 +33,15 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], loss: Mapping[str,
       losses and metrics.
     """
     classes = statistics['classes']
-    outputs = getattr(module, 'classes', len(classes))
+    outputs = contracts.option(module, 'classes') or len(classes)
     if outputs != len(classes) and not (outputs == 1 and len(classes) == 2):
         raise InputError(f'config.model.classes: {outputs}; expected {len(classes)} for {", ".join(classes)}'
                          + (' (or 1, a sigmoid)' if len(classes) == 2 else ''))
 
-    segmentation.check(loss)
+    segmentation.check_terms(loss)
 
     def terms(logits: jax.Array, label: jax.Array) -> jax.Array:
-        return segmentation.total(logits, label, loss, ignore=IGNORED, include_background=include_background)
+        return segmentation.weighted_sum(logits, label, loss, ignore=IGNORED, include_background=include_background)
 
     def probs(logits: jax.Array) -> jax.Array:
         if outputs > 1:

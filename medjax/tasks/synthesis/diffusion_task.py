@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from medjax.core import contracts
 from medjax.core.config import bind, choose
 from medjax.core.metrics import masked_mean
 from medjax.core.task import Batch, States, Task, Variables, init_variables, network_inputs, train_forward
@@ -54,10 +55,11 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], kind: str = 'ddpm'
     if guidance != 1 and not (module.classes and label_dropout):
         raise InputError(f'config.task.guidance: {guidance}; expected 1, or config.model.classes and a '
                          'config.task.label_dropout above 0')
-    latent = hasattr(module, 'space')
-    if latent and getattr(process, 'clip', 0):
+    space = contracts.option(module, 'space')
+    latent = space is not None
+    if latent and process.clip:
         raise InputError(f'config.task.clip: {process.clip}; expected 0: latents have no largest intensity')
-    shape = tuple(module.space) if latent else (*module.size, module.channels)
+    shape = tuple(space) if space is not None else (*module.size, module.channels)
     bound = Options(process, shape, latent, guidance, label_dropout, min_snr)
     return Task(functools.partial(_init, module, bound), functools.partial(_loss, module, bound),
                 functools.partial(_predict, module, bound), _metrics)

@@ -17,7 +17,7 @@ from medjax import atomic_files
 from medjax.core import contracts
 from medjax.core.batched import BatchedPredictor
 from medjax.core.task import Task
-from medjax.data.datasets.images import Images
+from medjax.data.datasets.images import ImageDataset
 from medjax.data.io.geometry import Image
 from medjax.data.transforms.images import image_preprocess
 from medjax.errors import InputError
@@ -45,7 +45,7 @@ class ImageSet(NamedTuple):
 class SynthesisEvaluator(contracts.Evaluator):
     """Compares generated images with those of a split; see `evaluator`."""
 
-    data: Images
+    data: ImageDataset
     sampler: ImageSampler
     network: FeatureNetwork | None
     images: int
@@ -169,7 +169,7 @@ class SynthesisEvaluator(contracts.Evaluator):
         if 'network' in names:
             outputs, classes = self.network(images.images), self.data.source.classes
             features['network'] = outputs['features']
-            if tuple(getattr(self.network, 'classes', ())) == tuple(classes):
+            if tuple(self.network.classes) == tuple(classes):
                 columns['predicted'] = [classes[k] for k in outputs['probs'].argmax(1)]
         if nearest and kind in ('real', 'synthetic', 'train'):
             train = self.data.numbers('train')
@@ -241,7 +241,7 @@ def predictor(*, task: Task, data: Mapping[str, Any], statistics: Mapping[str, A
     return SynthesisPredictor(sampler, statistics)
 
 
-def evaluator(*, data: Images, task: Task, features: FeatureNetwork | str = '', images: int = 1000, quick: int = 256,
+def evaluator(*, data: ImageDataset, task: Task, features: FeatureNetwork | str = '', images: int = 1000, quick: int = 256,
               batch: int = 128, shown: int = 8) -> SynthesisEvaluator:
     """The evaluator of image synthesis.
 

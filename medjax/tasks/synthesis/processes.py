@@ -95,6 +95,8 @@ class Flow:
     steps: int = 25
     solver: str = 'heun'
 
+    clip = 0.0  # predictions are not clipped
+
     prediction = 'velocity'
 
     def __post_init__(self):
