@@ -1,3 +1,5 @@
+"""Multiple-instance learning: padding, attention, slices and patches."""
+
 import functools
 
 import jax
@@ -6,9 +8,9 @@ import numpy as np
 import pytest
 
 from medjax.errors import InputError
-from medjax.models.mil import Model, cut, join
-from medjax.tasks.classification import saliency
-from tests.models.drawn import drawn
+from medjax.models.mil import Model, join_patches, split_patches
+from medjax.tasks.classification.saliency.activation_maps import grad_cam
+from tests.models.random_variables import random_variables
 
 KEY = jax.random.key(0)
 SMALL = dict(classes=2, blocks=(1, 1), base=4, hidden=8, small=True)
@@ -21,7 +23,7 @@ def bags(*shape):
 
 @functools.cache
 def variables():
-    return drawn(MODEL, bags(1, 1, 8, 8, 1))
+    return random_variables(MODEL, bags(1, 1, 8, 8, 1))
 
 
 @functools.partial(jax.jit, static_argnums=3)
@@ -30,7 +32,7 @@ def run(params, x, mask=None, train=False):
 
 
 @jax.jit
-def slopes(params, x, mask=None):
+def gradients(params, x, mask=None):
     def loss(params, x):
         logits, feats = MODEL.apply({'params': params}, x, train=True, mask=mask)
         return (logits**2).sum(), (logits, feats)
@@ -40,22 +42,22 @@ def slopes(params, x, mask=None):
 @pytest.mark.parametrize('filling', [0.0, 1e4, np.nan])
 def test_padding_changes_nothing(filling):
     x, params = bags(2, 3, 8, 8, 1), variables()['params']
-    (want, by_x), (logits, feats) = slopes(params, x)
+    (want, by_x), (logits, feats) = gradients(params, x)
     padded = jnp.concatenate([x[:, :2], jnp.full((2, 2, 8, 8, 1), filling), x[:, 2:]], 1)
     mask = jnp.array([[1, 1, 0, 0, 1]] * 2, jnp.float32)
-    (got, by_padded), (same, more) = slopes(params, padded, mask)
-    np.testing.assert_allclose(same, logits, rtol=1e-5, atol=1e-6)
-    np.testing.assert_array_equal(more['attention'][:, 2:4], 0)
-    np.testing.assert_allclose(more['attention'][:, [0, 1, 4]], feats['attention'], atol=1e-6)
+    (got, by_padded), (padded_logits, padded_feats) = gradients(params, padded, mask)
+    np.testing.assert_allclose(padded_logits, logits, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(padded_feats['attention'][:, 2:4], 0)
+    np.testing.assert_allclose(padded_feats['attention'][:, [0, 1, 4]], feats['attention'], atol=1e-6)
     np.testing.assert_allclose(by_padded[:, [0, 1, 4]], by_x, rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(by_padded[:, 2:4], 0)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), got, want)
     np.testing.assert_allclose(run(params, padded, mask)[0], logits, rtol=1e-5, atol=1e-6)
 
 
-def test_a_bag_without_instances_is_finite():
+def test_a_bag_without_instances_has_finite_gradients():
     x, mask = bags(2, 5, 8, 8, 1), jnp.array([[1.0] * 5, [0.0] * 5])
-    by_all, (logits, feats) = slopes(variables()['params'], x, mask)
+    by_all, (logits, feats) = gradients(variables()['params'], x, mask)
     np.testing.assert_allclose(feats['attention'].sum(-1), [1, 0], atol=1e-6)
     np.testing.assert_allclose(logits[1], variables()['params']['logits']['bias'], atol=1e-6)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(by_all))
@@ -63,14 +65,14 @@ def test_a_bag_without_instances_is_finite():
 
 def test_the_order_of_instances_does_not_matter():
     x = bags(2, 3, 8, 8, 1)
-    (logits, feats), (other, turned) = (run(variables()['params'], y) for y in (x, x[:, ::-1]))
+    (logits, feats), (other, reversed_feats) = (run(variables()['params'], y) for y in (x, x[:, ::-1]))
     np.testing.assert_allclose(other, logits, atol=1e-5)
-    np.testing.assert_allclose(turned['attention'][:, ::-1], feats['attention'], atol=1e-6)
-    np.testing.assert_allclose(turned['stage1'][:, ::-1], feats['stage1'], atol=1e-5)
+    np.testing.assert_allclose(reversed_feats['attention'][:, ::-1], feats['attention'], atol=1e-6)
+    np.testing.assert_allclose(reversed_feats['stage1'][:, ::-1], feats['stage1'], atol=1e-5)
 
 
 def test_gated_attention_by_hand():
-    """With a bag of one instance attention is 1; of two, the softmax of w · (tanh(V h) ⊙ σ(U h)) (Ilse 2018)."""
+    """Attention is 1 for a single instance, and the softmax of w · (tanh(V h) ⊙ σ(U h)) for two (Ilse 2018)."""
     x, params = bags(1, 2, 8, 8, 1), variables()['params']
     single = [run(params, x[:, n:n + 1])[1] for n in range(2)]
     assert single[0]['attention'] == single[1]['attention'] == 1
@@ -88,7 +90,7 @@ def test_gated_attention_by_hand():
     (dict(norm='batch'), 8, r"config\.model\.norm: 'batch'; expected 'instance' or 'none' for bags with padding"),
     (dict(), 2, r'config\.data\.size: \(2, 2\); expected larger instances'),
 ])
-def test_what_would_break_it_is_refused(options, size, message):
+def test_invalid_norms_and_sizes_raise(options, size, message):
     model, x = Model(**SMALL | options), jnp.zeros((1, 2, size, size, 1))
     with pytest.raises(InputError, match=message):
         jax.eval_shape(lambda: model.init(KEY, x, train=True, mask=jnp.ones((1, 2))))
@@ -97,20 +99,20 @@ def test_what_would_break_it_is_refused(options, size, message):
 def test_axial_slices_of_a_volume_are_a_bag():
     x, params = bags(2, 8, 8, 3, 1), variables()['params']
     want, feats = run(params, jnp.moveaxis(x, 3, 1))
-    got, same = Model(**SMALL, along=2).apply({'params': params}, x, train=False)
+    got, slice_feats = Model(**SMALL, along=2).apply({'params': params}, x, train=False)
     np.testing.assert_allclose(got, want, rtol=1e-6)
-    assert same['attention'].shape == feats['attention'].shape == (2, 3)
+    assert slice_feats['attention'].shape == feats['attention'].shape == (2, 3)
 
 
 @pytest.mark.slow
-def test_maps_of_a_volume_lie_as_the_volume_does():
+def test_saliency_maps_of_a_volume_have_its_layout():
     model, x = Model(**SMALL, along=2), bags(1, 8, 8, 3, 1)
     forward = functools.partial(_forward, model)
-    maps = saliency.grad_cam(forward, x, jnp.array([1]))
+    maps = grad_cam(forward, x, jnp.array([1]))
     assert maps.shape == (1, 8, 8, 3)
     _, feats = forward(x, {})
     assert feats['stage1'].shape == (1, 4, 4, 3, 8)
-    # Only the slice that is changed has other features.
+    # Only the features of the changed slice differ.
     _, other = forward(x.at[..., 1, :].add(1.0), {})
     differs = jnp.abs(other['stage1'] - feats['stage1']).max((0, 1, 2, 4))
     assert differs[1] > 0 and differs[0] == differs[2] == 0
@@ -122,40 +124,40 @@ def _forward(model, x, perturbations):
 
 
 @pytest.mark.parametrize('shape, patch', [((7, 9), (3, 4)), ((4, 6, 5), (2, 3, 2)), ((6,), (2,))])
-def test_patches_are_cut_and_joined(shape, patch):
+def test_patches_are_split_and_joined(shape, patch):
     x = jnp.arange(2 * np.prod(shape) * 3.0).reshape(2, *shape, 3)
-    boxes = cut(x, patch)
+    patches = split_patches(x, patch)
     grid = [n // p for n, p in zip(shape, patch)]
-    assert boxes.shape == (2, *grid, *patch, 3)
+    assert patches.shape == (2, *grid, *patch, 3)
     last = tuple(slice((g - 1) * p, g * p) for g, p in zip(grid, patch))
-    np.testing.assert_array_equal(boxes[(1, *(g - 1 for g in grid))], x[(1, *last)])
-    np.testing.assert_array_equal(join(boxes), x[(slice(None), *(slice(g * p) for g, p in zip(grid, patch)))])
+    np.testing.assert_array_equal(patches[(1, *(g - 1 for g in grid))], x[(1, *last)])
+    np.testing.assert_array_equal(join_patches(patches), x[(slice(None), *(slice(g * p) for g, p in zip(grid, patch)))])
 
 
 def test_patches_of_an_image_are_a_bag():
     x = bags(2, 17, 24, 1)
-    boxes = [x[:, i:i + 8, j:j + 8] for i in (0, 8) for j in (0, 8, 16)]
-    want, feats = run(variables()['params'], jnp.stack(boxes, 1))
-    logits, mine = Model(**SMALL, patch=(8, 8)).apply(variables(), x, train=False)
+    patches = [x[:, i:i + 8, j:j + 8] for i in (0, 8) for j in (0, 8, 16)]
+    want, feats = run(variables()['params'], jnp.stack(patches, 1))
+    logits, patch_feats = Model(**SMALL, patch=(8, 8)).apply(variables(), x, train=False)
     np.testing.assert_allclose(logits, want, atol=1e-5)
-    np.testing.assert_allclose(mine['attention'], feats['attention'], atol=1e-6)
+    np.testing.assert_allclose(patch_feats['attention'], feats['attention'], atol=1e-6)
     extent = feats['stage1'].shape[2]
-    np.testing.assert_allclose(mine['stage1'][:, extent:, 2 * extent:], feats['stage1'][:, 5], atol=1e-5)
+    np.testing.assert_allclose(patch_feats['stage1'][:, extent:, 2 * extent:], feats['stage1'][:, 5], atol=1e-5)
 
 
 @pytest.mark.slow
-def test_maps_of_an_image_of_patches():
+def test_saliency_maps_of_an_image_of_patches():
     model, x = Model(**SMALL, patch=(8, 8)), bags(1, 16, 24, 1)
 
     def forward(image, perturbations):
         given = {'perturbations': perturbations} if perturbations else {}
         return model.apply({**variables(), **given}, image, train=False)
 
-    assert saliency.grad_cam(forward, x, jnp.array([1])).shape == (1, 16, 24)
+    assert grad_cam(forward, x, jnp.array([1])).shape == (1, 16, 24)
 
 
 @pytest.mark.parametrize('patch, message', [
     ((8,), r'config\.model\.patch: \(8,\)'), ((8, 32), 'no more than the images')])
-def test_patches_that_do_not_fit_are_refused(patch, message):
+def test_patches_that_do_not_fit_raise(patch, message):
     with pytest.raises(InputError, match=message):
         Model(**SMALL, patch=patch).apply(variables(), bags(1, 16, 24, 1), train=False)

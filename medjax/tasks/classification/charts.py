@@ -1,163 +1,207 @@
-"""Which charts of a classification go to its report, and what is written below them."""
+"""Charts of classification: discrimination, confusion, calibration and selective accuracy."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
 from medjax.metrics import classification
 from medjax.report import probability_charts, tables
 from medjax.report.chapter import Chart, split_name, themed_chart
+from medjax.report.probability_charts import Line, Point
 from medjax.report.style import short_name
 from medjax.report.tables import format_interval, format_number
 from medjax.statistics import calibration
 from medjax.tasks.classification import table as classification_table
+from medjax.tasks.classification.chapter_tables import CALIBRATION_METHODS
 from medjax.tasks.classification.family import FAMILY
-from medjax.tasks.classification.split import OPERATING, Judged
+from medjax.tasks.classification.operating_point import SUFFIX
+from medjax.tasks.classification.split import ClassificationSplit
 
-WEAKEST = 4  # of many curves, those that are coloured
-ANSWERED = 10  # cases that a selective accuracy is of at least
-METHODS = {'temperature': 'temperature scaling', 'platt': 'Platt scaling', 'isotonic': 'isotonic regression'}
+NAMED_CURVES = 4  # of many curves those with the lowest areas are named and coloured
+MIN_ANSWERED = 10  # cases from which a selective accuracy is shown
+SELECTIVE = {'selective': 'by the probability', 'selective_uncertainty': 'by the disagreement of the members'}
+
+Curve = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+Problems = Mapping[str, tuple[np.ndarray, np.ndarray]]  # `[n]` whether it is true, and `[n]` its probability, by name
 
 
-def separation(of: Judged) -> list[Chart]:
-    """ROC and precision–recall curves, the table of confusion, and the probabilities by what is true."""
-    if not len(of.table):
+def discrimination_charts(split: ClassificationSplit) -> list[Chart]:
+    """ROC and precision–recall curves, the confusion matrix, and the probabilities by truth."""
+    if not len(split.table):
         return []
-    return [*_ranking(of), *([] if of.table.multilabel else [_confusion(of), _spread(of)])]
+    charts = _curve_charts(split)
+    if not split.table.multilabel:
+        charts += [_confusion_chart(split), _probability_chart(split)]
+    return charts
 
 
-def sureness(of: Judged) -> list[Chart]:
-    """The reliability diagram, before and after calibration; what is gained by answering where it is sure alone."""
-    if not len(of.table):
+def uncertainty_charts(split: ClassificationSplit) -> list[Chart]:
+    """The reliability diagram before and after calibration, and selective accuracy."""
+    if not len(split.table):
         return []
-    answered = len(of.table) > ANSWERED and 'points' in of.analysis.get('selective', {})
-    return [_reliability(of), *([_selective(of)] if answered else [])]
+    charts = [_reliability_chart(split)]
+    if len(split.table) > MIN_ANSWERED and 'points' in split.analysis.get('selective', {}):
+        charts.append(_selective_chart(split))
+    return charts
 
 
-def _ranking(of: Judged) -> list[Chart]:
-    parts = {name: (positive, score) for name, positive, score in _one_by_one(of.table)
-             if positive.any() and not positive.all()}
-    areas = {name: of.entries[f'auroc_{name}']['value'] for name in parts} if not of.table.binary else {}
-    many = len(parts) > len(probability_charts.LINE_COLOURS)
-    named = sorted(parts, key=areas.get)[:WEAKEST] if many else list(parts)
-    last = f' Only the {WEAKEST} lowest areas of {len(parts)} are named.' if many else ''
+def _curve_charts(split: ClassificationSplit) -> list[Chart]:
+    """The ROC and the precision–recall curves of the classes that have cases with and without them."""
+    problems = {name: (positive, score) for name, positive, score in _binary_problems(split.table)
+                if positive.any() and not positive.all()}
+    if not problems:
+        return []
     chance, level = '', float('nan')
-    if of.table.binary:
-        level = float((of.table.targets == 1).mean())
-        chance = f' Dotted: the share of {of.table.classes[1]}, {format_number(level)}, which chance reaches.'
-
-    def drawn(key: str, title: str, make: Callable, axes: tuple[str, str], words: str, level: float | None) -> Chart:
-        places = {name: 0 if of.table.binary else number for number, name in enumerate(named, 1)}
-        lines = [probability_charts.Line(*make(*part), _legend(of, name, key) if name in named else '', places.get(name))
-                 for name, part in parts.items()]
-        point = _point(of, key)
-        against = '' if of.table.binary or of.table.multilabel else ', each class against all others'
-        marked = ' The diamond is the operating point.' if point else ''
-        return themed_chart(lambda theme: probability_charts.discrimination_chart(lines, axes, theme, level=level, point=point),
-                    f'{title} curves of the {_cases(of)}{against}',
-                    f'{title}{against}. {_area(of, key)}{words}{marked}{last}')
-    return [drawn('auroc', 'ROC', probability_charts.roc_curve, ('1 − specificity', 'Sensitivity'), ' Dotted: chance.', None),
-            drawn('auprc', 'Precision–recall', probability_charts.precision_recall_curve, ('Sensitivity (recall)', 'Precision'), chance,
-                  level)] if parts else []
+    if split.table.binary:
+        level = float((split.table.targets == 1).mean())
+        chance = f' Dotted: the share of {split.table.classes[1]}, {format_number(level)}, which is chance level.'
+    return [
+        _curve_chart(split, problems, 'auroc', 'ROC', probability_charts.roc_curve, ('1 − specificity', 'Sensitivity'),
+                     ' Dotted: chance level.', None),
+        _curve_chart(split, problems, 'auprc', 'Precision–recall', probability_charts.precision_recall_curve,
+                     ('Sensitivity (recall)', 'Precision'), chance, level)]
 
 
-def _point(of: Judged, key: str) -> probability_charts.Point | None:
-    """The operating point on the ROC or the precision–recall curve."""
-    if not of.operating:
+def _curve_chart(split: ClassificationSplit, problems: Problems, key: str, title: str, curve: Curve,
+                 axes_names: tuple[str, str], chance: str, level: float | None) -> Chart:
+    """A chart with a curve for each binary problem.
+
+    Args:
+      split: the split.
+      problems: truth and probability by name.
+      key: of the area under the curve in the results.
+      title: name of the curve.
+      curve: its points.
+      axes_names: of x and y.
+      chance: sentence on the level of chance.
+      level: see `probability_charts.discrimination_chart`.
+    """
+    named, note = list(problems), ''
+    if len(problems) > len(probability_charts.LINE_COLOURS):
+        areas = {name: split.entries[f'auroc_{name}']['value'] for name in problems}
+        named = sorted(problems, key=areas.get)[:NAMED_CURVES]
+        note = f' Only the {NAMED_CURVES} lowest areas of {len(problems)} are named.'
+    places = {name: 0 if split.table.binary else number for number, name in enumerate(named, 1)}
+    lines = [Line(*curve(*problem), _curve_name(split, name, key) if name in named else '', places.get(name))
+             for name, problem in problems.items()]
+    point = _operating_point(split, key)
+    against = '' if split.table.binary or split.table.multilabel else ', each class against all others'
+    diamond = ' The diamond is the operating point.' if point else ''
+    return themed_chart(
+        lambda theme: probability_charts.discrimination_chart(lines, axes_names, theme, level=level, point=point),
+        f'{title} curves of the {_cases(split)}{against}',
+        f'{title}{against}. {_area(split, key)}{chance}{diamond}{note}')
+
+
+def _operating_point(split: ClassificationSplit, key: str) -> Point | None:
+    """The operating point on the ROC ('auroc') or the precision–recall curve ('auprc')."""
+    if not split.operating:
         return None
     names = ('specificity', 'sensitivity') if key == 'auroc' else ('sensitivity', 'precision')
-    if not all(tables.has_value(of.entries[name + OPERATING]) for name in names):
+    if not all(tables.has_value(split.entries[name + SUFFIX]) for name in names):
         return None
-    x, y = (of.entries[name + OPERATING]['value'] for name in names)
+    x, y = (split.entries[name + SUFFIX]['value'] for name in names)
     text = f'{names[0]} {format_number(x)}\n{names[1]} {format_number(y)}'
-    return probability_charts.Point(1 - x if key == 'auroc' else x, y, text)
+    return Point(1 - x if key == 'auroc' else x, y, text)
 
 
-def _confusion(of: Judged) -> Chart:
-    table, at, count = of.table, of.operating, len(of.table.classes)
-    decided = table.probs[:, 1] >= at['threshold'] if at else table.probs.argmax(1)
-    counts = classification.confusion_matrix(table.targets, decided.astype(int), count, np.ones(len(table)))
-    how = 'decided at the operating point' if at else 'the most probable class decides'
-    share = ' and their share of the row' if count <= probability_charts.MAX_LABELLED else ''
-    return themed_chart(lambda theme: probability_charts.confusion_chart(counts, table.classes, theme), f'Table of confusion of the {_cases(of)}',
-                f'Confusion of the {len(table)} {_cases(of)}; {how}. Each cell has its cases{share}; the larger the '
-                'share of the row, the stronger the colour.', wide=count > probability_charts.MAX_LABELLED)
+def _confusion_chart(split: ClassificationSplit) -> Chart:
+    cases, operating, count = split.table, split.operating, len(split.table.classes)
+    predicted = cases.probs[:, 1] >= operating['threshold'] if operating else cases.probs.argmax(1)
+    counts = classification.confusion_matrix(cases.targets, predicted.astype(int), count, np.ones(len(cases)))
+    labelled = count <= probability_charts.MAX_LABELLED
+    rule = 'predicted at the operating point' if operating else 'the most probable class is predicted'
+    share = ' and their share of the row' if labelled else ''
+    return themed_chart(
+        lambda theme: probability_charts.confusion_chart(counts, cases.classes, theme),
+        f'Confusion matrix of the {_cases(split)}',
+        f'Confusion matrix of the {len(cases)} {_cases(split)}; {rule}. Each cell has its cases{share}; a stronger '
+        'colour is a larger share of the row.', wide=not labelled)
 
 
-def _spread(of: Judged) -> Chart:
-    table, at = of.table, of.operating
-    if table.binary:
-        name, by = f'Probability of {short_name(table.classes[1])}', 'what is true'
-        groups = {c: table.probs[table.targets == k, 1] for k, c in enumerate(table.classes)}
+def _probability_chart(split: ClassificationSplit) -> Chart:
+    """Histograms of the probability of the positive class by truth, or of the predicted class by correctness."""
+    cases, operating = split.table, split.operating
+    if cases.binary:
+        name, by = f'Probability of {short_name(cases.classes[1])}', 'the truth'
+        groups = {c: cases.probs[cases.targets == k, 1] for k, c in enumerate(cases.classes)}
     else:
-        name, by = 'Probability of the most probable class', 'whether that is right'
-        groups = {'right': of.confidence[of.right], 'wrong': of.confidence[~of.right]}
-    return themed_chart(lambda theme: probability_charts.histogram_chart(groups, name, theme, at and at['threshold']),
-                f'{name} in the {_cases(of)}, by {by}', f'{name}, by {by}; in bins of 0.05.')
+        name, by = 'Probability of the predicted class', 'whether it is correct'
+        groups = {'correct': split.confidence[split.correct], 'wrong': split.confidence[~split.correct]}
+    threshold = operating['threshold'] if operating else None
+    return themed_chart(lambda theme: probability_charts.histogram_chart(groups, name, theme, threshold),
+                        f'{name} in the {_cases(split)}, by {by}', f'{name}, by {by}, in bins of 0.05.')
 
 
-def _reliability(of: Judged) -> Chart:
-    table, mended = of.table, of.analysis.get('calibration', {})
-    if table.multilabel:
-        known, mended = table.targets >= 0, {}
-        said, came = table.probs[known], table.targets[known] == 1
-        axes, key = ('Probability of a label', 'Share of cases that have it'), ''
-    elif table.binary:
-        said, came, key = table.probs[:, 1], table.targets == 1, table.classes[1]
-        axes = f'Probability of {short_name(key)}', f'Share that is {short_name(key)}'
+def _reliability_chart(split: ClassificationSplit) -> Chart:
+    cases, calibrated = split.table, split.analysis.get('calibration', {})
+    if cases.multilabel:
+        known, calibrated = cases.targets >= 0, {}
+        predicted, observed = cases.probs[known], cases.targets[known] == 1
+        axes_names, key = ('Probability of a label', 'Share of cases with the label'), ''
+    elif cases.binary:
+        predicted, observed, key = cases.probs[:, 1], cases.targets == 1, cases.classes[1]
+        axes_names = f'Probability of {short_name(key)}', f'Share of cases with {short_name(key)}'
     else:
-        said, came, key = of.confidence, of.right, 'chosen'
-        axes = 'Probability of the most probable class', 'Share of cases in which it is right'
-    bins = {'as predicted': calibration.reliability_bins(said, came)}
-    if mended:
-        first = next(iter(mended))  # not the best of them: that would be chosen on test cases
-        bins[f'after {METHODS.get(first, first)}'] = mended[first]['reliability'][key]
-    after = f' Dashed: {list(bins)[1]}, fitted on validation cases.' if mended else ''
-    error = 'Expected calibration error' + ' (of the most probable class)' * table.binary
-    return themed_chart(lambda theme: probability_charts.reliability_chart(bins, axes, theme),
-                f'Reliability in the {_cases(of)}: {axes[1].lower()}, against the probability',
-                f'Reliability{", all labels together" if table.multilabel else ""}; dotted: perfect. A dot\'s area is '
-                f'its share of the cases. {_area(of, "ece", error)}{after}')
+        predicted, observed, key = split.confidence, split.correct, 'chosen'
+        axes_names = 'Probability of the predicted class', 'Share of cases in which it is correct'
+    bins, after = {'as predicted': calibration.reliability_bins(predicted, observed)}, ''
+    if calibrated:
+        first = next(iter(calibrated))  # not the best method, which would be selected on test cases
+        name = f'after {CALIBRATION_METHODS.get(first, first)}'
+        bins[name] = calibrated[first]['reliability'][key]
+        after = f' Dashed: {name}, fitted on validation cases.'
+    pooled = ', all labels pooled' if cases.multilabel else ''
+    error = 'Expected calibration error' + (' (of the predicted class)' if cases.binary else '')
+    return themed_chart(
+        lambda theme: probability_charts.reliability_chart(bins, axes_names, theme),
+        f'Reliability in the {_cases(split)}: {axes_names[1].lower()}, by the probability',
+        f'Reliability{pooled}; dotted: perfect calibration. The area of a dot is its share of the cases. '
+        f'{_area(split, "ece", error)}{after}')
 
 
-def _selective(of: Judged) -> Chart:
+def _selective_chart(split: ClassificationSplit) -> Chart:
     lines = []
-    for number, (key, name) in enumerate((('selective', 'by the probability'),
-                                          ('selective_uncertainty', 'by what the members disagree about'))):
-        points = of.analysis.get(key, {}).get('points', ())
-        pairs = np.array([(p['coverage'], 1 - p['risk']) for p in points if p['coverage'] * len(of.table) >= ANSWERED])
+    for number, (key, name) in enumerate(SELECTIVE.items()):
+        points = split.analysis.get(key, {}).get('points', ())
+        pairs = np.array([(point['coverage'], 1 - point['risk']) for point in points
+                          if point['coverage'] * len(split.table) >= MIN_ANSWERED])
         if len(pairs):
-            lines.append(probability_charts.Line(*pairs.T, name, number and number + 1))
-    lost = of.analysis['selective']['aurc']
-    known = f' ({format_interval(lost)})' if format_interval(lost) else ''
-    return themed_chart(lambda theme: probability_charts.selective_accuracy_chart(lines, theme), 'Accuracy of the surest cases, over their share of all',
-                'What is gained by leaving the least sure cases to a reader: the accuracy of the others, from '
-                f'{ANSWERED} cases on. Mean error over all shares (AURC): {format_number(lost["value"])}{known}.')
+            lines.append(Line(*pairs.T, name, number + 1 if number else 0))
+    area = split.analysis['selective']['aurc']
+    limits = f' ({format_interval(area)})' if format_interval(area) else ''
+    return themed_chart(
+        lambda theme: probability_charts.selective_accuracy_chart(lines, theme),
+        'Accuracy of the most confident cases, by their share of all cases',
+        'Selective classification: accuracy of the most confident cases if the others are referred to a reader, from '
+        f'{MIN_ANSWERED} cases on. Area under the risk–coverage curve (AURC): {format_number(area["value"])}{limits}.')
 
 
-def _one_by_one(table: classification_table.Cases) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+def _binary_problems(cases: classification_table.Cases) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     """The positive class, or each class, or each label: its name, `[n]` whether it is true, `[n]` its probability."""
-    for name, part, _ in table.parts():
+    for name, part, _ in cases.parts():
         for k in [1] if part.binary else range(len(part.classes)):
             yield name or part.classes[k], part.targets == k, part.probs[:, k]
 
 
-def _cases(of: Judged) -> str:
-    return f'{split_name(of.split).lower()} cases'
+def _cases(split: ClassificationSplit) -> str:
+    return f'{split_name(split.split).lower()} cases'
 
 
-def _legend(of: Judged, name: str, key: str) -> str:
-    if of.table.binary:
+def _curve_name(split: ClassificationSplit, name: str, key: str) -> str:
+    """The legend of a class's curve; '' for a single curve."""
+    if split.table.binary:
         return ''
-    entry = of.entries.get(f'{key}_{name}')
+    entry = split.entries.get(f'{key}_{name}')
     return f'{short_name(name)} {format_number(entry["value"])}' if entry else short_name(name)
 
 
-def _area(of: Judged, key: str, name: str = '') -> str:
-    entry = of.entries.get(key, {})
+def _area(split: ClassificationSplit, key: str, name: str = '') -> str:
+    """The area under a curve, or an error, with its interval as a sentence; '' where it is not defined."""
+    entry = split.entries.get(key, {})
     if not tables.has_value(entry):
         return ''
-    mean = 'Mean ' * (not of.table.binary and key != 'ece')
-    made = ', DeLong' if entry.get('method') == 'DeLong' else ''
-    known = f' (95 % CI {format_interval(entry)}{made})' if format_interval(entry) else ''
-    return f'{mean}{name or FAMILY.metrics.describe(key).label} {format_number(entry["value"])}{known}.'
+    mean = 'Mean ' if not split.table.binary and key != 'ece' else ''
+    limits, method = format_interval(entry), ', DeLong' if entry.get('method') == 'DeLong' else ''
+    interval = f' (95 % CI {limits}{method})' if limits else ''
+    return f'{mean}{name or FAMILY.metrics.describe(key).label} {format_number(entry["value"])}{interval}.'

@@ -1,4 +1,4 @@
-"""Two classifications compared on the same cases."""
+"""Comparison of two classifications on the same cases."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,6 +12,8 @@ from medjax.tasks.classification.intervals import compute_metrics, metric_entrie
 from medjax.tasks.classification.table import Cases, Row, read
 from medjax.tasks.family import Comparison
 
+SMALLEST_P = 1e-4  # smaller p values are printed as below it
+
 
 def compare(a: Run, b: Run) -> Comparison:
     """Differences between two runs on the test cases that both have, with intervals and tests.
@@ -21,70 +23,75 @@ def compare(a: Run, b: Run) -> Comparison:
       b: the second run.
 
     Raises:
-      InputError: where the runs share no case, have one twice, or disagree about its truth.
+      InputError: the runs have no case in common, have one twice, or disagree about its truth.
     """
     found = compare_tables(a.predictions, b.predictions, a.results['problem'], a.classes)
-    tests = []
+    lines = []
     for test in ('delong', 'mcnemar'):
-        several = {'': found[test]} if 'p' in found[test] else found[test]
-        tests += [f'{test} {label}  ' + (entry['why'] if entry['p'] is None else f'p = {entry["p"]:.4g}')
-                  for label, entry in several.items()]
-    return Comparison(found, tests, found['warnings'])
+        entries = {'': found[test]} if 'p' in found[test] else found[test]
+        lines += [f'{test} {label}  {_p_value(entry)}' for label, entry in entries.items()]
+    return Comparison(found, lines, found['warnings'])
 
 
 def compare_tables(rows_a: Sequence[Row], rows_b: Sequence[Row], problem: str, classes: Sequence[str], *,
-            split: str = 'test', resamples: int = 2000, seed: int = 0) -> dict[str, Any]:
-    """Compares two predictions tables on the cases that both have in a split.
+                   split: str = 'test', resamples: int = 2000, seed: int = 0) -> dict[str, Any]:
+    """Compares two predictions tables on the cases of a split that both have.
 
     Args:
-      rows_a: as `cases.read` takes them, with `split` and `id`.
-      rows_b: the same.
-      problem: a name of `cases.PROBLEMS`.
-      classes: their names.
-      split: whose cases are compared.
-      resamples: bootstrap draws of patients, the same for both tables.
-      seed: of the draws.
+      rows_a: as for `table.read`, with `split` and `id`.
+      rows_b: likewise.
+      problem: one of `table.PROBLEMS`.
+      classes: names of the classes.
+      split: the split whose cases are compared.
+      resamples: number of bootstrap resamples of patients, the same for both tables.
+      seed: seed of the resamples.
 
     Returns:
-      `split`, `cases`, `patients`; `metrics`: {name: {`a`, `b`, `difference`}}, the last a minus b as `measure.entry`;
-      `delong`: `delong.test` of the positive class, or {class: …}; `mcnemar`: `delong.mcnemar` of right and wrong
-      decisions, or {label: …}; `warnings`.
+      `split`, `cases`, `patients`; `metrics`: {name: {`a`, `b`, `difference`}}, the difference a - b an entry as in
+      `statistics.intervals.entry`; `delong`: `delong.auroc_test` of the positive class, or {class: …}; `mcnemar`:
+      `delong.mcnemar_test` of correct decisions, or {label: …}; `warnings`.
 
     Raises:
-      InputError: where the tables share no case, have one twice, or disagree about its truth.
+      InputError: the tables have no case in common, have one twice, or disagree about its truth.
     """
-    chosen_a, chosen_b = by_id(rows_a, split, 'a'), by_id(rows_b, split, 'b')
-    shared = [case for case in chosen_a if case in chosen_b]
+    split_a, split_b = rows_by_id(rows_a, split, 'a'), rows_by_id(rows_b, split, 'b')
+    shared = [case for case in split_a if case in split_b]
     if not shared:
-        raise InputError(f'predictions: no {split} case is in both tables, as {next(iter(chosen_a), "none")} of the '
-                         f'first and {next(iter(chosen_b), "none")} of the second; expected the same ids')
-    a = read([chosen_a[case] for case in shared], problem, classes)
-    b = read([chosen_b[case] for case in shared], problem, classes)
+        raise InputError(f'predictions: no {split} case is in both tables, as {next(iter(split_a), "none")} of the '
+                         f'first and {next(iter(split_b), "none")} of the second; expected the same ids')
+    a = read([split_a[case] for case in shared], problem, classes)
+    b = read([split_b[case] for case in shared], problem, classes)
     check_same_truth(a, b)
     draws = intervals.multiplicities(a.patients, resamples, seed)
-    of_a, of_b = compute_metrics(a), compute_metrics(b)
-    sample_a, sample_b = compute_metrics(a, draws), compute_metrics(b, draws)
-    differences = metric_entries(a, {name: of_a[name] - of_b[name] for name in of_a},
-                                  {name: sample_a[name] - sample_b[name] for name in of_a})
-    ranks, decisions = {}, {}
-    for (label, part_a, _), (_, part_b, _) in zip(a.parts(), b.parts()):
-        for k, name in [(1, label)] if part_a.binary else enumerate(part_a.classes):
-            ranks[name] = delong.auroc_test(part_a.targets == k, part_a.probs[:, k], part_b.probs[:, k])
-        decisions[label] = delong.mcnemar_test(*(part.probs.argmax(1) == part.targets for part in (part_a, part_b)))
+    values_a, values_b = compute_metrics(a), compute_metrics(b)
+    samples_a, samples_b = compute_metrics(a, draws), compute_metrics(b, draws)
+    differences = metric_entries(a, {name: values_a[name] - values_b[name] for name in values_a},
+                                 {name: samples_a[name] - samples_b[name] for name in values_a})
+    auroc_tests, decision_tests = _significance_tests(a, b)
     patients = len(np.unique(a.patients))
-    warnings = [f'{len(of) - len(shared)} {split} cases of the {which} table are not in the other: left out'
-                for which, of in (('first', chosen_a), ('second', chosen_b)) if len(of) > len(shared)]
+    warnings = [f'{len(rows) - len(shared)} {split} cases of the {name} table are not in the other: left out'
+                for name, rows in (('first', split_a), ('second', split_b)) if len(rows) > len(shared)]
     if patients < len(shared):
-        warnings.append(f'{len(shared)} cases of {patients} patients: DeLong\'s and McNemar\'s tests take cases for '
-                        'independent, so that their p is too small; the intervals are over patients')
+        warnings.append(f'{len(shared)} cases of {patients} patients: DeLong\'s and McNemar\'s tests assume '
+                        'independent cases, so their p values are too small; the intervals are over patients')
     return {'split': split, 'cases': len(shared), 'patients': patients,
-            'metrics': {name: {'a': float(of_a[name]), 'b': float(of_b[name]), 'difference': differences[name]}
-                        for name in of_a},
-            'delong': ranks.get('', ranks), 'mcnemar': decisions.get('', decisions), 'warnings': warnings}
+            'metrics': {name: {'a': float(values_a[name]), 'b': float(values_b[name]), 'difference': difference}
+                        for name, difference in differences.items()},
+            'delong': auroc_tests.get('', auroc_tests), 'mcnemar': decision_tests.get('', decision_tests),
+            'warnings': warnings}
 
 
-def by_id(rows: Sequence[Row], split: str, table: str) -> dict[str, Row]:
-    """The rows of a split by their case's id; `table` names the table in the message where an id occurs twice."""
+def rows_by_id(rows: Sequence[Row], split: str, table: str) -> dict[str, Row]:
+    """The rows of a split by the id of their case.
+
+    Args:
+      rows: of a predictions table.
+      split: the split's name.
+      table: name of the table, for messages.
+
+    Raises:
+      InputError: an id occurs twice.
+    """
     out: dict[str, Row] = {}
     for row in rows:
         if row.get('split') == split:
@@ -102,3 +109,21 @@ def check_same_truth(a: Cases, b: Cases) -> None:
     if differ.any():
         raise InputError(f'predictions, case {a.ids[int(differ.argmax())]}: the tables disagree about its target; '
                          'expected the same truth in all')
+
+
+def _significance_tests(a: Cases, b: Cases) -> tuple[dict[str, Any], dict[str, Any]]:
+    """DeLong's tests of the AUROC by class or label, and McNemar's tests of correct decisions by label."""
+    auroc_tests, decision_tests = {}, {}
+    for (label, part_a, _), (_, part_b, _) in zip(a.parts(), b.parts()):
+        for k, name in [(1, label)] if part_a.binary else enumerate(part_a.classes):
+            auroc_tests[name] = delong.auroc_test(part_a.targets == k, part_a.probs[:, k], part_b.probs[:, k])
+        correct = [part.probs.argmax(1) == part.targets for part in (part_a, part_b)]
+        decision_tests[label] = delong.mcnemar_test(*correct)
+    return auroc_tests, decision_tests
+
+
+def _p_value(entry: Any) -> str:
+    """The p value of a test for the console, or the reason why there is none."""
+    if entry['p'] is None:
+        return entry['why']
+    return f'p < {SMALLEST_P:.4f}' if entry['p'] < SMALLEST_P else f'p = {entry["p"]:.4f}'

@@ -80,7 +80,7 @@ def metric_entries(cases: Cases, values: Mapping[str, np.ndarray],
     out = {}
     for name, value in values.items():
         label = max((suffix for suffix in of_label if name.endswith(suffix)), key=len, default=None)
-        patients = of_label[label] if label else cases.patients[cases.judged]
+        patients = of_label[label] if label else cases.patients[cases.known]
         out[name] = entry(float(value), samples[name], patients, undefined_reason(name))
     return out
 

@@ -1,4 +1,4 @@
-"""Runs of classification over folds and seeds as one result."""
+"""Classification runs over folds and seeds merged into one result."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,10 +12,10 @@ from medjax.tasks.family import Combined
 
 
 def merge(runs: Mapping[str, Run]) -> Combined:
-    """Scores of classification over rounds that test every case once, and subgroups where there is one round.
+    """Metrics over rounds that test every case once, and the subgroup analysis if there is one round.
 
     Args:
-      runs: the runs by their paths, as they were given.
+      runs: the runs by their paths.
 
     Raises:
       InputError: the runs' test cases do not add up to rounds of the same cases.
@@ -24,20 +24,20 @@ def merge(runs: Mapping[str, Run]) -> Combined:
     tables = {path: run.predictions for path, run in runs.items()}
     problem, classes = first.results['problem'], first.classes
     rows = [{'run': path, **row} for path, run in runs.items() for row in run.rows('test')]
-    found = cross_validation.pooled(tables, lambda some: table.read(some, problem, classes), compute_metrics,
-                                    metric_entries)
-    return Combined(rows, {'test': found, 'analysis': _subgroups(tables, first)}, cross_validation.notice(tables),
-                    ['test'])
+    metrics = cross_validation.pooled(tables, lambda part: table.read(part, problem, classes), compute_metrics,
+                                      metric_entries)
+    return Combined(rows, {'test': metrics, 'analysis': _subgroup_analysis(tables, first)},
+                    cross_validation.notice(tables), ['test'])
 
 
-def _subgroups(tables: cross_validation.Tables, first: Run) -> dict[str, Any]:
-    """The analysis by subgroup, of folds that tested every case once."""
+def _subgroup_analysis(tables: cross_validation.Tables, first: Run) -> dict[str, Any]:
+    """The subgroup analysis of folds that tested every case once; `first` gives the options."""
     columns = first.section('evaluate').get('subgroups') or ()
     if not columns:
         return {}
     rounds = cross_validation.rounds(tables)
     if len(rounds) > 1:
-        return {'warnings': ['every case was tested several times: no analysis by subgroup']}
-    found = summarise(rounds[0], first.results['problem'], first.classes, subgroups=columns)
-    return {'subgroups': found['subgroups'],
-            'warnings': [line for line in found['warnings'] if line.startswith(tuple(columns))]}
+        return {'warnings': ['every case was tested several times: no subgroup analysis']}
+    analysis = summarise(rounds[0], first.results['problem'], first.classes, subgroups=columns)
+    return {'subgroups': analysis['subgroups'],
+            'warnings': [line for line in analysis['warnings'] if line.startswith(tuple(columns))]}

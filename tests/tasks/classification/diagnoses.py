@@ -1,4 +1,4 @@
-"""Workdirs like those that a classification run leaves: phantoms with a bright spot where the class is seen."""
+"""Simulated workdirs of classification runs: images with a bright spot where the class is visible."""
 
 import pathlib
 
@@ -9,8 +9,8 @@ from medjax.core import log
 from medjax.tasks.classification import summary
 from tests.report.runs import write_table
 
-NOTICE = 'These are phantoms: spots on noise, no patients.'
-COMMAND = 'python -m medjax.train --config=configs/phantom_cnn.py --workdir=runs/phantom_cnn'
+NOTICE = 'Simulated data: spots on noise, no patients.'
+COMMAND = 'python -m medjax.train --config=configs/simulated_cnn.py --workdir=runs/simulated_cnn'
 KINDS = {
     'binary': ('normal', 'pneumonia'),
     'multiclass': ('adipose', 'background', 'debris', 'lymphocytes', 'mucus', 'smooth muscle', 'normal colon mucosa',
@@ -73,8 +73,10 @@ def make(folder, problem, *, shape=(28, 28), channels=1, count=160, spacing=None
         'conventions': summary.CONVENTIONS})
     atomic_files.write_json(folder / 'config.json', {
         'seed': 0, 'steps': 60, 'batch': 32, 'model': {'name': 'resnet', 'variant': '18', 'dims': len(shape)},
-        'data': {'name': 'images', 'source': {'name': 'simulated_images'}}, 'checkpoint': {'best': 'auroc'}})
-    atomic_files.write_json(folder / 'environment.json', {'devices': ['cpu:0'], 'command': COMMAND, 'parameters': 11173962})
+        'data': {'name': 'images', 'source': {'name': 'simulated_images'}}, 'evaluate': {'name': 'classification'},
+        'checkpoint': {'best': 'auroc'}})
+    atomic_files.write_json(folder / 'environment.json', {
+        'devices': ['cpu:0'], 'command': COMMAND, 'parameters': 11173962})
     for row in kept(rows, problem):
         image, maps = picture(rng, shape, channels)
         more = {'spacing': np.array(spacing)} if spacing else {}

@@ -6,13 +6,14 @@ from PIL import Image as Picture
 
 from medjax.errors import InputError
 from medjax.tasks.classification import overlay
+from medjax.tasks.classification.snapshot import load
 
 
 def snapshot(folder, image, maps, methods, **more):
     path = folder / 'case.npz'
     np.savez_compressed(path, image=image, maps=np.asarray(maps, np.float16), methods=np.array(methods, str),
                         kind='classification', **more)
-    return overlay.load(path)
+    return load(path)
 
 
 def test_maps_of_either_precision_are_read_alike(tmp_path):
@@ -20,7 +21,7 @@ def test_maps_of_either_precision_are_read_alike(tmp_path):
     for dtype in (np.float16, np.float32):
         np.savez_compressed(tmp_path / 'case.npz', image=image, maps=maps.astype(dtype),
                             methods=np.array(['occlusion']), similarity=np.array([0.5], dtype))
-        read.append(overlay.load(tmp_path / 'case.npz'))
+        read.append(load(tmp_path / 'case.npz'))
     half, single = read
     assert half.maps.dtype == single.maps.dtype == np.float32 and half.tests == single.tests
     np.testing.assert_allclose(half.maps, single.maps, rtol=1e-3)
@@ -42,7 +43,7 @@ def test_what_speaks_for_the_class_is_yellow_and_what_speaks_against_it_blue_at_
     maps[0, 3:6, 20:24], maps[0, 14:17, 5:9] = 2.0, -2.0
     plain, shown = overlay.tiles(snapshot(tmp_path, image, maps, ['occlusion']), None)
     assert [plain.title, shown.title] == ['Image', 'Occlusion']
-    assert shown.alt == 'Picture of case case: Occlusion'
+    assert shown.alt == 'Image of case case: Occlusion'
     red, green, blue = np.moveaxis(pixels(shown), -1, 0)
     np.testing.assert_allclose(place((red > blue + 60) & (green > blue + 60)), (4.5 / 20, 22 / 30), atol=0.03)
     np.testing.assert_allclose(place(blue > red + 60), (15.5 / 20, 7 / 30), atol=0.03)
@@ -63,10 +64,10 @@ def test_a_volume_is_cut_through_the_first_maps_maximum_and_turned_as_slices_are
     image[0] = image[:, :, 0] = 1.0  # the first slices along the first and the last axis
     maps[0, 2, 9, 11] = maps[1, 5, 5, 5] = 1.0
     case = snapshot(tmp_path, image, maps, ['grad_cam', 'smooth_grad'])
-    assert overlay.cuts(case) == [(2, 11), (1, 9), (0, 2)]
-    assert [overlay.cut_name(case, cut) for cut in overlay.cuts(case)] == [
+    assert overlay.slices(case) == [(2, 11), (1, 9), (0, 2)]
+    assert [overlay.slice_name(case, cut) for cut in overlay.slices(case)] == [
         'across axis 3, slice 12 of 14', 'across axis 2, slice 10 of 12', 'across axis 1, slice 3 of 10']
-    axial, coronal = (pixels(overlay.tiles(case, cut)[0])[..., 0] > 128 for cut in overlay.cuts(case)[:2])
+    axial, coronal = (pixels(overlay.tiles(case, cut)[0])[..., 0] > 128 for cut in overlay.slices(case)[:2])
     height, width = axial.shape
     assert width / height == pytest.approx(10 / 12, abs=0.02)
     # The first slice along x is at the right, where the patient's left is; the lowest one is at the bottom.
@@ -80,7 +81,7 @@ def test_sides_and_proportions_are_those_of_the_body_where_they_are_known(tmp_pa
     image, maps = np.zeros((10, 12, 14, 1), np.float32), np.zeros((1, 10, 12, 14))
     known = snapshot(tmp_path, image, maps, ['grad_cam'], spacing=np.array([1.0, 1.0, 3.0]))
     unknown = snapshot(tmp_path, image, maps, ['grad_cam'])
-    assert overlay.cut_name(known, (2, 4)) == 'axial slice 5 of 14'
+    assert overlay.slice_name(known, (2, 4)) == 'axial slice 5 of 14'
     lettered, plain = (pixels(overlay.tiles(case, (1, 0))[0]) for case in (known, unknown))
     assert lettered.max() > 200 and plain.max() < 10
     assert lettered.shape[1] / lettered.shape[0] == pytest.approx(10 / (3 * 14), abs=0.02)
@@ -88,7 +89,7 @@ def test_sides_and_proportions_are_those_of_the_body_where_they_are_known(tmp_pa
 
 def test_a_case_without_maps_is_the_picture_alone(tmp_path):
     case = snapshot(tmp_path, np.zeros((4, 6, 8, 1)), np.zeros(0), [])
-    assert overlay.cuts(case) == [(2, 4), (1, 3), (0, 2)]
+    assert overlay.slices(case) == [(2, 4), (1, 3), (0, 2)]
     assert [tile.title for tile in overlay.tiles(case, (2, 4))] == ['Image']
 
 
@@ -97,4 +98,4 @@ def test_a_snapshot_that_does_not_fit_together_is_named(tmp_path):
         snapshot(tmp_path, np.zeros((4, 6, 1)), np.zeros((1, 6, 4)), ['grad_cam'])
     (tmp_path / 'case.npz').write_bytes(b'PK')
     with pytest.raises(InputError, match='not readable as a snapshot'):
-        overlay.load(tmp_path / 'case.npz')
+        load(tmp_path / 'case.npz')

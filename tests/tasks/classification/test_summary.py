@@ -221,7 +221,7 @@ def test_a_class_that_was_never_learnt_is_named():
     rows = table(30, classes=classes) + val
     count = sum(row['target'] == 'c' for row in rows)
     lines = few(rows, 'multiclass', classes)['warnings']
-    assert f'test: {count} cases of c, which no val row is of' in lines
+    assert f'test: {count} cases of c, a class without a val row' in lines
     assert any(line.startswith('val: no case of c') for line in lines)
 
 

@@ -45,7 +45,8 @@ def stats(problem, classes, **more):
 def each(problem, classes, logits, label, statistics=None, **options):
     """The loss of one example, and its probabilities."""
     outputs = len(logits)
-    task = classification_task.task(Identity(classes=outputs), **stats(problem, classes, **(statistics or {})), **options)
+    of_data = stats(problem, classes, **(statistics or {}))
+    task = classification_task.task(Identity(classes=outputs), **of_data, **options)
     data = batch([logits], np.asarray([label]), [1])
     variables = task.init(jax.random.key(0), data)
     probs = task.predict(variables, data)['probs'][0]
@@ -156,7 +157,7 @@ def test_options_that_make_no_sense(options, message):
 
 @pytest.mark.parametrize('section', [
     dict(name='resnet', variant='18', blocks=(1, 1), base=4, dims=2),
-    dict(name='resnet', variant='50', blocks=(1,), small=True, base=4, dims=3),
+    pytest.param(dict(name='resnet', variant='50', blocks=(1,), small=True, base=4, dims=3), marks=pytest.mark.slow),
     dict(name='densenet', variant='121', blocks=(2, 2), growth=4, dims=2)])
 def test_networks_learn_which_half_is_bright(section):
     network = build.network({**section, 'classes': 2}, 'float32')

@@ -1,0 +1,63 @@
+"""Classification of new images with a trained run."""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from medjax import atomic_files
+from medjax.core import contracts
+from medjax.data.io.geometry import Image
+from medjax.data.transforms.images import ImagePreprocess
+from medjax.tasks.classification import table
+from medjax.tasks.classification.inference import BatchedClassifier
+
+LISTED = 5  # classes whose probability is printed
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassificationPredictor(contracts.Predictor):
+    """Classifies new images; see `evaluator.predictor`.
+
+    Attributes:
+      preprocess: brings images to the network's size.
+      statistics: statistics of the training data.
+      read: reads an image.
+      classifier: predicts in batches.
+    """
+
+    preprocess: ImagePreprocess
+    statistics: Mapping[str, Any]
+    read: Callable[[pathlib.Path], Image]
+    classifier: BatchedClassifier
+
+    file_per_input = False  # one table for all images, with their paths
+
+    def example(self) -> dict[str, np.ndarray]:
+        """A batch of the shapes that the network takes."""
+        return {'image': np.zeros((1, *self.preprocess.size, self.statistics['channels']), np.float32)}
+
+    def __call__(self, variables: Any, path: pathlib.Path, folder: pathlib.Path) -> str:
+        """Classifies an image and adds a row with its probabilities to `predictions.csv`.
+
+        Args:
+          variables: the network's variables.
+          path: a file, or a folder with a DICOM series.
+          folder: the output folder. The row of an image of the same name is replaced.
+
+        Returns:
+          A line with the most probable classes.
+
+        Raises:
+          InputError: the image does not fit the network, or the table cannot be written.
+        """
+        array = self.preprocess.network_input(self.read(path), self.statistics)
+        members = self.classifier(variables, lambda numbers: array[None].repeat(len(numbers), 0), 1)
+        probs, classes = members.mean(0)[0], self.statistics['classes']
+        columns = table.prob_columns(probs, classes)
+        output = folder / 'predictions.csv'
+        atomic_files.add_row(output, {'image': str(path), **{name: repr(p) for name, p in columns.items()}})
+        ranked = sorted(zip(classes, probs), key=lambda pair: -pair[1])[:LISTED]
+        return f'{path} → {output}   {"  ".join(f"{name} {p:.3f}" for name, p in ranked)}'

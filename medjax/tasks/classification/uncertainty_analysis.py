@@ -1,0 +1,106 @@
+"""Calibration, conformal prediction sets and selective prediction of a classification."""
+
+from typing import Any
+
+import numpy as np
+
+from medjax.metrics import classification, uncertainty
+from medjax.statistics import calibration, intervals
+from medjax.tasks.classification.table import Cases
+
+CURVE_POINTS = 50
+
+
+def reliability(cases: Cases, probs: np.ndarray) -> dict[str, list[dict[str, Any]]]:
+    """Bins of the reliability diagrams; see `statistics.calibration.reliability_bins`.
+
+    Args:
+      cases: the cases.
+      probs: `[n, K]`, their probabilities, or calibrated ones.
+
+    Returns:
+      Bins of the most probable class under 'chosen', and of the positive class under its name; for a multilabel problem
+      of each label under its name.
+    """
+    if cases.multilabel:
+        return {name: calibration.reliability_bins(part.probs[:, 1], part.targets == 1)
+                for name, part, _ in cases.parts()}
+    out = {'chosen': calibration.reliability_bins(probs.max(1), probs.argmax(1) == cases.targets)}
+    if cases.binary:
+        out[cases.classes[1]] = calibration.reliability_bins(probs[:, 1], cases.targets == 1)
+    return out
+
+
+def calibration_results(val: Cases, test: Cases) -> dict[str, Any]:
+    """Calibration errors on test cases before and after each calibration method, which is fitted on validation cases.
+
+    Args:
+      val: cases that the methods are fitted on.
+      test: cases that they are applied to.
+
+    Returns:
+      For each method `ece`, `brier` and `log_loss`, each with `before` and `after`; `parameters`; `fitted_on`; and
+      `reliability`. Empty where validation cases have only one class.
+    """
+    if len(np.unique(val.targets)) < 2:
+        return {}
+
+    def errors(probs: np.ndarray) -> dict[str, float]:
+        square, log = classification.case_losses(test.targets, probs)
+        return {'ece': float(calibration.expected_calibration_error(test.targets, probs)),
+                'brier': float(square.mean()), 'log_loss': float(log.mean())}
+
+    before, out = errors(test.probs), {}
+    for method, fit in calibration.METHODS.items():
+        calibrator = fit(val.targets, val.probs)
+        probs = calibrator(test.probs)
+        after = errors(probs)
+        out[method] = {**{name: {'before': before[name], 'after': after[name]} for name in before},
+                       'parameters': calibrator.parameters, 'fitted_on': 'val', 'reliability': reliability(test, probs)}
+    return out
+
+
+def conformal_results(val: Cases, test: Cases, draws: np.ndarray, coverage: float) -> dict[str, Any]:
+    """Coverage and size of conformal prediction sets on test cases, with a threshold from validation cases.
+
+    Args:
+      val: cases that set the threshold.
+      test: cases whose sets are counted.
+      draws: `[resamples, n]` of the test cases.
+      coverage: the nominal coverage.
+
+    Returns:
+      `promised`, the nominal coverage; `threshold`; `fitted_on`; `fitted_cases`; the entries `coverage` and `set_size`;
+      and `sizes`, {size: number of cases}.
+    """
+    threshold = calibration.conformal_threshold(val.targets, val.probs, coverage)
+    sets = test.probs >= threshold
+    size, covered = sets.sum(1), sets[np.arange(len(test)), test.targets]
+    entries = [intervals.entry(float(values.mean()), classification.weighted_mean(values, draws), test.patients,
+                               'no case') for values in (covered, size)]
+    return {'promised': coverage, 'threshold': threshold, 'fitted_on': 'val', 'fitted_cases': len(val),
+            'coverage': entries[0], 'set_size': entries[1],
+            'sizes': {str(k): int((size == k).sum()) for k in np.unique(size)}}
+
+
+def selective_results(cases: Cases, confidence: np.ndarray, draws: np.ndarray) -> dict[str, Any]:
+    """The risk–coverage curve: the error rate of the most confident cases by their share of all cases.
+
+    Args:
+      cases: the cases.
+      confidence: `[n]`.
+      draws: `[resamples, n]`.
+
+    Returns:
+      `points`, at most CURVE_POINTS of {`coverage`, `risk`, `confidence`}; and the entry `aurc`, the area under the
+      curve.
+    """
+    wrong = (cases.probs.argmax(1) != cases.targets).astype(np.float64)
+    coverage, risk = uncertainty.risk_coverage(confidence, wrong)
+    ordered = np.sort(confidence)[::-1]
+    places = np.unique(np.linspace(0, len(cases) - 1, CURVE_POINTS).round().astype(int)).tolist()
+    area = uncertainty.area_under_risk_coverage(confidence, wrong)
+    samples = uncertainty.area_under_risk_coverage(confidence, wrong, draws)
+    return {'points': [{'coverage': float(coverage[i]), 'risk': float(risk[i]), 'confidence': float(ordered[i])}
+                       for i in places],
+            'aurc': intervals.entry(float(area), samples, cases.patients, 'no case')}
