@@ -102,8 +102,8 @@ def evaluator(*, data: DetectionDataset, task: Task, batch: int = 8, shown: int 
       shown: number of images of each kind, best, median and worst, that the report shows.
       score: for `predictor`: score threshold of new images; by default the operating point, which is chosen on the
         validation cases. The evaluation itself uses all detections.
-      overlap: for a network trained on patches: see `ops.window_stitching`, also for merge.
-      merge: …
+      overlap: for a network trained on patches: fraction of a window that it shares with the next.
+      merge: for a network trained on patches: IoU threshold of the non-maximum suppression over all windows.
 
     Raises:
       InputError: an option is out of range.
