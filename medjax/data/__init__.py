@@ -1,1 +1,1 @@
-"""Data: sources of cases, data sets that batch them, file formats, and augmentation on the device."""
+"""Data: sources of cases, data sets, batches, file formats, preprocessing and augmentation."""

@@ -18,7 +18,7 @@ from medjax.errors import InputError
 
 
 class Items(Protocol):
-    """The part of `core.contracts.Dataset` that batches are made of."""
+    """The part of `core.contracts.Dataset` that batches need."""
 
     def __len__(self) -> int:
         """The number of items in an epoch."""

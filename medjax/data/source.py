@@ -176,7 +176,7 @@ class Source(Generic[TargetType]):
       classes: names of the classes: of labels that are images with the background first, of a binary problem with the
         positive class last, of an ordinal problem in order, of detection without background; of survival the events, of
         treatment the two groups, untreated first, of regression the measured quantities.
-      notice: what a report must say of the data.
+      notice: the text on the data in every report.
       channels: of the images.
       problem: what the targets mean, as the data set and the task that use them expect it; '' where labels are images.
       unit: of times, or of measured values.

@@ -1,1 +1,1 @@
-"""Kinds of example that several families share: what a data set reads of each case."""
+"""Kinds of data set: training items and targets from the cases of a source."""

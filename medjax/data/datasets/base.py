@@ -40,7 +40,7 @@ class Dataset(abc.ABC):
 
     @functools.cached_property
     def notice(self) -> str:
-        """What a report must say of the data: the source's notice and all warnings."""
+        """The text on the data in every report: the source's notice and all warnings."""
         return ' '.join(filter(None, [self.source.notice, *self.warnings]))
 
     @property

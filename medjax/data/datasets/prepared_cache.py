@@ -20,7 +20,7 @@ def cache_root(cache: str, kind: str) -> pathlib.Path:
 
 
 def file_states(names: Iterable[str]) -> list[tuple[str, int, int]]:
-    """Name, size and modification time of files: what tells a changed file from the one that was prepared."""
+    """Name, size and modification time of files, which identify the content that was prepared."""
     return [(name, os.stat(name).st_size, os.stat(name).st_mtime_ns) for name in names]
 
 

@@ -161,7 +161,7 @@ def _write(cases: Sequence[Case], preprocess: ImagePreprocess, folder: pathlib.P
                 arrays = np.lib.format.open_memmap(folder / 'images.npy', 'w+', dtype, (len(cases), *image.shape))
             if image.shape != arrays.shape[1:]:
                 raise InputError(f'{case.id}: {image.shape[-1]} channels, {cases[0].id} has {arrays.shape[-1]}; '
-                                 'expected the same: config.data.channels makes them so')
+                                 'expected the same: set config.data.channels')
             arrays[number] = image
             shapes.append(shape)
             affines.append(affine)

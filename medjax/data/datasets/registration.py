@@ -142,7 +142,7 @@ def dataset(source: Source, *, size: Sequence[int], spacing: Sequence[float] | N
     for case, (_, own, _) in zip(source.cases, pairs):
         if not np.allclose(own, first, rtol=1e-3):
             raise InputError(f'{case.id}: voxels of {_format(own)} mm, {source.cases[0].id} has {_format(first)}; '
-                             'expected the same: config.data.spacing makes them so')
+                             'expected the same: set config.data.spacing')
     most = max(len(row.points) for row, _, _ in pairs)
     rows = [row._replace(points=_pad(row.points, most), targets=_pad(row.targets, most),
                          points_mask=_pad(row.points_mask, most)) for row, _, _ in pairs]

@@ -185,7 +185,7 @@ def _check_training_patients(source: Source, train: Sequence[Case]) -> None:
         return
     for number, group in enumerate(source.classes):
         if not any(case.target.treatment == number for case in train):
-            raise InputError(f'config.data.source: nobody of the group {group!r} among the {len(train)} training '
+            raise InputError(f'config.data.source: no patient of the group {group!r} among the {len(train)} training '
                              'patients; expected some of both groups')
 
 

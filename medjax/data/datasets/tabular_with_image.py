@@ -41,29 +41,29 @@ class TabularImageDataset(TabularDataset):
     """A data set of patients with covariates, an image and an outcome.
 
     Attributes:
-      pictures: the images of all patients, in the source's order.
+      images: of all patients, in the source's order.
     """
 
-    pictures: PatientImages | None = None
+    images: PatientImages | None = None
 
     def network_inputs(self, numbers: np.ndarray) -> dict[str, np.ndarray]:
         """The network's inputs for some patients: `covariates [n, F]` and `image [n, *S, C]`, float32."""
-        return {**super().network_inputs(numbers), **self.pictures.batch(numbers)}
+        return {**super().network_inputs(numbers), **self.images.batch(numbers)}
 
     @functools.cached_property
     def warnings(self) -> list[str]:
         """Problems of the tabular data and of the images, a line each."""
-        return [*super().warnings, *self.pictures.warnings]
+        return [*super().warnings, *self.images.warnings]
 
     @functools.cached_property
     def statistics(self) -> dict[str, Any]:
         """Statistics of the tabular data and of the images; stored with each checkpoint."""
-        return {**super().statistics, **self.pictures.statistics}
+        return {**super().statistics, **self.images.statistics}
 
     @functools.cached_property
     def fingerprint(self) -> str:
         """SHA-256 over covariates, images, outcomes, patients and splits."""
-        return hashlib.sha256(f'{super().fingerprint} {self.pictures.fingerprint}'.encode()).hexdigest()
+        return hashlib.sha256(f'{super().fingerprint} {self.images.fingerprint}'.encode()).hexdigest()
 
 
 def dataset(source: Source, *, size: Sequence[int], fit: str = 'stretch', channels: int | None = None,

@@ -143,7 +143,7 @@ def dataset(source: Source[FollowUp], *, size: Sequence[int], spacing: Sequence[
             cropped.append(case.id)
         if not np.allclose(grids[-1], grids[0], rtol=1e-3):
             raise InputError(f'{case.id}: voxels of {grids[-1]} mm, {first} has {grids[0]}; expected the same: '
-                             'config.data.spacing makes them so')
+                             'set config.data.spacing')
         if row.image.shape != parts[0].image.shape:
             raise InputError(f'{case.id}: {row.image.shape[-1]} channels, {first} has {parts[0].image.shape[-1]}; '
                              'expected the same')

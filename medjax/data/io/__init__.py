@@ -1,1 +1,1 @@
-"""File formats: medical images, pictures, DICOM, video and tables."""
+"""File formats: medical images, 2D images, DICOM, video and tables; geometry and interpolation."""

@@ -30,7 +30,7 @@ def read(path: pathlib.Path, indices: bool = False) -> tuple[np.ndarray, np.ndar
     """
     with Picture.open(path) as picture:
         if getattr(picture, 'n_frames', 1) != 1:
-            raise InputError(f'{path}: {picture.n_frames} pages; expected one picture')
+            raise InputError(f'{path}: {picture.n_frames} pages; expected one image')
         pieces = [(x1 - x0) * (y1 - y0) for _, (x0, y0, x1, y1), *_ in picture.tile]
         if sum(pieces) < picture.width * picture.height:
             raise InputError(f'{path}: {sum(pieces)} pixels of {picture.width}×{picture.height}; expected all of them')
@@ -39,7 +39,7 @@ def read(path: pathlib.Path, indices: bool = False) -> tuple[np.ndarray, np.ndar
                 whole.verify()  # checksums and the end of the file, which decoding the pixels does not check
         if picture.format != 'TIFF':  # its codecs have no maximal compression ratio
             check_fits(path, -(-picture.width * picture.height // 8), PACKED * path.stat().st_size)
-        if picture.mode not in ('L', 'I;16', 'I;16B') and _deep(path, picture):
+        if picture.mode not in ('L', 'I;16', 'I;16B') and _has_16_bits(path, picture):
             picture.load()  # Pillow detects damage that ITK ignores, but returns 8 bits
             array = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))[..., :3]
         elif picture.mode in PLAIN or (indices and picture.mode == 'P'):
@@ -51,7 +51,7 @@ def read(path: pathlib.Path, indices: bool = False) -> tuple[np.ndarray, np.ndar
     return np.swapaxes(array, 0, 1)[:, :, None], np.eye(4)
 
 
-def _deep(path: pathlib.Path, picture: Picture.Image) -> bool:
+def _has_16_bits(path: pathlib.Path, picture: Picture.Image) -> bool:
     """Whether a colour image has 16 bits a channel."""
     if picture.format == 'PNG':
         with path.open('rb') as file:

@@ -1,1 +1,1 @@
-"""Resampling, intensity normalisation and augmentation."""
+"""Preprocessing of images and volumes, transforms of boxes, and augmentation on the device."""

@@ -112,8 +112,8 @@ class ImagePreprocess:
         image_files.check_finite(image)
         array = self.fit_to_size(image)
         if array.shape[-1] != statistics['channels']:
-            raise InputError(f'{image.path}: {array.shape[-1]} channels; expected {statistics["channels"]} channels, '
-                             'as in training')
+            raise InputError(f'{image.path}: {array.shape[-1]} channels; expected {statistics["channels"]}, as in '
+                             'training')
         return array
 
     def _with_channels(self, array: np.ndarray, path: str) -> np.ndarray:

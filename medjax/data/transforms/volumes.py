@@ -93,8 +93,8 @@ class VolumePreprocess:
         check_finite(image)
         grid, _, case = self.to_grid(image)
         if grid.array.shape[-1] != statistics['channels']:
-            raise InputError(f'{image.path}: {grid.array.shape[-1]} channels; expected {statistics["channels"]} '
-                             'channels, as in training')
+            raise InputError(f'{image.path}: {grid.array.shape[-1]} channels; expected {statistics["channels"]}, as in '
+                             'training')
         array = self.normalise(grid.array, case, statistics['intensities'])
         background = self.normalise(np.array(case['min']), case, statistics['intensities'])
         return NetworkVolume(with_context(array, self.context, axis), np.tile(background, 2 * self.context + 1),

@@ -95,8 +95,8 @@ def test_treatments_and_outcomes_without_what_a_simulation_knows():
     ([TreatmentOutcome(2, 1.0)], 'c0: treatment 2; expected 0 for usual or 1 for new'),
     ([Outcome(1.0, 1)], 'c0: treatment None'), ([TreatmentOutcome(1, NAN)], 'c0: outcome nan; expected a number'),
     ([TreatmentOutcome(1, 1.0, math.inf)], 'c0: mu0 inf'),
-    ([TreatmentOutcome(1, 1.0)] * 3, "nobody of the group 'usual' among the 3 training patients"),
-    ([TreatmentOutcome(0, 1.0)] * 2, "nobody of the group 'new' among the 2")])
+    ([TreatmentOutcome(1, 1.0)] * 3, "no patient of the group 'usual' among the 3 training patients"),
+    ([TreatmentOutcome(0, 1.0)] * 2, "no patient of the group 'new' among the 2")])
 def test_treatments_that_are_refused(targets, said):
     with pytest.raises(InputError, match=said):
         dataset(treated(*targets))

@@ -118,7 +118,7 @@ def test_nothing_left_is_told():
     ([growing_squares.case('a', times=(0, 30), sides=(2, 4))], {}, 'a: 2 visits; expected two or more, and the one'),
     ([growing_squares.case('a', times=(0, 3, 30, 31))], {}, r'expected \[X, Y, Z, 4, C\]'),
     ([growing_squares.case('a', 'val')], {}, 'no training case'),
-    ([growing_squares.case('a'), growing_squares.case('bb', spacing=3.0)], {}, 'bb: voxels of .* config.data.spacing makes them so'),
+    ([growing_squares.case('a'), growing_squares.case('bb', spacing=3.0)], {}, 'bb: voxels of .* set config.data.spacing'),
     ([growing_squares.case('a')], dict(see=('pet',)), 'config.data.see'),
     ([growing_squares.case('a')], dict(size=(12,)), 'config.data.size'),
     ([growing_squares.case('a')], dict(size=(12, 12, 12)), '1 slices; expected config.data.size of two numbers'),

@@ -48,5 +48,5 @@ def test_tables_that_are_none(tmp_path, old, new, options, message):
 
 
 def test_one_group_alone_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"nobody of the group 'control' among the 2 training patients"):
+    with pytest.raises(InputError, match=r"no patient of the group 'control' among the 2 training patients"):
         dataset(read(tmp_path, TABLE.replace('a,0', 'a,9')))
