@@ -44,7 +44,8 @@ def test_images_are_written_with_their_labels(run, tmp_path):
 def test_a_classifiers_data_takes_them(run, tmp_path):
     synthesise(run, tmp_path / 'made.npz', 6, equal=True)
     data = build.dataset({**DATA, 'extra_npz': str(tmp_path / 'made.npz')})
-    assert data.counts == {'train': 23, 'val': 4, 'test': 6} and '6 synthetic images (made.npz)' in data.notice
+    assert data.counts == {'train': 23, 'val': 4, 'test': 6}
+    assert '6 synthetic images' in data.notice and 'made.npz' in data.notice
     np.testing.assert_array_equal(data.arrays[data.numbers('train')[-6:]][..., 0],
                                   np.load(tmp_path / 'made.npz')['train_images'])
     # What predicts needs none of them.

@@ -12,7 +12,7 @@ from medjax import atomic_files
 from medjax.core import contracts
 from medjax.core.batched import BatchedPredictor
 from medjax.core.task import Task
-from medjax.data.datasets.images import Images
+from medjax.data.datasets.images import ImageDataset
 from medjax.data.io.geometry import Image
 from medjax.data.transforms.images import ImagePreprocess, image_preprocess
 from medjax.errors import InputError
@@ -33,7 +33,7 @@ LATENTS = 'latents.npz'  # in the run's folder of cases: the distribution of the
 class AnomalyEvaluator(contracts.Evaluator):
     """Scores the cases of a split; see `evaluator`."""
 
-    data: Images
+    data: ImageDataset
     predict_batched: BatchedPredictor
     normal: str
     score: str
@@ -210,7 +210,7 @@ def predictor(*, task: Task, data: Mapping[str, Any], statistics: Mapping[str, A
     return AnomalyPredictor(image_preprocess(**data), statistics, read, BatchedPredictor(task, 1), folder)
 
 
-def evaluator(*, data: Images, task: Task, normal: str = '', score: str = '', batch: int = 128,
+def evaluator(*, data: ImageDataset, task: Task, normal: str = '', score: str = '', batch: int = 128,
               shown: int = 3, voxels: bool = False) -> AnomalyEvaluator:
     """The evaluator of anomaly detection.
 
@@ -242,7 +242,7 @@ def evaluator(*, data: Images, task: Task, normal: str = '', score: str = '', ba
     return AnomalyEvaluator(data, BatchedPredictor(task, batch), normal, score, shown, voxels)
 
 
-def _check_normal(data: Images, normal: str) -> None:
+def _check_normal(data: ImageDataset, normal: str) -> None:
     """Refuses an unknown class, and anomalies among the training or validation cases."""
     if normal not in data.source.classes:
         raise InputError(f'config.evaluate.normal: {normal!r}; expected one of: {", ".join(data.source.classes)}')

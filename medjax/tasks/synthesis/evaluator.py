@@ -241,8 +241,8 @@ def predictor(*, task: Task, data: Mapping[str, Any], statistics: Mapping[str, A
     return SynthesisPredictor(sampler, statistics)
 
 
-def evaluator(*, data: ImageDataset, task: Task, features: FeatureNetwork | str = '', images: int = 1000, quick: int = 256,
-              batch: int = 128, shown: int = 8) -> SynthesisEvaluator:
+def evaluator(*, data: ImageDataset, task: Task, features: FeatureNetwork | str = '', images: int = 1000,
+              quick: int = 256, batch: int = 128, shown: int = 8) -> SynthesisEvaluator:
     """The evaluator of image synthesis.
 
     Args:

@@ -14,7 +14,14 @@ from medjax import atomic_files
 from medjax.core import contracts
 from medjax.core.metrics import column_means
 from medjax.core.task import Task
-from medjax.data.datasets.translation import PAIR, Limits, Translated, options, scaled, unscaled
+from medjax.data.datasets.translation import (
+    PAIR,
+    Limits,
+    TranslationDataset,
+    preprocess_options,
+    scale_to_range,
+    unscale_from_range,
+)
 from medjax.data.io import image_files, raster
 from medjax.data.io.geometry import Image, restore, to_canonical
 from medjax.data.source import Case
@@ -34,7 +41,7 @@ SIDES = ('image', 'target')
 class TranslationEvaluator(contracts.Evaluator):
     """Translates the cases of a split and computes their fidelity; see `evaluator`."""
 
-    data: Translated
+    data: TranslationDataset
     translator: Translator
 
     @functools.cached_property
@@ -110,12 +117,12 @@ class TranslationEvaluator(contracts.Evaluator):
 
     def _translate(self, variables: Any, name: str) -> dict[str, np.ndarray]:
         """The network's outputs for a case, on its grid, as shares of the ranges."""
-        outputs = self.translator(variables, self.data.whole('image', name))
+        outputs = self.translator(variables, self.data.network_input('image', name))
         return {key: (part + 1) / 2 for key, part in outputs.items()}
 
     def _network_arrays(self, case: Case) -> CaseArrays:
         """A case on the network's grid."""
-        image, target = (self.data.whole(side, case.id) for side in SIDES)
+        image, target = (self.data.network_input(side, case.id) for side in SIDES)
         return CaseArrays((image + 1) / 2, None if target is None else (target + 1) / 2,
                           np.asarray(self.data.prepared['image', case.id].label))
 
@@ -161,14 +168,11 @@ class TranslationPredictor(contracts.Predictor):
           InputError: the image differs in kind from the training images, or the result cannot be written.
         """
         image = self.read(path)
-        image_files.check_finite(image)
-        grid, _, _ = self.preprocess.to_grid(image)
-        if grid.array.shape[-1] != self.statistics['channels'][0]:
-            raise InputError(f'{path}: {grid.array.shape[-1]} channels; expected {self.statistics["channels"][0]}, as '
-                             'in training')
         limits = self.statistics['intensities']
-        out = self.translator(variables, scaled(grid.array.astype(np.float32), limits['image']))['translated']
-        out = restore(Image(unscaled(out, limits['target']), grid.affine), image, 'linear').array
+        statistics = {'channels': self.statistics['channels'][0], 'intensities': {}}  # the scale is 'none'
+        volume = self.preprocess.network_input(image, statistics)
+        out = self.translator(variables, scale_to_range(volume.image, limits['image']))['translated']
+        out = restore(Image(unscale_from_range(out, limits['target']), volume.affine), image, 'linear').array
         file = folder / image_files.output_name(path)
         if image_files.suffix(file) in raster.SUFFIXES:
             _write_picture(file, out, 255 if max(limits['target']['high']) < 256 else 65535)
@@ -179,7 +183,7 @@ class TranslationPredictor(contracts.Predictor):
 
 def share_of_range(array: np.ndarray, limits: Limits) -> np.ndarray:
     """Intensities `[…, C]` as shares of a range, float32: 0 and 1 are its ends."""
-    return ((scaled(array.astype(np.float32), limits) + 1) / 2).astype(np.float32)
+    return ((scale_to_range(array.astype(np.float32), limits) + 1) / 2).astype(np.float32)
 
 
 def fidelity(image: np.ndarray, truth: np.ndarray | None, mask: np.ndarray) -> dict[str, float]:
@@ -218,7 +222,7 @@ def _translator(task: Task, channels: int, patch: Sequence[int], overlap: float,
     return Translator(task, channels, tuple(patch), overlap, batch)
 
 
-def evaluator(*, data: Translated, task: Task, overlap: float = 0.5, batch: int = 4) -> TranslationEvaluator:
+def evaluator(*, data: TranslationDataset, task: Task, overlap: float = 0.5, batch: int = 4) -> TranslationEvaluator:
     """The evaluator of translation.
 
     Args:
@@ -250,6 +254,6 @@ def predictor(*, task: Task, data: Mapping[str, Any], statistics: Mapping[str, A
       overlap: see `evaluator`.
       batch: see `evaluator`.
     """
-    grid = options(data)
+    grid = preprocess_options(data)
     translator = _translator(task, statistics['channels'][1], grid['patch'], overlap, batch)
     return TranslationPredictor(volume_preprocess(**grid), statistics, read, translator)

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image as Picture
 
 from medjax.core.task import Task
-from medjax.data.datasets.translation import PAIR, Views, dataset
+from medjax.data.datasets.translation import PAIR, Contrasts, dataset
 from medjax.data.io import image_files
 from medjax.data.io.geometry import Image
 from medjax.data.source import Case, Source
@@ -123,7 +123,7 @@ def test_a_split_without_images_is_refused(tmp_path):
 def test_colours_become_a_picture_in_colours(tmp_path):
     rng = np.random.default_rng(0)
     array = rng.integers(0, 255, (7, 9, 1, 3)).astype(np.uint8)
-    both = Views(*[Image(array, np.eye(4))] * 2)
+    both = Contrasts(*[Image(array, np.eye(4))] * 2)
     cases = tuple(Case(split, split, split, lambda: both, target=PAIR) for split in ('train', 'test'))
     data = dataset(Source(cases, ('HE', 'IHC'), problem='translation'), patch=(7, 9, 1), whole=True,
                    ranges=dict.fromkeys(('image', 'target'), (0, 255)), cache=str(tmp_path))
