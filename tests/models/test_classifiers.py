@@ -1,4 +1,4 @@
-"""What every classifier gives, learns and can be asked; tiny networks, each once."""
+"""Outputs, features, gradients and learning of all classifiers, with tiny networks."""
 
 import functools
 
@@ -9,10 +9,10 @@ import optax
 import pytest
 
 from medjax import build
-from medjax.core.task import initial, trained_forward
+from medjax.core.task import init_variables, train_forward
 from medjax.errors import InputError
 from medjax.models import convnext, resnet
-from tests.models.drawn import drawn
+from tests.models.random_variables import random_variables
 
 KEY = jax.random.key(0)
 BATCH = 8
@@ -34,24 +34,24 @@ NETWORKS = {
     'mil': (dict(name='mil', blocks=(1, 1), base=4, hidden=8, small=True), 8),
     'mil3d': (dict(name='mil', blocks=(1, 1), base=4, hidden=8, small=True, dims=3), 4),
 }
-FLAT = [name for name in NETWORKS if not name.endswith('3d')]  # 3D convolutions' gradients have tests of their own
+PLANAR = [name for name in NETWORKS if not name.endswith('3d')]  # gradients of 3D convolutions are tested elsewhere
 STOCHASTIC = [name for name, (section, _) in NETWORKS.items() if {'dropout', 'stochastic_depth'} & set(section)]
 
 
 @functools.cache
-def made(name, precision='float32'):
-    """A network, its variables, and a batch of images of which one half is bright."""
+def build_case(name, precision='float32'):
+    """A network, its variables, and a batch of images with one bright half."""
     section, size = NETWORKS[name]
     network, rng = build.network({'classes': 2, **section}, precision), np.random.default_rng(0)
     label = np.arange(BATCH) % 2
     image = rng.normal(0, 0.3, (BATCH, *[size] * network.dims, 1)).astype(np.float32)
     image[label == 0, :size // 2] += 1
     image[label == 1, size // 2:] += 1
-    if name.startswith('mil'):  # one such instance among two that are noise
-        others = rng.normal(0, 0.3, (BATCH, 2, *image.shape[1:])).astype(np.float32)
-        image = np.concatenate([others, image[:, None]], 1)
+    if name.startswith('mil'):  # a bag of this instance and two of noise
+        noise = rng.normal(0, 0.3, (BATCH, 2, *image.shape[1:])).astype(np.float32)
+        image = np.concatenate([noise, image[:, None]], 1)
     data = {'image': image, 'label': label, 'mask': np.ones(BATCH, np.float32)}
-    return network, drawn(network, image), data
+    return network, random_variables(network, image), data
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -65,7 +65,7 @@ def spatial(feats):
 
 @pytest.mark.parametrize('name', NETWORKS)
 def test_logits_features_and_collections(name):
-    network, variables, data = made(name)
+    network, variables, data = build_case(name)
     assert set(variables) == ({'params', 'batch_stats'} if getattr(network, 'norm', '') == 'batch' else {'params'})
     logits, feats = forward(network, variables, data['image'])
     assert logits.shape == (BATCH, 2) and logits.dtype == jnp.float32 and np.isfinite(logits).all()
@@ -78,57 +78,60 @@ def test_logits_features_and_collections(name):
         np.testing.assert_allclose(feats['attention'].sum(-1), 1, atol=1e-5)
 
 
-@pytest.mark.parametrize('name', FLAT)
-def test_a_logit_s_gradient_by_weights_and_by_every_spatial_feature(name):
-    network, variables, data = made(name)
+@pytest.mark.parametrize('name', PLANAR)
+def test_gradients_of_a_logit_by_parameters_and_spatial_features(name):
+    network, variables, data = build_case(name)
     logits, feats = forward(network, variables, data['image'])
 
     @jax.jit
-    def slopes(params, taps):
-        def logit(params, taps):
-            out, _ = network.apply({**variables, 'params': params, 'perturbations': taps}, data['image'], train=False)
+    def gradients(params, perturbations):
+        def logit(params, perturbations):
+            collections = {**variables, 'params': params, 'perturbations': perturbations}
+            out, _ = network.apply(collections, data['image'], train=False)
             return out[:, 0].sum(), out
-        return jax.grad(logit, (0, 1), has_aux=True)(params, taps)
+        return jax.grad(logit, (0, 1), has_aux=True)(params, perturbations)
 
-    (weights, taps), out = slopes(variables['params'], jax.tree.map(jnp.zeros_like, spatial(feats)))
+    zeros = jax.tree.map(jnp.zeros_like, spatial(feats))
+    (by_params, by_feats), out = gradients(variables['params'], zeros)
     np.testing.assert_allclose(out, logits, atol=1e-5)
-    assert all(np.isfinite(slope).all() for slope in jax.tree.leaves((weights, taps)))
-    assert all(np.abs(slope).max() > 0 for slope in taps.values())
-    first = min((leaf for name, leaf in weights.items() if name in ('stem', 'conv0', 'patches0', 'embed', 'stage0_0')),
+    assert all(np.isfinite(gradient).all() for gradient in jax.tree.leaves((by_params, by_feats)))
+    assert all(np.abs(gradient).max() > 0 for gradient in by_feats.values())
+    names = ('stem', 'conv0', 'patches0', 'embed', 'stage0_0')
+    first = min((leaf for name, leaf in by_params.items() if name in names),
                 key=lambda leaf: len(jax.tree.leaves(leaf)))
     assert max(np.abs(leaf).max() for leaf in jax.tree.leaves(first)) > 0
 
 
 @pytest.mark.parametrize('options', [dict(), dict(preactivation=True, bottleneck=2), dict(dims=3, attention='se')])
-def test_behind_a_mean_that_gradient_is_the_weight_by_the_number_of_voxels(options):
+def test_the_gradient_before_mean_pooling_is_the_weight_divided_by_the_number_of_voxels(options):
     network = resnet.Model(classes=3, blocks=(1, 1), base=4, small=True, **options)
     x = jnp.asarray(np.random.default_rng(0).normal(size=(2, *[6] * network.dims, 1)), jnp.float32)
-    variables = drawn(network, x)
+    variables = random_variables(network, x)
     assert set(variables) == {'params', 'batch_stats'}
     _, feats = forward(network, variables, x)
 
-    def logit(tap):
-        taps = jax.tree.map(jnp.zeros_like, spatial(feats)) | {'stage1': tap}
-        return network.apply({**variables, 'perturbations': taps}, x, train=False)[0][:, 1].sum()
-    slope = jax.jit(jax.grad(logit))(jnp.zeros_like(feats['stage1']))
+    def logit(perturbation):
+        perturbations = jax.tree.map(jnp.zeros_like, spatial(feats)) | {'stage1': perturbation}
+        return network.apply({**variables, 'perturbations': perturbations}, x, train=False)[0][:, 1].sum()
+    gradient = jax.jit(jax.grad(logit))(jnp.zeros_like(feats['stage1']))
     weight = variables['params']['logits']['kernel'][:, 1] / 3**network.dims
-    np.testing.assert_allclose(slope, np.broadcast_to(weight, slope.shape), rtol=1e-5)
+    np.testing.assert_allclose(gradient, np.broadcast_to(weight, gradient.shape), rtol=1e-5)
 
 
 @pytest.mark.parametrize('name', ['cnn', 'convnext', 'vit', 'mil'])
-def test_it_learns_which_half_is_bright(name):
-    network, variables, data = made(name)
+def test_classifiers_learn_which_half_is_bright(name):
+    network, variables, data = build_case(name)
     params, rest = variables['params'], {k: v for k, v in variables.items() if k != 'params'}
     optimiser = optax.adam(1e-2)
 
     @jax.jit
     def step(params, rest, state, key):
         def loss(params):
-            (logits, _), new = trained_forward(network, {'params': params, **rest}, data, key)
+            (logits, _), new = train_forward(network, {'params': params, **rest}, data, key)
             return optax.softmax_cross_entropy_with_integer_labels(logits, data['label']).mean(), new
-        (value, rest), slopes = jax.value_and_grad(loss, has_aux=True)(params)
-        updates, state = optimiser.update(slopes, state)
-        return optax.apply_updates(params, updates), rest, state, value, optax.tree.norm(slopes)
+        (value, rest), gradients = jax.value_and_grad(loss, has_aux=True)(params)
+        updates, state = optimiser.update(gradients, state)
+        return optax.apply_updates(params, updates), rest, state, value, optax.tree.norm(gradients)
 
     state, losses = optimiser.init(params), []
     for number in range(30):
@@ -141,9 +144,9 @@ def test_it_learns_which_half_is_bright(name):
 
 
 @pytest.mark.parametrize('name', ['cnn', 'vgg', 'cbam', 'densenet', 'convnext', 'vit', 'mil'])
-def test_bfloat16_computes_what_float32_does(name):
-    full, variables, data = made(name)
-    half, other, _ = made(name, 'bfloat16')
+def test_bfloat16_is_close_to_float32(name):
+    full, variables, data = build_case(name)
+    half, other, _ = build_case(name, 'bfloat16')
     assert {leaf.dtype for leaf in jax.tree.leaves(other)} == {jnp.dtype('float32')}
     want, _ = forward(full, variables, data['image'])
     got, feats = forward(half, variables, data['image'])
@@ -153,22 +156,22 @@ def test_bfloat16_computes_what_float32_does(name):
 
 
 @pytest.mark.parametrize('name', STOCHASTIC)
-def test_predictions_are_drawn_by_a_key_alone(name):
-    network, variables, data = made(name)
+def test_dropout_depends_on_the_key(name):
+    network, variables, data = build_case(name)
     draw = jax.jit(lambda key: network.apply(variables, data['image'], train=False, rngs={'dropout': key})[0])
-    one, again, other = draw(KEY), draw(KEY), draw(jax.random.key(1))
-    np.testing.assert_array_equal(one, again)
+    one, repeated, other = draw(KEY), draw(KEY), draw(jax.random.key(1))
+    np.testing.assert_array_equal(one, repeated)
     fixed = forward(network, variables, data['image'])[0]
     assert np.abs(one - other).max() > 1e-3 and np.abs(one - fixed).max() > 1e-3
 
 
-def test_first_weights_are_those_of_the_papers():
-    """Glorot's uniform numbers and zeros for the CNN, as Keras draws them; ConvNeXt's branches begin at a millionth."""
+def test_initialisation_follows_the_papers():
+    """Glorot uniform and zeros for the CNN, as in Keras; ConvNeXt's branches are scaled by a millionth."""
     cnn = build.network(dict(name='cnn', features=(32,), dense=64, classes=1), 'float32')
-    params = jax.jit(lambda: initial(cnn, KEY, {'image': jnp.zeros((1, 10, 10, 3))}))()['params']
+    params = jax.jit(lambda: init_variables(cnn, KEY, {'image': jnp.zeros((1, 10, 10, 3))}))()['params']
     for part, ins, outs in (('conv0', 9 * 3, 9 * 32), ('dense', 4 * 4 * 32, 64), ('logits', 64, 1)):
-        most, kernel = (6 / (ins + outs))**0.5, np.asarray(params[part]['kernel'])
-        assert 0.9 * most < np.abs(kernel).max() <= most and abs(kernel.mean()) < 0.2 * most, part
+        limit, kernel = (6 / (ins + outs))**0.5, np.asarray(params[part]['kernel'])
+        assert 0.9 * limit < np.abs(kernel).max() <= limit and abs(kernel.mean()) < 0.2 * limit, part
         assert not params[part]['bias'].any()
     block = convnext.Block(0.0, 'float32')
     scale = jax.jit(lambda: block.init(KEY, jnp.zeros((1, 2, 2, 4)), False))()['params']['scale']
@@ -180,9 +183,9 @@ def test_first_weights_are_those_of_the_papers():
     ([(8, 8, 8), (12, 6, 10)], dict(name='resnet', blocks=(1,), base=4, pool='spp', small=True, dims=3)),
     ([(32, 32), (40, 72)], dict(name='vgg', base=2, dense=8)),
 ])
-def test_pooled_features_fit_every_size_of_image(spaces, options):
+def test_the_pooled_features_do_not_depend_on_the_image_size(spaces, options):
     network = build.network({'classes': 2, **options}, 'float32')
-    variables = jax.eval_shape(lambda: initial(network, KEY, {'image': jnp.zeros((1, *spaces[0], 1))}))
+    variables = jax.eval_shape(lambda: init_variables(network, KEY, {'image': jnp.zeros((1, *spaces[0], 1))}))
     shapes = [jax.eval_shape(lambda v, s=s: network.apply(v, jnp.zeros((3, *s, 1)), train=False)[1]['pooled'],
                              variables).shape for s in spaces]
     assert shapes[0] == shapes[1] and shapes[0][0] == 3
@@ -199,7 +202,7 @@ def test_pooled_features_fit_every_size_of_image(spaces, options):
     (dict(name='resnet', dims=3), (32, 32), r'config\.model\.dims: 3, but images have 2'),
     (dict(name='mil'), (64, 64), r'config\.model\.dims: 2, config\.model\.patch: \(\); expected 1 for bags'),
 ])
-def test_what_does_not_fit_is_named(options, space, message):
+def test_invalid_shapes_and_options_raise(options, space, message):
     network = build.network({'classes': 2, **options}, 'float32')
     with pytest.raises(InputError, match=message):
-        jax.eval_shape(lambda: initial(network, KEY, {'image': jnp.zeros((1, *space, 1))}))
+        jax.eval_shape(lambda: init_variables(network, KEY, {'image': jnp.zeros((1, *space, 1))}))

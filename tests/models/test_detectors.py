@@ -1,15 +1,13 @@
-"""Feature pyramids, anchors' heads, and the two stages of R-CNNs."""
+"""RetinaNet and R-CNNs: shapes, anchors, proposals and regions."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax.traverse_util import flatten_dict
 
 from medjax import build
 from medjax.errors import InputError
 from medjax.models import rcnn, retinanet
-from medjax.nn.fpn import FPN
 from medjax.ops import boxes as ops
 
 ENCODER = dict(name='resnet', variant='18', base=4, blocks=(1, 1, 1))
@@ -21,29 +19,8 @@ def images(*shape):
     return jnp.asarray(np.random.default_rng(0).normal(size=shape), jnp.float32)
 
 
-def test_a_pyramid_by_hand():
-    """With unit kernels a level is itself and what lies above it, twice along each axis."""
-    fine, coarse = jnp.arange(15.0).reshape(1, 3, 5, 1), jnp.array([[1.0, 2, 3], [4, 5, 6]])[None, ..., None] * 100
-    module = FPN(1, extra=1)
-    variables = module.init(KEY, [fine, coarse])
-    ones = {name: jnp.zeros_like(leaf) for name, leaf in flatten_dict(variables['params'], sep='/').items()}
-    for name in ('across0', 'across1'):
-        ones[f'{name}/kernel'] = jnp.ones_like(ones[f'{name}/kernel'])
-    for name in ('smooth0', 'smooth1', 'extra0'):
-        ones[f'{name}/kernel'] = ones[f'{name}/kernel'].at[1, 1].set(1.0)
-    params = {}
-    for name, leaf in ones.items():
-        module_name, kind = name.split('/')
-        params.setdefault(module_name, {})[kind] = leaf
-    out = module.apply({'params': params}, [fine, coarse])
-    above = np.repeat(np.repeat(coarse[0, ..., 0], 2, 0), 2, 1)[:3, :5]
-    np.testing.assert_array_equal(out[0][0, ..., 0], fine[0, ..., 0] + above)
-    np.testing.assert_array_equal(out[1], coarse)
-    np.testing.assert_array_equal(out[2], coarse[:, ::2, ::2])
-
-
 @pytest.mark.parametrize('shape, dims', [((1, 48, 64, 1), 2), ((1, 32, 32, 16, 1), 3)])
-def test_every_anchor_has_a_class_and_a_box(shape, dims):
+def test_every_anchor_has_logits_and_deltas(shape, dims):
     network = build.network(dict(name='retinanet', dims=dims, extra=1, octaves=2, depth=1, **SMALL), 'float32')
     variables = jax.eval_shape(lambda: network.init(KEY, jnp.zeros(shape), train=False))
     (out, feats), _ = jax.eval_shape(lambda v: network.apply(v, jnp.zeros(shape), train=True, mutable=['batch_stats']),
@@ -56,28 +33,28 @@ def test_every_anchor_has_a_class_and_a_box(shape, dims):
         assert level['logits'].shape == (1, count, 2) and level['deltas'].shape == (1, count, 2 * dims)
 
 
-def test_anchors_lie_where_their_features_look():
-    """Of a head that looks at one voxel only, an anchor's gradient is about its own centre."""
+def test_anchors_are_centred_on_their_receptive_fields():
+    """With a head without convolutions, the gradient of an anchor's logit is centred on the anchor."""
     network = retinanet.Model(**SMALL, extra=0, octaves=1, ratios=(1.0,), depth=0)
     x = images(1, 64, 64, 1)
     variables = jax.jit(lambda: network.init(KEY, x, train=False))()
 
-    def seen(level, anchor):
+    def gradient_centre(level, anchor):
         def logit(x):
             return network.apply(variables, x, train=False)[0]['dense'][level]['logits'][0, anchor].sum()
-        slope = jnp.abs(jax.jit(jax.grad(logit))(x))[0, ..., 0]
+        gradient = jnp.abs(jax.jit(jax.grad(logit))(x))[0, ..., 0]
         rows, columns = jnp.meshgrid(jnp.arange(64) + 0.5, jnp.arange(64) + 0.5, indexing='ij')
-        return jnp.stack([(slope * rows).sum(), (slope * columns).sum()]) / slope.sum()
+        return jnp.stack([(gradient * rows).sum(), (gradient * columns).sum()]) / gradient.sum()
 
     dense = jax.jit(lambda: network.apply(variables, x, train=False)[0]['dense'])()
     for level, grid in enumerate((16, 8)):
         anchor = grid * (grid // 2) + grid // 2 + 1
         box = dense[level]['anchors'][anchor]
-        np.testing.assert_allclose(seen(level, anchor), (box[:2] + box[2:]) / 2, atol=6)
+        np.testing.assert_allclose(gradient_centre(level, anchor), (box[:2] + box[2:]) / 2, atol=6)
 
 
 @pytest.mark.parametrize('name', ['densenet', 'convnext', 'vgg'])
-def test_any_classifier_is_an_encoder(name):
+def test_all_classifiers_are_encoders(name):
     options = {'densenet': dict(blocks=(1, 1), growth=4), 'convnext': dict(blocks=(1, 1), width=8),
                'vgg': dict(blocks=(1, 1), base=4)}[name]
     fields = build.network(dict(name=name, classes=1), 'float32').__dataclass_fields__
@@ -90,11 +67,11 @@ def test_any_classifier_is_an_encoder(name):
 @pytest.mark.parametrize('options, message', [
     (dict(encoder=dict(name='unet')), r'config\.model\.encoder: .*unet.*; expected a name of convnext, densenet, '),
     (dict(encoder=dict(name='resnet', variant='19')), r'a variant of 18, 34, 50, 101'),
-    (dict(encoder=dict(name='resnet', depth=3)), r'config\.model\.encoder\.depth: nothing reads this key'),
+    (dict(encoder=dict(name='resnet', depth=3)), r'config\.model\.encoder\.depth: unknown key'),
     (dict(levels=(1, 7)), r'config\.model\.levels: \(1, 7\); expected rising numbers'),
     (dict(scale=0.0), r'config\.model: scale=0\.0'),
 ])
-def test_what_does_not_fit_is_named(options, message):
+def test_invalid_options_raise(options, message):
     network = retinanet.Model(**{**SMALL, **options})
     with pytest.raises(InputError, match=message):
         network.init(KEY, jnp.zeros((1, 32, 32, 1)), train=False)
@@ -105,17 +82,17 @@ def small_rcnn(variant, **options):
     return rcnn.Model(**{**fields, 'levels': (1,) if variant == 'fast' else (0, 1)})
 
 
-def given(count=5):
+def external_proposals(count=5):
     low = jnp.asarray(np.random.default_rng(1).uniform(0, 24, (2, count, 2)), jnp.float32)
     return jnp.concatenate([low, low + 8], -1), jnp.ones((2, count))
 
 
-@pytest.mark.parametrize('variant, options', [
+@pytest.mark.parametrize('variant, fields', [
     ('faster', {}), ('fast', {}), ('fast', dict(pool='align')), ('fast', dict(pool='spp')), ('rcnn', dict(size=16))])
-def test_regions_have_classes_and_boxes(variant, options):
-    network, x = small_rcnn(variant, **options), images(2, 32, 32, 1)
-    more = {'proposals': given()} if network.given else {}
-    out, _ = jax.jit(lambda: network.init_with_output(KEY, x, train=False, **more))()[0]
+def test_regions_have_logits_and_deltas(variant, fields):
+    network, x = small_rcnn(variant, **fields), images(2, 32, 32, 1)
+    options = {'proposals': external_proposals()} if network.given else {}
+    out, _ = jax.jit(lambda: network.init_with_output(KEY, x, train=False, **options))()[0]
     count = 5 if network.given else 12
     regions = out['regions']
     assert regions['boxes'].shape == (2, count, 4) and regions['mask'].shape == (2, count)
@@ -124,27 +101,27 @@ def test_regions_have_classes_and_boxes(variant, options):
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(out))
 
 
-def test_a_region_s_features_are_those_of_its_place():
-    """What is elsewhere in the image hardly matters to a crop of the image, and not at all to its encoder."""
+def test_regions_depend_only_on_their_part_of_the_image():
+    """A change outside of a crop of the image does not affect its region."""
     network, x = small_rcnn('rcnn', size=16), images(2, 32, 32, 1)
     boxes = jnp.tile(jnp.array([[0.0, 0, 16, 16], [16, 16, 32, 32]]), (2, 1, 1))
     variables = jax.jit(lambda: network.init(KEY, x, train=False, proposals=(boxes, jnp.ones((2, 2)))))()
     run = jax.jit(lambda x: network.apply(variables, x, train=False, proposals=(boxes, jnp.ones((2, 2))))[0]['regions'])
-    one, two = run(x)['logits'], run(x.at[:, 18:, 18:].set(7.0))['logits']
-    np.testing.assert_array_equal(one[:, 0], two[:, 0])
-    assert np.abs(one[:, 1] - two[:, 1]).max() > 1e-6
+    before, after = run(x)['logits'], run(x.at[:, 18:, 18:].set(7.0))['logits']
+    np.testing.assert_array_equal(before[:, 0], after[:, 0])
+    assert np.abs(before[:, 1] - after[:, 1]).max() > 1e-6
 
 
-def test_proposals_are_the_best_without_doubles():
+def test_proposals_do_not_overlap_and_lie_in_the_image():
     network, x = small_rcnn('faster', overlap=0.3), images(2, 32, 32, 1)
     out, _ = jax.jit(lambda: network.init_with_output(KEY, x, train=False))()[0]
-    for found, mask in zip(out['regions']['boxes'], out['regions']['mask']):
-        found = found[mask > 0]
-        overlap = ops.iou(found, found) - jnp.eye(len(found))
-        assert len(found) > 3 and overlap.max() <= 0.3 + 1e-6
-        assert found.min() >= 0 and found.max() <= 32
+    for proposals, mask in zip(out['regions']['boxes'], out['regions']['mask']):
+        proposals = proposals[mask > 0]
+        overlap = ops.iou(proposals, proposals) - jnp.eye(len(proposals))
+        assert len(proposals) > 3 and overlap.max() <= 0.3 + 1e-6
+        assert proposals.min() >= 0 and proposals.max() <= 32
 
 
-def test_without_proposals_is_refused():
+def test_missing_proposals_raise():
     with pytest.raises(InputError, match=r'config\.data\.proposals'):
         small_rcnn('fast').init(KEY, images(1, 32, 32, 1), train=False)

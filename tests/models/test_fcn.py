@@ -1,3 +1,5 @@
+"""Fully convolutional networks: shapes and initial upsampling."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,7 +24,7 @@ def shapes(model, shape):
 
 @pytest.mark.parametrize('variant', VARIANTS)
 @pytest.mark.parametrize('space', [(64, 96), (32, 64, 32)])
-def test_logits_are_as_large_as_the_image(variant, space):
+def test_logits_have_the_size_of_the_image(variant, space):
     model = Model(**VARIANTS[variant], **SMALL, dims=len(space), dtype='bfloat16')
     logits, feats = shapes(model, (2, *space, 1))
     assert logits == (2, *space, 3)
@@ -32,14 +34,15 @@ def test_logits_are_as_large_as_the_image(variant, space):
 
 
 @pytest.mark.parametrize('factor', [2, 8])
-def test_upsampling_is_linear_interpolation_at_first(factor):
-    class Up(Model):
+def test_upsampling_is_initially_linear_interpolation(factor):
+    class Upsampling(Model):
         @nn.compact
         def __call__(self, x):
-            return self._up(x, factor, 'up')
+            return self._upsample(x, factor, 'up')
     x = jnp.asarray(np.random.default_rng(0).normal(size=(1, 4, 5, 3)), jnp.float32)
-    got, want = Up(**SMALL).init_with_output(KEY, x)[0], jax.image.resize(x, (1, 4 * factor, 5 * factor, 3), 'linear')
-    inner = slice(factor // 2, -(factor // 2))  # beyond the outermost centres there is no second value
+    got = Upsampling(**SMALL).init_with_output(KEY, x)[0]
+    want = jax.image.resize(x, (1, 4 * factor, 5 * factor, 3), 'linear')
+    inner = slice(factor // 2, -(factor // 2))  # inside of the outermost voxel centres
     np.testing.assert_allclose(got[:, inner, inner], want[:, inner, inner], atol=1e-5)
 
 
@@ -48,6 +51,6 @@ def test_upsampling_is_linear_interpolation_at_first(factor):
     (dict(), (1, 32, 48, 1), r'config\.data\.patch: \(32, 48\); expected 2 extents, multiples of 32'),
     (dict(dims=3), (1, 32, 32, 1), r'config\.data\.patch: \(32, 32\); expected 3 extents'),
 ])
-def test_what_does_not_fit_is_named(options, shape, message):
+def test_invalid_shapes_and_options_raise(options, shape, message):
     with pytest.raises(InputError, match=message):
         shapes(Model(**{**SMALL, **options}), shape)

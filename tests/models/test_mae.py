@@ -1,4 +1,4 @@
-"""Masked autoencoders: what they see and what they are asked for."""
+"""Masked autoencoders: masking in training and evaluation."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +7,7 @@ import pytest
 
 from medjax.errors import InputError
 from medjax.models import vit
-from medjax.models.mae import Model, _laid
+from medjax.models.mae import Model, _join_patches
 
 KEY = jax.random.key(0)
 SMALL = dict(patch=2, width=16, depth=1, heads=2)
@@ -22,58 +22,58 @@ def network():
             jax.jit(lambda x, key: module.apply(variables, x, train=True, rngs={'dropout': key})))
 
 
-def test_in_training_three_quarters_of_the_patches_are_hidden_and_change_nothing(network):
-    _, trained = network
-    made, feats = trained(IMAGE, KEY)
+def test_in_training_three_quarters_of_the_patches_are_masked_and_have_no_effect(network):
+    _, train = network
+    out, feats = train(IMAGE, KEY)
     hidden = np.asarray(feats['hidden'])
-    assert made.shape == IMAGE.shape and hidden.shape == (2, 8, 12)
+    assert out.shape == IMAGE.shape and hidden.shape == (2, 8, 12)
     np.testing.assert_array_equal(hidden.mean((1, 2)), [0.75, 0.75])
-    boxes = hidden.reshape(2, 4, 2, 6, 2)
-    np.testing.assert_array_equal(boxes.min((2, 4)), boxes.max((2, 4)))  # whole patches
-    assert (hidden[0] != hidden[1]).any() and (hidden != trained(IMAGE, jax.random.key(1))[1]['hidden']).any()
-    np.testing.assert_allclose(trained(IMAGE + 5 * hidden[..., None], KEY)[0], made, atol=1e-5)
-    assert np.abs(trained(IMAGE + 5 * (1 - hidden[..., None]), KEY)[0] - made).max() > 1e-3
+    patches = hidden.reshape(2, 4, 2, 6, 2)
+    np.testing.assert_array_equal(patches.min((2, 4)), patches.max((2, 4)))  # whole patches
+    assert (hidden[0] != hidden[1]).any() and (hidden != train(IMAGE, jax.random.key(1))[1]['hidden']).any()
+    np.testing.assert_allclose(train(IMAGE + 5 * hidden[..., None], KEY)[0], out, atol=1e-5)
+    assert np.abs(train(IMAGE + 5 * (1 - hidden[..., None]), KEY)[0] - out).max() > 1e-3
 
 
-def test_else_a_patch_is_made_from_where_it_was_not_seen(network):
-    told, _ = network
-    made, feats = told(IMAGE)
+def test_in_evaluation_a_patch_is_reconstructed_while_masked(network):
+    evaluate, _ = network
+    out, feats = evaluate(IMAGE)
     assert (feats['hidden'] == 1).all() and feats['latent'].shape == (2, 16)
     for row, column in ((0, 0), (4, 10), (6, 2)):
-        other, _ = told(IMAGE.at[:, row:row + 2, column:column + 2].add(3.0))
-        apart = np.abs(np.asarray(other - made))[..., 0]
-        assert apart[:, row:row + 2, column:column + 2].max() < 1e-5 < apart.max()
+        other, _ = evaluate(IMAGE.at[:, row:row + 2, column:column + 2].add(3.0))
+        change = np.abs(np.asarray(other - out))[..., 0]
+        assert change[:, row:row + 2, column:column + 2].max() < 1e-5 < change.max()
 
 
-def test_boxes_are_laid_where_they_belong():
+def test_patches_are_joined_to_an_image():
     image = jnp.arange(2 * 4 * 6 * 3).reshape(2, 4, 6, 3)
-    boxes = image.reshape(2, 2, 2, 3, 2, 3).transpose(0, 1, 3, 2, 4, 5).reshape(2, 6, 12)
-    np.testing.assert_array_equal(_laid(boxes, (2, 3), (2, 2)), image)
+    patches = image.reshape(2, 2, 2, 3, 2, 3).transpose(0, 1, 3, 2, 4, 5).reshape(2, 6, 12)
+    np.testing.assert_array_equal(_join_patches(patches, (2, 3), (2, 2)), image)
 
 
-def test_a_classifier_can_begin_with_the_encoder():
-    have = jax.eval_shape(lambda: Model(**SMALL).init(KEY, IMAGE, train=False))['params']
+def test_the_encoder_can_initialise_a_classifier():
+    got = jax.eval_shape(lambda: Model(**SMALL).init(KEY, IMAGE, train=False))['params']
     want = jax.eval_shape(lambda: vit.Model(classes=2, **SMALL).init(KEY, IMAGE, train=False))['params']
     parts = [name for name in want if name != 'logits']
     assert len(parts) == 5 and all(
-        jax.tree.map(jnp.shape, have[name]) == jax.tree.map(jnp.shape, want[name]) for name in parts)
+        jax.tree.map(jnp.shape, got[name]) == jax.tree.map(jnp.shape, want[name]) for name in parts)
 
 
-def test_volumes_too():
+def test_volumes():
     volume = jnp.zeros((1, 4, 4, 8, 1))
     out, feats = jax.eval_shape(
         lambda: Model(dims=3, **SMALL).init_with_output(KEY, volume, train=False))[0]
     assert out.shape == volume.shape and feats['hidden'].shape == volume.shape[:-1]
 
 
-def test_nothing_hidden_is_refused():
+def test_invalid_masking_raises():
     with pytest.raises(InputError, match=r'config\.model\.hidden: 0; expected a share between 0 and 1'):
         jax.eval_shape(lambda: Model(hidden=0, **SMALL).init(KEY, IMAGE, train=False))
     with pytest.raises(InputError, match=r'config\.model\.patch: \(2, 2\); expected patches of which an image of'):
         jax.eval_shape(lambda: Model(**SMALL).init(KEY, IMAGE[:, :2, :2], train=False))
 
 
-def test_one_patch_at_least_is_hidden():
+def test_at_least_one_patch_is_masked():
     module = Model(hidden=0.01, narrow=8, shallow=1, **SMALL)
     _, feats = jax.jit(lambda: module.init_with_output(
         {'params': KEY, 'dropout': KEY}, IMAGE[:, :4, :4], train=True))()[0]

@@ -1,4 +1,4 @@
-"""Networks on molecules: neither the order of atoms nor padding changes what comes out."""
+"""Message-passing networks: invariance to the order of atoms and to padding."""
 
 import jax
 import numpy as np
@@ -6,57 +6,37 @@ import pytest
 
 from medjax.data.datasets import molecules
 from medjax.errors import InputError
-from medjax.models import mpnn, smiles_encoder
+from medjax.models import mpnn
 
 pytest.importorskip('rdkit')
-SAME = ('CC(=O)Nc1ccc(O)cc1', 'Oc1ccc(NC(C)=O)cc1')  # one molecule, its atoms in another order
+SAME = ('CC(=O)Nc1ccc(O)cc1', 'Oc1ccc(NC(C)=O)cc1')  # the same molecule with atoms in another order
 OTHER = 'CC(=O)Oc1ccccc1'
 
 
 def graphs(lines, **limits):
     known = {'form': 'graphs', 'atoms': 12, 'bonds': 12, 'descriptors': [], 'mean': [], 'std': [], **limits}
-    return list(molecules.arrays(lines, known, lines).values())
+    return list(molecules.encode(lines, known, lines).values())
 
 
-def tokens(lines, length=24):
-    known = {'form': 'tokens', 'length': length, 'vocabulary': list('CNOc()=1'), 'descriptors': [], 'mean': [],
-             'std': []}
-    return list(molecules.arrays(lines, known, lines).values())
-
-
-def run(model, given):
-    """Variables, and the network as one compiled function."""
-    variables = jax.jit(lambda *of: model.init(jax.random.key(0), *of, train=False))(*given)
-    return variables, jax.jit(lambda v, *of: model.apply(v, *of, train=False))
+def compile_network(model, inputs):
+    """Variables, and the compiled network."""
+    variables = jax.jit(lambda *args: model.init(jax.random.key(0), *args, train=False))(*inputs)
+    return variables, jax.jit(lambda v, *args: model.apply(v, *args, train=False))
 
 
 @pytest.mark.parametrize('directed, readout', [(True, 'both'), (False, 'mean')])
-def test_a_graph_is_the_same_however_it_is_written_and_padded(directed, readout):
+def test_invariance_to_the_order_of_atoms_and_to_padding(directed, readout):
     model = mpnn.Model(outputs=2, width=8, depth=3, features=(8,), directed=directed, readout=readout)
-    given = graphs([*SAME, OTHER])
-    variables, apply = run(model, given)
-    out, feats = apply(variables, *given)
+    inputs = graphs([*SAME, OTHER])
+    variables, apply = compile_network(model, inputs)
+    out, feats = apply(variables, *inputs)
     np.testing.assert_allclose(out[0], out[1], rtol=1e-4, atol=1e-5)
     assert abs(out[0] - out[2]).max() > 1e-3 and feats['atoms'].shape == (3, 12, 8)
-    wider, _ = apply(variables, *graphs([*SAME, OTHER], atoms=20, bonds=15))
-    np.testing.assert_allclose(wider, out, rtol=1e-4, atol=1e-5)
+    padded, _ = apply(variables, *graphs([*SAME, OTHER], atoms=20, bonds=15))
+    np.testing.assert_allclose(padded, out, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize('variant, pool', [('gru', 'sum'), ('transformer', 'attention')])
-def test_padding_behind_a_smiles_does_not_count(variant, pool):
-    model = smiles_encoder.Model(**{**smiles_encoder.VARIANTS[variant], 'outputs': 2, 'width': 8, 'tokens': 16, 'depth': 1, 'heads': 2,
-                            'pool': pool, 'features': (8,)})
-    given = tokens([SAME[0], OTHER])
-    variables, apply = run(model, given)
-    out, _ = apply(variables, *given)
-    wider, _ = apply(variables, *tokens([SAME[0], OTHER], 30))
-    np.testing.assert_allclose(wider, out, rtol=1e-4, atol=1e-5)
-    assert abs(out[0] - out[1]).max() > 1e-4
-
-
-def test_what_is_refused():
-    for model, given, said in ((mpnn.Model(readout='max'), graphs(['C']), 'readout'),
-                               (mpnn.Model(depth=0), graphs(['C']), 'depth=0'),
-                               (smiles_encoder.Model(pool='max'), tokens(['C']), 'pool')):
-        with pytest.raises(InputError, match=said):
-            jax.eval_shape(lambda model=model, given=given: model.init(jax.random.key(0), *given, train=False))
+@pytest.mark.parametrize('fields, message', [(dict(readout='max'), 'readout'), (dict(depth=0), 'depth=0')])
+def test_invalid_fields_raise(fields, message):
+    with pytest.raises(InputError, match=message):
+        jax.eval_shape(lambda: mpnn.Model(**fields).init(jax.random.key(0), *graphs(['C']), train=False))

@@ -1,14 +1,14 @@
-"""Initial weights drawn by NumPy: so many draws as a network has weights are slow to compile."""
+"""Random variables of a network drawn by NumPy: compiling as many draws as a network has parameters is slow."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from medjax.core.task import initial
+from medjax.core.task import init_variables
 
 
-def drawn(network, image, seed=0):
-    """A network's variables: kernels for rectifiers, scales and variances 1, biases and means 0, other arrays small."""
+def random_variables(network, image, seed=0):
+    """A network's variables: He-initialised kernels, scales and variances 1, biases and means 0, other arrays small."""
     rng = np.random.default_rng(seed)
 
     def fill(path, leaf):
@@ -17,5 +17,5 @@ def drawn(network, image, seed=0):
             return jnp.full(leaf.shape, float(name in ('scale', 'var')), leaf.dtype)
         spread = (2 / np.prod(leaf.shape[:-1]))**0.5 if name == 'kernel' else 0.02
         return jnp.asarray(spread * rng.normal(size=leaf.shape), leaf.dtype)
-    shapes = jax.eval_shape(lambda: initial(network, jax.random.key(0), {'image': image}))
+    shapes = jax.eval_shape(lambda: init_variables(network, jax.random.key(0), {'image': image}))
     return jax.tree_util.tree_map_with_path(fill, shapes)
