@@ -1,4 +1,4 @@
-"""Workdirs like those that a run leaves, of small phantoms whose every fault is known."""
+"""Workdirs like those that a run leaves, of small simulated cases whose errors are known."""
 
 import csv
 import dataclasses
@@ -11,11 +11,11 @@ from medjax.core import log
 from medjax.data.io.geometry import Image
 from medjax.statistics import bootstrap
 from medjax.tasks.segmentation import mask_metrics
-from medjax.tasks.segmentation.evaluator import keep_snapshot
+from medjax.tasks.segmentation.snapshot import save as save_snapshot
 
 CLASSES = ('background', 'organ', 'lesion')
-NOTICE = 'These are phantoms: ellipsoids with noise, no patients.'
-COMMAND = 'python -m medjax.train --config=configs/phantom.py:smoke --workdir=runs/phantom'
+NOTICE = 'Simulated: ellipsoids with noise, no patients.'
+COMMAND = 'python -m medjax.train --config=configs/simulated.py:smoke --workdir=runs/simulated'
 SPACING = (1.0, 1.5, 3.0)
 METRICS = ('dice_mean', *(f'{metric}_{name}' for name in CLASSES[1:] for metric in (
     'dice', 'iou', 'sensitivity', 'precision', 'hd95', 'assd', 'nsd', 'volume_error_ml', 'lesion_f1')))
@@ -23,7 +23,7 @@ METRICS = ('dice_mean', *(f'{metric}_{name}' for name in CLASSES[1:] for metric 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """A phantom: how far the prediction is shifted, and whether truth and prediction have the lesion."""
+    """A simulated case: how far the prediction is shifted, and whether truth and prediction have the lesion."""
 
     id: str
     patient: str
@@ -47,7 +47,7 @@ def ball(shape, centre, radii):
     return ((((grid - centre) / radii) ** 2).sum(-1) <= 1).T
 
 
-def phantom(case, shape, seed):
+def simulated_case(case, shape, seed):
     """Image, truth and prediction `[X, Y, Z]`, and the probability of the predicted class."""
     rng = np.random.default_rng(seed)
     middle, radii = np.array(shape) / 2, np.maximum(np.array(shape) * 0.33, 1)
@@ -68,9 +68,9 @@ def make(folder, cases, *, flat=False, best='dice_mean', extra=None):
     folder.mkdir(parents=True, exist_ok=True)
     shape, spacing = ((60, 40, 1), (1.0, 1.0, 1.0)) if flat else ((40, 32, 14), SPACING)
     for seed, case in enumerate(cases):
-        image, truth, pred, sure = phantom(case, shape, seed)
+        image, truth, pred, sure = simulated_case(case, shape, seed)
         path = folder / 'cases' / case.split / f'{case.id}.npz'
-        keep_snapshot(path, Image(image, np.diag([*spacing, 1.0])), truth, pred, sure)
+        save_snapshot(path, Image(image, np.diag([*spacing, 1.0])), truth, pred, sure)
         measured = mask_metrics.case_metrics(pred, truth, spacing, CLASSES)
         dice = [measured[f'dice_{name}'] for name in CLASSES[1:]]
         rows.append({'split': case.split, 'id': case.id, 'patient': case.patient,
@@ -118,6 +118,6 @@ def write_metrics(folder):
 def write_augmented(folder, flat):
     """Patches as read and, mirrored, as trained on."""
     shape = (24, 20) if flat else (24, 20, 6)
-    image, truth, _, _ = phantom(Case('a', 'p0'), shape + (1,) * flat, 0)
+    image, truth, _, _ = simulated_case(Case('a', 'p0'), shape + (1,) * flat, 0)
     image, truth = (array.reshape(1, *shape).repeat(3, 0) for array in (image, truth))
     np.savez_compressed(folder / 'augmented.npz', original=image, image=image[:, ::-1], label=truth[:, ::-1])

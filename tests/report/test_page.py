@@ -57,8 +57,8 @@ def page(folder):
     return Page((folder / 'report.html').read_text())
 
 
-SECTIONS = ['Results', 'Cases', 'Where it is right, and how sure it is', 'All cases', 'Training history',
-            'Training samples', 'How empty cases count', 'How to reproduce']
+SECTIONS = ['Results', 'Example cases', 'Performance by case and calibration', 'All cases', 'Training history',
+            'Training samples', 'Conventions', 'How to reproduce']
 
 
 @pytest.mark.parametrize('name', ['many', 'one', 'photographs'])
