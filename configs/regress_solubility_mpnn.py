@@ -33,7 +33,7 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
         c.model.width, c.model.depth, c.model.dropout = 64, 4, 0.0
     if variant in ('gru', 'transformer'):
         c.model = dict(name='smiles_encoder', variant=variant, width=64)
-        c.data.update(form='tokens', rewritings=10)
+        c.data.update(form='tokens', random_smiles=10)
     if variant == 'transformer':
         c.model.update(depth=2, dropout=0.05)
         c.optim.lr = 1e-3

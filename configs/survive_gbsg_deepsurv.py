@@ -3,8 +3,8 @@
     MEDJAX_DATA_DIR=… python -m medjax.train --config=configs/survive_gbsg_deepsurv.py --workdir=runs/gbsg
 
 Data: `survival/gbsg_cancer_train_test.h5` in MEDJAX_DATA_DIR: 1546 patients of the Rotterdam tumour bank train (one
-fifth of them validates), and 686 of the GBSG trial test. Variants: `:cox` (linear), `:cox_time`, `:hazard`, `:deephit`. The
-weights with the best validation C-index. Results: docs/results/survive_gbsg_deepsurv.json.
+fifth of them validates), and 686 of the GBSG trial test. Variants: `:cox` (linear), `:cox_time`, `:hazard`,
+`:deephit`. The weights with the best validation C-index. Results: docs/results/survive_gbsg_deepsurv.json.
 """
 
 from ml_collections import config_dict

@@ -3,8 +3,8 @@
     MEDJAX_DATA_DIR=… python -m medjax.train --config=configs/survive_metabric_deepsurv.py --workdir=runs/metabric
 
 Data: `survival/metabric_IHC4_clinical_train_test.h5` in MEDJAX_DATA_DIR: 1523 patients train (one fifth of
-them validates), and 381 test, by DeepSurv's own split. Variants: `:cox` (linear), `:cox_time`, `:hazard`, `:deephit`. The
-weights with the best validation C-index. Results: docs/results/survive_metabric_deepsurv.json.
+them validates), and 381 test, by DeepSurv's own split. Variants: `:cox` (linear), `:cox_time`, `:hazard`,
+`:deephit`. The weights with the best validation C-index. Results: docs/results/survive_metabric_deepsurv.json.
 """
 
 from ml_collections import config_dict

@@ -21,7 +21,7 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.model = dict(name='translation', variant='pix2pix', base=16, levels=4, cap=128, norm='none', width=16,
                    depth=2, critic_norm='none')
     # The image determines the target almost fully, so the discriminator adds nothing in so few steps: see `:l1`.
-    c.task = dict(name='translation', game='hinge', l1=100.0)
+    c.task = dict(name='translation', adversarial_loss='hinge', l1=100.0)
     # Random patches are the only augmentation: rotation would smooth the noise, which a discriminator detects.
     c.data = dict(name='translation', patch=(80, 96, 1), spacing=(2.0, 2.0, 2.0),
                   source=dict(name='simulated_contrast', spacing=2.0))

@@ -19,7 +19,7 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.batch = 64
     c.model = dict(name='tarnet', variant='tarnet')
     c.task = dict(name='treatment')
-    c.data = dict(name='tabular', source=dict(name='ihdp', surface_of='B', realisation=0))
+    c.data = dict(name='tabular', source=dict(name='ihdp', response_surface='B', realisation=0))
     c.optim = dict(name='adamw', lr=3e-3, weight_decay=6.0, clip=1.0, ema=0.99,
                    schedule=dict(name='cosine', warmup=50))
     c.evaluate = dict(name='treatment', every=100)

@@ -40,8 +40,9 @@ def keys(function: Callable[..., Any], given: Collection[str] = ()) -> dict[str,
         if parameter.name in given or parameter.kind not in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD):
             continue
         if _is_group(parameter):
-            out |= {field.name: Key(field.name, getattr(parameter.default, field.name), inspect.formatannotation(field.type))
-                    for field in dataclasses.fields(parameter.default)}
+            for field in dataclasses.fields(parameter.default):
+                default = getattr(parameter.default, field.name)
+                out[field.name] = Key(field.name, default, inspect.formatannotation(field.type))
         else:
             default = REQUIRED if parameter.default is inspect.Parameter.empty else parameter.default
             out[parameter.name] = Key(parameter.name, default, inspect.formatannotation(parameter.annotation))

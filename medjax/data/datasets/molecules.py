@@ -17,7 +17,7 @@ from medjax.data.source import Case, Measurements, Source
 from medjax.errors import InputError, few
 
 FORMS = ('graphs', 'tokens')
-MAX_REWRITINGS = 1000  # random SMILES of a molecule
+MAX_RANDOM_SMILES = 1000  # random SMILES of a molecule
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,13 +27,13 @@ class MoleculeDataset(RowDataset):
     Attributes:
       source: the cases as stored.
       encoding: how molecules become arrays; see `encode`.
-      rewritings: the number of random SMILES of each molecule; training draws one of them or the original.
+      random_smiles: the number of random SMILES of each molecule; training draws one of them or the original.
       repeat_warnings: on training molecules that are in other splits, a line each.
     """
 
     source: Source[Measurements]
     encoding: Mapping[str, Any]
-    rewritings: int = 0
+    random_smiles: int = 0
     repeat_warnings: tuple[str, ...] = ()
 
     case_name, descriptor_names = 'molecule', tuple(rdkit_features.DESCRIPTORS)
@@ -45,13 +45,14 @@ class MoleculeDataset(RowDataset):
                  for number, case in enumerate(self.source.cases)]
         names = [case.id for case, variants in zip(self.source.cases, lines) for _ in variants]
         flat = encode([line for variants in lines for line in variants], self.encoding, names)
-        return {name: value.reshape(len(lines), self.rewritings + 1, *value.shape[1:]) for name, value in flat.items()}
+        return {name: value.reshape(len(lines), self.random_smiles + 1, *value.shape[1:])
+                for name, value in flat.items()}
 
     def _random_smiles(self, number: int, case: Case) -> list[str]:
-        if not self.rewritings:
+        if not self.random_smiles:
             return []
         molecule = rdkit_features.parse(case.columns['smiles'], case.id)
-        return rdkit_features.random_smiles(molecule, self.rewritings, number + 1)
+        return rdkit_features.random_smiles(molecule, self.random_smiles, number + 1)
 
     @functools.cached_property
     def targets(self) -> np.ndarray:
@@ -105,7 +106,7 @@ class MoleculeDataset(RowDataset):
 
     def _variant(self, number: int, rng: Generator) -> tuple[int]:
         """The number of the SMILES that training uses for an item."""
-        return (int(rng().integers(self.rewritings + 1)) if self.rewritings else 0,)
+        return (int(rng().integers(self.random_smiles + 1)) if self.random_smiles else 0,)
 
     def item(self, number: int, rng: np.random.Generator) -> dict[str, Any]:
         """A training molecule as one of its SMILES, and its `id`."""
@@ -179,7 +180,7 @@ def _token_arrays(lines: Sequence[str], encoding: Mapping[str, Any], names: Sequ
 
 
 def dataset(source: Source[Measurements], *, form: str = 'graphs', atoms: int = 48, bonds: int = 56, length: int = 96,
-            descriptors: Sequence[str] = (), rewritings: int = 0, repeated: str = 'drop') -> MoleculeDataset:
+            descriptors: Sequence[str] = (), random_smiles: int = 0, repeated: str = 'drop') -> MoleculeDataset:
     """The data set of a source's molecules.
 
     Args:
@@ -189,7 +190,7 @@ def dataset(source: Source[Measurements], *, form: str = 'graphs', atoms: int = 
       bonds: the same for bonds.
       length: the number of tokens to which SMILES are padded; no molecule may have more.
       descriptors: names of `rdkit_features.DESCRIPTORS` that are further inputs (RDKit).
-      rewritings: the number of random SMILES of each molecule, from which training draws too (RDKit).
+      random_smiles: the number of random SMILES of each molecule, from which training draws too (RDKit).
       repeated: training molecules that are in another split too: 'drop' or 'keep'. Either way there is a warning.
 
     Raises:
@@ -199,7 +200,7 @@ def dataset(source: Source[Measurements], *, form: str = 'graphs', atoms: int = 
         raise InputError('config.data: molecules need a source of SMILES with measured properties, such as '
                          'molecules_csv')
     sizes = {'atoms': atoms, 'bonds': bonds, 'length': length}
-    _check_options(form, sizes, descriptors, rewritings, repeated)
+    _check_options(form, sizes, descriptors, random_smiles, repeated)
     for case in source.cases:
         _check_case(case, source.classes)
     source, warnings = _without_repeated(source, repeated)
@@ -210,7 +211,7 @@ def dataset(source: Source[Measurements], *, form: str = 'graphs', atoms: int = 
                              'expected some')
     encoding = {'form': form, **sizes, 'vocabulary': [], 'descriptors': list(descriptors),
                 **_descriptor_scale(train, tuple(descriptors))}
-    data = MoleculeDataset(source, encoding, rewritings, warnings)
+    data = MoleculeDataset(source, encoding, random_smiles, warnings)
     if form == 'tokens':
         lines = [line for number, case in enumerate(source.cases) if case.split == 'train'
                  for line in (case.columns['smiles'], *data._random_smiles(number, case))]
@@ -218,16 +219,17 @@ def dataset(source: Source[Measurements], *, form: str = 'graphs', atoms: int = 
     return data
 
 
-def _check_options(form: str, sizes: Mapping[str, int], descriptors: Sequence[str], rewritings: int,
+def _check_options(form: str, sizes: Mapping[str, int], descriptors: Sequence[str], random_smiles: int,
                    repeated: str) -> None:
     if form not in FORMS:
         raise InputError(f'config.data.form: {form!r}; expected one of: {", ".join(FORMS)}')
-    if min(sizes.values()) < 1 or not 0 <= rewritings <= MAX_REWRITINGS:
+    if min(sizes.values()) < 1 or not 0 <= random_smiles <= MAX_RANDOM_SMILES:
         listed = ', '.join(f'{name}={size}' for name, size in sizes.items())
-        raise InputError(f'config.data: {listed}, rewritings={rewritings}; expected at least 1 each, and 0 to '
-                         f'{MAX_REWRITINGS}')
-    if rewritings and form != 'tokens':
-        raise InputError(f'config.data.rewritings: {rewritings}; expected 0 for graphs, which no rewriting changes')
+        raise InputError(f'config.data: {listed}, random_smiles={random_smiles}; expected at least 1 each, and 0 to '
+                         f'{MAX_RANDOM_SMILES}')
+    if random_smiles and form != 'tokens':
+        raise InputError(f'config.data.random_smiles: {random_smiles}; expected 0 for graphs, which do not depend '
+                         'on the SMILES')
     if repeated not in ('drop', 'keep'):
         raise InputError(f"config.data.repeated: {repeated!r}; expected 'drop' or 'keep'")
     for name in descriptors:

@@ -211,7 +211,7 @@ class ResidentContrasts:
 
 
 def dataset(source: Source, *, patch: tuple[int, int, int], spacing: tuple[float, float, float] | None = None,
-            paired: bool = True, whole: bool = False, ranges: Mapping[str, Sequence[float]] | None = None,
+            paired: bool = True, all_voxels: bool = False, ranges: Mapping[str, Sequence[float]] | None = None,
             foreground: float = 0.0, cache: str = '') -> TranslationDataset:
     """The data set of a source's contrasts, prepared now or found in the cache.
 
@@ -220,7 +220,8 @@ def dataset(source: Source, *, patch: tuple[int, int, int], spacing: tuple[float
       patch: voxels along x, y, z of a training patch and of an inference window.
       spacing: mm along x, y, z to resample to; None keeps each image's own.
       paired: use the target's patch at the place of the image's; otherwise each has its own place.
-      whole: evaluate all voxels, as for 2D images without background; otherwise those of the head, see `head_mask`.
+      all_voxels: evaluate all voxels, as for 2D images without background; otherwise those of the head, see
+        `head_mask`.
       ranges: for each contrast the ends of the range that is -1 … 1 for the network and 0 … 1 for errors; by default
         the minimum of the training cases and the 99.9th percentile of the training heads.
       foreground: the fraction of patches that are centred on a voxel of the head.
@@ -237,7 +238,7 @@ def dataset(source: Source, *, patch: tuple[int, int, int], spacing: tuple[float
             raise InputError(f'{case.id}: no {source.classes[case.target.index(0)]} image; expected a partner for '
                              'every training case, or config.data.paired=False and a CycleGAN')
     options = {**preprocess_options({'patch': patch, 'spacing': spacing}), 'foreground': foreground, 'cache': cache}
-    sides = {side: volumes.dataset(_one_contrast(source, place, whole), **options)
+    sides = {side: volumes.dataset(_one_contrast(source, place, all_voxels), **options)
              for place, side in enumerate(SIDES)}
     for side in ranges or {}:
         if side not in SIDES:
@@ -252,16 +253,17 @@ def preprocess_options(data: Mapping[str, Any]) -> dict[str, Any]:
     return {'patch': data['patch'], 'spacing': data.get('spacing'), 'crop': False, 'intensity': {'name': 'none'}}
 
 
-def _one_contrast(source: Source, place: int, whole: bool) -> Source:
+def _one_contrast(source: Source, place: int, all_voxels: bool) -> Source:
     """The source of one contrast, with head masks as labels."""
     def read(case: Case) -> tuple[Image, Image]:
         contrasts = case.read()
         mask = contrasts.head or head_mask(contrasts.image or contrasts.target)
-        if whole:
+        if all_voxels:
             mask = dataclasses.replace(mask, array=np.ones(mask.array.shape, np.uint8))
         return contrasts[place], mask
 
-    cases = tuple(dataclasses.replace(case, read=functools.partial(read, case), how=f'{case.how} {place} {whole}')
+    cases = tuple(dataclasses.replace(case, read=functools.partial(read, case),
+                                      how=f'{case.how} {place} {all_voxels}')
                   for case in source.cases if case.target[place])
     if not any(case.split == 'train' for case in cases):
         raise InputError(f'config.data.source: no {source.classes[place]} image in training; expected some')

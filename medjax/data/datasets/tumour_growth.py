@@ -109,7 +109,7 @@ class TumourGrowthDataset(RowDataset):
 
 
 def dataset(source: Source[FollowUp], *, size: Sequence[int], spacing: Sequence[float] | None = None,
-            see: Sequence[str] = INPUTS) -> TumourGrowthDataset:
+            inputs: Sequence[str] = INPUTS) -> TumourGrowthDataset:
     """The data set of a source's patients on grids of one size.
 
     Args:
@@ -117,7 +117,7 @@ def dataset(source: Source[FollowUp], *, size: Sequence[int], spacing: Sequence[
       size: voxels along x and y for scans of one slice, or along x, y and z. Larger scans are cropped about the centre
         of the last input mask, or of the image where that is empty.
       spacing: mm along x, y, z to resample to; None keeps the scans' spacing, which then has to be the same for all.
-      see: the network's inputs for each visit: 'image', standardised over the voxels that differ from its minimum;
+      inputs: the network's inputs for each visit: 'image', standardised over the voxels that differ from its minimum;
         'mask'; and 'distance' from the mask's border, in cm, negative inside.
 
     Raises:
@@ -126,8 +126,8 @@ def dataset(source: Source[FollowUp], *, size: Sequence[int], spacing: Sequence[
     if source.problem != 'growth':
         raise InputError('config.data: tumour_growth needs a source of visits, such as tumour_visits_csv or '
                          'simulated_tumour_growth')
-    if not see or set(see) - set(INPUTS):
-        raise InputError(f'config.data.see: {tuple(see)}; expected some of: {", ".join(INPUTS)}')
+    if not inputs or set(inputs) - set(INPUTS):
+        raise InputError(f'config.data.inputs: {tuple(inputs)}; expected some of: {", ".join(INPUTS)}')
     if len(size) not in (2, 3) or not all(isinstance(n, int) and n > 0 for n in size):
         raise InputError(f'config.data.size: {tuple(size)}; expected x and y, or x, y and z')
     check_training_cases(source)
@@ -136,7 +136,7 @@ def dataset(source: Source[FollowUp], *, size: Sequence[int], spacing: Sequence[
     parts, grids, cropped, first = [], [], [], source.cases[0].id
     for case in source.cases:
         _check(case, sites)
-        row, affine, lost = prepare_visits(case, tuple(size), spacing, tuple(see), visits, len(sites))
+        row, affine, lost = prepare_visits(case, tuple(size), spacing, tuple(inputs), visits, len(sites))
         parts.append(row)
         grids.append(geometry.spacing(affine))
         if lost:
@@ -150,7 +150,7 @@ def dataset(source: Source[FollowUp], *, size: Sequence[int], spacing: Sequence[
     lines = ()
     if cropped:
         lines = (f'Tumours that are cropped at the border of the network\'s grid: {len(cropped)} ({few(cropped)}).',)
-    return TumourGrowthDataset(source, _stack(parts), tuple(grids[0]), tuple(see), sites, lines)
+    return TumourGrowthDataset(source, _stack(parts), tuple(grids[0]), tuple(inputs), sites, lines)
 
 
 def _stack(parts: Sequence[VisitRows]) -> VisitRows:

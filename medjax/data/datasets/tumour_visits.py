@@ -152,7 +152,7 @@ def _check_scans(case: Case[FollowUp], scans: Scans, size: Sequence[int], inputs
         raise InputError(f'{case.id}: {shape[2]} slices; expected config.data.size of two numbers for one slice, and '
                          'of three for more')
     if 'image' in inputs and not scans.image.array.shape[-1]:
-        raise InputError(f"{case.id}: no images; expected config.data.see without 'image', or images")
+        raise InputError(f"{case.id}: no images; expected config.data.inputs without 'image', or images")
 
 
 def _resample(scans: Scans, spacing: Sequence[float] | None, path: str) -> Scans:

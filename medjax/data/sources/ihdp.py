@@ -74,11 +74,11 @@ def surface(x: np.ndarray, treatment: np.ndarray, kind: str, rng: np.random.Gene
     return mu0, x @ beta - ((x @ beta - mu0)[treatment == 1].mean() - EFFECT)
 
 
-def source(*, surface_of: str = 'B', realisation: int = 0, val: float = 0.27, test: float = 0.1) -> Source:
+def source(*, response_surface: str = 'B', realisation: int = 0, val: float = 0.27, test: float = 0.1) -> Source:
     """A treatment source with one realisation: coefficients, outcomes with standard normal noise, and a split.
 
     Args:
-      surface_of: 'A', with the same effect for all children, or 'B'.
+      response_surface: 'A', with the same effect for all children, or 'B'.
       realisation: its number, which seeds all draws.
       val: fraction of the children that validates, stratified by treatment.
       test: fraction of the children that tests.
@@ -86,16 +86,17 @@ def source(*, surface_of: str = 'B', realisation: int = 0, val: float = 0.27, te
     Raises:
       InputError: econml is not installed; its table has another form.
     """
-    if surface_of not in SURFACES:
-        raise InputError(f'config.data.source.surface_of: {surface_of!r}; expected one of: {", ".join(SURFACES)}')
+    if response_surface not in SURFACES:
+        raise InputError(f'config.data.source.response_surface: {response_surface!r}; expected one of: '
+                         f'{", ".join(SURFACES)}')
     if not isinstance(realisation, int) or realisation < 0:
         raise InputError(f'config.data.source.realisation: {realisation!r}; expected a whole number of at least 0')
     path = _path()
     x, treatment = _children(path)
-    rng = np.random.default_rng((realisation, list(SURFACES).index(surface_of)))
+    rng = np.random.default_rng((realisation, list(SURFACES).index(response_surface)))
     scaled, count = x.copy(), len(CONTINUOUS)
     scaled[:, :count] = (x[:, :count] - x[:, :count].mean(0)) / x[:, :count].std(0)
-    mu = np.stack(surface(scaled, treatment, surface_of, rng), 1)
+    mu = np.stack(surface(scaled, treatment, response_surface, rng), 1)
     outcome = mu[np.arange(len(x)), treatment] + rng.normal(size=len(x))
     names = [f'child{number:03d}' for number in range(len(x))]
     split = split_by_patient(names, val=val, test=test, seed=realisation,
@@ -106,4 +107,4 @@ def source(*, surface_of: str = 'B', realisation: int = 0, val: float = 0.27, te
         target=TreatmentOutcome(int(treatment[number]), float(outcome[number]), *mu[number].tolist()))
         for number, name in enumerate(names))
     return Source(cases=cases, classes=('control', 'treated'), problem='treatment',
-                  notice=NOTICE.format(surface=surface_of))
+                  notice=NOTICE.format(surface=response_surface))

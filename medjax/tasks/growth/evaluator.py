@@ -134,7 +134,7 @@ class GrowthPredictor(contracts.Predictor):
     statistics: Mapping[str, Any]
     size: tuple[int, ...]
     spacing: tuple[float, ...] | None
-    see: tuple[str, ...]
+    channels: tuple[str, ...]
 
     file_per_input = False
 
@@ -181,7 +181,7 @@ class GrowthPredictor(contracts.Predictor):
         scans = tumour_visits_csv.read_scans(visits, name)
         target = FollowUp(tuple(tumour_visits_csv.WEEK * rows[0].weeks for rows in visits))
         case = Case(name, name, 'new', lambda: scans, target=target)
-        inputs, affine, _ = prepare_visits(case, self.size, self.spacing, self.see, self.statistics['visits'], 0)
+        inputs, affine, _ = prepare_visits(case, self.size, self.spacing, self.channels, self.statistics['visits'], 0)
         if inputs.image.shape[-1] != self.statistics['channels']:
             raise InputError(f'{path}: patient {name}: {inputs.image.shape[-1]} channels; expected '
                              f'{self.statistics["channels"]}, as in training')
@@ -238,4 +238,4 @@ def predictor(*, task: Task, statistics: Mapping[str, Any], data: Mapping[str, A
     """
     spacing = data.get('spacing')
     return GrowthPredictor(task, statistics, tuple(data['size']), None if spacing is None else tuple(spacing),
-                           tuple(data.get('see', INPUTS)))
+                           tuple(data.get('inputs', INPUTS)))

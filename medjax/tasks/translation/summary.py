@@ -7,7 +7,7 @@ from medjax.statistics import bootstrap
 from medjax.tasks.translation.table import CYCLE, GAIN, METRICS, column, methods, psnr
 
 CONVENTIONS = (
-    'Metrics are computed on the voxels of the head alone (config.data.whole: on all voxels), on the grid of the '
+    'Metrics are computed on the voxels of the head alone (config.data.all_voxels: on all voxels), on the grid of the '
     'stored image. Intensities are shares of the target\'s range, from its smallest training voxel to the 99.9th '
     'percentile of the training heads, so that the peak of PSNR is 1 and an MAE of 0.01 is one per cent of the range; '
     'translated intensities are not clipped. PSNR is that of the mean squared error of a case, not a mean over its '

@@ -14,13 +14,13 @@ from medjax.core.task import Batch, States, Task, Variables, init_variables
 from medjax.errors import InputError
 from medjax.losses import adversarial
 
-GAMES = ('least_squares', 'non_saturating', 'hinge')
+ADVERSARIAL_LOSSES = ('least_squares', 'non_saturating', 'hinge')
 Pool = dict[str, jax.Array]
 Parts = dict[str, jax.Array]  # of the loss, `[B]` each
 
 
-def task(module: nn.Module, *, statistics: Mapping[str, Any], game: str = 'least_squares', weight: float = 1.0,
-         l1: float = 100.0, cycle: float = 10.0, identity: float = 0.5, pool: int = 0) -> Task:
+def task(module: nn.Module, *, statistics: Mapping[str, Any], adversarial_loss: str = 'least_squares',
+         weight: float = 1.0, l1: float = 100.0, cycle: float = 10.0, identity: float = 0.5, pool: int = 0) -> Task:
     """The task of translating images of one contrast to another; the network's `kind` is the method.
 
     The loss of pix2pix (Isola 2017) is the adversarial loss of the generator, `l1` times the mean absolute error, and
@@ -34,7 +34,7 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], game: str = 'least
       module: the network, with `kind`, `channels`, and the methods `translate` and `discriminate`; see
         `models/translation.py`.
       statistics: of the training data: `channels` of image and target, and whether they are `paired`.
-      game: the adversarial loss, 'least_squares', 'non_saturating' or 'hinge'; see `losses.adversarial`.
+      adversarial_loss: the adversarial loss, 'least_squares', 'non_saturating' or 'hinge'; see `losses.adversarial`.
       weight: of the adversarial loss of the generators.
       l1: weight of the mean absolute error of pix2pix.
       cycle: weight of the cycle consistency.
@@ -49,7 +49,7 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], game: str = 'least
     Raises:
       InputError: an option out of its range, or that does not fit the network or the data.
     """
-    options = Options(game, weight, l1, cycle, identity, pool)
+    options = Options(adversarial_loss, weight, l1, cycle, identity, pool)
     _check_data(module, options, statistics)
     return Task(functools.partial(_init, module, options), functools.partial(_loss, module, options),
                 functools.partial(_predict, module), _metrics, joint=bool(pool))
@@ -59,7 +59,7 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], game: str = 'least
 class Options:
     """Options of the loss; see `task`."""
 
-    game: str
+    adversarial_loss: str
     weight: float
     l1: float
     cycle: float
@@ -67,9 +67,10 @@ class Options:
     pool: int
 
     def __post_init__(self):
-        adversarial.check_kind(self.game, 'config.task.game')
-        if self.game not in GAMES:
-            raise InputError(f'config.task.game: {self.game!r}; expected one of: {", ".join(GAMES)}')
+        adversarial.check_kind(self.adversarial_loss, 'config.task.adversarial_loss')
+        if self.adversarial_loss not in ADVERSARIAL_LOSSES:
+            raise InputError(f'config.task.adversarial_loss: {self.adversarial_loss!r}; expected one of: '
+                             f'{", ".join(ADVERSARIAL_LOSSES)}')
         if min(self.weight, self.l1, self.cycle, self.identity, self.pool) < 0:
             raise InputError(f'config.task.weight: {self.weight}, l1: {self.l1}, cycle: {self.cycle}, identity: '
                              f'{self.identity}, pool: {self.pool}; expected nothing below 0')
@@ -173,8 +174,8 @@ def _adversarial_parts(module: nn.Module, options: Options, variables: Variables
     real_output, fake_output = (
         _apply(module, variables, 'discriminate', x, jax.lax.stop_gradient(given), source=source)
         for x in (real, jax.lax.stop_gradient(shown)))
-    return {'adversarial': options.weight * adversarial.generator_loss(output, options.game),
-            'critic': adversarial.discriminator_loss(real_output, fake_output, options.game)}
+    return {'adversarial': options.weight * adversarial.generator_loss(output, options.adversarial_loss),
+            'critic': adversarial.discriminator_loss(real_output, fake_output, options.adversarial_loss)}
 
 
 def _cyclegan_parts(module: nn.Module, options: Options, variables: Variables, image: jax.Array, target: jax.Array,

@@ -68,7 +68,7 @@ def test_molecules_in_two_splits_leave_training():
 
 
 def test_rewritings_are_the_same_molecule_and_lie_on_the_device_as_they_are_read():
-    data = molecules.dataset(simulated_molecules.source(cases=(12, 4, 4)), form='tokens', rewritings=4)
+    data = molecules.dataset(simulated_molecules.source(cases=(12, 4, 4)), form='tokens', random_smiles=4)
     case = data.source.cases[3]
     again = data._random_smiles(3, case)
     assert len(set(again)) > 1 and data._random_smiles(3, case) == again
@@ -105,7 +105,7 @@ def test_the_fingerprint_is_of_what_counts():
     (dict(bonds=3), r'm1: 6 bonds; expected at most 3: raise config.data.bonds'),
     (dict(form='tokens', length=5), r'm1: 8 tokens; expected at most 5: raise config.data.length'),
     (dict(form='pictures'), 'config.data.form'), (dict(atoms=0), 'config.data: atoms=0'),
-    (dict(rewritings=3), 'config.data.rewritings: 3'), (dict(repeated='sell'), 'config.data.repeated'),
+    (dict(random_smiles=3), 'config.data.random_smiles: 3'), (dict(repeated='sell'), 'config.data.repeated'),
     (dict(descriptors=('price',)), "config.data.descriptors: 'price'"),
 ])
 def test_options_that_are_refused(options, said):

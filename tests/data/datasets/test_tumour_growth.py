@@ -38,7 +38,7 @@ def test_channels(data):
     # 2 mm a voxel, the border between voxels 3 and 4; in cm.
     np.testing.assert_allclose(far[:6, 6], [0.7, 0.5, 0.3, 0.1, -0.1, -0.3], rtol=1e-5)
     assert (data.rows.image[0, 0] == 0).all()  # no visit
-    alone = tumour_growth.dataset(growing_squares.source(), size=(12, 12), see=('mask',))
+    alone = tumour_growth.dataset(growing_squares.source(), size=(12, 12), inputs=('mask',))
     np.testing.assert_array_equal(alone.rows.image[..., 0], data.rows.image[..., 1])
 
 
@@ -119,7 +119,7 @@ def test_nothing_left_is_told():
     ([growing_squares.case('a', times=(0, 3, 30, 31))], {}, r'expected \[X, Y, Z, 4, C\]'),
     ([growing_squares.case('a', 'val')], {}, 'no training case'),
     ([growing_squares.case('a'), growing_squares.case('bb', spacing=3.0)], {}, 'bb: voxels of .* set config.data.spacing'),
-    ([growing_squares.case('a')], dict(see=('pet',)), 'config.data.see'),
+    ([growing_squares.case('a')], dict(inputs=('pet',)), 'config.data.inputs'),
     ([growing_squares.case('a')], dict(size=(12,)), 'config.data.size'),
     ([growing_squares.case('a')], dict(size=(12, 12, 12)), '1 slices; expected config.data.size of two numbers'),
     ([growing_squares.case('a'), growing_squares.case('bb', new=(0, 0, 0))], {}, 'bb: sites'),

@@ -62,11 +62,11 @@ def test_a_realisation(econml):
     data = dataset(source)
     shares = [data.outcomes['treatment'][data.numbers(split)].mean() for split in ('train', 'val', 'test')]
     assert max(shares) - min(shares) < 0.05
-    assert np.ptp(np.diff(targets(ihdp.source(surface_of='A'))[2:], axis=0)) < 1e-9
+    assert np.ptp(np.diff(targets(ihdp.source(response_surface='A'))[2:], axis=0)) < 1e-9
 
 
 @pytest.mark.parametrize('options, said', [
-    (dict(surface_of='C'), 'config.data.source.surface_of'), (dict(realisation=-1), 'config.data.source.realisation')])
+    (dict(response_surface='C'), 'config.data.source.response_surface'), (dict(realisation=-1), 'config.data.source.realisation')])
 def test_what_is_refused(econml, options, said):
     with pytest.raises(InputError, match=said):
         ihdp.source(**options)

@@ -57,9 +57,9 @@ def test_lesions_of_a_visit_are_one_mask_on_the_first_grid(tmp_path):
     assert found.masks.array[..., 0].sum() == 16 and found.masks.array[8, 3, 3, 0] == 1
     np.testing.assert_array_equal(found.masks.array[3:7, 3:7, 3:7, 2], 1)
     assert found.image.array.shape == (10, 10, 10, 3, 0)
-    with pytest.raises(InputError, match="no images; expected config.data.see without 'image'"):
+    with pytest.raises(InputError, match="no images; expected config.data.inputs without 'image'"):
         tumour_growth.dataset(made, size=(8, 8, 8))
-    assert tumour_growth.dataset(made, size=(8, 8, 8), see=('mask', 'distance')).rows.image.shape[-1] == 2
+    assert tumour_growth.dataset(made, size=(8, 8, 8), inputs=('mask', 'distance')).rows.image.shape[-1] == 2
 
 
 def test_what_is_no_follow_up_is_refused(tmp_path):

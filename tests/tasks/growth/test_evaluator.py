@@ -71,7 +71,7 @@ def test_predictions_for_new_patients(tmp_path):
     rows = [row.rsplit(',', 2)[0] + ',' for row in test_tumour_visits_csv.make(tmp_path, images=False)]
     header = 'patient,visit,mask,kind,image'
     where = test_tumour_visits_csv.write(tmp_path, [*rows[:2], 'p1,20,,,', *rows[3:], 'p2,40,,,'], header)
-    predictor = evaluator.predictor(task=KNOWN, data=dict(size=(8, 8, 8), see=('distance', 'mask')), statistics=dict(
+    predictor = evaluator.predictor(task=KNOWN, data=dict(size=(8, 8, 8), inputs=('distance', 'mask')), statistics=dict(
         visits=3, channels=2, sites=[], voxel=0.008))
     assert set(predictor.example()) >= {'image', 'time', 'time_mask', 'volume', 'horizon'}
     line = predictor(None, tmp_path / where['table'], tmp_path / 'out')

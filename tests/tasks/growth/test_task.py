@@ -112,7 +112,7 @@ def test_the_volume_counts_by_its_logarithm(data, batch):
 def test_networks_learn_how_squares_grow(module):
     cases = [growing_squares.case(f'p{n}', sides=(2, 2 + 2 * (n % 2), 2 + 4 * (n % 2)), middle=(5 + n % 3, 6), seed=n)
              for n in range(8)]
-    data = tumour_growth.dataset(growing_squares.source(*cases), size=(12, 12), see=('mask', 'distance'))
+    data = tumour_growth.dataset(growing_squares.source(*cases), size=(12, 12), inputs=('mask', 'distance'))
     task = make_task(data, module, loss={'cross_entropy': 1.0, 'soft_dice': 1.0}, risk=0.1)
     batch = {**data.batch(np.arange(8)), 'mask': np.ones(8, np.float32)}
     variables, update = task.init(jax.random.key(0), batch), optax.adam(1e-2)

@@ -23,9 +23,9 @@ COUNTS = Task(None, None, lambda variables, batch: {'values': jnp.stack(
 
 
 @functools.cache
-def make_data(rewritings=0):
+def make_data(random_smiles=0):
     return molecules.dataset(simulated_molecules.source(cases=(40, 7, 9), targets=2, missing=0.4), form='tokens',
-                             rewritings=rewritings)
+                             random_smiles=random_smiles)
 
 
 def test_rows_of_the_network_and_of_baselines(monkeypatch):

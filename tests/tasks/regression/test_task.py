@@ -69,7 +69,7 @@ def test_missing_targets_have_no_gradient():
 @functools.cache
 def data(form):
     source = simulated_molecules.source(cases=(200, 20, 60), targets=2, missing=0.3)
-    return molecules.dataset(source, form=form, atoms=48, bonds=56, rewritings=0 if form == 'graphs' else 2)
+    return molecules.dataset(source, form=form, atoms=48, bonds=56, random_smiles=0 if form == 'graphs' else 2)
 
 
 @pytest.mark.parametrize('name', NETWORKS)

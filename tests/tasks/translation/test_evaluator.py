@@ -125,7 +125,7 @@ def test_colours_become_a_picture_in_colours(tmp_path):
     array = rng.integers(0, 255, (7, 9, 1, 3)).astype(np.uint8)
     both = Contrasts(*[Image(array, np.eye(4))] * 2)
     cases = tuple(Case(split, split, split, lambda: both, target=PAIR) for split in ('train', 'test'))
-    data = dataset(Source(cases, ('HE', 'IHC'), problem='translation'), patch=(7, 9, 1), whole=True,
+    data = dataset(Source(cases, ('HE', 'IHC'), problem='translation'), patch=(7, 9, 1), all_voxels=True,
                    ranges=dict.fromkeys(('image', 'target'), (0, 255)), cache=str(tmp_path))
     row, = evaluator(data=data, task=TASK)(SHIFT, 'test')
     assert 'psnr_linear' in row and 'psnr_lookup' not in row and np.isfinite(row['ssim'])

@@ -63,7 +63,7 @@ def batch(count=3):
 def test_one_scalar_is_two_optimisers_by_hand():
     """Both networks are updated at once, each by its own loss with the other one fixed."""
     module = Toy(kind='pix2pix')
-    task, images = translation_task.task(module, statistics={}, l1=10.0, game='non_saturating'), batch()
+    task, images = translation_task.task(module, statistics={}, l1=10.0, adversarial_loss='non_saturating'), batch()
     variables = jax.jit(task.init)(KEY, images)
     one, _ = optim.make_optimiser(9, name='adam', lr=1e-2, b1=0.5, groups={'critic': dict(lr=3e-3)})
 
@@ -195,8 +195,8 @@ def test_padding_counts_for_nothing():
 
 
 @pytest.mark.parametrize('model, statistics, options, message', [
-    (dict(kind='pix2pix'), {}, dict(game='wasserstein'), r"config\.task\.game: 'wasserstein'; expected one of: least"),
-    (dict(kind='pix2pix'), {}, dict(game='chess'), r"config\.task\.game: 'chess' is not known"),
+    (dict(kind='pix2pix'), {}, dict(adversarial_loss='wasserstein'), r"config\.task\.adversarial_loss: 'wasserstein'; expected one of: least"),
+    (dict(kind='pix2pix'), {}, dict(adversarial_loss='chess'), r"config\.task\.adversarial_loss: 'chess' is not known"),
     (dict(kind='pix2pix'), {}, dict(l1=-1.0), r'l1: -1\.0, .*expected nothing below 0'),
     (dict(kind='pix2pix'), {}, dict(pool=5), r'config\.task\.pool: 5; expected 0 except for a CycleGAN'),
     (dict(kind='pix2pix'), {'channels': [1, 3]}, {}, r'config\.model\.channels: \(1, 1\); expected \(1, 3\)'),
