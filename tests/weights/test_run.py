@@ -91,9 +91,9 @@ def test_a_part_of_the_network_starts_from_another_run(tmp_path):
     random = [name for name in new if 'second' in name and 'kernel' in name and np.ptp(new[name]) > 0]
     assert random and np.abs(new['params/second/last/kernel']).max() > 0  # its initial value is 0
     for changes, message in (
-            (dict(part='third'), 'config.init: .*this part of the network does not learn'),
+            (dict(part='third'), 'config.init: .*this part of the network is not trained here'),
             (dict(reinitialise=('second',)), "config.init.reinitialise: 'second' is no part of the network"),
-            (dict(reinitialise=('first',)), 'config.init: .*this part of the network does not learn'),
+            (dict(reinitialise=('first',)), 'config.init: .*this part of the network is not trained here'),
             (dict(path='nowhere'), 'config.init.path: nowhere: no config.json')):
         wrong = drawing(tmp_path / 'first')
         wrong['init'].update(changes)
@@ -141,7 +141,7 @@ def test_features_of_images(first):
     np.testing.assert_allclose(larger['features'], outputs['features'], atol=0.2)
 
 
-def test_an_evaluator_of_made_images_is_given_it(first):
+def test_a_synthesis_evaluator_uses_the_features(first):
     config = {**CONFIG, 'model': dict(name='gan', variant='dcgan', size=(16, 16), base=4, latent=4),
               'task': dict(name='gan'), 'checkpoint': {}, 'evaluate': dict(name='synthesis', features=str(first))}
     made = assemble.experiment(config)
@@ -149,10 +149,11 @@ def test_an_evaluator_of_made_images_is_given_it(first):
     with pytest.raises(InputError, match=r'config\.evaluate\.features: .*nowhere: no config\.json there'):
         assemble.experiment({**config, 'evaluate': dict(name='synthesis', features='nowhere')})
     scored = {**config['data'], 'intensity': dict(name='window', low=0, high=255)}
-    with pytest.raises(InputError, match=r"as shares of what their file can hold, config\.data\.intensity is 'window'"):
+    message = r"as shares of the range of their file, config\.data\.intensity is 'window'"
+    with pytest.raises(InputError, match=message):
         assemble.experiment({**config, 'data': scored})
 
 
-def test_a_classifier_makes_no_images(first, tmp_path):
-    with pytest.raises(InputError, match="makes no images; expected one with config.evaluate.name 'synthesis'"):
+def test_a_classifier_generates_no_images(first, tmp_path):
+    with pytest.raises(InputError, match="generates no images; expected one with config.evaluate.name 'synthesis'"):
         synthesise(first, tmp_path / 'made.npz', 5)
