@@ -4,8 +4,10 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from medjax.ops.labels import IGNORED
 from medjax.report.style import CHART_DPI, INK, MARKERS, PALETTE, chart, class_colour, legend, png, style_axes
-from medjax.tasks.segmentation.slices import Snapshot, slice_dice
+from medjax.tasks.segmentation.slices import slice_dice
+from medjax.tasks.segmentation.snapshot import Snapshot
 
 DIRECTIONS = ('left to right', 'posterior to anterior', 'inferior to superior')
 CERTAIN = 0.99  # probability from which predicted background is left out of the calibration
@@ -64,7 +66,7 @@ def voxel_reliability(cases: Iterable[Snapshot], classes: int) -> np.ndarray | N
         if case.confidence is None:
             continue
         # The most probable class has at least an equal share: lower values lie outside of the network's input.
-        valid = (case.confidence >= 1 / classes) & (case.label != 255)
+        valid = (case.confidence >= 1 / classes) & (case.label != IGNORED)
         uncertain = valid & ((case.pred > 0) | (case.confidence < CERTAIN))
         confidence = case.confidence[uncertain].astype(np.float64)
         correct = (case.pred == case.label)[uncertain]
@@ -83,7 +85,7 @@ def calibration_error(bins: np.ndarray) -> float:
 def voxel_reliability_chart(bins: np.ndarray, theme: str) -> bytes:
     """The reliability diagram of the bins of `voxel_reliability`, as PNG; the dotted line is perfect calibration."""
     count, mean, share = bins
-    figure, axes = chart(theme, 'Probability of the predicted class', 'Share of voxels that are right')
+    figure, axes = chart(theme, 'Probability of the predicted class', 'Share of correct voxels')
     colour, low = PALETTE[3 if theme == 'light' else 0], max(0, min(mean.min(), share.min()) - 0.1)
     axes.plot([0, 1], [0, 1], color=INK[theme], linewidth=0.8, linestyle=':', zorder=1)
     axes.plot(mean, share, color=colour, linewidth=1.4, zorder=2)

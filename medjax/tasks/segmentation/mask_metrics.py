@@ -1,16 +1,16 @@
-"""What a predicted mask is worth against the true one, class by class, and what is done to it before.
+"""Metrics of a predicted mask against the reference for each class, and postprocessing of predictions.
 
-The four cases, for a class in one examination:
+The four cases of a class in one examination:
 
-| truth | prediction | dice, iou, nsd | hd95, assd | sensitivity | precision | counted as |
+| reference | prediction | dice, iou, nsd | hd95, assd | sensitivity | precision | counted as |
 |---|---|---|---|---|---|---|
-| some | some | as measured | as measured | as measured | as measured | missed where they do not meet |
-| some | none | 0 | diagonal | 0 | none | missed |
-| none | some | 0 | diagonal | none | 0 | spurious |
-| none | none | none | none | none | none | |
+| present | present | computed | computed | computed | computed | missed if they do not overlap |
+| present | absent | 0 | diagonal | 0 | none | missed |
+| absent | present | 0 | diagonal | none | 0 | spurious |
+| absent | absent | none | none | none | none | |
 
-"diagonal" is the image's, in mm: no distance can be larger, so that a miss never improves a mean of distances. "none"
-is NaN, an empty cell in the table: the case says nothing there and the mean's n is smaller by one.
+"diagonal" is the image's diagonal in mm: no distance can be larger, so that a miss never improves a mean of distances.
+"none" is NaN, an empty cell in the table: the case is left out of the mean, whose n is smaller by one.
 """
 
 import dataclasses
@@ -24,34 +24,34 @@ from medjax.metrics.surface_distance import ELEMENTS, VOXELS
 from medjax.ops.labels import IGNORED
 
 CONVENTIONS = (
-    'A class that is only in the truth or only in the prediction counts with Dice, IoU and NSD 0, and with the '
-    'image\'s diagonal as HD95 and ASSD. It is missed where nothing of the truth is predicted, even if the class is '
-    'predicted elsewhere, and spurious where it is predicted and the truth has none. A class that is in neither says '
-    'nothing and is left out of the mean; n tells how many cases count. Sensitivity needs a truth, precision a '
-    'prediction. A lesion is a connected component (26 neighbours); it is found where at least a tenth of it is '
-    'predicted, and a predicted one is true where at least a tenth of it lies in the truth.')
-FOUND = 0.1
-# What hd95, assd and nsd take a surface to be.
+    'A class that is present in the reference or in the prediction only has Dice, IoU and NSD 0, and the image\'s '
+    'diagonal as HD95 and ASSD. It counts as missed if no voxel of the reference is predicted, even if the class is '
+    'predicted elsewhere, and as spurious if it is predicted and absent in the reference. A class that is absent in '
+    'both is left out of the mean; n is the number of cases that count. Sensitivity needs a reference, precision a '
+    'prediction. A lesion is a connected component (26 neighbours). It is found if at least a tenth of it is '
+    'predicted, and a predicted lesion is true if at least a tenth of it lies in the reference.')
+MIN_OVERLAP = 0.1  # fraction of a lesion that must be covered
+# Definitions of a surface for hd95, assd and nsd.
 SURFACES = {
     'voxels': (VOXELS, 'Distances are between the centres of surface voxels, in mm (MONAI\'s definition).'),
-    'area': (ELEMENTS, 'Distances are between surface elements counted by their area, in mm (DeepMind\'s '
+    'area': (ELEMENTS, 'Distances are between surface elements weighted by their area, in mm (DeepMind\'s '
              'surface-distance).')}
 
 
 @dataclasses.dataclass(frozen=True)
 class Postprocess:
-    """What is done to a label before it is measured or written: nothing by default.
+    """Postprocessing of predicted labels; none by default.
 
     Attributes:
-      largest_component: keep each class's largest connected component (26 neighbours).
-      fill_holes: give background that a class encloses to that class.
+      largest_component: keep the largest connected component of each class (26 neighbours).
+      fill_holes: assign background that a class encloses to that class.
     """
 
     largest_component: bool = False
     fill_holes: bool = False
 
     def __call__(self, label: np.ndarray) -> np.ndarray:
-        """Gives the label `[X, Y, Z]` after it; the input is left as it was."""
+        """The postprocessed labels `[X, Y, Z]`; the input is not changed."""
         out = label.copy()
         for value in np.unique(label[label > 0]):
             mask = label == value
@@ -66,68 +66,86 @@ class Postprocess:
 
 def case_metrics(pred: np.ndarray, truth: np.ndarray, spacing: Sequence[float], classes: Sequence[str], *,
                  tolerance_mm: float = 1.0, surfaces: str | None = 'voxels', lesions: bool = False) -> dict[str, float]:
-    """Measures one case.
+    """The metrics of one case.
 
     Args:
       pred: `[X, Y, Z]` class numbers.
-      truth: the same shape; where it is 255, nothing is judged.
+      truth: the same shape; voxels with 255 are ignored.
       spacing: mm along each axis.
-      classes: names, background first; the background is not measured.
-      tolerance_mm: of the normalised surface distance.
-      surfaces: measure hd95, assd and nsd between these, a name of SURFACES; None measures none of the three.
-      lesions: measure lesion_f1.
+      classes: names, background first; the background has no metrics.
+      tolerance_mm: tolerance of the normalised surface distance.
+      surfaces: the definition of a surface for hd95, assd and nsd, a name in SURFACES; None computes none of them.
+      lesions: whether to compute lesion_f1.
 
     Returns:
-      For each class: dice, iou, sensitivity, precision, volume_error_ml (prediction minus truth), missed and spurious
-      (0 or 1), and as asked hd95 and assd (mm), nsd, lesion_f1.
+      For each class, as `METRIC_CLASS`: dice, iou, sensitivity, precision, volume_error_ml (prediction minus
+      reference), missed and spurious (0 or 1), and optionally hd95 and assd (mm), nsd, lesion_f1.
 
     Raises:
-      ValueError: where the shapes differ.
+      ValueError: the shapes differ.
     """
     if pred.shape != truth.shape:
         raise ValueError(f'prediction {pred.shape} and truth {truth.shape} differ in shape')
     if (truth == IGNORED).any():
         pred = np.where(truth == IGNORED, 0, pred)
-    diagonal = float(np.linalg.norm(np.array(pred.shape) * spacing))
-    millilitres = float(np.prod(spacing)) / 1000
-    nan, out = float('nan'), {}
+    out = {}
     for number, name in enumerate(classes[1:], 1):
         p, t = pred == number, truth == number
-        both, guess, true = (int(np.count_nonzero(x)) for x in (p & t, p, t))
-        any_ = guess + true > 0
-        row = {'dice': 2 * both / (guess + true) if any_ else nan,
-               'iou': both / (guess + true - both) if any_ else nan,
-               'sensitivity': both / true if true else nan,
-               'precision': both / guess if guess else nan}
-        if surfaces and guess and true:
-            of, _ = SURFACES[surfaces]
-            there, back = of.distances(p, t, spacing)
-            row |= {'hd95': of.hausdorff(there, back), 'assd': of.mean_distance(there, back),
-                    'nsd': of.surface_dice(there, back, tolerance_mm)}
-        elif surfaces:
-            worst = {'hd95': diagonal, 'assd': diagonal, 'nsd': 0.0}
-            row |= worst if any_ else dict.fromkeys(worst, nan)
+        both, predicted, true = (int(np.count_nonzero(mask)) for mask in (p & t, p, t))
+        metrics = _overlap_metrics(both, predicted, true)
+        if surfaces:
+            metrics |= _surface_metrics(p, t, spacing, tolerance_mm, surfaces)
         if lesions:
-            row['lesion_f1'] = lesion_f1(p, t)
-        row |= {'volume_error_ml': (guess - true) * millilitres, 'missed': float(true > 0 and not both),
-                'spurious': float(guess > 0 and not true)}
-        out |= {f'{metric}_{name}': value for metric, value in row.items()}
+            metrics['lesion_f1'] = lesion_f1(p, t)
+        metrics |= {'volume_error_ml': (predicted - true) * (float(np.prod(spacing)) / 1000),
+                    'missed': float(true > 0 and not both), 'spurious': float(predicted > 0 and not true)}
+        out |= {f'{metric}_{name}': value for metric, value in metrics.items()}
     return out
 
 
-def lesion_f1(pred: np.ndarray, truth: np.ndarray) -> float:
-    """Harmonic mean of the share of true lesions found and of predicted ones that are true; see CONVENTIONS.
+def _overlap_metrics(both: int, predicted: int, true: int) -> dict[str, float]:
+    """Dice, IoU, sensitivity and precision of the voxel numbers of the overlap, the prediction and the reference."""
+    present, nan = predicted + true > 0, float('nan')
+    return {'dice': 2 * both / (predicted + true) if present else nan,
+            'iou': both / (predicted + true - both) if present else nan,
+            'sensitivity': both / true if true else nan,
+            'precision': both / predicted if predicted else nan}
 
-    0 where one side has lesions and the other none, NaN where neither has.
+
+def _surface_metrics(pred: np.ndarray, truth: np.ndarray, spacing: Sequence[float], tolerance_mm: float,
+                     surfaces: str) -> dict[str, float]:
+    """HD95, ASSD and NSD of two masks."""
+    if pred.any() and truth.any():
+        surface, _ = SURFACES[surfaces]
+        there, back = surface.distances(pred, truth, spacing)
+        return {'hd95': surface.hausdorff(there, back), 'assd': surface.mean_distance(there, back),
+                'nsd': surface.surface_dice(there, back, tolerance_mm)}
+    diagonal = float(np.linalg.norm(np.array(pred.shape) * spacing))
+    worst = {'hd95': diagonal, 'assd': diagonal, 'nsd': 0.0}
+    return worst if pred.any() or truth.any() else dict.fromkeys(worst, float('nan'))
+
+
+def lesion_f1(pred: np.ndarray, truth: np.ndarray) -> float:
+    """The harmonic mean of lesion-wise sensitivity and precision; see CONVENTIONS.
+
+    Args:
+      pred: `[X, Y, Z]` bool.
+      truth: `[X, Y, Z]` bool.
+
+    Returns:
+      0 if one mask has lesions and the other none, NaN if neither has any.
     """
-    def share(of: np.ndarray, in_: np.ndarray) -> tuple[int, int]:
-        labels, count = cc3d.connected_components(of, connectivity=26, return_N=True)
-        sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:]
-        inside = np.bincount(labels[in_], minlength=count + 1)[1:]
-        return int((inside >= FOUND * sizes).sum()), count
-    found, true = share(truth, pred)
-    right, guessed = share(pred, truth)
-    if not true and not guessed:
+    found, true = _covered_components(truth, pred)
+    correct, predicted = _covered_components(pred, truth)
+    if not true and not predicted:
         return float('nan')
-    sensitivity, precision = (found / true if true else 0.0), (right / guessed if guessed else 0.0)
+    sensitivity, precision = (found / true if true else 0.0), (correct / predicted if predicted else 0.0)
     return 2 * sensitivity * precision / (sensitivity + precision) if sensitivity + precision else 0.0
+
+
+def _covered_components(mask: np.ndarray, cover: np.ndarray) -> tuple[int, int]:
+    """The number of components of a mask of which enough is covered by another mask, and of all its components."""
+    labels, count = cc3d.connected_components(mask, connectivity=26, return_N=True)
+    sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:]
+    inside = np.bincount(labels[cover], minlength=count + 1)[1:]
+    return int((inside >= MIN_OVERLAP * sizes).sum()), count

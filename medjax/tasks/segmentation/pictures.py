@@ -7,9 +7,11 @@ import numpy as np
 from matplotlib import colors, patches
 from matplotlib.axes import Axes
 
+from medjax.ops.labels import IGNORED
 from medjax.report.draw import DPI, PLANES, SIDES, Tile, annotate, canvas, overlay_labels
 from medjax.report.style import CONFUSED, MISSED, SPURIOUS, png
-from medjax.tasks.segmentation.slices import Snapshot, close_up
+from medjax.tasks.segmentation.slices import close_up
+from medjax.tasks.segmentation.snapshot import Snapshot
 
 
 def display_window(case: Snapshot, intensity: Mapping[str, Any]) -> tuple[float, float]:
@@ -50,7 +52,7 @@ def case_tiles(case: Snapshot, axis: int, index: int, classes: Sequence[str],
     zoom = close_up(foreground)
     box = zoom or np.s_[:, :]
     pixel = case.pixel_size(axis)
-    where = f'{PLANES[axis]} slice {index + 1}' if case.kind == 'volume' else 'Picture'
+    where = f'{PLANES[axis]} slice {index + 1}' if case.kind == 'volume' else 'Image'
     tiles = []
     for title, array in (('Image', None), ('Truth', truth), ('Prediction', pred), ('Errors', None)):
         part = np.s_[:, :] if title == 'Image' else box
@@ -73,9 +75,10 @@ def case_tiles(case: Snapshot, axis: int, index: int, classes: Sequence[str],
 
 
 def _overlay_errors(axes: Axes, truth: np.ndarray, pred: np.ndarray) -> None:
-    painted = np.zeros((*truth.shape, 4))
-    wrong = (truth != pred) & (truth != 255)
-    painted[wrong & (pred == 0)] = colors.to_rgba(MISSED)
-    painted[wrong & (truth == 0)] = colors.to_rgba(SPURIOUS)
-    painted[wrong & (truth > 0) & (pred > 0)] = colors.to_rgba(CONFUSED)
-    axes.imshow(painted, aspect='auto', interpolation='nearest')
+    """Colours the missed, the spurious and the confused pixels of a slice."""
+    overlay = np.zeros((*truth.shape, 4))
+    wrong = (truth != pred) & (truth != IGNORED)
+    overlay[wrong & (pred == 0)] = colors.to_rgba(MISSED)
+    overlay[wrong & (truth == 0)] = colors.to_rgba(SPURIOUS)
+    overlay[wrong & (truth > 0) & (pred > 0)] = colors.to_rgba(CONFUSED)
+    axes.imshow(overlay, aspect='auto', interpolation='nearest')

@@ -1,77 +1,15 @@
-"""Snapshots of evaluated cases, their slices in radiological orientation, and which slices to show."""
-
-import dataclasses
-import pathlib
+"""Slices of segmented cases: their Dice, and which slices the report shows."""
 
 import numpy as np
 
-from medjax.errors import InputError
-from medjax.report.run_files import snapshot
-
-
-@dataclasses.dataclass(frozen=True)
-class Snapshot:
-    """An evaluated case: arrays `[X, Y, Z]` in RAS+, or `[columns, rows, 1]` of a 2D image.
-
-    Attributes:
-      name: of the case.
-      image: the first channel, float32.
-      label: the reference labels, uint8; 255 is ignored.
-      pred: the predicted labels, uint8.
-      confidence: the probability of the predicted class, or None.
-      spacing: voxel size along the three axes, mm.
-      kind: 'volume' or 'image'.
-    """
-
-    name: str
-    image: np.ndarray
-    label: np.ndarray
-    pred: np.ndarray
-    confidence: np.ndarray | None
-    spacing: tuple[float, ...]
-    kind: str
-
-    @property
-    def foreground(self) -> np.ndarray:
-        """Where reference or prediction is not background and the reference is not ignored, `[X, Y, Z]` bool."""
-        return ((self.pred > 0) | (self.label > 0)) & (self.label != 255)
-
-    @property
-    def axis(self) -> int:
-        """The axis across the slices as acquired: that of the thickest voxels, else the axial one."""
-        widest = int(np.argmax(self.spacing))
-        return widest if self.spacing[widest] > 1.5 * sorted(self.spacing)[1] and self.kind == 'volume' else 2
-
-    def plane(self, array: np.ndarray, axis: int, index: int) -> np.ndarray:
-        """A slice as rows and columns; in volumes right or anterior is left, superior or anterior up."""
-        plane = np.take(array, index, axis).T
-        return plane if self.kind == 'image' else plane[::-1, ::-1]
-
-    def pixel_size(self, axis: int) -> tuple[float, float]:
-        """Height and width of a pixel of such a slice, mm."""
-        across, up = (self.spacing[a] for a in range(3) if a != axis)
-        return up, across
-
-
-def load(path: pathlib.Path) -> Snapshot:
-    """Reads `cases/SPLIT/ID.npz`.
-
-    Raises:
-      InputError: the file is damaged, or its arrays have different shapes.
-    """
-    with snapshot(path) as arrays:
-        image, label, pred = (arrays[name] for name in ('image', 'label', 'pred'))
-        spacing, kind = tuple(map(float, arrays['spacing'])), str(arrays['kind'])
-    if not image.ndim == len(spacing) == 3 or not image.shape == label.shape == pred.shape:
-        raise InputError(f'{path}: image {image.shape}, label {label.shape}, pred {pred.shape}, '
-                         f'spacing {spacing}; expected arrays of one shape [X, Y, Z] and three numbers')
-    return Snapshot(path.stem, image.astype(np.float32), label, pred, arrays.get('confidence'), spacing, kind)
+from medjax.ops.labels import IGNORED
+from medjax.tasks.segmentation.snapshot import Snapshot
 
 
 def slice_dice(case: Snapshot, axis: int, classes: int) -> np.ndarray:
     """Dice of each slice and class but the background, `[slices, classes - 1]`; NaN where both masks are empty."""
     others = tuple(a for a in range(3) if a != axis)
-    valid, scores = case.label != 255, []
+    valid, scores = case.label != IGNORED, []
     for number in range(1, classes):
         truth, pred = case.label == number, (case.pred == number) & valid
         total = truth.sum(others) + pred.sum(others)
@@ -83,7 +21,7 @@ def slice_dice(case: Snapshot, axis: int, classes: int) -> np.ndarray:
 def largest_slice(case: Snapshot, axis: int) -> int:
     """The slice with the largest area of the reference; of the prediction without a reference; else the middle one."""
     others = tuple(a for a in range(3) if a != axis)
-    for mask in ((case.label > 0) & (case.label != 255), case.pred > 0):
+    for mask in ((case.label > 0) & (case.label != IGNORED), case.pred > 0):
         if mask.any():
             return int(mask.sum(others).argmax())
     return case.image.shape[axis] // 2

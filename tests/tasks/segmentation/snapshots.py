@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from medjax.tasks.segmentation.slices import Snapshot
+from medjax.tasks.segmentation.snapshot import Snapshot
 
 
 def snapshot(label, pred=None, image=None, spacing=(1.0, 1.0, 1.0), kind='volume', confidence=None):

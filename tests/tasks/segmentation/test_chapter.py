@@ -7,22 +7,23 @@ from PIL import Image as Picture
 
 from medjax.report import chapter, charts, draw, run_files
 from medjax.tasks.segmentation import chapter as segmentation_chapter
+from medjax.tasks.segmentation.examples import choose_examples, groups, training_samples
 
 
 def test_best_median_and_worst_of_many_cases(many):
     run = run_files.read(many)
-    chosen = segmentation_chapter.choose(run, 'test')
+    chosen = choose_examples(run, 'test')
     assert [(place, case.name) for place, _, case in chosen.cases] == [
         ('Best', 'p1_first'), ('Median', 'p3'), ('Worst', 'p4')]
     assert [path.stem for path in chosen.ranking] == ['p1_first', '<b>p6&', 'p2', 'p3', 'p1_second', 'p5', 'p4']
     scores = {row['id']: float(row['dice_mean']) for row in run.rows('test')}
     assert all(score == scores[case.name] for _, score, case in chosen.cases)
-    headings = [group.heading for group in segmentation_chapter.groups(run, chosen)]
+    headings = [group.heading for group in groups(run, chosen)]
     assert headings[0] == 'Best case: p1_first, mean Dice 1.000' and headings[2].startswith('Worst case: p4')
 
 
 def test_two_cases_are_best_and_worst(many):
-    chosen = segmentation_chapter.choose(run_files.read(many), 'val')
+    chosen = choose_examples(run_files.read(many), 'val')
     assert [(place, case.name) for place, _, case in chosen.cases] == [('Best', 'p7'), ('Worst', 'p8')]
 
 
@@ -30,26 +31,27 @@ def test_cases_without_a_score_are_not_ranked(many):
     run = run_files.read(many)
     blank = [{k: '' if k.startswith('dice') and row['id'] == 'p4' else v for k, v in row.items()}
              for row in run.predictions]
-    chosen = segmentation_chapter.choose(dataclasses.replace(run, predictions=blank), 'test')
+    chosen = choose_examples(dataclasses.replace(run, predictions=blank), 'test')
     assert len(chosen.ranking) == 6 and chosen.cases[-1][2].name == 'p5'
 
 
 def test_a_single_volume_is_shown_in_three_planes_and_its_extreme_slices(one):
     run = run_files.read(one)
-    groups = segmentation_chapter.groups(run, segmentation_chapter.choose(run, 'test'))
+    pictures = groups(run, choose_examples(run, 'test'))
     starts = ['only, mean Dice', 'only, mean Dice', 'only, mean Dice', 'Best axial', 'Median axial', 'Worst axial']
-    assert [group.heading.startswith(start) for group, start in zip(groups, starts, strict=True)] == [True] * 6
-    assert [group.heading.split(': ')[1] for group in groups[:3]] == ['axial plane', 'coronal plane', 'sagittal plane']
-    assert 'voxels of 1 × 1.5 × 3 mm' in groups[0].text
-    assert [tile.title for tile in groups[0].tiles] == ['Image', 'Truth', 'Prediction', 'Errors']
+    assert [group.heading.startswith(start) for group, start in zip(pictures, starts, strict=True)] == [True] * 6
+    assert [group.heading.split(': ')[1] for group in pictures[:3]] == [
+        'axial plane', 'coronal plane', 'sagittal plane']
+    assert 'voxels of 1 × 1.5 × 3 mm' in pictures[0].text
+    assert [tile.title for tile in pictures[0].tiles] == ['Image', 'Truth', 'Prediction', 'Errors']
 
 
 def test_calibration_is_over_all_cases_and_not_those_drawn(many, monkeypatch):
     run = run_files.read(many)
-    caption = segmentation_chapter.case_charts(run, 'test', segmentation_chapter.choose(run, 'test'))[-1].caption
+    caption = segmentation_chapter.case_charts(run, 'test', choose_examples(run, 'test'))[-1].caption
     assert 'Calibration over all 7 cases' in caption
-    monkeypatch.setattr(segmentation_chapter, 'JUDGED', 3)
-    caption = segmentation_chapter.case_charts(run, 'test', segmentation_chapter.choose(run, 'test'))[-1].caption
+    monkeypatch.setattr(segmentation_chapter, 'CALIBRATION_CASES', 3)
+    caption = segmentation_chapter.case_charts(run, 'test', choose_examples(run, 'test'))[-1].caption
     assert 'Calibration over 3 of 7 cases' in caption
 
 
@@ -60,7 +62,7 @@ def size(tile):
 def test_augmented_patches_keep_the_proportions_of_the_body(many, photographs):
     for folder, want in ((many, (24 * 1.0, 20 * 1.5)), (photographs, (24, 20))):
         run = run_files.read(folder)
-        pairs = segmentation_chapter.samples(run, segmentation_chapter.choose(run, 'test'))
+        pairs = training_samples(run, choose_examples(run, 'test'))
         assert len(pairs) == 3 and [tile.title for tile in pairs[0]] == ['As read', 'As trained on']
         width, height = size(pairs[0][0])
         assert width / height == pytest.approx(want[0] / want[1], abs=0.02)
@@ -82,9 +84,10 @@ def test_the_validation_curve_marks_the_step_whose_weights_were_evaluated(many, 
     run, lines = run_files.read(many), {'val/dice_organ': 'organ', 'val/dice_mean': 'mean'}
     drawn = [charts.training_curve(run.history, lines, 'Dice', 'light', chosen) for chosen in (40, 40, 20, None)]
     assert drawn[0] == drawn[1] and len(set(drawn)) == 3
-    monkeypatch.setattr(charts, 'curve', lambda _, lines, title, theme, chosen: f'{[*lines]} {chosen}'.encode())
+    monkeypatch.setattr(charts, 'training_curve',
+                        lambda _, lines, title, theme, evaluated: f'{[*lines]} {evaluated}'.encode())
     got = {chart.alt.removesuffix(' by training step'): chart.light.decode()
-           for chart in chapter.training_charts(run, segmentation_chapter.curves(run))}
+           for chart in chapter.training_charts(run, segmentation_chapter.training_curves(run))}
     assert got == {
         'Training loss': "['train/loss'] None", 'Learning rate': "['lr'] None",
         'Validation Dice': "['val/dice_mean', 'val/dice_organ', 'val/dice_lesion'] 40",
@@ -93,5 +96,5 @@ def test_the_validation_curve_marks_the_step_whose_weights_were_evaluated(many, 
 
 def test_a_photograph_says_that_one_channel_is_shown(photographs):
     run = run_files.read(photographs)
-    groups = segmentation_chapter.groups(run, segmentation_chapter.choose(run, 'test'))
-    assert len(groups) == 3 and all(group.text.startswith('The first channel, in grey.') for group in groups)
+    pictures = groups(run, choose_examples(run, 'test'))
+    assert len(pictures) == 3 and all(group.text.startswith('The first channel, in grey.') for group in pictures)

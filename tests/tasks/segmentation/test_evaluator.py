@@ -78,5 +78,5 @@ def test_surfaces_by_area(judge):
     rows = {surface: made(jnp.float32(95), 'test')[0] for surface, made in by.items()}
     assert rows['area']['dice_organ'] == rows['voxels']['dice_organ']
     assert rows['area']['nsd_organ'] != rows['voxels']['nsd_organ'] and 'MONAI' in by['voxels'].conventions
-    with pytest.raises(InputError, match="surface: 'mesh' is not one of: voxels, area"):
+    with pytest.raises(InputError, match="surface: 'mesh'; expected one of: voxels, area"):
         judge(surface='mesh')

@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 
-from medjax.errors import InputError
 from medjax.report.draw import SIDES
-from medjax.tasks.segmentation.slices import close_up, largest_slice, load, ranked_slices, slice_dice
+from medjax.tasks.segmentation.slices import close_up, largest_slice, ranked_slices, slice_dice
 from tests.tasks.segmentation.snapshots import snapshot
 
 
@@ -86,15 +85,3 @@ def test_a_close_up_holds_all_of_a_mask_in_the_pictures_proportions():
     assert (rows.stop - rows.start) / (columns.stop - columns.start) == pytest.approx(2, abs=0.05)
     mask[:250] = True
     assert close_up(mask) is None and close_up(np.zeros((9, 9), bool)) is None
-
-
-@pytest.mark.parametrize('content', [b'', b'PK\x03\x04 cut short', None])
-def test_a_damaged_snapshot_is_named(tmp_path, content):
-    path = tmp_path / 'head.npz'
-    if content is None:
-        three = np.zeros((2, 2, 2))
-        np.savez(path, image=three, label=three[:1], pred=three, spacing=np.ones(3), kind='volume')
-    else:
-        path.write_bytes(content)
-    with pytest.raises(InputError, match='head.npz'):
-        load(path)

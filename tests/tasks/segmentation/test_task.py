@@ -9,7 +9,7 @@ import pytest
 from medjax.core import metrics
 from medjax.errors import InputError
 from medjax.losses import segmentation
-from medjax.tasks.segmentation.task import shrink, task
+from medjax.tasks.segmentation.task import shrink_labels, task
 
 rng = np.random.default_rng(0)
 CLASSES = ('background', 'organ', 'lesion')
@@ -65,7 +65,7 @@ def test_deep_supervision_halves_from_scale_to_scale():
     scales = zip((4 / 7, 2 / 7, 1 / 7), (1, 2, 4), (logits, *feats['deep']))
     want = sum(w * segmentation.weighted_sum(x, batch['label'][:, ::s, ::s], LOSS).mean() for w, s, x in scales)
     assert float(value) == pytest.approx(float(want), rel=1e-6)
-    assert shrink(batch['label'], (4, 2)).shape == (3, 4, 2)
+    assert shrink_labels(batch['label'], (4, 2)).shape == (3, 4, 2)
 
 
 def test_one_logit_is_a_sigmoid_of_two_classes():

@@ -1,0 +1,71 @@
+"""Segmentation of new images with a trained run."""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from medjax.core import contracts
+from medjax.data.io import image_files
+from medjax.data.io.geometry import Image, restore, spacing
+from medjax.data.transforms.volumes import VolumePreprocess, flat_axis
+from medjax.ops.sliding_windows import SlidingWindowInference
+from medjax.report.tables import format_significant
+from medjax.tasks.segmentation.mask_metrics import Postprocess
+
+
+@dataclasses.dataclass(frozen=True)
+class SegmentationPredictor(contracts.Predictor):
+    """Segments new images; see `evaluator.predictor`.
+
+    Attributes:
+      preprocess: brings images to the network's grid.
+      statistics: statistics of the training data.
+      read: reads an image.
+      inference: segments whole volumes by sliding windows.
+      postprocess: applied to the labels.
+    """
+
+    preprocess: VolumePreprocess
+    statistics: Mapping[str, Any]
+    read: Callable[[pathlib.Path], Image]
+    inference: SlidingWindowInference
+    postprocess: Postprocess
+
+    file_per_input = True
+
+    @property
+    def _channels(self) -> int:
+        return self.statistics['channels'] * (2 * self.preprocess.context + 1)
+
+    def example(self) -> dict[str, np.ndarray]:
+        """A batch of the shapes that the network takes."""
+        extents = [n for n in self.inference.window if n > 1]
+        return {'image': np.zeros((1, *extents, self._channels), np.float32)}
+
+    def __call__(self, variables: Any, path: pathlib.Path, folder: pathlib.Path) -> str:
+        """Segments an image and writes the labels on its own grid.
+
+        Args:
+          variables: the network's variables.
+          path: a file, or a folder with a DICOM series.
+          folder: the output folder, for NAME.nii.gz, or NAME.png for a 2D image.
+
+        Returns:
+          A line with the volume of each class.
+
+        Raises:
+          InputError: the image does not fit the network, or the labels cannot be written.
+        """
+        image = self.read(path)
+        volume = self.preprocess.network_input(image, self.statistics, flat_axis(self.inference.window) or 0)
+        label, _ = self.inference(variables, volume.image, volume.background)
+        label = self.postprocess(restore(Image(label, volume.affine), image, kind='label').array)
+        output = folder / image_files.output_name(path)
+        image_files.write(output, label, image.affine)
+        millilitres = np.prod(spacing(image.affine)) / 1000
+        volumes = [f'{name} {format_significant(np.count_nonzero(label == number) * millilitres, 4)} ml'
+                   for number, name in enumerate(self.statistics['classes'][1:], 1)]
+        return f'{path} → {output}   {"   ".join(volumes)}'

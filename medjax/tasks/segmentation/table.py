@@ -1,0 +1,58 @@
+"""The predictions table of segmentation: its columns, how an evaluation writes them, and the mean Dice of a row."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from medjax.statistics.bootstrap import parse_number
+
+METRICS = ('dice', 'iou', 'sensitivity', 'precision', 'hd95', 'assd', 'nsd', 'volume_error_ml')  # of each class
+LESION_F1 = 'lesion_f1'  # of each class, optional
+FLAGS = ('missed', 'spurious')  # of each class: 0 or 1, see `mask_metrics`
+MEAN_DICE = 'dice_mean'
+
+Row = Mapping[str, Any]
+
+
+def column(metric: str, name: str) -> str:
+    """The column of a metric of a class."""
+    return f'{metric}_{name}'
+
+
+def metric_columns(classes: Sequence[str], lesions: bool) -> tuple[str, ...]:
+    """The columns that are summarised, in the order of the results.
+
+    Args:
+      classes: names, background first.
+      lesions: whether lesion-wise F1 is computed.
+    """
+    metrics = (*METRICS, LESION_F1) if lesions else METRICS
+    return (MEAN_DICE, *(column(metric, name) for name in classes[1:] for metric in metrics))
+
+
+def case_columns(metrics: Mapping[str, float], classes: Sequence[str]) -> dict[str, float]:
+    """The columns of a case's metrics.
+
+    Args:
+      metrics: of `mask_metrics.case_metrics`.
+      classes: names, background first.
+
+    Returns:
+      `dice_mean`, the mean over the classes for which Dice is defined, NaN where there is none; and the metrics.
+    """
+    dice = [metrics[column('dice', name)] for name in classes[1:]]
+    defined = [value for value in dice if value == value]
+    return {MEAN_DICE: float(np.mean(defined)) if defined else float('nan'), **metrics}
+
+
+def read_mean_dice(row: Row, classes: Sequence[str]) -> float | None:
+    """The mean Dice of a row of a table; None where it is not defined.
+
+    Args:
+      row: cells as text or numbers. Without the column `dice_mean` it is computed from those of the classes.
+      classes: names, background first.
+    """
+    columns = [MEAN_DICE] if row.get(MEAN_DICE) else [column('dice', name) for name in classes[1:]]
+    values = [value for value in (parse_number(row.get(name)) for name in columns) if value == value]
+    return sum(values) / len(values) if values else None
