@@ -195,7 +195,8 @@ def test_padding_counts_for_nothing():
 
 
 @pytest.mark.parametrize('model, statistics, options, message', [
-    (dict(kind='pix2pix'), {}, dict(adversarial_loss='wasserstein'), r"config\.task\.adversarial_loss: 'wasserstein'; expected one of: least"),
+    (dict(kind='pix2pix'), {}, dict(adversarial_loss='wasserstein'),
+     r"config\.task\.adversarial_loss: 'wasserstein'; expected one of: least"),
     (dict(kind='pix2pix'), {}, dict(adversarial_loss='chess'), r"config\.task\.adversarial_loss: 'chess' is not known"),
     (dict(kind='pix2pix'), {}, dict(l1=-1.0), r'l1: -1\.0, .*expected nothing below 0'),
     (dict(kind='pix2pix'), {}, dict(pool=5), r'config\.task\.pool: 5; expected 0 except for a CycleGAN'),
@@ -208,5 +209,5 @@ def test_what_is_refused(model, statistics, options, message):
         translation_task.task(Toy(**model), statistics=statistics, **options)
 
 
-def test_every_game_but_those_in_need_of_a_penalty_is_offered():
-    assert set(translation_task.GAMES) == set(adversarial.KINDS) - {'wasserstein'}
+def test_every_adversarial_loss_but_those_in_need_of_a_penalty_is_offered():
+    assert set(translation_task.ADVERSARIAL_LOSSES) == set(adversarial.KINDS) - {'wasserstein'}
