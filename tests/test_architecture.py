@@ -31,11 +31,11 @@ LAYERS = {
     'build': ('errors', 'core', 'data', 'tasks', 'models'),
 }
 COMMANDS = ('__main__', 'train', 'evaluate', 'predict', 'synthesise', 'response', 'report.__main__')
-DRAWING = ('matplotlib', 'medjax.report.draw', 'medjax.report.charts', 'medjax.report.probability_charts', 'medjax.report.style',
-           'medjax.report.chapter', 'medjax.report.page')
+DRAWING = ('matplotlib', 'medjax.report.draw', 'medjax.report.charts', 'medjax.report.probability_charts',
+           'medjax.report.style', 'medjax.report.chapter', 'medjax.report.page')
 PLAIN = ('task', 'dataset', 'evaluator', 'table', 'summary', 'merge', 'compare', 'ensemble', 'family')  # of a family
 ORACLES = ('torch', 'monai', 'lifelines', 'sksurv', 'surface_distance', 'tensorflow', 'fairlearn')
-FOLDER = 20  # files of a folder that its drawing still shows legibly
+FOLDER = 22  # files of a folder that its drawing still shows legibly
 
 
 def sources(*folders):

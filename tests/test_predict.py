@@ -8,7 +8,7 @@ from PIL import Image as Picture
 from scipy import ndimage
 
 from medjax.data.io import image_files
-from medjax.data.io.geometry import Image, canonical
+from medjax.data.io.geometry import Image, to_canonical
 from medjax.tasks.segmentation.mask_metrics import Postprocess
 from tests import cli
 from tests.data import samples
@@ -94,7 +94,7 @@ def test_the_order_of_axes_does_not_matter(run, tmp_path, order, signs):
     label = image_files.read(tmp_path / 'out' / 'turned.nii.gz')
     np.testing.assert_allclose(label.affine, turned.affine, atol=1e-5)
     assert label.array.shape == array.shape
-    back = canonical(label)
+    back = to_canonical(label)
     np.testing.assert_array_equal(back.array, reference.array)
     np.testing.assert_allclose(back.affine, reference.affine, atol=1e-5)
 

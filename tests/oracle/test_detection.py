@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from medjax.metrics import box_matching, detection
-from medjax.metrics.box_matching import Seen
+from medjax.metrics.box_matching import ImageBoxes
 
 pytest.importorskip('torch')
 monai_coco = pytest.importorskip('monai.apps.detection.metrics.coco')
@@ -29,8 +29,8 @@ def drawn(seed, count=12, lost=0.25, dims=3):
                                 np.concatenate([extra, extra + 9], 1)])
         found_labels = np.concatenate([np.where(rng.random(len(again)) < 0.9, labels[again], 0),
                                        rng.integers(0, 3, len(extra))])
-        images.append(Seen(truth.round(2), labels, found.round(2), found_labels,
-                           rng.random(len(found)).round(6)))
+        images.append(ImageBoxes(truth.round(2), labels, found.round(2), found_labels,
+                                 rng.random(len(found)).round(6)))
     return images
 
 
@@ -41,26 +41,27 @@ def odd(images):
     """
     images = list(images)
     for label in range(3):
-        while math.gcd(sum(int((seen.truth_labels == label).sum()) for seen in images), 100) > 1:
-            at = next(number for number, seen in enumerate(images) if (seen.truth_labels == label).any())
-            kept = np.arange(len(images[at].truth)) != np.flatnonzero(images[at].truth_labels == label)[0]
-            images[at] = images[at]._replace(truth=images[at].truth[kept], truth_labels=images[at].truth_labels[kept])
+        while math.gcd(sum(int((seen.true_labels == label).sum()) for seen in images), 100) > 1:
+            at = next(number for number, seen in enumerate(images) if (seen.true_labels == label).any())
+            kept = np.arange(len(images[at].true_boxes)) != np.flatnonzero(images[at].true_labels == label)[0]
+            images[at] = images[at]._replace(true_boxes=images[at].true_boxes[kept],
+                                             true_labels=images[at].true_labels[kept])
     return images
 
 
 @pytest.mark.parametrize('seed', range(12))
 def test_average_precision_and_recall_of_volumes_are_monais(seed):
     images = odd(drawn(seed))
-    metric = monai_coco.COCOMetric(classes=CLASSES, iou_list=detection.thresholds(3)[::2],
+    metric = monai_coco.COCOMetric(classes=CLASSES, iou_list=detection.iou_thresholds(3)[::2],
                                    iou_range=[0.1, 0.5, 0.05], max_detection=[box_matching.LIMIT])
     found = matching.matching_batch(
         iou_fn=box_utils.box_iou, iou_thresholds=metric.iou_thresholds,
-        pred_boxes=[seen.found for seen in images], pred_classes=[seen.found_labels for seen in images],
-        pred_scores=[seen.scores for seen in images], gt_boxes=[seen.truth for seen in images],
-        gt_classes=[seen.truth_labels for seen in images], max_detections=box_matching.LIMIT)
+        pred_boxes=[seen.pred_boxes for seen in images], pred_classes=[seen.pred_labels for seen in images],
+        pred_scores=[seen.scores for seen in images], gt_boxes=[seen.true_boxes for seen in images],
+        gt_classes=[seen.true_labels for seen in images], max_detections=box_matching.LIMIT)
     want, _ = metric(found)
-    each = box_matching.matched(images, 3, detection.thresholds(3))
-    got = detection.compute(each, 3, np.ones((1, len(images))))
+    each = box_matching.match_classes(images, 3, detection.iou_thresholds(3))
+    got = detection.compute_metrics(each, 3, np.ones((1, len(images))))
     names = {'ap': 'mAP_IoU_0.10_0.50_0.05_MaxDet_100',
              **{f'ap{10 * n}': f'AP_IoU_{n / 10:.2f}_MaxDet_100' for n in range(1, 6)}}
     for name, theirs in names.items():
@@ -76,13 +77,13 @@ def test_average_precision_and_recall_of_volumes_are_monais(seed):
 @pytest.mark.parametrize('digits', [6, 1])
 def test_froc_is_monais(seed, lost, digits):
     images = [seen._replace(scores=np.maximum(seen.scores.round(digits), 0.1)) for seen in drawn(seed, lost=lost)]
-    of = box_matching.pooled(box_matching.matched(images, 3, detection.thresholds(3)))
-    hit = of.object[0] >= 0
+    of = box_matching.pool_classes(box_matching.match_classes(images, 3, detection.iou_thresholds(3)))
+    hit = of.matched_object[0] >= 0
     # The lowest probability of all is no threshold of monai's; that is the zero of what is missed, here one more.
-    lacking = np.zeros(len(of.where) - hit.sum() + 1)
+    lacking = np.zeros(len(of.object_image) - hit.sum() + 1)
     rates, sensitivity = froc.compute_froc_curve_data(of.score[~hit], np.concatenate([of.score[hit], lacking]),
-                                                      len(of.where), len(images))
-    (mine,), (found,), _ = detection.curve(of, np.ones((1, len(images))))
+                                                      len(of.object_image), len(images))
+    (mine,), (found,), _ = detection.froc_curve(of, np.ones((1, len(images))))
     np.testing.assert_allclose(mine, rates[::-1], atol=1e-6)
     np.testing.assert_allclose(found, sensitivity[::-1], atol=1e-6)
     score = froc.compute_froc_score(rates, sensitivity, detection.RATES)

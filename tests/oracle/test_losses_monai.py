@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from medjax.losses.segmentation import SMOOTH, _skeleton, total
+from medjax.losses.segmentation import SMOOTH, _skeleton, weighted_sum
 
 torch = pytest.importorskip('torch')
 monai = pytest.importorskip('monai.losses')
@@ -46,7 +46,7 @@ def test_value_and_gradient(name, shape):
     logits = rng.normal(size=(2, *shape, 3)).astype(np.float32)
     label = rng.integers(0, 3, (2, *shape))
     terms = {name.split()[0]: {'weight': 1.0, **options}}
-    value, slope = jax.value_and_grad(lambda x: total(x, jnp.asarray(label), terms).mean())(jnp.asarray(logits))
+    value, slope = jax.value_and_grad(lambda x: weighted_sum(x, jnp.asarray(label), terms).mean())(jnp.asarray(logits))
     x = torch.tensor(np.moveaxis(logits, -1, 1), requires_grad=True)
     loss = oracle()(x, torch.tensor(label[:, None]))
     loss.backward()
@@ -59,7 +59,7 @@ def test_focal(gamma):
     logits = rng.normal(size=(2, 8, 9, 1)).astype(np.float32)
     label = rng.integers(0, 2, (2, 8, 9))
     terms = {'focal': {'gamma': gamma}}
-    value, slope = jax.value_and_grad(lambda x: total(x, jnp.asarray(label), terms).mean())(jnp.asarray(logits))
+    value, slope = jax.value_and_grad(lambda x: weighted_sum(x, jnp.asarray(label), terms).mean())(jnp.asarray(logits))
     x = torch.tensor(np.moveaxis(logits, -1, 1), requires_grad=True)
     loss = monai.FocalLoss(gamma=gamma)(x, torch.tensor(label[:, None]).float())
     loss.backward()
@@ -75,7 +75,7 @@ def test_centreline_dice(shape):
     np.testing.assert_allclose(np.moveaxis(np.asarray(_skeleton(jnp.asarray(probs), 3)), -1, 1),
                                soft_skel(torch.tensor(np.moveaxis(probs, -1, 1)), 3).numpy(), atol=1e-5)
     terms = {'cl_dice': {'iterations': 3}}
-    value, slope = jax.value_and_grad(lambda x: total(x, jnp.asarray(label), terms)[0])(jnp.asarray(logits))
+    value, slope = jax.value_and_grad(lambda x: weighted_sum(x, jnp.asarray(label), terms)[0])(jnp.asarray(logits))
     x = torch.tensor(np.moveaxis(logits, -1, 1), requires_grad=True)
     both = lambda one: torch.cat([1 - one, one], 1)
     # Ours has no `smooth`, which would move the harmonic mean by a fraction of it.

@@ -8,7 +8,7 @@ import pytest
 from medjax.models import resnet
 from medjax.models.convnext import Model as ConvNeXt
 from medjax.nn.attention import TransformerBlock
-from medjax.nn.pool import adaptive_pool, largest
+from medjax.nn.pool import adaptive_pool, max_along_axis
 from medjax.weights import torchvision
 
 torch = pytest.importorskip('torch')
@@ -90,7 +90,7 @@ def test_a_resnet_of_pytorch_gives_the_same_logits(variant, block, counts):
     x = np.random.default_rng(0).normal(size=(2, 64, 60, 3)).astype(np.float32)
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), x, train=False))
     shapes = {name: shapes[name] for name in ('params', 'batch_stats')}
-    variables = torchvision.resnet(state, shapes)
+    variables = torchvision.resnet_variables(state, shapes)
     got = jax.jit(lambda v: model.apply(v, x, train=False)[0])(variables)
     with torch.no_grad():
         want = twin(torch.tensor(np.moveaxis(x, -1, 1))).numpy()
@@ -161,6 +161,6 @@ def test_a_transformer_block_is_pytorch_s():
 def test_adaptive_pooling_is_pytorch_s(space, bins):
     x = np.random.default_rng(0).normal(size=(2, *space, 3)).astype(np.float32)
     theirs = torch.tensor(np.moveaxis(x, -1, 1))
-    for reduce, name in ((largest, 'max'), (jnp.mean, 'avg')):
+    for reduce, name in ((max_along_axis, 'max'), (jnp.mean, 'avg')):
         want = getattr(F, f'adaptive_{name}_pool{len(space)}d')(theirs, bins).numpy()
         np.testing.assert_allclose(np.moveaxis(adaptive_pool(x, bins, reduce), -1, 1), want, atol=1e-6)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from medjax.ops.sliding_windows import Sliding, gaussian, starts
+from medjax.ops.sliding_windows import SlidingWindowInference, gaussian_weights, window_starts
 
 torch = pytest.importorskip('torch')
 inferers = pytest.importorskip('monai.inferers')
@@ -44,10 +44,10 @@ def theirs(x, window, overlap, batch, **options):
 def test_equal_to_monai_where_no_weight_is_clamped(shape, window, overlap, batch):
     # A window that is one voxel thick stands for a 2D network in ours: `forward` is given its axis again.
     thin = tuple(a + 1 for a, n in enumerate(window) if n == 1)
-    ours = Sliding(lambda kernel, x: forward(kernel, jnp.expand_dims(x, thin)).squeeze(thin), window=window,
-                   overlap=overlap, batch=batch)
+    ours = SlidingWindowInference(lambda kernel, x: forward(kernel, jnp.expand_dims(x, thin)).squeeze(thin),
+                                  window=window, overlap=overlap, batch=batch)
     x = rng.normal(size=(*shape, 2)).astype(np.float32)
-    assert gaussian(window).min() > 1.1e-3
+    assert gaussian_weights(window).min() > 1.1e-3
     np.testing.assert_allclose(ours.probabilities(KERNEL, x), theirs(x, window, overlap, batch), atol=1e-5)
 
 
@@ -57,20 +57,20 @@ LARGE = [((32, 18, 12), (16, 12, 8), 0.5), ((20, 8, 28), (8, 8, 16), 0.25)]
 @pytest.mark.parametrize('shape, window, overlap', LARGE)
 def test_equal_to_monai_with_our_weights(shape, window, overlap):
     x = rng.normal(size=(*shape, 2)).astype(np.float32)
-    got = Sliding(forward, window=window, overlap=overlap, batch=4).probabilities(KERNEL, x)
-    want = theirs(x, window, overlap, 4, roi_weight_map=torch.tensor(gaussian(window))[None, None])
+    got = SlidingWindowInference(forward, window=window, overlap=overlap, batch=4).probabilities(KERNEL, x)
+    want = theirs(x, window, overlap, 4, roi_weight_map=torch.tensor(gaussian_weights(window))[None, None])
     np.testing.assert_allclose(got, want, atol=1e-5)
     weights = compute_importance_map(window, mode='gaussian').numpy()
     high = weights > 1e-3
     assert 0.1 < high.mean() < 0.9
-    np.testing.assert_allclose((gaussian(window) * weights.max())[high], weights[high], rtol=1e-5)
+    np.testing.assert_allclose((gaussian_weights(window) * weights.max())[high], weights[high], rtol=1e-5)
 
 
 @pytest.mark.parametrize('shape, window, overlap', LARGE)
 def test_without_a_clamp_windows_edges_do_less_harm(shape, window, overlap):
     x = rng.normal(size=(*shape, 2)).astype(np.float32)
     full = np.asarray(forward(KERNEL, x[None])[0])
-    ours = np.abs(Sliding(forward, window=window, overlap=overlap).probabilities(KERNEL, x) - full)
+    ours = np.abs(SlidingWindowInference(forward, window=window, overlap=overlap).probabilities(KERNEL, x) - full)
     clamped = np.abs(theirs(x, window, overlap, 4) - full)
     assert ours.mean() < 0.8 * clamped.mean() and ours.max() < clamped.max()
 
@@ -78,4 +78,4 @@ def test_without_a_clamp_windows_edges_do_less_harm(shape, window, overlap):
 @pytest.mark.parametrize('size, window, overlap', [(32, 16, 0.5), (18, 12, 0.5), (20, 8, 0.25), (5, 2, 0.5)])
 def test_grids_agree_where_the_steps_fit(size, window, overlap):
     step = int(window * (1 - overlap))
-    assert [s.start for s, in dense_patch_slices((size,), (window,), (step,))] == starts(size, window, overlap)
+    assert [s.start for s, in dense_patch_slices((size,), (window,), (step,))] == window_starts(size, window, overlap)

@@ -1,4 +1,4 @@
-"""Runs of events in signals over folds and seeds as one result."""
+"""Signal runs over folds and seeds merged into one result."""
 
 from collections.abc import Mapping
 
@@ -11,7 +11,7 @@ def merge(runs: Mapping[str, Run]) -> Combined:
     """Means over patients of per-case metrics, over rounds that test every case once.
 
     Args:
-      runs: the runs by their paths, as they were given.
+      runs: the runs by their paths.
 
     Raises:
       InputError: the runs' test cases do not add up to rounds of the same cases.
@@ -19,5 +19,5 @@ def merge(runs: Mapping[str, Run]) -> Combined:
     first = next(iter(runs.values()))
     tables = {path: run.predictions for path, run in runs.items()}
     rows = [{'run': path, **row} for path, run in runs.items() for row in run.rows('test')]
-    found = cross_validation.means(tables, list(first.results['test']))
-    return Combined(rows, {'test': found, 'analysis': {}}, cross_validation.notice(tables), ['test'])
+    metrics = cross_validation.means(tables, list(first.results['test']))
+    return Combined(rows, {'test': metrics, 'analysis': {}}, cross_validation.notice(tables), ['test'])

@@ -1,4 +1,4 @@
-"""Means over patients of per-case metrics: events found, missed and spurious."""
+"""Results of signals from their predictions table: means over patients of the metrics of each recording."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,15 +7,15 @@ from medjax.statistics import bootstrap
 
 
 def results(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any]:
-    """Results of a predictions table: events found, missed and spurious.
+    """Results of a predictions table: sensitivity, precision and timing of beats.
 
     Args:
       rows: the table, of all evaluated splits; may be empty.
       evaluator: the family's evaluator, with its data set and options.
 
     Returns:
-      For each split its metrics with confidence intervals, `analysis`, and what a reader must know of them.
+      For each split its metrics with confidence intervals; `problem` and `conventions`.
     """
-    means = {split: bootstrap.summarise(some, evaluator.metrics)
-             for split, some in bootstrap.rows_by_split(rows).items()}
+    means = {split: bootstrap.summarise(part, evaluator.metrics)
+             for split, part in bootstrap.rows_by_split(rows).items()}
     return {**means, 'conventions': evaluator.conventions, 'problem': 'beats'}

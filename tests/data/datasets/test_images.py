@@ -31,9 +31,11 @@ def source(*cases, classes=('no', 'yes'), problem='binary'):
 
 def test_pictures_are_rows_first_and_volumes_ras():
     preprocess = ImagePreprocess((2, 3))
-    assert preprocess.fit_to_size(Image(picture([[1, 2, 3], [4, 5, 6]]), np.eye(4)))[..., 0].tolist() == [[1, 2, 3], [4, 5, 6]]
+    image = Image(picture([[1, 2, 3], [4, 5, 6]]), np.eye(4))
+    assert preprocess.fit_to_size(image)[..., 0].tolist() == [[1, 2, 3], [4, 5, 6]]
     volume = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
-    turned = ImagePreprocess((3, 2, 4)).fit_to_size(Image(volume, np.array([[0, -1, 0, 2], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])))
+    affine = np.array([[0, -1, 0, 2], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    turned = ImagePreprocess((3, 2, 4)).fit_to_size(Image(volume, affine))
     np.testing.assert_array_equal(turned[..., 0], volume.swapaxes(0, 1)[::-1])
 
 
@@ -81,7 +83,8 @@ def test_colours_become_grey_and_grey_three(tmp_path):
     colour = np.stack([picture([[30]]), picture([[60]]), picture([[90]])], -1)
     for channels, want in ((1, [60]), (3, [30, 60, 90]), (None, [30, 60, 90])):
         assert ImagePreprocess((1, 1), channels=channels).fit_to_size(Image(colour, np.eye(4))).ravel().tolist() == want
-    assert ImagePreprocess((1, 1), channels=3).fit_to_size(Image(picture([[5]]), np.eye(4))).ravel().tolist() == [5, 5, 5]
+    grey = ImagePreprocess((1, 1), channels=3).fit_to_size(Image(picture([[5]]), np.eye(4)))
+    assert grey.ravel().tolist() == [5, 5, 5]
     with pytest.raises(InputError, match='c1: 3 channels, c0 has 1; expected the same'):
         dataset(source(case(0, picture([[5]])), case(1, colour)), size=(1, 1), cache=str(tmp_path))
 

@@ -30,7 +30,8 @@ def test_tokens_by_hand():
     assert smiles_tokens.tokens('C%12CC%12/C=C\\F') == ['C', '%12', 'C', 'C', '%12', '/', 'C', '=', 'C', '\\', 'F']
     lines = [['C', 'O'], ['C', '[nH]']]
     assert smiles_tokens.vocabulary(lines) == ['C', 'O', '[nH]']
-    assert smiles_tokens.token_numbers([['C', 'N', 'O']], ['C', 'O'], 4).tolist() == [[2, smiles_tokens.UNKNOWN, 3, smiles_tokens.PAD]]
+    numbers = smiles_tokens.token_numbers([['C', 'N', 'O']], ['C', 'O'], 4).tolist()
+    assert numbers == [[2, smiles_tokens.UNKNOWN, 3, smiles_tokens.PAD]]
 
 
 @pytest.mark.parametrize('line, said', [('', 'nothing'), ('C[N', 'letter 2'), ('C[]', 'letter 2'),
@@ -72,7 +73,8 @@ def test_rewritings_are_the_same_molecule_and_lie_on_the_device_as_they_are_read
     case = data.source.cases[3]
     again = data._random_smiles(3, case)
     assert len(set(again)) > 1 and data._random_smiles(3, case) == again
-    one, = {rdkit_features.canonical_smiles(rdkit_features.parse(line, '')) for line in [case.columns['smiles'], *again]}
+    one, = {rdkit_features.canonical_smiles(rdkit_features.parse(line, ''))
+            for line in [case.columns['smiles'], *again]}
     assert one == rdkit_features.canonical_smiles(rdkit_features.parse(case.columns['smiles'], ''))
     assert data.inputs['tokens'].shape[:2] == (len(data.source.cases), 5)
     resident, seen = data.resident(), set()
@@ -88,7 +90,8 @@ def test_rewritings_are_the_same_molecule_and_lie_on_the_device_as_they_are_read
 
 def test_tokens_that_training_lacks_are_told():
     data = molecules.dataset(of(['CCO', 'CCC', 'CS'], ['train', 'train', 'test']), form='tokens')
-    assert data.encoding['vocabulary'] == ['C', 'O'] and data.inputs['tokens'][2, 0, :3].tolist() == [2, smiles_tokens.UNKNOWN, 0]
+    assert data.encoding['vocabulary'] == ['C', 'O']
+    assert data.inputs['tokens'][2, 0, :3].tolist() == [2, smiles_tokens.UNKNOWN, 0]
     assert 'm2' in data.notice
 
 

@@ -1,4 +1,4 @@
-"""TabularDataset: scales and missing values by hand, what is refused, equal batches everywhere, tables and published files."""
+"""TabularDataset: scales and missing values by hand, refusals, equal batches everywhere, tables and published files."""
 
 import dataclasses
 import math
@@ -88,7 +88,8 @@ def test_treatments_and_outcomes_without_what_a_simulation_knows():
     known = data.statistics
     assert known['mean'] == 3 and known['std'] == pytest.approx(np.sqrt(2)) and known['treated'] == pytest.approx(2 / 3)
     assert [case.target.effect for case in data.source.cases] == [1.0, None, None]
-    assert data.fingerprint != dataset(treated(TreatmentOutcome(0, 2.0, 7.0, 8.0), *[TreatmentOutcome(1, 4.0)] * 2)).fingerprint
+    other = dataset(treated(TreatmentOutcome(0, 2.0, 7.0, 8.0), *[TreatmentOutcome(1, 4.0)] * 2))
+    assert data.fingerprint != other.fingerprint
 
 
 @pytest.mark.parametrize('targets, said', [

@@ -72,7 +72,8 @@ def test_on_the_device_lie_the_same_items(paired, tmp_path):
 def test_ranges_may_be_given(tmp_path):
     data = dataset(source(), ranges={'target': (-5, 3)}, cache=str(tmp_path), **OPTIONS)
     assert data.limits['target'] == {'low': [-5.0], 'high': [3.0]}
-    np.testing.assert_allclose(translation.scale_to_range(np.array([[-5.0], [3.0]]), data.limits['target']).ravel(), [-1, 1])
+    scaled = translation.scale_to_range(np.array([[-5.0], [3.0]]), data.limits['target'])
+    np.testing.assert_allclose(scaled.ravel(), [-1, 1])
 
 
 @pytest.mark.parametrize('given, options, message', [

@@ -103,8 +103,8 @@ def test_items_on_the_device_are_those_that_are_read(data):
 
 def test_the_fingerprint_is_of_all_that_matters(data):
     same = tumour_growth.dataset(growing_squares.source(), size=(12, 12))
-    other = tumour_growth.dataset(growing_squares.source(*[growing_squares.case('a', times=(0, 30, 91)), *growing_squares.source().cases[1:]]),
-                          size=(12, 12))
+    later = [growing_squares.case('a', times=(0, 30, 91)), *growing_squares.source().cases[1:]]
+    other = tumour_growth.dataset(growing_squares.source(*later), size=(12, 12))
     assert same.fingerprint == data.fingerprint != other.fingerprint
 
 
@@ -118,7 +118,8 @@ def test_nothing_left_is_told():
     ([growing_squares.case('a', times=(0, 30), sides=(2, 4))], {}, 'a: 2 visits; expected two or more, and the one'),
     ([growing_squares.case('a', times=(0, 3, 30, 31))], {}, r'expected \[X, Y, Z, 4, C\]'),
     ([growing_squares.case('a', 'val')], {}, 'no training case'),
-    ([growing_squares.case('a'), growing_squares.case('bb', spacing=3.0)], {}, 'bb: voxels of .* set config.data.spacing'),
+    ([growing_squares.case('a'), growing_squares.case('bb', spacing=3.0)], {},
+     'bb: voxels of .* set config.data.spacing'),
     ([growing_squares.case('a')], dict(inputs=('pet',)), 'config.data.inputs'),
     ([growing_squares.case('a')], dict(size=(12,)), 'config.data.size'),
     ([growing_squares.case('a')], dict(size=(12, 12, 12)), '1 slices; expected config.data.size of two numbers'),

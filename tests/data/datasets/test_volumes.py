@@ -205,6 +205,7 @@ def test_what_is_beyond_a_case_is_the_same_in_training_and_inference(make):
     def forward(variables, image):
         jax.debug.callback(lambda x: windows.append(np.asarray(x)), image)
         return jnp.concatenate([image, image], -1)
-    SlidingWindowInference(forward, window=(16, 16, 8))({}, data.network_input(data.prepared[0]), data.background(data.prepared[0]))
+    first = data.prepared[0]
+    SlidingWindowInference(forward, window=(16, 16, 8))({}, data.network_input(first), data.background(first))
     jax.effects_barrier()
     np.testing.assert_allclose(windows[0][0], seen, rtol=1e-6)

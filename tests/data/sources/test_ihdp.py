@@ -66,7 +66,8 @@ def test_a_realisation(econml):
 
 
 @pytest.mark.parametrize('options, said', [
-    (dict(response_surface='C'), 'config.data.source.response_surface'), (dict(realisation=-1), 'config.data.source.realisation')])
+    (dict(response_surface='C'), 'config.data.source.response_surface'),
+    (dict(realisation=-1), 'config.data.source.realisation')])
 def test_what_is_refused(econml, options, said):
     with pytest.raises(InputError, match=said):
         ihdp.source(**options)
