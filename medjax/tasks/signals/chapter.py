@@ -77,7 +77,7 @@ def example_charts(run: Run, split: str) -> list[Chart]:
                   for row, recording in zip(chosen, loaded)}
     return [themed_chart(
         lambda theme: recordings_chart(recordings, theme), f'Recordings of the {split_name(split).lower()} cases',
-        'The first lead of the best and the worst recording, without its baseline. Ticks below are true beats, '
+        'The first lead of the best and the worst recording, normalised. Ticks below are true beats, '
         'triangles above are found beats, and the filled curve is the probability of a beat.', wide=True)]
 
 
