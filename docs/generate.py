@@ -1,4 +1,4 @@
-"""A hook of MkDocs: adds the reference pages, which are written from the code, and fills in the results.
+"""A hook of MkDocs: adds the pages that are written from code and notebooks, and fills in results and conventions.
 
 `mkdocs.yml` names this file. Pages are generated when the site is built; none of them is kept in the repository.
 """
@@ -10,23 +10,25 @@ from typing import Any
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
-from generator import pages
+from generator import conventions, notebooks, pages
 from results import recipes, render
 
 MARK = re.compile(r'<!-- results: (\w+) -->')
+CONVENTIONS = re.compile(r'<!-- conventions: (\w+) -->')
 
 
 def on_files(files: Any, config: Any) -> Any:
     """Adds the generated pages to the site's files."""
     from mkdocs.structure.files import File  # the tests run without MkDocs
 
-    for path, text in pages.pages().items():
+    for path, text in {**pages.pages(), **notebooks.pages()}.items():
         files.append(File.generated(config, path, content=text))
     return files
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Replaces `<!-- results: FAMILY -->` by the family's tables."""
+    """Replaces `<!-- results: FAMILY -->` by the family's tables, `<!-- conventions: FAMILY -->` by its conventions."""
+    markdown = CONVENTIONS.sub(lambda mark: conventions.unfoldable(mark[1]), markdown)
     return fill(markdown) if MARK.search(markdown) else markdown
 
 
