@@ -14,32 +14,32 @@ from medjax.report.tables import headline_lines
 from medjax.tasks.family import Combined, Family, of_config
 
 
-def read(paths: Sequence[str]) -> tuple[dict[str, Run], Family]:
+def read(paths: Sequence[str]) -> tuple[list[Run], Family]:
     """Reads two or more evaluated runs of one family.
 
     Args:
       paths: the runs' folders.
 
     Returns:
-      The runs by their paths, and their family.
+      The runs, and their family.
 
     Raises:
-      InputError: fewer than two; a folder without results; a run that is given twice; runs of different families,
-        classes or problems.
+      InputError: fewer than two; a folder without results; runs of different families, classes or problems.
     """
     if len(paths) < 2:
         raise InputError(f'{len(paths)} runs; expected two folders of runs, or more')
-    if len(set(paths)) < len(paths):
-        raise InputError(f'{" ".join(paths)}; expected each run once')
-    runs = {path: run_files.read(pathlib.Path(path)) for path in paths}
-    first = runs[paths[0]]
-    for path, run in runs.items():
+    runs = [run_files.read(pathlib.Path(path)) for path in paths]
+    first = runs[0]
+    for path, run in zip(paths, runs):
         if not run.predictions or not run.results:
             raise InputError(f'{path}: no predictions.csv or results.json there; expected an evaluated run')
         for key in ('classes', 'problem'):
             found, expected = run.results.get(key), first.results.get(key)
             if found != expected:
                 raise InputError(f'{path}: {key} {found}; expected {expected}, as in {paths[0]}')
+        found, expected = of_config(run.config).name, of_config(first.config).name
+        if found != expected:
+            raise InputError(f'{path}: a run of {found}; expected {expected}, as in {paths[0]}')
     return runs, of_config(first.config)
 
 
@@ -58,13 +58,13 @@ def compare(paths: Sequence[str], out: pathlib.Path | None) -> None:
     _check_output(paths, out)
     runs, family = read(paths)
     name_a, name_b = paths
-    found = family.command('compare')(*runs.values())
+    found = family.command('compare')(*runs)
     content = found.content
     if out is not None:
         atomic_files.write_json(out / 'comparison.json', {'a': name_a, 'b': name_b, **content})
     print(f'{name_a} (a) against {name_b} (b): {content["cases"]} {content["split"]} cases of '
           f'{content["patients"]} patients')
-    metrics, classes = family.metrics, runs[name_a].classes
+    metrics, classes = family.metrics, runs[0].classes
     for name, entry in sorted(content['metrics'].items(), key=lambda pair: not metrics.is_headline(pair[0], classes)):
         difference = entry['difference']
         limits = difference['ci95']
@@ -91,7 +91,7 @@ def ensemble(paths: Sequence[str], out: pathlib.Path) -> dict[str, Any]:
     """
     _check_output(paths, out)
     runs, family = read(paths)
-    return _write(out, runs, family, family.command('ensemble')(runs))
+    return _write(out, paths, runs, family, family.command('ensemble')(runs, paths))
 
 
 def merge(paths: Sequence[str], out: pathlib.Path) -> dict[str, Any]:
@@ -109,9 +109,12 @@ def merge(paths: Sequence[str], out: pathlib.Path) -> dict[str, Any]:
         cannot be merged.
     """
     _check_output(paths, out)
+    if len(set(paths)) < len(paths):
+        raise InputError(f'--merge: {" ".join(paths)}; expected each run once')
     runs, family = read(paths)
-    _check_folds(runs)
-    return _write(out, runs, family, family.command('merge')(runs))
+    by_path = dict(zip(paths, runs))
+    _check_folds(by_path)
+    return _write(out, paths, runs, family, family.command('merge')(by_path))
 
 
 def _check_output(paths: Sequence[str], out: pathlib.Path | None) -> None:
@@ -141,22 +144,23 @@ def _check_folds(runs: Mapping[str, Run]) -> None:
                                  'fold once for each seed')
 
 
-def _single_values(runs: Mapping[str, Run], splits: Sequence[str]) -> dict[str, dict[str, Any]]:
+def _single_values(paths: Sequence[str], runs: Sequence[Run], splits: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Each run's own metrics on some splits; those of other splits than `test` begin with the split's name."""
     return {path: {name if split == 'test' else f'{split} {name}': entry['value'] for split in splits
-                   for name, entry in run.results[split].items()} for path, run in runs.items()}
+                   for name, entry in run.results[split].items()} for path, run in zip(paths, runs)}
 
 
-def _write(out: pathlib.Path, runs: Mapping[str, Run], family: Family, found: Combined) -> dict[str, Any]:
+def _write(out: pathlib.Path, paths: Sequence[str], runs: Sequence[Run], family: Family,
+           found: Combined) -> dict[str, Any]:
     """Writes combined runs as a folder like a run's, with a report, and prints the headline metrics."""
-    first = next(iter(runs.values()))
+    first = runs[0]
     atomic_files.write_table(out / 'predictions.csv', found.rows)
     atomic_files.write_text(out / 'config.json', configs.to_json(first.config))
     splits = [split for split, _ in dict.fromkeys((row['split'], row['id']) for row in found.rows)]
     kept = {key: first.results[key] for key in ('classes', 'problem', 'unit', 'conventions') if key in first.results}
-    single = {'runs': _single_values(runs, found.splits)} if found.splits else {}
+    single = {'runs': _single_values(paths, runs, found.splits)} if found.splits else {}
     notice = ' '.join(filter(None, [found.notice, first.results.get('notice')]))
-    content = {**found.results, **single, **kept, 'notice': notice, 'of': list(runs),
+    content = {**found.results, **single, **kept, 'notice': notice, 'of': list(paths),
                'counts': {split: splits.count(split) for split in dict.fromkeys(splits)}}
     atomic_files.write_json(out / 'results.json', content)
     path = restore.write_report(out)

@@ -16,6 +16,7 @@ from PIL import Image as Picture
 from medjax import compare as runs
 from medjax import training
 from medjax.errors import InputError
+from medjax.tasks import family
 from tests import cli
 from tests.conftest import ROOT
 from tests.tasks.survival import survivals
@@ -45,7 +46,7 @@ def table(folder):
 
 
 def test_folds_merge_to_every_case_once(folders, tmp_path, capsys):
-    runs.folds(folders, tmp_path)
+    runs.merge(folders, tmp_path)
     rows = table(tmp_path)
     assert sorted(row['id'] for row in rows) == sorted(
         f'{split}{n:04d}' for split, count in (('train', 24), ('val', 8), ('test', 8)) for n in range(count))
@@ -60,12 +61,12 @@ def test_folds_merge_to_every_case_once(folders, tmp_path, capsys):
     assert (f'{entry["value"]:.3f} [{low:.3f}, {high:.3f}] (n=40)   {np.mean(single):.3f} ± '
             f'{np.std(single, ddof=1):.3f} over 2 runs') in told and 'test auroc' in told
     page = (tmp_path / 'report.html').read_text()
-    assert '2 runs over folds and seeds, which tested every case 1 time' in page
+    assert '2 runs over folds and seeds, which tested every case once' in page
 
 
 def test_an_ensemble_averages_probabilities(folders, tmp_path):
     same = [folders[0], folders[0]]
-    runs.together(same, tmp_path)
+    runs.ensemble(same, tmp_path)
     alone = {row['id']: row for row in table(folders[0])}
     for row in table(tmp_path):
         assert np.isclose(float(row['prob_large']), float(alone[row['id']]['prob_large']))
@@ -74,7 +75,7 @@ def test_an_ensemble_averages_probabilities(folders, tmp_path):
 
 
 def test_a_run_is_not_better_than_itself(folders, tmp_path, capsys):
-    runs.against([folders[0], folders[0]], tmp_path)
+    runs.compare([folders[0], folders[0]], tmp_path)
     found = json.loads((tmp_path / 'comparison.json').read_text())
     assert found['metrics']['accuracy']['difference']['value'] == 0 and found['mcnemar']['p'] == 1
     assert 'a − b +0.000' in capsys.readouterr().out
@@ -82,9 +83,9 @@ def test_a_run_is_not_better_than_itself(folders, tmp_path, capsys):
 
 def test_runs_that_do_not_fit_are_refused_in_one_line(folders, tmp_path):
     with pytest.raises(InputError, match='expected two folders'):
-        runs.against(folders[:1], None)
+        runs.compare(folders[:1], None)
     with pytest.raises(InputError, match='no test case is in both tables'):
-        runs.against(folders, None)
+        runs.compare(folders, None)
     ended = cli.process('evaluate', '--ensemble', folders[0], str(tmp_path), f'--workdir={tmp_path}/out')
     assert ended.code == 2 and 'no config.json there' in ended.err and 'Traceback' not in ended.err
     ended = cli.process('evaluate', folders[0])
@@ -102,14 +103,14 @@ def seeded(folder, seed, where):
 def test_a_missing_fold_is_named(folders, tmp_path):
     other = seeded(folders[0], 7, tmp_path)
     with pytest.raises(InputError, match='fold 1 of 2 with seed 7 is missing'):
-        runs.folds([*folders, other], tmp_path / 'out')
+        runs.merge([*folders, other], tmp_path / 'out')
     with pytest.raises(InputError, match='fold 1 of 2 with seed 0 is missing'):
-        runs.folds([folders[0], other], tmp_path / 'out')
+        runs.merge([folders[0], other], tmp_path / 'out')
 
 
 def test_cases_that_were_tested_twice_are_counted_once(folders, tmp_path):
     again = [seeded(folder, 7, tmp_path) for folder in folders]
-    results = runs.folds([*folders, *again], tmp_path / 'out')
+    results = runs.merge([*folders, *again], tmp_path / 'out')
     assert results['counts'] == {'test': 40} and len(table(tmp_path / 'out')) == 80
     rows = table(tmp_path / 'out')[:40]
     true = sum(row['target'] == 'large' for row in rows)
@@ -126,7 +127,7 @@ def test_folds_are_parted_by_subgroup(folders, tmp_path):
         lines = (copy / 'predictions.csv').read_text().splitlines()
         (copy / 'predictions.csv').write_text('\n'.join(
             f'{line},{"AB"[n % 2] if n else "site"}' for n, line in enumerate(lines)) + '\n')
-    found = runs.folds([str(tmp_path / name[-5:]) for name in folders], tmp_path / 'out')['analysis']
+    found = runs.merge([str(tmp_path / name[-5:]) for name in folders], tmp_path / 'out')['analysis']
     rows = table(tmp_path / 'out')
     assert {name: group['cases'] for name, group in found['subgroups']['site']['groups'].items()} == {
         name: sum(row['site'] == name for row in rows) for name in 'AB'}
@@ -143,7 +144,7 @@ def test_seeds_of_survival_are_averaged(tmp_path, capsys):
     survivals.write(folders[1], ('death',), [{**row, 'risk_death': float(row['risk_death']) + rng.normal()}
                                              for row in rows])
     folders = list(map(str, folders))
-    results = runs.folds(folders, tmp_path / 'out')
+    results = runs.merge(folders, tmp_path / 'out')
     single = [json.loads((tmp_path / f'seed{seed}' / 'results.json').read_text())['test'] for seed in range(2)]
     assert set(results['test']) == set(single[0])
     for name, entry in results['test'].items():
@@ -163,7 +164,7 @@ def test_seeds_of_survival_are_averaged(tmp_path, capsys):
 def test_realisations_of_a_simulation_are_averaged(tmp_path, capsys):
     folders = [str(treatments.make(tmp_path / f'r{seed}', count=30, splits=('train', 'val', 'test'), seed=seed))
                for seed in range(3)]
-    results = runs.folds(folders, tmp_path / 'out')
+    results = runs.merge(folders, tmp_path / 'out')
     single = [json.loads((tmp_path / f'r{seed}' / 'results.json').read_text())['test']['pehe']['value']
               for seed in range(3)]
     entry = results['test']['pehe']
@@ -177,17 +178,28 @@ def test_realisations_of_a_simulation_are_averaged(tmp_path, capsys):
 def test_runs_of_detection_do_not_merge(folders, tmp_path):
     for seed in range(2):
         copy = shutil.copytree(folders[seed], tmp_path / str(seed))
-        results = json.loads((copy / 'results.json').read_text())
-        (copy / 'results.json').write_text(json.dumps({**results, 'problem': 'detection'}))
-    for make in (runs.folds, runs.together, runs.against):
-        with pytest.raises(InputError, match='expected .*classification'):
+        config = json.loads((copy / 'config.json').read_text())
+        (copy / 'config.json').write_text(json.dumps({**config, 'evaluate': {'name': 'detection'}}))
+    for make in (runs.merge, runs.ensemble, runs.compare):
+        with pytest.raises(InputError, match='runs of detection: .*(cannot be merged|classification)'):
             make([str(tmp_path / '0'), str(tmp_path / '1')], tmp_path / 'out')
+
+
+@pytest.mark.parametrize('name', family.names())
+@pytest.mark.parametrize('command', ['merge', 'ensemble', 'compare'])
+def test_every_family_combines_its_runs_or_says_why_not(name, command):
+    of = family.find(name)
+    if command in of.refuses:
+        with pytest.raises(InputError, match=f'--{command}: runs of {name}: .{{20}}'):
+            of.command(command)
+    else:
+        assert callable(of.command(command))
 
 
 def test_a_runs_own_folder_is_not_written_over(folders, tmp_path):
     before = table(folders[0])
     (tmp_path / 'checkpoints').mkdir()
-    for make in (runs.together, runs.folds, runs.against):
+    for make in (runs.ensemble, runs.merge, runs.compare):
         for out in (pathlib.Path(folders[0]), tmp_path):
             with pytest.raises(InputError, match='the folder of a run; expected another one'):
                 make(folders, out)
@@ -201,7 +213,7 @@ def test_a_comparison_of_one_class_says_why_there_is_no_test(folders, tmp_path, 
     place = lines[0].split(',').index('target')
     kept = [line for line in lines[1:] if line.split(',')[place] == 'small']
     (copy / 'predictions.csv').write_text('\n'.join([lines[0], *kept]) + '\n')
-    runs.against([str(copy), folders[0]], tmp_path / 'out')
+    runs.compare([str(copy), folders[0]], tmp_path / 'out')
     assert 'delong   one class only in the truth: nothing to rank' in capsys.readouterr().out
     assert json.loads((tmp_path / 'out' / 'comparison.json').read_text())['delong']['p'] is None
 

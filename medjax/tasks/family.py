@@ -8,7 +8,7 @@ and imported when they are needed:
     summary.py     `results(rows, evaluator)`: the metrics with confidence intervals, of the predictions table
     chapter.py     `chapter(run)`: the family's part of the report
     merge.py       `merge(runs) -> Combined`: runs over folds and seeds as one result
-    ensemble.py    `ensemble(runs) -> Combined`: several runs' mean prediction as one result
+    ensemble.py    `ensemble(runs, paths) -> Combined`: several runs' mean prediction as one result
     compare.py     `compare(a, b)`: two runs on the same cases, see `Comparison`
 
 A family either has `merge.py`, `compare.py` and `ensemble.py`, or says in `refuses` why it cannot.

@@ -1,6 +1,6 @@
 """Ensembles of classifications: the mean of several runs' probabilities."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,21 +14,22 @@ from medjax.tasks.classification.table import UNCERTAINTY, Row, prob_columns, re
 from medjax.tasks.family import Combined
 
 
-def ensemble(runs: Mapping[str, Run]) -> Combined:
+def ensemble(runs: Sequence[Run], paths: Sequence[str]) -> Combined:
     """The mean of the runs' probabilities for each case, and its metrics.
 
     Args:
-      runs: the runs by their paths.
+      runs: the runs.
+      paths: their folders.
 
     Raises:
       InputError: a run lacks a test case of another, or they disagree about a case's truth.
     """
-    first = next(iter(runs.values()))
+    first = runs[0]
     problem, options = first.results['problem'], first.section('evaluate')
-    rows = average_tables([run.predictions for run in runs.values()], problem, first.classes)
+    rows = average_tables([run.predictions for run in runs], problem, first.classes)
     analysis = summarise(rows, problem, first.classes, subgroups=options.get('subgroups') or (),
                          sensitivity=options.get('sensitivity'), coverage=options.get('coverage', 0.9))
-    notice = f'The mean of the probabilities of {len(runs)} runs: {", ".join(runs)}.'
+    notice = f'The mean of the probabilities of {len(runs)} runs: {", ".join(paths)}.'
     return Combined(rows, {**analysis.pop('metrics'), 'analysis': analysis}, notice)
 
 
