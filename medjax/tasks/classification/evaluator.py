@@ -49,7 +49,7 @@ class ClassificationEvaluator(contracts.Evaluator):
         members = self.classifier(variables, lambda places: self.data.images(numbers[places]), len(numbers),
                                   0 if quick else None)
         probs, rows = members.mean(0), []
-        # Without dropout in the network all samples are equal and tell nothing of its uncertainty.
+        # In a network without dropout all samples are equal and carry no information on its uncertainty.
         unsure = None if (members == members[0]).all() else uncertainty.mutual_information(
             members, source.problem == 'multilabel')
         for place, number in enumerate(numbers):

@@ -69,7 +69,7 @@ def metric_entries(cases: Cases, values: Mapping[str, np.ndarray],
     """Metrics with bootstrap intervals.
 
     Args:
-      cases: the cases; the metric of one label counts the patients for whom that label is known.
+      cases: the cases; the metric of one label counts the patients with a known label.
       values: `[]` by name, the metrics of the cases as they are.
       samples: `[resamples]` by name, the metrics of the resamples.
 

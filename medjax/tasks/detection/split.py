@@ -35,7 +35,7 @@ class DetectionSplit(report_split.Split[table.Table]):
 
     @property
     def images_name(self) -> str:
-        """What charts call the images, such as 'test images'."""
+        """The name of the images in texts, such as 'test images'."""
         return f'{split_name(self.split).lower()} images'
 
 
