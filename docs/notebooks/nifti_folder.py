@@ -43,7 +43,7 @@ t1, tissues, affine, _ = mni152.template()
 
 
 def write_slab(folder, name, low, high):
-    """Writes the planes `low` to `high` of the left hemisphere as an image and a label."""
+    """Writes the planes `low` to `high` of the left hemisphere, image and label."""
     shifted = affine.copy()
     shifted[:3, 3] += affine[:3, :3] @ (0, 0, low)
     for kind, volume in (('images', t1), ('labels', tissues)):
@@ -69,15 +69,20 @@ sorted(path.name for path in (DATA / 'images').iterdir())
 # %%
 config = dict(
     seed=0, steps=STEPS, batch=8,
-    model=dict(name='unet', variant='nnunet', dims=2, classes=4, base=12, levels=5, norm='batch'),
-    # A rare class, here the fluid, needs a larger weight: otherwise it is missed in so few steps.
-    task=dict(name='segmentation', loss=dict(cross_entropy=dict(classes=(1.0, 4.0, 1.0, 1.0)), soft_dice=1.0)),
-    data=dict(name='volumes', patch=(80, 192, 1), intensity=dict(name='percentile', low=0.5, high=99.5),
-              foreground=0.8, cache=str(DATA.parent / 'cache'),
+    model=dict(name='unet', variant='nnunet', dims=2, classes=4,
+               base=12, levels=5, norm='batch'),
+    # A rare class, here the fluid, needs a larger weight: in so few steps it is missed without.
+    task=dict(name='segmentation', loss=dict(
+        cross_entropy=dict(classes=(1.0, 4.0, 1.0, 1.0)), soft_dice=1.0)),
+    data=dict(name='volumes', patch=(80, 192, 1), foreground=0.8,
+              intensity=dict(name='percentile', low=0.5, high=99.5),
+              cache=str(DATA.parent / 'cache'),
               source=dict(name='segmentation_folder', dir=str(DATA), classes=CLASSES,
-                          splits=dict(slab2='val', slab5='test', slab7='test'), val=0.0, test=0.0)),
+                          splits=dict(slab2='val', slab5='test', slab7='test'),
+                          val=0.0, test=0.0)),
     augment=dict(name='flip'),
-    optim=dict(name='adamw', lr=3e-3, clip=1.0, schedule=dict(name='cosine', warmup=STEPS // 10)),
+    optim=dict(name='adamw', lr=3e-3, clip=1.0,
+               schedule=dict(name='cosine', warmup=STEPS // 10)),
     evaluate=dict(name='segmentation', every=STEPS // 2),
     checkpoint=dict(best='dice_mean', keep=1),
 )
@@ -93,7 +98,9 @@ run = medjax.train(config, 'runs/brains')
 # interval and the number of patients. Two patients are too few for a meaningful interval.
 
 # %%
-dice = pd.DataFrame({name: run.results['test'][f'dice_{name}'] for name in CLASSES[1:]}).T[['value', 'ci95', 'n']]
+metrics = run.results['test']
+dice = pd.DataFrame({name: metrics[f'dice_{name}'] for name in CLASSES[1:]}).T
+dice = dice[['value', 'ci95', 'n']]
 dice
 
 # %% [markdown]
@@ -121,14 +128,17 @@ labels.shape
 # The middle plane of the new image, the predicted tissues over it, and the true ones.
 
 # %%
-image, truth = (np.asarray(nibabel.load(path.parents[1] / kind / path.name).dataobj) for kind in ('images', 'labels'))
+image = np.asarray(nibabel.load(path).dataobj)
+truth = np.asarray(nibabel.load('new/labels/unknown.nii.gz').dataobj)
 middle = image.shape[2] // 2
+overlays = {'Image': None, 'Predicted': labels, 'True': truth}
 figure, axes = plt.subplots(1, 3, figsize=(9, 4), layout='constrained')
-for axis, title, overlay in zip(axes, ('Image', 'Predicted', 'True'), (None, labels, truth)):
+for axis, (title, overlay) in zip(axes, overlays.items()):
     axis.imshow(image[:, :, middle].T, cmap='gray', origin='lower')
     if overlay is not None:
-        shown = np.ma.masked_equal(overlay[:, :, middle].T, 0)
-        axis.imshow(shown, cmap='viridis', vmin=1, vmax=3, alpha=0.6, origin='lower', interpolation='nearest')
+        tissue = np.ma.masked_equal(overlay[:, :, middle].T, 0)
+        axis.imshow(tissue, cmap='viridis', vmin=1, vmax=3, alpha=0.6, origin='lower',
+                    interpolation='nearest')
     axis.set_title(title)
     axis.axis('off')
 figure.savefig('overlays.png', dpi=110)

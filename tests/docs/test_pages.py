@@ -10,6 +10,7 @@ from unittest import mock
 import ml_collections
 import pytest
 from generator import commands, conventions, keys, notebooks
+from results import render
 
 from medjax import build
 from medjax.core import config as configs
@@ -254,7 +255,7 @@ TEXTS = messages()
 @pytest.mark.parametrize('path', [path for path in PAGES if path.parent.name == 'howto'], ids=lambda path: path.stem)
 def test_common_refusals_are_messages_of_the_package(path):
     section = path.read_text(encoding='utf-8').split('## Common refusals')[1]
-    quoted = re.findall(r'(?m)^\| `(.+?)` \|', section)
+    quoted = re.findall(r'(?m)^- `(.+?)`: ', section)
     assert len(quoted) >= 3
     for message in quoted:
         for part in re.split('…|--merge', message):
@@ -268,6 +269,28 @@ def test_howto_pages_have_the_same_parts():
         assert blocks(path, 'bash') and [code for code, _ in blocks(path, 'python') if code.startswith('c.')], path.name
 
 
+def known_options():
+    """The keys of all modules, by the section of a config that they are for."""
+    found = {'model': keys.model_sections(), 'data': keys.module_sections('data', ('source',)),
+             'source': keys.module_sections('source'), 'task': [], 'evaluate': []}
+    for _, _, tasks, evaluator in keys.task_sections():
+        found['task'] += tasks
+        found['evaluate'].append(evaluator)
+    options = {name: {key.name for of in sections for key in of.keys} for name, sections in found.items()}
+    options['optim'] = {key.name for sections in keys.optim_sections().values() for of in sections for key in of.keys}
+    options['optim'] |= {key.name for key in keys.optim_keys()}
+    options |= {of.name: {key.name for key in of.keys} for of in keys.top_sections()}
+    return {name: found | set(keys.COMMON.get(name, ())) for name, found in options.items()}
+
+
+def test_options_in_tables_of_how_to_pages_exist():
+    known = known_options()
+    for path in (path for path in PAGES if path.parent.name == 'howto'):
+        cells = re.findall(r'(?m)^\| (`[^|]*`) \|', path.read_text(encoding='utf-8').split('## Common refusals')[0])
+        named = re.findall(r'`(\w+)\.(\w+)`', ' '.join(cells))
+        assert not [pair for pair in named if pair[1] not in known[pair[0]]], path.name
+
+
 def test_every_family_has_a_how_to_page_and_a_row_in_the_readme():
     table = (ROOT / 'README.md').read_text(encoding='utf-8').split('## What it can do')[1].split('\n## ')[0]
     rows = [line for line in table.splitlines() if line.startswith('| ')][1:]
@@ -276,6 +299,15 @@ def test_every_family_has_a_how_to_page_and_a_row_in_the_readme():
     used = {str(load_config(path).get('evaluate').get('name')) for path in (ROOT / 'configs').glob('*.py')}
     assert used <= set(family.names())
     assert len(rows) == len(family.names()) + 1  # and treatment response, which needs no network
+
+
+def test_the_page_of_several_runs_lists_the_families_that_can_be_merged():
+    text = (DOCS / 'howto' / 'several_runs.md').read_text(encoding='utf-8')
+    for answer, refused in (('yes', False), ('no', True)):
+        listed = re.search(rf'(?m)^\| {answer} \| (.*) \|$', text)[1].split(', ')
+        expected = [render.FAMILIES[name] for name in family.names()
+                    if ('merge' in family.find(name).refuses) == refused]
+        assert sorted(name.lower() for name in listed) == sorted(name.lower() for name in expected)
 
 
 def test_the_readme_is_short():

@@ -14,19 +14,20 @@ from medjax.data.source import Case, Source, data_dir
 from medjax.data.splits import Splitting
 
 
-def source(*, rate: float, dir: str = '', splitting: Splitting = Splitting(val=0.2, test=0.2)) -> Source:
+def source(*, rate: float, dir: str = '',
+           splitting: Splitting = Splitting(val=0.2, test=0.2)) -> Source:
     """A signals source of the recordings in a folder.
 
     Args:
       rate: samples a second.
       dir: the folder; see `data_dir`.
-      splitting: how patients are assigned to splits; each recording is a patient of its own.
+      splitting: how patients are assigned to splits; each recording is a patient.
     """
     root = data_dir(dir)
-    names = [path.name.removesuffix('_beats.csv') for path in sorted(root.glob('*_beats.csv'))]
+    names = sorted(path.name.removesuffix('_beats.csv') for path in root.glob('*_beats.csv'))
     split = splitting.divide([{'patient': name} for name in names], root, root)
-    cases = tuple(Case(id=name, patient=name, split=split[name], read=functools.partial(_read, root / name, rate))
-                  for name in names)
+    cases = tuple(Case(id=name, patient=name, split=split[name],
+                       read=functools.partial(_read, root / name, rate)) for name in names)
     return Source(cases=cases, classes=('rest', 'beat'))
 
 
