@@ -42,20 +42,6 @@ def test_channels(data):
     np.testing.assert_array_equal(alone.rows.image[..., 0], data.rows.image[..., 1])
 
 
-def test_no_distance_from_nothing():
-    assert (tumour_visits.signed_distance(np.zeros((4, 4)), (1, 1)) == tumour_visits.FAR).all()
-    assert (tumour_visits.signed_distance(np.ones((4, 4)), (1, 1)) == -tumour_visits.FAR).all()
-    # Few voxels and many go different ways to the same numbers.
-    mask = np.zeros((40, 40, 40), np.uint8)
-    mask[10:20, 5:30, 12:14] = 1
-    small = tumour_visits.signed_distance(mask, (1, 2, 3))
-    tumour_visits.THREADED, kept = 0, tumour_visits.THREADED
-    try:
-        np.testing.assert_allclose(tumour_visits.signed_distance(mask, (1, 2, 3)), small, atol=1e-4)
-    finally:
-        tumour_visits.THREADED = kept
-
-
 def test_larger_scans_are_cut_about_the_last_mask_that_is_seen_and_smaller_ones_filled():
     part = tumour_growth.dataset(growing_squares.source(growing_squares.case('a', middle=(3, 8))), size=(8, 8))
     np.testing.assert_array_equal(np.argwhere(part.rows.masks[0, -1]).min(0), [1, 2])  # as far left as there is room

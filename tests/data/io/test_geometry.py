@@ -7,6 +7,8 @@ import pytest
 from medjax.data.io.geometry import (
     Image,
     check_pair,
+    crop_or_pad,
+    cropped_affine,
     describe,
     resample,
     resample_to_grid,
@@ -121,3 +123,13 @@ def test_a_pair_on_two_grids_is_refused_with_both_geometries():
         label = Image(np.zeros((4, 5, 6)), near)
         assert same_grid(Image(np.zeros((4, 5, 6)), np.diag([0.5, 0.5, 0.5, 1.0])), label) == fits
     assert describe(image) == '4×5×6 voxels of 1×1×1 mm, axes RAS, origin (0, 0, 0)'
+
+
+def test_a_box_beyond_the_array_is_filled():
+    array = np.arange(6).reshape(3, 2, 1)
+    np.testing.assert_array_equal(crop_or_pad(array, (1, 0, 0), (2, 2, 1))[..., 0], [[2, 3], [4, 5]])
+    np.testing.assert_array_equal(crop_or_pad(array, (-1, 0, 0), (5, 1, 1), 9).ravel(), [9, 0, 2, 4, 9])
+    channels = crop_or_pad(np.zeros((1, 1, 1, 2)), (0, -1, 0), (1, 2, 1), np.array([7, 8]))
+    assert channels[0, :, 0].tolist() == [[7, 8], [0, 0]]
+    affine = np.diag([2.0, 3.0, 4.0, 1.0])
+    assert cropped_affine(affine, (1, -1, 2))[:3, 3].tolist() == [2, -3, 8] and not affine[:3, 3].any()

@@ -40,7 +40,7 @@ def test_a_missing_partner_is_named_unless_none_is_wanted(folders, tmp_path):
     assert next(case for case in found.cases if case.id == 'c').target == (1, 0)
     with pytest.raises(InputError, match='c: no target image; expected a partner for every training case'):
         dataset(found, patch=(4, 4, 1), cache=str(tmp_path / 'cache'))
-    data = dataset(found, patch=(4, 4, 1), cache=str(tmp_path / 'cache'), paired=False, whole=True)
+    data = dataset(found, patch=(4, 4, 1), cache=str(tmp_path / 'cache'), paired=False, all_voxels=True)
     assert len(data.image.training) == 2 and len(data.target.training) == 1
 
 

@@ -90,3 +90,16 @@ def test_context_is_the_neighbours_with_the_border_repeated():
     array = np.arange(5.0)[None, None, :, None] * np.ones((2, 2, 1, 1))
     out = with_context(array, 1, 2)
     np.testing.assert_array_equal(out[0, 0], [[0, 0, 1], [0, 1, 2], [1, 2, 3], [2, 3, 4], [3, 4, 4]])
+
+
+def test_a_new_image_is_prepared_as_a_training_image():
+    array = rng.normal(size=(5, 6, 4)).astype(np.float32)
+    preprocess = VolumePreprocess(context=1)
+    volume = preprocess.network_input(Image(array, np.eye(4)), {'channels': 1, 'intensities': {}}, axis=2)
+    grid, _, case = preprocess.to_grid(Image(array, np.eye(4)))
+    np.testing.assert_array_equal(volume.image, with_context(preprocess.normalise(grid.array, case, {}), 1, 2))
+    assert volume.background.tolist() == [volume.image.min()] * 3 and (volume.affine == grid.affine).all()
+    with pytest.raises(InputError, match='a.nii: 1 channels; expected 2, as in training'):
+        preprocess.network_input(Image(array, np.eye(4), 'a.nii'), {'channels': 2, 'intensities': {}})
+    with pytest.raises(InputError, match='a.nii: 120 voxels are NaN'):
+        preprocess.network_input(Image(array * np.nan, np.eye(4), 'a.nii'), {'channels': 1, 'intensities': {}})

@@ -1,0 +1,39 @@
+"""The cache of prepared arrays: keys, atomic writes, another process that is faster, and folders without room."""
+
+import pytest
+
+from medjax.data.datasets import prepared_cache
+from medjax.errors import InputError
+
+
+def write(text):
+    return lambda folder: (folder / 'a.txt').write_text(text)
+
+
+def test_an_entry_is_named_by_files_and_options(tmp_path):
+    (tmp_path / 'a.png').write_text('1')
+    states = prepared_cache.file_states([str(tmp_path / 'a.png')])
+    first = prepared_cache.entry(tmp_path, [1, states, {'size': (4, 4)}])
+    assert first == prepared_cache.entry(tmp_path, [1, states, {'size': (4, 4)}])
+    assert first != prepared_cache.entry(tmp_path, [1, states, {'size': (4, 5)}])
+    (tmp_path / 'a.png').write_text('12')
+    assert first != prepared_cache.entry(tmp_path, [1, prepared_cache.file_states([str(tmp_path / 'a.png')]),
+                                                    {'size': (4, 4)}])
+
+
+def test_an_entry_is_complete_or_absent(tmp_path):
+    folder = tmp_path / 'new' / 'entry'
+    with pytest.raises(ZeroDivisionError):
+        prepared_cache.store(folder, lambda part: (write('x')(part), 1 / 0), 'cases')
+    assert not folder.exists() and not list(folder.parent.iterdir())
+    prepared_cache.store(folder, write('first'), 'cases')
+    prepared_cache.store(folder, write('second'), 'cases')  # as by another process, which was slower
+    assert (folder / 'a.txt').read_text() == 'first' and list(folder.parent.iterdir()) == [folder]
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / 'file').touch()
+    with pytest.raises(InputError, match='file: cannot keep prepared cases: .*set config.data.cache to another'):
+        prepared_cache.store(tmp_path / 'file' / 'entry', write('x'), 'cases')
+    with pytest.raises(InputError, match=': cannot keep prepared images: .*bytes needed'):
+        prepared_cache.store(tmp_path / 'entry', lambda part: prepared_cache.check_free_space(part, 2**80), 'images')
