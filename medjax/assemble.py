@@ -176,7 +176,7 @@ def _evaluator(of: family.Family, section: Mapping[str, Any], cases: contracts.D
         raise InputError(f'config.evaluate.every: {every}; expected 0 for a data set that has '
                          f'{", ".join(cases.counts)} only: there are no validation cases')
     if options.get('features'):  # the folder of a run, whose network gives the features that images are compared by
-        options['features'] = run_weights.features(pathlib.Path(options['features']))
+        options['features'] = run_weights.feature_extractor(pathlib.Path(options['features']))
     make = of.function('evaluator', 'evaluator')
     return every, bind(make, options, 'config.evaluate', data=cases, task=task)
 

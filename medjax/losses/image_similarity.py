@@ -116,7 +116,7 @@ def mutual_information(fixed: jax.Array, moved: jax.Array, *, bins: int = 32) ->
         low, high = (jax.lax.stop_gradient(end(1, keepdims=True)) for end in (x.min, x.max))
         # One extra bin at each end holds the tails of the splines, so that the weights of a voxel sum to 1.
         place = 1 + (x - low) / jnp.maximum(high - low, MIN_VALUE) * (bins - 3)
-        return _cubic_spline(place[..., None] - jnp.arange(bins))
+        return _cubic_spline(place[..., None] - jnp.arange(bins, dtype=jnp.float32))
 
     joint = jnp.einsum('bni,bnj->bij', bin_weights(fixed), bin_weights(moved)) / fixed[0, ..., 0].size
     independent = joint.sum(2, keepdims=True) * joint.sum(1, keepdims=True)

@@ -43,11 +43,11 @@ def cox_nll(log_hazard: jax.Array, time: jax.Array, event: jax.Array, mask: jax.
         largest = jax.ops.segment_max(tied, first, count)[first]
         # A separate maximum per time: relative to the maximum of the batch, the sum could underflow.
         total = jax.ops.segment_sum(jnp.where(event, jnp.exp(tied - largest), 0.0), first, count)[first]
-        rank = jnp.arange(count) - first  # number of earlier events in the order at the same time
+        rank = (jnp.arange(count) - first).astype(jnp.float32)  # number of earlier events in the order at the same time
         fraction = rank / jnp.maximum(tied_events, 1)
         removed = jnp.where(event, fraction * total * jnp.exp(jnp.minimum(largest - at_risk, 0.0)), 0.0)
         at_risk = at_risk + jnp.log1p(-jnp.minimum(removed, 1 - 1e-6))
-    return jnp.where(event, at_risk - risk, 0.0).sum() / jnp.maximum(event.sum(), 1)
+    return jnp.where(event, at_risk - risk, 0.0).sum() / jnp.maximum(event.sum(dtype=jnp.float32), 1)
 
 
 def cox_time_nll(log_hazard: jax.Array, time: jax.Array, event: jax.Array, mask: jax.Array) -> jax.Array:
@@ -67,7 +67,8 @@ def cox_time_nll(log_hazard: jax.Array, time: jax.Array, event: jax.Array, mask:
     in_risk_set = (time[None] >= time[:, None]) & (mask[None] > 0)
     at_risk = jax.nn.logsumexp(jnp.where(in_risk_set, log_hazard, -LARGE), -1)
     event = (event > 0) & (mask > 0)
-    return jnp.where(event, at_risk - jnp.diagonal(log_hazard), 0.0).sum() / jnp.maximum(event.sum(), 1)
+    return jnp.where(event, at_risk - jnp.diagonal(log_hazard), 0.0).sum() / jnp.maximum(
+        event.sum(dtype=jnp.float32), 1)
 
 
 def discretise_time(time: jax.Array, event: jax.Array, cuts: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -162,7 +163,7 @@ def ranking_loss(incidence: jax.Array, index: jax.Array, event: jax.Array, mask:
     later = (index[None] > index[:, None]) | ((index[None] == index[:, None]) & (event[None] == 0))
     comparable = later & (event > 0)[:, None] & (mask > 0)[:, None] & (mask > 0)[None]
     pair_loss = jnp.exp((at_event - jnp.diagonal(at_event)[:, None]) / sigma)
-    return jnp.where(comparable, pair_loss, 0.0).sum() / jnp.maximum(comparable.sum(), 1)
+    return jnp.where(comparable, pair_loss, 0.0).sum() / jnp.maximum(comparable.sum(dtype=jnp.float32), 1)
 
 
 def weibull_nll(scale: jax.Array, shape: jax.Array, time: jax.Array, event: jax.Array) -> jax.Array:

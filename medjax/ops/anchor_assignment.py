@@ -113,7 +113,8 @@ def hard_negatives(score: jax.Array, assigned: jax.Array, ratio: float, min_nega
       `[A]` bool.
     """
     positive, negative = assigned >= 0, assigned == BACKGROUND
-    count = jnp.maximum(jnp.floor(ratio * positive.sum()), min_negatives)
+    count = jnp.maximum(jnp.floor(ratio * positive.sum(dtype=jnp.float32)), min_negatives)
     order = jnp.argsort(jnp.where(negative, -score, jnp.inf))
-    hardest = jnp.zeros(assigned.shape, bool).at[order].set(jnp.arange(len(order)) < count)
+    hardest = jnp.zeros(assigned.shape, bool).at[order].set(
+        jnp.arange(len(order), dtype=jnp.float32) < count)
     return positive | negative & hardest

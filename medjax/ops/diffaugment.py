@@ -37,7 +37,8 @@ def random_cutout(image: jax.Array, key: jax.Array) -> jax.Array:
     for axis in range(dims):
         size = image.shape[axis + 1]
         low = jnp.floor(centre[axis] * size - HOLE * size / 2 + 0.5)[:, None]
-        line = (jnp.arange(size) >= low) & (jnp.arange(size) < low + round(HOLE * size))
+        at = jnp.arange(size, dtype=jnp.float32)
+        line = (at >= low) & (at < low + round(HOLE * size))
         inside &= line.reshape(len(image), *[size if a == axis else 1 for a in range(dims)], 1)
     return jnp.where(inside, 0, image)
 

@@ -99,7 +99,7 @@ def fit(law: str, time: jax.Array, volumes: jax.Array, mask: jax.Array, capacity
 
     def fit_patient(time: jax.Array, log: jax.Array, mask: jax.Array,
                     log_capacity: jax.Array) -> tuple[jax.Array, ...]:
-        count = jnp.maximum(mask.sum(), 1)
+        count = jnp.maximum(mask.sum(dtype=jnp.float32), 1)
         centre = jnp.where(mask, time, 0).sum() / count
         span = jnp.maximum(jnp.where(mask, jnp.abs(time - centre), 0).max(), 1e-6)
         scaled = (time - centre) / span  # -1 to 1, so that the unknowns have similar magnitudes

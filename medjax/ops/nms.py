@@ -153,7 +153,7 @@ def weighted_fusion(boxes: jax.Array, scores: jax.Array, labels: jax.Array, thre
         total = total.at[place].add(scores[index] * boxes[index], mode='drop')
         weight = weight.at[place].add(scores[index], mode='drop')
         size, label = size.at[place].add(1, mode='drop'), label.at[place].set(labels[index], mode='drop')
-        return total, weight, size, label, jnp.minimum(found + ~joins, limit), rank + 1
+        return total, weight, size, label, jnp.minimum(found + jnp.where(joins, 0, 1), limit), rank + 1
 
     empty = jnp.zeros(limit)
     start = (jnp.zeros((limit, boxes.shape[1])), empty, empty, jnp.zeros(limit, jnp.int32), 0, 0)

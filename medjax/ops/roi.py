@@ -40,7 +40,7 @@ def roi_align(features: jax.Array, boxes: jax.Array, size: Sequence[int], scale:
     low, high = boxes[:, :dims] * jnp.asarray(scale), boxes[:, dims:] * jnp.asarray(scale)
     weights = []
     for axis, (bins, extent) in enumerate(zip(size, shape, strict=True)):
-        share = (jnp.arange(bins * ratio) + 0.5) / (bins * ratio)
+        share = (jnp.arange(bins * ratio, dtype=jnp.float32) + 0.5) / (bins * ratio)
         where = low[:, axis, None] + share * (high - low)[:, axis, None] - 0.5
         near = (where >= -1) & (where <= extent)
         where = jnp.clip(where, 0, extent - 1)[..., None]

@@ -83,8 +83,8 @@ def sampling_positions(shape: Sequence[int], spacing: jax.Array, matrix: jax.Arr
       `[D, *S]` float32, in voxels of the input.
     """
     centre = [(n - 1) / 2 for n in shape]
-    axes = [((jnp.arange(n) - c) * spacing[a]).reshape([-1 if b == a else 1 for b in range(len(shape))])
-            for a, (n, c) in enumerate(zip(shape, centre))]
+    axes = [((jnp.arange(n, dtype=jnp.float32) - c) * spacing[a]).reshape(
+        [-1 if b == a else 1 for b in range(len(shape))]) for a, (n, c) in enumerate(zip(shape, centre))]
     out = []
     for a, c in enumerate(centre):
         place = sum(matrix[a, b] * axis for b, axis in enumerate(axes))
@@ -116,7 +116,7 @@ def sample(image: jax.Array, positions: jax.Array, kind: Literal['linear', 'near
         if kind == 'nearest':
             return _flat_index([jnp.round(w).astype(jnp.int32) for w in axes], shape), []
         low = [jnp.clip(jnp.floor(w).astype(jnp.int32), 0, max(n - 2, 0)) for w, n in zip(axes, shape)]
-        return _flat_index(low, shape), [(w - i)[..., None] for w, i in zip(axes, low)]
+        return _flat_index(low, shape), [(w - i.astype(w.dtype))[..., None] for w, i in zip(axes, low)]
 
     def read(index: jax.Array) -> jax.Array:
         """`pair` neighbouring voxels along the last axis, in one read."""
