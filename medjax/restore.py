@@ -85,7 +85,9 @@ def _layout(config: Mapping[str, Any], workdir: pathlib.Path, statistics: Mappin
     """The predictor, and the shapes of the state that its weights are restored from."""
     module = build.network(config['model'], config.get('precision', 'float32'))
     task = build.task_of(config['task'], module, statistics)
-    make = of_config(config).function('evaluator', 'predictor')
+    of = of_config(config)
+    of.check('predict')
+    make = of.function('evaluator', 'predictor')
     settings = {key: value for key, value in config['evaluate'].items() if key not in ('name', 'every')}
     # Predictors that need more than weights read it from the run's folder.
     more = {'folder': workdir} if 'folder' in inspect.signature(make).parameters else {}

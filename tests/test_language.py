@@ -11,7 +11,7 @@ from tests.conftest import ROOT
 DIALECT = ('told', 'tells', 'tell', 'teller', 'untold', 'foretold', 'judge', 'judged', 'judges', 'judging', 'dealt',
            'deals', 'anew', 'beware', 'whoever', 'whom', 'whomever', 'films', 'brought', 'phantom', 'phantoms',
            'whence', 'thereof', 'lest', 'betwixt')
-PATTERN = re.compile(rf'(?<![A-Za-z])({"|".join(DIALECT)})(?![A-Za-z])', re.IGNORECASE)
+PATTERN = re.compile(rf'(?<![A-Za-z.])({"|".join(DIALECT)})(?![A-Za-z])', re.IGNORECASE)
 FILES = sorted([*(path for folder in ('medjax', 'configs', 'docs', 'launch') for ending in ('py', 'md', 'jinja', 'sh')
                   for path in (ROOT / folder).rglob(f'*.{ending}')),
                 *(ROOT / name for name in ('README.md', 'CONTRIBUTING.md') if (ROOT / name).exists())])

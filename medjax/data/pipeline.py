@@ -98,7 +98,7 @@ class Streamed:
 
 
 class Placed:
-    """The same batches for items in device memory: for each step `place [B, K]` int32 and `index`.
+    """Batches of items in device memory: for each step `place [B, K]` int32 and `index`.
 
     Args:
       resident: the items.

@@ -11,7 +11,7 @@ and imported when they are needed:
     ensemble.py    `ensemble(runs, paths) -> Combined`: several runs' mean prediction as one result
     compare.py     `compare(a, b)`: two runs on the same cases, see `Comparison`
 
-A family either has `merge.py`, `compare.py` and `ensemble.py`, or says in `refuses` why it cannot.
+A family has `merge.py`, `compare.py`, `ensemble.py` and a predictor, or says in `refuses` why not.
 """
 
 import dataclasses
@@ -65,7 +65,7 @@ class Family:
       package: the folder as a package, which is `__package__` in `family.py`.
       tasks: for each name that `config.task.name` may have the module with its function `task`.
       metrics: all metrics that the family reports, in the order of its tables.
-      refuses: for 'merge', 'compare' or 'ensemble' why runs of the family cannot be treated so.
+      refuses: for 'merge', 'compare', 'ensemble' or 'predict' why the family does not offer it.
     """
 
     package: str
@@ -82,14 +82,22 @@ class Family:
         """A function of one of the family's modules, imported now."""
         return getattr(importlib.import_module(f'{self.package}.{module}'), name)
 
+    def check(self, name: str) -> None:
+        """Refuses a command that the family declines in `refuses`.
+
+        Raises:
+          InputError: with the family's reason.
+        """
+        if name in self.refuses:
+            raise InputError(f'--{name}: runs of {self.name}: {self.refuses[name]}')
+
     def command(self, name: str) -> Callable[..., Any]:
         """The function that merges, compares or averages runs of the family.
 
         Raises:
           InputError: the family refuses it, with its reason.
         """
-        if name in self.refuses:
-            raise InputError(f'--{name}: runs of {self.name}: {self.refuses[name]}')
+        self.check(name)
         return self.function(name, name)
 
 

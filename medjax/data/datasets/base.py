@@ -46,7 +46,7 @@ class Dataset(abc.ABC):
     @property
     @abc.abstractmethod
     def statistics(self) -> Mapping[str, Any]:
-        """What the task and `predict` need of the training data, as plain JSON; stored with each checkpoint."""
+        """Statistics of the training data for the task and `predict`, as plain JSON; stored with each checkpoint."""
 
     @property
     @abc.abstractmethod

@@ -191,7 +191,7 @@ class ResidentContrasts:
         return sum(side.size for side in self.sides.values())
 
     def place(self, number: int, rng: Generator) -> tuple[int, ...]:
-        """See `TranslationDataset.place`."""
+        """The place of an item in both contrasts; see `TranslationDataset.place`."""
         return self.data.place(number, rng())
 
     def load(self) -> dict[str, np.ndarray]:

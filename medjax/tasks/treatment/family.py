@@ -16,6 +16,7 @@ FAMILY = Family(
         Metric('ate_doubly_robust', 'ATE, doubly robust', headline=True),
     )),
     refuses={
+        'predict': 'effects for new patients are not predicted; expected a run of another family',
         'compare': 'only runs of classification can be compared',
         'ensemble': 'only runs of classification can be averaged',
     },
