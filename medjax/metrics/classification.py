@@ -15,9 +15,6 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-# Metrics of any family whose names start with one of these are better lower; all others are better higher.
-LOWER = ('log_loss', 'loss', 'brier', 'ibs', 'ece', 'hd95', 'assd', 'volume_error', 'mase', 'mae', 'rmse', 'error',
-         'bound', 'pehe', 'ate_error', 'factual_rmse', 'fid', 'kid')
 # The reason why a metric is NaN. Means over classes or labels are over those for which the metric is defined.
 UNDEFINED = {
     'auroc': 'one class only in the truth: nothing to rank', 'auprc': 'one class only in the truth: nothing to rank',
