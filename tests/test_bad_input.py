@@ -23,11 +23,11 @@ def get_config():
     c = config_dict.ConfigDict()
     c.seed, c.steps, c.batch = 0, 2, 8
     c.model = dict(name='unet', variant='nnunet', dims=2, classes=2, base=4, levels=2)
-    c.task = dict(name='segment', loss=dict(cross_entropy=1.0))
+    c.task = dict(name='segmentation', loss=dict(cross_entropy=1.0))
     c.data = dict(name='volumes', patch=(16, 16, 1), cache={cache!r},
-                  source=dict(name='folder', dir={dir!r}, classes=('background', 'lesion')))
+                  source=dict(name='segmentation_folder', dir={dir!r}, classes=('background', 'lesion')))
     c.optim = dict(name='adam', lr=1e-3)
-    c.evaluate = dict(name='volumes')
+    c.evaluate = dict(name='segmentation')
     return c
 '''
 

@@ -93,7 +93,7 @@ def bind(function: Callable[..., Any], section: Mapping[str, Any], where: str, *
 
 def unknown_key(key: str, known: Sequence[str], where: str) -> str:
     """The message that refuses a key that a section does not take, with the nearest one that it takes."""
-    near = difflib.get_close_matches(key, known, n=1)
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     hint = f'did you mean {near[0]!r}? ' if near else ''
     return f'{where}.{key}: unknown key; {hint}{where} takes: {", ".join(known) or "no key"}'
 

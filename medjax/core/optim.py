@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from medjax.core.config import bind, choose
+from medjax.core.config import bind, choose, keys, unknown_key
 from medjax.errors import InputError
 
 Schedule = Callable[[Any], Any]
@@ -111,6 +111,7 @@ def _adamw(lr: optax.ScalarOrSchedule, *, weight_decay: float = 1e-2, b1: float 
     return optax.adamw(lr, b1=b1, b2=b2, eps=eps, weight_decay=weight_decay, mask=_decay_mask)
 
 
+SHARED = ('name', 'lr', 'schedule', 'clip', 'every', 'ema', 'groups', 'accumulate')  # keys of every optimiser
 OPTIMISERS = {'sgd': _sgd, 'adam': _adam, 'adamw': _adamw}
 
 
@@ -221,7 +222,12 @@ def _parameter_group(*, steps: int, path: str, name: str, lr: float, schedule: M
     curve = bind(choose(SCHEDULES, form.pop('name', 'constant'), f'{path}.schedule.name'), form, f'{path}.schedule',
                  lr=lr, steps=-(-steps // every))
     chain = [optax.clip_by_global_norm(clip)] if clip else []
-    chain.append(bind(choose(OPTIMISERS, name, f'{path}.name'), options, path, lr=curve))
+    optimiser = choose(OPTIMISERS, name, f'{path}.name')
+    own = keys(optimiser, ('lr',))
+    for key in options:
+        if key not in own:
+            raise InputError(unknown_key(key, [*SHARED, *own], path))
+    chain.append(optimiser(curve, **options))
     if every == 1:
         return chain, curve
 
