@@ -1,4 +1,4 @@
-"""What a command settles before JAX starts."""
+"""Settings of a command before JAX starts."""
 
 import os
 import subprocess
@@ -8,8 +8,8 @@ import pytest
 
 FAULTS = '''
 import resource, threading
-from medjax import entry
-entry.prepare()
+from medjax import cli
+cli.prepare()
 def work():
     for _ in range(3):
         b'x' * (1 << 26)

@@ -53,7 +53,8 @@ def test_the_smoke_run_goes_from_config_to_report(name, tmp_path):
     assert 'parameters' in first and 'cases:' in first and str(tmp_path) in first
     results = json.loads((tmp_path / 'results.json').read_text())
     tested = [split for split in results['counts'] if split.startswith('test')]
-    assert results['step'] == 2 and tested
+    # A config that validates after each step may have its best weights at the first.
+    assert tested and (results['step'] == 2 or smoke(name)['evaluate'].get('every') == results['step'] == 1)
     assert all({'value', 'ci95', 'n'} <= set(entry) for split in tested for entry in results[split].values())
     rows = list(csv.DictReader((tmp_path / 'predictions.csv').open()))
     assert {row['split'] for row in rows} == set(results['counts']) - {'train'}

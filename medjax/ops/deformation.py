@@ -207,6 +207,7 @@ def inverse_consistency_error(forward: jax.Array, backward: jax.Array, spacing: 
     position = identity_grid(forward.shape[1:]) + forward
     inside = jnp.stack([(p >= 0) & (p <= n - 1) for p, n in zip(position, forward.shape[1:])]).all(0)
     error = compose(backward, forward) * jnp.array(spacing, jnp.float32).reshape(-1, *[1] * (forward.ndim - 1))
+    inside = inside.astype(jnp.float32)
     return (jnp.sqrt((error**2).sum(0)) * inside).sum() / jnp.maximum(inside.sum(), 1)
 
 

@@ -37,14 +37,15 @@ def roi_align(features: jax.Array, boxes: jax.Array, size: Sequence[int], scale:
       `[R, *size, C]` of the dtype of the features.
     """
     dims, shape, channels = len(size), features.shape[:-1], features.shape[-1]
-    low, high = boxes[:, :dims] * jnp.asarray(scale), boxes[:, dims:] * jnp.asarray(scale)
+    scale = jnp.asarray(scale, jnp.float32)
+    low, high = boxes[:, :dims] * scale, boxes[:, dims:] * scale
     weights = []
     for axis, (bins, extent) in enumerate(zip(size, shape, strict=True)):
         share = (jnp.arange(bins * ratio, dtype=jnp.float32) + 0.5) / (bins * ratio)
         where = low[:, axis, None] + share * (high - low)[:, axis, None] - 0.5
         near = (where >= -1) & (where <= extent)
         where = jnp.clip(where, 0, extent - 1)[..., None]
-        samples = jnp.maximum(1 - jnp.abs(where - jnp.arange(extent)), 0) * near[..., None]
+        samples = jnp.maximum(1 - jnp.abs(where - jnp.arange(extent, dtype=jnp.float32)), 0) * near[..., None].astype(jnp.float32)
         weights.append(samples.reshape(-1, bins, ratio, extent).mean(2))
     # The default precision of GPUs and TPUs would round the weights and so displace the samples.
     product = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
@@ -82,7 +83,7 @@ def roi_pool(features: jax.Array, boxes: jax.Array, size: Sequence[int], scale: 
       `[R, *size, C]` of the dtype of the features.
     """
     dims, shape, channels = len(size), features.shape[:-1], features.shape[-1]
-    edges = jnp.round(boxes * jnp.asarray([*scale, *scale])).astype(jnp.int32)
+    edges = jnp.round(boxes * jnp.asarray([*scale, *scale], jnp.float32)).astype(jnp.int32)
     table = jax.lax.stop_gradient(features), jnp.arange(features.size).reshape(features.shape)
     stride, windows = math.prod(shape), []
     for axis, (bins, extent) in enumerate(zip(size, shape, strict=True)):
