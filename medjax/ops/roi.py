@@ -45,7 +45,8 @@ def roi_align(features: jax.Array, boxes: jax.Array, size: Sequence[int], scale:
         where = low[:, axis, None] + share * (high - low)[:, axis, None] - 0.5
         near = (where >= -1) & (where <= extent)
         where = jnp.clip(where, 0, extent - 1)[..., None]
-        samples = jnp.maximum(1 - jnp.abs(where - jnp.arange(extent, dtype=jnp.float32)), 0) * near[..., None].astype(jnp.float32)
+        distance = jnp.abs(where - jnp.arange(extent, dtype=jnp.float32))
+        samples = jnp.maximum(1 - distance, 0) * near[..., None].astype(jnp.float32)
         weights.append(samples.reshape(-1, bins, ratio, extent).mean(2))
     # The default precision of GPUs and TPUs would round the weights and so displace the samples.
     product = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
