@@ -48,7 +48,7 @@ def _name(image: pathlib.Path) -> str:
 
 
 def predict(workdir: pathlib.Path, inputs: Sequence[str], output: pathlib.Path, say: Callable[[str], None] = print,
-            **options: Any) -> None:
+            run: restore.Trained | None = None, **options: Any) -> None:
     """Predicts for inputs and writes the results into a folder.
 
     Args:
@@ -56,12 +56,13 @@ def predict(workdir: pathlib.Path, inputs: Sequence[str], output: pathlib.Path, 
       inputs: files and folders.
       output: the folder for the results.
       say: takes a line for each input.
+      run: the trained run where it is restored already, with its options; restored here by default.
       **options: of the predictor, over those of config.evaluate.
 
     Raises:
       InputError: at the first input that cannot be predicted; what was written before stays.
     """
-    images, run = find(inputs), restore.restore(workdir, **options)
+    images, run = find(inputs), run or restore.restore(workdir, **options)
     names: dict[str, pathlib.Path] = {}
     for image in images if run.predictor.file_per_input else ():
         other = names.setdefault(_name(image), image)

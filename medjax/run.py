@@ -77,6 +77,11 @@ class Run:
         """
         return _table(self.path / 'predictions.csv', 'an evaluated run')
 
+    @functools.cached_property
+    def _trained(self) -> restore.Trained:
+        """The weights and the predictor, restored and compiled once for all predictions without options."""
+        return restore.restore(self.path)
+
     @property
     def history(self) -> pd.DataFrame:
         """The training history, a row for each step that was logged."""
@@ -103,7 +108,8 @@ class Run:
         with tempfile.TemporaryDirectory() as name:
             paths = _files(inputs, spacing, pathlib.Path(name))
             folder = pathlib.Path(name) / 'output'
-            predict(self.path, paths, folder, messages.append, **options)
+            trained = None if options else self._trained
+            predict(self.path, paths, folder, messages.append, trained, **options)
             arrays = {image_files.stem(path): _label(path) for path in sorted(folder.iterdir())
                       if image_files.is_image(path)}
             table = folder / 'predictions.csv'

@@ -9,6 +9,7 @@ from ml_collections import config_dict
 from PIL import Image
 
 import medjax
+from medjax import restore
 from medjax.errors import InputError
 from tests.conftest import ROOT
 
@@ -45,6 +46,21 @@ def test_a_file_and_its_array_are_predicted_alike(run, tmp_path):
     np.testing.assert_array_equal(of_file.table[columns].to_numpy(), of_array.table[columns].to_numpy())
     assert of_file.table[columns].to_numpy().sum() == pytest.approx(1) and len(of_file.messages) == 2
     assert not list(tmp_path.glob('*.csv')) and not of_array.arrays
+
+
+def test_several_predictions_restore_the_weights_once(run, monkeypatch):
+    calls, restored = [], restore.restore
+
+    def counted(path, **options):
+        calls.append(options)
+        return restored(path, **options)
+    monkeypatch.setattr(restore, 'restore', counted)
+    loaded, picture = medjax.load(run.path), np.zeros((16, 16), np.uint8)
+    first, second = loaded.predict(picture), loaded.predict(picture)
+    pd.testing.assert_frame_equal(first.table[['prob_large']], second.table[['prob_large']])
+    assert calls == [{}]
+    loaded.predict(picture, samples=0)
+    assert calls == [{}, {'samples': 0}]  # options make another predictor
 
 
 @pytest.mark.parametrize('array, spacing, message', [

@@ -1,5 +1,6 @@
 """Images of one size, prepared once and kept as one mapped array."""
 
+import abc
 import contextlib
 import dataclasses
 import functools
@@ -73,9 +74,9 @@ class PreparedImages(RowDataset):
             if missing:
                 yield f'{", ".join(missing)}: in the split {split}, but in no training case.'
 
+    @abc.abstractmethod
     def _class_counts(self, numbers: np.ndarray) -> np.ndarray:
         """How often each class occurs in some cases, `[K]`."""
-        raise NotImplementedError
 
     def images(self, numbers: Sequence[int] | np.ndarray) -> np.ndarray:
         """The images of some cases as the network takes them, `[n, *S, C]` float32."""
