@@ -13,6 +13,7 @@ from medjax.errors import InputError
 
 SPLITS = ('train', 'val', 'test')
 UNITS = ('voxel', 'share', 'mm')
+GRIDS = ('volume', 'picture', 'pixels')
 
 # The sentence of the report for a data set without patient identifiers.
 UNKNOWN_PATIENTS = 'It is not known which images are of the same patient: each image counts as a patient of its own.'
@@ -182,6 +183,7 @@ class Source(Generic[TargetType]):
       unit: of times, or of measured values.
       measured: names of the values of a series.
       least_classes: how many classes a source of this kind has at least.
+      grid: 'volume', voxels with a size in mm; 'picture', 2D pixels with a size in mm; or 'pixels', of unknown size.
     """
 
     cases: tuple[Case[TargetType], ...]
@@ -192,8 +194,11 @@ class Source(Generic[TargetType]):
     unit: str = ''
     measured: tuple[str, ...] = ()
     least_classes: int = 2
+    grid: str = 'volume'
 
     def __post_init__(self):
+        if self.grid not in GRIDS:
+            raise ValueError(f'grid {self.grid!r}; expected one of {GRIDS}')
         if not self.least_classes <= len(set(self.classes)) == len(self.classes) <= 255:
             order = '' if self.problem else ', background first'
             raise InputError(f'config.data.source.classes: {list(self.classes)}; expected {self.least_classes} to 255 '

@@ -65,6 +65,10 @@ class MetricList(tuple[Metric, ...]):
             raise ValueError(f'metrics {names}; expected different names')
         return out
 
+    def in_unit(self, unit: str) -> 'MetricList':
+        """The same metrics, with those in mm in another unit of length."""
+        return MetricList(dataclasses.replace(metric, unit=unit) if metric.unit == 'mm' else metric for metric in self)
+
     def has(self, name: str) -> bool:
         """Whether a metric has exactly this name."""
         return any(metric.name == name for metric in self)

@@ -8,7 +8,8 @@ distances and surface Dice are reproduced.
 ("surfels") that marching cubes (Lorensen 1987) places between the eight voxels around a voxel corner, each counted by
 its area. The values of that package are reproduced.
 
-The two differ by fractions of a voxel. All distances are in mm.
+The two differ by fractions of a voxel. All distances are in mm. An axis along which the masks have one voxel is no
+direction of space: the surface of a 2D mask is its outline.
 """
 
 import functools
@@ -71,10 +72,10 @@ def within_tolerance(distance: np.ndarray, tolerance: float) -> np.ndarray:
     return distance <= tolerance * (1 + 1e-6)
 
 
-def surface_voxels(mask: np.ndarray) -> np.ndarray:
-    """The surface voxels of a mask, `[X, Y, Z]` bool both."""
+def surface_voxels(mask: np.ndarray, axes: Sequence[int] = (0, 1, 2)) -> np.ndarray:
+    """The surface voxels of a mask, `[X, Y, Z]` bool both: those with a face neighbour outside it along the axes."""
     inner = mask.copy()
-    for axis in range(mask.ndim):
+    for axis in axes:
         here, there = np.moveaxis(inner, axis, 0), np.moveaxis(mask, axis, 0)
         here[1:] &= there[:-1]
         here[:-1] &= there[1:]
@@ -86,7 +87,7 @@ def voxel_distances(a: np.ndarray, b: np.ndarray, spacing: Sequence[float]) -> t
     """Distances from each surface voxel of one mask to the nearest surface voxel of the other, in both directions.
 
     Args:
-      a: `[X, Y, Z]` bool, not empty.
+      a: `[X, Y, Z]` bool, not empty. Where it has one slice along an axis, its surface is its outline.
       b: the same shape, not empty.
       spacing: mm along each axis.
 
@@ -94,7 +95,8 @@ def voxel_distances(a: np.ndarray, b: np.ndarray, spacing: Sequence[float]) -> t
       Distances in mm from a's surface to b's, and from b's to a's; float32.
     """
     part = bounding_box(a, b)  # it contains all surface voxels of both masks
-    a, b = surface_voxels(a[part]), surface_voxels(b[part])
+    axes = [axis for axis, n in enumerate(a.shape) if n > 1] or range(a.ndim)
+    a, b = surface_voxels(a[part], axes), surface_voxels(b[part], axes)
     return distance_map(b, spacing)[a], distance_map(a, spacing)[b]
 
 

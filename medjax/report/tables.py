@@ -82,7 +82,7 @@ def inline_intervals(table: Table) -> Table:
 
 
 def class_table(metrics: MetricList, entries: Mapping[str, Entry], classes: Sequence[str], caption: str,
-                tolerance: float | None = None) -> Table | None:
+                tolerance: str = '') -> Table | None:
     """Metrics by class with n, missed and spurious; None where no entry is of a class.
 
     Args:
@@ -90,7 +90,7 @@ def class_table(metrics: MetricList, entries: Mapping[str, Entry], classes: Sequ
       entries: a split of `results.json`.
       classes: names of the classes without the background.
       caption: of the table.
-      tolerance: tolerance of the surface distance, mm.
+      tolerance: tolerance of the surface distance, with its unit.
     """
     keys = {metrics.split_key(key, classes): entry for key, entry in entries.items()}
     present = {name for _, name in keys}
@@ -99,7 +99,7 @@ def class_table(metrics: MetricList, entries: Mapping[str, Entry], classes: Sequ
 
 
 def metric_table(metrics: MetricList, keys: Mapping[tuple[str, str], Entry], names: Sequence[str], caption: str,
-                 tolerance: float | None = None, counts: tuple[str, str, Mapping[str, Any]] | None = None) -> Table:
+                 tolerance: str = '', counts: tuple[str, str, Mapping[str, Any]] | None = None) -> Table:
     """Metrics as rows and `names` as columns, with n; transposed where there are many columns.
 
     Args:
@@ -107,7 +107,7 @@ def metric_table(metrics: MetricList, keys: Mapping[tuple[str, str], Entry], nam
       keys: entries by metric and column.
       names: the columns, each with at least one entry.
       caption: of the table.
-      tolerance: tolerance of the surface distance, mm.
+      tolerance: tolerance of the surface distance, with its unit.
       counts: a row of counts to show in place of n: its name, its tooltip, and the count of each column.
     """
     columns = {name: {metric: entry for (metric, column), entry in keys.items() if column == name} for name in names}
@@ -175,16 +175,16 @@ def _sample(entry: Entry, unit: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def heading(metrics: MetricList, key: str, tolerance: float | None = None) -> tuple[str, str]:
+def heading(metrics: MetricList, key: str, tolerance: str = '') -> tuple[str, str]:
     """The header of a metric, with its unit and an arrow towards better values, and an empty tooltip.
 
     Args:
       metrics: the family's metrics.
       key: of the metric.
-      tolerance: tolerance of the surface distance, mm.
+      tolerance: tolerance of the surface distance, with its unit.
     """
     metric = metrics.describe(key)
-    unit = f'{tolerance:g} mm tolerance' if key == 'nsd' and tolerance else metric.unit
+    unit = f'{tolerance} tolerance' if key == 'nsd' and tolerance else metric.unit
     label = f'{metric.label} ({unit})' if unit else metric.label
     arrow = metric.arrow if metrics.has(key) or metric.at_time else ''
     return f'{label}\N{NO-BREAK SPACE}{arrow}'.strip(), ''

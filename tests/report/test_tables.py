@@ -59,7 +59,7 @@ def test_classes_are_columns_with_interval_spread_and_counts():
         'dice_organ': entry(0.9, 0.8, 1.0, missed=0, spurious=3),
         'dice_lesion': entry(0.5, 0.3, 0.7, missed=1, spurious=0),
         'hd95_organ': entry(12.34, 10, 14, n=5), 'hd95_lesion': entry(3.0, n=1, why='one patient'),
-        'lesion_f1_organ': entry(None, n=0), 'lesion_f1_lesion': entry(None, n=0)}, CLASSES, 'Test', tolerance=2.0)
+        'lesion_f1_organ': entry(None, n=0), 'lesion_f1_lesion': entry(None, n=0)}, CLASSES, 'Test', tolerance='2 mm')
     got = cells(table)
     assert [head for head, _ in table.headers] == ['organ', 'lesion', 'mean']
     assert got['Dice\N{NO-BREAK SPACE}↑'] == [('0.900', '± 0.100', '0.800–1.000'), ('0.500', '± 0.200', '0.300–0.700'),

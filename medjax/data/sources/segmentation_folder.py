@@ -43,7 +43,8 @@ def source(*, classes: Sequence[str], dir: str = '', images: str = 'images', lab
       channels: names of the images' channels. A grey image that is stored in three equal channels has one.
       values: the label value of each class, such as (0, 255).
       colours: red, green and blue, 0 to 255, of each class in the labels, by class name.
-      spacing: mm between the columns and between the rows of a 2D image, whose file has none; 1 mm by default.
+      spacing: mm between the columns and between the rows of a 2D image, whose file has none. Without it distances and
+        areas of 2D images are in pixels.
       align_labels: resample a label on another grid onto the grid of its image by world coordinates, instead of
         refusing it.
       splitting: how patients are assigned to splits; without a column `patient` each image is a patient of its own.
@@ -65,7 +66,20 @@ def source(*, classes: Sequence[str], dir: str = '', images: str = 'images', lab
         read=functools.partial(reader.pair, row['image'], row['label']), how=repr(reader),
         files=(*image_files.files(row['image']), *image_files.files(row['label'])),
         columns={name: value or '' for name, value in row.items() if name not in RESERVED}) for row in rows)
-    return Source(cases=cases, classes=reader.classes, notice=notice, channels=reader.channels)
+    return Source(cases=cases, classes=reader.classes, notice=notice, channels=reader.channels,
+                  grid=_grid([row['image'] for row in rows], spacing))
+
+
+def _grid(images: Sequence[str], spacing: Sequence[float] | None) -> str:
+    """What a voxel of the images is, one of `data.source.GRIDS`.
+
+    Raises:
+      InputError: some images are volumes and others are 2D.
+    """
+    flat = [image_files.suffix(pathlib.Path(path)) in raster.SUFFIXES for path in images]
+    if any(flat) and not all(flat):
+        raise InputError(f'{images[flat.index(True)]}: a 2D image; expected a volume, as {images[flat.index(False)]} is')
+    return 'volume' if not any(flat) else 'pixels' if spacing is None else 'picture'
 
 
 def image_reader(**options: Any) -> Callable[[str | pathlib.Path], Image]:

@@ -61,12 +61,20 @@ def chapter(run: Run) -> Chapter:
 def result_tables(run: Run) -> list[tables.Table]:
     """The metrics over all classes and those of each class, for each split."""
     classes, tolerance, out = run.classes[1:], run.section('evaluate').get('tolerance_mm'), []
+    unit = length_unit(run)
+    metrics = FAMILY.metrics.in_unit(unit)
+    text = 'by class' if isinstance(tolerance, Mapping) else f'{tolerance:g} {unit}' if tolerance else ''
     for split in run.splits:
         entries, title = run.results[split], caption(run, split)
-        pair = (tables.overall_table(FAMILY.metrics, entries, classes, title),
-                tables.class_table(FAMILY.metrics, entries, classes, title, tolerance))
+        pair = (tables.overall_table(metrics, entries, classes, title),
+                tables.class_table(metrics, entries, classes, title, text))
         out += [table for table in pair if table]
     return out
+
+
+def length_unit(run: Run) -> str:
+    """The unit of the run's distances: mm, or px where the images have no pixel size."""
+    return run.results.get('length_unit', 'mm')
 
 
 def method(run: Run) -> str:

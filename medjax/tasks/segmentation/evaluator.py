@@ -26,7 +26,7 @@ class SegmentationEvaluator(contracts.Evaluator):
 
     data: VolumeDataset
     inference: SlidingWindowInference
-    tolerance_mm: float
+    tolerances: tuple[float, ...]
     surface: str
     lesions: bool
     postprocess: mask_metrics.Postprocess
@@ -34,12 +34,21 @@ class SegmentationEvaluator(contracts.Evaluator):
     @property
     def metrics(self) -> tuple[str, ...]:
         """The columns that are summarised, in the order of the results."""
-        return table.metric_columns(self.data.source.classes, self.lesions)
+        return table.metric_columns(self.data.source.classes, self.lesions, self.grid.size_error)
+
+    @property
+    def grid(self) -> mask_metrics.Grid:
+        """How distances and sizes are measured."""
+        return mask_metrics.GRIDS[self.data.source.grid]
 
     @property
     def conventions(self) -> str:
-        """The conventions of the metrics: empty classes, and the definition of a surface."""
-        return f'{mask_metrics.CONVENTIONS} {mask_metrics.SURFACES[self.surface][1]}'
+        """The conventions of the metrics: empty classes, the definition of a surface, tolerances and units."""
+        unit = {'mm': 'in mm', 'px': 'in pixels, since the images have no pixel size'}[self.grid.length]
+        tolerances = ', '.join(f'{name} {value:g} {self.grid.length}'
+                               for name, value in zip(self.data.source.classes[1:], self.tolerances, strict=True))
+        return (f'{mask_metrics.CONVENTIONS} {mask_metrics.SURFACES[self.surface][1]}, {unit}. '
+                f'Tolerance of NSD: {tolerances}.')
 
     def __call__(self, variables: Any, split: str, *, quick: bool = False,
                  snapshots: pathlib.Path | None = None) -> list[dict[str, Any]]:
@@ -58,14 +67,14 @@ class SegmentationEvaluator(contracts.Evaluator):
             if quick:
                 truth = np.asarray(volume.label)
                 metrics = mask_metrics.case_metrics(label, truth, spacing(volume.affine), self.data.source.classes,
-                                                    surfaces=None)
+                                                    surfaces=None, grid=self.data.source.grid)
             else:
                 image, reference = map(to_canonical, volume.case.read())
                 truth = reference.array
                 label = self.postprocess(restore(Image(label, volume.affine), image, kind='label').array)
                 metrics = mask_metrics.case_metrics(
-                    label, truth, spacing(image.affine), self.data.source.classes, tolerance_mm=self.tolerance_mm,
-                    surfaces=self.surface, lesions=self.lesions)
+                    label, truth, spacing(image.affine), self.data.source.classes, tolerances=self.tolerances,
+                    surfaces=self.surface, lesions=self.lesions, grid=self.data.source.grid)
                 if snapshots is not None:
                     self._save_snapshot(snapshots, volume, image, truth, label, confidence)
             rows.append({'split': split, 'id': volume.case.id, 'patient': volume.case.patient, **volume.case.columns,
@@ -83,7 +92,7 @@ class SegmentationEvaluator(contracts.Evaluator):
 
 
 def evaluator(*, data: VolumeDataset, task: Task, overlap: float = 0.5, flips: Sequence[int] = (), batch: int = 4,
-              tolerance_mm: float = 1.0, surface: str = 'voxels', lesions: bool = False,
+              tolerance_mm: float | Mapping[str, float] = 1.0, surface: str = 'voxels', lesions: bool = False,
               largest_component: bool = False, fill_holes: bool = False) -> SegmentationEvaluator:
     """The evaluator of segmentation.
 
@@ -93,7 +102,8 @@ def evaluator(*, data: VolumeDataset, task: Task, overlap: float = 0.5, flips: S
       overlap: fraction of a window that it shares with the next, in [0, 1).
       flips: axes of test-time mirroring; none by default.
       batch: windows per batch.
-      tolerance_mm: tolerance of the normalised surface distance.
+      tolerance_mm: tolerance of the normalised surface distance, for all classes or by the class's name; in pixels where
+        the images have no pixel size.
       surface: definition of a surface for hd95, assd and nsd: 'voxels' (as MONAI) or 'area' (as surface-distance).
       lesions: compute lesion-wise F1.
       largest_component: keep the largest connected component of each class only.
@@ -105,13 +115,13 @@ def evaluator(*, data: VolumeDataset, task: Task, overlap: float = 0.5, flips: S
     if surface not in mask_metrics.SURFACES:
         raise InputError(f'config.evaluate.surface: {surface!r}; expected one of: {", ".join(mask_metrics.SURFACES)}')
     inference = _sliding_windows(task, data.patch, overlap, flips, batch)
-    return SegmentationEvaluator(data, inference, tolerance_mm, surface, lesions,
+    return SegmentationEvaluator(data, inference, _tolerances(tolerance_mm, data.source.classes[1:]), surface, lesions,
                                  mask_metrics.Postprocess(largest_component, fill_holes))
 
 
 def predictor(*, task: Task, data: Mapping[str, Any], statistics: Mapping[str, Any],
               read: Callable[[pathlib.Path], Image], overlap: float = 0.5, flips: Sequence[int] = (), batch: int = 4,
-              tolerance_mm: float = 1.0, surface: str = 'voxels', lesions: bool = False,
+              tolerance_mm: float | Mapping[str, float] = 1.0, surface: str = 'voxels', lesions: bool = False,
               largest_component: bool = False, fill_holes: bool = False) -> SegmentationPredictor:
     """The predictor of new images, which segments as the evaluator does.
 
@@ -135,6 +145,19 @@ def predictor(*, task: Task, data: Mapping[str, Any], statistics: Mapping[str, A
     inference = _sliding_windows(task, data['patch'], overlap, flips, batch)
     return SegmentationPredictor(volume_preprocess(**data), statistics, read, inference,
                                  mask_metrics.Postprocess(largest_component, fill_holes))
+
+
+def _tolerances(given: float | Mapping[str, float], classes: Sequence[str]) -> tuple[float, ...]:
+    """The tolerance of each class.
+
+    Raises:
+      InputError: a class is missing or unknown, or a number is not above 0.
+    """
+    by_class = dict(given) if isinstance(given, Mapping) else dict.fromkeys(classes, given)
+    if set(by_class) != set(classes) or not all(0 < value < float('inf') for value in by_class.values()):
+        raise InputError(f'config.evaluate.tolerance_mm: {by_class}; expected a number above 0 for each of '
+                         f'{", ".join(classes)}')
+    return tuple(float(by_class[name]) for name in classes)
 
 
 def _sliding_windows(task: Task, patch: Sequence[int], overlap: float, flips: Sequence[int],

@@ -15,6 +15,8 @@ FAMILY = Family(
         Metric('assd', 'ASSD', unit='mm', better='lower'),
         Metric('nsd', 'NSD'),
         Metric('volume_error_ml', 'Volume error', unit='ml', better='zero'),
+        Metric('area_error_mm2', 'Area error', unit='mm²', better='zero'),
+        Metric('area_error_px', 'Area error', unit='px', better='zero'),
         Metric('lesion_f1', 'Lesion F1'),
         Metric('missed', 'Missed structures', better='lower'),
         Metric('spurious', 'Spurious structures', better='lower'),

@@ -9,12 +9,13 @@ The four cases of a class in one examination:
 | absent | present | 0 | diagonal | none | 0 | spurious |
 | absent | absent | none | none | none | none | |
 
-"diagonal" is the image's diagonal in mm: no distance can be larger, so that a miss never improves a mean of distances.
+"diagonal" is the image's diagonal: no distance can be larger, so that a miss never improves a mean of distances.
 "none" is NaN, an empty cell in the table: the case is left out of the mean, whose n is smaller by one.
 """
 
 import dataclasses
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import cc3d
 import numpy as np
@@ -33,9 +34,32 @@ CONVENTIONS = (
 MIN_OVERLAP = 0.1  # fraction of a lesion that must be covered
 # Definitions of a surface for hd95, assd and nsd.
 SURFACES = {
-    'voxels': (VOXELS, 'Distances are between the centres of surface voxels, in mm (MONAI\'s definition).'),
-    'area': (ELEMENTS, 'Distances are between surface elements weighted by their area, in mm (DeepMind\'s '
-             'surface-distance).')}
+    'voxels': (VOXELS, 'Distances are between the centres of surface voxels (MONAI\'s definition)'),
+    'area': (ELEMENTS, 'Distances are between surface elements weighted by their area (DeepMind\'s surface-distance)')}
+
+
+class Grid(NamedTuple):
+    """How sizes are measured on a grid of `data.source.GRIDS`.
+
+    Attributes:
+      size_error: the metric of the signed difference in size.
+      length: the unit of distances.
+      dims: the number of axes over which a size extends.
+      scale: the size's unit as a power of the length's: 1000 mm³ are 1 ml.
+    """
+
+    size_error: str
+    length: str
+    dims: int
+    scale: float = 1.0
+
+    def voxel_size(self, spacing: Sequence[float]) -> float:
+        """The size of one voxel, in the unit of `size_error`."""
+        return float(np.prod(spacing[:self.dims])) / self.scale
+
+
+GRIDS = {'volume': Grid('volume_error_ml', 'mm', 3, 1000.0), 'picture': Grid('area_error_mm2', 'mm', 2),
+         'pixels': Grid('area_error_px', 'px', 2)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,12 +84,19 @@ class Postprocess:
                 out[mask & ~kept] = 0
                 mask = kept
             if self.fill_holes:
-                out[ndimage.binary_fill_holes(mask) & (out == 0)] = value
+                out[_filled(mask) & (out == 0)] = value
         return out
 
 
+def _filled(mask: np.ndarray) -> np.ndarray:
+    """A mask with its holes; along an axis of one voxel nothing has to enclose them."""
+    flat = tuple(axis for axis, n in enumerate(mask.shape) if n == 1)
+    return np.expand_dims(ndimage.binary_fill_holes(mask.squeeze(flat)), flat)
+
+
 def case_metrics(pred: np.ndarray, truth: np.ndarray, spacing: Sequence[float], classes: Sequence[str], *,
-                 tolerance_mm: float = 1.0, surfaces: str | None = 'voxels', lesions: bool = False) -> dict[str, float]:
+                 tolerances: Sequence[float] = (), surfaces: str | None = 'voxels', lesions: bool = False,
+                 grid: str = 'volume') -> dict[str, float]:
     """The metrics of one case.
 
     Args:
@@ -73,13 +104,16 @@ def case_metrics(pred: np.ndarray, truth: np.ndarray, spacing: Sequence[float], 
       truth: the same shape; voxels with 255 are ignored.
       spacing: mm along each axis.
       classes: names, background first; the background has no metrics.
-      tolerance_mm: tolerance of the normalised surface distance.
+      tolerances: tolerance of the normalised surface distance of each class after the background, in the grid's unit
+        of length; 1 by default.
       surfaces: the definition of a surface for hd95, assd and nsd, a name in SURFACES; None computes none of them.
       lesions: whether to compute lesion_f1.
+      grid: how sizes are measured, a name in GRIDS.
 
     Returns:
-      For each class, as `METRIC_CLASS`: dice, iou, sensitivity, precision, volume_error_ml (prediction minus
-      reference), missed and spurious (0 or 1), and optionally hd95 and assd (mm), nsd, lesion_f1.
+      For each class, as `METRIC_CLASS`: dice, iou, sensitivity, precision, the grid's error in size (prediction minus
+      reference), missed and spurious (0 or 1), and optionally hd95 and assd (in the grid's unit of length), nsd,
+      lesion_f1.
 
     Raises:
       ValueError: the shapes differ.
@@ -88,16 +122,16 @@ def case_metrics(pred: np.ndarray, truth: np.ndarray, spacing: Sequence[float], 
         raise ValueError(f'prediction {pred.shape} and truth {truth.shape} differ in shape')
     if (truth == IGNORED).any():
         pred = np.where(truth == IGNORED, 0, pred)
-    out = {}
-    for number, name in enumerate(classes[1:], 1):
+    out, size = {}, GRIDS[grid]
+    for number, (name, tolerance) in enumerate(zip(classes[1:], tolerances or [1.0] * (len(classes) - 1), strict=True), 1):
         p, t = pred == number, truth == number
         both, predicted, true = (int(np.count_nonzero(mask)) for mask in (p & t, p, t))
         metrics = _overlap_metrics(both, predicted, true)
         if surfaces:
-            metrics |= _surface_metrics(p, t, spacing, tolerance_mm, surfaces)
+            metrics |= _surface_metrics(p, t, spacing, tolerance, surfaces)
         if lesions:
             metrics['lesion_f1'] = lesion_f1(p, t)
-        metrics |= {'volume_error_ml': (predicted - true) * (float(np.prod(spacing)) / 1000),
+        metrics |= {size.size_error: (predicted - true) * size.voxel_size(spacing),
                     'missed': float(true > 0 and not both), 'spurious': float(predicted > 0 and not true)}
         out |= {f'{metric}_{name}': value for metric, value in metrics.items()}
     return out
@@ -112,15 +146,16 @@ def _overlap_metrics(both: int, predicted: int, true: int) -> dict[str, float]:
             'precision': both / predicted if predicted else nan}
 
 
-def _surface_metrics(pred: np.ndarray, truth: np.ndarray, spacing: Sequence[float], tolerance_mm: float,
+def _surface_metrics(pred: np.ndarray, truth: np.ndarray, spacing: Sequence[float], tolerance: float,
                      surfaces: str) -> dict[str, float]:
     """HD95, ASSD and NSD of two masks."""
     if pred.any() and truth.any():
         surface, _ = SURFACES[surfaces]
         there, back = surface.distances(pred, truth, spacing)
         return {'hd95': surface.hausdorff(there, back), 'assd': surface.mean_distance(there, back),
-                'nsd': surface.surface_dice(there, back, tolerance_mm)}
-    diagonal = float(np.linalg.norm(np.array(pred.shape) * spacing))
+                'nsd': surface.surface_dice(there, back, tolerance)}
+    extents = [n * step for n, step in zip(pred.shape, spacing, strict=True) if n > 1]
+    diagonal = float(np.linalg.norm(extents))
     worst = {'hd95': diagonal, 'assd': diagonal, 'nsd': 0.0}
     return worst if pred.any() or truth.any() else dict.fromkeys(worst, float('nan'))
 

@@ -14,8 +14,8 @@ def results(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any]
       evaluator: the family's evaluator, with its data set and options.
 
     Returns:
-      For each split its metrics with confidence intervals; and `conventions`.
+      For each split its metrics with confidence intervals; `conventions`; and `length_unit`, of distances.
     """
     means = {split: bootstrap.summarise(part, evaluator.metrics)
              for split, part in bootstrap.rows_by_split(rows).items()}
-    return {**means, 'conventions': evaluator.conventions}
+    return {**means, 'conventions': evaluator.conventions, 'length_unit': evaluator.grid.length}

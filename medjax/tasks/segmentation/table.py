@@ -7,7 +7,7 @@ import numpy as np
 
 from medjax.statistics.bootstrap import parse_number
 
-METRICS = ('dice', 'iou', 'sensitivity', 'precision', 'hd95', 'assd', 'nsd', 'volume_error_ml')  # of each class
+METRICS = ('dice', 'iou', 'sensitivity', 'precision', 'hd95', 'assd', 'nsd')  # of each class
 LESION_F1 = 'lesion_f1'  # of each class, optional
 FLAGS = ('missed', 'spurious')  # of each class: 0 or 1, see `mask_metrics`
 MEAN_DICE = 'dice_mean'
@@ -20,14 +20,15 @@ def column(metric: str, name: str) -> str:
     return f'{metric}_{name}'
 
 
-def metric_columns(classes: Sequence[str], lesions: bool) -> tuple[str, ...]:
+def metric_columns(classes: Sequence[str], lesions: bool, size_error: str) -> tuple[str, ...]:
     """The columns that are summarised, in the order of the results.
 
     Args:
       classes: names, background first.
       lesions: whether lesion-wise F1 is computed.
+      size_error: the metric of the signed difference in volume or area, see `mask_metrics.GRIDS`.
     """
-    metrics = (*METRICS, LESION_F1) if lesions else METRICS
+    metrics = (*METRICS, size_error, *((LESION_F1,) if lesions else ()))
     return (MEAN_DICE, *(column(metric, name) for name in classes[1:] for metric in metrics))
 
 

@@ -95,17 +95,38 @@ def test_pairs_by_table(root):
     for name in ('x', 'y', 'z'):
         picture(root / 'images' / f'{name}.png', GREY)
     picture(root / 'labels' / 'm.png', LABEL)
-    slices(root / 'ct', array=VOXELS)
-    volume(root / 'ct.nrrd', (VOXELS > 0).astype(np.uint8))
     options = table(root, 'id,image,label,patient,split,sex', 'a,images/x.png,labels/m.png,p1 ,train ,f',
-                    'b,images/y.png,labels/m.png,p1,,f', 'c,images/z.png,labels/m.png,p2,test,', 'd,ct,ct.nrrd,,val,m')
+                    'b,images/y.png,labels/m.png,p1,,f', 'c,images/z.png,labels/m.png,p2,test,',
+                    'd,images/z.png,labels/m.png,,val,m')
     cases = source(**options).cases
     assert [(case.id, case.patient, case.split, dict(case.columns)) for case in cases] == [
         ('a', 'p1', 'train', {'sex': 'f'}), ('b', 'p1', 'train', {'sex': 'f'}), ('c', 'p2', 'test', {'sex': ''}),
         ('d', 'd', 'val', {'sex': 'm'})]
     np.testing.assert_array_equal(cases[0].read()[1].array[:, :, 0].T, LABEL)
-    np.testing.assert_array_equal(cases[3].read()[0].array, VOXELS)  # a folder with a DICOM series
-    np.testing.assert_array_equal(cases[3].read()[1].array, VOXELS > 0)
+
+
+def test_a_series_and_its_label_by_table(root):
+    slices(root / 'ct', array=VOXELS)
+    volume(root / 'ct.nrrd', (VOXELS > 0).astype(np.uint8))
+    found = source(**table(root, 'id,image,label', 'd,ct,ct.nrrd'))
+    image, label = found.cases[0].read()
+    assert found.grid == 'volume'
+    np.testing.assert_array_equal(image.array, VOXELS)  # a folder with a DICOM series
+    np.testing.assert_array_equal(label.array, VOXELS > 0)
+
+
+@pytest.mark.parametrize('spacing, grid', [(None, 'pixels'), ((0.5, 0.4), 'picture')])
+def test_2d_images_have_pixels_of_a_known_or_an_unknown_size(root, spacing, grid):
+    pictures(root)
+    assert source(dir=str(root), classes=CLASSES, spacing=spacing).grid == grid
+
+
+def test_2d_images_among_volumes_are_refused(root):
+    pictures(root)
+    slices(root / 'ct', array=VOXELS)
+    volume(root / 'ct.nrrd', (VOXELS > 0).astype(np.uint8))
+    with pytest.raises(InputError, match=r'a\.png: a 2D image; expected a volume, as .*ct is'):
+        source(**table(root, 'id,image,label', 'a,images/a.png,labels/a.png', 'd,ct,ct.nrrd'))
 
 
 def test_a_table_as_spreadsheets_write_it(root):

@@ -24,7 +24,7 @@ def cube(*box, shape=(10, 10, 10)):
 
 def test_shifted_cube_by_hand():
     truth, pred = cube((2, 6), (2, 6), (2, 6)), cube((3, 7), (2, 6), (2, 6))
-    got = case_metrics(pred, truth, (2.0, 1.0, 1.0), NAMES, tolerance_mm=1.0)
+    got = case_metrics(pred, truth, (2.0, 1.0, 1.0), NAMES, tolerances=[1.0])
     # 64 voxels each, 48 in common; voxels are 2 mm³.
     assert got['dice_tumour'] == 0.75 and got['iou_tumour'] == 48 / 80
     assert got['sensitivity_tumour'] == got['precision_tumour'] == 0.75 and got['volume_error_ml_tumour'] == 0.0
@@ -36,7 +36,7 @@ def test_shifted_cube_by_hand():
 
 def test_surfaces_counted_by_area_by_hand():
     truth, pred = cube((2, 6), (2, 6), (0, 1), shape=(10, 10, 1)), cube((3, 7), (2, 6), (0, 1), shape=(10, 10, 1))
-    got = case_metrics(pred, truth, (2.0, 1.0, 1.0), NAMES, tolerance_mm=1.0, surfaces='area')
+    got = case_metrics(pred, truth, (2.0, 1.0, 1.0), NAMES, tolerances=[1.0], surfaces='area')
     # An outline has three pieces on each side of four pixels, 2 mm or 1 mm long, and four corners of √5 / 2 mm. Of one
     # 1 mm side, the pieces and both corners are 2 mm from the other outline; of the opposite side, the middle piece.
     length, beyond = 2 * 3 * 2 + 2 * 3 * 1 + 4 * 5 ** 0.5 / 2, 3 * 1 + 2 * 5 ** 0.5 / 2 + 1
@@ -48,7 +48,7 @@ def test_a_distance_of_the_tolerance_is_within_it():
     for spacing in (1.1, 0.7, 1.3):
         for surfaces in ('voxels', 'area'):
             pred, truth = cube((3, 8), (2, 6), (2, 6)), cube((2, 7), (2, 6), (2, 6))
-            got = case_metrics(pred, truth, (spacing, 1.0, 1.0), NAMES, tolerance_mm=spacing, surfaces=surfaces)
+            got = case_metrics(pred, truth, (spacing, 1.0, 1.0), NAMES, tolerances=[spacing], surfaces=surfaces)
             assert got['nsd_tumour'] == 1.0
 
 
@@ -114,3 +114,58 @@ def test_postprocessing_by_class():
 def test_shapes_must_agree():
     with pytest.raises(ValueError, match='differ in shape'):
         case_metrics(FULL, FULL[:5], (1, 1, 1), NAMES)
+
+
+def disc(radius, shape=(64, 60)):
+    x, y = np.ogrid[:shape[0], :shape[1]]
+    return ((x - 30)**2 + (y - 28)**2 <= radius**2).astype(np.uint8)
+
+
+def outline_distances(a, b):
+    """All distances from each pixel of a's outline to the nearest of b's, by the definition."""
+    def outline(mask):
+        inside = {tuple(p) for p in np.argwhere(mask)}
+        return np.array([p for p in inside if not {(p[0] + i, p[1] + j) for i, j in
+                                                  ((1, 0), (-1, 0), (0, 1), (0, -1))} <= inside], float)
+    a, b = outline(a), outline(b)
+    return np.linalg.norm(a[:, None] - b[None], axis=-1).min(1)
+
+
+@pytest.mark.parametrize('axis', [0, 1, 2])
+def test_the_surface_of_a_2d_mask_is_its_outline(axis):
+    small, large = disc(20), disc(25)
+    there, back = outline_distances(small, large), outline_distances(large, small)
+    pred, truth = (np.expand_dims(mask, axis) for mask in (small, large))
+    got = case_metrics(pred, truth, (1.0, 1.0, 1.0), NAMES, tolerances=[2.0])
+    assert got['hd95_tumour'] == pytest.approx(max(np.percentile(there, 95), np.percentile(back, 95)))
+    assert got['assd_tumour'] == pytest.approx(np.concatenate([there, back]).mean())
+    assert got['hd95_tumour'] == pytest.approx(5.10, abs=0.005) and got['assd_tumour'] == pytest.approx(4.81, abs=0.03)
+    assert got['nsd_tumour'] == 0
+
+
+def test_a_slice_of_a_volume_is_a_surface_on_both_sides():
+    mask = np.zeros((9, 9, 5), np.uint8)
+    mask[2:7, 2:7, 2] = 1
+    other = np.roll(mask, 1, 2)
+    got = case_metrics(mask, other, (1.0, 1.0, 4.0), NAMES, tolerances=[2.0])
+    assert got['hd95_tumour'] == got['assd_tumour'] == 4.0
+
+
+def test_a_hole_of_a_2d_mask_is_filled():
+    ring = (disc(20) - disc(8))[:, :, None]
+    assert (Postprocess(fill_holes=True)(ring)[:, :, 0] == disc(20)).all()
+    volume = np.repeat(ring, 5, 2)  # a tube is open at both ends
+    assert (Postprocess(fill_holes=True)(volume) == volume).all()
+
+
+@pytest.mark.parametrize('grid, name, size', [('volume', 'volume_error_ml', 0.6 * 0.5 * 4 / 1000),
+                                              ('picture', 'area_error_mm2', 0.6 * 0.5), ('pixels', 'area_error_px', 1)])
+def test_sizes_by_grid(grid, name, size):
+    spacing = (1.0, 1.0, 1.0) if grid == 'pixels' else (0.6, 0.5, 4.0)
+    got = case_metrics(disc(9)[:, :, None], disc(5)[:, :, None], spacing, NAMES, grid=grid)
+    assert got[f'{name}_tumour'] == pytest.approx((int(disc(9).sum()) - int(disc(5).sum())) * size)
+
+
+def test_the_diagonal_of_an_image_has_no_thickness():
+    got = case_metrics(disc(5)[:, :, None], np.zeros((64, 60, 1)), (0.5, 0.5, 7.0), NAMES, grid='picture')
+    assert got['hd95_tumour'] == pytest.approx(0.5 * np.hypot(64, 60))
