@@ -157,7 +157,8 @@ def _write(out: pathlib.Path, paths: Sequence[str], runs: Sequence[Run], family:
     atomic_files.write_table(out / 'predictions.csv', found.rows)
     atomic_files.write_text(out / 'config.json', configs.to_json(first.config))
     splits = [split for split, _ in dict.fromkeys((row['split'], row['id']) for row in found.rows)]
-    kept = {key: first.results[key] for key in ('classes', 'problem', 'unit', 'length_unit', 'conventions') if key in first.results}
+    kept = {key: first.results[key] for key in ('classes', 'problem', 'unit', 'length_unit', 'conventions')
+            if key in first.results}
     single = {'runs': _single_values(paths, runs, found.splits)} if found.splits else {}
     notice = ' '.join(filter(None, [found.notice, first.results.get('notice')]))
     content = {**found.results, **single, **kept, 'notice': notice, 'of': list(paths),

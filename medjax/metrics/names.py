@@ -66,7 +66,7 @@ class MetricList(tuple[Metric, ...]):
         return out
 
     def in_unit(self, unit: str) -> 'MetricList':
-        """The same metrics, with those in mm in another unit of length."""
+        """Returns the metrics with another unit of length in place of mm."""
         return MetricList(dataclasses.replace(metric, unit=unit) if metric.unit == 'mm' else metric for metric in self)
 
     def has(self, name: str) -> bool:

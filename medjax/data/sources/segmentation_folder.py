@@ -74,12 +74,15 @@ def _grid(images: Sequence[str], spacing: Sequence[float] | None) -> str:
     """What a voxel of the images is, one of `data.source.GRIDS`.
 
     Raises:
-      InputError: some images are volumes and others are 2D.
+      InputError: some images are volumes and others are 2D, without a pixel size.
     """
     flat = [image_files.suffix(pathlib.Path(path)) in raster.SUFFIXES for path in images]
-    if any(flat) and not all(flat):
-        raise InputError(f'{images[flat.index(True)]}: a 2D image; expected a volume, as {images[flat.index(False)]} is')
-    return 'volume' if not any(flat) else 'pixels' if spacing is None else 'picture'
+    if any(flat) and not all(flat) and spacing is None:
+        raise InputError(f'{images[flat.index(True)]}: a 2D image without a pixel size, beside the volume '
+                         f'{images[flat.index(False)]}; expected {KEYS}.spacing')
+    if not all(flat):
+        return 'volume'
+    return 'pixels' if spacing is None else 'picture'
 
 
 def image_reader(**options: Any) -> Callable[[str | pathlib.Path], Image]:

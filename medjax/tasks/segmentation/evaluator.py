@@ -102,8 +102,8 @@ def evaluator(*, data: VolumeDataset, task: Task, overlap: float = 0.5, flips: S
       overlap: fraction of a window that it shares with the next, in [0, 1).
       flips: axes of test-time mirroring; none by default.
       batch: windows per batch.
-      tolerance_mm: tolerance of the normalised surface distance, for all classes or by the class's name; in pixels where
-        the images have no pixel size.
+      tolerance_mm: tolerance of the normalised surface distance, for all classes or by the class's name; in pixels
+        where the images have no pixel size.
       surface: definition of a surface for hd95, assd and nsd: 'voxels' (as MONAI) or 'area' (as surface-distance).
       lesions: compute lesion-wise F1.
       largest_component: keep the largest connected component of each class only.

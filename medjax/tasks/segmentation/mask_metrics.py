@@ -122,8 +122,8 @@ def case_metrics(pred: np.ndarray, truth: np.ndarray, spacing: Sequence[float], 
         raise ValueError(f'prediction {pred.shape} and truth {truth.shape} differ in shape')
     if (truth == IGNORED).any():
         pred = np.where(truth == IGNORED, 0, pred)
-    out, size = {}, GRIDS[grid]
-    for number, (name, tolerance) in enumerate(zip(classes[1:], tolerances or [1.0] * (len(classes) - 1), strict=True), 1):
+    out, size, names = {}, GRIDS[grid], classes[1:]
+    for number, (name, tolerance) in enumerate(zip(names, tolerances or [1.0] * len(names), strict=True), 1):
         p, t = pred == number, truth == number
         both, predicted, true = (int(np.count_nonzero(mask)) for mask in (p & t, p, t))
         metrics = _overlap_metrics(both, predicted, true)

@@ -121,11 +121,11 @@ def test_2d_images_have_pixels_of_a_known_or_an_unknown_size(root, spacing, grid
     assert source(dir=str(root), classes=CLASSES, spacing=spacing).grid == grid
 
 
-def test_2d_images_among_volumes_are_refused(root):
+def test_2d_images_without_a_pixel_size_among_volumes_are_refused(root):
     pictures(root)
     slices(root / 'ct', array=VOXELS)
     volume(root / 'ct.nrrd', (VOXELS > 0).astype(np.uint8))
-    with pytest.raises(InputError, match=r'a\.png: a 2D image; expected a volume, as .*ct is'):
+    with pytest.raises(InputError, match=r'a\.png: a 2D image without a pixel size, beside the volume .*ct; expected'):
         source(**table(root, 'id,image,label', 'a,images/a.png,labels/a.png', 'd,ct,ct.nrrd'))
 
 
