@@ -25,14 +25,14 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.data = dict(name='images', size=(28, 28), channels=1, label_fraction=1.0, subset_seed=0,
                   intensity=dict(name='fixed', mean=(0.5,), std=(0.5,)),  # -1 to 1, the range of the generator's tanh
                   source=dict(name='medmnist', set='pneumoniamnist'))
-    c.optim = dict(name='adam', lr=2e-4, b1=0.0, b2=0.9, ema=0.995, groups=dict(critic=dict(lr=4e-4)))
+    c.optim = dict(name='adam', lr=2e-4, b1=0.0, b2=0.9, ema=0.995, groups=dict(discriminator=dict(lr=4e-4)))
     c.evaluate = dict(name='synthesis', every=1500, features='')
     c.checkpoint = dict(best='kid_pixels', keep=1)
     c.log = dict(every=100)
     if variant == 'dcgan':
         c.model.spectral = False
         c.task.loss = 'non_saturating'
-        c.optim.update(b1=0.5, b2=0.999, groups=dict(critic=dict(lr=2e-4)))
+        c.optim.update(b1=0.5, b2=0.999, groups=dict(discriminator=dict(lr=2e-4)))
     if variant == 'wgan':  # five critic steps for each generator step (Gulrajani 2017)
         c.model.spectral = False
         c.task.update(loss='wasserstein', penalty=10.0, augment=())
@@ -44,7 +44,7 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
         c.model.update(variant='style', spectral=False)
         c.task.update(loss='non_saturating', r1=1.0)
         c.steps, c.evaluate.every = 3000, 500
-        c.optim.update(lr=1e-3, b2=0.99, groups=dict(critic=dict(lr=1e-3)))
+        c.optim.update(lr=1e-3, b2=0.99, groups=dict(discriminator=dict(lr=1e-3)))
     if variant == 'smoke':
         c.steps, c.batch, c.evaluate.every, c.log.every = 2, 8, 1, 1
         c.model.update(base=4, latent=8)

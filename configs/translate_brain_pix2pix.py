@@ -19,14 +19,14 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.batch = 4
     # Tissues differ by absolute intensity, which instance norm removes: 4 dB less after 160 steps (validation).
     c.model = dict(name='translation', variant='pix2pix', base=16, levels=4, cap=128, norm='none', width=16,
-                   depth=2, critic_norm='none')
+                   depth=2, discriminator_norm='none')
     # The image determines the target almost fully, so the discriminator adds nothing in so few steps: see `:l1`.
     c.task = dict(name='translation', adversarial_loss='hinge', l1=100.0)
     # Random patches are the only augmentation: rotation would smooth the noise, which a discriminator detects.
     c.data = dict(name='translation', patch=(80, 96, 1), spacing=(2.0, 2.0, 2.0),
                   source=dict(name='simulated_contrast', spacing=2.0))
     c.optim = dict(name='adam', lr=1e-3, b1=0.5, ema=0.99, schedule=dict(name='cosine', warmup=50),
-                   groups=dict(critic=dict(lr=2e-3)))
+                   groups=dict(discriminator=dict(lr=2e-3)))
     c.evaluate = dict(name='translation', every=200, batch=8)
     c.checkpoint = dict(best='psnr', keep=1)
     c.log = dict(every=50)
@@ -35,7 +35,7 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
         c.task, c.optim.groups = dict(name='translation'), None
     if variant == 'cyclegan':
         c.steps, c.batch = 700, 2
-        c.optim.groups = dict(critic_source=dict(lr=5e-4), critic_target=dict(lr=5e-4))
+        c.optim.groups = dict(discriminator_source=dict(lr=5e-4), discriminator_target=dict(lr=5e-4))
         c.data.update(paired=False, foreground=0.8)
         c.model.update(variant='cyclegan', generator='unet')
         # With the paper's cycle weight of 10 the network stays at the identity of its first steps.

@@ -15,7 +15,7 @@ DATA = dict(name='images', size=(8, 8), channels=1, intensity=dict(name='fixed',
 CONFIG = dict(
     seed=0, batch=8, steps=2, model=dict(name='gan', variant='dcgan', size=(8, 8), base=4, latent=4),
     task=dict(name='gan'), data=DATA,
-    optim=dict(name='adam', lr=1e-2, ema=0.5, groups=dict(critic=dict(lr=2e-2, every=2))),
+    optim=dict(name='adam', lr=1e-2, ema=0.5, groups=dict(discriminator=dict(lr=2e-2, every=2))),
     evaluate=dict(name='synthesis', every=1, batch=4, shown=2), checkpoint=dict(best='kid_pixels'), log=dict(every=1))
 
 

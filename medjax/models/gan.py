@@ -154,7 +154,7 @@ class Discriminator(nn.Module):
 
 
 class Model(nn.Module):
-    """A generator and a discriminator, with parameters under 'generator' and 'critic'.
+    """A generator and a discriminator, with parameters under 'generator' and 'discriminator'.
 
     Attributes:
       size: extents of an image; they are halved while at least 4 voxels are left: multiples of powers of 2 are best.
@@ -189,7 +189,7 @@ class Model(nn.Module):
                              f'latent={self.latent}, base={self.base}; expected extents of at least {MIN_SIZE}, else 1')
         self.generator = Generator(self.kind, tuple(self.size), self.channels, self.classes, self.base, self.norm,
                                    self.dtype)
-        self.critic = Discriminator(self.kind, self.classes, self.base, self.spectral, self.dtype)
+        self.discriminator = Discriminator(self.kind, self.classes, self.base, self.spectral, self.dtype)
 
     def __call__(self, image: jax.Array, label: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, Any]]:
         """Maps images and classes `[B]` to the discriminator's outputs `[B]` and a feature, for initialisation.
@@ -212,4 +212,4 @@ class Model(nn.Module):
 
     def discriminate(self, image: jax.Array, label: jax.Array, *, train: bool) -> jax.Array:
         """Maps images `[B, *S, C]` and classes `[B]` to the discriminator's outputs `[B]` float32."""
-        return self.critic(image, label.astype(jnp.int32), train)
+        return self.discriminator(image, label.astype(jnp.int32), train)

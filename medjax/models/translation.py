@@ -2,7 +2,8 @@
 
 - pix2pix (Isola 2017): a U-Net generates the target; a discriminator receives image and target together and classifies
   each patch. The paper's dropout, which its generator learns to ignore, is omitted.
-- cyclegan (Zhu 2017): two generators, forth and back, and a discriminator for each of the two domains.
+- cyclegan (Zhu 2017): two generators, of targets from images and of images from targets, and a discriminator
+  for each of the two domains.
 - regression: the generator only, for losses without a discriminator.
 
 The papers' final tanh is omitted as well, because intensities of medical images are not bounded. Generators are U-Nets,
@@ -28,8 +29,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
 GENERATORS, SLOPE = ('unet', 'residual'), 0.2
 DOWNSAMPLINGS = 2  # of the residual generator
 # The networks of each kind, which are the first level of the parameters.
-PARTS = {'pix2pix': ('generator', 'critic'), 'regression': ('generator',),
-         'cyclegan': ('forth', 'back', 'critic_target', 'critic_source')}
+PARTS = {'pix2pix': ('generator', 'discriminator'), 'regression': ('generator',),
+         'cyclegan': ('generator_target', 'generator_source', 'discriminator_target', 'discriminator_source')}
 
 
 class Generator(nn.Module):
@@ -110,7 +111,7 @@ class Model(nn.Module):
       norm: norm of the generators, 'instance' or 'none'; batch statistics would mix several passes.
       width: channels of a discriminator's first layer; doubled with each layer, up to eight times as many.
       depth: number of strided layers of a discriminator, see `Discriminator`.
-      critic_norm: norm of the discriminators, 'instance' or 'none'.
+      discriminator_norm: norm of the discriminators, 'instance' or 'none'.
       dtype: compute dtype; parameters and outputs are float32.
     """
 
@@ -125,20 +126,20 @@ class Model(nn.Module):
     norm: str = 'instance'
     width: int = 64
     depth: int = 3
-    critic_norm: str = 'instance'
+    discriminator_norm: str = 'instance'
     dtype: str = 'float32'
 
     def setup(self) -> None:
         """Creates the generators and discriminators."""
         for name, value, known in (('kind', self.kind, PARTS), ('generator', self.generator, GENERATORS),
                                    ('norm', self.norm, ('instance', 'none')),
-                                   ('critic_norm', self.critic_norm, ('instance', 'none'))):
+                                   ('discriminator_norm', self.discriminator_norm, ('instance', 'none'))):
             if value not in known:
                 raise InputError(f'config.model.{name}: {value!r}; expected one of: {", ".join(known)}')
         generator = (self.generator, self.dims, self.base, self.levels, self.cap, self.blocks, self.norm, self.dtype)
-        discriminator = (self.dims, self.width, self.depth, self.critic_norm, self.dtype)
+        discriminator = (self.dims, self.width, self.depth, self.discriminator_norm, self.dtype)
         self._networks = {
-            part: Discriminator(*discriminator, name=part) if part.startswith('critic') else Generator(
+            part: Discriminator(*discriminator, name=part) if part.startswith('discriminator') else Generator(
                 *generator, name=part) for part in PARTS[self.kind]}
 
     def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, Any]]:
@@ -162,7 +163,7 @@ class Model(nn.Module):
 
     def translate(self, x: jax.Array, *, train: bool, back: bool = False) -> jax.Array:
         """Translates images to targets, or with `back` targets to images."""
-        name = ('back' if back else 'forth') if self.kind == 'cyclegan' else 'generator'
+        name = ('generator_source' if back else 'generator_target') if self.kind == 'cyclegan' else 'generator'
         return self._networks[name](x, self.channels[0 if back else 1], train)
 
     def discriminate(self, x: jax.Array, given: jax.Array, *, train: bool, source: bool = False) -> jax.Array:
@@ -175,5 +176,5 @@ class Model(nn.Module):
           source: whether to use CycleGAN's discriminator of images instead of that of targets.
         """
         if self.kind == 'pix2pix':
-            return self._networks['critic'](jnp.concatenate([given, x], -1), train)
-        return self._networks['critic_source' if source else 'critic_target'](x, train)
+            return self._networks['discriminator'](jnp.concatenate([given, x], -1), train)
+        return self._networks['discriminator_source' if source else 'discriminator_target'](x, train)

@@ -51,24 +51,25 @@ def test_weight_decay_spares_biases():
 def test_parameter_groups_have_their_own_rate_and_interval():
     sgd = dict(name='sgd', lr=1.0, momentum=0.0, nesterov=False)
     optimiser, curve = make_optimiser(6, **sgd, every=3, ema=0.5,
-                                      groups={'critic': {'lr': 0.5, 'every': 1, 'clip': 2.0}})
-    params = {'generator': {'w': jnp.array([0.0])}, 'critic': {'w': jnp.array([0.0])}}
+                                      groups={'discriminator': {'lr': 0.5, 'every': 1, 'clip': 2.0}})
+    params = {'generator': {'w': jnp.array([0.0])}, 'discriminator': {'w': jnp.array([0.0])}}
     state, weights = optimiser.init(params), []
     for _ in range(4):
-        updates, state = optimiser.update({'generator': {'w': jnp.array([1.0])}, 'critic': {'w': jnp.array([4.0])}},
-                                          state, params)
+        gradient = {'generator': {'w': jnp.array([1.0])}, 'discriminator': {'w': jnp.array([4.0])}}
+        updates, state = optimiser.update(gradient, state, params)
         params = optax.apply_updates(params, updates)
-        weights.append((float(params['generator']['w'][0]), float(params['critic']['w'][0])))
-    # The generator is updated at steps 0 and 3; the critic always, by half of its gradient clipped at 2.
+        weights.append((float(params['generator']['w'][0]), float(params['discriminator']['w'][0])))
+    # The generator is updated at steps 0 and 3; the discriminator always, by half of its gradient clipped at 2.
     assert weights == [(-1, -1), (-1, -2), (-1, -3), (-2, -4)]
     assert evaluation_params(params, state)['generator']['w'] == -1.4375  # halves of -1, -1, -1, -2
     assert curve(5) == 1.0
 
 
 @pytest.mark.parametrize('section, message', [
-    ({'name': 'adam', 'lr': 1, 'groups': {'critic': {'momentum': 1}}},
-     'config.optim.groups.critic.momentum: unknown key'),
-    ({'name': 'adam', 'lr': 1, 'groups': {'critic': 3}}, 'config.optim.groups.critic: 3; expected options'),
+    ({'name': 'adam', 'lr': 1, 'groups': {'discriminator': {'momentum': 1}}},
+     'config.optim.groups.discriminator.momentum: unknown key'),
+    ({'name': 'adam', 'lr': 1, 'groups': {'discriminator': 3}},
+     'config.optim.groups.discriminator: 3; expected options'),
     ({'name': 'adam', 'lr': 1, 'every': 0}, 'config.optim.every: 0; expected at least 1'),
     ({'name': 'adam', 'lr': 1, 'momentum': 0.9}, 'config.optim.momentum: unknown key'),
     ({'name': 'adm', 'lr': 1}, "config.optim.name: 'adm' is not known; expected one of: adam, adamw, sgd"),
@@ -81,7 +82,8 @@ def test_a_wrong_key_is_named(section, message):
 
 
 def test_an_unknown_parameter_group_is_named():
-    optimiser, _ = make_optimiser(10, name='adam', lr=1.0, groups={'critic': {}})
-    message = 'config.optim.groups.critic: the network has no parameter group of this name; expected some of: a, b'
+    optimiser, _ = make_optimiser(10, name='adam', lr=1.0, groups={'discriminator': {}})
+    message = ('config.optim.groups.discriminator: the network has no parameter group of this name; '
+               'expected some of: a, b')
     with pytest.raises(InputError, match=message):
         optimiser.init({'b': jnp.ones(1), 'a': jnp.ones(1)})

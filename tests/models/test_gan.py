@@ -43,7 +43,7 @@ def test_images_of_any_size(variant, size, channels):
 @pytest.mark.parametrize('variant', ['projection', 'style'])
 def test_both_networks_depend_on_the_class(variant):
     net, variables = build_case(variant)
-    assert set(variables['params']) == {'generator', 'critic'}
+    assert set(variables['params']) == {'generator', 'discriminator'}
     # Conditional scales and shifts are initially zero.
     variables = {**variables, 'params': jax.tree.map(lambda leaf: leaf + 0.1, variables['params'])}
     latent, keys = jax.random.normal(KEY, (2, 4)).at[1].set(0), jax.random.split(KEY, 2)
@@ -62,7 +62,7 @@ def test_both_networks_depend_on_the_class(variant):
 def test_an_unconditional_gan_has_no_class_parameters():
     net = model('projection', classes=1)
     variables = jax.eval_shape(lambda: net.init(KEY, jnp.zeros((1, 8, 8, 1)), jnp.zeros(1), train=False))
-    assert 'classes' not in variables['params']['generator'] and 'classes' not in variables['params']['critic']
+    assert 'classes' not in variables['params']['generator'] and 'classes' not in variables['params']['discriminator']
 
 
 def test_spectral_norm_bounds_the_discriminator():
@@ -73,11 +73,11 @@ def test_spectral_norm_bounds_the_discriminator():
     for _ in range(30):
         outputs, changed = discriminate(variables, image, label)
         variables = {**variables, **changed}
-    kernel = np.asarray(variables['params']['critic']['first0']['kernel'])
-    sigma = variables['batch_stats']['critic']['first0_norm']['first0/kernel/sigma']
+    kernel = np.asarray(variables['params']['discriminator']['first0']['kernel'])
+    sigma = variables['batch_stats']['discriminator']['first0_norm']['first0/kernel/sigma']
     assert sigma == pytest.approx(np.linalg.norm(kernel.reshape(-1, kernel.shape[-1]), 2), rel=1e-3)
-    scaled = {**variables, 'params': {**variables['params'], 'critic': {
-        name: {**part, 'kernel': part['kernel'] * 10} for name, part in variables['params']['critic'].items()}}}
+    scaled = {**variables, 'params': {**variables['params'], 'discriminator': {
+        name: {**part, 'kernel': part['kernel'] * 10} for name, part in variables['params']['discriminator'].items()}}}
     # Kernels are normalised, so that a factor of 10 has no effect.
     np.testing.assert_allclose(discriminate(scaled, image, label)[0], outputs, rtol=1e-3)
     assert 'batch_stats' not in build_case('style')[1]

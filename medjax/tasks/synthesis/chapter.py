@@ -208,11 +208,11 @@ def _cases(run: Run, split: str) -> list[dict[str, str]]:
 
 
 def _curves(run: Run) -> dict[str, dict[str, str]]:
-    adversarial = any('train/critic_loss' in record for record in run.history)
+    adversarial = any('train/discriminator_loss' in record for record in run.history)
     # The sum of the losses of generator and discriminator is not informative.
     loss = {} if adversarial else {'Loss': {'train/loss': ''}}
     return {**loss,
-            'Losses': {'train/generator_loss': 'generator', 'train/critic_loss': 'discriminator'},
+            'Losses': {'train/generator_loss': 'generator', 'train/discriminator_loss': 'discriminator'},
             'Output of the discriminator': {'train/real': 'real images', 'train/fake': 'generated images'},
             'Gradient penalty': {'train/penalty': ''}, 'FID, by pixels': {'val/fid_pixels': ''},
             'KID, by pixels': {'val/kid_pixels': ''},

@@ -28,7 +28,7 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], loss: str = 'non_s
 
     Args:
       module: the network, with the methods `generate` and `discriminate`, and parameters under 'generator' and
-        'critic', as `models.gan.Model` has them.
+        'discriminator', as `models.gan.Model` has them.
       statistics: of the training data: its `classes`, whose number the network must have, or one for none.
       loss: 'non_saturating', 'hinge', 'wasserstein' or 'least_squares'; see `losses.adversarial`.
       r1: weight of the R1 penalty, its gamma (Mescheder 2018).
@@ -86,8 +86,8 @@ def _loss(module: nn.Module, options: Options, variables: Variables, batch: Batc
     fake_output = _discriminate(module, variables, jax.lax.stop_gradient(fake), label)
     parts = {
         'generator_loss': adversarial.generator_loss(_discriminate(module, fixed, fake, label), options.loss),
-        'critic_loss': adversarial.discriminator_loss(real_output, fake_output, options.loss)}
-    each = parts['generator_loss'] + parts['critic_loss']
+        'discriminator_loss': adversarial.discriminator_loss(real_output, fake_output, options.loss)}
+    each = parts['generator_loss'] + parts['discriminator_loss']
     discriminate = functools.partial(_discriminate, module, variables)
     if options.r1:
         parts['penalty'] = adversarial.r1_penalty(discriminate, real, label)
@@ -113,7 +113,7 @@ def _merged_collections(before: Variables, generator_state: Variables, discrimin
     out = {}
     for name in {*generator_state, *discriminator_state}:
         out[name] = dict(before[name])
-        for part, state in (('generator', generator_state), ('critic', discriminator_state)):
+        for part, state in (('generator', generator_state), ('discriminator', discriminator_state)):
             if part in state.get(name, {}):
                 out[name][part] = state[name][part]
     return out

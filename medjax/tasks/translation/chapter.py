@@ -45,7 +45,7 @@ def chapter(run: Run) -> Chapter:
         tables=[_table(run, split) for split in run.splits],
         sections=[*sections, _training_section(run.folder / 'course')],
         curves={'Loss': {'train/loss': 'training'},
-                'Parts of the loss': {'train/adversarial': 'adversarial', 'train/critic': 'discriminator',
+                'Parts of the loss': {'train/adversarial': 'adversarial', 'train/discriminator': 'discriminator',
                                       'train/cycle': 'cycle', 'train/identity': 'identity'},
                 'Mean absolute error': {'train/l1': 'training, weighted'},
                 'PSNR, dB': {'val/psnr': ''}, 'SSIM': {'val/ssim': ''}, 'Sharpness': {'val/sharpness': ''},

@@ -175,7 +175,7 @@ def _adversarial_parts(module: nn.Module, options: Options, variables: Variables
         _apply(module, variables, 'discriminate', x, jax.lax.stop_gradient(given), source=source)
         for x in (real, jax.lax.stop_gradient(shown)))
     return {'adversarial': options.weight * adversarial.generator_loss(output, options.adversarial_loss),
-            'critic': adversarial.discriminator_loss(real_output, fake_output, options.adversarial_loss)}
+            'discriminator': adversarial.discriminator_loss(real_output, fake_output, options.adversarial_loss)}
 
 
 def _cyclegan_parts(module: nn.Module, options: Options, variables: Variables, image: jax.Array, target: jax.Array,

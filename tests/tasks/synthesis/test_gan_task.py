@@ -45,19 +45,20 @@ def gradients(module, weight):
                                 mutable=['batch_stats'], method='generate')
 
         def output(part, image):
-            return module.apply({'params': {**params, 'critic': part}, **stats}, image, label, train=False,
+            return module.apply({'params': {**params, 'discriminator': part}, **stats}, image, label, train=False,
                                 method='discriminate')
         fake, changed = generated(params['generator'])
 
         def fools(part):
-            return -output(params['critic'], generated(part)[0]).mean()
+            return -output(params['discriminator'], generated(part)[0]).mean()
 
         def distinguishes(part):
             real, image = output(part, batch['image']), batch['image']
             slope = jax.grad(lambda image: output(part, image).sum())(image)  # no output depends on another example
             return (jax.nn.relu(1 - real) + jax.nn.relu(1 + output(part, fake))
                     + weight / 2 * (slope**2).sum((1, 2, 3))).mean()
-        own = {'generator': jax.grad(fools)(params['generator']), 'critic': jax.grad(distinguishes)(params['critic'])}
+        own = {'generator': jax.grad(fools)(params['generator']),
+               'discriminator': jax.grad(distinguishes)(params['discriminator'])}
         return own, {**stats, **changed}
     return found
 
@@ -65,7 +66,7 @@ def gradients(module, weight):
 def by_hand(module, variables, steps, turns, weight):
     """Two optimisers with their own update intervals, from the same state and on the same draws."""
     params, stats = variables['params'], {'batch_stats': variables['batch_stats']}
-    rules = {'generator': optax.adam(1e-2, eps=1e-4), 'critic': optax.adam(2e-2, eps=1e-4)}
+    rules = {'generator': optax.adam(1e-2, eps=1e-4), 'discriminator': optax.adam(2e-2, eps=1e-4)}
     states = {name: rule.init(params[name]) for name, rule in rules.items()}
     for step in range(steps):
         found, stats = gradients(module, weight)(params, stats, batch_of(step), stream(KEY, 'loss', step))
@@ -85,12 +86,13 @@ def begun():
 
 
 @pytest.mark.parametrize('turns', [
-    dict(generator=3, critic=1), pytest.param(dict(generator=1, critic=1), marks=pytest.mark.slow)], ids=str)
+    dict(generator=3, discriminator=1),
+    pytest.param(dict(generator=1, discriminator=1), marks=pytest.mark.slow)], ids=str)
 def test_one_loss_trains_as_two_optimisers_do(turns):
     """To 1e-6 over ten steps: weights and running statistics."""
     module, task, variables = begun()
     optimiser, _ = optim.make_optimiser(10, name='adam', lr=1e-2, eps=1e-4, groups={
-        'critic': dict(lr=2e-2, every=turns['critic']), 'generator': dict(every=turns['generator'])})
+        'discriminator': dict(lr=2e-2, every=turns['discriminator']), 'generator': dict(every=turns['generator'])})
     now = state.TrainState(jnp.zeros((), jnp.int32), variables['params'],
                            {'batch_stats': variables['batch_stats']}, optimiser.init(variables['params']))
     step = jax.jit(make_step(task, optimiser))
@@ -102,7 +104,7 @@ def test_one_loss_trains_as_two_optimisers_do(turns):
     assert min(moved) > 0.05
     for ours, theirs in ((now.params, params), (now.collections, stats)):
         jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-6, rtol=1e-5), ours, theirs)
-    assert set(measured['states']) == {'loss', 'generator_loss', 'critic_loss', 'real', 'fake', 'penalty'}
+    assert set(measured['states']) == {'loss', 'generator_loss', 'discriminator_loss', 'real', 'fake', 'penalty'}
     assert all(count in (1, 8) for _, count in measured['states'].values())
 
 
@@ -141,13 +143,13 @@ class Networks(nn.Module):
 
     def setup(self):
         self.generator = nn.Dense(8)
-        self.critic = Root()
+        self.discriminator = Root()
 
     def generate(self, latent, label, keys, train):
         return self.generator(latent)
 
     def discriminate(self, image, label, train):
-        return self.critic(image)
+        return self.discriminator(image)
 
     def __call__(self, image, label, train):
         return self.discriminate(self.generate(image, label, None, train), label, train), {}
@@ -161,7 +163,8 @@ class Root(nn.Module):
 
 def test_the_fault_of_one_network_is_named(tmp_path):
     made = toy.experiment(task=gan_task.task(Networks(), statistics=KNOWN), steps=2, save_every=0)
-    with pytest.raises(InputError, match=r'step 1: gradient/critic/weight is not finite; cases of the batch: case0'):
+    with pytest.raises(InputError, match='step 1: gradient/discriminator/weight is not finite; '
+                                         'cases of the batch: case0'):
         loop.train(made, tmp_path, say=lambda line: None)
 
 
@@ -190,7 +193,7 @@ def test_a_run_can_begin_with_the_weights_of_another():
     task = gan_task.task(Model(**{**SMALL, 'spectral': True}), statistics=KNOWN)
     first = jax.eval_shape(task.init, KEY, batch_of(0))
     given = {'/'.join(path): jnp.full(leaf.shape, 7.0) for path, leaf in flatten_dict(dict(first)).items()}
-    assert 'batch_stats/critic/down0_norm/down0/kernel/u' in given
+    assert 'batch_stats/discriminator/down0_norm/down0/kernel/u' in given
     now = jax.jit(lambda given: state.create_state(task, optax.sgd(0.1), KEY, batch_of(0), given))(given)
     assert jax.tree.structure(now.variables()) == jax.tree.structure(dict(first))
     assert all((leaf == 7).all() for leaf in jax.tree.leaves(now.variables()))

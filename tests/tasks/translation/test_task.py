@@ -32,8 +32,9 @@ class Toy(nn.Module):
     channels: tuple = (1, 1)
 
     def setup(self):
-        names = dict(pix2pix=('generator', 'critic'), regression=('generator',),
-                     cyclegan=('forth', 'back', 'critic_source', 'critic_target'))[self.kind]
+        names = dict(pix2pix=('generator', 'discriminator'), regression=('generator',),
+                     cyclegan=('generator_target', 'generator_source',
+                               'discriminator_source', 'discriminator_target'))[self.kind]
         self.parts = {name: Part(name=name) for name in names}
 
     def __call__(self, x, *, train):
@@ -46,12 +47,13 @@ class Toy(nn.Module):
         return made, {}
 
     def translate(self, x, *, train, back=False):
-        return self.parts['back' if back else 'forth' if self.kind == 'cyclegan' else 'generator'](x)
+        name = ('generator_source' if back else 'generator_target') if self.kind == 'cyclegan' else 'generator'
+        return self.parts[name](x)
 
     def discriminate(self, x, given, *, train, source=False):
         if self.kind == 'pix2pix':
-            return self.parts['critic'](jnp.concatenate([given, x], -1))
-        return self.parts['critic_source' if source else 'critic_target'](x)
+            return self.parts['discriminator'](jnp.concatenate([given, x], -1))
+        return self.parts['discriminator_source' if source else 'discriminator_target'](x)
 
 
 @functools.cache
@@ -65,7 +67,7 @@ def test_one_scalar_is_two_optimisers_by_hand():
     module = Toy(kind='pix2pix')
     task, images = translation_task.task(module, statistics={}, l1=10.0, adversarial_loss='non_saturating'), batch()
     variables = jax.jit(task.init)(KEY, images)
-    one, _ = optim.make_optimiser(9, name='adam', lr=1e-2, b1=0.5, groups={'critic': dict(lr=3e-3)})
+    one, _ = optim.make_optimiser(9, name='adam', lr=1e-2, b1=0.5, groups={'discriminator': dict(lr=3e-3)})
 
     @jax.jit
     def together(params, state):
@@ -85,20 +87,21 @@ def test_one_scalar_is_two_optimisers_by_hand():
             output = apply({'params': params}, made, image, method='discriminate')
             return jax.nn.softplus(-output).mean() + 10 * jnp.abs(made - target).mean()
 
-        def critic(part):
+        def discriminator(part):
             made = apply({'params': params}, image, method='translate')
-            real, fake = (apply({'params': {**params, 'critic': part}}, x, image, method='discriminate')
+            real, fake = (apply({'params': {**params, 'discriminator': part}}, x, image, method='discriminate')
                           for x in (target, made))
             return jax.nn.softplus(-real).mean() + jax.nn.softplus(fake).mean()
 
         out, kept = {}, {}
-        for name, cost, update in (('generator', generator, fast), ('critic', critic, slow)):
+        for name, cost, update in (('generator', generator, fast), ('discriminator', discriminator, slow)):
             changes, kept[name] = update.update(jax.grad(cost)(params[name]), states[name])
             out[name] = optax.apply_updates(params[name], changes)
         return out, kept
 
     params = hand = variables['params']
-    state, states = one.init(params), {'generator': fast.init(hand['generator']), 'critic': slow.init(hand['critic'])}
+    state = one.init(params)
+    states = {'generator': fast.init(hand['generator']), 'discriminator': slow.init(hand['discriminator'])}
     for _ in range(3):
         params, state = together(params, state)
         hand, states = separately(hand, states)
@@ -113,15 +116,16 @@ def test_discriminators_of_a_cyclegan_learn_from_their_loss_alone():
     task = translation_task.task(module, statistics={}, cycle=10.0, identity=0.5)
     quiet = translation_task.task(module, statistics={}, weight=0.0, cycle=0.0, identity=0.0)
     variables = jax.jit(task.init)(KEY, batch())
-    assert set(variables['params']) == {'forth', 'back', 'critic_source', 'critic_target'}
+    assert set(variables['params']) == {'generator_target', 'generator_source',
+                                        'discriminator_source', 'discriminator_target'}
 
     full, alone = (jax.jit(jax.grad(lambda v, of=of: of.loss(v, batch(), KEY)[0]))(variables)['params']
                    for of in (task, quiet))
     for name in full:
         size = {way: float(optax.tree.norm(of[name])) for way, of in (('full', full), ('alone', alone))}
-        if name.startswith('critic'):  # the same, whatever else is lost
+        if name.startswith('discriminator'):  # the same, whatever else is lost
             jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), full[name], alone[name])
-        assert size['full'] > 0 and (size['alone'] > 0) == name.startswith('critic')
+        assert size['full'] > 0 and (size['alone'] > 0) == name.startswith('discriminator')
 
 
 def test_the_parts_of_a_cyclegans_loss_by_hand():
@@ -142,7 +146,7 @@ def test_the_parts_of_a_cyclegans_loss_by_hand():
         return {'cycle': 4 * (jnp.abs(again[0] - image).mean() + jnp.abs(again[1] - target).mean()),
                 'identity': 2 * (jnp.abs(same[0] - target).mean() + jnp.abs(same[1] - image).mean()),
                 'adversarial': sum(((x - 1) ** 2).mean() / 2 for x in output),
-                'critic': sum(((x - 1) ** 2).mean() / 2 for x in real) + sum((x**2).mean() / 2 for x in output)}
+                'discriminator': sum(((x - 1) ** 2).mean() / 2 for x in real) + sum((x**2).mean() / 2 for x in output)}
 
     want = hand(variables)
     assert set(want) == set(states)
