@@ -30,7 +30,8 @@ class Splitting:
         and the inner fold that validates.
       folds: number of folds for cross-validation; 0 for none. The test patients are the same for every fold. Two
         numbers are nested cross-validation: all patients are split into the first number of folds, each of which tests
-        once, and the others into the second number of folds, each of which validates once.
+        once, and the others into the second number of folds, each of which validates once. Inner fold 0 is the next
+        one in turn after the outer fold, so that all patients validate and train.
       split_seed: seed of the random assignment.
       splits: the split of some or all patients by name, in place of a random one.
       split_file: the `splits.json` of a run, relative to the data folder or absolute, with the split of every patient.
@@ -208,7 +209,10 @@ def split_by_patient(patients: Sequence[str], *, val: float, test: float, fold: 
         test_names = _fraction_of(order, _count(test, len(order), available=len(order) - 2), strata is not None)
     rest = [name for name in order if name not in test_names]
     if counts:
-        val_names = members(rest, counts[-1], numbers[len(counts) - 1] if numbers else 0)
+        number = numbers[len(counts) - 1] if numbers else 0
+        val_names = members(rest, counts[-1], number)
+        if is_nested(folds):  # each test fold validates on the next part in turn, so that every patient also trains
+            val_names = members(rest, counts[-1], (number + numbers[0]) % counts[-1])
     else:
         val_names = _fraction_of(rest, _count(val, len(order), available=len(rest) - 1), strata is not None)
     return {name: 'test' if name in test_names else 'val' if name in val_names else 'train' for name in order}

@@ -66,6 +66,11 @@ def format_interval(entry: Entry, unit: str = '') -> str:
     return separator.join(format_number(limit, unit) for limit in limits)
 
 
+def format_count(entry: Entry) -> str:
+    """The hits and the cases of a proportion as text, such as '18 of 20'; '' for other entries."""
+    return f'{entry["count"]} of {entry["cases"]}' if 'count' in entry else ''
+
+
 def value_with_interval(name: str, entry: Entry) -> str:
     """A metric's name and value for a sentence, with the interval or the reason for its absence in brackets."""
     note = format_interval(entry) if has_value(entry) else entry.get('why', '')
@@ -138,7 +143,7 @@ def overall_table(metrics: MetricList, entries: Mapping[str, Entry], classes: Se
         if not metrics.split_key(key, classes)[1]:
             unit = metrics.describe(key).unit
             texts = (format_number(entry.get('value'), unit), format_interval(entry, unit) or entry.get('why', '–'),
-                     format_number(entry.get('sd'), unit), str(entry.get('n', '–')))
+                     format_number(entry.get('sd'), unit), format_count(entry) or str(entry.get('n', '–')))
             rows.append((*heading(metrics, key), [Cell(text) for text in texts]))
     headers = [('Mean', ''), ('95 % CI', ''), ('SD', 'standard deviation between patients'), ('n', 'counted')]
     return Table(caption, headers, rows) if rows else None
@@ -195,7 +200,7 @@ def cell(metrics: MetricList, key: str, entry: Entry | None, most: int) -> Cell:
     if not entry:
         return Cell('')
     unit, count = metrics.describe(key).unit, entry.get('n', most)
-    notes = [format_interval(entry, unit), f'n = {count}' if count < most else '']
+    notes = [format_interval(entry, unit), format_count(entry) or (f'n = {count}' if count < most else '')]
     below = ', '.join(filter(None, notes))
     if not has_value(entry) and 'why' in entry:
         below = textwrap.fill(entry['why'], 26)

@@ -7,6 +7,8 @@ import numpy as np
 
 from medjax.errors import InputError
 
+FLAGS = ('missed_', 'spurious_')  # beginnings of columns that are 0 or 1, followed by a class
+
 
 def summarise(rows: Sequence[Mapping[str, Any]], metrics: Sequence[str], unit: str = 'patient',
               resamples: int = 2000, seed: int = 0) -> dict[str, dict[str, Any]]:

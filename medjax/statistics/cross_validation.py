@@ -1,11 +1,12 @@
 """Runs over folds and seeds as one result: pooled over folds, averaged over seeds; of tables of numbers."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from medjax.errors import InputError
+from medjax.metrics.classification import mean_over_defined
 from medjax.statistics import bootstrap, intervals
 
 Row = Mapping[str, Any]
@@ -47,15 +48,19 @@ def rounds(tables: Tables, split: str = 'test') -> list[list[Row]]:
 
 
 def pooled(tables: Tables, read: Callable[..., Any], metrics: Callable[..., Mapping[str, np.ndarray]],
-           entries: Callable[..., dict[str, Any]], *, split: str = 'test', resamples: int = 2000,
-           seed: int = 0) -> dict[str, dict[str, Any]]:
+           entries: Callable[..., dict[str, Any]], *, by_run: Sequence[str] = (), split: str = 'test',
+           resamples: int = 2000, seed: int = 0) -> dict[str, dict[str, Any]]:
     """Metrics over folds and seeds: the mean over rounds, with its interval over patients.
+
+    A metric that ranks cases by a score without a unit, such as a log hazard, is not defined across the models of
+    different folds: it is computed in each run and averaged over those in which it is defined.
 
     Args:
       tables: for each run the rows of its predictions table.
       read: `(rows) -> table` with the attribute `patients [n]`.
       metrics: `(table, draws=None) -> {name: [...]}`, for `draws [resamples, n]` one value for each resample.
       entries: `(table, values, samples) -> {name: entry}`, entries as of `intervals.entry`.
+      by_run: beginnings of the names of the metrics that are computed in each run.
       split: the split whose cases count.
       resamples: bootstrap draws of patients, the same for all rounds.
       seed: of the draws.
@@ -63,27 +68,56 @@ def pooled(tables: Tables, read: Callable[..., Any], metrics: Callable[..., Mapp
     Returns:
       Entries, each with `run_mean`, `run_sd` and `runs`: mean and standard deviation of the single runs' own values.
     """
-    parts = [read(rows) for rows in rounds(tables, split)]
+    by_round = rounds(tables, split)
+    parts = [read(rows) for rows in by_round]
+    by_table = [[row for row in rows if row['split'] == split] for rows in tables.values()]
+    runs = [read(rows) for rows in by_table]
     draws = intervals.multiplicities(parts[0].patients, resamples, seed)
-    single = [metrics(read([row for row in rows if row['split'] == split])) for rows in tables.values()]
-    values, samples = [metrics(part) for part in parts], [metrics(part, draws) for part in parts]
-    out = entries(parts[0], {name: np.mean([found[name] for found in values], 0) for name in values[0]},
-                  {name: np.mean([found[name] for found in samples], 0) for name in values[0]})
+    single = [metrics(run) for run in runs]
+    values, samples = _means_over(map(metrics, parts)), _means_over(metrics(part, draws) for part in parts)
+    ranking = [name for name in values if name.startswith(tuple(by_run))]
+    if ranking and len(runs) > len(parts):
+        place = {row['id']: number for number, row in enumerate(by_round[0])}
+        columns = [[place[row['id']] for row in rows] for rows in by_table]
+        within = _means_over(metrics(run, draws[:, column]) for run, column in zip(runs, columns))
+        for name in ranking:
+            values[name] = mean_over_defined([found[name] for found in single])
+            samples[name] = within[name]
+    out = entries(parts[0], values, samples)
     return {name: entry | spread([found[name] for found in single]) for name, entry in out.items()}
+
+
+def _means_over(found: Iterable[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """The mean of each metric over the rounds or runs in which it is defined."""
+    every = list(found)
+    return {name: mean_over_defined([one[name] for one in every]) for name in every[0]}
 
 
 def means(tables: Tables, metrics: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Means over patients of per-case metrics, over folds and seeds; see `pooled`.
 
+    A case counts with the mean over the runs in which its metric is defined, and is left out where it is defined in
+    none: a structure that is absent and that one of three runs predicts has Dice 0. Missed and spurious structures are
+    counted over all runs.
+
     Args:
       tables: for each run the rows of its predictions table, with a column for each metric.
       metrics: the columns.
     """
-    rows = [{**same[0], **{name: np.mean([bootstrap.parse_number(row.get(name)) for row in same]) for name in metrics}}
-            for same in zip(*rounds(tables))]
+    rows = [_mean_case(same, metrics) for same in zip(*rounds(tables))]
     single = [bootstrap.summarise([row for row in rows if row['split'] == 'test'], metrics) for rows in tables.values()]
     return {name: entry | spread([found[name]['value'] for found in single])
             for name, entry in bootstrap.summarise(rows, metrics).items()}
+
+
+def _mean_case(same: Sequence[Row], metrics: Sequence[str]) -> dict[str, Any]:
+    """The rows of one case in several rounds as one: means of metrics, and sums of flags."""
+    def cells(name: str) -> np.ndarray:
+        values = np.array([bootstrap.parse_number(row.get(name)) for row in same])
+        return values[~np.isnan(values)]
+    flags = [name for name in same[0] if name.startswith(bootstrap.FLAGS)]
+    return {**same[0], **{name: cells(name).mean() if cells(name).size else float('nan') for name in metrics},
+            **{name: cells(name).sum() for name in flags}}
 
 
 def mean_rows(parts: Sequence[Sequence[Row]], columns: Callable[[str], bool]) -> list[dict[str, Any]]:
@@ -122,4 +156,5 @@ def notice(tables: Tables, split: str = 'test', *, shown: str = 'the predictions
     count = len(rounds(tables, split))
     times = 'once' if count == 1 else f'{count} times'
     return (f'{len(tables)} runs over folds and seeds, which tested every case {times}: metrics are means over the '
-            f'rounds, each of all folds; intervals are over {unit}s. The charts show {shown}.')
+            f'rounds, each of all folds, in which they are defined; intervals are over {unit}s. The charts show '
+            f'{shown}.')

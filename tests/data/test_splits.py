@@ -152,6 +152,18 @@ def test_nested_folds_test_everyone_once_and_validate_the_rest_once():
         split_by_patient(PATIENTS, val=0, test=0, fold=1, folds=(4, 3))
 
 
+@pytest.mark.parametrize('strata', [None, {name: 'ab'[number % 7 == 0] for number, name in enumerate(PATIENTS)}])
+def test_the_first_inner_folds_validate_and_train_everyone(strata):
+    folds = [split_by_patient(PATIENTS, val=0, test=0, fold=(outer, 0), folds=(5, 4), strata=strata)
+             for outer in range(5)]
+    for split in ('val', 'test'):  # each patient tests once and validates once
+        parts = [names_in(splits, split) for splits in folds]
+        assert sum(map(len, parts)) == 50 and set().union(*parts) == set(PATIENTS)
+    training = [names_in(splits, 'train') for splits in folds]
+    assert all(sum(name in part for part in training) == 3 for name in PATIENTS)
+    assert len(set(map(frozenset, training))) == 5
+
+
 def divide(splitting, rows, **options):
     return splitting.divide(rows, 'table.csv', pathlib.Path('.'), **options)
 

@@ -57,3 +57,16 @@ def test_a_block_of_pairs_at_a_time_gives_the_same(monkeypatch):
     whole = concordances(None, data)
     monkeypatch.setattr(concordance, 'PAIRS', 150)
     assert all(value == pytest.approx(whole[name], abs=1e-12) for name, value in concordances(None, data).items())
+
+
+def test_cases_of_one_patient_are_no_pair():
+    rng = np.random.default_rng(3)
+    time, event, risk = rng.exponential(10, 40), rng.random(40) < 0.6, rng.normal(size=40)
+    patients = np.arange(40) // 2
+    pairs = [(i, j) for i in range(40) for j in range(40)
+             if event[i] and time[j] > time[i] and patients[i] != patients[j]]
+    want = np.mean([risk[i] > risk[j] for i, j in pairs])
+    assert concordance.harrell(time, event, risk, patients=patients) == pytest.approx(want)
+    assert concordance.antolini(time, event, lambda at: np.repeat(risk[:, None], len(at), 1),
+                                patients=patients) == pytest.approx(want)
+    assert concordance.harrell(time, event, risk) != pytest.approx(want)

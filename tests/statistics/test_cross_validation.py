@@ -32,3 +32,52 @@ def test_what_does_not_add_up_is_refused():
         cross_validation.rounds({'a': table(range(4)), 'b': table(range(4, 8)), 'c': table(range(4))})
     with pytest.raises(InputError, match='b: no test cases'):
         cross_validation.rounds({'a': table(range(4)), 'b': []})
+
+
+def segmented(*dice, flags=()):
+    """Rows with the Dice of a structure, None where it is undefined, and flags of the cases by number."""
+    return [{'split': 'test', 'id': f'c{i}', 'patient': f'c{i}', 'dice_a': '' if value is None else str(value),
+             'missed_a': '0.0', 'spurious_a': str(float(i in flags))} for i, value in enumerate(dice)]
+
+
+def test_a_case_that_one_run_leaves_undefined_counts_with_the_others():
+    # Two seeds, each with a false positive in another case of which the reference is empty.
+    tables = {'0': segmented(0.8, 0.8, 0.0, None, flags=[2]), '1': segmented(0.8, 0.8, None, 0.0, flags=[3])}
+    found = cross_validation.means(tables, ['dice_a'])['dice_a']
+    assert found['value'] == pytest.approx((0.8 + 0.8 + 0.0 + 0.0) / 4) and found['n'] == 4
+    assert found['run_mean'] == pytest.approx(1.6 / 3) and found['spurious'] == 2 and found['missed'] == 0
+
+
+def test_a_case_that_every_run_leaves_undefined_is_left_out():
+    tables = {'0': segmented(0.6, None), '1': segmented(0.8, None)}
+    found = cross_validation.means(tables, ['dice_a'])['dice_a']
+    assert found['value'] == pytest.approx(0.7) and found['n'] == 1
+
+
+def ranked(fold, offset):
+    return [{'split': 'test', 'id': f'f{fold}c{i:02d}', 'patient': f'f{fold}c{i:02d}', 'score': i + offset,
+             'positive': i >= 10} for i in range(20)]
+
+
+def auroc(part, draws=None):
+    draws = np.ones(len(part.patients)) if draws is None else draws
+    above = part.score[:, None] > part.score
+    pairs = part.positive[:, None] & ~part.positive
+    return {'auroc': np.einsum('...i,...j,ij->...', draws, draws, above & pairs)
+            / np.einsum('...i,...j,ij->...', draws, draws, pairs)}
+
+
+class Ranked:
+    def __init__(self, rows):
+        self.patients = np.array([row['id'] for row in rows])
+        self.score, self.positive = (np.array([row[key] for row in rows]) for key in ('score', 'positive'))
+
+
+@pytest.mark.parametrize('by_run, value', [((), 0.75), (('auroc',), 1.0)])
+def test_scores_of_different_models_are_compared_within_a_fold(by_run, value):
+    tables = {'a': ranked(0, 0.0), 'b': ranked(1, 100.0)}  # each fold ranks perfectly, on a scale of its own
+    found = cross_validation.pooled(tables, Ranked, auroc, lambda part, values, samples: {
+        name: {'value': values[name], 'spread': np.std(samples[name])} for name in values}, by_run=by_run,
+        resamples=50)['auroc']
+    assert found['value'] == value and found['run_mean'] == 1.0
+    assert (found['spread'] == 0) == bool(by_run)

@@ -9,6 +9,8 @@ from medjax.tasks.anomaly import summary
 from medjax.tasks.anomaly.table import SCORE, read
 from medjax.tasks.family import Combined
 
+RANKING = ('auroc', 'auprc')  # of scores, which have no unit: those of different models cannot be compared
+
 
 def merge(runs: Mapping[str, Run]) -> Combined:
     """Anomaly scores over rounds, each run at its own threshold.
@@ -43,6 +45,6 @@ def pooled(tables: cross_validation.Tables, normal: str, score: str, resamples: 
         threshold = summary.normal_threshold(rows, normal, score)
         with_threshold[name] = [{**row, 'threshold': threshold} for row in rows]
     metrics = cross_validation.pooled(with_threshold, lambda rows: read(rows, normal, score), summary.metric_values,
-                                      summary.entries, resamples=resamples, seed=seed)
+                                      summary.entries, by_run=RANKING, resamples=resamples, seed=seed)
     mean_rows = cross_validation.mean_rows(cross_validation.rounds(tables), lambda name: name.startswith(SCORE))
     return metrics, mean_rows

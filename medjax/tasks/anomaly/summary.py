@@ -7,7 +7,7 @@ import numpy as np
 
 from medjax.metrics import classification
 from medjax.metrics.classification import weighted_mean
-from medjax.statistics import bootstrap, intervals
+from medjax.statistics import bootstrap, intervals, proportions
 from medjax.tasks.anomaly.table import Table, read, score_values
 
 CONVENTIONS = (
@@ -18,8 +18,9 @@ CONVENTIONS = (
     'these results would be a selection on the test set. Sensitivity and specificity are at the threshold that 5 % of '
     'the normal validation cases exceed. Voxel metrics need masks and are means over the cases with an anomaly: '
     'average precision over the voxels of a case; Dice at the threshold that 5 in 1000 voxels of the validation cases '
-    'exceed; and Dice at the best threshold of each case, which is not known in practice. Intervals are percentile '
-    'bootstraps over patients with the threshold held fixed.')
+    'exceed; and Dice at the best threshold of each case, which is not known in practice. Sensitivity and specificity '
+    'have Clopper–Pearson intervals (effective sample size where patients have several cases), others percentile '
+    'bootstrap intervals over patients, with the threshold held fixed.')
 RECONSTRUCTION_CONVENTIONS = (
     'No class is an anomaly here: the error is the mean squared error of reconstructed images in the intensities of '
     'the network\'s input; for masked autoencoders each patch is reconstructed while it is hidden. Values are means '
@@ -116,6 +117,11 @@ def entries(table: Table, values: Mapping[str, np.ndarray], samples: Mapping[str
     """
     out = {}
     for name, value in values.items():
+        if name in ('sensitivity', 'specificity'):
+            chosen = table.positive == (name == 'sensitivity')
+            hits = table.above_threshold[chosen] == (name == 'sensitivity')
+            out[name] = proportions.entry(hits, table.patients[chosen], REASONS.get(name, ''), float(value))
+            continue
         counted = np.isfinite(table.voxels[name]) if name in table.voxels else slice(None)
         reason = REASONS.get(name, 'no anomaly, or no normal case')
         out[name] = intervals.entry(float(value), samples[name], table.patients[counted], reason)

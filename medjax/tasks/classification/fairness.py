@@ -58,7 +58,7 @@ def subgroup_analysis(cases: Cases, group: np.ndarray, draws: np.ndarray,
         values = compute_metrics(part) | operating_point.metrics_at(part, thresholds or {})
         counts = _class_counts(part)
         out['groups'][name] = {'n': len(np.unique(part.patients[part.known])), 'cases': int(part.known.sum()),
-                               'counts': counts, 'metrics': metric_entries(part, values, samples[name])}
+                               'counts': counts, 'metrics': metric_entries(part, values, samples[name], thresholds)}
         out['warnings'] += [
             f'{name}: {count["positives"]} cases of {label}, {count["negatives"]} others: metrics are unreliable with '
             f'fewer than {FEW}' for label, count in counts.items() if min(count.values()) < FEW]

@@ -1,4 +1,4 @@
-"""Classification metrics with confidence intervals: bootstrap over patients, or DeLong's for the AUROC."""
+"""Classification metrics with confidence intervals: exact, DeLong's for the AUROC, or bootstrap over patients."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 
 from medjax.metrics import classification
-from medjax.statistics import calibration, delong
+from medjax.statistics import calibration, delong, proportions
 from medjax.statistics.intervals import entry
+from medjax.tasks.classification import operating_point
 from medjax.tasks.classification.table import Cases
 
 PER_CLASS = ('auroc', 'sensitivity', 'specificity', 'precision')  # reported for each class of a multiclass problem
@@ -64,32 +65,73 @@ def undefined_reason(name: str) -> str:
     return UNDEFINED.get(base, 'not defined')
 
 
-def metric_entries(cases: Cases, values: Mapping[str, np.ndarray],
-                   samples: Mapping[str, np.ndarray]) -> dict[str, dict[str, Any]]:
-    """Metrics with bootstrap intervals.
+def counted_cases(part: Cases, predicted: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """The cases that proportions count: for each metric `[n]` bool, which cases count and which of them are hits.
+
+    Args:
+      part: of `Cases.parts`.
+      predicted: `[n]` class numbers.
+
+    Returns:
+      Those of `accuracy`, `sensitivity`, `specificity` and `precision`; with more than two classes of `accuracy` and
+      `NAME_CLASS`.
+    """
+    out = {'accuracy': (np.ones(len(part), bool), predicted == part.targets)}
+    for k, name in [(1, '')] if part.binary else enumerate(part.classes):
+        suffix, true, chosen = f'_{name}' if name else '', part.targets == k, predicted == k
+        out |= {f'sensitivity{suffix}': (true, chosen), f'specificity{suffix}': (~true, ~chosen),
+                f'precision{suffix}': (chosen, true)}
+    return out
+
+
+def _proportions(cases: Cases, thresholds: Mapping[str, float]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """The hits `[m]` and the patients `[m]` of each metric that is a proportion, by its name in `results.json`."""
+    out = {}
+    for label, part, _ in cases.parts():
+        decisions = {'': part.probs.argmax(1)}
+        if label in thresholds:
+            decisions[operating_point.SUFFIX] = (part.probs[:, 1] >= thresholds[label]).astype(int)
+        for suffix, predicted in decisions.items():
+            for name, (counts, hit) in counted_cases(part, predicted).items():
+                key = '_'.join(filter(None, (name + suffix, label)))
+                out[key] = hit[counts], part.patients[counts]
+    return out
+
+
+def metric_entries(cases: Cases, values: Mapping[str, np.ndarray], samples: Mapping[str, np.ndarray],
+                   thresholds: Mapping[str, float] | None = None) -> dict[str, dict[str, Any]]:
+    """Metrics with confidence intervals: exact ones of proportions, else bootstrap intervals.
+
+    The number of patients of a proportion is that of the patients with a case that counts, such as the positives of a
+    sensitivity.
 
     Args:
       cases: the cases; the metric of one label counts the patients with a known label.
       values: `[]` by name, the metrics of the cases as they are.
       samples: `[resamples]` by name, the metrics of the resamples.
+      thresholds: of `operating_point.choose_thresholds`, where `values` has metrics at them.
 
     Returns:
-      For each name an entry, see `statistics.intervals.entry`.
+      For each name an entry, see `statistics.intervals.entry` and `statistics.proportions.entry`.
     """
+    exact = _proportions(cases, thresholds or {})
     of_label = {f'_{name}': part.patients for name, part, _ in cases.parts() if name}
     out = {}
     for name, value in values.items():
         label = max((suffix for suffix in of_label if name.endswith(suffix)), key=len, default=None)
         patients = of_label[label] if label else cases.patients[cases.known]
-        out[name] = entry(float(value), samples[name], patients, undefined_reason(name))
+        if name in exact and len(exact[name][0]):
+            out[name] = proportions.entry(*exact[name], undefined_reason(name), float(value))
+        else:
+            out[name] = entry(float(value), samples[name], patients, undefined_reason(name))
     return out
 
 
 def metrics_with_intervals(cases: Cases, draws: np.ndarray) -> dict[str, dict[str, Any]]:
     """All metrics of a set of cases with confidence intervals.
 
-    Intervals are the percentile bootstrap's. Where each patient has one case, the AUROC of a class against all others
-    has DeLong's interval instead.
+    Proportions have exact intervals, other metrics those of the percentile bootstrap. Where each patient has one case,
+    the AUROC of a class against all others has DeLong's interval.
 
     Args:
       cases: the cases.

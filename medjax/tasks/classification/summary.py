@@ -12,16 +12,18 @@ from medjax.tasks.classification.intervals import metric_entries, metrics_with_i
 from medjax.tasks.classification.table import UNCERTAINTY, Cases, Row, read
 
 CONVENTIONS = (
-    'Metrics are over cases. Intervals are over patients, all cases of a patient drawn together (percentile '
-    'bootstrap), or DeLong\'s for the AUROC if each patient has one case. The predicted class is the most probable '
-    'one; of two classes the second is the positive one. A metric that is not defined is left empty with the reason: '
-    'AUROC, AUPRC and MCC need two classes in the truth, sensitivity a positive case, specificity a negative one. A '
-    'class that is in the truth but never predicted has precision and F1 0; one that is in neither has none. Means '
-    'over classes are over those for which the metric is defined: a class without a case is left out of mean '
-    'sensitivity and AUROC, but its false positives count in precision and F1. Unknown labels are ignored. An '
-    'interval is given if the metric is defined in at least nine of ten resamples. The Brier score is the squared '
-    'error summed over the classes, halved for two. Calibration errors have 15 bins. Thresholds, calibration and '
-    'conformal sets are fitted on validation cases and held fixed; nothing is fitted on test cases.')
+    'Metrics are over cases. Accuracy, sensitivity, specificity and precision have Clopper–Pearson intervals of the '
+    'counts, with the effective sample size of Korn and Graubard (1998) if patients have several cases; n is the '
+    'number of patients with a case that counts. The AUROC has DeLong\'s interval if each patient has one case. All '
+    'other intervals are over patients, all cases of a patient drawn together (percentile bootstrap). The predicted '
+    'class is the most probable one; of two classes the second is the positive one. A metric that is not defined is '
+    'left empty with the reason: AUROC, AUPRC and MCC need two classes in the truth, sensitivity a positive case, '
+    'specificity a negative one. A class that is in the truth but never predicted has precision and F1 0; one that is '
+    'in neither has none. Means over classes are over those for which the metric is defined: a class without a case is '
+    'left out of mean sensitivity and AUROC, but its false positives count in precision and F1. Unknown labels are '
+    'ignored. An interval is given if the metric is defined in at least nine of ten resamples. The Brier score is the '
+    'squared error summed over the classes, halved for two. Calibration errors have 15 bins. Thresholds, calibration '
+    'and conformal sets are fitted on validation cases and held fixed; nothing is fitted on test cases.')
 MAX_GROUPS = 20  # values of a subgroup column; a column with more is a measurement and not a group
 
 
@@ -101,7 +103,7 @@ def summarise(rows: Sequence[Row], problem: str, classes: Sequence[str], *, subg
         return out
     out['metrics']['test'] |= metric_entries(
         cases['test'], operating_point.metrics_at(cases['test'], thresholds),
-        operating_point.metrics_at(cases['test'], thresholds, draws['test']))
+        operating_point.metrics_at(cases['test'], thresholds, draws['test']), thresholds)
     out |= _uncertainty_results(cases, by_split['test'], draws['test'], coverage)
     for column in subgroups:
         found, lines = _subgroup_results(cases['test'], by_split['test'], column, draws['test'], thresholds)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from medjax.metrics import classification, uncertainty
-from medjax.statistics import calibration, intervals
+from medjax.statistics import calibration, intervals, proportions
 from medjax.tasks.classification.table import Cases
 
 CURVE_POINTS = 50
@@ -76,10 +76,9 @@ def conformal_results(val: Cases, test: Cases, draws: np.ndarray, coverage: floa
     threshold = calibration.conformal_threshold(val.targets, val.probs, coverage)
     sets = test.probs >= threshold
     size, covered = sets.sum(1), sets[np.arange(len(test)), test.targets]
-    entries = [intervals.entry(float(values.mean()), classification.weighted_mean(values, draws), test.patients,
-                               'no case') for values in (covered, size)]
+    mean_size = intervals.entry(float(size.mean()), classification.weighted_mean(size, draws), test.patients, 'no case')
     return {'promised': coverage, 'threshold': threshold, 'fitted_on': 'val', 'fitted_cases': len(val),
-            'coverage': entries[0], 'set_size': entries[1],
+            'coverage': proportions.entry(covered, test.patients, 'no case'), 'set_size': mean_size,
             'sizes': {str(k): int((size == k).sum()) for k in np.unique(size)}}
 
 

@@ -19,6 +19,7 @@ from medjax.data.sources.survival_csv import read_covariates, read_image_paths
 from medjax.data.transforms.images import image_preprocess
 from medjax.errors import InputError
 from medjax.metrics import concordance
+from medjax.statistics import bootstrap
 from medjax.tasks.survival import table
 
 BASELINE = 'baseline.json'  # in the run's folder `cases`
@@ -85,13 +86,16 @@ class SurvivalEvaluator(contracts.Evaluator):
         return {table.GIVEN: np.rint(treatment), table.BENEFIT: risks[0] - risks[1]}
 
     def validation_metrics(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-        """Harrell's C-index of each event's risk, and their mean; NaN where it is not defined."""
+        """Harrell's C-index of each event's risk, and their mean; NaN where it is not defined.
+
+        A patient at different landmarks makes no pair with himself or herself.
+        """
         time = np.array([row['time'] for row in rows], float)
-        by_event = {}
+        by_event, patients = {}, bootstrap.patient_numbers(rows)
         for name in self.data.source.classes:
             event = np.array([row['event'] == name for row in rows])
             risk = np.array([row[table.RISK + name] for row in rows], float)
-            by_event[name] = float(concordance.harrell(time, event, risk))
+            by_event[name] = float(concordance.harrell(time, event, risk, patients=patients))
         out = {'c_index': float(np.mean(list(by_event.values())))}
         if len(by_event) > 1:
             out |= {f'c_index_{name}': value for name, value in by_event.items()}

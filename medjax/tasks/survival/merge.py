@@ -9,9 +9,14 @@ from medjax.statistics import cross_validation
 from medjax.tasks.family import Combined
 from medjax.tasks.survival import summary, table
 
+BY_RUN = ('c_index', 'c_uno', 'c_td')  # metrics of the order of risks
+
 
 def merge(runs: Mapping[str, Run]) -> Combined:
     """Concordance and Brier scores over rounds, at common horizons, for each test split.
+
+    Risks of different folds are of different models: they are compared within a fold only. Curves have the times of
+    all runs, up to the earliest last one.
 
     Args:
       runs: the runs by their paths, as they were given.
@@ -20,12 +25,15 @@ def merge(runs: Mapping[str, Run]) -> Combined:
       InputError: the runs' test cases do not add up to rounds of the same cases.
     """
     first = next(iter(runs.values()))
-    tables = {path: run.predictions for path, run in runs.items()}
+    tables = table.on_common_grid({path: run.predictions for path, run in runs.items()}, first.classes)
     # Dynamic prediction has a test split for each landmark.
     test_splits = [split for split in first.splits if split.startswith('test')]
     rows, analysis = _mean_predictions(tables, first, test_splits)
     metrics = {split: pooled(tables, first.classes, analysis['horizons'], split) for split in test_splits}
     notice = cross_validation.notice(tables, test_splits[0], shown="the mean of all runs' predictions")
+    if len(cross_validation.rounds(tables, test_splits[0])) < len(tables):
+        notice += (' C-indices are computed in each fold and averaged, because risks of different models cannot be '
+                   'compared; risk groups are of the predicted incidence.')
     return Combined(rows, {**metrics, 'analysis': analysis}, notice, test_splits)
 
 
@@ -34,8 +42,8 @@ def pooled(tables: cross_validation.Tables, events: Sequence[str], horizons: Seq
     """Metrics of a split over folds and seeds, at given horizons; see `cross_validation.pooled`."""
     return cross_validation.pooled(
         tables, lambda rows: table.read(rows, events),
-        lambda part, draws=None: summary.compute_metrics(part, horizons, draws), summary.entries, split=split,
-        resamples=resamples, seed=seed)
+        lambda part, draws=None: summary.compute_metrics(part, horizons, draws), summary.entries, by_run=BY_RUN,
+        split=split, resamples=resamples, seed=seed)
 
 
 def _mean_predictions(tables: cross_validation.Tables, first: Run,
@@ -48,8 +56,9 @@ def _mean_predictions(tables: cross_validation.Tables, first: Run,
     rows = []
     for split in splits:
         rows += cross_validation.mean_rows(cross_validation.rounds(tables, split), table.is_averaged)
+    folds = len(cross_validation.rounds(tables, test_splits[0])) < len(tables)
     analysis = summary.summarise(rows, first.classes, unit=first.results.get('unit', ''),
-                                 horizons=first.section('evaluate').get('horizons') or ())
+                                 horizons=first.section('evaluate').get('horizons') or (), absolute_groups=folds)
     del analysis['metrics']
     for key in ('groups', 'calibration'):
         if key in analysis:

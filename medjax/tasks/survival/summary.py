@@ -83,7 +83,7 @@ def compute_metrics(table: Predictions, horizons: Sequence[float],
 
 
 def summarise(rows: Sequence[Row], events: Sequence[str], unit: str = '', *, horizons: Sequence[float] = (),
-              resamples: int = 2000, seed: int = 0) -> dict[str, Any]:
+              resamples: int = 2000, seed: int = 0, absolute_groups: bool = False) -> dict[str, Any]:
     """The metrics and the analysis of a predictions table.
 
     Args:
@@ -93,6 +93,8 @@ def summarise(rows: Sequence[Row], events: Sequence[str], unit: str = '', *, hor
       horizons: times of AUC, Brier score and calibration; by default the quartiles of the times of events.
       resamples: number of bootstrap resamples.
       seed: of the resamples, which are the same for all metrics.
+      absolute_groups: form risk groups by the predicted incidence at the middle horizon, which can be compared across
+        the models of different folds, in place of the risk.
 
     Returns:
       - `metrics`: {split: {name: entry}}: `compute_metrics` as of `intervals.entry`, each with `events`, their number;
@@ -118,7 +120,12 @@ def summarise(rows: Sequence[Row], events: Sequence[str], unit: str = '', *, hor
                   next(iter(tables)))
     given = bool(horizons)
     horizons, warnings = _horizons(tables[source], horizons)
-    cuts = np.quantile(tables[source].risk[:, 0], [1 / 3, 2 / 3])
+    middle = np.array([horizons[len(horizons) // 2] if horizons else tables[source].grid[-1]])
+
+    def group_score(table: Predictions) -> np.ndarray:
+        return table.incidence_at(0, middle)[:, 0] if absolute_groups else table.risk[:, 0]
+
+    cuts = np.quantile(group_score(tables[source]), [1 / 3, 2 / 3])
     out: dict[str, Any] = {'metrics': {}, 'horizons': horizons, 'horizons_given': given, 'horizons_from': source,
                            'groups': {}, 'calibration': {},
                            'warnings': warnings + _warnings(tables, source, unit, given)}
@@ -126,7 +133,7 @@ def summarise(rows: Sequence[Row], events: Sequence[str], unit: str = '', *, hor
         draws = intervals.multiplicities(table.patients, resamples, seed)
         samples = compute_metrics(table, horizons, draws)
         out['metrics'][split] = entries(table, compute_metrics(table, horizons), samples)
-        out['groups'][split] = _risk_groups(table, cuts, horizons)
+        out['groups'][split] = _risk_groups(table, group_score(table), cuts, horizons)
         recommendation = read_recommendation(by_split[split])
         if recommendation is not None:
             out.setdefault('advice', {})[split] = _recommendation(table, recommendation, horizons)
@@ -168,12 +175,13 @@ def _horizons(table: Predictions, given: Sequence[float]) -> tuple[list[float], 
 
 def _event_metrics(table: Predictions, k: int, horizons: Sequence[float], weight: np.ndarray) -> dict[str, np.ndarray]:
     time, event, other, risk = table.time, table.has_event(k), table.has_other_event(k), table.risk[:, k]
+    patients = table.patients if len(np.unique(table.patients)) < len(table.patients) else None
     # Beyond the last follow-up only cases with the event would count.
     undefined, last, end = np.full(weight.shape[:-1], np.nan), time.max(), float(table.grid[-1])
     incidence_at, grid = functools.partial(table.incidence_at, k), table.grid[table.grid < last]
-    out = {'c_index': concordance.harrell(time, event, risk, weight),
-           'c_uno': concordance.uno(time, event, risk, end, weight),
-           'c_td': concordance.antolini(time, event, incidence_at, end, weight), 'ibs': undefined}
+    out = {'c_index': concordance.harrell(time, event, risk, weight, patients),
+           'c_uno': concordance.uno(time, event, risk, end, weight, patients),
+           'c_td': concordance.antolini(time, event, incidence_at, end, weight, patients), 'ibs': undefined}
     if len(grid) > 1:
         out['ibs'] = survival.integrated_brier(time, event, 1 - incidence_at(grid), grid, weight, other)
     for h in horizons:
@@ -184,8 +192,8 @@ def _event_metrics(table: Predictions, k: int, horizons: Sequence[float], weight
     return out
 
 
-def _risk_groups(table: Predictions, cuts: np.ndarray, horizons: Sequence[float]) -> dict[str, Any]:
-    return {'cuts': cuts.tolist(), **_compare_groups(table, np.digitize(table.risk[:, 0], cuts), GROUPS, horizons)}
+def _risk_groups(table: Predictions, score: np.ndarray, cuts: np.ndarray, horizons: Sequence[float]) -> dict[str, Any]:
+    return {'cuts': cuts.tolist(), **_compare_groups(table, np.digitize(score, cuts), GROUPS, horizons)}
 
 
 def _recommendation(table: Predictions, recommendation: np.ndarray, horizons: Sequence[float]) -> dict[str, Any]:

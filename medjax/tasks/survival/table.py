@@ -137,6 +137,31 @@ def read(rows: Sequence[Row], events: Sequence[str]) -> Predictions:
                        np.array([float(text) for text in grid]), np.maximum.accumulate(incidence, -1))
 
 
+def on_common_grid(tables: Mapping[str, Sequence[Row]], events: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    """The tables of several runs with the predicted curves at the same times.
+
+    The times are those of all runs, up to the earliest last one; between its own times a curve is linear, so that no
+    value changes. Tables that have the same times are returned as they are.
+
+    Args:
+      tables: for each run its rows, which may be empty.
+      events: names.
+    """
+    grids = {name: _grid(rows[0], _stem(events[0])) for name, rows in tables.items() if rows}
+    if len(set(map(tuple, grids.values()))) < 2:
+        return {name: [dict(row) for row in rows] for name, rows in tables.items()}
+    last = min(float(grid[-1]) for grid in grids.values())
+    times = np.array(sorted({float(text) for grid in grids.values() for text in grid if float(text) <= last}))
+    out = {}
+    for name, rows in tables.items():
+        found = read(rows, events) if rows else None
+        out[name] = [{**{key: cell for key, cell in row.items() if not key.startswith(INCIDENCE)}} for row in rows]
+        for k, event in enumerate(events if found else ()):
+            for row, curve in zip(out[name], found.incidence_at(k, times)):
+                row |= {f'{_stem(event)}{time:g}': float(value) for time, value in zip(times, curve)}
+    return out
+
+
 def read_recommendation(rows: Sequence[Row]) -> np.ndarray | None:
     """Whether each case was treated, and its predicted benefit, `[n, 2]`; None where a case has no benefit."""
     pairs = [(bootstrap.parse_number(row.get(GIVEN)), bootstrap.parse_number(row.get(BENEFIT))) for row in rows]

@@ -22,7 +22,7 @@ def test_auroc_has_delongs_interval_where_each_patient_has_one_case():
     area = delong.auroc_and_variance(positive, np.array([row['prob_sick'] for row in rows]))
     want = delong.auroc_interval(*area)
     assert single['auroc']['method'] == 'DeLong' and single['auroc']['ci95'] == pytest.approx(want['ci95'])
-    assert single['accuracy']['method'] == 'bootstrap'
+    assert single['f1']['method'] == 'bootstrap'
     together = metrics(table(patients=20))
     assert together['auroc']['method'] == 'bootstrap' and together['auroc']['n'] == 20
     assert together['auroc']['value'] == single['auroc']['value'] and together['auroc']['cases'] == 60

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from scipy import stats
 from sklearn import metrics
 
 from medjax.errors import InputError
@@ -55,10 +56,16 @@ def test_figures_are_those_of_each_splits_cases():
     assert test['brier']['value'] == pytest.approx(metrics.brier_score_loss(truth, p))
     assert test['auroc']['n'] == test['auroc']['cases'] == 60 and found['val']['auroc']['n'] == 40
     assert 'kappa_weighted' not in test and 'auroc_sick' not in test
-    for name in ('auprc', 'accuracy', 'balanced_accuracy', 'specificity', 'precision', 'f1', 'f1_micro', 'kappa', 'mcc',
-                 'log_loss', 'ece', 'ece_adaptive'):
+    for name in ('auprc', 'balanced_accuracy', 'f1', 'f1_micro', 'kappa', 'mcc', 'log_loss', 'ece', 'ece_adaptive'):
         low, high = test[name]['ci95']
         assert low <= high and test[name]['unit'] == 'patient' and test[name]['resamples'] == 100, name
+    sick, decided = np.array(truth), p > 0.5
+    for name, counts, hit in (('accuracy', np.ones(60, bool), sick == decided), ('sensitivity', sick, decided),
+                              ('specificity', ~sick, ~decided), ('precision', decided, sick)):
+        k, n = int(hit[counts].sum()), int(counts.sum())
+        low, high = stats.beta.ppf([0.025, 0.975], [k, k + 1], [n - k + 1, n - k])  # Clopper–Pearson
+        assert test[name]['ci95'] == pytest.approx([low if k else 0, high if k < n else 1]), name
+        assert (test[name]['count'], test[name]['n'], test[name]['cases']) == (k, n, n), name
 
 
 def test_patients_are_drawn_with_all_their_cases():
@@ -67,7 +74,8 @@ def test_patients_are_drawn_with_all_their_cases():
     once, both = few(rows)['metrics']['test'], few(twice)['metrics']['test']
     # A patient whose case is there twice says nothing new: the same figure and the same interval.
     assert both['accuracy']['n'] == 30 and both['accuracy']['cases'] == 60
-    assert both['accuracy']['ci95'] == once['accuracy']['ci95']
+    assert both['brier']['ci95'] == once['brier']['ci95']
+    assert both['accuracy']['ci95'] == pytest.approx(once['accuracy']['ci95'], abs=0.015)
 
 
 def test_interval_of_an_accuracy_is_the_binomials():
@@ -229,8 +237,8 @@ def test_a_figure_that_few_resamples_have_gets_no_interval():
     # One positive patient of thirty is in 64 % of the resamples.
     rows = [{'split': 'test', 'id': str(i), 'target': CLASSES[i == 0], 'prob_well': 0.6, 'prob_sick': 0.4}
             for i in range(30)]
-    entry = few(rows)['metrics']['test']['sensitivity']
-    assert entry['value'] == 0 and entry['ci95'] is None and 'of 100 resamples (no positive case)' in entry['why']
+    entry = few(rows)['metrics']['test']['auprc']
+    assert entry['value'] == 1 / 30 and entry['ci95'] is None and 'of 100 resamples (one class only' in entry['why']
     single = few([{**row, 'patient': 'p'} for row in table(10)])['metrics']['test']['accuracy']
     assert single['n'] == 1 and single['why'] == 'one patient: no confidence interval'
 
