@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
+import numpy as np
 import optax
 
 from medjax.core import contracts, optim
@@ -127,6 +128,20 @@ def reader(section: Mapping[str, Any]) -> Callable[..., Any]:
     source_of, keys = attribute('source', section.get('source') or {}, 'config.data.source')
     module = importlib.import_module(source_of.__module__)
     return module.image_reader(**keys) if hasattr(module, 'image_reader') else image_files.read
+
+
+def label_encoder(section: Mapping[str, Any]) -> Callable[[np.ndarray], np.ndarray]:
+    """The function that turns predicted class numbers into the values or colours of the labels of a data set's source.
+
+    A source may offer it as `label_encoder(**keys)` beside `source`; else class numbers are written.
+    """
+    source_of, keys = attribute('source', section.get('source') or {}, 'config.data.source')
+    module = importlib.import_module(source_of.__module__)
+    return module.label_encoder(**keys) if hasattr(module, 'label_encoder') else _same
+
+
+def _same(numbers: np.ndarray) -> np.ndarray:
+    return numbers
 
 
 def augmentation(section: Mapping[str, Any]) -> Recipe:

@@ -90,7 +90,10 @@ def _layout(config: Mapping[str, Any], workdir: pathlib.Path, statistics: Mappin
     make = of.function('evaluator', 'predictor')
     settings = {key: value for key, value in config['evaluate'].items() if key not in ('name', 'every')}
     # Predictors that need more than weights read it from the run's folder.
-    more = {'folder': workdir} if 'folder' in inspect.signature(make).parameters else {}
+    taken = inspect.signature(make).parameters
+    more = {'folder': workdir} if 'folder' in taken else {}
+    if 'encode' in taken:
+        more['encode'] = build.label_encoder(config['data'])
     predictor = bind(make, {**settings, **options}, 'config.evaluate', task=task, statistics=statistics,
                      data={key: value for key, value in config['data'].items() if key not in ('name', 'source')},
                      read=build.reader(config['data']), **more)

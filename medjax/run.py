@@ -31,7 +31,7 @@ class Prediction:
 
     Attributes:
       arrays: images that were predicted, by the name of their file without its suffix: labels `[X, Y, Z]` of volumes,
-        `[rows, columns]` of pictures.
+        `[rows, columns]` of pictures, with the values of the training labels; `[X, Y, Z, 3]` where these are colours.
       table: the table of predictions; empty where the family writes images alone.
       messages: a line for each input.
     """

@@ -55,7 +55,7 @@ def train_and_evaluate(config: Mapping[str, Any], workdir: pathlib.Path,
         raise InputError(f'--workdir={workdir}: cannot be written: {error.strerror}') from error
     parameters = count(experiment)
     say(f'{headline(config, experiment)}   results: {workdir}')
-    for line in experiment.data.warnings:
+    for line in [*experiment.data.source.warnings, *experiment.data.warnings]:
         say(f'warning: {line}')
     before = _record(workdir)
     # Weights from elsewhere are part of what repeats a run; a resumed run no longer reads them.

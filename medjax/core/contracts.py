@@ -28,6 +28,11 @@ class Source(Protocol):
         """Names of the classes, events, groups or targets."""
         ...
 
+    @property
+    def warnings(self) -> Sequence[str]:
+        """Optional: what was left out or assumed, lines that are printed before training."""
+        return ()
+
 
 class Resident(Protocol):
     """The training data as it may be kept in device memory."""

@@ -184,6 +184,7 @@ class Source(Generic[TargetType]):
       measured: names of the values of a series.
       least_classes: how many classes a source of this kind has at least.
       grid: 'volume', voxels with a size in mm; 'picture', 2D pixels with a size in mm; or 'pixels', of unknown size.
+      warnings: what was left out or assumed, with its number, a line each; printed before training and in every report.
     """
 
     cases: tuple[Case[TargetType], ...]
@@ -195,6 +196,7 @@ class Source(Generic[TargetType]):
     measured: tuple[str, ...] = ()
     least_classes: int = 2
     grid: str = 'volume'
+    warnings: tuple[str, ...] = ()
 
     def __post_init__(self):
         if self.grid not in GRIDS:

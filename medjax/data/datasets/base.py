@@ -17,7 +17,8 @@ class Dataset(abc.ABC):
 
     Attributes:
       source: the cases as stored.
-      warnings: problems of the data, a line each; they are printed before training and are part of `notice`.
+      warnings: problems of the data, a line each, beside those of the source; both are printed before training and are
+        part of `notice`.
     """
 
     source: Source
@@ -40,8 +41,8 @@ class Dataset(abc.ABC):
 
     @functools.cached_property
     def notice(self) -> str:
-        """The text on the data in every report: the source's notice and all warnings."""
-        return ' '.join(filter(None, [self.source.notice, *self.warnings]))
+        """The text on the data in every report: the source's notice, its warnings and those of the data set."""
+        return ' '.join(filter(None, [self.source.notice, *self.source.warnings, *self.warnings]))
 
     @property
     @abc.abstractmethod
@@ -99,3 +100,20 @@ def check_training_cases(source: Source) -> None:
     if not any(case.split == 'train' for case in source.cases):
         raise InputError(f'config.data.source: no training case among the {len(source.cases)} cases; expected split '
                          'train')
+
+
+def untrained_classes(classes: Sequence[str], counts: Mapping[str, np.ndarray], cases: int) -> list[str]:
+    """A line for each class that no training case has.
+
+    Args:
+      classes: `[K]`, their names.
+      counts: how often each class occurs in each split, `[K]`.
+      cases: the number of training cases.
+    """
+    out = []
+    for number, name in enumerate(classes):
+        if counts['train'][number] == 0:
+            elsewhere = [f'{split} {found[number]}' for split, found in counts.items() if found[number]]
+            out.append(f'{name}: in none of the {cases} training cases; in other splits: '
+                       f'{", ".join(elsewhere) or "none"}.')
+    return out

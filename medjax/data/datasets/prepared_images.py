@@ -14,14 +14,14 @@ import numpy as np
 from tqdm import tqdm
 
 from medjax.data.datasets import prepared_cache
-from medjax.data.datasets.base import RowDataset, check_training_cases
+from medjax.data.datasets.base import RowDataset, check_training_cases, untrained_classes
 from medjax.data.io import image_files
 from medjax.data.source import Case, Source
 from medjax.data.transforms.images import ImagePreprocess
 from medjax.errors import InputError, few
 from medjax.machine import cores
 
-VERSION = 3  # of the cached files; a new number prepares everything again
+VERSION = 4  # of the cached files; a new number prepares everything again
 AHEAD = 256  # cases that are submitted to the readers at once
 
 Fitted = tuple[np.ndarray, tuple[int, ...], np.ndarray]
@@ -53,7 +53,8 @@ class PreparedImages(RowDataset):
     @functools.cached_property
     def warnings(self) -> list[str]:
         """Images that are in two splits, and classes without a training case; a line each."""
-        return [*self._duplicates(), *self._untrained_classes()]
+        counts = {split: self._class_counts(numbers) for split, numbers in self._numbers.items()}
+        return [*self._duplicates(), *untrained_classes(self.source.classes, counts, len(self._numbers['train']))]
 
     def _duplicates(self) -> Iterator[str]:
         first: dict[str, int] = {}
@@ -65,14 +66,6 @@ class PreparedImages(RowDataset):
         for (one, other), names in pairs.items():
             yield (f'Images of the split {one} that are in {other} as well, equal in every pixel: {len(names)} '
                    f'({few(names)}).')
-
-    def _untrained_classes(self) -> Iterator[str]:
-        present = {split: self._class_counts(numbers) > 0 for split, numbers in self._numbers.items()}
-        for split, found in present.items():
-            missing = [name for name, here, trained in zip(self.source.classes, found, present['train'])
-                       if here and not trained]
-            if missing:
-                yield f'{", ".join(missing)}: in the split {split}, but in no training case.'
 
     @abc.abstractmethod
     def _class_counts(self, numbers: np.ndarray) -> np.ndarray:

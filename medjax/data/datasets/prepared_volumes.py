@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from medjax.data.datasets import prepared_cache
+from medjax.data.io import image_files
 from medjax.data.io.geometry import Image
 from medjax.data.source import Case
 from medjax.data.transforms.volumes import VolumePreprocess
@@ -20,7 +21,7 @@ from medjax.errors import InputError
 from medjax.machine import cores
 from medjax.ops.labels import IGNORED
 
-VERSION = 2  # of the cached files; a new number prepares everything again
+VERSION = 3  # of the cached files; a new number prepares everything again
 # Most files that are mapped at once: a data set may have more cases than a process may open files.
 _SOFT = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 OPEN = min(_SOFT // 2, 4096) if _SOFT > 0 else 4096
@@ -105,7 +106,8 @@ def _prepare(case: Case, classes: Sequence[str], preprocess: VolumePreprocess, r
                                          preprocess.spacing, preprocess.crop, classes])
     if folder.is_dir():
         return PreparedVolume(case, folder)
-    image, label, statistics = preprocess.to_grid(*case.read())
+    image, label = case.read()
+    image, label, statistics = preprocess.to_grid(image, image_files.whole_numbers(label) if label else None)
     values = _check_label(case, image, label, classes)
     array, label_array = image.array, label.array.astype(np.uint8)
     voxels, counts = _list_voxels(label_array, values[values > 0])

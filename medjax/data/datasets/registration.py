@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from medjax.data.datasets.base import RowDataset, check_training_cases
+from medjax.data.datasets.base import RowDataset, check_training_cases, untrained_classes
 from medjax.data.io import geometry
 from medjax.data.io.geometry import Image, crop_or_pad, cropped_affine, to_canonical_spacing
 from medjax.data.io.image_files import check_finite
@@ -89,7 +89,7 @@ class RegistrationDataset(RowDataset):
 
     @functools.cached_property
     def warnings(self) -> list[str]:
-        """Images without contrast, and training images in other splits; a line each."""
+        """Images without contrast, training images in other splits, and classes of no training pair; a line each."""
         flat = [case.id for case, *both in zip(self.source.cases, self.rows.fixed, self.rows.moving)
                 if any(image.min() == image.max() for image in both)]
         known = {file for case in self.source.cases if case.split == 'train' for file in case.files[:2]}
@@ -100,7 +100,15 @@ class RegistrationDataset(RowDataset):
             lines.append(f'An image of the pair has no contrast: {len(flat)} ({few(flat)}).')
         if shared:
             lines.append(f'Images of training pairs are in pairs of other splits too: {len(shared)} ({few(shared)}).')
+        if self.labelled:
+            counts = {split: self._class_counts(numbers) for split, numbers in self._numbers.items()}
+            lines += untrained_classes(self.source.classes[1:], counts, len(self._numbers['train']))
         return lines
+
+    def _class_counts(self, numbers: np.ndarray) -> np.ndarray:
+        """In how many of some cases both labels have a class, `[K - 1]`, without the background."""
+        return np.array([sum((self.rows.fixed_label[n] == label).any() and (self.rows.moving_label[n] == label).any()
+                             for n in numbers) for label in range(1, len(self.source.classes))], int)
 
     @functools.cached_property
     def statistics(self) -> dict[str, Any]:
@@ -233,7 +241,7 @@ def check_image_pair(pair: Pair, name: str, classes: int = 0) -> None:
     for image in (pair.fixed_label, pair.moving_label):
         wrong = np.setdiff1d(image.array, np.arange(classes)) if image is not None and classes else []
         if len(wrong):
-            raise InputError(f'{name}: {image.path}: label {wrong[0]:g}; expected whole numbers below {classes}, those '
+            raise InputError(f'{name}: {image.path}: label {wrong[0]}; expected whole numbers below {classes}, those '
                              'of config.data.source.classes')
     both = [np.zeros((0, 3)) if points is None else np.asarray(points) for points in (pair.points, pair.targets)]
     if both[0].shape != both[1].shape or both[0].ndim != 2 or both[0].shape[1] != 3 or not all(

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from medjax.data.datasets.base import Dataset
+from medjax.data.datasets.base import Dataset, untrained_classes
 from medjax.data.source import Case, Source
 from medjax.errors import InputError
 from medjax.metrics import ecg_beats
@@ -50,6 +50,13 @@ class SignalDataset(Dataset):
         recordings = [case.read() for case in self.source.cases]
         return tuple(dataclasses.replace(recording, values=normalise_leads(recording.values))
                      for recording in recordings)
+
+    @functools.cached_property
+    def warnings(self) -> list[str]:
+        """A line where no training recording has a beat."""
+        counts = {split: np.array([sum(len(self.recordings[number].beats) for number in numbers)])
+                  for split, numbers in self._numbers.items()}
+        return untrained_classes(self.source.classes[1:], counts, len(self._numbers['train']))
 
     @property
     def statistics(self) -> dict[str, Any]:

@@ -4,13 +4,13 @@ import dataclasses
 import functools
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from medjax.data.datasets import prepared_cache
-from medjax.data.datasets.base import Dataset, check_training_cases
+from medjax.data.datasets.base import Dataset, check_training_cases, untrained_classes
 from medjax.data.datasets.prepared_volumes import PreparedVolume, prepare_volumes
 from medjax.data.datasets.resident import ResidentPatches
 from medjax.data.io import geometry
@@ -50,6 +50,18 @@ class VolumeDataset(Dataset):
         """SHA-256 over the prepared arrays, patients and splits."""
         lines = [f"{p.case.split} {p.case.patient} {p.case.id} {p.meta['hash']}" for p in self.prepared]
         return hashlib.sha256('\n'.join(lines).encode()).hexdigest()
+
+    @functools.cached_property
+    def warnings(self) -> list[str]:
+        """Classes that no training case has; a line each. Cases are counted, not voxels."""
+        counts = {split: self._class_counts(self.cases(split)) for split in self.counts}
+        return untrained_classes(self.source.classes[1:], counts, len(self.training))
+
+    def _class_counts(self, volumes: Sequence[PreparedVolume]) -> np.ndarray:
+        """In how many of some cases each class occurs, `[K - 1]`, without the background."""
+        present = [[str(number) in volume.meta['counts'] for number in range(1, len(self.source.classes))]
+                   for volume in volumes]
+        return np.array(present, int).reshape(len(volumes), -1).sum(0)
 
     def cases(self, split: str) -> list[PreparedVolume]:
         """The cases of a split, none where there is no such split."""

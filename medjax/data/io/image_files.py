@@ -6,7 +6,7 @@ import logging
 import math
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import BinaryIO
 
 import nibabel as nib
@@ -16,7 +16,7 @@ from medjax import atomic_files
 from medjax.data.io import raster, simpleitk
 from medjax.data.io.geometry import Image, check_affine
 from medjax.data.io.tables import PACKED, check_fits
-from medjax.errors import InputError
+from medjax.errors import InputError, few
 from medjax.ops.labels import IGNORED
 
 try:
@@ -28,6 +28,8 @@ NIFTI = ('.nii', '.nii.gz')
 NIBABEL = ('.mgz', '.mgh', '.img', '.hdr')
 ITK = ('.nrrd', '.nhdr', '.mha', '.mhd')
 SUFFIXES = NIFTI + NIBABEL + ITK + raster.SUFFIXES
+HEADER_SUFFIXES = ('.mhd', '.nhdr', '.hdr')  # whose voxels are in another file
+WHOLE = 1e-3  # deviation of a label from a whole number that is attributed to rounding
 HEADERS = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
 MILLIMETRES = {'meter': 1e3, 'micron': 1e-3}
 
@@ -53,8 +55,25 @@ def output_name(path: pathlib.Path) -> str:
 
 
 def is_image(path: pathlib.Path) -> bool:
-    """Whether a path is a file with an image suffix; of the two files of an Analyze pair, only the header is one."""
-    return path.is_file() and suffix(path) not in ('', '.img') and not path.name.startswith('.')
+    """Whether a path is a file with an image suffix; of the two files of an Analyze pair, only the header is one.
+
+    A link to a file that does not exist counts as a file, so that it is not passed over.
+    """
+    return suffix(path) not in ('', '.img') and not path.name.startswith('.') and not path.is_dir()
+
+
+def check_links(paths: Iterable[pathlib.Path], folder: pathlib.Path) -> None:
+    """Checks that those of some paths of a folder that are links lead to something.
+
+    Raises:
+      InputError: with the number of links to what does not exist.
+    """
+    broken = [path for path in paths if path.is_symlink() and not os.path.exists(path)]
+    if broken:
+        kind = '1 link to a file that does not exist' if len(broken) == 1 else (
+            f'{len(broken)} links to files that do not exist')
+        raise InputError(f'{folder}: {kind} ({few([str(path.relative_to(folder)) for path in broken])}); expected '
+                         'files: fetch their content (git-annex, DataLad, DVC), mount its disk, or delete the links')
 
 
 def files(path: str | pathlib.Path) -> tuple[str, ...]:
@@ -62,7 +81,7 @@ def files(path: str | pathlib.Path) -> tuple[str, ...]:
     path = pathlib.Path(path)
     if path.is_dir():
         found = sorted(p for p in path.iterdir() if p.is_file())
-    elif suffix(path) in ('.mhd', '.nhdr', '.hdr', '.img'):
+    elif suffix(path) in (*HEADER_SUFFIXES, '.img'):
         found = sorted(p for p in path.parent.iterdir() if p.name.startswith(f'{stem(path)}.'))
     else:
         found = [path]
@@ -73,9 +92,10 @@ def read(path: str | pathlib.Path, indices: bool = False) -> Image:
     """Reads an image in its stored axis order, with an affine to RAS+ mm for every format.
 
     Args:
-      path: NIfTI, MGH or Analyze; NRRD or MetaImage; PNG, JPEG, TIFF or BMP (see `raster`); or a folder with the
+      path: NIfTI, MGH or Analyze; NRRD or MetaImage; PNG, JPEG, TIFF, BMP or GIF (see `raster`); or a folder with the
         slices of one DICOM series.
-      indices: read the palette indices of a 2D image with a palette, which masks use, instead of its colours.
+      indices: read the numbers that a 2D image stores, as masks use them, such as the indices of a palette, instead of
+        the values that a viewer shows; see `raster.read`.
 
     Returns:
       An image `[X, Y, Z]` or `[X, Y, Z, C]`: integers as stored, other numbers as float32.
@@ -85,7 +105,8 @@ def read(path: str | pathlib.Path, indices: bool = False) -> Image:
     """
     path = pathlib.Path(path)
     if not os.path.exists(path):  # pathlib raises where a name is too long
-        raise InputError(f'{path}: no such file; expected an image')
+        link = f', but a link to {os.readlink(path)}' if os.path.islink(path) else ''
+        raise InputError(f'{path}: no such file{link}; expected an image')
     kind = 'DICOM' if path.is_dir() else suffix(path)
     if not kind:
         raise InputError(f'{path}: not an image file; expected one of {", ".join(SUFFIXES)}, or a folder with a DICOM '
@@ -156,12 +177,32 @@ def check_label(label: Image, classes: int) -> Image:
     """
     if label.array.ndim != 3:
         raise InputError(f'{label.path}: shape {label.array.shape}; expected a label image [X, Y, Z]')
+    label = whole_numbers(label)
     values = np.unique(label.array)
-    wrong = values[~((values >= 0) & (values < classes) & (values == np.round(values)) | (values == IGNORED))]
+    wrong = values[~((values >= 0) & (values < classes) | (values == IGNORED))]
     if wrong.size:
-        raise InputError(f'{label.path}: label value {wrong[0]:g}; expected whole numbers 0 to {classes - 1}, or '
-                         f'{IGNORED} for voxels that are not evaluated')
+        raise InputError(f'{label.path}: label value {str(wrong[0]).removesuffix(".0")}; expected whole numbers 0 to '
+                         f'{classes - 1}, or {IGNORED} for voxels that are not evaluated')
     return Image(label.array.astype(np.uint8), label.affine, label.path)
+
+
+def whole_numbers(label: Image) -> Image:
+    """A label image whose values are whole numbers: a value within WHOLE of one is that number.
+
+    Labels are whole numbers up to rounding where they were stored with a slope, such as 1/3, or resampled as floats.
+
+    Raises:
+      InputError: another value.
+    """
+    array = label.array
+    if array.dtype.kind != 'f':
+        return label
+    rounded = np.rint(array)
+    wrong = array[~(np.abs(array - rounded) <= WHOLE)]  # NaN is wrong as well
+    if wrong.size:
+        raise InputError(f'{label.path}: label value {wrong[0]}, in {wrong.size} of {array.size} voxels; expected '
+                         f'whole numbers, to {WHOLE:g}')
+    return Image(rounded, label.affine, label.path)
 
 
 def write(path: str | pathlib.Path, array: np.ndarray, affine: np.ndarray) -> None:

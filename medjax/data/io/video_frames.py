@@ -1,6 +1,6 @@
 """Video frames in sequence: MP4 and AVI by PyAV, multi-frame DICOM by pydicom.
 
-A video is never held in memory as a whole. Orientation tags are not applied, as for 2D images.
+A video is never held in memory as a whole. A rotation that a container declares is not applied.
 """
 
 import contextlib

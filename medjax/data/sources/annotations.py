@@ -11,9 +11,10 @@ import numpy as np
 
 from medjax.data.io import image_files
 from medjax.data.io.geometry import Image
+from medjax.data.io.image_folders import find_images
 from medjax.data.source import UNKNOWN_PATIENTS, Case, Objects, Source, stratum_of
 from medjax.data.splits import KEYS, Splitting
-from medjax.errors import InputError
+from medjax.errors import InputError, few
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,8 +48,9 @@ class AnnotatedImage:
 
 
 def detection_source(images: Sequence[AnnotatedImage], classes: Sequence[str], root: pathlib.Path, *,
-                     patient: str = '', splitting: Splitting, notice: str = '') -> Source:
-    """A detection source of annotated images.
+                     patient: str = '', splitting: Splitting, notice: str = '',
+                     warnings: Sequence[str] = ()) -> Source:
+    """A detection source of annotated images. Of objects with the same class and box in an image one is kept.
 
     Args:
       images: at least one.
@@ -58,6 +60,7 @@ def detection_source(images: Sequence[AnnotatedImage], classes: Sequence[str], r
         default each image without a patient counts as one of its own.
       splitting: how patients without a split are assigned; stratified by the classes in their images.
       notice: text on the data for the report.
+      warnings: what was left out or assumed, a line each.
 
     Raises:
       InputError: no image; a class that is not one of `classes`; as `Splitting.divide`.
@@ -69,6 +72,11 @@ def detection_source(images: Sequence[AnnotatedImage], classes: Sequence[str], r
         unknown = sorted(set(image.names) - set(classes))
         if unknown:
             raise InputError(f'{image.where}: class {unknown[0]!r}; expected one of: {", ".join(classes)}')
+    repeated = {image.id: len(image.names) - len(_first_of_each(image)) for image in images}
+    repeated = {name: count for name, count in repeated.items() if count}
+    if repeated:
+        warnings = (*warnings, f'Objects with the class and box of another one in the same image, left out: '
+                               f'{sum(repeated.values())} (of {few(list(repeated))}).')
     targets = [_objects(image, classes) for image in images]
     rows = [{'patient': image.patient or (patient_name(image.path, patient) if patient else image.id),
              'split': image.split} for image in images]
@@ -79,13 +87,23 @@ def detection_source(images: Sequence[AnnotatedImage], classes: Sequence[str], r
         how=f'{image.size}') for image, row, target in zip(images, rows, targets))
     if all(case.patient == case.id for case in cases):
         notice = f'{notice} {UNKNOWN_PATIENTS}'.strip()
-    return Source(cases=cases, classes=classes, problem='detection', least_classes=1, notice=notice)
+    return Source(cases=cases, classes=classes, problem='detection', least_classes=1, notice=notice,
+                  warnings=tuple(warnings))
+
+
+def _first_of_each(image: AnnotatedImage) -> list[int]:
+    """The number of the first object with each class and box."""
+    first: dict[tuple[str, ...], int] = {}
+    for number, (name, box) in enumerate(zip(image.names, image.boxes)):
+        first.setdefault((name, *map(float, box)), number)
+    return list(first.values())
 
 
 def _objects(image: AnnotatedImage, classes: Sequence[str]) -> Objects:
     """The objects of an image, with class numbers."""
-    boxes = np.reshape(image.boxes, (len(image.names), -1)) if len(image.names) else image.boxes
-    return Objects(boxes, [classes.index(name) for name in image.names], image.unit)
+    kept = _first_of_each(image)
+    boxes = np.reshape(image.boxes, (len(image.names), -1))[kept] if kept else image.boxes
+    return Objects(boxes, [classes.index(image.names[number]) for number in kept], image.unit)
 
 
 def patient_name(path: str, pattern: str) -> str:
@@ -104,18 +122,45 @@ def patient_name(path: str, pattern: str) -> str:
     return name
 
 
-def images_by_name(folder: pathlib.Path) -> dict[str, str]:
-    """Paths of a folder's images by their names without suffix.
+def images_by_name(folder: pathlib.Path) -> tuple[dict[str, str], list[pathlib.Path]]:
+    """Paths of a folder's images by their names without suffix, and its other files and subfolders.
 
     Raises:
-      InputError: the folder is missing; two images have the same name.
+      InputError: the folder is missing; two images have the same name; links to files that do not exist.
     """
     if not folder.is_dir():
         raise InputError(f'{folder}: no such folder; expected images in it')
-    out: dict[str, str] = {}
-    for path in sorted(filter(image_files.is_image, folder.iterdir())):
-        if out.setdefault(image_files.stem(path), str(path)) != str(path):
-            raise InputError(f'{path}: {out[image_files.stem(path)]} has the same name; expected unique names')
+    images, others = find_images(folder)
+    return {name: str(path) for name, path in unique_stems(images).items()}, others
+
+
+def annotations_by_name(folder: pathlib.Path, suffix: str) -> tuple[dict[str, pathlib.Path], list[pathlib.Path]]:
+    """Paths of a folder's annotation files by their names without suffix, and its other files and subfolders.
+
+    Args:
+      folder: the folder.
+      suffix: of the annotation files, in lower case; upper case is found as well.
+
+    Raises:
+      InputError: two files have the same name; links to files that do not exist.
+    """
+    images, others = find_images(folder)
+    files = [path for path in others if path.suffix.lower() == suffix and not path.is_dir()]
+    image_files.check_links(files, folder)
+    return unique_stems(files), [*images, *(path for path in others if path not in files)]
+
+
+def unique_stems(paths: Sequence[pathlib.Path]) -> dict[str, pathlib.Path]:
+    """Paths by their names without suffix.
+
+    Raises:
+      InputError: two have the same name.
+    """
+    out: dict[str, pathlib.Path] = {}
+    for path in paths:
+        name = image_files.stem(path) if image_files.is_image(path) else path.stem
+        if out.setdefault(name, path) != path:
+            raise InputError(f'{path}: {out[name]} has the same name; expected unique names')
     return out
 
 
@@ -126,8 +171,9 @@ def check_size(size: tuple[int, ...], found: tuple[int, ...], where: str, path: 
       InputError: they were drawn for another size.
     """
     if size != found[:len(size)]:
+        turned = ' once its orientation tag is applied, if it has one' if size == found[1::-1] else ''
         raise InputError(f'{where}: its boxes are of {"×".join(map(str, size))} pixels; expected '
-                         f'{"×".join(map(str, found[:len(size)]))}, as {path} has')
+                         f'{"×".join(map(str, found[:len(size)]))}, as {path} has{turned}')
 
 
 def _read(path: str, size: tuple[int, ...], where: str) -> tuple[Image, None]:

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 
 from medjax.data.io import image_files
 from medjax.data.io.geometry import Image
+from medjax.data.io.image_folders import find_images, left_out
 from medjax.data.io.tables import check_fields, read_table
 from medjax.data.source import SPLITS, UNKNOWN, UNKNOWN_PATIENTS, Case, Source, data_dir, stratum_of
 from medjax.data.sources.annotations import patient_name
@@ -52,7 +53,7 @@ def source(*, dir: str = '', classes: Sequence[str] = (), table: str = '', label
     """
     root = data_dir(dir)
     where = root / table if table else root
-    rows = _read_rows(root, table) if table else _folder_rows(root)
+    rows, warnings = (_read_rows(root, table), ()) if table else _folder_rows(root)
     if table and label not in rows[0]:
         classes, problem, targets = _multilabel_targets(rows, where, tuple(classes), label, problem)
     else:
@@ -69,33 +70,42 @@ def source(*, dir: str = '', classes: Sequence[str] = (), table: str = '', label
     if all(row['patient'] == row['id'] for row in rows):
         notice = f'{notice} {UNKNOWN_PATIENTS}'.strip()
     return Source(cases=cases, classes=classes, problem=problem,
-                  least_classes=1 if problem == 'multilabel' else 2, notice=notice)
+                  least_classes=1 if problem == 'multilabel' else 2, notice=notice, warnings=warnings)
 
 
 def _read(path: str) -> tuple[Image, None]:
     return image_files.read(path), None
 
 
-def _folder_rows(root: pathlib.Path) -> list[dict[str, str]]:
-    """A row for each image in the class folders, which may lie within folders of splits."""
-    inside = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith('.'))
+def _folder_rows(root: pathlib.Path) -> tuple[list[dict[str, str]], tuple[str, ...]]:
+    """A row for each image in the class folders, which may lie within folders of splits; and lines on other files."""
+    inside, others = _subfolders(root)
     split_folders = {path: FOLDERS[path.name.lower()] for path in inside if path.name.lower() in FOLDERS}
     if split_folders and set(inside) - set(split_folders):
         raise InputError(f'{min(set(inside) - set(split_folders))}: no split, beside {min(split_folders).name}; '
                          'expected either a folder for each split or one for each class')
     rows = []
     for parent, split in (split_folders or {root: ''}).items():
-        for folder in sorted(p for p in parent.iterdir() if p.is_dir() and not p.name.startswith('.')):
-            rows += _class_rows(root, folder, split)
+        folders, beside = _subfolders(parent)
+        others += beside if split_folders else []
+        for folder in folders:
+            found, beside = _class_rows(root, folder, split)
+            rows, others = rows + found, others + beside
     if not rows:
         raise InputError(f'{root}: no folder of a class; expected {root}/CLASS/IMAGE or {root}/train/CLASS/IMAGE')
-    return rows
+    return rows, left_out(others, root, 'not images in the folder of a class')
 
 
-def _class_rows(root: pathlib.Path, folder: pathlib.Path, split: str) -> list[dict[str, str]]:
-    """A row for each image in the folder of a class; hidden files and folders are skipped."""
-    paths = sorted(path for path in folder.rglob('*') if image_files.is_image(path)
-                   and not any(part.startswith('.') for part in path.relative_to(folder).parts))
+def _subfolders(folder: pathlib.Path) -> tuple[list[pathlib.Path], list[pathlib.Path]]:
+    """The subfolders of a folder, and its files; hidden ones are neither."""
+    images, others = find_images(folder)
+    return [path for path in others if path.is_dir()], [*images, *(path for path in others if not path.is_dir())]
+
+
+def _class_rows(root: pathlib.Path, folder: pathlib.Path,
+                split: str) -> tuple[list[dict[str, str]], list[pathlib.Path]]:
+    """A row for each image in the folder of a class and its subfolders, and the other files."""
+    paths, others = find_images(folder, depth=-1)
     if not paths:
         raise InputError(f'{folder}: no image; expected those of the class {folder.name!r}, of the formats '
                          + ', '.join(image_files.SUFFIXES))
@@ -106,7 +116,7 @@ def _class_rows(root: pathlib.Path, folder: pathlib.Path, split: str) -> list[di
         # Files of one name and several formats are different cases: their ids keep the suffix.
         name = '_'.join((stem if counts[stem] == 1 else path).relative_to(root).parts)
         rows.append({'id': name, 'patient': '', 'split': split, 'path': str(path), 'label': folder.name})
-    return rows
+    return rows, others
 
 
 def _read_rows(root: pathlib.Path, name: str) -> list[dict[str, str]]:
@@ -120,6 +130,7 @@ def _read_rows(root: pathlib.Path, name: str) -> list[dict[str, str]]:
     if not rows or 'path' not in rows[0]:
         raise InputError(f'{path}: no ' + ("column 'path'" if rows else 'rows') + '; expected path, and the classes, '
                          'and optional columns id, patient, split and others')
+    first: dict[str, int] = {}  # row of each image
     for number, row in enumerate(rows, 2):
         check_fields(path, number, row, columns)
         stored = row['path']
@@ -128,6 +139,10 @@ def _read_rows(root: pathlib.Path, name: str) -> list[dict[str, str]]:
         row['path'] = str(root / row['path'])
         if not pathlib.PurePath(stored).name or not os.path.exists(row['path']):
             raise InputError(f'{path}: row {number}: {stored[:200]!r} does not exist; expected it within {root}')
+        before = first.setdefault(os.path.normpath(row['path']), number)
+        if before != number:
+            raise InputError(f'{path}: row {number}: path {stored[:200]!r} is that of row {before}; expected one row '
+                             'for each image')
         row['id'] = row['id'] or '_'.join(pathlib.PurePath(stored).with_name(
             image_files.stem(pathlib.Path(stored))).parts).strip('/')
         row['split'] = FOLDERS.get(row['split'].lower(), row['split'])

@@ -6,6 +6,7 @@ and the report says how many.
 """
 
 import json
+import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -45,16 +46,16 @@ def source(*, files: Mapping[str, str] | str, dir: str = '', images: str = 'imag
         annotated += file_images
         categories |= file_categories
         crowds += file_crowds
-    if crowds:
-        notice = f'{notice} Crowd boxes, left out: {crowds}.'.strip()
+    warnings = (f'Crowd boxes, left out: {crowds}.',) if crowds else ()
     classes = tuple(classes) or tuple(dict.fromkeys(categories[number] for number in sorted(categories)))
-    return detection_source(annotated, classes, root, patient=patient, splitting=splitting, notice=notice)
+    return detection_source(annotated, classes, root, patient=patient, splitting=splitting, notice=notice,
+                            warnings=warnings)
 
 
 def _read(path: pathlib.Path, folder: pathlib.Path, split: str) -> tuple[list[AnnotatedImage], dict[int, str], int]:
     """Annotated images, category names by id, and the number of crowd boxes that are left out."""
     try:
-        return _parse(json.loads(path.read_text()), path, folder, split)
+        return _parse(json.loads(path.read_text(), object_pairs_hook=_unique), path, folder, split)
     except OSError as error:
         raise InputError(f'{path}: cannot be read: {error.strerror}; expected JSON in the COCO format') from error
     except KeyError as error:
@@ -67,11 +68,34 @@ def _read(path: pathlib.Path, folder: pathlib.Path, split: str) -> tuple[list[An
                          'numbers, and categories') from error
 
 
+def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object without repeated keys."""
+    out = dict(pairs)
+    if len(out) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f'key {max(names, key=names.count)!r} occurs twice')
+    return out
+
+
+def _by_id(items: Sequence[Mapping[str, Any]], kind: str, path: pathlib.Path) -> dict[Any, Mapping[str, Any]]:
+    """Images or categories by their ids."""
+    out: dict[Any, Mapping[str, Any]] = {}
+    for item in items:
+        other = out.setdefault(item['id'], item)
+        if other is not item:
+            name = 'file_name' if kind == 'image' else 'name'
+            raise InputError(f'{path}: {kind} id {item["id"]!r} is that of {other.get(name)!r} and of '
+                             f'{item.get(name)!r}; expected unique ids: files that were merged have to be numbered '
+                             'again')
+    return out
+
+
 def _parse(content: Any, path: pathlib.Path, folder: pathlib.Path,
            split: str) -> tuple[list[AnnotatedImage], dict[int, str], int]:
     """What `_read` returns, of a file's content."""
-    categories = {item['id']: str(item['name']) for item in content['categories']}
-    objects: dict[Any, list[tuple[list[float], str]]] = {item['id']: [] for item in content['images']}
+    categories = {number: str(item['name']) for number, item in _by_id(content['categories'], 'category', path).items()}
+    items = _by_id(content['images'], 'image', path)
+    objects: dict[Any, list[tuple[list[float], str]]] = {number: [] for number in items}
     crowds = 0
     for item in content['annotations']:
         if item.get('iscrowd'):
@@ -80,8 +104,8 @@ def _parse(content: Any, path: pathlib.Path, folder: pathlib.Path,
         x, y, width, height = map(float, item['bbox'])
         objects[item['image_id']].append(([y, x, y + height, x + width], categories[item['category_id']]))
     images = []
-    for item in content['images']:
-        name, image_objects = pathlib.PurePosixPath(item['file_name']), objects[item['id']]
+    for number, item in items.items():
+        name, image_objects = pathlib.PurePosixPath(os.path.normpath(item['file_name'])), objects[number]
         file = folder / name
         if not file.is_file():
             raise InputError(f'{path}: file_name {str(name)!r} does not exist; expected it within {folder}')

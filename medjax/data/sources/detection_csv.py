@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from medjax.data.io import image_files
+from medjax.data.io.image_folders import find_images, left_out
 from medjax.data.io.tables import check_fields, read_table
 from medjax.data.source import Source, data_dir
 from medjax.data.sources.annotations import AnnotatedImage, detection_source
@@ -55,7 +56,7 @@ def source(*, table: str, dir: str = '', images: str = 'images', classes: Sequen
                          f'seriesuid and {", ".join(WORLD)}')
     if 'label' not in columns and len(classes) != 1:
         raise InputError(f'{path}: no column label; expected one, or a single name in config.data.source.classes')
-    files = sorted(filter(image_files.is_image, folder.rglob('*')))
+    files, beside = find_images(folder, depth=-1)
     by_name = _files_by_name(files, folder)
     objects: dict[pathlib.Path, list[tuple[list[float], str]]] = {file: [] for file in files}
     others: dict[pathlib.Path, dict[str, str]] = {}
@@ -73,12 +74,16 @@ def source(*, table: str, dir: str = '', images: str = 'images', classes: Sequen
         if any(row[column].strip() for column in box_columns):
             name = row['label'].strip() if 'label' in columns else classes[0]
             objects[file].append((_box(path, number, row, box_columns), name))
+    warnings, without = left_out(beside, folder), len(set(files) - set(others))
+    if without:
+        warnings = (*warnings, f'Images without a row, taken to show no object: {without} of {len(files)}.')
     width, unit = (4, 'voxel') if box_columns == PIXELS else (6, 'mm')
     annotated = [AnnotatedImage(
         id='_'.join(file.relative_to(folder).with_name(image_files.stem(file)).parts), path=str(file), where=str(path),
         boxes=np.reshape([box for box, _ in file_objects], (-1, width)), names=[name for _, name in file_objects],
         unit=unit, **others.get(file, {})) for file, file_objects in objects.items()]
-    return detection_source(annotated, classes, root, patient=patient, splitting=splitting, notice=notice)
+    return detection_source(annotated, classes, root, patient=patient, splitting=splitting, notice=notice,
+                            warnings=warnings)
 
 
 def _files_by_name(files: Sequence[pathlib.Path], folder: pathlib.Path) -> dict[str, list[pathlib.Path]]:

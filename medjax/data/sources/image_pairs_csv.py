@@ -125,6 +125,7 @@ def read_pair(row: Mapping[str, str], root: pathlib.Path, tissues: bool = False)
     """
     images = {name: to_canonical(_single_channel(image_files.read(root / row[name], indices=name.endswith('label'))))
               for name in FILES[:4] if row.get(name)}
+    images |= {name: image_files.whole_numbers(image) for name, image in images.items() if name.endswith('label')}
     for name in ('fixed', 'moving'):
         if tissues and f'{name}_label' not in images:
             images[f'{name}_label'] = intensity_classes(images[name])

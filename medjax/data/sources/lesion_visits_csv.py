@@ -187,9 +187,10 @@ def _mask(path: pathlib.Path) -> geometry.Image:
     image_files.check_finite(mask)
     if mask.array.ndim != 3:
         raise InputError(f'{path}: shape {mask.array.shape}; expected a mask [X, Y, Z]')
-    wrong = mask.array[(mask.array < 0) | (mask.array != np.rint(mask.array))]
-    if wrong.size:
-        raise InputError(f'{path}: value {wrong[0]:g}; expected whole numbers, 0 where there is no lesion')
+    mask = image_files.whole_numbers(mask)
+    if mask.array.min() < 0:
+        raise InputError(f'{path}: label value {mask.array.min():.0f}; expected whole numbers, 0 where there is no '
+                         'lesion')
     return geometry.to_canonical(mask)
 
 

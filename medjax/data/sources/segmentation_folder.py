@@ -1,6 +1,6 @@
 """A folder of images and labels as a segmentation data set, which needs a config and no code.
 
-Volumes (NIfTI, NRRD, MetaImage) and 2D images (PNG, JPEG, TIFF, BMP) are read alike: a 2D image is a volume of one
+Volumes (NIfTI, NRRD, MetaImage) and 2D images (PNG, JPEG, TIFF, BMP, GIF) are read alike: a 2D image is a volume of one
 slice, `[column, row, 1]`; see `data.io.raster`.
 """
 
@@ -15,6 +15,8 @@ import numpy as np
 
 from medjax.data.io import image_files, raster
 from medjax.data.io.geometry import Image, check_pair, describe, restore, same_grid
+from medjax.data.io.image_folders import find_images, left_out
+from medjax.data.io.label_codes import LabelCode, without_copies
 from medjax.data.io.tables import check_fields, read_table
 from medjax.data.source import Case, Source, data_dir
 from medjax.data.splits import KEYS, Splitting
@@ -32,7 +34,7 @@ def source(*, classes: Sequence[str], dir: str = '', images: str = 'images', lab
     """A segmentation source with images and labels paired by name, or by a table.
 
     Args:
-      classes: names, background first; labels hold their numbers unless values or colours are given.
+      classes: names, background first; labels hold their numbers, to 0.001, unless values or colours are given.
       dir: the data set's folder; see `data_dir`.
       images: folder of the images, within dir; may be the same as labels.
       labels: folder of the labels, within dir.
@@ -41,8 +43,8 @@ def source(*, classes: Sequence[str], dir: str = '', images: str = 'images', lab
       table: a CSV file within dir, with the columns id, image, label (paths within dir) and optionally patient and
         split. All other columns go to the predictions table. It replaces pairing by name.
       channels: names of the images' channels. A grey image that is stored in three equal channels has one.
-      values: the label value of each class, such as (0, 255).
-      colours: red, green and blue, 0 to 255, of each class in the labels, by class name.
+      values: the label value of each class, such as (0, 255); `predict` writes these values.
+      colours: red, green and blue, 0 to 255, of each class in the labels, by class name; `predict` writes them.
       spacing: mm between the columns and between the rows of a 2D image, whose file has none. Without it distances and
         areas of 2D images are in pixels.
       align_labels: resample a label on another grid onto the grid of its image by world coordinates, instead of
@@ -59,14 +61,15 @@ def source(*, classes: Sequence[str], dir: str = '', images: str = 'images', lab
     root = data_dir(dir)
     reader = _reader(classes=classes, channels=channels, values=values, colours=colours, spacing=spacing,
                      align_labels=align_labels)
-    rows = _read_rows(root, table) if table else _pairs(root / images, root / labels, image_suffix, label_suffix)
+    rows, warnings = (_read_rows(root, table), ()) if table else _pairs(root / images, root / labels, image_suffix,
+                                                                        label_suffix)
     split = splitting.divide(rows, root / table, root)
     cases = tuple(Case(
         id=row['id'], patient=row['patient'], split=split[row['patient']],
         read=functools.partial(reader.pair, row['image'], row['label']), how=repr(reader),
         files=(*image_files.files(row['image']), *image_files.files(row['label'])),
         columns={name: value or '' for name, value in row.items() if name not in RESERVED}) for row in rows)
-    return Source(cases=cases, classes=reader.classes, notice=notice, channels=reader.channels,
+    return Source(cases=cases, classes=reader.code.classes, notice=notice, channels=reader.channels, warnings=warnings,
                   grid=_grid([row['image'] for row in rows], spacing))
 
 
@@ -94,35 +97,32 @@ def image_reader(**options: Any) -> Callable[[str | pathlib.Path], Image]:
     return _reader(**options).image
 
 
+def label_encoder(**options: Any) -> Callable[[np.ndarray], np.ndarray]:
+    """A function that turns class numbers `[X, Y, Z]` into values or colours as the cases' labels have them.
+
+    Args:
+      **options: those of `source`. No data set is needed.
+    """
+    return _reader(**options).code.encode
+
+
 def _reader(*, classes: Sequence[str], channels: Sequence[str] = ('image',), values: Sequence[int] | None = None,
             colours: Mapping[str, Sequence[int]] | None = None, spacing: Sequence[float] | None = None,
             align_labels: bool = False, **_: Any) -> 'Reader':
-    return Reader(tuple(classes), tuple(channels), None if values is None else tuple(values), colours,
-                  None if spacing is None else tuple(spacing), align_labels)
+    code = LabelCode(tuple(classes), None if values is None else tuple(values), colours)
+    return Reader(code, tuple(channels), None if spacing is None else tuple(spacing), align_labels)
 
 
 @dataclasses.dataclass(frozen=True)
 class Reader:
     """Reads images and labels of a folder; the attributes are the options of `source`."""
 
-    classes: tuple[str, ...]
+    code: LabelCode
     channels: tuple[str, ...]
-    values: tuple[int, ...] | None
-    colours: Mapping[str, Sequence[int]] | None
     spacing: tuple[float, ...] | None
     align: bool
 
     def __post_init__(self):
-        if self.values is not None and len(set(self.values)) != len(self.classes):
-            raise InputError(f'{KEYS}.values: {self.values}; expected one for each of {self.classes}, all different')
-        if self.colours is not None:
-            rgb = {tuple(colour) for colour in self.colours.values() if isinstance(colour, Sequence)
-                   and len(colour) == 3 and all(value in range(256) for value in colour)}
-            if set(self.colours) != set(self.classes) or len(rgb) != len(self.classes):
-                raise InputError(f'{KEYS}.colours: {dict(self.colours)}; expected [red, green, blue], 0 to 255, for '
-                                 f'each of {self.classes}, all different')
-            if self.values is not None:
-                raise InputError(f'{KEYS}.values: {self.values}, with colours; expected one of the two')
         if self.spacing is not None and (len(self.spacing) != 2 or not all(0 < s < 1e6 for s in self.spacing)):
             raise InputError(f'{KEYS}.spacing: {self.spacing}; expected mm between columns and between rows')
 
@@ -133,8 +133,8 @@ class Reader:
 
     def image(self, path: str | pathlib.Path) -> Image:
         """An image with the expected number of channels: `[X, Y, Z]` for one, `[X, Y, Z, C]` for more."""
-        image, expected = self._open(path), len(self.channels)
-        array = _without_copies(image.array) if expected == 1 else image.array
+        image, expected = self._with_spacing(image_files.read(path)), len(self.channels)
+        array = without_copies(image.array) if expected == 1 else image.array
         if (array.shape[3] if array.ndim == 4 else 1) != expected:
             plural = 'channel' if expected == 1 else 'channels'
             raise InputError(f'{path}: {describe(image)}; expected {expected} {plural} ({", ".join(self.channels)}), '
@@ -145,82 +145,62 @@ class Reader:
 
     def label(self, path: str | pathlib.Path, image: Image) -> Image:
         """A label as class numbers, uint8 `[X, Y, Z]`, on the grid of its image."""
-        label = self._open(path, indices=not self.colours)
-        label = image_files.check_label(dataclasses.replace(label, array=self._numbers(label)), len(self.classes))
+        label = self._with_spacing(self.code.read(path))
         if self.align and not same_grid(image, label):
             label = dataclasses.replace(restore(label, image, 'label'), path=str(path))
         check_pair(image, label)
         # The grids are equal to a tenth of a voxel. With the same affine, crops and resampling cannot diverge.
         return dataclasses.replace(label, affine=image.affine)
 
-    def _open(self, path: str | pathlib.Path, indices: bool = False) -> Image:
-        image = image_files.read(path, indices)
-        if self.spacing is not None and image_files.suffix(pathlib.Path(path)) in raster.SUFFIXES:
-            image = dataclasses.replace(image, affine=np.diag([*self.spacing, 1.0, 1.0]))
-        return image
-
-    def _numbers(self, label: Image) -> np.ndarray:
-        """The class numbers of a stored label."""
-        if self.colours:
-            return self._numbers_of_colours(label)
-        array = _without_copies(label.array)
-        if self.values is None:
-            if len(self.classes) == 2 and set(np.unique(array).tolist()) == {0, 255}:
-                raise InputError(f'{label.path}: label value 255; expected 0 and 1, or {KEYS}.values=(0, 255)')
-            return array
-        unknown = np.setdiff1d(array, self.values)
-        if unknown.size:
-            raise InputError(f'{label.path}: label value {unknown[0]:g}; expected one of {self.values}')
-        out = np.zeros(array.shape, np.uint8)
-        for number, value in enumerate(self.values):
-            out[array == value] = number
-        return out
-
-    def _numbers_of_colours(self, label: Image) -> np.ndarray:
-        """The class numbers of a label that is stored in colours."""
-        array = np.stack([label.array] * 3, -1) if label.array.ndim == 3 else label.array
-        if array.shape[3] != 3:
-            raise InputError(f'{label.path}: {array.shape[3]} channels; expected red, green and blue')
-        out = np.full(array.shape[:3], 255, np.uint8)
-        for number, name in enumerate(self.classes):
-            out[(array == np.array(self.colours[name])).all(-1)] = number
-        if (out == 255).any():
-            first = np.unravel_index((out == 255).argmax(), out.shape)
-            raise InputError(f'{label.path}: colour {array[first].tolist()} at {tuple(map(int, first))} is of no '
-                             f'class; expected one of {dict(self.colours)}')
-        return out
+    def _with_spacing(self, image: Image) -> Image:
+        """An image with the given spacing where it is a 2D one, whose file has none."""
+        if self.spacing is None or image_files.suffix(pathlib.Path(image.path)) not in raster.SUFFIXES:
+            return image
+        return dataclasses.replace(image, affine=np.diag([*self.spacing, 1.0, 1.0]))
 
 
-def _without_copies(array: np.ndarray) -> np.ndarray:
-    """One of three equal channels: a grey image that is stored as red, green and blue."""
-    return array[..., 0] if array.ndim == 4 and array.shape[3] == 3 and (array == array[..., :1]).all() else array
-
-
-def _pairs(images: pathlib.Path, labels: pathlib.Path, image_suffix: str, label_suffix: str) -> list[dict[str, str]]:
-    """A row for each pair of an image and a label with the same name."""
+def _pairs(images: pathlib.Path, labels: pathlib.Path, image_suffix: str,
+           label_suffix: str) -> tuple[list[dict[str, str]], tuple[str, ...]]:
+    """A row for each pair of an image and a label with the same name, and lines on the files that are neither."""
     if images == labels and image_suffix == label_suffix:
         raise InputError(f'{KEYS}: images and labels are both {images}; expected different image_suffix and '
                          'label_suffix')
-    same_folder = images == labels
-    image_paths = _paths_by_id(images, image_suffix, label_suffix, same_folder)
-    label_paths = _paths_by_id(labels, label_suffix, image_suffix, same_folder)
+    same_folder, why = images == labels, 'not images with the ending of their folder'
+    image_paths, other_images = _paths_by_id(images, image_suffix, label_suffix, same_folder)
+    label_paths, other_labels = _paths_by_id(labels, label_suffix, image_suffix, same_folder)
     for name in sorted(set(image_paths) ^ set(label_paths)):
         lone, other = (image_paths[name], labels) if name in image_paths else (label_paths[name], images)
         raise InputError(f'{lone}: nothing in {other} is paired with it; expected the case id {name!r} there as well')
-    return [{'id': name, 'patient': name, 'image': str(image_paths[name]), 'label': str(label_paths[name])}
+    used = {*image_paths.values(), *label_paths.values()}
+    beside = {folder: [path for path in others if path not in used and not images.is_relative_to(path)
+                       and not labels.is_relative_to(path)]
+              for folder, others in ((images, other_images), (labels, other_labels))}
+    warnings = tuple(line for folder, others in beside.items() for line in left_out(others, folder, why))
+    rows = [{'id': name, 'patient': name, 'image': str(image_paths[name]), 'label': str(label_paths[name])}
             for name in image_paths]
+    return rows, warnings
 
 
-def _paths_by_id(folder: pathlib.Path, ending: str, other: str, same_folder: bool) -> dict[str, pathlib.Path]:
-    """Files whose names end in `ending`, by the name without it. `other` is the ending of the files to pair with."""
+def _paths_by_id(folder: pathlib.Path, ending: str, other: str,
+                 same_folder: bool) -> tuple[dict[str, pathlib.Path], list[pathlib.Path]]:
+    """Files whose names end in `ending`, by the name without it, and all other files and subfolders.
+
+    Args:
+      folder: of the files.
+      ending: of their names, before the file suffix.
+      other: the ending of the files to pair with.
+      same_folder: whether these are in the same folder.
+    """
     if not folder.is_dir():
         raise InputError(f'{folder}: no such folder; expected images or labels in it')
     out: dict[str, pathlib.Path] = {}
-    for path in sorted(filter(image_files.is_image, folder.iterdir())):
+    paths, others = find_images(folder)
+    for path in paths:
         name = image_files.stem(path)
         # In one folder, a file with the longer of the two endings does not count for the shorter one.
         belongs_to_other = same_folder and len(other) > len(ending) and name.endswith(other)
         if not name.endswith(ending) or belongs_to_other:
+            others.append(path)
             continue
         name = name[: len(name) - len(ending)]
         if name in out:
@@ -229,7 +209,7 @@ def _paths_by_id(folder: pathlib.Path, ending: str, other: str, same_folder: boo
     if not out:
         raise InputError(f'{folder}: no image whose name ends in {ending!r}; expected some, of the formats '
                          + ', '.join(image_files.SUFFIXES))
-    return out
+    return out, others
 
 
 def _read_rows(root: pathlib.Path, name: str) -> list[dict[str, str]]:
@@ -241,6 +221,7 @@ def _read_rows(root: pathlib.Path, name: str) -> list[dict[str, str]]:
         raise InputError(f'{path}: ' + (f'no column {missing[0]!r}' if missing else 'no rows')
                          + '; expected id, image, label, and optionally patient, split and others')
     first: dict[str, int] = {}  # row of each case id
+    patients: dict[str, tuple[str, int]] = {}  # of each image, with its first row
     for number, row in enumerate(rows, 2):
         check_fields(path, number, row, columns)
         for column in ('id', 'patient', 'split'):  # names that differ in blanks alone are the same
@@ -255,4 +236,8 @@ def _read_rows(root: pathlib.Path, name: str) -> list[dict[str, str]]:
                                  f'within {root}')
             row[column] = str(file)
         row['patient'] = row['patient'] or row['id']
+        other, before = patients.setdefault(os.path.normpath(row['image']), (row['patient'], number))
+        if other != row['patient']:
+            raise InputError(f"{path}: row {number}: {row['image']} is of patient {row['patient']!r}, and of {other!r} "
+                             f'in row {before}; expected one patient for all labels of an image')
     return rows

@@ -3,7 +3,7 @@
     input/p01.nii.gz    target/p01.nii.gz      one patient, both contrasts, on one grid
     input/p02/a.png     target/p02/a.png       a folder in between names the patient of its images
 
-Volumes (NIfTI, NRRD, MetaImage) and 2D images (PNG, JPEG, TIFF, BMP) are read alike: a 2D image is a volume of one
+Volumes (NIfTI, NRRD, MetaImage) and 2D images (PNG, JPEG, TIFF, BMP, GIF) are read alike: a 2D image is a volume of one
 slice.
 """
 
@@ -16,6 +16,7 @@ from typing import Any
 from medjax.data.datasets.translation import Contrasts
 from medjax.data.io import image_files
 from medjax.data.io.geometry import Image, check_pair
+from medjax.data.io.image_folders import find_images, left_out
 from medjax.data.source import Case, Source, data_dir
 from medjax.data.splits import Splitting
 from medjax.errors import InputError
@@ -44,7 +45,7 @@ def source(*, dir: str = '', inputs: str = 'input', targets: str = 'target', nam
     root = data_dir(dir)
     if len(names) != 2:
         raise InputError(f'config.data.source.names: {tuple(names)}; expected the names of two contrasts')
-    sides = [_paths_by_name(root / inputs), _paths_by_name(root / targets)]
+    sides, warnings = zip(*[_paths_by_name(root / folder) for folder in (inputs, targets)])
     rows = [{'id': name.replace('/', '_'), 'patient': name.split('/')[0], 'name': name}
             for name in sorted(set(sides[0]) | set(sides[1]))]
     split = splitting.divide(rows, root, root)
@@ -55,7 +56,8 @@ def source(*, dir: str = '', inputs: str = 'input', targets: str = 'target', nam
                           read=functools.partial(_read_views, *paths, colour), how=str(colour),
                           files=tuple(file for path in paths if path for file in image_files.files(path)),
                           target=tuple(int(path is not None) for path in paths)))
-    return Source(cases=tuple(cases), classes=tuple(names), notice=notice, problem='translation')
+    return Source(cases=tuple(cases), classes=tuple(names), notice=notice, problem='translation',
+                  warnings=warnings[0] + warnings[1])
 
 
 def image_reader(*, colour: bool = False, **_: Any) -> Callable[[str | pathlib.Path], Image]:
@@ -67,18 +69,19 @@ def image_reader(*, colour: bool = False, **_: Any) -> Callable[[str | pathlib.P
     return functools.partial(_read, colour=colour)
 
 
-def _paths_by_name(folder: pathlib.Path) -> dict[str, pathlib.Path]:
-    """A folder's images by name, `PATIENT/NAME` for those in the folder of a patient."""
+def _paths_by_name(folder: pathlib.Path) -> tuple[dict[str, pathlib.Path], tuple[str, ...]]:
+    """A folder's images by name, `PATIENT/NAME` for those in the folder of a patient; and lines on other files."""
     if not folder.is_dir():
         raise InputError(f'{folder}: no such folder; expected images in it')
+    images, others = find_images(folder, depth=1)
     out: dict[str, pathlib.Path] = {}
-    for path in sorted(filter(image_files.is_image, [*folder.glob('*'), *folder.glob('*/*')])):
+    for path in images:
         name = str(path.relative_to(folder).with_name(image_files.stem(path)))
         if out.setdefault(name, path) != path:
             raise InputError(f'{path}: has the same name as {out[name].name}; expected unique names')
     if not out:
         raise InputError(f'{folder}: no image; expected some, of the formats {", ".join(image_files.SUFFIXES)}')
-    return out
+    return out, left_out(others, folder)
 
 
 def _read_views(image: pathlib.Path | None, target: pathlib.Path | None, colour: bool) -> Contrasts:

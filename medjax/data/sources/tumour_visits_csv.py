@@ -108,7 +108,7 @@ def read_scans(visits: Sequence[Sequence[lesion_visits_csv.Row]], patient: str) 
     for rows in visits:
         mask = None
         for path in (row.mask for row in rows if row.mask is not None):
-            lesions = _volume(path)
+            lesions = image_files.whole_numbers(_volume(path))
             lesions = Image((lesions.array != 0).astype(np.uint8), lesions.affine, lesions.path)
             if first is None:
                 first = lesions

@@ -14,8 +14,10 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from medjax.data.io.image_files import check_links
+from medjax.data.io.image_folders import left_out
 from medjax.data.source import SPLITS, Source, data_dir
-from medjax.data.sources.annotations import AnnotatedImage, detection_source, images_by_name
+from medjax.data.sources.annotations import AnnotatedImage, annotations_by_name, detection_source, images_by_name
 from medjax.data.splits import Splitting
 from medjax.errors import InputError
 
@@ -37,19 +39,31 @@ def source(*, dir: str = '', classes: Sequence[str] = (), patient: str = '',
       InputError: annotations that cannot be read; an image or a class that does not exist.
     """
     root = data_dir(dir)
-    folder = root / 'Annotations'
-    images = images_by_name(root / 'JPEGImages')
-    lists = {split: root / 'ImageSets' / 'Main' / f'{split}.txt' for split in SPLITS}
-    listed = [(name, split) for split, path in lists.items() if path.is_file() for name in _read_list(path)]
+    folder, main = root / 'Annotations', root / 'ImageSets' / 'Main'
+    images, other_images = images_by_name(root / 'JPEGImages')
+    files, others = annotations_by_name(folder, '.xml')
+    lists = {split: main / f'{split}.txt' for split in SPLITS}
+    check_links(lists.values(), main)
+    split_of: dict[str, str] = {}
+    for split, path in lists.items():
+        for name in _read_list(path) if path.is_file() else ():
+            if name in split_of:
+                raise InputError(f'{path}: {name!r} is in the list of {split_of[name]} already; expected each image '
+                                 'once')
+            split_of[name] = split
     annotated = []
-    for name, split in listed or [(path.stem, '') for path in sorted(folder.glob('*.xml'))]:
-        path = folder / f'{name}.xml'
+    for name, split in (split_of or dict.fromkeys(files, '')).items():
+        path = files.get(name, folder / f'{name}.xml')
         if name not in images:
             raise InputError(f'{root / "JPEGImages"}: no image {name!r}; expected that of {path}')
         size, boxes, names = read(path)
         annotated.append(AnnotatedImage(id=name, path=images[name], where=str(path), boxes=boxes, names=names,
                                         split=split, size=size))
-    return detection_source(annotated, classes, root, patient=patient, splitting=splitting, notice=notice)
+    unused = [pathlib.Path(path) for name, path in images.items() if name not in (split_of or files)]
+    warnings = (*left_out(other_images, root / 'JPEGImages'), *left_out(others, folder, 'not annotations'),
+                *left_out(unused, root / 'JPEGImages', 'in no list' if split_of else 'without an annotation'))
+    return detection_source(annotated, classes, root, patient=patient, splitting=splitting, notice=notice,
+                            warnings=warnings)
 
 
 def _read_list(path: pathlib.Path) -> list[str]:

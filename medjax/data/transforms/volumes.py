@@ -114,10 +114,11 @@ class VolumePreprocess:
         """
         if self.intensity['name'] != 'percentile':
             return {}
-        voxels = np.concatenate(list(samples)).astype(np.float64)
-        if not len(voxels):
-            raise InputError("config.data.intensity: 'percentile' needs labelled voxels in the training cases; found "
-                             'none')
+        samples = list(samples)
+        if not sum(map(len, samples)):
+            raise InputError("config.data.intensity: 'percentile' takes its scale from voxels of any class but the "
+                             "background; the training cases have 0 of them; expected some, or 'zscore'")
+        voxels = np.concatenate(samples).astype(np.float64)
         low, high = np.percentile(voxels, [self.intensity['low'], self.intensity['high']], axis=0)
         clipped = np.clip(voxels, low, high)
         return {'low': low.tolist(), 'high': high.tolist(), 'mean': clipped.mean(0).tolist(),

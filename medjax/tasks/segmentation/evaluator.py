@@ -120,7 +120,8 @@ def evaluator(*, data: VolumeDataset, task: Task, overlap: float = 0.5, flips: S
 
 
 def predictor(*, task: Task, data: Mapping[str, Any], statistics: Mapping[str, Any],
-              read: Callable[[pathlib.Path], Image], overlap: float = 0.5, flips: Sequence[int] = (), batch: int = 4,
+              read: Callable[[pathlib.Path], Image], encode: Callable[[np.ndarray], np.ndarray],
+              overlap: float = 0.5, flips: Sequence[int] = (), batch: int = 4,
               tolerance_mm: float | Mapping[str, float] = 1.0, surface: str = 'voxels', lesions: bool = False,
               largest_component: bool = False, fill_holes: bool = False) -> SegmentationPredictor:
     """The predictor of new images, which segments as the evaluator does.
@@ -130,6 +131,7 @@ def predictor(*, task: Task, data: Mapping[str, Any], statistics: Mapping[str, A
       data: the options of `data.datasets.volumes.dataset`.
       statistics: statistics of the training data, as stored with the checkpoint.
       read: reads an image.
+      encode: turns class numbers into the values or colours of the training labels.
       overlap: see `evaluator`, also for flips, batch, largest_component and fill_holes.
       flips: …
       batch: …
@@ -143,7 +145,7 @@ def predictor(*, task: Task, data: Mapping[str, Any], statistics: Mapping[str, A
       InputError: an option is out of range.
     """
     inference = _sliding_windows(task, data['patch'], overlap, flips, batch)
-    return SegmentationPredictor(volume_preprocess(**data), statistics, read, inference,
+    return SegmentationPredictor(volume_preprocess(**data), statistics, read, encode, inference,
                                  mask_metrics.Postprocess(largest_component, fill_holes))
 
 

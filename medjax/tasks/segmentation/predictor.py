@@ -24,6 +24,7 @@ class SegmentationPredictor(contracts.Predictor):
       preprocess: brings images to the network's grid.
       statistics: statistics of the training data.
       read: reads an image.
+      encode: turns class numbers into the values or colours of the training labels.
       inference: segments whole volumes by sliding windows.
       postprocess: applied to the labels.
     """
@@ -31,6 +32,7 @@ class SegmentationPredictor(contracts.Predictor):
     preprocess: VolumePreprocess
     statistics: Mapping[str, Any]
     read: Callable[[pathlib.Path], Image]
+    encode: Callable[[np.ndarray], np.ndarray]
     inference: SlidingWindowInference
     postprocess: Postprocess
 
@@ -46,7 +48,7 @@ class SegmentationPredictor(contracts.Predictor):
         return {'image': np.zeros((1, *extents, self._channels), np.float32)}
 
     def __call__(self, variables: Any, path: pathlib.Path, folder: pathlib.Path) -> str:
-        """Segments an image and writes the labels on its own grid.
+        """Segments an image and writes the labels on its own grid, with the values or colours of the training labels.
 
         Args:
           variables: the network's variables.
@@ -64,7 +66,7 @@ class SegmentationPredictor(contracts.Predictor):
         label, _ = self.inference(variables, volume.image, volume.background)
         label = self.postprocess(restore(Image(label, volume.affine), image, kind='label').array)
         output = folder / image_files.output_name(path)
-        image_files.write(output, label, image.affine)
+        image_files.write(output, self.encode(label), image.affine)
         millilitres = np.prod(spacing(image.affine)) / 1000
         volumes = [f'{name} {format_significant(np.count_nonzero(label == number) * millilitres, 4)} ml'
                    for number, name in enumerate(self.statistics['classes'][1:], 1)]

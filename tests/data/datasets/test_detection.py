@@ -62,7 +62,7 @@ def test_warnings_statistics_and_the_fingerprint(tmp_path):
     assert data.warnings == [
         'Boxes of no size, left out: 2 (of c0, c3).', 'Boxes that cross the border of their image, clipped: 1 (of c0).',
         'Images of the split train that are in val as well, equal in every pixel: 1 (c0 = c3).',
-        'blob: in the split test, but in no training case.']
+        'blob: in none of the 2 training cases; in other splits: test 1.']
     assert all(line in data.notice for line in data.warnings) and data.counts == {'train': 2, 'val': 1, 'test': 1}
     assert {name: data.statistics[name] for name in ('classes', 'problem', 'channels', 'dims', 'size', 'positive')} == {
         'classes': ['cell', 'blob'], 'problem': 'detection', 'channels': 1, 'dims': 2, 'size': [6, 8],

@@ -63,7 +63,7 @@ def test_equal_images_in_two_splits_and_classes_never_trained_are_told(tmp_path)
                    cache=str(tmp_path))
     assert data.warnings == [
         'Images of the split train that are in test as well, equal in every pixel: 1 (c0 = c2).',
-        'yes: in the split test, but in no training case.']
+        'yes: in none of the 2 training cases; in other splits: test 1.']
     assert all(line in data.notice for line in data.warnings)
 
 

@@ -33,3 +33,14 @@ def test_other_sources_and_sizes_are_refused():
             registration.dataset(source, size=size)
     with pytest.raises(InputError, match='registration needs a source of image pairs'):
         registration.dataset(dataclasses.replace(source, problem='binary', classes=('a', 'b')), size=(32, 40))
+
+
+def test_classes_of_no_training_pair_are_reported():
+    data = phantoms()
+    assert data.labelled and not data.warnings
+    train = data.numbers('train')
+    labels = data.rows.fixed_label.copy()
+    labels[train] = np.where(labels[train] == 2, 0, labels[train])
+    fewer = dataclasses.replace(data, rows=data.rows._replace(fixed_label=labels))
+    name = data.source.classes[2]
+    assert fewer.warnings == [f'{name}: in none of the 3 training cases; in other splits: val 1, test 2.']

@@ -87,3 +87,9 @@ def test_what_is_refused(cases, options, message):
 def test_patients_without_traces():
     with pytest.raises(InputError, match='config.data: signals need a source of recordings, such as simulated_ecg'):
         dataset(visits.source(cases=(3, 1, 1)))
+
+
+def test_recordings_without_a_beat_are_reported():
+    assert of(one(), window=16).warnings == []
+    data = of(one(beats=()), one(split='test', name='b'), window=16)
+    assert data.warnings == ['beat: in none of the 1 training cases; in other splits: test 2.']

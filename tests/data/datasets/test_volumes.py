@@ -209,3 +209,47 @@ def test_what_is_beyond_a_case_is_the_same_in_training_and_inference(make):
     SlidingWindowInference(forward, window=(16, 16, 8))({}, data.network_input(first), data.background(first))
     jax.effects_barrier()
     np.testing.assert_allclose(windows[0][0], seen, rtol=1e-6)
+
+
+def without(classes, splits):
+    """The source with some classes taken out of the labels of some splits."""
+    def relabelled(case):
+        image, label = case.read()
+        array = np.where(np.isin(label.array, classes), 0, label.array) if case.split in splits else label.array
+        return image, dataclasses.replace(label, array=array.astype(np.uint8))
+    cases = source().cases
+    return dataclasses.replace(source(), cases=tuple(
+        dataclasses.replace(case, read=functools.partial(relabelled, case), how='relabelled') for case in cases))
+
+
+def test_classes_of_no_training_case_are_reported_with_their_number(make):
+    assert make(source(), patch=(4, 4, 2)).warnings == []
+    data = make(without([2], ['train']), patch=(4, 4, 2))
+    assert data.warnings == ['lesion: in none of the 2 training cases; in other splits: val 1.']
+    assert data.warnings[0] in data.notice
+    everywhere = make(without([1, 2], ['train', 'val']), patch=(4, 4, 2))
+    assert everywhere.warnings == ['organ: in none of the 2 training cases; in other splits: none.',
+                                   'lesion: in none of the 2 training cases; in other splits: none.']
+    item = everywhere.item(0, np.random.default_rng(0))
+    assert not item['label'].any()
+
+
+def test_percentiles_without_any_labelled_voxel_are_refused(make):
+    with pytest.raises(InputError, match="'percentile' takes its scale from .*; the training cases have 0 of them"):
+        make(without([1, 2], ['train']), patch=(4, 4, 2), intensity={'name': 'percentile', 'low': 1, 'high': 99})
+
+
+def test_labels_that_are_whole_but_for_rounding(make):
+    """Cast to bytes, 0.9999999 would be 0."""
+    def stored(factor):
+        image, label = read((10, 12, 6), 0, 1)
+        return image, dataclasses.replace(label, array=label.array * np.float32(factor))
+    made = [make(dataclasses.replace(source(), cases=(dataclasses.replace(
+        source().cases[0], read=functools.partial(stored, factor), how=str(factor)),)), patch=(4, 4, 2))
+        for factor in (1.0, 0.9999999, 1.0004)]
+    wanted = read((10, 12, 6), 0, 1)[1].array
+    for data in made:
+        np.testing.assert_array_equal(data.prepared[0].label, wanted)
+    with pytest.raises(InputError, match=r'label: label value 0\.98, in 13 of 720 voxels; expected whole numbers'):
+        make(dataclasses.replace(source(), cases=(dataclasses.replace(
+            source().cases[0], read=functools.partial(stored, 0.98), how='0.98'),)), patch=(4, 4, 2))

@@ -173,3 +173,39 @@ def test_blanks_around_a_label_make_no_class(tmp_path):
         draw(tmp_path / f'{number}.png')
     table(tmp_path, [dict(path=f'{n}.png', label=('a', 'a ', ' b')[n]) for n in range(3)])
     assert source(dir=str(tmp_path), table='cases.csv').classes == ('a', 'b')
+
+
+def test_an_image_with_two_rows_is_refused(tmp_path):
+    for number in range(2):
+        draw(tmp_path / f'{number}.png')
+    table(tmp_path, [dict(path=path, id=str(n), label='xyy'[n], split=('train', 'train', 'test')[n])
+                     for n, path in enumerate(('0.png', '1.png', './0.png'))])
+    with pytest.raises(InputError, match=r"row 4: path '\./0\.png' is that of row 2; expected one row for each image"):
+        source(dir=str(tmp_path), table='cases.csv')
+
+
+def test_files_that_are_no_images_of_a_class_are_counted(tmp_path):
+    for name in ('train/a/0.png', 'train/b/0.PNG', 'train/b/inner/1.png', 'train/2.png', 'val/a/3.png', 'val/b/4.png',
+                 '5.png'):
+        draw(tmp_path / name.lower())
+    (tmp_path / 'train' / 'a' / '0.dcm').write_bytes(b'')
+    found = source(dir=str(tmp_path))
+    assert len(found.cases) == 5 and found.warnings == (
+        f'Left out of {tmp_path.name}, not images in the folder of a class: 3 (5.png, train/2.png, '
+        'train/a/0.dcm).',)
+
+
+@pytest.mark.parametrize('name', ['a/9.png', 'a/inner', 'c'])
+def test_links_to_nothing_are_refused(tmp_path, name):
+    for path in ('a/0.png', 'b/0.png'):
+        draw(tmp_path / path)
+    (tmp_path / name).symlink_to(tmp_path / 'gone')
+    with pytest.raises(InputError, match='1 link to a file that does not exist'):
+        source(dir=str(tmp_path))
+
+
+def test_a_class_folder_that_is_a_link_is_followed(tmp_path):
+    for path in ('data/a/0.png', 'data/b/0.png', 'more/p1/1.png'):
+        draw(tmp_path / path)
+    (tmp_path / 'data' / 'b' / 'p1').symlink_to(tmp_path / 'more' / 'p1')
+    assert [case.id for case in source(dir=str(tmp_path / 'data')).cases] == ['a_0', 'b_0', 'b_p1_1']

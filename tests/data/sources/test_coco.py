@@ -35,7 +35,7 @@ def test_boxes_classes_crowds_and_splits(tmp_path):
     np.testing.assert_array_equal(found.cases[0].target.boxes, [[2, 1, 6, 4.5], [0, 0, 2, 1]])
     assert found.cases[0].target.labels.tolist() == [1, 0]
     assert [len(case.target.labels) for case in found.cases] == [2, 0, 0]
-    assert found.notice.startswith('Crowd boxes, left out: 1.')
+    assert found.warnings == ('Crowd boxes, left out: 1.',)
 
 
 @pytest.mark.parametrize('annotations, message', [
@@ -55,3 +55,64 @@ def test_files_that_are_not_there(tmp_path):
     for file, message in (('all.json', "file_name 'a.png' does not exist"), ('other.json', 'cannot be read: No such')):
         with pytest.raises(InputError, match=message):
             coco.source(files=file, dir=str(tmp_path))
+
+
+def test_two_images_of_one_id_are_refused(tmp_path):
+    """Two files that were joined without renumbering: each image would get the boxes of both."""
+    write(tmp_path, 'all.json', {1: 'a.png', 2: 'b.png'}, [mark(1, 3, [0, 0, 1, 1])])
+    text = (tmp_path / 'all.json').read_text()
+    (tmp_path / 'all.json').write_text(text.replace('"id": 2', '"id": 1'))
+    with pytest.raises(InputError, match=r"all\.json: image id 1 is that of 'a\.png' and of 'b\.png'; expected unique"):
+        coco.source(files='all.json', dir=str(tmp_path))
+
+
+def test_two_categories_of_one_id_are_refused(tmp_path):
+    write(tmp_path, 'all.json', {1: 'a.png'}, [mark(1, 3, [0, 0, 1, 1])], [*CATEGORIES, {'id': 3, 'name': 'debris'}])
+    with pytest.raises(InputError, match="category id 3 is that of 'tool' and of 'debris'; expected unique ids"):
+        coco.source(files='all.json', dir=str(tmp_path))
+
+
+def test_one_image_of_two_ids_is_refused(tmp_path):
+    write(tmp_path, 'all.json', {1: 'a.png', 2: './a.png'}, [mark(1, 3, [0, 0, 1, 1])])
+    with pytest.raises(InputError, match="'a' occurs twice"):
+        coco.source(files='all.json', dir=str(tmp_path))
+
+
+def test_repeated_annotations_are_left_out_and_counted(tmp_path):
+    write(tmp_path, 'all.json', {1: 'a.png', 2: 'b.png'}, [
+        mark(1, 3, [0, 0, 1, 1]), mark(1, 7, [0, 0, 1, 1]), mark(2, 3, [0, 0, 1, 1]), mark(1, 3, [0.0, 0, 1, 1.0]),
+        mark(1, 3, [0, 0, 1, 1.5])])
+    found = coco.source(files='all.json', dir=str(tmp_path))
+    targets = {case.id: case.target for case in found.cases}
+    np.testing.assert_array_equal(targets['a'].boxes, [[0, 0, 1, 1], [0, 0, 1, 1], [0, 0, 1.5, 1]])
+    assert targets['a'].labels.tolist() == [0, 1, 0] and len(targets['b'].labels) == 1
+    assert found.warnings == ('Objects with the class and box of another one in the same image, left out: 1 (of a).',)
+
+
+def test_keys_that_occur_twice_are_refused(tmp_path):
+    write(tmp_path, 'all.json', {1: 'a.png'}, [])
+    text = (tmp_path / 'all.json').read_text()
+    (tmp_path / 'all.json').write_text(text[:-1] + ', "annotations": [{"id": 1}]}')
+    with pytest.raises(InputError, match="key 'annotations' occurs twice"):
+        coco.source(files='all.json', dir=str(tmp_path))
+
+
+@pytest.mark.parametrize('orientation', [1, 3, 6])
+def test_boxes_drawn_on_an_image_as_it_is_shown_lie_on_their_object(tmp_path, orientation):
+    shown = np.zeros((6, 8), np.uint8)
+    shown[1:3, 4:7] = 255
+    stored = {1: shown, 3: shown[::-1, ::-1], 6: np.rot90(shown)}[orientation]
+    write(tmp_path, 'all.json', {1: 'a.png'}, [mark(1, 3, [4, 1, 3, 2])])
+    exif = Picture.Exif()
+    exif[0x112] = orientation
+    Picture.fromarray(np.ascontiguousarray(stored)).save(tmp_path / 'images' / 'a.png', exif=exif)
+    case, = coco.source(files='all.json', dir=str(tmp_path)).cases
+    rows = case.read()[0].array[:, :, 0].T
+    low_row, low_column, high_row, high_column = case.target.boxes[0].astype(int)
+    assert rows[low_row:high_row, low_column:high_column].min() == 255 and (rows > 0).sum() == 6
+    if orientation == 6:  # sizes of the pixels as stored
+        text = (tmp_path / 'all.json').read_text()
+        (tmp_path / 'all.json').write_text(text.replace('"width": 8, "height": 6', '"width": 6, "height": 8'))
+        case, = coco.source(files='all.json', dir=str(tmp_path)).cases
+        with pytest.raises(InputError, match='boxes are of 6×8 pixels; expected 8×6.*once its orientation tag'):
+            case.read()

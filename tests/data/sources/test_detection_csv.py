@@ -74,3 +74,17 @@ def test_what_is_wrong_is_named(lines, message, tmp_path):
     pictures(tmp_path, 'a.png', 'one/b.png', 'two/b.png')
     with pytest.raises(InputError, match=message):
         detection_csv.source(**table(tmp_path, *lines))
+
+
+def test_images_without_a_row_repeated_rows_and_other_files_are_counted(tmp_path):
+    pictures(tmp_path, 'a.png', 'day/b.png', 'c.png')
+    (tmp_path / 'images' / 'day' / 'd.dcm').write_bytes(b'')
+    found = detection_csv.source(**table(tmp_path, 'path,x1,y1,x2,y2,label', 'a.png,1,2,3,5,white', 'a,1,2,3.0,5,white',
+                                         'a,1,2,3,5,red'))
+    assert [len(case.target.labels) for case in found.cases] == [2, 0, 0] and found.warnings == (
+        'Left out of images, not images: 1 (day/d.dcm).',
+        'Images without a row, taken to show no object: 2 of 3.',
+        'Objects with the class and box of another one in the same image, left out: 1 (of a).')
+    (tmp_path / 'images' / 'day' / 'e.png').symlink_to('gone')
+    with pytest.raises(InputError, match=r'1 link to a file that does not exist \(day/e\.png\)'):
+        detection_csv.source(**table(tmp_path, 'path,x1,y1,x2,y2,label', 'a.png,1,2,3,5,white'))

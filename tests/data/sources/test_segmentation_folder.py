@@ -406,3 +406,63 @@ def test_a_real_label_cut_out_of_its_image_is_aligned(tumours, tmp_path):
     options = dict(dir=str(tmp_path), classes=tumours['classes'])
     refused(source(**options).cases[0].read, 'labels/brain2.nii.gz', '256×256×23 voxels')
     np.testing.assert_array_equal(source(**options, align_labels=True).cases[0].read()[1].array, label.array)
+
+
+# What is left out.
+
+
+def test_other_files_and_subfolders_are_counted(root):
+    pictures(root)
+    (root / 'images' / 'notes.txt').write_text('')
+    (root / 'labels' / 'old').mkdir()
+    assert source(dir=str(root), classes=CLASSES).warnings == (
+        'Left out of images, not images with the ending of their folder: 1 (notes.txt).',
+        'Left out of labels, not images with the ending of their folder: 1 (old/).')
+
+
+def test_images_of_neither_ending_are_counted(tmp_path):
+    for name, array in (('a_image', GREY), ('a_mask', LABEL), ('b_imgae', GREY), ('b_msak', LABEL)):
+        picture(tmp_path / f'{name}.png', array)
+    found = source(dir=str(tmp_path), classes=CLASSES, images='.', labels='.', image_suffix='_image',
+                   label_suffix='_mask')
+    assert [case.id for case in found.cases] == ['a'] and len(found.warnings) == 1
+    assert found.warnings[0].endswith('2 (b_imgae.png, b_msak.png).')
+
+
+def test_the_folder_of_labels_within_that_of_images_is_not_left_out(tmp_path):
+    (tmp_path / 'labels').mkdir()
+    picture(tmp_path / 'a.png', GREY)
+    picture(tmp_path / 'labels' / 'a.png', LABEL)
+    assert source(dir=str(tmp_path), classes=CLASSES, images='.').warnings == ()
+
+
+def test_pairs_of_links_to_nothing_are_refused(root):
+    pictures(root)
+    for name in ('images', 'labels'):
+        (root / name / 'b.png').symlink_to('gone')
+    refused(lambda: source(dir=str(root), classes=CLASSES), 'images: 1 link to a file that does not exist (b.png)')
+
+
+def test_one_image_of_two_patients_is_refused(root):
+    pictures(root)
+    picture(root / 'labels' / 'b.png', LABEL)
+    options = table(root, 'id,image,label,patient', 'r1,images/a.png,labels/a.png,p', 'r2,images/a.png,labels/b.png,p')
+    assert [case.patient for case in source(**options).cases] == ['p', 'p']  # two readers
+    options = table(root, 'id,image,label', 'r1,images/a.png,labels/a.png', 'r2,images/./a.png,labels/b.png')
+    refused(lambda: source(**options), root / 'cases.csv', "row 3: ", "is of patient 'r2', and of 'r1' in row 2")
+
+
+@pytest.mark.parametrize('orientation', [3, 6])
+def test_a_mask_drawn_on_an_image_as_it_is_shown(root, orientation):
+    """The image is stored turned, with a tag; a viewer shows GREY, and the mask is drawn on that."""
+    stored = {3: GREY[::-1, ::-1], 6: np.rot90(GREY)}[orientation]
+    exif = Picture.Exif()
+    exif[0x112] = orientation
+    Picture.fromarray(np.ascontiguousarray(stored)).save(root / 'images' / 'a.png', exif=exif)
+    picture(root / 'labels' / 'a.png', LABEL)
+    image, label = read_one(root)
+    np.testing.assert_array_equal(image.array[:, :, 0].T, GREY)
+    np.testing.assert_array_equal(label, LABEL)
+    if orientation == 6:  # drawn on the pixels as stored
+        picture(root / 'labels' / 'a.png', np.ascontiguousarray(np.rot90(LABEL)))
+        refused(lambda: read_one(root), 'a.png: not on the grid of its image')

@@ -59,3 +59,15 @@ def test_bad_folders_are_refused_in_a_line(folders, tmp_path):
         translation_folder.source(dir=str(folders), inputs='empty')
     with pytest.raises(InputError, match=r"config\.data\.source\.names: \('a',\); expected the names of two"):
         translation_folder.source(dir=str(folders), names=('a',))
+
+
+def test_what_is_left_out_is_counted(folders):
+    (folders / 'input' / 'p1' / 'notes.txt').write_text('')
+    (folders / 'target' / 'p1' / 'old').mkdir()
+    assert translation_folder.source(dir=str(folders)).warnings == (
+        'Left out of input, not images: 1 (p1/notes.txt).',
+        'Left out of target, not images: 1 (p1/old/).')
+    for side in ('input', 'target'):
+        (folders / side / 'p4.png').symlink_to('gone')
+    with pytest.raises(InputError, match=r'input: 1 link to a file that does not exist \(p4\.png\)'):
+        translation_folder.source(dir=str(folders))

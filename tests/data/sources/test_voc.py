@@ -68,7 +68,36 @@ def test_what_is_wrong_is_named(tmp_path):
     with pytest.raises(InputError, match=r'b\.xml: no annotation: no element'):
         voc.source(dir=str(tmp_path))
     lists(tmp_path, train=['a'], test=['a'])
-    with pytest.raises(InputError, match="patient 'a' is in"):
+    with pytest.raises(InputError, match=r"test\.txt: 'a' is in the list of train already"):
+        voc.source(dir=str(tmp_path))
+
+
+def test_annotations_in_upper_case_and_images_without_one(tmp_path):
+    for name in 'abc':
+        write(tmp_path, name, ('cell', 1, 2, 3, 6), ('cell', 1, 2, 3, 6))
+    (tmp_path / 'Annotations' / 'a.xml').rename(tmp_path / 'Annotations' / 'a.XML')
+    (tmp_path / 'Annotations' / 'b.xml').rename(tmp_path / 'Annotations' / 'b.txt')
+    found = voc.source(dir=str(tmp_path))
+    assert sorted(case.id for case in found.cases) == ['a', 'c']
+    assert found.warnings == (
+        'Left out of Annotations, not annotations: 1 (b.txt).',
+        'Left out of JPEGImages, without an annotation: 1 (b.png).',
+        'Objects with the class and box of another one in the same image, left out: 2 (of a, c).')
+    lists(tmp_path, train=['c'])
+    assert 'Left out of JPEGImages, in no list: 2 (a.png, b.png).' in voc.source(
+        dir=str(tmp_path)).warnings
+    write(tmp_path, 'a')
+    with pytest.raises(InputError, match=r'a\.xml: .*a\.XML has the same name'):
+        voc.source(dir=str(tmp_path))
+
+
+@pytest.mark.parametrize('place', ['Annotations/b.xml', 'JPEGImages/b.png', 'ImageSets/Main/val.txt'])
+def test_links_to_nothing_are_refused(tmp_path, place):
+    for name in 'ab':
+        write(tmp_path, name, ('cell', 1, 2, 3, 6))
+    (tmp_path / place).unlink(missing_ok=True)
+    (tmp_path / place).symlink_to('gone')
+    with pytest.raises(InputError, match='1 link to a file that does not exist'):
         voc.source(dir=str(tmp_path))
 
 
