@@ -31,7 +31,7 @@ class Prediction:
 
     Attributes:
       arrays: images that were predicted, by the name of their file without its suffix: labels `[X, Y, Z]` of volumes,
-        `[rows, columns]` of pictures, with the values of the training labels; `[X, Y, Z, 3]` where these are colours.
+        `[rows, columns]` of pictures, with the values of the training labels. Colours are a last axis of three.
       table: the table of predictions; empty where the family writes images alone.
       messages: a line for each input.
     """
@@ -207,9 +207,9 @@ def _array_file(array: np.ndarray, spacing: Sequence[float] | None, folder: path
 
 
 def _label(path: pathlib.Path) -> np.ndarray:
-    """A predicted image; a picture as `[rows, columns]`."""
+    """A predicted image; a picture as `[rows, columns]`, or `[rows, columns, 3]` in colour."""
     array = image_files.read(path, True).array
-    return array[:, :, 0] if array.ndim == 3 and array.shape[2] == 1 and path.suffix == '.png' else array
+    return array[:, :, 0].swapaxes(0, 1) if path.suffix == '.png' else array
 
 
 def _table(path: pathlib.Path, expected: str) -> pd.DataFrame:

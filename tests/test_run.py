@@ -11,6 +11,7 @@ from PIL import Image
 import medjax
 from medjax import restore
 from medjax.errors import InputError
+from medjax.run import _label
 from tests.conftest import ROOT
 
 CONFIG = dict(
@@ -85,3 +86,9 @@ def test_what_is_no_run_or_config_is_refused(tmp_path):
 def test_a_config_file_is_loaded_with_its_variant():
     config = medjax.load_config(f'{ROOT}/configs/classify_cancer_cnn.py:smoke')
     assert config.steps == 2 and medjax.load_config(ROOT / 'configs' / 'classify_cancer_cnn.py').epochs == 20
+
+
+def test_a_predicted_picture_has_rows_first(tmp_path):
+    for array in (np.arange(12, dtype=np.uint8).reshape(3, 4), np.arange(36, dtype=np.uint8).reshape(3, 4, 3)):
+        Image.fromarray(array).save(tmp_path / 'a.png')
+        np.testing.assert_array_equal(_label(tmp_path / 'a.png'), array)

@@ -20,8 +20,20 @@ def cache_root(cache: str, kind: str) -> pathlib.Path:
 
 
 def file_states(names: Iterable[str]) -> list[tuple[str, int, int]]:
-    """Name, size and modification time of files, which identify the content that was prepared."""
-    return [(name, os.stat(name).st_size, os.stat(name).st_mtime_ns) for name in names]
+    """Name, size and modification time of files, which identify the content that was prepared.
+
+    Raises:
+      InputError: a file that does not exist or cannot be reached.
+    """
+    states = []
+    for name in names:
+        try:
+            state = os.stat(name)
+        except OSError as error:
+            link = f', a link to {os.readlink(name)}' if os.path.islink(name) else ''
+            raise InputError(f'{name}{link}: {error.strerror}; expected a file') from error
+        states.append((name, state.st_size, state.st_mtime_ns))
+    return states
 
 
 def entry(root: pathlib.Path, key: Any) -> pathlib.Path:

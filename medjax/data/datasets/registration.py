@@ -241,8 +241,8 @@ def check_image_pair(pair: Pair, name: str, classes: int = 0) -> None:
     for image in (pair.fixed_label, pair.moving_label):
         wrong = np.setdiff1d(image.array, np.arange(classes)) if image is not None and classes else []
         if len(wrong):
-            raise InputError(f'{name}: {image.path}: label {wrong[0]}; expected whole numbers below {classes}, those '
-                             'of config.data.source.classes')
+            raise InputError(f'{name}: {image.path}: label {str(wrong[0])}; expected whole numbers below {classes}, '
+                             'those of config.data.source.classes')
     both = [np.zeros((0, 3)) if points is None else np.asarray(points) for points in (pair.points, pair.targets)]
     if both[0].shape != both[1].shape or both[0].ndim != 2 or both[0].shape[1] != 3 or not all(
             np.isfinite(points).all() for points in both):

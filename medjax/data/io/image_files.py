@@ -200,7 +200,7 @@ def whole_numbers(label: Image) -> Image:
     rounded = np.rint(array)
     wrong = array[~(np.abs(array - rounded) <= WHOLE)]  # NaN is wrong as well
     if wrong.size:
-        raise InputError(f'{label.path}: label value {wrong[0]}, in {wrong.size} of {array.size} voxels; expected '
+        raise InputError(f'{label.path}: label value {str(wrong[0])}, in {wrong.size} of {array.size} voxels; expected '
                          f'whole numbers, to {WHOLE:g}')
     return Image(rounded, label.affine, label.path)
 

@@ -23,7 +23,7 @@ def find_images(folder: pathlib.Path, depth: int = 0) -> tuple[list[pathlib.Path
       InputError: the folder cannot be listed; links to files or folders that do not exist; a folder within itself.
     """
     images, others = _find_images(folder, depth, (os.path.realpath(folder),))
-    image_files.check_links([*images, *(path for path in others if not path.suffix)], folder)
+    image_files.check_links(sorted([*images, *(path for path in others if not path.suffix)]), folder)
     headers = {path.with_name(image_files.stem(path)) for path in images
                if image_files.suffix(path) in image_files.HEADER_SUFFIXES}
     return sorted(images), sorted(path for path in others if not _has_header(path, headers))

@@ -54,7 +54,8 @@ class LabelCode:
         if self.values is not None:
             unknown = np.setdiff1d(label.array, self.values)
             if unknown.size:
-                raise InputError(f'{path}: label value {unknown[0]}; expected one of {self.values}')
+                value = str(unknown[0]).removesuffix('.0')
+                raise InputError(f'{path}: label value {value}; expected one of {self.values}')
             numbers = np.zeros(label.array.shape, np.uint8)
             for number, value in enumerate(self.values):
                 numbers[label.array == value] = number

@@ -7,6 +7,7 @@ spacing.
 """
 
 import pathlib
+from typing import BinaryIO
 
 import numpy as np
 import SimpleITK as sitk
@@ -46,7 +47,7 @@ def read(path: pathlib.Path, indices: bool = False) -> tuple[np.ndarray, np.ndar
     Raises:
       InputError: several pages, missing pixels, too many pixels, or pixels of another kind.
     """
-    with _open(path) as picture:
+    with path.open('rb') as file, _open(path, file) as picture:
         if picture.format != 'MPO' and getattr(picture, 'n_frames', 1) != 1:
             raise InputError(f'{path}: {picture.n_frames} pages; expected one image')
         pieces = [(x1 - x0) * (y1 - y0) for _, (x0, y0, x1, y1), *_ in picture.tile]
@@ -69,7 +70,7 @@ def read(path: pathlib.Path, indices: bool = False) -> tuple[np.ndarray, np.ndar
 
 def stores_indices(path: pathlib.Path) -> bool:
     """Whether the stored numbers of an image are others than the values that a viewer shows; see `read`."""
-    with _open(path) as picture:
+    with path.open('rb') as file, _open(path, file) as picture:
         return picture.mode in ('1', 'P', 'PA') or (picture.mode == 'L' and _depth(path, picture) < 8)
 
 
@@ -88,9 +89,10 @@ def upright(array: np.ndarray, orientation: int) -> np.ndarray:
     return array[::-1] if orientation in (3, 4, 7, 8) else array
 
 
-def _open(path: pathlib.Path) -> Picture.Image:
+def _open(path: pathlib.Path, file: BinaryIO) -> Picture.Image:
+    """An image as Pillow opens it: given a path, it would map a TIFF of orientation 5 to 8 with its extents exchanged."""
     try:
-        picture = Picture.open(path)
+        picture = Picture.open(file)
     except (Picture.DecompressionBombError, Picture.DecompressionBombWarning) as error:
         raise InputError(f'{path}: too large: {error}; expected at most {PIXELS} pixels: split it into tiles'
                          ) from error
@@ -100,7 +102,6 @@ def _open(path: pathlib.Path) -> Picture.Image:
             raise
         raise InputError(f'{path}: a TIFF with {tags}, which is not supported; expected {KINDS}') from error
     if picture.width * picture.height > PIXELS:
-        picture.close()
         raise InputError(f'{path}: too large: {picture.width}×{picture.height} pixels; expected at most {PIXELS}: '
                          'split it into tiles')
     return picture

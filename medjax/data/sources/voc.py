@@ -42,11 +42,11 @@ def source(*, dir: str = '', classes: Sequence[str] = (), patient: str = '',
     folder, main = root / 'Annotations', root / 'ImageSets' / 'Main'
     images, other_images = images_by_name(root / 'JPEGImages')
     files, others = annotations_by_name(folder, '.xml')
-    lists = {split: main / f'{split}.txt' for split in SPLITS}
+    lists = {path.name.lower(): path for path in main.iterdir()} if main.is_dir() else {}
     check_links(lists.values(), main)
     split_of: dict[str, str] = {}
-    for split, path in lists.items():
-        for name in _read_list(path) if path.is_file() else ():
+    for split, path in ((split, lists[f'{split}.txt']) for split in SPLITS if f'{split}.txt' in lists):
+        for name in _read_list(path):
             if name in split_of:
                 raise InputError(f'{path}: {name!r} is in the list of {split_of[name]} already; expected each image '
                                  'once')

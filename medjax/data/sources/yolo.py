@@ -47,9 +47,10 @@ def source(*, classes: Sequence[str], dir: str = '', patient: str = '',
         if not labels.is_dir():
             raise InputError(f'{labels}: no such folder; expected a text for each image of {folder} with objects')
         texts, other_labels = annotations_by_name(labels, '.txt')
-        if 'classes' not in images:
-            texts.pop('classes', None)  # labelImg's list of classes
-        for path in {root / 'classes.txt', root / 'labels' / 'classes.txt', labels / 'classes.txt'}:
+        listed = [root / 'classes.txt', root / 'labels' / 'classes.txt']
+        if 'classes' in texts and 'classes' not in images:
+            listed.append(texts.pop('classes'))
+        for path in filter(os.path.lexists, listed):
             _check_classes(path, classes)
         unpaired = sorted(set(texts) - set(images))
         if unpaired:
@@ -83,13 +84,11 @@ def _split_folders(images: pathlib.Path) -> tuple[dict[pathlib.Path, str], list[
 
 
 def _check_classes(path: pathlib.Path, classes: Sequence[str]) -> None:
-    """Checks that a file that lists the classes in the order of their numbers, where there is one, has those given.
+    """Checks that a file that lists the classes in the order of their numbers has those given.
 
     Raises:
       InputError: it has others, or in another order.
     """
-    if not os.path.lexists(path):
-        return
     found = [line.strip() for line in _lines(path) if line.strip()]
     if found != list(classes):
         raise InputError(f'{path}: classes {", ".join(found)}; expected those of {KEYS}.classes, {", ".join(classes)}, '

@@ -37,3 +37,9 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
         prepared_cache.store(tmp_path / 'file' / 'entry', write('x'), 'cases')
     with pytest.raises(InputError, match=': cannot keep prepared images: .*bytes needed'):
         prepared_cache.store(tmp_path / 'entry', lambda part: prepared_cache.check_free_space(part, 2**80), 'images')
+
+
+def test_a_file_that_is_missing_is_named(tmp_path):
+    (tmp_path / 'a.png').symlink_to('gone')
+    with pytest.raises(InputError, match=r'a\.png, a link to gone: No such file or directory; expected a file'):
+        prepared_cache.file_states([str(tmp_path / 'a.png')])

@@ -61,8 +61,9 @@ def test_the_voxels_of_a_header_are_part_of_it(tmp_path):
 def test_links_to_nothing_are_refused_with_their_number(root, name):
     for place in (root / name, root / 'p1' / name):
         place.symlink_to('../.git/annex/objects/xx/MD5E-s1--0')
-    with pytest.raises(InputError, match=rf'images: 2 links to files that do not exist \({name}, p1/{name}\)'):
+    with pytest.raises(InputError, match='images: 2 links to files that do not exist') as error:
         find_images(root, depth=-1)
+    assert f'p1/{name}' in str(error.value)
     (root / 'p1' / name).unlink()
     with pytest.raises(InputError, match='images: 1 link to a file that does not exist'):
         find_images(root)

@@ -113,7 +113,7 @@ def test_predictions_are_written_in_the_code_of_the_labels(tmp_path, options, na
 
 
 def test_sources_without_a_code_of_their_own_write_class_numbers():
-    encode = build.label_encoder(dict(source=dict(name='simulated_brain')))
+    encode = build.label_encoder(dict(source=dict(name='simulated_lesions')))
     assert encode(LABEL) is LABEL
     with pytest.raises(InputError, match='label values -1 to 0; expected 0 to 65535'):
         image_files.write('a.png', np.array([[[-1], [0]]]), np.eye(4))
