@@ -90,7 +90,7 @@ def upright(array: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def _open(path: pathlib.Path, file: BinaryIO) -> Picture.Image:
-    """An image as Pillow opens it: given a path, it would map a TIFF of orientation 5 to 8 with its extents exchanged."""
+    """An image as Pillow opens it: given a path, it would map a TIFF of orientation 5 to 8 with extents exchanged."""
     try:
         picture = Picture.open(file)
     except (Picture.DecompressionBombError, Picture.DecompressionBombWarning) as error:

@@ -219,7 +219,8 @@ def without(classes, splits):
         return image, dataclasses.replace(label, array=array.astype(np.uint8))
     cases = source().cases
     return dataclasses.replace(source(), cases=tuple(
-        dataclasses.replace(case, read=functools.partial(relabelled, case), how='relabelled') for case in cases))
+        dataclasses.replace(case, read=functools.partial(relabelled, case), how=f'{classes} {splits}')
+        for case in cases))
 
 
 def test_classes_of_no_training_case_are_reported_with_their_number(make):
