@@ -14,7 +14,7 @@ from medjax.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class LabelCode:
-    """What the values of label images mean.
+    """The meaning of the values of label images.
 
     Attributes:
       classes: names, background first.
