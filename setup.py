@@ -43,7 +43,7 @@ setup(
         'records': ['h5py'],
         'test': ['av', 'h5py', 'hypothesis', 'nilearn', 'pydicom', 'pytest', 'pytest-xdist',
                  'pyright[nodejs]', 'rdkit', 'ruff'],
-        'video': ['av', 'pydicom'],
+        'video': ['av>=14', 'pydicom'],
         'bench': ['batchgeneratorsv2', 'monai', 'scikit-image', 'surface-distance', 'torch==2.13.0', 'torchio'],
         'oracle': ['fairlearn', 'lifelines', 'monai', 'scikit-survival', 'surface-distance', 'torch==2.13.0'],
     },

@@ -1,6 +1,7 @@
 """Video frames in sequence: MP4 and AVI by PyAV, multi-frame DICOM by pydicom.
 
-A video is never held in memory as a whole. A rotation that a container declares is not applied.
+A video is never held in memory as a whole. A rotation by a multiple of 90 degrees that a container declares is applied,
+as players do.
 """
 
 import contextlib
@@ -24,8 +25,11 @@ Frame = tuple[int, float, np.ndarray]  # number from 0, time in seconds from the
 
 
 def is_video(path: pathlib.Path) -> bool:
-    """Whether a path is a file with a video's suffix; every DICOM file has one."""
-    return path.suffix.lower() in SUFFIXES and path.is_file() and not path.name.startswith('.')
+    """Whether a path is a file with a video's suffix; every DICOM file has one.
+
+    A link to a file that does not exist counts as a file, so that it is not passed over.
+    """
+    return path.suffix.lower() in SUFFIXES and not path.is_dir() and not path.name.startswith('.')
 
 
 def has_several_frames(path: pathlib.Path) -> bool:
@@ -141,7 +145,10 @@ def _container(path: pathlib.Path) -> Frames:
                     if frame.is_corrupt:  # the decoder filled in missing parts
                         continue
                     time = float((frame.pts - min(numbers)) * frame.time_base) if numbers else number / rate
-                    yield number, time, frame.to_ndarray(format='rgb24')
+                    if frame.rotation % 90:
+                        raise InputError(f'{path}: rotated by {frame.rotation} degrees; expected a multiple of 90')
+                    upright = np.rot90(frame.to_ndarray(format='rgb24'), frame.rotation // 90)
+                    yield number, time, np.ascontiguousarray(upright)
 
     return Frames(path, rate, max(declared, len(numbers)), decode)
 

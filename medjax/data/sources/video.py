@@ -24,10 +24,18 @@ from tqdm import tqdm
 
 from medjax import atomic_files
 from medjax.data.io.geometry import Image
+from medjax.data.io.image_files import check_links
+from medjax.data.io.image_folders import find_images, left_out
 from medjax.data.io.video_frames import SequentialReader, frames, is_video
 from medjax.data.source import Source, data_dir
 from medjax.data.sources import voc
-from medjax.data.sources.annotations import AnnotatedImage, check_size, detection_source
+from medjax.data.sources.annotations import (
+    AnnotatedImage,
+    annotations_by_name,
+    check_size,
+    detection_source,
+    unique_stems,
+)
 from medjax.data.splits import Splitting
 from medjax.errors import InputError, few
 
@@ -79,7 +87,7 @@ def source(*, dir: str = '', every: int = 1, classes: Sequence[str] = (), patien
     annotated: list[AnnotatedImage] = []
     readers: list[functools.partial] = []
     skipped: dict[str, int] = {}
-    videos = _videos(root)
+    videos, warnings = _videos(root)
     for name, path in tqdm(videos.items(), desc='reading videos', unit='', leave=False, delay=2):
         boxes, per_frame_files = _annotations(path)
         index = _video_index(path, cache_dir)
@@ -106,20 +114,21 @@ def source(*, dir: str = '', every: int = 1, classes: Sequence[str] = (), patien
     if not patient:
         notices.append(NOTICE)
     out = detection_source(annotated, classes, root, patient=patient, splitting=splitting,
-                           notice=' '.join(filter(None, notices)))
+                           notice=' '.join(filter(None, notices)), warnings=warnings)
     return dataclasses.replace(out, cases=tuple(
         dataclasses.replace(case, read=read) for case, read in zip(out.cases, readers)))
 
 
-def _videos(root: pathlib.Path) -> dict[str, pathlib.Path]:
-    """The videos of a folder by name without suffix."""
-    out: dict[str, pathlib.Path] = {}
-    for path in sorted(filter(is_video, root.iterdir())):
-        if out.setdefault(path.stem, path) != path:
-            raise InputError(f'{path}: {out[path.stem].name} has the same name; expected unique names')
+def _videos(root: pathlib.Path) -> tuple[dict[str, pathlib.Path], tuple[str, ...]]:
+    """The videos of a folder by name without suffix, and lines on what is neither a video nor its annotation."""
+    images, others = find_images(root)
+    videos = [path for path in others if is_video(path)]
+    check_links(videos, root)
+    out = unique_stems(videos)
     if not out:
         raise InputError(f'{root}: no video; expected some, such as NAME.mp4 with NAME.txt')
-    return out
+    rest = [*images, *(path for path in others if path not in videos and path.stem not in out)]
+    return out, left_out(rest, root, 'not videos or their annotations')
 
 
 def _read(reader: SequentialReader, number: int, path: pathlib.Path, boxes: Boxes) -> tuple[Image, None]:
@@ -156,7 +165,7 @@ def _annotations(path: pathlib.Path) -> tuple[dict[int, Boxes], bool]:
 def _read_xml_files(folder: pathlib.Path) -> dict[int, Boxes]:
     """The boxes in a folder's XML files, by frame number."""
     out: dict[int, Boxes] = {}
-    for path in sorted(folder.glob('*.xml')):
+    for path in annotations_by_name(folder, '.xml')[0].values():
         digits = re.search(r'(\d+)$', path.stem)
         if not digits or int(digits[1]) in out:
             raise InputError(f'{path}: expected a name that ends with the number of a frame, which no other has')

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image as Picture
 
 from medjax.data.io import image_files
 from medjax.data.io.geometry import Image
@@ -12,13 +13,24 @@ from tests.data.samples import VOXELS, picture, slices, volume
 
 GREY = (VOXELS[:, :, 0] & 255).astype(np.uint8)
 COLOUR = (VOXELS[:, :, :3] + 1000).astype(np.uint16)
+
+
+def turned(path, array):
+    """Writes an image with an orientation tag."""
+    exif = Picture.Exif()
+    exif[0x112] = 6
+    Picture.fromarray(array).save(path, exif=exif)
+    return path
+
+
 KINDS = {  # by name: the part of the file in which a header lies, which half of the damage goes to
     'a.nii': (volume, VOXELS, 352), 'a.nii.gz': (volume, VOXELS, 100), 'a.mgz': (volume, VOXELS, 60),
     'a.nrrd': (volume, VOXELS, 400), 'a.mha': (volume, VOXELS, 300), 'packed.nrrd': (volume, VOXELS, 400),
     'packed.mha': (volume, VOXELS, 300), 'grey.png': (picture, GREY, 60), 'colour.png': (picture, COLOUR, 60),
     'a.tif': (picture, GREY, 200), 'colour.tif': (picture, COLOUR, 200), 'a.jpg': (picture, GREY, 200),
     'a.bmp': (picture, GREY, 60), 'a.mhd': (volume, VOXELS, 300), 'a.nhdr': (volume, VOXELS, 300),
-    'a.hdr': (volume, VOXELS, 348),
+    'a.hdr': (volume, VOXELS, 348), 'a.gif': (picture, GREY, 100), 'bit.png': (picture, GREY > 100, 60),
+    'turned.jpg': (turned, GREY, 120),
 }
 
 

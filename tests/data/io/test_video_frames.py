@@ -2,6 +2,7 @@
 
 import builtins
 import io
+import struct
 
 import numpy as np
 import pytest
@@ -155,3 +156,26 @@ def test_frames_asked_for_in_about_their_order_are_decoded_once(tmp_path, monkey
     give(0)
     assert len(opened) == 2
     refused(lambda: give(40), 'frame 40 cannot be read')
+
+
+@pytest.mark.parametrize('matrix, turned', [
+    ((0, 1, -1, 0), lambda frame: np.rot90(frame, -1)), ((-1, 0, 0, -1), lambda frame: np.rot90(frame, 2)),
+    ((0, -1, 1, 0), np.rot90), ((1, 0, 0, 1), lambda frame: frame)], ids=['clockwise', 'half', 'counter', 'none'])
+def test_a_declared_rotation_is_applied(tmp_path, matrix, turned):
+    """The matrix of the track header (ISO 14496-12, 8.3.2): x' = ax + cy, y' = bx + dy, y grows downwards."""
+    path = tmp_path / 'a.mp4'
+    with av.open(str(path), 'w') as container:
+        stream = container.add_stream('libx264', rate=10)
+        stream.height, stream.width, stream.pix_fmt = 32, 48, 'yuv420p'
+        ramp = np.broadcast_to(np.arange(0, 256, 8, dtype=np.uint8)[:, None, None], (32, 48, 3)).copy()
+        ramp[:, 40:] = 255
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(ramp, 'rgb24')))
+        container.mux(stream.encode(None))
+    stored = [frame for _, _, frame in frames(path)]
+    raw = path.read_bytes()
+    at = raw.index(b'tkhd') + 4 + 40
+    a, b, c, d = (value * 2**16 for value in matrix)
+    path.write_bytes(raw[:at] + struct.pack('>9i', a, b, 0, c, d, 0, 0, 0, 2**30) + raw[at + 36:])
+    for (_, _, frame), wanted in zip(frames(path), stored, strict=True):
+        np.testing.assert_array_equal(frame, turned(wanted))
+        assert not np.array_equal(wanted[::-1], wanted) and not np.array_equal(wanted[:, ::-1], wanted)

@@ -117,3 +117,15 @@ def test_a_folder_without_videos_and_marks_of_another_size(folder, tmp_path):
     path.write_text(path.read_text().replace('48', '64'))
     case = next(case for case in made(folder).cases if case.id == 'p2_a_000004')
     refused(case.read, 'p2_0004.xml', '64×32', '48×32')
+
+
+def test_what_is_no_video_is_counted_and_links_to_nothing_are_refused(folder):
+    (folder / 'notes.txt').write_text('')
+    (folder / 'c.mov').write_bytes(b'')
+    for path in (folder / 'p2_a').iterdir():
+        path.rename(path.with_suffix('.XML'))
+    found = made(folder)
+    assert found.warnings == ('Left out of set, not videos or their annotations: 2 (c.mov, notes.txt).',)
+    assert len([case for case in found.cases if case.patient == 'p2_a']) == 3
+    (folder / 'd.mp4').symlink_to('gone')
+    refused(lambda: made(folder), 'set: 1 link to a file that does not exist (d.mp4)')
