@@ -138,7 +138,7 @@ def test_tables_that_cannot_be_read(tmp_path, table, said):
 
 @pytest.mark.parametrize('mask, said', [
     (np.full(SHAPE, np.nan, np.float32), '6144 voxels are NaN or infinite'),
-    (np.full(SHAPE, 0.5, np.float32), 'value 0.5; expected whole numbers'),
+    (np.full(SHAPE, 0.5, np.float32), 'label value 0.5, in'),
     (np.full(SHAPE, -1, np.int16), 'value -1; expected whole numbers'),
     (np.ones((4, 4, 4, 2), np.uint8), 'expected a mask [X, Y, Z]')])
 def test_masks_that_are_none(tmp_path, mask, said):
