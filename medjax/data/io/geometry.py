@@ -37,8 +37,8 @@ def spacing(affine: np.ndarray) -> tuple[float, float, float]:
 def describe(image: Image) -> str:
     """An image's shape, spacing, orientation and origin in one line, for error messages."""
     axes = ''.join(nib.aff2axcodes(image.affine))
-    millimetres = '×'.join(f'{s:.4g}' for s in spacing(image.affine))
-    origin = ', '.join(f'{v:.4g}' for v in image.affine[:3, 3])
+    millimetres = '×'.join(f'{s:.6g}' for s in spacing(image.affine))
+    origin = ', '.join(f'{v:.6g}' for v in image.affine[:3, 3])
     return f'{"×".join(map(str, image.array.shape))} voxels of {millimetres} mm, axes {axes}, origin ({origin})'
 
 
@@ -65,10 +65,14 @@ def check_affine(affine: np.ndarray, path: str) -> None:
 
 def same_grid(image: Image, label: Image) -> bool:
     """Whether the shapes are equal and the positions of all eight corners agree to 0.1 voxel."""
-    shape = image.array.shape[:3]
-    corners = np.array([[*corner, 1] for corner in np.ndindex(2, 2, 2)]) * [*(n - 1 for n in shape), 1]
-    distance = np.abs(corners @ (image.affine - label.affine).T).max()
-    return shape == label.array.shape[:3] and bool(distance <= 0.1 * min(spacing(image.affine)))
+    return (image.array.shape[:3] == label.array.shape[:3]
+            and bool(_corner_distance(image, label) <= 0.1 * min(spacing(image.affine))))
+
+
+def _corner_distance(image: Image, label: Image) -> float:
+    """The largest difference between the corners of two grids of one shape along an axis of the world, mm."""
+    corners = np.array([[*corner, 1] for corner in np.ndindex(2, 2, 2)]) * [*(n - 1 for n in image.array.shape[:3]), 1]
+    return float(np.abs(corners @ (image.affine - label.affine).T).max())
 
 
 def check_pair(image: Image, label: Image) -> None:
@@ -78,8 +82,11 @@ def check_pair(image: Image, label: Image) -> None:
       InputError: the grids differ; the message has both geometries.
     """
     if not same_grid(image, label):
+        apart = ''  # two grids of one shape may look equal in all that is described
+        if image.array.shape[:3] == label.array.shape[:3]:
+            apart = f' (their corners are up to {_corner_distance(image, label):.4g} mm apart)'
         raise InputError(f'{label.path}: not on the grid of its image {image.path}: {describe(label)}; '
-                         f'expected {describe(image)}')
+                         f'expected {describe(image)}{apart}')
 
 
 def to_canonical(image: Image) -> Image:

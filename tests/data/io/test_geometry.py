@@ -133,3 +133,16 @@ def test_a_box_beyond_the_array_is_filled():
     assert channels[0, :, 0].tolist() == [[7, 8], [0, 0]]
     affine = np.diag([2.0, 3.0, 4.0, 1.0])
     assert cropped_affine(affine, (1, -1, 2))[:3, 3].tolist() == [2, -3, 8] and not affine[:3, 3].any()
+
+
+def test_grids_that_differ_a_little_are_told_apart_in_the_message():
+    """A spacing of 1.2341 and of 1.2349 mm: 0.4 mm at voxel 511. Rotated by 1 degree: spacing and origin are equal."""
+    array = np.zeros((512, 4, 4), np.uint8)
+    image = Image(array, np.diag([1.2341, 1.0, 1.0, 1.0]), 'a.nii')
+    with pytest.raises(InputError, match=r'1\.2349×1×1 mm.*expected .*1\.2341×1×1 mm.*up to 0\.4088 mm apart'):
+        check_pair(image, Image(array, np.diag([1.2349, 1.0, 1.0, 1.0]), 'b.nii'))
+    turn = np.eye(4)
+    turn[:2, :2] = [[np.cos(np.pi / 180), -np.sin(np.pi / 180)], [np.sin(np.pi / 180), np.cos(np.pi / 180)]]
+    plain = Image(array, np.eye(4), 'a.nii')
+    with pytest.raises(InputError, match=rf'up to {511 * np.sin(np.pi / 180) - 3 * (1 - np.cos(np.pi / 180)):.2f}'):
+        check_pair(plain, Image(array, turn, 'b.nii'))

@@ -92,12 +92,12 @@ def table(root, *lines):
 
 
 def test_pairs_by_table(root):
-    for name in ('x', 'y', 'z'):
+    for name in ('x', 'y', 'z', 'w'):
         picture(root / 'images' / f'{name}.png', GREY)
     picture(root / 'labels' / 'm.png', LABEL)
     options = table(root, 'id,image,label,patient,split,sex', 'a,images/x.png,labels/m.png,p1 ,train ,f',
                     'b,images/y.png,labels/m.png,p1,,f', 'c,images/z.png,labels/m.png,p2,test,',
-                    'd,images/z.png,labels/m.png,,val,m')
+                    'd,images/w.png,labels/m.png,,val,m')
     cases = source(**options).cases
     assert [(case.id, case.patient, case.split, dict(case.columns)) for case in cases] == [
         ('a', 'p1', 'train', {'sex': 'f'}), ('b', 'p1', 'train', {'sex': 'f'}), ('c', 'p2', 'test', {'sex': ''}),
