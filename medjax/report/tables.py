@@ -71,6 +71,14 @@ def format_count(entry: Entry) -> str:
     return f'{entry["count"]} of {entry["cases"]}' if 'count' in entry else ''
 
 
+def format_chance(entry: Entry, unit: str = '') -> str:
+    """The difference that equal groups have, and its p value, as text; '' for other entries."""
+    if 'by_chance' not in entry:
+        return ''
+    mean, high = (format_number(entry[key], unit) for key in ('by_chance', 'by_chance95'))
+    return f'by chance {mean}, up to {high}; p = {format_number(entry["p"])}'
+
+
 def value_with_interval(name: str, entry: Entry) -> str:
     """A metric's name and value for a sentence, with the interval or the reason for its absence in brackets."""
     note = format_interval(entry) if has_value(entry) else entry.get('why', '')
@@ -200,7 +208,8 @@ def cell(metrics: MetricList, key: str, entry: Entry | None, most: int) -> Cell:
     if not entry:
         return Cell('')
     unit, count = metrics.describe(key).unit, entry.get('n', most)
-    notes = [format_interval(entry, unit), format_count(entry) or (f'n = {count}' if count < most else '')]
+    notes = [format_interval(entry, unit), format_count(entry) or (f'n = {count}' if count < most else ''),
+             format_chance(entry, unit)]
     below = ', '.join(filter(None, notes))
     if not has_value(entry) and 'why' in entry:
         below = textwrap.fill(entry['why'], 26)

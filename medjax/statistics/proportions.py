@@ -28,7 +28,7 @@ def effective_size(hits: np.ndarray, patients: np.ndarray) -> float:
 
     It is that of Korn & Graubard (1998): p (1 - p) over the variance of the proportion between patients, times the
     squared ratio of the t quantiles of the numbers of cases and of patients; at most the number of cases. Where all
-    cases or none are hits, which tells nothing of the variance, it is the number of patients.
+    cases or none are hits, so that the variance is unknown, it is the number of patients.
 
     Args:
       hits: `[n]` bool.

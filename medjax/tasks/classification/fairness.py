@@ -5,14 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from medjax.metrics import classification
-from medjax.statistics import intervals
+from medjax.statistics import permutation
 from medjax.tasks.classification import operating_point
 from medjax.tasks.classification.family import FAMILY
 from medjax.tasks.classification.intervals import compute_metrics, metric_entries
 from medjax.tasks.classification.table import Cases
 
 FEW = 10  # positives or negatives in a group; with fewer its metrics are unreliable
+PERMUTATIONS = 1000
 UNKNOWN = 'unknown'  # the group of cases with an empty cell
 GAPS = {'demographic_parity_difference': 'fewer than two groups have a case',
         'equalised_odds_difference': 'fewer than two groups have positives, or negatives'}
@@ -27,50 +27,53 @@ def read_groups(rows: Sequence[Mapping[str, Any]], column: str) -> np.ndarray:
 
 def subgroup_analysis(cases: Cases, group: np.ndarray, draws: np.ndarray,
                       thresholds: Thresholds | None = None) -> dict[str, Any]:
-    """All metrics of each group with bootstrap intervals, and the gaps between groups.
+    """All metrics of each group with confidence intervals, and the gaps between groups.
 
-    Patients are drawn from all groups together, so that the interval of a gap includes the variation of both groups. A
-    largest difference is never negative: small groups show a gap by chance even where groups do not differ.
+    A largest difference is never negative: small groups show a gap by chance even where groups do not differ. Gaps
+    therefore come with those of permuted groups; see `statistics.permutation`.
 
     Args:
       cases: `n` cases.
       group: `[n]` text.
-      draws: `[resamples, n]`, of `statistics.intervals.multiplicities`.
+      draws: `[resamples, n]`, of `statistics.intervals.multiplicities`, for the metrics' intervals.
       thresholds: of `operating_point.choose_thresholds`; with them also metrics and gaps of these decisions.
 
     Returns:
       - `groups`: for each group `n` patients, `cases`, `counts` of positives and negatives by class, and `metrics`;
-      - `gaps`: see `group_gaps`;
+      - `gaps`: see `group_gaps`, of the decisions at 0.5 or of the most probable class, and at the thresholds;
       - `worst`: for each metric the `group` with the worst value, that `value`, and the `difference` from the best
         group;
       - `warnings`: lines.
-      Metrics, gaps and differences are entries as in `statistics.intervals.entry`.
+      Metrics are entries as in `statistics.intervals.entry`, gaps and differences as in `statistics.permutation.entry`.
     """
     names = np.unique(group).tolist()
-    out: dict[str, Any] = {'groups': {}, 'gaps': group_gaps(cases, group, draws), 'worst': {}, 'warnings': []}
+    shuffled = permutation.shuffled_groups(group, cases.patients, PERMUTATIONS, seed=0)
+    out: dict[str, Any] = {'groups': {}, 'gaps': group_gaps(cases, group, shuffled), 'worst': {}, 'warnings': []}
     if thresholds:
-        out['gaps'] |= group_gaps(cases, group, draws, thresholds)
-    samples = {}
+        out['gaps'] |= group_gaps(cases, group, shuffled, thresholds)
+    null = {}
     for name in names:
         inside = group == name
         part, weight = cases.take(inside), draws[:, inside]
-        samples[name] = compute_metrics(part, weight) | operating_point.metrics_at(part, thresholds or {}, weight)
+        samples = compute_metrics(part, weight) | operating_point.metrics_at(part, thresholds or {}, weight)
+        members = (shuffled == name).astype(np.uint8)
+        null[name] = compute_metrics(cases, members) | operating_point.metrics_at(cases, thresholds or {}, members)
         values = compute_metrics(part) | operating_point.metrics_at(part, thresholds or {})
         counts = _class_counts(part)
         out['groups'][name] = {'n': len(np.unique(part.patients[part.known])), 'cases': int(part.known.sum()),
-                               'counts': counts, 'metrics': metric_entries(part, values, samples[name], thresholds)}
+                               'counts': counts, 'metrics': metric_entries(part, values, samples, thresholds)}
         out['warnings'] += [
             f'{name}: {count["positives"]} cases of {label}, {count["negatives"]} others: metrics are unreliable with '
             f'fewer than {FEW}' for label, count in counts.items() if min(count.values()) < FEW]
     for metric in (out['groups'][names[0]]['metrics'] if names else ()):
         values = {name: out['groups'][name]['metrics'][metric]['value'] for name in names}
-        worst = _worst_group(metric, values, np.stack([samples[name][metric] for name in names]), cases)
+        worst = _worst_group(metric, values, np.stack([null[name][metric] for name in names]), cases)
         if worst:
             out['worst'][metric] = worst
     return out
 
 
-def group_gaps(cases: Cases, group: np.ndarray, draws: np.ndarray,
+def group_gaps(cases: Cases, group: np.ndarray, shuffled: np.ndarray,
                thresholds: Thresholds | None = None) -> dict[str, Any]:
     """The largest differences between groups in the rates of positive decisions, and in their errors.
 
@@ -82,19 +85,21 @@ def group_gaps(cases: Cases, group: np.ndarray, draws: np.ndarray,
     Args:
       cases: `n` cases.
       group: `[n]` text.
-      draws: `[resamples, n]`.
+      shuffled: `[permutations, n]`, of `statistics.permutation.shuffled_groups`.
       thresholds: of `operating_point.choose_thresholds`; names then end in `_operating`, before the class.
 
     Returns:
-      Entries `demographic_parity_difference` and `equalised_odds_difference` between the two most different groups; for
-      several classes or labels the largest, and each as `NAME_CLASS`.
+      Entries of `statistics.permutation.entry`: `demographic_parity_difference` and `equalised_odds_difference` between
+      the two most different groups; for several classes or labels the largest, and each as `NAME_CLASS`.
     """
-    (names, number), known = np.unique(group, return_inverse=True), {name: mask for name, _, mask in cases.parts()}
-    values, samples, suffix = {}, {}, operating_point.SUFFIX if thresholds else ''
+    known = {name: mask for name, _, mask in cases.parts()}
+    names, suffix = np.unique(group), operating_point.SUFFIX if thresholds else ''
+    values: dict[str, dict[str, np.ndarray]] = {}
+    null: dict[str, dict[str, np.ndarray]] = {}
     for label, positive, chosen, mask in _decisions(cases, thresholds):
-        for out, weight in ((values, np.ones(len(cases))), (samples, draws)):
+        for out, members in ((values, group), (null, shuffled)):
             every, picked, true, hit, false, alarm = (
-                classification.bin_sums(column & mask, number, len(names), weight) for column in (
+                np.stack([(members == name) @ (column & mask).astype(float) for name in names], -1) for column in (
                     mask, chosen, positive, chosen & positive, ~positive, chosen & ~positive))
             sensitivity, false_positive = _rate_range(hit, true), _rate_range(alarm, false)
             out[label] = {'demographic_parity_difference': _rate_range(picked, every),
@@ -103,12 +108,12 @@ def group_gaps(cases: Cases, group: np.ndarray, draws: np.ndarray,
     for name, reason in GAPS.items():
         patients = cases.patients[cases.known]
         if values:
-            gaps[name + suffix] = intervals.entry(float(_largest([of[name] for of in values.values()])),
-                                                  _largest([of[name] for of in samples.values()]), patients, reason)
+            gaps[name + suffix] = permutation.entry(float(_largest([of[name] for of in values.values()])),
+                                                    _largest([of[name] for of in null.values()]), patients, reason)
         for label in values if len(values) > 1 else ():
             patients = cases.patients[known.get(label, cases.known)]
-            gaps[f'{name}{suffix}_{label}'] = intervals.entry(float(values[label][name]), samples[label][name],
-                                                              patients, reason)
+            gaps[f'{name}{suffix}_{label}'] = permutation.entry(float(values[label][name]), null[label][name],
+                                                                patients, reason)
     return gaps
 
 
@@ -135,14 +140,14 @@ def _class_counts(cases: Cases) -> dict[str, dict[str, int]]:
             for label, positive, _, mask in _decisions(cases, None)}
 
 
-def _worst_group(metric: str, values: Mapping[str, float], samples: np.ndarray,
+def _worst_group(metric: str, values: Mapping[str, float], null: np.ndarray,
                  cases: Cases) -> dict[str, Any] | None:
     """The worst of the groups for which a metric is defined; None where there are fewer than two.
 
     Args:
       metric: its name.
       values: its value for each group.
-      samples: `[groups, resamples]`.
+      null: `[groups, permutations]`, its values in permuted groups.
       cases: all cases.
     """
     known = {name: value for name, value in values.items() if not np.isnan(value)}
@@ -151,8 +156,8 @@ def _worst_group(metric: str, values: Mapping[str, float], samples: np.ndarray,
     described = FAMILY.metrics.find(metric)
     choose = max if described is not None and described.better == 'lower' else min
     worst = choose(known, key=known.get)
-    return {'group': worst, 'value': known[worst], 'difference': intervals.entry(
-        max(known.values()) - min(known.values()), _range(samples.T), cases.patients[cases.known],
+    return {'group': worst, 'value': known[worst], 'difference': permutation.entry(
+        max(known.values()) - min(known.values()), _range(null.T), cases.patients[cases.known],
         'fewer than two groups have it')}
 
 

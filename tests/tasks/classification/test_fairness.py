@@ -101,3 +101,25 @@ def test_labels_have_gaps_where_they_are_known():
 def test_an_empty_cell_is_a_group_of_its_own():
     assert fairness.read_groups([{'sex': 'F'}, {'sex': ''}, {}, {'sex': 1}], 'sex').tolist() == [
         'F', 'unknown', 'unknown', '1']
+
+
+def test_gaps_of_equal_groups_are_those_of_chance():
+    rng, p, excess = np.random.default_rng(4), [], []
+    for _ in range(20):
+        targets = rng.integers(0, 2, 80)
+        cases = binary(targets, np.clip(0.2 * targets + 0.8 * rng.random(80), 0, 1))
+        found = fairness.subgroup_analysis(cases, rng.choice(list('abcd'), 80), np.ones((2, 80), np.uint8))
+        gap = found['gaps']['equalised_odds_difference']
+        assert gap['value'] > 0.1
+        p.append(gap['p'])
+        excess.append(gap['value'] - gap['by_chance'])
+    assert min(p) > 0.001 and sum(value < 0.05 for value in p) <= 3 and 0.25 < np.mean(p) < 0.75
+    assert abs(np.mean(excess)) < 0.06  # the largest difference itself is some .3
+
+
+def test_a_true_gap_is_beyond_chance():
+    rng = np.random.default_rng(5)
+    targets, group = rng.integers(0, 2, 400), np.repeat(['a', 'b'], 200)
+    score = np.where(group == 'a', targets * 0.6 + 0.3 * rng.random(400), rng.random(400))
+    gap = analysis(binary(targets, score), group)['gaps']['equalised_odds_difference']
+    assert gap['p'] == pytest.approx(1 / 1001) and gap['excess'] > 0.3 and gap['by_chance95'] < 0.25
