@@ -1,4 +1,8 @@
-"""The cache of prepared arrays: a folder for each combination of files and options, written atomically."""
+"""The cache of prepared data: a folder for each combination of files and options, written atomically.
+
+Each folder holds the digests of its files, which are verified when the data is prepared: once in a run. Patients' data
+is readable by the user alone.
+"""
 
 import contextlib
 import errno
@@ -7,11 +11,15 @@ import json
 import os
 import pathlib
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from medjax.errors import InputError
+
+DIGESTS = 'digests.json'  # of an entry: the BLAKE2b of each of its other files
+FOLDER_MODE, FILE_MODE = 0o700, 0o600
 
 
 def cache_root(cache: str, kind: str) -> pathlib.Path:
@@ -19,8 +27,11 @@ def cache_root(cache: str, kind: str) -> pathlib.Path:
     return pathlib.Path(cache).expanduser() if cache else pathlib.Path.home() / '.cache' / 'medjax' / kind
 
 
-def file_states(names: Iterable[str]) -> list[tuple[str, int, int]]:
-    """Name, size and modification time of files, which identify the content that was prepared.
+def file_states(names: Iterable[str]) -> list[tuple[str, int, int, int]]:
+    """Name, size, and times in ns of the last change of content and of status of files.
+
+    They identify the content that was prepared. The second time can be set by no program, so it also tells a file
+    whose content was replaced while the first time was kept, as `cp -p` and `rsync -t` do.
 
     Raises:
       InputError: a file that does not exist or cannot be reached.
@@ -32,7 +43,7 @@ def file_states(names: Iterable[str]) -> list[tuple[str, int, int]]:
         except OSError as error:
             link = f', a link to {os.readlink(name)}' if os.path.islink(name) else ''
             raise InputError(f'{name}{link}: {error.strerror}; expected a file') from error
-        states.append((name, state.st_size, state.st_mtime_ns))
+        states.append((name, state.st_size, state.st_mtime_ns, state.st_ctime_ns))
     return states
 
 
@@ -41,30 +52,73 @@ def entry(root: pathlib.Path, key: Any) -> pathlib.Path:
     return root / hashlib.sha256(json.dumps(key).encode()).hexdigest()[:24]
 
 
-def store(folder: pathlib.Path, write: Callable[[pathlib.Path], object], what: str) -> None:
+def found(folder: pathlib.Path, what: str) -> bool:
+    """Whether an entry exists and all its files are as they were stored.
+
+    Args:
+      folder: the entry; where it is damaged, a line on standard error says so, and `store` replaces it.
+      what: is prepared, for that line.
+    """
+    if not folder.is_dir():
+        return False
+    damage = _damage(folder)
+    if damage:
+        print(f'warning: {folder}: {damage}; the prepared {what} are prepared again', file=sys.stderr, flush=True)
+    return not damage
+
+
+def store(folder: pathlib.Path, write: Callable[[pathlib.Path], object], what: str,
+          key: str = 'config.data.cache') -> None:
     """Writes an entry into a temporary folder, which is then renamed; another process may be faster.
 
     Args:
-      folder: the entry.
+      folder: the entry; one that is damaged is replaced.
       write: writes all files into the folder that it is given.
       what: is prepared, for the message.
+      key: of the config, which has the cache folder; for the message.
 
     Raises:
       InputError: the cache folder cannot be written, or has too little space.
     """
     root = folder.parent
     try:
-        root.mkdir(parents=True, exist_ok=True)
+        root.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=root, prefix='tmp-') as name:
             part = pathlib.Path(name) / 'part'
-            part.mkdir()
+            part.mkdir(FOLDER_MODE)
             write(part)
+            (part / DIGESTS).write_text(json.dumps({path.name: _digest(path) for path in sorted(part.iterdir())}))
+            for path in part.iterdir():
+                path.chmod(FILE_MODE)
+            if folder.is_dir() and _damage(folder):
+                folder.rename(pathlib.Path(name) / 'damaged')
             with contextlib.suppress(FileExistsError):
                 part.rename(folder)
     except OSError as error:
-        if not folder.is_dir():
+        if not folder.is_dir() or _damage(folder):
             raise InputError(f'{root}: cannot keep prepared {what}: {error.strerror}; free some space or set '
-                             'config.data.cache to another folder') from error
+                             f'{key} to another folder') from error
+
+
+def _damage(folder: pathlib.Path) -> str:
+    """How an entry's files differ from what was stored; empty where they do not."""
+    try:
+        digests = json.loads((folder / DIGESTS).read_text())
+        for name, digest in digests.items():
+            if _digest(folder / name) != digest:
+                return f'{name} was changed after it was written'
+    except FileNotFoundError as error:
+        return f'{pathlib.Path(error.filename).name} is missing'
+    except OSError as error:
+        return f'cannot be read: {error.strerror}'
+    except (ValueError, AttributeError, TypeError):
+        return f'{DIGESTS} is damaged'
+    return '' if digests else f'{DIGESTS} is empty'
+
+
+def _digest(path: pathlib.Path) -> str:
+    with path.open('rb') as file:
+        return hashlib.file_digest(file, 'blake2b').hexdigest()
 
 
 def check_free_space(folder: pathlib.Path, size: int) -> None:

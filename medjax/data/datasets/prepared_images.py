@@ -122,7 +122,7 @@ def _prepare(cases: Sequence[Case], preprocess: ImagePreprocess, root: pathlib.P
         if not _write(cases, preprocess, part, np.uint8):
             _write(cases, preprocess, part, np.float32)
 
-    if not folder.is_dir():
+    if not prepared_cache.found(folder, 'images'):
         prepared_cache.store(folder, write, 'images')
     return folder
 

@@ -104,7 +104,7 @@ def prepare_volumes(cases: Sequence[Case], classes: Sequence[str], preprocess: V
 def _prepare(case: Case, classes: Sequence[str], preprocess: VolumePreprocess, root: pathlib.Path) -> PreparedVolume:
     folder = prepared_cache.entry(root, [VERSION, case.id, case.how, prepared_cache.file_states(case.files),
                                          preprocess.spacing, preprocess.crop, classes])
-    if folder.is_dir():
+    if prepared_cache.found(folder, 'cases'):
         return PreparedVolume(case, folder)
     image, label = case.read()
     image, label, statistics = preprocess.to_grid(image, image_files.whole_numbers(label) if label else None)
@@ -115,6 +115,7 @@ def _prepare(case: Case, classes: Sequence[str], preprocess: VolumePreprocess, r
     meta = {'affine': image.affine.tolist(), 'statistics': statistics, 'hash': digest, 'counts': counts,
             'shape': label_array.shape}
     prepared_cache.store(folder, functools.partial(_write, array, label_array, voxels, meta), 'cases')
+    _mapped.cache_clear()  # this process may have mapped a damaged entry before
     return PreparedVolume(case, folder)
 
 

@@ -4,6 +4,7 @@ Objects that touch form one component. Therefore each threshold's mask is also e
 objects separate; the box of an eroded component is enlarged by the radius.
 """
 
+import functools
 import pathlib
 from concurrent import futures
 
@@ -12,11 +13,12 @@ import numpy as np
 from scipy import ndimage
 from tqdm import tqdm
 
-from medjax import atomic_files
+from medjax.data.datasets import prepared_cache
 from medjax.data.transforms.component_boxes import component_boxes
 from medjax.machine import cores
 
 VERSION = 1  # of the cached file; a new number proposes again
+FILE = 'boxes.npz'
 
 LEVELS = 8  # thresholds at regular quantiles of the image's intensities, and as many at regular steps
 RADII = (0.01, 0.02, 0.03, 0.045, 0.06)  # of erosion, as fractions of the shortest extent; at least a voxel
@@ -66,15 +68,20 @@ def cached_proposals(arrays: np.memmap, count: int) -> list[np.ndarray]:
     Returns:
       For each image, `[n, 2D]` float32.
     """
-    path = pathlib.Path(arrays.filename).with_name(f'proposals{VERSION}_{count}.npz')
-    if not path.is_file():
+    folder = pathlib.Path(arrays.filename).with_name(f'proposals{VERSION}_{count}')
+    if not prepared_cache.found(folder, 'proposals'):
         with futures.ThreadPoolExecutor(cores()) as threads:
             proposed = threads.map(lambda image: propose_boxes(np.asarray(image), count), arrays)
             found = list(tqdm(proposed, total=len(arrays), desc='proposing boxes', unit='', leave=False, delay=2))
         ends = np.cumsum([len(boxes) for boxes in found])
-        atomic_files.write_arrays(path, boxes=np.concatenate(found), ends=ends)
-    with np.load(path) as content:
+        write = functools.partial(_write, np.concatenate(found), ends)
+        prepared_cache.store(folder, write, 'proposals')
+    with np.load(folder / FILE) as content:
         return np.split(content['boxes'], content['ends'][:-1])
+
+
+def _write(boxes: np.ndarray, ends: np.ndarray, folder: pathlib.Path) -> None:
+    np.savez_compressed(folder / FILE, boxes=boxes, ends=ends)
 
 
 def _merge(boxes: np.ndarray) -> np.ndarray:

@@ -5,20 +5,17 @@ blurred edge lie on the wall, enter and leave the view, and wet spots have highl
 file of boxes each, as `data.sources.video` reads them.
 """
 
-import hashlib
-import json
 import pathlib
-import tempfile
 from collections.abc import Sequence
 
 import numpy as np
 from scipy import ndimage
 
+from medjax.data.datasets import prepared_cache
 from medjax.data.io.video_frames import import_pyav
 from medjax.data.source import SPLITS, Source
 from medjax.data.sources import video
 from medjax.data.splits import Splitting
-from medjax.errors import InputError
 
 NOTICE = 'Simulated videos: rendered walls with moving blobs. The results have no medical meaning.'
 VERSION = 1  # of the rendering
@@ -49,22 +46,15 @@ def source(*, cases: Sequence[int] = (8, 3, 3), length: int = 75, shape: Sequenc
     root = pathlib.Path.home() / '.cache' / 'medjax' / 'simulated_video'
     if cache:
         root = pathlib.Path(cache).expanduser()
-    key = json.dumps([VERSION, list(cases), length, list(shape), most, seed])
-    folder = root / hashlib.sha256(key.encode()).hexdigest()[:24]
+    folder = prepared_cache.entry(root, [VERSION, list(cases), length, list(shape), most, seed])
     names = {f'{split}{number:02d}': split for split, count in zip(SPLITS, cases) for number in range(count)}
-    if not folder.is_dir():
-        try:
-            root.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=root, prefix='tmp-') as name:
-                part = pathlib.Path(name) / 'set'
-                part.mkdir()
-                for number, video_name in enumerate(names):
-                    write(part / f'{video_name}.mp4', (seed, number), length=length, shape=shape, most=most)
-                part.rename(folder)
-        except OSError as error:
-            if not folder.is_dir():  # unless another process has written it meanwhile
-                raise InputError(f'{root}: cannot write rendered videos: {error.strerror}; free some space or set '
-                                 'config.data.source.cache to another folder') from error
+
+    def render(part: pathlib.Path) -> None:
+        for number, video_name in enumerate(names):
+            write(part / f'{video_name}.mp4', (seed, number), length=length, shape=shape, most=most)
+
+    if not prepared_cache.found(folder, 'videos'):
+        prepared_cache.store(folder, render, 'videos', 'config.data.source.cache')
     return video.source(dir=str(folder.resolve()), every=every, classes=('polyp',), patient=r'^(\w+)\.',
                         splitting=Splitting(splits=names), notice=NOTICE, cache=str(root))
 

@@ -12,7 +12,6 @@ annotated.
 import csv
 import dataclasses
 import functools
-import hashlib
 import json
 import pathlib
 import re
@@ -22,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from medjax import atomic_files
+from medjax.data.datasets import prepared_cache
 from medjax.data.io.geometry import Image
 from medjax.data.io.image_files import check_links
 from medjax.data.io.image_folders import find_images, left_out
@@ -41,7 +40,8 @@ from medjax.errors import InputError, few
 
 FIELDS = ('frame', 'x1', 'y1', 'x2', 'y2', 'label')
 NOTICE = 'Each video counts as a patient of its own: config.data.source.patient can derive the patient from its name.'
-VERSION = 1  # of the cached index of a video; a higher number ignores older ones
+VERSION = 2  # of the cached index of a video; a higher number ignores older ones
+INDEX = 'index.json'
 
 
 class Boxes(NamedTuple):
@@ -139,14 +139,14 @@ def _read(reader: SequentialReader, number: int, path: pathlib.Path, boxes: Boxe
 
 def _video_index(path: pathlib.Path, folder: pathlib.Path) -> VideoIndex:
     """Which frames of a video can be decoded; the result of the first decoding is stored in a folder."""
-    stat = path.stat()
-    key = json.dumps([VERSION, str(path.resolve()), stat.st_size, stat.st_mtime_ns])
-    file = folder / f'{hashlib.sha256(key.encode()).hexdigest()[:24]}.json'
-    if not file.is_file():
+    entry = prepared_cache.entry(folder, [VERSION, prepared_cache.file_states([str(path.resolve())])])
+    if not prepared_cache.found(entry, 'frames'):
         video = frames(path)
         times = {number: time for number, time, _ in video}
-        atomic_files.write_json(file, {'count': len(times) + len(video.skipped), 'times': times})
-    stored = json.loads(file.read_text())
+        text = json.dumps({'count': len(times) + len(video.skipped), 'times': times})
+        prepared_cache.store(entry, lambda part: (part / INDEX).write_text(text), 'frames',
+                             'config.data.source.cache')
+    stored = json.loads((entry / INDEX).read_text())
     return VideoIndex(stored['count'], {int(number): time for number, time in stored['times'].items()})
 
 

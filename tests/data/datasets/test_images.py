@@ -91,6 +91,19 @@ def test_a_prepared_set_is_found_again_and_a_changed_one_is_not(tmp_path):
     assert len(list(tmp_path.iterdir())) == 2 and other.fingerprint != first.fingerprint
 
 
+@pytest.mark.parametrize('name', ['images.npy', 'shapes.npy', 'affines.npy', 'hashes.txt'])
+def test_damaged_prepared_files_are_prepared_again(tmp_path, capsys, name):
+    make = functools.partial(dataset, images.source(cases=(4, 2, 2), shape=(6, 6)), size=(6, 6), cache=str(tmp_path))
+    first = make()
+    pixels = np.array(first.arrays)
+    path, = tmp_path.glob(f'*/{name}')
+    path.write_bytes(path.read_bytes()[:-1])
+    again = make()
+    assert f'{name} was changed after it was written; the prepared images' in capsys.readouterr().err
+    np.testing.assert_array_equal(again.arrays, pixels)
+    assert again.hashes == first.hashes and again.fingerprint == first.fingerprint
+
+
 @pytest.mark.parametrize('array, options, message', [
     (np.zeros((4, 4, 3), np.uint8), dict(size=(4, 4)), 'c0: 3 slices; expected a 2D image'),
     (np.zeros((4, 4, 1), np.uint8), dict(size=(4, 4, 4)), 'c0: one slice; expected a volume'),

@@ -1,5 +1,8 @@
 """The cache of prepared arrays: keys, atomic writes, another process that is faster, and folders without room."""
 
+import os
+import re
+
 import pytest
 
 from medjax.data.datasets import prepared_cache
@@ -43,3 +46,44 @@ def test_a_file_that_is_missing_is_named(tmp_path):
     (tmp_path / 'a.png').symlink_to('gone')
     with pytest.raises(InputError, match=r'a\.png, a link to gone: No such file or directory; expected a file'):
         prepared_cache.file_states([str(tmp_path / 'a.png')])
+
+
+def flipped(path):
+    """Flips one bit in the middle of a file."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize('damage, message', [
+    (flipped, 'a.txt was changed after it was written'),
+    (lambda path: path.write_bytes(path.read_bytes()[:-1]), 'a.txt was changed'),
+    (lambda path: path.unlink(), 'a.txt is missing'),
+    (lambda path: path.with_name('digests.json').unlink(), 'digests.json is missing'),
+    (lambda path: path.with_name('digests.json').write_text('{"a.txt": '), 'digests.json is damaged'),
+    (lambda path: path.with_name('digests.json').write_text('[]'), 'digests.json is damaged'),
+    (lambda path: path.with_name('digests.json').write_text('{}'), 'digests.json is empty'),
+    (lambda path: flipped(path.with_name('digests.json')), 'was changed|is missing|is damaged'),
+])
+def test_a_damaged_entry_is_reported_and_replaced(tmp_path, capsys, damage, message):
+    folder = tmp_path / 'entry'
+    prepared_cache.store(folder, write('first'), 'cases')
+    assert prepared_cache.found(folder, 'cases') and not capsys.readouterr().err
+    damage(folder / 'a.txt')
+    assert not prepared_cache.found(folder, 'cases')
+    line, = capsys.readouterr().err.splitlines()
+    assert re.search(f'warning: {folder}: .*({message}).*; the prepared cases are prepared again', line)
+    prepared_cache.store(folder, write('second'), 'cases')
+    assert (folder / 'a.txt').read_text() == 'second' and prepared_cache.found(folder, 'cases')
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_prepared_data_is_readable_by_the_user_alone(tmp_path):
+    folder = tmp_path / 'new' / 'entry'
+    before = os.umask(0)
+    try:
+        prepared_cache.store(folder, write('x'), 'cases')
+    finally:
+        os.umask(before)
+    assert {path.name: path.stat().st_mode & 0o777 for path in (folder.parent, folder, *folder.iterdir())} == {
+        'new': 0o700, 'entry': 0o700, 'a.txt': 0o600, 'digests.json': 0o600}

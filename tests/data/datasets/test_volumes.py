@@ -254,3 +254,23 @@ def test_labels_that_are_whole_but_for_rounding(make):
     with pytest.raises(InputError, match=r'label: label value 0\.98, in 13 of 720 voxels; expected whole numbers'):
         make(dataclasses.replace(source(), cases=(dataclasses.replace(
             source().cases[0], read=functools.partial(stored, 0.98), how='0.98'),)), patch=(4, 4, 2))
+
+
+@pytest.mark.parametrize('name', ['image.npy', 'label.npy', 'voxels.npz', 'meta.json'])
+@pytest.mark.parametrize('cut', [False, True])
+def test_damaged_prepared_files_are_prepared_again(make, tmp_path, capsys, name, cut):
+    before = make(source(), patch=(4, 4, 2))
+    path = before.prepared[1].folder / name
+    content = bytearray(path.read_bytes())
+    content[-9] ^= 1
+    path.write_bytes(content[:len(content) // 2] if cut else content)
+    after = make(source(), patch=(4, 4, 2))
+    assert f'{name} was changed after it was written; the prepared cases are prepared again' in capsys.readouterr().err
+    assert after.fingerprint == before.fingerprint
+    for volume, number in zip(after.prepared, range(3)):
+        image, label = read(((10, 12, 6), (14, 8, 6), (9, 9, 5))[number], number, 1)
+        np.testing.assert_array_equal(volume.image[..., 0], image.array)
+        np.testing.assert_array_equal(volume.label, label.array)
+        assert set(volume.voxels) == {1, 2}
+    make(source(), patch=(4, 4, 2))
+    assert not capsys.readouterr().err
