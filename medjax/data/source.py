@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
+from medjax.data.io.data_paths import add_data_folder
 from medjax.errors import InputError
 
 SPLITS = ('train', 'val', 'test')
@@ -235,9 +236,9 @@ def data_dir(folder: str) -> pathlib.Path:
     """
     here = pathlib.Path(folder).expanduser()
     if folder and here.is_dir():
-        return here
+        return add_data_folder(here)
     path = pathlib.Path(os.environ.get('MEDJAX_DATA_DIR') or '~/.cache/medjax/data').expanduser() / here
     if not path.is_dir():
         raise InputError(f'{path}: no such folder; expected the data there: set config.data.source.dir or '
                          'MEDJAX_DATA_DIR')
-    return path
+    return add_data_folder(path)

@@ -1,6 +1,7 @@
 """Image files (volumes and 2D images): reading into `geometry.Image`, checks and writing."""
 
 import functools
+import glob
 import io
 import logging
 import math
@@ -13,7 +14,7 @@ import nibabel as nib
 import numpy as np
 
 from medjax import atomic_files
-from medjax.data.io import raster, simpleitk
+from medjax.data.io import data_paths, nifti_writer, raster, simpleitk
 from medjax.data.io.geometry import Image, check_affine
 from medjax.data.io.tables import PACKED, check_fits
 from medjax.errors import InputError, few
@@ -26,12 +27,11 @@ except ImportError:
 
 NIFTI = ('.nii', '.nii.gz')
 NIBABEL = ('.mgz', '.mgh', '.img', '.hdr')
+PAIR = ('.hdr', '.img', '.mat')  # of Analyze and NIfTI; SPM keeps the affine in the third
 ITK = ('.nrrd', '.nhdr', '.mha', '.mhd')
 SUFFIXES = NIFTI + NIBABEL + ITK + raster.SUFFIXES
 HEADER_SUFFIXES = ('.mhd', '.nhdr', '.hdr')  # whose voxels are in another file
 WHOLE = 1e-3  # deviation of a label from a whole number that is attributed to rounding
-HEADERS = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
-MILLIMETRES = {'meter': 1e3, 'micron': 1e-3}
 
 _quiet = logging.Logger('medjax.nifti', logging.CRITICAL)  # nibabel logs each header field that it corrects
 
@@ -51,7 +51,8 @@ def output_name(path: pathlib.Path) -> str:
     """The file name of an image that is predicted for an input: NAME.png for a 2D image, else NAME.nii.gz."""
     if path.is_dir():
         return f'{path.resolve().name}.nii.gz'
-    return stem(path) + ('.png' if suffix(path) in raster.SUFFIXES else '.nii.gz')
+    name = stem(path) if suffix(path) else path.stem  # of a format that a source of the user's own reads
+    return name + ('.png' if suffix(path) in raster.SUFFIXES else '.nii.gz')
 
 
 def is_image(path: pathlib.Path) -> bool:
@@ -81,8 +82,11 @@ def files(path: str | pathlib.Path) -> tuple[str, ...]:
     path = pathlib.Path(path)
     if path.is_dir():
         found = sorted(p for p in path.iterdir() if p.is_file())
-    elif suffix(path) in (*HEADER_SUFFIXES, '.img'):
-        found = sorted(p for p in path.parent.iterdir() if p.name.startswith(f'{stem(path)}.'))
+    elif suffix(path) in PAIR:
+        found = sorted(p for p in path.parent.glob(f'{glob.escape(path.stem)}.*')
+                       if p.stem == path.stem and p.suffix.lower() in PAIR)
+    elif suffix(path) in ITK and path.is_file():
+        found = [path, *data_paths.data_files(path)]
     else:
         found = [path]
     return tuple(map(str, found))
@@ -205,13 +209,14 @@ def whole_numbers(label: Image) -> Image:
     return Image(rounded, label.affine, label.path)
 
 
-def write(path: str | pathlib.Path, array: np.ndarray, affine: np.ndarray) -> None:
+def write(path: str | pathlib.Path, array: np.ndarray, affine: np.ndarray, like: str | pathlib.Path = '') -> None:
     """Writes NIfTI, or a 2D label as PNG, atomically; equal arrays give equal bytes.
 
     Args:
       path: ends in .nii, .nii.gz, or .png for a 2D label `[column, row, 1]`.
       array: `[X, Y, Z]` or `[X, Y, Z, C]`.
       affine: voxel to RAS+ mm; PNG does not store it.
+      like: the file of the image that the array is predicted for, whose header is kept; see `nifti_writer.encode`.
 
     Raises:
       InputError: the file cannot be written; no partial file is left.
@@ -224,9 +229,7 @@ def write(path: str | pathlib.Path, array: np.ndarray, affine: np.ndarray) -> No
         raster.encode(array).save(buffer, 'png')
         content = buffer.getvalue()
     else:
-        image = nib.Nifti1Image(array.astype(_nifti_dtype(array), copy=False), affine)
-        image.header.set_xyzt_units('mm')
-        content = image.to_bytes()
+        content = nifti_writer.encode(array.astype(_nifti_dtype(array), copy=False), affine, like)
         content = gzip.compress(content, 1, mtime=0) if suffix(path) == '.nii.gz' else content
     atomic_files.write_bytes(path, content)
 
@@ -244,10 +247,10 @@ def _read_nifti(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
     packed = suffix(path) == '.nii.gz'
     with gzip.open(path, 'rb') if packed else path.open('rb') as file:
         start = file.read(4)
-        size = next((n for n in HEADERS for order in ('little', 'big') if n.to_bytes(4, order) == start), 0)
+        size = next((n for n in nifti_writer.HEADERS if start in (n.to_bytes(4, 'little'), n.to_bytes(4, 'big'))), 0)
         if not size:
             raise InputError(f'{path}: not NIfTI; expected a header of 348 or 540 bytes')
-        header = HEADERS[size](start + file.read(size - 4), check=False)
+        header = nifti_writer.HEADERS[size](start + file.read(size - 4), check=False)
         steps = header['pixdim'][1: 1 + min(header['dim'][0], 3)]
         if not header['sform_code'] and ((steps == 0) & (header['dim'][1: 1 + len(steps)] > 1)).any():
             # nibabel would replace 0 by 1.
@@ -270,11 +273,7 @@ def _read_nifti(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
     slope, intercept = header.get_slope_inter()
     if slope is not None and (slope, intercept) != (1, 0) and array.dtype.kind in 'iuf':
         array = array.astype(np.float32) * np.float32(slope) + np.float32(intercept)  # nibabel returns float64
-    try:
-        unit = MILLIMETRES.get(header.get_xyzt_units()[0], 1.0)
-    except KeyError:  # a code that is not in the standard
-        unit = 1.0
-    return array, np.diag([unit, unit, unit, 1.0]) @ header.get_best_affine()
+    return array, np.diag([*[nifti_writer.unit_mm(header)] * 3, 1.0]) @ header.get_best_affine()
 
 
 def _read_to_end(file: BinaryIO) -> None:
@@ -293,4 +292,5 @@ def _read_nibabel(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
     if min(shape, default=0) < 1:
         raise InputError(f'{path}: shape {shape}; expected positive extents')
     check_fits(path, math.prod(shape) * dtype.itemsize, PACKED * sum(f.stat().st_size for f in files if f.exists()))
-    return np.asanyarray(image.dataobj), image.affine
+    unit = nifti_writer.unit_mm(image.header) if isinstance(image, nib.Nifti1Pair) else 1.0
+    return np.asanyarray(image.dataobj), np.diag([unit, unit, unit, 1.0]) @ image.affine

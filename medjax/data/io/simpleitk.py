@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import SimpleITK as sitk
 
+from medjax.data.io.data_paths import data_files
 from medjax.data.io.dicom import find_series
 from medjax.data.io.tables import LIMIT, PACKED, check_fits
 from medjax.errors import InputError
@@ -25,6 +26,9 @@ def read_file(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
     Returns:
       The array `[X, Y, Z]` or `[X, Y, Z, C]`, and its affine to RAS+ mm.
     """
+    for file in data_files(path):
+        if not file.is_file():
+            raise InputError(f'{path}: its voxels are in {file}, which does not exist; expected it')
     reader = sitk.ImageFileReader()
     reader.SetImageIO(KINDS[path.suffix.lower()])  # chosen by suffix, not by the file's content
     reader.SetFileName(str(path))

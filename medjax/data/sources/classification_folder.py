@@ -11,7 +11,7 @@ import os
 import pathlib
 from collections.abc import Mapping, Sequence
 
-from medjax.data.io import image_files
+from medjax.data.io import data_paths, image_files
 from medjax.data.io.geometry import Image
 from medjax.data.io.image_folders import find_images, left_out
 from medjax.data.io.tables import check_fields, read_table
@@ -136,7 +136,7 @@ def _read_rows(root: pathlib.Path, name: str) -> list[dict[str, str]]:
         stored = row['path']
         for column in RESERVED:
             row[column] = row.get(column, '').strip()
-        row['path'] = str(root / row['path'])
+        row['path'] = str(data_paths.inside(root, row['path'], f'{path}: row {number}: path'))
         if not pathlib.PurePath(stored).name or not os.path.exists(row['path']):
             raise InputError(f'{path}: row {number}: {stored[:200]!r} does not exist; expected it within {root}')
         before = first.setdefault(os.path.normpath(row['path']), number)

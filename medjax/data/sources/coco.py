@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from medjax.data.io import image_files
+from medjax.data.io import data_paths, image_files
 from medjax.data.source import Source, data_dir
 from medjax.data.sources.annotations import AnnotatedImage, detection_source
 from medjax.data.splits import Splitting
@@ -106,7 +106,7 @@ def _parse(content: Any, path: pathlib.Path, folder: pathlib.Path,
     images = []
     for number, item in items.items():
         name, image_objects = pathlib.PurePosixPath(os.path.normpath(item['file_name'])), objects[number]
-        file = folder / name
+        file = data_paths.inside(folder, str(name), f'{path}: file_name')
         if not file.is_file():
             raise InputError(f'{path}: file_name {str(name)!r} does not exist; expected it within {folder}')
         size = (int(item.get('width') or 0), int(item.get('height') or 0))

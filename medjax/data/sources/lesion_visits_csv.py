@@ -14,14 +14,13 @@ the uptake.
 import datetime
 import hashlib
 import math
-import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from medjax.data.io import geometry, image_files
+from medjax.data.io import data_paths, geometry, image_files
 from medjax.data.io.tables import check_fields, read_table
 from medjax.errors import InputError
 from medjax.metrics import lesions
@@ -170,9 +169,7 @@ def _file(folder: pathlib.Path, name: str, where: str) -> pathlib.Path | None:
     """The checked path of a file in the table's folder; None for an empty cell."""
     if not name:
         return None
-    path = folder / name
-    if not pathlib.Path(os.path.abspath(path)).is_relative_to(os.path.abspath(folder)):
-        raise InputError(f'{where} {name!r}; expected a path within the folder of the table')
+    path = data_paths.inside(folder, name, where)
     if image_files.suffix(path) not in MILLIMETRES:
         raise InputError(f'{where} {name!r}; expected a file of a format with a voxel size in mm: '
                          f'{", ".join(MILLIMETRES)}')

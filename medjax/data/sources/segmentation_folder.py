@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from medjax.data.io import image_files, raster
+from medjax.data.io import data_paths, image_files, raster
 from medjax.data.io.geometry import Image, check_pair, describe, restore, same_grid
 from medjax.data.io.image_folders import find_images, left_out
 from medjax.data.io.label_codes import LabelCode, without_copies
@@ -230,7 +230,7 @@ def _read_rows(root: pathlib.Path, name: str) -> list[dict[str, str]]:
             raise InputError(f"{path}: row {number}: id {row['id']!r} is that of row {first[row['id']]}; expected "
                              'unique ids')
         for column in ('image', 'label'):
-            file = root / row[column]
+            file = data_paths.inside(root, row[column], f'{path}: row {number}: {column}')
             if not row[column] or not os.path.exists(file):
                 raise InputError(f'{path}: row {number}: {column} {row[column][:200]!r} does not exist; expected it '
                                  f'within {root}')

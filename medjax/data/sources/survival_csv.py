@@ -12,7 +12,7 @@ import math
 import pathlib
 from collections.abc import Mapping, Sequence
 
-from medjax.data.io import image_files
+from medjax.data.io import data_paths, image_files
 from medjax.data.io.geometry import Image
 from medjax.data.io.tables import check_columns, check_fields, read_table
 from medjax.data.source import Case, Outcome, Source, data_dir
@@ -64,14 +64,16 @@ def source(*, table: str, dir: str = '', time: str = 'time', event: str = 'event
         row['id'] = (row.get('id') or '').strip() or f'row{number}'
         row['patient'] = (row.get('patient') or '').strip() or row['id']
     split = splitting.divide(rows, path, root, strata=[row[event].strip() for row in rows])
+    paths = [data_paths.inside(root, row[image].strip(), f'{path}: row {number}: {image}') if image else path
+             for number, row in enumerate(rows, 2)]
     levels = {name: categories(rows, name, path) for name in names}
     cases = tuple(Case(
         id=row['id'], patient=row['patient'], split=split[row['patient']],
-        read=functools.partial(_read, root / row[image].strip()) if image else None,
-        files=image_files.files(str(root / row[image].strip())) if image else (str(path),),
+        read=functools.partial(_read, file) if image else None,
+        files=image_files.files(file) if image else (str(path),),
         target=parse_outcome(row, time, event, tuple(values), f'{path}: row {number}'),
         record=parse_covariates(row, levels), columns={name: row[name] for name in columns})
-        for number, row in enumerate(rows, 2))
+        for number, (row, file) in enumerate(zip(rows, paths), 2))
     return Source(cases=cases, classes=tuple(events), problem='survival', least_classes=1, unit=unit, notice=notice)
 
 
@@ -79,18 +81,19 @@ def _read(path: pathlib.Path) -> tuple[Image, None]:
     return image_files.read(path), None
 
 
-def read_image_paths(path: pathlib.Path) -> list[str]:
-    """The image of each patient in a table, from the column `image`.
+def read_image_paths(path: pathlib.Path) -> list[pathlib.Path]:
+    """The image of each patient in a table, from the column `image`: paths within the table's folder.
 
     Raises:
-      InputError: the column is missing, or a cell is empty.
+      InputError: the column is missing, a cell is empty, or a path is outside of the folder.
     """
     rows, there = read_table(path)
     names = [(row.get('image') or '').strip() for row in rows]
     if '' in names:
         problem = f"row {names.index('') + 2}" if 'image' in there else 'no column image'
         raise InputError(f"{path}: {problem}; expected the path of each patient's image in the column image")
-    return names
+    return [data_paths.inside(path.parent, name, f'{path}: row {number}: image')
+            for number, name in enumerate(names, 2)]
 
 
 def read_covariates(path: pathlib.Path, names: Sequence[str]) -> tuple[list[str], list[dict[str, float]]]:

@@ -159,8 +159,6 @@ class SurvivalPredictor(contracts.Predictor):
     data: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     read: Callable[..., Any] | None = None
 
-    file_per_input = False
-
     def example(self) -> dict[str, np.ndarray]:
         """A batch of the shapes that the network takes."""
         known = self.statistics
@@ -186,7 +184,7 @@ class SurvivalPredictor(contracts.Predictor):
         inputs = {'covariates': scale_covariates(records, known['names'], known['scale'])}
         if 'intensities' in known:
             preprocess = image_preprocess(**self.data)
-            images = [self.read(path.parent / name) for name in read_image_paths(path)]
+            images = [self.read(name) for name in read_image_paths(path)]
             inputs['image'] = np.stack([preprocess.network_input(image, known) for image in images])
         return ids, inputs
 

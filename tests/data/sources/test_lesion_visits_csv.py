@@ -127,7 +127,7 @@ HEAD = 'patient,visit,mask,kind,image\n'
     (HEAD + 'p,8,a.nii.gz,,\np,0,a.nii.gz,,\np,8.0,a.nii.gz,,\n',
      'row 4: patient p has the visit 8.0 in row 2 already'),
     (HEAD + 'p,0,none.nii.gz,,\n', "row 2: mask 'none.nii.gz': no such file"),
-    (HEAD + 'p,0,../a.nii.gz,,\n', "row 2: mask '../a.nii.gz'; expected a path within the folder of the table"),
+    (HEAD + 'p,0,../a.nii.gz,,\n', "row 2: mask '../a.nii.gz' is outside of the folder"),
     (HEAD + 'p,0,a.png,,\n', 'expected a file of a format with a voxel size in mm'),
     (HEAD + 'p,0,a.nii.gz,,none.nii\n', "row 2: image 'none.nii': no such file")])
 def test_tables_that_cannot_be_read(tmp_path, table, said):
