@@ -29,6 +29,7 @@ class Pair(NamedTuple):
       moving_label: labels of the moving image, on its grid, if any.
       points: landmarks in the fixed image, `[P, 3]` voxels, if any.
       targets: the corresponding landmarks in the moving image, `[P, 3]` voxels.
+      resampled: whether the moving image was stored on another grid.
     """
 
     fixed: Image
@@ -37,6 +38,12 @@ class Pair(NamedTuple):
     moving_label: Image | None = None
     points: np.ndarray | None = None
     targets: np.ndarray | None = None
+    resampled: bool = False
+
+    @property
+    def unaligned(self) -> bool:
+        """Whether the moving image has the fixed one's size and spacing at another position, which is not used."""
+        return not geometry.same_grid(self.fixed, self.moving)
 
 
 class PairRows(NamedTuple):
@@ -61,6 +68,24 @@ class PairRows(NamedTuple):
     points_mask: np.ndarray
 
 
+class PreparedPair(NamedTuple):
+    """A pair on the network's grid.
+
+    Attributes:
+      row: the arrays, without their first axis.
+      spacing: mm along each axis.
+      affine: `[4, 4]`, of the fixed image there.
+      resampled: see `Pair`, as for unaligned.
+      unaligned: …
+    """
+
+    row: PairRows
+    spacing: tuple[float, ...]
+    affine: np.ndarray
+    resampled: bool
+    unaligned: bool
+
+
 @dataclasses.dataclass(frozen=True)
 class RegistrationDataset(RowDataset):
     """A data set of image pairs.
@@ -70,12 +95,16 @@ class RegistrationDataset(RowDataset):
       rows: all pairs as arrays, in the source's order.
       spacing: mm of a voxel along each of S.
       affines: of each fixed image on the network's grid, `[N, 4, 4]`.
+      resampled: ids of the cases whose moving image was stored on another grid.
+      unaligned: ids of the cases whose moving image is stored at another position, which is not used.
     """
 
     source: Source
     rows: PairRows
     spacing: tuple[float, ...]
     affines: np.ndarray
+    resampled: tuple[str, ...] = ()
+    unaligned: tuple[str, ...] = ()
 
     def batch(self, numbers: np.ndarray) -> dict[str, np.ndarray]:
         """The arrays of `PairRows` of some cases."""
@@ -89,7 +118,7 @@ class RegistrationDataset(RowDataset):
 
     @functools.cached_property
     def warnings(self) -> list[str]:
-        """Images without contrast, training images in other splits, and classes of no training pair; a line each."""
+        """Images without contrast or on other grids, training images in other splits, and untrained classes; a line each."""
         flat = [case.id for case, *both in zip(self.source.cases, self.rows.fixed, self.rows.moving)
                 if any(image.min() == image.max() for image in both)]
         known = {file for case in self.source.cases if case.split == 'train' for file in case.files[:2]}
@@ -98,6 +127,12 @@ class RegistrationDataset(RowDataset):
         lines = []
         if flat:
             lines.append(f'An image of the pair has no contrast: {len(flat)} ({few(flat)}).')
+        if self.resampled:
+            lines.append('Moving images of another size or spacing, resampled onto the grid of the fixed image by the '
+                         f'positions in mm of both: {len(self.resampled)} ({few(self.resampled)}).')
+        if self.unaligned:
+            lines.append('Moving images with the size and spacing of the fixed image at another position in mm, which '
+                         f'is not used: {len(self.unaligned)} ({few(self.unaligned)}).')
         if shared:
             lines.append(f'Images of training pairs are in pairs of other splits too: {len(shared)} ({few(shared)}).')
         if self.labelled:
@@ -146,16 +181,18 @@ def dataset(source: Source, *, size: Sequence[int], spacing: Sequence[float] | N
     check_size(size)
     check_training_cases(source)
     pairs = [prepare_pair(case, tuple(size), spacing, len(source.classes)) for case in source.cases]
-    first = pairs[0][1]
-    for case, (_, own, _) in zip(source.cases, pairs):
-        if not np.allclose(own, first, rtol=1e-3):
-            raise InputError(f'{case.id}: voxels of {_format(own)} mm, {source.cases[0].id} has {_format(first)}; '
-                             'expected the same: set config.data.spacing')
-    most = max(len(row.points) for row, _, _ in pairs)
+    first = pairs[0].spacing
+    for case, pair in zip(source.cases, pairs):
+        if not np.allclose(pair.spacing, first, rtol=1e-3):
+            raise InputError(f'{case.id}: voxels of {_format(pair.spacing)} mm, {source.cases[0].id} has '
+                             f'{_format(first)}; expected the same: set config.data.spacing')
+    most = max(len(pair.row.points) for pair in pairs)
     rows = [row._replace(points=_pad(row.points, most), targets=_pad(row.targets, most),
-                         points_mask=_pad(row.points_mask, most)) for row, _, _ in pairs]
+                         points_mask=_pad(row.points_mask, most)) for row in (pair.row for pair in pairs)]
     return RegistrationDataset(source, PairRows(*(np.stack(column) for column in zip(*rows))), first,
-                               np.stack([affine for _, _, affine in pairs]))
+                               np.stack([pair.affine for pair in pairs]),
+                               *(tuple(case.id for case, pair in zip(source.cases, pairs) if getattr(pair, grids))
+                                 for grids in ('resampled', 'unaligned')))
 
 
 def check_size(size: Sequence[int]) -> None:
@@ -169,7 +206,7 @@ def check_size(size: Sequence[int]) -> None:
 
 
 def prepare_pair(case: Case, size: tuple[int, ...], spacing: Sequence[float] | None,
-                 classes: int = 0) -> tuple[PairRows, tuple[float, ...], np.ndarray]:
+                 classes: int = 0) -> 'PreparedPair':
     """A pair on the network's grid.
 
     Args:
@@ -179,7 +216,7 @@ def prepare_pair(case: Case, size: tuple[int, ...], spacing: Sequence[float] | N
       classes: the number of the labels' classes, with the background; 0 does not check labels.
 
     Returns:
-      The pair as `PairRows` without their first axis; mm along each of `size`; the fixed image's affine `[4, 4]` there.
+      The pair on this grid.
 
     Raises:
       InputError: see `dataset`.
@@ -212,7 +249,13 @@ def prepare_pair(case: Case, size: tuple[int, ...], spacing: Sequence[float] | N
     row = PairRows(*(normalise(on_grid(image, 'linear'))[..., None] for image in (pair.fixed, pair.moving)),
                    *(on_grid(image, 'label').astype(np.uint8) for image in (pair.fixed_label, pair.moving_label)),
                    points_on_grid(pair.points), points_on_grid(pair.targets), np.ones(count, np.float32))
-    return row, tuple(geometry.spacing(affine)[:len(size)]), affine
+    return PreparedPair(row, tuple(geometry.spacing(affine)[:len(size)]), affine, pair.resampled, pair.unaligned)
+
+
+def equal_steps(one: Image, other: Image) -> bool:
+    """Whether two images have the same size and spacing."""
+    return one.array.shape == other.array.shape and np.allclose(
+        geometry.spacing(one.affine), geometry.spacing(other.affine), rtol=1e-3)
 
 
 def check_image_pair(pair: Pair, name: str, classes: int = 0) -> None:
@@ -227,13 +270,12 @@ def check_image_pair(pair: Pair, name: str, classes: int = 0) -> None:
       InputError: images of different size or spacing; labels that are not on the grid of their image, or whose values
         are not classes; NaN; points that do not correspond.
     """
-    shape, spacing = pair.fixed.array.shape, geometry.spacing(pair.fixed.affine)
+    shape = pair.fixed.array.shape
     if len(shape) != 3:
         raise InputError(f'{name}: {pair.fixed.path}: {"×".join(map(str, shape))}; expected one channel, [X, Y, Z]')
     for what in ('moving', 'fixed_label', 'moving_label'):
         image = getattr(pair, what)
-        if image is not None and (image.array.shape != shape or not np.allclose(
-                geometry.spacing(image.affine), spacing, rtol=1e-3)):
+        if image is not None and not equal_steps(pair.fixed, image):
             raise InputError(f'{name}: {what} {image.path} has {geometry.describe(image)}; expected the size and '
                              f'spacing of the fixed image, {geometry.describe(pair.fixed)}')
     for image in (pair.fixed, pair.moving):

@@ -168,12 +168,44 @@ def resample(image: Image, millimetres: Sequence[float], kind: str, smooth: bool
     shape = np.maximum(np.ceil(np.array(image.array.shape[:3]) / factor - 1e-3), 1)
     scale = np.diag([*factor, 1.0])
     scale[:3, 3] = (factor - 1) / 2
-    if smooth and kind != 'label' and factor.max() > 1:
-        sigma = np.sqrt(np.maximum(factor**2 - 1, 0)) / 2.355
-        array = ndimage.gaussian_filter(image.array.astype(np.float32), [*sigma, *[0] * (image.array.ndim - 3)],
-                                        mode='nearest')
-        image = dataclasses.replace(image, array=array)
+    if smooth and kind != 'label':
+        image = _smoothed(image, factor)
     return resample_to_grid(image, image.affine @ scale, shape, kind)
+
+
+def resample_onto(image: Image, reference: Image, kind: str) -> Image:
+    """Resamples an image to the grid of another one by world coordinates.
+
+    Args:
+      image: `[X, Y, Z]`.
+      reference: another image, for its shape and affine.
+      kind: as for `resample_to_grid`; where the new grid is coarser the image is smoothed first, unless it is a label.
+
+    Returns:
+      The image on the reference's grid; beyond its own voxels it is 0 for labels and else its minimum.
+
+    Raises:
+      InputError: no voxel of the grid lies within the image.
+    """
+    matrix = np.linalg.inv(image.affine) @ reference.affine
+    if not inside_mask(matrix, reference.array.shape[:3], image.array.shape[:3]).any():
+        raise InputError(f'{image.path}: {describe(image)}; expected a grid that overlaps that of {reference.path}, '
+                         f'{describe(reference)}')
+    path, fill = image.path, 0.0 if kind == 'label' else float(image.array.min())
+    if kind != 'label':
+        image = _smoothed(image, np.abs(matrix[:3, :3]).max(1))
+    out = resample_to_grid(image, reference.affine, reference.array.shape[:3], kind, fill)
+    return dataclasses.replace(out, path=path)
+
+
+def _smoothed(image: Image, factor: np.ndarray) -> Image:
+    """An image smoothed along the axes that get coarser by a factor above 1; see `resample`."""
+    if factor.max() <= 1:
+        return image
+    sigma = np.sqrt(np.maximum(factor**2 - 1, 0)) / 2.355
+    array = ndimage.gaussian_filter(image.array.astype(np.float32), [*sigma, *[0] * (image.array.ndim - 3)],
+                                    mode='nearest')
+    return dataclasses.replace(image, array=array)
 
 
 def restore(image: Image, reference: Image, kind: str) -> Image:

@@ -3,8 +3,10 @@
     fixed,moving,fixed_label,moving_label,points,patient,split
     p01_exhale.nii.gz,p01_inhale.nii.gz,,,p01_points.csv,p01,train
 
-Only `fixed` and `moving` are required. Labels hold class numbers. `points` is a CSV table of corresponding landmarks:
-columns x, y, z in the world of the fixed image and to_x, to_y, to_z in that of the moving one, in mm, RAS+.
+Only `fixed` and `moving` are required. A moving image of another size or spacing than the fixed one is resampled onto
+the grid of the fixed one, by the positions in mm of both files. Labels hold class numbers. `points` is a CSV table of
+corresponding landmarks: columns x, y, z in the world of the fixed image and to_x, to_y, to_z in that of the moving one,
+in mm, RAS+.
 """
 
 import functools
@@ -14,9 +16,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from medjax.data.datasets.registration import Pair, check_image_pair
-from medjax.data.io import image_files
-from medjax.data.io.geometry import Image, to_canonical
+from medjax.data.datasets.registration import Pair, check_image_pair, equal_steps
+from medjax.data.io import data_paths, image_files, raster
+from medjax.data.io.geometry import Image, check_pair, resample_onto, to_canonical
 from medjax.data.io.tables import check_columns, check_fields, read_table
 from medjax.data.source import SPLITS, Case, Source, data_dir
 from medjax.data.splits import KEYS, Splitting
@@ -51,7 +53,7 @@ def source(*, table: str = '', pairs: Sequence[Sequence[str]] = (), dir: str = '
     if any(len(pair) not in (2, 3) or not all(str(name).strip() for name in pair[:2]) for pair in pairs):
         raise InputError(f'{KEYS}.pairs: expected fixed, moving and optionally the split, of each pair')
     path = root / (table or 'pairs')
-    rows = read_pairs(path) if table else [dict(zip(('fixed', 'moving', 'split'), pair)) for pair in pairs]
+    rows = read_pairs(path, root) if table else [dict(zip(('fixed', 'moving', 'split'), pair)) for pair in pairs]
     names = unique_names(row[name] for row in rows for name in ('fixed', 'moving'))
     rows = [{**row, 'patient': row.get('patient') or names[row['fixed']]} for row in rows]
     if pairs and all(row.get('split') for row in rows):
@@ -73,11 +75,11 @@ def source(*, table: str = '', pairs: Sequence[Sequence[str]] = (), dir: str = '
     return Source(cases=cases, classes=classes, problem='registration', least_classes=1, notice=notice)
 
 
-def read_pairs(path: pathlib.Path) -> list[dict[str, str]]:
-    """The rows of a table of pairs.
+def read_pairs(path: pathlib.Path, root: pathlib.Path) -> list[dict[str, str]]:
+    """The rows of a table of pairs, whose files are within the folder `root`.
 
     Raises:
-      InputError: no table, no rows, or a row without a fixed or a moving image.
+      InputError: no table, no rows, a row without a fixed or a moving image, or a file outside of the folder.
     """
     rows, columns = read_table(path)
     check_columns(path, columns, ('fixed', 'moving'))
@@ -88,6 +90,8 @@ def read_pairs(path: pathlib.Path) -> list[dict[str, str]]:
         for name in ('fixed', 'moving'):
             if not row[name].strip():
                 raise InputError(f'{path}: row {number}: no {name} image; expected both of a pair')
+        for name in FILES:
+            data_paths.inside(root, (row.get(name) or '').strip(), f'{path}: row {number}: {name}')
     return [{key: value.strip() for key, value in row.items()} for row in rows]
 
 
@@ -129,11 +133,24 @@ def read_pair(row: Mapping[str, str], root: pathlib.Path, tissues: bool = False)
     for name in ('fixed', 'moving'):
         if tissues and f'{name}_label' not in images:
             images[f'{name}_label'] = intensity_classes(images[name])
-    pair = Pair(**images)
+    pair = _on_one_grid(Pair(**images))
     if row.get('points'):
         pair = pair._replace(**_landmarks(root / row['points'], pair))
     check_image_pair(pair, pair_name(row, unique_names([row['fixed'], row['moving']])))
     return pair
+
+
+def _on_one_grid(pair: Pair) -> Pair:
+    """A pair whose moving image and its labels, where their size or spacing differs, are on the fixed image's grid."""
+    files = [pathlib.Path(image.path) for image in (pair.fixed, pair.moving)]
+    if equal_steps(pair.fixed, pair.moving) or any(image_files.suffix(file) in raster.SUFFIXES for file in files):
+        return pair  # a 2D picture has no position in mm; `check_image_pair` reports another size
+    label = pair.moving_label
+    if label is not None:
+        check_pair(pair.moving, label)
+        label = resample_onto(label, pair.fixed, 'label')
+    image_files.check_finite(pair.moving)
+    return pair._replace(moving=resample_onto(pair.moving, pair.fixed, 'linear'), moving_label=label, resampled=True)
 
 
 def _single_channel(image: Image) -> Image:

@@ -16,17 +16,14 @@ from medjax import atomic_files
 from medjax.core import contracts
 from medjax.core.metrics import column_means
 from medjax.core.task import Task
-from medjax.data.datasets.registration import RegistrationDataset, check_size, prepare_pair
-from medjax.data.io import image_files
-from medjax.data.io.geometry import spacing as grid_spacing
-from medjax.data.source import Case
-from medjax.data.sources import image_pairs_csv
+from medjax.data.datasets.registration import RegistrationDataset, check_size
 from medjax.errors import InputError
-from medjax.losses.image_similarity import local_correlation, make_dissimilarity
+from medjax.losses.image_similarity import make_dissimilarity
 from medjax.ops import deformation
 from medjax.ops.instance_optimisation import OptimisationOptions, optimise
 from medjax.tasks.registration import bspline_baseline, table
 from medjax.tasks.registration.measures import Measured, make_measure, pair_metrics
+from medjax.tasks.registration.predictor import RegistrationPredictor
 
 AFFINE = OptimisationOptions(steps=(0, 0, 0))  # the baseline: the optimisation's affine map, without a velocity field
 
@@ -171,85 +168,6 @@ def _timed(function: Callable[[], Any]) -> tuple[Any, float]:
     """The result of a function, and seconds."""
     start = time.perf_counter()
     return jax.block_until_ready(function()), time.perf_counter() - start
-
-
-@dataclasses.dataclass(frozen=True)
-class RegistrationPredictor(contracts.Predictor):
-    """Registers pairs that are not in the data set; see `predictor`."""
-
-    task: Task
-    statistics: Mapping[str, Any]
-    size: tuple[int, ...]
-    spacing: tuple[float, ...] | None
-    window: int
-
-    file_per_input = False  # a table of pairs gives a table of pairs
-
-    def example(self) -> dict[str, np.ndarray]:
-        """A batch of the shape of the network's input."""
-        return {name: np.zeros((1, *self.size, 1), np.float32) for name in ('fixed', 'moving')}
-
-    @functools.cached_property
-    def _predict(self) -> Callable[..., dict[str, jax.Array]]:
-        return jax.jit(lambda variables, batch: self.task.predict(variables, batch))
-
-    def __call__(self, variables: Any, path: pathlib.Path, folder: pathlib.Path) -> str:
-        """Reads a table of pairs as `data.sources.image_pairs_csv` does, and registers each of them.
-
-        Args:
-          variables: of the network.
-          path: a CSV table.
-          folder: receives for each pair the deformed image on the network's grid, MOVING_to_FIXED.nii.gz; the
-            displacement in mm along the grid's axes, with `_field` added to that name; its inverse, with `_inverse`;
-            and for all pairs `predictions.csv`.
-
-        Returns:
-          A line with the number of pairs and the mean correlation before and after.
-
-        Raises:
-          InputError: an invalid table, or images that differ in kind from the training images.
-        """
-        rows, pairs = [], image_pairs_csv.read_pairs(path)
-        short_names = image_pairs_csv.unique_names(row[side] for row in pairs for side in ('fixed', 'moving'))
-        names = [image_pairs_csv.pair_name(row, short_names) for row in pairs]
-        for row, name in zip(pairs, names):
-            if names.count(name) > 1:
-                raise InputError(f'{path}: {name}: {names.count(name)} pairs; expected each pair once')
-            read = functools.partial(image_pairs_csv.read_pair, row, path.parent)
-            prepared, spacing, affine = prepare_pair(Case(name, name, 'new', read), self.size, self.spacing)
-            if not np.allclose(spacing, self.statistics['spacing'], rtol=1e-3):
-                raise InputError(f'{path}: {name}: voxels of {spacing} mm; expected '
-                                 f'{tuple(self.statistics["spacing"])}, as in training')
-            images = {side: getattr(prepared, side)[None] for side in ('fixed', 'moving')}
-            rows.append({'pair': name, **self._register(variables, images, affine, folder / name)})
-        atomic_files.write_table(folder / 'predictions.csv', rows)
-        before, after = (np.mean([row[key] for row in rows]) for key in ('ncc_before', 'ncc'))
-        return f'{path} → {folder / "predictions.csv"}   {len(rows)} pairs, correlation {before:.3f} → {after:.3f}'
-
-    def _register(self, variables: Any, images: Mapping[str, np.ndarray], affine: np.ndarray,
-                  path: pathlib.Path) -> dict[str, float]:
-        """Registers a pair and writes its files.
-
-        Args:
-          variables: of the network.
-          images: 'fixed' and 'moving', `[1, *S, 1]`.
-          affine: of the network's grid.
-          path: of the files, without their suffix.
-
-        Returns:
-          The correlation before and after, and the share of folded cells in percent.
-        """
-        outputs = {name: np.asarray(value[0]) for name, value in self._predict(variables, images).items()}
-        shape, axes = (*self.size, 1)[:3], np.array(grid_spacing(affine)[:len(self.size)], np.float32)
-        image_files.write(path.with_name(f'{path.name}.nii.gz'), outputs['moved'][..., 0].reshape(shape), affine)
-        for name, suffix in (('displacement', 'field'), ('inverse', 'inverse')):
-            field = np.moveaxis(outputs[name], 0, -1) * axes
-            image_files.write(path.with_name(f'{path.name}_{suffix}.nii.gz'), field.reshape(*shape, -1), affine)
-        fixed = jnp.asarray(images['fixed'])
-        correlations = {name: 1 - float(local_correlation(fixed, jnp.asarray(image), window=self.window)[0])
-                        for name, image in (('ncc_before', images['moving']), ('ncc', outputs['moved'][None]))}
-        folded = deformation.folding_fraction(jnp.asarray(outputs['displacement']))
-        return {**correlations, 'folded': 100 * float(folded)}
 
 
 def evaluator(*, data: RegistrationDataset, task: Task, affine: bool = True, bspline: int = 0,

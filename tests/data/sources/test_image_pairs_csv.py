@@ -5,6 +5,8 @@ import csv
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK as sitk
+from PIL import Image as Picture
 
 from medjax.data.datasets import registration
 from medjax.data.sources import image_pairs_csv
@@ -89,9 +91,9 @@ def test_one_image_of_a_pair_may_be_constant(folder):
 
 
 @pytest.mark.parametrize('change, message', [
-    (lambda a: (a[:-1], None), r'b_to_a: moving .*b\.nii\.gz has 7×9×6 voxels of 2×2×3 mm.*; expected the size and '
-     r'spacing of the fixed image, 8×9×6'),
-    (lambda a: (a, np.diag([2.0, 2.0, 4.0, 1.0])), r'moving .* voxels of 2×2×4 mm.*; expected the size and spacing'),
+    (lambda a: (a[:-1], np.array([[2.0, 0, 0, 100], [0, 2, 0, 0], [0, 0, 3, 0], [0, 0, 0, 1]])),
+     r'b\.nii\.gz: 7×9×6 voxels of 2×2×3 mm.*origin \(100, 0, 0\); expected a grid that overlaps that of .*a\.nii\.gz'),
+    (lambda a: (np.where(a > 0.9, np.nan, a)[:-1], None), r'b\.nii\.gz: \d+ voxels are NaN or infinite'),
     (lambda a: (np.where(a > 0.9, np.nan, a), None), r'b\.nii\.gz: \d+ voxels are NaN or infinite'),
 ])
 def test_pairs_that_are_none(folder, change, message):
@@ -100,6 +102,73 @@ def test_pairs_that_are_none(folder, change, message):
     source = image_pairs_csv.source(pairs=[('a.nii.gz', 'b.nii.gz', 'train')], dir=str(path))
     with pytest.raises(InputError, match=message):
         registration.dataset(source, size=(8, 8, 4))
+
+
+def ball(shape, affine, centre):
+    """A ball of 200 with a radius of 8 mm in a ball of 100, and its label."""
+    places = np.stack(np.indices(shape), -1) @ affine[:3, :3].T + affine[:3, 3]
+    distance = np.linalg.norm(places - centre, axis=-1)
+    return (100 * (distance < 15) + 100 * (distance < 8)).astype(np.int16), (distance < 8).astype(np.uint8)
+
+
+@pytest.fixture
+def two_grids(tmp_path):
+    """A ball at (20, 18, 20) mm, and one at (24, 19, 20) mm on a grid that is turned by half a turn."""
+    fixed, moving = np.diag([1.0, 1.0, 1.0, 1.0]), np.diag([-1.4, -1.3, 1.5, 1.0])
+    moving[:3, 3] = 42, 38, -2
+    for name, shape, affine, centre in (('f', (40, 36, 40), fixed, (20, 18, 20)),
+                                        ('m', (30, 30, 32), moving, (24, 19, 20))):
+        image, label = ball(shape, affine, centre)
+        written(tmp_path, f'{name}.nii.gz', image, affine)
+        written(tmp_path, f'{name}_label.nii.gz', label, affine)
+    (tmp_path / 'points.csv').write_text('x,y,z,to_x,to_y,to_z\n20,18,20,24,19,20\n5,6,7,8,9,11\n')
+    table(tmp_path, [('f.nii.gz', 'm.nii.gz', 'f_label.nii.gz', 'm_label.nii.gz', 'points.csv', 'train')],
+          ('fixed', 'moving', 'fixed_label', 'moving_label', 'points', 'split'))
+    return tmp_path
+
+
+def test_a_moving_image_on_another_grid_is_resampled_onto_the_fixed_one(two_grids):
+    source = image_pairs_csv.source(table='pairs.csv', dir=str(two_grids), classes=('background', 'ball'))
+    pair = source.cases[0].read()
+    images = {name: sitk.ReadImage(str(two_grids / f'{name}.nii.gz'), sitk.sitkFloat32) for name in 'fm'}
+    expected = sitk.GetArrayFromImage(sitk.Resample(images['m'], images['f'], sitk.Transform(), sitk.sitkLinear, -1)).T
+    # SimpleITK's world is LPS and its array is [z, y, x]; it leaves what is beyond the voxels' centres at -1.
+    np.testing.assert_allclose(pair.moving.array[expected >= 0], expected[expected >= 0], atol=1e-2)
+    assert (expected >= 0).mean() > 0.9 and (pair.moving.array[expected < 0] == 0).all()
+    np.testing.assert_array_equal(pair.moving.affine, pair.fixed.affine)
+    centre = np.argwhere(pair.moving_label.array).mean(0)
+    np.testing.assert_allclose(centre, (24, 19, 20), atol=0.2)  # voxels of 1 mm from the origin
+    np.testing.assert_allclose(pair.points, [[20, 18, 20], [5, 6, 7]], atol=1e-5)
+    np.testing.assert_allclose(pair.targets, [[24, 19, 20], [8, 9, 11]], atol=1e-5)
+    data = registration.dataset(source, size=(40, 36, 40))
+    assert ('resampled onto the grid of the fixed image by the positions in mm of both: 1 (m_to_f).' in data.notice
+            and 'not used' not in data.notice)
+    np.testing.assert_allclose(data.rows.targets[0], [[24, 19, 20], [8, 9, 11]], atol=1e-4)
+
+
+def test_a_finer_moving_image_is_smoothed_before_it_is_resampled(two_grids):
+    """A chequerboard of voxels of 0.5 mm becomes its mean on a grid of 2 mm."""
+    fine = np.indices((40, 40, 40)).sum(0) % 2 * 100.0
+    written(two_grids, 'm.nii.gz', fine.astype(np.float32), np.diag([0.5, 0.5, 0.5, 1]))
+    written(two_grids, 'f.nii.gz', np.ones((8, 8, 8), np.float32), np.diag([2.0, 2, 2, 1]))
+    source = image_pairs_csv.source(pairs=[('f.nii.gz', 'm.nii.gz', 'train')], dir=str(two_grids))
+    np.testing.assert_allclose(source.cases[0].read().moving.array[1:-1, 1:-1, 1:-1], 50, atol=1)
+
+
+def test_another_position_of_an_equal_grid_is_reported(folder):
+    path, *_ = folder
+    data = registration.dataset(image_pairs_csv.source(table='pairs.csv', dir=str(path), classes=('a', 'b')),
+                                size=(8, 8, 4))
+    assert 'at another position in mm, which is not used: 1 (b_to_a).' in data.notice
+    assert 'resampled' not in data.notice
+
+
+def test_pictures_of_another_size_have_no_position_to_resample_by(tmp_path):
+    for name, shape in (('a', (8, 9)), ('b', (8, 10))):
+        Picture.fromarray(rng.integers(0, 255, shape).astype(np.uint8)).save(tmp_path / f'{name}.png')
+    source = image_pairs_csv.source(pairs=[('a.png', 'b.png', 'train')], dir=str(tmp_path))
+    with pytest.raises(InputError, match='moving .*b.png has 10×8×1 .*; expected the size and spacing of the fixed'):
+        registration.dataset(source, size=(8, 8))
 
 
 def test_labels_are_classes_and_beyond_the_image_the_background(folder):
