@@ -7,12 +7,17 @@ import io
 import json
 import os
 import pathlib
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from medjax.errors import InputError
+
+# Text that a spreadsheet takes for a formula, or that has an apostrophe in front of such text already.
+FORMULA = re.compile(r"'*[=+\-@\t\r]")
+NUMBER = re.compile(r'[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(inf|nan)', re.IGNORECASE)
 
 
 def read_arrays(path: pathlib.Path, kind: str, names: Sequence[str] = ()) -> dict[str, np.ndarray]:
@@ -66,13 +71,34 @@ def write_text(path: pathlib.Path, text: str) -> None:
 
 
 def write_table(path: pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Writes a table as CSV atomically; it has the columns of all rows, and empty cells for NaN and missing values."""
+    """Writes a table as CSV atomically; it has the columns of all rows, and empty cells for NaN and missing values.
+
+    Text that a spreadsheet would run as a formula gets an apostrophe in front; `read_table` removes it.
+    """
     table = io.StringIO()
-    writer = csv.DictWriter(table, list(dict.fromkeys(key for row in rows for key in row)), restval='',
-                            lineterminator='\n')
-    writer.writeheader()
-    writer.writerows({key: '' if value != value else value for key, value in row.items()} for row in rows)
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    writer = csv.writer(table, lineterminator='\n')
+    writer.writerow(map(_inert, columns))
+    writer.writerows([_inert(row.get(name, '')) for name in columns] for row in rows)
     write_text(path, table.getvalue())
+
+
+def read_table(path: pathlib.Path) -> tuple[list[dict[str, str]], list[str]]:
+    """Reads a table that `write_table` wrote: its rows, as `csv.DictReader` has them, and the names of its columns."""
+    def plain(cell: Any) -> Any:
+        return cell[1:] if isinstance(cell, str) and cell.startswith("'") and FORMULA.match(cell) else cell
+
+    with path.open(newline='', encoding='utf-8') as file:
+        reader = csv.DictReader(file)
+        rows = [{plain(name): plain(cell) for name, cell in row.items()} for row in reader]
+        return rows, list(map(plain, reader.fieldnames or []))
+
+
+def _inert(value: Any) -> Any:
+    """A cell's value that no spreadsheet runs; empty for NaN."""
+    if isinstance(value, str):
+        return f"'{value}" if FORMULA.match(value) and not NUMBER.fullmatch(value) else value
+    return '' if value != value else value
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
@@ -94,10 +120,9 @@ def add_row(path: pathlib.Path, row: Mapping[str, Any]) -> None:
     """
     rows, key = {}, next(iter(row))
     if path.exists():
-        with path.open(newline='') as file:
-            old = list(csv.DictReader(file))
-        if old and list(old[0]) != list(row):
-            raise InputError(f'{path}: a table of {", ".join(old[0])}; expected one of {", ".join(row)}, or another '
+        old, columns = read_table(path)
+        if old and columns != list(row):
+            raise InputError(f'{path}: a table of {", ".join(columns)}; expected one of {", ".join(row)}, or another '
                              '--output')
         rows = {of[key]: of for of in old}
     rows[row[key]] = row

@@ -144,6 +144,15 @@ def _same(numbers: np.ndarray) -> np.ndarray:
     return numbers
 
 
+def suffixes(section: Mapping[str, Any]) -> tuple[str, ...]:
+    """The suffixes, in lower case, of the files in a folder that are new inputs of a data set's section.
+
+    A source that reads other files than images has them as `SUFFIXES` beside `source`; else it is empty.
+    """
+    source_of, _ = attribute('source', section.get('source') or {}, 'config.data.source')
+    return tuple(suffix.lower() for suffix in getattr(importlib.import_module(source_of.__module__), 'SUFFIXES', ()))
+
+
 def augmentation(section: Mapping[str, Any]) -> Recipe:
     """The augmentation of a recipe's name and overrides."""
     options = dict(section)

@@ -5,13 +5,15 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from medjax import atomic_files, restore
+from medjax import atomic_files, outputs, restore
 from medjax.core import config as configs
 from medjax.errors import InputError
 from medjax.report import run_files
 from medjax.report.run_files import Run
 from medjax.report.tables import headline_lines
 from medjax.tasks.family import Combined, Family, of_config
+
+WRITTEN = ('comparison.json', 'predictions.csv', 'config.json', 'results.json', 'report.html')  # all that may be
 
 
 def read(paths: Sequence[str]) -> tuple[list[Run], Family]:
@@ -122,6 +124,9 @@ def _check_output(paths: Sequence[str], out: pathlib.Path | None) -> None:
     if out is not None and ((out / 'checkpoints').exists()
                             or out.resolve() in [pathlib.Path(path).resolve() for path in paths]):
         raise InputError(f'--workdir={out}: the folder of a run; expected another one for the result')
+    if out is not None:
+        read_files = (file for path in map(pathlib.Path, paths) if path.is_dir() for file in outputs.run_files(path))
+        outputs.check_outputs([out / name for name in WRITTEN], read_files, f'--workdir={out}')
 
 
 def _check_folds(runs: Mapping[str, Run]) -> None:

@@ -6,7 +6,6 @@
     python -m medjax.evaluate --merge RUN RUN … --workdir=OUT       folds and seeds of a cross-validation as one result
 """
 
-import csv
 import json
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
@@ -60,8 +59,7 @@ def _earlier(workdir: pathlib.Path, step: int, splits: Sequence[str]) -> list[di
     """Predictions of other splits by the same weights."""
     try:
         results = json.loads((workdir / 'results.json').read_text())
-        with (workdir / 'predictions.csv').open(newline='') as file:
-            rows = list(csv.DictReader(file))
+        rows, _ = atomic_files.read_table(workdir / 'predictions.csv')
     except (OSError, ValueError):
         return []
     if results.get('step') != step:

@@ -16,35 +16,74 @@ cli.prepare()
 
 from absl import flags  # noqa: E402
 
-from medjax import restore  # noqa: E402
+from medjax import build, outputs, restore  # noqa: E402
+from medjax.core import contracts  # noqa: E402
 from medjax.data.io import image_files, video_frames  # noqa: E402
-from medjax.errors import InputError  # noqa: E402
+from medjax.errors import InputError, few  # noqa: E402
 
 
-def find(paths: Sequence[str]) -> list[pathlib.Path]:
+def find(paths: Sequence[str], suffixes: Sequence[str] = (), say: Callable[[str], None] = print) -> list[pathlib.Path]:
     """The inputs that the arguments name: files, files in folders, and folders of DICOM slices.
 
     A folder that holds only folders is searched, and a folder without image files is taken for a DICOM series.
+
+    Args:
+      paths: files and folders.
+      suffixes: of the files in a folder that are inputs; by default those of images and videos.
+      say: takes a line for each folder in which files or folders are left out.
+
+    Raises:
+      InputError: a file that does not exist, also as a link to nothing; an empty folder; images beside DICOM files.
     """
     found: list[pathlib.Path] = []
     for path in map(pathlib.Path, paths):
         if not path.exists():
             raise InputError(f'--input={path}: no such file or folder; expected images')
-        entries = sorted(p for p in path.iterdir() if not p.name.startswith('.')) if path.is_dir() else []
-        if path.is_dir() and not entries:
+        if not path.is_dir():
+            found.append(path)
+            continue
+        entries = sorted(p for p in path.iterdir() if not p.name.startswith('.'))
+        if not entries:
             raise InputError(f'--input={path}: an empty folder; expected images, or the slices of a DICOM series')
-        inside = [p for p in entries if image_files.is_image(p) or p.suffix.lower() in video_frames.CONTAINERS]
-        if not inside and entries and all(p.is_dir() for p in entries):
-            inside = find(list(map(str, entries)))
+        for entry in entries:
+            if not entry.exists():
+                raise InputError(f'--input={entry}: a link to {entry.readlink()}, which does not exist; expected a '
+                                 'file: fetch it, or remove the link')
+        inside = [p for p in entries if _is_input(p, suffixes)]
+        if inside:
+            _report_others(path, entries, inside, say)
+        elif all(p.is_dir() for p in entries):
+            inside = find(list(map(str, entries)), suffixes, say)
         found += inside or [path]
     return found
 
 
-def _name(image: pathlib.Path) -> str:
-    """The name of an input's output file, without suffix."""
-    if image.suffix.lower() in video_frames.CONTAINERS:
-        return image.stem
-    return image_files.stem(image) if image.is_file() else image.resolve().name
+def _is_input(path: pathlib.Path, suffixes: Sequence[str]) -> bool:
+    """Whether a file in a folder is an input, by its suffix."""
+    if suffixes:
+        return path.is_file() and path.name.lower().endswith(tuple(suffixes))
+    return image_files.is_image(path) or (path.is_file() and path.suffix.lower() in video_frames.CONTAINERS)
+
+
+def _report_others(folder: pathlib.Path, entries: Sequence[pathlib.Path], inside: Sequence[pathlib.Path],
+                   say: Callable[[str], None]) -> None:
+    """Says what a folder of inputs holds besides; refuses DICOM files there."""
+    used = {file for path in inside for file in image_files.files(path)}
+    files = [path for path in entries if path.is_file() and str(path) not in used]
+    folders = [path.name for path in entries if path.is_dir()]
+    slices = [path.name for path in files if _is_dicom(path)]
+    if slices:
+        raise InputError(f'--input={folder}: {len(slices)} DICOM files ({few(slices)}) beside other images '
+                         f'({few([path.name for path in inside])}); expected either, or the files by their names')
+    parts = [f'{len(names)} {kind} ({few(names)})' for kind, names in (
+        ('files of other kinds', [path.name for path in files]), ('folders', folders)) if names]
+    if parts:
+        say(f'left out in {folder}: {", ".join(parts)}')
+
+
+def _is_dicom(path: pathlib.Path) -> bool:
+    with path.open('rb') as file:
+        return file.read(132)[128:] == b'DICM'
 
 
 def predict(workdir: pathlib.Path, inputs: Sequence[str], output: pathlib.Path, say: Callable[[str], None] = print,
@@ -60,20 +99,34 @@ def predict(workdir: pathlib.Path, inputs: Sequence[str], output: pathlib.Path, 
       **options: of the predictor, over those of config.evaluate.
 
     Raises:
-      InputError: at the first input that cannot be predicted; what was written before stays.
+      InputError: before the first prediction where a result would overwrite an input, another result or a file of the
+        run; then at the first input that cannot be predicted; what was written before stays.
     """
-    images, run = find(inputs), run or restore.restore(workdir, **options)
-    names: dict[str, pathlib.Path] = {}
-    for image in images if run.predictor.file_per_input else ():
-        other = names.setdefault(_name(image), image)
-        if other is not image:
-            raise InputError(f'--input={image}: has the same name as {other}; expected different names, since the '
-                             'outputs are named after their inputs')
+    images = find(inputs, build.suffixes(build.plain(restore.load(workdir))['data']), say)
+    run = run or restore.restore(workdir, **options)
+    _check_outputs(run.predictor, images, output, workdir)
     say(f'weights of step {run.step} of {workdir}')
     for number, image in enumerate(images, 1):
         began = time.monotonic()
         line = run.predictor(run.variables, image, output)
         say(f'{number}/{len(images)}  {line}   {time.monotonic() - began:.1f} s')
+
+
+def _check_outputs(predictor: contracts.Predictor, images: Sequence[pathlib.Path], output: pathlib.Path,
+                   workdir: pathlib.Path) -> None:
+    """Checks that each result has a file of its own, which is no input and no file of the run."""
+    origins: dict[str, str] = {name: 'all inputs' for name in predictor.shared}
+    for image in images:
+        for name in predictor.outputs(image):
+            if pathlib.PurePath(name).name != name:
+                raise InputError(f'--input={image}: its result would be {name!r}; expected names that are file names')
+            if name in origins:
+                raise InputError(f'--input={image}: its result would be {output / name}, as that of {origins[name]}; '
+                                 'expected inputs with different names, or another --output for one of them')
+            origins[name] = str(image)
+    read = [file for image in images for file in outputs.input_files(image)]
+    outputs.check_outputs([output / name for name in origins], [*read, *outputs.run_files(workdir)],
+                          f'--output={output}')
 
 
 def main(more: Sequence[str]) -> None:

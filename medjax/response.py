@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 from absl import flags
 
-from medjax import cli
+from medjax import cli, outputs
 from medjax.data.sources import lesion_visits_csv
 from medjax.errors import InputError
 from medjax.tasks.response import page as response_page
@@ -37,6 +37,8 @@ def evaluate_response(table: pathlib.Path, output: pathlib.Path, numbered: bool 
       InputError: a row, file or patient is invalid; nothing is written.
     """
     patients = lesion_visits_csv.read(table)
+    outputs.check_outputs([output / name for name in response_page.FILES], outputs.input_files(table),
+                          f'--output={output}')
     if all(len({row.weeks for row in rows}) < 2 for rows in patients.values()):
         raise InputError(f'{table}: one visit of each patient; expected at least one patient with two visits or more')
     rows, lesions = [], []

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import importlib.util
+import io
 import pathlib
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ from medjax import cli
 
 cli.prepare()
 
-from medjax import restore, training  # noqa: E402
+from medjax import atomic_files, restore, training  # noqa: E402
 from medjax.core.config import to_json  # noqa: E402
 from medjax.data.io import image_files  # noqa: E402
 from medjax.errors import InputError  # noqa: E402
@@ -216,4 +217,7 @@ def _table(path: pathlib.Path, expected: str) -> pd.DataFrame:
     """A table of predictions; names of cases and patients stay text."""
     if not path.exists():
         raise InputError(f'{path}: no such file; expected {expected}')
-    return pd.read_csv(path, dtype={name: str for name in ('id', 'patient', 'split', 'image')})
+    rows, columns = atomic_files.read_table(path)
+    # pandas recognises the columns of numbers.
+    plain = pd.DataFrame(rows, columns=columns).to_csv(index=False)
+    return pd.read_csv(io.StringIO(plain), dtype={name: str for name in ('id', 'patient', 'split', 'image')})

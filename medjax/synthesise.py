@@ -16,7 +16,7 @@ cli.prepare()
 import numpy as np  # noqa: E402
 from absl import flags  # noqa: E402
 
-from medjax import atomic_files, restore  # noqa: E402
+from medjax import atomic_files, outputs, restore  # noqa: E402
 from medjax.errors import InputError  # noqa: E402
 from medjax.tasks.synthesis.evaluator import SynthesisPredictor  # noqa: E402
 from medjax.tasks.synthesis.sampler import FREE_SEED  # noqa: E402
@@ -66,6 +66,7 @@ def synthesise(workdir: pathlib.Path, output: pathlib.Path, images: int, equal: 
                          f'{MAX_SEED}')
     if output.suffix != '.npz' or output.is_dir():
         raise InputError(f'--output={output}: expected a file, .npz')
+    outputs.check_outputs([output], outputs.run_files(workdir), f'--output={output}')
     run = restore.restore(workdir)
     if not isinstance(run.predictor, SynthesisPredictor):
         raise InputError(f"--workdir={workdir}: this run generates no images; expected one with config.evaluate.name "

@@ -172,8 +172,16 @@ class Evaluator(Protocol):
 class Predictor(Protocol):
     """Predictions for new inputs with a trained run."""
 
-    file_per_input: bool
-    """Whether each input gets an output file named after it; else all go into one table."""
+    shared: Sequence[str] = ()
+    """Names of tables in the output folder to which a row is added for each input; it keeps rows of other inputs."""
+
+    def outputs(self, path: pathlib.Path) -> Sequence[str]:
+        """The names of the files that one input alone gives in the output folder; no two inputs may share one.
+
+        Raises:
+          InputError: the input cannot be read.
+        """
+        return ('predictions.csv',)
 
     def example(self) -> Mapping[str, np.ndarray]:
         """A batch of the shapes that the network takes."""

@@ -61,18 +61,22 @@ class SlidingWindowInference:
       batch: number of windows per forward pass; rounded up to a multiple of the number of devices.
 
     Raises:
-      InputError: the overlap is out of range, or an axis to flip is not one of the window's.
+      InputError: overlap or batch is out of range, an axis to flip is twice there or not one of the window's.
     """
 
     def __init__(self, forward: Callable[[Any, jax.Array], jax.Array], *, window: Sequence[int], overlap: float = 0.5,
                  flips: Sequence[int] = (), batch: int = 1):
-        if not 0 <= overlap < 1:
-            raise InputError(f'config.evaluate.overlap: {overlap}; expected 0 to below 1')
+        if not isinstance(overlap, int | float) or not 0 <= overlap < 1:
+            raise InputError(f'config.evaluate.overlap: {overlap!r}; expected a number from 0 to below 1')
+        if not isinstance(batch, int) or batch < 1:
+            raise InputError(f'config.evaluate.batch: {batch!r}; expected a number of windows of at least 1')
         self.window, self.overlap, self.batch = tuple(window), overlap, batch
         thin = tuple(axis for axis, extent in enumerate(self.window) if extent == 1)
-        if set(flips) - ({0, 1, 2} - {*thin}):
-            raise InputError(f'config.evaluate.flips: {tuple(flips)}; expected axes of 0 to 2 along which the window '
-                             f'{self.window} is thicker than a voxel')
+        axes = [axis for axis in range(3) if axis not in thin]
+        if not isinstance(flips, Sequence) or any(type(axis) is not int for axis in flips) or (
+                len(set(flips)) < len(flips) or not set(flips) <= set(axes)):
+            raise InputError(f'config.evaluate.flips: {flips!r}; expected different axes of {axes}, those along which '
+                             f'the window {self.window} is thicker than a voxel')
         self._weights = gaussian_weights(self.window)
         combinations = [c for n in range(len(flips) + 1) for c in itertools.combinations(flips, n)]
 

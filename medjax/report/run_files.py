@@ -142,8 +142,7 @@ def _table(path: pathlib.Path) -> list[dict[str, str]]:
     if not path.exists():
         return []
     try:
-        with path.open(newline='') as file:
-            rows = list(csv.DictReader(file))
+        rows, _ = atomic_files.read_table(path)
         for number, row in enumerate(rows, 2):
             if None in row or None in row.values() or not {'split', 'id'} <= set(row):
                 raise ValueError(f'line {number} does not have the cells of the header, including split and id')

@@ -148,3 +148,13 @@ def test_windows_are_sharded_over_all_devices():
     np.testing.assert_allclose(single[1], sharded[1], rtol=1e-6)
     jax.effects_barrier()
     assert {shape[0] for shape in shapes} == {3, 8}
+
+
+@pytest.mark.parametrize('option, values', [
+    ('flips', [(0, 0), (3,), (-1,), (0.0,), (True,), ('x',), 'x', 0, {0}]),
+    ('overlap', [1, -0.1, float('nan'), float('inf'), '0.5', None, True]), ('batch', [0, -1, 2.5, '4', None])])
+def test_options_are_checked_when_the_inference_is_made(option, values):
+    """So before the first training step, since the evaluator is made before it."""
+    for value in values:
+        with pytest.raises(InputError, match=f'config.evaluate.{option}: .*; expected'):
+            SlidingWindowInference(blur, window=(4, 4, 4), **{option: value})

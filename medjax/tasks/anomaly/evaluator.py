@@ -161,7 +161,11 @@ class AnomalyPredictor(contracts.Predictor):
     predict_batched: BatchedPredictor
     folder: pathlib.Path
 
-    file_per_input = False  # one table for all images
+    shared = ('predictions.csv',)
+
+    def outputs(self, path: pathlib.Path) -> tuple[()]:
+        """No file: all images are in one table."""
+        return ()
 
     def example(self) -> dict[str, np.ndarray]:
         """A batch of the shape of the network's input."""

@@ -33,7 +33,11 @@ class ClassificationPredictor(contracts.Predictor):
     read: Callable[[pathlib.Path], Image]
     classifier: BatchedClassifier
 
-    file_per_input = False  # one table for all images, with their paths
+    shared = ('predictions.csv',)
+
+    def outputs(self, path: pathlib.Path) -> tuple[()]:
+        """No file: all images are in one table, with their paths."""
+        return ()
 
     def example(self) -> dict[str, np.ndarray]:
         """A batch of the shapes that the network takes."""

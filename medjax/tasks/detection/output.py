@@ -1,6 +1,5 @@
 """Output files of detection in new images: a table with a row for each box, and images with the boxes drawn on them."""
 
-import csv
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -80,11 +79,9 @@ def _earlier_rows(table: pathlib.Path, columns: Sequence[str]) -> list[dict[str,
     """The rows that a table has already; none where there is no table."""
     if not table.exists():
         return []
-    with table.open(newline='') as file:
-        reader = csv.DictReader(file)
-        rows = list(reader)
-    if list(reader.fieldnames or columns) != list(columns):
-        raise InputError(f'{table}: a table of {", ".join(reader.fieldnames)}; expected one of {", ".join(columns)}, '
+    rows, found = atomic_files.read_table(table)
+    if (found or list(columns)) != list(columns):
+        raise InputError(f'{table}: a table of {", ".join(found)}; expected one of {", ".join(columns)}, '
                          'or another --output')
     return rows
 

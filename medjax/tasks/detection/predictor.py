@@ -15,7 +15,6 @@ from medjax.data.datasets.region_proposals import propose_boxes
 from medjax.data.io import image_files, video_frames
 from medjax.data.io.geometry import Image
 from medjax.data.transforms.images import ImagePreprocess
-from medjax.errors import InputError
 from medjax.tasks.detection import output, video
 from medjax.tasks.detection.inference import BatchedDetector, Detections
 
@@ -40,10 +39,18 @@ class DetectionPredictor(contracts.Predictor):
     proposals: int
     score: float
 
+    shared = ('predictions.csv',)
+
     @property
-    def file_per_input(self) -> bool:
-        """Whether each input gets a file of its own: 2D images do, volumes are only in the table."""
+    def _draws(self) -> bool:
+        """Whether boxes are drawn on the input: on 2D images, while volumes are only in the table."""
         return len(self.preprocess.size) == 2
+
+    def outputs(self, path: pathlib.Path) -> tuple[str, ...]:
+        """The names of a video with boxes and its table, or of an image with boxes."""
+        if self._draws and video_frames.has_several_frames(path):
+            return f'{path.stem}.mp4', f'{path.stem}.csv'
+        return (f'{image_files.stem(path)}.png',) if self._draws else ()
 
     def example(self) -> dict[str, np.ndarray]:
         """A batch of the shapes that the network takes."""
@@ -67,15 +74,13 @@ class DetectionPredictor(contracts.Predictor):
           InputError: the image does not fit the network, or a file cannot be written.
         """
         classes = self.statistics['classes']
-        if self.file_per_input and video_frames.has_several_frames(path):
+        if self._draws and video_frames.has_several_frames(path):
             return video.track_video(path, folder, functools.partial(self._detect, variables), classes, self.score)
         image, drawing = self.read(path), folder / f'{image_files.stem(path)}.png'
-        if self.file_per_input and drawing.resolve() == path.resolve():
-            raise InputError(f'--output={folder}: {path} would be overwritten; expected another folder')
         found = self._detect(variables, image).above(self.score)
         names = [classes[label] for label in found.labels]
         output.write_boxes(folder / 'predictions.csv', str(path), image.affine, found.boxes, names, found.scores)
-        if self.file_per_input:
+        if self._draws:
             texts, content = [f'{name} {score:.2f}' for name, score in zip(names, found.scores)], io.BytesIO()
             output.draw_boxes(image, found.boxes, texts, found.labels).save(content, 'png')
             atomic_files.write_bytes(drawing, content.getvalue())

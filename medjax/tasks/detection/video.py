@@ -49,8 +49,6 @@ def track_video(path: pathlib.Path, folder: pathlib.Path, detect: Detect, classe
     """
     video, tracker = video_frames.frames(path), Tracker()
     annotated, table = folder / f'{path.stem}.mp4', folder / f'{path.stem}.csv'
-    if annotated.exists() and annotated.samefile(path):
-        raise InputError(f'--output={folder}: the video would be overwritten; expected a folder other than its own')
     rows, count, start = [], 0, 0.0
     with _writer(annotated, video.rate) as write:
         for number, seconds, array in video:

@@ -172,8 +172,6 @@ class ForecastPredictor(contracts.Predictor):
     leads: tuple[float, ...]
     read: Callable[..., Sequence[Case]]
 
-    file_per_input = False
-
     def _inputs(self, cases: Sequence[Case], steps: int, lead: float) -> dict[str, np.ndarray]:
         """The network's inputs for patients, with an empty visit appended, which sets the time of the forecast."""
         known = self.statistics

@@ -136,7 +136,9 @@ class GrowthPredictor(contracts.Predictor):
     spacing: tuple[float, ...] | None
     channels: tuple[str, ...]
 
-    file_per_input = False
+    def outputs(self, path: pathlib.Path) -> list[str]:
+        """The names of the patients' masks, and the table's."""
+        return [*(f'{name}.nii.gz' for name in lesion_visits_csv.read(path)), 'predictions.csv']
 
     def example(self) -> dict[str, np.ndarray]:
         """A batch of the shapes that the network takes."""
@@ -189,9 +191,9 @@ class GrowthPredictor(contracts.Predictor):
         out = self._compiled(variables, {**batch, 'horizon': np.array([inputs.horizon], np.float32)})
         probs = np.asarray(out['probs'][0])
         mask = np.asarray(probs.argmax(-1) == 1, np.uint8)
-        reference = Image(scans.masks.array[..., 0], scans.masks.affine)
+        reference = Image(scans.masks.array[..., 0], scans.masks.affine, scans.masks.path)
         label = restore(Image(mask if mask.ndim == 3 else mask[..., None], affine), reference, 'label').array
-        image_files.write(folder / f'{name}.nii.gz', label, reference.affine)
+        image_files.write(folder / f'{name}.nii.gz', label, reference.affine, like=reference.path)
         return {'patient': name, 'horizon': float(inputs.horizon), 'volume_last': float(inputs.volume[-1]),
                 'volume': float(probs[..., 1].sum() * np.prod(spacing(affine)) / 1000),
                 'volume_mask': float(label.sum() * np.prod(spacing(reference.affine)) / 1000)}

@@ -98,8 +98,6 @@ class RegressionPredictor(contracts.Predictor):
     statistics: Mapping[str, Any]
     predict_batched: BatchedPredictor
 
-    file_per_input = False
-
     def example(self) -> dict[str, np.ndarray]:
         """A batch of the shapes that the network takes."""
         inputs = molecules.encode(['C'], self.statistics['molecules'], ['example'])

@@ -15,6 +15,7 @@ from medjax.report.tables import Cell, Table, format_number
 from medjax.tasks.response import charts, recist
 
 Row = Mapping[str, Any]
+FILES = ('response.csv', 'lesions.csv', 'response.html')
 CONVENTIONS = '\n'.join((
     'Diameters connect the centres of two voxels of a mask in an axial slice. A lesion without such an extent, such '
     'as a single voxel, is too small to measure and counts as 5 mm. The short axis is used for lymph nodes. The '

@@ -36,7 +36,9 @@ class SegmentationPredictor(contracts.Predictor):
     inference: SlidingWindowInference
     postprocess: Postprocess
 
-    file_per_input = True
+    def outputs(self, path: pathlib.Path) -> tuple[str]:
+        """The label's name."""
+        return (image_files.output_name(path),)
 
     @property
     def _channels(self) -> int:
@@ -66,7 +68,7 @@ class SegmentationPredictor(contracts.Predictor):
         label, _ = self.inference(variables, volume.image, volume.background)
         label = self.postprocess(restore(Image(label, volume.affine), image, kind='label').array)
         output = folder / image_files.output_name(path)
-        image_files.write(output, self.encode(label), image.affine)
+        image_files.write(output, self.encode(label), image.affine, like=image.path)
         millilitres = np.prod(spacing(image.affine)) / 1000
         volumes = [f'{name} {format_significant(np.count_nonzero(label == number) * millilitres, 4)} ml'
                    for number, name in enumerate(self.statistics['classes'][1:], 1)]

@@ -28,7 +28,9 @@ class SignalPredictor(contracts.Predictor):
     statistics: Mapping[str, Any]
     segmenter: RecordingSegmenter
 
-    file_per_input = True
+    def outputs(self, path: pathlib.Path) -> tuple[str]:
+        """The name of the table of beats."""
+        return (f'{path.stem}.csv',)
 
     def example(self) -> dict[str, np.ndarray]:
         """A batch of the shapes that the network takes."""

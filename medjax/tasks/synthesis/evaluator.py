@@ -212,7 +212,9 @@ class SynthesisPredictor(contracts.Predictor):
     sampler: ImageSampler
     statistics: Mapping[str, Any]
 
-    file_per_input = False
+    def outputs(self, path: pathlib.Path) -> tuple[()]:
+        """No file."""
+        return ()
 
     def example(self) -> dict[str, np.ndarray]:
         """A batch of the shape of the network's input."""

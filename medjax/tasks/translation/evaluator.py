@@ -145,7 +145,9 @@ class TranslationPredictor(contracts.Predictor):
     read: Callable[[pathlib.Path], Image]
     translator: Translator
 
-    file_per_input = True
+    def outputs(self, path: pathlib.Path) -> tuple[str]:
+        """The translated image's name."""
+        return (image_files.output_name(path),)
 
     def example(self) -> dict[str, np.ndarray]:
         """A batch of the shape of the network's input."""
@@ -177,7 +179,7 @@ class TranslationPredictor(contracts.Predictor):
         if image_files.suffix(file) in raster.SUFFIXES:
             _write_picture(file, out, 255 if max(limits['target']['high']) < 256 else 65535)
         else:
-            image_files.write(file, out[..., 0] if out.shape[-1] == 1 else out, image.affine)
+            image_files.write(file, out[..., 0] if out.shape[-1] == 1 else out, image.affine, image.path)
         return f'{path} → {file}   {out.min():.4g} to {out.max():.4g}'
 
 

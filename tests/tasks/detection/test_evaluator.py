@@ -178,7 +178,7 @@ def test_new_pictures_go_to_a_table_and_are_drawn(tmp_path):
     for name in 'aba':
         Picture.fromarray(np.full(SHAPE, 40, np.uint8)).save(tmp_path / f'{name}.png')
         line = judge({}, tmp_path / f'{name}.png', tmp_path / 'out')
-    assert line.endswith('cell 1  nucleus 1') and judge.file_per_input
+    assert line.endswith('cell 1  nucleus 1') and judge.outputs(tmp_path / 'b.png') == ('b.png',)
     rows = table(tmp_path / 'out')
     assert [row['image'][-5:] for row in rows] == ['b.png'] * 2 + ['a.png'] * 2  # a's were replaced
     assert list(rows[0]) == ['image', 'label', 'score', 'low_0', 'low_1', 'high_0', 'high_1']
@@ -214,8 +214,6 @@ def test_a_picture_without_objects_leaves_a_table_of_columns(tmp_path):
     assert 'cell 0  nucleus 0' in judge({}, tmp_path / 'a.png', tmp_path / 'out')
     assert (tmp_path / 'out' / 'predictions.csv').read_text() == 'image,label,score,low_0,low_1,high_0,high_1\n'
     judge({}, tmp_path / 'a.png', tmp_path / 'out')  # such a table can be added to
-    with pytest.raises(InputError, match='a.png would be overwritten'):
-        judge({}, tmp_path / 'a.png', tmp_path)
     Picture.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / 'c.png')
     with pytest.raises(InputError, match='c.png: 3 channels; expected 1'):
         judge({}, tmp_path / 'c.png', tmp_path / 'out')
@@ -231,7 +229,7 @@ def test_a_volumes_boxes_are_in_its_own_voxels_and_in_mm(tmp_path):
     found = {'boxes': [[[6.0, 2, 3, 9, 4, 8]]], 'scores': [[0.8]], 'labels': [[0]], 'valid': [[1.0]]}
     judge = predictor(task=fixed(found), data=dict(size=(10, 8, 12), intensity={'name': 'zscore'}),
                       statistics=STATISTICS, read=lambda path: image, folder=tmp_path)
-    assert not judge.file_per_input and judge.example()['image'].shape == (1, 10, 8, 12, 1)
+    assert not judge.outputs(tmp_path / 'v.nii') and judge.example()['image'].shape == (1, 10, 8, 12, 1)
     judge({}, tmp_path / 'v.nii', tmp_path)
     row, = table(tmp_path)
     assert not list(tmp_path.glob('*.png'))

@@ -43,7 +43,11 @@ class LandmarkPredictor(contracts.Predictor):
     size: tuple[int, int]
     predict_batched: BatchedPredictor
 
-    file_per_input = False
+    shared = ('predictions.csv',)
+
+    def outputs(self, path: pathlib.Path) -> tuple[()]:
+        """No file: all images are in one table."""
+        return ()
 
     def example(self) -> dict[str, np.ndarray]:
         """A batch of the shape that the network takes."""

@@ -7,6 +7,8 @@ import numpy as np
 
 from medjax.data.source import Case, Source
 
+SUFFIXES = ('.npy',)  # of new images
+
 
 @dataclasses.dataclass(frozen=True)
 class Landmark:
