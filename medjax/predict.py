@@ -19,6 +19,7 @@ from absl import flags  # noqa: E402
 from medjax import build, outputs, restore  # noqa: E402
 from medjax.core import contracts  # noqa: E402
 from medjax.data.io import image_files, video_frames  # noqa: E402
+from medjax.data.io.image_folders import left_out  # noqa: E402
 from medjax.errors import InputError, few  # noqa: E402
 
 
@@ -45,10 +46,7 @@ def find(paths: Sequence[str], suffixes: Sequence[str] = (), say: Callable[[str]
         entries = sorted(p for p in path.iterdir() if not p.name.startswith('.'))
         if not entries:
             raise InputError(f'--input={path}: an empty folder; expected images, or the slices of a DICOM series')
-        for entry in entries:
-            if not entry.exists():
-                raise InputError(f'--input={entry}: a link to {entry.readlink()}, which does not exist; expected a '
-                                 'file: fetch it, or remove the link')
+        image_files.check_links(entries, path)
         inside = [p for p in entries if _is_input(p, suffixes)]
         if inside:
             _report_others(path, entries, inside, say)
@@ -69,16 +67,13 @@ def _report_others(folder: pathlib.Path, entries: Sequence[pathlib.Path], inside
                    say: Callable[[str], None]) -> None:
     """Says what a folder of inputs holds besides; refuses DICOM files there."""
     used = {file for path in inside for file in image_files.files(path)}
-    files = [path for path in entries if path.is_file() and str(path) not in used]
-    folders = [path.name for path in entries if path.is_dir()]
-    slices = [path.name for path in files if _is_dicom(path)]
+    others = [path for path in entries if str(path) not in used]
+    slices = [path.name for path in others if path.is_file() and _is_dicom(path)]
     if slices:
         raise InputError(f'--input={folder}: {len(slices)} DICOM files ({few(slices)}) beside other images '
                          f'({few([path.name for path in inside])}); expected either, or the files by their names')
-    parts = [f'{len(names)} {kind} ({few(names)})' for kind, names in (
-        ('files of other kinds', [path.name for path in files]), ('folders', folders)) if names]
-    if parts:
-        say(f'left out in {folder}: {", ".join(parts)}')
+    for line in left_out(others, folder, 'no inputs'):
+        say(line)
 
 
 def _is_dicom(path: pathlib.Path) -> bool:

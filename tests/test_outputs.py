@@ -210,14 +210,14 @@ def test_found_inputs_and_what_is_left_out(tmp_path):
     (tmp_path / 'in' / 'sub').mkdir()
     (tmp_path / 'in' / 'v.npy').touch()
     assert find([str(tmp_path / 'in')], say=lines.append) == [image]
-    assert lines == [f'left out in {tmp_path}/in: 2 files of other kinds (notes.txt, v.npy), 1 folders (sub)']
+    assert lines == ['Left out of in, no inputs: 3 (notes.txt, sub/, v.npy).']
     assert find([str(tmp_path / 'in')], ('.npy',), lines.append) == [tmp_path / 'in' / 'v.npy']
     (tmp_path / 'in' / 'IM0').write_bytes(bytes(128) + b'DICM')
     with pytest.raises(InputError, match=r'1 DICOM files \(IM0\) beside other images \(a.png\)'):
         find([str(tmp_path / 'in')])
     (tmp_path / 'in' / 'IM0').unlink()
     (tmp_path / 'in' / 'gone.png').symlink_to('../.git/annex/x')
-    with pytest.raises(InputError, match='gone.png: a link to ../.git/annex/x, which does not exist'):
+    with pytest.raises(InputError, match=r'in: 1 link to a file that does not exist \(gone.png\)'):
         find([str(tmp_path / 'in')])
 
 

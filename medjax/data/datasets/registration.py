@@ -118,7 +118,7 @@ class RegistrationDataset(RowDataset):
 
     @functools.cached_property
     def warnings(self) -> list[str]:
-        """Images without contrast or on other grids, training images in other splits, untrained classes; a line each."""
+        """Images without contrast or on other grids, training images in other splits, and untrained classes."""
         flat = [case.id for case, *both in zip(self.source.cases, self.rows.fixed, self.rows.moving)
                 if any(image.min() == image.max() for image in both)]
         known = {file for case in self.source.cases if case.split == 'train' for file in case.files[:2]}

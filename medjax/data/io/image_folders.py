@@ -26,7 +26,8 @@ def find_images(folder: pathlib.Path, depth: int = 0) -> tuple[list[pathlib.Path
     image_files.check_links(sorted([*images, *(path for path in others if not path.suffix)]), folder)
     headers = {path.with_name(image_files.stem(path)) for path in images
                if image_files.suffix(path) in image_files.HEADER_SUFFIXES}
-    return sorted(images), sorted(path for path in others if not _has_header(path, headers))
+    named = {file for path in images if image_files.suffix(path) in image_files.ITK for file in image_files.files(path)}
+    return sorted(images), sorted(path for path in others if str(path) not in named and not _has_header(path, headers))
 
 
 def _find_images(folder: pathlib.Path, depth: int,
