@@ -30,8 +30,8 @@ def cache_root(cache: str, kind: str) -> pathlib.Path:
 def file_states(names: Iterable[str]) -> list[tuple[str, int, int, int]]:
     """Name, size, and times in ns of the last change of content and of status of files.
 
-    They identify the content that was prepared. The second time can be set by no program, so it also tells a file
-    whose content was replaced while the first time was kept, as `cp -p` and `rsync -t` do.
+    They identify the content that was prepared. No program can set the second time, so it also changes where content
+    is replaced while the first time is kept, as by `cp -p` and `rsync -t`.
 
     Raises:
       InputError: a file that does not exist or cannot be reached.
