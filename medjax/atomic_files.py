@@ -17,7 +17,7 @@ from medjax.errors import InputError
 
 # Text that a spreadsheet takes for a formula, or that has an apostrophe in front of such text already.
 FORMULA = re.compile(r"'*[=+\-@\t\r]")
-NUMBER = re.compile(r'[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(inf|nan)', re.IGNORECASE)
+NUMBER = re.compile(r'[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(inf|nan)', re.IGNORECASE | re.ASCII)
 
 
 def read_arrays(path: pathlib.Path, kind: str, names: Sequence[str] = ()) -> dict[str, np.ndarray]:
@@ -38,8 +38,13 @@ def read_arrays(path: pathlib.Path, kind: str, names: Sequence[str] = ()) -> dic
         raise InputError(f'{path}: not readable as {kind}: {error}') from error
 
 
-def write_bytes(path: pathlib.Path, content: bytes) -> None:
+def write_bytes(path: pathlib.Path, content: bytes, private: bool = False) -> None:
     """Writes a file atomically, and creates its folder where it is missing; a kill leaves the old file or the new one.
+
+    Args:
+      path: of the file.
+      content: of the file.
+      private: whether the user alone may read it.
 
     Raises:
       InputError: where it cannot be written; an existing file of that name is unchanged.
@@ -47,7 +52,10 @@ def write_bytes(path: pathlib.Path, content: bytes) -> None:
     part = path.with_name(f'.{path.name[-100:]}.{os.getpid()}.part')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(content)
+        with part.open('wb') as file:
+            if private:
+                os.fchmod(file.fileno(), 0o600)
+            file.write(content)
         os.replace(part, path)
     except OSError as error:
         why = 'no space left' if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror
@@ -65,9 +73,9 @@ def write_arrays(path: pathlib.Path, /, **arrays: Any) -> None:
     write_bytes(path, content.getvalue())
 
 
-def write_text(path: pathlib.Path, text: str) -> None:
+def write_text(path: pathlib.Path, text: str, private: bool = False) -> None:
     """Writes text in UTF-8 atomically; see `write_bytes`."""
-    write_bytes(path, text.encode())
+    write_bytes(path, text.encode(), private)
 
 
 def write_table(path: pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -75,12 +83,16 @@ def write_table(path: pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
     Text that a spreadsheet would run as a formula gets an apostrophe in front; `read_table` removes it.
     """
-    table = io.StringIO()
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    writer = csv.writer(table, lineterminator='\n')
-    writer.writerow(map(_inert, columns))
-    writer.writerows([_inert(row.get(name, '')) for name in columns] for row in rows)
-    write_text(path, table.getvalue())
+    lines = [columns, *([row.get(name, '') for name in columns] for row in rows)]
+    write_text(path, ''.join(map(_line, lines)))
+
+
+def _line(cells: Sequence[Any]) -> str:
+    """The cells of a row as a line of CSV that ends with a line feed."""
+    line = io.StringIO()
+    csv.writer(line).writerow(map(_inert, cells))  # ends with both line breaks, so that cells with either are quoted
+    return f'{line.getvalue()[:-2]}\n'
 
 
 def read_table(path: pathlib.Path) -> tuple[list[dict[str, str]], list[str]]:
@@ -101,15 +113,15 @@ def _inert(value: Any) -> Any:
     return '' if value != value else value
 
 
-def write_json(path: pathlib.Path, value: Any) -> None:
-    """Writes JSON atomically; NaN becomes null, which every JSON parser reads."""
+def write_json(path: pathlib.Path, value: Any, private: bool = False) -> None:
+    """Writes JSON atomically; NaN becomes null, which every JSON parser reads. See `write_bytes`."""
     def plain(value: Any) -> Any:
         if isinstance(value, Mapping):
             return {k: plain(v) for k, v in value.items()}
         if isinstance(value, (list, tuple)):
             return [plain(v) for v in value]
         return None if isinstance(value, float) and value != value else value
-    write_text(path, json.dumps(plain(value), indent=1, allow_nan=False) + '\n')
+    write_text(path, json.dumps(plain(value), indent=1, allow_nan=False) + '\n', private)
 
 
 def add_row(path: pathlib.Path, row: Mapping[str, Any]) -> None:

@@ -1,5 +1,7 @@
 """Predict: labels on each input's own grid, whatever the file's kind and order of axes."""
 
+import gzip
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -126,6 +128,37 @@ def test_a_dicom_series(run, tmp_path):
         point = theirs.TransformIndexToPhysicalPoint(corner)
         place = itk.TransformPhysicalPointToContinuousIndex(point)  # a corner of theirs is a corner of ours
         assert all(min(abs(p), abs(p - (n - 1))) < 1e-2 for p, n in zip(place, itk.GetSize()))
+
+
+@pytest.mark.parametrize('change', [
+    dict(qform_code=0, sform_code=0), dict(srow_x=(1.0, 0.5, 0, -11), qform_code=1), dict(xyzt_units=3), {}])
+def test_a_label_has_its_images_header(run, tmp_path, change):
+    """Codes of 0, a sheared sform beside a good qform, microns: as in the image, so every program shows both in place."""
+    image = nib.Nifti1Image(blobs(7), AFFINE)
+    image.header.set_qform(AFFINE, 1)
+    content = bytearray(image.to_bytes())
+    header = nib.Nifti1Header(bytes(content[:348]))
+    for name, value in change.items():
+        header[name] = value
+    content[:348] = header.binaryblock
+    (tmp_path / 'new.nii').write_bytes(content)
+    out = predict(run, tmp_path / 'out', f'--input={tmp_path}/new.nii')
+    label = nib.Nifti1Header(gzip.decompress((tmp_path / 'out' / 'new.nii.gz').read_bytes())[:348], check=False)
+    for name in ('qform_code', 'sform_code', 'pixdim', 'quatern_b', 'qoffset_x', 'srow_x', 'srow_z', 'xyzt_units'):
+        np.testing.assert_array_equal(label[name], header[name], err_msg=name)
+    itk = [sitk.ReadImage(str(tmp_path / name)) for name in ('new.nii', 'out/new.nii.gz')]
+    for place in ('GetOrigin', 'GetSpacing', 'GetDirection', 'GetSize'):
+        assert getattr(itk[0], place)() == getattr(itk[1], place)()
+    lies_right(np.asarray(nib.load(tmp_path / 'out' / 'new.nii.gz').dataobj) == 1, blobs(7) > 130)
+    assert 'lesion' in out
+
+
+def test_the_folder_of_the_images_is_not_written_to(run, tmp_path):
+    nib.save(nib.Nifti1Image(blobs(7), AFFINE), tmp_path / 'new.nii.gz')
+    before = (tmp_path / 'new.nii.gz').read_bytes()
+    ended = cli.run('predict', f'--workdir={run}/run', f'--output={tmp_path}', f'--input={tmp_path}')
+    assert ended.code == 2 and 'new.nii.gz would be overwritten' in ended.err and ended.err.count('\n') == 1
+    assert (tmp_path / 'new.nii.gz').read_bytes() == before
 
 
 def test_pictures_get_pictures(run, tmp_path):

@@ -257,13 +257,13 @@ def _as_tuple(value: int | Sequence[int]) -> tuple[int, ...]:
 
 
 def write_split(path: pathlib.Path, cases: Sequence[Case]) -> str:
-    """Writes the split of every case as JSON, with a hash of the content.
+    """Writes the split of every case as JSON that the user alone may read, with a hash of the content.
 
     Returns:
       The SHA-256 of the split. Two runs have the same hash if and only if they have the same split.
     """
     table = {case.id: {'patient': case.patient, 'split': case.split} for case in sorted(cases, key=lambda c: c.id)}
-    atomic_files.write_json(path, {'sha256': _digest(table), 'cases': table})
+    atomic_files.write_json(path, {'sha256': _digest(table), 'cases': table}, private=True)
     return _digest(table)
 
 

@@ -82,6 +82,7 @@ def test_shares_and_folds_that_make_no_sense_are_refused(options, field):
 def test_a_kept_split_is_read_back(tmp_path):
     cases = [case('b', 'p1', 'train'), case('a', 'p1', 'train'), case('c', 'p2', 'test')]
     digest = write_split(tmp_path / 'new' / 'splits.json', cases)
+    assert (tmp_path / 'new' / 'splits.json').stat().st_mode & 0o777 == 0o600  # patients' names are in it
     assert read_split(tmp_path / 'new' / 'splits.json') == {'p1': 'train', 'p2': 'test'}
     assert write_split(tmp_path / 'again.json', cases[::-1]) == digest
     assert (tmp_path / 'again.json').read_bytes() == (tmp_path / 'new' / 'splits.json').read_bytes()
