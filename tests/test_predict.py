@@ -133,7 +133,7 @@ def test_a_dicom_series(run, tmp_path):
 @pytest.mark.parametrize('change', [
     dict(qform_code=0, sform_code=0), dict(srow_x=(1.0, 0.5, 0, -11), qform_code=1), dict(xyzt_units=3), {}])
 def test_a_label_has_its_images_header(run, tmp_path, change):
-    """Codes of 0, a sheared sform beside a good qform, microns: as in the image, so every program shows both in place."""
+    """Codes of 0, a sheared sform beside a good qform, microns: as in the image, and ITK places both alike."""
     image = nib.Nifti1Image(blobs(7), AFFINE)
     image.header.set_qform(AFFINE, 1)
     content = bytearray(image.to_bytes())
