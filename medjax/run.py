@@ -1,5 +1,6 @@
 """Training and finished runs from Python: `medjax.train`, `medjax.load` and the class `Run`."""
 
+import contextlib
 import dataclasses
 import functools
 import importlib.util
@@ -18,7 +19,7 @@ cli.prepare()
 
 from medjax import atomic_files, restore, training  # noqa: E402
 from medjax.core.config import to_json  # noqa: E402
-from medjax.data.io import image_files  # noqa: E402
+from medjax.data.io import data_paths, image_files  # noqa: E402
 from medjax.errors import InputError  # noqa: E402
 from medjax.predict import predict  # noqa: E402
 from medjax.report import run_files  # noqa: E402
@@ -110,7 +111,10 @@ class Run:
             paths = _files(inputs, spacing, pathlib.Path(name))
             folder = pathlib.Path(name) / 'output'
             trained = None if options else self._trained
-            predict(self.path, paths, folder, messages.append, trained, **options)
+            # A table that is given as an object names files by paths of this program's own.
+            anywhere = data_paths.any_folder() if isinstance(inputs, pd.DataFrame) else contextlib.nullcontext()
+            with anywhere:
+                predict(self.path, paths, folder, messages.append, trained, **options)
             arrays = {image_files.stem(path): _label(path) for path in sorted(folder.iterdir())
                       if image_files.is_image(path)}
             table = folder / 'predictions.csv'

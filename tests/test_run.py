@@ -1,6 +1,7 @@
 """Training, loading and predicting from Python: results as objects, arrays and files in, arrays and tables out."""
 
 import json
+import pathlib
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ from PIL import Image
 
 import medjax
 from medjax import restore
+from medjax.data.io import data_paths
 from medjax.errors import InputError
 from medjax.run import _label
 from tests.conftest import ROOT
@@ -92,3 +94,16 @@ def test_a_predicted_picture_has_rows_first(tmp_path):
     for array in (np.arange(12, dtype=np.uint8).reshape(3, 4), np.arange(36, dtype=np.uint8).reshape(3, 4, 3)):
         Image.fromarray(array).save(tmp_path / 'a.png')
         np.testing.assert_array_equal(_label(tmp_path / 'a.png'), array)
+
+
+def test_a_table_that_is_an_object_names_files_anywhere(run, tmp_path, monkeypatch):
+    """It lies in no folder of the user's; a table in a file names files of its own folder alone."""
+    def named(workdir, inputs, output, *_):
+        output.mkdir()
+        data_paths.inside(pathlib.Path(inputs[0]).parent, '/somewhere/a.nii', 'row 2')
+    monkeypatch.setattr('medjax.run.predict', named)
+    loaded = medjax.load(run.path)
+    loaded.predict(pd.DataFrame({'fixed': ['/somewhere/a.nii']}))
+    (tmp_path / 't.csv').touch()
+    with pytest.raises(InputError, match='row 2 .* is outside of the folder'):
+        loaded.predict(tmp_path / 't.csv')

@@ -5,6 +5,7 @@ read into predictions and reports. Folders beyond the data folder are allowed by
 MEDJAX_READ_DIRS, which lists them, separated by colons; `/` allows all.
 """
 
+import contextlib
 import math
 import os
 import pathlib
@@ -18,13 +19,24 @@ DETACHED = ('.mhd', '.mha', '.nhdr', '.nrrd')  # headers that name the files of 
 LINE, HEADER = 2**16, 2**24  # most bytes of a header's line, and of a header
 MOST = 10**5  # files of one image
 
-_data_folders: set[str] = set()  # those that this process has opened; headers may name files in all of them
+_data_folders: set[str] = set()  # those that this process has opened; files in all of them may be named
 
 
 def add_data_folder(folder: pathlib.Path) -> pathlib.Path:
-    """Allows headers to name files in a data set's folder; returns the folder."""
+    """Allows tables and headers to name files in a data set's folder; returns the folder."""
     _data_folders.add(os.path.abspath(folder))
     return folder
+
+
+@contextlib.contextmanager
+def any_folder() -> Iterator[None]:
+    """Allows tables to name files anywhere, for a table that the user's own program makes."""
+    added = {os.path.sep} - _data_folders
+    _data_folders.update(added)
+    try:
+        yield
+    finally:
+        _data_folders.difference_update(added)
 
 
 def inside(folder: pathlib.Path, name: str, where: str) -> pathlib.Path:
@@ -38,9 +50,9 @@ def inside(folder: pathlib.Path, name: str, where: str) -> pathlib.Path:
       where: the table and row, for the message.
 
     Raises:
-      InputError: the path is neither within the folder nor within those of MEDJAX_READ_DIRS.
+      InputError: the path is neither within the folder, nor another data set's, nor within those of MEDJAX_READ_DIRS.
     """
-    return _checked(folder / name, name, where, [str(folder)])
+    return _checked(folder / name, name, where, folder)
 
 
 def data_files(path: pathlib.Path) -> tuple[pathlib.Path, ...]:
@@ -53,19 +65,18 @@ def data_files(path: pathlib.Path) -> tuple[pathlib.Path, ...]:
       InputError: a file is outside of the header's folder, all data folders and those of MEDJAX_READ_DIRS.
     """
     names = _meta_names(path) if path.suffix.lower() in ('.mhd', '.mha') else _nrrd_names(path)
-    allowed = [str(path.parent), *_data_folders]
-    return tuple(_checked(path.parent / name, name, f'{path}: file of voxels', allowed) for name in names)
+    return tuple(_checked(path.parent / name, name, f'{path}: file of voxels', path.parent) for name in names)
 
 
-def _checked(path: pathlib.Path, name: str, where: str, folders: list[str]) -> pathlib.Path:
+def _checked(path: pathlib.Path, name: str, where: str, own: pathlib.Path) -> pathlib.Path:
     given = [os.path.expanduser(folder) for folder in os.environ.get(VARIABLE, '').split(os.pathsep) if folder]
     if '\0' in name:
         raise InputError(f'{where} {name[:200]!r}; expected the name of a file')
-    roots = {way(folder) for folder in [*folders, *given] for way in (os.path.abspath, os.path.realpath)}
+    roots = {way(folder) for folder in [own, *_data_folders, *given] for way in (os.path.abspath, os.path.realpath)}
     # After a link, `..` is the parent of what it links to, which only the resolved folder shows.
     ways = [_resolved_folder] if '..' in pathlib.PurePath(name).parts else [os.path.abspath, os.path.realpath]
     if not any(pathlib.PurePath(way(path)).is_relative_to(root) for way in ways for root in roots):
-        raise InputError(f'{where} {name[:200]!r} is outside of the folder {folders[0]}; expected a file in it: list '
+        raise InputError(f'{where} {name[:200]!r} is outside of the folder {own}; expected a file in it: list '
                          f'other folders that may be read in the environment variable {VARIABLE}')
     return path
 
