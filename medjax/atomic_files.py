@@ -52,10 +52,9 @@ def write_bytes(path: pathlib.Path, content: bytes, private: bool = False) -> No
     part = path.with_name(f'.{path.name[-100:]}.{os.getpid()}.part')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open('wb') as file:
-            if private:
-                os.fchmod(file.fileno(), 0o600)
-            file.write(content)
+        if private:
+            part.touch(0o600)
+        part.write_bytes(content)
         os.replace(part, path)
     except OSError as error:
         why = 'no space left' if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror
