@@ -2,6 +2,7 @@
 
 import base64
 import collections
+import dataclasses
 import json
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +11,7 @@ from typing import Any
 import jinja2
 
 from medjax.report import run_files
-from medjax.report.chapter import Chapter, Chart, split_name, training_charts
+from medjax.report.chapter import Chapter, Chart, small_samples, split_name, training_charts
 
 # Read at import: when a long run ends, the file may be that of another version.
 TEMPLATE = (pathlib.Path(__file__).parent / 'report.html.jinja').read_text(encoding='utf-8')
@@ -63,6 +64,7 @@ def render(run: run_files.Run, make_chapter: Callable[[run_files.Run], Chapter])
       make_chapter: gives the part of the report that depends on the family; `tasks/FAMILY/chapter.py: chapter`.
     """
     results, chapter = run.results, make_chapter(run)
+    chapter = dataclasses.replace(chapter, warnings=[*small_samples(run), *chapter.warnings])
     return page(
         chapter, title=run.name, subtitle=_subtitle(run), notice=results.get('notice', ''),
         conventions=results.get('conventions', ''), step=results.get('step'),
