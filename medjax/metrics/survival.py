@@ -235,6 +235,30 @@ def censoring_weights(time: np.ndarray, ended: np.ndarray, at: np.ndarray,
     return own, further
 
 
+def horizon_weights(time: np.ndarray, ended: np.ndarray, horizon: float,
+                    weight: np.ndarray | None = None) -> np.ndarray:
+    """The weight of each case in a question about events by a horizon: inverse probabilities of censoring.
+
+    A case with an event by the horizon has one over the probability of being uncensored just before its event; a case
+    that is followed beyond the horizon, one over that at the horizon. A case that is censored before the horizon has no
+    weight: the answer is not known. Without weights, cases with an event would be too frequent.
+
+    Args:
+      time: `[n]`, of the event or the end of observation.
+      ended: `[n]` bool, whether a case had an event.
+      horizon: in the unit of `time`.
+      weight: `[..., n]`, for the estimate of the probabilities.
+
+    Returns:
+      `[..., n]` float64.
+    """
+    time, ended = np.asarray(time, np.float64), np.asarray(ended, bool)
+    beyond = time > horizon
+    at = np.where(beyond, horizon, np.nextafter(time, -np.inf))
+    _, inverse = censoring_weights(time, ended, at, _ones(time, weight))
+    return np.where(beyond | ended, inverse, 0.0)
+
+
 def _counts(time: np.ndarray, kinds: list[np.ndarray],
             weight: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
     """The different times, the number at risk at each, `[..., k]`, and the number of each kind that end then."""

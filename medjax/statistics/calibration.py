@@ -43,22 +43,26 @@ def expected_calibration_error(targets: np.ndarray, probs: np.ndarray, weight: n
     return np.divide(gap, total, out=np.full(gap.shape, np.nan), where=total > 0)
 
 
-def reliability_bins(probability: np.ndarray, happened: np.ndarray) -> list[dict[str, Any]]:
+def reliability_bins(probability: np.ndarray, happened: np.ndarray,
+                     weight: np.ndarray | None = None) -> list[dict[str, Any]]:
     """The bins of a reliability diagram: predicted probability against observed frequency.
 
     Args:
       probability: `[n]`, of the predicted class or of the positive one.
       happened: `[n]` bool, whether the case is of that class.
+      weight: `[n]`, such as the inverse probability of censoring; 1 by default.
 
     Returns:
       For each bin with cases: `low` (excluded, except for 0), `high`, `n`, the mean predicted probability `said` and
       the observed frequency `came`.
     """
     bins, out = _equal_width(probability), []
+    weight = np.ones(len(probability)) if weight is None else weight
     for k in np.unique(bins).tolist():
         inside = bins == k
         out.append({'low': k / BINS, 'high': (k + 1) / BINS, 'n': int(inside.sum()),
-                    'said': float(probability[inside].mean()), 'came': float(happened[inside].mean())})
+                    'said': float(np.average(probability[inside], weights=weight[inside])),
+                    'came': float(np.average(happened[inside], weights=weight[inside]))})
     return out
 
 

@@ -6,6 +6,7 @@ from scipy import stats
 from sklearn import metrics
 
 from medjax.metrics import concordance, survival
+from tests.metrics import ipcw
 from tests.metrics.cohorts import EVENT, TIME, cohort, concordances
 
 
@@ -148,3 +149,23 @@ def test_what_is_not_defined_is_nan():
     # A draw without any event, beside one with: each by itself.
     both = concordance.harrell(TIME, EVENT, np.array([4.0, 3, 2, 1]), np.array([[0, 0, 2, 0], [1, 1, 1, 1]]))
     assert np.isnan(both[0]) and both[1] == 1
+
+
+def test_weights_of_a_horizon_by_definition():
+    rng = np.random.default_rng(2)
+    time, ended = np.ceil(rng.exponential(4, 60)), rng.random(60) < 0.5  # with ties of events and censorings
+    np.testing.assert_allclose(survival.horizon_weights(time, ended, 5.0), ipcw.horizon_weights(time, ended, 5.0))
+    times = rng.integers(0, 3, 60)
+    repeated = np.repeat(np.arange(60), times)
+    want = survival.horizon_weights(time[repeated], ended[repeated], 5.0)
+    np.testing.assert_allclose(survival.horizon_weights(time, ended, 5.0, times[None])[0, repeated], want)
+
+
+def test_weights_of_a_horizon_remove_the_bias_of_censoring():
+    rng = np.random.default_rng(0)
+    event, censored = rng.exponential(4, 20000), rng.uniform(0, 4, 20000)
+    time, ended = np.minimum(event, censored), event <= censored
+    weight, hit = survival.horizon_weights(time, ended, 2.0), (time <= 2.0) & ended
+    truth = 1 - np.exp(-2 / 4)  # .393
+    assert np.average(hit, weights=weight) == pytest.approx(truth, abs=0.01)
+    assert hit[weight > 0].mean() > truth + 0.05  # of the cases whose outcome is known

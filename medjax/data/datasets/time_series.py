@@ -13,6 +13,7 @@ import numpy as np
 from medjax.data.datasets.tabular import TabularDataset, check_times, covariate_scale
 from medjax.data.source import Case, Series, Source
 from medjax.errors import InputError, few
+from medjax.metrics import survival
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +61,20 @@ class TimeSeriesDataset(TabularDataset):
     def statistics(self) -> dict[str, Any]:
         """Statistics of the tabular data, and the scale of the series; stored with each checkpoint."""
         return {**super().statistics, 'measured': list(self.source.measured), 'spread': dict(self.spread),
-                'steps': self.steps, 'within': self.within}
+                'steps': self.steps, 'within': self.within} | ({'censoring': self._censoring()} if self.within else {})
+
+    def _censoring(self) -> dict[str, list[float]]:
+        """The inverse probability that a training visit is uncensored, by the time since the visit.
+
+        Returns:
+          `times`, rising, up to the horizon; and `inverse`, the value from each of them on.
+        """
+        cases = [self.source.cases[number] for number in self.numbers('train')]
+        gap = np.concatenate([case.target.time - (case.series.times - case.series.times[0]) for case in cases])
+        ended = np.concatenate([np.full(len(case.series.times), case.target.event > 0) for case in cases])
+        times = np.unique(np.append(0.0, np.minimum(np.maximum(gap, 0), self.within)))
+        _, inverse = survival.censoring_weights(np.maximum(gap, 0), ended, times, np.ones(len(gap)))
+        return {'times': times.tolist(), 'inverse': inverse.tolist()}
 
     @functools.cached_property
     def fingerprint(self) -> str:

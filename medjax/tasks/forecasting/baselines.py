@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from medjax.data.datasets.time_series import TimeSeriesDataset
+from medjax.metrics import survival
 from medjax.ops import time_series
 
 ALPHAS = tuple(10.0**power for power in range(-2, 5))  # of ridge regression, chosen by leave-one-out
@@ -79,26 +80,30 @@ def ridge_forecasts(visits: Visits, training: np.ndarray) -> np.ndarray:
     return out
 
 
-def logistic_risks(visits: Visits, training: np.ndarray, occurs: np.ndarray, known: np.ndarray) -> np.ndarray:
+def logistic_risks(visits: Visits, training: np.ndarray, occurs: np.ndarray, known: np.ndarray,
+                   within: float) -> np.ndarray:
     """Probabilities of each event within the horizon by logistic regression, `[n, E]`.
 
-    An event that occurs after all or none of the training visits has its training frequency.
+    An event that occurs after all or none of the training visits has its training frequency. Visits count by the
+    inverse probability of censoring, see `metrics.survival.horizon_weights`.
 
     Args:
       visits: the visits.
       training: `[n]` bool, visits of training patients.
       occurs: `[n, E]` bool, whether the event occurs within the horizon.
       known: `[n, E]` bool, whether that is known.
+      within: the horizon.
     """
     from sklearn.linear_model import LogisticRegression  # slow to import
 
-    out = np.zeros(occurs.shape)
+    out, weight = np.zeros(occurs.shape), np.zeros(len(training))
+    weight[training] = survival.horizon_weights(visits.gap[training], visits.event[training] > 0, within)
     for k in range(occurs.shape[1]):
         chosen = training & known[:, k]
         labels = occurs[chosen, k]
         if len(np.unique(labels)) == 2:
-            fit = LogisticRegression(max_iter=2000).fit(visits.features[chosen], labels)
+            fit = LogisticRegression(max_iter=2000).fit(visits.features[chosen], labels, weight[chosen])
             out[:, k] = fit.predict_proba(visits.features)[:, 1]
         elif chosen.any():
-            out[:, k] = labels.mean()
+            out[:, k] = np.average(labels, weights=weight[chosen])
     return out

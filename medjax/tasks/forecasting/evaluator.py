@@ -16,7 +16,7 @@ from medjax.data.datasets.tabular import scale_covariates
 from medjax.data.datasets.time_series import TimeSeriesDataset, check_visits, pad_series
 from medjax.data.source import Case, Series
 from medjax.errors import InputError
-from medjax.metrics import classification
+from medjax.metrics import classification, survival
 from medjax.ops import time_series
 from medjax.tasks.forecasting import baselines, table
 from medjax.tasks.forecasting.table import FORECASTS, NEXT, RISKS
@@ -49,7 +49,7 @@ class ForecastEvaluator(contracts.Evaluator):
         """Probabilities of logistic regression at all visits, `[n, E]`."""
         occurs, known = time_series.events_within(self._visits.gap, self._visits.event, self.data.within,
                                                   len(self.data.source.classes))
-        return baselines.logistic_risks(self._visits, self._training, occurs, known)
+        return baselines.logistic_risks(self._visits, self._training, occurs, known, self.data.within)
 
     def __call__(self, variables: Any, split: str, *, quick: bool = False,
                  snapshots: pathlib.Path | None = None) -> list[dict[str, Any]]:
@@ -116,17 +116,18 @@ class ForecastEvaluator(contracts.Evaluator):
     def _event_metrics(self, rows: Sequence[Mapping[str, Any]], metrics: dict[str, list[float]]) -> None:
         """Adds the metrics of each event to the lists of `metrics`."""
         events = self.data.source.classes
-        occurs, known = time_series.events_within(np.array([row['gap'] for row in rows]),
-                                                  table.event_numbers(rows, events), self.data.within, len(events))
+        gap, ended = np.array([row['gap'] for row in rows]), table.event_numbers(rows, events)
+        occurs, known = time_series.events_within(gap, ended, self.data.within, len(events))
+        weights = survival.horizon_weights(gap, ended > 0, self.data.within)
         for k, name in enumerate(events):
             risk = np.array([row[table.column(RISKS[''], name)] for row in rows])[known[:, k]]
-            labels = occurs[known[:, k], k]
-            auroc, auprc = classification.auroc_and_auprc(labels, risk)
+            labels, weight = occurs[known[:, k], k], weights[known[:, k]]
+            auroc, auprc = classification.auroc_and_auprc(labels, risk, weight)
             metrics['auroc'].append(float(auroc))
             metrics['auprc'].append(float(auprc))
             if len(labels):
                 _, log_loss = classification.case_losses(labels, np.stack([1 - risk, risk], 1))
-                metrics['log_loss'].append(float(log_loss.mean()))
+                metrics['log_loss'].append(float(np.average(log_loss, weights=weight)))
 
 
 def evaluator(*, data: TimeSeriesDataset, task: Task, batch: int = 256,

@@ -25,7 +25,9 @@ CONVENTIONS = (
     'whether the event occurs within the horizon. It is not known where observation ends before the horizon; where '
     'another event occurs within the horizon, this one does not. AUROC and AUPRC count each visit once. By lead time, '
     'positive visits are those after which the event occurs within that span; negative visits, for all spans, are '
-    'those after which it does not occur within the horizon. The AUPRC of an uninformative prediction is the share of '
+    'those after which it does not occur within the horizon. Visits count by the inverse probability of censoring: '
+    'visits with an event within the horizon by that just before it, others by that at the horizon, by the '
+    'Kaplan–Meier estimate over the evaluated visits. The AUPRC of an uninformative prediction is the share of '
     'positives. Intervals are percentile bootstrap intervals over patients, with all visits of a patient drawn '
     'together, from the resamples in which the metric is defined; they are given where these are at least nine in '
     'ten. Models are not fitted again.')
@@ -97,7 +99,14 @@ def _value_metrics(table: Predictions, k: int, name: str, weight: np.ndarray) ->
 
 def _event_metrics(table: Predictions, k: int, name: str, leads: Sequence[float],
                    weight: np.ndarray) -> dict[str, np.ndarray]:
+    """The metrics of one event, computed in blocks of weightings."""
+    return classification.compute_in_blocks(lambda w: _block_metrics(table, k, name, leads, w), weight)
+
+
+def _block_metrics(table: Predictions, k: int, name: str, leads: Sequence[float],
+                   weight: np.ndarray) -> dict[str, np.ndarray]:
     out: dict[str, np.ndarray] = {}
+    weight = weight * table.event_weight(weight)
     known, occurs, gap = table.known[:, k], table.occurs[:, k], table.gap
     visits = {'': known}
     for span, (low, high) in lead_spans(leads).items():
@@ -186,7 +195,8 @@ def summarise(rows: Sequence[Row], names: Sequence[str], events: Sequence[str], 
         out['calibration'][split], out['positives'][split] = {}, {}
         for k, event in enumerate(table.events):
             known, occurs = table.known[:, k], table.occurs[:, k]
-            out['calibration'][split][event] = calibration.reliability_bins(table.risks[''][known, k], occurs[known])
+            out['calibration'][split][event] = calibration.reliability_bins(
+                table.risks[''][known, k], occurs[known], table.event_weight()[known])
             out['positives'][split][event] = _positives(table, k, leads)
             patients = len(np.unique(table.patients[occurs]))
             if patients < FEW_EVENTS:

@@ -22,6 +22,7 @@ import numpy as np
 
 from medjax.data.source import Case
 from medjax.errors import InputError
+from medjax.metrics import survival
 from medjax.ops import time_series
 from medjax.statistics import bootstrap
 
@@ -52,6 +53,7 @@ class Predictions:
       gap: `[n]`, time until the event or the end of observation.
       ended: `[n]` int, number of the event from 1, 0 for none.
       risks: for each of RISK_METHODS in the table `[n, E]`, the predicted probability within the horizon.
+      within: the horizon; 0 for no events.
     """
 
     patients: np.ndarray
@@ -67,6 +69,11 @@ class Predictions:
     gap: np.ndarray
     ended: np.ndarray
     risks: Mapping[str, np.ndarray]
+    within: float = 0.0
+
+    def event_weight(self, weight: np.ndarray | None = None) -> np.ndarray:
+        """`[..., n]`, the weight of each visit in metrics of events; see `metrics.survival.horizon_weights`."""
+        return survival.horizon_weights(self.gap, self.ended > 0, self.within, weight)
 
 
 def column(stem: str, name: str) -> str:
@@ -151,7 +158,7 @@ def read(rows: Sequence[Row], names: Sequence[str], events: Sequence[str], withi
          if not method or column(stem, names[0]) in first},
         events, occurs, known, gap, ended,
         {method: columns(stem, events, low=0, high=1) for method, stem in RISKS.items()
-         if events and (not method or column(stem, events[0]) in first)})
+         if events and (not method or column(stem, events[0]) in first)}, within)
     for method, forecast in table.forecasts.items():
         for number, k in np.argwhere(~np.isnan(table.next) & np.isnan(forecast))[:1]:
             name = column(FORECASTS[method], names[k])

@@ -33,6 +33,8 @@ class Options:
       clock: the unit of `times` in a batch, in the source's unit.
       mean: `[V]` float32, of the training values.
       std: `[V]` float32, of the training values.
+      censoring: the inverse probability of being uncensored, as times and values `[K]` float32 each: see
+        `metrics.survival.horizon_weights`.
     """
 
     loss: str
@@ -44,6 +46,7 @@ class Options:
     clock: float
     mean: jax.Array
     std: jax.Array
+    censoring: tuple[jax.Array, jax.Array]
 
 
 def task(module: nn.Module, *, statistics: Mapping[str, Any], loss: str = 'mse', delta: float = 1.0,
@@ -56,14 +59,16 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], loss: str = 'mse',
     related to their survival.
 
     A value counts where it is measured at the next step. An event counts where it is known whether it occurs within the
-    horizon (see `ops.time_series.events_within`). A patient's loss is the sum over the steps, divided by the number of
-    values or of events and by the number of steps to which series are padded: all visits have equal weights.
+    horizon (see `ops.time_series.events_within`), with the inverse probability of censoring as its weight. A patient's
+    loss is the sum over the steps, divided by the number of values or of events and by the number of steps to which
+    series are padded.
 
     Args:
       module: outputs, for each step of a series and from that and earlier steps only, `[B, T, 2 V + E]`: levels, rates
         and log odds of events; such as `sequence` with `each`.
       statistics: of the training data: `measured`, the names of the V values; their `spread`; `classes`, the E events;
-        and `within`, the horizon. With a horizon of 0 the E outputs are not trained.
+        `within`, the horizon; and `censoring` (see `datasets.time_series`). With a horizon of 0 the E outputs are not
+        trained.
       loss: 'mse', or 'huber', which is linear for errors above `delta`.
       delta: of the Huber loss, in standard deviations.
       labels_weight: weight of the events' binary cross-entropy.
@@ -81,9 +86,15 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], loss: str = 'mse',
     _check(module, statistics, loss, delta, labels_weight)
     mean, std = (jnp.asarray(statistics['spread'][name], jnp.float32) for name in ('mean', 'std'))
     options = Options(loss, delta, labels_weight, len(statistics['measured']), len(statistics['classes']),
-                      float(statistics['within']), statistics['spread']['clock'], mean, std)
+                      float(statistics['within']), statistics['spread']['clock'], mean, std, _censoring(statistics))
     return Task(functools.partial(init_variables, module), functools.partial(_loss, module, options),
                 functools.partial(_predict, module, options), _metrics)
+
+
+def _censoring(statistics: Mapping[str, Any]) -> tuple[jax.Array, jax.Array]:
+    """Times and inverse probabilities of being uncensored; 1 at all times where the statistics have none."""
+    known = statistics.get('censoring') or {'times': [0.0], 'inverse': [1.0]}
+    return jnp.asarray(known['times'], jnp.float32), jnp.asarray(known['inverse'], jnp.float32)
 
 
 def _check(module: nn.Module, statistics: Mapping[str, Any], loss: str, delta: float, labels_weight: float) -> None:
@@ -117,14 +128,23 @@ def _losses(options: Options, out: jax.Array, batch: Batch) -> tuple[jax.Array, 
     error = _forecast(options, out, batch)[1][:, :-1] - batch['values'][:, 1:]
     value_losses = optax.huber_loss(error, delta=options.delta) if options.loss == 'huber' else error**2
     measured = (batch['observed'] * batch['time_mask'][..., None])[:, 1:] > 0
-    occurs, known = time_series.events_within(batch['time'][:, None] - options.clock * batch['times'],
-                                              batch['event'][:, None], options.within, options.events)
+    gap = batch['time'][:, None] - options.clock * batch['times']
+    occurs, known = time_series.events_within(gap, batch['event'][:, None], options.within, options.events)
     known = known & (batch['time_mask'] > 0)[..., None]
     event_losses = optax.sigmoid_binary_cross_entropy(out[..., 2 * options.values:], occurs.astype(jnp.float32))
+    event_losses = event_losses * _event_weight(options, gap)[..., None]
     steps = out.shape[1]
     return (jnp.where(measured, value_losses, 0).sum((1, 2)) / (steps * options.values),
             jnp.where(known, event_losses, 0).sum((1, 2)) / (steps * options.events) if options.within
             else jnp.zeros(len(out)))
+
+
+def _event_weight(options: Options, gap: jax.Array) -> jax.Array:
+    """One over the probability of being uncensored just before a time, or at the horizon after it."""
+    times, inverse = options.censoring
+    place = jnp.where(gap > options.within, jnp.searchsorted(times, options.within, side='right'),
+                      jnp.searchsorted(times, gap, side='left'))
+    return inverse[jnp.maximum(place - 1, 0)]
 
 
 def _loss(module: nn.Module, options: Options, variables: Variables, batch: Batch,

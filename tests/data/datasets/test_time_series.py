@@ -7,6 +7,7 @@ from medjax.data.datasets import time_series
 from medjax.data.simulated import visits
 from medjax.errors import InputError
 from tests.data.sources.test_visits_csv import TABLE, read
+from tests.metrics.ipcw import horizon_weights
 
 
 def test_padding_and_scales_by_the_training_patients(tmp_path):
@@ -47,3 +48,19 @@ def test_the_device_holds_what_items_are():
     assert item.pop('id') == 'train0007' and kept.size == sum(array.nbytes for array in arrays.values())
     for name, value in kept.pick(arrays, kept.place(number, None)).items():
         np.testing.assert_array_equal(value, item[name])
+
+
+def test_the_probability_of_being_censored_is_that_of_the_training_visits():
+    data = time_series.dataset(visits.source(cases=(40, 5, 5)), within=3.0)
+    found = data.statistics['censoring']
+    outcomes = [(max(one.target.time - float(time), 0.0), one.target.event > 0)
+                for one in data.source.cases if one.split == 'train' for time in one.series.times - one.series.times[0]]
+    gap, ended = np.array(outcomes).T
+    want = horizon_weights(gap, ended, 3.0)
+    times, inverse = np.array(found['times']), np.array(found['inverse'])
+    assert (np.diff(times) > 0).all() and times[0] == 0 and times[-1] == 3.0 and inverse[0] == 1.0
+    at_horizon = inverse[-1]
+    before = inverse[np.maximum(np.searchsorted(times, gap, 'left') - 1, 0)]
+    got = np.where(gap > 3.0, at_horizon, np.where(ended > 0, before, 0))
+    np.testing.assert_allclose(got, want, rtol=1e-9)
+    assert 'censoring' not in time_series.dataset(visits.source(cases=(40, 5, 5))).statistics

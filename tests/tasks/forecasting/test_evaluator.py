@@ -17,6 +17,7 @@ from medjax.data.splits import Splitting
 from medjax.errors import InputError
 from medjax.tasks.forecasting.baselines import ALPHAS
 from medjax.tasks.forecasting.evaluator import evaluator, predictor
+from tests.metrics.ipcw import horizon_weights
 
 
 def predict_known(variables, batch):
@@ -63,7 +64,7 @@ def test_baselines_are_scikit_learns():
     evaluate = evaluator(data=data, task=KNOWN)
     rows, x, ahead, wanted, soon = evaluate(1.0, 'test'), [], [], [], []
     seen = data.network_inputs(np.arange(len(data.source.cases)))
-    where = []
+    where, outcome = [], []
     for number, one in enumerate(data.source.cases):
         last, ever = np.zeros(2), np.zeros(2, bool)
         for visit, time in enumerate(one.series.times):
@@ -76,6 +77,7 @@ def test_baselines_are_scikit_learns():
                           else [np.nan] * 2)
             gap = one.target.time - time
             soon.append(np.nan if gap <= 3 and not one.target.event else float(gap <= 3))
+            outcome.append((max(gap, 0), one.target.event > 0))
             where.append(one.split)
     x, wanted, soon, where = np.array(x), np.array(wanted), np.array(soon), np.array(where)
     full, train = np.column_stack([x, ahead]), where == 'train'
@@ -86,7 +88,11 @@ def test_baselines_are_scikit_learns():
         np.testing.assert_allclose([pair[0] for pair in got], np.array([pair[1] for pair in got])
                                    * data.spread['std'][k] + data.spread['mean'][k], rtol=1e-3, atol=1e-3)
     known = train & ~np.isnan(soon)
-    want = LogisticRegression(max_iter=2000).fit(x[known], soon[known]).predict_proba(x[where == 'test'])[:, 1]
+    gap, ended = np.array(outcome)[train].T
+    weight = np.zeros(len(train))
+    weight[train] = horizon_weights(gap, ended, 3.0)
+    fit = LogisticRegression(max_iter=2000).fit(x[known], soon[known], weight[known])
+    want = fit.predict_proba(x[where == 'test'])[:, 1]
     np.testing.assert_allclose([row['logistic_death'] for row in rows], want, atol=1e-3)
 
 
@@ -112,7 +118,8 @@ def test_validation_by_hand():
     data = few()
     got = evaluator(data=data, task=KNOWN).validation_metrics(rows)
     std = data.spread['std']
-    loss = np.mean([5 / std[0]**2, 4 / std[1]**2]) - np.mean([np.log(0.8), np.log(0.6)])
+    # Of the two that are left after the death at 1 one is censored then: those beyond the horizon count twice.
+    loss = np.mean([5 / std[0]**2, 4 / std[1]**2]) - np.average([np.log(0.8), np.log(0.6)], weights=[1, 2])
     assert got == pytest.approx({'loss': loss, 'mase': 4 / 4, 'auroc': 1.0, 'auprc': 1.0})
     assert set(evaluator(data=few(0.0), task=KNOWN).validation_metrics(rows)) == {'loss', 'mase'}
     assert np.isnan(evaluator(data=data, task=KNOWN).validation_metrics(rows[2:])['mase'])

@@ -9,6 +9,7 @@ from sklearn import metrics
 from medjax.errors import InputError
 from medjax.tasks.forecasting import merge, summary
 from medjax.tasks.forecasting.table import read
+from tests.metrics.ipcw import horizon_weights
 from tests.tasks.forecasting import forecasts
 from tests.tasks.forecasting.forecasts import EVENTS, LEADS, NAMES, WITHIN
 
@@ -33,14 +34,19 @@ def test_metrics_are_scikit_learns():
     assert got['mase'] == pytest.approx(np.mean(ratios)) and got['mase_gain'] == got['mase_ridge'] - got['mase']
     known = [row for row in rows if row['gap'] > WITHIN or row['ended']]
     came = np.array([row['gap'] <= WITHIN for row in known])
+    weight = horizon_weights([row['gap'] for row in rows], [bool(row['ended']) for row in rows], WITHIN)
+    weight = weight[[row['gap'] > WITHIN or bool(row['ended']) for row in rows]]
+    assert weight.max() > 1.1
     for end, stem in (('', 'chance_death'), ('_logistic', 'logistic_death')):
         said = np.array([row[stem] for row in known])
-        assert got[f'auroc{end}'] == pytest.approx(metrics.roc_auc_score(came, said))
-        assert got[f'auprc{end}'] == pytest.approx(metrics.average_precision_score(came, said))
-        assert got[f'brier{end}'] == pytest.approx(metrics.brier_score_loss(came, said))
+        assert got[f'auroc{end}'] == pytest.approx(metrics.roc_auc_score(came, said, sample_weight=weight))
+        assert got[f'auprc{end}'] == pytest.approx(metrics.average_precision_score(
+            came, said, sample_weight=weight))
+        assert got[f'brier{end}'] == pytest.approx(metrics.brier_score_loss(came, said, sample_weight=weight))
         for low, high in ((0, 1), (1, 2)):
             span = np.array([not hit or low < row['gap'] <= high for hit, row in zip(came, known)])
-            assert got[f'auroc_in_{low}_{high}{end}'] == pytest.approx(metrics.roc_auc_score(came[span], said[span]))
+            assert got[f'auroc_in_{low}_{high}{end}'] == pytest.approx(metrics.roc_auc_score(
+                came[span], said[span], sample_weight=weight[span]))
     assert got['auroc_gain'] == got['auroc'] - got['auroc_logistic']
 
 
@@ -61,7 +67,9 @@ def test_each_of_several_events_has_its_metrics():
     got = summary.compute_metrics(of, LEADS)
     known = [row for row in rows if row['gap'] > WITHIN or row['ended']]
     came = [row['gap'] <= WITHIN and row['ended'] == 'stroke' for row in known]
-    assert got['auroc_stroke'] == pytest.approx(metrics.roc_auc_score(came, [row['chance_stroke'] for row in known]))
+    weight = horizon_weights([row['gap'] for row in rows], [bool(row['ended']) for row in rows], WITHIN)
+    assert got['auroc_stroke'] == pytest.approx(metrics.roc_auc_score(
+        came, [row['chance_stroke'] for row in known], sample_weight=weight[weight > 0]))
     assert 'auroc' not in got and {'auroc_death_gain', 'auroc_gain_death'} & got.keys() == {'auroc_gain_death'}
 
 

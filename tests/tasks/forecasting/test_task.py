@@ -64,6 +64,10 @@ def test_the_loss_by_hand():
     assert float(loss) == pytest.approx(values + 0.5 * labels, rel=1e-5)
     assert {name: float(total) / float(count) for name, (total, count) in states.items()} == pytest.approx(
         {'values': values, 'labels': labels})
+    # Just before the death at 1 all are uncensored, at the horizon half.
+    weighted, _ = loss_of(KNOWN | {'censoring': {'times': [0.0, 1.0, 1.5], 'inverse': [1.0, 1.25, 2.0]}})
+    labels = (2 * np.log1p(np.exp(odds)) + np.log1p(np.exp(-odds))) / 3 / 2
+    assert float(weighted) == pytest.approx(values + labels, rel=1e-5)
     huber, _ = loss_of(KNOWN, loss='huber', delta=0.1, labels_weight=0)
     assert float(huber) == pytest.approx((0.1 * (np.abs(off) - 0.05)).sum() / 12, rel=1e-5)
     plain, _ = loss_of(KNOWN | {'within': 0.0})
