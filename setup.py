@@ -33,7 +33,7 @@ setup(
         'absl-py', 'chex', 'flax>=0.12,<0.13', 'grain', 'jax>=0.10.2,<0.13', 'ml_collections', 'nibabel', 'numpy',
         'optax', 'orbax-checkpoint>=0.12,<1.0', 'scipy', 'tensorboardX', 'tensorflow-datasets',
         'pandas', 'SimpleITK', 'connected-components-3d', 'edt', 'faster-coco-eval', 'isal', 'jinja2', 'matplotlib',
-        'Pillow', 'scikit-learn', 'tqdm',
+        'Pillow>=11', 'scikit-learn', 'tqdm',
     ],
     extras_require={
         'cuda': ['jax[cuda12]'],
