@@ -126,7 +126,7 @@ def _check_output(paths: Sequence[str], out: pathlib.Path | None) -> None:
         raise InputError(f'--workdir={out}: the folder of a run; expected another one for the result')
     if out is not None:
         read_files = (file for path in map(pathlib.Path, paths) if path.is_dir() for file in outputs.run_files(path))
-        outputs.check_outputs([out / name for name in WRITTEN], read_files, f'--workdir={out}')
+        outputs.check_outputs([out / name for name in WRITTEN], read_files, f'--workdir={out}', ('checkpoints',))
 
 
 def _check_folds(runs: Mapping[str, Run]) -> None:

@@ -2,7 +2,7 @@
 
 import os
 import pathlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from medjax.data.io import image_files
 from medjax.data.io.tables import read_table
@@ -33,13 +33,15 @@ def run_files(folder: pathlib.Path) -> Iterator[pathlib.Path]:
             yield path
 
 
-def check_outputs(outputs: Iterable[pathlib.Path], inputs: Iterable[pathlib.Path], where: str) -> None:
+def check_outputs(outputs: Iterable[pathlib.Path], inputs: Iterable[pathlib.Path], where: str,
+                  marks: Sequence[str] = ('checkpoints', 'results.json')) -> None:
     """Checks that no output is an input, by any name or link, or among the files of a run.
 
     Args:
       outputs: the files that will be written.
       inputs: the files that are read.
       where: the option that the outputs' place comes from, for messages.
+      marks: names that, beside `config.json`, only a run's folder has, or also that with the result of several runs.
 
     Raises:
       InputError: with the first file that would be overwritten.
@@ -47,7 +49,7 @@ def check_outputs(outputs: Iterable[pathlib.Path], inputs: Iterable[pathlib.Path
     there: dict[tuple[int, int], pathlib.Path] = {}
     for output in outputs:
         for path in (output.parent.resolve() / output.name, output.resolve()):
-            run = _run_of(path)
+            run = _run_of(path, marks)
             if run:
                 raise InputError(f'{where}: {output} would be among the files of the run {run}; expected another place')
         if os.path.exists(output):
@@ -64,10 +66,10 @@ def _file_id(path: pathlib.Path) -> tuple[int, int]:
     return stat.st_dev, stat.st_ino
 
 
-def _run_of(path: pathlib.Path) -> pathlib.Path | None:
+def _run_of(path: pathlib.Path, marks: Sequence[str]) -> pathlib.Path | None:
     """The run's folder among whose own files a path is; None where it is in none."""
     for folder in path.parents:
-        if (folder / 'config.json').is_file() and (folder / 'checkpoints').is_dir():
+        if (folder / 'config.json').is_file() and any((folder / mark).exists() for mark in marks):
             inner = path.relative_to(folder).parts
             return folder if len(inner) == 1 or inner[0] in RUN_FOLDERS else None
     return None

@@ -157,6 +157,12 @@ def test_a_run_is_no_output(run, tmp_path, kind, inner):
     refused(run, kind, [table if kind in TABLES else image], run / inner, 'among the files of the run .*/run;')
 
 
+def test_the_result_of_several_runs_is_no_output(run, tmp_path):
+    """It has no checkpoints, but its own table of predictions."""
+    (run / 'checkpoints').rmdir()
+    refused(run, ClassificationPredictor, [picture(tmp_path / 'in' / 'a.png')], run, 'among the files of the run')
+
+
 def test_a_folder_of_its_own_in_the_runs_is_an_output(run, tmp_path):
     image = picture(tmp_path / 'in' / 'a.png')
     with pytest.raises(AssertionError, match='was predicted'):

@@ -218,12 +218,6 @@ def _write_picture(path: pathlib.Path, array: np.ndarray, most: int) -> None:
     atomic_files.write_bytes(path, content.getvalue())
 
 
-def _translator(task: Task, channels: int, patch: Sequence[int], overlap: float, batch: int) -> Translator:
-    if batch < 1:
-        raise InputError(f'config.evaluate.batch: {batch}; expected at least 1')
-    return Translator(task, channels, tuple(patch), overlap, batch)
-
-
 def evaluator(*, data: TranslationDataset, task: Task, overlap: float = 0.5, batch: int = 4) -> TranslationEvaluator:
     """The evaluator of translation.
 
@@ -241,7 +235,7 @@ def evaluator(*, data: TranslationDataset, task: Task, overlap: float = 0.5, bat
             raise InputError(f'config.data.source: no {data.source.classes[0]} image in the split {split}; expected '
                              'some')
     channels = data.statistics['channels'][1]
-    return TranslationEvaluator(data, _translator(task, channels, data.image.patch, overlap, batch))
+    return TranslationEvaluator(data, Translator(task, channels, tuple(data.image.patch), overlap, batch))
 
 
 def predictor(*, task: Task, data: Mapping[str, Any], statistics: Mapping[str, Any],
@@ -257,5 +251,5 @@ def predictor(*, task: Task, data: Mapping[str, Any], statistics: Mapping[str, A
       batch: see `evaluator`.
     """
     grid = preprocess_options(data)
-    translator = _translator(task, statistics['channels'][1], grid['patch'], overlap, batch)
+    translator = Translator(task, statistics['channels'][1], tuple(grid['patch']), overlap, batch)
     return TranslationPredictor(volume_preprocess(**grid), statistics, read, translator)

@@ -22,6 +22,9 @@ class Translator:
       patch: voxels of a window along x, y, z.
       overlap: of neighbouring windows, as a share of their extent.
       batch: windows at once.
+
+    Raises:
+      InputError: an option out of its range.
     """
 
     task: Task
@@ -29,6 +32,9 @@ class Translator:
     patch: tuple[int, int, int]
     overlap: float
     batch: int
+
+    def __post_init__(self):
+        self._windows  # noqa: B018 - checks the options now, before training
 
     @functools.cached_property
     def _windows(self) -> sliding_windows.SlidingWindowInference:

@@ -116,8 +116,9 @@ def test_a_split_without_images_is_refused(tmp_path):
     lone = source(('train', (1, 1)), ('late', (0, 1)))
     with pytest.raises(InputError, match=r'config\.data\.source: no T1 image in the split late'):
         evaluator(data=dataset(lone, cache=str(tmp_path), **OPTIONS), task=TASK)
-    with pytest.raises(InputError, match=r'config\.evaluate\.batch: 0; expected at least 1'):
-        evaluator(data=dataset(source(), cache=str(tmp_path), **OPTIONS), task=TASK, batch=0)
+    for option, value in (('batch', 0), ('overlap', 1.0), ('overlap', -0.5)):
+        with pytest.raises(InputError, match=rf'config\.evaluate\.{option}: {value}; expected'):
+            evaluator(data=dataset(source(), cache=str(tmp_path), **OPTIONS), task=TASK, **{option: value})
 
 
 def test_colours_become_a_picture_in_colours(tmp_path):

@@ -59,7 +59,7 @@ class LandmarkPredictor(contracts.Predictor):
         if image.shape != self.size:
             raise InputError(f'{path}: {image.shape}; expected {self.size}, as in training')
         point = self.predict_batched(variables, {'image': image[None, ..., None].astype(np.float32)})['point'][0]
-        atomic_files.add_row(folder / 'predictions.csv', {'image': path.name, 'row': point[0], 'column': point[1]})
+        atomic_files.add_row(folder / 'predictions.csv', {'image': str(path), 'row': point[0], 'column': point[1]})
         return f'{path}: row {point[0]:.1f}, column {point[1]:.1f}'
 
 
