@@ -97,8 +97,8 @@ def predict(workdir: pathlib.Path, inputs: Sequence[str], output: pathlib.Path, 
       InputError: before the first prediction where a result would overwrite an input, another result or a file of the
         run; then at the first input that cannot be predicted; what was written before stays.
     """
-    images = find(inputs, build.suffixes(build.plain(restore.load(workdir))['data']), say)
     run = run or restore.restore(workdir, **options)
+    images = find(inputs, build.suffixes(build.plain(restore.load(workdir))['data']) or run.predictor.suffixes, say)
     _check_outputs(run.predictor, images, output, workdir)
     say(f'weights of step {run.step} of {workdir}')
     for number, image in enumerate(images, 1):

@@ -174,6 +174,9 @@ class Predictor(Protocol):
 
     shared: Sequence[str] = ()
     """Names of tables in the output folder to which a row is added for each input; it keeps rows of other inputs."""
+    suffixes: Sequence[str] = ()
+    """Suffixes, in lower case, of the files in a folder that are inputs; by default those of images and videos. Where
+    the run's source has some, those count; see `build.suffixes`."""
 
     def outputs(self, path: pathlib.Path) -> Sequence[str]:
         """The names of the files that one input alone gives in the output folder; no two inputs may share one.

@@ -62,9 +62,20 @@ def test_a_new_image_is_predicted(lab, tmp_path):
     done = medjax(lab, 'predict', f'--workdir={lab}/run', f'--input={tmp_path}/new.npy', f'--output={tmp_path}/out')
     assert done.code == 0 and 'new.npy: row ' in done.out, done.err
     header, row = (tmp_path / 'out' / 'predictions.csv').read_text().splitlines()
-    assert header == 'image,row,column' and row.startswith('new.npy,')
+    assert header == 'image,row,column' and row.startswith(f'{tmp_path}/new.npy,')
     done = medjax(lab, 'predict', f'--workdir={lab}/run', f'--input={tmp_path}/large.npy', f'--output={tmp_path}/out')
     assert done.code == 2 and 'expected (16, 16), as in training' in done.err
+
+
+def test_new_images_are_found_in_a_folder_by_the_sources_suffixes(lab, tmp_path):
+    (tmp_path / 'new').mkdir()
+    for name in 'ab':
+        np.save(tmp_path / 'new' / f'{name}.npy', np.zeros((16, 16), np.float32))
+    (tmp_path / 'new' / 'notes.txt').touch()
+    done = medjax(lab, 'predict', f'--workdir={lab}/run', f'--input={tmp_path}/new', f'--output={tmp_path}/out')
+    assert done.code == 0 and 'Left out of new, no inputs: 1 (notes.txt).' in done.out, done.err
+    rows = (tmp_path / 'out' / 'predictions.csv').read_text().splitlines()[1:]
+    assert [row.split(',')[0] for row in rows] == [f'{tmp_path}/new/{name}.npy' for name in 'ab']
 
 
 @pytest.mark.parametrize('command', ['merge', 'compare', 'ensemble'])

@@ -28,6 +28,8 @@ class SignalPredictor(contracts.Predictor):
     statistics: Mapping[str, Any]
     segmenter: RecordingSegmenter
 
+    suffixes = ('.dcm',)
+
     def outputs(self, path: pathlib.Path) -> tuple[str]:
         """The name of the table of beats."""
         return (f'{path.stem}.csv',)

@@ -3,9 +3,11 @@
 import csv
 import importlib.resources
 import pathlib
+import shutil
 
 import pytest
 
+from medjax.predict import find
 from medjax.tasks.signals import evaluator
 from tests.tasks.signals.recordings import KNOWS
 
@@ -23,5 +25,8 @@ def test_beats_of_a_new_recording(tmp_path):
     assert rows[0]['interval_ms'] == ''
     assert float(rows[1]['interval_ms']) == pytest.approx(1000 * (times[1] - times[0]))
     assert all(float(row['probability']) == 1 for row in rows)
+    (tmp_path / 'new').mkdir()
+    shutil.copy(path, tmp_path / 'new' / 'ecg.DCM')
+    assert find([str(tmp_path / 'new')], judge.suffixes) == [tmp_path / 'new' / 'ecg.DCM']
     judge(99.0, path, tmp_path)
     assert [row['beat'] for row in csv.DictReader((tmp_path / 'waveform_ecg.csv').open())] == ['']
