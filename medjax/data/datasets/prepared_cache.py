@@ -6,6 +6,7 @@ is readable by the user alone.
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -13,6 +14,7 @@ import pathlib
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -20,6 +22,7 @@ from medjax.errors import InputError
 
 DIGESTS = 'digests.json'  # of an entry: the BLAKE2b of each of its other files
 FOLDER_MODE, FILE_MODE = 0o700, 0o600
+LOCK, FRESH = 'lock', 10.0  # of a temporary folder; seconds in which a new one may not be locked yet
 
 
 def cache_root(cache: str, kind: str) -> pathlib.Path:
@@ -83,7 +86,11 @@ def store(folder: pathlib.Path, write: Callable[[pathlib.Path], object], what: s
     root = folder.parent
     try:
         root.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=root, prefix='tmp-') as name:
+        _remove_leftovers(root)
+        with (tempfile.TemporaryDirectory(dir=root, prefix='tmp-') as name,
+              (pathlib.Path(name) / LOCK).open('x') as lock):
+            with contextlib.suppress(OSError):  # some file systems have no locks; nothing is removed there
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             part = pathlib.Path(name) / 'part'
             part.mkdir(FOLDER_MODE)
             write(part)
@@ -98,6 +105,15 @@ def store(folder: pathlib.Path, write: Callable[[pathlib.Path], object], what: s
         if not folder.is_dir() or _damage(folder):
             raise InputError(f'{root}: cannot keep prepared {what}: {error.strerror}; free some space or set '
                              f'{key} to another folder') from error
+
+
+def _remove_leftovers(root: pathlib.Path) -> None:
+    """Removes the temporary folders of killed processes; those of running ones are locked."""
+    for folder in root.glob('tmp-*'):
+        with contextlib.suppress(OSError), (folder / LOCK).open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if time.time() - os.fstat(lock.fileno()).st_mtime > FRESH:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _damage(folder: pathlib.Path) -> str:

@@ -1,5 +1,6 @@
 """The cache of prepared arrays: keys, atomic writes, another process that is faster, and folders without room."""
 
+import fcntl
 import os
 import re
 
@@ -87,3 +88,15 @@ def test_prepared_data_is_readable_by_the_user_alone(tmp_path):
         os.umask(before)
     assert {path.name: path.stat().st_mode & 0o777 for path in (folder.parent, folder, *folder.iterdir())} == {
         'new': 0o700, 'entry': 0o700, 'a.txt': 0o600, 'digests.json': 0o600}
+
+
+def test_what_a_kill_left_is_removed_and_what_is_being_written_stays(tmp_path):
+    for name in ('tmp-killed', 'tmp-running', 'tmp-new'):
+        (tmp_path / name / 'part').mkdir(parents=True)
+        (tmp_path / name / 'lock').touch()
+        if name != 'tmp-new':
+            os.utime(tmp_path / name / 'lock', (1, 1))
+    with (tmp_path / 'tmp-running' / 'lock').open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        prepared_cache.store(tmp_path / 'entry', write('x'), 'cases')
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['entry', 'tmp-new', 'tmp-running']
