@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from medjax.data.datasets import prepared_cache
+from medjax.data.datasets import prepared_cache, volumes
 from medjax.data.io import data_paths, image_files
 from medjax.data.source import data_dir
 from medjax.data.sources import classification_folder, coco, image_pairs_csv, segmentation_folder, survival_csv
+from medjax.data.splits import Splitting
 from medjax.errors import InputError
 
 META = ('ObjectType = Image\nNDims = 3\nBinaryData = True\nBinaryDataByteOrderMSB = False\nDimSize = 2 3 4\n'
@@ -154,3 +155,26 @@ def test_a_table_cannot_name_a_file_outside_of_the_data_folder(tmp_path, make, t
         (tmp_path / 'data' / 't').write_text(text.format(name))
         with pytest.raises(InputError, match="secret.png' is outside of the folder .*: list other folders"):
             make(str(tmp_path / 'data'))
+
+
+@pytest.mark.parametrize('header, text', [
+    ('c.mhd', 'NDims = 3\nDimSize = 6 6 4\nElementType = MET_UCHAR\nElementDataFile = '),
+    ('c.nhdr', 'NRRD0004\ntype: uint8\ndimension: 3\nsizes: 6 6 4\nencoding: raw\nspace: left-posterior-superior\n'
+               'space directions: (1,0,0) (0,1,0) (0,0,1)\nspace origin: (0,0,0)\ndata file: ')])
+def test_changed_labels_are_trained_on_though_the_header_is_the_same(tmp_path, header, text):
+    """The old ones were taken from the cache, because the file of voxels has another name than the header."""
+    rng, label = np.random.default_rng(0), np.zeros((4, 6, 6), np.uint8)
+    for folder in ('images', 'labels'):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / header).write_text(f'{text}other.bin\n')
+    rng.integers(0, 200, (4, 6, 6)).astype(np.uint8).tofile(tmp_path / 'images' / 'other.bin')
+    found = []
+    for value in (1, 2):
+        label[1, 2, 3:] = value
+        label.tofile(tmp_path / 'labels' / 'other.bin')
+        os.utime(tmp_path / 'labels' / 'other.bin', (1e9, 1e9))
+        source = segmentation_folder.source(dir=str(tmp_path), classes=('a', 'b', 'c'),
+                                            splitting=Splitting(val=0.0, test=0.0))
+        data = volumes.dataset(source, patch=(6, 6, 4), cache=str(tmp_path / 'cache'), crop=False)
+        found.append(np.unique(data.prepared[0].label).tolist())
+    assert found == [[0, 1], [0, 2]]
