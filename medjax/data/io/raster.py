@@ -63,8 +63,8 @@ def read(path: pathlib.Path, indices: bool = False) -> tuple[np.ndarray, np.ndar
             array = _pixels(path, picture, indices)
         picture.load()  # a PNG may have its orientation after its pixels; a TIFF is upright once loaded
         array = upright(array, picture.getexif().get(TiffImagePlugin.ExifTags.Base.Orientation, 1))
-    if array.dtype == np.int32 and array.min() >= 0 and array.max() < 2**16:
-        array = array.astype(np.uint16)  # Pillow reads some 16-bit files in mode I
+    if array.dtype in (np.int32, np.uint32) and array.min() >= 0 and array.max() < 2**16:
+        array = array.astype(np.uint16)  # Pillow reads some 16-bit files as 32-bit ones
     return np.swapaxes(array, 0, 1)[:, :, None], np.eye(4)
 
 

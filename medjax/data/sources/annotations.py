@@ -145,9 +145,11 @@ def annotations_by_name(folder: pathlib.Path, suffix: str) -> tuple[dict[str, pa
       InputError: two files have the same name; links to files that do not exist.
     """
     images, others = find_images(folder)
-    files = [path for path in others if path.suffix.lower() == suffix and not path.is_dir()]
+    files, rest = [], list(images)
+    for path in others:
+        (files if path.suffix.lower() == suffix and not path.is_dir() else rest).append(path)
     image_files.check_links(files, folder)
-    return unique_stems(files), [*images, *(path for path in others if path not in files)]
+    return unique_stems(files), rest
 
 
 def unique_stems(paths: Sequence[pathlib.Path]) -> dict[str, pathlib.Path]:
