@@ -14,7 +14,7 @@ cli.prepare()
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
 
-from medjax import assemble, atomic_files  # noqa: E402
+from medjax import assemble, atomic_files, outputs  # noqa: E402
 from medjax.core import config as configs  # noqa: E402
 from medjax.core import log, loop  # noqa: E402
 from medjax.core.experiment import Experiment  # noqa: E402
@@ -24,6 +24,10 @@ from medjax.errors import InputError  # noqa: E402
 
 # Keys in which a resumed run may differ from the interrupted one: none of them changes a weight.
 FREE = ('log', 'evaluate', 'checkpoint', 'parallel', 'mesh', 'resident', 'debug')
+
+# The files that a run writes into its folder beside folders.
+WRITTEN = ('augmented.npz', 'config.json', 'environment.json', 'metrics.jsonl', 'predictions.csv', 'report.html',
+           'results.json', 'splits.json')
 
 
 def train_and_evaluate(config: Mapping[str, Any], workdir: pathlib.Path,
@@ -47,6 +51,8 @@ def train_and_evaluate(config: Mapping[str, Any], workdir: pathlib.Path,
                          'machine: each would write the same files')
     experiment = assemble.experiment(config)
     workdir = workdir.resolve()
+    files = {pathlib.Path(file) for case in experiment.data.source.cases for file in case.files}
+    outputs.check_outputs([workdir / name for name in WRITTEN], files, f'--workdir={workdir}', marks=())
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         _keep_config(config, workdir)

@@ -25,6 +25,7 @@ from medjax.tasks.segmentation.predictor import SegmentationPredictor
 from medjax.tasks.signals.predictor import SignalPredictor
 from medjax.tasks.survival.evaluator import SurvivalPredictor
 from medjax.tasks.translation.evaluator import TranslationPredictor
+from medjax.training import train_and_evaluate
 from tests.data.sources.test_lesion_visits_csv import boxes, write
 
 TABLES = [ForecastPredictor, GrowthPredictor, RegistrationPredictor, RegressionPredictor, SurvivalPredictor]
@@ -171,6 +172,21 @@ def test_a_folder_of_its_own_in_the_runs_is_an_output(run, tmp_path):
     (run / 'new' / 'a.png').touch()  # an earlier result is replaced
     with pytest.raises(AssertionError, match='was predicted'):
         predict(run, [str(image)], run / 'new', lambda line: None, stub(SegmentationPredictor))
+
+
+def test_a_run_does_not_replace_its_own_data(tmp_path):
+    """A table of patients in the run's folder that has the name of the table of predictions."""
+    table = tmp_path / 'predictions.csv'
+    table.write_text('time,event,age\n' + ''.join(f'{n + 1},{n % 2},{40 + n}\n' for n in range(20)))
+    before = table.read_text()
+    config = dict(seed=0, steps=1, batch=8, model=dict(name='mlp', features=(4,), outputs=1),
+                  task=dict(name='survival', loss='cox'), optim=dict(name='adam', lr=1e-3),
+                  data=dict(name='tabular', source=dict(name='survival_csv', dir=str(tmp_path), table=table.name,
+                                                        time='time', event='event', events=('death',))),
+                  evaluate=dict(name='survival'))
+    with pytest.raises(InputError, match='predictions.csv would be overwritten'):
+        train_and_evaluate(config, tmp_path)
+    assert table.read_text() == before and list(tmp_path.iterdir()) == [table]
 
 
 def test_synthesised_images_replace_no_file_of_the_run(run, tmp_path):
