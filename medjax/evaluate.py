@@ -19,6 +19,7 @@ from absl import flags  # noqa: E402
 
 from medjax import assemble, atomic_files, compare, restore  # noqa: E402
 from medjax.core.experiment import Experiment  # noqa: E402
+from medjax.data.splits import check_same_data  # noqa: E402
 from medjax.errors import InputError  # noqa: E402
 from medjax.report.tables import headline_lines  # noqa: E402
 from medjax.tasks.family import of_config  # noqa: E402
@@ -36,8 +37,12 @@ def evaluate(config: Mapping[str, Any], experiment: Experiment, workdir: pathlib
 
     Returns:
       The content of `results.json`.
+
+    Raises:
+      InputError: an unknown split; other data than the run was trained with.
     """
     data, evaluator = experiment.data, experiment.evaluator
+    check_same_data(workdir, data.source.cases, data.fingerprint)
     splits = splits or [name for name in data.counts if name != 'train']
     for split in splits:
         if split not in data.counts:

@@ -1,6 +1,7 @@
 """Computes the response of tumours to treatment from masks of lesions at two visits or more.
 
     python -m medjax.response --table=visits.csv --output=DIR [--numbered] [--confirm] [--targets=5] [--stable_weeks=6]
+        [--visit_unit=weeks] [--dates=iso]
 
 The table is described in `medjax/data/sources/lesion_visits_csv.py`, the criteria in `medjax/tasks/response/recist.py`.
 The command writes response.csv (a row for each patient and visit), lesions.csv (for each lesion and visit) and
@@ -14,6 +15,7 @@ from collections.abc import Callable, Sequence
 from absl import flags
 
 from medjax import cli, outputs
+from medjax.data.io.dates import FORMS
 from medjax.data.sources import lesion_visits_csv
 from medjax.errors import InputError
 from medjax.tasks.response import page as response_page
@@ -21,7 +23,8 @@ from medjax.tasks.response import timeline
 
 
 def evaluate_response(table: pathlib.Path, output: pathlib.Path, numbered: bool = False, most: int = 5,
-                      confirm: bool = False, stable: float = 6.0, log: Callable[[str], None] = print) -> pathlib.Path:
+                      confirm: bool = False, stable: float = 6.0, log: Callable[[str], None] = print,
+                      visit_unit: str = 'weeks', dates: str = 'iso') -> pathlib.Path:
     """Computes the response of the patients of a table, and returns the path of the written page.
 
     Args:
@@ -31,14 +34,19 @@ def evaluate_response(table: pathlib.Path, output: pathlib.Path, numbered: bool 
       most: largest number of targets of a patient, see `recist.lesion_roles`.
       confirm: whether CR and PR have to be confirmed, see `recist.best_response`.
       stable: weeks that SD has to last.
-      log: takes a line for each patient.
+      log: takes a line about the table, and one for each patient.
+      visit_unit: of visits that are numbers; see `data.sources.lesion_visits_csv.read`.
+      dates: form of visits that are dates.
 
     Raises:
       InputError: a row, file or patient is invalid; nothing is written.
     """
-    patients = lesion_visits_csv.read(table)
+    times = {'visit_unit': visit_unit, 'dates': dates}
+    patients = lesion_visits_csv.read(table, **times)
     outputs.check_outputs([output / name for name in response_page.FILES], outputs.input_files(table),
                           f'--output={output}')
+    visits_are = lesion_visits_csv.visit_form(table, **times)
+    log(f'{table.name}: visits are {visits_are}')
     if all(len({row.weeks for row in rows}) < 2 for rows in patients.values()):
         raise InputError(f'{table}: one visit of each patient; expected at least one patient with two visits or more')
     rows, lesions = [], []
@@ -50,7 +58,7 @@ def evaluate_response(table: pathlib.Path, output: pathlib.Path, numbered: bool 
         count = '1 visit' if len(visit_rows) == 1 else f'{len(visit_rows)} visits'
         log(f'{number}/{len(patients)}  {patient}: {count}, best response {visit_rows[-1]["best"] or "none yet"}')
     options = {'numbered': numbered, 'targets': most, 'confirm': confirm, 'stable_weeks': stable}
-    facts = {'data hash': lesion_visits_csv.fingerprint(table, patients)}
+    facts = {'data hash': lesion_visits_csv.fingerprint(table, patients), 'visits': visits_are}
     facts |= {name.replace('_', ' '): str(value) for name, value in options.items()}
     return response_page.write_report(output, rows, lesions, {
         'table': table.name, 'options': options, 'command': ' '.join(['python -m medjax.response', *sys.argv[1:]]),
@@ -60,7 +68,7 @@ def evaluate_response(table: pathlib.Path, output: pathlib.Path, numbered: bool 
 def main(_: Sequence[str]) -> None:
     """Reads the flags and computes the response."""
     page = evaluate_response(pathlib.Path(TABLE.value), pathlib.Path(OUTPUT.value), NUMBERED.value, TARGETS.value,
-                             CONFIRM.value, STABLE.value, lambda line: print(line, flush=True))
+                             CONFIRM.value, STABLE.value, lambda line: print(line, flush=True), UNIT.value, DATES.value)
     print(f'report: {page}', flush=True)
 
 
@@ -71,5 +79,9 @@ if __name__ == '__main__':
     TARGETS = flags.DEFINE_integer('targets', 5, 'Largest number of targets; 2 where all are in one organ.', 1)
     CONFIRM = flags.DEFINE_bool('confirm', False, 'CR and PR count once they are confirmed four weeks later.')
     STABLE = flags.DEFINE_float('stable_weeks', 6.0, 'Weeks from the first visit that stable disease has to last.', 0.0)
+    UNIT = flags.DEFINE_enum('visit_unit', 'weeks', ['days', 'weeks', 'months', 'years'], 'Unit of visits that are '
+                             'numbers.')
+    DATES = flags.DEFINE_enum('dates', 'iso', list(FORMS), 'Form of visits that are dates: iso is 2024-01-29 or '
+                              '20240129, dmy day, month, year, mdy month, day, year.')
     flags.mark_flags_as_required(['table', 'output'])
     cli.run(main)

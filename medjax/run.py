@@ -222,6 +222,7 @@ def _table(path: pathlib.Path, expected: str) -> pd.DataFrame:
     if not path.exists():
         raise InputError(f'{path}: no such file; expected {expected}')
     rows, columns = atomic_files.read_table(path)
-    # pandas recognises the columns of numbers.
+    # pandas recognises the columns of numbers; missing numbers are empty cells, and a patient NA is a name.
     plain = pd.DataFrame(rows, columns=columns).to_csv(index=False)
-    return pd.read_csv(io.StringIO(plain), dtype={name: str for name in ('id', 'patient', 'split', 'image')})
+    return pd.read_csv(io.StringIO(plain), dtype={name: str for name in ('id', 'patient', 'split', 'image')},
+                       keep_default_na=False, na_values=[''])

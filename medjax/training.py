@@ -19,7 +19,7 @@ from medjax.core import config as configs  # noqa: E402
 from medjax.core import log, loop  # noqa: E402
 from medjax.core.experiment import Experiment  # noqa: E402
 from medjax.core.step import stream  # noqa: E402
-from medjax.data.splits import write_split  # noqa: E402
+from medjax.data.splits import check_same_data, write_split  # noqa: E402
 from medjax.errors import InputError  # noqa: E402
 
 # Keys in which a resumed run may differ from the interrupted one: none of them changes a weight.
@@ -56,11 +56,14 @@ def train_and_evaluate(config: Mapping[str, Any], workdir: pathlib.Path,
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         _keep_config(config, workdir)
-        _check_data(experiment.data.fingerprint, workdir)
+        if _has_saved(workdir):
+            check_same_data(workdir, experiment.data.source.cases, experiment.data.fingerprint)
     except OSError as error:
         raise InputError(f'--workdir={workdir}: cannot be written: {error.strerror}') from error
     parameters = count(experiment)
     say(f'{headline(config, experiment)}   results: {workdir}')
+    if experiment.data.source.summary:
+        say(experiment.data.source.summary)
     for line in [*experiment.data.source.warnings, *experiment.data.warnings]:
         say(f'warning: {line}')
     before = _record(workdir)
@@ -159,14 +162,6 @@ def _record(workdir: pathlib.Path) -> dict[str, Any]:
     """The environment that the run in a folder recorded, where it has saved a step; empty for a new run."""
     path = workdir / 'environment.json'
     return json.loads(path.read_text()) if path.exists() and _has_saved(workdir) else {}
-
-
-def _check_data(fingerprint: str, workdir: pathlib.Path) -> None:
-    """Refuses to resume with other data than the run began with: it could not be repeated."""
-    before = _record(workdir).get('data_hash', fingerprint)
-    if before != fingerprint:
-        raise InputError(f'config.data: cases or splits have changed since the run in {workdir} began (data_hash '
-                         f'{before[:12]}, now {fingerprint[:12]}); expected the same data, or another --workdir')
 
 
 def draw_augmented(experiment: Experiment, workdir: pathlib.Path, count: int = 8) -> None:

@@ -63,6 +63,19 @@ def test_invalid_tables(table, tmp_path):
     assert not (tmp_path / 'out').exists()
 
 
+@pytest.mark.parametrize('first, second, options', [
+    ('2024-01-29', '2024-02-19', {}), ('20240129', '20240219', {}), ('29.1.2024', '19.2.2024', dict(dates='dmy')),
+    ('1/29/2024', '2/19/2024', dict(dates='mdy')), ('0', '3', {}), ('0', '21', dict(visit_unit='days'))])
+def test_stable_disease_of_three_weeks_is_not_evaluable(table, tmp_path, first, second, options):
+    """RECIST 1.1: SD counts from six weeks on. As numbers of weeks 20240129 and 20240219 are 90 apart."""
+    table.write_text(f'patient,visit,mask\np1,{first},a.nii.gz\np1,{second},a.nii.gz\n')
+    lines = []
+    response.evaluate_response(table, tmp_path / 'out', log=lines.append, **options)
+    found = rows(tmp_path / 'out' / 'response.csv')
+    assert [float(row['weeks']) for row in found] == pytest.approx([0, 3]) and found[-1]['response'] == 'SD'
+    assert found[-1]['best'] == 'NE' and lines[0].startswith('visits.csv: visits are ')
+
+
 def test_a_patient_with_a_single_visit_is_listed_and_logged(table, tmp_path):
     table.write_text(TABLE + 'p3,0,a.nii.gz\n')
     lines = []

@@ -40,6 +40,13 @@ def test_a_trained_run_has_its_results_and_predictions(run):
     assert run.history['step'].tolist()[-1] == 2 and run.report() == run.path / 'report.html'
 
 
+def test_names_are_text_and_empty_cells_are_missing(tmp_path):
+    (tmp_path / 'predictions.csv').write_text('id,patient,site,dice\n007,NA,None,0.5\nb,p,,\n')
+    table = medjax.Run(tmp_path).predictions
+    assert table['id'].tolist() == ['007', 'b'] and table['patient'].tolist() == ['NA', 'p']
+    assert table['site'].fillna('').tolist() == ['None', ''] and table['dice'].isna().tolist() == [False, True]
+
+
 def test_a_file_and_its_array_are_predicted_alike(run, tmp_path):
     picture = np.random.default_rng(0).integers(0, 255, (16, 16), np.uint8)
     Image.fromarray(picture).save(tmp_path / 'a.png')

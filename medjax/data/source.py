@@ -186,6 +186,8 @@ class Source(Generic[TargetType]):
       least_classes: how many classes a source of this kind has at least.
       grid: 'volume', voxels with a size in mm; 'picture', 2D pixels with a size in mm; or 'pixels', of unknown size.
       warnings: what was left out or assumed, with its number, a line each; printed before training and in every report.
+      encoding: how the cells of a table were read, as plain JSON, so that `predict` reads new tables likewise.
+      summary: what became of the columns of a table, one line; printed before training.
     """
 
     cases: tuple[Case[TargetType], ...]
@@ -198,6 +200,8 @@ class Source(Generic[TargetType]):
     least_classes: int = 2
     grid: str = 'volume'
     warnings: tuple[str, ...] = ()
+    encoding: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    summary: str = ''
 
     def __post_init__(self):
         if self.grid not in GRIDS:

@@ -5,10 +5,12 @@ import hashlib
 import json
 import pathlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from medjax import atomic_files
+from medjax.data.io.tables import filled
 from medjax.data.source import SPLITS, Case, stratum_of
 from medjax.errors import InputError
 
@@ -60,6 +62,7 @@ class Splitting:
           InputError: an unknown split name; a patient in two splits; a patient that the split file does not contain;
             fractions or folds that leave no patient to train.
         """
+        rows = [{'patient': row['patient'], 'split': filled(row.get('split'))} for row in rows]
         patients = {row['patient'] for row in rows}
         known = self._known_splits(rows, table, root, patients)
         check_folds(self.fold, self.folds)
@@ -265,6 +268,45 @@ def write_split(path: pathlib.Path, cases: Sequence[Case]) -> str:
     table = {case.id: {'patient': case.patient, 'split': case.split} for case in sorted(cases, key=lambda c: c.id)}
     atomic_files.write_json(path, {'sha256': _digest(table), 'cases': table}, private=True)
     return _digest(table)
+
+
+def check_same_data(workdir: pathlib.Path, cases: Sequence[Case], fingerprint: str) -> None:
+    """Checks that a run's data is what it was trained with: content and split of every case.
+
+    After a table has grown, patients without a split of their own are assigned at random again, so that some of the
+    training patients would be evaluated as test patients.
+
+    Args:
+      workdir: of the run; without its `environment.json`, as before the first step, nothing is checked.
+      cases: as they are now.
+      fingerprint: of the data set as it is now, see `Dataset.fingerprint`.
+
+    Raises:
+      InputError: with the number of cases that are new, missing or in another split.
+    """
+    before = _read_json(workdir / 'environment.json').get('data_hash', fingerprint)
+    if before == fingerprint:
+        return
+    old = {name: row['split'] for name, row in _read_json(workdir / 'splits.json').get('cases', {}).items()}
+    now = {case.id: case.split for case in cases}
+    counts = {'new': len(now.keys() - old.keys()), 'missing': len(old.keys() - now.keys()),
+              'in another split': sum(old[name] != now[name] for name in old.keys() & now.keys())}
+    change = ', '.join(f'{count} {kind}' for kind, count in counts.items() if count) or 'content or order'
+    raise InputError(f'config.data: cases or splits have changed since the run in {workdir} began: {change} (data_hash '
+                     f'{before[:12]}, now {fingerprint[:12]}); expected the same data, or another --workdir')
+
+
+def _read_json(path: pathlib.Path) -> dict[str, Any]:
+    """A JSON file of a run; empty where it is missing."""
+    try:
+        content = json.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise InputError(f'{path}: not readable: {error}; expected JSON as a run writes it') from error
+    if not isinstance(content, dict):
+        raise InputError(f'{path}: {type(content).__name__}; expected a JSON object as a run writes it')
+    return content
 
 
 def read_split(path: pathlib.Path) -> dict[str, str]:

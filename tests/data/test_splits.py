@@ -14,6 +14,7 @@ from medjax.data.splits import (
     CrossValidation,
     Resplitting,
     Splitting,
+    check_same_data,
     read_split,
     resplit,
     split_by_patient,
@@ -206,6 +207,30 @@ def test_a_data_set_is_resplit_by_target_only_if_asked_for():
         assert len(held) == 6 and sum(c.target for c in held) == 3
     nested = [Resplitting(fold=(fold, 0), folds=(4, 3)).resplit(cases) for fold in range(4)]
     assert sorted(c.id for changed in nested for c in changed if c.split == 'test') == sorted(splits)
+
+
+def test_a_run_whose_data_has_changed_is_refused(tmp_path):
+    old = [case(name, name, split) for name, split in (('a', 'train'), ('b', 'test'), ('c', 'val'))]
+    check_same_data(tmp_path, old, 'x' * 64)  # nothing was trained there yet
+    write_split(tmp_path / 'splits.json', old)
+    (tmp_path / 'environment.json').write_text(json.dumps({'data_hash': 'x' * 64}))
+    check_same_data(tmp_path, old, 'x' * 64)
+    grown = [case('a', 'a', 'test'), *old[1:], case('d', 'd', 'train'), case('e', 'e', 'train')]
+    for cases, said in ((grown, ': 2 new, 1 in another split (data_hash xxxxxxxxxxxx, now yyyyyyyyyyyy); expected the'),
+                        (old[:2], ': 1 missing (data_hash'), (old, ': content or order (data_hash')):
+        with pytest.raises(InputError) as error:
+            check_same_data(tmp_path, cases, 'y' * 64)
+        assert f'cases or splits have changed since the run in {tmp_path} began{said}' in str(error.value)
+    for content in ('{"data_hash": ', '[]'):
+        (tmp_path / 'environment.json').write_text(content)
+        with pytest.raises(InputError, match=r'environment\.json: .*; expected JSON|environment\.json: list; expected'):
+            check_same_data(tmp_path, old, 'x' * 64)
+
+
+def test_markers_of_missing_values_are_no_splits():
+    rows = [{'patient': name, 'split': split} for name, split in (('a', ' test '), ('b', 'NA'), ('c', ''), ('d', '.'))]
+    found = divide(Splitting(val=0, test=0), rows)
+    assert found == {'a': 'test', 'b': 'train', 'c': 'train', 'd': 'train'}
 
 
 def test_split_options_are_keys_of_the_config():

@@ -13,6 +13,7 @@ import numpy as np
 from medjax.data.datasets import rdkit_features, smiles_tokens
 from medjax.data.datasets.base import RowDataset
 from medjax.data.datasets.resident import Generator, Resident, ResidentRows
+from medjax.data.datasets.standardisation import divisor
 from medjax.data.source import Case, Measurements, Source
 from medjax.errors import InputError, few
 
@@ -90,7 +91,7 @@ class MoleculeDataset(RowDataset):
         std = np.nanstd(train, 0)
         return {'classes': list(self.source.classes), 'problem': 'regression', 'unit': self.source.unit,
                 'molecules': dict(self.encoding), 'mean': np.nanmean(train, 0).tolist(),
-                'std': np.where(std > 0, std, 1.0).tolist()}
+                'std': divisor(std, np.nanmax(np.abs(train), 0)).tolist()}
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -244,8 +245,7 @@ def _descriptor_scale(train: Sequence[Case], names: tuple[str, ...]) -> dict[str
     if names:
         molecules = [rdkit_features.parse(case.columns['smiles'], case.id) for case in train]
         values = np.array([rdkit_features.descriptors(molecule, names) for molecule in molecules], np.float64)
-    std = values.std(0)
-    return {'mean': values.mean(0).tolist(), 'std': np.where(std > 0, std, 1.0).tolist()}
+    return {'mean': values.mean(0).tolist(), 'std': divisor(values.std(0), np.abs(values).max(0)).tolist()}
 
 
 def _without_repeated(source: Source, repeated: str) -> tuple[Source, tuple[str, ...]]:

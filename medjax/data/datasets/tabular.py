@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from medjax.data.covariates import check_seen
 from medjax.data.datasets.base import RowDataset
+from medjax.data.datasets.standardisation import divisor, is_constant
 from medjax.data.source import Case, Outcome, Source, TreatmentOutcome, check_two_classes
 from medjax.errors import InputError, few
 
@@ -25,12 +27,14 @@ class TabularDataset(RowDataset):
       names: of the covariates.
       scale: `fill`, `mean`, `std` and `missing` of each covariate, of the training patients; see `scale_covariates`.
       times: at which survival is predicted; () for quantiles of the times of the training patients' events.
+      dropped: covariates that are the same, or missing, in all training patients: they are no inputs of the network.
     """
 
     source: Source
     names: tuple[str, ...]
     scale: Mapping[str, list[float]]
     times: tuple[float, ...] = ()
+    dropped: tuple[str, ...] = ()
 
     def network_inputs(self, numbers: np.ndarray) -> dict[str, np.ndarray]:
         """The network's inputs for some patients: `covariates [n, F]`."""
@@ -57,7 +61,7 @@ class TabularDataset(RowDataset):
 
     @functools.cached_property
     def warnings(self) -> list[str]:
-        """Missing and constant covariates, zero times, and events or groups without a patient; a line each."""
+        """Missing and dropped covariates, zero times, and events or groups without a patient; a line each."""
         return [*self._covariate_warnings(), *self._outcome_warnings()]
 
     def _covariate_warnings(self) -> Iterator[str]:
@@ -66,10 +70,9 @@ class TabularDataset(RowDataset):
         if missing.any():
             names = [f'{name} ({fraction:.0%})' for name, fraction in zip(self.names, missing) if fraction]
             yield f'Missing values, filled with the median of the training patients: {few(names)}.'
-        train = values[self._numbers['train']]
-        constant = [name for name, column in zip(self.names, train.T) if len(np.unique(column)) < 2]
-        if constant:
-            yield f'The same in all training patients, and therefore of no use: {few(constant)}.'
+        if self.dropped:
+            yield ('Covariates that are dropped, since they are the same or missing in all training patients: '
+                   f'{len(self.dropped)} ({few(self.dropped)}).')
 
     def _outcome_warnings(self) -> Iterator[str]:
         survival = self.source.problem != 'treatment'
@@ -87,10 +90,10 @@ class TabularDataset(RowDataset):
         """Covariates, their scale, and evaluation times or outcome statistics; stored with each checkpoint."""
         train = self._numbers['train']
         known = {'classes': list(self.source.classes), 'problem': self.source.problem, 'unit': self.source.unit,
-                 'names': list(self.names), 'scale': dict(self.scale)}
+                 'names': list(self.names), 'scale': dict(self.scale), 'encoding': dict(self.source.encoding)}
         if self.source.problem == 'treatment':
             outcome = self.outcomes['outcome'][train].astype(np.float64)
-            return {**known, 'mean': float(outcome.mean()), 'std': float(outcome.std()) or 1.0,
+            return {**known, 'mean': float(outcome.mean()), 'std': float(divisor(outcome.std(), np.abs(outcome).max())),
                     'treated': float(self.outcomes['treatment'][train].mean())}
         if self.times:
             return {**known, 'times': list(self.times)}
@@ -124,7 +127,11 @@ def dataset(source: Source, *, covariates: Sequence[str] = (), times: Sequence[f
     """
     if source.problem not in ('survival', 'treatment'):
         raise InputError('config.data: tabular needs a source of outcomes, such as survival_csv or deepsurv')
-    return TabularDataset(source, *covariate_scale(source, covariates), check_times(times))
+    names, scale, dropped = covariate_scale(source, covariates)
+    if not names:
+        raise InputError(f'config.data.covariates: {few(dropped) or "none"}, the same or missing in all training '
+                         'patients; expected a covariate that differs between them')
+    return TabularDataset(source, names, scale, check_times(times), dropped)
 
 
 def check_times(times: Sequence[float]) -> tuple[float, ...]:
@@ -139,28 +146,38 @@ def check_times(times: Sequence[float]) -> tuple[float, ...]:
     return times
 
 
-def covariate_scale(source: Source, covariates: Sequence[str]) -> tuple[tuple[str, ...], dict[str, list[float]]]:
-    """The names of the covariates, and their scale by the training patients; see `TabularDataset`.
+def covariate_scale(source: Source, covariates: Sequence[str]) -> tuple[
+        tuple[str, ...], dict[str, list[float]], tuple[str, ...]]:
+    """The names of the covariates, their scale by the training patients, and the dropped ones; see `TabularDataset`.
 
     Raises:
       InputError: see `dataset`.
     """
     known = dict.fromkeys(name for case in source.cases for name in case.record)
-    names = tuple(covariates) or tuple(known)
-    for name in names:
+    given = tuple(covariates) or tuple(known)
+    for name in given:
         if name not in known:
             raise InputError(f'config.data.covariates: {name!r}; expected some of: {", ".join(sorted(known))}')
-    _check_cases(source, names)
+    _check_cases(source, given)
+    check_seen(source.cases, source.encoding, given, source.measured)
     train = [case for case in source.cases if case.split == 'train']
     _check_training_patients(source, train)
+    names = tuple(name for name in given if _varies(np.array([case.record.get(name, np.nan) for case in train])))
     values = np.array([[case.record.get(name, np.nan) for name in names] for case in train], np.float64)
     missing = np.isnan(values)
-    fill = [float(np.median(column[~absent])) if not absent.all() else 0.0
-            for column, absent in zip(values.T, missing.T)]
+    fill = [float(np.median(column[~absent])) for column, absent in zip(values.T, missing.T)]
     values = np.where(missing, fill, values)
-    std = values.std(0)
-    return names, {'fill': fill, 'mean': values.mean(0).tolist(), 'std': np.where(std > 0, std, 1.0).tolist(),
-                   'missing': missing.mean(0).tolist()}
+    return names, {'fill': fill, 'mean': values.mean(0).tolist(), 'std': divisor(
+        values.std(0), np.abs(values).max(0, initial=0)).tolist(),
+                   'missing': missing.mean(0).tolist()}, tuple(name for name in given if name not in names)
+
+
+def _varies(values: np.ndarray) -> bool:
+    """Whether a covariate differs between patients: where it is present, or in whether it is."""
+    observed = values[~np.isnan(values)]
+    if not len(observed):
+        return False
+    return len(observed) < len(values) or not is_constant(observed.std(), np.abs(observed).max())
 
 
 def _check_cases(source: Source, names: Sequence[str]) -> None:
@@ -182,6 +199,9 @@ def _check_training_patients(source: Source, train: Sequence[Case]) -> None:
     if source.problem != 'treatment':
         if not any(case.target.event for case in train):
             raise InputError(f'config.data.source: no event among the {len(train)} training patients; expected some')
+        if not any(case.target.event and case.target.time > 0 for case in train):
+            raise InputError(f'config.data.source: all events among the {len(train)} training patients are at time 0; '
+                             'expected some above 0')
         return
     for number, group in enumerate(source.classes):
         if not any(case.target.treatment == number for case in train):

@@ -18,6 +18,11 @@ from medjax.errors import InputError
 class PatientImages(PreparedImages):
     """The images of the patients; targets are those of the tabular data."""
 
+    @functools.cached_property
+    def warnings(self) -> list[str]:
+        """Images that are in two splits, a line each; the classes are those of the tabular data."""
+        return [*self._duplicates()]
+
     def _class_counts(self, numbers: np.ndarray) -> np.ndarray:
         return np.zeros(len(self.source.classes))
 
@@ -89,7 +94,7 @@ def dataset(source: Source, *, size: Sequence[int], fit: str = 'stretch', channe
         raise InputError(f'config.data: {without[0] if without else source.problem}: expected patients with an outcome '
                          "and an image each, such as survival_csv with config.data.source.image, the column of the "
                          "images' paths")
-    names, scale = covariate_scale(source, covariates)
+    names, scale, dropped = covariate_scale(source, covariates)
     preprocess = image_preprocess(size=size, fit=fit, channels=channels, intensity=intensity)
-    return TabularImageDataset(source, names, scale, check_times(times),
+    return TabularImageDataset(source, names, scale, check_times(times), dropped,
                                prepare_images(PatientImages, source, preprocess, cache))

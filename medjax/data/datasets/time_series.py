@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from medjax.data.datasets.standardisation import divisor, is_constant
 from medjax.data.datasets.tabular import TabularDataset, check_times, covariate_scale
 from medjax.data.source import Case, Series, Source
 from medjax.errors import InputError, few
@@ -48,6 +49,11 @@ class TimeSeriesDataset(TabularDataset):
         partly = [f'{name} ({fraction:.0%})' for name, fraction in zip(self.source.measured, missing.mean(0))
                   if 0 < fraction < 1]
         out = list(super().warnings)
+        observed = [column[~np.isnan(column)] for column in np.concatenate([series.values for series in train]).T]
+        constant = [name for name, column in zip(self.source.measured, observed)
+                    if len(column) and is_constant(column.std(), np.abs(column).max())]
+        if constant:
+            out.append(f'The same at all training visits, and therefore of no use: {few(constant)}.')
         if never:
             out.append(f'Never measured in training patients, and therefore of no use: {few(never)}.')
         if partly:
@@ -144,8 +150,9 @@ def dataset(source: Source, *, covariates: Sequence[str] = (), times: Sequence[f
     for case in source.cases:
         _check_series(case, source.measured)
     train = [case.series for case in source.cases if case.split == 'train']
-    return TimeSeriesDataset(source, *covariate_scale(source, covariates), check_times(times),
-                             _spread(train, len(source.measured)), steps or len(longest.series.times), float(within))
+    names, scale, dropped = covariate_scale(source, covariates)
+    return TimeSeriesDataset(source, names, scale, check_times(times), dropped, _spread(train, len(source.measured)),
+                             steps or len(longest.series.times), float(within))
 
 
 def _check_series(case: Case, measured: Sequence[str]) -> None:
@@ -164,4 +171,6 @@ def _spread(train: Sequence[Series], count: int) -> dict[str, Any]:
     mean = np.where(observed, values, 0).sum(0) / total
     std = np.sqrt((np.where(observed, values - mean, 0) ** 2).sum(0) / total)
     since = np.concatenate([series.times - series.times[0] for series in train] or [np.zeros(1)])
-    return {'mean': mean.tolist(), 'std': np.where(std > 0, std, 1.0).tolist(), 'clock': float(since.std()) or 1.0}
+    largest = np.abs(np.where(observed, values, 0)).max(0, initial=0)
+    return {'mean': mean.tolist(), 'std': divisor(std, largest).tolist(),
+            'clock': float(divisor(since.std(), since.max(initial=0)))}

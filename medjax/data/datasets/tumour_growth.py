@@ -91,10 +91,10 @@ class TumourGrowthDataset(RowDataset):
 
     @functools.cached_property
     def statistics(self) -> dict[str, Any]:
-        """Classes, sites, unit, voxel volume, visits and channels; stored with each checkpoint."""
+        """Classes, sites, unit, voxel volume, visits, channels and encoding; stored with each checkpoint."""
         return {'classes': list(self.source.classes), 'problem': self.source.problem, 'sites': list(self.sites),
                 'unit': self.source.unit, 'voxel': self.voxel, 'visits': int(self.rows.time.shape[1]),
-                'channels': int(self.rows.image.shape[-1])}
+                'channels': int(self.rows.image.shape[-1]), 'encoding': dict(self.source.encoding)}
 
     @functools.cached_property
     def fingerprint(self) -> str:

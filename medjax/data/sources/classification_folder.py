@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from medjax.data.io import data_paths, image_files
 from medjax.data.io.geometry import Image
 from medjax.data.io.image_folders import find_images, left_out
-from medjax.data.io.tables import check_fields, read_table
+from medjax.data.io.tables import check_near_names, filled, read_table
 from medjax.data.source import SPLITS, UNKNOWN, UNKNOWN_PATIENTS, Case, Source, data_dir, stratum_of
 from medjax.data.sources.annotations import patient_name
 from medjax.data.splits import KEYS, Splitting
@@ -123,6 +123,7 @@ def _read_rows(root: pathlib.Path, name: str) -> list[dict[str, str]]:
     """The rows of a table, checked."""
     path = root / name
     rows, columns = read_table(path)
+    check_near_names(path, columns, RESERVED)
     taken = [name for name in columns if name in ('target', 'uncertainty', 'run')
              or name.startswith(('target_', 'prob_'))]
     if taken:
@@ -132,10 +133,9 @@ def _read_rows(root: pathlib.Path, name: str) -> list[dict[str, str]]:
                          'and optional columns id, patient, split and others')
     first: dict[str, int] = {}  # row of each image
     for number, row in enumerate(rows, 2):
-        check_fields(path, number, row, columns)
         stored = row['path']
         for column in RESERVED:
-            row[column] = row.get(column, '').strip()
+            row[column] = filled(row.get(column))
         row['path'] = str(data_paths.inside(root, row['path'], f'{path}: row {number}: path'))
         if not pathlib.PurePath(stored).name or not os.path.exists(row['path']):
             raise InputError(f'{path}: row {number}: {stored[:200]!r} does not exist; expected it within {root}')

@@ -17,7 +17,7 @@ import numpy as np
 
 from medjax.data.io import image_files
 from medjax.data.io.image_folders import find_images, left_out
-from medjax.data.io.tables import check_fields, read_table
+from medjax.data.io.tables import check_near_names, filled, read_table
 from medjax.data.source import Source, data_dir
 from medjax.data.sources.annotations import AnnotatedImage, detection_source
 from medjax.data.splits import Splitting
@@ -49,6 +49,7 @@ def source(*, table: str, dir: str = '', images: str = 'images', classes: Sequen
     root = data_dir(dir)
     path, folder = root / table, root / images
     rows, columns = read_table(path)
+    check_near_names(path, columns, (*OTHER, 'label'))
     name_column = next((name for name in NAMES if name in columns), '')
     box_columns = next((kind for kind in (PIXELS, WORLD) if set(kind) <= set(columns)), ())
     if not name_column or not box_columns:
@@ -61,13 +62,12 @@ def source(*, table: str, dir: str = '', images: str = 'images', classes: Sequen
     objects: dict[pathlib.Path, list[tuple[list[float], str]]] = {file: [] for file in files}
     others: dict[pathlib.Path, dict[str, str]] = {}
     for number, row in enumerate(rows, 2):
-        check_fields(path, number, row, columns)
         matches = by_name.get(row[name_column].strip(), [])
         if len(matches) != 1:
             raise InputError(f'{path}: row {number}: {name_column} {row[name_column][:200]!r} is the name of '
                              f'{len(matches)} images; expected one, in {folder}')
         file = matches[0]
-        other = {column: row.get(column, '').strip() for column in OTHER}
+        other = {column: filled(row.get(column)) for column in OTHER}
         if others.setdefault(file, other) != other:
             raise InputError(f'{path}: row {number}: {other}, and {others[file]} before; expected the same for all '
                              f'rows of {row[name_column]}')

@@ -19,7 +19,7 @@ import numpy as np
 from medjax.data.datasets.registration import Pair, check_image_pair, equal_steps
 from medjax.data.io import data_paths, image_files, raster
 from medjax.data.io.geometry import Image, check_pair, resample_onto, to_canonical
-from medjax.data.io.tables import check_columns, check_fields, read_table
+from medjax.data.io.tables import check_columns, check_near_names, filled, parse_number, read_table
 from medjax.data.source import SPLITS, Case, Source, data_dir
 from medjax.data.splits import KEYS, Splitting
 from medjax.errors import InputError
@@ -83,16 +83,17 @@ def read_pairs(path: pathlib.Path, root: pathlib.Path) -> list[dict[str, str]]:
     """
     rows, columns = read_table(path)
     check_columns(path, columns, ('fixed', 'moving'))
+    check_near_names(path, columns, (*FILES, 'patient', 'split'))
     if not rows:
         raise InputError(f'{path}: no rows; expected pairs')
+    rows = [{name: filled(cell) for name, cell in row.items()} for row in rows]
     for number, row in enumerate(rows, 2):
-        check_fields(path, number, row, columns)
         for name in ('fixed', 'moving'):
-            if not row[name].strip():
+            if not row[name]:
                 raise InputError(f'{path}: row {number}: no {name} image; expected both of a pair')
         for name in FILES:
-            data_paths.inside(root, (row.get(name) or '').strip(), f'{path}: row {number}: {name}')
-    return [{key: value.strip() for key, value in row.items()} for row in rows]
+            data_paths.inside(root, row.get(name, ''), f'{path}: row {number}: {name}')
+    return rows
 
 
 def unique_names(paths: Iterable[str]) -> dict[str, str]:
@@ -179,10 +180,10 @@ def _landmarks(path: pathlib.Path, pair: Pair) -> dict[str, np.ndarray]:
     world = np.empty((len(rows), 6))
     for number, row in enumerate(rows):
         for place, name in enumerate(PLACES):
-            try:
-                world[number, place] = float(row[name])
-            except (TypeError, ValueError):
-                raise InputError(f'{path}: row {number + 2}: {name}: {row[name]!r}; expected a number of mm') from None
+            value = parse_number(row[name])
+            if value is None:
+                raise InputError(f'{path}: row {number + 2}: {name}: {row[name]!r}; expected a number of mm')
+            world[number, place] = value
     inverses = [np.linalg.inv(image.affine) for image in (pair.fixed, pair.moving)]
     points, targets = (world[:, 3 * k:3 * k + 3] @ inverse[:3, :3].T + inverse[:3, 3]
                        for k, inverse in enumerate(inverses))

@@ -5,15 +5,14 @@
     p01,0,p01_w00_nodes.nii.gz,node,
     p01,8,p01_w08.nii.gz,target,p01_w08_pet.nii.gz
 
-`visit` is a number of weeks or an ISO date, in all rows alike; rows may come in any order. `kind` is the kind of
+`visit` is a date (2024-01-29, or 20240129 as in DICOM; other forms by an option) or a number of weeks or of another
+unit, in all rows alike; rows may come in any order. `kind` is the kind of
 lesions in the mask: 'target' (measurable lesions; the default), 'node' or 'nontarget'. A kind without a row or a mask
 at a visit was not evaluated then; an empty mask means that no lesion is left. `image`, on the grid of the mask, holds
 the uptake.
 """
 
-import datetime
 import hashlib
-import math
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -21,7 +20,8 @@ from typing import NamedTuple
 import numpy as np
 
 from medjax.data.io import data_paths, geometry, image_files
-from medjax.data.io.tables import check_fields, read_table
+from medjax.data.io import dates as times_of
+from medjax.data.io.tables import check_near_names, filled, near_names, read_table
 from medjax.errors import InputError
 from medjax.metrics import lesions
 from medjax.metrics.lesions import Finding, LabelledVoxels, Visit
@@ -42,28 +42,41 @@ class Row(NamedTuple):
     image: pathlib.Path | None
 
 
-def read(table: pathlib.Path) -> dict[str, list[Row]]:
+def read(table: pathlib.Path, *, visit_unit: str = 'weeks', dates: str = 'iso') -> dict[str, list[Row]]:
     """The rows of each patient, in order of time; weeks count from the patient's first visit.
+
+    Args:
+      table: a CSV file.
+      visit_unit: of visits that are numbers: 'days', 'weeks', 'months' or 'years'.
+      dates: form of visits that are dates, see `dates.FORMS`.
 
     Raises:
       InputError: a column, cell or file that is not valid; a kind of lesions twice at a visit.
     """
     rows, columns = read_table(table)
-    for name in COLUMNS:
-        if name not in columns:
-            raise InputError(f'{table}: no column {name!r}; expected {", ".join(COLUMNS)}, and optionally kind and '
-                             'image')
+    missing = next((name for name in COLUMNS if name not in columns), None)
+    if missing:
+        hint = ', '.join(near_names(columns, missing))
+        raise InputError(f'{table}: no column {missing!r}{f" (but {hint})" if hint else ""}; expected '
+                         f'{", ".join(COLUMNS)}, and optionally kind and image')
+    check_near_names(table, columns, (*COLUMNS, 'kind', 'image', 'split'))
     if not rows:
         raise InputError(f'{table}: no rows; expected visits')
+    times = times_of.read_times([row['visit'].strip() for row in rows],
+                                [f'{table}: row {number}: visit' for number in range(2, len(rows) + 2)],
+                                unit=visit_unit, dates=dates)
+    weeks = times.values
+    if (times.form, visit_unit) != ('number', 'weeks'):
+        days = times_of.DAYS[visit_unit] if times.form == 'number' else 1.0
+        weeks = [value * days / times_of.DAYS['weeks'] for value in weeks]
     patients: dict[str, list[Row]] = {}
-    dates = _parse_weeks(rows[0]['visit'] or '') is None
-    for number, fields in enumerate(rows, 2):
-        check_fields(table, number, fields, columns)
+    for number, (fields, week) in enumerate(zip(rows, weeks), 2):
         where = f'{table}: row {number}'
-        patient = fields['patient'].strip()
+        cells = {name: filled(value) for name, value in fields.items()}
+        patient = cells['patient']
         if not patient:
             raise InputError(f'{where}: no patient; expected a name')
-        row = _parse_row({name: value.strip() for name, value in fields.items()}, number, table.parent, where, dates)
+        row = _parse_row(cells, week, number, table.parent, where)
         same = [old for old in patients.setdefault(patient, []) if (old.weeks, old.kind) == (row.weeks, row.kind)]
         if same:
             raise InputError(f'{where}: patient {patient} has the visit {row.visit} in row {same[0].number} '
@@ -72,13 +85,15 @@ def read(table: pathlib.Path) -> dict[str, list[Row]]:
     return {patient: _sorted_from_first(patient_rows) for patient, patient_rows in patients.items()}
 
 
-def _parse_row(fields: Mapping[str, str], number: int, folder: pathlib.Path, where: str, dates: bool) -> Row:
-    """A row of the table, checked; visits are numbers of weeks, or dates."""
-    weeks = _parse_date(fields['visit']) if dates else _parse_weeks(fields['visit'])
-    if weeks is None:
-        expected = 'an ISO date such as 2024-03-31' if dates else 'a number of weeks'
-        raise InputError(f'{where}: visit {fields["visit"]!r}; expected {expected}, as in row 2, or one of both kinds '
-                         'in all rows')
+def visit_form(table: pathlib.Path, *, visit_unit: str = 'weeks', dates: str = 'iso') -> str:
+    """The form of a table's visits, as text: dates of a form, or numbers of a unit; see `read`."""
+    cells = [row['visit'].strip() for row in read_table(table)[0][:1]]
+    form = times_of.read_times(cells, [f'{table}: row 2: visit'], unit=visit_unit, dates=dates).form
+    return f'numbers of {visit_unit}' if form == 'number' else f'dates {form}'
+
+
+def _parse_row(fields: Mapping[str, str], weeks: float, number: int, folder: pathlib.Path, where: str) -> Row:
+    """A row of the table, checked."""
     kind = fields.get('kind') or KINDS[0]
     if kind not in KINDS:
         raise InputError(f'{where}: kind {kind!r}; expected one of {", ".join(KINDS)}')
@@ -146,23 +161,6 @@ def fingerprint(table: pathlib.Path, patients: Mapping[str, Sequence[Row]]) -> s
         for path in (path for named in (row.mask, row.image) if named for path in image_files.files(named)):
             digest.update(pathlib.Path(path).read_bytes())
     return digest.hexdigest()
-
-
-def _parse_weeks(cell: str) -> float | None:
-    """A number of weeks, or None where the cell is no finite number."""
-    try:
-        value = float(cell)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
-
-
-def _parse_date(cell: str) -> float | None:
-    """An ISO date in weeks, or None where the cell is no date."""
-    try:
-        return datetime.date.fromisoformat(cell).toordinal() / 7
-    except ValueError:
-        return None
 
 
 def _file(folder: pathlib.Path, name: str, where: str) -> pathlib.Path | None:

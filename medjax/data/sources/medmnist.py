@@ -122,13 +122,8 @@ def source(*, set: str, size: int = 28, dir: str = '', cross_validation: CrossVa
 def _cases(path: pathlib.Path, split: str, known: Set, reverse: bool) -> list[Case]:
     """The cases of a split; `reverse` numbers the classes from the last to the first."""
     multilabel = known.problem == 'multilabel'
-    labels = medmnist_files.read_array(str(path), f'{split}_labels')
-    labels = labels.reshape(len(labels), -1)
-    width = len(known.classes) if multilabel else 1
     highest = 1 if multilabel else len(known.classes) - 1
-    if labels.shape[1] != width or labels.min(initial=0) < 0 or labels.max(initial=0) > highest:
-        raise InputError(f'{path}: {split}_labels {labels.shape}, {labels.min()} to {labels.max()}; expected '
-                         f'[{len(labels)}, {width}], 0 to {highest}')
+    labels = medmnist_files.read_labels(str(path), split, len(known.classes) if multilabel else 1, highest)
     cases = []
     for number, label in enumerate(labels.tolist()):
         target = tuple(label) if multilabel else int(label[0])

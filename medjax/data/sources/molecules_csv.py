@@ -3,7 +3,8 @@
     id,smiles,solubility,toxicity,split
     ethanol,CCO,1.1,,train
 
-An empty cell was not measured. The columns id, patient (rows that must be in one split) and split are optional.
+A missing value was not measured: an empty cell, or a marker such as NA. The columns id, patient (rows that must be in
+one split) and split are optional.
 """
 
 import dataclasses
@@ -13,7 +14,7 @@ from collections.abc import Mapping, Sequence
 
 from medjax.data.datasets import rdkit_features
 from medjax.data.datasets.smiles_tokens import tokens
-from medjax.data.io.tables import check_columns, check_fields, read_table
+from medjax.data.io.tables import check_columns, check_near_names, check_unique, filled, parse_number, read_table
 from medjax.data.source import Case, Measurements, Source, data_dir
 from medjax.data.splits import KEYS, Splitting
 from medjax.errors import InputError
@@ -22,8 +23,8 @@ SPLITTERS = ('random', 'scaffold')
 
 
 def source(*, table: str, targets: Sequence[str], dir: str = '', smiles: str = 'smiles', columns: Sequence[str] = (),
-           unit: str = '', split_by: str = 'random', splitting: Splitting = Splitting(val=0.1, test=0.1),
-           notice: str = '') -> Source:
+           unit: str = '', split_by: str = 'random', missing: Sequence[str] = (),
+           splitting: Splitting = Splitting(val=0.1, test=0.1), notice: str = '') -> Source:
     """A regression source from a table of molecules.
 
     Args:
@@ -34,6 +35,7 @@ def source(*, table: str, targets: Sequence[str], dir: str = '', smiles: str = '
       columns: that also go to the predictions table.
       unit: of the targets.
       split_by: 'random', or 'scaffold': molecules with one scaffold are in one split, rare scaffolds test (RDKit).
+      missing: further cells that stand for a missing value; see `covariates.CovariateOptions`.
       splitting: how molecules are assigned to splits; rows with the same `patient`, by default the same molecule, are
         in one split.
       notice: text on the data for the report.
@@ -46,14 +48,15 @@ def source(*, table: str, targets: Sequence[str], dir: str = '', smiles: str = '
     rows, there = read_table(path)
     if not rows:
         raise InputError(f'{path}: no rows; expected molecules')
-    check_columns(path, there, (smiles, *targets, *columns))
+    used = (smiles, *targets, *columns)
+    check_near_names(path, there, ('id', 'patient', 'split'), used)
+    check_columns(path, there, used)
     if split_by not in SPLITTERS:
         raise InputError(f'{KEYS}.split_by: {split_by!r}; expected one of: {", ".join(SPLITTERS)}')
     if split_by == 'scaffold' and splitting.folds:
         raise InputError(f"{KEYS}.split_by: 'scaffold' with folds={splitting.folds}; expected 'random', or no folds")
     has_rdkit = rdkit_features.is_installed()
     for number, row in enumerate(rows, 2):
-        check_fields(path, number, row, there)
         _complete(row, smiles, number, f'{path}: row {number}', has_rdkit)
     if split_by == 'scaffold':
         scaffolds = {row['patient']: rdkit_features.scaffold(rdkit_features.parse(row[smiles], str(path)))
@@ -63,7 +66,8 @@ def source(*, table: str, targets: Sequence[str], dir: str = '', smiles: str = '
     split = splitting.divide(rows, path, root)
     cases = tuple(Case(
         id=row['id'], patient=row['patient'], split=split[row['patient']], read=None, files=(str(path),),
-        target=Measurements(tuple(_value(row[name], f'{path}: row {number}: {name}') for name in targets)),
+        target=Measurements(tuple(_value(filled(row[name], missing), f'{path}: row {number}: {name}')
+                                  for name in targets)),
         columns={'smiles': row[smiles], **{name: row[name] for name in columns}})
         for number, row in enumerate(rows, 2))
     return Source(cases=cases, classes=tuple(targets), problem='regression', least_classes=1, unit=unit, notice=notice)
@@ -71,8 +75,8 @@ def source(*, table: str, targets: Sequence[str], dir: str = '', smiles: str = '
 
 def _complete(row: dict[str, str], smiles: str, number: int, where: str, has_rdkit: bool) -> None:
     """Checks the SMILES of a row, and fills in its id and patient."""
-    row['id'] = (row.get('id') or '').strip() or f'row{number}'
-    row[smiles] = row[smiles].strip()
+    row['id'] = filled(row.get('id')) or f'row{number}'
+    row[smiles] = filled(row[smiles])
     if not row[smiles]:
         raise InputError(f'{where}: {smiles} is empty; expected a SMILES')
     try:
@@ -83,7 +87,7 @@ def _complete(row: dict[str, str], smiles: str, number: int, where: str, has_rdk
     if has_rdkit:
         canonical = rdkit_features.canonical_smiles(rdkit_features.parse(row[smiles], where))
     # Rows of one molecule are in one split, however its SMILES is written, unless the table names their splits.
-    row['patient'] = (row.get('patient') or '').strip() or (row['id'] if row.get('split') else canonical)
+    row['patient'] = filled(row.get('patient')) or (row['id'] if filled(row.get('split')) else canonical)
 
 
 def scaffold_split(scaffolds: Mapping[str, str], *, val: float, test: float) -> dict[str, str]:
@@ -117,26 +121,22 @@ def read_smiles(path: pathlib.Path) -> tuple[list[str], list[str]]:
       InputError: no such column, or an empty cell.
     """
     rows, there = read_table(path)
-    if 'smiles' not in there:
-        raise InputError(f"{path}: no column 'smiles'; expected one, and optionally 'id'; it has: {', '.join(there)}")
+    check_columns(path, there, ['smiles'])
     if not rows:
         raise InputError(f'{path}: no rows; expected molecules')
     for number, row in enumerate(rows, 2):
-        check_fields(path, number, row, there)
-        if not row['smiles'].strip():
+        if not filled(row['smiles']):
             raise InputError(f'{path}: row {number}: smiles is empty; expected a SMILES')
-    return ([(row.get('id') or '').strip() or f'row{number}' for number, row in enumerate(rows, 2)],
-            [row['smiles'].strip() for row in rows])
+    names = [filled(row.get('id')) or f'row{number}' for number, row in enumerate(rows, 2)]
+    check_unique(path, names)
+    return names, [filled(row['smiles']) for row in rows]
 
 
 def _value(cell: str, where: str) -> float:
     """A measured value; NaN for an empty cell."""
-    if not cell.strip():
+    if not cell:
         return math.nan
-    try:
-        value = float(cell)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
+    value = parse_number(cell)
+    if value is None:
         raise InputError(f'{where} is {cell!r}; expected a number, or nothing where it was not measured')
     return value

@@ -17,7 +17,7 @@ from medjax.data.io import data_paths, image_files, raster
 from medjax.data.io.geometry import Image, check_pair, describe, restore, same_grid
 from medjax.data.io.image_folders import find_images, left_out
 from medjax.data.io.label_codes import LabelCode, without_copies
-from medjax.data.io.tables import check_fields, read_table
+from medjax.data.io.tables import check_near_names, filled, read_table
 from medjax.data.source import Case, Source, data_dir
 from medjax.data.splits import KEYS, Splitting
 from medjax.errors import InputError
@@ -216,6 +216,7 @@ def _read_rows(root: pathlib.Path, name: str) -> list[dict[str, str]]:
     """The rows of a table, checked."""
     path = root / name
     rows, columns = read_table(path)
+    check_near_names(path, columns, RESERVED)
     missing = [column for column in REQUIRED if column not in columns]
     if missing or not rows:
         raise InputError(f'{path}: ' + (f'no column {missing[0]!r}' if missing else 'no rows')
@@ -223,9 +224,8 @@ def _read_rows(root: pathlib.Path, name: str) -> list[dict[str, str]]:
     first: dict[str, int] = {}  # row of each case id
     patients: dict[str, tuple[str, int]] = {}  # of each image, with its first row
     for number, row in enumerate(rows, 2):
-        check_fields(path, number, row, columns)
         for column in ('id', 'patient', 'split'):  # names that differ in blanks alone are the same
-            row[column] = row.get(column, '').strip()
+            row[column] = filled(row.get(column))
         if first.setdefault(row['id'], number) != number:
             raise InputError(f"{path}: row {number}: id {row['id']!r} is that of row {first[row['id']]}; expected "
                              'unique ids')

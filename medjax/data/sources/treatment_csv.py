@@ -6,21 +6,22 @@
 Numeric and categorical columns are read as in `survival_csv`.
 """
 
+import collections
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
-from medjax.data.io.tables import check_columns, check_fields, read_table
+from medjax.data import covariates as encoding
+from medjax.data.covariates import CovariateOptions, Row
+from medjax.data.io.tables import check_columns, check_near_names, code, filled, parse_number, read_table
 from medjax.data.source import Case, Source, TreatmentOutcome, data_dir, stratum_of
-from medjax.data.sources.survival_csv import categories, parse_covariates, parse_number
 from medjax.data.splits import KEYS, Splitting
 from medjax.errors import InputError
 
 
 def source(*, table: str, outcome: str, covariates: Sequence[str], treatment: str = 'treatment',
-           groups: Sequence[str] = ('control', 'treated'), values: Sequence[Sequence[str]] = (('0',), ('1',)),
+           groups: Sequence[str] = ('control', 'treated'), values: Sequence[Sequence[str | int]] = (('0',), ('1',)),
            sign: int = 1, patient: str = 'id', dir: str = '', columns: Sequence[str] = (),
-           splitting: Splitting = Splitting(val=0.2, test=0.3), notice: str = '') -> Source:
+           options: CovariateOptions = CovariateOptions(), splitting: Splitting = Splitting(val=0.2, test=0.3),
+           notice: str = '') -> Source:
     """A treatment source from a table of patients.
 
     Args:
@@ -29,12 +30,14 @@ def source(*, table: str, outcome: str, covariates: Sequence[str], treatment: st
       covariates: columns that were known before the treatment.
       treatment: the column of the treatment.
       groups: names, the untreated group first.
-      values: the values of the treatment column for each of the two groups; patients with any other are left out.
+      values: the values of the treatment column for each of the two groups; patients with any other, or with none, are
+        left out and counted.
       sign: 1 where a higher outcome is better, -1 where a lower one is: the outcome is multiplied by it.
       patient: the column of the patients' names, each of which occurs once.
       dir: folder of the table; see `data_dir`.
       columns: that only go to the predictions table.
-      splitting: how patients are assigned to splits; stratified by group.
+      options: how cells become covariates.
+      splitting: how patients are assigned to splits where the table has no column `split`; stratified by group.
       notice: text on the data for the report.
 
     Raises:
@@ -43,40 +46,45 @@ def source(*, table: str, outcome: str, covariates: Sequence[str], treatment: st
     root = data_dir(dir)
     path = root / table
     rows, there = read_table(path)
-    check_columns(path, there, (patient, treatment, outcome, *covariates, *columns))
+    required = (patient, treatment, outcome, *covariates, *columns)
+    check_near_names(path, there, ('split', patient, treatment, outcome), required, patient='')
+    check_columns(path, there, required)
     if {outcome, treatment} & set(covariates):
         raise InputError(f'{KEYS}.covariates: {tuple(covariates)}; expected neither the outcome nor the treatment')
-    if len(values) != 2 or set(values[0]) & set(values[1]) or sign not in (1, -1):
+    codes = [{code(str(value)) for value in group} for group in values]
+    if len(codes) != 2 or codes[0] & codes[1] or sign not in (1, -1):
         raise InputError(f'{KEYS}.values: {values}, sign: {sign}; expected different ones for each of two groups, and '
                          '1 or -1')
-    included: list[dict[str, str]] = []
+    included: list[tuple[int, str, Mapping[str, str]]] = []
     targets: list[TreatmentOutcome] = []
+    left_out: collections.Counter[str] = collections.Counter()
     names: set[str] = set()
     for number, row in enumerate(rows, 2):
-        check_fields(path, number, row, there)
-        if row[treatment].strip() not in (*values[0], *values[1]):
+        given = code(row[treatment])
+        if given not in codes[0] | codes[1]:
+            left_out[filled(row[treatment]) or 'nothing'] += 1
             continue
-        name, target = _parse_row(row, patient, treatment, outcome, values[1], sign, f'{path}: row {number}')
+        where, name, value = f'{path}: row {number}', filled(row[patient]), parse_number(row[outcome])
+        if value is None:
+            raise InputError(f'{where}: {outcome} is {row[outcome]!r}; expected a number')
         if not name or name in names:
-            raise InputError(f'{path}: row {number}: {patient} is {name!r}; expected a name that no row before has')
+            raise InputError(f'{where}: {patient} is {name!r}; expected a name that no row before has')
         names.add(name)
-        included.append({**row, 'patient': name})
-        targets.append(target)
+        included.append((number, name, row))
+        targets.append(TreatmentOutcome(int(given in codes[1]), sign * value))
     if not included:
         raise InputError(f'{path}: no row with {treatment} among {values}; expected some of both groups')
-    split = splitting.divide([{'patient': row['patient']} for row in included], path, root,
-                             strata=[stratum_of(target) for target in targets])
-    levels = {name: categories(included, name, path) for name in covariates}
-    cases = tuple(Case(id=row['patient'], patient=row['patient'], split=split[row['patient']], read=None,
-                       files=(str(path),), target=target, record=parse_covariates(row, levels),
-                       columns={name: row[name] for name in columns}) for row, target in zip(included, targets))
-    return Source(cases=cases, classes=tuple(groups), problem='treatment', notice=notice)
-
-
-def _parse_row(row: Mapping[str, str], patient: str, treatment: str, outcome: str, treated: Sequence[str], sign: int,
-               where: str) -> tuple[str, TreatmentOutcome]:
-    """The patient's name, and the treatment and outcome of a row."""
-    value = parse_number(row[outcome])
-    if value is None or not np.isfinite(value):
-        raise InputError(f'{where}: {outcome} is {row[outcome]!r}; expected a number')
-    return row[patient].strip(), TreatmentOutcome(int(row[treatment].strip() in treated), sign * value)
+    split = splitting.divide([{'patient': name, 'split': filled(row.get('split'))} for _, name, row in included], path,
+                             root, strata=[stratum_of(target) for target in targets])
+    table_rows = [Row(number, row, split[name] == 'train') for number, name, row in included]
+    encoded = encoding.fit(table_rows, covariates, path, options)
+    cases = tuple(Case(id=name, patient=name, split=split[name], read=None, files=(str(path),), target=target,
+                       record=encoded.accepting().record(row, f'{path}: row {number}'),
+                       columns={column: row[column] for column in columns})
+                  for (number, name, row), target in zip(included, targets))
+    warnings: tuple[str, ...] = ()
+    if left_out:
+        counts = ', '.join(f'{value} {count}' for value, count in left_out.most_common(9))
+        warnings = (f'Rows that are left out, of neither group by {treatment}: {left_out.total()} ({counts}).',)
+    return Source(cases=cases, classes=tuple(groups), problem='treatment', notice=notice, warnings=warnings,
+                  encoding=encoded.to_json(), summary=f'{path.name}: {encoding.describe(table_rows, encoded, {})}')

@@ -18,7 +18,7 @@ import numpy as np
 from medjax.data.datasets.tumour_visits import FollowUp, Scans
 from medjax.data.io import geometry, image_files
 from medjax.data.io.geometry import Image
-from medjax.data.io.tables import read_table
+from medjax.data.io.tables import filled, read_table
 from medjax.data.source import Case, Source, data_dir
 from medjax.data.sources import lesion_visits_csv
 from medjax.data.splits import Splitting
@@ -28,14 +28,16 @@ WEEK = 7.0  # days
 LEAST = 3  # visits: two to predict from, and one to predict
 
 
-def source(*, table: str, dir: str = '', classes: Sequence[str] = ('background', 'tumour'),
-           splitting: Splitting = Splitting(val=0.2, test=0.2), notice: str = '') -> Source:
+def source(*, table: str, dir: str = '', classes: Sequence[str] = ('background', 'tumour'), visit_unit: str = 'weeks',
+           dates: str = 'iso', splitting: Splitting = Splitting(val=0.2, test=0.2), notice: str = '') -> Source:
     """A tumour growth source from a table of visits; the scans are read case by case.
 
     Args:
       table: the CSV file, within dir; masks of any kind of lesion count, images are on the grids of their masks.
       dir: the data set's folder; see `data_dir`.
       classes: names of background and tumour.
+      visit_unit: of visits that are numbers: 'days', 'weeks', 'months' or 'years'.
+      dates: form of visits that are dates: 'iso' (2024-01-29, or 20240129 as in DICOM), 'dmy' or 'mdy'.
       splitting: how patients are assigned to splits.
       notice: text on the data for the report.
 
@@ -44,22 +46,24 @@ def source(*, table: str, dir: str = '', classes: Sequence[str] = ('background',
     """
     root = data_dir(dir)
     path = root / table
-    patients = {name: group_by_visit(rows) for name, rows in lesion_visits_csv.read(path).items()}
-    splits = {row['patient'].strip(): row.get('split', '').strip() for row in read_table(path)[0]}
+    times = {'visit_unit': visit_unit, 'dates': dates}
+    patients = {name: group_by_visit(rows) for name, rows in lesion_visits_csv.read(path, **times).items()}
     included = {name: visits for name, visits in patients.items() if len(visits) >= LEAST}
     if not included:
         raise InputError(f'{path}: no patient with {LEAST} visits or more; expected two to predict from, and one to '
                          'predict')
     _check_visits(path, included)
-    split = splitting.divide([{'patient': name, 'split': splits.get(name, '')} for name in included], path, root)
+    rows = [{'patient': filled(row['patient']), 'split': row.get('split', '')} for row in read_table(path)[0]]
+    split = splitting.divide([row for row in rows if row['patient'] in included], path, root)
     cases = tuple(_case(name, visits[:count], split[name])
                   for name, visits in included.items() for count in range(LEAST, len(visits) + 1))
     excluded = [name for name in patients if name not in included]
+    warnings: tuple[str, ...] = ()
     if excluded:
-        notice = (f'{notice} Left out, with fewer than {LEAST} visits: {len(excluded)} patients '
-                  f'({few(excluded)}).').strip()
+        warnings = (f'Patients that are left out, with fewer than {LEAST} visits: {len(excluded)} ({few(excluded)}).',)
     return Source(cases=cases, classes=tuple(classes), notice=notice, channels=('image',), problem='growth',
-                  unit='days')
+                  unit='days', warnings=warnings, encoding=times,
+                  summary=f'{path.name}: visits are {lesion_visits_csv.visit_form(path, **times)}')
 
 
 def _check_visits(path: pathlib.Path, patients: Mapping[str, Sequence[Sequence[lesion_visits_csv.Row]]]) -> None:

@@ -4,32 +4,58 @@
     p01,0.0,1.4,3.6,f,5.2,1
     p01,0.5,1.9,,f,5.2,1
 
-Numeric and categorical columns are read as in `survival_csv`. Rows may come in any order.
+Numeric and categorical columns are read as in `survival_csv`. Rows may come in any order. Times are numbers from a
+start of each patient, or dates: then they count from the patient's first visit.
 """
 
 import dataclasses
 import math
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from medjax.data.io.tables import check_columns, check_fields, read_table
+from medjax.data import covariates as encoding
+from medjax.data.covariates import CovariateOptions, Encoding, Row
+from medjax.data.io import dates as times_of
+from medjax.data.io.tables import check_columns, check_near_names, filled, parse_number, read_table
 from medjax.data.source import Case, Outcome, Series, Source, data_dir, stratum_of
-from medjax.data.sources.survival_csv import MISSING, categories, parse_covariates, parse_number, parse_outcome
+from medjax.data.sources.survival_csv import blank_is_censored, event_codes, parse_event
 from medjax.data.splits import KEYS, Splitting
 from medjax.errors import InputError
 
 LAST, LANDMARK = 'last {}', 'landmark'  # covariates of a landmark case: each last measured value, and the time
-READ = ('values', 'static', 'patient', 'time', 'end', 'event', 'event_values', 'log', 'per')  # keys of `read_patients`
+
+
+class Visit(NamedTuple):
+    """A row of the table: its time from the patient's start in the unit of the source, its number, and its cells."""
+
+    time: float
+    number: int
+    cells: Mapping[str, str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Columns:
+    """The meaning of the columns of a table of visits; see `source`."""
+
+    values: Sequence[str]
+    static: Sequence[str] = ()
+    patient: str = 'id'
+    time: str = 'time'
+    log: Sequence[str] = ()
+    unit: str = ''
+    per: float = 1.0
+    dates: str = 'iso'
 
 
 def source(*, table: str, values: Sequence[str], static: Sequence[str] = (), dir: str = '', patient: str = 'id',
            time: str = 'time', end: str = 'end', event: str = 'event', events: Sequence[str] = ('event',),
-           event_values: Sequence[str] = ('1',), log: Sequence[str] = (), landmarks: Sequence[float] = (),
-           columns: Sequence[str] = (), unit: str = '', per: float = 1.0,
-           splitting: Splitting = Splitting(val=0.2, test=0.2), notice: str = '') -> Source:
+           event_values: Sequence[str | int] = ('1',), log: Sequence[str] = (), landmarks: Sequence[float] = (),
+           columns: Sequence[str] = (), unit: str = '', per: float = 1.0, dates: str = 'iso',
+           options: CovariateOptions = CovariateOptions(), splitting: Splitting = Splitting(val=0.2, test=0.2),
+           notice: str = '') -> Source:
     """A survival or forecasting source from a table of visits.
 
     With `landmarks` the problem is survival from a landmark on, of the patients under observation then, given all
@@ -53,7 +79,9 @@ def source(*, table: str, values: Sequence[str], static: Sequence[str] = (), dir
       columns: that only go to the predictions table.
       unit: of the times, such as 'years'.
       per: time units of the file in one `unit`, such as 365.25 for days; landmarks are in `unit`.
-      splitting: how patients are assigned to splits; stratified by event.
+      dates: form of the dates where times are such: 'iso' (2024-01-29, or 20240129 as in DICOM), 'dmy' or 'mdy'.
+      options: how cells become covariates.
+      splitting: how patients are assigned to splits where the table has no column `split`; stratified by event.
       notice: text on the data for the report.
 
     Raises:
@@ -65,85 +93,108 @@ def source(*, table: str, values: Sequence[str], static: Sequence[str] = (), dir
     rows, there = read_table(path)
     if any(not landmark >= 0 for landmark in landmarks):
         raise InputError(f'{KEYS}.landmarks: {tuple(landmarks)}; expected times of at least 0')
-    patients, measured = read_patients(path, rows, there, values=values, static=static, patient=patient, time=time,
-                                       end=end, event=event, event_values=event_values, log=log, columns=columns,
-                                       per=per)
-    split = splitting.divide([{'patient': case.id} for case in patients], path, root,
-                             strata=[stratum_of(case.target) for case in patients])
-    cases = [dataclasses.replace(case, split=split[case.id]) for case in patients]
+    meaning = Columns(values, static, patient, time, log, unit, per, dates)
+    codes, required = event_codes(event_values, events, 'event_values'), (end, event, *columns)
+    check_near_names(path, there, ('split', patient, time, end, event), (*required, *values, *static), patient='')
+    _check(path, rows, there, meaning, required)
+    blank = blank_is_censored(path, [row[event] for row in rows], event, codes)
+    visits, starts = _visits(path, rows, meaning)
+    ends = _ends(path, rows, visits, starts, meaning, end)
+    outcomes = {name: _outcome(path, name, own, ends, (end, event, time), codes) for name, own in visits.items()}
+    split = splitting.divide([{'patient': filled(row[patient]), 'split': filled(row.get('split'))} for row in rows],
+                             path, root, strata=[stratum_of(outcomes[filled(row[patient])]) for row in rows])
+    table_rows = [Row(number, row, split[filled(row[patient])] == 'train') for number, row in enumerate(rows, 2)]
+    encoded = encoding.fit(table_rows, [*dict.fromkeys((*values, *static))], path, options)
+    cases = [dataclasses.replace(case, split=split[case.id], target=outcomes[case.id],
+                                 columns={column: visits[case.id][0].cells[column] for column in columns})
+             for case in _cases(path, visits, meaning, encoded.accepting())]
+    measured = _measured(encoded, meaning)
     if landmarks:
         cases = [landmark_case for case in cases for landmark_case in landmark_cases(case, landmarks, measured)]
     else:
         cases = [dataclasses.replace(case, target=Outcome(case.target.time - case.series.times[0], case.target.event))
                  for case in cases]
     return Source(cases=tuple(cases), classes=tuple(events), problem='survival' if landmarks else 'forecast',
-                  least_classes=1, unit=unit, notice=notice, measured=measured)
+                  least_classes=1, unit=unit, notice=notice, measured=measured, warnings=blank,
+                  encoding=encoded.to_json(), summary=f'{path.name}: {encoding.describe(table_rows, encoded, {})}')
 
 
-def read_patients(path: pathlib.Path, rows: Sequence[Mapping[str, str]], there: Sequence[str], *, values: Sequence[str],
-                  static: Sequence[str] = (), patient: str = 'id', time: str = 'time', end: str = 'end',
-                  event: str = 'event', event_values: Sequence[str] = ('1',), log: Sequence[str] = (),
-                  columns: Sequence[str] = (), per: float = 1.0,
-                  known: Sequence[str] = ()) -> tuple[list[Case], tuple[str, ...]]:
-    """The patients of a table, without a split, and the names of the measured values.
+def read_patients(path: pathlib.Path, meaning: Columns, encoded: Encoding) -> tuple[list[Case], tuple[str, ...]]:
+    """The patients of a table without outcomes, and the names of the measured values.
 
     Args:
-      path: of the table, for messages.
-      rows: its visits.
-      there: its columns.
-      values: see `source`, also for static, patient, time, end, event, event_values, log, columns and per.
-      static: …
-      patient: …
-      time: …
-      end: …
-      event: …
-      event_values: …
-      log: …
-      columns: …
-      per: …
-      known: names of the covariates and values of the training patients, COLUMN=CATEGORY for categories; by default
-        those of this table.
+      path: of the table.
+      meaning: of its columns.
+      encoded: the training data's.
     """
-    if not rows or not values:
-        raise InputError(f'{path}: {len(rows)} rows, {KEYS}.values: {tuple(values)}; expected visits, and columns')
-    check_columns(path, there, (patient, time, end, event, *values, *static, *columns))
-    if set(log) - set(values):
-        raise InputError(f'{KEYS}.log: {sorted(set(log) - set(values))}; expected some of {tuple(values)}')
-    if not 0 < per < math.inf:
-        raise InputError(f'{KEYS}.per: {per}; expected above 0')
-    if known:
-        levels = {name: tuple(one.removeprefix(f'{name}=') for one in known if one.startswith(f'{name}='))
-                  for name in (*values, *static)}
+    rows, there = read_table(path)
+    _check(path, rows, there, meaning)
+    visits, _ = _visits(path, rows, meaning)
+    return _cases(path, visits, meaning, encoded), _measured(encoded, meaning)
+
+
+def _check(path: pathlib.Path, rows: Sequence[Mapping[str, str]], there: Sequence[str], meaning: Columns,
+           required: Sequence[str] = ()) -> None:
+    """Checks the columns of a table of visits; `required` are those that `meaning` does not name."""
+    if not rows or not meaning.values:
+        raise InputError(f'{path}: {len(rows)} rows, {KEYS}.values: {tuple(meaning.values)}; expected visits, and '
+                         'columns')
+    check_columns(path, there, (meaning.patient, meaning.time, *required, *meaning.values, *meaning.static))
+    if set(meaning.log) - set(meaning.values):
+        raise InputError(f'{KEYS}.log: {sorted(set(meaning.log) - set(meaning.values))}; expected some of '
+                         f'{tuple(meaning.values)}')
+    if not 0 < meaning.per < math.inf:
+        raise InputError(f'{KEYS}.per: {meaning.per}; expected above 0')
+
+
+def _measured(encoded: Encoding, meaning: Columns) -> tuple[str, ...]:
+    """The names of the measured values."""
+    return tuple(f'log {name}' if name in meaning.log else name for name in encoded.names(meaning.values))
+
+
+def _cases(path: pathlib.Path, visits: Mapping[str, Sequence[Visit]], meaning: Columns,
+           encoded: Encoding) -> list[Case]:
+    """The patients, without outcome and split."""
+    coded = [name for name in meaning.log if encoded.categories[name]]
+    if coded:
+        raise InputError(f'{path}: {KEYS}.log: {coded[0]!r} has categories; expected a column of numbers')
+    return [Case(id=name, patient=name, split='', read=None, files=(str(path),),
+                 record=encoded.record(own[0].cells, f'{path}: row {own[0].number}', meaning.static),
+                 series=Series(np.array([visit.time for visit in own]),
+                               np.array([_measurements(path, visit, meaning, encoded) for visit in own])))
+            for name, own in visits.items()]
+
+
+def _visits(path: pathlib.Path, rows: Sequence[Mapping[str, str]],
+            meaning: Columns) -> tuple[dict[str, list[Visit]], dict[str, float] | None]:
+    """The visits of each patient in order of time, and the day of the first one; None where times are numbers."""
+    unit, cells = meaning.unit, [row[meaning.time] for row in rows]
+    names = [filled(row[meaning.patient]) for row in rows]
+    if times_of.are_dates(cells[:1]):
+        if unit not in times_of.DAYS or meaning.per != 1:
+            raise InputError(f'{path}: {meaning.time} holds dates, {KEYS}.unit: {unit!r}, per: {meaning.per}; expected '
+                             f'one of {", ".join(times_of.DAYS)}, and 1')
+        days = _days(path, meaning.time, cells, meaning)
+        starts: dict[str, float] | None = {}
+        for name, day in zip(names, days):
+            starts[name] = min(day, starts.get(name, day))
+        times = [(day - starts[name]) / times_of.DAYS[unit] for name, day in zip(names, days)]
     else:
-        levels = {name: categories(rows, name, path) for name in (*values, *static)}
-    static_levels = {name: levels[name] for name in static}
-    value_levels = {name: levels[name] for name in values}
-    measured = tuple(f'log {name}' if name in log else name for name in parse_covariates(rows[0], value_levels))
-    cases = []
-    for name, visits in _visits(path, rows, there, patient, time).items():
-        outcome = _outcome(path, name, visits, (end, event, time), tuple(event_values))
-        measurements = np.array([_measurements(path, number, row, value_levels, log) for _, number, row in visits])
-        first = visits[0][2]
-        cases.append(Case(id=name, patient=name, split='', read=None, files=(str(path),),
-                          target=Outcome(outcome.time / per, outcome.event),
-                          record=parse_covariates(first, static_levels),
-                          series=Series(np.array([visit[0] for visit in visits]) / per, measurements),
-                          columns={column: first[column] for column in columns}))
-    return cases, measured
-
-
-def _visits(path: pathlib.Path, rows: Sequence[Mapping[str, str]], there: Sequence[str], patient: str,
-            time: str) -> dict[str, list[tuple[float, int, Mapping[str, str]]]]:
-    """The visits of each patient in order of time: time, number of the row, and the row."""
-    out: dict[str, list[tuple[float, int, Mapping[str, str]]]] = {}
-    for number, row in enumerate(rows, 2):
-        check_fields(path, number, row, there)
-        at, name = parse_number(row[time]), row[patient].strip()
-        if not name or at is None or not 0 <= at < math.inf:
-            raise InputError(f'{path}: row {number}: {patient} {name!r}, {time} {row[time]!r}; expected a name, and a '
-                             'number of at least 0')
-        out.setdefault(name, []).append((at, number, row))
-    return {name: sorted(visits, key=lambda visit: visit[0]) for name, visits in out.items()}
+        times_of.check_durations(path, meaning.time, cells, unit, meaning.per)
+        starts, times = None, [parse_number(cell) for cell in cells]
+    out: dict[str, list[Visit]] = {}
+    for number, (name, time, row) in enumerate(zip(names, times, rows), 2):
+        if not name or time is None or time < 0:
+            raise InputError(f'{path}: row {number}: {meaning.patient} {name!r}, {meaning.time} {row[meaning.time]!r}; '
+                             'expected a name, and a number of at least 0, or a date')
+        out.setdefault(name, []).append(Visit(time / meaning.per, number, row))
+    for name, visits in out.items():
+        visits.sort(key=lambda visit: visit.time)
+        for before, visit in zip(visits, visits[1:]):
+            if visit.time == before.time:
+                raise InputError(f'{path}: row {visit.number}: {name} has two visits at {meaning.time} '
+                                 f'{visit.cells[meaning.time]}; expected one')
+    return out, starts
 
 
 def image_reader(**keys: Any) -> Callable[..., list[Case]]:
@@ -153,16 +204,20 @@ def image_reader(**keys: Any) -> Callable[..., list[Case]]:
       **keys: those of `source`.
 
     Returns:
-      `(path, known) -> cases`, with the names of the training patients' covariates and values; the table needs no
-      columns of the outcome.
+      `(path, known, stored) -> cases`, with the names of the training patients' covariates and values, and their
+      encoding, if the run has it; the table needs no columns of the outcome.
     """
-    def read(path: pathlib.Path, known: Sequence[str]) -> list[Case]:
-        rows, there = read_table(path)
-        ends = {keys.get('end', 'end'): '1e300', keys.get('event', 'event'): '0'}
-        cases, measured = read_patients(path, [{**row, **ends} for row in rows], [*there, *ends], **{
-            name: keys[name] for name in READ if name in keys}, known=known)
+    meaning = Columns(**{field.name: keys[field.name] for field in dataclasses.fields(Columns) if field.name in keys})
+
+    def read(path: pathlib.Path, known: Sequence[str], stored: Mapping[str, Any] | None = None) -> list[Case]:
+        names = (*meaning.values, *meaning.static)
+        encoded = Encoding(**stored) if stored else encoding.encoding_of_names(
+            [name for name in known if name in names or name.rpartition('=')[0] in names], names)
+        static = [name for name in meaning.static if name in encoded.categories]
+        cases, measured = read_patients(path, dataclasses.replace(meaning, static=static), encoded)
         return [landmark_case for case in cases for landmark_case in landmark_cases(
-            dataclasses.replace(case, split='new'), case.series.times[-1:].tolist(), measured)]
+            dataclasses.replace(case, split='new', target=Outcome(math.inf, 0)), case.series.times[-1:].tolist(),
+            measured)]
 
     return read
 
@@ -208,33 +263,56 @@ def landmark_cases(case: Case, landmarks: Sequence[float], measured: Sequence[st
     return out
 
 
-def _outcome(path: pathlib.Path, patient: str, visits: Sequence[tuple[float, int, Mapping[str, str]]],
+def _ends(path: pathlib.Path, rows: Sequence[Mapping[str, str]], visits: Mapping[str, Sequence[Visit]],
+          starts: Mapping[str, float] | None, meaning: Columns, end: str) -> dict[int, float]:
+    """The end of observation in each row, by the row's number, as times are counted."""
+    cells = [row[end] for row in rows]
+    if starts is None:
+        times_of.check_durations(path, end, cells, meaning.unit, meaning.per)
+        times = [parse_number(cell) for cell in cells]
+    else:
+        names = {visit.number: name for name, own in visits.items() for visit in own}
+        times = [(day - starts[names[number]]) / times_of.DAYS[meaning.unit]
+                 for number, day in enumerate(_days(path, end, cells, meaning), 2)]
+    out: dict[int, float] = {}
+    for number, (value, cell) in enumerate(zip(times, cells), 2):
+        if value is None or value < 0:
+            raise InputError(f'{path}: row {number}: {end} is {cell!r}; expected a number of at least 0, or a date '
+                             f'where {meaning.time} is one')
+        out[number] = value / meaning.per
+    return out
+
+
+def _days(path: pathlib.Path, column: str, cells: Sequence[str], meaning: Columns) -> list[float]:
+    """The days that the cells of a column of dates name."""
+    where = [f'{path}: row {number}: {column}' for number in range(2, len(cells) + 2)]
+    found = times_of.read_times(cells, where, unit=meaning.unit, dates=meaning.dates)
+    if found.form == 'number':
+        raise InputError(f'{where[0]} is {cells[0]!r}; expected a date, since {meaning.time} holds dates')
+    return found.values
+
+
+def _outcome(path: pathlib.Path, patient: str, visits: Sequence[Visit], ends: Mapping[int, float],
              names: tuple[str, str, str], values: tuple[str, ...]) -> Outcome:
     """A patient's outcome, which must be the same in all rows; `names` are the columns of end, event and time."""
     end, event, time = names
-    ends = [parse_outcome(row, end, event, values, f'{path}: row {number}') for _, number, row in visits]
-    if len(set(ends)) > 1:
+    found = [Outcome(ends[number], parse_event(cells[event], values, f'{path}: row {number}: {event}'))
+             for _, number, cells in visits]
+    if len(set(found)) > 1:
         raise InputError(f'{path}: {patient}: {end} and {event} differ from row to row; expected the same for all '
                          'visits')
-    for (before, _, _), (at, number, _) in zip(visits, visits[1:]):
-        if at == before:
-            raise InputError(f'{path}: row {number}: {patient} has two visits at {time} {at:g}; expected one')
-    if visits[-1][0] > ends[0].time:
-        raise InputError(f'{path}: row {visits[-1][1]}: {patient}: {time} {visits[-1][0]:g} is after {end} '
-                         f'{ends[0].time:g}; expected both in one unit from one start')
-    return ends[0]
+    if visits[-1].time > found[0].time:
+        raise InputError(f'{path}: row {visits[-1].number}: {patient}: {time} {visits[-1].cells[time]} is after {end} '
+                         f'{visits[-1].cells[end]}; expected both in one unit from one start')
+    return found[0]
 
 
-def _measurements(path: pathlib.Path, number: int, row: Mapping[str, str], levels: Mapping[str, tuple[str, ...]],
-                  log: Sequence[str]) -> list[float]:
-    """The measured values of a row; `levels` are the categories of each column of values."""
-    out = []
-    for name, column_levels in levels.items():
-        for value in parse_covariates(row, {name: column_levels}).values():
-            if name in log:
-                if value <= 0:
-                    raise InputError(f'{path}: row {number}: {name} is {row[name]}; expected more than 0, because '
-                                     f'{KEYS}.log takes its logarithm')
-                value = math.log(value) if row[name].strip() not in MISSING else math.nan
-            out.append(value)
-    return out
+def _measurements(path: pathlib.Path, visit: Visit, meaning: Columns, encoded: Encoding) -> list[float]:
+    """The measured values of a visit."""
+    values = encoded.record(visit.cells, f'{path}: row {visit.number}', meaning.values)
+    for name in meaning.log:
+        if values[name] <= 0:
+            raise InputError(f'{path}: row {visit.number}: {name} is {visit.cells[name]}; expected more than 0, '
+                             f'because {KEYS}.log takes its logarithm')
+        values[name] = math.log(values[name])
+    return list(values.values())

@@ -202,7 +202,7 @@ class ForecastPredictor(contracts.Predictor):
         """
         known = self.statistics
         plain = [name.removeprefix('log ') for name in known['measured']]
-        cases = self.read(path, [*plain, *known['names']])
+        cases = self.read(path, [*plain, *known['names']], known.get('encoding'))
         check_visits(path, cases, known['steps'])
         rows = [{'id': case.patient, 'visits': len(case.series.times), 'time': float(case.series.times[-1])}
                 for case in cases]

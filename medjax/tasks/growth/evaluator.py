@@ -166,7 +166,7 @@ class GrowthPredictor(contracts.Predictor):
           InputError: the table or the scans are not as in training.
         """
         rows = []
-        for name, patient_rows in lesion_visits_csv.read(path).items():
+        for name, patient_rows in lesion_visits_csv.read(path, **self.statistics.get('encoding', {})).items():
             visits = tumour_visits_csv.group_by_visit(patient_rows)
             if len(visits) < tumour_visits_csv.LEAST or any(row.mask for row in visits[-1]):
                 raise InputError(f'{path}: patient {name}: {len(visits)} visits; expected at least two with a mask, '

@@ -17,7 +17,7 @@ from medjax.data.datasets.time_series import check_visits, pad_series
 from medjax.data.source import Series
 from medjax.data.sources.survival_csv import read_covariates, read_image_paths
 from medjax.data.transforms.images import image_preprocess
-from medjax.errors import InputError
+from medjax.errors import InputError, few
 from medjax.metrics import concordance
 from medjax.statistics import bootstrap
 from medjax.tasks.survival import table
@@ -170,23 +170,25 @@ class SurvivalPredictor(contracts.Predictor):
             batch['image'] = np.zeros((1, *self.data['size'], known['channels']), np.float32)
         return batch
 
-    def _read_inputs(self, path: pathlib.Path) -> tuple[list[str], dict[str, np.ndarray]]:
-        """The names of the patients of a table, and the network's inputs for them."""
+    def _read_inputs(self, path: pathlib.Path) -> tuple[list[str], dict[str, np.ndarray], str]:
+        """The names of the patients of a table, the network's inputs for them, and a text on missing covariates."""
         known = self.statistics
         if 'spread' in known:
             plain = [name.removeprefix('log ') for name in known['measured']]
-            cases = self.read(path, [*plain, *known['names']])
+            cases = self.read(path, [*plain, *known['names']], known.get('encoding'))
             check_visits(path, cases, known['steps'])
+            records = [case.record for case in cases]
             return [case.id for case in cases], {
-                'covariates': scale_covariates([case.record for case in cases], known['names'], known['scale']),
-                **pad_series([case.series for case in cases], known['spread'], known['steps'])}
-        ids, records = read_covariates(path, known['names'])
+                'covariates': scale_covariates(records, known['names'], known['scale']),
+                **pad_series([case.series for case in cases], known['spread'], known['steps'])}, _missing(
+                    records, known['names'])
+        ids, records = read_covariates(path, known['names'], known.get('encoding'))
         inputs = {'covariates': scale_covariates(records, known['names'], known['scale'])}
         if 'intensities' in known:
             preprocess = image_preprocess(**self.data)
             images = [self.read(name) for name in read_image_paths(path)]
             inputs['image'] = np.stack([preprocess.network_input(image, known) for image in images])
-        return ids, inputs
+        return ids, inputs, _missing(records, known['names'])
 
     def _read_baseline(self) -> np.ndarray:
         path = self.folder / 'cases' / BASELINE
@@ -210,7 +212,7 @@ class SurvivalPredictor(contracts.Predictor):
           InputError: the table lacks a covariate, or the run has no file with the baseline hazard.
         """
         events, times = (self.statistics[key] for key in ('classes', 'times'))
-        ids, inputs = self._read_inputs(path)
+        ids, inputs, missing = self._read_inputs(path)
         outputs = self.predict_batched(variables, inputs)
         baseline_hazard = self._read_baseline() if 'log_hazard' in outputs else None
         risk, incidence = risk_and_incidence(outputs, baseline_hazard)
@@ -220,7 +222,14 @@ class SurvivalPredictor(contracts.Predictor):
         middle = len(times) // 2
         means = '  '.join(f'{name} by {times[middle]:g} {self.statistics["unit"]}: {mean:.2f}'
                           for name, mean in zip(events, incidence[:, :, middle].mean(0)))
-        return f'{path} → {folder / "predictions.csv"}   {len(ids)} patients, mean {means}'
+        return f'{path} → {folder / "predictions.csv"}   {len(ids)} patients, mean {means}{missing}'
+
+
+def _missing(records: Sequence[Mapping[str, float]], names: Sequence[str]) -> str:
+    """A text on the number of patients without a value of each covariate; '' where all have all."""
+    counts = {name: sum(bool(np.isnan(record.get(name, np.nan))) for record in records) for name in names}
+    parts = [f'{name} {count}' for name, count in counts.items() if count]
+    return f'; missing, filled with the training median: {few(parts)}' if parts else ''
 
 
 def evaluator(*, data: TabularDataset, task: Task, batch: int = 512, horizons: Sequence[float] = (),

@@ -29,24 +29,40 @@ def test_covariates_by_the_training_patients_scale():
     data = dataset(source(case(0, 1.0, 1, a=1.0, b=5.0, c=7.0), case(1, 2.0, 0, a=3.0, b=NAN, c=7.0),
                           case(2, 0.0, 1, a=5.0, b=9.0, c=7.0), case(3, 4.0, 0, 'test', a=NAN, b=5.0, c=8.0)))
     spread = np.std([1, 3, 5])
-    # The median of b is 7, and who lacks it is told apart; nobody in training lacks a.
+    # The median of b is 7, and an indicator marks where it is missing; nobody in training lacks a; c is dropped.
     np.testing.assert_allclose(data.covariates, [
-        [-2 / spread, -2 / np.std([5, 7, 9]), 0, 0], [0, 0, 0, 1], [2 / spread, 2 / np.std([5, 7, 9]), 0, 0],
-        [0, -2 / np.std([5, 7, 9]), 1, 0]], rtol=1e-6)
+        [-2 / spread, -2 / np.std([5, 7, 9]), 0], [0, 0, 1], [2 / spread, 2 / np.std([5, 7, 9]), 0],
+        [0, -2 / np.std([5, 7, 9]), 0]], rtol=1e-6)
     assert data.warnings == [
         'Missing values, filled with the median of the training patients: a (25%), b (25%).',
-        'The same in all training patients, and therefore of no use: c.', 'Patients with a follow-up time of 0: 1.',
+        'Covariates that are dropped, since they are the same or missing in all training patients: 1 (c).',
+        'Patients with a follow-up time of 0: 1.',
         'death: in no patient of the split test.']
     assert data.counts == {'train': 3, 'test': 1} and data.statistics['times'] == [1.0]
     again = scale_covariates([{'b': NAN, 'a': 5.0, 'c': 7.0}], data.statistics['names'], data.statistics['scale'])
-    np.testing.assert_allclose(again, [[2 / spread, 0, 0, 1]], rtol=1e-6)
-    assert dataset(data.source, covariates=('c', 'a')).covariates.shape == (4, 2)
+    np.testing.assert_allclose(again, [[2 / spread, 0, 1]], rtol=1e-6)
+    assert data.statistics['names'] == ['a', 'b'] and dataset(data.source, covariates=('c', 'a')).names == ('a',)
+    with pytest.raises(InputError, match='config.data.covariates: c, the same or missing in all training patients'):
+        dataset(data.source, covariates=('c',))
+
+
+def test_constants_that_are_no_binary_fractions_are_dropped():
+    """The deviation of a hundred times 0.1 is 7e-17, by which 0.2 would be 1e15 standard deviations away."""
+    cases = [case(number, 1.0 + number, 1, a=float(number), b=0.1, c=0.1 + 1e-9 * number, d=NAN,
+                  e=0.1 if number else NAN) for number in range(100)]
+    data = dataset(source(*cases))
+    assert data.names == ('a', 'e') and data.dropped == ('b', 'c', 'd') and '3 (b, c, d)' in ' '.join(data.warnings)
+    new = scale_covariates([{'a': 0.0, 'e': 0.2}], data.names, data.scale)
+    np.testing.assert_allclose(new, [[-49.5 / np.std(np.arange(100)), 0.1, 0]], rtol=1e-6)
+    equal = dataset(treated(TreatmentOutcome(0, 0.1), *[TreatmentOutcome(1, 0.1)] * 99))
+    assert equal.statistics['std'] == 1
 
 
 @pytest.mark.parametrize('cases, said', [
     ([case(0, NAN, 1)], 'c0: time nan; expected a number of at least 0'), ([case(0, -1.0, 1)], 'c0: time -1.0'),
     ([case(0, 1.0, 2)], 'c0: event 2; expected 0 for none to 1, for death'),
     ([case(0, 1.0, 0), case(1, 1.0, 1, 'test')], 'no event among the 1 training patients'),
+    ([case(0, 0.0, 1), case(1, 1.0, 0)], 'all events among the 2 training patients are at time 0'),
     ([case(0, 1.0, 1, a=math.inf)], 'c0: a is inf')])
 def test_what_is_refused(cases, said):
     with pytest.raises(InputError, match=said):

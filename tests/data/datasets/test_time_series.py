@@ -31,6 +31,12 @@ def test_a_value_without_measurements_is_named(tmp_path):
     assert not data.network_inputs(np.arange(3))['values'][1:, :, 1].any()
 
 
+def test_a_constant_value_has_the_scale_of_one(tmp_path):
+    data = time_series.dataset(read(tmp_path, TABLE.replace(',1,m', ',0.1,m').replace(',2,f', ',0.1,f')))
+    assert data.spread['std'][1] == 1 and 'The same at all training visits, and therefore of no use: stage.' in (
+        data.warnings)
+
+
 def test_no_event_in_training_and_series_that_are_too_long(tmp_path):
     with pytest.raises(InputError, match=r'config\.data\.source: no event among the 2 training patients'):
         time_series.dataset(read(tmp_path, TABLE.replace('0.9,1', '0.9,0')))

@@ -159,6 +159,8 @@ def test_names_that_collide_and_folders_that_hide(tmp_path):
     ([dict(path='0.png', label='x')], dict(problem='multilabel'), "a column for each class for 'multilabel'"),
     ([dict(path='0.png', label='x')], dict(problem='ordinal'), "the classes in their order for 'ordinal'"),
     ([dict(path='0.png', label='x', prob_x='1')], {}, "column 'prob_x'; expected another name"),
+    ([dict(path='0.png', label='x', patient_id='p')], {}, "column 'patient_id'; expected 'patient'"),
+    ([dict(path='0.png', label='x', Split='test')], {}, "column 'Split'; expected 'split'"),
     ([dict(path='.', label='x')], {}, "row 2: '.' does not exist")])
 def test_more_tables_that_do_not_fit(tmp_path, rows, options, message):
     for number in range(2):

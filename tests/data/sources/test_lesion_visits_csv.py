@@ -111,6 +111,22 @@ def test_kinds_dates_and_images(tmp_path):
     assert first.findings['target', 1].peak == 9 and np.isnan(first.findings['node', 1].peak)
 
 
+@pytest.mark.parametrize('cells, options', [
+    (('2024-01-05', '2024-03-01'), {}), (('20240105', '20240301'), {}), (('05.01.2024', '1.3.2024'), dict(dates='dmy')),
+    (('1/5/2024', '3/1/2024'), dict(dates='mdy')), (('3', '59'), dict(visit_unit='days')), (('-8', '0'), {}),
+    (('1.5', '9.5'), {})])
+def test_visits_eight_weeks_apart(tmp_path, cells, options):
+    table = write(tmp_path, ''.join(['patient,visit,mask\n', *(f'p,{cell},a.nii.gz\n' for cell in cells)]), a=boxes(A))
+    assert [row.weeks for row in lesion_visits_csv.read(table, **options)['p']] == pytest.approx([0, 8])
+
+
+def test_a_marker_of_a_missing_value_is_no_file(tmp_path):
+    table = write(tmp_path, 'patient,visit,mask,image\np,0,a.nii.gz,NA\np,8,.,\n', a=boxes(A))
+    first, second = lesion_visits_csv.read(table)['p']
+    assert first.image is None and second.mask is None
+    assert lesion_visits_csv.visit_form(table) == 'numbers of weeks'
+
+
 HEAD = 'patient,visit,mask,kind,image\n'
 
 
@@ -120,7 +136,13 @@ HEAD = 'patient,visit,mask,kind,image\n'
     (HEAD + 'p,0,a.nii.gz\n', 'row 2 has too few fields'),
     (HEAD + ',0,a.nii.gz,,\n', 'row 2: no patient'),
     (HEAD + 'p,0,a.nii.gz,,\np,2024-01-01,a.nii.gz,,\n', "row 3: visit '2024-01-01'; expected a number of weeks"),
-    (HEAD + 'p,2024-01-01,a.nii.gz,,\np,4,a.nii.gz,,\n', "row 3: visit '4'; expected an ISO date"),
+    (HEAD + 'p,2024-01-01,a.nii.gz,,\np,4,a.nii.gz,,\n', "row 3: visit '4'; expected an ISO date YYYY-MM-DD"),
+    (HEAD + 'p,2024-01-01,a.nii.gz,,\np,20240301,a.nii.gz,,\n', "row 3: visit '20240301'; expected an ISO date YYYY"),
+    (HEAD + 'p,0,a.nii.gz,,\np,20240301,a.nii.gz,,\n', "row 3: visit '20240301'; expected a number of weeks"),
+    (HEAD + 'p,29.01.2024,a.nii.gz,,\n', "row 2: visit '29.01.2024'"),
+    (HEAD + 'p,45320,a.nii.gz,,\n', "row 2: visit '45320': 869 years as a number of weeks"),
+    ('patient,visit,Mask\np,0,a.nii.gz\n', "no column 'mask' (but Mask); expected patient, visit"),
+    ('patient,visit,mask,Kind\np,0,a.nii.gz,node\n', "column 'Kind'; expected 'kind'"),
     (HEAD + 'p,nan,a.nii.gz,,\n', "row 2: visit 'nan'"),
     (HEAD + 'p,2024-02-30,a.nii.gz,,\n', "row 2: visit '2024-02-30'"),
     (HEAD + 'p,0,a.nii.gz,lump,\n', "row 2: kind 'lump'; expected one of target, node, nontarget"),

@@ -111,7 +111,9 @@ def test_a_download_is_checked_and_kept_whole_or_not_at_all(tmp_path, monkeypatc
 @pytest.mark.parametrize('damage, message', [
     (lambda a: a.pop('val_labels'), 'not readable as a MedMNIST file'),
     (lambda a: a.update(val_labels=a['val_labels'] + 5), r'val_labels \(6, 1\), 5 to 6; expected \[6, 1\], 0 to 1'),
-    (lambda a: a.update(test_images=a['test_images'][:3]), '3 test_images; expected as many as test_labels')])
+    (lambda a: a.update(test_images=a['test_images'][:3]), '3 test_images; expected as many as test_labels'),
+    (lambda a: a.update(train_labels=a['train_labels'].astype(complex)), r'train_labels \(20, 1\) of type complex128'),
+    (lambda a: a.update(train_labels=a['train_labels'] * np.nan), r'train_labels \(20, 1\): nan; expected')])
 def test_damaged_files(damage, message, tmp_path):
     arrays = write(tmp_path / 'pneumoniamnist.npz', 'binary', 2)
     damage(arrays)

@@ -28,6 +28,10 @@ def test_a_table(tmp_path):
     assert data.counts == {'train': 2, 'val': 1, 'test': 1} and np.isnan(data.targets).sum() == 2
     assert data.statistics['mean'] == [-0.25, 3.0] and data.statistics['std'] == [1.75, 1.0]
     assert 'toxic (50%)' in data.notice
+    other = molecules_csv.source(**written(tmp_path, TABLE.replace('train\nb,c1ccccc1,-2', 'train\nb,c1ccccc1,NaN')
+                                           .replace('0.5', 'unknown')), missing=('unknown',))
+    assert np.isnan([case.target.values[0] for case in other.cases]).tolist() == [False, True, True, False]
+    written(tmp_path)
     assert molecules_csv.read_smiles(tmp_path / 't.csv') == (list('abcd'), ['CCO', 'c1ccccc1', 'CC(=O)O', 'CCN'])
 
 
@@ -56,7 +60,9 @@ def test_scaffolds_stay_together(tmp_path):
     (TABLE.replace('CCN', ''), 't.csv: row 5: smiles is empty'),
     (TABLE.replace('CCN', 'CxN'), r"t.csv: row 5: smiles is 'CxN', with 'x' at letter 2"),
     (TABLE.replace('CCN', 'C1CN'), r"t.csv: row 5: SMILES 'C1CN'; expected one that RDKit can read"),
-    (TABLE.replace('-2', 'nan'), "t.csv: row 3: solubility is 'nan'"),
+    (TABLE.replace('-2', '<1'), "t.csv: row 3: solubility is '<1'"), (TABLE.replace('CCN', 'NA'), 'smiles is empty'),
+    (TABLE.replace('split', 'Split'), "t.csv: column 'Split'; expected 'split'"),
+    (TABLE.replace('smiles', 'SMILES'), "no column 'smiles', which is written 'SMILES' there"),
     (TABLE.replace('-2', 'inf'), "t.csv: row 3: solubility is 'inf'"),
     (TABLE.replace('-2', 'low'), "t.csv: row 3: solubility is 'low'"),
     (TABLE.replace('toxic', 'poison'), "t.csv: no column 'toxic'"),

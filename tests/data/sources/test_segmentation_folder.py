@@ -142,6 +142,8 @@ def test_a_table_as_spreadsheets_write_it(root):
     (['image,label', 'images/a.png,labels/a.png'], "no column 'id'"),
     ([''], "no column 'id'"),
     (['id,image,label'], 'no rows'),
+    (['id,image,label,Patient', 'a,images/a.png,labels/a.png,p'], "column 'Patient'; expected 'patient'"),
+    (['id,image,label,Split', 'a,images/a.png,labels/a.png,test'], "column 'Split'; expected 'split'"),
     (['id,image,label', 'a,images/a.png'], 'row 2 has too few fields; expected 3'),
     (['id,image,label', 'a,images/a.png,labels/a.png,1'], 'row 2 has too many fields; expected 3'),
     (['id,image,label', 'a,images/a.png,labels/b.png'], "row 2: label 'labels/b.png' does not exist"),

@@ -28,6 +28,8 @@ def test_groups_of_several_arms(tmp_path):
         ('a', 0, 100.0), ('b', 1, 250.0), ('d', 1, 180.0)]  # c is of neither group
     assert source.cases[1].record == {'age': 40.0, 'sex=m': 1.0} and source.cases[1].columns == {'sex': 'm'}
     assert source.cases[0].target.effect is None
+    assert source.warnings == ('Rows that are left out, of neither group by arm: 1 (3 1).',)
+    assert source.summary == 't.csv: numbers: age; categories: sex (f 1, m 2)'
     assert dataset(source).counts == {'train': 3}
     assert [case.target.outcome for case in read(tmp_path, sign=-1).cases] == [-100.0, -250.0, -180.0]
 
@@ -45,6 +47,24 @@ def test_groups_of_several_arms(tmp_path):
 def test_tables_that_are_none(tmp_path, old, new, options, message):
     with pytest.raises(InputError, match=message):
         read(tmp_path, TABLE.replace(old, new), **options)
+
+
+def test_treatments_are_compared_as_codes_and_others_are_counted(tmp_path):
+    text = TABLE.replace('b,1,', 'b,1.0,').replace('c,3,', 'c,,').replace('d,2,', 'd,yes,')
+    for values in ((('0',), ('1',)), ((0,), (1,)), (('0.0',), (1.0,))):
+        source = read(tmp_path, text, values=values)
+        assert [(case.id, case.target.treatment) for case in source.cases] == [('a', 0), ('b', 1)]
+        assert source.warnings == ('Rows that are left out, of neither group by arm: 2 (nothing 1, yes 1).',)
+
+
+def test_the_splits_of_the_table_are_kept(tmp_path):
+    lines = TABLE.splitlines()
+    text = '\n'.join([f'{lines[0]},split', *(f'{line},{split}' for line, split in zip(
+        lines[1:], ('test', 'train', 'val', '')))])
+    source = read(tmp_path, text, values=(('0',), ('1', '2', '3')), covariates=('age',))
+    assert [case.split for case in source.cases] == ['test', 'train', 'val', 'train']
+    with pytest.raises(InputError, match="column 'Split'; expected 'split'"):
+        read(tmp_path, text.replace('split', 'Split'))
 
 
 def test_one_group_alone_is_refused(tmp_path):

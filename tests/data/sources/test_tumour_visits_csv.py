@@ -39,7 +39,10 @@ def test_each_visit_from_the_third_on_is_told(tmp_path):
     made = tumour_visits_csv.source(**write(tmp_path, make(tmp_path, visits=4) + ['p3,0,p1_0.nii.gz,,,']))
     assert [(case.id, case.patient, case.split) for case in made.cases] == [
         ('p1_3', 'p1', 'train'), ('p1_4', 'p1', 'train'), ('p2_3', 'p2', 'test'), ('p2_4', 'p2', 'test')]
-    assert made.cases[1].target.times == (0, 56, 112, 168) and '1 patients (p3)' in made.notice
+    assert made.cases[1].target.times == (0, 56, 112, 168)
+    assert made.warnings == ('Patients that are left out, with fewer than 3 visits: 1 (p3).',)
+    assert made.summary == 'visits.csv: visits are numbers of weeks'
+    assert made.encoding == {'visit_unit': 'weeks', 'dates': 'iso'}
     data = tumour_growth.dataset(made, size=(8, 8, 8))
     assert data.rows.image.shape == (4, 3, 8, 8, 8, 3)
     np.testing.assert_allclose(data.rows.volume[1], np.array([8, 27, 64]) * 0.008, rtol=1e-6)
@@ -62,8 +65,21 @@ def test_lesions_of_a_visit_are_one_mask_on_the_first_grid(tmp_path):
     assert tumour_growth.dataset(made, size=(8, 8, 8), inputs=('mask', 'distance')).rows.image.shape[-1] == 2
 
 
+def test_visits_as_dates_and_one_split_a_patient(tmp_path):
+    rows = [line.replace(',0,', ',20240101,').replace(',8,', ',20240226,').replace(',16,', ',20240422,')
+            for line in make(tmp_path)]
+    assert tumour_visits_csv.source(**write(tmp_path, rows)).cases[0].target.times == pytest.approx((0, 56, 112))
+    weeks = make(tmp_path)
+    days = tumour_visits_csv.source(**write(tmp_path, weeks), visit_unit='days')
+    assert days.cases[0].target.times == pytest.approx((0, 8, 16))
+    with pytest.raises(InputError, match="patient 'p1' is in 'val' and in 'train'"):
+        tumour_visits_csv.source(**write(tmp_path, [weeks[0], weeks[1].replace('train', 'val'), *weeks[2:]]))
+
+
 def test_what_is_no_follow_up_is_refused(tmp_path):
     rows = make(tmp_path)
+    with pytest.raises(InputError, match='row 3 has too few fields; expected 6'):
+        tumour_visits_csv.source(**write(tmp_path, [rows[0], 'p1,8', *rows[2:]]))
     with pytest.raises(InputError, match='no patient with 3 visits or more'):
         tumour_visits_csv.source(**write(tmp_path, rows[:2]))
     with pytest.raises(InputError, match='row 3: expected an image at each visit of all patients'):

@@ -1,8 +1,10 @@
 """Longitudinal tables: series and landmark cases by hand, and what is refused, by file and row."""
 
+import io
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from medjax.data.sources import visits_csv
@@ -67,10 +69,61 @@ def test_landmark_cases_have_what_was_measured_by_then(tmp_path):
     ('c,0,4', 'c,x,4', r"t\.csv: row 6: id 'c', year 'x'; expected a name, and a number of at least 0"),
     ('c,0,4', 'c,0,0', r't\.csv: row 6: bili is 0; expected more than 0, because config\.data\.source\.log'),
     ('year', 'yr', r"t\.csv: no column 'year'; expected some of: id, yr, bili"),
+    ('a,1,NA', 'a,1,<1', r"t\.csv: row 5: bili is '<1'; expected a number"),
+    ('a,1,NA,1,m,3,0,train', 'a,1', r't\.csv: row 5 has too few fields; expected 8'),
+    ('c,0,4,2,f,0.9,1', 'c,0,4,2,f,,1', r"t\.csv: row 6: end is ''; expected a number of at least 0"),
+    ('c,0,4,2,f,0.9,1', 'c,0,4,2,f,0.9,', r"t\.csv: row 6: dead is empty, as in 1 rows, and '0' in row 3"),
+    ('c,0,4,2,f,0.9,1,train', 'c,0,4,2,f,0.9,1,val', r"t\.csv: patient 'c' is in 'val' and in 'train'"),
+    ('split', 'Split', r"t\.csv: column 'Split'; expected 'split'"),
 ])
 def test_tables_that_are_none(tmp_path, old, new, message):
     with pytest.raises(InputError, match=message):
         read(tmp_path, TABLE.replace(old, new), log=('bili',))
+
+
+DATES = '''id,day,bili,stage,sex,last,dead
+b,2024-03-01,8,2,f,2025-01-29,1
+a,2023-12-31,1,1,m,2024-06-30,0
+b,2024-01-29,2,,f,2025-01-29,1
+c,2024-01-01,3,1,m,2024-02-01,1
+'''
+
+
+@pytest.mark.parametrize('pattern, option', [
+    ('%Y-%m-%d', 'iso'), ('%Y%m%d', 'iso'), ('%d.%m.%Y', 'dmy'), ('%m/%d/%Y', 'mdy')])
+def test_dates_count_from_the_first_visit(tmp_path, pattern, option):
+    table = pd.read_csv(io.StringIO(DATES))
+    for column in ('day', 'last'):
+        table[column] = pd.to_datetime(table[column]).dt.strftime(pattern)
+    options = dict(time='day', end='last', unit='weeks', dates=option, splitting=Splitting(val=0, test=0))
+    source = read(tmp_path, table.to_csv(index=False), **options)
+    found = {case.id: case for case in source.cases}
+    assert found['b'].series.times.tolist() == [0, 32 / 7] and found['b'].target.time == 366 / 7
+    assert found['a'].series.times.tolist() == [0] and found['a'].target.time == 182 / 7
+    for old, new, said in ((table['day'][3], '5', "row 5: day '5'; expected a date"),
+                           (table['last'][3], '31', "row 5: last '31'; expected a date")):
+        with pytest.raises(InputError, match=said):
+            read(tmp_path, table.to_csv(index=False).replace(old, new), **options)
+    with pytest.raises(InputError, match=r"day holds dates, config\.data\.source\.unit: 'cycles', per: 1.0; "):
+        read(tmp_path, table.to_csv(index=False), **{**options, 'unit': 'cycles'})
+
+
+def test_new_visits_are_read_as_those_of_training(tmp_path):
+    text = 'id,year,bili,stage,site,sex,end,dead\na,0,1,1,A,f,9,1\na,1,2,2,B,f,9,1\nb,0,3,1,C,m,7,0\n'
+    source = read(tmp_path, text, values=('bili', 'stage', 'site'), splitting=Splitting(val=0, test=0))
+    read_new = visits_csv.image_reader(**{**KEYS, 'values': ('bili', 'stage', 'site')})
+    new = tmp_path / 'new.csv'
+    new.write_text('id,year,bili,stage,site,sex\np,0,4,1,A,m\np,1,,2,C,m\n')
+    case, = read_new(new, (), source.encoding)
+    np.testing.assert_array_equal(case.series.values, [[4, 1, 1, 0, 0], [math.nan, 2, 0, 0, 1]])
+    assert case.record['sex=m'] == 1 and case.id == 'p_at_1'
+    for old, new_cell, said in (('4', '<0.5', "row 2: bili is '<0.5'; expected a number"), ('4', 'inf', "bili is 'inf"),
+                                (',A,', ',D,', "row 2: site is 'D', which no training patient has; expected one of A"),
+                                ('A,m', 'A,male', "row 2: sex is 'male', which no training patient has")):
+        other = tmp_path / 'other.csv'
+        other.write_text(new.read_text().replace(old, new_cell))
+        with pytest.raises(InputError, match=said):
+            read_new(other, (), source.encoding)
 
 
 def test_negative_landmarks_are_refused(tmp_path):

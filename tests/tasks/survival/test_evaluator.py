@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import math
 
 import jax
 import numpy as np
@@ -59,6 +60,8 @@ def test_predictions_for_new_patients_are_those_of_the_same_cases(loss, outputs,
     assert predict.example()['covariates'].shape == (1, data.covariates.shape[1])
     line = predict(variables, tmp_path / 'new.csv', tmp_path / 'out')
     assert '30 patients' in line and 'death by' in line and 'months' in line
+    missing = sum(math.isnan(case.record['x0']) for case in patients)
+    assert missing and f'missing, filled with the training median: x0 {missing}, x1 ' in line
     with (tmp_path / 'out' / 'predictions.csv').open(newline='') as file:
         found = list(csv.DictReader(file))
     kept = [name for name in rows[0] if name.startswith(('risk_', 'incidence_'))]
