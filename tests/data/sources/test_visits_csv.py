@@ -100,8 +100,8 @@ def test_dates_count_from_the_first_visit(tmp_path, pattern, option):
     found = {case.id: case for case in source.cases}
     assert found['b'].series.times.tolist() == [0, 32 / 7] and found['b'].target.time == 366 / 7
     assert found['a'].series.times.tolist() == [0] and found['a'].target.time == 182 / 7
-    for old, new, said in ((table['day'][3], '5', "row 5: day '5'; expected a date"),
-                           (table['last'][3], '31', "row 5: last '31'; expected a date")):
+    for old, new, said in ((table['day'][3], '5', "row 5: day '5'; expected an? "),
+                           (table['last'][3], '31', "row 5: last '31'; expected an? ")):
         with pytest.raises(InputError, match=said):
             read(tmp_path, table.to_csv(index=False).replace(old, new), **options)
     with pytest.raises(InputError, match=r"day holds dates, config\.data\.source\.unit: 'cycles', per: 1.0; "):
