@@ -155,6 +155,20 @@ def small_samples(run: Run) -> list[str]:
     return out
 
 
+def selection_warnings(run: Run, fitted: str) -> list[str]:
+    """A warning where validation cases selected the weights and something else is fitted on them too.
+
+    Args:
+      run: the run.
+      fitted: what is fitted on validation cases.
+    """
+    if not run.selection_metric:
+        return []
+    return [f'The validation cases also selected the weights (by {run.selection_metric}): {fitted}, which are fitted '
+            'on the same cases, are optimistic, and a nominal coverage or sensitivity is not guaranteed. Without '
+            'checkpoint.best the last weights are used and this does not arise.']
+
+
 def join_sentences(conditions: Mapping[str, Any]) -> str:
     """The sentences whose condition is true, as one text.
 

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import pathlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -57,6 +57,11 @@ class Run:
         best = self.section('checkpoint').get('best') or ''
         validated = any(record.get(f'val/{best}') is not None for record in self.history)
         return best if validated or not self.history else ''
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """Lines that qualify the results; they are in `analysis` of results.json."""
+        return (self.results.get('analysis') or {}).get('warnings', ())
 
     @property
     def classes(self) -> list[str]:

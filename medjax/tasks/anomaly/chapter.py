@@ -13,6 +13,7 @@ from medjax.report.chapter import (
     caption,
     headline_splits,
     non_numeric_columns,
+    selection_warnings,
     split_name,
     themed_chart,
 )
@@ -47,7 +48,7 @@ def chapter(run: Run) -> Chapter:
         tables=[table for split in run.splits for table in _tables(run, split)],
         sections=_sections(run, splits[0]) if splits else [], curves=_curves(),
         cases=[row for split in run.splits for row in _cases(run, split)], text_columns=non_numeric_columns(run),
-        cases_order=': the highest scores first', warnings=_analysis(run).get('warnings', ()))
+        cases_order=': the highest scores first', warnings=[*run.warnings, *selection_warnings(run, 'the threshold')])
 
 
 def _analysis(run: Run) -> Mapping[str, Any]:

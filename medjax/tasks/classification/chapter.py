@@ -13,19 +13,22 @@ from medjax.report.chapter import (
     interval_method,
     join_sentences,
     non_numeric_columns,
+    selection_warnings,
     split_name,
 )
 from medjax.report.run_files import Run
 from medjax.report.tables import format_number
+from medjax.statistics import proportions
 from medjax.tasks.classification import chapter_tables, charts, fairness, pictures
 from medjax.tasks.classification.family import FAMILY
 from medjax.tasks.classification.operating_point import SUFFIX
 from medjax.tasks.classification.split import ClassificationSplit, read_split
 
 SUBGROUPS = (
-    'Below each value its 95 % interval, by a bootstrap over patients. A largest difference is never negative: small '
-    'groups differ by chance, and the interval may lie above the difference. “Few cases” means fewer than '
-    f'{fairness.FEW} with or without a class.')
+    'Below each value its 95 % interval. A largest difference is never negative, because small groups differ by '
+    'chance: below it are the mean and the 95th percentile of the differences between groups that were permuted over '
+    f'patients, and the p value. “Few cases” means fewer than {fairness.FEW} with or without a class.')
+WHAT_VALIDATION_FITS = 'the operating point, calibration and conformal sets'
 RULES = {'Youden': 'Youden\'s index, the largest sum of sensitivity and specificity'}
 
 
@@ -43,7 +46,7 @@ def chapter(run: Run) -> Chapter:
         text_columns=['predicted', *non_numeric_columns(run)],
         cases_order=': wrong predictions first, by decreasing confidence', samples=samples(run),
         samples_text='Training images as read and as augmented in the first steps: the first channel, in the same '
-        'intensity window.', warnings=(run.results.get('analysis') or {}).get('warnings', ()))
+        'intensity window.', warnings=[*run.warnings, *selection_warnings(run, WHAT_VALIDATION_FITS)])
 
 
 def sections(split: ClassificationSplit) -> list[Section]:
@@ -108,7 +111,11 @@ def method(run: Run) -> str:
     resampled = any(entry.get('resamples') for entry in entries)
     return join_sentences({
         interval_method(run): True,
-        'Intervals of the AUROC are DeLong\'s.': any(entry.get('method') == 'DeLong' for entry in entries),
+        'Those of the AUROC are DeLong\'s.': any(entry.get('method') == 'DeLong' for entry in entries),
+        'Those of proportions are Clopper–Pearson\'s, of the counts beside them.':
+            any(entry.get('method') == proportions.EXACT for entry in entries),
+        'Those of proportions are Clopper–Pearson\'s at the effective number of cases, which several cases of a '
+        'patient reduce.': any(entry.get('method') == proportions.CLUSTERED for entry in entries),
         'Calibration errors are never negative and resampling increases them: an interval may lie above its value.':
             resampled,
         'AUROC, AUPRC, specificity, precision and F1 are means over the classes; balanced accuracy is mean '

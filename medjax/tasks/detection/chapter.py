@@ -12,6 +12,7 @@ from medjax.report.chapter import (
     headline_splits,
     interval_method,
     join_sentences,
+    selection_warnings,
     split_name,
 )
 from medjax.report.run_files import Run
@@ -41,7 +42,8 @@ def chapter(run: Run) -> Chapter:
         headlines=[headline(split) for split in splits if split.split in headline_splits(run)], method=method(run),
         tables=result_tables(splits), sections=sections(splits[0]) if splits else [], curves=training_curves(run),
         cases=[row for split in splits for row in case_rows(split)], text_columns=text_columns(run),
-        cases_order=': the lowest AP first', samples=pictures.training_samples(run), warnings=_warnings(run),
+        cases_order=': the lowest AP first', samples=pictures.training_samples(run),
+        warnings=[*run.warnings, *selection_warnings(run, 'score calibration and the operating point')],
         samples_text='Training images with their boxes, as read and as augmented in the first steps: the first '
         'channel, in the same intensity window.')
 
@@ -200,7 +202,3 @@ def _cell(entry: Mapping[str, Any]) -> Cell:
     if not tables.has_value(entry):
         return Cell('–', below=entry.get('why', ''))
     return Cell(format_number(entry['value']), format_interval(entry))
-
-
-def _warnings(run: Run) -> Sequence[str]:
-    return (run.results.get('analysis') or {}).get('warnings', ())

@@ -50,7 +50,7 @@ def chapter(run: Run) -> Chapter:
         sections=sections(splits[0]) if splits else [], curves=training_curves(),
         cases=[row for split in splits for row in case_rows(split)],
         text_columns=[*non_numeric_columns(run), 'ended'],
-        warnings=(run.results.get('analysis') or {}).get('warnings', ()))
+        warnings=run.warnings)
 
 
 def headline(split: Split[Predictions]) -> tuple[str, str]:

@@ -41,7 +41,7 @@ def chapter(run: Run) -> Chapter:
         tables=[methods_table(split.entries, split.table.methods, caption(run, split.split)) for split in splits],
         sections=sections(splits[0]) if splits else [], curves=training_curves(),
         cases=[row for split in splits for row in case_rows(split)], text_columns=non_numeric_columns(run),
-        cases_order=': the highest Dice first', warnings=(run.results.get('analysis') or {}).get('warnings', ()))
+        cases_order=': the highest Dice first', warnings=run.warnings)
 
 
 def headline(split: Split[Predictions]) -> tuple[str, str]:

@@ -38,7 +38,7 @@ def chapter(run: Run) -> Chapter:
         method=interval_method(run), tables=[_table(split) for split in splits],
         sections=_sections(splits[0]) if splits else [], curves=_curves(),
         cases=[row for split in splits for row in _cases(split)], text_columns=non_numeric_columns(run),
-        cases_order=': the best first', warnings=(run.results.get('analysis') or {}).get('warnings', ()))
+        cases_order=': the best first', warnings=run.warnings)
 
 
 def _headline(split: Split[Table]) -> tuple[str, str]:

@@ -46,7 +46,7 @@ def chapter(run: Run) -> Chapter:
         sections=sections(splits[0]) if splits else [], curves=training_curves(),
         cases=[row for split in splits for row in case_rows(split)],
         text_columns=[*non_numeric_columns(run), 'smiles', 'name'],
-        cases_order=': the largest errors first', warnings=(run.results.get('analysis') or {}).get('warnings', ()))
+        cases_order=': the largest errors first', warnings=run.warnings)
 
 
 def headline(split: Split[ByTarget], target: str) -> tuple[str, str]:

@@ -41,7 +41,7 @@ def chapter(run: Run) -> Chapter:
         tables=result_tables(splits), sections=sections(splits[0]) if splits else [], curves=training_curves(run),
         cases=[row for split in splits for row in case_rows(split)],
         text_columns=[*non_numeric_columns(run), 'event'], cases_order=': the highest risk first',
-        warnings=(run.results.get('analysis') or {}).get('warnings', ()))
+        warnings=run.warnings)
 
 
 def sections(split: SurvivalSplit) -> list[Section]:

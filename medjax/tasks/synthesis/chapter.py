@@ -62,7 +62,7 @@ def chapter(run: Run) -> Chapter:
         cases=[row for split in run.splits for row in _cases(run, split)],
         text_columns=[*non_numeric_columns(run), 'kind', 'target', 'predicted', 'nearest_id'],
         cases_order=': generated images, those closest to a training image first',
-        warnings=_analysis(run).get('warnings', ()))
+        warnings=run.warnings)
 
 
 def _analysis(run: Run) -> Mapping[str, Any]:

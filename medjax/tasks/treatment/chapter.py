@@ -55,7 +55,7 @@ def chapter(run: Run) -> Chapter:
                 for split in splits],
         sections=shown, curves=training_curves(run), cases=[row for split in splits for row in case_rows(split)],
         text_columns=non_numeric_columns(run), cases_order=': the largest predicted effect first',
-        warnings=analysis.get('warnings', ()))
+        warnings=run.warnings)
 
 
 def headline(split: Split[Predictions]) -> tuple[str, str]:

@@ -144,8 +144,10 @@ def test_warnings_beyond_the_first_are_folded(folders):
     # Without cases nothing is drawn.
     bare = dataclasses.replace(run, results={**many, 'counts': {}}, augmented={}, history=[])
     source = report_page.render(bare, classification_chapter.chapter)
-    assert '<summary>3 more</summary>' in source and '<i>' not in source
-    assert source.index('warning 7') < source.index('3 more') < source.index('warning 8')
+    # The twelfth is that validation cases also selected the weights.
+    assert '<summary>4 more</summary>' in source and '<i>' not in source
+    assert source.index('warning 7') < source.index('4 more') < source.index('warning 8')
+    assert source.index('warning 10') < source.index('The validation cases also selected the weights (by auroc)')
 
 
 @pytest.mark.parametrize('name, content, message', [
