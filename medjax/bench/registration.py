@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from medjax.bench.side import Side
+from medjax.machine import cores
 
 
 def brain_pair(shape: tuple[int, ...], spacing: float) -> dict[str, np.ndarray]:
@@ -66,6 +67,6 @@ def simpleitk_side(shape: tuple[int, ...], spacing: float, metric: str) -> Side:
 
     def run() -> np.ndarray:
         return bspline_baseline.register(pair['fixed'][0, ..., 0], pair['moving'][0, ..., 0], [spacing] * len(shape),
-                                         metric=metric)
+                                         metric=metric, threads=cores())
 
     return Side(run, settings=f'{metric}; {quality_summary(pair, run(), spacing)}')

@@ -3,7 +3,6 @@
 import importlib.metadata
 import json
 import math
-import os
 import pathlib
 import platform
 import resource
@@ -16,6 +15,7 @@ import jax
 
 import medjax
 from medjax import atomic_files
+from medjax.machine import cores, processor
 
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'grain', 'numpy', 'nibabel')
 
@@ -94,14 +94,15 @@ def environment() -> dict[str, Any]:
     """A description of the machine and the code, for the reproduction of the run.
 
     Returns:
-      `versions` of the packages; `devices`; `hosts`; `cores`; `platform`; `git_commit` and `git_dirty`; `command`.
+      `versions` of the packages; `devices`; `hosts`; `processor`, its name; `cores`, the number that this process may
+      use, on which sums on a CPU depend; `platform`; `git_commit` and `git_dirty`; `command`.
     """
     versions = {'medjax': medjax.__version__, 'python': platform.python_version()}
     versions |= {name: importlib.metadata.version(name) for name in PACKAGES}
     return {'versions': versions, 'devices': [f'{d.platform}:{d.device_kind}' for d in jax.devices()],
-            'hosts': jax.process_count(), 'cores': os.cpu_count(), 'platform': platform.platform(),
-            'git_commit': _git('rev-parse', 'HEAD'), 'git_dirty': bool(_git('status', '--porcelain')),
-            'command': _command()}
+            'hosts': jax.process_count(), 'processor': processor(), 'cores': cores(),
+            'platform': platform.platform(), 'git_commit': _git('rev-parse', 'HEAD'),
+            'git_dirty': bool(_git('status', '--porcelain')), 'command': _command()}
 
 
 def _git(*arguments: str) -> str:

@@ -17,7 +17,7 @@ from medjax.report.chapter import Chapter, Chart, small_samples, split_name, tra
 TEMPLATE = (pathlib.Path(__file__).parent / 'report.html.jinja').read_text(encoding='utf-8')
 MAX_CASES = 300  # rows of the table of cases
 MAX_WARNINGS = 8  # warnings shown without unfolding
-FACTS = ('seed', 'git_commit', 'data_hash', 'split_hash', 'devices', 'cores', 'hosts', 'platform',
+FACTS = ('seed', 'git_commit', 'data_hash', 'split_hash', 'devices', 'processor', 'cores', 'hosts', 'platform',
          'train_time_s', 'wall_time_s', 'peak_memory_mb')
 
 

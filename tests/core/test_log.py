@@ -2,6 +2,9 @@
 
 import json
 import math
+import os
+import shutil
+import subprocess
 
 from tensorboardX.proto import event_pb2
 
@@ -45,3 +48,15 @@ def test_the_environment_names_versions_and_command():
     found = log.environment()
     assert set(log.PACKAGES) | {'medjax', 'python'} == set(found['versions']) and all(found['versions'].values())
     assert len(found['devices']) == 8 and found['command'].startswith('python -m ')
+
+
+def test_the_environment_names_the_processor_and_the_cores_that_the_process_may_use():
+    allowed = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(allowed)})
+        found = log.environment()
+    finally:
+        os.sched_setaffinity(0, allowed)
+    assert found['cores'] == 1 and log.environment()['cores'] == len(allowed)
+    names = subprocess.run(['lscpu'], capture_output=True, text=True).stdout if shutil.which('lscpu') else ''
+    assert found['processor'] and (not names or found['processor'] in names)
