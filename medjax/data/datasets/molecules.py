@@ -5,7 +5,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -16,6 +16,7 @@ from medjax.data.datasets.resident import Generator, Resident, ResidentRows
 from medjax.data.datasets.standardisation import divisor
 from medjax.data.source import Case, Measurements, Source
 from medjax.errors import InputError, few
+from medjax.options import Count, NonNegativeInt
 
 FORMS = ('graphs', 'tokens')
 MAX_RANDOM_SMILES = 1000  # random SMILES of a molecule
@@ -134,8 +135,8 @@ def encode(lines: Sequence[str], encoding: Mapping[str, Any], names: Sequence[st
 
     Args:
       lines: n SMILES.
-      encoding: `form`; the sizes `atoms` and `bonds` of a graph, or `length` in tokens; `vocabulary`; `descriptors`
-        (names), and their `mean` and `std` over the training molecules.
+      encoding: `form`; `stereo`, false where it is missing; the sizes `atoms` and `bonds` of a graph, or `length` in
+        tokens; `vocabulary`; `descriptors` (names), and their `mean` and `std` over the training molecules.
       names: of the lines, for messages.
 
     Returns:
@@ -158,12 +159,13 @@ def encode(lines: Sequence[str], encoding: Mapping[str, Any], names: Sequence[st
 
 
 def _graphs(molecules: Sequence[Any], encoding: Mapping[str, Any], names: Sequence[str]) -> dict[str, np.ndarray]:
-    count, atoms, bonds = len(molecules), encoding['atoms'], encoding['bonds']
-    out = {'atoms': np.zeros((count, atoms, rdkit_features.ATOM_FEATURES), np.float32),
+    count, atoms, bonds, stereo = len(molecules), encoding['atoms'], encoding['bonds'], encoding.get('stereo', False)
+    atom_features, bond_features = rdkit_features.feature_counts(stereo)
+    out = {'atoms': np.zeros((count, atoms, atom_features), np.float32),
            'atom_mask': np.zeros((count, atoms), np.float32), 'bonds': np.full((count, bonds, 2), -1, np.int32),
-           'bond_features': np.zeros((count, bonds, rdkit_features.BOND_FEATURES), np.float32)}
+           'bond_features': np.zeros((count, bonds, bond_features), np.float32)}
     for number, molecule in enumerate(molecules):
-        graph = dict(zip(('atoms', 'bonds', 'bond_features'), rdkit_features.graph(molecule)))
+        graph = dict(zip(('atoms', 'bonds', 'bond_features'), rdkit_features.graph(molecule, stereo)))
         for key in ('atoms', 'bonds'):
             _check_size(len(graph[key]), encoding[key], key, names[number])
         for key, value in graph.items():
@@ -180,8 +182,9 @@ def _token_arrays(lines: Sequence[str], encoding: Mapping[str, Any], names: Sequ
     return {'tokens': numbers, 'token_mask': (numbers != smiles_tokens.PAD).astype(np.float32)}
 
 
-def dataset(source: Source[Measurements], *, form: str = 'graphs', atoms: int = 48, bonds: int = 56, length: int = 96,
-            descriptors: Sequence[str] = (), random_smiles: int = 0, repeated: str = 'drop') -> MoleculeDataset:
+def dataset(source: Source[Measurements], *, form: str = 'graphs', atoms: Count = 48, bonds: Count = 56,
+            length: Count = 96, descriptors: Sequence[str] = (), random_smiles: NonNegativeInt = 0,
+            repeated: Literal['drop', 'keep'] = 'drop', stereo: bool = True) -> MoleculeDataset:
     """The data set of a source's molecules.
 
     Args:
@@ -193,6 +196,9 @@ def dataset(source: Source[Measurements], *, form: str = 'graphs', atoms: int = 
       descriptors: names of `rdkit_features.DESCRIPTORS` that are further inputs (RDKit).
       random_smiles: the number of random SMILES of each molecule, from which training draws too (RDKit).
       repeated: training molecules that are in another split too: 'drop' or 'keep'. Either way there is a warning.
+        Stereoisomers are one molecule here where the network cannot distinguish them: graphs with stereo=False.
+      stereo: whether graphs describe the configuration of stereocentres and double bonds, see `rdkit_features.graph`;
+        tokens have what the SMILES has.
 
     Raises:
       InputError: an invalid option, SMILES or value; a molecule beyond a limit; a target without any training value.
@@ -204,13 +210,13 @@ def dataset(source: Source[Measurements], *, form: str = 'graphs', atoms: int = 
     _check_options(form, sizes, descriptors, random_smiles, repeated)
     for case in source.cases:
         _check_case(case, source.classes)
-    source, warnings = _without_repeated(source, repeated)
+    source, warnings = _without_repeated(source, repeated, form == 'graphs' and not stereo)
     train = [case for case in source.cases if case.split == 'train']
     for number, name in enumerate(source.classes):
         if not any(np.isfinite(case.target.values[number]) for case in train):
             raise InputError(f'config.data.source: {name} is measured in none of the {len(train)} training molecules; '
                              'expected some')
-    encoding = {'form': form, **sizes, 'vocabulary': [], 'descriptors': list(descriptors),
+    encoding = {'form': form, 'stereo': stereo, **sizes, 'vocabulary': [], 'descriptors': list(descriptors),
                 **_descriptor_scale(train, tuple(descriptors))}
     data = MoleculeDataset(source, encoding, random_smiles, warnings)
     if form == 'tokens':
@@ -248,11 +254,11 @@ def _descriptor_scale(train: Sequence[Case], names: tuple[str, ...]) -> dict[str
     return {'mean': values.mean(0).tolist(), 'std': divisor(values.std(0), np.abs(values).max(0)).tolist()}
 
 
-def _without_repeated(source: Source, repeated: str) -> tuple[Source, tuple[str, ...]]:
+def _without_repeated(source: Source, repeated: str, flat: bool) -> tuple[Source, tuple[str, ...]]:
     """The source without training molecules that are in another split, unless they are kept; and a warning."""
     if rdkit_features.is_installed():
-        identity = [rdkit_features.canonical_smiles(rdkit_features.parse(case.columns['smiles'], case.id))
-                    for case in source.cases]
+        smiles = rdkit_features.without_stereo if flat else rdkit_features.canonical_smiles
+        identity = [smiles(rdkit_features.parse(case.columns['smiles'], case.id)) for case in source.cases]
     else:
         identity = [case.columns['smiles'] for case in source.cases]
     held_out = {name for name, case in zip(identity, source.cases) if case.split != 'train'}

@@ -20,6 +20,7 @@ from medjax.data.splits import KEYS, Splitting
 from medjax.errors import InputError
 
 SPLITTERS = ('random', 'scaffold')
+STEREO_MARKS = str.maketrans('', '', '@/\\')  # of a SMILES, where RDKit does not remove them
 
 
 def source(*, table: str, targets: Sequence[str], dir: str = '', smiles: str = 'smiles', columns: Sequence[str] = (),
@@ -36,8 +37,8 @@ def source(*, table: str, targets: Sequence[str], dir: str = '', smiles: str = '
       unit: of the targets.
       split_by: 'random', or 'scaffold': molecules with one scaffold are in one split, rare scaffolds test (RDKit).
       missing: further cells that stand for a missing value; see `covariates.CovariateOptions`.
-      splitting: how molecules are assigned to splits; rows with the same `patient`, by default the same molecule, are
-        in one split.
+      splitting: how molecules are assigned to splits; rows with the same `patient`, by default the same molecule or
+        its stereoisomers, are in one split.
       notice: text on the data for the report.
 
     Raises:
@@ -83,10 +84,11 @@ def _complete(row: dict[str, str], smiles: str, number: int, where: str, has_rdk
         tokens(row[smiles])
     except ValueError as error:
         raise InputError(f'{where}: {smiles} is {row[smiles]!r}, with {error}; expected a SMILES') from error
-    canonical = row[smiles]
+    canonical = row[smiles].translate(STEREO_MARKS)
     if has_rdkit:
-        canonical = rdkit_features.canonical_smiles(rdkit_features.parse(row[smiles], where))
-    # Rows of one molecule are in one split, however its SMILES is written, unless the table names their splits.
+        canonical = rdkit_features.without_stereo(rdkit_features.parse(row[smiles], where))
+    # Rows of one molecule and of its stereoisomers, whose values are alike, are in one split, however their SMILES are
+    # written, unless the table names their splits.
     row['patient'] = filled(row.get('patient')) or (row['id'] if filled(row.get('split')) else canonical)
 
 

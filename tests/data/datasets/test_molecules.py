@@ -34,8 +34,7 @@ def test_a_graph_by_hand():
     element = got['atoms'][0, :4, :len(rdkit_features.ELEMENTS)].argmax(1)
     assert [rdkit_features.ELEMENTS[k] for k in element] == ['C', 'C', 'O', 'O']
     assert not got['atoms'][0, 4].any() and got['bond_features'][0, 1, 1] == 1 and got['bond_features'][0, 0, 0] == 1
-    assert got['atoms'].shape[2] == rdkit_features.ATOM_FEATURES
-    assert got['bond_features'].shape[2] == rdkit_features.BOND_FEATURES
+    assert (got['atoms'].shape[2], got['bond_features'].shape[2]) == rdkit_features.feature_counts(stereo=False)
     assert got['described'][0, 0] == pytest.approx((60.052 - 60) / 2, abs=1e-3)
 
 
@@ -100,3 +99,66 @@ def test_targets_that_are_refused():
         molecules.dataset(of(['C', 'CC'], values=[(1.0, np.nan), (2.0, np.nan)]))
     with pytest.raises(InputError, match='m1: t0 is inf'):
         molecules.dataset(of(['C', 'CC'], values=[(1.0,), (np.inf,)]))
+
+
+# Alanine, 2-butene, a sugar, tartaric acid (R,R, S,S and meso), a diene, and an oxime.
+ISOMERS = [('C[C@H](N)C(=O)O', 'C[C@@H](N)C(=O)O', 'CC(N)C(=O)O'), ('C/C=C/C', r'C/C=C\C', 'CC=CC'),
+           ('OC[C@H]1OC(O)[C@H](O)[C@@H](O)[C@@H]1O', 'OC[C@H]1OC(O)[C@H](O)[C@@H](O)[C@H]1O'),
+           ('O[C@H](C(=O)O)[C@@H](O)C(=O)O', 'O[C@@H](C(=O)O)[C@H](O)C(=O)O', 'O[C@H](C(=O)O)[C@H](O)C(=O)O'),
+           ('C/C=C/C=C/C', r'C/C=C/C=C\C'), ('C/C=N/O', r'C/C=N\O')]
+
+
+@pytest.mark.parametrize('lines', ISOMERS, ids=lambda lines: lines[0])
+def test_stereoisomers_have_graphs_of_their_own(lines):
+    """Two molecules have equal graphs, as sets of atoms and of bonds, exactly where RDKit's SMILES are equal."""
+    from rdkit import Chem
+
+    def described(line, stereo):
+        graph = rdkit_features.graph(rdkit_features.parse(line, ''), stereo)
+        return sorted(map(tuple, graph[0])), sorted(map(tuple, graph[2]))
+    for one in lines:
+        for other in lines:
+            same = Chem.CanonSmiles(one) == Chem.CanonSmiles(other)
+            assert described(one, False) == described(other, False)
+            assert (described(one, True) == described(other, True)) == same
+    assert len({rdkit_features.without_stereo(rdkit_features.parse(line, '')) for line in lines}) == 1
+
+
+@pytest.mark.parametrize('line, centres, double_bonds', [
+    ('C[C@H](N)C(=O)O', {1: 'S'}, {}), ('C[C@@H](N)C(=O)O', {1: 'R'}, {}), ('CC(N)C(=O)O', {1: ''}, {}),
+    ('C/C=C/C', {}, {1: 'E'}), (r'C/C=C\C', {}, {1: 'Z'}), ('CC=CC', {}, {1: ''}), ('C=CC', {}, {}),
+    ('CC(=O)O', {}, {}), ('c1ccccc1', {}, {}), ('C[C@H](F)/C=C/Cl', {1: None}, {3: 'E'}),
+])
+def test_configurations_are_those_of_rdkit(line, centres, double_bonds):
+    """R and S by RDKit's own assignment, D-alanine being R; E and Z by hand."""
+    from rdkit import Chem
+    molecule = Chem.MolFromSmiles(line)
+    listed = {number: '' if label == '?' else label for number, label in Chem.FindMolChiralCenters(
+        molecule, includeUnassigned=True, useLegacyImplementation=False)}
+    assert all(label in (None, listed[number]) for number, label in centres.items()) and set(listed) == set(centres)
+    atoms, _, bonds = rdkit_features.graph(molecule)
+    for found, known, wanted in ((atoms, rdkit_features.CENTRES, listed), (bonds, rdkit_features.DOUBLE_BONDS,
+                                                                           double_bonds)):
+        one_hot = found[:, -len(known):]
+        assert {k: known[row.argmax()] for k, row in enumerate(one_hot) if row.any()} == wanted
+        assert one_hot.sum() == len(wanted)
+
+
+def test_a_graph_without_stereo_is_as_before():
+    molecule = rdkit_features.parse('C[C@H](N)/C=C/C', '')
+    flat, full = rdkit_features.graph(molecule, False), rdkit_features.graph(molecule)
+    assert (flat[0].shape[1], flat[2].shape[1]) == (rdkit_features.ATOM_FEATURES, rdkit_features.BOND_FEATURES)
+    assert (full[0].shape[1], full[2].shape[1]) == rdkit_features.feature_counts(True)
+    for a, b in zip(flat, full):
+        np.testing.assert_array_equal(a, b[:, :a.shape[1]])
+    old = molecules.encode(['C[C@H](N)F'], known(), ['a'])
+    assert old['atoms'].shape[2] == rdkit_features.ATOM_FEATURES, 'of a run before the option'
+    new = molecules.encode(['C[C@H](N)F', 'CC(N)F'], known(stereo=True), ['a', 'b'])
+    assert (new['atoms'][0] != new['atoms'][1]).any()
+
+
+def test_stereoisomers_in_two_splits_leave_training_where_they_look_alike():
+    source = of(['C[C@H](N)C(=O)O', 'CCN', 'C[C@@H](N)C(=O)O'], ['train', 'train', 'test'])
+    assert molecules.dataset(source).counts == {'train': 2, 'test': 1}
+    flat = molecules.dataset(source, stereo=False)
+    assert flat.counts == {'train': 1, 'test': 1} and 'm0' in flat.notice

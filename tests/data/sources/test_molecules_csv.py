@@ -46,6 +46,21 @@ def test_the_same_molecule_is_dealt_to_one_split(tmp_path):
     assert [case.split for case in other.cases] != [case.split for case in found.cases]
 
 
+@pytest.mark.parametrize('rdkit', [True, False])
+def test_stereoisomers_are_dealt_to_one_split(tmp_path, monkeypatch, rdkit):
+    if not rdkit:
+        monkeypatch.setattr(molecules_csv.rdkit_features, 'is_installed', lambda: False)
+    pairs = [(f'C[C@H](N){"C" * n}', f'C[C@@H](N){"C" * n}') for n in range(2, 8)]
+    pairs += [(f'C/C=C/{"C" * n}', f'C/C=C\\{"C" * n}') for n in range(2, 8)]
+    lines = [f'{line},{n},1' for side in zip(*pairs) for n, line in enumerate(side)]
+    options = written(tmp_path, '\n'.join(['smiles,solubility,toxic', *lines]))
+    for seed in range(3):
+        found = molecules_csv.source(**options, splitting=Splitting(val=0.25, test=0.25, split_seed=seed)).cases
+        assert len({case.columns['smiles'] for case in found}) == 24 and len({case.patient for case in found}) == 12
+        assert all(a.split == b.split for a, b in zip(found[:12], found[12:]))
+        assert {case.split for case in found} == {'train', 'val', 'test'}
+
+
 def test_scaffolds_stay_together(tmp_path):
     scaffolds = {**dict.fromkeys('abcdef', 'x'), **dict.fromkeys('gh', 'y'), 'i': 'z', 'j': 'w'}
     assert molecules_csv.scaffold_split(scaffolds, val=0.2, test=0.2) == {
