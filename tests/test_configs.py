@@ -3,8 +3,6 @@
 import csv
 import importlib.util
 import json
-import os
-import pathlib
 
 import nibabel as nib
 import numpy as np
@@ -43,10 +41,14 @@ FIRST = {kind(name): name for name in reversed(CONFIGS)}  # of each kind
 OTHERS = [name for name in CONFIGS if name not in FIRST.values()]
 
 
-@pytest.mark.parametrize('name', [*FIRST.values(), *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)])
+def needing(names, *marks):
+    """The names as parameters of a test, with the public data that some need."""
+    return [pytest.param(name, marks=[*marks, *([pytest.mark.public_data('tumours')] if name in NEED_DATA else [])])
+            for name in names]
+
+
+@pytest.mark.parametrize('name', needing(FIRST.values()) + needing(OTHERS, pytest.mark.slow))
 def test_the_smoke_run_goes_from_config_to_report(name, tmp_path):
-    if name in NEED_DATA and not (pathlib.Path(os.environ.get('MEDJAX_DATA_DIR', '/nowhere')) / 'tumours').is_dir():
-        pytest.skip('MEDJAX_DATA_DIR names no folder with tumours/')
     ended = cli.process('train', f'--config={ROOT}/configs/{name}.py:smoke', f'--workdir={tmp_path}')
     assert ended.code == 0, ended.err
     first = ended.out.splitlines()[0]
@@ -91,10 +93,8 @@ def test_the_smoke_run_goes_from_config_to_report(name, tmp_path):
     assert nib.load(tmp_path / 'out' / 'new.nii.gz').shape == nib.load(tmp_path / 'new.nii.gz').shape
 
 
-@pytest.mark.parametrize('name', OTHERS)
+@pytest.mark.parametrize('name', needing(OTHERS))
 def test_the_smoke_variants_of_further_configs_give_an_experiment(name):
-    if name in NEED_DATA and not (pathlib.Path(os.environ.get('MEDJAX_DATA_DIR', '/nowhere')) / 'tumours').is_dir():
-        pytest.skip('MEDJAX_DATA_DIR names no folder with tumours/')
     experiment = assemble.experiment(smoke(name))
     assert experiment.steps == 2 and experiment.abstract_state().params and experiment.data.counts['test']
 

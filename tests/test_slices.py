@@ -13,7 +13,6 @@ from medjax.data.io import image_files
 from tests import cli
 from tests.conftest import ROOT
 
-TUMOURS = pathlib.Path(os.environ.get('MEDJAX_DATA_DIR', '/nowhere')) / 'tumours'
 SMALL = f'''
 import runpy
 
@@ -26,13 +25,13 @@ SPLITS = {'lung1': 'train', 'brain2': 'val', 'breast1': 'test'}
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not TUMOURS.is_dir(), reason='MEDJAX_DATA_DIR names no folder with tumours/')
+@pytest.mark.public_data('tumours')
 def test_slices_of_real_volumes_go_from_pictures_to_report(tmp_path):
-    rows = []
+    rows, tumours = [], pathlib.Path(os.environ['MEDJAX_DATA_DIR']) / 'tumours'
     for kind in ('images', 'masks'):
         (tmp_path / kind).mkdir()
     for patient, split in SPLITS.items():
-        image, label = (image_files.read(TUMOURS / f'{patient}_{kind}.nrrd').array for kind in ('image', 'label'))
+        image, label = (image_files.read(tumours / f'{patient}_{kind}.nrrd').array for kind in ('image', 'label'))
         low, high = np.percentile(image, (1, 99))
         grey = (np.clip((image - low) / (high - low), 0, 1) * 255).astype(np.uint8)
         for z in np.argsort(-label.sum((0, 1)), kind='stable')[:3]:

@@ -1,7 +1,5 @@
 """The DeepSurv cohorts: counts of the published files, and damaged ones."""
 
-import os
-import pathlib
 
 import numpy as np
 import pytest
@@ -11,12 +9,11 @@ from medjax.data.sources import deepsurv
 from medjax.errors import InputError
 
 
+@pytest.mark.public_data('survival')
 @pytest.mark.parametrize('name, counts, events, minded', [
     ('metabric', (1218, 305, 381), 1103, ['Patients with a follow-up time of 0: 1.']),
     ('gbsg', (1237, 309, 686), 1267, [])])
 def test_the_published_cohorts(name, counts, events, minded):
-    if not (pathlib.Path(os.environ.get('MEDJAX_DATA_DIR', '/nowhere')) / 'survival').is_dir():
-        pytest.skip('MEDJAX_DATA_DIR names no folder with survival/')
     data = dataset(deepsurv.source(cohort=name))
     assert tuple(data.counts.values()) == counts and data.warnings == minded
     assert (data.outcomes['event'] > 0).sum() == events

@@ -59,7 +59,7 @@ def test_files_are_brought_into_one_order(folder):
     np.testing.assert_allclose(world[:3], [2, 4, 6], atol=1e-4)
 
 
-def test_files_of_one_name_are_told_apart_by_their_folders():
+def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path):
     assert image_pairs_csv.unique_names(['p1/t1.nii.gz', 'p1/t2.nii.gz']) == {
         'p1/t1.nii.gz': 't1', 'p1/t2.nii.gz': 't2'}
     paths = [f'p{number}/{name}.nii.gz' for number in (1, 2) for name in ('t1', 't2')]
@@ -68,8 +68,9 @@ def test_files_of_one_name_are_told_apart_by_their_folders():
     with pytest.raises(InputError, match=r'p/a\.nii, p/a\.nii\.gz: the name of both would be .*a; expected different'):
         image_pairs_csv.unique_names(['p/a.nii', 'p/a.nii.gz'])
     with pytest.raises(InputError, match='pairs: expected fixed, moving'):
-        image_pairs_csv.source(pairs=[('', 'b.png', 'train')])
-    made = image_pairs_csv.source(pairs=[(paths[0], paths[1], 'train'), (paths[2], paths[3], 'val')])
+        image_pairs_csv.source(pairs=[('', 'b.png', 'train')], dir=str(tmp_path))
+    made = image_pairs_csv.source(pairs=[(paths[0], paths[1], 'train'), (paths[2], paths[3], 'val')],
+                                  dir=str(tmp_path))
     assert [(case.id, case.patient) for case in made.cases] == [
         ('p1_t2_to_p1_t1', 'p1_t1'), ('p2_t2_to_p2_t1', 'p2_t1')]
 

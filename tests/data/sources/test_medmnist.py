@@ -1,7 +1,5 @@
 """MedMNIST's files: their own splits, folds, and what is refused; the real file where it lies."""
 
-import os
-import pathlib
 import urllib.error
 
 import numpy as np
@@ -123,10 +121,8 @@ def test_damaged_files(damage, message, tmp_path):
         dataset(medmnist.source(set='pneumoniamnist', dir=str(tmp_path)), size=(28, 28), cache=str(tmp_path / 'cache'))
 
 
+@pytest.mark.public_data('pneumoniamnist.npz')
 def test_the_real_file_has_the_published_counts_and_intensities(tmp_path):
-    folder = pathlib.Path(os.environ.get('MEDJAX_DATA_DIR', '/nowhere'))
-    if not (folder / 'pneumoniamnist.npz').is_file():
-        pytest.skip('MEDJAX_DATA_DIR has no pneumoniamnist.npz')
     data = dataset(medmnist.source(set='pneumoniamnist'), size=(28, 28), cache=str(tmp_path))
     assert data.counts == {'train': 4708, 'val': 524, 'test': 624}
     np.testing.assert_allclose((*data.intensities['mean'], *data.intensities['std']), (0.5719, 0.1684), atol=5e-5)

@@ -1,6 +1,5 @@
 """Folders as data sets: how files are paired, how masks are meant, and in which line a wrong one is refused."""
 
-import os
 import pathlib
 
 import nibabel as nib
@@ -376,13 +375,11 @@ def test_a_label_of_finer_voxels_and_other_axes_is_aligned(root):
 
 @pytest.fixture
 def tumours():
-    found = pathlib.Path(os.environ.get('MEDJAX_DATA_DIR', '') or '.') / 'tumours'
-    if not (found / 'lung1_image.nrrd').is_file():
-        pytest.skip('needs tumours/*.nrrd of pyradiomics in MEDJAX_DATA_DIR')
     return dict(classes=('background', 'tumour'), images='tumours', labels='tumours', image_suffix='_image',
                 label_suffix='_label')
 
 
+@pytest.mark.public_data('tumours/lung1_image.nrrd')
 def test_real_tumours(tumours):
     cases = {case.id: case for case in source(**tumours).cases}
     assert sorted(cases) == ['brain2', 'breast1', 'lung1']
@@ -394,6 +391,7 @@ def test_real_tumours(tumours):
         assert geometry.spacing(image.affine) == pytest.approx(spacing, abs=1e-4)
 
 
+@pytest.mark.public_data('tumours/lung1_image.nrrd')
 def test_a_real_label_cut_out_of_its_image_is_aligned(tumours, tmp_path):
     case, = (case for case in source(**tumours).cases if case.id == 'brain2')
     image, label = case.read()

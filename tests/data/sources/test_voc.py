@@ -1,7 +1,5 @@
 """VOC: pixels counted from 1, the last one within; lists as they are; what is wrong is named."""
 
-import os
-import pathlib
 
 import numpy as np
 import pytest
@@ -101,9 +99,8 @@ def test_links_to_nothing_are_refused(tmp_path, place):
         voc.source(dir=str(tmp_path))
 
 
+@pytest.mark.public_data('bccd')
 def test_bccd_as_it_was_published(tmp_path):
-    if not (pathlib.Path(os.environ.get('MEDJAX_DATA_DIR', '/nowhere')) / 'bccd').is_dir():
-        pytest.skip('MEDJAX_DATA_DIR has no folder bccd')
     found = voc.source(dir='bccd', classes=('RBC', 'WBC', 'Platelets'))
     labels = np.concatenate([case.target.labels for case in found.cases])
     assert len(found.cases) == 364 and np.bincount(labels).tolist() == [4155, 372, 361]
