@@ -3,19 +3,20 @@
 import math
 import pathlib
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
 from flax.traverse_util import flatten_dict
 
-from medjax import build
+from medjax import build, options
 from medjax.core import contracts, cost
 from medjax.core.config import bind, choose
 from medjax.core.experiment import Experiment
 from medjax.core.sharding import Jit, Pmap
 from medjax.data import pipeline
 from medjax.errors import InputError
+from medjax.options import Count, Int, NonNegativeInt
 from medjax.tasks import family
 from medjax.weights import run as run_weights
 
@@ -31,10 +32,11 @@ def experiment(config: Mapping[str, Any]) -> Experiment:
     return bind(_experiment, build.plain(config), 'config')
 
 
-def _experiment(*, seed: int, batch: int, model: Mapping[str, Any], task: Mapping[str, Any], data: Mapping[str, Any],
-                optim: Mapping[str, Any], evaluate: Mapping[str, Any], steps: int = 0, epochs: int = 0,
-                augment: Mapping[str, Any] | None = None, parallel: str = 'jit', mesh: Mapping[str, int] | None = None,
-                precision: str = 'float32', checkpoint: Mapping[str, Any] | None = None,
+def _experiment(*, seed: NonNegativeInt, batch: Count, model: Mapping[str, Any], task: Mapping[str, Any],
+                data: Mapping[str, Any], optim: Mapping[str, Any], evaluate: Mapping[str, Any],
+                steps: NonNegativeInt = 0, epochs: NonNegativeInt = 0, augment: Mapping[str, Any] | None = None,
+                parallel: Literal['jit', 'pmap'] = 'jit', mesh: Mapping[str, Int] | None = None,
+                precision: Literal['float32', 'bfloat16'] = 'float32', checkpoint: Mapping[str, Any] | None = None,
                 log: Mapping[str, Any] | None = None, debug: Mapping[str, Any] | None = None,
                 resident: bool | None = None, init: Mapping[str, Any] | None = None) -> Experiment:
     """An experiment.
@@ -74,17 +76,20 @@ def _experiment(*, seed: int, batch: int, model: Mapping[str, Any], task: Mappin
     module = build.network(model, precision)
     problem = build.task_of(task, module, cases.statistics)
     update, schedule = build.optimiser(optim, steps, module)
+    accumulate = optim.get('accumulate', 1)
+    options.check(accumulate, Count, 'config.optim.accumulate')
     _check_frozen(module, init)
     every, evaluator = _evaluator(of, evaluate, cases, problem)
     return Experiment(task=problem, data=cases, batches=pipeline.Streamed(cases, seed=seed, batch=batch),
                       placed=_placed(cases, plan, resident, seed=seed, batch=batch),
                       augment=build.augmentation(augment) if augment else None, optimiser=update, schedule=schedule,
-                      plan=plan, evaluator=evaluator, seed=seed, steps=steps, accumulate=optim.get('accumulate', 1),
+                      plan=plan, evaluator=evaluator, seed=seed, steps=steps, accumulate=accumulate,
                       init=bind(initial, init, 'config.init') if init else None, eval_every=every, **saving,
                       **bind(logging, log or {}, 'config.log'), **bind(debugging, debug or {}, 'config.debug'))
 
 
-def checkpointing(*, metrics: Any, name: str, every: int = 0, keep: int = 2, best: str = '') -> dict[str, Any]:
+def checkpointing(*, metrics: Any, name: str, every: NonNegativeInt = 0, keep: Count = 2,
+                  best: str = '') -> dict[str, Any]:
     """Options of checkpoints.
 
     Args:
@@ -102,7 +107,7 @@ def checkpointing(*, metrics: Any, name: str, every: int = 0, keep: int = 2, bes
     return {'save_every': every, 'keep': keep, 'best': best, **({'rank': metric.rank} if metric else {})}
 
 
-def logging(*, every: int = 10) -> dict[str, Any]:
+def logging(*, every: Count = 10) -> dict[str, Any]:
     """Options of logs.
 
     Args:
@@ -170,15 +175,16 @@ def _check_frozen(module: nn.Module, init: Mapping[str, Any] | None) -> None:
 def _evaluator(of: family.Family, section: Mapping[str, Any], cases: contracts.Dataset,
                task: Any) -> tuple[int, contracts.Evaluator]:
     """Steps between validations, and the evaluator."""
-    options = {key: value for key, value in section.items() if key != 'name'}
-    every = options.pop('every', 0)
+    given = {key: value for key, value in section.items() if key != 'name'}
+    every = given.pop('every', 0)
+    options.check(every, NonNegativeInt, 'config.evaluate.every')
     if every and 'val' not in cases.counts:
         raise InputError(f'config.evaluate.every: {every}; expected 0 for a data set that has '
                          f'{", ".join(cases.counts)} only: there are no validation cases')
-    if options.get('features'):  # the folder of a run, whose network gives the features that images are compared by
-        options['features'] = run_weights.feature_extractor(pathlib.Path(options['features']))
+    if given.get('features'):  # the folder of a run, whose network gives the features that images are compared by
+        given['features'] = run_weights.feature_extractor(pathlib.Path(given['features']))
     make = of.function('evaluator', 'evaluator')
-    return every, bind(make, options, 'config.evaluate', data=cases, task=task)
+    return every, bind(make, given, 'config.evaluate', data=cases, task=task)
 
 
 def _placed(cases: contracts.Dataset, plan: Jit | Pmap, wanted: bool | None,
@@ -198,7 +204,7 @@ def _placed(cases: contracts.Dataset, plan: Jit | Pmap, wanted: bool | None,
     return None
 
 
-def _pmap(*, data: int = -1, fsdp: int = 1, space: int = 1) -> Pmap:
+def _pmap(*, data: Int = -1, fsdp: Count = 1, space: Count = 1) -> Pmap:
     if data != -1 or fsdp != 1 or space != 1:
         raise InputError("config.mesh: 'pmap' splits the batch over all devices; expected data=-1, fsdp=1, space=1")
     return Pmap()

@@ -19,6 +19,7 @@ import flax.linen as nn
 import numpy as np
 import optax
 
+from medjax import options
 from medjax.core import contracts, optim
 from medjax.core.config import bind, choose, unknown_key
 from medjax.core.task import Task
@@ -93,20 +94,19 @@ def attribute(kind: str, section: Mapping[str, Any], where: str) -> tuple[Any, d
 
 def network(section: Mapping[str, Any], precision: str) -> nn.Module:
     """The network: a variant's fields, overridden by the section's."""
-    make, options = attribute('model', section, 'config.model')
+    make, given = attribute('model', section, 'config.model')
     table = importlib.import_module(make.__module__).VARIANTS
-    fields = dict(choose(table, options.pop('variant', next(iter(table))), 'config.model.variant'))
+    fields = dict(choose(table, given.pop('variant', next(iter(table))), 'config.model.variant'))
     known = [name for name in make.__dataclass_fields__ if name not in ('parent', 'name', 'dtype')]
-    for key in options:
+    for key in given:
         if key not in known:
             raise InputError(unknown_key(key, known, 'config.model'))
+    options.check_all(make, given, 'config.model')
     missing = [f.name for f in dataclasses.fields(make) if f.default is dataclasses.MISSING and f.name in known
-               and f.default_factory is dataclasses.MISSING and f.name not in {**fields, **options}]
+               and f.default_factory is dataclasses.MISSING and f.name not in {**fields, **given}]
     if missing:
         raise InputError(f'config.model.{missing[0]}: this key is missing; config.model takes: {", ".join(known)}')
-    if precision not in ('float32', 'bfloat16'):
-        raise InputError(f"config.precision: {precision!r}; expected 'float32' or 'bfloat16'")
-    return make(**{**fields, **options, 'dtype': precision})
+    return make(**{**fields, **given, 'dtype': precision})
 
 
 def dataset(section: Mapping[str, Any]) -> contracts.Dataset:
@@ -176,9 +176,9 @@ def task_of(section: Mapping[str, Any], module: nn.Module, statistics: Mapping[s
 def optimiser(section: Mapping[str, Any], steps: int,
               module: nn.Module | None = None) -> tuple[optax.GradientTransformation, Callable[[int], float]]:
     """The gradient transformation, and the learning rate by step; parts that the network calls `frozen` stay."""
-    options = {key: value for key, value in section.items() if key != 'accumulate'}
+    given = {key: value for key, value in section.items() if key != 'accumulate'}
     frozen = contracts.option(module, 'frozen')
-    return bind(optim.make_optimiser, options, 'config.optim', steps=steps, frozen=frozen)
+    return bind(optim.make_optimiser, given, 'config.optim', steps=steps, frozen=frozen)
 
 
 def plain(config: Mapping[str, Any]) -> Mapping[str, Any]:

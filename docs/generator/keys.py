@@ -3,12 +3,14 @@
 import dataclasses
 import importlib
 import inspect
-import re
+import math
+import types
+import typing
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from generator import docstrings
-from medjax import assemble, build
+from medjax import assemble, build, options
 from medjax.core import config, optim, sharding
 from medjax.core.config import REQUIRED, Key
 from medjax.data.transforms import augment
@@ -61,29 +63,55 @@ COMMON = {
               'variant': ('str', 'a set of options, see the table of variants; the first one by default')},
     'data': {'name': ('str', NAME), 'source': ('section', 'where the cases come from, see [sources](sources.md) and '
                                                '[simulated data](simulated.md)'),
-             'fold': ('int or tuple', 'the `fold` of the source, which may stand here'),
-             'folds': ('int or tuple', 'the `folds` of the source, which may stand here')},
+             'fold': ('int ≥ 0 or list of int ≥ 0', 'the `fold` of the source, which may stand here'),
+             'folds': ('int ≥ 0 or list of int ≥ 0', 'the `folds` of the source, which may stand here')},
     'source': {'name': ('str', NAME)},
     'task': {'name': ('str', 'name of the task, see the headings of this page')},
     'evaluate': {'name': ('str', 'name of the family; by default that of the task'),
-                 'every': ('int', 'number of steps between validations; 0, the default, for none during training')},
+                 'every': ('int ≥ 0', 'number of steps between validations; 0, the default, for none during training')},
     'augment': {'name': ('str', 'name of the recipe: ' + ', '.join(f'`{name}`' for name in augment.RECIPES))},
 }
-ACCUMULATE = KeyDoc('accumulate', 'int', '1', 'number of micro-batches of a batch, whose gradients are averaged.')
+ACCUMULATE = KeyDoc('accumulate', 'int ≥ 1', '1', 'number of micro-batches of a batch, whose gradients are averaged.')
 # Keys of a task that are sections of their own.
 NESTED = {'registration': {'refine': instance_optimisation.OptimisationOptions}}
 
 
-def plain_type(text: str) -> str:
-    """A type as written, in words."""
-    text = re.sub(r"<class '(.+)'>", r'\1', text)
-    if text.startswith('Literal['):
-        *others, last = text.removeprefix('Literal[').removesuffix(']').split(', ')
-        return ' or '.join(filter(None, [', '.join(f'`{other}`' for other in others), f'`{last}`']))
-    text = re.sub(r'\b(?:collections\.abc|typing|pathlib|jax|numpy|[a-z_]+(?:\.[a-z_]+)+)\.', '', text.strip('\'"'))
-    text = re.sub(r'\bSequence\[', 'list[', text).replace(' | None', ' | None')
-    text = re.sub(r'\bMapping\[str, Any\]', 'section', text).replace('Mapping[', 'dict[')
-    return text.replace(' | ', ' or ')
+def plain_type(annotation: Any) -> str:
+    """A type in words, with the range of its numbers, such as 'list of int ≥ 1'.
+
+    Args:
+      annotation: the type.
+    """
+    origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Annotated:
+        limits = [interval(extra) for extra in parts[1:] if isinstance(extra, options.Range)]
+        return ' '.join([plain_type(parts[0]), *filter(None, limits)])
+    if origin is Literal:
+        *others, last = (f'`{choice!r}`' for choice in parts)
+        return ' or '.join(filter(None, [', '.join(others), last]))
+    if len(members := options.alternatives(annotation)) > 1:
+        return ' or '.join(dict.fromkeys(plain_type(member) for member in members))
+    if origin is tuple and Ellipsis not in parts:
+        if len(set(parts)) == 1:
+            return f'{len(parts)} × {plain_type(parts[0])}'
+        return f'({", ".join(map(plain_type, parts))})'
+    if origin in (tuple, Sequence):
+        return f'list of {plain_type(parts[0])}'
+    if origin is Mapping:
+        return 'section' if parts[-1] is Any else f'section of {plain_type(parts[-1])}'
+    return 'None' if annotation is types.NoneType else getattr(annotation, '__name__', str(annotation))
+
+
+def interval(limits: options.Range) -> str:
+    """A range of numbers in mathematical notation: '≥ 0', or '[0, 1)' where 0 is included and 1 is not."""
+    if math.isinf(limits.low) and math.isinf(limits.high):
+        return ''
+    if math.isinf(limits.high):
+        return f'{">" if limits.open_low else "≥"} {limits.low:g}'
+    if math.isinf(limits.low):
+        return f'{"<" if limits.open_high else "≤"} {limits.high:g}'
+    return (f'in {"(" if limits.open_low else "["}{limits.low:g}, {limits.high:g}'
+            f'{")" if limits.open_high else "]"}')
 
 
 def plain_default(value: Any) -> str:
@@ -135,15 +163,11 @@ def model_sections() -> list[Section]:
         model = module.Model
         keys = [Key(field.name, REQUIRED if field.default is dataclasses.MISSING and
                     field.default_factory is dataclasses.MISSING else field.default
-                    if field.default is not dataclasses.MISSING else field.default_factory(), _annotation(field.type))
+                    if field.default is not dataclasses.MISSING else field.default_factory(), field.type)
                 for field in dataclasses.fields(model) if field.name not in HIDDEN]
         found.append(Section(name, path_of(path), docstrings.introduction(module),
                              [key_doc(key, model) for key in keys], module.VARIANTS))
     return found
-
-
-def _annotation(value: Any) -> str:
-    return value if isinstance(value, str) else inspect.formatannotation(value)
 
 
 def module_sections(kind: str, given: Sequence[str] = ()) -> list[Section]:

@@ -9,17 +9,18 @@ from typing import Any, NamedTuple
 
 from ml_collections import config_dict
 
+from medjax import options
 from medjax.errors import InputError
 
 REQUIRED = inspect.Parameter.empty  # the default of a key that a config must have
 
 
 class Key(NamedTuple):
-    """A key that a config section takes: its name, its default (`REQUIRED` for none) and its type as written."""
+    """A key that a config section takes: its name, its default (`REQUIRED` for none) and its annotated type."""
 
     name: str
     default: Any
-    type: str
+    type: Any
 
 
 def keys(function: Callable[..., Any], given: Collection[str] = ()) -> dict[str, Key]:
@@ -42,10 +43,10 @@ def keys(function: Callable[..., Any], given: Collection[str] = ()) -> dict[str,
         if _is_group(parameter):
             for field in dataclasses.fields(parameter.default):
                 default = getattr(parameter.default, field.name)
-                out[field.name] = Key(field.name, default, inspect.formatannotation(field.type))
+                out[field.name] = Key(field.name, default, field.type)
         else:
             default = REQUIRED if parameter.default is inspect.Parameter.empty else parameter.default
-            out[parameter.name] = Key(parameter.name, default, inspect.formatannotation(parameter.annotation))
+            out[parameter.name] = Key(parameter.name, default, parameter.annotation)
     return out
 
 
@@ -58,7 +59,7 @@ def bind(function: Callable[..., Any], section: Mapping[str, Any], where: str, *
     """Calls `function` with a config section as keyword arguments: its signature is the section's schema.
 
     An unknown key and a missing required key are both refused by name, so that no option of a config is silently
-    without effect.
+    without effect. So is a value that is not of the key's annotated type and range, see `medjax.options`.
 
     Args:
       function: takes the section's keys as keyword parameters, see `keys`; a parameter without default is a required
@@ -71,7 +72,8 @@ def bind(function: Callable[..., Any], section: Mapping[str, Any], where: str, *
       What the function returns.
 
     Raises:
-      InputError: naming the unknown or the missing key and the keys that the section takes.
+      InputError: naming the unknown or the missing key and the keys that the section takes, or the key whose value is
+        not of its type or out of its range.
     """
     known = keys(function, given)
     parameters = inspect.signature(function).parameters.values()
@@ -82,6 +84,9 @@ def bind(function: Callable[..., Any], section: Mapping[str, Any], where: str, *
     for key in known.values():
         if key.default is REQUIRED and key.name not in section:
             raise InputError(f'{where}.{key.name}: this key is missing; {where} takes: {", ".join(known)}')
+    for key in section:
+        if key in known:
+            options.check(section[key], known[key].type, f'{where}.{key}')
     arguments = dict(section)
     for parameter in parameters:
         if _is_group(parameter) and parameter.name not in given:

@@ -9,6 +9,16 @@ import optax
 
 from medjax.core.config import bind, choose, keys, unknown_key
 from medjax.errors import InputError
+from medjax.options import (
+    Count,
+    FractionBelowOne,
+    InnerFraction,
+    NonNegative,
+    NonNegativeInt,
+    Positive,
+    PositiveFraction,
+    Probability,
+)
 
 Schedule = Callable[[Any], Any]
 
@@ -18,7 +28,7 @@ def _constant(lr: float, steps: int) -> optax.Schedule:
     return optax.constant_schedule(lr)
 
 
-def _polynomial(lr: float, steps: int, *, power: float = 0.9) -> optax.Schedule:
+def _polynomial(lr: float, steps: int, *, power: Positive = 0.9) -> optax.Schedule:
     """Decay to 0 as (1 - step / steps) ** power; nnU-Net's schedule (Isensee 2021) at its power of 0.9.
 
     Args:
@@ -29,7 +39,7 @@ def _polynomial(lr: float, steps: int, *, power: float = 0.9) -> optax.Schedule:
     return optax.polynomial_schedule(lr, 0.0, power, steps)
 
 
-def _cosine(lr: float, steps: int, *, warmup: int = 0, final: float = 0.0) -> optax.Schedule:
+def _cosine(lr: float, steps: int, *, warmup: NonNegativeInt = 0, final: Probability = 0.0) -> optax.Schedule:
     """Linear warm-up, then half a cosine down to a fraction of the peak (Loshchilov 2017).
 
     Args:
@@ -41,12 +51,13 @@ def _cosine(lr: float, steps: int, *, warmup: int = 0, final: float = 0.0) -> op
     Raises:
       InputError: the warm-up is as long as the training, or longer.
     """
-    if not 0 <= warmup < steps:
+    if warmup >= steps:
         raise InputError(f'config.optim.schedule.warmup: {warmup}; expected fewer than the updates, {steps}')
     return optax.warmup_cosine_decay_schedule(0.0 if warmup else lr, lr, warmup, steps, final * lr)
 
 
-def _stairs(lr: float, steps: int, *, at: Sequence[float] = (0.5, 0.75), factor: float = 0.1) -> optax.Schedule:
+def _stairs(lr: float, steps: int, *, at: Sequence[InnerFraction] = (0.5, 0.75),
+            factor: PositiveFraction = 0.1) -> optax.Schedule:
     """Multiplication by a factor at given fractions of the steps; MedMNIST's schedule (Yang 2023) by default.
 
     Args:
@@ -54,13 +65,7 @@ def _stairs(lr: float, steps: int, *, at: Sequence[float] = (0.5, 0.75), factor:
       steps: number of updates.
       at: fractions of the steps, between 0 and 1.
       factor: factor on the learning rate at each of them.
-
-    Raises:
-      InputError: a fraction or the factor is out of range.
     """
-    if not all(0 < fraction < 1 for fraction in at) or not 0 < factor <= 1:
-        raise InputError(f'config.optim.schedule: at={tuple(at)}, factor={factor}; expected fractions of the steps '
-                         'between 0 and 1, and a factor up to 1')
     return optax.piecewise_constant_schedule(lr, {round(fraction * steps): factor for fraction in at})
 
 
@@ -72,7 +77,8 @@ def _decay_mask(params: Any) -> Any:
     return jax.tree.map(lambda p: p.ndim > 1, params)
 
 
-def _sgd(lr: optax.ScalarOrSchedule, *, momentum: float = 0.99, nesterov: bool = True, weight_decay: float = 0.0):
+def _sgd(lr: optax.ScalarOrSchedule, *, momentum: FractionBelowOne = 0.99, nesterov: bool = True,
+         weight_decay: NonNegative = 0.0):
     """Stochastic gradient descent with momentum.
 
     Args:
@@ -85,7 +91,8 @@ def _sgd(lr: optax.ScalarOrSchedule, *, momentum: float = 0.99, nesterov: bool =
     return optax.chain(decay, optax.sgd(lr, momentum=momentum, nesterov=nesterov))
 
 
-def _adam(lr: optax.ScalarOrSchedule, *, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8):
+def _adam(lr: optax.ScalarOrSchedule, *, b1: FractionBelowOne = 0.9, b2: FractionBelowOne = 0.999,
+          eps: Positive = 1e-8):
     """Adam (Kingma 2015).
 
     Args:
@@ -97,8 +104,8 @@ def _adam(lr: optax.ScalarOrSchedule, *, b1: float = 0.9, b2: float = 0.999, eps
     return optax.adam(lr, b1=b1, b2=b2, eps=eps)
 
 
-def _adamw(lr: optax.ScalarOrSchedule, *, weight_decay: float = 1e-2, b1: float = 0.9, b2: float = 0.999,
-           eps: float = 1e-8):
+def _adamw(lr: optax.ScalarOrSchedule, *, weight_decay: NonNegative = 1e-2, b1: FractionBelowOne = 0.9,
+           b2: FractionBelowOne = 0.999, eps: Positive = 1e-8):
     """AdamW: Adam with decoupled weight decay (Loshchilov 2019).
 
     Args:
@@ -146,7 +153,7 @@ def evaluation_params(params: Any, opt_state: Any) -> Any:
     return next((s.average for s in states if isinstance(s, AverageState)), params)
 
 
-def make_optimiser(steps: int, *, ema: float = 0.0, groups: Mapping[str, Mapping[str, Any]] | None = None,
+def make_optimiser(steps: int, *, ema: FractionBelowOne = 0.0, groups: Mapping[str, Mapping[str, Any]] | None = None,
                    frozen: Sequence[str] = (), **options: Any) -> tuple[optax.GradientTransformation, Schedule]:
     """The optimiser of a run, and its learning rate.
 
@@ -200,8 +207,8 @@ def _chain(steps: int, section: Mapping[str, Any],
     return bind(_parameter_group, section, where, steps=steps, path=where)
 
 
-def _parameter_group(*, steps: int, path: str, name: str, lr: float, schedule: Mapping[str, Any] | None = None,
-                     clip: float = 0.0, every: int = 1,
+def _parameter_group(*, steps: int, path: str, name: str, lr: Positive, schedule: Mapping[str, Any] | None = None,
+                     clip: NonNegative = 0.0, every: Count = 1,
                      **options: Any) -> tuple[list[optax.GradientTransformation], Schedule]:
     """The transformations of one parameter group, and its learning rate by step.
 
@@ -216,8 +223,6 @@ def _parameter_group(*, steps: int, path: str, name: str, lr: float, schedule: M
       every: number of steps per update; only the gradients of the step that updates are used.
       **options: of the optimiser.
     """
-    if every < 1:
-        raise InputError(f'{path}.every: {every}; expected at least 1')
     form = dict(schedule or {'name': 'constant'})
     curve = bind(choose(SCHEDULES, form.pop('name', 'constant'), f'{path}.schedule.name'), form, f'{path}.schedule',
                  lr=lr, steps=-(-steps // every))
@@ -227,7 +232,7 @@ def _parameter_group(*, steps: int, path: str, name: str, lr: float, schedule: M
     for key in options:
         if key not in own:
             raise InputError(unknown_key(key, [*SHARED, *own], path))
-    chain.append(optimiser(curve, **options))
+    chain.append(bind(optimiser, options, path, lr=curve))
     if every == 1:
         return chain, curve
 

@@ -3,7 +3,7 @@
 import functools
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import flax.linen as nn
 import jax
@@ -12,6 +12,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from medjax.core.step import Step
 from medjax.errors import InputError
+from medjax.options import Count, Range
 
 SMALL = 1024  # leaves with fewer elements are replicated: to shard them costs more than it saves
 
@@ -35,7 +36,8 @@ class Jit:
 
     axis_name = None
 
-    def __init__(self, *, data: int = -1, fsdp: int = 1, space: int = 1, devices: list[Any] | None = None):
+    def __init__(self, *, data: Annotated[int, Range(low=-1)] = -1, fsdp: Count = 1, space: Count = 1,
+                 devices: list[Any] | None = None):
         devices = devices or jax.devices()
         rest = len(devices) // max(fsdp * space, 1)
         data = rest if data == -1 else data

@@ -13,6 +13,7 @@ from medjax import atomic_files
 from medjax.data.io.tables import filled
 from medjax.data.source import SPLITS, Case, stratum_of
 from medjax.errors import InputError
+from medjax.options import FractionBelowOne, NonNegativeInt
 
 KEYS = 'config.data.source'
 
@@ -39,11 +40,11 @@ class Splitting:
       split_file: the `splits.json` of a run, relative to the data folder or absolute, with the split of every patient.
     """
 
-    val: float = 0.2
-    test: float = 0.2
-    fold: int | Sequence[int] = 0
-    folds: int | Sequence[int] = 0
-    split_seed: int = 0
+    val: FractionBelowOne = 0.2
+    test: FractionBelowOne = 0.2
+    fold: NonNegativeInt | Sequence[NonNegativeInt] = 0
+    folds: NonNegativeInt | Sequence[NonNegativeInt] = 0
+    split_seed: NonNegativeInt = 0
     splits: Mapping[str, str] | None = None
     split_file: str = ''
 
@@ -115,10 +116,10 @@ class Resplitting:
       split_seed: seed of the random assignment.
     """
 
-    val: float = 0.0
-    fold: int | Sequence[int] = 0
-    folds: int | Sequence[int] = 0
-    split_seed: int = 0
+    val: FractionBelowOne = 0.0
+    fold: NonNegativeInt | Sequence[NonNegativeInt] = 0
+    folds: NonNegativeInt | Sequence[NonNegativeInt] = 0
+    split_seed: NonNegativeInt = 0
 
     def resplit(self, cases: Sequence[Case]) -> list[Case]:
         """The cases with their new splits; see the function `resplit`."""
@@ -135,8 +136,8 @@ class CrossValidation:
         numbers are nested cross-validation, which reassigns the test cases as well; see `Splitting`.
     """
 
-    fold: int | Sequence[int] = 0
-    folds: int | Sequence[int] = 0
+    fold: NonNegativeInt | Sequence[NonNegativeInt] = 0
+    folds: NonNegativeInt | Sequence[NonNegativeInt] = 0
 
     def resplit(self, cases: Sequence[Case], seed: int) -> list[Case]:
         """The cases with their new splits; see the function `resplit`."""

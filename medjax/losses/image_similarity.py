@@ -7,12 +7,13 @@ contrast, correlation and mutual information are defined as 0 and never NaN.
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 
 from medjax.errors import InputError
+from medjax.options import Range, check_all
 
 MIN_RELATIVE_VARIANCE = 1e-3  # of an image's variance; windows with less are treated as constant
 MIN_VARIANCE = 1e-7  # its square is still representable
@@ -62,7 +63,7 @@ def _backward(width: int, _: None, gradient: jax.Array) -> tuple[jax.Array]:
 _window_means.defvjp(_forward, _backward)
 
 
-def local_correlation(fixed: jax.Array, moved: jax.Array, *, window: int = 9) -> jax.Array:
+def local_correlation(fixed: jax.Array, moved: jax.Array, *, window: Annotated[int, Range(low=3)] = 9) -> jax.Array:
     """1 - the mean squared local normalised cross-correlation (LNCC; Avants 2008, Balakrishnan 2019).
 
     It suits images whose contrasts differ by slowly varying intensities, and is invariant to affine transforms of the
@@ -97,7 +98,8 @@ def local_correlation(fixed: jax.Array, moved: jax.Array, *, window: int = 9) ->
     return 1 - sums[0] / jnp.maximum(sums[1], 1)
 
 
-def mutual_information(fixed: jax.Array, moved: jax.Array, *, bins: int = 32) -> jax.Array:
+def mutual_information(fixed: jax.Array, moved: jax.Array, *,
+                       bins: Annotated[int, Range(low=5, high=256)] = 32) -> jax.Array:
     """Minus the mutual information in nats, for images of different contrasts.
 
     It is computed from a soft joint histogram with cubic B-spline windows (Mattes 2003). Bins have equal width from the
@@ -171,9 +173,7 @@ def make_dissimilarity(section: Mapping[str, Any], where: str = 'config.task.sim
     for key in options:
         if key not in known:
             raise InputError(f'{where}.{key}: unknown key; {name} takes: {", ".join(known) or "no key"}')
-    window, bins = options.get('window', 9), options.get('bins', 32)
-    if not isinstance(window, int) or window < 3 or not window % 2:
-        raise InputError(f'{where}.window: {window}; expected an odd number of 3 or more')
-    if not isinstance(bins, int) or not 5 <= bins <= 256:
-        raise InputError(f'{where}.bins: {bins}; expected 5 to 256')
+    check_all(DISSIMILARITIES[name], options, where)
+    if not options.get('window', 9) % 2:
+        raise InputError(f"{where}.window: {options['window']}; expected an odd number")
     return functools.partial(DISSIMILARITIES[name], **options)

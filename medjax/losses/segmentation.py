@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from medjax.errors import InputError
+from medjax.options import Count, NonNegative, Positive, check, check_all
 
 SMOOTH = 1e-5  # added to numerator and denominator: a class that is empty in both has a loss of 0
 
@@ -89,7 +90,7 @@ def segmentation_inputs(logits: jax.Array, label: jax.Array, ignore: int | None 
     return SegmentationInputs(log_probs, jnp.exp(log_probs), label, valid, 0 if include_background else 1)
 
 
-def cross_entropy(v: SegmentationInputs, *, classes: Sequence[float] | None = None) -> jax.Array:
+def cross_entropy(v: SegmentationInputs, *, classes: Sequence[NonNegative] | None = None) -> jax.Array:
     """Cross-entropy, averaged over voxels; with a sigmoid, binary cross-entropy.
 
     Args:
@@ -97,13 +98,13 @@ def cross_entropy(v: SegmentationInputs, *, classes: Sequence[float] | None = No
       classes: weights of all classes, background first; the mean over voxels is weighted, as in PyTorch.
 
     Raises:
-      InputError: the number of weights is wrong, or one is negative.
+      InputError: the number of weights is wrong.
     """
     if classes is None:
         return v.mean(-v.log_true)
-    if len(classes) != v.probs.shape[-1] or min(classes) < 0:
+    if len(classes) != v.probs.shape[-1]:
         raise InputError(f'config.task.loss.cross_entropy.classes: {tuple(classes)}; expected {v.probs.shape[-1]} '
-                         'weights, none below zero')
+                         'weights')
     weight = jnp.asarray(classes, jnp.float32)[v.label] * v.valid
     return v.sum(-v.log_true * weight) / jnp.maximum(v.sum(weight), 1e-6)
 
@@ -135,7 +136,7 @@ def generalised_dice(v: SegmentationInputs) -> jax.Array:
     return 1.0 - (2.0 * (weight * overlap).sum(-1) + SMOOTH) / ((weight * (predicted + truth)).sum(-1) + SMOOTH)
 
 
-def tversky(v: SegmentationInputs, *, alpha: float = 0.3, beta: float = 0.7) -> jax.Array:
+def tversky(v: SegmentationInputs, *, alpha: NonNegative = 0.3, beta: NonNegative = 0.7) -> jax.Array:
     """1 - Tversky index (Salehi 2017), averaged over classes.
 
     Args:
@@ -146,7 +147,8 @@ def tversky(v: SegmentationInputs, *, alpha: float = 0.3, beta: float = 0.7) -> 
     return jnp.mean(1.0 - _tversky(v, alpha, beta), -1)
 
 
-def focal_tversky(v: SegmentationInputs, *, alpha: float = 0.3, beta: float = 0.7, gamma: float = 4 / 3) -> jax.Array:
+def focal_tversky(v: SegmentationInputs, *, alpha: NonNegative = 0.3, beta: NonNegative = 0.7,
+                  gamma: Positive = 4 / 3) -> jax.Array:
     """(1 - Tversky index) ** (1 / gamma), averaged over classes (Abraham 2019).
 
     Args:
@@ -164,7 +166,7 @@ def _tversky(v: SegmentationInputs, alpha: float, beta: float) -> jax.Array:
     return (overlap + SMOOTH) / (overlap + alpha * (predicted - overlap) + beta * (truth - overlap) + SMOOTH)
 
 
-def focal(v: SegmentationInputs, *, gamma: float = 2.0) -> jax.Array:
+def focal(v: SegmentationInputs, *, gamma: NonNegative = 2.0) -> jax.Array:
     """Focal loss: cross-entropy weighted by (1 - probability of the true class) ** gamma (Lin 2017).
 
     Args:
@@ -205,7 +207,7 @@ def _distance(inside: jax.Array, axes: tuple[int, ...]) -> jax.Array:
     return jnp.sqrt(square)
 
 
-def cl_dice(v: SegmentationInputs, *, iterations: int = 5) -> jax.Array:
+def cl_dice(v: SegmentationInputs, *, iterations: Count = 5) -> jax.Array:
     """1 - centreline Dice (clDice, Shit 2021) of soft skeletons, for tubular structures, averaged over classes.
 
     Args:
@@ -251,7 +253,7 @@ def check_terms(terms: Mapping[str, Any]) -> None:
     """Checks the names and options of the terms of a loss; see `weighted_sum` for their format.
 
     Raises:
-      InputError: a term or an option is unknown, or there is no term.
+      InputError: a term or an option is unknown or out of its range, or there is no term.
     """
     if not terms:
         raise InputError(f'config.task.loss: no term; expected some of: {", ".join(TERMS)}')
@@ -263,6 +265,11 @@ def check_terms(terms: Mapping[str, Any]) -> None:
             if key not in known:
                 raise InputError(f'config.task.loss.{name}.{key}: unknown key; config.task.loss.{name} takes: '
                                  + ', '.join(known))
+        if isinstance(weight, Mapping):
+            check_all(TERMS[name], weight, f'config.task.loss.{name}')
+            check(weight.get('weight', 1.0), NonNegative, f'config.task.loss.{name}.weight')
+        else:
+            check(weight, NonNegative, f'config.task.loss.{name}')
 
 
 def weighted_sum(logits: jax.Array, label: jax.Array, terms: Mapping[str, Any], *, ignore: int | None = None,

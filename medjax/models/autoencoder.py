@@ -16,6 +16,7 @@ from medjax.models import resnet
 from medjax.nn.conv import Block, Conv, TransposedConv, check_dims
 from medjax.nn.dense import Dense
 from medjax.nn.quantise import Codebook
+from medjax.options import Count
 
 SMALL = dict(blocks=(1, 1, 1), base=32, small=True)
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -38,8 +39,8 @@ class Model(resnet.Model):
 
     classes: int = 1
     kind: str = 'vae'
-    latent: int = 32
-    codes: int = 128
+    latent: Count = 32
+    codes: Count = 128
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool, mix: jax.Array | None = None,

@@ -15,6 +15,7 @@ from medjax.nn.conv import Conv, check_dims
 from medjax.nn.dense import Dense
 from medjax.nn.dropout import Dropout
 from medjax.ops.pool import max_pool
+from medjax.options import Count, Dims, FractionBelowOne, NonNegativeInt
 
 # Each is for one image size, which determines its number of parameters. With one class the task applies a sigmoid.
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -38,11 +39,11 @@ class Model(nn.Module):
       dtype: compute dtype; parameters and logits are float32.
     """
 
-    classes: int
-    dims: int = 2
-    features: Sequence[int] = (32, 64, 128)
-    dense: int = 512
-    dropout: float = 0.0
+    classes: Count
+    dims: Dims = 2
+    features: Sequence[Count] = (32, 64, 128)
+    dense: NonNegativeInt = 512
+    dropout: FractionBelowOne = 0.0
     dtype: str = 'float32'
 
     @nn.compact

@@ -16,6 +16,7 @@ from medjax.models.longitudinal_unet import split_risk, visit_features
 from medjax.nn.conv import Block, Conv, TransposedConv, check_dims
 from medjax.nn.film import ConditionEmbedding, FiLM
 from medjax.nn.recurrent import ConvLSTM, mask_padding
+from medjax.options import Count, Dims, Positive
 
 VARIANTS: dict[str, dict[str, Any]] = {'plain': dict()}
 
@@ -37,16 +38,16 @@ class Model(nn.Module):
       dtype: compute dtype; parameters and logits are float32.
     """
 
-    classes: int = 2
-    dims: int = 2
-    base: int = 16
-    levels: int = 3
-    state: int = 64
-    kernel: int = 3
+    classes: Count = 2
+    dims: Dims = 2
+    base: Count = 16
+    levels: Count = 3
+    state: Count = 64
+    kernel: Count = 3
     norm: str = 'instance'
     activation: str = 'leaky'
     risk: bool = True
-    days: float = 100.0
+    days: Positive = 100.0
     dtype: str = 'float32'
 
     inputs = ('image', 'time', 'time_mask', 'volume', 'horizon')  # entries of a batch that are passed to the network

@@ -11,6 +11,7 @@ import numpy as np
 from medjax.nn.conv import Conv, Patches, check_dims
 from medjax.nn.dense import Dense, LayerNorm
 from medjax.nn.dropout import Dropout
+from medjax.options import Count, Dims, FractionBelowOne
 
 VARIANTS: dict[str, dict[str, Any]] = {'tiny': dict(blocks=(3, 3, 9, 3), widths=(96, 192, 384, 768))}
 INITIAL_SCALE = 1e-6  # of a block's residual branch
@@ -54,11 +55,11 @@ class Model(nn.Module):
       dtype: compute dtype; parameters, statistics of norms and logits are float32.
     """
 
-    classes: int
-    dims: int = 2
-    blocks: Sequence[int] = (3, 3, 9, 3)
-    widths: Sequence[int] = (96, 192, 384, 768)
-    stochastic_depth: float = 0.0
+    classes: Count
+    dims: Dims = 2
+    blocks: Sequence[Count] = (3, 3, 9, 3)
+    widths: Sequence[Count] = (96, 192, 384, 768)
+    stochastic_depth: FractionBelowOne = 0.0
     dtype: str = 'float32'
 
     @nn.compact

@@ -11,6 +11,7 @@ from medjax.nn.conv import Block, Conv, Norm, check_dims, norm_moments
 from medjax.nn.dropout import Dropout
 from medjax.ops.norm import Moments
 from medjax.ops.pool import max_pool
+from medjax.options import Count, Dims, FractionBelowOne
 
 VARIANTS: dict[str, dict[str, Any]] = {
     '121': dict(blocks=(6, 12, 24, 16)),
@@ -55,11 +56,11 @@ class Model(nn.Module):
       dtype: compute dtype; parameters, statistics of norms and logits are float32.
     """
 
-    classes: int
-    dims: int = 2
-    blocks: Sequence[int] = (6, 12, 24, 16)
-    growth: int = 32
-    dropout: float = 0.0
+    classes: Count
+    dims: Dims = 2
+    blocks: Sequence[Count] = (6, 12, 24, 16)
+    growth: Count = 32
+    dropout: FractionBelowOne = 0.0
     norm: str = 'batch'
     dtype: str = 'float32'
 

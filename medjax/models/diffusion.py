@@ -20,6 +20,7 @@ from medjax.nn.attention import SelfAttention, sinusoidal_encoding
 from medjax.nn.conv import Conv, Patches, TransposedConv
 from medjax.nn.dropout import Dropout
 from medjax.nn.film import ConditionEmbedding, FiLM
+from medjax.options import Count, FractionBelowOne, NonNegativeInt
 
 VARIANTS: dict[str, dict[str, Any]] = {'pixels': dict(base=32, levels=3), 'patches': dict(base=64, levels=2, patch=2)}
 GROUPS = 8  # channel groups of a group norm
@@ -84,17 +85,17 @@ class Model(nn.Module):
       dtype: compute dtype; parameters and outputs are float32.
     """
 
-    classes: int = 0
-    size: Sequence[int] = (28, 28)
-    channels: int = 1
-    base: int = 32
-    levels: int = 3
-    cap: int = 256
-    blocks: int = 1
-    patch: int = 1
+    classes: NonNegativeInt = 0
+    size: Sequence[Count] = (28, 28)
+    channels: Count = 1
+    base: Count = 32
+    levels: Count = 3
+    cap: Count = 256
+    blocks: Count = 1
+    patch: Count = 1
     attention: bool = True
-    heads: int = 4
-    dropout: float = 0.0
+    heads: Count = 4
+    dropout: FractionBelowOne = 0.0
     dtype: str = 'float32'
 
     inputs = ('image', 'time', 'label')  # entries of a batch that are passed to the network

@@ -4,7 +4,7 @@ FCN-32s upsamples the coarsest scores by 32. FCN-16s and FCN-8s add the scores o
 before upsampling by 16 and 8. Convolutions are padded, whereas the paper pads the input by 100 pixels and crops.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -14,6 +14,7 @@ import numpy as np
 from medjax.errors import InputError
 from medjax.nn.conv import Block, Conv
 from medjax.ops.pool import max_pool
+from medjax.options import Count, Dims
 
 VARIANTS: dict[str, dict[str, Any]] = {'32s': dict(stride=32), '16s': dict(stride=16), '8s': dict(stride=8)}
 DEPTHS = (2, 2, 3, 3, 3)  # number of convolutions of VGG-16 before each pooling
@@ -44,11 +45,11 @@ class Model(nn.Module):
       dtype: compute dtype; parameters and logits are float32.
     """
 
-    classes: int
-    stride: int = 8
-    dims: int = 2
-    base: int = 64
-    fc: int = 4096
+    classes: Count
+    stride: Literal[8, 16, 32] = 8
+    dims: Dims = 2
+    base: Count = 64
+    fc: Count = 4096
     norm: str = 'none'
     dtype: str = 'float32'
 

@@ -22,6 +22,7 @@ from medjax.nn.dense import Dense
 from medjax.nn.film import FiLM
 from medjax.nn.resize import downsample, upsample
 from medjax.nn.style import ModulatedConv, pixel_norm
+from medjax.options import Count
 
 VARIANTS: dict[str, dict[str, Any]] = {
     'projection': dict(kind='projection', spectral=True), 'dcgan': dict(kind='dcgan'), 'style': dict(kind='style')}
@@ -168,12 +169,12 @@ class Model(nn.Module):
       dtype: compute dtype; parameters and images are float32.
     """
 
-    size: tuple[int, ...] = (28, 28)
-    channels: int = 1
-    classes: int = 2
-    latent: int = 64
+    size: tuple[Count, ...] = (28, 28)
+    channels: Count = 1
+    classes: Count = 2
+    latent: Count = 64
     kind: str = 'projection'
-    base: int = 32
+    base: Count = 32
     norm: str = 'batch'
     spectral: bool = False
     dtype: str = 'float32'

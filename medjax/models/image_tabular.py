@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from medjax.models import resnet
 from medjax.nn.conv import check_dims
 from medjax.nn.dropout import Dropout
+from medjax.options import Count
 
 VARIANTS: dict[str, dict[str, Any]] = {encoder: resnet.VARIANTS[encoder] for encoder in ('18', '50')}
 
@@ -23,8 +24,8 @@ class Model(resnet.Model):
     """
 
     classes: int = 1
-    outputs: int = 1
-    hidden: int = 32
+    outputs: Count = 1
+    hidden: Count = 32
     linear: bool = True
 
     inputs = ('image', 'covariates')  # entries of a batch that are passed to the network

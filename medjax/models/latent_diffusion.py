@@ -14,6 +14,7 @@ from flax.core import FrozenDict
 
 from medjax.errors import InputError
 from medjax.models import autoencoder, diffusion
+from medjax.options import Count, NonNegativeInt, check_all
 
 VARIANTS: dict[str, dict[str, Any]] = {
     'grid': dict(denoiser=dict(base=64, levels=2)),
@@ -35,9 +36,9 @@ class Model(nn.Module):
       dtype: compute dtype; parameters and outputs are float32.
     """
 
-    classes: int = 0
-    size: Sequence[int] = (28, 28)
-    channels: int = 1
+    classes: NonNegativeInt = 0
+    size: Sequence[Count] = (28, 28)
+    channels: Count = 1
     autoencoder: Mapping[str, Any] = FrozenDict()
     denoiser: Mapping[str, Any] = FrozenDict()
     dtype: str = 'float32'
@@ -108,4 +109,5 @@ def submodel_fields(model: type[nn.Module], options: Mapping[str, Any], where: s
         if name not in known:
             raise InputError(f'config.model.{where}.{name}: unknown key; config.model.{where} takes: '
                              + ', '.join(known))
+    check_all(model, options, f'config.model.{where}')
     return {**given, **options}

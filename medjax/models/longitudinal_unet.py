@@ -4,7 +4,7 @@ The images of all visits are concatenated along the channels, the last visit las
 volumes and the horizon scale and shift the features of every level. One network predicts any horizon.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 import flax.linen as nn
 import jax
@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from medjax.models import unet
 from medjax.nn.film import ConditionEmbedding
 from medjax.nn.recurrent import mask_padding
+from medjax.options import Count, Dims, Positive, Range
 
 VARIANTS: dict[str, dict[str, Any]] = {'film': dict()}
 
@@ -54,15 +55,15 @@ class Model(nn.Module):
       dtype: compute dtype; parameters and logits are float32.
     """
 
-    classes: int = 2
-    dims: int = 2
-    base: int = 16
-    levels: int = 4
-    cap: int = 256
+    classes: Count = 2
+    dims: Dims = 2
+    base: Count = 16
+    levels: Annotated[int, Range(low=2)] = 4
+    cap: Count = 256
     norm: str = 'instance'
     activation: str = 'leaky'
     risk: bool = True
-    days: float = 100.0
+    days: Positive = 100.0
     dtype: str = 'float32'
 
     inputs = ('image', 'time', 'time_mask', 'volume', 'horizon')  # entries of a batch that are passed to the network

@@ -15,6 +15,7 @@ from medjax.errors import InputError
 from medjax.models import vit
 from medjax.nn.attention import TransformerBlock
 from medjax.nn.dense import Dense, LayerNorm
+from medjax.options import Count, InnerFraction
 
 VARIANTS: dict[str, dict[str, Any]] = {
     'tiny': dict(patch=4, width=96, depth=4, heads=4, narrow=64, shallow=2),
@@ -32,9 +33,9 @@ class Model(vit.Model):
     """
 
     classes: int = 1
-    hidden: float = 0.75
-    narrow: int = 192
-    shallow: int = 4
+    hidden: InnerFraction = 0.75
+    narrow: Count = 192
+    shallow: Count = 4
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, Any]]:

@@ -15,6 +15,7 @@ from medjax.errors import InputError
 from medjax.models import resnet
 from medjax.nn.attention import GatedPool
 from medjax.nn.dropout import Dropout
+from medjax.options import Count, NonNegativeInt
 
 VARIANTS: dict[str, dict[str, Any]] = {encoder: resnet.VARIANTS[encoder] for encoder in ('18', '50')}
 
@@ -55,9 +56,9 @@ class Model(resnet.Model):
     """
 
     norm: str = 'instance'
-    hidden: int = 128
-    along: int = 0
-    patch: Sequence[int] = ()
+    hidden: Count = 128
+    along: NonNegativeInt = 0
+    patch: Sequence[Count] = ()
 
     def split_instances(self, x: jax.Array, patch: Sequence[int]) -> jax.Array:
         """Moves the instances to the front: `[B, N, *S, C]`, or for patches `[B, *grid, *patch, C]`."""

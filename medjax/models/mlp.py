@@ -11,6 +11,7 @@ from medjax.errors import InputError
 from medjax.nn.conv import Norm
 from medjax.nn.dense import Dense
 from medjax.nn.dropout import Dropout
+from medjax.options import Count, FractionBelowOne
 
 VARIANTS: dict[str, dict[str, Any]] = {
     'small': dict(features=(32, 32)),
@@ -32,11 +33,11 @@ class Model(nn.Module):
       dtype: compute dtype; parameters and outputs are float32.
     """
 
-    outputs: int = 1
-    features: Sequence[int] = (32, 32)
+    outputs: Count = 1
+    features: Sequence[Count] = (32, 32)
     activation: str = 'relu'
     norm: str = 'none'
-    dropout: float = 0.0
+    dropout: FractionBelowOne = 0.0
     bias: bool = True
     dtype: str = 'float32'
 

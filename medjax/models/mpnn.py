@@ -15,6 +15,7 @@ from medjax.errors import InputError
 from medjax.models import mlp
 from medjax.nn.dropout import Dropout
 from medjax.nn.message import MessagePassing
+from medjax.options import Count, FractionBelowOne
 
 VARIANTS: dict[str, dict[str, Any]] = {
     'directed': dict(),
@@ -37,13 +38,13 @@ class Model(nn.Module):
       dtype: compute dtype; parameters and outputs are float32.
     """
 
-    outputs: int = 1
-    width: int = 128
-    depth: int = 4
+    outputs: Count = 1
+    width: Count = 128
+    depth: Count = 4
     directed: bool = True
     readout: str = 'mean'
-    features: Sequence[int] = (128,)
-    dropout: float = 0.0
+    features: Sequence[Count] = (128,)
+    dropout: FractionBelowOne = 0.0
     dtype: str = 'float32'
 
     # Entries of a batch that are passed to the network.

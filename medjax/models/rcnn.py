@@ -25,6 +25,7 @@ from medjax.nn.pool import spatial_pyramid_pool
 from medjax.ops import boxes
 from medjax.ops.nms import nms
 from medjax.ops.roi import roi_align, roi_pool
+from medjax.options import Count, Dims, NonNegativeInt, Positive, Probability
 
 VARIANTS: dict[str, dict[str, Any]] = {
     'faster': dict(proposals='network', crops='features'),
@@ -65,24 +66,24 @@ class Model(nn.Module):
       dtype: compute dtype; parameters, logits and boxes are float32.
     """
 
-    classes: int
-    dims: int = 2
+    classes: Count
+    dims: Dims = 2
     proposals: str = 'network'
     crops: str = 'features'
     encoder: Mapping[str, Any] = FrozenDict({'name': 'resnet'})
-    levels: Sequence[int] = (0, 1, 2, 3)
-    extra: int = 0
-    features: int = 256
-    scale: float = 8.0
-    octaves: int = 1
-    ratios: Sequence[float] = (0.5, 1.0, 2.0)
-    depths: Sequence[float] = (1.0,)
-    size: int = 7
+    levels: Sequence[NonNegativeInt] = (0, 1, 2, 3)
+    extra: NonNegativeInt = 0
+    features: Count = 256
+    scale: Positive = 8.0
+    octaves: Count = 1
+    ratios: Sequence[Positive] = (0.5, 1.0, 2.0)
+    depths: Sequence[Positive] = (1.0,)
+    size: Count = 7
     pool: str = 'align'
-    hidden: int = 1024
-    candidates: int = 1000
-    kept: int = 300
-    overlap: float = 0.7
+    hidden: Count = 1024
+    candidates: Count = 1000
+    kept: Count = 300
+    overlap: Probability = 0.7
     norm: str = 'none'
     dtype: str = 'float32'
 

@@ -16,6 +16,7 @@ from medjax.errors import InputError
 from medjax.models import unet
 from medjax.nn.conv import Block, check_dims
 from medjax.ops import deformation
+from medjax.options import Count, Dims
 
 VARIANTS: dict[str, dict[str, Any]] = {
     'voxelmorph': dict(stages=('affine', 'velocity')), 'velocity': dict(stages=('velocity',)),
@@ -68,13 +69,13 @@ class Model(nn.Module):
       dtype: compute dtype; parameters and velocities are float32.
     """
 
-    dims: int = 2
+    dims: Dims = 2
     stages: Sequence[str] = STAGES
-    base: int = 16
-    levels: int = 4
-    cap: int = 128
+    base: Count = 16
+    levels: Count = 4
+    cap: Count = 128
     norm: str = 'none'
-    shrink: int = 2
+    shrink: Count = 2
     dtype: str = 'float32'
 
     inputs = ('fixed', 'moving')  # entries of a batch that are passed to the network

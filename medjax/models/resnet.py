@@ -17,6 +17,7 @@ from medjax.nn.conv import Block, Conv, Norm, check_dims
 from medjax.nn.dropout import Dropout
 from medjax.nn.pool import spatial_pyramid_pool
 from medjax.ops.pool import max_pool
+from medjax.options import Count, Dims, FractionBelowOne, NonNegativeInt
 
 VARIANTS: dict[str, dict[str, Any]] = {
     '18': dict(blocks=(2, 2, 2, 2)),
@@ -108,16 +109,16 @@ class Model(nn.Module):
       dtype: compute dtype; parameters, statistics of norms and logits are float32.
     """
 
-    classes: int
-    dims: int = 2
-    blocks: Sequence[int] = (2, 2, 2, 2)
-    base: int = 64
-    bottleneck: int = 0
+    classes: Count
+    dims: Dims = 2
+    blocks: Sequence[Count] = (2, 2, 2, 2)
+    base: Count = 64
+    bottleneck: NonNegativeInt = 0
     small: bool = False
     preactivation: bool = False
     attention: str = 'none'
     pool: str = 'mean'
-    dropout: float = 0.0
+    dropout: FractionBelowOne = 0.0
     norm: str = 'batch'
     dtype: str = 'float32'
 

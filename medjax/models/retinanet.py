@@ -17,6 +17,7 @@ from medjax.models import convnext, densenet, resnet, vgg
 from medjax.nn.conv import Block, Conv, check_dims
 from medjax.nn.fpn import FPN
 from medjax.ops import boxes
+from medjax.options import Count, Dims, NonNegativeInt, Positive, check_all
 
 ENCODERS = {'convnext': convnext, 'densenet': densenet, 'resnet': resnet, 'vgg': vgg}
 PRIOR = 0.01  # initial probability of each class, so that the many background anchors do not dominate the loss
@@ -84,6 +85,7 @@ def build_encoder(encoder: Mapping[str, Any], dims: int, dtype: str, name: str) 
         known = [field for field in code.Model.__dataclass_fields__ if field not in ('name', 'parent', 'dims', 'dtype')]
         raise InputError(f'config.model.encoder.{unknown[0]}: unknown key; config.model.encoder takes: '
                          + ', '.join(known))
+    check_all(code.Model, options, 'config.model.encoder')
     return code.Model(**{'classes': 1, **fields, 'dims': dims, 'dtype': dtype}, name=name)
 
 
@@ -152,17 +154,17 @@ class Model(nn.Module):
       dtype: compute dtype; parameters, statistics of norms, logits and boxes are float32.
     """
 
-    classes: int
-    dims: int = 2
+    classes: Count
+    dims: Dims = 2
     encoder: Mapping[str, Any] = FrozenDict({'name': 'resnet'})
-    levels: Sequence[int] = (1, 2, 3)
-    extra: int = 2
-    features: int = 256
-    scale: float = 4.0
-    octaves: int = 3
-    ratios: Sequence[float] = (0.5, 1.0, 2.0)
-    depths: Sequence[float] = (1.0,)
-    depth: int = 4
+    levels: Sequence[NonNegativeInt] = (1, 2, 3)
+    extra: NonNegativeInt = 2
+    features: Count = 256
+    scale: Positive = 4.0
+    octaves: Count = 3
+    ratios: Sequence[Positive] = (0.5, 1.0, 2.0)
+    depths: Sequence[Positive] = (1.0,)
+    depth: NonNegativeInt = 4
     norm: str = 'none'
     dtype: str = 'float32'
 

@@ -11,6 +11,7 @@ from medjax.nn.attention import GatedPool
 from medjax.nn.dropout import Dropout
 from medjax.nn.recurrent import mask_padding
 from medjax.nn.sequence import SequenceEncoder
+from medjax.options import Count, FractionBelowOne, NonNegativeInt
 
 VARIANTS: dict[str, dict[str, Any]] = {
     'gru': dict(cell='gru'), 'lstm': dict(cell='lstm'), 'rnn': dict(cell='rnn'), 'gru_d': dict(cell='gru_d'),
@@ -39,19 +40,19 @@ class Model(nn.Module):
       dtype: compute dtype; parameters, states and outputs are float32.
     """
 
-    outputs: int = 1
+    outputs: Count = 1
     cell: str = 'gru'
-    width: int = 32
-    depth: int = 1
-    heads: int = 4
-    dropout: float = 0.0
+    width: Count = 32
+    depth: Count = 1
+    heads: Count = 4
+    dropout: FractionBelowOne = 0.0
     pool: str = 'last'
     each: bool = False
     both: bool = False
     linear: bool = False
     positions: str = 'time'
-    window: int = 0
-    chunk: int = 0
+    window: NonNegativeInt = 0
+    chunk: NonNegativeInt = 0
     dtype: str = 'float32'
 
     # Entries of a batch that are passed to the network.

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from medjax.nn.conv import check_dims
 from medjax.nn.sequence import SequenceEncoder
+from medjax.options import Count, FractionBelowOne
 
 VARIANTS: dict[str, dict[str, Any]] = {'gru': dict(cell='gru'), 'lstm': dict(cell='lstm'), 'rnn': dict(cell='rnn')}
 
@@ -25,12 +26,12 @@ class Model(nn.Module):
       dtype: compute dtype; parameters, states and logits are float32.
     """
 
-    classes: int
+    classes: Count
     cell: str = 'gru'
-    width: int = 32
-    depth: int = 1
-    stride: int = 4
-    dropout: float = 0.0
+    width: Count = 32
+    depth: Count = 1
+    stride: Count = 4
+    dropout: FractionBelowOne = 0.0
     dtype: str = 'float32'
 
     @nn.compact

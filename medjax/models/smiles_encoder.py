@@ -12,6 +12,7 @@ from medjax.models import mlp
 from medjax.nn.attention import GatedPool
 from medjax.nn.dropout import Dropout
 from medjax.nn.sequence import SequenceEncoder
+from medjax.options import Count, FractionBelowOne
 
 VARIANTS: dict[str, dict[str, Any]] = {
     'gru': dict(cell='gru'), 'lstm': dict(cell='lstm'), 'conv': dict(cell='conv', depth=4),
@@ -36,15 +37,15 @@ class Model(nn.Module):
       dtype: compute dtype; parameters, states and outputs are float32.
     """
 
-    outputs: int = 1
-    tokens: int = 64
+    outputs: Count = 1
+    tokens: Count = 64
     cell: str = 'gru'
-    width: int = 64
-    depth: int = 1
-    heads: int = 4
+    width: Count = 64
+    depth: Count = 1
+    heads: Count = 4
     pool: str = 'sum'
-    features: Sequence[int] = (128,)
-    dropout: float = 0.0
+    features: Sequence[Count] = (128,)
+    dropout: FractionBelowOne = 0.0
     dtype: str = 'float32'
 
     inputs = ('tokens', 'token_mask', 'described')  # entries of a batch that are passed to the network

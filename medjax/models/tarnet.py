@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from medjax.models import mlp
+from medjax.options import Count, FractionBelowOne
 
 VARIANTS: dict[str, dict[str, Any]] = {
     'tarnet': dict(),
@@ -34,12 +35,12 @@ class Model(nn.Module):
       dtype: compute dtype; parameters and outputs are float32.
     """
 
-    shared: Sequence[int] = (100, 100)
-    heads: Sequence[int] = (100, 100)
+    shared: Sequence[Count] = (100, 100)
+    heads: Sequence[Count] = (100, 100)
     single: bool = False
     effects: bool = False
     activation: str = 'gelu'
-    dropout: float = 0.0
+    dropout: FractionBelowOne = 0.0
     dtype: str = 'float32'
 
     inputs = ('covariates',)  # entries of a batch that are passed to the network

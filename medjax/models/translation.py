@@ -10,7 +10,6 @@ The papers' final tanh is omitted as well, because intensities of medical images
 or residual generators (Johnson 2016): strided convolutions, residual blocks and upsampling.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -20,6 +19,7 @@ import jax.numpy as jnp
 from medjax.errors import InputError
 from medjax.models import unet
 from medjax.nn.conv import Block, Conv, TransposedConv, check_dims
+from medjax.options import Count, Dims, NonNegativeInt
 
 VARIANTS: dict[str, dict[str, Any]] = {
     'pix2pix': dict(kind='pix2pix', generator='unet', base=64, levels=6, width=64),
@@ -116,16 +116,16 @@ class Model(nn.Module):
     """
 
     kind: str
-    channels: Sequence[int] = (1, 1)
-    dims: int = 2
+    channels: tuple[Count, Count] = (1, 1)
+    dims: Dims = 2
     generator: str = 'unet'
-    base: int = 64
-    levels: int = 6
-    cap: int = 512
-    blocks: int = 9
+    base: Count = 64
+    levels: Count = 6
+    cap: Count = 512
+    blocks: NonNegativeInt = 9
     norm: str = 'instance'
-    width: int = 64
-    depth: int = 3
+    width: Count = 64
+    depth: Count = 3
     discriminator_norm: str = 'instance'
     dtype: str = 'float32'
 

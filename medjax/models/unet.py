@@ -10,7 +10,7 @@ Attention gates (Oktay 2018) are an option of each.
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import flax.linen as nn
 import jax
@@ -21,6 +21,7 @@ from medjax.nn.conv import Block, Conv, TransposedConv, check_dims, negative_slo
 from medjax.nn.film import FiLM
 from medjax.ops.norm import rectify
 from medjax.ops.pool import max_pool
+from medjax.options import Count, Dims, Range
 
 VARIANTS: dict[str, dict[str, Any]] = {
     'plain': dict(base=64, levels=5, cap=1024, norm='none', activation='relu', pool=True),
@@ -92,16 +93,16 @@ class Model(nn.Module):
       dtype: compute dtype; parameters, norms and logits are float32.
     """
 
-    classes: int
-    dims: int = 2
-    base: int = 32
-    levels: int = 5
-    cap: int = 512
+    classes: Count
+    dims: Dims = 2
+    base: Count = 32
+    levels: Annotated[int, Range(low=2)] = 5
+    cap: Count = 512
     norm: str = 'instance'
     activation: str = 'leaky'
     pool: bool = False
-    blocks: Sequence[int] | None = None
-    strides: Sequence[Sequence[int]] | None = None
+    blocks: Sequence[Count] | None = None
+    strides: Sequence[Sequence[Count]] | None = None
     attention: bool = False
     deep: bool = False
     remat: bool = False

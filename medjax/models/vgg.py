@@ -11,6 +11,7 @@ from medjax.nn.dense import Dense
 from medjax.nn.dropout import Dropout
 from medjax.nn.pool import adaptive_pool
 from medjax.ops.pool import max_pool
+from medjax.options import Count, Dims, FractionBelowOne
 
 VARIANTS: dict[str, dict[str, Any]] = {'16': {}}
 DEPTHS = (2, 2, 3, 3, 3)  # number of convolutions before each pooling
@@ -30,11 +31,11 @@ class Model(nn.Module):
       dtype: compute dtype; parameters and logits are float32.
     """
 
-    classes: int
-    dims: int = 2
-    base: int = 64
-    dense: int = 4096
-    dropout: float = 0.5
+    classes: Count
+    dims: Dims = 2
+    base: Count = 64
+    dense: Count = 4096
+    dropout: FractionBelowOne = 0.5
     norm: str = 'none'
     dtype: str = 'float32'
 

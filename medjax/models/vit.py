@@ -16,6 +16,7 @@ from medjax.nn.attention import TransformerBlock
 from medjax.nn.conv import Patches, check_dims
 from medjax.nn.dense import LayerNorm
 from medjax.nn.dropout import Dropout
+from medjax.options import Count, Dims, FractionBelowOne
 
 VARIANTS: dict[str, dict[str, Any]] = {
     's16': dict(patch=16, width=384, depth=12, heads=6),
@@ -38,13 +39,13 @@ class Model(nn.Module):
       dtype: compute dtype; parameters, statistics of norms, attention and logits are float32.
     """
 
-    classes: int
-    dims: int = 2
-    patch: int | Sequence[int] = 16
-    width: int = 384
-    depth: int = 12
-    heads: int = 6
-    dropout: float = 0.0
+    classes: Count
+    dims: Dims = 2
+    patch: Count | Sequence[Count] = 16
+    width: Count = 384
+    depth: Count = 12
+    heads: Count = 6
+    dropout: FractionBelowOne = 0.0
     dtype: str = 'float32'
 
     @nn.compact

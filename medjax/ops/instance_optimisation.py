@@ -14,6 +14,7 @@ import optax
 
 from medjax.errors import InputError
 from medjax.ops import deformation
+from medjax.options import Count, NonNegative, NonNegativeInt, Positive
 
 NEGLIGIBLE = 1e-3  # change of the cost, for a step of one voxel everywhere, that counts as no change
 
@@ -36,31 +37,19 @@ class OptimisationOptions:
       squarings: see `deformation.exponential`.
     """
 
-    levels: Sequence[int] = (4, 2, 1)
-    steps: Sequence[int] = (100, 100, 60)
-    affine: Sequence[int] = (100, 50, 0)
-    rate: float = 0.1
-    turn: float = 0.02
-    weight: float = 1.0
-    shrink: int = 2
-    squarings: int = deformation.SQUARINGS
+    levels: Sequence[Count] = (4, 2, 1)
+    steps: Sequence[NonNegativeInt] = (100, 100, 60)
+    affine: Sequence[NonNegativeInt] = (100, 50, 0)
+    rate: Positive = 0.1
+    turn: Positive = 0.02
+    weight: NonNegative = 1.0
+    shrink: Count = 2
+    squarings: Count = deformation.SQUARINGS
 
     def __post_init__(self):
-        if not self._is_valid():
+        if not len(self.levels) == len(self.steps) == len(self.affine) > 0:
             raise InputError(f'config.task.refine: {dataclasses.asdict(self)}; expected as many steps and affine as '
-                             'levels, whole numbers, and rates above 0')
-
-    def _is_valid(self) -> bool:
-        per_level = (self.levels, self.steps, self.affine)
-        if not all(isinstance(values, tuple | list) and len(values) == len(self.levels) > 0 for values in per_level):
-            return False
-        if not all(isinstance(n, int) and n >= 0 for n in (*self.steps, *self.affine)):
-            return False
-        if not all(isinstance(n, int) and n >= 1 for n in (*self.levels, self.shrink, self.squarings)):
-            return False
-        if not all(isinstance(x, int | float) for x in (self.rate, self.turn, self.weight)):
-            return False
-        return min(self.rate, self.turn) > 0 and self.weight >= 0
+                             'levels')
 
 
 def optimise(fixed: jax.Array, moving: jax.Array, dissimilarity: Dissimilarity, spacing: Sequence[float],

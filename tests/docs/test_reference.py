@@ -3,11 +3,13 @@
 import re
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import pytest
 from generator import commands, docstrings, keys, pages
 
-from medjax import build
+from medjax import build, options
 from medjax.core import config
 from medjax.data.transforms import augment
 from medjax.tasks import family
@@ -166,10 +168,20 @@ def test_a_reference_that_leads_nowhere_has_no_meaning():
 
 
 def test_types_and_defaults_are_plain():
-    assert keys.plain_type('collections.abc.Sequence[int] | None') == 'list[int] or None'
-    assert keys.plain_type('collections.abc.Mapping[str, typing.Any]') == 'section'
+    assert keys.plain_type(Sequence[int] | None) == 'list of int or None'
+    assert keys.plain_type(Mapping[str, Any]) == 'section' and keys.plain_type(tuple[int, int]) == '2 × int'
+    assert keys.plain_type(Literal['a', 'b', 'c']) == "`'a'`, `'b'` or `'c'`"
     assert keys.plain_default(config.REQUIRED) == ''
     assert keys.plain_default((1, 2)) == '(1, 2)'
+
+
+def test_ranges_are_listed_with_types(found):
+    assert keys.plain_type(Sequence[options.Count]) == 'list of int ≥ 1'
+    assert keys.plain_type(options.Positive | None) == 'float > 0 or None'
+    assert keys.plain_type(options.FractionBelowOne) == 'float in [0, 1)'
+    assert keys.plain_type(options.Float) == 'float'
+    assert '| `clip` | float ≥ 0 |' in found['reference/config/optim.md']
+    assert '| `ema` | float in [0, 1) |' in found['reference/config/optim.md']
 
 
 def test_values_in_quotation_marks_are_code():

@@ -110,7 +110,7 @@ def test_images_without_contrast_have_finite_values_and_gradients(name, constant
     (dict(name='ssd'), r"config\.task\.similarity\.name: 'ssd'; expected one of: ncc, mse, mi"),
     (dict(name='mse', window=9), r'config\.task\.similarity\.window: unknown key; mse takes: no key'),
     (dict(name='ncc', window=8), r'config\.task\.similarity\.window: 8; expected an odd number'),
-    (dict(name='mi', bins=2), r'config\.task\.similarity\.bins: 2; expected 5 to 256'),
+    (dict(name='mi', bins=2), r'config\.task\.similarity\.bins: 2; expected a whole number from 5 to 256'),
 ])
 def test_invalid_sections_raise(section, message):
     with pytest.raises(InputError, match=message):

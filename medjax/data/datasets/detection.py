@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -23,6 +23,7 @@ from medjax.data.transforms.box_grid import Grid, clip_boxes
 from medjax.data.transforms.images import ImagePreprocess, image_preprocess
 from medjax.errors import InputError, few
 from medjax.ops.boxes import crop
+from medjax.options import Count, NonNegativeInt, Probability
 
 FAULTS = ('with a number that is NaN or infinite', 'that end before they begin', 'of no size', 'outside of their image')
 ROUNDING = 1e-3  # voxels beyond the border that are attributed to rounding
@@ -165,9 +166,10 @@ def _pad_boxes(boxes: Sequence[np.ndarray], count: int, dims: int) -> tuple[np.n
     return out, mask
 
 
-def dataset(source: Source[Objects], *, size: Sequence[int], fit: str = 'stretch', channels: int | None = None,
-            intensity: Mapping[str, Any] | None = None, cache: str = '', objects: int = 64,
-            proposals: int = 0, patch: Sequence[int] = (), foreground: float = 0.5) -> DetectionDataset:
+def dataset(source: Source[Objects], *, size: Sequence[Count], fit: Literal['stretch', 'pad'] = 'stretch',
+            channels: Literal[1, 3] | None = None, intensity: Mapping[str, Any] | None = None, cache: str = '',
+            objects: Count = 64, proposals: NonNegativeInt = 0, patch: Sequence[Count] = (),
+            foreground: Probability = 0.5) -> DetectionDataset:
     """The data set of a source's images and boxes at one size, prepared now or found in the cache.
 
     Args:

@@ -5,7 +5,7 @@ import functools
 import hashlib
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from medjax.data.datasets.prepared_images import PreparedImages, prepare_images
 from medjax.data.source import UNKNOWN, Source, check_two_classes
 from medjax.data.transforms.images import image_preprocess
 from medjax.errors import InputError
+from medjax.options import Count, NonNegativeInt, PositiveFraction
 
 PROBLEMS = ('binary', 'multiclass', 'ordinal', 'multilabel')
 
@@ -54,9 +55,10 @@ class ImageDataset(PreparedImages):
         return {'image': self.images(numbers), 'label': self.targets[numbers]}
 
 
-def dataset(source: Source, *, size: Sequence[int], fit: str = 'stretch', channels: int | None = None,
-            intensity: Mapping[str, Any] | None = None, cache: str = '', train_classes: Sequence[str] = (),
-            label_fraction: float = 1.0, subset_seed: int = 0, extra_npz: str = '') -> ImageDataset:
+def dataset(source: Source, *, size: Sequence[Count], fit: Literal['stretch', 'pad'] = 'stretch',
+            channels: Literal[1, 3] | None = None, intensity: Mapping[str, Any] | None = None, cache: str = '',
+            train_classes: Sequence[str] = (), label_fraction: PositiveFraction = 1.0, subset_seed: NonNegativeInt = 0,
+            extra_npz: str = '') -> ImageDataset:
     """The data set of a source's images at one size, prepared now or found in the cache.
 
     Args:

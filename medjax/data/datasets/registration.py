@@ -15,6 +15,7 @@ from medjax.data.io.geometry import Image, crop_or_pad, cropped_affine, to_canon
 from medjax.data.io.image_files import check_finite
 from medjax.data.source import Case, Source
 from medjax.errors import InputError, few
+from medjax.options import Count, Positive
 
 BRIGHT = 99.5  # the percentile of the voxels above the minimum that becomes 1
 
@@ -162,7 +163,7 @@ class RegistrationDataset(RowDataset):
         return digest.hexdigest()
 
 
-def dataset(source: Source, *, size: Sequence[int], spacing: Sequence[float] | None = None) -> RegistrationDataset:
+def dataset(source: Source, *, size: Sequence[Count], spacing: Sequence[Positive] | None = None) -> RegistrationDataset:
     """The data set of a source's pairs on grids of one size.
 
     Args:

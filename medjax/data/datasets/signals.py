@@ -13,6 +13,7 @@ from medjax.data.datasets.base import Dataset, untrained_classes
 from medjax.data.source import Case, Source
 from medjax.errors import InputError
 from medjax.metrics import ecg_beats
+from medjax.options import Count, Positive
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -124,7 +125,7 @@ def dicom_case(name: str, rate: float, leads: int) -> Case:
                 read=lambda: recording, files=(str(path),))
 
 
-def dataset(source: Source, *, window: int = 512, width: float = 0.1) -> SignalDataset:
+def dataset(source: Source, *, window: Count = 512, width: Positive = 0.1) -> SignalDataset:
     """The data set of a source's recordings.
 
     Args:

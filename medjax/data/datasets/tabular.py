@@ -14,6 +14,7 @@ from medjax.data.datasets.base import RowDataset
 from medjax.data.datasets.standardisation import divisor, is_constant
 from medjax.data.source import Case, Outcome, Source, TreatmentOutcome, check_two_classes
 from medjax.errors import InputError, few
+from medjax.options import Positive
 
 GRID = 100  # default number of evaluation times of survival, at regular quantiles of the training events' times
 
@@ -113,7 +114,7 @@ class TabularDataset(RowDataset):
         return {**self.network_inputs(numbers), **{name: values[numbers] for name, values in self.outcomes.items()}}
 
 
-def dataset(source: Source, *, covariates: Sequence[str] = (), times: Sequence[float] = ()) -> TabularDataset:
+def dataset(source: Source, *, covariates: Sequence[str] = (), times: Sequence[Positive] = ()) -> TabularDataset:
     """The data set of a source's patients.
 
     Args:

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from medjax.data.datasets.tabular import TabularDataset, check_times, covariate_
 from medjax.data.source import Source
 from medjax.data.transforms.images import image_preprocess
 from medjax.errors import InputError
+from medjax.options import Count, Positive
 
 
 class PatientImages(PreparedImages):
@@ -71,9 +72,9 @@ class TabularImageDataset(TabularDataset):
         return hashlib.sha256(f'{super().fingerprint} {self.images.fingerprint}'.encode()).hexdigest()
 
 
-def dataset(source: Source, *, size: Sequence[int], fit: str = 'stretch', channels: int | None = None,
-            intensity: Mapping[str, Any] | None = None, cache: str = '', covariates: Sequence[str] = (),
-            times: Sequence[float] = ()) -> TabularImageDataset:
+def dataset(source: Source, *, size: Sequence[Count], fit: Literal['stretch', 'pad'] = 'stretch',
+            channels: Literal[1, 3] | None = None, intensity: Mapping[str, Any] | None = None, cache: str = '',
+            covariates: Sequence[str] = (), times: Sequence[Positive] = ()) -> TabularImageDataset:
     """The data set of a source's patients and their images.
 
     Args:

@@ -15,6 +15,7 @@ from medjax.data.datasets.tabular import TabularDataset, check_times, covariate_
 from medjax.data.source import Case, Series, Source
 from medjax.errors import InputError, few
 from medjax.metrics import survival
+from medjax.options import NonNegative, NonNegativeInt, Positive
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,8 +126,8 @@ def check_visits(path: pathlib.Path, cases: Sequence[Case], most: int) -> None:
                          'the longest series in training (config.data.steps)')
 
 
-def dataset(source: Source, *, covariates: Sequence[str] = (), times: Sequence[float] = (),
-            steps: int = 0, within: float = 0.0) -> TimeSeriesDataset:
+def dataset(source: Source, *, covariates: Sequence[str] = (), times: Sequence[Positive] = (),
+            steps: NonNegativeInt = 0, within: NonNegative = 0.0) -> TimeSeriesDataset:
     """The data set of a source's patients and their series.
 
     Args:

@@ -18,6 +18,7 @@ from medjax.data.datasets.volumes import VolumeDataset
 from medjax.data.io.geometry import Image
 from medjax.data.source import Case, Source
 from medjax.errors import InputError, few
+from medjax.options import Count, Float, Positive, Probability
 
 SIDES = ('image', 'target')  # the input contrast, and the one to generate
 PAIR = (1, 1)  # the `target` of a case that has both contrasts: whether it has an image, and a target
@@ -210,9 +211,10 @@ class ResidentContrasts:
         return out
 
 
-def dataset(source: Source, *, patch: tuple[int, int, int], spacing: tuple[float, float, float] | None = None,
-            paired: bool = True, all_voxels: bool = False, ranges: Mapping[str, Sequence[float]] | None = None,
-            foreground: float = 0.0, cache: str = '') -> TranslationDataset:
+def dataset(source: Source, *, patch: tuple[Count, Count, Count],
+            spacing: tuple[Positive, Positive, Positive] | None = None, paired: bool = True, all_voxels: bool = False,
+            ranges: Mapping[str, tuple[Float, Float]] | None = None, foreground: Probability = 0.0,
+            cache: str = '') -> TranslationDataset:
     """The data set of a source's contrasts, prepared now or found in the cache.
 
     Args:

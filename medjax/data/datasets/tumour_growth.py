@@ -15,6 +15,7 @@ from medjax.data.io import geometry
 from medjax.data.source import Case, Source
 from medjax.errors import InputError, few
 from medjax.ops import growth_laws
+from medjax.options import Count, Positive
 
 LAW = 'gompertz'  # of the fitted curve that is part of a batch, for a physics-informed loss
 
@@ -108,7 +109,7 @@ class TumourGrowthDataset(RowDataset):
         return digest.hexdigest()
 
 
-def dataset(source: Source[FollowUp], *, size: Sequence[int], spacing: Sequence[float] | None = None,
+def dataset(source: Source[FollowUp], *, size: Sequence[Count], spacing: Sequence[Positive] | None = None,
             inputs: Sequence[str] = INPUTS) -> TumourGrowthDataset:
     """The data set of a source's patients on grids of one size.
 

@@ -17,6 +17,7 @@ from medjax.data.io import geometry
 from medjax.data.source import Source
 from medjax.data.transforms.volumes import VolumePreprocess, flat_axis, volume_preprocess, with_context
 from medjax.errors import InputError
+from medjax.options import Count, NonNegativeInt, Positive, Probability
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,9 +174,10 @@ class VolumeDataset(Dataset):
         return with_context(image, self.preprocess.context, flat_axis(self.patch) or 0)
 
 
-def dataset(source: Source, *, patch: tuple[int, int, int], spacing: tuple[float, float, float] | None = None,
-            crop: bool = True, intensity: Mapping[str, Any] | None = None, context: int = 0,
-            foreground: float = 1 / 3, cache: str = '') -> VolumeDataset:
+def dataset(source: Source, *, patch: tuple[Count, Count, Count],
+            spacing: tuple[Positive, Positive, Positive] | None = None, crop: bool = True,
+            intensity: Mapping[str, Any] | None = None, context: NonNegativeInt = 0, foreground: Probability = 1 / 3,
+            cache: str = '') -> VolumeDataset:
     """The data set of a source's volumes, prepared now or found in the cache.
 
     Args:

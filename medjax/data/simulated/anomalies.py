@@ -17,6 +17,7 @@ from medjax.data.simulated.lesions import tumour_shape
 from medjax.data.source import SPLITS, Case, Source, data_dir
 from medjax.data.sources import mni152
 from medjax.errors import InputError
+from medjax.options import Count, NonNegativeInt
 
 NOTICE = ('Simulated data: slices of one healthy template (MNI152), deformed and changed at random, with lesions that '
           'have the shapes of three real tumours and simulated intensities. Training, validation and test planes lie '
@@ -30,7 +31,8 @@ EXTENT = (12.0, 40.0)  # mm: range of a lesion's longest axis
 INSIDE = 0.9  # smallest fraction of a lesion's voxels that lie in the brain
 
 
-def source(*, dir: str = 'tumours', cases: Sequence[int] = (400, 40, 120), seed: int = 0) -> Source:
+def source(*, dir: str = 'tumours', cases: tuple[Count, Count, Count] = (400, 40, 120),
+           seed: NonNegativeInt = 0) -> Source:
     """An anomaly source of slices of 192 × 224 mm with the classes 'healthy' and 'lesion'.
 
     Every second test slice has a lesion; training and validation slices have none.

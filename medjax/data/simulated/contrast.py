@@ -12,6 +12,7 @@ slabs of different splits is left out, because neighbouring planes are nearly th
 
 import functools
 from collections.abc import Sequence
+from typing import Annotated
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from medjax.data.io.geometry import Image, resample
 from medjax.data.source import Case, Source
 from medjax.data.sources import mni152
 from medjax.errors import InputError
+from medjax.options import FractionBelowOne, NonNegativeInt, Positive, Range
 
 NOTICE = ('Real anatomy, simulated contrast: the T1 image is the MNI152 template, averaged from 152 people. The '
           '“T2-like” one is no acquisition, but the spin-echo signal of the template\'s own tissue maps at 3 T (TR '
@@ -48,9 +50,11 @@ def signal(tissue: str, tr: float, te: float) -> float:
     return float(density * (1 - np.exp(-tr / t1)) * np.exp(-te / t2))
 
 
-def source(*, spacing: float = 2.0, validation: Sequence[int] = (64, 76),
-           test: Sequence[Sequence[int]] = ((36, 48), (96, 108)), gap: int = 4, tr: float = 5000.0,
-           te: float = 100.0, noise: float = 0.02, seed: int = 0) -> Source:
+def source(*, spacing: Annotated[float, Range(low=0.5, high=8)] = 2.0,
+           validation: tuple[NonNegativeInt, NonNegativeInt] = (64, 76),
+           test: Sequence[tuple[NonNegativeInt, NonNegativeInt]] = ((36, 48), (96, 108)), gap: NonNegativeInt = 4,
+           tr: Positive = 5000.0, te: Positive = 100.0, noise: FractionBelowOne = 0.02,
+           seed: NonNegativeInt = 0) -> Source:
     """A translation source with slabs of the brain as cases; the simulation takes some seconds.
 
     Args:

@@ -5,6 +5,7 @@ Each shows bright, separate balls on a cloudy and noisy background; their class 
 
 import functools
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from scipy import ndimage
@@ -12,6 +13,7 @@ from scipy import ndimage
 from medjax.data.io.geometry import Image
 from medjax.data.source import SPLITS, Case, Objects, Source
 from medjax.data.splits import CrossValidation
+from medjax.options import Count, NonNegativeInt
 
 NOTICE = 'Simulated images: balls of two sizes on a cloudy background. The results have no medical meaning.'
 CLASSES = ('small', 'large')
@@ -20,8 +22,9 @@ LEAST = 1.5  # voxels: the smallest radius
 TRIES = 50  # attempts to place a ball
 
 
-def source(*, cases: Sequence[int] = (64, 32, 32), shape: Sequence[int] = (64, 64), channels: int = 1,
-           most: int = 5, seed: int = 0, cross_validation: CrossValidation = CrossValidation()) -> Source:
+def source(*, cases: tuple[Count, NonNegativeInt, NonNegativeInt] = (64, 32, 32), shape: Sequence[Count] = (64, 64),
+           channels: Literal[1, 3] = 1, most: Count = 5, seed: NonNegativeInt = 0,
+           cross_validation: CrossValidation = CrossValidation()) -> Source:
     """A detection source of simulated images; its classes are `CLASSES`.
 
     Args:

@@ -6,6 +6,7 @@ import numpy as np
 
 from medjax.data.datasets.signals import Recording, dicom_case
 from medjax.data.source import SPLITS, Case, Source
+from medjax.options import Count, NonNegative, NonNegativeInt, Positive
 
 NOTICE = 'Simulated ECGs: the results show whether the parts work together, and nothing about accuracy in patients.'
 REAL = ' The test_real recording is of one person, and its reference beats are those of a detector.'
@@ -13,8 +14,9 @@ REAL = ' The test_real recording is of one person, and its reference beats are t
 WAVES = ((-0.20, 0.12, 0.025), (-0.035, -0.12, 0.010), (0.0, 1.0, 0.011), (0.035, -0.22, 0.010), (0.28, 0.30, 0.045))
 
 
-def source(*, cases: Sequence[int] = (60, 20, 20), seconds: float = 10.0, rate: float = 125.0, leads: int = 12,
-           noise: float = 0.3, recordings: Sequence[str] = (), seed: int = 0) -> Source:
+def source(*, cases: tuple[Count, NonNegativeInt, NonNegativeInt] = (60, 20, 20), seconds: Positive = 10.0,
+           rate: Positive = 125.0, leads: Count = 12, noise: NonNegative = 0.3, recordings: Sequence[str] = (),
+           seed: NonNegativeInt = 0) -> Source:
     """A signals source of simulated recordings.
 
     Args:

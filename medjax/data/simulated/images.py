@@ -5,19 +5,22 @@ Each shows a bright ball at a random place on noise; the class is the size of th
 
 import functools
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
 from medjax.data.io.geometry import Image
 from medjax.data.source import SPLITS, Case, Source
 from medjax.data.splits import CrossValidation
+from medjax.options import Count, NonNegativeInt
 
 NOTICE = 'Simulated images: balls of different sizes on noise. The results have no medical meaning.'
 
 
-def source(*, classes: Sequence[str] = ('small', 'large'), cases: Sequence[int] = (64, 32, 32),
-           shape: Sequence[int] = (28, 28), channels: int = 1, problem: str = '', seed: int = 0,
-           cross_validation: CrossValidation = CrossValidation()) -> Source:
+def source(*, classes: Sequence[str] = ('small', 'large'),
+           cases: tuple[Count, NonNegativeInt, NonNegativeInt] = (64, 32, 32), shape: Sequence[Count] = (28, 28),
+           channels: Literal[1, 3] = 1, problem: Literal['', 'binary', 'multiclass', 'ordinal', 'multilabel'] = '',
+           seed: NonNegativeInt = 0, cross_validation: CrossValidation = CrossValidation()) -> Source:
     """A classification source of simulated images.
 
     Args:

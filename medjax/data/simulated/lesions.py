@@ -18,6 +18,7 @@ from medjax.data.io import image_files
 from medjax.data.io.geometry import Image, spacing
 from medjax.data.source import SPLITS, Case, Objects, Source, data_dir
 from medjax.errors import InputError
+from medjax.options import Count, Float, NonNegativeInt
 
 NOTICE = ('Simulated volumes: balls and the shapes of three real tumours on a simulated background. The results show '
           'that the network detects such shapes, and nothing about its accuracy in images of people.')
@@ -28,8 +29,9 @@ TRIES = 50  # attempts to place a lesion
 VESSELS = 6
 
 
-def source(*, dir: str = 'tumours', cases: Sequence[int] = (120, 24, 40), shape: Sequence[int] = (64, 64, 64),
-           most: int = 4, contrast: float = 30.0, seed: int = 0) -> Source:
+def source(*, dir: str = 'tumours', cases: tuple[Count, NonNegativeInt, NonNegativeInt] = (120, 24, 40),
+           shape: tuple[Count, Count, Count] = (64, 64, 64), most: Count = 4, contrast: Float = 30.0,
+           seed: NonNegativeInt = 0) -> Source:
     """A detection source of simulated volumes; the only class is 'lesion', and a third of the lesions are balls.
 
     Args:

@@ -3,19 +3,21 @@
 The SMILES are chemically valid; the target is a sum over the atoms with noise.
 """
 
-from collections.abc import Sequence
+from typing import Annotated
 
 import numpy as np
 
 from medjax.data.source import SPLITS, Case, Measurements, Source
+from medjax.options import Count, FractionBelowOne, NonNegative, NonNegativeInt, Range
 
 NOTICE = 'Simulated molecules: the target is a sum over atoms with noise and has no chemical meaning.'
 LINKS = ('C', 'N', 'O', 'C(C)', 'C(O)', 'C(Cl)', 'c1ccccc1', 'C(=O)')
 WEIGHTS = {'C': -0.5, 'c': -0.3, 'N': 0.4, 'O': 0.8, 'X': -1.0}  # of an atom in the target; X is Cl
 
 
-def source(*, cases: Sequence[int] = (96, 32, 32), links: int = 6, noise: float = 0.1, targets: int = 1,
-           missing: float = 0.0, seed: int = 0) -> Source:
+def source(*, cases: tuple[Count, NonNegativeInt, NonNegativeInt] = (96, 32, 32),
+           links: Annotated[int, Range(low=3)] = 6, noise: NonNegative = 0.1, targets: Count = 1,
+           missing: FractionBelowOne = 0.0, seed: NonNegativeInt = 0) -> Source:
     """A regression source of simulated chains.
 
     Args:

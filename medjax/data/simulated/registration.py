@@ -7,7 +7,7 @@ noise. 2D images are axial planes; the planes that train, validate and test lie 
 
 import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,7 @@ from medjax.data.source import SPLITS, Case, Source
 from medjax.data.sources import mni152
 from medjax.errors import InputError
 from medjax.ops import deformation, warp
+from medjax.options import Count, NonNegativeInt, Range
 
 MAPS = {'mni152': 'the MNI152 template, the mean of 152 brains', 'drawn': 'a drawn map of three tissues'}
 NOTICE = ('A simulation: pairs from {map}, deformed by random diffeomorphisms, so the true deformation is known at '
@@ -34,9 +35,11 @@ SQUARINGS = 7
 NOISE, SENSITIVITY, TISSUE, GAMMA = 0.03, 0.1, 0.04, 0.2  # standard deviations
 
 
-def source(*, cases: Sequence[int] = (300, 30, 60), shape: Sequence[int] = (80, 96), spacing: float = 2.0,
-           template: str = 'mni152', planes: Sequence[Sequence[int]] = ((48, 84), (90, 96), (102, 116)),
-           points: int = 100, strength: float = 1.0, inverted: bool = False, seed: int = 0) -> Source:
+def source(*, cases: tuple[Count, Count, Count] = (300, 30, 60), shape: Sequence[Count] = (80, 96),
+           spacing: Annotated[float, Range(low=0.5, high=10)] = 2.0, template: str = 'mni152',
+           planes: Sequence[tuple[NonNegativeInt, NonNegativeInt]] = ((48, 84), (90, 96), (102, 116)),
+           points: Count = 100, strength: Annotated[float, Range(low=0, high=3, open_low=True)] = 1.0,
+           inverted: bool = False, seed: NonNegativeInt = 0) -> Source:
     """A registration source of simulated pairs; the simulation takes some seconds.
 
     Args:

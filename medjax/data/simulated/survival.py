@@ -5,19 +5,22 @@ The hazard of each event is constant in time and log linear, or log quadratic, i
 
 import functools
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
 from medjax.data.io.geometry import Image
 from medjax.data.source import SPLITS, Case, Outcome, Source
 from medjax.data.splits import CrossValidation
+from medjax.options import Count, Float, FractionBelowOne, NonNegative, NonNegativeInt
 
 NOTICE = 'A simulated cohort. The results have no medical meaning.'
 EVENTS = ('death', 'transplant')
 
 
-def source(*, cases: Sequence[int] = (400, 100, 200), covariates: int = 5, events: int = 1, bend: float = 0.0,
-           strength: float = 1.0, censoring: float = 0.5, missing: float = 0.0, image: bool = False, seed: int = 0,
+def source(*, cases: tuple[Count, NonNegativeInt, NonNegativeInt] = (400, 100, 200), covariates: Count = 5,
+           events: Literal[1, 2] = 1, bend: Float = 0.0, strength: Float = 1.0, censoring: NonNegative = 0.5,
+           missing: FractionBelowOne = 0.0, image: bool = False, seed: NonNegativeInt = 0,
            cross_validation: CrossValidation = CrossValidation()) -> Source:
     """A survival source of a simulated cohort.
 

@@ -4,18 +4,20 @@ The first covariate raises both the outcome and the probability of treatment, so
 overestimates the effect; the second one modifies the effect.
 """
 
-from collections.abc import Sequence
+from typing import Annotated
 
 import numpy as np
 
 from medjax.data.source import SPLITS, Case, Source, TreatmentOutcome
 from medjax.errors import InputError
+from medjax.options import Count, Float, NonNegative, NonNegativeInt, Range
 
 NOTICE = 'Simulated patients. The results have no medical meaning.'
 
 
-def source(*, cases: Sequence[int] = (400, 100, 200), covariates: int = 5, effect: float = 1.0, spread: float = 1.0,
-           confounding: float = 1.0, noise: float = 0.5, realisation: int = 0) -> Source:
+def source(*, cases: tuple[Count, NonNegativeInt, NonNegativeInt] = (400, 100, 200),
+           covariates: Annotated[int, Range(low=3)] = 5, effect: Float = 1.0, spread: Float = 1.0,
+           confounding: Float = 1.0, noise: NonNegative = 0.5, realisation: NonNegativeInt = 0) -> Source:
     """A treatment source of simulated patients.
 
     The expected outcome without treatment is the first covariate plus the square of the third; the effect is `effect`

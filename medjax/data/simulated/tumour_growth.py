@@ -10,7 +10,7 @@ there.
 
 import functools
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,7 @@ from medjax.data.source import SPLITS, UNKNOWN, Case, Source
 from medjax.data.sources import mni152
 from medjax.errors import InputError
 from medjax.ops import reaction_diffusion
+from medjax.options import Count, NonNegativeInt, Range
 
 NOTICE = ('A simulation: tumours grown by a reaction–diffusion equation on {map}. The results show how well that '
           'equation is predicted, and have no medical meaning: no mass effect, no treatment, one anatomy. The fitted '
@@ -78,8 +79,9 @@ class Course(NamedTuple):
     arises: dict[int, float]
 
 
-def source(*, cases: Sequence[int] = (600, 100, 150), shape: Sequence[int] = (64, 80), spacing: float = 2.5,
-           template: str = 'mni152', planes: Sequence[int] = (62, 112), seed: int = 0) -> Source:
+def source(*, cases: tuple[Count, Count, Count] = (600, 100, 150), shape: Sequence[Count] = (64, 80),
+           spacing: Annotated[float, Range(low=0.5, high=10)] = 2.5, template: str = 'mni152',
+           planes: tuple[Count, Count] = (62, 112), seed: NonNegativeInt = 0) -> Source:
     """A tumour growth source of simulated patients; the simulation takes some seconds.
 
     Args:

@@ -16,6 +16,7 @@ from medjax.data.io.video_frames import import_pyav
 from medjax.data.source import SPLITS, Source
 from medjax.data.sources import video
 from medjax.data.splits import Splitting
+from medjax.options import Count, NonNegativeInt
 
 NOTICE = 'Simulated videos: rendered walls with moving blobs. The results have no medical meaning.'
 VERSION = 1  # of the rendering
@@ -27,8 +28,9 @@ GLARES = 6
 LEAST = 0.3  # smallest visible fraction of a polyp's box that is annotated
 
 
-def source(*, cases: Sequence[int] = (8, 3, 3), length: int = 75, shape: Sequence[int] = (128, 128), most: int = 3,
-           every: int = 1, seed: int = 0, cache: str = '') -> Source:
+def source(*, cases: tuple[Count, NonNegativeInt, NonNegativeInt] = (8, 3, 3), length: Count = 75,
+           shape: tuple[Count, Count] = (128, 128), most: Count = 3, every: Count = 1, seed: NonNegativeInt = 0,
+           cache: str = '') -> Source:
     """A detection source of rendered videos; the only class is 'polyp', the videos are named after their splits.
 
     Args:

@@ -11,13 +11,15 @@ import numpy as np
 from medjax.data.source import SPLITS, Case, Outcome, Series, Source
 from medjax.data.sources.visits_csv import landmark_cases
 from medjax.data.splits import CrossValidation
+from medjax.options import Count, Float, FractionBelowOne, NonNegative, NonNegativeInt, Positive
 
 NOTICE = 'Simulated patients. The results have no medical meaning.'
 YEARS, STEP = 12.0, 0.05  # longest follow-up, and step at which the hazard is summed
 
 
-def source(*, cases: Sequence[int] = (200, 60, 100), landmarks: Sequence[float] = (), visits: float = 1.0,
-           noise: float = 0.3, missing: float = 0.3, strength: float = 1.0, seed: int = 0,
+def source(*, cases: tuple[Count, NonNegativeInt, NonNegativeInt] = (200, 60, 100),
+           landmarks: Sequence[NonNegative] = (), visits: Positive = 1.0, noise: NonNegative = 0.3,
+           missing: FractionBelowOne = 0.3, strength: Float = 1.0, seed: NonNegativeInt = 0,
            cross_validation: CrossValidation = CrossValidation()) -> Source:
     """A survival or forecasting source of simulated patients.
 

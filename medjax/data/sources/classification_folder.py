@@ -10,6 +10,7 @@ import functools
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from medjax.data.io import data_paths, image_files
 from medjax.data.io.geometry import Image
@@ -27,8 +28,8 @@ RESERVED = ('id', 'path', 'patient', 'split')
 
 
 def source(*, dir: str = '', classes: Sequence[str] = (), table: str = '', label: str = 'label',
-           problem: str = '', patient: str = '', splitting: Splitting = Splitting(val=0.2, test=0.2),
-           notice: str = '') -> Source:
+           problem: Literal['', 'binary', 'multiclass', 'ordinal', 'multilabel'] = '', patient: str = '',
+           splitting: Splitting = Splitting(val=0.2, test=0.2), notice: str = '') -> Source:
     """A classification source from a folder for each class, or from a table.
 
     Args:

@@ -15,6 +15,7 @@ import numpy as np
 from medjax.data.source import Case, Source, TreatmentOutcome
 from medjax.data.splits import split_by_patient
 from medjax.errors import InputError
+from medjax.options import FractionBelowOne, NonNegativeInt
 
 CONTINUOUS = ('bw', 'b.head', 'preterm', 'birth.o', 'nnhealth', 'momage')
 BINARY = ('sex', 'twin', 'b.marr', 'mom.lths', 'mom.hs', 'mom.scoll', 'cig', 'first', 'booze', 'drugs', 'work.dur',
@@ -74,7 +75,8 @@ def surface(x: np.ndarray, treatment: np.ndarray, kind: str, rng: np.random.Gene
     return mu0, x @ beta - ((x @ beta - mu0)[treatment == 1].mean() - EFFECT)
 
 
-def source(*, response_surface: str = 'B', realisation: int = 0, val: float = 0.27, test: float = 0.1) -> Source:
+def source(*, response_surface: str = 'B', realisation: NonNegativeInt = 0, val: FractionBelowOne = 0.27,
+           test: FractionBelowOne = 0.1) -> Source:
     """A treatment source with one realisation: coefficients, outcomes with standard normal noise, and a split.
 
     Args:

@@ -7,7 +7,7 @@ import pathlib
 import tempfile
 import urllib.error
 import urllib.request
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from tqdm import tqdm
 
@@ -15,6 +15,7 @@ from medjax.data.io import medmnist_files
 from medjax.data.source import SPLITS, UNKNOWN_PATIENTS, Case, Source, data_dir
 from medjax.data.splits import CrossValidation
 from medjax.errors import InputError
+from medjax.options import NonNegativeInt
 
 ADDRESS = 'https://zenodo.org/records/10519652/files/{}?download=1'
 
@@ -91,8 +92,8 @@ NOTICE = ('{name} (MedMNIST v2, {licence}): small images of {size} pixels, for c
           'clinical use. ' + UNKNOWN_PATIENTS)
 
 
-def source(*, set: str, size: int = 28, dir: str = '', cross_validation: CrossValidation = CrossValidation(),
-           split_seed: int = 0) -> Source:
+def source(*, set: str, size: Literal[28, 64, 128, 224] = 28, dir: str = '',
+           cross_validation: CrossValidation = CrossValidation(), split_seed: NonNegativeInt = 0) -> Source:
     """A classification source of a MedMNIST set with its own split; a missing file is downloaded and checked.
 
     Args:

@@ -17,6 +17,7 @@ from medjax.data.io.geometry import Image
 from medjax.data.io.image_files import read
 from medjax.data.source import Case, Source
 from medjax.errors import InputError
+from medjax.options import NonNegativeInt
 
 CLASSES = ('background', 'csf', 'grey', 'white')
 NOTICE = ('This is the MNI152 template: one volume, averaged from 152 people, not a patient. Its tissue labels are '
@@ -72,7 +73,8 @@ def _slab(x: tuple[int, int], z: tuple[int, int]) -> tuple[Image, Image]:
     return Image(t1[part], affine, path), Image(label[part], affine, path)
 
 
-def source(*, validation: tuple[int, int] = (60, 76), unseen: tuple[int, int] = (92, 108)) -> Source:
+def source(*, validation: tuple[NonNegativeInt, NonNegativeInt] = (60, 76),
+           unseen: tuple[NonNegativeInt, NonNegativeInt] = (92, 108)) -> Source:
     """A segmentation source with the template's hemispheres as cases.
 
     Args:

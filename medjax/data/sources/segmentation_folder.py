@@ -21,6 +21,7 @@ from medjax.data.io.tables import check_near_names, filled, read_table
 from medjax.data.source import Case, Source, data_dir
 from medjax.data.splits import KEYS, Splitting
 from medjax.errors import InputError
+from medjax.options import NonNegativeInt, Positive
 
 REQUIRED = ('id', 'image', 'label')
 RESERVED = (*REQUIRED, 'patient', 'split')
@@ -28,9 +29,9 @@ RESERVED = (*REQUIRED, 'patient', 'split')
 
 def source(*, classes: Sequence[str], dir: str = '', images: str = 'images', labels: str = 'labels',
            image_suffix: str = '', label_suffix: str = '', table: str = '', channels: Sequence[str] = ('image',),
-           values: Sequence[int] | None = None, colours: Mapping[str, Sequence[int]] | None = None,
-           spacing: Sequence[float] | None = None, align_labels: bool = False,
-           splitting: Splitting = Splitting(val=0.2, test=0.2), notice: str = '') -> Source:
+           values: Sequence[NonNegativeInt] | None = None,
+           colours: Mapping[str, Sequence[NonNegativeInt]] | None = None, spacing: Sequence[Positive] | None = None,
+           align_labels: bool = False, splitting: Splitting = Splitting(val=0.2, test=0.2), notice: str = '') -> Source:
     """A segmentation source with images and labels paired by name, or by a table.
 
     Args:

@@ -8,6 +8,7 @@ Numeric and categorical columns are read as in `survival_csv`.
 
 import collections
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from medjax.data import covariates as encoding
 from medjax.data.covariates import CovariateOptions, Row
@@ -19,7 +20,7 @@ from medjax.errors import InputError
 
 def source(*, table: str, outcome: str, covariates: Sequence[str], treatment: str = 'treatment',
            groups: Sequence[str] = ('control', 'treated'), values: Sequence[Sequence[str | int]] = (('0',), ('1',)),
-           sign: int = 1, patient: str = 'id', dir: str = '', columns: Sequence[str] = (),
+           sign: Literal[-1, 1] = 1, patient: str = 'id', dir: str = '', columns: Sequence[str] = (),
            options: CovariateOptions = CovariateOptions(), splitting: Splitting = Splitting(val=0.2, test=0.3),
            notice: str = '') -> Source:
     """A treatment source from a table of patients.

@@ -37,6 +37,7 @@ from medjax.data.sources.annotations import (
 )
 from medjax.data.splits import Splitting
 from medjax.errors import InputError, few
+from medjax.options import Count
 
 FIELDS = ('frame', 'x1', 'y1', 'x2', 'y2', 'label')
 NOTICE = 'Each video counts as a patient of its own: config.data.source.patient can derive the patient from its name.'
@@ -60,7 +61,7 @@ class VideoIndex(NamedTuple):
     times: dict[int, float]
 
 
-def source(*, dir: str = '', every: int = 1, classes: Sequence[str] = (), patient: str = '',
+def source(*, dir: str = '', every: Count = 1, classes: Sequence[str] = (), patient: str = '',
            splitting: Splitting = Splitting(val=0.2, test=0.2), notice: str = '', cache: str = '') -> Source:
     """A detection source whose cases are frames of a folder's videos; all frames of a video are in one split.
 

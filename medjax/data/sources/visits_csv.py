@@ -24,6 +24,7 @@ from medjax.data.source import Case, Outcome, Series, Source, data_dir, stratum_
 from medjax.data.sources.survival_csv import blank_is_censored, event_codes, parse_event
 from medjax.data.splits import KEYS, Splitting
 from medjax.errors import InputError
+from medjax.options import NonNegative, Positive
 
 LAST, LANDMARK = 'last {}', 'landmark'  # covariates of a landmark case: each last measured value, and the time
 
@@ -52,8 +53,8 @@ class Columns:
 
 def source(*, table: str, values: Sequence[str], static: Sequence[str] = (), dir: str = '', patient: str = 'id',
            time: str = 'time', end: str = 'end', event: str = 'event', events: Sequence[str] = ('event',),
-           event_values: Sequence[str | int] = ('1',), log: Sequence[str] = (), landmarks: Sequence[float] = (),
-           columns: Sequence[str] = (), unit: str = '', per: float = 1.0, dates: str = 'iso',
+           event_values: Sequence[str | int] = ('1',), log: Sequence[str] = (), landmarks: Sequence[NonNegative] = (),
+           columns: Sequence[str] = (), unit: str = '', per: Positive = 1.0, dates: str = 'iso',
            options: CovariateOptions = CovariateOptions(), splitting: Splitting = Splitting(val=0.2, test=0.2),
            notice: str = '') -> Source:
     """A survival or forecasting source from a table of visits.

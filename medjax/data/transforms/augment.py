@@ -9,16 +9,17 @@ is not changed. Mixing of samples (mixup, CutMix) comes last.
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
 
 from medjax.data.transforms import intensity, randaugment, spatial
 from medjax.data.transforms import mixup as transforms_mixup
-from medjax.data.transforms.draws import DRAWS, TRANSFORMS, WARPS, Draws, checksum
+from medjax.data.transforms.draws import DRAWS, WARPS, Draws, checksum
 from medjax.data.transforms.spatial import BOXES, unchanged
 from medjax.errors import InputError
+from medjax.options import NonNegative, NonNegativeInt, Positive, Probability, Range
 
 # Isensee 2021, supplement, section 4, with two deviations: beyond the border of a patch is its mirror image, where
 # nnU-Net cuts larger patches before rotating them; and the elastic warp, which is not in that list, is off.
@@ -94,60 +95,49 @@ class Recipe:
       cutmix: the same for CutMix.
     """
 
-    flip: float = 0.0
-    flip_axes: Sequence[int] | None = None
-    rotate: float = 0.0
-    degrees: float | None = None
-    zoom: float = 0.0
-    zoom_range: tuple[float, float] = (0.7, 1.4)
+    flip: Probability = 0.0
+    flip_axes: Sequence[NonNegativeInt] | None = None
+    rotate: Probability = 0.0
+    degrees: Annotated[float, Range(low=0, high=180)] | None = None
+    zoom: Probability = 0.0
+    zoom_range: tuple[Positive, Positive] = (0.7, 1.4)
     zoom_apart: bool = False
-    shear: float = 0.0
-    shear_range: float = 10.0
-    shift: float = 0.0
-    shift_range: float = 0.1
-    elastic: float = 0.0
-    elastic_mm: float = 3.0
+    shear: Probability = 0.0
+    shear_range: Annotated[float, Range(low=0, high=90, open_high=True)] = 10.0
+    shift: Probability = 0.0
+    shift_range: Probability = 0.1
+    elastic: Probability = 0.0
+    elastic_mm: NonNegative = 3.0
     fill: Literal['mirror', 'nearest', ''] = ''
-    noise: float = 0.0
-    noise_variance: float = 0.1
-    blur: float = 0.0
-    blur_voxels: tuple[float, float] = (0.5, 1.5)
-    brightness: float = 0.0
-    brightness_range: tuple[float, float] = (0.7, 1.3)
-    contrast: float = 0.0
-    contrast_range: tuple[float, float] = (0.65, 1.5)
-    low_resolution: float = 0.0
-    low_resolution_range: tuple[float, float] = (1.0, 2.0)
-    gamma: float = 0.0
-    gamma_range: tuple[float, float] = (0.7, 1.5)
-    gamma_inverted: float = 0.0
-    policy_ops: int = 0
-    policy_magnitude: float = 9.0
-    mixup: float = 0.0
-    cutmix: float = 0.0
+    noise: Probability = 0.0
+    noise_variance: NonNegative = 0.1
+    blur: Probability = 0.0
+    blur_voxels: tuple[Positive, Positive] = (0.5, 1.5)
+    brightness: Probability = 0.0
+    brightness_range: tuple[Positive, Positive] = (0.7, 1.3)
+    contrast: Probability = 0.0
+    contrast_range: tuple[Positive, Positive] = (0.65, 1.5)
+    low_resolution: Probability = 0.0
+    low_resolution_range: tuple[Positive, Positive] = (1.0, 2.0)
+    gamma: Probability = 0.0
+    gamma_range: tuple[Positive, Positive] = (0.7, 1.5)
+    gamma_inverted: Probability = 0.0
+    policy_ops: NonNegativeInt = 0
+    policy_magnitude: Annotated[float, Range(low=0, high=10)] = 9.0
+    mixup: NonNegative = 0.0
+    cutmix: NonNegative = 0.0
 
     def __post_init__(self):
-        for name in ('flip', *TRANSFORMS):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f'config.augment.{name}: {getattr(self, name)}; expected a probability')
         for name in RANGES:
             values = tuple(getattr(self, name))
-            if len(values) != 2 or not 0 < values[0] <= values[1]:
-                raise InputError(f'config.augment.{name}: {values}; expected two numbers above 0, the lower first')
+            if values[0] > values[1]:
+                raise InputError(f'config.augment.{name}: {values}; expected two numbers, the lower first')
         if self.blur_voxels[1] > intensity.BLUR_TAPS / 3:
             raise InputError(f'config.augment.blur_voxels: {self.blur_voxels}; expected at most '
                              f'{intensity.BLUR_TAPS / 3:g}')
         most = len(randaugment.OPERATIONS)
-        for name, valid, expected in (
-                ('fill', self.fill in ('mirror', 'nearest', ''), "'mirror' or 'nearest'"),
-                ('shear_range', 0 <= self.shear_range < 90, 'degrees, from 0 and below 90'),
-                ('shift_range', 0 <= self.shift_range <= 1, 'a fraction of the extent, from 0 to 1'),
-                ('policy_ops', self.policy_ops in range(most + 1), f'a whole number from 0 to {most}'),
-                ('policy_magnitude', 0 <= self.policy_magnitude <= 10, 'a number from 0 to 10'),
-                ('mixup', self.mixup >= 0, 'a number above 0, or 0 for none'),
-                ('cutmix', self.cutmix >= 0, 'a number above 0, or 0 for none')):
-            if not valid:
-                raise InputError(f'config.augment.{name}: {getattr(self, name)!r}; expected {expected}')
+        if self.policy_ops > most:
+            raise InputError(f'config.augment.policy_ops: {self.policy_ops}; expected at most {most}')
 
     def __call__(self, batch: Arrays, key: jax.Array) -> Arrays:
         """Transforms a batch; traceable."""

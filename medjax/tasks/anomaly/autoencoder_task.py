@@ -14,13 +14,14 @@ from medjax.core.metrics import masked_mean
 from medjax.core.task import Batch, States, Task, Variables, init_variables, train_forward
 from medjax.errors import InputError
 from medjax.ops.latent import kl_to_standard_normal
+from medjax.options import NonNegative, NonNegativeInt, Positive
 
 DISTANCES = ('squared', 'absolute')
 
 
-def task(module: nn.Module, *, statistics: Mapping[str, Any], distance: str = 'squared', sigma: float = 1.0,
-         beta: float = 1.0, commitment: float = 0.25, noise: float = 0.0, restore: int = 0, hold: float = 1.0,
-         rate: float = 0.1, walk: int = 0) -> Task:
+def task(module: nn.Module, *, statistics: Mapping[str, Any], distance: str = 'squared', sigma: Positive = 1.0,
+         beta: NonNegative = 1.0, commitment: NonNegative = 0.25, noise: NonNegative = 0.0, restore: NonNegativeInt = 0,
+         hold: NonNegative = 1.0, rate: Positive = 0.1, walk: NonNegativeInt = 0) -> Task:
     """The task of reconstructing images with an autoencoder.
 
     The loss is the negative evidence lower bound of each image, per voxel: half the squared error over sigma² (or the

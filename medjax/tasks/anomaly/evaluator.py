@@ -16,6 +16,7 @@ from medjax.data.datasets.images import ImageDataset
 from medjax.data.io.geometry import Image
 from medjax.data.transforms.images import ImagePreprocess, image_preprocess
 from medjax.errors import InputError
+from medjax.options import Count
 from medjax.tasks.anomaly import scores as anomaly_scores
 from medjax.tasks.anomaly import table
 from medjax.tasks.anomaly.voxel_metrics import voxel_metrics
@@ -214,8 +215,8 @@ def predictor(*, task: Task, data: Mapping[str, Any], statistics: Mapping[str, A
     return AnomalyPredictor(image_preprocess(**data), statistics, read, BatchedPredictor(task, 1), folder)
 
 
-def evaluator(*, data: ImageDataset, task: Task, normal: str = '', score: str = '', batch: int = 128,
-              shown: int = 3, voxels: bool = False) -> AnomalyEvaluator:
+def evaluator(*, data: ImageDataset, task: Task, normal: str = '', score: str = '', batch: Count = 128,
+              shown: Count = 3, voxels: bool = False) -> AnomalyEvaluator:
     """The evaluator of anomaly detection.
 
     Args:

@@ -14,13 +14,14 @@ from medjax.core.metrics import masked_mean
 from medjax.core.task import Batch, States, Task, Variables, init_variables, train_forward
 from medjax.errors import InputError
 from medjax.ops.synthetic_anomalies import add_opacity, interpolate_patch, random_blob_mask, shift_intensity
+from medjax.options import Count, PositiveFraction, Probability
 
 KINDS = ('patch', 'opacity', 'shade')
 
 
 def task(module: nn.Module, *, statistics: Mapping[str, Any], kinds: Sequence[str] = ('patch', 'opacity'),
-         share: float = 0.5, spots: int = 2, radii: Sequence[float] = (0.08, 0.35),
-         strength: Sequence[float] = (0.2, 0.9)) -> Task:
+         share: Probability = 0.5, spots: Count = 2, radii: tuple[PositiveFraction, PositiveFraction] = (0.08, 0.35),
+         strength: tuple[Probability, Probability] = (0.2, 0.9)) -> Task:
     """The task of finding anomalies with a network that has one output per voxel.
 
     In training, a share of the images gets spots that are blended with another image of the batch (Tan 2020), made

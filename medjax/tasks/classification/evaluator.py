@@ -15,6 +15,7 @@ from medjax.data.io.geometry import Image
 from medjax.data.transforms.images import image_preprocess
 from medjax.errors import InputError
 from medjax.metrics import classification, uncertainty
+from medjax.options import Count, InnerFraction, NonNegativeInt
 from medjax.tasks.classification import snapshot, table
 from medjax.tasks.classification.inference import BatchedClassifier
 from medjax.tasks.classification.predictor import ClassificationPredictor
@@ -115,9 +116,10 @@ def choose_examples(probs: np.ndarray, targets: np.ndarray, shown: int) -> tuple
     return chosen, predicted[chosen]
 
 
-def evaluator(*, data: ImageDataset, task: Task, batch: int = 64, samples: int = 0, flips: Sequence[int] = (),
-              explain: Sequence[str] = ('grad_cam',), shown: int = 2, sensitivity: float | None = None,
-              coverage: float = 0.9, subgroups: Sequence[str] = ()) -> ClassificationEvaluator:
+def evaluator(*, data: ImageDataset, task: Task, batch: Count = 64, samples: NonNegativeInt = 0,
+              flips: Sequence[NonNegativeInt] = (), explain: Sequence[str] = ('grad_cam',), shown: NonNegativeInt = 2,
+              sensitivity: InnerFraction | None = None, coverage: InnerFraction = 0.9,
+              subgroups: Sequence[str] = ()) -> ClassificationEvaluator:
     """The evaluator of classification.
 
     Args:
@@ -152,7 +154,7 @@ def evaluator(*, data: ImageDataset, task: Task, batch: int = 64, samples: int =
 
 
 def predictor(*, task: Task, data: Mapping[str, Any], statistics: Mapping[str, Any],
-              read: Callable[[pathlib.Path], Image], samples: int = 0, flips: Sequence[int] = (),
+              read: Callable[[pathlib.Path], Image], samples: NonNegativeInt = 0, flips: Sequence[NonNegativeInt] = (),
               **_: Any) -> ClassificationPredictor:
     """The predictor of new images, which classifies as the evaluator does.
 

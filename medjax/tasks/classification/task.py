@@ -8,7 +8,7 @@ each is the log odds that the class is a higher one, given that it is not a lowe
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -18,6 +18,7 @@ from medjax.core import contracts
 from medjax.core.metrics import masked_mean
 from medjax.core.task import Batch, States, Task, Variables, init_variables, train_forward
 from medjax.errors import InputError
+from medjax.options import FractionBelowOne, NonNegative, Positive
 
 MAX_WEIGHT = 20.0  # of balanced weights: a class with hardly a case would outweigh all others
 
@@ -108,8 +109,9 @@ class Classification:
         return (self.log_probs(logits) if self.problem == 'ordinal' else logits), feats
 
 
-def task(module: nn.Module, *, statistics: Mapping[str, Any], weights: str | Sequence[float] | None = None,
-         smoothing: float = 0.0, focal: float = 0.0) -> Task:
+def task(module: nn.Module, *, statistics: Mapping[str, Any],
+         weights: Literal['balanced'] | Sequence[Positive] | None = None, smoothing: FractionBelowOne = 0.0,
+         focal: NonNegative = 0.0) -> Task:
     """The classification task.
 
     Args:

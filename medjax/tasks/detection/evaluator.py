@@ -16,6 +16,7 @@ from medjax.data.transforms.images import image_preprocess
 from medjax.errors import InputError
 from medjax.metrics import box_matching, detection
 from medjax.metrics.box_matching import ImageBoxes
+from medjax.options import Count, FractionBelowOne, NonNegativeInt, Probability
 from medjax.tasks.detection import snapshot, summary, table
 from medjax.tasks.detection.inference import BatchedDetector, Detections
 from medjax.tasks.detection.predictor import DetectionPredictor
@@ -91,8 +92,9 @@ class DetectionEvaluator(contracts.Evaluator):
                           ImageBoxes(*self.data.truth(number), *found[place]), self.data.grid(number), voxel)
 
 
-def evaluator(*, data: DetectionDataset, task: Task, batch: int = 8, shown: int = 2, score: float | None = None,
-              overlap: float = 0.5, merge: float = 0.5) -> DetectionEvaluator:
+def evaluator(*, data: DetectionDataset, task: Task, batch: Count = 8, shown: NonNegativeInt = 2,
+              score: Probability | None = None, overlap: FractionBelowOne = 0.5,
+              merge: Probability = 0.5) -> DetectionEvaluator:
     """The evaluator of detection.
 
     Args:
@@ -113,8 +115,8 @@ def evaluator(*, data: DetectionDataset, task: Task, batch: int = 8, shown: int 
 
 
 def predictor(*, task: Task, data: Mapping[str, Any], statistics: Mapping[str, Any],
-              read: Callable[[pathlib.Path], Image], folder: pathlib.Path, score: float | None = None,
-              overlap: float = 0.5, merge: float = 0.5, **_: Any) -> DetectionPredictor:
+              read: Callable[[pathlib.Path], Image], folder: pathlib.Path, score: Probability | None = None,
+              overlap: FractionBelowOne = 0.5, merge: Probability = 0.5, **_: Any) -> DetectionPredictor:
     """The predictor of new images, which detects as the evaluator does.
 
     Args:

@@ -15,6 +15,7 @@ import optax
 
 from medjax.errors import InputError
 from medjax.ops import anchor_assignment, boxes
+from medjax.options import Count, InnerFraction, NonNegative, PositiveFraction, Probability
 
 SMOOTH_L1_BETA = 1 / 9  # where the smooth L1 loss turns from a square to a line, in units of an anchor (Ren 2015)
 REGION_SCALE = (0.1, 0.2)  # units of a region's deltas, of its centre and of its extents (Girshick 2015)
@@ -41,13 +42,13 @@ class AnchorLoss:
     """
 
     assign: str = 'atss'
-    low: float = 0.4
-    high: float = 0.5
+    low: Probability = 0.4
+    high: Probability = 0.5
     box: str = 'giou'
     negatives: str = ''
-    focal: float = 2.0
-    alpha: float = 0.25
-    sampled: int = 256
+    focal: NonNegative = 2.0
+    alpha: Probability = 0.25
+    sampled: Count = 256
 
     def __post_init__(self):
         for name, value, known in (('assign', self.assign, ('atss', 'iou')), ('box', self.box, ('giou', 'l1')),
@@ -124,9 +125,9 @@ class RegionLoss:
       overlap: IoU from which a proposal is assigned to an object.
     """
 
-    regions: int = 64
-    share: float = 0.25
-    overlap: float = 0.5
+    regions: Count = 64
+    share: InnerFraction = 0.25
+    overlap: PositiveFraction = 0.5
 
     def __post_init__(self):
         if not 0 < self.overlap <= 1 or not 0 < self.share < 1:

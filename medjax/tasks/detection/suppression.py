@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from medjax.errors import InputError
 from medjax.ops import boxes
 from medjax.ops.nms import nms, soft_nms, weighted_fusion
+from medjax.options import Count, Positive, Probability
 
 METHODS = ('nms', 'soft_nms', 'weighted_fusion')
 
@@ -30,11 +31,11 @@ class Suppression:
     """
 
     suppression: str = 'nms'
-    threshold: float = 0.5
-    candidates: int = 1000
-    limit: int = 100
-    floor: float = 0.02
-    sigma: float = 0.5
+    threshold: Probability = 0.5
+    candidates: Count = 1000
+    limit: Count = 100
+    floor: Probability = 0.02
+    sigma: Positive = 0.5
 
     def __post_init__(self):
         if self.suppression not in METHODS:

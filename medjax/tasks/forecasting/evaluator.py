@@ -18,6 +18,7 @@ from medjax.data.source import Case, Series
 from medjax.errors import InputError
 from medjax.metrics import classification, survival
 from medjax.ops import time_series
+from medjax.options import Count, Positive
 from medjax.tasks.forecasting import baselines, table
 from medjax.tasks.forecasting.table import FORECASTS, NEXT, RISKS
 
@@ -130,8 +131,8 @@ class ForecastEvaluator(contracts.Evaluator):
                 metrics['log_loss'].append(float(np.average(log_loss, weights=weight)))
 
 
-def evaluator(*, data: TimeSeriesDataset, task: Task, batch: int = 256,
-              leads: Sequence[float] = ()) -> ForecastEvaluator:
+def evaluator(*, data: TimeSeriesDataset, task: Task, batch: Count = 256,
+              leads: Sequence[Positive] = ()) -> ForecastEvaluator:
     """The evaluator of forecasting.
 
     Args:
@@ -218,8 +219,8 @@ class ForecastPredictor(contracts.Predictor):
         return f'{path} → {folder / "predictions.csv"}   {len(rows)} patients, mean {means}'
 
 
-def predictor(*, task: Task, statistics: Mapping[str, Any], read: Callable[..., Any], batch: int = 256,
-              leads: Sequence[float] = (), **_: Any) -> ForecastPredictor:
+def predictor(*, task: Task, statistics: Mapping[str, Any], read: Callable[..., Any], batch: Count = 256,
+              leads: Sequence[Positive] = (), **_: Any) -> ForecastPredictor:
     """The predictor for new patients.
 
     Args:

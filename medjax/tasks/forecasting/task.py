@@ -15,6 +15,7 @@ from medjax.core.metrics import masked_mean
 from medjax.core.task import Batch, States, Task, Variables, init_variables, network_inputs, train_forward
 from medjax.errors import InputError
 from medjax.ops import time_series
+from medjax.options import NonNegative, Positive
 
 LOSSES = ('mse', 'huber')
 
@@ -49,8 +50,8 @@ class Options:
     censoring: tuple[jax.Array, jax.Array]
 
 
-def task(module: nn.Module, *, statistics: Mapping[str, Any], loss: str = 'mse', delta: float = 1.0,
-         labels_weight: float = 1.0) -> Task:
+def task(module: nn.Module, *, statistics: Mapping[str, Any], loss: str = 'mse', delta: Positive = 1.0,
+         labels_weight: NonNegative = 1.0) -> Task:
     """Forecasting along time series with a network.
 
     At each step the network outputs a level and a rate for each value. The forecast for the next step is the last

@@ -21,6 +21,7 @@ from medjax.data.sources import lesion_visits_csv, tumour_visits_csv
 from medjax.errors import InputError
 from medjax.metrics.classification import auroc_and_auprc
 from medjax.ops import growth_laws
+from medjax.options import Count
 from medjax.tasks.growth import baselines, table
 
 
@@ -210,7 +211,7 @@ def dice(masks: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return np.where(total > 0, 2 * intersection / np.maximum(total, 1), np.nan)
 
 
-def evaluator(*, data: TumourGrowthDataset, task: Task, batch: int = 32, simulate: bool = True) -> GrowthEvaluator:
+def evaluator(*, data: TumourGrowthDataset, task: Task, batch: Count = 32, simulate: bool = True) -> GrowthEvaluator:
     """The evaluator of tumour growth.
 
     Args:

@@ -15,6 +15,7 @@ from medjax.core.task import Batch, States, Task, Variables, init_variables, net
 from medjax.errors import InputError
 from medjax.losses import segmentation
 from medjax.ops import growth_laws
+from medjax.options import NonNegative
 
 LAW = 'gompertz'  # of a batch's `curve`
 LOG_RATE_LIMITS = (-12.0, 6.0)  # of the logarithm of the number of new tumours
@@ -48,8 +49,8 @@ class Options:
     predicts_risk: bool
 
 
-def task(module: nn.Module, *, statistics: Mapping[str, Any], loss: Mapping[str, Any], risk: float = 0.0,
-         physics: float = 0.0, volume: float = 0.0) -> Task:
+def task(module: nn.Module, *, statistics: Mapping[str, Any], loss: Mapping[str, Any], risk: NonNegative = 0.0,
+         physics: NonNegative = 0.0, volume: NonNegative = 0.0) -> Task:
     """Prediction of the next tumour mask with a network.
 
     Args:

@@ -6,7 +6,7 @@ import math
 import pathlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +21,7 @@ from medjax.errors import InputError
 from medjax.losses.image_similarity import make_dissimilarity
 from medjax.ops import deformation
 from medjax.ops.instance_optimisation import OptimisationOptions, optimise
+from medjax.options import NonNegativeInt, Range
 from medjax.tasks.registration import bspline_baseline, table
 from medjax.tasks.registration.measures import Measured, make_measure, pair_metrics
 from medjax.tasks.registration.predictor import RegistrationPredictor
@@ -170,8 +171,8 @@ def _timed(function: Callable[[], Any]) -> tuple[Any, float]:
     return jax.block_until_ready(function()), time.perf_counter() - start
 
 
-def evaluator(*, data: RegistrationDataset, task: Task, affine: bool = True, bspline: int = 0,
-              window: int = 9) -> RegistrationEvaluator:
+def evaluator(*, data: RegistrationDataset, task: Task, affine: bool = True, bspline: NonNegativeInt = 0,
+              window: Annotated[int, Range(low=3)] = 9) -> RegistrationEvaluator:
     """The evaluator of registration.
 
     Args:
@@ -191,8 +192,8 @@ def evaluator(*, data: RegistrationDataset, task: Task, affine: bool = True, bsp
     return RegistrationEvaluator(data, task, affine, bspline, window)
 
 
-def predictor(*, task: Task, statistics: Mapping[str, Any], data: Mapping[str, Any], window: int = 9,
-              **_: Any) -> RegistrationPredictor:
+def predictor(*, task: Task, statistics: Mapping[str, Any], data: Mapping[str, Any],
+              window: Annotated[int, Range(low=3)] = 9, **_: Any) -> RegistrationPredictor:
     """The predictor that registers new pairs.
 
     Args:

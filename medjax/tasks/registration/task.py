@@ -16,6 +16,7 @@ from medjax.errors import InputError
 from medjax.losses.image_similarity import label_overlap, make_dissimilarity
 from medjax.ops import deformation
 from medjax.ops.instance_optimisation import OptimisationOptions, optimise
+from medjax.options import NonNegative
 
 
 def _bending_energy(field: jax.Array, spacing: Sequence[float]) -> jax.Array:
@@ -26,8 +27,9 @@ def _bending_energy(field: jax.Array, spacing: Sequence[float]) -> jax.Array:
 SMOOTHERS = {'gradient': deformation.gradient_energy, 'bending': _bending_energy}
 
 
-def task(module: nn.Module, *, statistics: Mapping[str, Any], similarity: Mapping[str, Any], smoothness: float = 0.1,
-         smoother: str = 'gradient', dice: float = 0.0, refine: Mapping[str, Any] | None = None) -> Task:
+def task(module: nn.Module, *, statistics: Mapping[str, Any], similarity: Mapping[str, Any],
+         smoothness: NonNegative = 0.1, smoother: str = 'gradient', dice: NonNegative = 0.0,
+         refine: Mapping[str, Any] | None = None) -> Task:
     """The task of registering pairs of images with a network.
 
     The loss is the dissimilarity of the fixed and the deformed moving image plus the roughness of the velocity field.

@@ -17,6 +17,7 @@ from medjax.data.datasets import molecules, smiles_tokens
 from medjax.data.datasets.molecules import MoleculeDataset
 from medjax.data.sources.molecules_csv import read_smiles
 from medjax.errors import InputError
+from medjax.options import Count
 from medjax.tasks.regression import table
 
 # Gradient-boosted trees (Friedman 2001, 2002): the best of a few settings by cross-validation on the training molecules
@@ -134,7 +135,7 @@ class RegressionPredictor(contracts.Predictor):
         return message
 
 
-def evaluator(*, data: MoleculeDataset, task: Task, batch: int = 128) -> RegressionEvaluator:
+def evaluator(*, data: MoleculeDataset, task: Task, batch: Count = 128) -> RegressionEvaluator:
     """The evaluator of regression.
 
     Args:
@@ -150,7 +151,7 @@ def evaluator(*, data: MoleculeDataset, task: Task, batch: int = 128) -> Regress
     return RegressionEvaluator(data, BatchedPredictor(task, batch))
 
 
-def predictor(*, task: Task, statistics: Mapping[str, Any], batch: int = 128, **_: Any) -> RegressionPredictor:
+def predictor(*, task: Task, statistics: Mapping[str, Any], batch: Count = 128, **_: Any) -> RegressionPredictor:
     """The predictor for new molecules.
 
     Args:

@@ -14,6 +14,7 @@ import optax
 from medjax.core.metrics import masked_mean
 from medjax.core.task import Batch, States, Task, Variables, init_variables, network_inputs, train_forward
 from medjax.errors import InputError
+from medjax.options import Positive
 
 LOSSES = ('mse', 'huber', 'gaussian')
 MIN_SPREAD = 1e-3  # smallest predicted standard deviation, in standard deviations of the training targets
@@ -36,7 +37,7 @@ class Options:
     std: jax.Array
 
 
-def task(module: nn.Module, *, statistics: Mapping[str, Any], loss: str = 'mse', delta: float = 1.0) -> Task:
+def task(module: nn.Module, *, statistics: Mapping[str, Any], loss: str = 'mse', delta: Positive = 1.0) -> Task:
     """Regression with a network.
 
     Targets are standardised by the mean and standard deviation of the training cases. The loss of a case is the mean

@@ -16,6 +16,7 @@ from medjax.data.io.geometry import Image, restore, spacing, to_canonical
 from medjax.data.transforms.volumes import volume_preprocess
 from medjax.errors import InputError
 from medjax.ops.sliding_windows import SlidingWindowInference
+from medjax.options import Count, FractionBelowOne, NonNegativeInt, Positive
 from medjax.tasks.segmentation import mask_metrics, snapshot, table
 from medjax.tasks.segmentation.predictor import SegmentationPredictor
 
@@ -91,9 +92,10 @@ class SegmentationEvaluator(contracts.Evaluator):
         snapshot.save(folder / f'{volume.case.id}.npz', image, truth, label, confidence)
 
 
-def evaluator(*, data: VolumeDataset, task: Task, overlap: float = 0.5, flips: Sequence[int] = (), batch: int = 4,
-              tolerance_mm: float | Mapping[str, float] = 1.0, surface: str = 'voxels', lesions: bool = False,
-              largest_component: bool = False, fill_holes: bool = False) -> SegmentationEvaluator:
+def evaluator(*, data: VolumeDataset, task: Task, overlap: FractionBelowOne = 0.5, flips: Sequence[NonNegativeInt] = (),
+              batch: Count = 4, tolerance_mm: Positive | Mapping[str, Positive] = 1.0, surface: str = 'voxels',
+              lesions: bool = False, largest_component: bool = False,
+              fill_holes: bool = False) -> SegmentationEvaluator:
     """The evaluator of segmentation.
 
     Args:
@@ -121,8 +123,8 @@ def evaluator(*, data: VolumeDataset, task: Task, overlap: float = 0.5, flips: S
 
 def predictor(*, task: Task, data: Mapping[str, Any], statistics: Mapping[str, Any],
               read: Callable[[pathlib.Path], Image], encode: Callable[[np.ndarray], np.ndarray],
-              overlap: float = 0.5, flips: Sequence[int] = (), batch: int = 4,
-              tolerance_mm: float | Mapping[str, float] = 1.0, surface: str = 'voxels', lesions: bool = False,
+              overlap: FractionBelowOne = 0.5, flips: Sequence[NonNegativeInt] = (), batch: Count = 4,
+              tolerance_mm: Positive | Mapping[str, Positive] = 1.0, surface: str = 'voxels', lesions: bool = False,
               largest_component: bool = False, fill_holes: bool = False) -> SegmentationPredictor:
     """The predictor of new images, which segments as the evaluator does.
 

@@ -19,6 +19,7 @@ from medjax.data.sources.survival_csv import read_covariates, read_image_paths
 from medjax.data.transforms.images import image_preprocess
 from medjax.errors import InputError, few
 from medjax.metrics import concordance
+from medjax.options import Count, Positive
 from medjax.statistics import bootstrap
 from medjax.tasks.survival import table
 
@@ -232,7 +233,7 @@ def _missing(records: Sequence[Mapping[str, float]], names: Sequence[str]) -> st
     return f'; missing, filled with the training median: {few(parts)}' if parts else ''
 
 
-def evaluator(*, data: TabularDataset, task: Task, batch: int = 512, horizons: Sequence[float] = (),
+def evaluator(*, data: TabularDataset, task: Task, batch: Count = 512, horizons: Sequence[Positive] = (),
               recommend: str = '') -> SurvivalEvaluator:
     """The evaluator of survival analysis.
 
@@ -258,7 +259,7 @@ def evaluator(*, data: TabularDataset, task: Task, batch: int = 512, horizons: S
 
 
 def predictor(*, task: Task, statistics: Mapping[str, Any], folder: pathlib.Path, data: Mapping[str, Any],
-              read: Callable[..., Any], batch: int = 512, **_: Any) -> SurvivalPredictor:
+              read: Callable[..., Any], batch: Count = 512, **_: Any) -> SurvivalPredictor:
     """The predictor for new patients.
 
     Args:

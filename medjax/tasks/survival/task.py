@@ -8,7 +8,7 @@ parametric distribution.
 import dataclasses
 import functools
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import flax.linen as nn
 import jax
@@ -19,6 +19,7 @@ from medjax.core.metrics import masked_mean
 from medjax.core.task import Batch, States, Task, Variables, network_inputs
 from medjax.errors import InputError
 from medjax.losses import survival
+from medjax.options import FractionBelowOne, NonNegative, Positive, Range
 
 LOSSES = ('cox', 'cox_time', 'hazard', 'deephit', 'weibull')
 JOINT = ('cox', 'cox_time', 'deephit')  # losses that compare the patients of a batch
@@ -56,8 +57,9 @@ class Options:
     spread: float
 
 
-def task(module: nn.Module, *, statistics: Mapping[str, Any], loss: str = 'cox', ties: str = 'efron', bins: int = 20,
-         ranking: float = 0.2, sigma: float = 0.1, shrink: float = 0.0) -> Task:
+def task(module: nn.Module, *, statistics: Mapping[str, Any], loss: str = 'cox', ties: str = 'efron',
+         bins: Annotated[int, Range(low=2)] = 20, ranking: FractionBelowOne = 0.2, sigma: Positive = 0.1,
+         shrink: NonNegative = 0.0) -> Task:
     """Survival analysis with a network.
 
     Args:

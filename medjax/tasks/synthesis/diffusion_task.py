@@ -15,6 +15,7 @@ from medjax.core.metrics import masked_mean
 from medjax.core.task import Batch, States, Task, Variables, init_variables, network_inputs, train_forward
 from medjax.errors import InputError
 from medjax.ops import diffusion
+from medjax.options import FractionBelowOne, NonNegative
 from medjax.tasks.synthesis.processes import Diffusion, Flow
 
 NO_LABEL = -1
@@ -22,8 +23,8 @@ ONE_CLASS = ('binary', 'multiclass', 'ordinal')  # problems in which a case has 
 KINDS = {'ddpm': Diffusion, 'flow': Flow}
 
 
-def task(module: nn.Module, *, statistics: Mapping[str, Any], kind: str = 'ddpm', guidance: float = 1.0,
-         label_dropout: float = 0.0, min_snr: float = 0.0, **options: Any) -> Task:
+def task(module: nn.Module, *, statistics: Mapping[str, Any], kind: str = 'ddpm', guidance: NonNegative = 1.0,
+         label_dropout: FractionBelowOne = 0.0, min_snr: NonNegative = 0.0, **options: Any) -> Task:
     """The task of sampling images from noise, like those of the training data.
 
     The loss is the mean squared error of the network's prediction for a noisy image, at a random time for each.

@@ -22,6 +22,7 @@ from medjax.data.io.geometry import Image
 from medjax.data.transforms.images import image_preprocess
 from medjax.errors import InputError
 from medjax.metrics import generative
+from medjax.options import Count, NonNegativeInt
 from medjax.tasks.synthesis import table
 from medjax.tasks.synthesis.features import COMPONENTS, FITTED, Projection, fit_projection, flat_pixels, subsample
 from medjax.tasks.synthesis.sampler import SEEDS_PER_SPLIT, TRAINING_SEED, ImageSampler
@@ -228,7 +229,7 @@ class SynthesisPredictor(contracts.Predictor):
 
 
 def predictor(*, task: Task, data: Mapping[str, Any], statistics: Mapping[str, Any],
-              read: Callable[[pathlib.Path], Image], batch: int = 128, **_: Any) -> SynthesisPredictor:
+              read: Callable[[pathlib.Path], Image], batch: Count = 128, **_: Any) -> SynthesisPredictor:
     """The predictor that samples new images.
 
     Args:
@@ -243,8 +244,8 @@ def predictor(*, task: Task, data: Mapping[str, Any], statistics: Mapping[str, A
     return SynthesisPredictor(sampler, statistics)
 
 
-def evaluator(*, data: ImageDataset, task: Task, features: FeatureNetwork | str = '', images: int = 1000,
-              quick: int = 256, batch: int = 128, shown: int = 8) -> SynthesisEvaluator:
+def evaluator(*, data: ImageDataset, task: Task, features: FeatureNetwork | str = '', images: Count = 1000,
+              quick: Count = 256, batch: Count = 128, shown: NonNegativeInt = 8) -> SynthesisEvaluator:
     """The evaluator of image synthesis.
 
     Args:

@@ -20,10 +20,11 @@ from medjax.core.task import Batch, States, Task, Variables, init_variables
 from medjax.errors import InputError
 from medjax.losses import adversarial
 from medjax.ops import diffaugment
+from medjax.options import NonNegative
 
 
-def task(module: nn.Module, *, statistics: Mapping[str, Any], loss: str = 'non_saturating', r1: float = 0.0,
-         penalty: float = 0.0, augment: Sequence[str] = ()) -> Task:
+def task(module: nn.Module, *, statistics: Mapping[str, Any], loss: str = 'non_saturating', r1: NonNegative = 0.0,
+         penalty: NonNegative = 0.0, augment: Sequence[str] = ()) -> Task:
     """The task of training a generator and a discriminator.
 
     Args:

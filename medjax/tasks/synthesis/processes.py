@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ from medjax.core.config import choose
 from medjax.errors import InputError
 from medjax.ops import diffusion
 from medjax.ops.diffusion import NoiseLevel
+from medjax.options import Count, NonNegative, Probability, Range
 
 Denoiser = Callable[[jax.Array, jax.Array], jax.Array]  # `(x, time) ->` the network's prediction for x
 
@@ -31,11 +32,11 @@ class Diffusion:
     """
 
     schedule: str = 'cosine'
-    times: int = 1000
+    times: Annotated[int, Range(low=2)] = 1000
     prediction: str = 'v'
-    steps: int = 50
-    eta: float = 0.0
-    clip: float = 0.0
+    steps: Count = 50
+    eta: Probability = 0.0
+    clip: NonNegative = 0.0
 
     def __post_init__(self):
         choose(diffusion.SCHEDULES, self.schedule, 'config.task.schedule')
@@ -92,7 +93,7 @@ class Flow:
       solver: 'heun', with two evaluations of the network in each step, or 'euler'.
     """
 
-    steps: int = 25
+    steps: Count = 25
     solver: str = 'heun'
 
     clip = 0.0  # predictions are not clipped

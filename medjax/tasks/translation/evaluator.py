@@ -28,6 +28,7 @@ from medjax.data.source import Case
 from medjax.data.transforms.volumes import VolumePreprocess, volume_preprocess
 from medjax.errors import InputError
 from medjax.metrics import image_fidelity
+from medjax.options import Count, FractionBelowOne
 from medjax.tasks.translation import table
 from medjax.tasks.translation.baselines import Baseline, fit_baselines
 from medjax.tasks.translation.snapshots import CaseArrays, save_snapshot
@@ -218,7 +219,8 @@ def _write_picture(path: pathlib.Path, array: np.ndarray, most: int) -> None:
     atomic_files.write_bytes(path, content.getvalue())
 
 
-def evaluator(*, data: TranslationDataset, task: Task, overlap: float = 0.5, batch: int = 4) -> TranslationEvaluator:
+def evaluator(*, data: TranslationDataset, task: Task, overlap: FractionBelowOne = 0.5,
+              batch: Count = 4) -> TranslationEvaluator:
     """The evaluator of translation.
 
     Args:
@@ -239,7 +241,8 @@ def evaluator(*, data: TranslationDataset, task: Task, overlap: float = 0.5, bat
 
 
 def predictor(*, task: Task, data: Mapping[str, Any], statistics: Mapping[str, Any],
-              read: Callable[[pathlib.Path], Image], overlap: float = 0.5, batch: int = 4) -> TranslationPredictor:
+              read: Callable[[pathlib.Path], Image], overlap: FractionBelowOne = 0.5,
+              batch: Count = 4) -> TranslationPredictor:
     """The predictor that translates new images as the evaluator translates its cases.
 
     Args:

@@ -13,6 +13,7 @@ from medjax.core.metrics import masked_mean
 from medjax.core.task import Batch, States, Task, Variables, init_variables
 from medjax.errors import InputError
 from medjax.losses import adversarial
+from medjax.options import NonNegative, NonNegativeInt
 
 ADVERSARIAL_LOSSES = ('least_squares', 'non_saturating', 'hinge')
 Pool = dict[str, jax.Array]
@@ -20,7 +21,8 @@ Parts = dict[str, jax.Array]  # of the loss, `[B]` each
 
 
 def task(module: nn.Module, *, statistics: Mapping[str, Any], adversarial_loss: str = 'least_squares',
-         weight: float = 1.0, l1: float = 100.0, cycle: float = 10.0, identity: float = 0.5, pool: int = 0) -> Task:
+         weight: NonNegative = 1.0, l1: NonNegative = 100.0, cycle: NonNegative = 10.0, identity: NonNegative = 0.5,
+         pool: NonNegativeInt = 0) -> Task:
     """The task of translating images of one contrast to another; the network's `kind` is the method.
 
     The loss of pix2pix (Isola 2017) is the adversarial loss of the generator, `l1` times the mean absolute error, and

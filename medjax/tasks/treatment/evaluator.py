@@ -15,6 +15,7 @@ from medjax.data.datasets.tabular import TabularDataset
 from medjax.errors import InputError
 from medjax.metrics import covariate_balance
 from medjax.metrics import treatment as metrics_treatment
+from medjax.options import Count
 from medjax.tasks.treatment import table
 
 BINS = 20  # of the propensity
@@ -134,7 +135,7 @@ class TreatmentEvaluator(contracts.Evaluator):
                               for name, chosen in members.items()}}
 
 
-def evaluator(*, data: TabularDataset, task: Task, batch: int = 512) -> TreatmentEvaluator:
+def evaluator(*, data: TabularDataset, task: Task, batch: Count = 512) -> TreatmentEvaluator:
     """The evaluator of treatment effects.
 
     Args:

@@ -18,6 +18,7 @@ from medjax.core.metrics import masked_mean
 from medjax.core.task import Batch, States, Task, Variables, init_variables, network_inputs, train_forward
 from medjax.errors import InputError
 from medjax.metrics.covariate_balance import mmd
+from medjax.options import NonNegative, Positive
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +40,8 @@ class Options:
     treated: float
 
 
-def task(module: nn.Module, *, statistics: Mapping[str, Any], balance: float = 0.0, width: float = 1.0) -> Task:
+def task(module: nn.Module, *, statistics: Mapping[str, Any], balance: NonNegative = 0.0,
+         width: Positive = 1.0) -> Task:
     """Estimation of treatment effects with a network.
 
     The loss is the squared error of the observed outcome, in standard deviations of the training outcomes, with equal

@@ -267,12 +267,12 @@ def test_spacing_decides_how_far_a_turn_goes():
 @pytest.mark.parametrize('section, message', [
     (dict(name='nnunett'), "config.augment.name: 'nnunett' is not known"),
     (dict(name='nnunet', rotation=1), 'config.augment.rotation: unknown key'),
-    (dict(name='flip', flip=1.5), 'config.augment.flip: 1.5; expected a probability'),
+    (dict(name='flip', flip=1.5), 'config.augment.flip: 1.5; expected a number from 0 to 1'),
     (dict(name='flip', zoom_range=(2, 1)), 'config.augment.zoom_range'),
-    (dict(name='keras', fill='constant'), "config.augment.fill: 'constant'; expected 'mirror' or 'nearest'"),
-    (dict(name='keras', shear_range=90), 'config.augment.shear_range: 90; expected degrees'),
-    (dict(name='keras', shift_range=12), 'config.augment.shift_range: 12; expected a fraction'),
-    (dict(name='randaugment', policy_ops=15), 'config.augment.policy_ops: 15; expected a whole number from 0 to 14'),
+    (dict(name='keras', fill='constant'), "config.augment.fill: 'constant'; expected 'mirror', 'nearest' or ''"),
+    (dict(name='keras', shear_range=90), 'config.augment.shear_range: 90; expected a number of at least 0'),
+    (dict(name='keras', shift_range=12), 'config.augment.shift_range: 12; expected a number from 0 to 1'),
+    (dict(name='randaugment', policy_ops=15), 'config.augment.policy_ops: 15; expected at most 14'),
     (dict(name='randaugment', policy_magnitude=30), 'config.augment.policy_magnitude: 30; expected'),
     (dict(name='flip', cutmix=-1), 'config.augment.cutmix: -1; expected'),
 ])

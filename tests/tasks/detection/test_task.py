@@ -150,8 +150,8 @@ def test_suppression_leaves_other_classes_alone(suppression):
 @pytest.mark.parametrize('options, message', [
     (dict(assign='all'), r"config\.task\.assign: 'all'; expected one of: atss, iou"),
     (dict(low=0.6), r'config\.task: low=0\.6'),
-    (dict(share=1.0), r'config\.task: overlap=0\.5, share=1\.0'),
-    (dict(threshold=1.5), r'config\.task: threshold=1\.5'),
+    (dict(share=1.0), r'config\.task\.share: 1\.0'),
+    (dict(threshold=1.5), r'config\.task\.threshold: 1\.5'),
     (dict(suppression='none'), r"config\.task\.suppression: 'none'; expected one of: nms, soft_nms, weighted_fusion"),
 ])
 def test_options_that_do_not_fit_are_refused(options, message):

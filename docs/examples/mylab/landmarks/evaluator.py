@@ -12,6 +12,7 @@ from medjax.core import contracts
 from medjax.core.batched import BatchedPredictor
 from medjax.core.task import Task
 from medjax.errors import InputError
+from medjax.options import Count
 from mylab.landmarks import table
 from mylab.landmarks.dataset import LandmarkDataset
 
@@ -63,7 +64,7 @@ class LandmarkPredictor(contracts.Predictor):
         return f'{path}: row {point[0]:.1f}, column {point[1]:.1f}'
 
 
-def evaluator(*, data: LandmarkDataset, task: Task, batch: int = 16) -> LandmarkEvaluator:
+def evaluator(*, data: LandmarkDataset, task: Task, batch: Count = 16) -> LandmarkEvaluator:
     """Makes the evaluator.
 
     Args:

@@ -9,9 +9,10 @@ import jax.numpy as jnp
 
 from medjax.core.metrics import masked_mean
 from medjax.core.task import Batch, States, Task, Variables, init_variables, network_inputs, train_forward
+from medjax.options import Positive
 
 
-def task(module: nn.Module, *, statistics: Mapping[str, Any], scale: float = 1.0) -> Task:
+def task(module: nn.Module, *, statistics: Mapping[str, Any], scale: Positive = 1.0) -> Task:
     """Makes localisation with a network a task.
 
     Args:
