@@ -1,15 +1,19 @@
-"""Atomic writing of files: under a temporary name first, then renamed; and reading of array files."""
+"""Atomic writing of files: under a temporary name first, then renamed; and reading of JSON and array files."""
 
 import contextlib
 import csv
 import errno
+import fcntl
+import functools
 import io
 import json
 import os
 import pathlib
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+import secrets
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -18,6 +22,8 @@ from medjax.errors import InputError
 # Text that a spreadsheet takes for a formula, or that has an apostrophe in front of such text already.
 FORMULA = re.compile(r"'*[=+\-@\t\r]")
 NUMBER = re.compile(r'[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(inf|nan)', re.IGNORECASE | re.ASCII)
+TEMPORARY = '.medjax-{}.part'  # names of files that are being written
+FRESH = 1.0  # seconds in which a new temporary file may not be locked yet
 
 
 def read_arrays(path: pathlib.Path, kind: str, names: Sequence[str] = ()) -> dict[str, np.ndarray]:
@@ -38,6 +44,67 @@ def read_arrays(path: pathlib.Path, kind: str, names: Sequence[str] = ()) -> dic
         raise InputError(f'{path}: not readable as {kind}: {error}') from error
 
 
+def read_json(path: pathlib.Path, expected: str = 'an object with named fields') -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+      InputError: the file cannot be read, is damaged, or holds something else than an object.
+    """
+    try:
+        value = json.loads(path.read_bytes())
+    except OSError as error:
+        raise InputError(f'{path}: cannot be read: {error.strerror}; expected {expected}') from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f'{path}: damaged, not readable as JSON: {error}; expected {expected}') from error
+    if not isinstance(value, dict):
+        raise InputError(f'{path}: contains a {type(value).__name__}; expected {expected}')
+    return value
+
+
+@contextlib.contextmanager
+def replacing(path: pathlib.Path, private: bool = False) -> Iterator[BinaryIO]:
+    """A new file under a temporary name, which replaces `path` when the block ends without an error.
+
+    The name cannot be predicted, and the file is new: a link of that name is not followed. What a killed process left
+    in the folder is removed.
+
+    Args:
+      path: the file; its folder is created where it is missing.
+      private: whether the user alone may read it.
+
+    Yields:
+      The temporary file, open for binary writing; its path is its `name`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(path.parent)
+    part = path.with_name(TEMPORARY.format(secrets.token_hex(8)))
+    mode = 0o600 if private else 0o666  # less what the process's mask forbids
+    with open(part, 'xb', opener=lambda name, flags: os.open(name, flags, mode)) as file:
+        with contextlib.suppress(OSError):  # some file systems have no locks; nothing is removed there
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            yield file
+            file.flush()
+            os.replace(part, path)
+        finally:
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
+
+
+@functools.cache
+def _remove_leftovers(folder: pathlib.Path) -> None:
+    """Removes the temporary files of killed processes, once for each folder; those of running ones are locked."""
+    for part in folder.glob(TEMPORARY.format('*')):
+        with contextlib.suppress(OSError):
+            handle = os.open(part, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)  # neither follows a link nor waits
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if time.time() - os.fstat(handle).st_mtime > FRESH:
+                    part.unlink()
+            finally:
+                os.close(handle)
+
+
 def write_bytes(path: pathlib.Path, content: bytes, private: bool = False) -> None:
     """Writes a file atomically, and creates its folder where it is missing; a kill leaves the old file or the new one.
 
@@ -49,20 +116,13 @@ def write_bytes(path: pathlib.Path, content: bytes, private: bool = False) -> No
     Raises:
       InputError: where it cannot be written; an existing file of that name is unchanged.
     """
-    part = path.with_name(f'.{path.name[-100:]}.{os.getpid()}.part')
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if private:
-            part.touch(0o600)
-        part.write_bytes(content)
-        os.replace(part, path)
+        with replacing(path, private) as file:
+            file.write(content)
     except OSError as error:
         why = 'no space left' if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror
         raise InputError(f'{path}: cannot be written: {why}; expected free space in a writable folder'
                          ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
 
 
 def write_arrays(path: pathlib.Path, /, **arrays: Any) -> None:

@@ -2,15 +2,14 @@
 
 import functools
 import hashlib
-import os
 import pathlib
-import tempfile
 import urllib.error
 import urllib.request
 from typing import Literal, NamedTuple
 
 from tqdm import tqdm
 
+from medjax import atomic_files
 from medjax.data.io import medmnist_files
 from medjax.data.source import SPLITS, UNKNOWN_PATIENTS, Case, Source, data_dir
 from medjax.data.splits import CrossValidation
@@ -155,23 +154,17 @@ def _find(folder: str, name: str, md5: str) -> pathlib.Path:
 
 def _download(address: str, path: pathlib.Path, md5: str) -> None:
     """Downloads a file, checks its MD5, and moves it to its path."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     digest = hashlib.md5(usedforsecurity=False)
-    handle, part = tempfile.mkstemp(dir=path.parent, prefix=f'{path.name}.')
     try:
-        with os.fdopen(handle, 'wb') as out, urllib.request.urlopen(address, timeout=30) as answer, tqdm(
+        with atomic_files.replacing(path) as out, urllib.request.urlopen(address, timeout=30) as answer, tqdm(
                 total=int(answer.headers.get('Content-Length') or 0) or None, unit='B', unit_scale=True,
                 desc=path.name) as bar:
             while block := answer.read(2**20):
                 out.write(block)
                 digest.update(block)
                 bar.update(len(block))
-        if digest.hexdigest() != md5:
-            raise InputError(f'{address}: the file\'s MD5 is {digest.hexdigest()}; expected {md5}: try again')
-        os.replace(part, path)
+            if digest.hexdigest() != md5:
+                raise InputError(f'{address}: the file\'s MD5 is {digest.hexdigest()}; expected {md5}: try again')
     except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
         raise InputError(f'{path}: missing, and cannot be downloaded from {address}: {error}; expected the file there, '
                          'or in MEDJAX_DATA_DIR') from error
-    finally:
-        if os.path.exists(part):
-            os.unlink(part)

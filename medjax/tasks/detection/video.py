@@ -1,7 +1,6 @@
 """Detection in a new video: objects are tracked over the frames, drawn on them, and written to a table."""
 
 import contextlib
-import os
 import pathlib
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -88,7 +87,7 @@ def _texts(tracks: Sequence[int], names: Sequence[str], found: Detections) -> li
 @contextlib.contextmanager
 def _writer(path: pathlib.Path, rate: float) -> Iterator[Callable[[np.ndarray, float], None]]:
     """A function that writes frames `[rows, columns, 3]` uint8 at times in s; the file appears when it is complete."""
-    av, part = video_frames.import_pyav(), path.with_name(f'.{path.name[-100:]}.{os.getpid()}.part')
+    av = video_frames.import_pyav()
     stream: Any = None
 
     def write(array: np.ndarray, seconds: float) -> None:
@@ -104,14 +103,9 @@ def _writer(path: pathlib.Path, rate: float) -> Iterator[Callable[[np.ndarray, f
         container.mux(stream.encode(frame))
 
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with av.open(str(part), 'w', format='mp4') as container:
+        with atomic_files.replacing(path) as file, av.open(file, 'w', format='mp4') as container:
             yield write
             container.mux(stream.encode(None))
-        os.replace(part, path)
     except OSError as error:  # includes PyAV's errors
         raise InputError(f'{path}: cannot be written: {error.strerror}; expected a writable folder with free '
                          'space') from error
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
