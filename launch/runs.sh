@@ -10,9 +10,10 @@ for argument in "$@"; do
 done
 [ -n "$workdir" ] || { echo 'medjax: --workdir: expected a folder for the results' >&2; exit 2; }
 train() {  # a folder and its arguments; a finished run is skipped
-  local folder=$1
+  local folder=$1 code=0
   shift
-  [ -e "$folder/report.html" ] || python -m medjax.train --workdir="$folder" "$@"
-  # A training that SIGTERM stopped has saved its state and exits with 0, but has no report.
-  [ -e "$folder/report.html" ] || { echo "medjax: $folder: stopped before its end; rerun the same command to resume" >&2; exit 1; }
+  [ -e "$folder/report.html" ] || python -m medjax.train --workdir="$folder" "$@" || code=$?
+  # 75: SIGTERM, Ctrl-C or SIGHUP stopped the training, which has saved its state.
+  [ $code != 75 ] || echo "medjax: $folder: stopped before its end; rerun the same command to resume" >&2
+  [ $code = 0 ] || exit $code
 }

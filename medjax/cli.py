@@ -13,7 +13,11 @@ from absl import logging as absl_logging
 from medjax.errors import InputError
 
 MENDABLE = {errno.ENOSPC: 'no space left', errno.EDQUOT: 'no space left', errno.EACCES: 'no permission',
-            errno.EROFS: 'read-only file system', errno.ENOTDIR: 'not a folder', errno.EPERM: 'no permission'}
+            errno.EROFS: 'read-only file system', errno.ENOTDIR: 'not a folder', errno.EPERM: 'no permission',
+            errno.ESTALE: 'no longer there (stale file handle)', errno.EIO: 'input/output error of the device',
+            errno.ENOTCONN: 'its file system is no longer connected'}
+CLOSED = (errno.EPIPE, errno.EIO, errno.ENXIO)  # what writing to a closed pipe or terminal gives
+INTERRUPTED = 130  # exit code after Ctrl-C, as shells have it
 
 
 XLA_FLAGS = {
@@ -73,12 +77,29 @@ def run(main: Callable[[Sequence[str]], None], unnamed: bool = False) -> None:
             main(arguments)
         except InputError as error:
             fail(str(error))
+        except KeyboardInterrupt:
+            print('medjax: stopped by Ctrl-C', file=sys.stderr, flush=True)
+            sys.exit(INTERRUPTED)
+        except FileNotFoundError as error:
+            if not error.filename:
+                raise
+            fail(f'{error.filename}: no such file or folder; expected it to stay there while the command runs')
         except OSError as error:
             if error.errno not in MENDABLE:
                 raise
             fail(f'{error.filename or "a file of the run"}: {MENDABLE[error.errno]}')
 
     app.run(guarded, flags_parser=parse)
+
+
+def say(line: str) -> None:
+    """Prints a line at once; a terminal or pipe that has been closed does not end the command."""
+    try:
+        print(line, flush=True)
+    except OSError as error:
+        if error.errno not in CLOSED:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def fail(message: str) -> None:

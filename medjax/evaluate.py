@@ -6,7 +6,6 @@
     python -m medjax.evaluate --merge RUN RUN … --workdir=OUT       folds and seeds of a cross-validation as one result
 """
 
-import json
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -26,7 +25,7 @@ from medjax.tasks.family import of_config  # noqa: E402
 
 
 def evaluate(config: Mapping[str, Any], experiment: Experiment, workdir: pathlib.Path,
-             splits: Sequence[str] = ()) -> dict[str, Any]:
+             splits: Sequence[str] = (), from_step: int | None = None) -> dict[str, Any]:
     """Predicts every case of the splits and computes their metrics.
 
     Args:
@@ -34,6 +33,7 @@ def evaluate(config: Mapping[str, Any], experiment: Experiment, workdir: pathlib
       experiment: of the run.
       workdir: of the run; predictions and case snapshots go there.
       splits: which; all but the training split by default.
+      from_step: the step of the checkpoint, in place of the best one.
 
     Returns:
       The content of `results.json`.
@@ -47,7 +47,7 @@ def evaluate(config: Mapping[str, Any], experiment: Experiment, workdir: pathlib
     for split in splits:
         if split not in data.counts:
             raise InputError(f'--split={split}: no such split; expected one of: {", ".join(data.counts)}')
-    with restore.weights(config, workdir) as (checkpoints, step):
+    with restore.weights(config, workdir, from_step) as (checkpoints, step):
         abstract = experiment.plan.abstract_state(experiment.abstract_state())
         variables = checkpoints.restore(step, abstract).variables()
     rows = _earlier(workdir, step, splits)
@@ -63,7 +63,7 @@ def evaluate(config: Mapping[str, Any], experiment: Experiment, workdir: pathlib
 def _earlier(workdir: pathlib.Path, step: int, splits: Sequence[str]) -> list[dict[str, Any]]:
     """Predictions of other splits by the same weights."""
     try:
-        results = json.loads((workdir / 'results.json').read_text())
+        results = atomic_files.read_json(workdir / 'results.json')
         rows, _ = atomic_files.read_table(workdir / 'predictions.csv')
     except (OSError, ValueError):
         return []
@@ -74,7 +74,7 @@ def _earlier(workdir: pathlib.Path, step: int, splits: Sequence[str]) -> list[di
 
 
 def publish(results: Mapping[str, Any], config: Mapping[str, Any], workdir: pathlib.Path,
-            say: Callable[[str], None] = lambda line: print(line, flush=True)) -> None:
+            say: Callable[[str], None] = cli.say) -> None:
     """Writes results.json and report.html, and prints the headline metrics and the report's path."""
     atomic_files.write_json(workdir / 'results.json', results)
     path = restore.write_report(workdir)
@@ -97,12 +97,14 @@ def main(more: Sequence[str]) -> None:
         return
     # This machine's devices, not the training's; and no training data on them.
     config = {**restore.load(workdir).to_dict(), 'parallel': 'jit', 'mesh': None, 'resident': False}
-    publish(evaluate(config, assemble.experiment(config), workdir, SPLIT.value), config, workdir)
+    publish(evaluate(config, assemble.experiment(config), workdir, SPLIT.value, FROM_STEP.value), config, workdir)
 
 
 if __name__ == '__main__':
     WORKDIR = flags.DEFINE_string('workdir', None, 'The folder of the run, or one for the result.')
     SPLIT = flags.DEFINE_list('split', [], 'Splits to evaluate; all but the training split by default.')
+    FROM_STEP = flags.DEFINE_integer('from_step', None, 'The step of the checkpoint to evaluate, in place of the best '
+                                     'or last one.')
     COMPARE = flags.DEFINE_bool('compare', False, 'Compare two runs, which are the arguments.')
     ENSEMBLE = flags.DEFINE_bool('ensemble', False, 'Average the probabilities of the runs that are the arguments.')
     MERGE = flags.DEFINE_bool('merge', False, 'Merge the folds and seeds that are the arguments.')

@@ -9,11 +9,12 @@ from typing import Any
 
 import jax
 
-from medjax import atomic_files, build
+from medjax import atomic_files, build, cli
 from medjax.core import config as configs
 from medjax.core import contracts, state
 from medjax.core.checkpoint import Checkpoints
 from medjax.core.config import bind
+from medjax.core.manifest import DamagedCheckpointError
 from medjax.core.sharding import Jit
 from medjax.errors import InputError
 from medjax.report import run_files
@@ -43,24 +44,42 @@ def load(workdir: pathlib.Path) -> Any:
     path = workdir / 'config.json'
     if not path.is_file():
         raise InputError(f'{workdir}: no config.json there; expected the folder of a training run')
-    return configs.from_json(path.read_text())
+    config, record = configs.read(path), workdir / 'environment.json'
+    trained = atomic_files.read_json(record).get('config_hash') if record.exists() else None
+    if trained not in (None, configs.digest(path)):
+        cli.say(f'warning: {path}: changed since the training, by its sha256 in {record.name}')
+    return config
 
 
 @contextlib.contextmanager
-def weights(config: Mapping[str, Any], workdir: pathlib.Path) -> Iterator[tuple[Checkpoints, int]]:
-    """A run's checkpoints, and the step to evaluate: the best by validation where one was measured, else the last."""
+def weights(config: Mapping[str, Any], workdir: pathlib.Path,
+            from_step: int | None = None) -> Iterator[tuple[Checkpoints, int]]:
+    """A run's checkpoints, and the step to evaluate: the best by validation where one was measured, else the last.
+
+    Args:
+      config: of the run.
+      workdir: of the run.
+      from_step: a step to evaluate in place of that one.
+
+    Raises:
+      InputError: the folder has no checkpoint, or none of that step; the best is damaged, or cannot be determined.
+    """
     if not (workdir / 'checkpoints').is_dir():
         raise InputError(f'{workdir}: no checkpoints there; expected the folder of a training run')
     best = (config.get('checkpoint') or {}).get('best', '')
     metric = of_config(config).metrics.find(best)
-    checkpoints = Checkpoints(workdir / 'checkpoints', best=best, rank=metric.rank if metric else float, writes=False)
+    checkpoints = Checkpoints(workdir / 'checkpoints', best=best, rank=metric.rank if metric else float, say=cli.say)
+    steps = checkpoints.steps()
+    if not steps:
+        raise InputError(f'{workdir}: no complete checkpoint there; train first')
+    known = ', '.join(map(str, steps))
+    if from_step not in (None, *steps):
+        raise InputError(f'--from_step={from_step}: no checkpoint of this step in {workdir}; expected one of: {known}')
     try:
-        step = checkpoints.best_step() or checkpoints.latest()
-        if step is None:
-            raise InputError(f'{workdir}: no complete checkpoint there; train first')
-        yield checkpoints, step
-    finally:
-        checkpoints.close()
+        yield checkpoints, from_step or checkpoints.best_step() or steps[-1]
+    except DamagedCheckpointError as error:
+        raise InputError(f'{error}; expected a whole one; evaluate another one of {known} by --from_step, or train '
+                         'again') from error
 
 
 def restore(workdir: pathlib.Path, **options: Any) -> Trained:

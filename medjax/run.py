@@ -126,25 +126,27 @@ class Run:
         return restore.write_report(self.path)
 
 
-def train(config: Mapping[str, Any] | str | pathlib.Path, workdir: str | pathlib.Path) -> Run:
+def train(config: Mapping[str, Any] | str | pathlib.Path, workdir: str | pathlib.Path,
+          from_step: int | None = None) -> Run:
     """Trains, evaluates and draws the report of an experiment, as `python -m medjax.train` does.
 
     Args:
       config: the experiment: a mapping, a `ConfigDict`, or a config file, `FILE.py` or `FILE.py:VARIANT`.
-      workdir: the folder for all results; training resumes from the newest checkpoint there.
+      workdir: the folder for all results; training resumes from the newest whole checkpoint there.
+      from_step: the step of the checkpoint to resume from, in place of the newest.
 
     Returns:
       The finished run.
 
     Raises:
-      InputError: an invalid config or data set; the training was stopped by SIGTERM before its end.
+      InputError: an invalid config or data set; the training was stopped by a signal before its end.
     """
     if isinstance(config, str | pathlib.Path):
         config = load_config(config)
     plain = config.to_dict() if hasattr(config, 'to_dict') else dict(config)
     to_json(plain)  # refuses what is not plain data
     folder = pathlib.Path(workdir)
-    if not training.train_and_evaluate(plain, folder):
+    if not training.train_and_evaluate(plain, folder, from_step=from_step):
         raise InputError(f'{folder}: the training was stopped before its end; call it again to resume')
     return Run(folder.resolve())
 

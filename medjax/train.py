@@ -2,16 +2,22 @@
 
     python -m medjax.train --config=configs/NAME.py[:variant] --workdir=DIR [--config.KEY=VALUE …]
     python -m medjax.train --config=configs/NAME.py --dry_run    cost of a step; no results
+
+A training that SIGTERM, Ctrl-C or SIGHUP stopped before its end has saved its state and exits with code 75; the same
+command resumes.
 """
 
 import pathlib
+import sys
 from collections.abc import Sequence
+from typing import Any
 
 from absl import flags
 from ml_collections import config_dict, config_flags
 from ml_collections.config_flags.config_flags import ConfigFileFlagParser
 
 from medjax import cli, training
+from medjax.core import signals
 from medjax.errors import InputError
 
 SECTIONS = ('augment', 'checkpoint', 'debug', 'evaluate', 'init', 'log', 'mesh')  # that a config need not have
@@ -42,7 +48,19 @@ def main(_: Sequence[str]) -> None:
     elif WORKDIR.value is None:
         raise InputError('--workdir: expected a folder for the results')
     else:
-        training.train_and_evaluate(config, pathlib.Path(WORKDIR.value))
+        _train(config, pathlib.Path(WORKDIR.value))
+
+
+def _train(config: dict[str, Any], workdir: pathlib.Path) -> None:
+    """Trains; the process ends with a code of its own where a signal stopped it."""
+    try:
+        with signals.as_interrupt():
+            finished = training.train_and_evaluate(config, workdir, from_step=FROM_STEP.value)
+    except KeyboardInterrupt as stop:  # before the first step, or after the last
+        finished = False
+        cli.say(f'{stop or "SIGINT"}: stopped; rerun the same command to resume')
+    if not finished:
+        sys.exit(signals.STOPPED)
 
 
 if __name__ == '__main__':
@@ -51,6 +69,8 @@ if __name__ == '__main__':
                                              accept_new_attributes=True)
     flags.FLAGS['config'].parser = ConfigParser('config', lock_config=False)
     WORKDIR = flags.DEFINE_string('workdir', None, 'The folder for results; a run that is there is resumed.')
+    FROM_STEP = flags.DEFINE_integer('from_step', None, 'The step of the checkpoint to resume from, in place of the '
+                                     'newest; later ones are moved to checkpoints/set_aside.')
     DRY_RUN = flags.DEFINE_bool('dry_run', False, 'Print the cost of a step, and stop.')
     flags.mark_flag_as_required('config')
     cli.run(main)

@@ -1,7 +1,7 @@
 """Trains the experiment of a config, evaluates it and draws its report."""
 
+import contextlib
 import hashlib
-import json
 import pathlib
 import time
 from collections.abc import Callable, Mapping
@@ -16,10 +16,10 @@ import numpy as np  # noqa: E402
 
 from medjax import assemble, atomic_files, outputs  # noqa: E402
 from medjax.core import config as configs  # noqa: E402
-from medjax.core import log, loop  # noqa: E402
+from medjax.core import lock, log, loop  # noqa: E402
 from medjax.core.experiment import Experiment  # noqa: E402
 from medjax.core.step import stream  # noqa: E402
-from medjax.data.splits import check_same_data, write_split  # noqa: E402
+from medjax.data.splits import check_same_data, check_split, write_split  # noqa: E402
 from medjax.errors import InputError  # noqa: E402
 
 # Keys in which a resumed run may differ from the interrupted one: none of them changes a weight.
@@ -27,23 +27,25 @@ FREE = ('log', 'evaluate', 'checkpoint', 'parallel', 'mesh', 'resident', 'debug'
 
 # The files that a run writes into its folder beside folders.
 WRITTEN = ('augmented.npz', 'config.json', 'environment.json', 'metrics.jsonl', 'predictions.csv', 'report.html',
-           'results.json', 'splits.json')
+           'results.json', 'splits.json', lock.NAME)
 
 
-def train_and_evaluate(config: Mapping[str, Any], workdir: pathlib.Path,
-                       say: Callable[[str], None] = lambda line: print(line, flush=True)) -> bool:
+def train_and_evaluate(config: Mapping[str, Any], workdir: pathlib.Path, say: Callable[[str], None] = cli.say,
+                       from_step: int | None = None) -> bool:
     """Trains, evaluates and draws the report of an experiment.
 
     Args:
       config: of the experiment.
-      workdir: the folder for all results; training resumes from the newest checkpoint there.
+      workdir: the folder for all results; training resumes from the newest whole checkpoint there.
       say: takes the lines for the console.
+      from_step: the step of the checkpoint to resume from, in place of the newest; later ones are moved aside.
 
     Returns:
-      False where SIGTERM stopped the training, which the same call resumes.
+      False where SIGTERM, SIGINT or SIGHUP stopped the training, which the same call resumes.
 
     Raises:
-      InputError: an invalid config or data set, or a folder that holds another experiment's run.
+      InputError: an invalid config or data set; a folder that holds another experiment's run, a damaged one, or one
+        that another process is training.
     """
     began = time.monotonic()
     if jax.process_count() > 1:
@@ -53,13 +55,22 @@ def train_and_evaluate(config: Mapping[str, Any], workdir: pathlib.Path,
     workdir = workdir.resolve()
     files = {pathlib.Path(file) for case in experiment.data.source.cases for file in case.files}
     outputs.check_outputs([workdir / name for name in WRITTEN], files, f'--workdir={workdir}', marks=())
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        _keep_config(config, workdir)
-        if _has_saved(workdir):
-            check_same_data(workdir, experiment.data.source.cases, experiment.data.fingerprint)
-    except OSError as error:
-        raise InputError(f'--workdir={workdir}: cannot be written: {error.strerror}') from error
+    with contextlib.ExitStack() as stack:
+        try:
+            workdir.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(lock.locked(workdir, say))
+            _keep_config(config, workdir)
+            if _has_saved(workdir):
+                check_split(workdir / 'splits.json')
+                check_same_data(workdir, experiment.data.source.cases, experiment.data.fingerprint)
+        except OSError as error:
+            raise InputError(f'--workdir={workdir}: cannot be written: {error.strerror}') from error
+        return _train_and_evaluate(config, experiment, workdir, say, from_step, began)
+
+
+def _train_and_evaluate(config: Mapping[str, Any], experiment: Experiment, workdir: pathlib.Path,
+                        say: Callable[[str], None], from_step: int | None, began: float) -> bool:
+    """Trains, evaluates and draws the report in a folder that is locked; see `train_and_evaluate`."""
     parameters = count(experiment)
     say(f'{headline(config, experiment)}   results: {workdir}')
     if experiment.data.source.summary:
@@ -70,6 +81,7 @@ def train_and_evaluate(config: Mapping[str, Any], workdir: pathlib.Path,
     # Weights from elsewhere are part of what repeats a run; a resumed run no longer reads them.
     given = before.get('init_hash') if before else _hash(experiment.pretrained)
     record = {**log.environment(), 'seed': config['seed'], 'parameters': parameters, 'init_hash': given,
+              'config_hash': configs.digest(workdir / 'config.json'),
               'data_hash': experiment.data.fingerprint,
               'split_hash': write_split(workdir / 'splits.json', experiment.data.source.cases)}
     if before:
@@ -77,6 +89,8 @@ def train_and_evaluate(config: Mapping[str, Any], workdir: pathlib.Path,
         record['earlier_parts'] = [*before.pop('earlier_parts', []), before]
 
     def keep() -> None:
+        if not (workdir / 'config.json').exists():
+            raise InputError(f'{workdir}: removed while training; expected the folder of the run to stay')
         atomic_files.write_json(workdir / 'environment.json', record | {
             'train_time_s': round(trained - began, 1), 'wall_time_s': round(time.monotonic() - began, 1),
             'peak_memory_mb': log.peak_memory_mb()})
@@ -86,7 +100,7 @@ def train_and_evaluate(config: Mapping[str, Any], workdir: pathlib.Path,
     experiment.evaluator.check(experiment.task, experiment.abstract_state().variables(), experiment.batches[0])
     draw_augmented(experiment, workdir)
     try:
-        finished = loop.train(experiment, workdir, say=say)
+        finished = loop.train(experiment, workdir, say=say, from_step=from_step)
     finally:
         trained = time.monotonic()
         keep()
@@ -146,7 +160,7 @@ def _keep_config(config: Mapping[str, Any], workdir: pathlib.Path) -> None:
     path = workdir / 'config.json'
     new = configs.from_json(configs.to_json(config)).to_dict()
     if path.exists() and _has_saved(workdir):
-        old = configs.from_json(path.read_text()).to_dict()
+        old = configs.read(path).to_dict()
         for key in sorted({*old, *new} - {*FREE}):
             if old.get(key) != new.get(key):
                 raise InputError(f'config.{key}: {new.get(key)}, but the run in {workdir} has {old.get(key)}; '
@@ -161,7 +175,7 @@ def _has_saved(workdir: pathlib.Path) -> bool:
 def _record(workdir: pathlib.Path) -> dict[str, Any]:
     """The environment that the run in a folder recorded, where it has saved a step; empty for a new run."""
     path = workdir / 'environment.json'
-    return json.loads(path.read_text()) if path.exists() and _has_saved(workdir) else {}
+    return atomic_files.read_json(path, 'the environment of the run') if _has_saved(workdir) and path.exists() else {}
 
 
 def draw_augmented(experiment: Experiment, workdir: pathlib.Path, count: int = 8) -> None:

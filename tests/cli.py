@@ -13,7 +13,7 @@ from absl import flags
 
 from tests.conftest import ROOT
 
-OWN = {'config', 'workdir', 'dry_run', 'split', 'input', 'output', 'largest_component', 'fill_holes',
+OWN = {'config', 'workdir', 'dry_run', 'from_step', 'split', 'input', 'output', 'largest_component', 'fill_holes',
        'compare', 'ensemble', 'merge'}
 
 

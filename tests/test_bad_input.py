@@ -11,6 +11,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from medjax.core import lock
 from tests import cli
 from tests.conftest import ROOT
 
@@ -173,6 +174,36 @@ def test_another_runs_folder_is_left_alone(folder):
     assert not (folder / 'out').exists()
     for path, content in before.items():
         assert path.name == 'config.json' or path.read_bytes() == content
+
+
+def test_damaged_files_of_a_run_are_named(folder):
+    assert train(folder).code == 0
+    run = folder / 'run'
+    for name, damage in (('environment.json', lambda content: b'[]'), ('config.json', lambda content: content[:90]),
+                         ('splits.json', lambda content: content.replace(b'"train"', b'"test"', 1))):
+        content = (run / name).read_bytes()
+        (run / name).write_bytes(damage(content))
+        fails(train(folder), str(run / name), 'expected')
+        if name == 'config.json':
+            fails(cli.run('evaluate', f'--workdir={run}'), str(run / name), 'damaged')
+        (run / name).write_bytes(content)
+    before = (run / 'config.json').read_text()
+    (run / 'config.json').write_text(before.replace('"seed": 0', '"seed": 1'))
+    assert f'warning: {run}/config.json: changed since the training' in cli.run('evaluate', f'--workdir={run}').out
+    (run / 'config.json').write_text(before)
+    image = folder / 'data' / 'images' / 'case0.nii.gz'
+    arrays = max((run / 'checkpoints' / '2' / 'state' / 'd').iterdir(), key=lambda path: path.stat().st_size)
+    arrays.write_bytes(arrays.read_bytes()[:-100])
+    for command, *more in (('evaluate',), ('predict', f'--input={image}', f'--output={folder}/out'), ('train',)):
+        ended = cli.run(command, f'--workdir={run}', *more) if command != 'train' else train(folder)
+        fails(ended, 'damaged checkpoint', str(run / 'checkpoints' / '2'), 'expected')
+
+
+def test_two_trainings_in_one_folder(folder):
+    (folder / 'run').mkdir()
+    with lock.locked(folder / 'run', print):
+        fails(train(folder), f'process {os.getpid()} on', 'is training there')
+    assert [path.name for path in (folder / 'run').iterdir()] == [lock.NAME]
 
 
 def test_a_run_does_not_go_on_with_other_data(folder):

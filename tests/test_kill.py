@@ -147,14 +147,16 @@ def test_killed_in_a_save(home, straight):
     assert run.lines() == straight.lines()
 
 
-def test_sigterm_saves_and_says_how_to_go_on(home, straight):
-    run = Run(home, home / 'term')
+@pytest.mark.parametrize('number', [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow),
+                                    pytest.param(signal.SIGHUP, marks=pytest.mark.slow)])
+def test_a_signal_saves_and_says_how_to_go_on(home, straight, number):
+    run = Run(home, home / number.name)
     run.start()
     run.until(lambda: run.says(f'step 4/{STEPS}'))
-    assert run.stop(signal.SIGTERM) == 0
+    assert run.stop(number) == 75
     complete, cut = run.steps()
     last = run.output.read_text().splitlines()[-1]
-    assert last == (f'SIGTERM: saved step {max(complete)} of {STEPS} in {run.workdir}; '
+    assert last == (f'{number.name}: saved step {max(complete)} of {STEPS} in {run.workdir}; '
                     'rerun the same command to resume')
     assert 4 <= max(complete) < STEPS and not cut
     run.finish()

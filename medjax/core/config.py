@@ -2,14 +2,16 @@
 
 import dataclasses
 import difflib
+import hashlib
 import inspect
 import json
+import pathlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ml_collections import config_dict
 
-from medjax import options
+from medjax import atomic_files, options
 from medjax.errors import InputError
 
 REQUIRED = inspect.Parameter.empty  # the default of a key that a config must have
@@ -125,8 +127,35 @@ def to_json(config: Mapping[str, Any]) -> str:
 
 def from_json(text: str) -> config_dict.ConfigDict:
     """Reads what `to_json` wrote, locked; lists come back as tuples, as configs write them."""
+    return _locked(json.loads(text))
+
+
+def read(path: pathlib.Path) -> config_dict.ConfigDict:
+    """The config in a run's `config.json`, see `from_json`.
+
+    Raises:
+      InputError: the file is missing or damaged.
+    """
+    value = atomic_files.read_json(path, 'the config of a run')
+    for name in ('model', 'task', 'data', 'optim', 'evaluate'):
+        if not isinstance(value.get(name), dict):
+            raise InputError(f'{path}: damaged: {name} is {value.get(name, "missing")!r}; expected a section, as in '
+                             'the config of a run')
+    try:
+        return _locked(value)
+    except ValueError as error:  # a key that no config can have
+        raise InputError(f'{path}: damaged: {error}; expected the config of a run') from error
+
+
+def digest(path: pathlib.Path) -> str:
+    """SHA-256 of a config file's content."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _locked(plain: Mapping[str, Any]) -> config_dict.ConfigDict:
+    """A locked config of plain data."""
     def tuples(value: Any) -> Any:
         if isinstance(value, dict):
             return {key: tuples(item) for key, item in value.items()}
         return tuple(map(tuples, value)) if isinstance(value, list) else value
-    return config_dict.ConfigDict(tuples(json.loads(text))).lock()
+    return config_dict.ConfigDict(tuples(plain)).lock()

@@ -91,10 +91,10 @@ class Experiment:
         abstract = self.abstract_state()
         return self.init({'params': abstract.params, **abstract.collections})
 
-    def checkpoints(self, workdir: pathlib.Path) -> Checkpoints:
-        """The checkpoints of the run in a folder."""
+    def checkpoints(self, workdir: pathlib.Path, say: Callable[[str], None] = print) -> Checkpoints:
+        """The checkpoints of the run in a folder; `say` receives lines about damaged ones."""
         return Checkpoints(workdir / 'checkpoints', keep=self.keep, best=self.best, rank=self.rank,
-                           statistics=self.data.statistics)
+                           statistics=self.data.statistics, say=say)
 
     def global_batch_size(self) -> int:
         """The number of examples in a global batch.

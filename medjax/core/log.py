@@ -8,13 +8,14 @@ import platform
 import resource
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 
 import medjax
 from medjax import atomic_files
+from medjax.errors import InputError
 from medjax.machine import cores, processor
 
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'grain', 'numpy', 'nibabel')
@@ -27,18 +28,34 @@ class Writer:
       workdir: the run's folder.
       start: the step from which the run continues. Lines of later steps, written before the run was killed, are
         removed, because these steps run again.
+      say: receives a warning about lines that cannot be read.
     """
 
-    def __init__(self, workdir: pathlib.Path, start: int):
-        path = workdir / 'metrics.jsonl'
-        if path.exists():
-            lines = [line for line in path.read_text().splitlines() if _step(line) <= start]
-            atomic_files.write_text(path, ''.join(f'{line}\n' for line in lines))
-        self._file = path.open('a', buffering=1)
+    def __init__(self, workdir: pathlib.Path, start: int, say: Callable[[str], None] = print):
+        self._path = workdir / 'metrics.jsonl'
+        lines = self._path.read_bytes().splitlines() if self._path.exists() else []
+        steps = [_step(line) for line in lines]
+        damaged = [number for number, step in enumerate(steps, 1) if step is None]
+        if damaged:
+            say(f'warning: {self._path}: {len(damaged)} damaged or incomplete lines, the first is line {damaged[0]}; '
+                'they are left out')
+        kept = [line for line, step in zip(lines, steps) if step is not None and step <= start]
+        if start and not kept:
+            say(f'warning: {self._path}: no steps up to {start}, from which the run resumes; the training history '
+                'begins there')
+        if lines:
+            atomic_files.write_bytes(self._path, b''.join(line + b'\n' for line in kept))
+        self._file = self._path.open('a', buffering=1)
         self._events = _events(workdir / 'tensorboard', start)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Writes the metrics of a step; a value that is not finite becomes null in `metrics.jsonl`."""
+        """Writes the metrics of a step; a value that is not finite becomes null in `metrics.jsonl`.
+
+        Raises:
+          InputError: the file has been removed, for example with the folder of the run.
+        """
+        if not self._path.exists():
+            raise InputError(f'{self._path}: removed while training; expected the folder of the run to stay')
         finite = {k: float(f'{v:.6g}') if math.isfinite(v) else None for k, v in values.items()}
         self._file.write(json.dumps({'step': step, **finite}) + '\n')
         for name, value in values.items():
@@ -82,12 +99,12 @@ def progress_line(step: int, steps: int, values: Mapping[str, float], left: floa
             f'ETA {int(left) // 60}:{int(left) % 60:02d}{skipped}')
 
 
-def _step(line: str) -> float:
-    """The step of a line of `metrics.jsonl`; infinity for an incomplete line, which a killed run may leave."""
+def _step(line: bytes) -> int | None:
+    """The step of a line of `metrics.jsonl`; None for a damaged line, or one that a killed run left incomplete."""
     try:
-        return json.loads(line)['step']
-    except (ValueError, KeyError, TypeError):
-        return float('inf')
+        return int(json.loads(line)['step'])
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        return None
 
 
 def environment() -> dict[str, Any]:

@@ -3,7 +3,6 @@
 import dataclasses
 import math
 import pathlib
-import signal
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from medjax.core import metrics, state
+from medjax.core import metrics, signals, state
 from medjax.core.checkpoint import Checkpoints
 from medjax.core.experiment import Experiment
 from medjax.core.log import Writer, progress_line
@@ -21,39 +20,39 @@ from medjax.errors import InputError
 Say = Callable[[str], None]
 
 
-def train(experiment: Experiment, workdir: pathlib.Path, say: Say = print) -> bool:
-    """Trains to the last step, from the newest checkpoint in `workdir` or from scratch.
+def train(experiment: Experiment, workdir: pathlib.Path, say: Say = print, from_step: int | None = None) -> bool:
+    """Trains to the last step, from the newest whole checkpoint in `workdir` or from scratch.
 
     Args:
       experiment: the experiment.
       workdir: the folder of checkpoints and metrics.
       say: receives lines of progress.
+      from_step: the step of the checkpoint to go on from, in place of the newest.
 
     Returns:
-      True at the last step. False after a SIGTERM before it: the step was finished and saved.
+      True at the last step. False after SIGTERM, SIGINT or SIGHUP: the step was finished and saved.
 
     Raises:
       InputError: at the first step whose loss or gradients are not finite, unless the config skips such steps.
     """
     size, abstract = experiment.global_batch_size(), experiment.abstract_state()
-    plan, checkpoints = experiment.plan, experiment.checkpoints(workdir)
-    start = checkpoints.latest() or 0
+    plan, checkpoints = experiment.plan, experiment.checkpoints(workdir, say)
+    start, restored = checkpoints.resume(plan.abstract_state(abstract), from_step)
     current, step_fn = None, None
-    if start:
-        current = plan.place_state(checkpoints.restore(start, plan.abstract_state(abstract)))
+    if restored is not None:
+        current = plan.place_state(restored)
         say(f'resuming from step {start} of {experiment.steps}')
-    writer = Writer(workdir, start)
+    writer = Writer(workdir, start, say)
     run = _Run(experiment, workdir, checkpoints, writer, _StepLog(experiment, abstract, size, start, writer, say), say)
-    stop_signals, previous = _catch(signal.SIGTERM)
     try:
-        if start < experiment.steps:
-            step_fn = experiment.step(abstract)
-            say(experiment.check_memory(step_fn, abstract))
-        if current is None:
-            current = plan.init_state(experiment.create_state, abstract, experiment.pretrained)
-        return step_fn is None or _run_steps(run, step_fn, current, start, stop_signals)
+        with signals.noted() as stop_signals:
+            if start < experiment.steps:
+                step_fn = experiment.step(abstract)
+                say(experiment.check_memory(step_fn, abstract))
+            if current is None:
+                current = plan.init_state(experiment.create_state, abstract, experiment.pretrained)
+            return step_fn is None or _run_steps(run, step_fn, current, start, stop_signals)
     finally:
-        signal.signal(signal.SIGTERM, previous or signal.SIG_DFL)  # None: the handler was not set from Python
         writer.close()
         checkpoints.close()
         experiment.release()
@@ -71,17 +70,20 @@ class _Run:
     say: Say
 
 
-def _run_steps(run: _Run, step_fn: Step, current: Any, start: int, stop_signals: list[int]) -> bool:
-    """Runs the steps from `start` on; returns False if a signal stopped them before the last one.
+def _run_steps(run: _Run, step_fn: Step, current: Any, start: int, stop_signals: list[str]) -> bool:
+    """Runs the steps from `start` on; returns False if a signal stopped them, at the last one too.
 
     Args:
       run: the run.
       step_fn: the compiled step.
       current: the state at step `start`; it is donated.
       start: number of steps so far.
-      stop_signals: not empty after a signal to stop.
+      stop_signals: the name of a signal to stop; empty without one.
     """
     experiment, plan, steps = run.experiment, run.experiment.plan, run.experiment.steps
+    if stop_signals:  # came while the step was compiled
+        run.say(f'{stop_signals[0]}: stopped at step {start} of {steps}; rerun the same command to resume')
+        return False
     key = jax.random.key(experiment.seed)
     run.log.restart_clock()
     for step, batch in enumerate(experiment.stream(start, steps), start + 1):
@@ -98,9 +100,10 @@ def _run_steps(run: _Run, step_fn: Step, current: Any, start: int, stop_signals:
         if save:
             run.checkpoints.save(step, plan.logical_state(current), means)
             run.log.restart_clock()
-        if stop and not last:
+        if stop:
             run.checkpoints.wait()
-            run.say(f'SIGTERM: saved step {step} of {steps} in {run.workdir}; rerun the same command to resume')
+            run.say(f'{stop_signals[0]}: saved step {step} of {steps} in {run.workdir}; rerun the same command to '
+                    'resume')
             return False
     return True
 
@@ -191,9 +194,3 @@ def _nonfinite_message(experiment: Experiment, abstract: state.TrainState, numbe
     name = checked_tensors(checked, jnp.zeros(()), abstract.params)[position][0]
     return (f'step {number + 1}: {name} is not finite; cases of the batch: {", ".join(map(str, batch["id"]))}. '
             'A smaller config.optim.lr or .clip may help; config.debug.skip_nonfinite=True skips such steps')
-
-
-def _catch(number: int) -> tuple[list[int], Any]:
-    """A list that grows with each such signal from now on, and the previous handler."""
-    caught: list[int] = []
-    return caught, signal.signal(number, lambda signum, _: caught.append(signum))

@@ -316,6 +316,27 @@ def read_split(path: pathlib.Path) -> dict[str, str]:
     Raises:
       InputError: the file is missing or no split file; its cases do not match its hash; a patient is in two splits.
     """
+    pairs = _read_pairs(path)
+    splits = dict(pairs)
+    for patient, split in pairs:
+        if splits[patient] != split:
+            raise InputError(f'{path}: patient {patient!r} is in {split!r} and in {splits[patient]!r}; expected one '
+                             'split for all cases of a patient')
+    return splits
+
+
+def check_split(path: pathlib.Path) -> None:
+    """Checks that a file which `write_split` wrote has not been changed; one that is missing is no change.
+
+    Raises:
+      InputError: no split file; its cases do not match its hash.
+    """
+    if path.exists():
+        _read_pairs(path)
+
+
+def _read_pairs(path: pathlib.Path) -> set[tuple[str, str]]:
+    """Each patient with each split that it is in."""
     try:
         content = json.loads(path.read_text())
         table = content['cases']
@@ -327,12 +348,7 @@ def read_split(path: pathlib.Path) -> dict[str, str]:
     if content.get('sha256') != _digest(table):
         raise InputError(f'{path}: its sha256 is {content.get("sha256")}, that of its cases {_digest(table)}; expected '
                          'the same: the file was changed')
-    splits = dict(pairs)
-    for patient, split in pairs:
-        if splits[patient] != split:
-            raise InputError(f'{path}: patient {patient!r} is in {split!r} and in {splits[patient]!r}; expected one '
-                             'split for all cases of a patient')
-    return splits
+    return pairs
 
 
 def _digest(table: Mapping[str, Mapping[str, str]]) -> str:

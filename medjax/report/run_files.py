@@ -120,13 +120,7 @@ def snapshot(path: pathlib.Path) -> Iterator[dict[str, np.ndarray]]:
 def _json(path: pathlib.Path) -> dict[str, Any]:
     if not path.exists():
         return {}
-    try:
-        value = json.loads(path.read_text())
-    except (ValueError, OSError) as error:
-        raise InputError(f'{path}: not readable as JSON: {error}') from None
-    if not isinstance(value, dict):
-        raise InputError(f'{path}: contains a {type(value).__name__}; expected an object with named fields')
-    return value
+    return atomic_files.read_json(path)
 
 
 def _records(path: pathlib.Path) -> list[dict[str, Any]]:

@@ -6,9 +6,11 @@ import os
 import shutil
 import subprocess
 
+import pytest
 from tensorboardX.proto import event_pb2
 
 from medjax.core import log, loop
+from medjax.errors import InputError
 from tests.core import toy
 
 
@@ -30,11 +32,37 @@ def test_tensorboard_hides_only_repeated_steps(tmp_path):
 
 def test_lines_of_later_steps_are_removed_on_resume(tmp_path):
     (tmp_path / 'metrics.jsonl').write_text('{"step": 2, "lr": 1.0}\n{"step": 4, "lr": 1.0}\n{"step": 5, "l')
-    writer = log.Writer(tmp_path, 2)
+    said = []
+    writer = log.Writer(tmp_path, 2, said.append)
     writer.write(3, {'lr': 0.123456789, 'loss': math.inf})
     writer.close()
     lines = [json.loads(line) for line in (tmp_path / 'metrics.jsonl').read_text().splitlines()]
     assert lines == [{'step': 2, 'lr': 1.0}, {'step': 3, 'lr': 0.123457, 'loss': None}]
+    assert said == [f'warning: {tmp_path}/metrics.jsonl: 1 damaged or incomplete lines, the first is line 3; '
+                    'they are left out']
+
+
+@pytest.mark.parametrize('damage, message', [
+    (lambda b: b.replace(b'"step": 2', b'"step"  2'), '1 damaged or incomplete lines, the first is line 1'),
+    (lambda b: b.replace(b'{', b'\xff'), '2 damaged or incomplete lines, the first is line 1'),
+    (lambda b: b'', 'no steps up to 4')])
+def test_damaged_lines_are_counted(tmp_path, damage, message):
+    path, said = tmp_path / 'metrics.jsonl', []
+    path.write_bytes(damage(b'{"step": 2, "lr": 1.0}\n{"step": 4, "lr": 1.0}\n'))
+    log.Writer(tmp_path, 4, said.append).close()
+    assert message in ' '.join(said) and str(path) in said[0]
+
+
+def test_a_folder_that_vanishes_is_named(tmp_path):
+    folder = tmp_path / 'run'
+    folder.mkdir()
+    writer = log.Writer(folder, 0)
+    writer.write(1, {'lr': 0.1})
+    folder.rename(tmp_path / 'elsewhere')
+    with pytest.raises(InputError, match=r'run/metrics\.jsonl: removed while training'):
+        writer.write(2, {'lr': 0.1})
+    writer.close()
+    assert not folder.exists()
 
 
 def test_a_line_of_progress():

@@ -37,33 +37,47 @@ def assert_same(a, b):
     jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
-def stopped_at(step):
-    """Batches of which the given one comes with a SIGTERM, in a run's first part."""
+def stopped_at(step, signal_number=signal.SIGTERM):
+    """Batches of which the given one comes with a signal, in a run's first part."""
     batches = toy.Batches()
     original = batches.stream
 
     def stream(start, stop):
         for number, batch in enumerate(original(start, stop), start):
             if number == step and start == 0:
-                os.kill(os.getpid(), signal.SIGTERM)
+                os.kill(os.getpid(), signal_number)
             yield batch
     batches.stream = stream
     return batches
 
 
-def test_resume_is_bit_identical_and_metrics_come_once(tmp_path):
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_resume_is_bit_identical_and_metrics_come_once(tmp_path, number):
     straight, broken = tmp_path / 'straight', tmp_path / 'broken'
     straight.mkdir(), broken.mkdir()
     assert loop.train(toy.experiment(), straight, say=lambda line: None)
     lines = []
-    stopper = stopped_at(3)
+    stopper = stopped_at(3, number)
     assert not loop.train(toy.experiment(batches=stopper), broken, say=lines.append)
-    assert any('SIGTERM: saved step 4 of 6' in line for line in lines)
+    assert any(f'{number.name}: saved step 4 of 6' in line for line in lines)
     assert loop.train(toy.experiment(batches=stopper), broken, say=lines.append)
     assert 'resuming from step 4 of 6' in lines
     assert_same(final(toy.experiment(), straight), final(toy.experiment(), broken))
     steps = [json.loads(line)['step'] for line in (broken / 'metrics.jsonl').read_text().splitlines()]
     assert steps == [2, 4, 6]
+
+
+def test_a_signal_at_the_last_step_or_before_the_first_stops_as_well(tmp_path):
+    lines, stopper = [], stopped_at(5)
+    assert not loop.train(toy.experiment(batches=stopper), tmp_path, say=lines.append)
+    assert 'SIGTERM: saved step 6 of 6' in lines[-1] and loop.train(toy.experiment(), tmp_path, say=lines.append)
+
+    def stop(line):
+        lines.append(line)
+        if line.startswith('compiled'):
+            os.kill(os.getpid(), signal.SIGHUP)
+    assert not loop.train(toy.experiment(steps=8), tmp_path, say=stop)
+    assert 'SIGHUP: stopped at step 6 of 8' in lines[-1]
 
 
 def test_sigterm_at_a_validation_leaves_the_best_as_it_would_be(tmp_path):
