@@ -200,10 +200,10 @@ class Checkpoints:
         if known is not None:
             found = known.layout()
         else:
-            found = _layout(_read(folder, lambda: ocp.metadata(folder).metadata))
+            found = _layout(_read(folder, lambda: ocp.metadata(str(folder)).metadata))
             self._say(f'warning: {folder}: saved without digests by an earlier version; it cannot be verified')
         _check_layout(found, _layout(abstract), folder)
-        state = _read(folder, lambda: ocp.load(folder, abstract))
+        state = _read(folder, lambda: ocp.load(str(folder), abstract))
         if known is not None:
             known.verify(state, folder)
         return state

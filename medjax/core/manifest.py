@@ -120,7 +120,7 @@ def read(folder: pathlib.Path) -> Manifest | None:
 
 
 def read_unverified(folder: pathlib.Path) -> Manifest:
-    """What a checkpoint of an earlier version holds besides arrays: metrics and statistics, without digests.
+    """The metrics and statistics of a checkpoint of an earlier version, which has no digests.
 
     Raises:
       DamagedCheckpointError: a file is missing or damaged.
@@ -140,7 +140,7 @@ def _stored_metrics(folder: pathlib.Path) -> dict[str, float]:
 
 def _described(array: np.ndarray) -> dict[str, Any]:
     content = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-    return {'shape': list(array.shape), 'dtype': str(array.dtype), 'sha256': hashlib.sha256(content).hexdigest()}
+    return {'shape': list(array.shape), 'dtype': str(array.dtype), 'sha256': hashlib.sha256(content.data).hexdigest()}
 
 
 def _digest(content: Any) -> str:
