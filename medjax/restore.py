@@ -78,8 +78,8 @@ def weights(config: Mapping[str, Any], workdir: pathlib.Path,
     try:
         yield checkpoints, from_step or checkpoints.best_step() or steps[-1]
     except DamagedCheckpointError as error:
-        raise InputError(f'{error}; expected a whole one; evaluate another one of {known} by --from_step, or train '
-                         'again') from error
+        raise InputError(f'{error}; expected what was saved; train again, or evaluate another step by --from_step; '
+                         f'checkpoints: {known}') from error
 
 
 def restore(workdir: pathlib.Path, **options: Any) -> Trained:

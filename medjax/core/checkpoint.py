@@ -234,10 +234,10 @@ def _read(folder: pathlib.Path, call: Callable[[], Any]) -> Any:
       DamagedCheckpointError: the error comes from the content of the files.
       InputError: no permission, or the folder has vanished.
     """
+    _silence_late_errors()
     try:
         return call()
     except Exception as error:  # Orbax, TensorStore and JSON raise many types of error for damaged bytes
-        _silence_late_errors()
         failure = _failure(error, folder)
     with warnings.catch_warnings(action='ignore'):
         gc.collect()  # the reads that Orbax has not begun
@@ -270,7 +270,7 @@ def _failure(error: Exception, folder: pathlib.Path) -> Exception:
     else:
         files = [name for name in re.findall(r'"(/[^"]+)"', text) if pathlib.Path(name).is_file()]
         where = files[-1] if files else f'{folder}: {type(error).__name__}: {text[:100]}'
-        failure = DamagedCheckpointError(f'damaged checkpoint: {where}: cannot be read; expected what was saved')
+        failure = DamagedCheckpointError(f'damaged checkpoint: {where}: cannot be read')
     if isinstance(failure, DamagedCheckpointError) and not folder.exists():
         failure = InputError(f'{folder}: removed while it was read, perhaps by a training that saves there; run the '
                              'command again')
