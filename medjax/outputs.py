@@ -15,9 +15,9 @@ def input_files(path: pathlib.Path) -> list[pathlib.Path]:
     """All files that an input is read from: its own, and for a table those that its cells name.
 
     Args:
-      path: an image, a video, a folder with a DICOM series, or a CSV table.
+      path: an image, a video, a folder with a DICOM series, or a table, CSV or TSV.
     """
-    if path.suffix.lower() != '.csv':
+    if path.suffix.lower() not in ('.csv', '.tsv'):
         return [path, *map(pathlib.Path, image_files.files(path))]
     cells = {cell.strip() for row in read_table(path)[0] for cell in row.values() if isinstance(cell, str)}
     named = [path.parent / cell for cell in sorted(cells) if cell and os.path.exists(path.parent / cell)]
