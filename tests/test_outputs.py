@@ -80,6 +80,14 @@ def test_the_folder_of_the_images_is_no_output(run, tmp_path, kind):
         refused(run, kind, [tmp_path / 'in'], output, 'a.png would be overwritten')
 
 
+def test_a_video_is_not_replaced_nor_the_table_of_images(run, tmp_path):
+    (tmp_path / 'a.mp4').touch()
+    refused(run, DetectionPredictor, [tmp_path / 'a.mp4'], tmp_path, 'a.mp4 would be overwritten')
+    (tmp_path / 'predictions.mp4').touch()
+    refused(run, DetectionPredictor, [tmp_path / 'predictions.mp4'], tmp_path / 'out',
+            'predictions.csv, as that of all inputs')
+
+
 @pytest.mark.parametrize('linked', [os.link, os.symlink])
 def test_a_link_to_an_input_is_not_replaced(run, tmp_path, linked):
     image = picture(tmp_path / 'in' / 'a.png')
