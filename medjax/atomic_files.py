@@ -38,7 +38,8 @@ def read_arrays(path: pathlib.Path, kind: str, names: Sequence[str] = ()) -> dic
       InputError: it lacks one, or is damaged.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # NumPy leaves the file open where it is damaged.
+        with path.open('rb') as content, np.load(content, allow_pickle=False) as file:
             return {name: file[name] for name in names or file.files}
     except Exception as error:  # NumPy, zipfile and zlib raise many types of error for damaged bytes
         raise InputError(f'{path}: not readable as {kind}: {error}') from error

@@ -37,7 +37,7 @@ def read(path: pathlib.Path, wanted: Mapping[str, Any], reinitialise: Collection
       InputError: the file cannot be read; see also `resnet_variables`.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, 'rb') as content, np.load(content, allow_pickle=False) as file:
             state = {name: file[name] for name in file.files}
     except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
         raise InputError(f'config.init.path: {path}: {error}; expected a state dict as .npz, as numpy.savez writes '

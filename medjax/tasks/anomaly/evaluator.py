@@ -191,8 +191,8 @@ class AnomalyPredictor(contracts.Predictor):
         scores = {name: float(outputs[name][0]) for name in TASK_SCORES if name in outputs}
         latents = self.folder / 'cases' / LATENTS
         if 'latent' in outputs and latents.is_file():
-            with np.load(latents) as train:
-                distance = anomaly_scores.mahalanobis_distance(outputs['latent'], train['centre'], train['precision'])
+            train = atomic_files.read_arrays(latents, 'statistics of latents', ('centre', 'precision'))
+            distance = anomaly_scores.mahalanobis_distance(outputs['latent'], train['centre'], train['precision'])
             scores['distance'] = float(distance[0])
         columns = {name: repr(value) for name, value in table.score_columns(scores).items()}
         atomic_files.add_row(folder / 'predictions.csv', {'image': str(path), **columns})
