@@ -58,7 +58,7 @@ def test_the_smoke_run_goes_from_config_to_report(name, tmp_path):
     # A config that validates after each step may have its best weights at the first.
     assert tested and (results['step'] == 2 or smoke(name)['evaluate'].get('every') == results['step'] == 1)
     assert all({'value', 'ci95', 'n'} <= set(entry) for split in tested for entry in results[split].values())
-    rows = list(csv.DictReader((tmp_path / 'predictions.csv').open()))
+    rows = list(csv.DictReader((tmp_path / 'predictions.csv').read_text().splitlines()))
     assert {row['split'] for row in rows} == set(results['counts']) - {'train'}
     steps = [json.loads(line)['step'] for line in (tmp_path / 'metrics.jsonl').read_text().splitlines()]
     assert steps[-1] == 2
@@ -79,7 +79,7 @@ def test_the_smoke_run_goes_from_config_to_report(name, tmp_path):
                             f'--output={tmp_path}/out')
         assert ended.code == 0, ended.err
         old = next(row for row in rows if row['id'] == volumes[0].stem)
-        new, = csv.DictReader((tmp_path / 'out' / 'predictions.csv').open())
+        new, = csv.DictReader((tmp_path / 'out' / 'predictions.csv').read_text().splitlines())
         assert [key for key in new if key != 'image'] == [key for key in old if key.startswith('prob')]
         # In a batch of one, sums have another order.
         np.testing.assert_allclose([float(new[key]) for key in new if key != 'image'],

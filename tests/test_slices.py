@@ -53,5 +53,5 @@ def test_slices_of_real_volumes_go_from_pictures_to_report(tmp_path):
     assert 'cases: train 3  val 3  test 3   1 steps of 8' in ended.out
     results = json.loads((tmp_path / 'run' / 'results.json').read_text())
     assert results['test']['dice_lung']['n'] == 1 and results['test']['dice_lung']['cases'] == 3  # one patient
-    predicted = list(csv.DictReader((tmp_path / 'run' / 'predictions.csv').open()))
+    predicted = list(csv.DictReader((tmp_path / 'run' / 'predictions.csv').read_text().splitlines()))
     assert {row['modality'] for row in predicted if row['split'] == 'test'} == {'MR'}

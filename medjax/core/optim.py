@@ -226,20 +226,21 @@ def _parameter_group(*, steps: int, path: str, name: str, lr: Positive, schedule
     form = dict(schedule or {'name': 'constant'})
     curve = bind(choose(SCHEDULES, form.pop('name', 'constant'), f'{path}.schedule.name'), form, f'{path}.schedule',
                  lr=lr, steps=-(-steps // every))
+    rate = lambda step: curve(jnp.asarray(step, jnp.float32))  # optax's schedules mix their count with floats
     chain = [optax.clip_by_global_norm(clip)] if clip else []
     optimiser = choose(OPTIMISERS, name, f'{path}.name')
     own = keys(optimiser, ('lr',))
     for key in options:
         if key not in own:
             raise InputError(unknown_key(key, [*SHARED, *own], path))
-    chain.append(bind(optimiser, options, path, lr=curve))
+    chain.append(bind(optimiser, options, path, lr=rate))
     if every == 1:
-        return chain, curve
+        return chain, rate
 
     def is_update(step: Any, **_: Any) -> Any:
         return step % every == 0
 
-    return [optax.conditionally_mask(optax.chain(*chain), is_update)], lambda step: curve(step // every)
+    return [optax.conditionally_mask(optax.chain(*chain), is_update)], lambda step: rate(step // every)
 
 
 def _group_labels(params: Any, transforms: Mapping[str, Any]) -> dict[str, Any]:

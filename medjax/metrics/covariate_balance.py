@@ -22,7 +22,8 @@ def mmd(x: jax.Array, group: jax.Array, mask: jax.Array, width: float = 1.0) -> 
     # Rounding may make a squared distance negative.
     distance = jnp.maximum(square[:, None] + square - 2 * x @ x.T, 0)
     kernel = jnp.exp(-distance / (2 * width**2))
-    shares = [of / jnp.maximum(of.sum(), 1) for of in (mask * (group == 0), mask * (group == 1))]
+    members = [mask * (group == number).astype(mask.dtype) for number in (0, 1)]
+    shares = [of / jnp.maximum(of.sum(), 1) for of in members]
     difference = shares[1] - shares[0]
     both = (shares[0].sum() > 0) & (shares[1].sum() > 0)
     return jnp.where(both, jnp.maximum(difference @ kernel @ difference, 0), 0.0)

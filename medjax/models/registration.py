@@ -50,7 +50,8 @@ class Affine(nn.Module):
         for level in range(self.levels):
             width = min(self.base * 2**level, self.cap)
             x = Block(width, (3,) * dims, (2,) * dims, self.norm, 'leaky', self.dtype, name=f'block{level}')(x, train)
-        out = nn.Dense(dims * (dims + 1), kernel_init=SMALL_INIT, name='generator')(x.reshape(len(x), -1))
+        out = nn.Dense(dims * (dims + 1), kernel_init=SMALL_INIT, name='generator')(
+            x.reshape(len(x), -1).astype(jnp.float32))
         return AFFINE_SCALE * out.astype(jnp.float32).reshape(-1, dims, dims + 1)
 
 

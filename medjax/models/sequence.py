@@ -95,7 +95,7 @@ class Model(nn.Module):
         if self.pool == 'attention':
             pooled, feats['attention'] = GatedPool(self.width, name='pool')(x, mask)
         elif self.pool == 'mean':
-            pooled = x.sum(1) / jnp.maximum((mask > 0).sum(1, keepdims=True), 1)
+            pooled = x.sum(1) / jnp.maximum((mask > 0).sum(1, keepdims=True), 1).astype(x.dtype)
         else:
             last = jnp.argmax(jnp.where(mask > 0, jnp.arange(mask.shape[1]), -1), 1)
             pooled = jnp.take_along_axis(x, last[:, None, None], 1)[:, 0]

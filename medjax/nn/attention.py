@@ -17,7 +17,8 @@ def masked_softmax(scores: jax.Array, allowed: jax.Array | None) -> jax.Array:
     """The softmax over the allowed entries of the last axis, 0 elsewhere; all 0 if no entry is allowed."""
     if allowed is None:
         return jax.nn.softmax(scores)
-    return jnp.where(allowed > 0, jax.nn.softmax(jnp.where(allowed > 0, scores, jnp.finfo(scores.dtype).min)), 0)
+    allowed = allowed.astype(bool)
+    return jnp.where(allowed, jax.nn.softmax(jnp.where(allowed, scores, jnp.finfo(scores.dtype).min)), 0)
 
 
 def sinusoidal_encoding(times: jax.Array, width: int, longest: float) -> jax.Array:
@@ -36,7 +37,7 @@ def sinusoidal_encoding(times: jax.Array, width: int, longest: float) -> jax.Arr
     """
     if width % 2:
         raise InputError(f'config.model.width: {width}; expected an even number, of sines and cosines')
-    rates = jnp.exp(-jnp.log(longest) * jnp.arange(width // 2) / max(width // 2 - 1, 1))
+    rates = jnp.exp(-jnp.log(longest) * jnp.arange(width // 2, dtype=jnp.float32) / max(width // 2 - 1, 1))
     angles = times[..., None] * rates
     return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], -1)
 

@@ -106,11 +106,12 @@ class MessagePassing(nn.Module):
                 state = drop(nn.relu(first + update(incoming)), train) * bond_mask
             incoming = matrices.sum_incoming(state)
         else:
-            first = dense('enter')(own) * mask[..., None]
+            real = mask[..., None].astype(self.dtype)
+            first = dense('enter')(own) * real
             send, update, state = dense('send'), dense('message', bias=False), nn.relu(first)
             for _ in range(self.depth - 1):
                 sent = nn.relu(send(jnp.concatenate([matrices.gather(state), bond_features], -1))) * bond_mask
-                state = drop(nn.relu(first + update(matrices.sum_incoming(sent))), train) * mask[..., None]
+                state = drop(nn.relu(first + update(matrices.sum_incoming(sent))), train) * real
             sent = nn.relu(send(jnp.concatenate([matrices.gather(state), bond_features], -1))) * bond_mask
             incoming = matrices.sum_incoming(sent)
         out = drop(nn.relu(dense('leave')(jnp.concatenate([own, incoming], -1))), train)

@@ -46,7 +46,7 @@ class SequenceTransformer(nn.Module):
         if self.positions not in LONGEST:
             raise InputError(f'config.model.positions: {self.positions!r}; expected one of: {", ".join(LONGEST)}')
         number = jnp.cumsum(mask > 0, 1) - 1
-        position = times if self.positions == 'time' else number
+        position = times if self.positions == 'time' else number.astype(jnp.float32)
         x = Dense(self.width, dtype=self.dtype, name='embed')(mask_padding(x, mask))
         encoding = sinusoidal_encoding(mask_padding(position, mask), self.width, LONGEST[self.positions])
         x = Dropout(self.dropout)(x + encoding.astype(x.dtype), train)

@@ -112,7 +112,9 @@ def coarse_shape(shape: Sequence[int], factor: int) -> tuple[int, ...]:
 def _descend(cost: Callable[[jax.Array], jax.Array], start: jax.Array, count: int, rate: float) -> jax.Array:
     """Minimises a cost by `count` steps of Adam with cosine decay."""
     # A larger epsilon stops Adam from taking full steps along rounding errors, as in an image without contrast.
-    update = optax.adam(optax.cosine_decay_schedule(rate, count), eps=NEGLIGIBLE / start.size)
+    schedule = optax.cosine_decay_schedule(rate, count)
+    # The schedule mixes its count, an integer, with floats.
+    update = optax.adam(lambda done: schedule(done.astype(jnp.float32)), eps=NEGLIGIBLE / start.size)
 
     def step(_: Any, carry: tuple[jax.Array, Any]) -> tuple[jax.Array, Any]:
         x, state = carry

@@ -24,7 +24,7 @@ def random_blob_mask(key: jax.Array, size: Sequence[int], radii: tuple[float, fl
     centre_key, radius_key, noise_key = jax.random.split(key, 3)
     centre = jax.random.uniform(centre_key, (dims,), minval=0.15, maxval=0.85)
     radius = jax.random.uniform(radius_key, (dims,), minval=radii[0], maxval=radii[1])
-    axes = jnp.meshgrid(*((jnp.arange(n) + 0.5) / n for n in size), indexing='ij')
+    axes = jnp.meshgrid(*((jnp.arange(n, dtype=jnp.float32) + 0.5) / n for n in size), indexing='ij')
     inside = 1.0 - sum(((x - c) / r) ** 2 for x, c, r in zip(axes, centre, radius))
     noise = jax.image.resize(jax.random.normal(noise_key, (NOISE_POINTS,) * dims), tuple(size), 'cubic')
     return jax.nn.sigmoid((inside + NOISE_AMPLITUDE * noise) / EDGE_WIDTH)

@@ -43,7 +43,7 @@ def test_anchors_are_centred_on_their_receptive_fields():
         def logit(x):
             return network.apply(variables, x, train=False)[0]['dense'][level]['logits'][0, anchor].sum()
         gradient = jnp.abs(jax.jit(jax.grad(logit))(x))[0, ..., 0]
-        rows, columns = jnp.meshgrid(jnp.arange(64) + 0.5, jnp.arange(64) + 0.5, indexing='ij')
+        rows, columns = jnp.meshgrid(jnp.arange(64.0) + 0.5, jnp.arange(64.0) + 0.5, indexing='ij')
         return jnp.stack([(gradient * rows).sum(), (gradient * columns).sum()]) / gradient.sum()
 
     dense = jax.jit(lambda: network.apply(variables, x, train=False)[0]['dense'])()

@@ -141,7 +141,8 @@ class DetectionDataset(PreparedImages):
             return dict(targets)
         boxes, kept = crop(targets['boxes'], start, self.patch)
         kept = kept & (targets['box_mask'] > 0)
-        return {'boxes': boxes * kept[:, None], 'box_label': targets['box_label'] * kept,
+        return {'boxes': boxes * kept[:, None].astype(boxes.dtype),
+                'box_label': targets['box_label'] * kept.astype(targets['box_label'].dtype),
                 'box_mask': kept.astype(np.float32)}
 
     def _crop(self, row: dict[str, jax.Array], start: jax.Array) -> dict[str, jax.Array]:

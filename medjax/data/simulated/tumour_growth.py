@@ -291,7 +291,7 @@ def _compiled(spacing: float, dims: int) -> Any:
 
         def grow_to_size(u: jax.Array, _: None) -> tuple[jax.Array, None]:
             later = grow(u, local_diffusion, rate, LONGEST / first_steps, steps=1)
-            return jnp.where((u > THRESHOLD).sum() >= size, u, later), None
+            return jnp.where((u > THRESHOLD).sum().astype(jnp.float32) >= size, u, later), None
 
         visits = [jax.lax.scan(grow_to_size, start, None, length=first_steps)[0]]
         for gap in gaps:

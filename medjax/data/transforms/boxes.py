@@ -40,7 +40,7 @@ def warp_boxes(boxes: jax.Array, mask: jax.Array, shape: Sequence[int], spacing:
     """
     dims = len(shape)
     # Positions are measured from the centre of the first voxel, boxes from its corner.
-    centre = jnp.array(shape) / 2
+    centre = jnp.array(shape, jnp.float32) / 2
     sides = [boxes[:, :dims], boxes[:, dims:]]
     corners = jnp.stack([jnp.stack([sides[side][:, axis] for axis, side in enumerate(choice)], -1)
                          for choice in itertools.product((0, 1), repeat=dims)])
@@ -50,5 +50,5 @@ def warp_boxes(boxes: jax.Array, mask: jax.Array, shape: Sequence[int], spacing:
     inside = [jnp.clip(side, 0, jnp.array(shape, jnp.float32)) for side in (low, high)]
     area = (high - low).prod(-1)
     area_inside = (inside[1] - inside[0]).prod(-1)
-    mask = jnp.where(area_inside >= MIN_INSIDE * area, mask, 0.0) * (area_inside > 0)
+    mask = jnp.where(area_inside >= MIN_INSIDE * area, mask, 0.0) * (area_inside > 0).astype(mask.dtype)
     return jnp.where(mask[:, None] > 0, jnp.concatenate(inside, -1), 0.0), mask

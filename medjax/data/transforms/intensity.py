@@ -33,7 +33,8 @@ def blur(image: jax.Array, sigma: jax.Array) -> jax.Array:
       As `image`.
     """
     def matrix(n: int) -> jax.Array:
-        distance = jnp.arange(-BLUR_TAPS, n + BLUR_TAPS) - jnp.arange(n)[:, None]
+        place = jnp.arange(-BLUR_TAPS, n + BLUR_TAPS, dtype=jnp.float32)
+        distance = place - jnp.arange(n, dtype=jnp.float32)[:, None]
         gaussian = jnp.exp(-0.5 * (distance / sigma[:, None, None]) ** 2)
         weights = jnp.where(jnp.abs(distance) <= BLUR_TAPS, gaussian, 0.0)
         inner = weights[..., BLUR_TAPS:-BLUR_TAPS]
@@ -57,13 +58,15 @@ def low_resolution(image: jax.Array, factor: jax.Array, axes: Sequence[int]) -> 
     """
     def matrix(n: int) -> jax.Array:
         coarse = jnp.maximum(jnp.round(n / factor), 1.0)[:, None]
-        place = (jnp.arange(n) + 0.5) * coarse / n - 0.5
+        index = jnp.arange(n, dtype=jnp.float32)
+        place = (index + 0.5) * coarse / n - 0.5
         out = jnp.zeros((image.shape[-1], n, n))
         for tap in range(-1, 3):
             t = jnp.abs(place - jnp.floor(place) - tap)
             weight = jnp.where(t <= 1, 1.5 * t**3 - 2.5 * t**2 + 1, -0.5 * t**3 + 2.5 * t**2 - 4 * t + 2)
             source = (jnp.clip(jnp.floor(place) + tap, 0, coarse - 1) + 0.5) * n / coarse - 0.5
-            out += weight[..., None] * (jnp.clip(jnp.round(source), 0, n - 1)[..., None] == jnp.arange(n))
+            taken = jnp.clip(jnp.round(source), 0, n - 1)[..., None] == index
+            out += weight[..., None] * taken.astype(weight.dtype)
         return out
 
     return _separable(image, matrix, axes)

@@ -36,12 +36,13 @@ def mix_images(batch: dict[str, jax.Array], uniform: jax.Array, *, mixup: float,
     weight = share.reshape(column)
     if cutmix:
         low, high = cutmix_box(share, uniform[:, 1, :len(shape)], shape)
-        replaced = ((high - low) / jnp.array(shape, jnp.float32)).prod(-1)
+        replaced = ((high - low).astype(jnp.float32) / jnp.array(shape, jnp.float32)).prod(-1)
         inside = cut.reshape(column)
         for axis, n in enumerate(shape):
             line = (jnp.arange(n) >= low[:, axis, None]) & (jnp.arange(n) < high[:, axis, None])
             inside &= line.reshape(-1, *[n if a == axis else 1 for a in range(len(shape))], 1)
-        share, weight = jnp.where(cut, 1 - replaced, share), jnp.where(cut.reshape(column), 1.0 - inside, weight)
+        share = jnp.where(cut, 1 - replaced, share)
+        weight = jnp.where(cut.reshape(column), 1.0 - inside.astype(jnp.float32), weight)
     blend = weight * image + (1 - weight) * jnp.roll(image, -1, 0)
     return {**batch, 'image': blend.astype(image.dtype), 'partner': jnp.roll(batch['label'], -1, 0), 'share': share}
 

@@ -105,7 +105,7 @@ def _affine(options: WarpOptions, spacing: jax.Array, drawn: jax.Array, signs: j
         matrix, shift = jnp.matmul(matrix, policy_matrix, precision=warp.HIGHEST), shift + policy_shift
     if not options.shift and signs is None:
         return matrix, None
-    return matrix, shift * jnp.array(shape) * spacing * _indicator(inplane, dims)
+    return matrix, shift * jnp.array(shape, jnp.float32) * spacing * _indicator(inplane, dims)
 
 
 def _largest_angle(degrees: float | None, planar: bool, extents: Sequence[int]) -> float:

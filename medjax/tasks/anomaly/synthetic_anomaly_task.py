@@ -88,9 +88,9 @@ def add_anomaly(options: Options, image: jax.Array, other: jax.Array, key: jax.A
         jax.random.split(outline_key, options.spots))
     count = jax.random.randint(count_key, (), 1, options.spots + 1)
     present = (jnp.arange(options.spots) < count).reshape(-1, *(1,) * (image.ndim - 1))
-    mask = jnp.max(masks * present, 0)
+    mask = jnp.max(masks * present.astype(jnp.float32), 0)
     strength = jax.random.uniform(strength_key, minval=options.strength[0], maxval=options.strength[1])
-    strength *= jax.random.uniform(presence_key) < options.share
+    strength *= (jax.random.uniform(presence_key) < options.share).astype(jnp.float32)
     sign = jax.random.rademacher(jax.random.fold_in(strength_key, 1), (), jnp.float32)
     branches = {'patch': lambda: interpolate_patch(image, other, mask, strength),
                 'opacity': lambda: add_opacity(image, mask, strength),

@@ -72,7 +72,7 @@ class Classification:
         if not self.multilabel:
             return terms
         known = label >= 0
-        return jnp.where(known, terms, 0.0).sum(-1) / jnp.maximum(known.sum(-1), 1)
+        return jnp.where(known, terms, 0.0).sum(-1) / jnp.maximum(known.sum(-1), 1).astype(jnp.float32)
 
     def loss(self, variables: Variables, batch: Batch, key: jax.Array) -> tuple[jax.Array, tuple[Variables, States]]:
         """The mean cross-entropy over the batch."""
@@ -99,7 +99,7 @@ class Classification:
         known = label >= 0
         right = (((probs > 0.5) == (label > 0)) & known).sum(-1)
         share = right / jnp.maximum(known.sum(-1), 1)
-        return {'accuracy': masked_mean(share, batch['mask'] * known.any(-1))}
+        return {'accuracy': masked_mean(share, batch['mask'] * known.any(-1).astype(jnp.float32))}
 
     def features(self, variables: Variables, image: jax.Array,
                  perturbations: Mapping[str, jax.Array] | None = None) -> tuple[jax.Array, Mapping[str, Any]]:

@@ -79,14 +79,15 @@ class AnchorLoss:
         logits, deltas = (jnp.concatenate([level[name] for level in levels]) for name in ('logits', 'deltas'))
         assigned = self._assign(module, levels, anchors, truth, mask)
         positive, own = assigned >= 0, jnp.maximum(assigned, 0)
-        target = jax.nn.one_hot(0 * label[own] if proposing else label[own], logits.shape[-1]) * positive[:, None]
+        target = jax.nn.one_hot(0 * label[own] if proposing else label[own], logits.shape[-1])
+        target = target * positive[:, None].astype(target.dtype)
         cross_entropy = optax.sigmoid_binary_cross_entropy(logits, target)
         negatives = self.negatives or ('sample' if proposing else 'focal')
         if negatives == 'focal':
             error = jnp.abs(target - jax.nn.sigmoid(logits))
             weight = jnp.where(target > 0, self.alpha, 1 - self.alpha) * error**self.focal
-            weight = weight * (assigned != anchor_assignment.IGNORED)[:, None]
-            count = positive.sum()
+            weight = weight * (assigned != anchor_assignment.IGNORED)[:, None].astype(weight.dtype)
+            count = positive.sum().astype(jnp.float32)
         else:
             used = self._selected(key, logits, assigned, negatives, share)
             weight, count = used[:, None] * jnp.ones_like(cross_entropy), used.sum()
@@ -95,7 +96,7 @@ class AnchorLoss:
             distance = 1 - boxes.paired_giou(boxes.decode(deltas, anchors), truth[own])
         else:
             distance = smooth_l1(deltas, boxes.encode(truth[own], anchors))
-        return class_loss, jnp.where(positive, distance, 0.0).sum() / jnp.maximum(positive.sum(), 1)
+        return class_loss, jnp.where(positive, distance, 0.0).sum() / jnp.maximum(positive.sum(), 1).astype(jnp.float32)
 
     def _assign(self, module: nn.Module, levels: Sequence[Level], anchors: jax.Array, truth: jax.Array,
                 mask: jax.Array) -> jax.Array:
@@ -183,7 +184,7 @@ class RegionLoss:
         deltas = jnp.take_along_axis(found['deltas'], own[:, None, None], 1)[:, 0]
         distance = smooth_l1(deltas, boxes.encode(chosen['truth'], found['boxes'], REGION_SCALE))
         count = jnp.maximum(used.sum(), 1)
-        objects = used * (kind < classes)
+        objects = used * (kind < classes).astype(jnp.float32)
         return (used * cross_entropy).sum() / count, jnp.where(objects > 0, distance, 0.0).sum() / count
 
 

@@ -102,11 +102,11 @@ def recall(outputs: Mapping[str, Any], batch: Batch) -> States:
     def of_image(found: jax.Array, label: jax.Array, valid: jax.Array, truth: jax.Array, kind: jax.Array,
                  there: jax.Array) -> jax.Array:
         hit = (boxes.iou(truth, found) >= MET) & (kind[:, None] == label) & (valid > 0)
-        return (hit.any(-1) * there).sum() / jnp.maximum(there.sum(), 1)
+        return (hit.any(-1).astype(jnp.float32) * there).sum() / jnp.maximum(there.sum(), 1)
 
     share = jax.vmap(of_image)(outputs['boxes'], outputs['labels'], outputs['valid'], batch['boxes'],
                                batch['box_label'], batch['box_mask'])
-    return {'recall50': masked_mean(share, batch['mask'] * (batch['box_mask'].sum(-1) > 0))}
+    return {'recall50': masked_mean(share, batch['mask'] * (batch['box_mask'].sum(-1) > 0).astype(jnp.float32))}
 
 
 def task(module: nn.Module, *, statistics: Mapping[str, Any], anchor_loss: AnchorLoss = ANCHOR_LOSS,

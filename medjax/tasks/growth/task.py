@@ -109,7 +109,7 @@ def _risk_losses(options: Options, feats: Mapping[str, jax.Array], batch: Batch)
     count = jnp.maximum(count, 1e-6)
     losses = jnp.where(batch['new'] == 1, -jnp.log(-jnp.expm1(-count)), count)
     known = batch['new'] >= 0
-    return jnp.where(known, losses, 0).sum(1) / jnp.maximum(known.sum(1), 1)
+    return jnp.where(known, losses, 0).sum(1) / jnp.maximum(known.sum(1), 1).astype(jnp.float32)
 
 
 def _expected_voxels(probs: jax.Array) -> jax.Array:
@@ -123,7 +123,7 @@ def _log_voxels(logits: jax.Array) -> jax.Array:
 
 def _volume_losses(logits: jax.Array, batch: Batch) -> jax.Array:
     """Absolute error of the log volume, `[B]`."""
-    voxels = (batch['label'] == 1).sum(tuple(range(1, batch['label'].ndim)))
+    voxels = (batch['label'] == 1).sum(tuple(range(1, batch['label'].ndim))).astype(jnp.float32)
     return jnp.abs(_log_voxels(logits) - jnp.log(jnp.maximum(voxels, MIN_VOXELS)))
 
 

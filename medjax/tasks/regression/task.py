@@ -101,7 +101,7 @@ def _loss(module: nn.Module, options: Options, variables: Variables, batch: Batc
           key: jax.Array) -> tuple[jax.Array, tuple[Variables, States]]:
     (out, _), mutated = train_forward(module, variables, batch, key)
     losses, measured = _losses(options, out, batch['targets']), (~jnp.isnan(batch['targets'])).sum(1)
-    total, cases = masked_mean(losses.sum(1) / jnp.maximum(measured, 1), batch['mask'])
+    total, cases = masked_mean(losses.sum(1) / jnp.maximum(measured, 1).astype(losses.dtype), batch['mask'])
     return total / jnp.maximum(cases, 1), (mutated, {})
 
 

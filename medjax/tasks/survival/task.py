@@ -146,11 +146,12 @@ def _weibull_parameters(options: Options, out: jax.Array) -> tuple[jax.Array, ja
 def _batch_loss(options: Options, out: jax.Array, batch: Batch) -> jax.Array:
     """The scalar loss of the network's output for a batch; for Cox-Time the output for `_pair_times(batch)`."""
     time, event, mask, events = batch['time'], batch['event'], batch['mask'], range(options.events)
+    occurs = [(event == k + 1).astype(jnp.int32) for k in events]
     if options.loss == 'cox':
-        return sum(survival.cox_nll(out[:, k], time, event == k + 1, mask, options.ties) for k in events)
+        return sum(survival.cox_nll(out[:, k], time, occurs[k], mask, options.ties) for k in events)
     if options.loss == 'cox_time':
         log_hazard = out.reshape(len(time), len(time), options.events)
-        return sum(survival.cox_time_nll(log_hazard[..., k], time, event == k + 1, mask) for k in events) + (
+        return sum(survival.cox_time_nll(log_hazard[..., k], time, occurs[k], mask) for k in events) + (
             options.shrink * jnp.mean(log_hazard**2))
     if options.loss == 'weibull':
         total, count = masked_mean(survival.weibull_nll(

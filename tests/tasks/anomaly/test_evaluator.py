@@ -69,6 +69,10 @@ def test_a_new_image_is_scored_as_the_same_case(data, tmp_path):
     for name in ('error', 'bound', 'distance'):
         np.testing.assert_allclose(float(row[f'score_{name}']), rows[3][f'score_{name}'], rtol=1e-4)
         assert name in line
+    latents = tmp_path / 'cases' / 'latents.npz'
+    latents.write_bytes(latents.read_bytes()[:-40])
+    with pytest.raises(InputError, match=r'latents\.npz: not readable as statistics of latents'):
+        predict_image({}, tmp_path / 'new.png', tmp_path / 'out')
 
 
 @pytest.mark.parametrize('options, message', [

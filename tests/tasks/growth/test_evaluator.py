@@ -76,7 +76,7 @@ def test_predictions_for_new_patients(tmp_path):
     assert set(predictor.example()) >= {'image', 'time', 'time_mask', 'volume', 'horizon'}
     line = predictor(None, tmp_path / where['table'], tmp_path / 'out')
     assert '2 patients' in line
-    table_rows = list(csv.DictReader((tmp_path / 'out' / 'predictions.csv').open()))
+    table_rows = list(csv.DictReader((tmp_path / 'out' / 'predictions.csv').read_text().splitlines()))
     assert [float(row['horizon']) for row in table_rows] == [84, 168]
     mask = nib.load(tmp_path / 'out' / 'p1.nii.gz')
     np.testing.assert_array_equal(mask.affine, test_tumour_visits_csv.AFFINE)

@@ -85,7 +85,7 @@ def test_new_pairs_from_files(tmp_path):
     field, back = (nib.load(tmp_path / 'out' / f'b_to_a_{end}.nii.gz').get_fdata() for end in ('field', 'inverse'))
     np.testing.assert_allclose(field, np.broadcast_to([4.0, 0.0], (24, 20, 1, 2)))
     np.testing.assert_allclose(back, -field)
-    row, = csv.DictReader((tmp_path / 'out' / 'predictions.csv').open())
+    row, = csv.DictReader((tmp_path / 'out' / 'predictions.csv').read_text().splitlines())
     assert row['pair'] == 'b_to_a' and float(row['ncc']) > 0.9 > float(row['ncc_before']) and '1 pairs' in line
     other = predictor(task=TASK, statistics={**data().statistics, 'spacing': [1.0, 1.0]}, data=dict(size=(24, 20)))
     with pytest.raises(InputError, match=r'b_to_a: voxels of \(2.0, 3.0\) mm; expected \(1.0, 1.0\), as in training'):

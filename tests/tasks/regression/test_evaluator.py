@@ -68,7 +68,7 @@ def test_a_table_of_new_molecules(tmp_path):
     predict = predictor(task=COUNTS, statistics=data.statistics, batch=4)
     (tmp_path / 'new.csv').write_text('id,smiles\nx,CCO\n,c1ccccc1C[Si]\n')
     line = predict({}, tmp_path / 'new.csv', tmp_path / 'out')
-    rows = list(csv.DictReader((tmp_path / 'out' / 'predictions.csv').open()))
+    rows = list(csv.DictReader((tmp_path / 'out' / 'predictions.csv').read_text().splitlines()))
     assert [row['id'] for row in rows] == ['x', 'row3'] and [row['smiles'] for row in rows] == ['CCO', 'c1ccccc1C[Si]']
     assert [float(row['predicted_target']) for row in rows] == [3, 10]
     assert '2 molecules' in line and '1 with tokens that no training molecule has' in line
@@ -91,7 +91,7 @@ def test_predictions_for_new_molecules_are_those_of_the_same_cases(tmp_path):
     known = evaluator(data=data, task=task, batch=4)(variables, 'test', quick=True)
     (tmp_path / 'new.csv').write_text('\n'.join(['smiles', *(row['smiles'] for row in known)]))
     predict(variables, tmp_path / 'new.csv', tmp_path / 'out')
-    rows = list(csv.DictReader((tmp_path / 'out' / 'predictions.csv').open()))
+    rows = list(csv.DictReader((tmp_path / 'out' / 'predictions.csv').read_text().splitlines()))
     np.testing.assert_allclose([float(row['predicted_target']) for row in rows],
                                [row['predicted_target'] for row in known], rtol=1e-5)
 

@@ -29,4 +29,4 @@ def test_beats_of_a_new_recording(tmp_path):
     shutil.copy(path, tmp_path / 'new' / 'ecg.DCM')
     assert find([str(tmp_path / 'new')], judge.suffixes) == [tmp_path / 'new' / 'ecg.DCM']
     judge(99.0, path, tmp_path)
-    assert [row['beat'] for row in csv.DictReader((tmp_path / 'waveform_ecg.csv').open())] == ['']
+    assert [row['beat'] for row in csv.DictReader((tmp_path / 'waveform_ecg.csv').read_text().splitlines())] == ['']

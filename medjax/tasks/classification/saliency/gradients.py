@@ -39,7 +39,7 @@ def integrated_gradients(forward: Forward, image: jax.Array, target: jax.Array, 
         return total + jax.vmap(lambda place: slope(start + place * path))(places).sum(0)
 
     def attribution(points: jax.Array, total: jax.Array) -> jax.Array:
-        return (total / points * path).sum(-1)
+        return (total / points.astype(jnp.float32) * path).sum(-1)
 
     def is_incomplete(state: tuple[jax.Array, jax.Array]) -> jax.Array:
         error = jnp.abs(attribution(*state).sum(spatial_axes(path)) - change)
@@ -51,11 +51,12 @@ def integrated_gradients(forward: Forward, image: jax.Array, target: jax.Array, 
 
         def add_new(number: int, sums: jax.Array) -> jax.Array:
             i = number * at_once + jnp.arange(at_once)
-            return add(sums, (3 * (i // 2) + 2 * (i % 2) + 0.5) / (3 * points))
+            places = (3 * (i // 2) + 2 * (i % 2)).astype(jnp.float32) + 0.5
+            return add(sums, places / (3 * points).astype(jnp.float32))
 
         return 3 * points, jax.lax.fori_loop(0, 2 * points // at_once, add_new, total)
 
-    places = ((jnp.arange(FIRST_POINTS) + 0.5) / FIRST_POINTS).reshape(-1, at_once)
+    places = ((jnp.arange(FIRST_POINTS, dtype=jnp.float32) + 0.5) / FIRST_POINTS).reshape(-1, at_once)
     total, _ = jax.lax.scan(lambda sums, some: (add(sums, some), None), jnp.zeros_like(path), places)
     return attribution(*jax.lax.while_loop(is_incomplete, refine, (jnp.int32(FIRST_POINTS), total)))
 

@@ -37,7 +37,8 @@ def occlusion(forward: Forward, image: jax.Array, target: jax.Array, *, window: 
             place = jax.lax.broadcasted_iota(jnp.int32, extents, axis) - start[axis]
             inside &= (place >= 0) & (place < window[axis])
         decrease = visible - class_score(forward, jnp.where(inside[..., None], cover, image), target)
-        return (sums[0] + decrease.reshape(-1, *(1,) * len(extents)) * inside, sums[1] + inside), None
+        weight = inside.astype(jnp.float32)
+        return (sums[0] + decrease.reshape(-1, *(1,) * len(extents)) * weight, sums[1] + weight), None
 
     sums = (jnp.zeros(image.shape[:-1]), jnp.zeros(extents))
     (total, count), _ = jax.lax.scan(add, sums, jnp.array(list(itertools.product(*starts)), jnp.int32))
