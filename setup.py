@@ -34,6 +34,7 @@ setup(
         'optax', 'orbax-checkpoint>=0.12,<1.0', 'scipy', 'tensorboardX', 'tensorflow-datasets',
         'pandas', 'SimpleITK', 'connected-components-3d', 'edt', 'faster-coco-eval', 'isal', 'jinja2', 'matplotlib',
         'Pillow>=11', 'scikit-learn', 'tqdm',
+        'importlib_resources',  # imported by tensorflow-datasets, which does not declare it on Python 3.12
     ],
     extras_require={
         'cuda': ['jax[cuda12]'],
