@@ -16,7 +16,7 @@ cli.prepare()
 
 from absl import flags  # noqa: E402
 
-from medjax import build, outputs, restore  # noqa: E402
+from medjax import outputs, restore  # noqa: E402
 from medjax.core import contracts  # noqa: E402
 from medjax.data.io import image_files, video_frames  # noqa: E402
 from medjax.data.io.image_folders import left_out  # noqa: E402
@@ -98,7 +98,7 @@ def predict(workdir: pathlib.Path, inputs: Sequence[str], output: pathlib.Path, 
         run; then at the first input that cannot be predicted; what was written before stays.
     """
     run = run or restore.restore(workdir, **options)
-    images = find(inputs, build.suffixes(build.plain(restore.load(workdir))['data']) or run.predictor.suffixes, say)
+    images = find(inputs, run.suffixes, say)
     _check_outputs(run.predictor, images, output, workdir)
     say(f'weights of step {run.step} of {workdir}')
     for number, image in enumerate(images, 1):

@@ -32,11 +32,13 @@ class Trained:
       predictor: of the run's evaluator.
       variables: of the chosen step.
       step: the best by validation where one was measured, else the last.
+      suffixes: of the files in a folder that are inputs; empty for those of images and videos.
     """
 
     predictor: contracts.Predictor
     variables: dict[str, Any]
     step: int
+    suffixes: tuple[str, ...] = ()
 
 
 def load(workdir: pathlib.Path) -> Any:
@@ -96,7 +98,8 @@ def restore(workdir: pathlib.Path, **options: Any) -> Trained:
     with weights(config, workdir) as (checkpoints, step):
         predictor, abstract = _layout(config, workdir, checkpoints.statistics(step), **options)
         variables = checkpoints.restore(step, Jit().abstract_state(abstract)).variables()
-    return Trained(predictor, variables, step)
+    suffixes = build.suffixes(config['data']) or tuple(predictor.suffixes)
+    return Trained(predictor, variables, step, suffixes)
 
 
 def _layout(config: Mapping[str, Any], workdir: pathlib.Path, statistics: Mapping[str, Any],

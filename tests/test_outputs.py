@@ -1,6 +1,5 @@
 """No command overwrites its inputs, an earlier result of the same call or a run: refused before the first case."""
 
-import json
 import os
 
 import nibabel as nib
@@ -38,7 +37,7 @@ def run(tmp_path):
     folder = tmp_path / 'run'
     (folder / 'cases').mkdir(parents=True)
     (folder / 'checkpoints').mkdir()
-    (folder / 'config.json').write_text(json.dumps({'data': {'source': {'name': 'segmentation_folder'}}}))
+    (folder / 'config.json').write_text('{}')
     for name in ('predictions.csv', 'cases/a.png', 'results.json'):
         (folder / name).write_text('of the run')
     return folder
