@@ -18,6 +18,7 @@ VARIABLE = 'MEDJAX_READ_DIRS'
 DETACHED = ('.mhd', '.mha', '.nhdr', '.nrrd')  # headers that name the files of their voxels
 LINE, HEADER = 2**16, 2**24  # most bytes of a header's line, and of a header
 MOST = 10**5  # files of one image
+ALLOWED_DIMS = [str(number) for number in range(1, 11)]  # of MetaImage
 
 _data_folders: set[str] = set()  # those that this process has opened; files in all of them may be named
 
@@ -101,6 +102,9 @@ def _meta_names(path: pathlib.Path) -> list[str]:
     lines, extents = _lines(path), []
     for line in lines:
         field = re.match(r'\s*(\w+)\s*[=:]\s*(.*?)\s*$', line)
+        dims = re.match(r'\s*NDims\b[^=:]*[=:]\s*(.*?)\s*$', line)
+        if dims and dims[1] not in ALLOWED_DIMS:  # ITK has arrays for ten, and ends the process with any other number
+            raise InputError(f'{path}: NDims = {dims[1][:40]!r}; expected 2 or 3')
         if field and field[1].lower() == 'dimsize':
             extents = [int(number) for number in field[2].split() if number.isdigit()]
         if field and field[1].lower() == 'elementdatafile':

@@ -178,3 +178,12 @@ def test_changed_labels_are_trained_on_though_the_header_is_the_same(tmp_path, h
         data = volumes.dataset(source, patch=(6, 6, 4), cache=str(tmp_path / 'cache'), crop=False)
         found.append(np.unique(data.prepared[0].label).tolist())
     assert found == [[0, 1], [0, 2]]
+
+
+@pytest.mark.parametrize('value', ['-3', '57', '3 x', ''])
+def test_a_number_of_dimensions_that_itk_has_no_room_for_is_refused(tmp_path, value):
+    # ITK ends the process with a segmentation fault for -3.
+    voxels(tmp_path)
+    (tmp_path / 'a.mhd').write_text(META.replace('NDims = 3', f'NDims = {value}') + 'the voxels.raw\n')
+    with pytest.raises(InputError, match=r'a\.mhd: NDims = .*; expected 2 or 3'):
+        image_files.read(tmp_path / 'a.mhd')
