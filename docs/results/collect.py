@@ -128,9 +128,15 @@ def metrics(result: Mapping[str, Any], name: str, family: str) -> dict[str, dict
     for split in dict.fromkeys(splits or ['test']):
         entries = result.get(split) or {}
         keys = wanted if specs else headlines(entries, family, result.get('classes', ()))
-        found[split] = {key: {field: rounded(entry[field]) for field in ENTRY if entry.get(field) is not None}
+        found[split] = {key: {field: rounded(entry[field]) for field in shown_fields(entry)}
                         for key, entry in entries.items() if key in keys and entry.get('value') is not None}
     return {split: entries for split, entries in found.items() if entries}
+
+
+def shown_fields(entry: Mapping[str, Any]) -> list[str]:
+    """The fields of an entry that are kept; without a spread over runs where all are equal, as of a baseline."""
+    spread = () if (entry.get('run_sd') or 0) > 1e-9 else ('run_mean', 'run_sd', 'runs')
+    return [field for field in ENTRY if entry.get(field) is not None and field not in spread]
 
 
 def headlines(entries: Mapping[str, Any], family: str, classes: Sequence[str]) -> set[str]:
