@@ -33,7 +33,7 @@ setup(
         'absl-py', 'chex', 'flax>=0.12,<0.13', 'grain', 'jax>=0.10.2,<0.13', 'ml_collections', 'nibabel', 'numpy',
         'optax', 'orbax-checkpoint>=0.12,<1.0', 'scipy', 'tensorboardX', 'tensorflow-datasets',
         'pandas', 'SimpleITK', 'connected-components-3d', 'edt', 'faster-coco-eval', 'isal', 'jinja2', 'matplotlib',
-        'Pillow>=11', 'scikit-learn', 'tqdm',
+        'Pillow>=11', 'pydicom>=3.0', 'scikit-learn', 'tqdm',
         'importlib_resources',  # imported by tensorflow-datasets, which does not declare it on Python 3.12
     ],
     extras_require={
@@ -42,9 +42,9 @@ setup(
         'docs': ['mkdocs-material', 'mkdocstrings[python]', 'ruff'],
         'molecules': ['rdkit'],
         'records': ['h5py'],
-        'test': ['av', 'h5py', 'hypothesis', 'nilearn', 'pydicom', 'pytest', 'pytest-xdist',
+        'test': ['av', 'h5py', 'hypothesis', 'nilearn', 'pytest', 'pytest-xdist',
                  'pyright[nodejs]', 'rdkit', 'ruff'],
-        'video': ['av>=14', 'pydicom'],
+        'video': ['av>=14'],
         'bench': ['batchgeneratorsv2', 'monai', 'scikit-image', 'surface-distance', 'torch==2.13.0', 'torchio'],
         'oracle': ['fairlearn', 'lifelines', 'monai', 'scikit-survival', 'surface-distance', 'torch==2.13.0'],
     },

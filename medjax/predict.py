@@ -27,6 +27,7 @@ def find(paths: Sequence[str], suffixes: Sequence[str] = (), say: Callable[[str]
     """The inputs that the arguments name: files, files in folders, and folders of DICOM slices.
 
     A folder that holds only folders is searched, and a folder without image files is taken for a DICOM series.
+    `FOLDER/series=3` is one of several series of a folder.
 
     Args:
       paths: files and folders.
@@ -38,7 +39,7 @@ def find(paths: Sequence[str], suffixes: Sequence[str] = (), say: Callable[[str]
     """
     found: list[pathlib.Path] = []
     for path in map(pathlib.Path, paths):
-        if not path.exists():
+        if not image_files.exists(path):
             raise InputError(f'--input={path}: no such file or folder; expected images')
         if not path.is_dir():
             found.append(path)

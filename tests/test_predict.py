@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from medjax.data.io import image_files
 from medjax.data.io.geometry import Image, to_canonical
+from medjax.predict import find
 from medjax.tasks.segmentation.mask_metrics import Postprocess
 from tests import cli
 from tests.data import samples
@@ -159,6 +160,15 @@ def test_the_folder_of_the_images_is_not_written_to(run, tmp_path):
     ended = cli.run('predict', f'--workdir={run}/run', f'--output={tmp_path}', f'--input={tmp_path}')
     assert ended.code == 2 and 'new.nii.gz would be overwritten' in ended.err and ended.err.count('\n') == 1
     assert (tmp_path / 'new.nii.gz').read_bytes() == before
+
+
+def test_inputs_of_dicom(tmp_path):
+    paths = samples.slices(tmp_path / 'cd' / 'DICOM' / 'SE0', names=[f'IM{n}' for n in range(4)])
+    samples.slices(tmp_path / 'cd' / 'DICOM' / 'SE1', places=[samples.ORIGIN], series='2')
+    assert find([str(tmp_path / 'cd')]) == [tmp_path / 'cd' / 'DICOM' / name for name in ('SE0', 'SE1')]
+    (tmp_path / 'cd' / 'DICOMDIR').write_bytes(b'')
+    assert find([str(tmp_path / 'cd')]) == [tmp_path / 'cd']
+    assert find([f'{tmp_path}/cd/series=1', str(paths[0])]) == [tmp_path / 'cd' / 'series=1', paths[0]]
 
 
 def test_pictures_get_pictures(run, tmp_path):

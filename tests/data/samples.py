@@ -1,5 +1,6 @@
 """Small valid files of every kind that medjax reads, each written by its own library."""
 
+import io
 import pathlib
 import struct
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ OBLIQUE = np.array([[0.8, -0.36, 0.1, -20.0], [0.5, 1.1, -0.2, 31.0], [0.1, 0.2,
 SPACING, ORIGIN = (0.7, 0.8, 2.5), (-5.0, 6.0, 7.0)
 FRAME = (32, 48)  # rows and columns of videos
 UIDS, CT = '1.2.826.0.1.3680043.8.498.', '1.2.840.10008.5.1.4.1.1.2'
+ENHANCED_MR = '1.2.840.10008.5.1.4.1.1.4.1'
 AXIAL = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0))  # directions of a row and of a column, in DICOM's LPS
 CORONAL = ((0.96, 0.28, 0.0), (0.0, 0.0, -1.0))  # turned about the body's axis
 TAGS = {
@@ -83,7 +85,7 @@ def slices(folder: pathlib.Path, places=None, rows=AXIAL, names=None, array: np.
     """Writes a CT series, slope 1 and intercept -1024, one slice `array[:, :, k]` at each place.
 
     Args:
-      folder: made where it is not there.
+      folder: made where it is not there, with those that it is in.
       places: each slice's position in mm, LPS `[n, 3]`; by default SPACING[2] apart along the normal from ORIGIN.
       rows: the directions of a row and of a column.
       names: of the files.
@@ -91,7 +93,7 @@ def slices(folder: pathlib.Path, places=None, rows=AXIAL, names=None, array: np.
       series: the end of the series' UID.
       more: elements of all slices; None leaves one out.
     """
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(exist_ok=True, parents=True)
     if places is None:
         places = ORIGIN + np.arange(array.shape[2])[:, None] * SPACING[2] * np.cross(*rows)
     paths = [folder / name for name in names or [f'{number:03}.dcm' for number in range(len(places))]]
@@ -106,6 +108,68 @@ def slices(folder: pathlib.Path, places=None, rows=AXIAL, names=None, array: np.
             PixelRepresentation=0, RescaleSlope=1, RescaleIntercept=-1024,
             PixelData=(array[:, :, number].T + 1024).astype('<u2').tobytes()) | more))
     return paths
+
+
+def multi_frame(path: pathlib.Path, places=None, array: np.ndarray = VOXELS, slopes=None, rows=AXIAL, kind: str = 'MR',
+                **more) -> pathlib.Path:
+    """Writes an enhanced image with functional groups: a frame `array[:, :, k]` of stored values at each place.
+
+    Args:
+      path: of the file, in a folder that is made where it is not there.
+      places: each frame's position in mm, LPS `[n, 3]`; by default as for `slices`.
+      array: stored values.
+      slopes: of the frames.
+      rows: the directions of a row and of a column.
+      kind: modality.
+      more: elements of the file.
+    """
+    pydicom = pytest.importorskip('pydicom')
+    path.parent.mkdir(exist_ok=True)
+    if places is None:
+        places = ORIGIN + np.arange(array.shape[2])[:, None] * SPACING[2] * np.cross(*rows)
+    data = pydicom.dcmread(io.BytesIO(dicom(dict(
+        MediaStorageSOPClassUID=ENHANCED_MR, MediaStorageSOPInstanceUID=f'{UIDS}3.1', SOPClassUID=ENHANCED_MR,
+        TransferSyntaxUID='1.2.840.10008.1.2.1', SOPInstanceUID=f'{UIDS}3.1', SeriesInstanceUID=f'{UIDS}3',
+        Modality=kind, Rows=array.shape[1], Columns=array.shape[0], SamplesPerPixel=1,
+        PhotometricInterpretation='MONOCHROME2', BitsAllocated=16, BitsStored=16, HighBit=15, PixelRepresentation=1))))
+    data.NumberOfFrames, data.PixelData = len(places), array.transpose(2, 1, 0).astype('<i2').tobytes()
+    data['PixelData'].VR = 'OW'
+    shared, data.PerFrameFunctionalGroupsSequence = pydicom.Dataset(), pydicom.Sequence()
+    add_group(shared, 'PlaneOrientationSequence', ImageOrientationPatient=list(np.ravel(rows)))
+    add_group(shared, 'PixelMeasuresSequence', PixelSpacing=[SPACING[1], SPACING[0]], SliceThickness=1.0)
+    data.SharedFunctionalGroupsSequence = pydicom.Sequence([shared])
+    for number, place in enumerate(places):
+        frame = pydicom.Dataset()
+        add_group(frame, 'PlanePositionSequence', ImagePositionPatient=list(np.round(place, 6)))
+        if slopes is not None:
+            add_group(frame, 'PixelValueTransformationSequence', RescaleSlope=slopes[number], RescaleIntercept=5)
+        data.PerFrameFunctionalGroupsSequence.append(frame)
+    for name, value in more.items():
+        setattr(data, name, value)
+    data.save_as(path)
+    return path
+
+
+def add_group(groups, name: str, **elements) -> None:
+    """Adds a sequence of one item, such as a functional group, to a pydicom data set."""
+    import pydicom
+    item = pydicom.Dataset()
+    for keyword, value in elements.items():
+        setattr(item, keyword, value)
+    setattr(groups, name, pydicom.Sequence([item]))
+
+
+def add_palette(path: pathlib.Path, tables: np.ndarray, bits: int) -> None:
+    """Adds tables `[3, 256]` of red, green and blue of 8 or 16 bits to a DICOM file."""
+    import pydicom
+    data = pydicom.dcmread(path)
+    data.PhotometricInterpretation = 'PALETTE COLOR'
+    for name, table in zip(('Red', 'Green', 'Blue'), tables):
+        name = f'{name}PaletteColorLookupTable'
+        setattr(data, f'{name}Descriptor', [256, 0, bits])
+        setattr(data, f'{name}Data', table.astype(f'<u{bits // 8}').tobytes())
+        data[f'{name}Descriptor'].VR = 'US'
+    data.save_as(path)
 
 
 def video_frame(number: int, shape: tuple[int, int] = FRAME) -> np.ndarray:

@@ -21,7 +21,7 @@ from medjax.data.transforms.images import ImagePreprocess
 from medjax.errors import InputError, few
 from medjax.machine import cores
 
-VERSION = 4  # of the cached files; a new number prepares everything again
+VERSION = 5  # of the cached files; a new number prepares everything again
 AHEAD = 256  # cases that are submitted to the readers at once
 
 Fitted = tuple[np.ndarray, tuple[int, ...], np.ndarray]

@@ -21,7 +21,7 @@ from medjax.errors import InputError
 from medjax.machine import cores
 from medjax.ops.labels import IGNORED
 
-VERSION = 3  # of the cached files; a new number prepares everything again
+VERSION = 4  # of the cached files; a new number prepares everything again
 # Most files that are mapped at once: a data set may have more cases than a process may open files.
 _SOFT = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 OPEN = min(_SOFT // 2, 4096) if _SOFT > 0 else 4096

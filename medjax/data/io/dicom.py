@@ -1,10 +1,10 @@
-"""The slices of each DICOM series in a folder, with a check that their files are complete.
+"""The files of each DICOM series in a folder, with a check that they are complete.
 
-GDCM, which reads the slices afterwards, silently skips a truncated file, so that a volume lacks its last slice, and
-allocates gigabytes for a damaged length. Therefore each file's data elements are traversed beforehand, without reading
-their values (PS3.5, chapter 7; PS3.10, chapter 7).
+Readers take a truncated file for one with fewer elements, and allocate gigabytes for a damaged length. Therefore each
+file's data elements are traversed beforehand, without reading their values (PS3.5, chapter 7; PS3.10, chapter 7).
 """
 
+import os
 import pathlib
 import struct
 from typing import BinaryIO
@@ -16,27 +16,29 @@ SHORT = frozenset((b'AE', b'AS', b'AT', b'CS', b'DA', b'DS', b'DT', b'FD', b'FL'
                    b'SL', b'SS', b'ST', b'TM', b'UI', b'UL', b'US'))
 ITEM, ITEM_END, SEQUENCE_END = (0xFFFE, 0xE000), (0xFFFE, 0xE00D), (0xFFFE, 0xE0DD)
 CLASS, SYNTAX, SERIES, PIXELS = (0x0002, 0x0002), (0x0002, 0x0010), (0x0020, 0x000E), (0x7FE0, 0x0010)
+FLOATS = ((0x7FE0, 0x0008), (0x7FE0, 0x0009))  # pixels of 32 and 64 bits, such as those of parametric maps
 IMPLICIT, BIG_ENDIAN, DEFLATED = '1.2.840.10008.1.2', '1.2.840.10008.1.2.2', '1.2.840.10008.1.2.1.99'
 DIRECTORY = '1.2.840.10008.1.3.10'  # the class of a DICOMDIR
 SUFFIXES = ('.dcm', '.dicom', '.ima')  # suffixes of DICOM files; many files have none
 UNDEFINED = 2**32 - 1
+DEPTH = 20  # of folders within each other
 
 
 def find_series(folder: pathlib.Path) -> dict[str, list[pathlib.Path]]:
-    """Finds the files with pixel data of each series in a folder; other DICOM objects and other files are skipped.
+    """Finds the files with pixel data of each series in a folder and its subfolders, as archives export them.
+
+    Other DICOM objects, such as reports and the DICOMDIR, and other files are skipped.
 
     Returns:
       The files of each SeriesInstanceUID, by name.
 
     Raises:
-      InputError: a DICOM file is damaged or truncated.
+      InputError: a DICOM file is damaged or truncated, or a link leads nowhere.
     """
     series: dict[str, list[pathlib.Path]] = {}
     without_pixels = []
-    for path in sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith('.')):
-        found = _read_tags(path)
-        if found is None and path.suffix.lower() in SUFFIXES:
-            raise InputError(f'{path}: not DICOM; expected a DICOM file, as its suffix says: damaged or cut short?')
+    for path in list_files(folder):
+        found = read_tags(path)
         if found is None or found.get(CLASS) == DIRECTORY:
             continue
         if not found.get(SERIES):
@@ -49,6 +51,25 @@ def find_series(folder: pathlib.Path) -> dict[str, list[pathlib.Path]]:
         if uid in series:
             raise InputError(f'{path}: no PixelData (7FE0,0010); expected them in each file of a series: cut short?')
     return series
+
+
+def list_files(folder: pathlib.Path) -> list[pathlib.Path]:
+    """The files of a folder and its subfolders, sorted; hidden ones are skipped.
+
+    Raises:
+      InputError: a link leads nowhere, since a slice may be missing.
+    """
+    found = []
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith('.'))
+        found += [pathlib.Path(parent, name) for name in sorted(names) if not name.startswith('.')]
+        if len(pathlib.Path(parent).relative_to(folder).parts) > DEPTH:
+            raise InputError(f'{parent}: folders within each other to a depth of {DEPTH}; expected fewer: does a link '
+                             'lead back?')
+    for path in found:
+        if not path.exists():
+            raise InputError(f'{path}: a link to a file that is not there; expected every file of the folder')
+    return [path for path in found if path.is_file()]
 
 
 class _Elements:
@@ -115,13 +136,20 @@ class _Elements:
         self._file.seek(self._checked(length), 1)
 
 
-def _read_tags(path: pathlib.Path) -> dict[tuple[int, int], str] | None:
-    """The values of CLASS, SYNTAX and SERIES, and '' for PIXELS, where present; None where the file is not DICOM."""
+def read_tags(path: pathlib.Path) -> dict[tuple[int, int], str] | None:
+    """The values of CLASS, SYNTAX and SERIES, and '' for PIXELS, where present; None where the file is not DICOM.
+
+    Raises:
+      InputError: the file is damaged or truncated, or it is not DICOM although it has such a suffix.
+    """
     found: dict[tuple[int, int], str] = {}
     with path.open('rb') as file:
         head = file.read(132)
         if head[128:] != b'DICM':
             if head[:2] not in (b'\2\0', b'\b\0'):
+                if path.suffix.lower() in SUFFIXES:
+                    raise InputError(f'{path}: not DICOM; expected a DICOM file, as its suffix says: damaged or cut '
+                                     'short?')
                 return None
             file.seek(0)  # an old file, without preamble
         elements = _Elements(file, path)
@@ -139,6 +167,6 @@ def _read_tags(path: pathlib.Path) -> dict[tuple[int, int], str] | None:
                 found[tag] = elements.text(length)
             else:
                 elements.skip(length)
-            if outermost and tag == PIXELS:
-                found[tag] = ''
+            if outermost and tag in (PIXELS, *FLOATS):
+                found[PIXELS] = ''
     return found

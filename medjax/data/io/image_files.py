@@ -14,7 +14,7 @@ import nibabel as nib
 import numpy as np
 
 from medjax import atomic_files
-from medjax.data.io import data_paths, nifti_writer, raster, simpleitk
+from medjax.data.io import data_paths, dicom, dicom_series, nifti_writer, raster, simpleitk
 from medjax.data.io.geometry import Image, check_affine
 from medjax.data.io.tables import PACKED, check_fits
 from medjax.errors import InputError, few
@@ -43,15 +43,21 @@ def suffix(path: pathlib.Path) -> str:
 
 
 def stem(path: pathlib.Path) -> str:
-    """A file's name without its image suffix, '.nii.gz' as a whole."""
-    return path.name[: len(path.name) - len(suffix(path))]
+    """A file's name without its image suffix, '.nii.gz' as a whole; FOLDER_series=3 for a series chosen in a folder."""
+    folder, chosen = dicom_series.split_choice(path)
+    if chosen:
+        return f'{folder.resolve().name}_{path.name}'
+    end = suffix(path) or (path.suffix if path.suffix.lower() in dicom.SUFFIXES else '')
+    return path.name[: len(path.name) - len(end)]
 
 
 def output_name(path: pathlib.Path) -> str:
     """The file name of an image that is predicted for an input: NAME.png for a 2D image, else NAME.nii.gz."""
     if path.is_dir():
         return f'{path.resolve().name}.nii.gz'
-    name = stem(path) if suffix(path) else path.stem  # of a format that a source of the user's own reads
+    # A suffix that is not known is of a format that a source of the user's own reads; the numbers of a UID are none.
+    known = suffix(path) or path.suffix[1:].isdigit() or dicom_series.split_choice(path)[1]
+    name = stem(path) if known else path.stem
     return name + ('.png' if suffix(path) in raster.SUFFIXES else '.nii.gz')
 
 
@@ -77,11 +83,18 @@ def check_links(paths: Iterable[pathlib.Path], folder: pathlib.Path) -> None:
                          'files: fetch their content (git-annex, DataLad, DVC), mount its disk, or delete the links')
 
 
+def exists(path: str | pathlib.Path) -> bool:
+    """Whether there is a file or a folder that an image could be read from."""
+    # pathlib raises where a name is too long
+    return os.path.exists(path) or os.path.isdir(dicom_series.split_choice(pathlib.Path(path))[0])
+
+
 def files(path: str | pathlib.Path) -> tuple[str, ...]:
-    """The files that an image is read from: a header and its file of voxels, or each slice of a DICOM series."""
+    """The files that an image is read from: a header and its file of voxels, or all of a folder with a DICOM series."""
     path = pathlib.Path(path)
-    if path.is_dir():
-        found = sorted(p for p in path.iterdir() if p.is_file())
+    folder, _ = dicom_series.split_choice(path)
+    if folder.is_dir():
+        found = dicom.list_files(folder)
     elif suffix(path) in PAIR:
         found = sorted(p for p in path.parent.glob(f'{glob.escape(path.stem)}.*')
                        if p.stem == path.stem and p.suffix.lower() in PAIR)
@@ -96,8 +109,8 @@ def read(path: str | pathlib.Path, indices: bool = False) -> Image:
     """Reads an image in its stored axis order, with an affine to RAS+ mm for every format.
 
     Args:
-      path: NIfTI, MGH or Analyze; NRRD or MetaImage; PNG, JPEG, TIFF, BMP or GIF (see `raster`); or a folder with the
-        slices of one DICOM series.
+      path: NIfTI, MGH or Analyze; NRRD or MetaImage; PNG, JPEG, TIFF, BMP or GIF (see `raster`); a DICOM file, or a
+        folder with the files of one DICOM series, or `FOLDER/series=3` where it has several (see `dicom_series`).
       indices: read the numbers that a 2D image stores, as masks use them, such as the indices of a palette, instead of
         the values that a viewer shows; see `raster.read`.
 
@@ -108,10 +121,12 @@ def read(path: str | pathlib.Path, indices: bool = False) -> Image:
       InputError: the file is missing, damaged or of another format, or its geometry is invalid.
     """
     path = pathlib.Path(path)
-    if not os.path.exists(path):  # pathlib raises where a name is too long
+    if not exists(path):
         link = f', but a link to {os.readlink(path)}' if os.path.islink(path) else ''
         raise InputError(f'{path}: no such file{link}; expected an image')
-    kind = 'DICOM' if path.is_dir() else suffix(path)
+    kind = suffix(path) if path.is_file() else 'DICOM'
+    if not kind and dicom.read_tags(path) is not None:
+        kind = 'DICOM'
     if not kind:
         raise InputError(f'{path}: not an image file; expected one of {", ".join(SUFFIXES)}, or a folder with a DICOM '
                          'series')
@@ -141,7 +156,7 @@ def read(path: str | pathlib.Path, indices: bool = False) -> Image:
 def _reader(kind: str, indices: bool) -> Callable[[pathlib.Path], tuple[np.ndarray, np.ndarray]]:
     """The function that reads array and affine of a format: 'DICOM' or a suffix."""
     if kind == 'DICOM':
-        return simpleitk.read_series
+        return dicom_series.read
     if kind in NIFTI:
         return _read_nifti
     if kind in NIBABEL:

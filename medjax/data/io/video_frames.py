@@ -12,7 +12,11 @@ from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import numpy as np
+import pydicom
+from pydicom import uid
+from pydicom.pixels import apply_color_lut, get_decoder, iter_pixels
 
+from medjax.data.io import dicom_pixels
 from medjax.errors import InputError
 from medjax.machine import cores
 
@@ -20,6 +24,7 @@ CONTAINERS = ('.mp4', '.avi')
 DICOM = ('.dcm', '.dicom')
 SUFFIXES = CONTAINERS + DICOM
 RATES = ('CineRate', 'RecommendedDisplayFrameRate')  # DICOM elements with the frame rate, frames a second
+DECODED = (uid.RLELossless, uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEG2000, uid.JPEG2000Lossless)
 
 Frame = tuple[int, float, np.ndarray]  # number from 0, time in seconds from the first, `[rows, columns, 3]` uint8
 
@@ -33,7 +38,7 @@ def is_video(path: pathlib.Path) -> bool:
 
 
 def has_several_frames(path: pathlib.Path) -> bool:
-    """Whether a path is a video: MP4, AVI, or a DICOM file with several frames, which requires pydicom."""
+    """Whether a path is a video: MP4, AVI, or a DICOM file with several frames of 8 bits."""
     if path.suffix.lower() in CONTAINERS:
         return True
     try:
@@ -85,7 +90,7 @@ def frames(path: str | pathlib.Path) -> Frames:
       grey is repeated in three channels.
 
     Raises:
-      InputError: no such file; not a video; PyAV or pydicom is not installed; while iterating, no frame can be read.
+      InputError: no such file; not a video; PyAV is not installed; while iterating, no frame can be read.
     """
     path = pathlib.Path(path)
     if not path.is_file():
@@ -155,17 +160,13 @@ def _container(path: pathlib.Path) -> Frames:
 
 def _dicom(path: pathlib.Path) -> Frames:
     try:
-        import pydicom
-        from pydicom.pixels import iter_pixels
-    except ImportError as error:
-        raise InputError("DICOM videos need pydicom, which is not installed; expected `pip install 'medjax[video]'`"
-                         ) from error
-    try:
-        head = pydicom.dcmread(path, stop_before_pixels=True)
-        count, bits = int(head.get('NumberOfFrames') or 1), head.get('BitsAllocated')
+        head = dicom_pixels.read_header(path)
+        count, bits = dicom_pixels.frame_count(path, head), int(head.BitsAllocated)
         steps = [float(ms) / 1000 for ms in head.get('FrameTimeVector') or ()]
         rate = next((float(head[name].value) for name in RATES if head.get(name)), 0.0)
         step = float(head.get('FrameTime') or 0) / 1000 or (1 / rate if rate > 0 else 0.0)
+    except InputError:
+        raise
     except Exception as error:  # on damaged files pydicom raises exceptions of any type
         raise InputError(f'{path}: cannot be read as DICOM; expected a whole file: damaged or cut short? '
                          f'({" ".join(str(error).split())[-160:]})') from error
@@ -176,19 +177,40 @@ def _dicom(path: pathlib.Path) -> Frames:
     times = np.cumsum(steps) if len(steps) == count else np.arange(count) * step
     if not 0 < times[-1] < np.inf:
         raise InputError(f'{path}: no FrameTime (0018,1063); expected the time between frames')
+    to_rgb = _rgb_conversion(path, head)
 
     def decode() -> Iterator[Frame]:
         number = 0
         while number < count:
             try:
                 for array in iter_pixels(path, indices=range(number, count)):
-                    yield number, float(times[number]), array if array.ndim == 3 else array[..., None].repeat(3, -1)
+                    yield number, float(times[number]), to_rgb(array)
                     number += 1
                 return
             except Exception:  # as above
                 number += 1
 
     return Frames(path, float((count - 1) / times[-1]), count, decode)
+
+
+def _rgb_conversion(path: pathlib.Path, header: pydicom.Dataset) -> Callable[[np.ndarray], np.ndarray]:
+    """The function from a decoded frame to `[rows, columns, 3]` uint8: palettes are applied, low white is inverted."""
+    syntax = header.file_meta.TransferSyntaxUID
+    if syntax.is_encapsulated and not (syntax in DECODED and get_decoder(syntax).is_available):
+        raise InputError(f'{path}: encoded as {syntax.name}; expected JPEG, JPEG 2000, run lengths or no compression: '
+                         'convert it first, such as to MP4')
+    if header.PhotometricInterpretation == 'PALETTE COLOR':
+        shift = int(header.RedPaletteColorLookupTableDescriptor[2]) - 8
+        return lambda array: (apply_color_lut(array, header) >> shift).astype(np.uint8)
+    scaling, = set(dicom_pixels.scalings(path, [(header, 0)]))
+    if header.get('ModalityLUTSequence') or scaling not in ((1, 0), (-1, sum(dicom_pixels.stored_range(header)))):
+        raise InputError(f'{path}: rescaled values; expected a video, whose values are brightness or colours')
+
+    def convert(array: np.ndarray) -> np.ndarray:
+        values = dicom_pixels.values(path, array, scaling, np.dtype(np.uint8))
+        return values if values.ndim == 3 else values[..., None].repeat(3, -1)
+
+    return convert
 
 
 class SequentialReader:

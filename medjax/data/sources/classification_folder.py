@@ -138,7 +138,7 @@ def _read_rows(root: pathlib.Path, name: str) -> list[dict[str, str]]:
         for column in RESERVED:
             row[column] = filled(row.get(column))
         row['path'] = str(data_paths.inside(root, row['path'], f'{path}: row {number}: path'))
-        if not pathlib.PurePath(stored).name or not os.path.exists(row['path']):
+        if not pathlib.PurePath(stored).name or not image_files.exists(row['path']):
             raise InputError(f'{path}: row {number}: {stored[:200]!r} does not exist; expected it within {root}')
         before = first.setdefault(os.path.normpath(row['path']), number)
         if before != number:

@@ -232,7 +232,7 @@ def _read_rows(root: pathlib.Path, name: str) -> list[dict[str, str]]:
                              'unique ids')
         for column in ('image', 'label'):
             file = data_paths.inside(root, row[column], f'{path}: row {number}: {column}')
-            if not row[column] or not os.path.exists(file):
+            if not row[column] or not image_files.exists(file):
                 raise InputError(f'{path}: row {number}: {column} {row[column][:200]!r} does not exist; expected it '
                                  f'within {root}')
             row[column] = str(file)

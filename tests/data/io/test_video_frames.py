@@ -5,6 +5,7 @@ import io
 import struct
 
 import numpy as np
+import pydicom
 import pytest
 
 from medjax.data.io import video_frames
@@ -21,7 +22,6 @@ def dicom(path, count=4, shape=(6, 8), **more):
         MediaStorageSOPClassUID='1.2.840.10008.5.1.4.1.1.3.1', MediaStorageSOPInstanceUID=f'{samples.UIDS}1',
         TransferSyntaxUID='1.2.840.10008.1.2.1', SOPClassUID='1.2.840.10008.5.1.4.1.1.3.1', Modality='US',
         SOPInstanceUID=f'{samples.UIDS}1', SeriesInstanceUID=f'{samples.UIDS}2'))
-    pydicom = pytest.importorskip('pydicom')
     data = pydicom.dcmread(io.BytesIO(plain))
     array = np.stack([samples.video_frame(number, shape)[..., 0] for number in range(count)])
     data.Rows, data.Columns, data.SamplesPerPixel, data.PhotometricInterpretation = *shape, 1, 'MONOCHROME2'
@@ -64,13 +64,33 @@ def test_dicom_has_the_times_that_it_says(tmp_path):
 
 
 def test_the_echo_video_of_pydicom():
-    examples = pytest.importorskip('pydicom.data')
-    video = frames(examples.get_testdata_file('examples_ybr_color.dcm'))
+    video = frames(pydicom.data.get_testdata_file('examples_ybr_color.dcm'))
     found = list(video)
     assert [number for number, _, _ in found] == list(range(30)) and video.skipped == []
     assert found[0][2].shape == (240, 320, 3) and found[29][1] == pytest.approx(29 / 30, abs=1e-4)
     # The sector's tissue is about grey: colours were brought from YBR to RGB.
     assert np.abs(found[0][2].astype(float).mean((0, 1)) - found[0][2].mean()).max() < 3
+
+
+def test_dicom_videos_show_palettes_and_invert_low_white(tmp_path):
+    white = dicom(tmp_path / 'a.dcm', PhotometricInterpretation='MONOCHROME1')
+    assert [array[0, 0].tolist() for _, _, array in frames(white)] == [[235 - 16 * n] * 3 for n in range(4)]
+    tables = np.random.default_rng(0).integers(0, 256, (3, 256))
+    for bits in (8, 16):
+        colours = dicom(tmp_path / 'b.dcm')
+        samples.add_palette(colours, tables * (1 if bits == 8 else 257), bits)
+        assert [array[2, 3].tolist() for _, _, array in frames(colours)] == [
+            tables[:, 20 + 16 * n].tolist() for n in range(4)]
+
+
+def test_dicom_videos_that_would_be_misread_are_refused(tmp_path):
+    refused(lambda: frames(dicom(tmp_path / 'a.dcm', RescaleSlope=2, RescaleIntercept=0)), 'rescaled values')
+    path = dicom(tmp_path / 'b.dcm')
+    data = pydicom.dcmread(path)
+    data.PixelData = pydicom.encaps.encapsulate([bytes(48)] * 4)
+    data.file_meta.TransferSyntaxUID = pydicom.uid.MPEG4HP41
+    data.save_as(path)
+    refused(lambda: frames(path), 'encoded as MPEG-4 AVC/H.264 High Profile', 'expected JPEG')
 
 
 @pytest.mark.parametrize('name, codec', [('a.mp4', 'libx264'), ('a.avi', 'mjpeg')])

@@ -9,6 +9,7 @@ from PIL import Image as Picture
 from medjax.data.sources.classification_folder import source
 from medjax.data.splits import Splitting
 from medjax.errors import InputError
+from tests.data import samples
 
 
 def draw(path, value=0):
@@ -49,6 +50,18 @@ def test_classes_alone_are_dealt_by_patient_and_in_equal_shares(tmp_path):
     sizes = {split: [sum(c.split == split and c.target == t for c in found.cases) for t in (0, 1)]
              for split in ('train', 'val', 'test')}
     assert sizes == {'train': [12, 6], 'val': [4, 2], 'test': [4, 2]}
+
+
+def test_a_table_names_files_and_series_of_dicom(tmp_path):
+    samples.slices(tmp_path / 'cd' / 'DICOM' / 'a')
+    samples.slices(tmp_path / 'cd' / 'DICOM' / 'b', array=samples.VOXELS[:, :, :2], series='2', names=['IM0', 'IM1'])
+    paths = ['cd/DICOM/a/001.dcm', 'cd/DICOM/b', 'cd/series=0.1', 'cd/series=0.2']
+    table(tmp_path, [dict(path=path, label='xyxy'[n], patient='aabb'[n]) for n, path in enumerate(paths)])
+    cases = source(dir=str(tmp_path), table='cases.csv').cases
+    wanted = [samples.VOXELS[:, :, 1:2], samples.VOXELS[:, :, :2], samples.VOXELS, samples.VOXELS[:, :, :2]]
+    assert len({case.id for case in cases}) == 4 and [len(case.files) for case in cases] == [1, 2, 6, 6]
+    for case, array in zip(cases, wanted, strict=True):
+        np.testing.assert_array_equal(case.read()[0].array, array)
 
 
 def test_a_table_of_one_class_with_subgroups(tmp_path):

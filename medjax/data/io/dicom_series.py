@@ -1,0 +1,145 @@
+"""DICOM images: a file, or the one series of images of a folder."""
+
+import collections
+import os
+import pathlib
+import re
+
+import numpy as np
+import pydicom
+
+from medjax.data.io import dicom_pixels, dicom_segmentation
+from medjax.data.io.dicom import CLASS, DIRECTORY, PIXELS, find_series, read_tags
+from medjax.data.io.dicom_geometry import affine_to_ras, frames_of, sorted_frames
+from medjax.errors import InputError
+
+IDENTIFIERS = ('PatientName', 'PatientID', 'OtherPatientIDs', 'PatientBirthDate', 'AccessionNumber', 'StudyDate',
+               'StudyID', 'ReferringPhysicianName', 'InstitutionName')
+CHOICE = re.compile('series=(.+)')
+LISTED = 30  # series in a message
+
+
+def split_choice(path: pathlib.Path) -> tuple[pathlib.Path, str]:
+    """A folder and the series that is chosen in it: `FOLDER/series=3` names the series number 3 of a folder."""
+    found = CHOICE.fullmatch(path.name)
+    return (path.parent, found[1]) if found and not os.path.exists(path) else (path, '')
+
+
+def read(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
+    """Reads a DICOM file, or the one DICOM series of a folder and its subfolders.
+
+    The slices, and the frames of files with several, are sorted by their position along the slices' normal, and the
+    affine is computed from these positions. A segmentation becomes a map of its segments' numbers.
+
+    Args:
+      path: a file or a folder; `FOLDER/series=3` chooses one of several series.
+
+    Returns:
+      The array `[columns, rows, slices]`, or `[columns, rows, slices, 3]` in colour, of the values that
+      `dicom_pixels` describes, such as HU for CT; and its affine to RAS+ mm.
+
+    Raises:
+      InputError: no series or several; slices that are not parallel, that deviate from the regular grid between the
+        first and the last by more than 2 % of their distance, that are at one position, or that are shifted sideways (a
+        tilted gantry); pixels that cannot be decoded.
+    """
+    folder, chosen = split_choice(path)
+    files = [_checked(path)] if path.is_file() else _files(folder, chosen)
+    headers = [dicom_pixels.read_header(file) for file in files]
+    _check_complete(path, headers)
+    placed = [frames_of(file, header, several=len(files) > 1) for file, header in zip(files, headers)]
+    if any(header.get('SOPClassUID') in dicom_segmentation.CLASSES for header in headers):
+        if len(files) > 1:
+            raise InputError(f'{path}: {len(files)} segmentations in one series; expected one')
+        return dicom_segmentation.read(files[0], headers[0], placed[0])
+    frames = [frame for of_file in placed for frame in of_file]
+    if len(frames) > 1:
+        order, step = sorted_frames(path, frames)
+    else:
+        order, step = np.array([0]), frames[0].axes[:, 2] * _thickness(headers[0])
+    return _volume(path, files, headers, order), affine_to_ras(frames[order[0]], step)
+
+
+def _checked(path: pathlib.Path) -> pathlib.Path:
+    """A file, after checks that it is complete and has pixels."""
+    found = read_tags(path)
+    if found is None or PIXELS not in found:
+        what = 'the directory of other files' if found and found.get(CLASS) == DIRECTORY else 'no DICOM image'
+        raise InputError(f'{path}: {what}; expected a DICOM file with pixels, or a folder with a series of them')
+    return path
+
+
+def _files(folder: pathlib.Path, chosen: str) -> list[pathlib.Path]:
+    """The files of the one series of a folder, or of the one that is chosen."""
+    series = find_series(folder)
+    if len(series) == 1 and not chosen:
+        return next(iter(series.values()))
+    numbered = _numbered(series)
+    if chosen in numbered:
+        return numbered[chosen][1]
+    listed = [f'{number} ({text}{len(files)} file{"" if len(files) == 1 else "s"})'
+              for number, (text, files) in numbered.items()]
+    found = f': {", ".join(listed[:LISTED])}' + (', …' if len(listed) > LISTED else '')
+    expected = f'one of them, such as {folder}/series={next(iter(numbered))}' if numbered else 'exactly one'
+    raise InputError(f'{folder}: {len(series)} DICOM series in this folder{found if series else ""}; expected '
+                     f'{expected}')
+
+
+def _numbered(series: dict[str, list[pathlib.Path]]) -> dict[str, tuple[str, list[pathlib.Path]]]:
+    """Description and files of series by their number; a number that several have is followed by one of its own."""
+    headers = {name: dicom_pixels.read_header(files[0]) for name, files in series.items()}
+    numbers = {name: str(header.get('SeriesNumber') or 0) for name, header in headers.items()}
+    identifying = {word for header in headers.values() for name in IDENTIFIERS
+                   for word in re.split(r'[\W_]+', str(header.get(name) or '')) if len(word) > 1}
+    counts, seen = collections.Counter(numbers.values()), collections.Counter()
+    out = {}
+    for name in sorted(series, key=lambda name: (len(numbers[name]), numbers[name], name)):
+        number = numbers[name]
+        seen[number] += 1
+        text = _description(headers[name], identifying)
+        out[number if counts[number] == 1 else f'{number}.{seen[number]}'] = (text and f'{text}, ', series[name])
+    return out
+
+
+def _description(header: pydicom.Dataset, identifying: set[str]) -> str:
+    """Modality and description of a series, without words that identify the patient."""
+    text = f'{header.get("Modality", "")} {header.get("SeriesDescription", "")}'
+    for word in identifying:
+        text = re.sub(rf'(?i)(?<![^\W_]){re.escape(word)}(?![^\W_])', '…', text)
+    return ' '.join(''.join(sign if sign.isprintable() else ' ' for sign in text).split())[:80]
+
+
+def _check_complete(path: pathlib.Path, headers: list[pydicom.Dataset]) -> None:
+    """Checks that each part of an image that was stored in several files (a concatenation) is there."""
+    parts = collections.Counter(header.ConcatenationUID for header in headers if header.get('ConcatenationUID'))
+    for header in headers:
+        total = header.get('InConcatenationTotalNumber')
+        if header.get('ConcatenationUID') and total and parts[header.ConcatenationUID] != total:
+            raise InputError(f'{path}: {parts[header.ConcatenationUID]} parts of an image in {total} files; expected '
+                             'all of them')
+
+
+def _thickness(header: pydicom.Dataset) -> float:
+    """The extent of a single slice along its normal, mm."""
+    measures = (dicom_pixels.functional_group(header, 0, 'PixelMeasuresSequence') or [header])[0]
+    return abs(float(measures.get('SliceThickness') or measures.get('SpacingBetweenSlices') or 1))
+
+
+def _volume(path: pathlib.Path, files: list[pathlib.Path], headers: list[pydicom.Dataset],
+            order: np.ndarray) -> np.ndarray:
+    """The values of all frames, `[columns, rows, slices]` or `[columns, rows, slices, 3]`, in an order."""
+    frames = [(header, number) for file, header in zip(files, headers)
+              for number in range(dicom_pixels.frame_count(file, header))]
+    scales = dicom_pixels.scalings(path, frames)
+    dtype = dicom_pixels.value_type(frames, scales)
+    places = iter(np.argsort(order))
+    out, scale = np.empty(0), iter(scales)
+    for file, header in zip(files, headers):
+        for stored in dicom_pixels.decode(file, header):
+            if not out.size:
+                out = np.empty((len(frames), *stored.shape), dtype)
+            if stored.shape != out.shape[1:]:
+                raise InputError(f'{file}: a slice of {stored.shape} pixels; expected {out.shape[1:]}, as the first '
+                                 'of its series')
+            out[next(places)] = dicom_pixels.values(file, stored, next(scale), dtype)
+    return np.moveaxis(out, (0, 1, 2), (2, 1, 0))
