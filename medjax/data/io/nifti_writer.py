@@ -50,7 +50,7 @@ def read_header(path: pathlib.Path) -> nib.Nifti1Header | None:
     if name.endswith('.img'):
         headers = [p for p in path.parent.iterdir() if p.stem == path.stem and p.suffix.lower() == '.hdr']
         path = headers[0] if headers else path
-    elif not name.endswith(('.nii', '.nii.gz', '.hdr')):
+    elif not name.endswith(('.nii', '.nii.gz', '.hdr')) or not path.is_file():
         return None
     with gzip.open(path, 'rb') if name.endswith('.gz') else path.open('rb') as file:
         start = file.read(4)

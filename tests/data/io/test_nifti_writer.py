@@ -208,6 +208,12 @@ def test_an_image_on_another_grid(tmp_path, name, spacing):
         np.testing.assert_allclose(*world, rtol=1e-4, atol=0.01)
 
 
+def test_a_folder_of_slices_has_no_nifti_header(tmp_path):
+    (tmp_path / 'scan.nii').mkdir()
+    image_files.write(tmp_path / 'out.nii', LABEL, OBLIQUE, like=tmp_path / 'scan.nii')
+    np.testing.assert_allclose(nib.load(tmp_path / 'out.nii').affine, OBLIQUE, rtol=1e-6)
+
+
 def test_a_grid_with_other_axes_has_a_header_of_its_own(tmp_path):
     header(OBLIQUE, SHEARED).to_filename(tmp_path / 'in.nii')
     image_files.write(tmp_path / 'out.nii', LABEL, np.diag([1.0, 2, 3, 1]), like=tmp_path / 'in.nii')
