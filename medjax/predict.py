@@ -117,8 +117,8 @@ def _check_outputs(predictor: contracts.Predictor, images: Sequence[pathlib.Path
             if pathlib.PurePath(name).name != name:
                 raise InputError(f'--input={image}: its result would be {name!r}; expected names that are file names')
             if name in origins:
-                raise InputError(f'--input={image}: its result would be {output / name}, as that of {origins[name]}; '
-                                 'expected inputs with different names, or another --output for one of them')
+                raise InputError(f'--input={image}: its result has the same name as that of {origins[name]}, '
+                                 f'{output / name}; expected different names, or another --output for one of them')
             origins[name] = str(image)
     read = [file for image in images for file in outputs.input_files(image)]
     outputs.check_outputs([output / name for name in origins], [*read, *outputs.run_files(workdir)],
