@@ -241,7 +241,7 @@ def test_predict_and_evaluate_name_what_is_missing(folder):
     nib.save(nib.Nifti1Image(np.zeros((8, 8, 4, 2), np.float32), np.eye(4)), folder / 'two.nii')
     fails(cli.run('predict', run, f'--input={folder}/two.nii', f'--output={folder}/out'), 'two.nii', 'expected 1')
     same = data / 'images' / 'case0.nii.gz'
-    fails(cli.run('predict', run, f'--input={same}', f'--input={same}', f'--output={folder}/out'), 'same name')
+    fails(cli.run('predict', run, f'--input={same}', f'--input={same}', f'--output={folder}/out'), 'different names')
     (folder / 'file').write_text('')
     fails(cli.run('predict', run, f'--input={same}', f'--output={folder}/file/out'), 'cannot be written')
     assert not (folder / 'out').exists()
