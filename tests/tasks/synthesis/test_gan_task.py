@@ -170,7 +170,10 @@ def test_the_fault_of_one_network_is_named(tmp_path):
 
 @pytest.mark.slow
 def test_a_generator_learns_two_classes():
-    """Far nearer to the images than at first, and bright where bright ones were asked for."""
+    """Far nearer to the images than at first, and bright where bright ones were asked for.
+
+    With three seeds the distance is .01 to .43 of that at first, and the classes differ by .99 to 1.2.
+    """
     module = Model(**{**SMALL, 'base': 8, 'norm': 'instance'})
     task = gan_task.task(module, statistics=KNOWN, r1=0.1)
     optimiser, _ = optim.make_optimiser(150, name='adam', lr=2e-3, b1=0.5, ema=0.9)
