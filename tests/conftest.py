@@ -1,5 +1,7 @@
 """Eight simulated devices for every test, and public data sets for those tests alone that are marked to need them."""
 
+import functools
+import importlib
 import os
 import pathlib
 
@@ -28,6 +30,42 @@ def pytest_runtest_setup(item):
     for name in needed:
         if not (pathlib.Path(folder) / name).exists():
             pytest.skip(f'needs the public data set {name} in MEDJAX_DATA_DIR')
+
+
+# Folders, or files, whose tests refuse implicit promotion of dtypes; the others are to follow.
+STRICT = ('core/', 'data/', 'losses/', 'models/test_classifiers', 'models/test_detectors', 'models/test_diffusion',
+          'nn/', 'ops/', 'tasks/anomaly/', 'tasks/classification/', 'tasks/detection/', 'tasks/growth/',
+          'tasks/regression/', 'tasks/survival/')
+# Functions of other libraries that promote dtypes themselves.
+PROMOTING = (
+    ('optax.tree', 'bias_correction'),  # Adam raises its decay, a float, to the power of its count
+    ('flax.linen', 'avg_pool'),  # the sum of a window is divided by the number of its voxels, a NumPy integer
+    ('flax.linen.normalization', '_compute_stats'),  # of bfloat16 in float32
+    ('flax.linen.normalization', '_normalize'),
+)
+
+
+@pytest.fixture(autouse=True)
+def strict_promotion(request, monkeypatch):
+    """Strict dtype promotion: a silent upcast fails the test in which it happens."""
+    if not request.path.is_relative_to(ROOT / 'tests') or not str(
+            request.path.relative_to(ROOT / 'tests')).startswith(STRICT):
+        yield
+        return
+    import jax
+
+    def promoting(function):
+        @functools.wraps(function)
+        def call(*args, **kwargs):
+            with jax.numpy_dtype_promotion('standard'):
+                return function(*args, **kwargs)
+        return call
+
+    for path, name in PROMOTING:
+        module = importlib.import_module(path)
+        monkeypatch.setattr(module, name, promoting(getattr(module, name)))
+    with jax.numpy_dtype_promotion('strict'):
+        yield
 
 
 LONG = ('tests', 'tests/tasks', 'tests/weights', 'tests/models', 'tests/data')  # folders with their subfolders

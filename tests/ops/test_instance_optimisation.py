@@ -11,12 +11,6 @@ from medjax.errors import InputError
 from medjax.losses import image_similarity
 from medjax.ops import deformation, instance_optimisation, warp
 
-
-@pytest.fixture(autouse=True)
-def strict_promotion():
-    """Replaces the folder's fixture: optax's schedules promote the step's integer."""
-
-
 OPTIONS = instance_optimisation.OptimisationOptions(levels=(2, 1), steps=(40, 30), affine=(40, 0), weight=0.05)
 
 
