@@ -221,7 +221,7 @@ def test_a_comparison_of_one_class_says_why_there_is_no_test(folders, tmp_path, 
 def launcher(folder, name, stop):
     """Starts a launcher with a stub in python's place: it notes its arguments, and trains nothing.
 
-    A training ends with a report, but the first one of the folder that ends with `stop`.
+    A training ends with a report, but the first one of the folder that ends with `stop`, which ends as after a signal.
     """
     (folder / 'launch').mkdir()
     for script in (name, 'runs.sh'):
@@ -233,7 +233,7 @@ def launcher(folder, name, stop):
 echo "$*" >>called
 for a in "$@"; do case "$a" in --workdir=*) run=${{a#*=}};; --output=*) touch "${{a#*=}}";; esac; done
 [ "$2" = medjax.train ] || exit 0
-if [[ $run = *{stop} && ! -e stopped ]]; then touch stopped; exit; fi
+if [[ $run = *{stop} && ! -e stopped ]]; then touch stopped; exit 75; fi
 mkdir -p "$run" && touch "$run/report.html"
 """)
     stub.chmod(0o755)
@@ -250,7 +250,7 @@ def called(folder, program):
 def test_a_cross_validation_goes_on_after_a_stop_with_the_same_arguments_alone(tmp_path):
     start = functools.partial(launcher(tmp_path, 'crossval.sh', 'fold1_seed0'), '--config=c.py', '--folds=3')
     first = start('--config.steps=5')
-    assert first.returncode == 1 and first.stderr.count('\n') == 1 and 'fold1_seed0: stopped' in first.stderr
+    assert first.returncode == 75 and first.stderr.count('\n') == 1 and 'fold1_seed0: stopped' in first.stderr
     other = start('--config.steps=6')
     assert other.returncode == 2 and other.stderr.count('\n') == 1 and '--config.steps=5' in other.stderr
     assert start('--config.steps=5').returncode == 0 and start('--config.steps=5', '--seeds=2').returncode == 0
@@ -264,7 +264,7 @@ def test_a_cross_validation_goes_on_after_a_stop_with_the_same_arguments_alone(t
 def test_experiments_of_many_runs_go_on_after_a_stop(tmp_path, name, options, trained, merged):
     start = functools.partial(launcher(tmp_path, name, '1'), '--seeds=2', '--config.steps=5', *options)
     first = start()
-    assert first.returncode == 1 and first.stderr.count('\n') == 1 and '1: stopped' in first.stderr
+    assert first.returncode == 75 and first.stderr.count('\n') == 1 and '1: stopped' in first.stderr
     assert start().returncode == 0 and start().returncode == 0
     runs = [of[0] for of in called(tmp_path, 'medjax.train')]
     assert len(runs) == trained + 1 and len({*runs}) == trained
