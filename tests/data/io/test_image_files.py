@@ -2,6 +2,7 @@
 
 import errno
 import gzip
+import io
 import os
 import struct
 
@@ -11,6 +12,7 @@ import pytest
 import SimpleITK as sitk
 from PIL import Image as Picture
 
+from medjax import atomic_files
 from medjax.data.io import geometry, image_files
 from medjax.data.io.geometry import Image
 from medjax.errors import InputError
@@ -506,10 +508,13 @@ def test_a_write_that_fails_leaves_the_file_as_it_was(tmp_path, monkeypatch, nam
 
     def full(*args):
         raise OSError(errno.ENOSPC, 'No space left on device')
+    class Full(io.BufferedWriter):
+        write = full
     if step == 'replace':
         monkeypatch.setattr(os, 'replace', full)
     else:
-        monkeypatch.setattr(type(tmp_path), 'write_bytes', full)
+        monkeypatch.setattr(atomic_files, 'open', lambda path, mode, opener: Full(
+            io.FileIO(path, mode.replace('b', ''), opener=opener)), raising=False)
     with pytest.raises(InputError, match=f'{name}: cannot be written: no space left'):
         image_files.write(tmp_path / name, label + 1, np.eye(4))
     assert (tmp_path / name).read_bytes() == before and os.listdir(tmp_path) == [name]
