@@ -113,7 +113,8 @@ def classified(plan):
     rng = np.random.default_rng(2)
     batch = {'image': rng.normal(size=(SIZE * 2, 12, 12, 1)).astype(np.float32), 'mask': np.ones(SIZE * 2, np.float32),
              'label': rng.integers(0, 2, SIZE * 2, np.int32), 'index': np.arange(SIZE * 2, dtype=np.uint32)}
-    task = classification_task.task(network, statistics=dict(classes=('no', 'yes'), problem='binary'), smoothing=0.1)
+    task = classification_task.task(network, statistics=dict(classes=('no', 'yes'), problem='binary'),
+                                    label_smoothing=0.1)
     optimiser, schedule = make_optimiser(STEPS, name='adamw', lr=1e-3)
     made = Experiment(task=task, data=None, batches=[batch], augment=Recipe(flip=0.5, mixup=0.4), optimiser=optimiser,
                       schedule=schedule, plan=plan, evaluator=None, seed=0, steps=STEPS)

@@ -35,7 +35,7 @@ def test_a_table(tmp_path):
     assert molecules_csv.read_smiles(tmp_path / 't.csv') == (list('abcd'), ['CCO', 'c1ccccc1', 'CC(=O)O', 'CCN'])
 
 
-def test_the_same_molecule_is_dealt_to_one_split(tmp_path):
+def test_the_same_molecule_is_in_one_split(tmp_path):
     lines = [f'{"C" * n}O,{n},1' for n in range(1, 9)] + [f'O{"C" * n},{n},1' for n in range(1, 9)]
     options = written(tmp_path, '\n'.join(['smiles,solubility,toxic', *lines]))
     found = molecules_csv.source(**options, splitting=Splitting(val=0.25, test=0.25))
