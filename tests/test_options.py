@@ -22,14 +22,15 @@ from medjax.tasks.synthesis import diffusion_task
 # Numbers that may be anything finite, with the reason.
 UNBOUNDED = {
     'source.simulated_lesions.contrast': 'a lesion may be darker than its background',
-    'source.simulated_survival.bend': 'a coefficient of the log hazard',
-    'source.simulated_survival.strength': 'a coefficient of the log hazard',
+    'source.simulated_survival.quadratic_effect': 'a coefficient of the log hazard',
+    'source.simulated_survival.log_hazard_ratio': 'a coefficient of the log hazard',
     'source.simulated_treatment.effect': 'a treatment may harm',
-    'source.simulated_treatment.spread': 'a coefficient of the effect',
+    'source.simulated_treatment.effect_modification': 'a coefficient of the effect',
     'source.simulated_treatment.confounding': 'a coefficient of the log odds',
-    'source.simulated_visits.strength': 'a coefficient of the log hazard',
+    'source.simulated_visits.log_hazard_ratio': 'a coefficient of the log hazard',
     'data.translation.ranges': 'intensities may be negative; the lower end comes first',
-    **dict.fromkeys(('source.survival_csv.values', 'source.visits_csv.event_values', 'source.treatment_csv.values'),
+    **dict.fromkeys(('source.survival_csv.event_values', 'source.visits_csv.event_values',
+                     'source.treatment_csv.group_values'),
                     'codes of a table'),
     'config.mesh': 'the section of `sharding.Jit`, which has the ranges',
 }

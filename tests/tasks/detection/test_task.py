@@ -150,8 +150,8 @@ def test_suppression_leaves_other_classes_alone(suppression):
 @pytest.mark.parametrize('options, message', [
     (dict(assigner='all'), r"config\.task\.assigner: 'all'; expected one of: atss, iou"),
     (dict(background_iou=0.6), r'config\.task: background_iou=0\.6'),
-    (dict(positive_fraction=1.0), r'config\.task\.share: 1\.0'),
-    (dict(nms_threshold=1.5), r'config\.task\.threshold: 1\.5'),
+    (dict(positive_fraction=1.0), r'config\.task\.positive_fraction: 1\.0'),
+    (dict(nms_threshold=1.5), r'config\.task\.nms_threshold: 1\.5'),
     (dict(suppression='none'), r"config\.task\.suppression: 'none'; expected one of: nms, soft_nms, weighted_fusion"),
 ])
 def test_options_that_do_not_fit_are_refused(options, message):
