@@ -188,7 +188,7 @@ class ForecastPredictor(contracts.Predictor):
     def example(self) -> dict[str, np.ndarray]:
         """A batch of the shapes that the network takes."""
         empty = Series(np.zeros(1), np.full((1, len(self.statistics['measured'])), np.nan))
-        return self._inputs([Case('', '', '', None, series=empty)], self.known['max_visits'] + 1, 1.0)
+        return self._inputs([Case('', '', '', None, series=empty)], self.statistics['max_visits'] + 1, 1.0)
 
     def __call__(self, variables: Any, path: pathlib.Path, folder: pathlib.Path) -> str:
         """Forecasts for the patients of a table and writes `predictions.csv`; returns a line about the result.

@@ -53,7 +53,7 @@ def test_invalid_tables_are_refused(tmp_path, old, new, options, message):
 def test_treatments_are_compared_as_codes_and_others_are_counted(tmp_path):
     text = TABLE.replace('b,1,', 'b,1.0,').replace('c,3,', 'c,,').replace('d,2,', 'd,yes,')
     for values in ((('0',), ('1',)), ((0,), (1,)), (('0.0',), (1.0,))):
-        source = read(tmp_path, text, values=values)
+        source = read(tmp_path, text, group_values=values)
         assert [(case.id, case.target.treatment) for case in source.cases] == [('a', 0), ('b', 1)]
         assert source.warnings == ('Rows that are left out, of neither group by arm: 2 (nothing 1, yes 1).',)
 

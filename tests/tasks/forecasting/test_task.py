@@ -102,7 +102,7 @@ def visits():
 
 
 def model(**options):
-    return Model(**{'outputs': 5, 'width': 8, 'each': True, 'linear': True, **options})
+    return Model(**{'outputs': 5, 'width': 8, 'per_step': True, 'linear': True, **options})
 
 
 @pytest.mark.parametrize('cell', ['gru', 'transformer'])
