@@ -46,7 +46,8 @@ def start(deep):
 
 
 def experiment(plan, deep, recipe):
-    network = unet.Model(**{**unet.VARIANTS['nnunet'], 'deep': deep} | dict(classes=3, dims=3, base=4, levels=3))
+    network = unet.Model(**{**unet.VARIANTS['nnunet'], 'deep_supervision': deep} | dict(classes=3, dims=3, base=4,
+                                                                                        levels=3))
     optimiser, schedule = make_optimiser(STEPS, name='sgd', lr=0.05, momentum=0.9, weight_decay=3e-5, clip=12.0,
                                          schedule={'name': 'polynomial'})
     return Experiment(

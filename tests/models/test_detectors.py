@@ -78,7 +78,7 @@ def test_invalid_options_raise(options, message):
 
 
 def small_rcnn(variant, **options):
-    fields = {**rcnn.VARIANTS[variant], **SMALL, 'hidden': 8, 'kept': 12, 'candidates': 20, **options}
+    fields = {**rcnn.VARIANTS[variant], **SMALL, 'hidden': 8, 'post_nms_top_n': 12, 'pre_nms_top_n': 20, **options}
     return rcnn.Model(**{**fields, 'levels': (1,) if variant == 'fast' else (0, 1)})
 
 

@@ -322,7 +322,8 @@ def test_an_unknown_colour_is_named_with_its_place(root):
 
 
 @pytest.mark.parametrize('options, key', [
-    (dict(label_values=(0, 1)), 'label_values'), (dict(label_values=(0, 1, 1)), 'label_values'), (dict(spacing=(1.0,)), 'spacing'),
+    (dict(label_values=(0, 1)), 'label_values'), (dict(label_values=(0, 1, 1)), 'label_values'),
+    (dict(spacing=(1.0,)), 'spacing'),
     (dict(spacing=(1.0, 0.0)), 'spacing'), (dict(spacing=(1.0, float('nan'))), 'spacing'),
     (dict(colours={'organ': (0, 0, 0)}), 'colours'), (dict(colours=COLOURS | {'organ': (0, 0, 0)}), 'colours'),
     (dict(colours=COLOURS | {'organ': (0, 0, 256)}), 'colours'), (dict(colours=COLOURS | {'organ': (0, 0)}), 'colours'),

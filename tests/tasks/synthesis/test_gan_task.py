@@ -195,7 +195,7 @@ def test_a_generator_learns_two_classes():
 
 def test_a_run_starts_from_the_weights_of_another():
     """Those of spectral norm too, whose statistics have names with a slash."""
-    task = gan_task.task(Model(**{**SMALL, 'spectral': True}), statistics=KNOWN)
+    task = gan_task.task(Model(**{**SMALL, 'spectral_norm': True}), statistics=KNOWN)
     first = jax.eval_shape(task.init, KEY, batch_of(0))
     given = {'/'.join(path): jnp.full(leaf.shape, 7.0) for path, leaf in flatten_dict(dict(first)).items()}
     assert 'batch_stats/discriminator/down0_norm/down0/kernel/u' in given
