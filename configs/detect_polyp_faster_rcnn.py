@@ -5,7 +5,7 @@
 
 Data: the folder polyps in MEDJAX_DATA_DIR with NAME.mp4 and a line frame,x1,y1,x2,y2,polyp for each box in NAME.txt (or
 NAME.csv, or VOC's XML in NAME/); every fifth frame. All frames of a video are in one split; where a patient has several
-videos, config.data.source.patient names the patient. `predict` tracks detections from frame to frame. No score is
+videos, config.data.source.patient_regex names the patient. `predict` tracks detections from frame to frame. No score is
 given, since no such data set is freely available. Variant `:simulated`: a small network on rendered videos, minutes on
 two cores, which says nothing about patients. Results: docs/results/detect_polyp_faster_rcnn_simulated.json.
 """

@@ -40,7 +40,8 @@ from medjax.errors import InputError, few
 from medjax.options import Count
 
 FIELDS = ('frame', 'x1', 'y1', 'x2', 'y2', 'label')
-NOTICE = 'Each video counts as a patient of its own: config.data.source.patient can derive the patient from its name.'
+NOTICE = ('Each video counts as a patient of its own: config.data.source.patient_regex can derive the patient from its '
+          'name.')
 VERSION = 2  # of the cached index of a video; a higher number ignores older ones
 INDEX = 'index.json'
 

@@ -47,7 +47,7 @@ def test_the_same_molecule_is_in_one_split(tmp_path):
 
 
 @pytest.mark.parametrize('rdkit', [True, False])
-def test_stereoisomers_are_dealt_to_one_split(tmp_path, monkeypatch, rdkit):
+def test_stereoisomers_are_assigned_to_one_split(tmp_path, monkeypatch, rdkit):
     if not rdkit:
         monkeypatch.setattr(molecules_csv.rdkit_features, 'is_installed', lambda: False)
     pairs = [(f'C[C@H](N){"C" * n}', f'C[C@@H](N){"C" * n}') for n in range(2, 8)]
