@@ -15,10 +15,11 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.seed = 0
     c.steps = 1500
     c.batch = 64
-    c.model = dict(name='unet', variant='nnunet', dims=2, classes=1, base=16, levels=3, norm='batch', deep=False)
+    c.model = dict(name='unet', variant='nnunet', dims=2, classes=1, base=16, levels=3, norm='batch',
+                   deep_supervision=False)
     c.task = dict(name='synthetic_anomaly', kinds=('patch', 'opacity'))
     c.data = dict(name='images', size=(28, 28), channels=1, train_classes=('normal',), intensity=dict(name='zscore'),
-                  source=dict(name='medmnist', set='pneumoniamnist'))
+                  source=dict(name='medmnist', dataset='pneumoniamnist'))
     c.augment = dict(name='flip', flip=0.5, flip_axes=(1,))
     c.optim = dict(name='adamw', lr=2e-3, weight_decay=1e-2, clip=1.0, schedule=dict(name='cosine', warmup=50))
     c.evaluate = dict(name='anomaly', every=500, normal='normal', score='synthetic_anomaly')

@@ -3,7 +3,7 @@
     python -m medjax.train --config=configs/classify_28px_cnn.py --workdir=runs/28px
 
 Data: `mnist` of TensorFlow Datasets, prepared in its folder or downloaded; a tenth of its training images validates.
-For a MedMNIST set: source=dict(name='medmnist', set='bloodmnist') with channels=1 and model.classes=8.
+For a MedMNIST set: source=dict(name='medmnist', dataset='bloodmnist') with channels=1 and model.classes=8.
 Softmax and cross-entropy, Adam, batches of 32, 5 epochs.
 """
 
@@ -22,7 +22,7 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.optim = dict(name='adam', lr=1e-3)
     c.evaluate = dict(name='classification', batch=128)
     if variant == 'smoke':
-        c.evaluate.explain = ()
+        c.evaluate.saliency = ()
         c.epochs, c.steps, c.batch, c.model.features, c.model.dense = 0, 2, 8, (4,), 8
         c.data.source = dict(name='simulated_images', classes=tuple('0123456789'), cases=(20, 20, 20))
     return c

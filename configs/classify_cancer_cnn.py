@@ -21,7 +21,7 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.optim = dict(name='adam', lr=1e-3)
     c.evaluate = dict(name='classification', batch=32)
     if variant == 'smoke':
-        c.evaluate.explain = ()
+        c.evaluate.saliency = ()
         c.epochs, c.steps, c.batch, c.model.features, c.model.dense = 0, 2, 8, (4, 4), 8
         c.data.size = (32, 32)
         c.data.source = dict(name='simulated_images', classes=('benign', 'malignant'), cases=(16, 12, 12), channels=3)

@@ -3,7 +3,7 @@
     python -m medjax.train --config=configs/classify_lung_cnn.py --workdir=runs/lung
 
 Data: a folder per class, `lung/normal/….png` and `lung/cancer/….png`, in MEDJAX_DATA_DIR; three fifths train. Where a
-patient has several images, name the patients by `c.data.source.patient` or a table: see docs/howto/images.md.
+patient has several images, name the patients by `c.data.source.patient_regex` or a table: see docs/howto/images.md.
 Each convolution is followed by 2×2 max pooling, then 512 dense units and one sigmoid; Adam, binary cross-entropy,
 batches of 32, 10 epochs. No published score: run on simulated images only.
 """

@@ -20,12 +20,12 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.task = dict(name='classification')
     c.data = dict(name='images', fold=(), folds=(), size=(28, 28), channels=1,
                   intensity=dict(name='fixed', mean=(0.5,), std=(0.5,)),
-                  source=dict(name='medmnist', set='pneumoniamnist'))
+                  source=dict(name='medmnist', dataset='pneumoniamnist'))
     c.augment = dict(name='flip', flip=0.0, rotate=0.7, degrees=15.0, shift=0.7, shift_range=0.1, zoom=0.7,
                      zoom_range=(0.85, 1.2), fill='nearest')
     c.optim = dict(name='adamw', lr=2e-3, weight_decay=0.05, clip=1.0, ema=0.995,
                    schedule=dict(name='cosine', warmup=74))
-    c.evaluate = dict(name='classification', every=185, batch=128, explain=('grad_cam', 'occlusion'))
+    c.evaluate = dict(name='classification', every=185, batch=128, saliency=('grad_cam', 'occlusion'))
     c.checkpoint = dict(best='auroc', keep=1)
     c.log = dict(every=37)
     if variant == 'smoke':

@@ -22,7 +22,7 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.init = dict(name='run', path='runs/pretrained', reinitialise=('logits',))
     c.data = dict(name='images', size=(28, 28), channels=1, label_fraction=0.05, subset_seed=0, extra_npz='',
                   intensity=dict(name='fixed', mean=(0.5,), std=(0.5,)),
-                  source=dict(name='medmnist', set='pneumoniamnist'))
+                  source=dict(name='medmnist', dataset='pneumoniamnist'))
     c.augment = dict(name='flip', flip=0.5, flip_axes=(1,), shift=0.5, brightness=0.3, contrast=0.3)
     c.optim = dict(name='adamw', lr=1e-3, weight_decay=1e-2, clip=1.0, schedule=dict(name='cosine', warmup=30))
     c.evaluate = dict(name='classification', every=100, batch=128)

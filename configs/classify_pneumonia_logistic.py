@@ -16,9 +16,9 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.model = dict(name='cnn', variant='logistic', classes=1)
     c.task = dict(name='classification')
     c.data = dict(name='images', fold=(), folds=(), size=(28, 28), channels=1, intensity=dict(name='unit'),
-                  source=dict(name='medmnist', set='pneumoniamnist'))
+                  source=dict(name='medmnist', dataset='pneumoniamnist'))
     c.optim = dict(name='adamw', lr=3e-3, weight_decay=1e-4, schedule=dict(name='cosine'))
-    c.evaluate = dict(name='classification', every=185, batch=128, explain=('integrated_gradients',))
+    c.evaluate = dict(name='classification', every=185, batch=128, saliency=('integrated_gradients',))
     c.checkpoint = dict(best='auroc', keep=1)
     c.log = dict(every=185)
     if variant == 'smoke':

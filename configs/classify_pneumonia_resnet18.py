@@ -20,13 +20,13 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.task = dict(name='classification')
     c.data = dict(name='images', fold=(), folds=(), size=(28, 28), channels=1,
                   intensity=dict(name='fixed', mean=(0.5,), std=(0.5,)),
-                  source=dict(name='medmnist', set='pneumoniamnist'))
-    c.optim = dict(name='adam', lr=1e-3, schedule=dict(name='stairs', at=(0.5, 0.75), factor=0.1))
-    c.evaluate = dict(name='classification', every=37, batch=128, explain=('grad_cam', 'occlusion'))
+                  source=dict(name='medmnist', dataset='pneumoniamnist'))
+    c.optim = dict(name='adam', lr=1e-3, schedule=dict(name='multistep', milestones=(0.5, 0.75), factor=0.1))
+    c.evaluate = dict(name='classification', every=37, batch=128, saliency=('grad_cam', 'occlusion'))
     c.checkpoint = dict(best='auroc', keep=1)
     c.log = dict(every=37)
     if variant == 'smoke':
-        c.evaluate.explain = ()
+        c.evaluate.saliency = ()
         c.steps, c.batch, c.evaluate.every, c.log.every = 2, 8, 2, 1
         c.model.update(base=4, blocks=(1, 1))
         c.data.source = dict(name='simulated_images', classes=('normal', 'pneumonia'), cases=(16, 12, 12))

@@ -18,10 +18,10 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.epochs = 60
     c.batch = 8
     c.model = dict(name='rcnn', variant='faster', dims=2, classes=3, levels=(1, 2, 3), features=64, scale=2.0,
-                   octaves=2, hidden=256, kept=128, candidates=400,
+                   octaves=2, hidden=256, post_nms_top_n=128, pre_nms_top_n=400,
                    encoder=dict(name='resnet', variant='18', base=32))
-    c.task = dict(name='detection', regions=64, share=0.5)
-    c.data = dict(name='detection', size=(240, 320), objects=64, intensity=dict(name='training'),
+    c.task = dict(name='detection', sampled_proposals=64, positive_fraction=0.5)
+    c.data = dict(name='detection', size=(240, 320), max_objects=64, intensity=dict(name='training'),
                   source=dict(name='voc', dir='bccd', classes=('RBC', 'WBC', 'Platelets')))
     c.augment = dict(name='flip', flip=0.5, zoom=0.5, zoom_range=(0.8, 1.25), brightness=0.3, contrast=0.3)
     c.optim = dict(name='adamw', lr=5e-4, weight_decay=0.05, clip=5.0, ema=0.99,
@@ -33,13 +33,13 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
         c.data.proposals, c.model.variant, c.model.levels = 200, variant, (1,)
     if variant == 'rcnn':
         c.model.update(size=32, encoder=dict(name='resnet', variant='18', base=16, small=True))
-        c.task.regions = 16
+        c.task.sampled_proposals = 16
     if variant == 'smoke':
         c.augment = dict(name='flip', flip=0.5)
         c.epochs, c.steps, c.batch, c.evaluate.every, c.log.every, c.optim.schedule.warmup = 0, 2, 8, 2, 1, 1
-        c.model.update(levels=(0, 1), features=8, hidden=8, kept=16, candidates=32)
+        c.model.update(levels=(0, 1), features=8, hidden=8, post_nms_top_n=16, pre_nms_top_n=32)
         c.model.encoder.update(base=4, blocks=(1, 1))
-        c.task.regions = 8
+        c.task.sampled_proposals = 8
         c.data.size, c.model.classes = (64, 64), 2
         c.data.source = dict(name='simulated_detection', shape=(64, 64), cases=(8, 8, 8))
     return c

@@ -15,10 +15,11 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.seed = 0
     c.epochs = 60
     c.batch = 8
-    c.model = dict(name='retinanet', variant='18', dims=2, classes=3, levels=(1, 2, 3), extra=0, features=64, scale=2.0,
+    c.model = dict(name='retinanet', variant='18', dims=2, classes=3, levels=(1, 2, 3), extra_levels=0, features=64,
+                   scale=2.0,
                    octaves=2, depth=2, norm='batch', encoder=dict(name='resnet', variant='18', base=32))
     c.task = dict(name='detection')
-    c.data = dict(name='detection', size=(240, 320), objects=64, intensity=dict(name='training'),
+    c.data = dict(name='detection', size=(240, 320), max_objects=64, intensity=dict(name='training'),
                   source=dict(name='voc', dir='bccd', classes=('RBC', 'WBC', 'Platelets')))
     c.augment = dict(name='flip', flip=0.5, zoom=0.5, zoom_range=(0.8, 1.25), brightness=0.3, contrast=0.3)
     c.optim = dict(name='adamw', lr=5e-4, weight_decay=0.05, clip=5.0, ema=0.99,

@@ -15,10 +15,11 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.seed = 0
     c.epochs = 40
     c.batch = 4
-    c.model = dict(name='retinanet', dims=3, classes=1, levels=(0, 1), extra=0, features=32, scale=2.0, octaves=2,
+    c.model = dict(name='retinanet', dims=3, classes=1, levels=(0, 1), extra_levels=0, features=32, scale=2.0,
+                   octaves=2,
                    ratios=(1.0,), depth=1, norm='instance', encoder=dict(name='resnet', variant='18', base=16))
-    c.task = dict(name='detection', threshold=0.1, limit=20)
-    c.data = dict(name='detection', size=(64, 64, 64), objects=8, intensity=dict(name='zscore'),
+    c.task = dict(name='detection', nms_threshold=0.1, max_detections=20)
+    c.data = dict(name='detection', size=(64, 64, 64), max_objects=8, intensity=dict(name='zscore'),
                   source=dict(name='simulated_lesions', dir='tumours', cases=(120, 24, 40)))
     c.augment = dict(name='flip', flip=0.5, brightness=0.2, contrast=0.2)
     c.optim = dict(name='adamw', lr=1e-3, weight_decay=0.05, clip=5.0, ema=0.99,

@@ -16,11 +16,12 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.seed = 0
     c.steps = 400
     c.batch = 8
-    c.model = dict(name='retinanet', variant='18', dims=2, classes=1, levels=(0, 1), extra=0, features=48, scale=3.0,
+    c.model = dict(name='retinanet', variant='18', dims=2, classes=1, levels=(0, 1), extra_levels=0, features=48,
+                   scale=3.0,
                    octaves=2, ratios=(1.0,), depth=2, norm='batch',
                    encoder=dict(name='resnet', variant='18', base=24, blocks=(2, 2)))
-    c.task = dict(name='detection', limit=60)
-    c.data = dict(name='detection', size=(512, 128), patch=(128, 128), foreground=0.0, objects=64,
+    c.task = dict(name='detection', max_detections=60)
+    c.data = dict(name='detection', size=(512, 128), patch=(128, 128), foreground=0.0, max_objects=64,
                   intensity=dict(name='zscore'), source=dict(name='stardist_nuclei'))
     c.augment = dict(name='flip', flip=0.5, zoom=0.5, zoom_range=(0.8, 1.25), brightness=0.3, contrast=0.3)
     c.optim = dict(name='adamw', lr=1e-3, weight_decay=0.05, clip=5.0, ema=0.99,

@@ -23,16 +23,17 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.steps = 2000
     c.batch = 64
     c.model = dict(name='diffusion', variant='patches', classes=2, size=(28, 28), base=32)
-    c.task = dict(name='diffusion', kind='ddpm', prediction='v', steps=50, clip=1.0, label_dropout=0.1, guidance=1.0)
+    c.task = dict(name='diffusion', kind='ddpm', prediction='v', sampling_steps=50, clip=1.0, label_dropout=0.1,
+                  guidance=1.0)
     c.data = dict(name='images', size=(28, 28), channels=1,
                   intensity=dict(name='fixed', mean=(0.5,), std=(0.5,)),  # -1 to 1, as config.task.clip expects
-                  source=dict(name='medmnist', set='pneumoniamnist'))
+                  source=dict(name='medmnist', dataset='pneumoniamnist'))
     c.optim = dict(name='adamw', lr=2e-3, weight_decay=1e-3, clip=1.0, ema=0.995,
                    schedule=dict(name='cosine', warmup=100))
     c.evaluate = dict(name='synthesis', every=500, features='')
     c.log = dict(every=50)
     if variant == 'flow':
-        c.task = dict(name='diffusion', kind='flow', steps=25, label_dropout=0.1, guidance=1.0)
+        c.task = dict(name='diffusion', kind='flow', sampling_steps=25, label_dropout=0.1, guidance=1.0)
     if variant == 'latent':
         c.model = dict(name='latent_diffusion', variant='grid', classes=2, size=(28, 28), autoencoder=dict(base=16))
         c.task.clip = 0.0
@@ -40,6 +41,6 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     if variant == 'smoke':
         c.steps, c.batch, c.evaluate.every, c.log.every, c.optim.schedule.warmup = 2, 8, 2, 1, 1
         c.model.update(base=8, levels=1, attention=False)
-        c.task.steps = 2
+        c.task.sampling_steps = 2
         c.data.source = dict(name='simulated_images', classes=('normal', 'pneumonia'), cases=(24, 16, 16))
     return c

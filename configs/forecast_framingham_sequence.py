@@ -21,21 +21,22 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.seed = 0
     c.epochs = 25
     c.batch = 128
-    c.model = dict(name='sequence', variant='gru', outputs=15, width=64, dropout=0.3, each=True, linear=True)
+    c.model = dict(name='sequence', variant='gru', outputs=15, width=64, dropout=0.3, per_step=True, linear=True)
     c.task = dict(name='forecasting', loss='mse')
-    c.data = dict(name='time_series', within=6.0, source=dict(
+    c.data = dict(name='time_series', horizon=6.0, source=dict(
         name='visits_csv', table='framingham.csv', patient='RANDID', time='TIME', end='TIMEDTH', event='DEATH',
-        events=('death',), values=VALUES, log=('GLUCOSE',), columns=('SEX',), unit='years', per=365.25, static=(
-            'AGE', 'SEX', 'educ', 'CURSMOKE', 'DIABETES', 'BPMEDS', 'PREVCHD', 'PREVSTRK'), notice=NOTICE))
+        events=('death',), measurements=VALUES, log_transform=('GLUCOSE',), columns=('SEX',), unit='years',
+        time_divisor=365.25, notice=NOTICE,
+        static=('AGE', 'SEX', 'educ', 'CURSMOKE', 'DIABETES', 'BPMEDS', 'PREVCHD', 'PREVSTRK')))
     c.optim = dict(name='adamw', lr=3e-3, weight_decay=0.01, clip=1.0, ema=0.99,
                    schedule=dict(name='cosine', warmup=20))
-    c.evaluate = dict(name='forecasting', every=100, leads=(2.0, 4.0, 6.0))
+    c.evaluate = dict(name='forecasting', every=100, lead_times=(2.0, 4.0, 6.0))
     c.checkpoint = dict(best='loss', keep=1)
     c.log = dict(every=50)
     if variant in ('lstm', 'transformer'):
         c.model.variant = variant
     if variant == 'smoke':
         c.epochs, c.steps, c.evaluate.every, c.log.every, c.optim.schedule.warmup = 0, 2, 2, 1, 1
-        c.batch, c.model.outputs, c.model.width, c.evaluate.leads = 32, 5, 8, (1.0, 3.0)
-        c.data.within, c.data.source = 3.0, dict(name='simulated_visits', cases=(40, 20, 30))
+        c.batch, c.model.outputs, c.model.width, c.evaluate.lead_times = 32, 5, 8, (1.0, 3.0)
+        c.data.horizon, c.data.source = 3.0, dict(name='simulated_visits', cases=(40, 20, 30))
     return c

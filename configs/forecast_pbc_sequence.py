@@ -18,15 +18,15 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.seed = 0
     c.epochs = 150
     c.batch = 64
-    c.model = dict(name='sequence', variant='gru', outputs=13, width=32, dropout=0.3, each=True, linear=True)
+    c.model = dict(name='sequence', variant='gru', outputs=13, width=32, dropout=0.3, per_step=True, linear=True)
     c.task = dict(name='forecasting', loss='mse')
-    c.data = dict(name='time_series', within=2.0, source=dict(
+    c.data = dict(name='time_series', horizon=2.0, source=dict(
         name='visits_csv', table='pbc2.csv', patient='id', time='year', end='years', event='status2',
-        events=('death',), values=LABS, static=('drug', 'age', 'sex'), columns=('sex',), unit='years',
-        log=('serBilir', 'alkaline', 'SGOT', 'platelets', 'prothrombin')))
+        events=('death',), measurements=LABS, static=('drug', 'age', 'sex'), columns=('sex',), unit='years',
+        log_transform=('serBilir', 'alkaline', 'SGOT', 'platelets', 'prothrombin')))
     c.optim = dict(name='adamw', lr=3e-3, weight_decay=0.1, clip=1.0, ema=0.98,
                    schedule=dict(name='cosine', warmup=10))
-    c.evaluate = dict(name='forecasting', every=50, leads=(0.5, 1.0, 2.0))
+    c.evaluate = dict(name='forecasting', every=50, lead_times=(0.5, 1.0, 2.0))
     c.checkpoint = dict(best='loss', keep=1)
     c.log = dict(every=50)
     if variant in ('lstm', 'transformer'):

@@ -20,28 +20,28 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.steps = 12_000
     c.batch = 32
     c.model = dict(name='gan', variant='dcgan', size=(28, 28), channels=1, classes=2, latent=64, base=16, norm='batch',
-                   spectral=True)
-    c.task = dict(name='gan', loss='hinge', r1=0.0, penalty=0.0, augment=('translation', 'cutout'))
+                   spectral_norm=True)
+    c.task = dict(name='gan', loss='hinge', r1=0.0, gradient_penalty=0.0, augment=('translation', 'cutout'))
     c.data = dict(name='images', size=(28, 28), channels=1, label_fraction=1.0, subset_seed=0,
                   intensity=dict(name='fixed', mean=(0.5,), std=(0.5,)),  # -1 to 1, the range of the generator's tanh
-                  source=dict(name='medmnist', set='pneumoniamnist'))
+                  source=dict(name='medmnist', dataset='pneumoniamnist'))
     c.optim = dict(name='adam', lr=2e-4, b1=0.0, b2=0.9, ema=0.995, groups=dict(discriminator=dict(lr=4e-4)))
     c.evaluate = dict(name='synthesis', every=1500, features='')
     c.checkpoint = dict(best='kid_pixels', keep=1)
     c.log = dict(every=100)
     if variant == 'dcgan':
-        c.model.spectral = False
+        c.model.spectral_norm = False
         c.task.loss = 'non_saturating'
         c.optim.update(b1=0.5, b2=0.999, groups=dict(discriminator=dict(lr=2e-4)))
     if variant == 'wgan':  # five critic steps for each generator step (Gulrajani 2017)
-        c.model.spectral = False
-        c.task.update(loss='wasserstein', penalty=10.0, augment=())
+        c.model.spectral_norm = False
+        c.task.update(loss='wasserstein', gradient_penalty=10.0, augment=())
         c.steps = 6000
-        c.optim.groups = dict(generator=dict(every=5))
+        c.optim.groups = dict(generator=dict(update_every=5))
     if variant == 'projection':
         c.model.variant = 'projection'
     if variant == 'style':
-        c.model.update(variant='style', spectral=False)
+        c.model.update(variant='style', spectral_norm=False)
         c.task.update(loss='non_saturating', r1=1.0)
         c.steps, c.evaluate.every = 3000, 500
         c.optim.update(lr=1e-3, b2=0.99, groups=dict(discriminator=dict(lr=1e-3)))

@@ -17,8 +17,8 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.seed = 0
     c.steps = 1800
     c.batch = 16
-    c.model = dict(name='longitudinal_unet', base=12, levels=4, cap=96)
-    c.task = dict(name='growth', loss=dict(cross_entropy=1.0, soft_dice=1.0), risk=0.2, volume=0.3)
+    c.model = dict(name='longitudinal_unet', base=12, levels=4, max_channels=96)
+    c.task = dict(name='growth', loss=dict(cross_entropy=1.0, soft_dice=1.0), new_tumour_weight=0.2, volume_weight=0.3)
     c.data = dict(name='tumour_growth', size=(64, 80),
                   source=dict(name='simulated_tumour_growth', cases=(3000, 150, 200), shape=(64, 80), spacing=2.5))
     c.optim = dict(name='adamw', lr=3e-3, weight_decay=1e-3, clip=1.0, ema=0.99,
@@ -29,12 +29,12 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     if variant == 'convlstm':
         c.model, c.steps = dict(name='convlstm', base=12, levels=3, state=48), 800
     if variant == 'physics':
-        c.task.physics = 0.1
+        c.task.gompertz_weight = 0.1
     if variant == 'small':
         c.data.source.cases = (100, 50, 200)
     if variant == 'smoke':
         c.steps, c.evaluate.every, c.log.every, c.optim.schedule.warmup = 2, 2, 1, 1
-        c.batch, c.model.base, c.model.levels, c.data.size, c.evaluate.simulate = 4, 4, 2, (32, 32), False
+        c.batch, c.model.base, c.model.levels, c.data.size, c.evaluate.reaction_diffusion = 4, 4, 2, (32, 32), False
         c.data.source = dict(name='simulated_tumour_growth', cases=(8, 4, 8), shape=(32, 32), spacing=5.0,
                              template='drawn')
     return c

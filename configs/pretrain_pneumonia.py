@@ -18,7 +18,7 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.model = dict(name='autoencoder', variant='plain', dims=2, latent=64, base=16)
     c.task = dict(name='autoencoder', noise=0.4)
     c.data = dict(name='images', size=(28, 28), channels=1, intensity=dict(name='fixed', mean=(0.5,), std=(0.5,)),
-                  source=dict(name='medmnist', set='pneumoniamnist'))
+                  source=dict(name='medmnist', dataset='pneumoniamnist'))
     c.augment = dict(name='flip', flip=0.5, flip_axes=(1,))
     c.optim = dict(name='adamw', lr=2e-3, weight_decay=1e-2, clip=1.0, schedule=dict(name='cosine', warmup=40))
     c.evaluate = dict(name='anomaly', every=300)
@@ -30,10 +30,10 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
         c.epochs, c.optim.weight_decay = 30, 0.05
     if variant == 'grid':
         c.model = dict(name='autoencoder', variant='grid', dims=2, base=16)
-        c.task = dict(name='autoencoder', sigma=0.05, walk=7)
+        c.task = dict(name='autoencoder', sigma=0.05, interpolations=7)
         c.checkpoint.best = 'bound'
     if variant == 'smoke':
         c.epochs, c.steps, c.batch, c.evaluate.every, c.log.every, c.optim.schedule.warmup = 0, 2, 8, 2, 1, 1
-        c.model = dict(name='mae', variant='tiny', dims=2, width=16, depth=1, narrow=8, shallow=1)
+        c.model = dict(name='mae', variant='tiny', dims=2, width=16, depth=1, decoder_width=8, decoder_depth=1)
         c.data.source = dict(name='simulated_images', classes=('normal', 'pneumonia'), cases=(24, 16, 16))
     return c

@@ -17,10 +17,10 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.epochs = 40
     c.batch = 64
     c.model = dict(name='autoencoder', variant='vae', dims=2, latent=32, base=16)
-    c.task = dict(name='autoencoder', sigma=0.2, noise=0.0, restore=20, hold=0.5, walk=7)
+    c.task = dict(name='autoencoder', sigma=0.2, noise=0.0, restoration_steps=20, restoration_tv=0.5, interpolations=7)
     c.data = dict(name='images', size=(28, 28), channels=1, train_classes=('normal',),
                   intensity=dict(name='fixed', mean=(0.5,), std=(0.5,)),
-                  source=dict(name='medmnist', set='pneumoniamnist'))
+                  source=dict(name='medmnist', dataset='pneumoniamnist'))
     c.optim = dict(name='adamw', lr=2e-3, weight_decay=1e-2, clip=1.0, schedule=dict(name='cosine', warmup=40))
     c.evaluate = dict(name='anomaly', every=100, normal='normal', score='distance')
     c.checkpoint = dict(best='bound', keep=1)
@@ -30,10 +30,10 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     if variant == 'denoising':
         c.task.noise = 0.2
     if variant == 'vq':
-        c.model.update(variant='vq', latent=16, codes=128)
+        c.model.update(variant='vq', latent=16, codebook_size=128)
     if variant == 'smoke':
         c.epochs, c.steps, c.batch, c.evaluate.every, c.log.every, c.optim.schedule.warmup = 0, 2, 8, 2, 1, 1
         c.model.update(base=4, blocks=(1, 1), latent=4)
-        c.task.update(restore=2, walk=2)
+        c.task.update(restoration_steps=2, interpolations=2)
         c.data.source = dict(name='simulated_images', classes=('normal', 'pneumonia'), cases=(24, 16, 16))
     return c

@@ -21,11 +21,11 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.seed = 0
     c.steps = 600
     c.batch = 8
-    c.model = dict(name='registration', variant='voxelmorph', base=16, levels=4, cap=64)
+    c.model = dict(name='registration', variant='voxelmorph', base=16, levels=4, max_channels=64)
     c.task = dict(name='registration', similarity=dict(name='ncc', window=9), smoothness=0.2)
     c.data = dict(name='registration', size=(80, 96), source=dict(name='simulated_registration', cases=(300, 12, 40)))
     c.optim = dict(name='adam', lr=2e-3, clip=1.0, schedule=dict(name='cosine', warmup=20))
-    c.evaluate = dict(name='registration', every=200, bspline=8)
+    c.evaluate = dict(name='registration', every=200, bspline_pairs=8)
     c.checkpoint = dict(best='tre', keep=1)
     c.log = dict(every=25)
     if variant == 'affine':
@@ -33,26 +33,26 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     if variant == 'dice':
         c.task.dice = 1.0
     if variant == 'refined':
-        c.task.refine = dict(levels=(1,), steps=(60,), affine=(0,), rate=0.05)
+        c.task.refine = dict(downsampling=(1,), steps=(60,), affine_steps=(0,), lr=0.05)
     if variant in ('instance', 'volume', 'mi', 'people'):
         c.model, c.task.refine = dict(name='registration', variant='instance'), dict()
         c.steps, c.optim, c.evaluate.every, c.log.every = 10, dict(name='adam', lr=1e-3), 10, 10
         c.data.source.cases = (8, 4, 40)
     if variant == 'mi':
-        c.data.source.inverted, c.task.similarity, c.task.smoothness = True, dict(name='mi', bins=32), 0.1
+        c.data.source.invert_contrast, c.task.similarity, c.task.smoothness = True, dict(name='mi', bins=32), 0.1
     if variant == 'volume':
-        c.model.dims, c.data.size, c.batch, c.evaluate.bspline = 3, (80, 96, 80), 1, 0
+        c.model.dims, c.data.size, c.batch, c.evaluate.bspline_pairs = 3, (80, 96, 80), 1, 0
         c.data.source.update(cases=(1, 1, 4), shape=(80, 96, 80))
     if variant == 'people':
         c.data.update(size=(96, 112), spacing=(2.0, 2.0, 1.0))
-        c.data.source = dict(name='image_pairs_csv', dir='antspyx', tissues=True, pairs=tuple(
+        c.data.source = dict(name='image_pairs_csv', dir='antspyx', tissue_labels=True, pairs=tuple(
             (f'{one}slice.jpg', f'{other}slice.jpg', 'train' if (one, other) == ('r85', 'r64') else 'test')
             for one in PEOPLE for other in PEOPLE if one > other))
-        c.batch, c.evaluate.every, c.checkpoint, c.evaluate.bspline = 1, 0, dict(keep=1), 2
+        c.batch, c.evaluate.every, c.checkpoint, c.evaluate.bspline_pairs = 1, 0, dict(keep=1), 2
     if variant == 'smoke':
         c.steps, c.batch, c.evaluate.every, c.log.every, c.optim.schedule.warmup = 2, 2, 2, 1, 1
         c.model.update(base=4, levels=2)
         c.data.update(size=(24, 32))
         c.data.source.update(cases=(4, 2, 2), shape=(24, 32), spacing=7.0, template='drawn', points=10)
-        c.evaluate.update(affine=False, bspline=1)
+        c.evaluate.update(affine_baseline=False, bspline_pairs=1)
     return c

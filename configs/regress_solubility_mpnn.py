@@ -23,7 +23,7 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.model = dict(name='mpnn', variant='directed', width=96, depth=5, readout='sum', dropout=0.05)
     c.task = dict(name='regression')
     # The set's structures are flat: none of its molecules has a configuration.
-    c.data = dict(name='molecules', form='graphs', stereo=False, source=dict(name='solubility'))
+    c.data = dict(name='molecules', representation='graphs', stereo=False, source=dict(name='solubility'))
     c.optim = dict(name='adamw', lr=2e-3, weight_decay=1e-2, clip=1.0, ema=0.99,
                    schedule=dict(name='cosine', warmup=50))
     c.evaluate = dict(name='regression', every=200)
@@ -34,7 +34,7 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
         c.model.width, c.model.depth, c.model.dropout = 64, 4, 0.0
     if variant in ('gru', 'transformer'):
         c.model = dict(name='smiles_encoder', variant=variant, width=64)
-        c.data.update(form='tokens', random_smiles=10)
+        c.data.update(representation='tokens', random_smiles=10)
     if variant == 'transformer':
         c.model.update(depth=2, dropout=0.05)
         c.optim.lr = 1e-3

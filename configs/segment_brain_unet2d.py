@@ -19,7 +19,7 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     # Batch norm: tissues differ by absolute intensity here, which instance norm removes (white Dice .92, not .96).
     c.model = dict(name='unet', variant='nnunet', dims=2, classes=4, base=16, levels=5, norm='batch')
     # CSF is rare: with equal weights it is missed at first and learned late (validation Dice .828, not .844).
-    c.task = dict(name='segmentation', loss=dict(cross_entropy=dict(classes=(1.0, 4.0, 1.0, 1.0)), soft_dice=1.0))
+    c.task = dict(name='segmentation', loss=dict(cross_entropy=dict(class_weight=(1.0, 4.0, 1.0, 1.0)), soft_dice=1.0))
     # Intensities by the training cases' statistics: a case here is part of one volume, and its own mean and deviation
     # would encode which part it is, not how bright grey matter is.
     c.data = dict(name='volumes', source=dict(name='mni152', validation=(60, 76), unseen=(92, 108)),

@@ -16,7 +16,7 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.batch = 2
     c.model = dict(name='unet', variant='nnunet', dims=3, classes=4, base=8, levels=4, norm='batch')
     # CSF is rare: with equal weights it was still missed after 300 steps (validation Dice 0).
-    c.task = dict(name='segmentation', loss=dict(cross_entropy=dict(classes=(1.0, 4.0, 1.0, 1.0)), soft_dice=1.0))
+    c.task = dict(name='segmentation', loss=dict(cross_entropy=dict(class_weight=(1.0, 4.0, 1.0, 1.0)), soft_dice=1.0))
     # Intensities by the training cases' statistics: a case here is part of one volume, and its own mean and deviation
     # would encode which part it is, not how bright grey matter is.
     c.data = dict(name='volumes', source=dict(name='mni152', validation=(60, 76), unseen=(92, 108)),

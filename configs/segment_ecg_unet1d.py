@@ -15,7 +15,7 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.seed = 0
     c.steps = 200
     c.batch = 16
-    c.model = dict(name='unet', variant='nnunet', classes=2, dims=1, base=8, levels=4, deep=False)
+    c.model = dict(name='unet', variant='nnunet', classes=2, dims=1, base=8, levels=4, deep_supervision=False)
     c.task = dict(name='segmentation', loss=dict(cross_entropy=1.0, soft_dice=1.0))
     c.data = dict(name='signals', window=256, source=dict(name='simulated_ecg', recordings=('pydicom',)))
     c.optim = dict(name='adamw', lr=3e-3, weight_decay=0.01, clip=1.0, schedule=dict(name='cosine', warmup=20))

@@ -23,7 +23,7 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.data = dict(name='volumes', patch=(256, 256, 1), spacing=(2.0, 2.0, 1.0), intensity=dict(name='zscore'),
                   crop=False, foreground=0.0,
                   source=dict(name='segmentation_folder', dir='lungs', images='images', labels='masks', table='',
-                              classes=('background', 'lung'), values=(0, 255)))
+                              classes=('background', 'lung'), label_values=(0, 255)))
     c.augment = dict(name='unet')
     c.optim = dict(name='adam', lr=1e-4)
     c.evaluate = dict(name='segmentation', every=500)

@@ -31,7 +31,7 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
                               splits=dict(lung1='train', brain2='train', breast1='test')))
     c.augment = dict(name='nnunet', elastic=0.2)
     c.optim = dict(name='adamw', lr=3e-3, weight_decay=1e-2, clip=1.0, schedule=dict(name='cosine', warmup=10))
-    c.evaluate = dict(name='segmentation', overlap=0.25, tolerance_mm=2.0, lesions=True)
+    c.evaluate = dict(name='segmentation', overlap=0.25, tolerance_mm=2.0, lesion_metrics=True)
     c.checkpoint = dict(every=100, keep=1)
     c.parallel, c.mesh, c.precision = 'jit', dict(data=-1, fsdp=1, space=1), 'float32'
     c.debug = dict(skip_nonfinite=False)

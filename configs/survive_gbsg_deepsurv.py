@@ -20,7 +20,7 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.data = dict(name='tabular', source=dict(name='deepsurv', cohort='gbsg'))
     c.optim = dict(name='adamw', lr=3e-3, weight_decay=0.1, clip=1.0, ema=0.99,
                    schedule=dict(name='cosine', warmup=20))
-    c.evaluate = dict(name='survival', every=20, recommend='hormone_treatment')
+    c.evaluate = dict(name='survival', every=20, treatment_covariate='hormone_treatment')
     c.checkpoint = dict(best='c_index', keep=1)
     c.log = dict(every=20)
     if variant == 'cox':
@@ -35,5 +35,5 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
         c.model.outputs, c.task = 21, dict(name='survival', loss='deephit', bins=20)
     if variant == 'smoke':
         c.epochs, c.steps, c.evaluate.every, c.log.every, c.optim.schedule.warmup = 0, 2, 2, 1, 1
-        c.batch, c.data.source, c.evaluate.recommend = 64, dict(name='simulated_survival'), ''
+        c.batch, c.data.source, c.evaluate.treatment_covariate = 64, dict(name='simulated_survival'), ''
     return c

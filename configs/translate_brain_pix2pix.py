@@ -18,7 +18,7 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.steps = 1000
     c.batch = 4
     # Tissues differ by absolute intensity, which instance norm removes: 4 dB less after 160 steps (validation).
-    c.model = dict(name='translation', variant='pix2pix', base=16, levels=4, cap=128, norm='none', width=16,
+    c.model = dict(name='translation', variant='pix2pix', base=16, levels=4, max_channels=128, norm='none', width=16,
                    depth=2, discriminator_norm='none')
     # The image determines the target almost fully, so the discriminator adds nothing in so few steps: see `:l1`.
     c.task = dict(name='translation', adversarial_loss='hinge', l1=100.0)
@@ -39,7 +39,7 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
         c.data.update(paired=False, foreground=0.8)
         c.model.update(variant='cyclegan', generator='unet')
         # With the paper's cycle weight of 10 the network stays at the identity of its first steps.
-        c.task = dict(name='translation', cycle=2.0, identity=0.5, pool=50)
+        c.task = dict(name='translation', cycle=2.0, identity=0.5, pool_size=50)
         c.checkpoint = dict(keep=1)  # the last weights: selection by pairs would be training on pairs
     if variant == 'smoke':
         c.steps, c.evaluate.every, c.log.every, c.optim.schedule.warmup = 2, 2, 1, 1

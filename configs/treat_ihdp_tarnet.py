@@ -26,7 +26,7 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.checkpoint = dict(best='factual_rmse', keep=1)
     c.log = dict(every=100)
     if variant == 'cfr':
-        c.task.balance = 1.0
+        c.task.mmd_weight = 1.0
     if variant in ('tlearner', 'slearner', 'xlearner'):
         c.model.variant = variant
     if variant == 'smoke':

@@ -65,10 +65,10 @@ class Run:
         Raises:
           InputError: the run has not been evaluated.
         """
-        found = dict(run_files.read(self.path).results)
-        if not found:
+        results = dict(run_files.read(self.path).results)
+        if not results:
             raise InputError(f'{self.path}: no results.json there; expected an evaluated run')
-        return found
+        return results
 
     @property
     def predictions(self) -> pd.DataFrame:

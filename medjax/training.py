@@ -187,10 +187,10 @@ def draw_augmented(experiment: Experiment, workdir: pathlib.Path, count: int = 8
     batches = [batch, *(experiment.batches[step] for step in range(1, -(-count // len(batch['index']))))]
     batch = {k: np.concatenate([b[k] for b in batches])[:count] for k in batch if k != 'id'}
     seen = jax.jit(experiment.augment)(batch, stream(jax.random.key(experiment.seed), 'augment'))
-    kept = {'image': np.asarray(seen['image'][..., 0]), 'original': batch['image'][..., 0]}
+    arrays = {'image': np.asarray(seen['image'][..., 0]), 'original': batch['image'][..., 0]}
     if 'boxes' in batch:
-        kept |= {'boxes': seen['boxes'], 'box_mask': seen['box_mask'], 'original_boxes': batch['boxes']}
+        arrays |= {'boxes': seen['boxes'], 'box_mask': seen['box_mask'], 'original_boxes': batch['boxes']}
     else:
         label = np.asarray(seen['label'])
-        kept['label'] = label if label.shape == kept['image'].shape else np.zeros(kept['image'].shape, np.uint8)
-    atomic_files.write_arrays(workdir / 'augmented.npz', **kept)
+        arrays['label'] = label if label.shape == arrays['image'].shape else np.zeros(arrays['image'].shape, np.uint8)
+    atomic_files.write_arrays(workdir / 'augmented.npz', **arrays)

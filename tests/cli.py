@@ -37,7 +37,7 @@ def process(module, *arguments, **environment):
 
 
 def run(module, *arguments):
-    """The same within this process: importing jax anew for each of many would take minutes."""
+    """Runs the command in this process, because importing jax for each of many would take minutes."""
     out, err, code = io.StringIO(), io.StringIO(), 0
     with mock.patch.object(sys, 'argv', [f'medjax/{module}.py', *map(str, arguments)]), \
             contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):

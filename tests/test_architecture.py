@@ -120,7 +120,7 @@ def test_imports_go_one_way(path):
      ['tasks.survival.chapter.x', 'data']),
     ('evaluate', 'from medjax import build', []),
 ])
-def test_the_rule_sees_every_way_to_import(name, line, fault):
+def test_the_rule_finds_all_kinds_of_imports(name, line, fault):
     assert faults(name, siblings(ast.parse(line))) == fault
 
 
@@ -136,7 +136,7 @@ def test_commands_are_thin_and_nothing_imports_train(path):
 
 
 @pytest.mark.parametrize('path', sources('medjax/tasks'), ids=name_of)
-def test_what_computes_does_not_draw(path):
+def test_computing_modules_do_not_import_matplotlib(path):
     name = path.stem.removesuffix('_task') if path.stem.endswith('_task') else path.stem
     if name in (*PLAIN, '') or path.stem.endswith('_task'):
         assert not [name for name in imported(parse(path)) if any(within(name, drawing) for drawing in DRAWING)]
@@ -156,7 +156,7 @@ def test_a_folder_is_legible(folder):
 
 
 @pytest.mark.parametrize('path', sources('medjax'), ids=name_of)
-def test_no_import_hides_from_this_test(path):
+def test_imports_are_not_dynamic(path):
     tree = parse(path)
     assert not [name for name in imported(tree) if name.startswith('.')], 'imports are absolute'
     dynamic = [ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Call)
@@ -176,13 +176,13 @@ def test_configs_are_pure_data(path):
     assert {name.split('.')[0] for name in imported(parse(path))} <= {'ml_collections', 'math'}
 
 
-def test_no_file_is_a_drawer():
+def test_no_file_collects_unrelated_functions():
     drawers = {'utils', 'util', 'helpers', 'helper', 'common', 'misc'}
     assert not [name_of(p) for p in sources('medjax') if drawers & set(p.relative_to(PACKAGE).with_suffix('').parts)]
 
 
 @pytest.mark.parametrize('path', sources('medjax'), ids=name_of)
-def test_a_file_holds_one_idea(path):
+def test_files_have_a_limited_length(path):
     name, lines = module(path), len(path.read_text().splitlines())
     a_task = name.startswith('tasks.') and (path.stem == 'task' or path.stem.endswith('_task'))
     most = 210 if name == 'core.loop' else 220 if a_task or within(name, 'models') else 400
@@ -216,12 +216,12 @@ def lacking(tree):
 
 
 @pytest.mark.parametrize('path', sources('medjax'), ids=name_of)
-def test_what_is_public_has_types_and_docstrings(path):
+def test_public_functions_have_types_and_docstrings(path):
     tree = parse(path)
     assert ast.get_docstring(tree), 'a docstring of the module'
     assert not list(lacking(tree))
 
 
-def test_what_lacks_is_found():
+def test_missing_types_and_docstrings_are_found():
     found = list(lacking(ast.parse('class A:\n def f(self, x, *, y: int):\n  pass\ndef _g(x): pass')))
     assert found == ['A.f: the type of x', 'A.f: the type of what it returns', 'A.f: a docstring']

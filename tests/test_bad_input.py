@@ -102,7 +102,7 @@ def test_an_empty_folder(folder):
     fails(train(folder, f'--config.data.source.dir={folder}/nowhere'), 'nowhere', 'no such folder')
 
 
-def test_an_empty_label_is_no_mistake(folder):
+def test_an_empty_label_is_accepted(folder):
     change(folder, 'labels', np.zeros_like)
     ended = train(folder)
     assert ended.code == 0, ended.err
@@ -206,7 +206,7 @@ def test_two_trainings_in_one_folder(folder):
     assert [path.name for path in (folder / 'run').iterdir()] == [lock.NAME]
 
 
-def test_a_run_does_not_go_on_with_other_data(folder):
+def test_a_run_is_not_resumed_with_other_data(folder):
     assert train(folder).code == 0
     assert train(folder).code == 0  # the same data: it is evaluated again
     for number in range(5):
@@ -259,7 +259,7 @@ def tiny(tmp_path):
 
 
 @pytest.mark.parametrize('filled', [0, pytest.param(280_000, marks=pytest.mark.slow)])
-def test_no_space_left(folder, tiny, filled):
+def test_a_full_disk_is_reported(folder, tiny, filled):
     """With the folder all but full at once, and with a checkpoint that does not fit."""
     if filled:
         (tiny / 'filling').write_bytes(b'1' * filled)

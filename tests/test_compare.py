@@ -57,9 +57,9 @@ def test_folds_merge_to_every_case_once(folders, tmp_path, capsys):
     single = [results['runs'][folder]['accuracy'] for folder in folders]
     assert np.isclose(entry['run_mean'], np.mean(single)) and results['counts'] == {'test': 40}
     low, high = entry['ci95']
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
     assert (f'{entry["value"]:.3f} [{low:.3f}, {high:.3f}] (n=40)   {np.mean(single):.3f} ± '
-            f'{np.std(single, ddof=1):.3f} over 2 runs') in told and 'test auroc' in told
+            f'{np.std(single, ddof=1):.3f} over 2 runs') in printed and 'test auroc' in printed
     page = (tmp_path / 'report.html').read_text()
     assert '2 runs over folds and seeds, which tested every case once' in page
 
@@ -118,7 +118,7 @@ def test_cases_that_were_tested_twice_are_counted_once(folders, tmp_path):
     assert 'n = 40 patients' in page and '80 cases' not in page and f'{true} of 40 cases are large' in page
 
 
-def test_folds_are_parted_by_subgroup(folders, tmp_path):
+def test_merged_folds_have_subgroups(folders, tmp_path):
     for name in folders:
         copy = shutil.copytree(name, tmp_path / name[-5:])
         config = json.loads((copy / 'config.json').read_text())
@@ -170,7 +170,7 @@ def test_realisations_of_a_simulation_are_averaged(tmp_path, capsys):
     entry = results['test']['pehe']
     assert np.isclose(entry['value'], np.mean(single)) and entry['n'] == 3
     assert entry['ci95'][0] <= entry['value'] <= entry['ci95'][1]
-    assert results['realisations'] == 3 and {'pehe_ols', 'ate_error_trees'} <= set(results['within'])
+    assert results['realisations'] == 3 and {'pehe_ols', 'ate_error_trees'} <= set(results['horizon'])
     assert 'test pehe' in capsys.readouterr().out
     assert 'Means over 3 realisations' in (tmp_path / 'out' / 'report.html').read_text()
 
@@ -196,7 +196,7 @@ def test_every_family_combines_its_runs_or_says_why_not(name, command):
         assert callable(of.command(command))
 
 
-def test_a_runs_own_folder_is_not_written_over(folders, tmp_path):
+def test_the_folder_of_a_run_is_not_overwritten(folders, tmp_path):
     before = table(folders[0])
     (tmp_path / 'checkpoints').mkdir()
     for make in (runs.ensemble, runs.merge, runs.compare):
@@ -247,7 +247,7 @@ def called(folder, program):
     return [line.split()[2:] for line in (folder / 'called').read_text().splitlines() if line.split()[1] == program]
 
 
-def test_a_cross_validation_goes_on_after_a_stop_with_the_same_arguments_alone(tmp_path):
+def test_a_cross_validation_resumes_with_the_same_arguments_only(tmp_path):
     start = functools.partial(launcher(tmp_path, 'crossval.sh', 'fold1_seed0'), '--config=c.py', '--folds=3')
     first = start('--config.steps=5')
     assert first.returncode == 75 and first.stderr.count('\n') == 1 and 'fold1_seed0: stopped' in first.stderr
@@ -261,7 +261,7 @@ def test_a_cross_validation_goes_on_after_a_stop_with_the_same_arguments_alone(t
 
 @pytest.mark.parametrize('name, options, trained, merged', [
     ('few_labels.sh', [], 2 + 2 * 2 * 2, 4), ('utility.sh', ['--fractions=0.5 1', '--images=7'], 2 * 2 * (4 + 1), 8)])
-def test_experiments_of_many_runs_go_on_after_a_stop(tmp_path, name, options, trained, merged):
+def test_experiments_of_many_runs_resume(tmp_path, name, options, trained, merged):
     start = functools.partial(launcher(tmp_path, name, '1'), '--seeds=2', '--config.steps=5', *options)
     first = start()
     assert first.returncode == 75 and first.stderr.count('\n') == 1 and '1: stopped' in first.stderr
@@ -276,7 +276,7 @@ def test_experiments_of_many_runs_go_on_after_a_stop(tmp_path, name, options, tr
     assert len(made) == (4 if options else 0) and all('--images=7' in of for of in made)
 
 
-def test_predict_takes_a_folder_per_class_where_names_come_twice(folders, tmp_path):
+def test_predict_writes_subfolders_where_names_repeat(folders, tmp_path):
     rng = np.random.default_rng(0)
     paths = [tmp_path / 'chest' / name / '1.png' for name in ('ill', 'normal')]
     for path in paths:

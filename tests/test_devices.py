@@ -46,7 +46,8 @@ def start(deep):
 
 
 def experiment(plan, deep, recipe):
-    network = unet.Model(**{**unet.VARIANTS['nnunet'], 'deep': deep} | dict(classes=3, dims=3, base=4, levels=3))
+    network = unet.Model(**{**unet.VARIANTS['nnunet'], 'deep_supervision': deep} | dict(classes=3, dims=3, base=4,
+                                                                                        levels=3))
     optimiser, schedule = make_optimiser(STEPS, name='sgd', lr=0.05, momentum=0.9, weight_decay=3e-5, clip=12.0,
                                          schedule={'name': 'polynomial'})
     return Experiment(
@@ -113,7 +114,8 @@ def classified(plan):
     rng = np.random.default_rng(2)
     batch = {'image': rng.normal(size=(SIZE * 2, 12, 12, 1)).astype(np.float32), 'mask': np.ones(SIZE * 2, np.float32),
              'label': rng.integers(0, 2, SIZE * 2, np.int32), 'index': np.arange(SIZE * 2, dtype=np.uint32)}
-    task = classification_task.task(network, statistics=dict(classes=('no', 'yes'), problem='binary'), smoothing=0.1)
+    task = classification_task.task(network, statistics=dict(classes=('no', 'yes'), problem='binary'),
+                                    label_smoothing=0.1)
     optimiser, schedule = make_optimiser(STEPS, name='adamw', lr=1e-3)
     made = Experiment(task=task, data=None, batches=[batch], augment=Recipe(flip=0.5, mixup=0.4), optimiser=optimiser,
                       schedule=schedule, plan=plan, evaluator=None, seed=0, steps=STEPS)

@@ -19,7 +19,7 @@ def test_importing_the_package_imports_nothing_else():
     assert run(code) == '[]'
 
 
-def test_train_stays_the_function_after_it_was_used():
+def test_train_remains_the_function_after_use():
     code = ('import medjax; first = medjax.train; import medjax.training; '
             'print(callable(medjax.train), medjax.train is first, medjax.load.__name__)')
     assert run(code) == 'True True load'

@@ -1,7 +1,8 @@
-"""The words of the package, its configs and its documentation are the field's plain English."""
+"""The words of the package, its configs, documentation and tests are the field's plain English."""
 
 import ast
 import re
+import tokenize
 
 import pytest
 
@@ -15,6 +16,7 @@ PATTERN = re.compile(rf'(?<![A-Za-z.])({"|".join(DIALECT)})(?![A-Za-z])', re.IGN
 FILES = sorted([*(path for folder in ('medjax', 'configs', 'docs', 'launch') for ending in ('py', 'md', 'jinja', 'sh')
                   for path in (ROOT / folder).rglob(f'*.{ending}')),
                 *(ROOT / name for name in ('README.md', 'CONTRIBUTING.md') if (ROOT / name).exists())])
+THIS = 'test_language.py'  # quotes the words itself
 # First words of a docstring that do not say what is computed or returned.
 EMPTY = ('the same', 'what ', 'whether what', 'see ', 'how it', 'this ', 'it ')
 
@@ -49,6 +51,31 @@ def test_docstrings_begin_with_what_is_computed_or_returned(path):
     wrong = [(name, text.splitlines()[0]) for name, text in public_docstrings(path)
              if text.lower().startswith(EMPTY)]
     assert not wrong
+
+
+def names_and_comments(path):
+    """The names, comments and docstrings of a Python file, with their line numbers."""
+    with open(path, encoding='utf-8') as file:
+        for token in tokenize.generate_tokens(file.readline):
+            if token.type in (tokenize.NAME, tokenize.COMMENT):
+                yield token.start[0], token.string
+    for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node):
+            yield node.body[0].lineno, ast.get_docstring(node)
+
+
+@pytest.mark.parametrize('path', [path for path in sorted((ROOT / 'tests').rglob('*.py')) if path.name != THIS],
+                         ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_word_of_a_private_dialect_in_tests(path):
+    found = [(number, match[0]) for number, text in names_and_comments(path) for match in PATTERN.finditer(text)]
+    assert not found, f'{path.relative_to(ROOT)}: {found[:9]}'
+
+
+def test_names_and_comments_of_a_file(tmp_path):
+    path = tmp_path / 'a.py'
+    path.write_text('"""A module."""\n\n\ndef judged(x):  # a comment\n    """A docstring."""\n    return \'told\'\n')
+    assert {text for _, text in names_and_comments(path)} == {
+        'def', 'judged', 'x', '# a comment', 'return', 'A module.', 'A docstring.'}
 
 
 def test_the_pattern_finds_words_and_parts_of_names():

@@ -22,14 +22,15 @@ from medjax.tasks.synthesis import diffusion_task
 # Numbers that may be anything finite, with the reason.
 UNBOUNDED = {
     'source.simulated_lesions.contrast': 'a lesion may be darker than its background',
-    'source.simulated_survival.bend': 'a coefficient of the log hazard',
-    'source.simulated_survival.strength': 'a coefficient of the log hazard',
+    'source.simulated_survival.quadratic_effect': 'a coefficient of the log hazard',
+    'source.simulated_survival.log_hazard_ratio': 'a coefficient of the log hazard',
     'source.simulated_treatment.effect': 'a treatment may harm',
-    'source.simulated_treatment.spread': 'a coefficient of the effect',
+    'source.simulated_treatment.effect_modification': 'a coefficient of the effect',
     'source.simulated_treatment.confounding': 'a coefficient of the log odds',
-    'source.simulated_visits.strength': 'a coefficient of the log hazard',
+    'source.simulated_visits.log_hazard_ratio': 'a coefficient of the log hazard',
     'data.translation.ranges': 'intensities may be negative; the lower end comes first',
-    **dict.fromkeys(('source.survival_csv.values', 'source.visits_csv.event_values', 'source.treatment_csv.values'),
+    **dict.fromkeys(('source.survival_csv.event_values', 'source.visits_csv.event_values',
+                     'source.treatment_csv.group_values'),
                     'codes of a table'),
     'config.mesh': 'the section of `sharding.Jit`, which has the ranges',
 }
@@ -145,8 +146,8 @@ def test_what_is_outside_is_refused():
     (optim.make_optimiser, dict(ema=1), 'config.optim.ema: 1; expected a number of at least 0 and below 1'),
     (optim._parameter_group, dict(name='adam', lr=0.1, schedule=dict(name='cosine', warmup=1.5)),
      'config.optim.schedule.warmup: 1.5; expected a whole number of at least 0'),
-    (optim._parameter_group, dict(name='adam', lr=0.1, schedule=dict(name='stairs', at=(0.5, 1.0))),
-     'config.optim.schedule.at: (0.5, 1.0); expected a list of numbers above 0 and below 1'),
+    (optim._parameter_group, dict(name='adam', lr=0.1, schedule=dict(name='multistep', milestones=(0.5, 1.0))),
+     'config.optim.schedule.milestones: (0.5, 1.0); expected a list of numbers above 0 and below 1'),
     (assemble.logging, dict(every=0), 'config.optim.every: 0; expected a whole number of at least 1'),
     (assemble.debugging, dict(skip_nonfinite='no'), "config.optim.skip_nonfinite: 'no'; expected True or False"),
 ])
@@ -179,7 +180,8 @@ def test_impossible_options_of_networks_are_refused(section, message):
     (dict(cross_entropy=-1.0), r'config\.task\.loss\.cross_entropy: -1.0; expected a number of at least 0'),
     (dict(focal=dict(gamma=-2)), r'config\.task\.loss\.focal\.gamma: -2; expected a number of at least 0'),
     (dict(soft_dice=dict(weight='x')), r"config\.task\.loss\.soft_dice\.weight: 'x'; expected a number"),
-    (dict(cross_entropy=dict(classes=(1.0, -1.0))), r'cross_entropy\.classes: \(1.0, -1.0\); expected a list'),
+    (dict(cross_entropy=dict(class_weight=(1.0, -1.0))),
+     r'cross_entropy\.class_weight: \(1.0, -1.0\); expected a list'),
 ])
 def test_impossible_options_of_losses_are_refused(terms, message):
     with pytest.raises(InputError, match=message):

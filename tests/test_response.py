@@ -44,7 +44,7 @@ def test_from_the_command_line(table, tmp_path):
     assert 'Table of all cases' in page and page.count('<td class="left">p1</td>') == 3
 
 
-def test_mistakes_end_in_one_line(table, tmp_path):
+def test_mistakes_are_reported_in_one_line(table, tmp_path):
     table.write_text(TABLE.replace('b.nii', 'x.nii'))
     ended = cli.process('response', f'--table={table}', f'--output={tmp_path}/out')
     assert ended.code == 2 and ended.err.count('\n') == 1 and "row 3: mask 'x.nii.gz': no such file" in ended.err

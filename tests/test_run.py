@@ -21,7 +21,7 @@ CONFIG = dict(
     task=dict(name='classification'), optim=dict(name='adam', lr=1e-3),
     data=dict(name='images', size=(16, 16), channels=1, intensity=dict(name='unit'),
               source=dict(name='simulated_images', classes=('small', 'large'), cases=(16, 6, 6), shape=(16, 16))),
-    evaluate=dict(name='classification', explain=()))
+    evaluate=dict(name='classification', saliency=()))
 
 
 @pytest.fixture(scope='module')
@@ -69,7 +69,7 @@ def test_several_predictions_restore_the_weights_once(run, monkeypatch):
     first, second = loaded.predict(picture), loaded.predict(picture)
     pd.testing.assert_frame_equal(first.table[['prob_large']], second.table[['prob_large']])
     assert calls == [{}]
-    loaded.predict(picture, samples=0)
+    loaded.predict(picture, dropout_samples=0)
     assert calls == [{}, {'samples': 0}]  # options make another predictor
 
 
@@ -82,7 +82,7 @@ def test_an_array_whose_meaning_is_not_known_is_refused(run, array, spacing, mes
         run.predict(array, spacing=spacing)
 
 
-def test_what_is_no_run_or_config_is_refused(tmp_path):
+def test_an_invalid_run_or_config_is_refused(tmp_path):
     with pytest.raises(InputError, match=r'no config\.json there'):
         medjax.load(tmp_path)
     with pytest.raises(InputError, match='no such file; expected a config'):

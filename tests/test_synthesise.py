@@ -15,8 +15,9 @@ DATA = dict(name='images', size=(8, 8), channels=1, intensity=dict(name='fixed',
 CONFIG = dict(
     seed=0, batch=8, steps=2, model=dict(name='gan', variant='dcgan', size=(8, 8), base=4, latent=4),
     task=dict(name='gan'), data=DATA,
-    optim=dict(name='adam', lr=1e-2, ema=0.5, groups=dict(discriminator=dict(lr=2e-2, every=2))),
-    evaluate=dict(name='synthesis', every=1, batch=4, shown=2), checkpoint=dict(best='kid_pixels'), log=dict(every=1))
+    optim=dict(name='adam', lr=1e-2, ema=0.5, groups=dict(discriminator=dict(lr=2e-2, update_every=2))),
+    evaluate=dict(name='synthesis', every=1, batch=4, examples=2),
+    checkpoint=dict(best='kid_pixels'), log=dict(every=1))
 
 
 @pytest.fixture(scope='module')
@@ -41,7 +42,7 @@ def test_images_are_written_with_their_labels(run, tmp_path):
     assert (images != other).any((1, 2)).all()
 
 
-def test_a_classifiers_data_takes_them(run, tmp_path):
+def test_a_classifier_trains_on_them(run, tmp_path):
     synthesise(run, tmp_path / 'made.npz', 6, equal=True)
     data = build.dataset({**DATA, 'extra_npz': str(tmp_path / 'made.npz')})
     assert data.counts == {'train': 23, 'val': 4, 'test': 6}
@@ -52,7 +53,7 @@ def test_a_classifiers_data_takes_them(run, tmp_path):
     assert restore.restore(run).predictor.example()['image'].shape == (1, 8, 8, 1)
 
 
-def test_the_run_has_a_course_and_a_report(run):
+def test_the_run_has_a_training_history_and_a_report(run):
     assert [path.name for path in sorted((run / 'course').glob('*'))] == ['0000001.npz', '0000002.npz']
     with (run / 'predictions.csv').open() as file:
         kinds = {(row['split'], row['kind']) for row in csv.DictReader(file)}
@@ -62,7 +63,7 @@ def test_the_run_has_a_course_and_a_report(run):
     assert 'Output of the discriminator' in page
 
 
-def test_without_validation_images_none_is_asked_for():
+def test_without_validation_images_none_is_evaluated():
     few = {**DATA, 'source': {**DATA['source'], 'cases': (17, 0, 6)}}
     with pytest.raises(InputError, match=r'config\.evaluate\.every: 1; expected 0 for a data set that has train, test'):
         assemble.experiment({**CONFIG, 'data': few, 'checkpoint': {}})
@@ -76,12 +77,12 @@ def test_labels_are_in_proportion(positive, count, equal, want):
 
 
 @pytest.mark.parametrize('options, message', [(dict(images=0), '--images=0'), (dict(images=5, seed=-1), '--seed=-1')])
-def test_what_is_refused(run, tmp_path, options, message):
+def test_invalid_input_is_refused(run, tmp_path, options, message):
     with pytest.raises(InputError, match=message):
         synthesise(run, tmp_path / 'made.npz', **options)
 
 
 @pytest.mark.parametrize('name', ['.', 'made', 'made.zip'])
-def test_what_is_written_is_a_file(run, tmp_path, name):
+def test_the_output_must_be_a_file(run, tmp_path, name):
     with pytest.raises(InputError, match=r'--output=.*: expected a file, \.npz'):
         synthesise(run, tmp_path / name, images=4)

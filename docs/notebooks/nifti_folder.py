@@ -73,7 +73,7 @@ config = dict(
                base=12, levels=5, norm='batch'),
     # A rare class, here the fluid, needs a larger weight: in so few steps it is missed without.
     task=dict(name='segmentation', loss=dict(
-        cross_entropy=dict(classes=(1.0, 4.0, 1.0, 1.0)), soft_dice=1.0)),
+        cross_entropy=dict(class_weight=(1.0, 4.0, 1.0, 1.0)), soft_dice=1.0)),
     data=dict(name='volumes', patch=(80, 192, 1), foreground=0.8,
               intensity=dict(name='percentile', low=0.5, high=99.5),
               cache=str(DATA.parent / 'cache'),

@@ -22,7 +22,7 @@ def unet_network(dims: int, classes: int, base: int, levels: int, precision: str
     """The network of nnU-Net without deep supervision, in medjax."""
     from medjax import build
     return build.network(dict(name='unet', variant='nnunet', dims=dims, classes=classes, base=base, levels=levels,
-                              deep=False), precision)
+                              deep_supervision=False), precision)
 
 
 def dynunet_network(dims: int, channels: int, classes: int, base: int, levels: int) -> Any:

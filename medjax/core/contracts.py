@@ -207,9 +207,9 @@ class Model(Protocol):
     """Top-level parts of the parameters that are not trained; they come from `config.init`."""
     classes: Any = None
     """The number of output channels, where the network's options have it."""
-    each: bool = False
+    per_step: bool = False
     """Sequence models: whether there is an output for every step."""
-    both: bool = False
+    bidirectional: bool = False
     """Sequence models: whether an output depends on later steps too."""
     risk: bool = False
     """Growth models: whether the network also predicts the risk of new tumours."""
@@ -217,7 +217,7 @@ class Model(Protocol):
     """Growth models: the unit of time of that risk, in days."""
     regions: bool = False
     """Detection models: whether the network has a second stage, which takes `choose(regions)` in training."""
-    given: bool = False
+    external_proposals: bool = False
     """Detection models: whether the network takes proposals from the data set."""
     space: Sequence[int] | None = None
     """Diffusion models: the shape of the latent in which images are generated; None for pixels."""

@@ -56,20 +56,20 @@ def _cosine(lr: float, steps: int, *, warmup: NonNegativeInt = 0, final: Probabi
     return optax.warmup_cosine_decay_schedule(0.0 if warmup else lr, lr, warmup, steps, final * lr)
 
 
-def _stairs(lr: float, steps: int, *, at: Sequence[InnerFraction] = (0.5, 0.75),
+def _multistep(lr: float, steps: int, *, milestones: Sequence[InnerFraction] = (0.5, 0.75),
             factor: PositiveFraction = 0.1) -> optax.Schedule:
     """Multiplication by a factor at given fractions of the steps; MedMNIST's schedule (Yang 2023) by default.
 
     Args:
       lr: peak learning rate.
       steps: number of updates.
-      at: fractions of the steps, between 0 and 1.
+      milestones: fractions of the steps, between 0 and 1.
       factor: factor on the learning rate at each of them.
     """
-    return optax.piecewise_constant_schedule(lr, {round(fraction * steps): factor for fraction in at})
+    return optax.piecewise_constant_schedule(lr, {round(fraction * steps): factor for fraction in milestones})
 
 
-SCHEDULES = {'constant': _constant, 'polynomial': _polynomial, 'cosine': _cosine, 'stairs': _stairs}
+SCHEDULES = {'constant': _constant, 'polynomial': _polynomial, 'cosine': _cosine, 'multistep': _multistep}
 
 
 def _decay_mask(params: Any) -> Any:
@@ -118,7 +118,7 @@ def _adamw(lr: optax.ScalarOrSchedule, *, weight_decay: NonNegative = 1e-2, b1: 
     return optax.adamw(lr, b1=b1, b2=b2, eps=eps, weight_decay=weight_decay, mask=_decay_mask)
 
 
-SHARED = ('name', 'lr', 'schedule', 'clip', 'every', 'ema', 'groups', 'accumulate')  # keys of every optimiser
+SHARED = ('name', 'lr', 'schedule', 'clip', 'update_every', 'ema', 'groups', 'accumulate')  # keys of every optimiser
 OPTIMISERS = {'sgd': _sgd, 'adam': _adam, 'adamw': _adamw}
 
 
@@ -164,8 +164,8 @@ def make_optimiser(steps: int, *, ema: FractionBelowOne = 0.0, groups: Mapping[s
       ema: decay of the moving average of the weights; 0 for none.
       groups: options that differ for some parameter groups, by the group's name.
       frozen: parameter groups that are not trained; the network declares them, they are no option of a config.
-      **options: of `_parameter_group`: `name`, `lr`, `schedule`, `clip` and `every`, and the optimiser's own options,
-        such as momentum or weight_decay.
+      **options: of `_parameter_group`: `name`, `lr`, `schedule`, `clip` and `update_every`, and the optimiser's own
+        options, such as momentum or weight_decay.
 
     Returns:
       The gradient transformation, and the learning rate as a function of the step, for parameters in no group.
@@ -208,7 +208,7 @@ def _chain(steps: int, section: Mapping[str, Any],
 
 
 def _parameter_group(*, steps: int, path: str, name: str, lr: Positive, schedule: Mapping[str, Any] | None = None,
-                     clip: NonNegative = 0.0, every: Count = 1,
+                     clip: NonNegative = 0.0, update_every: Count = 1,
                      **options: Any) -> tuple[list[optax.GradientTransformation], Schedule]:
     """The transformations of one parameter group, and its learning rate by step.
 
@@ -217,15 +217,15 @@ def _parameter_group(*, steps: int, path: str, name: str, lr: Positive, schedule
       path: the section's path in the config, for messages.
       name: the optimiser: 'sgd', 'adam' or 'adamw'.
       lr: peak learning rate.
-      schedule: the learning rate's schedule: its `name` ('constant', 'polynomial', 'cosine' or 'stairs') and its
+      schedule: the learning rate's schedule: its `name` ('constant', 'polynomial', 'cosine' or 'multistep') and its
         options; constant by default.
       clip: largest global norm of the gradients, computed for each parameter group separately; 0 for none.
-      every: number of steps per update; only the gradients of the step that updates are used.
+      update_every: number of steps per update; only the gradients of the step that updates are used.
       **options: of the optimiser.
     """
     form = dict(schedule or {'name': 'constant'})
     curve = bind(choose(SCHEDULES, form.pop('name', 'constant'), f'{path}.schedule.name'), form, f'{path}.schedule',
-                 lr=lr, steps=-(-steps // every))
+                 lr=lr, steps=-(-steps // update_every))
     rate = lambda step: curve(jnp.asarray(step, jnp.float32))  # optax's schedules mix their count with floats
     chain = [optax.clip_by_global_norm(clip)] if clip else []
     optimiser = choose(OPTIMISERS, name, f'{path}.name')
@@ -234,13 +234,13 @@ def _parameter_group(*, steps: int, path: str, name: str, lr: Positive, schedule
         if key not in own:
             raise InputError(unknown_key(key, [*SHARED, *own], path))
     chain.append(bind(optimiser, options, path, lr=rate))
-    if every == 1:
+    if update_every == 1:
         return chain, rate
 
     def is_update(step: Any, **_: Any) -> Any:
-        return step % every == 0
+        return step % update_every == 0
 
-    return [optax.conditionally_mask(optax.chain(*chain), is_update)], lambda step: rate(step // every)
+    return [optax.conditionally_mask(optax.chain(*chain), is_update)], lambda step: rate(step // update_every)
 
 
 def _group_labels(params: Any, transforms: Mapping[str, Any]) -> dict[str, Any]:

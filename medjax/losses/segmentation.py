@@ -90,22 +90,23 @@ def segmentation_inputs(logits: jax.Array, label: jax.Array, ignore: int | None 
     return SegmentationInputs(log_probs, jnp.exp(log_probs), label, valid, 0 if include_background else 1)
 
 
-def cross_entropy(v: SegmentationInputs, *, classes: Sequence[NonNegative] | None = None) -> jax.Array:
+def cross_entropy(v: SegmentationInputs, *, class_weight: Sequence[NonNegative] | None = None) -> jax.Array:
     """Cross-entropy, averaged over voxels; with a sigmoid, binary cross-entropy.
 
     Args:
       v: the inputs.
-      classes: weights of all classes, background first; the mean over voxels is weighted, as in PyTorch.
+      class_weight: weights of all classes, background first; the mean over voxels is weighted, as in PyTorch.
 
     Raises:
       InputError: the number of weights is wrong.
     """
-    if classes is None:
+    if class_weight is None:
         return v.mean(-v.log_true)
-    if len(classes) != v.probs.shape[-1]:
-        raise InputError(f'config.task.loss.cross_entropy.classes: {tuple(classes)}; expected {v.probs.shape[-1]} '
+    if len(class_weight) != v.probs.shape[-1]:
+        raise InputError(f'config.task.loss.cross_entropy.class_weight: {tuple(class_weight)}; expected '
+                         f'{v.probs.shape[-1]} '
                          'weights')
-    weight = jnp.asarray(classes, jnp.float32)[v.label] * v.valid
+    weight = jnp.asarray(class_weight, jnp.float32)[v.label] * v.valid
     return v.sum(-v.log_true * weight) / jnp.maximum(v.sum(weight), 1e-6)
 
 

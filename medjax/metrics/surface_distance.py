@@ -30,10 +30,10 @@ class SurfaceMetrics(NamedTuple):
     """The metrics of one definition of a surface.
 
     Attributes:
-      distances: `(a, b, spacing) -> (there, back)`, the distances from a's surface to b's, and from b's to a's.
-      hausdorff: `(there, back, percentile=95)`, the percentile of the Hausdorff distance, in mm.
-      mean_distance: `(there, back)`, the average symmetric surface distance, in mm.
-      surface_dice: `(there, back, tolerance)`, the normalised surface distance (Nikolov 2021).
+      distances: `(a, b, spacing) -> (forward, backward)`, the distances from a's surface to b's, and from b's to a's.
+      hausdorff: `(forward, backward, percentile=95)`, the percentile of the Hausdorff distance, in mm.
+      mean_distance: `(forward, backward)`, the average symmetric surface distance, in mm.
+      surface_dice: `(forward, backward, tolerance)`, the normalised surface distance (Nikolov 2021).
     """
 
     distances: Callable[[np.ndarray, np.ndarray, Sequence[float]], tuple[Any, Any]]
@@ -100,20 +100,20 @@ def voxel_distances(a: np.ndarray, b: np.ndarray, spacing: Sequence[float]) -> t
     return distance_map(b, spacing)[a], distance_map(a, spacing)[b]
 
 
-def voxel_hausdorff(there: np.ndarray, back: np.ndarray, percentile: float = 95) -> float:
+def voxel_hausdorff(forward: np.ndarray, backward: np.ndarray, percentile: float = 95) -> float:
     """The larger of both directions' percentiles of `voxel_distances`, in mm; 100 is the Hausdorff distance itself."""
-    return float(max(np.percentile(there, percentile), np.percentile(back, percentile)))
+    return float(max(np.percentile(forward, percentile), np.percentile(backward, percentile)))
 
 
-def voxel_mean_distance(there: np.ndarray, back: np.ndarray) -> float:
+def voxel_mean_distance(forward: np.ndarray, backward: np.ndarray) -> float:
     """Average symmetric surface distance, in mm: the mean over the surface voxels of both masks."""
-    return float(np.concatenate([there, back]).mean(dtype=np.float64))
+    return float(np.concatenate([forward, backward]).mean(dtype=np.float64))
 
 
-def voxel_surface_dice(there: np.ndarray, back: np.ndarray, tolerance: float) -> float:
+def voxel_surface_dice(forward: np.ndarray, backward: np.ndarray, tolerance: float) -> float:
     """The share of the surface voxels of both masks within `tolerance` mm of the other surface."""
-    close = within_tolerance(there, tolerance).sum() + within_tolerance(back, tolerance).sum()
-    return float(close / (there.size + back.size))
+    close = within_tolerance(forward, tolerance).sum() + within_tolerance(backward, tolerance).sum()
+    return float(close / (forward.size + backward.size))
 
 
 VOXELS = SurfaceMetrics(voxel_distances, voxel_hausdorff, voxel_mean_distance, voxel_surface_dice)
@@ -137,24 +137,24 @@ def element_distances(a: np.ndarray, b: np.ndarray, spacing: Sequence[float]) ->
     return (distance_map(on_b, spacing)[on_a], areas[a[on_a]]), (distance_map(on_a, spacing)[on_b], areas[b[on_b]])
 
 
-def element_hausdorff(there: Elements, back: Elements, percentile: float = 95) -> float:
+def element_hausdorff(forward: Elements, backward: Elements, percentile: float = 95) -> float:
     """The larger of both directions' distances that `percentile` of the area does not exceed, in mm."""
     def area_percentile(elements: Elements) -> float:
         order = np.argsort(elements[0], kind='stable')
         share = np.cumsum(elements[1][order]) / elements[1].sum()
         return elements[0][order][min(np.searchsorted(share, percentile / 100), order.size - 1)]
-    return float(max(area_percentile(there), area_percentile(back)))
+    return float(max(area_percentile(forward), area_percentile(backward)))
 
 
-def element_mean_distance(there: Elements, back: Elements) -> float:
+def element_mean_distance(forward: Elements, backward: Elements) -> float:
     """Average symmetric surface distance, in mm: the mean over the surface area of both masks."""
-    distance, area = map(np.concatenate, zip(there, back, strict=True))
+    distance, area = map(np.concatenate, zip(forward, backward, strict=True))
     return float(np.average(distance.astype(np.float64), weights=area))
 
 
-def element_surface_dice(there: Elements, back: Elements, tolerance: float) -> float:
+def element_surface_dice(forward: Elements, backward: Elements, tolerance: float) -> float:
     """The share of the surface area of both masks within `tolerance` mm of the other surface."""
-    distance, area = map(np.concatenate, zip(there, back, strict=True))
+    distance, area = map(np.concatenate, zip(forward, backward, strict=True))
     return float(area[within_tolerance(distance, tolerance)].sum() / area.sum())
 
 

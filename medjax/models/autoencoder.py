@@ -34,13 +34,13 @@ class Model(resnet.Model):
         of codebook vectors; or 'grid', whose latent is a grid of vectors, each normally distributed (Rombach 2022), and
         normalised to mean 0 and standard deviation 1 per channel for latent diffusion.
       latent: size of the latent; for grids, the channels of a vector.
-      codes: number of codebook vectors.
+      codebook_size: number of codebook vectors.
     """
 
     classes: int = 1
     kind: str = 'vae'
     latent: Count = 32
-    codes: Count = 128
+    codebook_size: Count = 128
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool, mix: jax.Array | None = None,
@@ -88,7 +88,7 @@ class Model(resnet.Model):
 
         if self.kind == 'vq':
             z = interpolate(Dense(self.latent, name='to_latent')(x))
-            z, feats = Codebook(self.codes, name='codebook')(z, train)
+            z, feats = Codebook(self.codebook_size, name='codebook')(z, train)
         else:
             z, feats = self._sample_latent(x if self.kind == 'grid' else x.reshape(len(x), -1), train, interpolate)
         if self.kind == 'grid':

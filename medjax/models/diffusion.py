@@ -74,9 +74,9 @@ class Model(nn.Module):
       classes: number of classes; 0 for images without class.
       size: voxels of an image along each of 2 or 3 axes.
       channels: channels of an image.
-      base: channels of the finest level; doubled at each level up to `cap`.
+      base: channels of the finest level; doubled at each level up to `max_channels`.
       levels: number of resolutions.
-      cap: maximum number of channels.
+      max_channels: maximum number of channels.
       blocks: residual blocks per level of the encoder; the decoder has one more.
       patch: extent of a patch along each axis.
       attention: whether to apply self-attention at the coarsest level.
@@ -90,7 +90,7 @@ class Model(nn.Module):
     channels: Count = 1
     base: Count = 32
     levels: Count = 3
-    cap: Count = 256
+    max_channels: Count = 256
     blocks: Count = 1
     patch: Count = 1
     attention: bool = True
@@ -120,7 +120,7 @@ class Model(nn.Module):
         """
         self._check(x)
         dims = len(self.size)
-        widths = [min(self.base * 2**level, self.cap) for level in range(self.levels)]
+        widths = [min(self.base * 2**level, self.max_channels) for level in range(self.levels)]
         conv = functools.partial(Conv, kernel=(3,) * dims, bias=True, dtype=self.dtype)
         condition = jnp.concatenate([sinusoidal_encoding(TIME_STEPS * time, TIME_CHANNELS, 1e4),
                                      jax.nn.one_hot(label, self.classes)], -1)
@@ -156,9 +156,10 @@ class Model(nn.Module):
 
     def _check(self, x: jax.Array) -> None:
         if len(self.size) not in (2, 3) or min(
-                *self.size, self.channels, self.base, self.levels, self.cap, self.blocks) < 1:
+                *self.size, self.channels, self.base, self.levels, self.max_channels, self.blocks) < 1:
             raise InputError(f'config.model: size={tuple(self.size)}, channels={self.channels}, base={self.base}, '
-                             f'levels={self.levels}, cap={self.cap}, blocks={self.blocks}; expected 2 or 3 axes, and '
+                             f'levels={self.levels}, max_channels={self.max_channels}, blocks={self.blocks}; expected '
+                             '2 or 3 axes, and '
                              'at least 1 of each')
         if x.shape[1:] != (*self.size, self.channels):
             raise InputError(f'config.model: size={tuple(self.size)}, channels={self.channels}; expected those of the '

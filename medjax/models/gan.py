@@ -25,7 +25,7 @@ from medjax.nn.style import ModulatedConv, pixel_norm
 from medjax.options import Count
 
 VARIANTS: dict[str, dict[str, Any]] = {
-    'projection': dict(kind='projection', spectral=True), 'dcgan': dict(kind='dcgan'), 'style': dict(kind='style')}
+    'projection': dict(kind='projection', spectral_norm=True), 'dcgan': dict(kind='dcgan'), 'style': dict(kind='style')}
 # Extent of the coarsest features, maximum number of channels, slope of leaky ReLU, layers of the mapping network.
 MIN_SIZE, MAX_WIDTH, SLOPE, MAPPING_LAYERS = 4, 256, 0.2, 4
 
@@ -117,7 +117,7 @@ class Discriminator(nn.Module):
     kind: str
     classes: int
     base: int
-    spectral: bool
+    spectral_norm: bool
     dtype: str
 
     @nn.compact
@@ -126,8 +126,8 @@ class Discriminator(nn.Module):
         dims, levels = x.ndim - 2, halvings(x.shape[1:-1])
 
         def normalised(layer: nn.Module, x: jax.Array) -> jax.Array:
-            """Applies a layer, with spectral norm if `spectral` (Miyato 2018)."""
-            if not self.spectral:
+            """Applies a layer, with spectral norm if `spectral_norm` (Miyato 2018)."""
+            if not self.spectral_norm:
                 return layer(x)
             return nn.SpectralNorm(layer, name=f'{layer.name}_norm')(x, update_stats=train)
 
@@ -165,7 +165,7 @@ class Model(nn.Module):
       kind: 'dcgan', 'projection' or 'style'.
       base: channels at full resolution; doubled with each halving, up to 256.
       norm: norm of the generator, see `nn.conv.Norm`; a style-based generator has none.
-      spectral: whether the discriminator has spectral norm.
+      spectral_norm: whether the discriminator has spectral norm.
       dtype: compute dtype; parameters and images are float32.
     """
 
@@ -176,7 +176,7 @@ class Model(nn.Module):
     kind: str = 'projection'
     base: Count = 32
     norm: str = 'batch'
-    spectral: bool = False
+    spectral_norm: bool = False
     dtype: str = 'float32'
 
     inputs = ('image', 'label')  # entries of a batch that are passed to the network
@@ -190,7 +190,7 @@ class Model(nn.Module):
                              f'latent={self.latent}, base={self.base}; expected extents of at least {MIN_SIZE}, else 1')
         self.generator = Generator(self.kind, tuple(self.size), self.channels, self.classes, self.base, self.norm,
                                    self.dtype)
-        self.discriminator = Discriminator(self.kind, self.classes, self.base, self.spectral, self.dtype)
+        self.discriminator = Discriminator(self.kind, self.classes, self.base, self.spectral_norm, self.dtype)
 
     def __call__(self, image: jax.Array, label: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, Any]]:
         """Maps images and classes `[B]` to the discriminator's outputs `[B]` and a feature, for initialisation.

@@ -45,9 +45,9 @@ class Model(nn.Module):
     Attributes:
       classes: classes of the predicted mask.
       dims: number of spatial dimensions, 2 or 3.
-      base: see `unet.Model`, also for levels, cap, norm and activation.
+      base: see `unet.Model`, also for levels, max_channels, norm and activation.
       levels: …
-      cap: …
+      max_channels: …
       norm: …
       activation: …
       risk: whether to predict the risk of new tumours as well.
@@ -59,7 +59,7 @@ class Model(nn.Module):
     dims: Dims = 2
     base: Count = 16
     levels: Annotated[int, Range(low=2)] = 4
-    cap: Count = 256
+    max_channels: Count = 256
     norm: str = 'instance'
     activation: str = 'leaky'
     risk: bool = True
@@ -87,7 +87,7 @@ class Model(nn.Module):
         """
         condition = ConditionEmbedding(name='times')(visit_features(time, time_mask, volume, horizon, self.days))
         x = jnp.moveaxis(mask_padding(x, time_mask), 1, -2)
-        net = unet.Model(self.classes + self.risk, self.dims, self.base, self.levels, self.cap, self.norm,
+        net = unet.Model(self.classes + self.risk, self.dims, self.base, self.levels, self.max_channels, self.norm,
                          self.activation, dtype=self.dtype, name='unet')
         out, feats = net(x.reshape(*x.shape[:-2], -1), train=train, condition=condition)
         return split_risk(out, feats, self.classes)

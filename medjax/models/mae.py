@@ -18,8 +18,8 @@ from medjax.nn.dense import Dense, LayerNorm
 from medjax.options import Count, InnerFraction
 
 VARIANTS: dict[str, dict[str, Any]] = {
-    'tiny': dict(patch=4, width=96, depth=4, heads=4, narrow=64, shallow=2),
-    's16': dict(patch=16, width=384, depth=12, heads=6, narrow=192, shallow=4),
+    'tiny': dict(patch=4, width=96, depth=4, heads=4, decoder_width=64, decoder_depth=2),
+    's16': dict(patch=16, width=384, depth=12, heads=6, decoder_width=192, decoder_depth=4),
 }
 
 
@@ -27,15 +27,15 @@ class Model(vit.Model):
     """A masked autoencoder.
 
     Attributes (besides those of `vit.Model`, of which `classes` and `dropout` have no effect):
-      hidden: fraction of patches that are masked; at least one patch is masked, and at least one is visible.
-      narrow: channels of the decoder's tokens.
-      shallow: number of blocks of the decoder.
+      mask_ratio: fraction of patches that are masked; at least one patch is masked, and at least one is visible.
+      decoder_width: channels of the decoder's tokens.
+      decoder_depth: number of blocks of the decoder.
     """
 
     classes: int = 1
-    hidden: InnerFraction = 0.75
-    narrow: Count = 192
-    shallow: Count = 4
+    mask_ratio: InnerFraction = 0.75
+    decoder_width: Count = 192
+    decoder_depth: Count = 4
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, Any]]:
@@ -53,19 +53,20 @@ class Model(vit.Model):
           mean of the encoded patches without masking (zeros in training).
 
         Raises:
-          InputError: `hidden` is not a fraction, or the image has fewer than two patches.
+          InputError: `mask_ratio` is not a fraction, or the image has fewer than two patches.
         """
-        if not 0 < self.hidden < 1:
-            raise InputError(f'config.model.hidden: {self.hidden}; expected a share between 0 and 1')
+        if not 0 < self.mask_ratio < 1:
+            raise InputError(f'config.model.mask_ratio: {self.mask_ratio}; expected a fraction between 0 and 1')
         shape, (tokens, grid) = x.shape, self.embed_patches(x)
         count = tokens.shape[1] - 1
         if count < 2:
             raise InputError(f'config.model.patch: {self.sizes}; expected patches of which an image of {shape[1:-1]} '
                              'has two or more')
-        visible = min(max(round((1 - self.hidden) * count), 1), count - 1)
+        visible = min(max(round((1 - self.mask_ratio) * count), 1), count - 1)
         blocks = [TransformerBlock(self.heads, 0.0, self.dtype, name=f'block{n}') for n in range(self.depth)]
         norm = LayerNorm(name='norm')
-        decoder = _Decoder(count, math.prod(self.sizes) * shape[-1], self.narrow, self.shallow, self.heads, self.dtype,
+        decoder = _Decoder(count, math.prod(self.sizes) * shape[-1], self.decoder_width, self.decoder_depth, self.heads,
+                           self.dtype,
                            name='decoder')
 
         def encode(tokens: jax.Array) -> jax.Array:
@@ -107,7 +108,7 @@ class _Decoder(nn.Module):
     Attributes:
       count: number of patches of an image.
       size: numbers per patch.
-      narrow: channels of a token.
+      decoder_width: channels of a token.
       depth: number of blocks.
       heads: number of attention heads.
       dtype: compute dtype.
@@ -115,7 +116,7 @@ class _Decoder(nn.Module):
 
     count: int
     size: int
-    narrow: int
+    decoder_width: int
     depth: int
     heads: int
     dtype: str
@@ -123,10 +124,11 @@ class _Decoder(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, order: jax.Array, visible: int) -> jax.Array:
         """Maps tokens `[B, 1 + visible, C]`, the first in an order `[B, T]`, to patches `[B, T, size]` float32."""
-        x = Dense(self.narrow, dtype=self.dtype, name='in')(x)
-        mask_token = self.param('lacking', nn.initializers.normal(0.02), (1, 1, self.narrow), jnp.float32)
-        positions = self.param('positions', nn.initializers.normal(0.02), (1, self.count, self.narrow), jnp.float32)
-        tokens = jnp.broadcast_to(mask_token, (len(x), self.count, self.narrow))
+        x = Dense(self.decoder_width, dtype=self.dtype, name='in')(x)
+        mask_token = self.param('lacking', nn.initializers.normal(0.02), (1, 1, self.decoder_width), jnp.float32)
+        positions = self.param('positions', nn.initializers.normal(0.02), (1, self.count, self.decoder_width),
+                               jnp.float32)
+        tokens = jnp.broadcast_to(mask_token, (len(x), self.count, self.decoder_width))
         rows = jnp.arange(len(x))[:, None]
         tokens = tokens.at[rows, order[:, :visible]].set(x[:, 1:].astype(jnp.float32)) + positions
         x = jnp.concatenate([x[:, :1], tokens.astype(x.dtype)], 1)

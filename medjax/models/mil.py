@@ -49,24 +49,24 @@ class Model(resnet.Model):
       dims: number of spatial dimensions of an instance.
       norm: 'instance' by default, because the statistics of batch norm would include padded instances.
       hidden: hidden features of the attention.
-      along: spatial axis of the input along which the instances are: 0 for bags, 2 for axial slices of a volume in RAS+
-        orientation.
+      instance_axis: spatial axis of the input along which the instances are: 0 for bags, 2 for axial slices of a volume
+        in RAS+ orientation.
       patch: extents of patches that an image is split into, each an instance; incomplete patches are dropped. Empty if
         the instances are along an axis.
     """
 
     norm: str = 'instance'
     hidden: Count = 128
-    along: NonNegativeInt = 0
+    instance_axis: NonNegativeInt = 0
     patch: Sequence[Count] = ()
 
     def split_instances(self, x: jax.Array, patch: Sequence[int]) -> jax.Array:
         """Moves the instances to the front: `[B, N, *S, C]`, or for patches `[B, *grid, *patch, C]`."""
-        return split_patches(x, patch) if self.patch else jnp.moveaxis(x, self.along + 1, 1)
+        return split_patches(x, patch) if self.patch else jnp.moveaxis(x, self.instance_axis + 1, 1)
 
     def join_instances(self, x: jax.Array) -> jax.Array:
         """Moves the instances to their positions in the image: the inverse of `split_instances`."""
-        return join_patches(x) if self.patch else jnp.moveaxis(x, 1, self.along + 1)
+        return join_patches(x) if self.patch else jnp.moveaxis(x, 1, self.instance_axis + 1)
 
     def perturb_feature(self, name: str, x: jax.Array) -> jax.Array:
         """Adds a perturbation, in the layout of the image, to a feature; see `resnet.Model.perturb_feature`."""
@@ -77,8 +77,8 @@ class Model(resnet.Model):
         """Maps bags to logits.
 
         Args:
-          x: `[B, N, *S, C]`: B bags of N instances, with N at the position given by `along`; or images `[B, *S, C]` to
-            be split into patches, in row-major order.
+          x: `[B, N, *S, C]`: B bags of N instances, with N at the position given by `instance_axis`; or images `[B, *S,
+            C]` to be split into patches, in row-major order.
           train: for dropout, and batch norm if it is used.
           mask: `[B, N]`, 1 for instances and 0 for padding, which does not affect the result; 1 by default.
 

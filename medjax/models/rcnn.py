@@ -29,10 +29,10 @@ from medjax.options import Count, Dims, NonNegativeInt, Positive, Probability
 
 VARIANTS: dict[str, dict[str, Any]] = {
     'faster': dict(proposals='network', crops='features'),
-    'fast': dict(proposals='given', crops='features', levels=(2,), pool='max'),
-    'rcnn': dict(proposals='given', crops='image', size=64),
+    'fast': dict(proposals='external', crops='features', levels=(2,), pool='max'),
+    'rcnn': dict(proposals='external', crops='image', size=64),
 }
-CHOICES = {'proposals': ('network', 'given'), 'crops': ('features', 'image'), 'pool': ('align', 'max', 'spp')}
+CHOICES = {'proposals': ('network', 'external'), 'crops': ('features', 'image'), 'pool': ('align', 'max', 'spp')}
 MIN_EXTENT = 1.0  # voxels: proposals with a smaller extent are discarded
 
 Regions = tuple[jax.Array, jax.Array]  # boxes [B, R, 2D] and mask [B, R]
@@ -45,11 +45,11 @@ class Model(nn.Module):
     Attributes:
       classes: number of object classes, without background.
       dims: number of spatial dimensions, 2 or 3.
-      proposals: source of proposals, 'network' or 'given'.
+      proposals: source of proposals, 'network' or 'external'.
       crops: what proposals are cropped from, 'features' or 'image'.
-      encoder: see `retinanet.Pyramid`, also for levels, extra and features; image crops use the encoder only.
+      encoder: see `retinanet.Pyramid`, also for levels, extra_levels and features; image crops use the encoder only.
       levels: …
-      extra: …
+      extra_levels: …
       features: …
       scale: see `retinanet.Model`, also for octaves, ratios and depths; anchors of the proposal network.
       octaves: …
@@ -59,9 +59,9 @@ class Model(nn.Module):
       pool: cropping of features: 'align' (He 2017), 'max' in each bin, or 'spp', the maximum in 1, 2 and 4 bins along
         each axis (He 2014).
       hidden: features of the two dense layers after a crop.
-      candidates: number of proposals per level before non-maximum suppression.
-      kept: number of proposals after non-maximum suppression.
-      overlap: IoU threshold of the non-maximum suppression.
+      pre_nms_top_n: number of proposals per level before non-maximum suppression.
+      post_nms_top_n: number of proposals after non-maximum suppression.
+      nms_threshold: IoU threshold of the non-maximum suppression.
       norm: norm of the proposal network.
       dtype: compute dtype; parameters, logits and boxes are float32.
     """
@@ -72,7 +72,7 @@ class Model(nn.Module):
     crops: str = 'features'
     encoder: Mapping[str, Any] = FrozenDict({'name': 'resnet'})
     levels: Sequence[NonNegativeInt] = (0, 1, 2, 3)
-    extra: NonNegativeInt = 0
+    extra_levels: NonNegativeInt = 0
     features: Count = 256
     scale: Positive = 8.0
     octaves: Count = 1
@@ -81,18 +81,18 @@ class Model(nn.Module):
     size: Count = 7
     pool: str = 'align'
     hidden: Count = 1024
-    candidates: Count = 1000
-    kept: Count = 300
-    overlap: Probability = 0.7
+    pre_nms_top_n: Count = 1000
+    post_nms_top_n: Count = 300
+    nms_threshold: Probability = 0.7
     norm: str = 'none'
     dtype: str = 'float32'
 
     regions = True  # it has a second stage
 
     @property
-    def given(self) -> bool:
+    def external_proposals(self) -> bool:
         """Whether proposals are inputs."""
-        return self.proposals == 'given'
+        return self.proposals == 'external'
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool, proposals: Regions | None = None,
@@ -118,13 +118,13 @@ class Model(nn.Module):
         for name, values in CHOICES.items():
             if getattr(self, name) not in values:
                 raise InputError(f'config.model.{name}: {getattr(self, name)!r}; expected one of: {", ".join(values)}')
-        if self.given and proposals is None:
+        if self.external_proposals and proposals is None:
             raise InputError('config.data.proposals: none; expected as many as an image is to have for this model')
         out, levels = {}, []
-        if self.crops == 'features' or not self.given:
-            levels = Pyramid(self.dims, self.encoder, self.levels, self.extra, self.features, self.dtype,
+        if self.crops == 'features' or not self.external_proposals:
+            levels = Pyramid(self.dims, self.encoder, self.levels, self.extra_levels, self.features, self.dtype,
                              name='pyramid')(x, train)
-        if not self.given:
+        if not self.external_proposals:
             shapes = anchor_shapes(self.dims, self.scale, self.octaves, self.ratios, self.depths)
             out['dense'] = Head(1, shapes, 1, self.norm, self.dtype, name='propose')(levels, x.shape[1:-1], train)
             proposals = lax.stop_gradient(self._best_proposals(out['dense'], x.shape[1:-1]))
@@ -146,12 +146,12 @@ class Model(nn.Module):
         def select(levels: Sequence[tuple[jax.Array, jax.Array]]) -> Regions:
             score, box = (jnp.concatenate(parts) for parts in zip(*levels))
             thin = (box[:, self.dims:] - box[:, :self.dims]).min(-1) < MIN_EXTENT
-            index, valid = nms(box, jnp.where(thin, -jnp.inf, score), self.overlap, self.kept)
+            index, valid = nms(box, jnp.where(thin, -jnp.inf, score), self.nms_threshold, self.post_nms_top_n)
             return jnp.where(valid[:, None], box[index], 0.0), valid.astype(jnp.float32)
 
         candidates = []
         for level in dense:
-            score, at = lax.top_k(level['logits'][..., 0], min(self.candidates, level['logits'].shape[1]))
+            score, at = lax.top_k(level['logits'][..., 0], min(self.pre_nms_top_n, level['logits'].shape[1]))
             delta = jnp.take_along_axis(level['deltas'], at[..., None], 1)
             candidates.append((score, boxes.clip(boxes.decode(delta, level['anchors'][at]), space)))
         return jax.vmap(select)(candidates)

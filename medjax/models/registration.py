@@ -30,16 +30,16 @@ class Affine(nn.Module):
     """Predicts the logarithm of an affine map from two images, by strided convolutions and a dense layer.
 
     Attributes:
-      base: channels of the first convolution; doubled with each, up to `cap`.
+      base: channels of the first convolution; doubled with each, up to `max_channels`.
       levels: number of convolutions with stride 2.
-      cap: maximum number of channels.
+      max_channels: maximum number of channels.
       norm: see `unet.Model`.
       dtype: compute dtype; parameters are float32.
     """
 
     base: int
     levels: int
-    cap: int
+    max_channels: int
     norm: str
     dtype: str
 
@@ -48,7 +48,7 @@ class Affine(nn.Module):
         """Maps `[B, *S, 2C]` to generators `[B, D, D + 1]` float32 for `deformation.affine_matrix`."""
         dims = x.ndim - 2
         for level in range(self.levels):
-            width = min(self.base * 2**level, self.cap)
+            width = min(self.base * 2**level, self.max_channels)
             x = Block(width, (3,) * dims, (2,) * dims, self.norm, 'leaky', self.dtype, name=f'block{level}')(x, train)
         out = nn.Dense(dims * (dims + 1), kernel_init=SMALL_INIT, name='generator')(
             x.reshape(len(x), -1).astype(jnp.float32))
@@ -62,11 +62,11 @@ class Model(nn.Module):
       dims: number of spatial dimensions, 2 or 3.
       stages: 'affine', 'velocity', both in this order, or none. Without stages the network learns one affine map for
         all pairs, which `tasks/registration/task.py` refines for each pair.
-      base: channels of the finest level; see `unet.Model`, also for levels, cap and norm.
+      base: channels of the finest level; see `unet.Model`, also for levels, max_channels and norm.
       levels: …
-      cap: …
+      max_channels: …
       norm: …
-      shrink: downsampling factor of the velocity field relative to the images.
+      velocity_downsampling: downsampling factor of the velocity field relative to the images.
       dtype: compute dtype; parameters and velocities are float32.
     """
 
@@ -74,9 +74,9 @@ class Model(nn.Module):
     stages: Sequence[str] = STAGES
     base: Count = 16
     levels: Count = 4
-    cap: Count = 128
+    max_channels: Count = 128
     norm: str = 'none'
-    shrink: Count = 2
+    velocity_downsampling: Count = 2
     dtype: str = 'float32'
 
     inputs = ('fixed', 'moving')  # entries of a batch that are passed to the network
@@ -86,27 +86,28 @@ class Model(nn.Module):
         """Maps pairs of images to velocity fields.
 
         Args:
-          fixed: `[B, *S, C]`, each S a multiple of 2^(levels - 1) and of `shrink`.
+          fixed: `[B, *S, C]`, each S a multiple of 2^(levels - 1) and of `velocity_downsampling`.
           moving: `[B, *S, C]`.
           train: for batch norm.
 
         Returns:
-          Velocity `[B, D, *S / shrink]` float32, in voxels of its own grid, 0 without that stage; and the features
-          'affine' `[B, D, D + 1]`, with that stage or without stages, and those of the U-Net.
+          Velocity `[B, D, *S / velocity_downsampling]` float32, in voxels of its own grid, 0 without that stage; and
+          the features 'affine' `[B, D, D + 1]`, with that stage or without stages, and those of the U-Net.
 
         Raises:
-          InputError: the stages are unknown, or `shrink` does not divide the shape of the images.
+          InputError: the stages are unknown, or `velocity_downsampling` does not divide the shape of the images.
         """
         check_dims(fixed, self.dims, 4)
         shape = fixed.shape[1:-1]
-        if tuple(self.stages) not in ((), *((s,) for s in STAGES), STAGES) or self.shrink < 1 or any(
-                n % self.shrink for n in shape):
-            raise InputError(f'config.model: stages={tuple(self.stages)}, shrink={self.shrink}; expected some of '
+        if tuple(self.stages) not in ((), *((s,) for s in STAGES), STAGES) or self.velocity_downsampling < 1 or any(
+                n % self.velocity_downsampling for n in shape):
+            raise InputError(f'config.model: stages={tuple(self.stages)}, '
+                             f'velocity_downsampling={self.velocity_downsampling}; expected some of '
                              f'{", ".join(STAGES)} in this order, and a divisor of config.data.size, {shape}')
         feats: dict[str, Any] = {}
-        small = tuple(n // self.shrink for n in shape)
+        small = tuple(n // self.velocity_downsampling for n in shape)
         if 'affine' in self.stages:
-            feats['affine'] = Affine(self.base, self.levels, self.cap, self.norm, self.dtype, name='affine')(
+            feats['affine'] = Affine(self.base, self.levels, self.max_channels, self.norm, self.dtype, name='affine')(
                 jnp.concatenate([fixed, moving], -1), train)
             moving = jax.vmap(_warp_affine)(moving, feats['affine'])
         elif not self.stages:
@@ -114,11 +115,12 @@ class Model(nn.Module):
             feats['affine'] = jnp.broadcast_to(common, (len(fixed), *common.shape))
         if 'velocity' not in self.stages:
             return jnp.zeros((len(fixed), self.dims, *small)), feats
-        net = unet.Model(self.base, self.dims, self.base, self.levels, self.cap, self.norm, dtype=self.dtype,
+        net = unet.Model(self.base, self.dims, self.base, self.levels, self.max_channels, self.norm, dtype=self.dtype,
                          name='unet')
         out, unet_feats = net(jnp.concatenate([fixed, moving], -1), train=train)
         # Average pooling: the velocity field is smooth, and a coarser grid is cheaper to integrate.
-        out = nn.avg_pool(out, (self.shrink,) * self.dims, (self.shrink,) * self.dims)
+        factors = (self.velocity_downsampling,) * self.dims
+        out = nn.avg_pool(out, factors, factors)
         out = nn.Dense(self.dims, kernel_init=SMALL_INIT, name='velocity')(nn.leaky_relu(out))
         return jnp.moveaxis(out.astype(jnp.float32), -1, 1), {**feats, **unet_feats}
 

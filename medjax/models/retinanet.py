@@ -35,7 +35,7 @@ class Pyramid(nn.Module):
       dims: number of spatial dimensions, 2 or 3.
       encoder: name, variant and options of a classifier.
       levels: indices of the encoder's features to use, increasing from 0, the finest.
-      extra: number of additional coarser levels.
+      extra_levels: number of additional coarser levels.
       features: channels of each level.
       dtype: compute dtype.
     """
@@ -43,7 +43,7 @@ class Pyramid(nn.Module):
     dims: int
     encoder: Mapping[str, Any]
     levels: Sequence[int]
-    extra: int
+    extra_levels: int
     features: int
     dtype: str = 'float32'
 
@@ -56,7 +56,7 @@ class Pyramid(nn.Module):
         if not self.levels or sorted({*self.levels}) != list(self.levels) or not 0 <= self.levels[-1] < len(maps):
             raise InputError(f'config.model.levels: {tuple(self.levels)}; expected rising numbers of the encoder\'s '
                              f'features, 0 to {len(maps) - 1}')
-        return FPN(self.features, self.extra, self.dtype, name='fpn')([maps[number] for number in self.levels])
+        return FPN(self.features, self.extra_levels, self.dtype, name='fpn')([maps[number] for number in self.levels])
 
 
 def build_encoder(encoder: Mapping[str, Any], dims: int, dtype: str, name: str) -> nn.Module:
@@ -141,9 +141,9 @@ class Model(nn.Module):
     Attributes:
       classes: number of object classes, without background.
       dims: number of spatial dimensions, 2 or 3.
-      encoder: see `Pyramid`, also for levels, extra and features.
+      encoder: see `Pyramid`, also for levels, extra_levels and features.
       levels: …
-      extra: …
+      extra_levels: …
       features: …
       scale: extent of the smallest anchor, in strides of its level.
       octaves: number of anchor sizes per octave.
@@ -158,7 +158,7 @@ class Model(nn.Module):
     dims: Dims = 2
     encoder: Mapping[str, Any] = FrozenDict({'name': 'resnet'})
     levels: Sequence[NonNegativeInt] = (1, 2, 3)
-    extra: NonNegativeInt = 2
+    extra_levels: NonNegativeInt = 2
     features: Count = 256
     scale: Positive = 4.0
     octaves: Count = 3
@@ -180,7 +180,7 @@ class Model(nn.Module):
           'dense', a list with a dict for each level: 'anchors' `[A, 2D]`, 'logits' `[B, A, classes]` and 'deltas'
           `[B, A, 2D]` for `ops.boxes.decode`, float32; and the features 'level0' (finest) ….
         """
-        levels = Pyramid(self.dims, self.encoder, self.levels, self.extra, self.features, self.dtype,
+        levels = Pyramid(self.dims, self.encoder, self.levels, self.extra_levels, self.features, self.dtype,
                          name='pyramid')(x, train)
         shapes = anchor_shapes(self.dims, self.scale, self.octaves, self.ratios, self.depths)
         dense = Head(self.classes, shapes, self.depth, self.norm, self.dtype, name='head')(

@@ -31,12 +31,12 @@ class Model(nn.Module):
       heads: number of attention heads.
       dropout: dropout rate between layers and before the output layer.
       pool: pooling of steps: 'last', the last step, 'mean', or 'attention', learned.
-      each: whether to output a prediction for each step instead of one for the series.
-      both: whether steps depend on later ones (bidirectional); do not combine with `each` in forecasting.
+      per_step: whether to output a prediction for each step instead of one for the series.
+      bidirectional: whether steps depend on later ones (bidirectional); do not combine with `per_step` in forecasting.
       linear: whether to add a linear function of the covariates to the outputs, as in Cox's model.
-      positions: see `nn.sequence.SequenceTransformer`, also for window and chunk.
+      position_encoding: see `nn.sequence.SequenceTransformer`, also for window and chunk_size.
       window: …
-      chunk: …
+      chunk_size: …
       dtype: compute dtype; parameters, states and outputs are float32.
     """
 
@@ -47,12 +47,12 @@ class Model(nn.Module):
     heads: Count = 4
     dropout: FractionBelowOne = 0.0
     pool: str = 'last'
-    each: bool = False
-    both: bool = False
+    per_step: bool = False
+    bidirectional: bool = False
     linear: bool = False
-    positions: str = 'time'
+    position_encoding: str = 'time'
     window: NonNegativeInt = 0
-    chunk: NonNegativeInt = 0
+    chunk_size: NonNegativeInt = 0
     dtype: str = 'float32'
 
     # Entries of a batch that are passed to the network.
@@ -72,7 +72,7 @@ class Model(nn.Module):
           train: for dropout.
 
         Returns:
-          `[B, outputs]`, or with `each` `[B, T, outputs]`, float32; and the features 'steps' `[B, T, F]`, 'pooled'
+          `[B, outputs]`, or with `per_step` `[B, T, outputs]`, float32; and the features 'steps' `[B, T, F]`, 'pooled'
           `[B, F]`, and for attention pooling 'attention' `[B, T]`, which sums to 1.
 
         Raises:
@@ -83,8 +83,8 @@ class Model(nn.Module):
         observed = mask_padding(observed, mask)
         values = jnp.where(observed > 0, values, 0)
         static = jnp.broadcast_to(covariates[:, None], (*mask.shape, covariates.shape[-1]))
-        encoder = SequenceEncoder(self.cell, self.width, self.depth, self.heads, self.dropout, self.both,
-                                  self.positions, self.window, self.chunk, self.dtype, name='encoder')
+        encoder = SequenceEncoder(self.cell, self.width, self.depth, self.heads, self.dropout, self.bidirectional,
+                                  self.position_encoding, self.window, self.chunk_size, self.dtype, name='encoder')
         if self.cell == 'gru_d':
             x = jnp.concatenate([values, static], -1)
             x = encoder(x, times, mask, train=train, observed=jnp.concatenate([observed, jnp.ones_like(static)], -1))
@@ -100,7 +100,7 @@ class Model(nn.Module):
             last = jnp.argmax(jnp.where(mask > 0, jnp.arange(mask.shape[1]), -1), 1)
             pooled = jnp.take_along_axis(x, last[:, None, None], 1)[:, 0]
         feats['pooled'] = pooled
-        x, covariates = (x, static) if self.each else (pooled, covariates)
+        x, covariates = (x, static) if self.per_step else (pooled, covariates)
         out = nn.Dense(self.outputs, name='out')(Dropout(self.dropout)(x, train))
         if self.linear:
             zeros = nn.initializers.zeros

@@ -17,8 +17,8 @@ from medjax.options import Count, FractionBelowOne
 VARIANTS: dict[str, dict[str, Any]] = {
     'tarnet': dict(),
     'tlearner': dict(shared=()),
-    'slearner': dict(shared=(), single=True),
-    'xlearner': dict(shared=(), effects=True),
+    'slearner': dict(shared=(), single_head=True),
+    'xlearner': dict(shared=(), effect_heads=True),
 }
 
 
@@ -28,8 +28,8 @@ class Model(nn.Module):
     Attributes:
       shared: number of features of each shared layer; the output of the last is the representation.
       heads: number of features of each layer of a head.
-      single: whether one head receives the treatment as a covariate.
-      effects: whether to add heads for the treatment effect and the propensity.
+      single_head: whether one head receives the treatment as a covariate.
+      effect_heads: whether to add heads for the treatment effect and the propensity.
       activation: see `mlp.Model`.
       dropout: dropout rate of the layers of a head.
       dtype: compute dtype; parameters and outputs are float32.
@@ -37,8 +37,8 @@ class Model(nn.Module):
 
     shared: Sequence[Count] = (100, 100)
     heads: Sequence[Count] = (100, 100)
-    single: bool = False
-    effects: bool = False
+    single_head: bool = False
+    effect_heads: bool = False
     activation: str = 'gelu'
     dropout: FractionBelowOne = 0.0
     dtype: str = 'float32'
@@ -66,14 +66,14 @@ class Model(nn.Module):
         if self.shared:
             shared = mlp.Model(outputs=self.shared[-1], features=self.shared[:-1], name='shared', **options)
             x = mlp.ACTIVATIONS[self.activation](shared(x, train=train)[0])
-        if self.single:
+        if self.single_head:
             outcome = head('outcome')
             out = [outcome(jnp.pad(x, ((0, 0), (0, 1)), constant_values=treatment), train=train)[0]
                    for treatment in (0, 1)]
         else:
             out = [head(name)(x, train=train)[0] for name in ('untreated', 'treated')]
         feats = {'pooled': x.astype(jnp.float32)}
-        if self.effects:
+        if self.effect_heads:
             effects = [head(name)(x, train=train)[0] for name in ('effect_untreated', 'effect_treated')]
             propensity, _ = mlp.Model(features=(), name='propensity', **options)(x, train=train)
             feats |= {'effects': jnp.concatenate(effects, 1), 'propensity': propensity[:, 0]}

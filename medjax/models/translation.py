@@ -40,7 +40,7 @@ class Generator(nn.Module):
     dims: int
     base: int
     levels: int
-    cap: int
+    max_channels: int
     blocks: int
     norm: str
     dtype: str
@@ -49,7 +49,8 @@ class Generator(nn.Module):
     def __call__(self, x: jax.Array, channels: int, train: bool) -> jax.Array:
         """Maps `[B, *S, C]` to `[B, *S, channels]` float32."""
         if self.form == 'unet':
-            net = unet.Model(channels, dims=self.dims, base=self.base, levels=self.levels, cap=self.cap,
+            net = unet.Model(channels, dims=self.dims, base=self.base, levels=self.levels,
+                             max_channels=self.max_channels,
                              norm=self.norm, dtype=self.dtype, name='unet')
             return net(x, train=train)[0]
         kind = (self.norm, 'relu', self.dtype)
@@ -106,7 +107,7 @@ class Model(nn.Module):
       generator: 'unet' or 'residual'.
       base: channels of a generator's finest level.
       levels: number of resolutions of a U-Net.
-      cap: maximum number of channels of a U-Net.
+      max_channels: maximum number of channels of a U-Net.
       blocks: number of blocks of a residual generator.
       norm: norm of the generators, 'instance' or 'none'; batch statistics would mix several passes.
       width: channels of a discriminator's first layer; doubled with each layer, up to eight times as many.
@@ -121,7 +122,7 @@ class Model(nn.Module):
     generator: str = 'unet'
     base: Count = 64
     levels: Count = 6
-    cap: Count = 512
+    max_channels: Count = 512
     blocks: NonNegativeInt = 9
     norm: str = 'instance'
     width: Count = 64
@@ -131,12 +132,13 @@ class Model(nn.Module):
 
     def setup(self) -> None:
         """Creates the generators and discriminators."""
-        for name, value, known in (('kind', self.kind, PARTS), ('generator', self.generator, GENERATORS),
+        for name, value, choices in (('kind', self.kind, PARTS), ('generator', self.generator, GENERATORS),
                                    ('norm', self.norm, ('instance', 'none')),
                                    ('discriminator_norm', self.discriminator_norm, ('instance', 'none'))):
-            if value not in known:
-                raise InputError(f'config.model.{name}: {value!r}; expected one of: {", ".join(known)}')
-        generator = (self.generator, self.dims, self.base, self.levels, self.cap, self.blocks, self.norm, self.dtype)
+            if value not in choices:
+                raise InputError(f'config.model.{name}: {value!r}; expected one of: {", ".join(choices)}')
+        generator = (self.generator, self.dims, self.base, self.levels, self.max_channels, self.blocks, self.norm,
+                     self.dtype)
         discriminator = (self.dims, self.width, self.depth, self.discriminator_norm, self.dtype)
         self._networks = {
             part: Discriminator(*discriminator, name=part) if part.startswith('discriminator') else Generator(

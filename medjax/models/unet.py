@@ -24,9 +24,9 @@ from medjax.ops.pool import max_pool
 from medjax.options import Count, Dims, Range
 
 VARIANTS: dict[str, dict[str, Any]] = {
-    'plain': dict(base=64, levels=5, cap=1024, norm='none', activation='relu', pool=True),
-    'nnunet': dict(base=32, levels=6, cap=512, norm='instance', activation='leaky', deep=True),
-    'residual': dict(base=32, levels=6, cap=512, norm='instance', activation='leaky', deep=True,
+    'plain': dict(base=64, levels=5, max_channels=1024, norm='none', activation='relu', max_pooling=True),
+    'nnunet': dict(base=32, levels=6, max_channels=512, norm='instance', activation='leaky', deep_supervision=True),
+    'residual': dict(base=32, levels=6, max_channels=512, norm='instance', activation='leaky', deep_supervision=True,
                      blocks=(1, 3, 4, 6, 6, 6, 6)),
 }
 
@@ -77,17 +77,17 @@ class Model(nn.Module):
     Attributes:
       classes: number of output channels.
       dims: number of spatial dimensions, 1 to 3; 1 is a signal over time.
-      base: channels of the finest level; doubled at each level up to `cap`.
+      base: channels of the finest level; doubled at each level up to `max_channels`.
       levels: number of resolutions.
-      cap: maximum number of channels.
+      max_channels: maximum number of channels.
       norm: 'none', 'batch' or 'instance'.
       activation: 'relu' or 'leaky'.
-      pool: whether to downsample by max pooling instead of strided convolutions.
+      max_pooling: whether to downsample by max pooling instead of strided convolutions.
       blocks: number of residual blocks of each encoder level; None for two convolutions per level.
       strides: strides along each axis between levels, `levels - 1` of them; 2 by default. For thick slices start with
         (2, 2, 1); kernels have extent 1 along an axis until it is first downsampled, as in nnU-Net.
       attention: whether skip connections have attention gates.
-      deep: whether to return logits of all coarser levels except the two coarsest as `feats['deep']` (deep
+      deep_supervision: whether to return logits of all coarser levels except the two coarsest as `feats['deep']` (deep
         supervision).
       remat: whether to recompute features in the backward pass, to save memory.
       dtype: compute dtype; parameters, norms and logits are float32.
@@ -97,14 +97,14 @@ class Model(nn.Module):
     dims: Dims = 2
     base: Count = 32
     levels: Annotated[int, Range(low=2)] = 5
-    cap: Count = 512
+    max_channels: Count = 512
     norm: str = 'instance'
     activation: str = 'leaky'
-    pool: bool = False
+    max_pooling: bool = False
     blocks: Sequence[Count] | None = None
     strides: Sequence[Sequence[Count]] | None = None
     attention: bool = False
-    deep: bool = False
+    deep_supervision: bool = False
     remat: bool = False
     dtype: str = 'float32'
 
@@ -128,7 +128,7 @@ class Model(nn.Module):
         one = (1,) * self.dims
         strides = [one, *map(tuple, self.strides or [(2,) * self.dims] * (self.levels - 1))]
         self._check(x, strides)
-        widths = [min(self.base * 2**level, self.cap) for level in range(self.levels)]
+        widths = [min(self.base * 2**level, self.max_channels) for level in range(self.levels)]
         # Extent 1 along an axis until the first stride along it, including the one at the end of the level, then 3.
         kernels = [tuple(3 if max(axis) > 1 else 1 for axis in zip(*strides[:level + 2]))
                    for level in range(self.levels - 1)] + [(3,) * self.dims]
@@ -144,7 +144,7 @@ class Model(nn.Module):
         kind, one = (self.norm, self.activation, self.dtype), (1,) * self.dims
         for level, (width, kernel, stride) in enumerate(levels):
             name = f'enc{level}'
-            if self.pool and level:
+            if self.max_pooling and level:
                 x, stride = max_pool(x, stride), one
             if self.blocks is None:
                 x = block(width, kernel, stride, *kind, name=f'{name}_0')(x, train)
@@ -174,11 +174,11 @@ class Model(nn.Module):
             if condition is not None:
                 x = FiLM(self.dtype, name=f'{name}_film')(x, condition)
             feats[name] = x
-            if level == 0 or (self.deep and level < self.levels - 2):
+            if level == 0 or (self.deep_supervision and level < self.levels - 2):
                 # In float32, for the precision of the loss.
                 last = Conv(self.classes, one, bias=True, init=nn.initializers.lecun_normal(), name=f'logits{level}')
                 deep.append(last(x))
-        if self.deep:
+        if self.deep_supervision:
             feats['deep'] = tuple(deep[-2::-1])
         return deep[-1]
 

@@ -22,9 +22,9 @@ class SequenceTransformer(nn.Module):
       heads: number of attention heads.
       dropout: dropout rate.
       causal: whether a step attends only to itself and earlier steps.
-      positions: position encoding by 'time', the times of the steps, or 'step', their indices.
+      position_encoding: position encoding by 'time', the times of the steps, or 'step', their indices.
       window: number of steps on each side, including itself, that a step attends to; 0 for all.
-      chunk: number of steps of a chunk, 0 for no chunks. With chunks, a step attends to the steps of its chunk. A
+      chunk_size: number of steps of a chunk, 0 for no chunks. With chunks, a step attends to the steps of its chunk. A
         pooled summary of each chunk passes through further blocks. The result for the previous chunk is added to each
         step if causal, else the result for its own chunk, which depends on all chunks.
       dtype: compute dtype; parameters and attention are float32.
@@ -35,37 +35,38 @@ class SequenceTransformer(nn.Module):
     heads: int = 4
     dropout: float = 0.0
     causal: bool = True
-    positions: str = 'time'
+    position_encoding: str = 'time'
     window: int = 0
-    chunk: int = 0
+    chunk_size: int = 0
     dtype: str = 'float32'
 
     @nn.compact
     def __call__(self, x: jax.Array, times: jax.Array, mask: jax.Array, *, train: bool) -> jax.Array:
         """Maps a series `[B, T, C]` with times and mask `[B, T]` to `[B, T, width]`, 0 for padding."""
-        if self.positions not in LONGEST:
-            raise InputError(f'config.model.positions: {self.positions!r}; expected one of: {", ".join(LONGEST)}')
+        if self.position_encoding not in LONGEST:
+            raise InputError(f'config.model.position_encoding: {self.position_encoding!r}; expected one of: '
+                             f'{", ".join(LONGEST)}')
         number = jnp.cumsum(mask > 0, 1) - 1
-        position = times if self.positions == 'time' else number.astype(jnp.float32)
+        position = times if self.position_encoding == 'time' else number.astype(jnp.float32)
         x = Dense(self.width, dtype=self.dtype, name='embed')(mask_padding(x, mask))
-        encoding = sinusoidal_encoding(mask_padding(position, mask), self.width, LONGEST[self.positions])
+        encoding = sinusoidal_encoding(mask_padding(position, mask), self.width, LONGEST[self.position_encoding])
         x = Dropout(self.dropout)(x + encoding.astype(x.dtype), train)
         lag = number[:, :, None] - number[:, None]  # steps from the column to the row
         allowed = (mask > 0)[:, None] & (lag >= 0 if self.causal else True)
         if self.window:
             allowed &= jnp.abs(lag) < self.window
-        if self.chunk:
-            chunk = number // self.chunk
+        if self.chunk_size:
+            chunk = number // self.chunk_size
             allowed &= chunk[:, :, None] == chunk[:, None]
         for place in range(self.depth):
             x, _ = TransformerBlock(self.heads, self.dropout, self.dtype, name=f'block{place}')(x, train, allowed)
-        if self.chunk:
+        if self.chunk_size:
             x = x + self._chunk_context(x, chunk, mask, train)
         return mask_padding(x, mask).astype(jnp.float32)
 
     def _chunk_context(self, x: jax.Array, chunk: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
         """Context of each step from the summaries of previous chunks, or of all chunks if not causal."""
-        count = -(-x.shape[1] // self.chunk)
+        count = -(-x.shape[1] // self.chunk_size)
         members = (chunk[:, None] == jnp.arange(count)[:, None]) & (mask > 0)[:, None]  # [B, P, T]
         summary = nn.vmap(GatedPool, in_axes=(None, 1), out_axes=1, variable_axes={'params': None},
                           split_rngs={'params': False})(self.width, name='pool')(x.astype(jnp.float32), members)[0]
@@ -92,9 +93,9 @@ class SequenceEncoder(nn.Module):
     heads: int = 4
     dropout: float = 0.0
     both: bool = False
-    positions: str = 'time'
+    position_encoding: str = 'time'
     window: int = 0
-    chunk: int = 0
+    chunk_size: int = 0
     dtype: str = 'float32'
 
     @nn.compact
@@ -113,8 +114,9 @@ class SequenceEncoder(nn.Module):
           InputError: the cell is unknown, or `observed` is missing.
         """
         if self.cell == 'transformer':
-            return SequenceTransformer(self.width, self.depth, self.heads, self.dropout, not self.both, self.positions,
-                                       self.window, self.chunk, self.dtype, name='transformer')(
+            return SequenceTransformer(self.width, self.depth, self.heads, self.dropout, not self.both,
+                                       self.position_encoding,
+                                       self.window, self.chunk_size, self.dtype, name='transformer')(
                 x, times, mask, train=train)
         if self.cell == 'conv':
             return TemporalConv(self.width, self.depth, dropout=self.dropout, dtype=self.dtype, name='conv')(

@@ -49,8 +49,8 @@ def _linear(steps: int) -> np.ndarray:
 
 def _cosine(steps: int) -> np.ndarray:
     """The cosine schedule of Nichol 2021."""
-    kept = np.cos((np.arange(steps + 1) / steps + 0.008) / 1.008 * np.pi / 2)**2
-    return 1 - kept[1:] / kept[:-1]
+    signal = np.cos((np.arange(steps + 1) / steps + 0.008) / 1.008 * np.pi / 2)**2
+    return 1 - signal[1:] / signal[:-1]
 
 
 SCHEDULES = {'linear': _linear, 'cosine': _cosine}

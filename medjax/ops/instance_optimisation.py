@@ -27,28 +27,29 @@ class OptimisationOptions:
     """Resolutions, numbers of steps and step sizes of the optimisation.
 
     Attributes:
-      levels: downsampling factor of the images at each level, from first to last.
+      downsampling: downsampling factor of the images at each level, from first to last.
       steps: number of steps of the velocity field at each level.
-      affine: number of steps of the affine map at each level; 0 for none.
-      rate: learning rate of Adam for the velocity field, in voxels of the level; decays to 0 at each level (cosine).
-      turn: learning rate for the affine map, in the units of `deformation.affine_matrix`.
+      affine_steps: number of steps of the affine map at each level; 0 for none.
+      lr: learning rate of Adam for the velocity field, in voxels of the level; decays to 0 at each level (cosine).
+      affine_lr: learning rate for the affine map, in the units of `deformation.affine_matrix`.
       weight: weight of the regulariser in the cost.
-      shrink: downsampling factor of the velocity field's grid relative to the images of the level.
+      velocity_downsampling: downsampling factor of the velocity field's grid relative to the images of the level.
       squarings: see `deformation.exponential`.
     """
 
-    levels: Sequence[Count] = (4, 2, 1)
+    downsampling: Sequence[Count] = (4, 2, 1)
     steps: Sequence[NonNegativeInt] = (100, 100, 60)
-    affine: Sequence[NonNegativeInt] = (100, 50, 0)
-    rate: Positive = 0.1
-    turn: Positive = 0.02
+    affine_steps: Sequence[NonNegativeInt] = (100, 50, 0)
+    lr: Positive = 0.1
+    affine_lr: Positive = 0.02
     weight: NonNegative = 1.0
-    shrink: Count = 2
+    velocity_downsampling: Count = 2
     squarings: Count = deformation.SQUARINGS
 
     def __post_init__(self):
-        if not len(self.levels) == len(self.steps) == len(self.affine) > 0:
-            raise InputError(f'config.task.refine: {dataclasses.asdict(self)}; expected as many steps and affine as '
+        if not len(self.downsampling) == len(self.steps) == len(self.affine_steps) > 0:
+            raise InputError(f'config.task.refine: {dataclasses.asdict(self)}; expected as many steps and '
+                             'affine_steps as '
                              'levels')
 
 
@@ -62,7 +63,7 @@ def optimise(fixed: jax.Array, moving: jax.Array, dissimilarity: Dissimilarity, 
       moving: `[*S, C]`.
       dissimilarity: a loss of `losses.image_similarity`.
       spacing: voxel size in mm, `[D]`.
-      options: levels, steps and rates.
+      options: resolutions, steps and learning rates.
       start: initial velocity `[D, *S']` and generator `[D, D + 1]`; the identity map by default.
       regulariser: function of the velocity field and its voxel size in mm, such as `deformation.gradient_energy`.
 
@@ -73,14 +74,14 @@ def optimise(fixed: jax.Array, moving: jax.Array, dissimilarity: Dissimilarity, 
     shape = fixed.shape[:-1]
     dims = len(shape)
     velocity, generator = start or (None, jnp.zeros((dims, dims + 1)))
-    level_shapes = [coarse_shape(shape, level) for level in options.levels]
+    level_shapes = [coarse_shape(shape, level) for level in options.downsampling]
     pairs = [tuple(jax.image.resize(image, (*level_shape, image.shape[-1]), 'linear') for image in (fixed, moving))
              for level_shape in level_shapes]
 
     def pair_dissimilarity(pair: tuple[jax.Array, jax.Array], displacement: jax.Array) -> jax.Array:
         return dissimilarity(pair[0][None], deformation.warp(pair[1], displacement)[None])[0]
 
-    for pair, level_shape, count in zip(pairs, level_shapes, options.affine):
+    for pair, level_shape, count in zip(pairs, level_shapes, options.affine_steps):
         grid = deformation.identity_grid(level_shape)
 
         def affine_cost(g: jax.Array, pair: Any = pair, level_shape: Any = level_shape, grid: Any = grid) -> jax.Array:
@@ -88,9 +89,9 @@ def optimise(fixed: jax.Array, moving: jax.Array, dissimilarity: Dissimilarity, 
             return pair_dissimilarity(pair, deformation.transform_points(grid, matrix) - grid)
 
         if count:
-            generator = _descend(affine_cost, generator, count, options.turn)
+            generator = _descend(affine_cost, generator, count, options.affine_lr)
     for pair, level_shape, count in zip(pairs, level_shapes, options.steps):
-        small = coarse_shape(level_shape, options.shrink)
+        small = coarse_shape(level_shape, options.velocity_downsampling)
         velocity = jnp.zeros((dims, *small)) if velocity is None else deformation.resize(velocity, small)
         voxel = [mm * n / m for mm, n, m in zip(spacing, shape, small)]
 
@@ -100,8 +101,8 @@ def optimise(fixed: jax.Array, moving: jax.Array, dissimilarity: Dissimilarity, 
             return pair_dissimilarity(pair, displacement) + options.weight * regulariser(v, voxel)
 
         if count:
-            velocity = _descend(velocity_cost, velocity, count, options.rate)
-    return deformation.resize(velocity, coarse_shape(shape, options.shrink)), generator
+            velocity = _descend(velocity_cost, velocity, count, options.lr)
+    return deformation.resize(velocity, coarse_shape(shape, options.velocity_downsampling)), generator
 
 
 def coarse_shape(shape: Sequence[int], factor: int) -> tuple[int, ...]:

@@ -172,13 +172,14 @@ def reliability_chart(bins: Mapping[str, Sequence[Mapping[str, Any]]], axes_name
     axes.plot([0, 1], [0, 1], color=INK[theme], linewidth=0.8, linestyle=':', zorder=1)
     lowest = 1.0
     for number, (name, group) in enumerate(bins.items()):
-        predicted, observed, n = (np.array([bin[key] for bin in group], float) for key in ('said', 'came', 'n'))
+        predicted, observed, n = (np.array([bin[key] for bin in group], float)
+                                  for key in ('predicted', 'observed', 'n'))
         colour, marker = _colour(number + 1 if number else 0, theme), MARKERS[number]
         axes.plot(predicted, observed, color=colour, linewidth=1.4, zorder=2 + number,
                   linestyle=DASHES[number % len(DASHES)])
         for bin in group:
             if bin.get('ci95'):
-                axes.plot([bin['said']] * 2, bin['ci95'], color=colour, linewidth=1.0, alpha=0.6, zorder=1)
+                axes.plot([bin['predicted']] * 2, bin['ci95'], color=colour, linewidth=1.0, alpha=0.6, zorder=1)
                 lowest = min(lowest, bin['ci95'][0])
         axes.scatter(predicted, observed, s=10 + 110 * n / n.sum(), color=colour, marker=marker, zorder=3 + number,
                      clip_on=False, alpha=0.85, linewidths=0, label=name)

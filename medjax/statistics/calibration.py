@@ -5,7 +5,7 @@ Methods are fitted on validation cases, from probabilities alone, and applied to
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,27 +43,39 @@ def expected_calibration_error(targets: np.ndarray, probs: np.ndarray, weight: n
     return np.divide(gap, total, out=np.full(gap.shape, np.nan), where=total > 0)
 
 
-def reliability_bins(probability: np.ndarray, happened: np.ndarray,
+def reliability_bins(probability: np.ndarray, occurred: np.ndarray,
                      weight: np.ndarray | None = None) -> list[dict[str, Any]]:
     """The bins of a reliability diagram: predicted probability against observed frequency.
 
     Args:
       probability: `[n]`, of the predicted class or of the positive one.
-      happened: `[n]` bool, whether the case is of that class.
+      occurred: `[n]` bool, whether the case is of that class.
       weight: `[n]`, such as the inverse probability of censoring; 1 by default.
 
     Returns:
-      For each bin with cases: `low` (excluded, except for 0), `high`, `n`, the mean predicted probability `said` and
-      the observed frequency `came`.
+      For each bin with cases: `low` (excluded, except for 0), `high`, `n`, the mean probability `predicted`
+      and the frequency `observed`.
     """
     bins, out = _equal_width(probability), []
     weight = np.ones(len(probability)) if weight is None else weight
     for k in np.unique(bins).tolist():
         inside = bins == k
         out.append({'low': k / BINS, 'high': (k + 1) / BINS, 'n': int(inside.sum()),
-                    'said': float(np.average(probability[inside], weights=weight[inside])),
-                    'came': float(np.average(happened[inside], weights=weight[inside]))})
+                    'predicted': float(np.average(probability[inside], weights=weight[inside])),
+                    'observed': float(np.average(occurred[inside], weights=weight[inside]))})
     return out
+
+
+def mean_calibration_error(bins: Sequence[Mapping[str, Any]]) -> float:
+    """The mean absolute difference of `predicted` and `observed`, weighted by the bins' number of cases `n`.
+
+    Bins whose observed frequency is NaN are left out; the mean of no bin is NaN.
+    """
+    observed_bins = [one for one in bins if not math.isnan(one['observed'])]
+    if not observed_bins:
+        return math.nan
+    return float(np.average([abs(one['predicted'] - one['observed']) for one in observed_bins],
+                            weights=[one['n'] for one in observed_bins]))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -151,7 +151,7 @@ def test_a_damaged_best_checkpoint_is_reported_and_not_replaced_by_another(run):
         experiment().checkpoints(run).best_step()
 
 
-def test_without_a_whole_checkpoint_nothing_is_moved_or_begun_anew(run):
+def test_without_a_whole_checkpoint_nothing_is_moved_or_begun_again(run):
     for step in (2, 4, 6):
         other_numbers(run, step)
     with pytest.raises(InputError, match='no whole checkpoint is left'):

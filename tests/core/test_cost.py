@@ -67,7 +67,7 @@ def test_accumulating_as_proposed_takes_less():
     assert need(4) < 0.6 * need(1)
 
 
-def test_a_dry_run_says_what_a_step_takes_and_leaves_no_results(tmp_path, monkeypatch):
+def test_a_dry_run_reports_the_cost_of_a_step_and_writes_no_results(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     ended = cli.run('train', f'--config={ROOT}/configs/segment_brain_unet2d.py:smoke', '--dry_run', '--config.batch=8')
     assert ended.code == 0, ended.err

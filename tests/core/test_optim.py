@@ -50,8 +50,8 @@ def test_weight_decay_spares_biases():
 
 def test_parameter_groups_have_their_own_rate_and_interval():
     sgd = dict(name='sgd', lr=1.0, momentum=0.0, nesterov=False)
-    optimiser, curve = make_optimiser(6, **sgd, every=3, ema=0.5,
-                                      groups={'discriminator': {'lr': 0.5, 'every': 1, 'clip': 2.0}})
+    optimiser, curve = make_optimiser(6, **sgd, update_every=3, ema=0.5,
+                                      groups={'discriminator': {'lr': 0.5, 'update_every': 1, 'clip': 2.0}})
     params = {'generator': {'w': jnp.array([0.0])}, 'discriminator': {'w': jnp.array([0.0])}}
     state, weights = optimiser.init(params), []
     for _ in range(4):
@@ -70,7 +70,8 @@ def test_parameter_groups_have_their_own_rate_and_interval():
      'config.optim.groups.discriminator.momentum: unknown key'),
     ({'name': 'adam', 'lr': 1, 'groups': {'discriminator': 3}},
      "config.optim.groups: {'discriminator': 3}; expected a section of sections"),
-    ({'name': 'adam', 'lr': 1, 'every': 0}, 'config.optim.every: 0; expected a whole number of at least 1'),
+    ({'name': 'adam', 'lr': 1, 'update_every': 0},
+     'config.optim.update_every: 0; expected a whole number of at least 1'),
     ({'name': 'adam', 'lr': 1, 'momentum': 0.9}, 'config.optim.momentum: unknown key'),
     ({'name': 'adm', 'lr': 1}, "config.optim.name: 'adm' is not known; expected one of: adam, adamw, sgd"),
     ({'name': 'adam', 'lr': 1, 'schedule': {'name': 'cosine', 'power': 2}}, 'config.optim.schedule.power: unknown key'),

@@ -36,7 +36,7 @@ def order(data, epoch):
     return [int(item) for index, item in rows if epoch * SIZE <= index < (epoch + 1) * SIZE]
 
 
-def test_a_batch_is_what_the_loop_asks_for():
+def test_a_batch_has_the_entries_that_the_loop_needs():
     batch = batches()[7]
     assert {k: (v.shape, v.dtype.kind) for k, v in batch.items()} == {
         'image': ((4, 2), 'f'), 'id': ((4,), 'U'), 'index': ((4,), 'u'), 'mask': ((4,), 'f')}
@@ -54,7 +54,7 @@ def test_a_batch_is_a_pure_function_of_the_step():
 
 
 @pytest.mark.parametrize('start, stop', [(0, 9), (1, 4), (3, 9), (8, 9), (5, 5), (1000, 1003)])
-def test_the_stream_goes_on_from_any_step(start, stop):
+def test_the_stream_resumes_from_any_step(start, stop):
     data = batches()
     streamed = list(data.stream(start, stop))
     assert len(streamed) == stop - start
@@ -62,7 +62,7 @@ def test_the_stream_goes_on_from_any_step(start, stop):
         assert_same(batch, data[step])
 
 
-def test_a_stream_that_is_dropped_leaves_the_next_one_as_it_is():
+def test_a_closed_stream_does_not_affect_the_next_one():
     data = batches()
     list(itertools.islice(data.stream(0, 100), 2))
     assert_same(next(data.stream(2, 100)), data[2])
@@ -79,7 +79,7 @@ def test_any_number_of_hosts_sees_the_same_global_batch(hosts):
         assert_same({k: v[back] for k, v in joined.items()}, whole[step])
 
 
-def test_each_epoch_shows_every_item_once_in_an_order_of_its_own():
+def test_each_epoch_has_every_item_once_in_a_new_order():
     epochs = [order(batches(), epoch) for epoch in range(3)]
     for epoch in epochs:
         assert sorted(epoch) == list(range(SIZE))
@@ -96,7 +96,7 @@ def test_random_choices_are_keyed_by_the_examples_number():
     assert_same(batches(batch=12)[1], {k: np.concatenate([data[s][k] for s in (3, 4, 5)]) for k in data[0]})
 
 
-def test_another_seed_is_another_run():
+def test_another_seed_gives_other_batches():
     assert order(batches(seed=4), 0) != order(batches(seed=3), 0)
     assert not np.isin(batches(seed=4)[0]['image'][:, 1], batches(seed=3)[0]['image'][:, 1]).any()
 
@@ -111,6 +111,6 @@ def test_a_batch_larger_than_the_data_shows_items_again():
     ({'batch': 9, 'hosts': 2, 'host': 0}, 'config.batch: 9 is not a multiple of 2 hosts'),
     ({'seed': -1}, 'config.seed: -1; expected 0..4294967295'),
 ])
-def test_what_would_change_the_run_in_silence_is_refused(options, message):
+def test_changes_that_would_alter_a_run_silently_are_refused(options, message):
     with pytest.raises(InputError, match=message):
         batches(**options)

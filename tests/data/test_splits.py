@@ -53,7 +53,7 @@ def test_the_split_depends_on_names_and_seed_only():
 
 
 @pytest.mark.parametrize('folds', [2, 5, 40])
-def test_folds_partition_what_is_not_test(folds):
+def test_folds_partition_the_cases_outside_the_test_split(folds):
     drawn = [split_by_patient(PATIENTS, val=0.9 - 0.2, test=0.2, fold=fold, folds=folds) for fold in range(folds)]
     test = names_in(drawn[0], 'test')
     assert len(test) == 10 and all(names_in(splits, 'test') == test for splits in drawn)
@@ -74,7 +74,7 @@ def test_few_patients_leave_one_to_train(count):
     (dict(val=0.1, test=0.2, folds=-2), 'folds=-2'), (dict(val=0.1, test=0.2, folds=5, fold=5), 'fold=5'),
     (dict(val=0.1, test=0.2, folds=5, fold=-1), 'fold=-1'), (dict(val=0.1, test=0.2, folds=60), 'folds=60'),
 ])
-def test_shares_and_folds_that_make_no_sense_are_refused(options, field):
+def test_invalid_fractions_and_folds_are_refused(options, field):
     with pytest.raises(InputError, match=field) as error:
         split_by_patient(PATIENTS, **options)
     assert str(error.value).startswith('config.data.source: ') and '\n' not in str(error.value)
@@ -111,7 +111,7 @@ def test_a_changed_split_file_is_refused(tmp_path):
     b'{"cases": {"a": {"patient": ["p"], "split": "train"}}}', b'\xff\xfe\x00', b'[' * 100_000,
     json.dumps({'cases': {'a': {'patient': 'p', 'split': 'train'}}}).encode(),
 ])
-def test_what_is_no_split_file_is_refused(tmp_path, content):
+def test_an_invalid_split_file_is_refused(tmp_path, content):
     path = tmp_path / 'splits.json'
     path.write_bytes(content)
     with pytest.raises(InputError) as error:
@@ -131,7 +131,7 @@ def test_a_patient_in_two_splits_of_a_kept_file_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize('folds, val, test', [(0, 0.2, 0.2), (5, 0.0, 0.2)])
-def test_strata_are_dealt_in_equal_shares(folds, val, test):
+def test_strata_are_split_in_equal_fractions(folds, val, test):
     strata = {name: 'rare' if number % 10 == 0 else 'common' for number, name in enumerate(PATIENTS)}
     for fold in range(folds or 1):
         splits = split_by_patient(PATIENTS, val=val, test=test, fold=fold, folds=folds, strata=strata)

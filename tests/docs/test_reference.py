@@ -162,7 +162,7 @@ def test_references_are_resolved():
     assert docstrings.meaning(referring, 'other') == 'a text of its own, over two lines; see `Referred.size`.'
 
 
-def test_a_reference_that_leads_nowhere_has_no_meaning():
+def test_a_dangling_reference_has_no_meaning():
     assert docstrings.meaning(referring, 'rest') == ''
     assert docstrings.meaning(referring, 'absent') == ''
 

@@ -166,7 +166,7 @@ def test_a_run_becomes_a_result_file(tmp_path):
     assert not recipes.problems('classify_pneumonia_best', recipes.read(path))
 
 
-def test_what_a_person_wrote_stays(tmp_path):
+def test_hand_written_fields_are_kept(tmp_path):
     known = dict(FOUND['classify_pneumonia_best'])
     recipes.write(tmp_path / 'classify_pneumonia_best.json', known)
     path = collect.main([str(write_run(tmp_path / 'run')), '--recipe=classify_pneumonia_best', f'--folder={tmp_path}'])

@@ -131,8 +131,8 @@ def test_terms_are_added_and_share_a_softmax():
     ({'dice': 1}, "config.task.loss: 'dice' is not known"),
     ({'focal': {'gama': 1}},
      'config.task.loss.focal.gama: unknown key; config.task.loss.focal takes: weight, gamma'),
-    ({'cross_entropy': {'classes': (1, 1)}}, r'cross_entropy.classes: \(1, 1\); expected 3 weights'),
-    ({'cross_entropy': {'classes': (1, 1, -1)}}, 'expected a list of numbers of at least 0')])
+    ({'cross_entropy': {'class_weight': (1, 1)}}, r'cross_entropy.class_weight: \(1, 1\); expected 3 weights'),
+    ({'cross_entropy': {'class_weight': (1, 1, -1)}}, 'expected a list of numbers of at least 0')])
 def test_unknown_terms_and_options_raise(terms, message):
     with pytest.raises(InputError, match=message):
         weighted_sum(*case(), terms)

@@ -24,7 +24,7 @@ def tables(draw):
 
 
 def by_sklearn(targets, probs, weight):
-    """The same by scikit-learn, where our conventions are told to it by its own options."""
+    """The metric by scikit-learn, with options for our conventions."""
     k, predicted, nan = probs.shape[1], probs.argmax(1), float('nan')
     seen = np.union1d(targets, predicted)
     everything, w = np.arange(k), {'sample_weight': weight}
@@ -63,7 +63,7 @@ def by_sklearn(targets, probs, weight):
 
 @settings(max_examples=50, deadline=None)
 @given(tables())
-def test_scores_are_scikit_learns(table):
+def test_metrics_equal_scikit_learn(table):
     got = classification.compute_metrics(*table)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
@@ -152,7 +152,7 @@ def test_limits():
     ([0, 0], {'auroc', 'auprc', 'sensitivity', 'mcc'}),
     ([1, 1], {'auroc', 'auprc', 'specificity', 'mcc'}),
     ([], set(classification.UNDEFINED))])
-def test_what_is_not_defined_is_nan(targets, undefined):
+def test_undefined_metrics_are_nan(targets, undefined):
     probs = np.array([[0.8, 0.2], [0.3, 0.7]])[:len(targets)]
     got = classification.compute_metrics(np.array(targets, int), probs)
     assert {name for name, value in got.items() if np.isnan(value)} == undefined <= set(classification.UNDEFINED)
@@ -166,7 +166,7 @@ def test_a_class_that_is_never_predicted_does_not_improve_a_mean():
     assert np.isnan(got[('precision', 3)]) and got['sensitivity'] == pytest.approx(2 / 3)
 
 
-def test_labels_are_binary_problems_and_unknown_ones_are_not_judged():
+def test_labels_are_binary_problems_and_unknown_ones_are_left_out():
     rng = np.random.default_rng(3)
     targets, probs = rng.integers(-1, 2, (60, 3)), rng.integers(0, 6, (60, 3)) / 5
     weight = rng.integers(0, 3, (4, 60))

@@ -32,7 +32,7 @@ def test_antolini_of_proportional_hazards_is_harrells(seed):
 
 
 @pytest.mark.parametrize('seed', range(4))
-def test_antolini_is_what_two_loops_count(seed):
+def test_antolini_equals_two_loops(seed):
     time, kind, risk, *_ = cohort(seed)
     event, curve_at = kind == 1, incidence(risk, 1.0)
     right = total = 0

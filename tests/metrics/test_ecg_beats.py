@@ -9,7 +9,7 @@ from medjax.metrics import ecg_beats
 
 @pytest.mark.parametrize('rate', [125.0, 250.0])
 def test_the_detector_finds_simulated_beats(rate):
-    for case in ecg.source(cases=(3, 0, 0), rate=rate, noise=0.05).cases:
+    for case in ecg.source(cases=(3, 0, 0), sampling_rate=rate, noise=0.05).cases:
         trace = case.read()
         found = ecg_beats.detect_beats(trace.values, rate)
         assert len(found) == len(trace.beats)

@@ -19,7 +19,7 @@ def test_frechet_distance_of_diagonal_normals_by_hand():
     assert found == pytest.approx(4 + 1 + 4)
 
 
-def test_fid_is_the_matrix_roots():
+def test_fid_equals_the_matrix_square_root():
     real, fake = drawn(0, 50) @ drawn(2, 4), drawn(1, 40, shift=0.3)
     one, two = np.cov(real.T), np.cov(fake.T)
     want = ((real.mean(0) - fake.mean(0)) ** 2).sum() + np.trace(one + two - 2 * np.real(sqrtm(one @ two)))
@@ -66,12 +66,12 @@ def test_drawn_images_count_as_often_but_are_no_pairs_of_themselves():
     assert both[1] == pytest.approx(within + other - 2 * kernels.across[at].mean())
 
 
-def test_pairs_of_one_image_are_none():
+def test_pairs_of_one_image_are_not_counted():
     assert np.isnan(generative.mean_over_pairs(np.ones((2, 2)), np.array([3, 0])))
 
 
 @pytest.mark.parametrize('near', [1, 3])
-def test_cover_by_plain_loops(near):
+def test_precision_and_recall_equal_plain_loops(near):
     real, fake = drawn(0, 20, 2), drawn(1, 15, 2, shift=0.8)
 
     def ball(x, i):
@@ -117,7 +117,7 @@ def test_nearest_by_hand():
     (drawn(0, 1), drawn(0, 3), r'of at least two images'),
     (drawn(0, 3), np.array([[0, 0, 0, 0], [0, np.nan, 0, 0.0]]), r'features of the generated image 1 are not finite'),
 ])
-def test_what_is_refused(real, fake, message):
+def test_invalid_input_is_refused(real, fake, message):
     for figure in (generative.fid, generative.kid, generative.precision_recall, generative.density_coverage):
         with pytest.raises(InputError, match=message):
             figure(real, fake)

@@ -16,7 +16,7 @@ def drawn(n=60, ties=False):
 
 
 @pytest.mark.parametrize('ties', [False, True])
-def test_figures_are_those_of_scikit_learn_and_scipy(ties):
+def test_metrics_equal_scikit_learn_and_scipy(ties):
     a, b = drawn(ties=ties)
     want = {'r2': metrics.r2_score(a, b), 'rmse': metrics.root_mean_squared_error(a, b),
             'mae': metrics.mean_absolute_error(a, b), 'bias': (b - a).mean(), 'pearson': stats.pearsonr(a, b)[0],
@@ -43,7 +43,7 @@ def test_far_from_zero_no_digits_are_lost():
     assert all(abs(near[name] - far[name]) < 1e-8 for name in near)
 
 
-def test_what_is_not_defined():
+def test_undefined_metrics_are_nan():
     flat = regression.compute_metrics(np.ones(4), np.arange(4.0))
     assert [name for name, value in flat.items() if np.isnan(value)] == ['r2', 'pearson', 'spearman']
     assert all(np.isnan(value) for value in regression.compute_metrics(np.zeros(0), np.zeros(0)).values())

@@ -93,7 +93,7 @@ def test_scores_at_a_horizon_by_hand():
     assert auc(0.9, 0.3, 0.0, 0.5) == pytest.approx(1 / 3) and auc(0.9, 0.5, 0.0, 0.5) == pytest.approx(2 / 3)
 
 
-def test_after_another_event_a_case_stays_without_the_judged_one():
+def test_after_a_competing_event_a_case_never_has_the_event():
     """The second has another event at 2, the third is censored at 3 with one left: G is .5 from there."""
     time, event, other = np.array([1.0, 2, 3, 4]), np.array([1, 0, 0, 1], bool), np.array([0, 1, 0, 0], bool)
     left = np.array([[0.2], [0.6], [0.5], [0.7]])
@@ -138,7 +138,7 @@ def test_a_weight_counts_as_so_many_cases(seed):
     assert all(got[name][1, 2] == pytest.approx(one[name], abs=1e-12, nan_ok=True) for name in got)
 
 
-def test_what_is_not_defined_is_nan():
+def test_undefined_metrics_are_nan():
     none, risk, at = np.zeros(4, bool), np.arange(4.0), np.array([2.0])
     for score in (concordance.harrell, concordance.uno):
         assert np.isnan(score(TIME, none, risk)) and np.isnan(score(TIME[:1], EVENT[:1], risk[:1]))

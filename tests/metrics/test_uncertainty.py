@@ -7,7 +7,7 @@ from scipy import stats
 from medjax.metrics import uncertainty
 
 
-def test_entropy_is_scipys():
+def test_entropy_equals_scipy():
     probs = np.random.default_rng(0).dirichlet(np.ones(4), (3, 5))
     np.testing.assert_allclose(uncertainty.entropy(probs), stats.entropy(probs, axis=-1))
     np.testing.assert_allclose(uncertainty.entropy(np.array([[1.0, 0.0], [0.5, 0.5]])), [0, np.log(2)])

@@ -21,7 +21,7 @@ def images(*shape):
 
 @pytest.mark.parametrize('shape, dims', [((1, 48, 64, 1), 2), ((1, 32, 32, 16, 1), 3)])
 def test_every_anchor_has_logits_and_deltas(shape, dims):
-    network = build.network(dict(name='retinanet', dims=dims, extra=1, octaves=2, depth=1, **SMALL), 'float32')
+    network = build.network(dict(name='retinanet', dims=dims, extra_levels=1, octaves=2, depth=1, **SMALL), 'float32')
     variables = jax.eval_shape(lambda: network.init(KEY, jnp.zeros(shape), train=False))
     (out, feats), _ = jax.eval_shape(lambda v: network.apply(v, jnp.zeros(shape), train=True, mutable=['batch_stats']),
                                      variables)
@@ -35,7 +35,7 @@ def test_every_anchor_has_logits_and_deltas(shape, dims):
 
 def test_anchors_are_centred_on_their_receptive_fields():
     """With a head without convolutions, the gradient of an anchor's logit is centred on the anchor."""
-    network = retinanet.Model(**SMALL, extra=0, octaves=1, ratios=(1.0,), depth=0)
+    network = retinanet.Model(**SMALL, extra_levels=0, octaves=1, ratios=(1.0,), depth=0)
     x = images(1, 64, 64, 1)
     variables = jax.jit(lambda: network.init(KEY, x, train=False))()
 
@@ -59,7 +59,7 @@ def test_all_classifiers_are_encoders(name):
                'vgg': dict(blocks=(1, 1), base=4)}[name]
     fields = build.network(dict(name=name, classes=1), 'float32').__dataclass_fields__
     options = {key: value for key, value in options.items() if key in fields}
-    network = retinanet.Model(classes=2, encoder=dict(name=name, **options), levels=(0, 1), features=8, extra=0)
+    network = retinanet.Model(classes=2, encoder=dict(name=name, **options), levels=(0, 1), features=8, extra_levels=0)
     out = jax.eval_shape(lambda: network.init_with_output(KEY, jnp.zeros((1, 64, 64, 1)), train=False))[0][0]
     assert len(out['dense']) == 2
 
@@ -78,7 +78,7 @@ def test_invalid_options_raise(options, message):
 
 
 def small_rcnn(variant, **options):
-    fields = {**rcnn.VARIANTS[variant], **SMALL, 'hidden': 8, 'kept': 12, 'candidates': 20, **options}
+    fields = {**rcnn.VARIANTS[variant], **SMALL, 'hidden': 8, 'post_nms_top_n': 12, 'pre_nms_top_n': 20, **options}
     return rcnn.Model(**{**fields, 'levels': (1,) if variant == 'fast' else (0, 1)})
 
 
@@ -113,7 +113,7 @@ def test_regions_depend_only_on_their_part_of_the_image():
 
 
 def test_proposals_do_not_overlap_and_lie_in_the_image():
-    network, x = small_rcnn('faster', overlap=0.3), images(2, 32, 32, 1)
+    network, x = small_rcnn('faster', nms_threshold=0.3), images(2, 32, 32, 1)
     out, _ = jax.jit(lambda: network.init_with_output(KEY, x, train=False))()[0]
     for proposals, mask in zip(out['regions']['boxes'], out['regions']['mask']):
         proposals = proposals[mask > 0]

@@ -16,7 +16,7 @@ IMAGE = jax.random.normal(KEY, (2, 8, 12, 1))
 
 @pytest.fixture(scope='module')
 def network():
-    module = Model(narrow=8, shallow=1, **SMALL)
+    module = Model(decoder_width=8, decoder_depth=1, **SMALL)
     variables = jax.jit(lambda: module.init(KEY, IMAGE, train=False))()
     return (jax.jit(lambda x: module.apply(variables, x, train=False)),
             jax.jit(lambda x, key: module.apply(variables, x, train=True, rngs={'dropout': key})))
@@ -67,14 +67,14 @@ def test_volumes():
 
 
 def test_invalid_masking_raises():
-    with pytest.raises(InputError, match=r'config\.model\.hidden: 0; expected a share between 0 and 1'):
-        jax.eval_shape(lambda: Model(hidden=0, **SMALL).init(KEY, IMAGE, train=False))
+    with pytest.raises(InputError, match=r'config\.model\.mask_ratio: 0; expected a fraction between 0 and 1'):
+        jax.eval_shape(lambda: Model(mask_ratio=0, **SMALL).init(KEY, IMAGE, train=False))
     with pytest.raises(InputError, match=r'config\.model\.patch: \(2, 2\); expected patches of which an image of'):
         jax.eval_shape(lambda: Model(**SMALL).init(KEY, IMAGE[:, :2, :2], train=False))
 
 
 def test_at_least_one_patch_is_masked():
-    module = Model(hidden=0.01, narrow=8, shallow=1, **SMALL)
+    module = Model(mask_ratio=0.01, decoder_width=8, decoder_depth=1, **SMALL)
     _, feats = jax.jit(lambda: module.init_with_output(
         {'params': KEY, 'dropout': KEY}, IMAGE[:, :4, :4], train=True))()[0]
     np.testing.assert_array_equal(feats['hidden'].mean((1, 2)), [0.25, 0.25])

@@ -40,7 +40,7 @@ def gradients(params, x, mask=None):
 
 
 @pytest.mark.parametrize('filling', [0.0, 1e4, np.nan])
-def test_padding_changes_nothing(filling):
+def test_padding_has_no_effect(filling):
     x, params = bags(2, 3, 8, 8, 1), variables()['params']
     (want, by_x), (logits, feats) = gradients(params, x)
     padded = jnp.concatenate([x[:, :2], jnp.full((2, 2, 8, 8, 1), filling), x[:, 2:]], 1)
@@ -99,14 +99,14 @@ def test_invalid_norms_and_sizes_raise(options, size, message):
 def test_axial_slices_of_a_volume_are_a_bag():
     x, params = bags(2, 8, 8, 3, 1), variables()['params']
     want, feats = run(params, jnp.moveaxis(x, 3, 1))
-    got, slice_feats = Model(**SMALL, along=2).apply({'params': params}, x, train=False)
+    got, slice_feats = Model(**SMALL, instance_axis=2).apply({'params': params}, x, train=False)
     np.testing.assert_allclose(got, want, rtol=1e-6)
     assert slice_feats['attention'].shape == feats['attention'].shape == (2, 3)
 
 
 @pytest.mark.slow
 def test_saliency_maps_of_a_volume_have_its_layout():
-    model, x = Model(**SMALL, along=2), bags(1, 8, 8, 3, 1)
+    model, x = Model(**SMALL, instance_axis=2), bags(1, 8, 8, 3, 1)
     forward = functools.partial(_forward, model)
     maps = grad_cam(forward, x, jnp.array([1]))
     assert maps.shape == (1, 8, 8, 3)

@@ -130,7 +130,8 @@ def count(module, variant, options, shape):
     code = importlib.import_module(f'medjax.models.{module}')
     model = code.Model(**{**code.VARIANTS[variant], **options})
     shapes = shape if isinstance(shape[0], tuple) else (shape,)
-    given = {'proposals': (jnp.zeros((1, 2, 4)), jnp.ones((1, 2)))} if getattr(model, 'given', False) else {}
+    given = {'proposals': (jnp.zeros((1, 2, 4)), jnp.ones((1, 2)))} if getattr(model, 'external_proposals',
+                                                                               False) else {}
     variables = jax.eval_shape(lambda: model.init(jax.random.key(0), *map(jnp.zeros, shapes), train=False, **given))
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables['params']))
 

@@ -33,15 +33,17 @@ def build_network(**options):
 
 
 NETWORKS = {
-    'gru': dict(cell='gru', depth=2), 'both': dict(cell='lstm', both=True, pool='mean'), 'gru_d': dict(cell='gru_d'),
+    'gru': dict(cell='gru', depth=2), 'both': dict(cell='lstm', bidirectional=True, pool='mean'),
+    'gru_d': dict(cell='gru_d'),
     'conv': dict(cell='conv', depth=2, linear=True), 'attention': dict(cell='transformer', depth=1, pool='attention'),
-    'steps': dict(cell='transformer', depth=1, positions='step', window=2),
-    'parts': dict(cell='transformer', depth=1, chunk=2), 'parts_both': dict(cell='transformer', chunk=4, both=True),
+    'steps': dict(cell='transformer', depth=1, position_encoding='step', window=2),
+    'parts': dict(cell='transformer', depth=1, chunk_size=2),
+    'parts_both': dict(cell='transformer', chunk_size=4, bidirectional=True),
 }
 
 
 @pytest.mark.parametrize('name', NETWORKS)
-def test_padding_changes_nothing(name):
+def test_padding_has_no_effect(name):
     """Padding with any content, including NaN, between the steps has no effect."""
     args, places = patients(), np.array([1, 2, 4, 5, 7, 8])
     padded = [np.full((2, 11, *part.shape[2:]), fill, np.float32)
@@ -78,11 +80,11 @@ def test_unobserved_values_have_no_effect():
         np.testing.assert_array_equal(run(other)[0], run(args)[0])
 
 
-@pytest.mark.parametrize('options, reach', [(dict(window=2), 1), (dict(chunk=3), 3), (dict(), 5)])
+@pytest.mark.parametrize('options, reach', [(dict(window=2), 1), (dict(chunk_size=3), 3), (dict(), 5)])
 def test_the_receptive_field_of_a_step(options, reach):
     """One block: a window of 2 steps includes the previous step; a chunk of 3 steps its own and earlier chunks."""
     args = patients(1)
-    run = build_network(cell='transformer', depth=1, positions='step', **options)
+    run = build_network(cell='transformer', depth=1, position_encoding='step', **options)
     base, visible = run(args)[1]['steps'], []
     for step in range(5):
         other = [part.copy() for part in args]
@@ -104,14 +106,15 @@ def test_the_linear_term_of_the_covariates():
 
 
 def test_outputs_for_each_step():
-    out, feats = build_network(each=True)(patients())
+    out, feats = build_network(per_step=True)(patients())
     assert out.shape == (2, 6, 2) and feats['pooled'].shape == (2, 8)
 
 
 @pytest.mark.parametrize('options, message', [
     (dict(cell='srn'), r"config\.model\.cell: 'srn'; expected one of: rnn, lstm, gru, gru_d, conv, transformer"),
     (dict(pool='first'), r"config\.model\.pool: 'first'; expected one of: last, mean, attention"),
-    (dict(cell='transformer', positions='visit'), r"config\.model\.positions: 'visit'; expected one of: time, step"),
+    (dict(cell='transformer', position_encoding='visit'),
+     r"config\.model\.position_encoding: 'visit'; expected one of: time, step"),
     (dict(cell='transformer', width=7, heads=1), r'config\.model\.width: 7; expected an even number'),
     (dict(cell='transformer', width=6, heads=4), r'config\.model\.heads: 4; expected a divisor of the width, 6'),
 ])

@@ -55,13 +55,13 @@ def test_logits_have_the_size_of_the_image(variant, space):
         assert feats[f'enc{level}'] == (2, *(n // 2**level for n in space), 4 * 2**level)
     for level in range(model.levels - 1):
         assert feats[f'dec{level}'] == feats[f'enc{level}']
-    coarser = range(1, model.levels - 2) if model.deep else ()
+    coarser = range(1, model.levels - 2) if model.deep_supervision else ()
     assert feats.get('deep', ()) == tuple((2, *(n // 2**level for n in space), 3) for level in coarser)
-    assert ('deep' in feats) == model.deep
+    assert ('deep' in feats) == model.deep_supervision
 
 
 def test_channels_are_capped():
-    assert shapes(Model(**SMALL | dict(cap=8)), (1, 8, 8, 1))[1]['enc2'] == (1, 2, 2, 8)
+    assert shapes(Model(**SMALL | dict(max_channels=8)), (1, 8, 8, 1))[1]['enc2'] == (1, 2, 2, 8)
 
 
 def test_anisotropic_strides():
@@ -113,7 +113,7 @@ def value_and_gradient(model, variables, x):
 
 
 @pytest.mark.parametrize('options', [dict(norm='batch', attention=True, levels=2),
-                                     pytest.param(dict(blocks=(1, 1, 1, 1), deep=True, levels=4),
+                                     pytest.param(dict(blocks=(1, 1, 1, 1), deep_supervision=True, levels=4),
                                                   marks=pytest.mark.slow)])
 def test_remat_does_not_change_values(options):
     x, plain = image(2, 16, 16, 1), Model(**SMALL | options)
@@ -141,7 +141,7 @@ def test_with_bfloat16_parameters_logits_and_statistics_are_float32(variant):
     assert {leaf.dtype for leaf in jax.tree.leaves((logits, new))} == {jnp.dtype('float32')}
 
 
-@pytest.mark.parametrize('options', [dict(), dict(norm='batch'), dict(norm='none', activation='relu', pool=True),
+@pytest.mark.parametrize('options', [dict(), dict(norm='batch'), dict(norm='none', activation='relu', max_pooling=True),
                                      pytest.param(dict(blocks=(1, 1), attention=True), marks=pytest.mark.slow)])
 def test_the_gradient_in_bfloat16_is_close_to_float32(options):
     # Two levels only: each rectifier whose input changes sign by rounding adds to the difference.

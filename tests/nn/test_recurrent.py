@@ -72,7 +72,7 @@ LAYERS = {
 
 
 @pytest.mark.parametrize('name', LAYERS)
-def test_padding_changes_nothing(name):
+def test_padding_has_no_effect(name):
     """Padding of any content, including NaN, at any position does not change the states."""
     module, space = LAYERS[name]
     steps, places = 4, np.array([1, 2, 5, 7])

@@ -11,7 +11,8 @@ from medjax.errors import InputError
 from medjax.losses import image_similarity
 from medjax.ops import deformation, instance_optimisation, warp
 
-OPTIONS = instance_optimisation.OptimisationOptions(levels=(2, 1), steps=(40, 30), affine=(40, 0), weight=0.05)
+OPTIONS = instance_optimisation.OptimisationOptions(downsampling=(2, 1), steps=(40, 30), affine_steps=(40, 0),
+                                                    weight=0.05)
 
 
 @functools.cache
@@ -45,9 +46,11 @@ def test_an_image_without_contrast_gives_the_identity():
     np.testing.assert_allclose(register(pair()[0], jnp.ones((40, 48, 1)))[2], 0, atol=0.06)
 
 
-@pytest.mark.parametrize('change', [dict(levels=()), dict(levels=(2, 1)), dict(rate=0.0), dict(steps=(1, 2, 0.5)),
-                                    dict(shrink=0), dict(weight=-1.0), dict(levels=4), dict(rate='fast'),
-                                    dict(levels=('a', 2, 1))])
+@pytest.mark.parametrize('change',
+                         [dict(downsampling=()), dict(downsampling=(2, 1)), dict(lr=0.0), dict(steps=(1, 2, 0.5)),
+                                    dict(velocity_downsampling=0), dict(weight=-1.0), dict(downsampling=4),
+                                    dict(lr='fast'),
+                                    dict(downsampling=('a', 2, 1))])
 def test_invalid_options_raise(change):
     with pytest.raises(InputError, match=r'config\.task\.refine: .*; expected as many steps and affine as levels'):
         instance_optimisation.OptimisationOptions(**change)

@@ -50,7 +50,7 @@ def odd(images):
 
 
 @pytest.mark.parametrize('seed', range(12))
-def test_average_precision_and_recall_of_volumes_are_monais(seed):
+def test_average_precision_and_recall_of_volumes_equal_monai(seed):
     images = odd(drawn(seed))
     metric = monai_coco.COCOMetric(classes=CLASSES, iou_list=detection.iou_thresholds(3)[::2],
                                    iou_range=[0.1, 0.5, 0.05], max_detection=[box_matching.LIMIT])
@@ -75,7 +75,7 @@ def test_average_precision_and_recall_of_volumes_are_monais(seed):
 @pytest.mark.parametrize('seed', range(12))
 @pytest.mark.parametrize('lost', [0.25, 0.0])
 @pytest.mark.parametrize('digits', [6, 1])
-def test_froc_is_monais(seed, lost, digits):
+def test_froc_equals_monai(seed, lost, digits):
     images = [seen._replace(scores=np.maximum(seen.scores.round(digits), 0.1)) for seen in drawn(seed, lost=lost)]
     of = box_matching.pool_classes(box_matching.match_classes(images, 3, detection.iou_thresholds(3)))
     hit = of.matched_object[0] >= 0

@@ -14,7 +14,7 @@ NAMES = {'accuracy': metrics.accuracy_score, 'sensitivity': metrics.recall_score
 
 
 @pytest.mark.parametrize('seed', range(5))
-def test_figures_and_gaps_are_fairlearns(seed):
+def test_metrics_and_gaps_equal_fairlearn(seed):
     rng = np.random.default_rng(seed)
     group, targets = rng.choice(['F', 'M', 'unknown'], 300, p=[0.5, 0.4, 0.1]), rng.integers(0, 2, 300)
     p = np.clip(0.3 * targets + 0.1 * (group == 'F') + 0.6 * rng.random(300), 0, 1)

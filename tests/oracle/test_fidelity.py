@@ -8,7 +8,7 @@ from medjax.metrics import image_fidelity
 metrics = pytest.importorskip('skimage.metrics')
 
 
-def test_ssim_and_psnr_are_scikit_images():
+def test_ssim_and_psnr_equal_scikit_image():
     rng = np.random.default_rng(0)
     truth = rng.random((40, 33))
     made = np.clip(truth + 0.1 * rng.normal(size=truth.shape), 0, 1)

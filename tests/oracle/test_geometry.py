@@ -50,7 +50,7 @@ def interior(array, width):
 
 
 @pytest.mark.parametrize('order,signs', ORDERS)
-def test_canonical_is_nibabels(order, signs):
+def test_canonical_equals_nibabel(order, signs):
     image = bumps(turned(order, signs, (0.2, -0.1, 0.15)))
     theirs = nib.as_closest_canonical(nib.Nifti1Image(image.array, image.affine))
     ours = geometry.to_canonical(image)
@@ -69,7 +69,7 @@ def test_canonical_is_nibabels(order, signs):
 ])
 @pytest.mark.parametrize('angles', [(0, 0, 0), (0.3, -0.2, 0.4)])
 @pytest.mark.parametrize('order,signs', ORDERS)
-def test_onto_is_simpleitks(order, signs, angles, kind, theirs, margin):
+def test_resampling_to_a_grid_equals_simpleitk(order, signs, angles, kind, theirs, margin):
     image, side = bumps(turned(order, signs, angles), (32, 30, 34)), 8
     target = turned((0, 1, 2), (1, 1, 1))
     target[:3, :3] *= 0.6  # finer than the image, so that all of it fits within the margin
@@ -89,7 +89,7 @@ def test_onto_is_simpleitks(order, signs, angles, kind, theirs, margin):
 
 
 @pytest.mark.parametrize('millimetres', [(1.3, 0.9, 1.0), (2.0, 2.2, 3.4)])
-def test_resample_is_gaussian_then_linear(millimetres):
+def test_resampling_is_a_gaussian_and_linear_interpolation(millimetres):
     affine = turned((2, 0, 1), (1, -1, 1), (0.1, 0.2, 0.3))
     # Long waves: for short ones ITK's kernel, the discrete Gaussian (Bessel functions), is another than ours, the
     # sampled one.
@@ -128,7 +128,7 @@ def test_formats_agree_on_the_world(tmp_path, suffix, order, signs):
 
 
 @pytest.mark.parametrize('suffix', ['.nii', '.nii.gz'])
-def test_written_files_are_what_others_read(tmp_path, suffix):
+def test_written_files_are_read_alike_by_other_libraries(tmp_path, suffix):
     image = Image(np.arange(6 * 5 * 4, dtype=np.int64).reshape(6, 5, 4), turned((1, 0, 2), (-1, 1, 1), (0.2, 0.1, 0.3)))
     path = tmp_path / f'a{suffix}'
     image_files.write(path, image.array, image.affine)

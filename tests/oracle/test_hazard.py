@@ -17,9 +17,9 @@ lifelines = pytest.importorskip('lifelines')
 pandas = pytest.importorskip('pandas')
 
 
-@pytest.mark.parametrize('name', ['phantom', 'metabric', 'gbsg'])
-def test_the_linear_models_coefficients(name):
-    if name == 'phantom':
+@pytest.mark.parametrize('name', ['simulated', 'metabric', 'gbsg'])
+def test_the_coefficients_of_the_linear_model_equal_lifelines(name):
+    if name == 'simulated':
         data = dataset(survival.source(cases=(300, 9, 9), censoring=0.4))
     else:
         try:

@@ -104,14 +104,14 @@ def copy(params, twin):
     assert not ours
 
 
-PLAIN = dict(norm='none', activation='relu', pool=True)
+PLAIN = dict(norm='none', activation='relu', max_pooling=True)
 THICK = (2, 2, 1), (2, 2, 2)
 
 
 @pytest.mark.parametrize('options, space', [
     (PLAIN, (12, 16)), (PLAIN, (8, 12, 4)), ({}, (12, 16)), ({}, (8, 12, 4)), (dict(strides=THICK), (8, 12, 6)),
     (dict(blocks=(1, 1, 1)), (12, 16)), (dict(blocks=(1, 1, 1), strides=THICK), (8, 12, 6))])
-def test_logits_and_gradient_are_the_twins(options, space):
+def test_logits_and_gradient_equal_those_of_pytorch(options, space):
     dims = len(space)
     model = Model(classes=CLASSES, dims=dims, base=BASE, levels=LEVELS, **options)
     rng = np.random.default_rng(0)

@@ -36,7 +36,7 @@ def close(got, want):
 
 
 @pytest.mark.parametrize('case', CASES)
-def test_kaplan_meier_is_lifelines(case):
+def test_kaplan_meier_equals_lifelines(case):
     time, kind, _ = cohort(*case)
     fitted = lifelines.KaplanMeierFitter().fit(time, kind > 0)
     curve = survival.kaplan_meier(time, kind > 0)
@@ -49,8 +49,8 @@ def test_kaplan_meier_is_lifelines(case):
 
 
 @pytest.mark.parametrize('case', CASES)
-def test_aalen_johansen_is_scikit_survivals(case):
-    """Its interval is that of equation 6 of Dinse and Larson, which cannot be told where nobody is left."""
+def test_aalen_johansen_equals_scikit_survival(case):
+    """Its interval is that of equation 6 of Dinse and Larson, which is undefined where nobody is left."""
     time, kind, _ = cohort(*case)
     kind[0] = 0
     times, values, limits = nonparametric.cumulative_incidence_competing_risks(
@@ -65,7 +65,7 @@ def test_aalen_johansen_is_scikit_survivals(case):
 
 @pytest.mark.filterwarnings('ignore:Starting with pandas')
 @pytest.mark.parametrize('case', CASES)
-def test_logrank_is_both_libraries(case):
+def test_logrank_equals_lifelines_and_scikit_survival(case):
     time, kind, risk = cohort(*case)
     group = np.digitize(risk, np.quantile(risk, [1 / 3, 2 / 3]))
     chi2, df, p = survival.logrank(time, kind > 0, group)
@@ -75,7 +75,7 @@ def test_logrank_is_both_libraries(case):
 
 
 @pytest.mark.parametrize('case', CASES)
-def test_harrell_is_both_libraries(case):
+def test_harrell_equals_lifelines_and_scikit_survival(case):
     time, kind, risk = cohort(*case)
     got = concordance.harrell(time, kind == 1, risk)
     assert 0.5 < got < 1
@@ -85,14 +85,14 @@ def test_harrell_is_both_libraries(case):
 
 @pytest.mark.parametrize('case', CASES)
 @pytest.mark.parametrize('tau', [None, 8.5, 20.0])
-def test_uno_is_scikit_survivals(case, tau):
+def test_uno_equals_scikit_survival(case, tau):
     time, kind, risk = cohort(*case)
     mine = surv(time, kind == 1)
     close(concordance.uno(time, kind == 1, risk, tau), metrics.concordance_index_ipcw(mine, mine, risk, tau)[0])
 
 
 @pytest.mark.parametrize('case', CASES)
-def test_auc_is_scikit_survivals(case):
+def test_auc_equals_scikit_survival(case):
     time, kind, risk = cohort(*case)
     mine, horizons = surv(time, kind == 1), np.array([3.5, 8.5, 14.2])
     want, _ = metrics.cumulative_dynamic_auc(mine, mine, risk, horizons)
@@ -100,7 +100,7 @@ def test_auc_is_scikit_survivals(case):
 
 
 @pytest.mark.parametrize('case', CASES)
-def test_brier_scores_are_scikit_survivals(case):
+def test_brier_scores_equal_scikit_survival(case):
     time, kind, risk = cohort(*case)
     mine, at = surv(time, kind == 1), np.array([1.5, 2.5, 4.0, 8.5, 14.2, 19.9])
     curves = np.exp(-np.exp(risk)[:, None] * at / 20)
@@ -111,7 +111,7 @@ def test_brier_scores_are_scikit_survivals(case):
 
 
 @pytest.mark.parametrize('case', CASES)
-def test_a_drawn_resample_is_scikit_survivals_of_the_repeated_cases(case):
+def test_a_resample_equals_scikit_survival_on_repeated_cases(case):
     time, kind, risk = cohort(*case)
     weight = np.random.default_rng(1).integers(0, 3, len(time))
     weight[0] = 1

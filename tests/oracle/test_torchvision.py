@@ -139,7 +139,7 @@ def test_a_convnext_of_pytorch_gives_the_same_logits():
     np.testing.assert_allclose(got, want.numpy(), atol=1e-4)
 
 
-def test_a_transformer_block_is_pytorch_s():
+def test_a_transformer_block_equals_pytorch():
     block, x = TransformerBlock(heads=3, dropout=0.0, dtype='float32'), np.random.default_rng(0).normal(size=(2, 5, 12))
     x = x.astype(np.float32)
     p = drawn(jax.eval_shape(lambda: block.init(jax.random.key(0), x, False))['params'])
@@ -158,7 +158,7 @@ def test_a_transformer_block_is_pytorch_s():
 
 
 @pytest.mark.parametrize('space, bins', [((5, 7), 4), ((3, 2), 7), ((6, 5, 9), 4)])
-def test_adaptive_pooling_is_pytorch_s(space, bins):
+def test_adaptive_pooling_equals_pytorch(space, bins):
     x = np.random.default_rng(0).normal(size=(2, *space, 3)).astype(np.float32)
     theirs = torch.tensor(np.moveaxis(x, -1, 1))
     for reduce, name in ((max_along_axis, 'max'), (jnp.mean, 'avg')):

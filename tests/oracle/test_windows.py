@@ -67,7 +67,7 @@ def test_equal_to_monai_with_our_weights(shape, window, overlap):
 
 
 @pytest.mark.parametrize('shape, window, overlap', LARGE)
-def test_without_a_clamp_windows_edges_do_less_harm(shape, window, overlap):
+def test_without_a_clamp_errors_at_window_edges_are_smaller(shape, window, overlap):
     x = rng.normal(size=(*shape, 2)).astype(np.float32)
     full = np.asarray(forward(KERNEL, x[None])[0])
     ours = np.abs(SlidingWindowInference(forward, window=window, overlap=overlap).probabilities(KERNEL, x) - full)

@@ -70,7 +70,7 @@ def test_every_section_is_there_and_the_page_is_well_formed(name, request):
 
 
 @pytest.mark.parametrize('name', ['many', 'photographs'])
-def test_the_page_needs_nothing_else(name, request):
+def test_the_page_is_self_contained(name, request):
     folder = request.getfixturevalue(name)
     source = (folder / 'report.html').read_text()
     bare = re.sub(r'data:image/png;base64,[A-Za-z0-9+/=]+', 'data:', source)
@@ -123,7 +123,7 @@ def test_results_and_cases_are_tables(many):
             assert (row[column['sensitivity_lesion']] == '') == (want['sensitivity_lesion'] == '')
 
 
-def test_what_a_repetition_needs_is_there(many):
+def test_the_page_says_how_to_reproduce_the_run(many):
     facts = {row[0]: row[1] for row in page(many).rows if len(row) == 2}
     want = {'seed': '3', 'data hash': 'da7a', 'split hash': '5b117', 'devices': '4 × gpu:H', 'cores': '8',
             'train time': '62 min 5 s', 'wall time': '63 min 1 s', 'peak memory': '1575 MiB', 'jax': '0.10.2',
@@ -138,7 +138,7 @@ def test_durations(seconds, want):
     assert dict(report_page._facts({'wall_time_s': seconds})) == {'wall time': want}
 
 
-def test_what_comes_from_data_is_escaped(many):
+def test_text_from_data_is_escaped(many):
     run, evil = run_files.read(many), '<script>alert("&")</script>'
     evil_run = dataclasses.replace(
         run, config={**run.config, 'name': evil}, environment={**run.environment, 'command': evil, 'devices': [evil]},
@@ -173,7 +173,7 @@ def test_a_damaged_file_is_named(photographs, tmp_path, name, content):
     assert str(folder / name) in str(caught.value) and (folder / 'report.html').read_bytes() == before
 
 
-def test_a_line_that_a_kill_cut_short_is_no_damage(many, tmp_path):
+def test_a_truncated_last_line_is_ignored(many, tmp_path):
     shutil.copy(many / 'config.json', tmp_path)
     (tmp_path / 'metrics.jsonl').write_text('{"step": 5, "lr": 1}\n{"step": 5, "val/dice": 0.5}\n{"step": 10, "l')
     assert run_files.read(tmp_path).history == [{'step': 5, 'lr': 1, 'val/dice': 0.5}]
@@ -193,7 +193,7 @@ def test_the_command_draws_again(photographs, tmp_path):
 
 
 @pytest.mark.parametrize('folder', ['', 'nowhere'])
-def test_the_command_on_what_is_no_run_ends_in_one_line(tmp_path, folder):
+def test_the_command_refuses_a_folder_without_a_run(tmp_path, folder):
     (tmp_path / 'results.json').write_text(json.dumps({}))
     done = command(f'--workdir={tmp_path / folder}')
     assert done.returncode == 2 and done.stdout == ''

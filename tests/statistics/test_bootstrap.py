@@ -16,7 +16,7 @@ def one(*args, **kwargs):
     return summarise(rows(*args, **kwargs), ['dice_tumour'])['dice_tumour']
 
 
-def test_interval_is_scipys_percentile_bootstrap():
+def test_interval_equals_scipy_percentile_bootstrap():
     values = np.random.default_rng(1).beta(8, 2, 25)
     want = stats.bootstrap((values,), np.mean, method='percentile', n_resamples=20000, rng=2).confidence_interval
     got = mean_interval(values, 20000, 0)
@@ -59,7 +59,7 @@ def test_empty_values_are_left_out_and_lower_n(empty):
     assert np.isnan(nothing['value']) and nothing['n'] == 0 and nothing['why'] == 'no case has a value'
 
 
-def test_a_word_is_no_number():
+def test_text_is_not_a_number():
     with pytest.raises(InputError, match="predictions: 'much'; expected a number"):
         one(['much'])
 

@@ -51,8 +51,16 @@ def test_errors_of_resamples_are_those_of_repeated_cases():
 def test_reliability_bins_hold_each_case_once():
     # A bin's upper end is in it; 0 is in the first.
     bins = calibration.reliability_bins(np.array([0.0, 1 / 15, 0.2, 0.2001, 1.0]), np.array([0, 1, 0, 1, 1], bool))
-    assert [(round(b['high'] * 15), b['n'], b['came']) for b in bins] == [(1, 2, 0.5), (3, 1, 0), (4, 1, 1), (15, 1, 1)]
-    assert bins[0]['said'] == pytest.approx(1 / 30)
+    assert [(round(b['high'] * 15), b['n'], b['observed']) for b in bins] == [
+        (1, 2, 0.5), (3, 1, 0), (4, 1, 1), (15, 1, 1)]
+    assert bins[0]['predicted'] == pytest.approx(1 / 30)
+
+
+def test_mean_calibration_error_is_weighted_by_cases():
+    bins = [{'predicted': 0.2, 'observed': 0.1, 'n': 30}, {'predicted': 0.6, 'observed': 0.8, 'n': 10},
+            {'predicted': 0.9, 'observed': float('nan'), 'n': 50}]
+    assert calibration.mean_calibration_error(bins) == pytest.approx((0.1 * 30 + 0.2 * 10) / 40)
+    assert np.isnan(calibration.mean_calibration_error(bins[2:]))
 
 
 @pytest.mark.parametrize('classes', [2, 4])
@@ -133,7 +141,7 @@ def test_conformal_threshold_by_hand():
 
 
 @pytest.mark.parametrize('temperature', [1.0, 3.0])
-def test_conformal_sets_hold_the_truth_as_often_as_promised_whatever_the_network(temperature):
+def test_conformal_sets_have_their_nominal_coverage_for_any_network(temperature):
     # Over calibration sets of n the coverage is beta distributed: of 300 such draws the mean is near the promise.
     n, covered = 99, []
     for seed in range(300):

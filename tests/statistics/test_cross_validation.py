@@ -27,7 +27,7 @@ def test_measures_of_cases_are_averaged_over_rounds():
     assert np.isclose(found['run_sd'], np.std([0.2, 0.4], ddof=1))
 
 
-def test_what_does_not_add_up_is_refused():
+def test_folds_that_do_not_fit_are_refused():
     with pytest.raises(InputError, match='expected the same folds for every seed'):
         cross_validation.rounds({'a': table(range(4)), 'b': table(range(4, 8)), 'c': table(range(4))})
     with pytest.raises(InputError, match='b: no test cases'):

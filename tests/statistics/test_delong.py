@@ -52,7 +52,7 @@ def test_interval_is_on_the_logit_scale():
     assert got['ci95'][1] < 1 < area + 1.96 * np.sqrt(variance)
 
 
-def test_intervals_hold_the_true_area_as_often_as_they_say():
+def test_intervals_have_their_nominal_coverage():
     # Normal scores one standard deviation and a half apart: the area is Φ(1.5 / √2).
     rng, held, true = np.random.default_rng(0), 0, stats.norm.cdf(1.5 / np.sqrt(2))
     positive = np.arange(120) < 50
@@ -77,7 +77,7 @@ def test_limits_are_said_in_words():
     assert delong.auroc_test(np.ones(3, bool), np.ones(3), np.ones(3))['why'].startswith('one class')
 
 
-def test_a_copy_of_a_score_on_another_scale_differs_by_nothing():
+def test_a_rescaled_score_has_no_difference():
     rng = np.random.default_rng(5)
     positive, score = rng.random(50) < 0.4, rng.random(50)
     got = delong.auroc_test(positive, score, np.exp(3 * score))

@@ -42,7 +42,7 @@ def test_cases_of_a_patient_that_agree_count_once():
 
 @pytest.mark.parametrize('cluster', [1, 4])
 @pytest.mark.parametrize('share', [0.6, 0.95])
-def test_the_interval_holds(cluster, share):
+def test_intervals_have_their_nominal_coverage(cluster, share):
     rng, covered = np.random.default_rng(0), 0
     for _ in range(400):
         chance = rng.beta(share * 4, (1 - share) * 4, 20) if cluster > 1 else np.full(20, share)

@@ -18,7 +18,7 @@ CONFIG = dict(
     task=dict(name='classification'), optim=dict(name='adamw', lr=1e-2, weight_decay=0.0, ema=0.9),
     data=dict(name='images', size=(16, 16), channels=1,
               source=dict(name='simulated_images', classes=('small', 'large'), cases=(16, 4, 4))),
-    evaluate=dict(name='classification', every=2, batch=4, explain=()), checkpoint=dict(best='auroc'),
+    evaluate=dict(name='classification', every=2, batch=4, saliency=()), checkpoint=dict(best='auroc'),
     log=dict(every=1))
 
 
@@ -59,7 +59,7 @@ def test_all_weights_but_reinitialised_ones_are_loaded(first, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_first_run_is_not_needed_any_more(first, tmp_path):
+def test_the_first_run_may_be_deleted(first, tmp_path):
     shutil.copytree(first, tmp_path / 'first')
     config = other(tmp_path / 'first')
     assert train_and_evaluate(config, tmp_path / 'second')

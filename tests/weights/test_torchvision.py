@@ -59,7 +59,7 @@ def test_every_weight_finds_its_place():
     (lambda s: None, dict(preactivation=True), r'norm has no counterpart'),
     (lambda s: None, dict(norm='none'), r'stage0_0/conv0 has no counterpart'),
 ])
-def test_what_does_not_fit_is_named(change, options, message):
+def test_mismatches_are_named(change, options, message):
     given = state()
     change(given)
     with pytest.raises(InputError, match=message):

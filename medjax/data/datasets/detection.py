@@ -34,14 +34,14 @@ class DetectionDataset(PreparedImages):
     """A data set of images with boxes; its source has only valid boxes, in voxels.
 
     Attributes:
-      objects: the number of boxes to which the boxes of an image are padded.
+      max_objects: the number of boxes to which the boxes of an image are padded.
       proposals: the number of region proposals for each image; see `region_proposals.propose`.
       patch: voxels along each axis of a training patch; () for whole images.
       foreground: the fraction of patches that are centred on an object.
       box_warnings: on boxes that were left out or clipped, a line of `warnings` each.
     """
 
-    objects: int = 64
+    max_objects: int = 64
     proposals: int = 0
     patch: tuple[int, ...] = ()
     foreground: float = 0.5
@@ -96,11 +96,11 @@ class DetectionDataset(PreparedImages):
         """The padded boxes of some cases.
 
         Returns:
-          `boxes [n, objects, 2D]`, `box_label` int32 and `box_mask` float32 `[n, objects]`; with proposals also
+          `boxes [n, max_objects, 2D]`, `box_label` int32 and `box_mask` float32 `[n, max_objects]`; with proposals also
           `proposals [n, proposals, 2D]` and `proposal_mask [n, proposals]`.
         """
         dims, truths = len(self.preprocess.size), [self.truth(number) for number in numbers]
-        boxes, mask = _pad_boxes([box for box, _ in truths], self.objects, dims)
+        boxes, mask = _pad_boxes([box for box, _ in truths], self.max_objects, dims)
         label = np.zeros(mask.shape, np.int32)
         for row, (_, labels) in zip(label, truths):
             row[:len(labels)] = labels
@@ -169,7 +169,7 @@ def _pad_boxes(boxes: Sequence[np.ndarray], count: int, dims: int) -> tuple[np.n
 
 def dataset(source: Source[Objects], *, size: Sequence[Count], fit: Literal['stretch', 'pad'] = 'stretch',
             channels: Literal[1, 3] | None = None, intensity: Mapping[str, Any] | None = None, cache: str = '',
-            objects: Count = 64, proposals: NonNegativeInt = 0, patch: Sequence[Count] = (),
+            max_objects: Count = 64, proposals: NonNegativeInt = 0, patch: Sequence[Count] = (),
             foreground: Probability = 0.5) -> DetectionDataset:
     """The data set of a source's images and boxes at one size, prepared now or found in the cache.
 
@@ -180,7 +180,7 @@ def dataset(source: Source[Objects], *, size: Sequence[Count], fit: Literal['str
       channels: …
       intensity: …
       cache: the folder of prepared images; by default in the user's cache folder.
-      objects: the number of boxes to which the boxes of an image are padded; no image may have more.
+      max_objects: the number of boxes to which the boxes of an image are padded; no image may have more.
       proposals: the number of region proposals for each image; see `region_proposals.propose`.
       patch: see `DetectionDataset`, as for foreground. The network then finds the objects of a whole image in windows
         of this size. An object of which less than half is in a patch is not learned there.
@@ -188,19 +188,19 @@ def dataset(source: Source[Objects], *, size: Sequence[Count], fit: Literal['str
 
     Raises:
       InputError: an image that cannot be read or has other channels than the first; boxes of another dimension than
-        `size`; more of them than `objects`; no training case; an option with an invalid value.
+        `size`; more of them than `max_objects`; no training case; an option with an invalid value.
     """
     if source.problem != 'detection':
         raise InputError('config.data: detection needs a source of boxes, such as voc, coco or detection_csv')
-    if not isinstance(objects, int) or objects < 1 or not isinstance(proposals, int) or proposals < 0:
-        raise InputError(f'config.data.objects: {objects}, config.data.proposals: {proposals}; expected whole numbers, '
-                         'of at least 1 and 0')
+    if not isinstance(max_objects, int) or max_objects < 1 or not isinstance(proposals, int) or proposals < 0:
+        raise InputError(f'config.data.max_objects: {max_objects}, config.data.proposals: {proposals}; expected whole '
+                         'numbers, of at least 1 and 0')
     check_patch(patch, size, proposals)
     if not 0 <= foreground <= 1:
         raise InputError(f'config.data.foreground: {foreground}; expected a fraction of the patches')
     preprocess = image_preprocess(size=size, fit=fit, channels=channels, intensity=intensity)
     _check_dimensions(source, preprocess)
-    images = prepare_images(DetectionDataset, source, preprocess, cache, objects=objects, proposals=proposals,
+    images = prepare_images(DetectionDataset, source, preprocess, cache, max_objects=max_objects, proposals=proposals,
                             patch=tuple(patch), foreground=foreground)
     cases, faults = [], {}
     for number, case in enumerate(source.cases):
@@ -209,9 +209,9 @@ def dataset(source: Source[Objects], *, size: Sequence[Count], fit: Literal['str
         for fault, count in found.items():
             faults.setdefault(fault, {})[case.id] = count
     most = max(cases, key=lambda case: len(case.target.labels))
-    if len(most.target.labels) > objects:
-        raise InputError(f'config.data.objects: {objects}; expected {len(most.target.labels)} or more, the number of '
-                         f'boxes of {most.id}')
+    if len(most.target.labels) > max_objects:
+        raise InputError(f'config.data.max_objects: {max_objects}; expected {len(most.target.labels)} or more, the '
+                         f'number of boxes of {most.id}')
     lines = tuple(f'Boxes {fault}: {sum(counts.values())} (of {few(list(counts))}).'
                   for fault, counts in sorted(faults.items()))
     return dataclasses.replace(images, source=dataclasses.replace(source, cases=tuple(cases)), box_warnings=lines)

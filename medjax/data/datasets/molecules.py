@@ -77,7 +77,7 @@ class MoleculeDataset(RowDataset):
         if missing.any():
             names = [f'{name} ({fraction:.0%})' for name, fraction in zip(self.source.classes, missing) if fraction]
             out.append(f'Not measured in some molecules, which do not count there: {few(names)}.')
-        if self.encoding['form'] == 'tokens':
+        if self.encoding['representation'] == 'tokens':
             tokens = self.inputs['tokens']
             unknown = [self.source.cases[number].id for number in range(len(tokens))
                        if (tokens[number] == smiles_tokens.UNKNOWN).any() and number not in set(train.tolist())]
@@ -135,23 +135,25 @@ def encode(lines: Sequence[str], encoding: Mapping[str, Any], names: Sequence[st
 
     Args:
       lines: n SMILES.
-      encoding: `form`; `stereo`, false where it is missing; the sizes `atoms` and `bonds` of a graph, or `length` in
-        tokens; `vocabulary`; `descriptors` (names), and their `mean` and `std` over the training molecules.
+      encoding: `representation`; `stereo`, false where it is missing; the sizes `atoms` and `bonds` of a graph, or
+        `length` in tokens; `vocabulary`; `descriptors` (names), and their `mean` and `std` over the training molecules.
       names: of the lines, for messages.
 
     Returns:
-      'tokens': `tokens [n, length]` int32 and `token_mask [n, length]`. 'graphs': `atoms [n, atoms, Fa]`, `atom_mask
-      [n, atoms]`, `bonds [n, bonds, 2]` int32, the two atoms of each bond or -1 for padding, and `bond_features
-      [n, bonds, Fb]`. Both: `described [n, D]`, standardised descriptors. Arrays are float32 unless said otherwise.
+      'tokens': `tokens [n, max_length]` int32 and `token_mask [n, max_length]`. 'graphs': `atoms [n, max_atoms, Fa]`,
+      `atom_mask [n, max_atoms]`, `bonds [n, max_bonds, 2]` int32, the two atoms of each bond or -1 for padding, and
+      `bond_features [n, max_bonds, Fb]`. Both: `described [n, D]`, standardised descriptors. Arrays are float32
+      unless another type is given.
 
     Raises:
       InputError: a line that is not a SMILES, or a molecule larger than the config's limits, with its name.
     """
     wanted = tuple(encoding['descriptors'])
     parsed = []
-    if encoding['form'] == 'graphs' or wanted:
+    if encoding['representation'] == 'graphs' or wanted:
         parsed = [rdkit_features.parse(line, name) for line, name in zip(lines, names)]
-    out = _graphs(parsed, encoding, names) if encoding['form'] == 'graphs' else _token_arrays(lines, encoding, names)
+    graphs = encoding['representation'] == 'graphs'
+    out = _graphs(parsed, encoding, names) if graphs else _token_arrays(lines, encoding, names)
     values = np.array([rdkit_features.descriptors(molecule, wanted) for molecule in parsed], np.float64)
     values = values.reshape(len(lines), len(wanted))
     out['described'] = ((values - np.array(encoding['mean'])) / np.array(encoding['std'])).astype(np.float32)
@@ -159,7 +161,8 @@ def encode(lines: Sequence[str], encoding: Mapping[str, Any], names: Sequence[st
 
 
 def _graphs(molecules: Sequence[Any], encoding: Mapping[str, Any], names: Sequence[str]) -> dict[str, np.ndarray]:
-    count, atoms, bonds, stereo = len(molecules), encoding['atoms'], encoding['bonds'], encoding.get('stereo', False)
+    count, stereo = len(molecules), encoding.get('stereo', False)
+    atoms, bonds = encoding['max_atoms'], encoding['max_bonds']
     atom_features, bond_features = rdkit_features.feature_counts(stereo)
     out = {'atoms': np.zeros((count, atoms, atom_features), np.float32),
            'atom_mask': np.zeros((count, atoms), np.float32), 'bonds': np.full((count, bonds, 2), -1, np.int32),
@@ -167,7 +170,7 @@ def _graphs(molecules: Sequence[Any], encoding: Mapping[str, Any], names: Sequen
     for number, molecule in enumerate(molecules):
         graph = dict(zip(('atoms', 'bonds', 'bond_features'), rdkit_features.graph(molecule, stereo)))
         for key in ('atoms', 'bonds'):
-            _check_size(len(graph[key]), encoding[key], key, names[number])
+            _check_size(len(graph[key]), encoding[f'max_{key}'], f'max_{key}', names[number])
         for key, value in graph.items():
             out[key][number, :len(value)] = value
         out['atom_mask'][number, :len(graph['atoms'])] = 1
@@ -177,25 +180,26 @@ def _graphs(molecules: Sequence[Any], encoding: Mapping[str, Any], names: Sequen
 def _token_arrays(lines: Sequence[str], encoding: Mapping[str, Any], names: Sequence[str]) -> dict[str, np.ndarray]:
     tokens = [_tokens(line, name) for line, name in zip(lines, names)]
     for line, name in zip(tokens, names):
-        _check_size(len(line), encoding['length'], 'length', name)
-    numbers = smiles_tokens.token_numbers(tokens, encoding['vocabulary'], encoding['length'])
+        _check_size(len(line), encoding['max_length'], 'max_length', name)
+    numbers = smiles_tokens.token_numbers(tokens, encoding['vocabulary'], encoding['max_length'])
     return {'tokens': numbers, 'token_mask': (numbers != smiles_tokens.PAD).astype(np.float32)}
 
 
-def dataset(source: Source[Measurements], *, form: str = 'graphs', atoms: Count = 48, bonds: Count = 56,
-            length: Count = 96, descriptors: Sequence[str] = (), random_smiles: NonNegativeInt = 0,
-            repeated: Literal['drop', 'keep'] = 'drop', stereo: bool = True) -> MoleculeDataset:
+def dataset(source: Source[Measurements], *, representation: str = 'graphs', max_atoms: Count = 48,
+            max_bonds: Count = 56,
+            max_length: Count = 96, descriptors: Sequence[str] = (), random_smiles: NonNegativeInt = 0,
+            duplicates: Literal['drop', 'keep'] = 'drop', stereo: bool = True) -> MoleculeDataset:
     """The data set of a source's molecules.
 
     Args:
       source: molecules with measured properties, and their SMILES as a column.
-      form: 'graphs', which need RDKit, or 'tokens'.
-      atoms: the number of atoms, without hydrogens, to which graphs are padded; no molecule may have more.
-      bonds: the same for bonds.
-      length: the number of tokens to which SMILES are padded; no molecule may have more.
+      representation: 'graphs', which need RDKit, or 'tokens'.
+      max_atoms: the number of atoms, without hydrogens, to which graphs are padded; no molecule may have more.
+      max_bonds: the same for bonds.
+      max_length: the number of tokens to which SMILES are padded; no molecule may have more.
       descriptors: names of `rdkit_features.DESCRIPTORS` that are further inputs (RDKit).
       random_smiles: the number of random SMILES of each molecule, from which training draws too (RDKit).
-      repeated: training molecules that are in another split too: 'drop' or 'keep'. Either way there is a warning.
+      duplicates: training molecules that are in another split too: 'drop' or 'keep'. Either way there is a warning.
         Stereoisomers are one molecule here where the network cannot distinguish them: graphs with stereo=False.
       stereo: whether graphs describe the configuration of stereocentres and double bonds, see `rdkit_features.graph`;
         tokens have what the SMILES has.
@@ -206,39 +210,40 @@ def dataset(source: Source[Measurements], *, form: str = 'graphs', atoms: Count 
     if source.problem != 'regression' or not all('smiles' in case.columns for case in source.cases):
         raise InputError('config.data: molecules need a source of SMILES with measured properties, such as '
                          'molecules_csv')
-    sizes = {'atoms': atoms, 'bonds': bonds, 'length': length}
-    _check_options(form, sizes, descriptors, random_smiles, repeated)
+    sizes = {'max_atoms': max_atoms, 'max_bonds': max_bonds, 'max_length': max_length}
+    _check_options(representation, sizes, descriptors, random_smiles, duplicates)
     for case in source.cases:
         _check_case(case, source.classes)
-    source, warnings = _without_repeated(source, repeated, form == 'graphs' and not stereo)
+    source, warnings = _without_duplicates(source, duplicates, representation == 'graphs' and not stereo)
     train = [case for case in source.cases if case.split == 'train']
     for number, name in enumerate(source.classes):
         if not any(np.isfinite(case.target.values[number]) for case in train):
             raise InputError(f'config.data.source: {name} is measured in none of the {len(train)} training molecules; '
                              'expected some')
-    encoding = {'form': form, 'stereo': stereo, **sizes, 'vocabulary': [], 'descriptors': list(descriptors),
+    encoding = {'representation': representation, 'stereo': stereo, **sizes, 'vocabulary': [],
+                'descriptors': list(descriptors),
                 **_descriptor_scale(train, tuple(descriptors))}
     data = MoleculeDataset(source, encoding, random_smiles, warnings)
-    if form == 'tokens':
+    if representation == 'tokens':
         lines = [line for number, case in enumerate(source.cases) if case.split == 'train'
                  for line in (case.columns['smiles'], *data._random_smiles(number, case))]
         encoding['vocabulary'] = smiles_tokens.vocabulary([_tokens(line, 'a training molecule') for line in lines])
     return data
 
 
-def _check_options(form: str, sizes: Mapping[str, int], descriptors: Sequence[str], random_smiles: int,
-                   repeated: str) -> None:
-    if form not in FORMS:
-        raise InputError(f'config.data.form: {form!r}; expected one of: {", ".join(FORMS)}')
+def _check_options(representation: str, sizes: Mapping[str, int], descriptors: Sequence[str], random_smiles: int,
+                   duplicates: str) -> None:
+    if representation not in FORMS:
+        raise InputError(f'config.data.representation: {representation!r}; expected one of: {", ".join(FORMS)}')
     if min(sizes.values()) < 1 or not 0 <= random_smiles <= MAX_RANDOM_SMILES:
         listed = ', '.join(f'{name}={size}' for name, size in sizes.items())
         raise InputError(f'config.data: {listed}, random_smiles={random_smiles}; expected at least 1 each, and 0 to '
                          f'{MAX_RANDOM_SMILES}')
-    if random_smiles and form != 'tokens':
+    if random_smiles and representation != 'tokens':
         raise InputError(f'config.data.random_smiles: {random_smiles}; expected 0 for graphs, which do not depend '
                          'on the SMILES')
-    if repeated not in ('drop', 'keep'):
-        raise InputError(f"config.data.repeated: {repeated!r}; expected 'drop' or 'keep'")
+    if duplicates not in ('drop', 'keep'):
+        raise InputError(f"config.data.duplicates: {duplicates!r}; expected 'drop' or 'keep'")
     for name in descriptors:
         if name not in rdkit_features.DESCRIPTORS:
             raise InputError(f'config.data.descriptors: {name!r}; expected some of: '
@@ -254,7 +259,7 @@ def _descriptor_scale(train: Sequence[Case], names: tuple[str, ...]) -> dict[str
     return {'mean': values.mean(0).tolist(), 'std': divisor(values.std(0), np.abs(values).max(0)).tolist()}
 
 
-def _without_repeated(source: Source, repeated: str, flat: bool) -> tuple[Source, tuple[str, ...]]:
+def _without_duplicates(source: Source, duplicates: str, flat: bool) -> tuple[Source, tuple[str, ...]]:
     """The source without training molecules that are in another split, unless they are kept; and a warning."""
     if rdkit_features.is_installed():
         smiles = rdkit_features.without_stereo if flat else rdkit_features.canonical_smiles
@@ -267,7 +272,7 @@ def _without_repeated(source: Source, repeated: str, flat: bool) -> tuple[Source
     if not again:
         return source, ()
     names = few([source.cases[number].id for number in again])
-    if repeated == 'keep':
+    if duplicates == 'keep':
         return source, (f'Training molecules that are in other splits as well: {len(again)} ({names}).',)
     kept = tuple(case for number, case in enumerate(source.cases) if number not in set(again))
     return dataclasses.replace(source, cases=kept), (
@@ -291,5 +296,5 @@ def _tokens(line: str, name: str) -> list[str]:
 
 def _check_size(count: int, most: int, key: str, name: str) -> None:
     if count > most:
-        what = 'tokens' if key == 'length' else key
+        what = 'tokens' if key == 'max_length' else key.removeprefix('max_')
         raise InputError(f'{name}: {count} {what}; expected at most {most}: raise config.data.{key}')

@@ -25,17 +25,17 @@ class TimeSeriesDataset(TabularDataset):
     Attributes:
       spread: `mean` and `std` of each measured value over the training visits; and `clock`, the standard deviation of
         the time since the first visit, which is the unit of the network's times.
-      steps: visits to which a series is padded.
-      within: the time after a visit within which a forecast predicts events; 0 for forecasts without events.
+      max_visits: visits to which a series is padded.
+      horizon: the time after a visit within which a forecast predicts events; 0 for forecasts without events.
     """
 
     spread: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    steps: int = 1
-    within: float = 0.0
+    max_visits: int = 1
+    horizon: float = 0.0
 
     @functools.cached_property
     def _padded(self) -> dict[str, np.ndarray]:
-        return pad_series([case.series for case in self.source.cases], self.spread, self.steps)
+        return pad_series([case.series for case in self.source.cases], self.spread, self.max_visits)
 
     def network_inputs(self, numbers: np.ndarray) -> dict[str, np.ndarray]:
         """The network's inputs for some patients: `covariates [n, F]`, and the arrays of `pad_series`."""
@@ -68,7 +68,8 @@ class TimeSeriesDataset(TabularDataset):
     def statistics(self) -> dict[str, Any]:
         """Statistics of the tabular data, and the scale of the series; stored with each checkpoint."""
         return {**super().statistics, 'measured': list(self.source.measured), 'spread': dict(self.spread),
-                'steps': self.steps, 'within': self.within} | ({'censoring': self._censoring()} if self.within else {})
+                'max_visits': self.max_visits,
+                'horizon': self.horizon} | ({'censoring': self._censoring()} if self.horizon else {})
 
     def _censoring(self) -> dict[str, list[float]]:
         """The inverse probability that a training visit is uncensored, by the time since the visit.
@@ -79,7 +80,7 @@ class TimeSeriesDataset(TabularDataset):
         cases = [self.source.cases[number] for number in self.numbers('train')]
         gap = np.concatenate([case.target.time - (case.series.times - case.series.times[0]) for case in cases])
         ended = np.concatenate([np.full(len(case.series.times), case.target.event > 0) for case in cases])
-        times = np.unique(np.append(0.0, np.minimum(np.maximum(gap, 0), self.within)))
+        times = np.unique(np.append(0.0, np.minimum(np.maximum(gap, 0), self.horizon)))
         _, inverse = survival.censoring_weights(np.maximum(gap, 0), ended, times, np.ones(len(gap)))
         return {'times': times.tolist(), 'inverse': inverse.tolist()}
 
@@ -90,19 +91,19 @@ class TimeSeriesDataset(TabularDataset):
         return hashlib.sha256((super().fingerprint + json.dumps(series)).encode()).hexdigest()
 
 
-def pad_series(series: Sequence[Series], spread: Mapping[str, Any], steps: int) -> dict[str, np.ndarray]:
+def pad_series(series: Sequence[Series], spread: Mapping[str, Any], max_visits: int) -> dict[str, np.ndarray]:
     """Series as arrays for a network.
 
     Args:
       series: of n patients.
-      spread: see `TimeSeriesDataset`, as for steps.
-      steps: T.
+      spread: see `TimeSeriesDataset`, as for max_visits.
+      max_visits: T.
 
     Returns:
       float32: `values [n, T, V]`, standardised, 0 where missing; `observed [n, T, V]`, 1 for observed values; `times
       [n, T]` since the first visit, in units of the clock; and `time_mask [n, T]`, 1 for visits, 0 for padding.
     """
-    shape = (len(series), steps)
+    shape = (len(series), max_visits)
     values = np.zeros((*shape, len(spread['mean'])), np.float32)
     observed, times, mask = np.zeros_like(values), np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     for place, one in enumerate(series):
@@ -123,37 +124,39 @@ def check_visits(path: pathlib.Path, cases: Sequence[Case], most: int) -> None:
     longest = max(cases, key=lambda case: len(case.series.times))
     if len(longest.series.times) > most:
         raise InputError(f'{path}: {longest.patient} has {len(longest.series.times)} visits; expected at most {most}, '
-                         'the longest series in training (config.data.steps)')
+                         'the longest series in training (config.data.max_visits)')
 
 
 def dataset(source: Source, *, covariates: Sequence[str] = (), times: Sequence[Positive] = (),
-            steps: NonNegativeInt = 0, within: NonNegative = 0.0) -> TimeSeriesDataset:
+            max_visits: NonNegativeInt = 0, horizon: NonNegative = 0.0) -> TimeSeriesDataset:
     """The data set of a source's patients and their series.
 
     Args:
       source: the patients, each with a series and an outcome.
       covariates: names of those that are used; by default all.
       times: at which survival is predicted; by default at quantiles of the times of the training patients' events.
-      steps: visits to which series are padded; by default those of the longest series.
-      within: see `TimeSeriesDataset`.
+      max_visits: visits to which series are padded; by default those of the longest series.
+      horizon: see `TimeSeriesDataset`.
 
     Raises:
-      InputError: as `tabular.dataset`; a series that is invalid, longer than steps, or whose times do not increase.
+      InputError: as `tabular.dataset`; a series that is invalid, longer than max_visits, or whose times do not
+        increase.
     """
     if source.problem not in ('survival', 'forecast') or any(case.series is None for case in source.cases):
         raise InputError('config.data: time_series needs a source of series, such as visits_csv')
-    if not 0 <= within < np.inf:
-        raise InputError(f'config.data.within: {within}; expected a time, or 0 for no events')
+    if not 0 <= horizon < np.inf:
+        raise InputError(f'config.data.horizon: {horizon}; expected a time, or 0 for no events')
     longest = max(source.cases, key=lambda case: len(case.series.times))
-    if 0 < steps < len(longest.series.times):
-        raise InputError(f'config.data.steps: {steps}; expected at least {len(longest.series.times)}, the visits of '
+    if 0 < max_visits < len(longest.series.times):
+        raise InputError(f'config.data.max_visits: {max_visits}; expected at least {len(longest.series.times)}, the '
+                         'visits of '
                          f'{longest.id}')
     for case in source.cases:
         _check_series(case, source.measured)
     train = [case.series for case in source.cases if case.split == 'train']
     names, scale, dropped = covariate_scale(source, covariates)
     return TimeSeriesDataset(source, names, scale, check_times(times), dropped, _spread(train, len(source.measured)),
-                             steps or len(longest.series.times), float(within))
+                             max_visits or len(longest.series.times), float(horizon))
 
 
 def _check_series(case: Case, measured: Sequence[str]) -> None:

@@ -18,17 +18,18 @@ class LabelCode:
 
     Attributes:
       classes: names, background first.
-      values: the stored number of each class; None where it is the class number or a colour.
+      label_values: the stored number of each class; None where it is the class number or a colour.
       colours: red, green and blue, 0 to 255, of each class by its name; None where labels are numbers.
     """
 
     classes: tuple[str, ...]
-    values: tuple[int, ...] | None = None
+    label_values: tuple[int, ...] | None = None
     colours: Mapping[str, Sequence[int]] | None = None
 
     def __post_init__(self):
-        if self.values is not None and len(set(self.values)) != len(self.classes):
-            raise InputError(f'{KEYS}.values: {self.values}; expected one for each of {self.classes}, all different')
+        if self.label_values is not None and len(set(self.label_values)) != len(self.classes):
+            raise InputError(f'{KEYS}.label_values: {self.label_values}; expected one for each of {self.classes}, all '
+                             'different')
         if self.colours is None:
             return
         rgb = {tuple(colour) for colour in self.colours.values() if isinstance(colour, Sequence)
@@ -36,8 +37,8 @@ class LabelCode:
         if set(self.colours) != set(self.classes) or len(rgb) != len(self.classes):
             raise InputError(f'{KEYS}.colours: {dict(self.colours)}; expected [red, green, blue], 0 to 255, for '
                              f'each of {self.classes}, all different')
-        if self.values is not None:
-            raise InputError(f'{KEYS}.values: {self.values}, with colours; expected one of the two')
+        if self.label_values is not None:
+            raise InputError(f'{KEYS}.label_values: {self.label_values}, with colours; expected one of the two')
 
     def read(self, path: str | pathlib.Path) -> Image:
         """A label as class numbers, uint8 `[X, Y, Z]`; IGNORED where class numbers are stored and a voxel has it.
@@ -51,17 +52,17 @@ class LabelCode:
             return dataclasses.replace(label, array=self._numbers_of_colours(label))
         label = self._numbers(path)
         label = image_files.whole_numbers(dataclasses.replace(label, array=without_copies(label.array)))
-        if self.values is not None:
-            unknown = np.setdiff1d(label.array, self.values)
+        if self.label_values is not None:
+            unknown = np.setdiff1d(label.array, self.label_values)
             if unknown.size:
                 value = str(unknown[0]).removesuffix('.0')
-                raise InputError(f'{path}: label value {value}; expected one of {self.values}')
+                raise InputError(f'{path}: label value {value}; expected one of {self.label_values}')
             numbers = np.zeros(label.array.shape, np.uint8)
-            for number, value in enumerate(self.values):
+            for number, value in enumerate(self.label_values):
                 numbers[label.array == value] = number
             label = dataclasses.replace(label, array=numbers)
         elif len(self.classes) == 2 and set(np.unique(label.array).tolist()) == {0, 255}:
-            raise InputError(f'{path}: label value 255; expected 0 and 1, or {KEYS}.values=(0, 255)')
+            raise InputError(f'{path}: label value 255; expected 0 and 1, or {KEYS}.label_values=(0, 255)')
         return image_files.check_label(label, len(self.classes))
 
     def encode(self, numbers: np.ndarray) -> np.ndarray:
@@ -75,7 +76,7 @@ class LabelCode:
         """
         if self.colours:
             return np.array([self.colours[name] for name in self.classes], np.uint8)[numbers]
-        return numbers if self.values is None else np.array(self.values)[numbers]
+        return numbers if self.label_values is None else np.array(self.label_values)[numbers]
 
     def _numbers(self, path: pathlib.Path) -> Image:
         """A label as stored, or of a 2D image as it is shown, whichever `values` speak of."""
@@ -86,12 +87,13 @@ class LabelCode:
         shown = dataclasses.replace(shown, array=without_copies(shown.array))
         if shown.array.ndim != 3:  # a palette of colours
             return stored
-        if self.values is not None:
-            fits = [bool(np.isin(label.array, self.values).all()) for label in (stored, shown)]
+        if self.label_values is not None:
+            fits = [bool(np.isin(label.array, self.label_values).all()) for label in (stored, shown)]
             if all(fits) and (stored.array != shown.array).any():
                 raise InputError(f'{path}: its stored numbers and the grey values that they stand for are both among '
-                                 f'{KEYS}.values, {self.values}; expected one of the two: save it with 8 bits and '
-                                 'without a palette')
+                                 f'{KEYS}.label_values, {self.label_values}; expected one of the two: save it with 8 '
+                                 'bits '
+                                 'and without a palette')
             return shown if fits == [False, True] else stored
         if (np.diff([int(shown.array[stored.array == number][0]) for number in np.unique(stored.array)]) < 0).any():
             raise InputError(f'{path}: its palette shows higher numbers darker than lower ones; expected grey values '

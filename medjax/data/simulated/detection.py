@@ -23,7 +23,7 @@ TRIES = 50  # attempts to place a ball
 
 
 def source(*, cases: tuple[Count, NonNegativeInt, NonNegativeInt] = (64, 32, 32), shape: Sequence[Count] = (64, 64),
-           channels: Literal[1, 3] = 1, most: Count = 5, seed: NonNegativeInt = 0,
+           channels: Literal[1, 3] = 1, max_objects: Count = 5, seed: NonNegativeInt = 0,
            cross_validation: CrossValidation = CrossValidation()) -> Source:
     """A detection source of simulated images; its classes are `CLASSES`.
 
@@ -31,7 +31,7 @@ def source(*, cases: tuple[Count, NonNegativeInt, NonNegativeInt] = (64, 32, 32)
       cases: numbers of training, validation and test images.
       shape: rows and columns, or x, y, z.
       channels: 1 or 3.
-      most: largest number of objects in an image; fewer where there is no room.
+      max_objects: largest number of objects in an image; fewer where there is no room.
       seed: of all draws.
       cross_validation: replaces the split by folds.
     """
@@ -39,22 +39,22 @@ def source(*, cases: tuple[Count, NonNegativeInt, NonNegativeInt] = (64, 32, 32)
     for part, (split, count) in enumerate(zip(SPLITS, cases)):
         for number in range(count):
             draw = (seed, part, number)
-            balls = _balls(draw, shape, most)
+            balls = _balls(draw, shape, max_objects)
             voxels = [_voxels(shape, ball)[0] for ball in balls]
             boxes = [np.concatenate([index.min(-1), index.max(-1) + 1]) for index in voxels]
             images.append(Case(
                 id=f'{split}{number:04d}', patient=f'{split}{number:04d}', split=split,
                 target=Objects(np.reshape(boxes, (-1, 2 * len(shape))), [kind for _, _, kind in balls]),
-                columns={'site': 'ab'[number % 2]}, how=f'{draw} {shape} {channels} {most}',
-                read=functools.partial(_draw, draw, shape, channels, most)))
+                columns={'site': 'ab'[number % 2]}, how=f'{draw} {shape} {channels} {max_objects}',
+                read=functools.partial(_draw, draw, shape, channels, max_objects)))
     return Source(cases=tuple(cross_validation.resplit(images, seed)), classes=CLASSES, problem='detection',
                   least_classes=1, notice=NOTICE)
 
 
-def _balls(draw: Sequence[int], shape: tuple[int, ...], most: int) -> list[tuple[np.ndarray, float, int]]:
+def _balls(draw: Sequence[int], shape: tuple[int, ...], max_objects: int) -> list[tuple[np.ndarray, float, int]]:
     """Centres in voxels, radii and classes of balls that lie within the image, at least two voxels from each other."""
     rng, out = np.random.default_rng(draw), []
-    for _ in range(rng.integers(0, most + 1)):
+    for _ in range(rng.integers(0, max_objects + 1)):
         kind = int(rng.integers(len(CLASSES)))
         radius = max(rng.uniform(*RADIUS[kind]) * min(shape), LEAST * (kind + 1))
         for _ in range(TRIES):
@@ -74,11 +74,11 @@ def _voxels(shape: tuple[int, ...], ball: tuple[np.ndarray, float, int]) -> tupl
     return near[:, ((near + 0.5 - centre[:, None]) ** 2).sum(0) < radius**2], kind
 
 
-def _draw(draw: Sequence[int], shape: tuple[int, ...], channels: int, most: int) -> tuple[Image, None]:
+def _draw(draw: Sequence[int], shape: tuple[int, ...], channels: int, max_objects: int) -> tuple[Image, None]:
     rng = np.random.default_rng((*draw, 1))
     clouds = ndimage.gaussian_filter(rng.normal(size=shape), min(shape) / 16)
     array = 90 + 15 * clouds / clouds.std()
-    for ball in _balls(draw, shape, most):
+    for ball in _balls(draw, shape, max_objects):
         voxels, _ = _voxels(shape, ball)
         array[tuple(voxels)] += 50
     array = array[..., None] + rng.normal(0, 12, (*shape, channels))

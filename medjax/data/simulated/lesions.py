@@ -30,7 +30,7 @@ VESSELS = 6
 
 
 def source(*, dir: str = 'tumours', cases: tuple[Count, NonNegativeInt, NonNegativeInt] = (120, 24, 40),
-           shape: tuple[Count, Count, Count] = (64, 64, 64), most: Count = 4, contrast: Float = 30.0,
+           shape: tuple[Count, Count, Count] = (64, 64, 64), max_lesions: Count = 4, contrast: Float = 30.0,
            seed: NonNegativeInt = 0) -> Source:
     """A detection source of simulated volumes; the only class is 'lesion', and a third of the lesions are balls.
 
@@ -38,7 +38,7 @@ def source(*, dir: str = 'tumours', cases: tuple[Count, NonNegativeInt, NonNegat
       dir: the folder of the tumours' masks.
       cases: numbers of training, validation and test volumes.
       shape: voxels along x, y and z, each of 1 mm.
-      most: largest number of lesions in a volume.
+      max_lesions: largest number of lesions in a volume.
       contrast: of a lesion with its background, whose standard deviation is 15 (clouds) and 8 (noise).
       seed: of all draws.
 
@@ -53,13 +53,13 @@ def source(*, dir: str = 'tumours', cases: tuple[Count, NonNegativeInt, NonNegat
         paths = tuple(root / f'{name}_label.nrrd' for name in SHAPES[split])
         for number in range(count):
             draw = (seed, part, number)
-            lesions = _lesions(draw, paths, shape, most)
+            lesions = _lesions(draw, paths, shape, max_lesions)
             boxes = [[*first, *np.add(first, mask.shape)] for first, mask in lesions]
             volumes.append(Case(
                 id=f'{split}{number:04d}', patient=f'{split}{number:04d}', split=split, columns={},
                 target=Objects(np.reshape(boxes, (-1, 6)), [0] * len(boxes)), files=tuple(map(str, paths)),
-                how=f'{draw} {shape} {most} {contrast}',
-                read=functools.partial(_draw, draw, paths, shape, most, contrast)))
+                how=f'{draw} {shape} {max_lesions} {contrast}',
+                read=functools.partial(_draw, draw, paths, shape, max_lesions, contrast)))
     return Source(cases=tuple(volumes), classes=('lesion',), problem='detection', least_classes=1, notice=NOTICE)
 
 
@@ -100,10 +100,10 @@ def _lesion(rng: np.random.Generator, paths: Sequence[pathlib.Path]) -> np.ndarr
 
 
 def _lesions(draw: Sequence[int], paths: Sequence[pathlib.Path], shape: tuple[int, ...],
-             most: int) -> list[tuple[np.ndarray, np.ndarray]]:
+             max_lesions: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """First voxels and masks of lesions that lie within the image and at least `ROOM` voxels from each other."""
     rng, occupied, out = np.random.default_rng(draw), np.zeros(shape, bool), []
-    for _ in range(rng.integers(0, most + 1)):
+    for _ in range(rng.integers(0, max_lesions + 1)):
         mask = _lesion(rng, paths)
         for _ in range(TRIES):
             first = rng.integers(0, np.subtract(shape, mask.shape) + 1)
@@ -115,7 +115,7 @@ def _lesions(draw: Sequence[int], paths: Sequence[pathlib.Path], shape: tuple[in
     return out
 
 
-def _draw(draw: Sequence[int], paths: Sequence[pathlib.Path], shape: tuple[int, ...], most: int,
+def _draw(draw: Sequence[int], paths: Sequence[pathlib.Path], shape: tuple[int, ...], max_lesions: int,
           contrast: float) -> tuple[Image, None]:
     rng = np.random.default_rng((*draw, 1))
     clouds = ndimage.gaussian_filter(rng.normal(size=shape), min(shape) / 12)
@@ -127,7 +127,7 @@ def _draw(draw: Sequence[int], paths: Sequence[pathlib.Path], shape: tuple[int, 
         off = places - point
         along = off @ (direction / np.linalg.norm(direction))
         array[(off**2).sum(-1) - along**2 < rng.uniform(0.8, 2.0) ** 2] += contrast
-    for first, mask in _lesions(draw, paths, shape, most):
+    for first, mask in _lesions(draw, paths, shape, max_lesions):
         box = tuple(slice(a, a + n) for a, n in zip(first, mask.shape))
         array[box][mask] += contrast
     array = ndimage.gaussian_filter(array, 0.5) + rng.normal(0, 8, shape)

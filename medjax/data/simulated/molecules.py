@@ -16,13 +16,13 @@ WEIGHTS = {'C': -0.5, 'c': -0.3, 'N': 0.4, 'O': 0.8, 'X': -1.0}  # of an atom in
 
 
 def source(*, cases: tuple[Count, NonNegativeInt, NonNegativeInt] = (96, 32, 32),
-           links: Annotated[int, Range(low=3)] = 6, noise: NonNegative = 0.1, targets: Count = 1,
+           max_links: Annotated[int, Range(low=3)] = 6, noise: NonNegative = 0.1, targets: Count = 1,
            missing: FractionBelowOne = 0.0, seed: NonNegativeInt = 0) -> Source:
     """A regression source of simulated chains.
 
     Args:
       cases: numbers of training, validation and test molecules.
-      links: largest number of links of a chain, at least 3.
+      max_links: largest number of links of a chain, at least 3.
       noise: standard deviation about the sum over atoms.
       targets: how many; the sum over atoms and the number of atoms alternate.
       missing: probability that a target other than the first was not measured.
@@ -34,7 +34,7 @@ def source(*, cases: tuple[Count, NonNegativeInt, NonNegativeInt] = (96, 32, 32)
         rng = np.random.default_rng((seed, part))
         number = 0
         while number < count:
-            smiles = 'C' + ''.join(LINKS[k] for k in rng.integers(0, len(LINKS), rng.integers(2, links + 1)))
+            smiles = 'C' + ''.join(LINKS[k] for k in rng.integers(0, len(LINKS), rng.integers(2, max_links + 1)))
             if smiles in drawn:
                 continue
             drawn.add(smiles)

@@ -38,8 +38,8 @@ NOISE, SENSITIVITY, TISSUE, GAMMA = 0.03, 0.1, 0.04, 0.2  # standard deviations
 def source(*, cases: tuple[Count, Count, Count] = (300, 30, 60), shape: Sequence[Count] = (80, 96),
            spacing: Annotated[float, Range(low=0.5, high=10)] = 2.0, template: str = 'mni152',
            planes: Sequence[tuple[NonNegativeInt, NonNegativeInt]] = ((48, 84), (90, 96), (102, 116)),
-           points: Count = 100, strength: Annotated[float, Range(low=0, high=3, open_low=True)] = 1.0,
-           inverted: bool = False, seed: NonNegativeInt = 0) -> Source:
+           points: Count = 100, deformation_scale: Annotated[float, Range(low=0, high=3, open_low=True)] = 1.0,
+           invert_contrast: bool = False, seed: NonNegativeInt = 0) -> Source:
     """A registration source of simulated pairs; the simulation takes some seconds.
 
     Args:
@@ -50,8 +50,8 @@ def source(*, cases: tuple[Count, Count, Count] = (300, 30, 60), shape: Sequence
       planes: for 2D, the first and last axial plane of the template in training, validation and test pairs, in mm from
         the lowest.
       points: number of corresponding points in a pair, within the brain.
-      strength: factor on the deformations.
-      inverted: invert the contrast of the moving image.
+      deformation_scale: factor on the deformations.
+      invert_contrast: invert the contrast of the moving image.
       seed: of all draws.
 
     Raises:
@@ -68,17 +68,19 @@ def source(*, cases: tuple[Count, Count, Count] = (300, 30, 60), shape: Sequence
     if len(slabs) != 3 or any(len(slab) != 2 or not 0 < slab[0] <= slab[1] < 188 for slab in slabs) or any(
             low[1] >= high[0] for low, high in zip(order, order[1:])):
         raise InputError(f'{where}.planes: {slabs}; expected three slabs within 1..187 that do not touch')
-    if len(cases) != 3 or min(cases) < 1 or points < 1 or not 0 < strength <= 3:
-        raise InputError(f'{where}: cases={tuple(cases)}, points={points}, strength={strength}; expected numbers of '
-                         'training, validation and test pairs, points, and a strength above 0, up to 3')
-    pairs = _cases(tuple(cases), tuple(shape), float(spacing), template, slabs, points, float(strength), inverted, seed)
+    if len(cases) != 3 or min(cases) < 1 or points < 1 or not 0 < deformation_scale <= 3:
+        raise InputError(f'{where}: cases={tuple(cases)}, points={points}, deformation_scale={deformation_scale}; '
+                         'expected numbers of training, validation and test pairs, points, and a deformation_scale '
+                         'above 0, up to 3')
+    pairs = _cases(tuple(cases), tuple(shape), float(spacing), template, slabs, points, float(deformation_scale),
+                   invert_contrast, seed)
     return Source(cases=pairs, classes=mni152.CLASSES, problem='registration', least_classes=1, notice=NOTICE.format(
         map=MAPS[template], slabs=SLABS if len(shape) == 2 and template == 'mni152' else ''))
 
 
 @functools.lru_cache(2)
 def _cases(counts: tuple[int, ...], shape: tuple[int, ...], spacing: float, template: str,
-           slabs: tuple[tuple[int, int], ...], points: int, strength: float, inverted: bool,
+           slabs: tuple[tuple[int, int], ...], points: int, deformation_scale: float, invert_contrast: bool,
            seed: int) -> tuple[Case, ...]:
     names = [(split, part, number) for part, split in enumerate(SPLITS) for number in range(counts[part])]
     # Computed on the host, so the pairs are the same whatever the device.
@@ -86,26 +88,26 @@ def _cases(counts: tuple[int, ...], shape: tuple[int, ...], spacing: float, temp
         keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(seed), i))(
             jnp.array([[2 * (1_000_003 * part + number) + of for of in range(2)] for _, part, number in names]).ravel())
         fields = np.asarray(jax.jit(lambda keys: jax.lax.map(
-            lambda key: _field(key, shape, spacing, strength), keys))(keys))
+            lambda key: _field(key, shape, spacing, deformation_scale), keys))(keys))
     maps, out = _template(template), []
     for (split, part, number), pair_fields in zip(names, fields.reshape(len(names), 2, *fields.shape[1:])):
         rng = np.random.default_rng((seed, part, number))
-        pair, plane = _pair(rng, pair_fields, shape, spacing, template, maps, slabs[part], points, inverted)
+        pair, plane = _pair(rng, pair_fields, shape, spacing, template, maps, slabs[part], points, invert_contrast)
         out.append(Case(id=f'{split}{number:04d}', patient=f'{split}{number:04d}', split=split,
                         read=lambda pair=pair: pair, columns={'plane': plane} if plane else {}))
     return tuple(out)
 
 
-def _field(key: jax.Array, shape: tuple[int, ...], spacing: float, strength: float) -> jax.Array:
+def _field(key: jax.Array, shape: tuple[int, ...], spacing: float, deformation_scale: float) -> jax.Array:
     """A random displacement `[D, *S]`, voxels, of a diffeomorphism."""
     velocity = sum(
         warp.elastic_displacement(jax.random.fold_in(key, number), shape, max(2, round(wave / spacing))) * size
         for number, (wave, size) in enumerate(WAVES))
-    return deformation.exponential(velocity * strength / spacing, SQUARINGS)
+    return deformation.exponential(velocity * deformation_scale / spacing, SQUARINGS)
 
 
 def _pair(rng: np.random.Generator, fields: np.ndarray, shape: tuple[int, ...], spacing: float, template: str,
-          maps: Sequence[np.ndarray], slab: Sequence[int], count: int, inverted: bool) -> tuple[Pair, str]:
+          maps: Sequence[np.ndarray], slab: Sequence[int], count: int, invert_contrast: bool) -> tuple[Pair, str]:
     """A pair, and for 2D images of MNI152 the plane of the template."""
     dims = len(shape)
     height = float(rng.uniform(*slab))
@@ -128,7 +130,7 @@ def _pair(rng: np.random.Generator, fields: np.ndarray, shape: tuple[int, ...], 
 
     fixed, fixed_label = _contrast(rng, maps, positions(fixed_places))
     moving, moving_label = _contrast(rng, maps, positions(moving_places))
-    if inverted:
+    if invert_contrast:
         moving = 1.1 - moving
     fixed, moving = _acquire(rng, fixed, fixed_label), _acquire(rng, moving, moving_label)
     inside = np.argwhere(fixed_label > 0)

@@ -19,21 +19,22 @@ EVENTS = ('death', 'transplant')
 
 
 def source(*, cases: tuple[Count, NonNegativeInt, NonNegativeInt] = (400, 100, 200), covariates: Count = 5,
-           events: Literal[1, 2] = 1, bend: Float = 0.0, strength: Float = 1.0, censoring: NonNegative = 0.5,
+           events: Literal[1, 2] = 1, quadratic_effect: Float = 0.0, log_hazard_ratio: Float = 1.0,
+           censoring: NonNegative = 0.5,
            missing: FractionBelowOne = 0.0, image: bool = False, seed: NonNegativeInt = 0,
            cross_validation: CrossValidation = CrossValidation()) -> Source:
     """A survival source of a simulated cohort.
 
-    The log hazard of the first event is `strength` times the first covariate plus `bend` times (its square - 1); that
-    of the second event depends on the second covariate in the same way. At log hazard 0 the mean time to an event is
-    10 months.
+    The log hazard of the first event is `log_hazard_ratio` times the first covariate plus `quadratic_effect` times (its
+    square - 1); that of the second event depends on the second covariate in the same way. At log hazard 0 the mean
+    time to an event is 10 months.
 
     Args:
       cases: numbers of training, validation and test patients.
       covariates: number of standard normal covariates, at least as many as events.
       events: 1, or 2 competing events.
-      bend: factor of the first covariate's square, minus 1, in the log hazard of the first event.
-      strength: factor of the first covariate in the log hazard of the first event.
+      quadratic_effect: factor of the first covariate's square, minus 1, in the log hazard of the first event.
+      log_hazard_ratio: factor of the first covariate in the log hazard of the first event.
       censoring: the hazard of censoring, in units of 0.1 a month.
       missing: fraction of the covariates' values that are missing.
       image: show the second covariate as the radius of a ball in an image of 28 × 28 pixels instead of a number. It
@@ -45,10 +46,10 @@ def source(*, cases: tuple[Count, NonNegativeInt, NonNegativeInt] = (400, 100, 2
     for part, (split, count) in enumerate(zip(SPLITS, cases)):
         rng = np.random.default_rng((seed, part))
         x = rng.normal(size=(count, covariates))
-        log_hazard = strength * x[:, :events] + bend * (x[:, :events] ** 2 - 1)
+        log_hazard = log_hazard_ratio * x[:, :events] + quadratic_effect * (x[:, :events] ** 2 - 1)
         shown = None
         if image:
-            log_hazard[:, 0] += strength * x[:, 1]
+            log_hazard[:, 0] += log_hazard_ratio * x[:, 1]
             shown, x = x[:, 1], np.delete(x, 1, 1)
         event_times = rng.exponential(10 * np.exp(-log_hazard))
         censoring_times = rng.exponential(10 / max(censoring, 1e-9), count)

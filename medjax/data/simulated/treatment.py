@@ -16,18 +16,18 @@ NOTICE = 'Simulated patients. The results have no medical meaning.'
 
 
 def source(*, cases: tuple[Count, NonNegativeInt, NonNegativeInt] = (400, 100, 200),
-           covariates: Annotated[int, Range(low=3)] = 5, effect: Float = 1.0, spread: Float = 1.0,
+           covariates: Annotated[int, Range(low=3)] = 5, effect: Float = 1.0, effect_modification: Float = 1.0,
            confounding: Float = 1.0, noise: NonNegative = 0.5, realisation: NonNegativeInt = 0) -> Source:
     """A treatment source of simulated patients.
 
     The expected outcome without treatment is the first covariate plus the square of the third; the effect is `effect`
-    plus `spread` times the second.
+    plus `effect_modification` times the second.
 
     Args:
       cases: numbers of training, validation and test patients.
       covariates: number of standard normal covariates, at least 3.
       effect: mean effect of the treatment on the outcome.
-      spread: change of the effect per unit of the second covariate.
+      effect_modification: change of the effect per unit of the second covariate.
       confounding: increase of the log odds of treatment per unit of the first covariate.
       noise: standard deviation of an outcome about its expectation.
       realisation: seeds all draws.
@@ -40,7 +40,7 @@ def source(*, cases: tuple[Count, NonNegativeInt, NonNegativeInt] = (400, 100, 2
         x = rng.normal(size=(count, covariates))
         treated = (rng.random(count) < 1 / (1 + np.exp(-confounding * x[:, 0]))).astype(int)
         mu0 = x[:, 0] + x[:, 2]**2
-        mu1 = mu0 + effect + spread * x[:, 1]
+        mu1 = mu0 + effect + effect_modification * x[:, 1]
         outcome = np.where(treated, mu1, mu0) + rng.normal(0, noise, count)
         patients += [Case(id=f'{split}{n:04d}', patient=f'{split}{n:04d}', split=split, read=None,
                           columns={'sex': 'fm'[n % 2]}, record={f'x{k}': float(value) for k, value in enumerate(x[n])},

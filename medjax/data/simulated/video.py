@@ -28,17 +28,18 @@ GLARES = 6
 LEAST = 0.3  # smallest visible fraction of a polyp's box that is annotated
 
 
-def source(*, cases: tuple[Count, NonNegativeInt, NonNegativeInt] = (8, 3, 3), length: Count = 75,
-           shape: tuple[Count, Count] = (128, 128), most: Count = 3, every: Count = 1, seed: NonNegativeInt = 0,
+def source(*, cases: tuple[Count, NonNegativeInt, NonNegativeInt] = (8, 3, 3), frames: Count = 75,
+           shape: tuple[Count, Count] = (128, 128), max_polyps: Count = 3, frame_step: Count = 1,
+           seed: NonNegativeInt = 0,
            cache: str = '') -> Source:
     """A detection source of rendered videos; the only class is 'polyp', the videos are named after their splits.
 
     Args:
       cases: numbers of training, validation and test videos.
-      length: frames of each.
+      frames: number of frames of each.
       shape: rows and columns, even.
-      most: largest number of polyps in a video; the smallest is 1.
-      every: see `video.source`.
+      max_polyps: largest number of polyps in a video; the smallest is 1.
+      frame_step: see `video.source`.
       seed: of all draws.
       cache: the folder of rendered videos; by default in the user's cache folder.
 
@@ -48,37 +49,37 @@ def source(*, cases: tuple[Count, NonNegativeInt, NonNegativeInt] = (8, 3, 3), l
     root = pathlib.Path.home() / '.cache' / 'medjax' / 'simulated_video'
     if cache:
         root = pathlib.Path(cache).expanduser()
-    folder = prepared_cache.entry(root, [VERSION, list(cases), length, list(shape), most, seed])
+    folder = prepared_cache.entry(root, [VERSION, list(cases), frames, list(shape), max_polyps, seed])
     names = {f'{split}{number:02d}': split for split, count in zip(SPLITS, cases) for number in range(count)}
 
     def render(part: pathlib.Path) -> None:
         for number, video_name in enumerate(names):
-            write(part / f'{video_name}.mp4', (seed, number), length=length, shape=shape, most=most)
+            write(part / f'{video_name}.mp4', (seed, number), frames=frames, shape=shape, max_polyps=max_polyps)
 
     if not prepared_cache.found(folder, 'videos'):
         prepared_cache.store(folder, render, 'videos', 'config.data.source.cache')
-    return video.source(dir=str(folder.resolve()), every=every, classes=('polyp',), patient=r'^(\w+)\.',
+    return video.source(dir=str(folder.resolve()), frame_step=frame_step, classes=('polyp',), patient_regex=r'^(\w+)\.',
                         splitting=Splitting(splits=names), notice=NOTICE, cache=str(root))
 
 
-def write(path: pathlib.Path, draw: Sequence[int], *, length: int, shape: Sequence[int], most: int) -> None:
+def write(path: pathlib.Path, draw: Sequence[int], *, frames: int, shape: Sequence[int], max_polyps: int) -> None:
     """Renders a video and writes it as MP4, with its boxes beside it as `.txt`.
 
     Args:
       path: ends in .mp4.
       draw: seed of the random draws.
-      length: frames.
+      frames: their number.
       shape: rows and columns, even.
-      most: largest number of polyps.
+      max_polyps: largest number of polyps.
     """
     rng, lines, av = np.random.default_rng(draw), [], import_pyav()
-    shape, distance = np.array(shape), SPEED * min(shape) * length
-    wall, steps = _wall(rng, shape + int(distance) + 2), np.linspace(0, distance, length)
-    side = rng.uniform(0, distance) + 0.3 * distance * np.sin(np.linspace(0, rng.uniform(2, 6), length))
+    shape, distance = np.array(shape), SPEED * min(shape) * frames
+    wall, steps = _wall(rng, shape + int(distance) + 2), np.linspace(0, distance, frames)
+    side = rng.uniform(0, distance) + 0.3 * distance * np.sin(np.linspace(0, rng.uniform(2, 6), frames))
     corners = np.stack([steps, np.clip(side, 0, distance)], -1)  # of the camera's view on the wall
-    count = int(rng.integers(1, most + 1))
+    count = int(rng.integers(1, max_polyps + 1))
     # Each polyp lies in the view of at least one frame.
-    centres = corners[rng.integers(0, length, count)] + rng.uniform(0.2, 0.8, (count, 2)) * shape
+    centres = corners[rng.integers(0, frames, count)] + rng.uniform(0.2, 0.8, (count, 2)) * shape
     radii = rng.uniform(*RADIUS, (count, 1)) * min(shape) * rng.uniform(0.8, 1.25, (count, 2))
     with av.open(str(path), 'w', format='mp4') as container:
         # x264's mbtree (lookahead) is not reproducible on some processors.

@@ -48,7 +48,7 @@ class AnnotatedImage:
 
 
 def detection_source(images: Sequence[AnnotatedImage], classes: Sequence[str], root: pathlib.Path, *,
-                     patient: str = '', splitting: Splitting, notice: str = '',
+                     patient_regex: str = '', splitting: Splitting, notice: str = '',
                      warnings: Sequence[str] = ()) -> Source:
     """A detection source of annotated images. Of objects with the same class and box in an image one is kept.
 
@@ -56,8 +56,8 @@ def detection_source(images: Sequence[AnnotatedImage], classes: Sequence[str], r
       images: at least one.
       classes: names; by default those of the objects, sorted.
       root: the data set's folder.
-      patient: a regular expression whose first group is the patient's name in a file name, such as r'^([^_]+)_'. By
-        default each image without a patient counts as one of its own.
+      patient_regex: a regular expression whose first group is the patient's name in a file name, such as r'^([^_]+)_'.
+        By default each image without a patient counts as one of its own.
       splitting: how patients without a split are assigned; stratified by the classes in their images.
       notice: text on the data for the report.
       warnings: what was left out or assumed, a line each.
@@ -78,7 +78,7 @@ def detection_source(images: Sequence[AnnotatedImage], classes: Sequence[str], r
         warnings = (*warnings, f'Objects with the class and box of another one in the same image, left out: '
                                f'{sum(repeated.values())} (of {few(list(repeated))}).')
     targets = [_objects(image, classes) for image in images]
-    rows = [{'patient': image.patient or (patient_name(image.path, patient) if patient else image.id),
+    rows = [{'patient': image.patient or (patient_name(image.path, patient_regex) if patient_regex else image.id),
              'split': image.split} for image in images]
     split = splitting.divide(rows, root, root, strata=[stratum_of(target) for target in targets])
     cases = tuple(Case(
@@ -116,9 +116,9 @@ def patient_name(path: str, pattern: str) -> str:
         match = re.search(pattern, os.path.basename(path))
         name = match.group(1) if match else ''
     except (re.error, IndexError) as error:
-        raise InputError(f'{KEYS}.patient: {pattern!r} is no regular expression with a group: {error}') from error
+        raise InputError(f'{KEYS}.patient_regex: {pattern!r} is no regular expression with a group: {error}') from error
     if not name:
-        raise InputError(f'{path}: its name has no patient by {KEYS}.patient, {pattern!r}; expected one')
+        raise InputError(f'{path}: its name has no patient by {KEYS}.patient_regex, {pattern!r}; expected one')
     return name
 
 

@@ -28,7 +28,7 @@ RESERVED = ('id', 'path', 'patient', 'split')
 
 
 def source(*, dir: str = '', classes: Sequence[str] = (), table: str = '', label: str = 'label',
-           problem: Literal['', 'binary', 'multiclass', 'ordinal', 'multilabel'] = '', patient: str = '',
+           problem: Literal['', 'binary', 'multiclass', 'ordinal', 'multilabel'] = '', patient_regex: str = '',
            splitting: Splitting = Splitting(val=0.2, test=0.2), notice: str = '') -> Source:
     """A classification source from a folder for each class, or from a table.
 
@@ -41,8 +41,8 @@ def source(*, dir: str = '', classes: Sequence[str] = (), table: str = '', label
       label: the table's column with the class name. A table without that column is multilabel: it has a column for each
         of `classes` with 1, 0, or an empty cell where the class is unknown.
       problem: 'binary', 'multiclass' or 'ordinal'; by default chosen by the number of classes.
-      patient: a regular expression whose first group is the patient's name in a file name, such as r'^([^_]+)_'. By
-        default each image counts as a patient of its own.
+      patient_regex: a regular expression whose first group is the patient's name in a file name, such as r'^([^_]+)_'.
+        By default each image counts as a patient of its own.
       splitting: how patients are assigned to splits; stratified by class.
       notice: text on the data for the report.
 
@@ -60,7 +60,7 @@ def source(*, dir: str = '', classes: Sequence[str] = (), table: str = '', label
     else:
         classes, problem, targets = _single_label_targets(rows, where, tuple(classes), label, problem)
     for row in rows:
-        row['patient'] = row['patient'] or (patient_name(row['path'], patient) if patient else row['id'])
+        row['patient'] = row['patient'] or (patient_name(row['path'], patient_regex) if patient_regex else row['id'])
     split = splitting.divide(rows, where, root, strata=[stratum_of(target) for target in targets])
     inner = (*RESERVED, *(classes if problem == 'multilabel' else (label,)))
     cases = tuple(Case(

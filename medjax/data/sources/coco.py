@@ -21,7 +21,7 @@ from medjax.errors import InputError
 
 
 def source(*, files: Mapping[str, str] | str, dir: str = '', images: str = 'images', classes: Sequence[str] = (),
-           patient: str = '', splitting: Splitting = Splitting(val=0.2, test=0.2), notice: str = '') -> Source:
+           patient_regex: str = '', splitting: Splitting = Splitting(val=0.2, test=0.2), notice: str = '') -> Source:
     """A detection source from JSON files.
 
     Args:
@@ -30,7 +30,7 @@ def source(*, files: Mapping[str, str] | str, dir: str = '', images: str = 'imag
       dir: the data set's folder; see `data_dir`.
       images: folder within dir that `file_name` is relative to.
       classes: names; by default those of the categories, in the order of their ids.
-      patient: see `annotations.detection_source`.
+      patient_regex: see `annotations.detection_source`.
       splitting: how patients are assigned to splits where there is one file.
       notice: text on the data for the report.
 
@@ -48,7 +48,7 @@ def source(*, files: Mapping[str, str] | str, dir: str = '', images: str = 'imag
         crowds += file_crowds
     warnings = (f'Crowd boxes, left out: {crowds}.',) if crowds else ()
     classes = tuple(classes) or tuple(dict.fromkeys(categories[number] for number in sorted(categories)))
-    return detection_source(annotated, classes, root, patient=patient, splitting=splitting, notice=notice,
+    return detection_source(annotated, classes, root, patient_regex=patient_regex, splitting=splitting, notice=notice,
                             warnings=warnings)
 
 

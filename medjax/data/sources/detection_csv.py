@@ -28,7 +28,7 @@ NAMES = ('path', 'image', 'seriesuid')  # of the column with the image of a row
 OTHER = ('patient', 'split')
 
 
-def source(*, table: str, dir: str = '', images: str = 'images', classes: Sequence[str] = (), patient: str = '',
+def source(*, table: str, dir: str = '', images: str = 'images', classes: Sequence[str] = (), patient_regex: str = '',
            splitting: Splitting = Splitting(val=0.2, test=0.2), notice: str = '') -> Source:
     """A detection source from a table of boxes or of balls.
 
@@ -39,7 +39,7 @@ def source(*, table: str, dir: str = '', images: str = 'images', classes: Sequen
       images: folder of the images within dir, searched with its subfolders.
       classes: names; by default those of the column `label`, sorted. Without that column, the single class of all
         objects.
-      patient: see `annotations.detection_source`.
+      patient_regex: see `annotations.detection_source`.
       splitting: how patients are assigned to splits where the table has no column `split`.
       notice: text on the data for the report.
 
@@ -82,7 +82,7 @@ def source(*, table: str, dir: str = '', images: str = 'images', classes: Sequen
         id='_'.join(file.relative_to(folder).with_name(image_files.stem(file)).parts), path=str(file), where=str(path),
         boxes=np.reshape([box for box, _ in file_objects], (-1, width)), names=[name for _, name in file_objects],
         unit=unit, **others.get(file, {})) for file, file_objects in objects.items()]
-    return detection_source(annotated, classes, root, patient=patient, splitting=splitting, notice=notice,
+    return detection_source(annotated, classes, root, patient_regex=patient_regex, splitting=splitting, notice=notice,
                             warnings=warnings)
 
 

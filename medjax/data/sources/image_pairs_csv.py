@@ -32,7 +32,8 @@ BY_INTENSITY = ('Labels are three groups of each image\'s own intensities (k-mea
 
 
 def source(*, table: str = '', pairs: Sequence[Sequence[str]] = (), dir: str = '', classes: Sequence[str] = (),
-           tissues: bool = False, splitting: Splitting = Splitting(val=0.0, test=0.3), notice: str = '') -> Source:
+           tissue_labels: bool = False, splitting: Splitting = Splitting(val=0.0, test=0.3),
+           notice: str = '') -> Source:
     """A registration source from a list of pairs.
 
     Args:
@@ -40,7 +41,7 @@ def source(*, table: str = '', pairs: Sequence[Sequence[str]] = (), dir: str = '
       pairs: fixed file, moving file and optionally the split of each pair, in place of a table.
       dir: folder of the files; see `source.data_dir`.
       classes: of the labels, background first; by default the background alone.
-      tissues: where an image has no label, derive three classes from its intensities.
+      tissue_labels: where an image has no label, derive three classes from its intensities.
       splitting: how patients are assigned to splits. The patient is that of the table, or else the fixed image.
       notice: text on the data for the report.
 
@@ -65,12 +66,12 @@ def source(*, table: str = '', pairs: Sequence[Sequence[str]] = (), dir: str = '
     else:
         by_patient = splitting.divide(rows, path, root)
         split = [by_patient[row['patient']] for row in rows]
-    classes = tuple(classes) or (TISSUES if tissues else ('background',))
+    classes = tuple(classes) or (TISSUES if tissue_labels else ('background',))
     cases = tuple(Case(
         id=pair_name(row, names), patient=row['patient'], split=part,
-        read=functools.partial(read_pair, row, root, tissues),
+        read=functools.partial(read_pair, row, root, tissue_labels),
         files=tuple(str(root / row[name]) for name in FILES if row.get(name))) for row, part in zip(rows, split))
-    if tissues:
+    if tissue_labels:
         notice = f'{notice} {BY_INTENSITY}'.strip()
     return Source(cases=cases, classes=classes, problem='registration', least_classes=1, notice=notice)
 
@@ -117,13 +118,13 @@ def pair_name(row: Mapping[str, str], names: Mapping[str, str]) -> str:
     return f'{names[row["moving"]]}_to_{names[row["fixed"]]}'
 
 
-def read_pair(row: Mapping[str, str], root: pathlib.Path, tissues: bool = False) -> Pair:
+def read_pair(row: Mapping[str, str], root: pathlib.Path, tissue_labels: bool = False) -> Pair:
     """The images, labels and landmarks of a pair, in RAS+ order.
 
     Args:
       row: of the table.
       root: folder of its files.
-      tissues: see `source`.
+      tissue_labels: see `source`.
 
     Raises:
       InputError: as `datasets.registration.check_image_pair` and `image_files.read`.
@@ -132,7 +133,7 @@ def read_pair(row: Mapping[str, str], root: pathlib.Path, tissues: bool = False)
               for name in FILES[:4] if row.get(name)}
     images |= {name: image_files.whole_numbers(image) for name, image in images.items() if name.endswith('label')}
     for name in ('fixed', 'moving'):
-        if tissues and f'{name}_label' not in images:
+        if tissue_labels and f'{name}_label' not in images:
             images[f'{name}_label'] = intensity_classes(images[name])
     pair = _on_one_grid(Pair(**images))
     if row.get('points'):

@@ -91,12 +91,12 @@ NOTICE = ('{name} (MedMNIST v2, {licence}): small images of {size} pixels, for c
           'clinical use. ' + UNKNOWN_PATIENTS)
 
 
-def source(*, set: str, size: Literal[28, 64, 128, 224] = 28, dir: str = '',
+def source(*, dataset: str, size: Literal[28, 64, 128, 224] = 28, dir: str = '',
            cross_validation: CrossValidation = CrossValidation(), split_seed: NonNegativeInt = 0) -> Source:
     """A classification source of a MedMNIST set with its own split; a missing file is downloaded and checked.
 
     Args:
-      set: its name, such as 'pneumoniamnist'.
+      dataset: its name, such as 'pneumoniamnist'.
       size: pixels along each axis: 28, 64, 128 or 224; of volumes 28 or 64.
       dir: the folder of the files; by default as `data_dir` says, or medjax's folder in the user's cache.
       cross_validation: replaces the set's split by folds, stratified by class.
@@ -105,18 +105,18 @@ def source(*, set: str, size: Literal[28, 64, 128, 224] = 28, dir: str = '',
     Raises:
       InputError: an unknown set or size; a damaged file; no network where the file has to be downloaded.
     """
-    if set not in SETS:
-        raise InputError(f'config.data.source.set: {set!r}; expected one of: {", ".join(SETS)}')
-    known = SETS[set]
+    if dataset not in SETS:
+        raise InputError(f'config.data.source.dataset: {dataset!r}; expected one of: {", ".join(SETS)}')
+    known = SETS[dataset]
     if size not in known.md5:
-        raise InputError(f'config.data.source.size: {size}; expected one of {tuple(known.md5)} for {set}')
-    path = _find(dir, f'{set}.npz' if size == 28 else f'{set}_{size}.npz', known.md5[size])
-    cases = [case for split in SPLITS for case in _cases(path, split, known, set in REVERSED)]
+        raise InputError(f'config.data.source.size: {size}; expected one of {tuple(known.md5)} for {dataset}')
+    path = _find(dir, f'{dataset}.npz' if size == 28 else f'{dataset}_{size}.npz', known.md5[size])
+    cases = [case for split in SPLITS for case in _cases(path, split, known, dataset in REVERSED)]
     cases = cross_validation.resplit(cases, split_seed)
-    licence, dims = 'CC BY-NC 4.0' if set == 'dermamnist' else 'CC BY 4.0', 3 if set.endswith('3d') else 2
-    return Source(cases=tuple(cases), classes=known.classes[::-1] if set in REVERSED else known.classes,
+    licence, dims = 'CC BY-NC 4.0' if dataset == 'dermamnist' else 'CC BY 4.0', 3 if dataset.endswith('3d') else 2
+    return Source(cases=tuple(cases), classes=known.classes[::-1] if dataset in REVERSED else known.classes,
                   problem=known.problem, least_classes=1 if known.problem == 'multilabel' else 2,
-                  notice=NOTICE.format(name=set, licence=licence, size='×'.join([str(size)] * dims)))
+                  notice=NOTICE.format(name=dataset, licence=licence, size='×'.join([str(size)] * dims)))
 
 
 def _cases(path: pathlib.Path, split: str, known: Set, reverse: bool) -> list[Case]:

@@ -29,13 +29,13 @@ RESERVED = (*REQUIRED, 'patient', 'split')
 
 def source(*, classes: Sequence[str], dir: str = '', images: str = 'images', labels: str = 'labels',
            image_suffix: str = '', label_suffix: str = '', table: str = '', channels: Sequence[str] = ('image',),
-           values: Sequence[NonNegativeInt] | None = None,
+           label_values: Sequence[NonNegativeInt] | None = None,
            colours: Mapping[str, Sequence[NonNegativeInt]] | None = None, spacing: Sequence[Positive] | None = None,
            align_labels: bool = False, splitting: Splitting = Splitting(val=0.2, test=0.2), notice: str = '') -> Source:
     """A segmentation source with images and labels paired by name, or by a table.
 
     Args:
-      classes: names, background first; labels hold their numbers, to 0.001, unless values or colours are given.
+      classes: names, background first; labels hold their numbers, to 0.001, unless label_values or colours are given.
       dir: the data set's folder; see `data_dir`.
       images: folder of the images, within dir; may be the same as labels.
       labels: folder of the labels, within dir.
@@ -44,7 +44,7 @@ def source(*, classes: Sequence[str], dir: str = '', images: str = 'images', lab
       table: a CSV file within dir, with the columns id, image, label (paths within dir) and optionally patient and
         split. All other columns go to the predictions table. It replaces pairing by name.
       channels: names of the images' channels. A grey image that is stored in three equal channels has one.
-      values: the label value of each class, such as (0, 255); `predict` writes these values.
+      label_values: the label value of each class, such as (0, 255); `predict` writes these values.
       colours: red, green and blue, 0 to 255, of each class in the labels, by class name; `predict` writes them.
       spacing: mm between the columns and between the rows of a 2D image, whose file has none. Without it distances and
         areas of 2D images are in pixels.
@@ -60,7 +60,7 @@ def source(*, classes: Sequence[str], dir: str = '', images: str = 'images', lab
       InputError: files, table or options that do not fit each other. Labels are read and checked case by case.
     """
     root = data_dir(dir)
-    reader = _reader(classes=classes, channels=channels, values=values, colours=colours, spacing=spacing,
+    reader = _reader(classes=classes, channels=channels, label_values=label_values, colours=colours, spacing=spacing,
                      align_labels=align_labels)
     rows, warnings = (_read_rows(root, table), ()) if table else _pairs(root / images, root / labels, image_suffix,
                                                                         label_suffix)
@@ -107,10 +107,10 @@ def label_encoder(**options: Any) -> Callable[[np.ndarray], np.ndarray]:
     return _reader(**options).code.encode
 
 
-def _reader(*, classes: Sequence[str], channels: Sequence[str] = ('image',), values: Sequence[int] | None = None,
+def _reader(*, classes: Sequence[str], channels: Sequence[str] = ('image',), label_values: Sequence[int] | None = None,
             colours: Mapping[str, Sequence[int]] | None = None, spacing: Sequence[float] | None = None,
             align_labels: bool = False, **_: Any) -> 'Reader':
-    code = LabelCode(tuple(classes), None if values is None else tuple(values), colours)
+    code = LabelCode(tuple(classes), None if label_values is None else tuple(label_values), colours)
     return Reader(code, tuple(channels), None if spacing is None else tuple(spacing), align_labels)
 
 

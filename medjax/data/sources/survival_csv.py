@@ -35,7 +35,7 @@ CENSORED = ('0', 'false', 'censored')
 
 
 def source(*, table: str, dir: str = '', time: str = 'time', event: str = 'event', events: Sequence[str] = ('event',),
-           values: Sequence[str | int] = ('1',), covariates: Sequence[str] = (), columns: Sequence[str] = (),
+           event_values: Sequence[str | int] = ('1',), covariates: Sequence[str] = (), columns: Sequence[str] = (),
            image: str = '', unit: str = '', options: CovariateOptions = CovariateOptions(),
            splitting: Splitting = Splitting(val=0.2, test=0.2), notice: str = '') -> Source:
     """A survival source from a table of patients.
@@ -44,10 +44,10 @@ def source(*, table: str, dir: str = '', time: str = 'time', event: str = 'event
       table: a CSV file within dir; the columns id, patient and split are optional.
       dir: its folder; see `data_dir`.
       time: the column of the observed time.
-      event: the column of the event: one of `values`, or 0 or 'censored' for a censored patient. Where no patient has
-        such a value, empty cells are censored patients.
+      event: the column of the event: one of `event_values`, or 0 or 'censored' for a censored patient. Where no patient
+        has such a value, empty cells are censored patients.
       events: names; several are competing events.
-      values: the value of the event column for each event.
+      event_values: the value of the event column for each event.
       covariates: columns; by default all others except `columns`, columns without a name and numbers of the rows.
       columns: that only go to the predictions table, such as those of subgroups.
       image: the column with the path of a patient's image within dir; '' for none.
@@ -64,7 +64,7 @@ def source(*, table: str, dir: str = '', time: str = 'time', event: str = 'event
     rows, there = read_table(path)
     if not rows:
         raise InputError(f'{path}: no rows; expected patients')
-    event_values = event_codes(values, events)
+    codes = event_codes(event_values, events)
     required = [time, event, *columns, *([image] if image else [])]
     check_near_names(path, there, (*RESERVED, *required), covariates)
     check_columns(path, there, [*required, *covariates])
@@ -75,8 +75,8 @@ def source(*, table: str, dir: str = '', time: str = 'time', event: str = 'event
         if image and not filled(row[image]):
             raise InputError(f'{path}: row {number}: {image} is {row[image]!r}; expected the path of an image')
     check_unique(path, [row['id'] for row in rows])
-    blank = blank_is_censored(path, [row[event] for row in rows], event, event_values)
-    targets = [parse_outcome(row, time, event, event_values, f'{path}: row {number}')
+    blank = blank_is_censored(path, [row[event] for row in rows], event, codes)
+    targets = [parse_outcome(row, time, event, codes, f'{path}: row {number}')
                for number, row in enumerate(rows, 2)]
     split = splitting.divide(rows, path, root, strata=[row[event].strip() for row in rows])
     paths = [data_paths.inside(root, row[image].strip(), f'{path}: row {number}: {image}') if image else path
@@ -143,20 +143,19 @@ def read_covariates(path: pathlib.Path, names: Sequence[str],
     return ids, [encoded.record(row, f'{path}: row {number}') for number, row in enumerate(rows, 2)]
 
 
-def event_codes(values: Sequence[str | int], events: Sequence[str], key: str = 'values') -> tuple[str, ...]:
+def event_codes(values: Sequence[str | int], events: Sequence[str]) -> tuple[str, ...]:
     """The values of the event column, as `tables.code` gives them.
 
     Args:
       values: of the config.
       events: names.
-      key: of the config, for messages.
 
     Raises:
       InputError: they are not one for each event.
     """
     codes = tuple(code(str(value)) for value in values)
     if len(codes) != len(events) or len(set(codes)) != len(codes):
-        raise InputError(f'{KEYS}.{key}: {tuple(values)}; expected a different one for each of {tuple(events)}')
+        raise InputError(f'{KEYS}.event_values: {tuple(values)}; expected a different one for each of {tuple(events)}')
     return codes
 
 

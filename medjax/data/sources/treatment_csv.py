@@ -19,8 +19,9 @@ from medjax.errors import InputError
 
 
 def source(*, table: str, outcome: str, covariates: Sequence[str], treatment: str = 'treatment',
-           groups: Sequence[str] = ('control', 'treated'), values: Sequence[Sequence[str | int]] = (('0',), ('1',)),
-           sign: Literal[-1, 1] = 1, patient: str = 'id', dir: str = '', columns: Sequence[str] = (),
+           groups: Sequence[str] = ('control', 'treated'),
+           group_values: Sequence[Sequence[str | int]] = (('0',), ('1',)),
+           outcome_sign: Literal[-1, 1] = 1, patient: str = 'id', dir: str = '', columns: Sequence[str] = (),
            options: CovariateOptions = CovariateOptions(), splitting: Splitting = Splitting(val=0.2, test=0.3),
            notice: str = '') -> Source:
     """A treatment source from a table of patients.
@@ -31,9 +32,9 @@ def source(*, table: str, outcome: str, covariates: Sequence[str], treatment: st
       covariates: columns that were known before the treatment.
       treatment: the column of the treatment.
       groups: names, the untreated group first.
-      values: the values of the treatment column for each of the two groups; patients with any other, or with none, are
-        left out and counted.
-      sign: 1 where a higher outcome is better, -1 where a lower one is: the outcome is multiplied by it.
+      group_values: the values of the treatment column for each of the two groups; patients with any other, or with
+        none, are left out and counted.
+      outcome_sign: 1 where a higher outcome is better, -1 where a lower one is: the outcome is multiplied by it.
       patient: the column of the patients' names, each of which occurs once.
       dir: folder of the table; see `data_dir`.
       columns: that only go to the predictions table.
@@ -52,9 +53,10 @@ def source(*, table: str, outcome: str, covariates: Sequence[str], treatment: st
     check_columns(path, there, required)
     if {outcome, treatment} & set(covariates):
         raise InputError(f'{KEYS}.covariates: {tuple(covariates)}; expected neither the outcome nor the treatment')
-    codes = [{code(str(value)) for value in group} for group in values]
-    if len(codes) != 2 or codes[0] & codes[1] or sign not in (1, -1):
-        raise InputError(f'{KEYS}.values: {values}, sign: {sign}; expected different ones for each of two groups, and '
+    codes = [{code(str(value)) for value in group} for group in group_values]
+    if len(codes) != 2 or codes[0] & codes[1] or outcome_sign not in (1, -1):
+        raise InputError(f'{KEYS}.group_values: {group_values}, outcome_sign: {outcome_sign}; expected different ones '
+                         'for each of two groups, and '
                          '1 or -1')
     included: list[tuple[int, str, Mapping[str, str]]] = []
     targets: list[TreatmentOutcome] = []
@@ -72,9 +74,9 @@ def source(*, table: str, outcome: str, covariates: Sequence[str], treatment: st
             raise InputError(f'{where}: {patient} is {name!r}; expected a name that no row before has')
         names.add(name)
         included.append((number, name, row))
-        targets.append(TreatmentOutcome(int(given in codes[1]), sign * value))
+        targets.append(TreatmentOutcome(int(given in codes[1]), outcome_sign * value))
     if not included:
-        raise InputError(f'{path}: no row with {treatment} among {values}; expected some of both groups')
+        raise InputError(f'{path}: no row with {treatment} among {group_values}; expected some of both groups')
     split = splitting.divide([{'patient': name, 'split': filled(row.get('split'))} for _, name, row in included], path,
                              root, strata=[stratum_of(target) for target in targets])
     table_rows = [Row(number, row, split[name] == 'train') for number, name, row in included]

@@ -40,7 +40,8 @@ from medjax.errors import InputError, few
 from medjax.options import Count
 
 FIELDS = ('frame', 'x1', 'y1', 'x2', 'y2', 'label')
-NOTICE = 'Each video counts as a patient of its own: config.data.source.patient can derive the patient from its name.'
+NOTICE = ('Each video counts as a patient of its own: config.data.source.patient_regex can derive the patient from its '
+          'name.')
 VERSION = 2  # of the cached index of a video; a higher number ignores older ones
 INDEX = 'index.json'
 
@@ -61,7 +62,7 @@ class VideoIndex(NamedTuple):
     times: dict[int, float]
 
 
-def source(*, dir: str = '', every: Count = 1, classes: Sequence[str] = (), patient: str = '',
+def source(*, dir: str = '', frame_step: Count = 1, classes: Sequence[str] = (), patient_regex: str = '',
            splitting: Splitting = Splitting(val=0.2, test=0.2), notice: str = '', cache: str = '') -> Source:
     """A detection source whose cases are frames of a folder's videos; all frames of a video are in one split.
 
@@ -69,10 +70,10 @@ def source(*, dir: str = '', every: Count = 1, classes: Sequence[str] = (), pati
 
     Args:
       dir: the data set's folder; see `data_dir`.
-      every: step between the annotated frames that are taken.
+      frame_step: step between the annotated frames that are taken.
       classes: names; by default those in the files, sorted.
-      patient: a regular expression whose first group is the patient's name in a video's name. By default each video
-        counts as a patient of its own, with the video's name.
+      patient_regex: a regular expression whose first group is the patient's name in a video's name. By default each
+        video counts as a patient of its own, with the video's name.
       splitting: how patients are assigned to splits.
       notice: text on the data for the report.
       cache: the folder that stores which frames of a video can be decoded; by default in the user's cache folder.
@@ -81,8 +82,8 @@ def source(*, dir: str = '', every: Count = 1, classes: Sequence[str] = (), pati
       InputError: no video; one that cannot be read or has no annotation file, or several; an invalid line; a frame or a
         class that does not exist.
     """
-    if not isinstance(every, int) or every < 1:
-        raise InputError(f'config.data.source.every: {every}; expected a whole number of at least 1')
+    if not isinstance(frame_step, int) or frame_step < 1:
+        raise InputError(f'config.data.source.frame_step: {frame_step}; expected a whole number of at least 1')
     root = data_dir(dir)
     cache_dir = pathlib.Path(cache).expanduser() if cache else pathlib.Path.home() / '.cache' / 'medjax' / 'videos'
     annotated: list[AnnotatedImage] = []
@@ -100,21 +101,21 @@ def source(*, dir: str = '', every: Count = 1, classes: Sequence[str] = (), pati
         if undecodable:
             skipped[f'{name}: {undecodable}'] = undecodable
         numbers = sorted(boxes) if per_frame_files else range(index.count)
-        taken = [number for number in numbers[::every] if number in index.times]
+        taken = [number for number in numbers[::frame_step] if number in index.times]
         frame_reader = SequentialReader(path, taken)
         for number in taken:
             frame_boxes = boxes.get(number, Boxes('', (), np.zeros((0, 4)), []))
             annotated.append(AnnotatedImage(
                 id=f'{name}_{number:06d}', path=str(path), where=frame_boxes.where, boxes=frame_boxes.boxes,
-                names=frame_boxes.names, patient='' if patient else name,
+                names=frame_boxes.names, patient='' if patient_regex else name,
                 columns={'video': name, 'frame': str(number), 'time': f'{index.times[number]:.3f}'}))
             readers.append(functools.partial(_read, frame_reader, number, path, frame_boxes))
     notices = [notice]
     if skipped:
         notices.append(f'Frames that cannot be decoded, left out: {sum(skipped.values())} ({few(list(skipped))}).')
-    if not patient:
+    if not patient_regex:
         notices.append(NOTICE)
-    out = detection_source(annotated, classes, root, patient=patient, splitting=splitting,
+    out = detection_source(annotated, classes, root, patient_regex=patient_regex, splitting=splitting,
                            notice=' '.join(filter(None, notices)), warnings=warnings)
     return dataclasses.replace(out, cases=tuple(
         dataclasses.replace(case, read=read) for case, read in zip(out.cases, readers)))

@@ -41,20 +41,21 @@ class Visit(NamedTuple):
 class Columns:
     """The meaning of the columns of a table of visits; see `source`."""
 
-    values: Sequence[str]
+    measurements: Sequence[str]
     static: Sequence[str] = ()
     patient: str = 'id'
     time: str = 'time'
-    log: Sequence[str] = ()
+    log_transform: Sequence[str] = ()
     unit: str = ''
-    per: float = 1.0
+    time_divisor: float = 1.0
     dates: str = 'iso'
 
 
-def source(*, table: str, values: Sequence[str], static: Sequence[str] = (), dir: str = '', patient: str = 'id',
+def source(*, table: str, measurements: Sequence[str], static: Sequence[str] = (), dir: str = '', patient: str = 'id',
            time: str = 'time', end: str = 'end', event: str = 'event', events: Sequence[str] = ('event',),
-           event_values: Sequence[str | int] = ('1',), log: Sequence[str] = (), landmarks: Sequence[NonNegative] = (),
-           columns: Sequence[str] = (), unit: str = '', per: Positive = 1.0, dates: str = 'iso',
+           event_values: Sequence[str | int] = ('1',), log_transform: Sequence[str] = (),
+           landmarks: Sequence[NonNegative] = (),
+           columns: Sequence[str] = (), unit: str = '', time_divisor: Positive = 1.0, dates: str = 'iso',
            options: CovariateOptions = CovariateOptions(), splitting: Splitting = Splitting(val=0.2, test=0.2),
            notice: str = '') -> Source:
     """A survival or forecasting source from a table of visits.
@@ -66,7 +67,7 @@ def source(*, table: str, values: Sequence[str], static: Sequence[str] = (), dir
 
     Args:
       table: a CSV file within dir.
-      values: columns that change from visit to visit.
+      measurements: columns that change from visit to visit.
       static: columns that do not, taken from the first visit.
       dir: its folder; see `data_dir`.
       patient: the column of the patient's name.
@@ -75,11 +76,11 @@ def source(*, table: str, values: Sequence[str], static: Sequence[str] = (), dir
       event: the column of the event; see `survival_csv.source`.
       events: names; several are competing events.
       event_values: the value of the event column for each event.
-      log: those of `values` that are log transformed, such as concentrations.
+      log_transform: those of `measurements` that are log transformed, such as concentrations.
       landmarks: times.
       columns: that only go to the predictions table.
       unit: of the times, such as 'years'.
-      per: time units of the file in one `unit`, such as 365.25 for days; landmarks are in `unit`.
+      time_divisor: time units of the file in one `unit`, such as 365.25 for days; landmarks are in `unit`.
       dates: form of the dates where times are such: 'iso' (2024-01-29, or 20240129 as in DICOM), 'dmy' or 'mdy'.
       options: how cells become covariates.
       splitting: how patients are assigned to splits where the table has no column `split`; stratified by event.
@@ -94,9 +95,9 @@ def source(*, table: str, values: Sequence[str], static: Sequence[str] = (), dir
     rows, there = read_table(path)
     if any(not landmark >= 0 for landmark in landmarks):
         raise InputError(f'{KEYS}.landmarks: {tuple(landmarks)}; expected times of at least 0')
-    meaning = Columns(values, static, patient, time, log, unit, per, dates)
-    codes, required = event_codes(event_values, events, 'event_values'), (end, event, *columns)
-    check_near_names(path, there, ('split', patient, time, end, event), (*required, *values, *static), patient='')
+    meaning = Columns(measurements, static, patient, time, log_transform, unit, time_divisor, dates)
+    codes, required = event_codes(event_values, events), (end, event, *columns)
+    check_near_names(path, there, ('split', patient, time, end, event), (*required, *measurements, *static), patient='')
     _check(path, rows, there, meaning, required)
     blank = blank_is_censored(path, [row[event] for row in rows], event, codes)
     visits, starts = _visits(path, rows, meaning)
@@ -105,7 +106,7 @@ def source(*, table: str, values: Sequence[str], static: Sequence[str] = (), dir
     split = splitting.divide([{'patient': filled(row[patient]), 'split': filled(row.get('split'))} for row in rows],
                              path, root, strata=[stratum_of(outcomes[filled(row[patient])]) for row in rows])
     table_rows = [Row(number, row, split[filled(row[patient])] == 'train') for number, row in enumerate(rows, 2)]
-    encoded = encoding.fit(table_rows, [*dict.fromkeys((*values, *static))], path, options)
+    encoded = encoding.fit(table_rows, [*dict.fromkeys((*measurements, *static))], path, options)
     cases = [dataclasses.replace(case, split=split[case.id], target=outcomes[case.id],
                                  columns={column: visits[case.id][0].cells[column] for column in columns})
              for case in _cases(path, visits, meaning, encoded.accepting())]
@@ -137,28 +138,29 @@ def read_patients(path: pathlib.Path, meaning: Columns, encoded: Encoding) -> tu
 def _check(path: pathlib.Path, rows: Sequence[Mapping[str, str]], there: Sequence[str], meaning: Columns,
            required: Sequence[str] = ()) -> None:
     """Checks the columns of a table of visits; `required` are those that `meaning` does not name."""
-    if not rows or not meaning.values:
-        raise InputError(f'{path}: {len(rows)} rows, {KEYS}.values: {tuple(meaning.values)}; expected visits, and '
-                         'columns')
-    check_columns(path, there, (meaning.patient, meaning.time, *required, *meaning.values, *meaning.static))
-    if set(meaning.log) - set(meaning.values):
-        raise InputError(f'{KEYS}.log: {sorted(set(meaning.log) - set(meaning.values))}; expected some of '
-                         f'{tuple(meaning.values)}')
-    if not 0 < meaning.per < math.inf:
-        raise InputError(f'{KEYS}.per: {meaning.per}; expected above 0')
+    if not rows or not meaning.measurements:
+        raise InputError(f'{path}: {len(rows)} rows, {KEYS}.measurements: {tuple(meaning.measurements)}; expected '
+                         'visits, and columns')
+    check_columns(path, there, (meaning.patient, meaning.time, *required, *meaning.measurements, *meaning.static))
+    unknown = sorted(set(meaning.log_transform) - set(meaning.measurements))
+    if unknown:
+        raise InputError(f'{KEYS}.log_transform: {unknown}; expected some of {tuple(meaning.measurements)}')
+    if not 0 < meaning.time_divisor < math.inf:
+        raise InputError(f'{KEYS}.time_divisor: {meaning.time_divisor}; expected above 0')
 
 
 def _measured(encoded: Encoding, meaning: Columns) -> tuple[str, ...]:
     """The names of the measured values."""
-    return tuple(f'log {name}' if name in meaning.log else name for name in encoded.names(meaning.values))
+    return tuple(f'log {name}' if name in meaning.log_transform else name
+                 for name in encoded.names(meaning.measurements))
 
 
 def _cases(path: pathlib.Path, visits: Mapping[str, Sequence[Visit]], meaning: Columns,
            encoded: Encoding) -> list[Case]:
     """The patients, without outcome and split."""
-    coded = [name for name in meaning.log if encoded.categories[name]]
+    coded = [name for name in meaning.log_transform if encoded.categories[name]]
     if coded:
-        raise InputError(f'{path}: {KEYS}.log: {coded[0]!r} has categories; expected a column of numbers')
+        raise InputError(f'{path}: {KEYS}.log_transform: {coded[0]!r} has categories; expected a column of numbers')
     return [Case(id=name, patient=name, split='', read=None, files=(str(path),),
                  record=encoded.record(own[0].cells, f'{path}: row {own[0].number}', meaning.static),
                  series=Series(np.array([visit.time for visit in own]),
@@ -172,23 +174,23 @@ def _visits(path: pathlib.Path, rows: Sequence[Mapping[str, str]],
     unit, cells = meaning.unit, [row[meaning.time] for row in rows]
     names = [filled(row[meaning.patient]) for row in rows]
     if times_of.are_dates(cells[:1]):
-        if unit not in times_of.DAYS or meaning.per != 1:
-            raise InputError(f'{path}: {meaning.time} holds dates, {KEYS}.unit: {unit!r}, per: {meaning.per}; expected '
-                             f'one of {", ".join(times_of.DAYS)}, and 1')
+        if unit not in times_of.DAYS or meaning.time_divisor != 1:
+            raise InputError(f'{path}: {meaning.time} holds dates, {KEYS}.unit: {unit!r}, time_divisor: '
+                             f'{meaning.time_divisor}; expected one of {", ".join(times_of.DAYS)}, and 1')
         days = _days(path, meaning.time, cells, meaning)
         starts: dict[str, float] | None = {}
         for name, day in zip(names, days):
             starts[name] = min(day, starts.get(name, day))
         times = [(day - starts[name]) / times_of.DAYS[unit] for name, day in zip(names, days)]
     else:
-        times_of.check_durations(path, meaning.time, cells, unit, meaning.per)
+        times_of.check_durations(path, meaning.time, cells, unit, meaning.time_divisor)
         starts, times = None, [parse_number(cell) for cell in cells]
     out: dict[str, list[Visit]] = {}
     for number, (name, time, row) in enumerate(zip(names, times, rows), 2):
         if not name or time is None or time < 0:
             raise InputError(f'{path}: row {number}: {meaning.patient} {name!r}, {meaning.time} {row[meaning.time]!r}; '
                              'expected a name, and a number of at least 0, or a date')
-        out.setdefault(name, []).append(Visit(time / meaning.per, number, row))
+        out.setdefault(name, []).append(Visit(time / meaning.time_divisor, number, row))
     for name, visits in out.items():
         visits.sort(key=lambda visit: visit.time)
         for before, visit in zip(visits, visits[1:]):
@@ -211,7 +213,7 @@ def image_reader(**keys: Any) -> Callable[..., list[Case]]:
     meaning = Columns(**{field.name: keys[field.name] for field in dataclasses.fields(Columns) if field.name in keys})
 
     def read(path: pathlib.Path, known: Sequence[str], stored: Mapping[str, Any] | None = None) -> list[Case]:
-        names = (*meaning.values, *meaning.static)
+        names = (*meaning.measurements, *meaning.static)
         encoded = Encoding(**stored) if stored else encoding.encoding_of_names(
             [name for name in known if name in names or name.rpartition('=')[0] in names], names)
         static = [name for name in meaning.static if name in encoded.categories]
@@ -269,7 +271,7 @@ def _ends(path: pathlib.Path, rows: Sequence[Mapping[str, str]], visits: Mapping
     """The end of observation in each row, by the row's number, as times are counted."""
     cells = [row[end] for row in rows]
     if starts is None:
-        times_of.check_durations(path, end, cells, meaning.unit, meaning.per)
+        times_of.check_durations(path, end, cells, meaning.unit, meaning.time_divisor)
         times = [parse_number(cell) for cell in cells]
     else:
         names = {visit.number: name for name, own in visits.items() for visit in own}
@@ -280,7 +282,7 @@ def _ends(path: pathlib.Path, rows: Sequence[Mapping[str, str]], visits: Mapping
         if value is None or value < 0:
             raise InputError(f'{path}: row {number}: {end} is {cell!r}; expected a number of at least 0, or a date '
                              f'where {meaning.time} is one')
-        out[number] = value / meaning.per
+        out[number] = value / meaning.time_divisor
     return out
 
 
@@ -310,10 +312,10 @@ def _outcome(path: pathlib.Path, patient: str, visits: Sequence[Visit], ends: Ma
 
 def _measurements(path: pathlib.Path, visit: Visit, meaning: Columns, encoded: Encoding) -> list[float]:
     """The measured values of a visit."""
-    values = encoded.record(visit.cells, f'{path}: row {visit.number}', meaning.values)
-    for name in meaning.log:
+    values = encoded.record(visit.cells, f'{path}: row {visit.number}', meaning.measurements)
+    for name in meaning.log_transform:
         if values[name] <= 0:
             raise InputError(f'{path}: row {visit.number}: {name} is {visit.cells[name]}; expected more than 0, '
-                             f'because {KEYS}.log takes its logarithm')
+                             f'because {KEYS}.log_transform takes its logarithm')
         values[name] = math.log(values[name])
     return list(values.values())

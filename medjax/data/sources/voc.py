@@ -24,14 +24,14 @@ from medjax.errors import InputError
 CORNERS = ('ymin', 'xmin', 'ymax', 'xmax')  # rows before columns
 
 
-def source(*, dir: str = '', classes: Sequence[str] = (), patient: str = '',
+def source(*, dir: str = '', classes: Sequence[str] = (), patient_regex: str = '',
            splitting: Splitting = Splitting(val=0.2, test=0.2), notice: str = '') -> Source:
     """A detection source from a folder of annotations; difficult and truncated objects count like others.
 
     Args:
       dir: the data set's folder; see `data_dir`.
       classes: names; by default those in the annotations, sorted.
-      patient: see `annotations.detection_source`.
+      patient_regex: see `annotations.detection_source`.
       splitting: how patients are assigned to splits where the data set has no lists in ImageSets/Main.
       notice: text on the data for the report.
 
@@ -62,7 +62,7 @@ def source(*, dir: str = '', classes: Sequence[str] = (), patient: str = '',
     unused = [pathlib.Path(path) for name, path in images.items() if name not in (split_of or files)]
     warnings = (*left_out(other_images, root / 'JPEGImages'), *left_out(others, folder, 'not annotations'),
                 *left_out(unused, root / 'JPEGImages', 'in no list' if split_of else 'without an annotation'))
-    return detection_source(annotated, classes, root, patient=patient, splitting=splitting, notice=notice,
+    return detection_source(annotated, classes, root, patient_regex=patient_regex, splitting=splitting, notice=notice,
                             warnings=warnings)
 
 

@@ -22,14 +22,14 @@ from medjax.data.splits import KEYS, Splitting
 from medjax.errors import InputError
 
 
-def source(*, classes: Sequence[str], dir: str = '', patient: str = '',
+def source(*, classes: Sequence[str], dir: str = '', patient_regex: str = '',
            splitting: Splitting = Splitting(val=0.2, test=0.2), notice: str = '') -> Source:
     """A detection source from a folder with `images` and `labels`.
 
     Args:
       classes: names, in the order of their numbers.
       dir: the data set's folder; see `data_dir`.
-      patient: see `annotations.detection_source`.
+      patient_regex: see `annotations.detection_source`.
       splitting: how patients are assigned to splits where there are no folders of splits.
       notice: text on the data for the report.
 
@@ -68,7 +68,7 @@ def source(*, classes: Sequence[str], dir: str = '', patient: str = '',
                          'with objects')
     if without:
         warnings.append(f'Images without a label, taken to show no object: {without} of {len(annotated)}.')
-    return detection_source(annotated, classes, root, patient=patient, splitting=splitting, notice=notice,
+    return detection_source(annotated, classes, root, patient_regex=patient_regex, splitting=splitting, notice=notice,
                             warnings=warnings)
 
 

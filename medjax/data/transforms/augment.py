@@ -32,9 +32,9 @@ UNET = dict(flip=0.5, rotate=1.0, degrees=15.0, elastic=1.0, brightness=0.5)
 # of 224 pixels by .4. Two deviations: the magnification is uniform from .8 to 1.2, where Keras divides by such a
 # number; and a shift is along the image's axes before the rotation.
 KERAS = dict(rotate=1.0, degrees=20.0, shift=1.0, shift_range=0.2, shear=1.0, shear_range=0.2, zoom=1.0,
-             zoom_range=(0.8, 1.2), zoom_apart=True, flip=0.5, flip_axes=(1,), fill='nearest')
+             zoom_range=(0.8, 1.2), zoom_per_axis=True, flip=0.5, flip_axes=(1,), fill='nearest')
 # Cubuk 2020, with the paper's choice for ResNet-50 on ImageNet; `randaugment` lists how the operations differ.
-RANDAUGMENT = dict(policy_ops=2, policy_magnitude=9.0, fill='nearest')
+RANDAUGMENT = dict(randaugment_ops=2, randaugment_magnitude=9.0, fill='nearest')
 RECIPES: dict[str, dict[str, Any]] = {'flip': dict(flip=0.5), 'unet': UNET, 'nnunet': NNUNET, 'keras': KERAS,
                                       'randaugment': RANDAUGMENT}
 
@@ -65,7 +65,7 @@ class Recipe:
         rotated in their plane only, 180, or 15 where the plane's longer side exceeds 1.5 times the shorter.
       zoom: probability.
       zoom_range: of the magnification.
-      zoom_apart: whether each axis has its own magnification.
+      zoom_per_axis: whether each axis has its own magnification.
       shear: probability.
       shear_range: largest angle, in degrees: in 2D each column slides along the rows' axis by its tangent times the
         column's distance from the centre; in 3D there are three angles, see `warp.shear_matrix`.
@@ -89,8 +89,8 @@ class Recipe:
       gamma: probability of raising intensities, scaled to 0–1, to a power.
       gamma_range: of the power.
       gamma_inverted: probability of the same on the negative.
-      policy_ops: number of RandAugment operations (2D only) for each sample; see `randaugment`.
-      policy_magnitude: magnitude of these, from 0 to 10.
+      randaugment_ops: number of RandAugment operations (2D only) for each sample; see `randaugment`.
+      randaugment_magnitude: magnitude of these, from 0 to 10.
       mixup: of mixup's Beta(mixup, mixup); 0 is off. With CutMix on as well, each sample has one of them, by 1/2.
       cutmix: the same for CutMix.
     """
@@ -101,7 +101,7 @@ class Recipe:
     degrees: Annotated[float, Range(low=0, high=180)] | None = None
     zoom: Probability = 0.0
     zoom_range: tuple[Positive, Positive] = (0.7, 1.4)
-    zoom_apart: bool = False
+    zoom_per_axis: bool = False
     shear: Probability = 0.0
     shear_range: Annotated[float, Range(low=0, high=90, open_high=True)] = 10.0
     shift: Probability = 0.0
@@ -122,8 +122,8 @@ class Recipe:
     gamma: Probability = 0.0
     gamma_range: tuple[Positive, Positive] = (0.7, 1.5)
     gamma_inverted: Probability = 0.0
-    policy_ops: NonNegativeInt = 0
-    policy_magnitude: Annotated[float, Range(low=0, high=10)] = 9.0
+    randaugment_ops: NonNegativeInt = 0
+    randaugment_magnitude: Annotated[float, Range(low=0, high=10)] = 9.0
     mixup: NonNegative = 0.0
     cutmix: NonNegative = 0.0
 
@@ -136,8 +136,8 @@ class Recipe:
             raise InputError(f'config.augment.blur_voxels: {self.blur_voxels}; expected at most '
                              f'{intensity.BLUR_TAPS / 3:g}')
         most = len(randaugment.OPERATIONS)
-        if self.policy_ops > most:
-            raise InputError(f'config.augment.policy_ops: {self.policy_ops}; expected at most {most}')
+        if self.randaugment_ops > most:
+            raise InputError(f'config.augment.randaugment_ops: {self.randaugment_ops}; expected at most {most}')
 
     def __call__(self, batch: Arrays, key: jax.Array) -> Arrays:
         """Transforms a batch; traceable."""
@@ -149,7 +149,7 @@ class Recipe:
         # One draw for all transforms, by the checksums of their names: a new transform does not change the draws of the
         # others, and the generator is compiled once instead of thirty times.
         drawn = list(DRAWS)
-        if self.policy_ops:
+        if self.randaugment_ops:
             drawn += [f'policy {name}' for name in randaugment.OPERATIONS]
         if mixes:
             drawn += [f'mix {name}' for name in transforms_mixup.DRAWS]
@@ -177,8 +177,9 @@ class Recipe:
         image, dims = batch['image'], batch['image'].ndim - 2
         if self.flip_axes is not None and not set(self.flip_axes) <= set(range(dims)):
             raise InputError(f'config.augment.flip_axes: {tuple(self.flip_axes)}; expected some of 0 to {dims - 1}')
-        if self.policy_ops and dims != 2:
-            raise InputError(f'config.augment.policy_ops: {self.policy_ops}; expected 0 for images that are not 2D')
+        if self.randaugment_ops and dims != 2:
+            raise InputError(f'config.augment.randaugment_ops: {self.randaugment_ops}; expected 0 for images that are '
+                             'not 2D')
         boxes = [name for pair in BOXES.items() if pair[0] in batch for name in pair]
         for name in ('elastic', 'mixup', 'cutmix'):
             if boxes and getattr(self, name):
@@ -207,14 +208,14 @@ class Recipe:
         """
         draws = Draws(table, key, arrays['image'].shape[:-1], arrays['image'].shape[-1])
         signs = None
-        if self.policy_ops:
+        if self.randaugment_ops:
             policy = table[len(DRAWS):][:len(randaugment.OPERATIONS)]
-            signs = randaugment.draw_operations(policy, self.policy_ops)
+            signs = randaugment.draw_operations(policy, self.randaugment_ops)
         if signs is not None or any(getattr(self, name) for name in WARPS):
             arrays = spatial.random_warp(self, arrays, spacing, draws, signs)
         image = self._change_intensities(arrays['image'], draws)
         if signs is not None:
-            image = randaugment.apply_intensities(image, signs, self.policy_magnitude)
+            image = randaugment.apply_intensities(image, signs, self.randaugment_magnitude)
         arrays = {**arrays, 'image': image}
         if self.flip:
             axes = range(len(draws.shape)) if self.flip_axes is None else self.flip_axes

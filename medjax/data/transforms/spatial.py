@@ -23,7 +23,7 @@ class WarpOptions(Protocol):
     degrees: float | None
     zoom: float
     zoom_range: tuple[float, float]
-    zoom_apart: bool
+    zoom_per_axis: bool
     shear: float
     shear_range: float
     shift: float
@@ -31,7 +31,7 @@ class WarpOptions(Protocol):
     elastic: float
     elastic_mm: float
     fill: str
-    policy_magnitude: float
+    randaugment_magnitude: float
 
 
 def random_warp(options: WarpOptions, arrays: Arrays, spacing: jax.Array, draws: Draws,
@@ -92,7 +92,7 @@ def _affine(options: WarpOptions, spacing: jax.Array, drawn: jax.Array, signs: j
         slants = jnp.deg2rad(draws.uniform('shear', -options.shear_range, options.shear_range, len(angles)))
         shear = warp.shear_matrix(jnp.where(sheared, jnp.tan(slants), 0.0))
         matrix = jnp.matmul(matrix, shear, precision=warp.HIGHEST)
-    zoom = draws.uniform('zoom', *options.zoom_range, len(matrix) if options.zoom_apart else 0)
+    zoom = draws.uniform('zoom', *options.zoom_range, len(matrix) if options.zoom_per_axis else 0)
     matrix = matrix / jnp.where(zoomed, zoom, 1.0)
     if dims == 3 and planar:
         # Rotated and zoomed in its plane only: slices are not mixed.
@@ -101,7 +101,7 @@ def _affine(options: WarpOptions, spacing: jax.Array, drawn: jax.Array, signs: j
     if options.shift:
         shift = jnp.where(shifted, draws.uniform('shift', -options.shift_range, options.shift_range, dims), 0.0)
     if signs is not None:
-        policy_matrix, policy_shift = randaugment.geometric_map(signs, options.policy_magnitude)
+        policy_matrix, policy_shift = randaugment.geometric_map(signs, options.randaugment_magnitude)
         matrix, shift = jnp.matmul(matrix, policy_matrix, precision=warp.HIGHEST), shift + policy_shift
     if not options.shift and signs is None:
         return matrix, None

@@ -161,7 +161,7 @@ def _interpolation_section(run: Run, split: str) -> Section | None:
     groups = []
     for path in sorted((run.folder / 'cases' / split).glob('*.npz'))[:DRAWN]:
         with snapshot(path) as case:
-            if 'walk' not in case:
+            if 'interpolated' not in case:
                 return None
             groups.append(Group(path.stem, interpolation_tiles(case), ''))
     return Section('Interpolation between latents', 'Images decoded on a straight line from the latent of a case to '

@@ -26,7 +26,8 @@ VALIDATION_SCORES = ('error', 'bound', 'synthetic_anomaly')  # those that valida
 LATENT_SCORES = ('distance', 'neighbours')  # computed from the latents
 MAPS = ('map', 'change', 'residual')  # outputs that are anomaly maps; the first of them that a task gives is used
 MAP_QUANTILE = 0.995  # of the voxels of the validation images: the threshold of a map
-SNAPSHOT = ('truth', 'walk', 'image', 'recon', 'residual', 'change', 'map')  # arrays saved of a case, where present
+# Arrays saved of a case, where present.
+SNAPSHOT = ('truth', 'interpolated', 'image', 'recon', 'residual', 'change', 'map')
 LATENTS = 'latents.npz'  # in the run's folder of cases: the distribution of the training latents
 
 
@@ -38,8 +39,8 @@ class AnomalyEvaluator(contracts.Evaluator):
     predict_batched: BatchedPredictor
     normal: str
     score: str
-    shown: int
-    voxels: bool
+    examples: int
+    anomaly_masks: bool
 
     def __call__(self, variables: Any, split: str, *, quick: bool = False,
                  snapshots: pathlib.Path | None = None) -> list[dict[str, Any]]:
@@ -72,7 +73,7 @@ class AnomalyEvaluator(contracts.Evaluator):
             if self.score not in scores:
                 raise InputError(f'config.evaluate.score: {self.score!r} is not a score of this task; expected one of: '
                                  f'{", ".join(scores)}')
-            if self.voxels:
+            if self.anomaly_masks:
                 masks = self._masks(numbers)
                 voxels = self._voxel_metrics(variables, images, outputs, masks)
         if snapshots is not None:
@@ -120,7 +121,8 @@ class AnomalyEvaluator(contracts.Evaluator):
             case = self.data.source.cases[number]
             _, mask = case.read()
             if mask is None:
-                raise InputError(f'{case.id}: no mask; expected one for each case, because of config.evaluate.voxels')
+                raise InputError(f'{case.id}: no mask; expected one for each case, because of '
+                                 'config.evaluate.anomaly_masks')
             out.append(preprocess.fit_to_size(dataclasses.replace(mask, array=mask.array > 0))[..., 0] > 127)
         return np.stack(out)
 
@@ -142,8 +144,8 @@ class AnomalyEvaluator(contracts.Evaluator):
                         folder: pathlib.Path) -> None:
         """Saves the arrays of the cases with the highest, the middle and the lowest scores."""
         order = np.argsort(-score, kind='stable')
-        middle = max((len(order) - self.shown) // 2, 0)
-        chosen = dict.fromkeys([*order[:self.shown], *order[middle:][:self.shown], *order[-self.shown:]])
+        middle = max((len(order) - self.examples) // 2, 0)
+        chosen = dict.fromkeys([*order[:self.examples], *order[middle:][:self.examples], *order[-self.examples:]])
         for old in folder.glob('*.npz'):
             old.unlink()
         for place in chosen:
@@ -216,7 +218,7 @@ def predictor(*, task: Task, data: Mapping[str, Any], statistics: Mapping[str, A
 
 
 def evaluator(*, data: ImageDataset, task: Task, normal: str = '', score: str = '', batch: Count = 128,
-              shown: Count = 3, voxels: bool = False) -> AnomalyEvaluator:
+              examples: Count = 3, anomaly_masks: bool = False) -> AnomalyEvaluator:
     """The evaluator of anomaly detection.
 
     Args:
@@ -227,8 +229,8 @@ def evaluator(*, data: ImageDataset, task: Task, normal: str = '', score: str = 
       score: the primary score, fixed before any anomaly is used; the others are reported for comparison. 'distance' by
         default, 'error' without anomalies.
       batch: images at once.
-      shown: number of cases with the highest, the middle and the lowest scores that the report shows, each.
-      voxels: whether the cases have masks of the anomalies, with which anomaly maps are compared.
+      examples: number of cases with the highest, the middle and the lowest scores that the report shows, each.
+      anomaly_masks: whether the cases have masks of the anomalies, with which anomaly maps are compared.
 
     Raises:
       InputError: an option that does not fit the data or the other options.
@@ -239,12 +241,12 @@ def evaluator(*, data: ImageDataset, task: Task, normal: str = '', score: str = 
         raise InputError(f'config.evaluate.score: {score!r}; expected one of: {", ".join(allowed)}')
     if normal:
         _check_normal(data, normal)
-    if voxels and (not normal or 'val' not in data.counts):
-        raise InputError('config.evaluate.voxels: True; expected config.evaluate.normal, and validation cases, which '
-                         'set the threshold')
-    if batch < 1 or shown < 1:
-        raise InputError(f'config.evaluate: batch={batch}, shown={shown}; expected at least 1')
-    return AnomalyEvaluator(data, BatchedPredictor(task, batch), normal, score, shown, voxels)
+    if anomaly_masks and (not normal or 'val' not in data.counts):
+        raise InputError('config.evaluate.anomaly_masks: True; expected config.evaluate.normal, and validation cases, '
+                         'which set the threshold')
+    if batch < 1 or examples < 1:
+        raise InputError(f'config.evaluate: batch={batch}, examples={examples}; expected at least 1')
+    return AnomalyEvaluator(data, BatchedPredictor(task, batch), normal, score, examples, anomaly_masks)
 
 
 def _check_normal(data: ImageDataset, normal: str) -> None:

@@ -34,9 +34,9 @@ def interpolation_tiles(case: Mapping[str, np.ndarray]) -> list[Tile]:
     """The images decoded between the latent of a case and that of another one.
 
     Args:
-      case: arrays of a snapshot, with `image [*S, C]` and `walk [W, *S, C]`.
+      case: arrays of a snapshot, with `image [*S, C]` and `interpolated [W, *S, C]`.
     """
-    low, high, steps = case['image'].min(), case['image'].max(), case['walk'][..., 0]
+    low, high, steps = case['image'].min(), case['image'].max(), case['interpolated'][..., 0]
     titles = {0: 'reconstruction', len(steps) - 1: 'another case'}
     return [Tile(_grey(middle_slice(step), low, high), titles.get(place, ''), 'between two latents',
                  INTERPOLATION_WIDTH) for place, step in enumerate(steps)]

@@ -20,11 +20,12 @@ KINDS = ('patch', 'opacity', 'shade')
 
 
 def task(module: nn.Module, *, statistics: Mapping[str, Any], kinds: Sequence[str] = ('patch', 'opacity'),
-         share: Probability = 0.5, spots: Count = 2, radii: tuple[PositiveFraction, PositiveFraction] = (0.08, 0.35),
-         strength: tuple[Probability, Probability] = (0.2, 0.9)) -> Task:
+         anomaly_fraction: Probability = 0.5, max_spots: Count = 2,
+         radius_range: tuple[PositiveFraction, PositiveFraction] = (0.08, 0.35),
+         strength_range: tuple[Probability, Probability] = (0.2, 0.9)) -> Task:
     """The task of finding anomalies with a network that has one output per voxel.
 
-    In training, a share of the images gets spots that are blended with another image of the batch (Tan 2020), made
+    In training, a fraction of the images gets spots that are blended with another image of the batch (Tan 2020), made
     opaque, or made darker or brighter. The network predicts the strength of the change at each voxel, with the
     cross-entropy loss.
 
@@ -32,10 +33,10 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], kinds: Sequence[st
       module: the network, with logits `[B, *S, 1]`.
       statistics: of the training data; not used.
       kinds: kinds of anomaly, equally probable: 'patch', 'opacity', 'shade'.
-      share: share of the images that get one.
-      spots: largest number of spots in an image.
-      radii: smallest and largest radius of a spot, as shares of the image's axes.
-      strength: smallest and largest strength, from 0 to 1.
+      anomaly_fraction: fraction of the images that get one.
+      max_spots: largest number of spots in an image.
+      radius_range: smallest and largest radius of a spot, as fractions of the image's axes.
+      strength_range: smallest and largest strength, from 0 to 1.
 
     Returns:
       A task on `image [B, *S, C]`. `predict` gives `map [B, *S]`, the anomaly score of each voxel from 0 to 1, and its
@@ -45,7 +46,7 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], kinds: Sequence[st
       InputError: an option out of its range.
     """
     del statistics
-    options = Options(tuple(kinds), share, spots, tuple(radii), tuple(strength))
+    options = Options(tuple(kinds), anomaly_fraction, max_spots, tuple(radius_range), tuple(strength_range))
     return Task(functools.partial(init_variables, module), functools.partial(_loss, module, options),
                 functools.partial(_predict, module), _metrics, joint=True)
 
@@ -55,18 +56,18 @@ class Options:
     """Options of the synthetic anomalies; see `task`."""
 
     kinds: tuple[str, ...]
-    share: float
-    spots: int
-    radii: tuple[float, ...]
-    strength: tuple[float, ...]
+    anomaly_fraction: float
+    max_spots: int
+    radius_range: tuple[float, ...]
+    strength_range: tuple[float, ...]
 
     def __post_init__(self):
         if set(self.kinds) - set(KINDS) or not self.kinds:
             raise InputError(f'config.task.kinds: {self.kinds}; expected some of: {", ".join(KINDS)}')
-        if not 0 < self.share <= 1 or self.spots < 1:
-            raise InputError(f'config.task: share={self.share}, spots={self.spots}; expected a share in (0, 1], and at '
-                             'least 1 spot')
-        for name, pair in (('radii', self.radii), ('strength', self.strength)):
+        if not 0 < self.anomaly_fraction <= 1 or self.max_spots < 1:
+            raise InputError(f'config.task: anomaly_fraction={self.anomaly_fraction}, max_spots={self.max_spots}; '
+                             'expected a fraction in (0, 1], and at least 1 spot')
+        for name, pair in (('radius_range', self.radius_range), ('strength_range', self.strength_range)):
             if len(pair) != 2 or not 0 < pair[0] <= pair[1] <= 1:
                 raise InputError(f'config.task.{name}: {pair}; expected the smallest and the largest, in (0, 1]')
 
@@ -84,13 +85,13 @@ def add_anomaly(options: Options, image: jax.Array, other: jax.Array, key: jax.A
       The image `[*S, C]`, and the strength of the change at each voxel, `[*S]`, 0 where there is none.
     """
     outline_key, count_key, strength_key, kind_key, presence_key = jax.random.split(key, 5)
-    masks = jax.vmap(lambda k: random_blob_mask(k, image.shape[:-1], options.radii))(
-        jax.random.split(outline_key, options.spots))
-    count = jax.random.randint(count_key, (), 1, options.spots + 1)
-    present = (jnp.arange(options.spots) < count).reshape(-1, *(1,) * (image.ndim - 1))
+    masks = jax.vmap(lambda k: random_blob_mask(k, image.shape[:-1], options.radius_range))(
+        jax.random.split(outline_key, options.max_spots))
+    count = jax.random.randint(count_key, (), 1, options.max_spots + 1)
+    present = (jnp.arange(options.max_spots) < count).reshape(-1, *(1,) * (image.ndim - 1))
     mask = jnp.max(masks * present.astype(jnp.float32), 0)
-    strength = jax.random.uniform(strength_key, minval=options.strength[0], maxval=options.strength[1])
-    strength *= (jax.random.uniform(presence_key) < options.share).astype(jnp.float32)
+    strength = jax.random.uniform(strength_key, minval=options.strength_range[0], maxval=options.strength_range[1])
+    strength *= (jax.random.uniform(presence_key) < options.anomaly_fraction).astype(jnp.float32)
     sign = jax.random.rademacher(jax.random.fold_in(strength_key, 1), (), jnp.float32)
     branches = {'patch': lambda: interpolate_patch(image, other, mask, strength),
                 'opacity': lambda: add_opacity(image, mask, strength),

@@ -91,7 +91,7 @@ def uncertainty_tables(split: ClassificationSplit) -> list[Table]:
     if conformal:
         single = conformal['sizes'].get('1', 0) / sum(conformal['sizes'].values())
         rows = [('nominal coverage', 'the probability that a set contains the truth',
-                 [Cell(format_number(conformal['promised']))]),
+                 [Cell(format_number(conformal['nominal_coverage']))]),
                 ('observed coverage', '', [tables.cell(FAMILY.metrics, '', conformal['coverage'], 0)]),
                 ('mean size', 'classes in a set', [tables.cell(FAMILY.metrics, '', conformal['set_size'], 0)]),
                 ('sets of one class', 'share of the cases', [Cell(format_number(single))])]

@@ -143,7 +143,7 @@ def _reliability_chart(split: ClassificationSplit) -> Chart:
         predicted, observed, key = cases.probs[:, 1], cases.targets == 1, cases.classes[1]
         axes_names = f'Probability of {short_name(key)}', f'Share of cases with {short_name(key)}'
     else:
-        predicted, observed, key = split.confidence, split.correct, 'chosen'
+        predicted, observed, key = split.confidence, split.correct, 'predicted_class'
         axes_names = 'Probability of the predicted class', 'Share of cases in which it is correct'
     bins, after = {'as predicted': calibration.reliability_bins(predicted, observed)}, ''
     if calibrated:

@@ -25,12 +25,12 @@ def compare(a: Run, b: Run) -> Comparison:
     Raises:
       InputError: the runs have no case in common, have one twice, or disagree about its truth.
     """
-    found = compare_tables(a.predictions, b.predictions, a.results['problem'], a.classes)
+    comparison = compare_tables(a.predictions, b.predictions, a.results['problem'], a.classes)
     lines = []
     for test in ('delong', 'mcnemar'):
-        entries = {'': found[test]} if 'p' in found[test] else found[test]
+        entries = {'': comparison[test]} if 'p' in comparison[test] else comparison[test]
         lines += [f'{test} {label}  {_p_value(entry)}' for label, entry in entries.items()]
-    return Comparison(found, lines, found['warnings'])
+    return Comparison(comparison, lines, comparison['warnings'])
 
 
 def compare_tables(rows_a: Sequence[Row], rows_b: Sequence[Row], problem: str, classes: Sequence[str], *,

@@ -30,7 +30,7 @@ class ClassificationEvaluator(contracts.Evaluator):
     data: ImageDataset
     classifier: BatchedClassifier
     methods: tuple[str, ...]
-    shown: int
+    examples: int
     sensitivity: float | None
     coverage: float
     subgroups: tuple[str, ...]
@@ -79,7 +79,7 @@ class ClassificationEvaluator(contracts.Evaluator):
     def _save_snapshots(self, variables: Any, numbers: np.ndarray, probs: np.ndarray, folder: pathlib.Path) -> None:
         """Saves snapshots of the examples with saliency maps, and removes earlier ones."""
         source = self.data.source
-        examples, explained = choose_examples(probs, self.data.targets[numbers], self.shown)
+        examples, explained = choose_examples(probs, self.data.targets[numbers], self.examples)
         found: Mapping[str, np.ndarray] = {'maps': np.zeros((0, len(examples)))}
         if self.explain is not None:
             positive = probs.shape[1] == 1  # of a single label the maps explain its presence
@@ -93,13 +93,13 @@ class ClassificationEvaluator(contracts.Evaluator):
                           {name: values[:, place] for name, values in found.items()})
 
 
-def choose_examples(probs: np.ndarray, targets: np.ndarray, shown: int) -> tuple[np.ndarray, np.ndarray]:
+def choose_examples(probs: np.ndarray, targets: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """The most confident correct, the most confident wrong and the least confident cases.
 
     Args:
       probs: `[n, K]`.
       targets: `[n]` class numbers, or `[n, K]` for labels: 1, 0, or below 0 where unknown.
-      shown: number of cases of each kind.
+      count: number of cases of each kind.
 
     Returns:
       The cases' numbers `[m]` without duplicates, and the most probable class of each, `[m]`.
@@ -111,14 +111,15 @@ def choose_examples(probs: np.ndarray, targets: np.ndarray, shown: int) -> tuple
     else:
         correct, confidence = predicted == targets, probs.max(-1)
     order = np.argsort(-confidence, kind='stable')
-    examples = dict.fromkeys([*order[correct[order]][:shown], *order[~correct[order]][:shown], *order[::-1][:shown]])
+    examples = dict.fromkeys([*order[correct[order]][:count], *order[~correct[order]][:count], *order[::-1][:count]])
     chosen = np.array(list(examples), int)
     return chosen, predicted[chosen]
 
 
-def evaluator(*, data: ImageDataset, task: Task, batch: Count = 64, samples: NonNegativeInt = 0,
-              flips: Sequence[NonNegativeInt] = (), explain: Sequence[str] = ('grad_cam',), shown: NonNegativeInt = 2,
-              sensitivity: InnerFraction | None = None, coverage: InnerFraction = 0.9,
+def evaluator(*, data: ImageDataset, task: Task, batch: Count = 64, dropout_samples: NonNegativeInt = 0,
+              flips: Sequence[NonNegativeInt] = (), saliency: Sequence[str] = ('grad_cam',),
+              examples: NonNegativeInt = 2,
+              sensitivity: InnerFraction | None = None, conformal_coverage: InnerFraction = 0.9,
               subgroups: Sequence[str] = ()) -> ClassificationEvaluator:
     """The evaluator of classification.
 
@@ -126,14 +127,14 @@ def evaluator(*, data: ImageDataset, task: Task, batch: Count = 64, samples: Non
       data: the data set.
       task: the task.
       batch: images per batch.
-      samples: number of predictions with dropout that are averaged, with their disagreement as uncertainty; 0 for a
-        single prediction without dropout.
+      dropout_samples: number of predictions with dropout that are averaged, with their disagreement as uncertainty; 0
+        for a single prediction without dropout.
       flips: axes of test-time mirroring; none by default.
-      explain: names of saliency methods whose maps the report shows; see `saliency.methods`.
-      shown: number of cases of each kind that the report shows: the most confident correct, the most confident wrong
+      saliency: names of saliency methods whose maps the report shows; see `saliency.methods`.
+      examples: number of cases of each kind that the report shows: the most confident correct, the most confident wrong
         and the least confident.
       sensitivity: sensitivity of the operating point, which is chosen on validation cases; Youden's index by default.
-      coverage: coverage of the conformal prediction sets, which are calibrated on validation cases.
+      conformal_coverage: coverage of the conformal prediction sets, which are calibrated on validation cases.
       subgroups: columns by whose values metrics are computed separately.
 
     Raises:
@@ -144,17 +145,19 @@ def evaluator(*, data: ImageDataset, task: Task, batch: Count = 64, samples: Non
         if name not in columns:
             raise InputError(f'config.evaluate.subgroups: {name!r}; expected columns of the data: '
                              f'{", ".join(sorted(columns)) or "there are none"}')
-    for key, value in (('sensitivity', sensitivity), ('coverage', coverage)):
+    for key, value in (('sensitivity', sensitivity), ('conformal_coverage', conformal_coverage)):
         if value is not None and not 0 < value < 1:
             raise InputError(f'config.evaluate.{key}: {value}; expected a number between 0 and 1')
-    classifier = BatchedClassifier(task, len(data.preprocess.size), batch, samples, tuple(flips))
-    explained = explain and task.features is not None
-    return ClassificationEvaluator(data, classifier, tuple(explain), shown, sensitivity, coverage, tuple(subgroups),
-                                   functools.partial(methods.explain, tuple(explain)) if explained else None)
+    classifier = BatchedClassifier(task, len(data.preprocess.size), batch, dropout_samples, tuple(flips))
+    explained = saliency and task.features is not None
+    return ClassificationEvaluator(data, classifier, tuple(saliency), examples, sensitivity, conformal_coverage,
+                                   tuple(subgroups),
+                                   functools.partial(methods.explain, tuple(saliency)) if explained else None)
 
 
 def predictor(*, task: Task, data: Mapping[str, Any], statistics: Mapping[str, Any],
-              read: Callable[[pathlib.Path], Image], samples: NonNegativeInt = 0, flips: Sequence[NonNegativeInt] = (),
+              read: Callable[[pathlib.Path], Image], dropout_samples: NonNegativeInt = 0,
+              flips: Sequence[NonNegativeInt] = (),
               **_: Any) -> ClassificationPredictor:
     """The predictor of new images, which classifies as the evaluator does.
 
@@ -163,7 +166,7 @@ def predictor(*, task: Task, data: Mapping[str, Any], statistics: Mapping[str, A
       data: the options of `data.datasets.images.dataset`.
       statistics: statistics of the training data, as stored with the checkpoint.
       read: reads an image.
-      samples: see `evaluator`, also for flips.
+      dropout_samples: see `evaluator`, also for flips.
       flips: …
       **_: the evaluator's other options, which are ignored.
 
@@ -172,4 +175,4 @@ def predictor(*, task: Task, data: Mapping[str, Any], statistics: Mapping[str, A
     """
     preprocess = image_preprocess(**data)
     return ClassificationPredictor(preprocess, statistics, read,
-                                   BatchedClassifier(task, len(preprocess.size), 1, samples, tuple(flips)))
+                                   BatchedClassifier(task, len(preprocess.size), 1, dropout_samples, tuple(flips)))

@@ -21,21 +21,22 @@ class BatchedClassifier:
       task: the task.
       dims: number of spatial axes.
       batch: images per batch; the last batch is padded, so that the prediction is compiled once.
-      samples: number of predictions with dropout that are averaged (Monte Carlo dropout, Gal 2016); 0 for a single
-        prediction without dropout.
+      dropout_samples: number of predictions with dropout that are averaged (Monte Carlo dropout, Gal 2016); 0 for a
+        single prediction without dropout.
       flips: spatial axes that test-time augmentation mirrors; all combinations are averaged.
     """
 
     task: Task
     dims: int
     batch: int
-    samples: int = 0
+    dropout_samples: int = 0
     flips: tuple[int, ...] = ()
 
     def __post_init__(self):
-        if self.batch < 1 or self.samples < 0 or not set(self.flips) <= set(range(self.dims)):
-            raise InputError(f'config.evaluate: batch={self.batch}, samples={self.samples}, flips={self.flips}; '
-                             f'expected at least 1, at least 0, and some of the axes 0 to {self.dims - 1}')
+        if self.batch < 1 or self.dropout_samples < 0 or not set(self.flips) <= set(range(self.dims)):
+            raise InputError(f'config.evaluate: batch={self.batch}, dropout_samples={self.dropout_samples}, '
+                             f'flips={self.flips}; expected at least 1, at least 0, and some of the axes 0 to '
+                             f'{self.dims - 1}')
 
     @functools.cached_property
     def _compiled(self) -> Callable[..., jax.Array]:
@@ -68,9 +69,10 @@ class BatchedClassifier:
         Returns:
           `[M, count, K]` float64 for M samples, or one prediction without dropout.
         """
+        samples = self.dropout_samples if samples is None else samples
         parts = []
         for start in range(0, count, self.batch):
             numbers = np.minimum(np.arange(start, start + self.batch), count - 1)
-            probs = self._compiled(variables, images(numbers), start, self.samples if samples is None else samples)
+            probs = self._compiled(variables, images(numbers), start, samples)
             parts.append(np.asarray(probs, np.float64)[:, :count - start])
         return np.concatenate(parts, 1)

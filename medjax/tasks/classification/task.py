@@ -30,8 +30,8 @@ class Classification:
     module: nn.Module
     problem: str
     class_weights: jax.Array
-    smoothing: float
-    focal: float
+    label_smoothing: float
+    focal_gamma: float
 
     @property
     def multilabel(self) -> bool:
@@ -62,9 +62,9 @@ class Classification:
           label: `[B]` class numbers, or `[B, K]` labels.
         """
         truth = jax.nn.one_hot(label, log.shape[-1])
-        target = (1 - self.smoothing) * truth + self.smoothing / log.shape[-1]
+        target = (1 - self.label_smoothing) * truth + self.label_smoothing / log.shape[-1]
         # The lower bound keeps the power's gradient finite where a class is certain.
-        focus = jnp.maximum(-jnp.expm1(log), 1e-12) ** self.focal if self.focal else 1.0
+        focus = jnp.maximum(-jnp.expm1(log), 1e-12) ** self.focal_gamma if self.focal_gamma else 1.0
         weight = self.class_weights
         if self.multilabel:
             weight = jnp.stack([jnp.ones_like(weight), weight], -1)
@@ -110,8 +110,8 @@ class Classification:
 
 
 def task(module: nn.Module, *, statistics: Mapping[str, Any],
-         weights: Literal['balanced'] | Sequence[Positive] | None = None, smoothing: FractionBelowOne = 0.0,
-         focal: NonNegative = 0.0) -> Task:
+         class_weight: Literal['balanced'] | Sequence[Positive] | None = None, label_smoothing: FractionBelowOne = 0.0,
+         focal_gamma: NonNegative = 0.0) -> Task:
     """The classification task.
 
     Args:
@@ -119,10 +119,10 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any],
       statistics: statistics of the training data: `classes`, `problem` ('binary', 'multiclass', 'ordinal' or
         'multilabel'), and for balanced weights `positive` and `known`, the numbers of training cases that have each
         class and for which it is known.
-      weights: weight of each class in the loss, or 'balanced': all classes have the same total weight in the training
-        set, up to a weight of 20. For multilabel problems the weights are of cases that have the label.
-      smoothing: label smoothing: fraction of the target that is spread over all classes (Szegedy 2016).
-      focal: exponent of (1 - probability of the truth), which lowers the weight of easy examples (Lin 2017).
+      class_weight: weight of each class in the loss, or 'balanced': all classes have the same total weight in the
+        training set, up to a weight of 20. For multilabel problems the weights are of cases that have the label.
+      label_smoothing: label smoothing: fraction of the target that is spread over all classes (Szegedy 2016).
+      focal_gamma: exponent of (1 - probability of the truth), which lowers the weight of easy examples (Lin 2017).
 
     Returns:
       A task on `label`: `[B]` integers, or for multilabel problems `[B, K]` of 0, 1 and −1 for unknown labels, which
@@ -138,10 +138,11 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any],
     if outputs not in expected:
         raise InputError(f'config.model.classes: {outputs}; expected {" or ".join(map(str, expected))} for the '
                          f'{problem} problem {", ".join(classes)}')
-    if not 0 <= smoothing < 1 or focal < 0:
-        raise InputError(f'config.task: smoothing={smoothing}, focal={focal}; expected 0 to below 1, and 0 or more')
-    class_weights = jnp.asarray(_class_weights(weights, statistics, problem), jnp.float32)
-    parts = Classification(module, problem, class_weights, smoothing, focal)
+    if not 0 <= label_smoothing < 1 or focal_gamma < 0:
+        raise InputError(f'config.task: label_smoothing={label_smoothing}, focal_gamma={focal_gamma}; '
+                         'expected 0 to below 1, and 0 or more')
+    class_weights = jnp.asarray(_class_weights(class_weight, statistics, problem), jnp.float32)
+    parts = Classification(module, problem, class_weights, label_smoothing, focal_gamma)
     return Task(functools.partial(init_variables, module), parts.loss, parts.predict, parts.metrics, parts.features)
 
 
@@ -158,6 +159,6 @@ def _class_weights(weights: str | Sequence[float] | None, statistics: Mapping[st
                     for positive, known in pairs]
         return [min(known / (count * max(positive, 1)), MAX_WEIGHT) for positive, known in pairs]
     if isinstance(weights, str) or len(weights) != count or min(weights) < 0:
-        raise InputError(f"config.task.weights: {weights!r}; expected 'balanced', or {count} numbers, none below zero, "
-                         f'for {", ".join(statistics["classes"])}')
+        raise InputError(f"config.task.class_weight: {weights!r}; expected 'balanced', or {count} numbers, "
+                         f'none below zero, for {", ".join(statistics["classes"])}')
     return weights

@@ -19,13 +19,13 @@ def reliability(cases: Cases, probs: np.ndarray) -> dict[str, list[dict[str, Any
       probs: `[n, K]`, their probabilities, or calibrated ones.
 
     Returns:
-      Bins of the most probable class under 'chosen', and of the positive class under its name; for a multilabel problem
-      of each label under its name.
+      Bins of the most probable class under 'predicted_class', and of the positive class under its name; for a
+      multilabel problem of each label under its name.
     """
     if cases.multilabel:
         return {name: calibration.reliability_bins(part.probs[:, 1], part.targets == 1)
                 for name, part, _ in cases.parts()}
-    out = {'chosen': calibration.reliability_bins(probs.max(1), probs.argmax(1) == cases.targets)}
+    out = {'predicted_class': calibration.reliability_bins(probs.max(1), probs.argmax(1) == cases.targets)}
     if cases.binary:
         out[cases.classes[1]] = calibration.reliability_bins(probs[:, 1], cases.targets == 1)
     return out
@@ -70,14 +70,14 @@ def conformal_results(val: Cases, test: Cases, draws: np.ndarray, coverage: floa
       coverage: the nominal coverage.
 
     Returns:
-      `promised`, the nominal coverage; `threshold`; `fitted_on`; `fitted_cases`; the entries `coverage` and `set_size`;
+      `nominal_coverage`; `threshold`; `fitted_on`; `fitted_cases`; the entries `coverage` and `set_size`;
       and `sizes`, {size: number of cases}.
     """
     threshold = calibration.conformal_threshold(val.targets, val.probs, coverage)
     sets = test.probs >= threshold
     size, covered = sets.sum(1), sets[np.arange(len(test)), test.targets]
     mean_size = intervals.entry(float(size.mean()), classification.weighted_mean(size, draws), test.patients, 'no case')
-    return {'promised': coverage, 'threshold': threshold, 'fitted_on': 'val', 'fitted_cases': len(val),
+    return {'nominal_coverage': coverage, 'threshold': threshold, 'fitted_on': 'val', 'fitted_cases': len(val),
             'coverage': proportions.entry(covered, test.patients, 'no case'), 'set_size': mean_size,
             'sizes': {str(k): int((size == k).sum()) for k in np.unique(size)}}
 

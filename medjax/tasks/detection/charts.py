@@ -120,9 +120,10 @@ def _reliability_charts(split: DetectionSplit) -> list[Chart]:
         return []
     bins = {'as predicted': calibration['bins']}
     text = f'its expected error is {format_number(calibration["error"])}'
-    if 'mended' in calibration:
-        bins['after Platt scaling'] = calibration['mended']['bins']
-        text += f', and {format_number(calibration["mended"]["error"])} after Platt scaling, fitted on validation boxes'
+    if 'calibrated' in calibration:
+        bins['after Platt scaling'] = calibration['calibrated']['bins']
+        error = format_number(calibration['calibrated']['error'])
+        text += f', and {error} after Platt scaling, fitted on validation boxes'
     return [themed_chart(
         lambda theme: probability_charts.reliability_chart(bins, ('Score', 'Share of hits'), theme),
         f'Share of hits by score in the {split.images_name}',

@@ -30,7 +30,7 @@ class DetectionEvaluator(contracts.Evaluator):
 
     data: DetectionDataset
     detector: BatchedDetector
-    shown: int
+    examples: int
 
     @property
     def _dims(self) -> int:
@@ -85,38 +85,38 @@ class DetectionEvaluator(contracts.Evaluator):
         ranks = detection.rank_images(images, len(classes), self._dims)
         for earlier in folder.glob('*.npz'):
             earlier.unlink()
-        for place in dict.fromkeys(int(place) for order in ranks.values() for place in order[:self.shown]):
+        for place in dict.fromkeys(int(place) for order in ranks.values() for place in order[:self.examples]):
             number = numbers[place]
             voxel = spacing(self.data.affines[number]) if self._dims == 3 else (1.0, 1.0)
             snapshot.save(folder / f'{self.data.source.cases[number].id}.npz', np.asarray(self.data.arrays[number]),
                           ImageBoxes(*self.data.truth(number), *found[place]), self.data.grid(number), voxel)
 
 
-def evaluator(*, data: DetectionDataset, task: Task, batch: Count = 8, shown: NonNegativeInt = 2,
-              score: Probability | None = None, overlap: FractionBelowOne = 0.5,
-              merge: Probability = 0.5) -> DetectionEvaluator:
+def evaluator(*, data: DetectionDataset, task: Task, batch: Count = 8, examples: NonNegativeInt = 2,
+              score_threshold: Probability | None = None, overlap: FractionBelowOne = 0.5,
+              nms_threshold: Probability = 0.5) -> DetectionEvaluator:
     """The evaluator of detection.
 
     Args:
       data: the data set.
       task: the task.
       batch: images per batch.
-      shown: number of images of each kind, best, median and worst, that the report shows.
-      score: for `predictor`: score threshold of new images; by default the operating point, which is chosen on the
-        validation cases. The evaluation itself uses all detections.
+      examples: number of images of each kind, best, median and worst, that the report shows.
+      score_threshold: for `predictor`: smallest score of a box in new images; by default the operating point, which is
+        chosen on the validation cases. The evaluation itself uses all detections.
       overlap: for a network trained on patches: fraction of a window that it shares with the next.
-      merge: for a network trained on patches: IoU threshold of the non-maximum suppression over all windows.
+      nms_threshold: for a network trained on patches: IoU threshold of the non-maximum suppression over all windows.
 
     Raises:
       InputError: an option is out of range.
     """
-    _check_score(score or 0.0)
-    return DetectionEvaluator(data, BatchedDetector(task, batch, data.patch, overlap, merge), shown)
+    _check_score(score_threshold or 0.0)
+    return DetectionEvaluator(data, BatchedDetector(task, batch, data.patch, overlap, nms_threshold), examples)
 
 
 def predictor(*, task: Task, data: Mapping[str, Any], statistics: Mapping[str, Any],
-              read: Callable[[pathlib.Path], Image], folder: pathlib.Path, score: Probability | None = None,
-              overlap: FractionBelowOne = 0.5, merge: Probability = 0.5, **_: Any) -> DetectionPredictor:
+              read: Callable[[pathlib.Path], Image], folder: pathlib.Path, score_threshold: Probability | None = None,
+              overlap: FractionBelowOne = 0.5, nms_threshold: Probability = 0.5, **_: Any) -> DetectionPredictor:
     """The predictor of new images, which detects as the evaluator does.
 
     Args:
@@ -125,19 +125,19 @@ def predictor(*, task: Task, data: Mapping[str, Any], statistics: Mapping[str, A
       statistics: statistics of the training data, as stored with the checkpoint.
       read: reads an image.
       folder: of the run.
-      score: score threshold of the boxes that are written and drawn; by default the run's operating point.
-      overlap: as in `evaluator`, also for merge.
-      merge: …
+      score_threshold: smallest score of the boxes that are written and drawn; by default the run's operating point.
+      overlap: as in `evaluator`, also for nms_threshold.
+      nms_threshold: …
       **_: the evaluator's other options, which are ignored.
 
     Raises:
       InputError: an option is out of range.
     """
-    score = _operating_point(folder) if score is None else score
+    score = _operating_point(folder) if score_threshold is None else score_threshold
     _check_score(score)
     preprocess, proposals = image_preprocess(**data), data.get('proposals', 0)
     window = check_patch(data.get('patch', ()), preprocess.size, proposals)
-    detector = BatchedDetector(task, 1, window, overlap, merge)
+    detector = BatchedDetector(task, 1, window, overlap, nms_threshold)
     return DetectionPredictor(preprocess, statistics, read, detector, proposals, score)
 
 
@@ -151,4 +151,4 @@ def _operating_point(folder: pathlib.Path) -> float:
 
 def _check_score(score: float) -> None:
     if not 0 <= score <= 1:
-        raise InputError(f'config.evaluate.score: {score}; expected a number from 0 to 1')
+        raise InputError(f'config.evaluate.score_threshold: {score}; expected a number from 0 to 1')

@@ -42,26 +42,26 @@ class BatchedDetector:
       task: the task.
       batch: images per batch; the last batch is padded, so that the prediction is compiled once.
       window: extents of a sliding window; the whole image by default.
-      overlap: see `window_stitching`, also for merge.
-      merge: …
+      overlap: see `window_stitching`, also for nms_threshold.
+      nms_threshold: …
     """
 
     task: Task
     batch: int
     window: tuple[int, ...] = ()
     overlap: float = 0.5
-    merge: float = 0.5
+    nms_threshold: float = 0.5
 
     def __post_init__(self):
-        if self.batch < 1 or not 0 <= self.overlap < 1 or not 0 <= self.merge <= 1:
-            raise InputError(f'config.evaluate: batch={self.batch}, overlap={self.overlap}, merge={self.merge}; '
-                             'expected at least 1, 0 to below 1, and 0 to 1')
+        if self.batch < 1 or not 0 <= self.overlap < 1 or not 0 <= self.nms_threshold <= 1:
+            raise InputError(f'config.evaluate: batch={self.batch}, overlap={self.overlap}, '
+                             f'nms_threshold={self.nms_threshold}; expected at least 1, 0 to below 1, and 0 to 1')
 
     @functools.cached_property
     def _compiled(self) -> Callable[..., dict[str, jax.Array]]:
         predict = self.task.predict
         if self.window:
-            predict = window_stitching.sliding_window_detector(predict, self.window, self.overlap, self.merge)
+            predict = window_stitching.sliding_window_detector(predict, self.window, self.overlap, self.nms_threshold)
         return jax.jit(lambda variables, batch: predict(variables, batch))
 
     def __call__(self, variables: Any, inputs: Callable[[np.ndarray], Mapping[str, np.ndarray]],

@@ -29,37 +29,41 @@ class AnchorLoss:
     """Assignment of anchors to objects, and the loss of their classes and boxes.
 
     Attributes:
-      assign: assigns anchors to objects: 'atss' (adaptive training sample selection, Zhang 2020), or 'iou' by overlap.
-      low: IoU below which an anchor is background, for assign='iou'; anchors between low and high are ignored.
-      high: IoU from which an anchor is assigned to its object, for assign='iou'.
-      box: loss of the boxes: 'giou' (Rezatofighi 2019), or 'l1' for smooth L1 of the deltas.
+      assigner: how anchors are assigned to objects: 'atss' (adaptive training sample selection, Zhang 2020), or by
+        'iou'.
+      background_iou: IoU below which an anchor is background, for assigner='iou'; anchors between the two are ignored.
+      foreground_iou: IoU from which an anchor is assigned to its object, for assigner='iou'.
+      box_loss: loss of the boxes: 'giou' (Rezatofighi 2019), or 'l1' for smooth L1 of the deltas.
       negatives: how the many background anchors are weighted: 'focal' (focal loss, Lin 2018), 'sample' a few of them
         (Ren 2015), or 'hard', the three hardest ones per object anchor (Liu 2016). By default 'sample' for region
         proposals and 'focal' otherwise.
-      focal: exponent of the focal loss.
-      alpha: weight of objects in the focal loss; the background has weight 1 - alpha.
-      sampled: number of anchors per image that are sampled.
+      focal_gamma: exponent of the focal loss.
+      focal_alpha: weight of objects in the focal loss; the background has weight 1 - focal_alpha.
+      sampled_anchors: number of anchors per image that are sampled.
     """
 
-    assign: str = 'atss'
-    low: Probability = 0.4
-    high: Probability = 0.5
-    box: str = 'giou'
+    assigner: str = 'atss'
+    background_iou: Probability = 0.4
+    foreground_iou: Probability = 0.5
+    box_loss: str = 'giou'
     negatives: str = ''
-    focal: NonNegative = 2.0
-    alpha: Probability = 0.25
-    sampled: Count = 256
+    focal_gamma: NonNegative = 2.0
+    focal_alpha: Probability = 0.25
+    sampled_anchors: Count = 256
 
     def __post_init__(self):
-        for name, value, known in (('assign', self.assign, ('atss', 'iou')), ('box', self.box, ('giou', 'l1')),
+        for name, value, choices in (('assigner', self.assigner, ('atss', 'iou')),
+                                   ('box_loss', self.box_loss, ('giou', 'l1')),
                                    ('negatives', self.negatives, ('', 'focal', 'sample', 'hard'))):
-            if value not in known:
-                raise InputError(f'config.task.{name}: {value!r}; expected one of: {", ".join(filter(None, known))}')
-        if not 0 <= self.low <= self.high <= 1:
-            raise InputError(f'config.task: low={self.low}, high={self.high}; expected 0 <= low <= high <= 1')
+            if value not in choices:
+                raise InputError(f'config.task.{name}: {value!r}; expected one of: {", ".join(filter(None, choices))}')
+        if not 0 <= self.background_iou <= self.foreground_iou <= 1:
+            raise InputError(f'config.task: background_iou={self.background_iou}, '
+                             f'foreground_iou={self.foreground_iou}; expected 0 to 1, and not below background_iou')
 
     def __call__(self, module: nn.Module, key: jax.Array, levels: Sequence[Level], truth: jax.Array, label: jax.Array,
-                 mask: jax.Array, *, proposing: bool, share: float) -> tuple[jax.Array, jax.Array]:
+                 mask: jax.Array, *, proposing: bool,
+                 positive_fraction: float) -> tuple[jax.Array, jax.Array]:
         """The losses of one image.
 
         Args:
@@ -70,7 +74,7 @@ class AnchorLoss:
           label: `[M]`, their classes.
           mask: `[M]`.
           proposing: whether the anchors propose regions, so that all objects are one class.
-          share: maximum fraction of sampled regions that may be objects; of sampled anchors twice as many.
+          positive_fraction: maximum fraction of sampled regions that may be objects; of sampled anchors twice as many.
 
         Returns:
           The loss of the classes and that of the boxes, scalars float32.
@@ -85,14 +89,14 @@ class AnchorLoss:
         negatives = self.negatives or ('sample' if proposing else 'focal')
         if negatives == 'focal':
             error = jnp.abs(target - jax.nn.sigmoid(logits))
-            weight = jnp.where(target > 0, self.alpha, 1 - self.alpha) * error**self.focal
+            weight = jnp.where(target > 0, self.focal_alpha, 1 - self.focal_alpha) * error**self.focal_gamma
             weight = weight * (assigned != anchor_assignment.IGNORED)[:, None].astype(weight.dtype)
             count = positive.sum().astype(jnp.float32)
         else:
-            used = self._selected(key, logits, assigned, negatives, share)
+            used = self._selected(key, logits, assigned, negatives, positive_fraction)
             weight, count = used[:, None] * jnp.ones_like(cross_entropy), used.sum()
         class_loss = (weight * cross_entropy).sum() / jnp.maximum(count, 1)
-        if self.box == 'giou':
+        if self.box_loss == 'giou':
             distance = 1 - boxes.paired_giou(boxes.decode(deltas, anchors), truth[own])
         else:
             distance = smooth_l1(deltas, boxes.encode(truth[own], anchors))
@@ -101,19 +105,19 @@ class AnchorLoss:
     def _assign(self, module: nn.Module, levels: Sequence[Level], anchors: jax.Array, truth: jax.Array,
                 mask: jax.Array) -> jax.Array:
         """The object of each anchor, `[A]`; see `ops.anchor_assignment`."""
-        if self.assign == 'atss':
+        if self.assigner == 'atss':
             per_location = module.octaves * len(module.ratios) * (len(module.depths) if module.dims == 3 else 1)
             return anchor_assignment.atss([level['anchors'] for level in levels], truth, mask,
                                           anchors_per_location=per_location)
-        return anchor_assignment.match(boxes.iou(anchors, truth), mask, self.low, self.high)
+        return anchor_assignment.match(boxes.iou(anchors, truth), mask, self.background_iou, self.foreground_iou)
 
     def _selected(self, key: jax.Array, logits: jax.Array, assigned: jax.Array, negatives: str,
-                  share: float) -> jax.Array:
+                  positive_fraction: float) -> jax.Array:
         """`[A]` float32: 1 for the anchors that contribute to the loss of the classes."""
         if negatives == 'sample':
-            return anchor_assignment.sample(key, assigned, self.sampled, min(2 * share, 0.5))
+            return anchor_assignment.sample(key, assigned, self.sampled_anchors, min(2 * positive_fraction, 0.5))
         return anchor_assignment.hard_negatives(logits.max(-1), assigned, HARD_RATIO,
-                                                self.sampled // 8).astype(jnp.float32)
+                                                self.sampled_anchors // 8).astype(jnp.float32)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,19 +125,20 @@ class RegionLoss:
     """Selection of the proposals that are trained on, and the loss of their classes and boxes.
 
     Attributes:
-      regions: number of proposals per image that are trained on.
-      share: maximum fraction of them that may be objects; of sampled anchors twice as many.
-      overlap: IoU from which a proposal is assigned to an object.
+      sampled_proposals: number of proposals per image that are trained on.
+      positive_fraction: maximum fraction of them that may be objects; of sampled anchors twice as many.
+      proposal_iou: IoU from which a proposal is assigned to an object.
     """
 
-    regions: Count = 64
-    share: InnerFraction = 0.25
-    overlap: PositiveFraction = 0.5
+    sampled_proposals: Count = 64
+    positive_fraction: InnerFraction = 0.25
+    proposal_iou: PositiveFraction = 0.5
 
     def __post_init__(self):
-        if not 0 < self.overlap <= 1 or not 0 < self.share < 1:
-            raise InputError(f'config.task: overlap={self.overlap}, share={self.share}; expected fractions above 0, '
-                             'share below 1')
+        if not 0 < self.proposal_iou <= 1 or not 0 < self.positive_fraction < 1:
+            raise InputError(f'config.task: proposal_iou={self.proposal_iou}, '
+                             f'positive_fraction={self.positive_fraction}; expected fractions above 0, '
+                             'positive_fraction below 1')
 
     def select(self, key: jax.Array, batch: Mapping[str, jax.Array], classes: int, found: jax.Array,
                mask: jax.Array) -> tuple[jax.Array, jax.Array, dict[str, jax.Array]]:
@@ -151,12 +156,13 @@ class RegionLoss:
           the box of their object `[B, R, 2D]`, and 'used', the mask again.
         """
         def of_image(key: jax.Array, found: jax.Array, mask: jax.Array, truth: jax.Array, label: jax.Array,
-                     there: jax.Array) -> tuple[jax.Array, jax.Array, dict[str, jax.Array]]:
-            found, mask = jnp.concatenate([found, truth]), jnp.concatenate([mask, there])
-            assigned = anchor_assignment.match(boxes.iou(found, truth), there, self.overlap, self.overlap, force=False)
+                     present: jax.Array) -> tuple[jax.Array, jax.Array, dict[str, jax.Array]]:
+            found, mask = jnp.concatenate([found, truth]), jnp.concatenate([mask, present])
+            assigned = anchor_assignment.match(boxes.iou(found, truth), present, self.proposal_iou, self.proposal_iou,
+                                               force=False)
             assigned = jnp.where(mask > 0, assigned, anchor_assignment.IGNORED)
-            used = anchor_assignment.sample(key, assigned, self.regions, self.share)
-            at = jnp.argsort(-used, stable=True)[:self.regions]
+            used = anchor_assignment.sample(key, assigned, self.sampled_proposals, self.positive_fraction)
+            at = jnp.argsort(-used, stable=True)[:self.sampled_proposals]
             assigned, used = assigned[at], used[at]
             own = jnp.maximum(assigned, 0)
             kind = jnp.where(assigned >= 0, label[own], classes)

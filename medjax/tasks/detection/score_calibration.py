@@ -19,7 +19,7 @@ def calibrate_scores(tables: Mapping[str, Table]) -> dict[str, Any]:
     Returns:
       For each split with a found box its `error`, the expected calibration error, and `bins` of
       `statistics.calibration.reliability_bins`. If validation boxes have both outcomes, Platt scaling is fitted on
-      them: the other splits have `mended`, the same after scaling, and `parameters` are those of the scaling.
+      them: the other splits have `calibrated`, the same after scaling, and `parameters` are those of the scaling.
     """
     pairs = {split: (table.pooled_matches.score, table.pooled_matches.matched_object[HIT] >= 0)
              for split, table in tables.items()}
@@ -30,11 +30,10 @@ def calibrate_scores(tables: Mapping[str, Table]) -> dict[str, Any]:
     calibrator = calibration.fit_platt(hit.astype(int), np.stack([1 - score, score], -1))
     for split in out.keys() - {'val'}:
         score, hit = pairs[split]
-        out[split]['mended'] = _error_and_bins(calibrator(np.stack([1 - score, score], -1))[:, 1], hit)
+        out[split]['calibrated'] = _error_and_bins(calibrator(np.stack([1 - score, score], -1))[:, 1], hit)
     return {**out, 'parameters': calibrator.parameters}
 
 
 def _error_and_bins(probability: np.ndarray, hit: np.ndarray) -> dict[str, Any]:
     bins = calibration.reliability_bins(probability, hit)
-    differences = [one['n'] * abs(one['said'] - one['came']) for one in bins]
-    return {'error': float(np.sum(differences) / len(hit)), 'bins': bins}
+    return {'error': calibration.mean_calibration_error(bins), 'bins': bins}

@@ -20,29 +20,29 @@ class Suppression:
 
     Attributes:
       suppression: 'nms' keeps the most probable of overlapping boxes of a class; 'soft_nms' lowers the scores of
-        boxes that overlap a more probable one, by exp(-IoU² / sigma), so that objects close to each other stay
+        boxes that overlap a more probable one, by exp(-IoU² / soft_nms_sigma), so that objects close to each other stay
         (Bodla 2017); 'weighted_fusion' replaces overlapping boxes by their mean, weighted by score, with the mean
         score (Solovyev 2021). The two last ones process boxes one by one and are slower.
-      threshold: IoU above which boxes of a class are suppressed ('nms') or merged ('weighted_fusion').
+      nms_threshold: IoU above which boxes of a class are suppressed ('nms') or merged ('weighted_fusion').
       candidates: maximum number of candidate boxes per image.
-      limit: maximum number of detections per image.
-      floor: probability below which a candidate is dropped; for 'soft_nms' also after its score was lowered.
-      sigma: width of the decay of 'soft_nms'.
+      max_detections: maximum number of detections per image.
+      score_threshold: probability below which a candidate is dropped; for 'soft_nms' also after its score was lowered.
+      soft_nms_sigma: width of the decay of 'soft_nms'.
     """
 
     suppression: str = 'nms'
-    threshold: Probability = 0.5
+    nms_threshold: Probability = 0.5
     candidates: Count = 1000
-    limit: Count = 100
-    floor: Probability = 0.02
-    sigma: Positive = 0.5
+    max_detections: Count = 100
+    score_threshold: Probability = 0.02
+    soft_nms_sigma: Positive = 0.5
 
     def __post_init__(self):
         if self.suppression not in METHODS:
             raise InputError(f'config.task.suppression: {self.suppression!r}; expected one of: {", ".join(METHODS)}')
-        if not 0 <= self.threshold <= 1 or self.sigma <= 0:
-            raise InputError(f'config.task: threshold={self.threshold}, sigma={self.sigma}; expected 0 to 1, and above '
-                             '0')
+        if not 0 <= self.nms_threshold <= 1 or self.soft_nms_sigma <= 0:
+            raise InputError(f'config.task: nms_threshold={self.nms_threshold}, soft_nms_sigma={self.soft_nms_sigma}; '
+                             'expected 0 to 1, and above 0')
 
     def __call__(self, score: jax.Array, box: jax.Array) -> dict[str, jax.Array]:
         """The detections of one image.
@@ -52,21 +52,24 @@ class Suppression:
           box: `[N, 2D]`, or `[N, K, 2D]` for a box of each class.
 
         Returns:
-          `boxes [limit, 2D]`, `scores`, `labels` int32 and `valid` float32, `[limit]`, by decreasing score; 0 where not
-          valid.
+          `boxes [max_detections, 2D]`, `scores`, `labels` int32 and `valid` float32, `[max_detections]`, by decreasing
+          score; 0 where not valid.
         """
         kinds = score.shape[-1]
         best, at = jax.lax.top_k(score.reshape(-1), min(self.candidates, score.size))
         label = at % kinds
         place = box[at // kinds] if box.ndim == 2 else box.reshape(-1, box.shape[-1])[at]
         if self.suppression == 'weighted_fusion':
-            fused, scores, labels, valid = weighted_fusion(place, jnp.where(best >= self.floor, best, 0.0),
-                                                           label.astype(jnp.int32), self.threshold, self.limit)
+            fused, scores, labels, valid = weighted_fusion(place, jnp.where(best >= self.score_threshold, best, 0.0),
+                                                           label.astype(jnp.int32), self.nms_threshold,
+                                                           self.max_detections)
             return {'boxes': fused, 'scores': scores, 'labels': labels, 'valid': valid.astype(jnp.float32)}
         if self.suppression == 'soft_nms':
-            index, decayed, valid = soft_nms(place, best, self.limit, label, sigma=self.sigma, lowest=self.floor)
+            index, decayed, valid = soft_nms(place, best, self.max_detections, label, sigma=self.soft_nms_sigma,
+                                             lowest=self.score_threshold)
         else:
-            index, valid = nms(place, jnp.where(best >= self.floor, best, -jnp.inf), self.threshold, self.limit, label)
+            index, valid = nms(place, jnp.where(best >= self.score_threshold, best, -jnp.inf), self.nms_threshold,
+                               self.max_detections, label)
 
         def select(values: jax.Array) -> jax.Array:
             return jnp.where(valid.reshape(-1, *[1] * (values.ndim - 1)), values[index], 0)

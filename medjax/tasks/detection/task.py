@@ -37,7 +37,7 @@ class Detection:
 
     def proposals(self, batch: Batch) -> dict[str, Any]:
         """The proposals of a batch as an argument of the network, where it takes some."""
-        if not contracts.option(self.module, 'given'):
+        if not contracts.option(self.module, 'external_proposals'):
             return {}
         if 'proposals' not in batch:
             raise InputError('config.data.proposals: 0; expected the number of proposals per image, which this model '
@@ -73,7 +73,7 @@ class Detection:
         keys = jax.random.split(key, len(batch['image']))
         axes = [{'anchors': None, 'logits': 0, 'deltas': 0}] * len(out['dense'])
         of_image = functools.partial(self.anchor_loss, self.module, proposing='regions' in out,
-                                     share=self.region_loss.share)
+                                     positive_fraction=self.region_loss.positive_fraction)
         return jax.vmap(of_image, (0, axes, 0, 0, 0))(keys, out['dense'], batch['boxes'], batch['box_label'],
                                                       batch['box_mask'])
 
@@ -100,9 +100,9 @@ def recall(outputs: Mapping[str, Any], batch: Batch) -> States:
       `recall50`: sum and count over the images that have objects.
     """
     def of_image(found: jax.Array, label: jax.Array, valid: jax.Array, truth: jax.Array, kind: jax.Array,
-                 there: jax.Array) -> jax.Array:
+                 present: jax.Array) -> jax.Array:
         hit = (boxes.iou(truth, found) >= MET) & (kind[:, None] == label) & (valid > 0)
-        return (hit.any(-1).astype(jnp.float32) * there).sum() / jnp.maximum(there.sum(), 1)
+        return (hit.any(-1).astype(jnp.float32) * present).sum() / jnp.maximum(present.sum(), 1)
 
     share = jax.vmap(of_image)(outputs['boxes'], outputs['labels'], outputs['valid'], batch['boxes'],
                                batch['box_label'], batch['box_mask'])
@@ -124,8 +124,8 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], anchor_loss: Ancho
 
     Returns:
       A task on `boxes [B, M, 2D]`, `box_label [B, M]` and `box_mask [B, M]`, and for networks that take proposals
-      `proposals [B, P, 2D]` and `proposal_mask [B, P]`. `predict` gives `boxes [B, limit, 2D]`, `scores`, `labels` and
-      `valid`, `[B, limit]`, by decreasing score.
+      `proposals [B, P, 2D]` and `proposal_mask [B, P]`. `predict` gives `boxes [B, max_detections, 2D]`, `scores`,
+      `labels` and `valid`, `[B, max_detections]`, by decreasing score.
 
     Raises:
       InputError: the network has another number of classes, or an option is out of range.

@@ -117,8 +117,8 @@ def _video_result(rows: Sequence[Mapping[str, Any]], classes: Sequence[str], sco
     rows = sorted(rows, key=lambda row: int(row['frame']))
     frames = [read_boxes(row, classes, 2) for row in rows]
     true = [(frame.true_boxes, frame.true_labels) for frame in frames]
-    kept = [frame.scores >= score for frame in frames]
-    found = [(frame.pred_boxes[counted], frame.pred_labels[counted]) for frame, counted in zip(frames, kept)]
+    counted_boxes = [frame.scores >= score for frame in frames]
+    found = [(frame.pred_boxes[counted], frame.pred_labels[counted]) for frame, counted in zip(frames, counted_boxes)]
     return compare_tracks([float(row['time']) for row in rows], _tracked(true, hits=1), _tracked(found))
 
 

@@ -81,7 +81,7 @@ def ridge_forecasts(visits: Visits, training: np.ndarray) -> np.ndarray:
 
 
 def logistic_risks(visits: Visits, training: np.ndarray, occurs: np.ndarray, known: np.ndarray,
-                   within: float) -> np.ndarray:
+                   horizon: float) -> np.ndarray:
     """Probabilities of each event within the horizon by logistic regression, `[n, E]`.
 
     An event that occurs after all or none of the training visits has its training frequency. Visits count by the
@@ -92,12 +92,12 @@ def logistic_risks(visits: Visits, training: np.ndarray, occurs: np.ndarray, kno
       training: `[n]` bool, visits of training patients.
       occurs: `[n, E]` bool, whether the event occurs within the horizon.
       known: `[n, E]` bool, whether that is known.
-      within: the horizon.
+      horizon: the horizon.
     """
     from sklearn.linear_model import LogisticRegression  # slow to import
 
     out, weight = np.zeros(occurs.shape), np.zeros(len(training))
-    weight[training] = survival.horizon_weights(visits.gap[training], visits.event[training] > 0, within)
+    weight[training] = survival.horizon_weights(visits.gap[training], visits.event[training] > 0, horizon)
     for k in range(occurs.shape[1]):
         chosen = training & known[:, k]
         labels = occurs[chosen, k]

@@ -59,7 +59,7 @@ def headline(split: Split[Predictions]) -> tuple[str, str]:
     if 'mase' in entries:
         parts.append(_with_baselines('Error of the next values relative to carrying them forward (MASE)', entries,
                                      'mase', '', METHODS))
-    within = _time(split.run, split.run.results['analysis']['within'])
+    within = _time(split.run, split.run.results['analysis']['horizon'])
     parts += [_with_baselines(f'AUROC of {event} within {within}', entries, 'auroc', _metric_event(split.table, event),
                               RISK_METHODS) for event in split.table.events]
     first = next(iter(entries.values()))
@@ -111,11 +111,11 @@ def early_warning_table(split: Split[Predictions], event: str, title: str) -> ta
     for metric in ('auroc', 'auprc', 'brier'):
         add_row(heading(FAMILY.metrics, metric)[0], metric, '')
         if metric != 'brier':
-            for span, (low, high) in lead_spans(analysis['leads']).items():
+            for span, (low, high) in lead_spans(analysis['lead_times']).items():
                 add_row(f'… {format_significant(low)} to {_time(split.run, high)} before', metric, span)
     headers = [*((RISK_METHODS[method], '') for method in split.table.risks),
                (f'Positive of {counts["known"]} visits', 'visits for which it is known')]
-    within = _time(split.run, analysis['within'])
+    within = _time(split.run, analysis['horizon'])
     return tables.inline_intervals(tables.Table(f'{title}: early warning of {event} within {within}', headers, rows))
 
 
@@ -157,8 +157,8 @@ def example_patients(table: Predictions) -> dict[str, int]:
         scale = np.nanmean(np.abs(table.forecasts['carried'] - table.next), 0, keepdims=True)
     with np.errstate(invalid='ignore', divide='ignore'):
         error = error / np.where(scale > 0, scale, 1)
-    there = (~np.isnan(error)).any(1)
-    counts = {patient: int((there & (table.patients == patient)).sum()) for patient in np.unique(table.patients)}
+    measured = (~np.isnan(error)).any(1)
+    counts = {patient: int((measured & (table.patients == patient)).sum()) for patient in np.unique(table.patients)}
     if not max(counts.values(), default=0):
         return {}
     least = np.quantile([count for count in counts.values() if count], 0.75)
@@ -220,4 +220,4 @@ def _time(run: Run, value: float) -> str:
 def _read_split(run: Run, split: str) -> Split[Predictions]:
     analysis = run.results.get('analysis') or {}
     return read_split(run, split, lambda rows: read(
-        rows, analysis.get('measured', ()), run.classes, analysis.get('within', 0.0)))
+        rows, analysis.get('measured', ()), run.classes, analysis.get('horizon', 0.0)))

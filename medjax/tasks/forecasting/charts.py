@@ -56,8 +56,8 @@ def _draw_value(axes: Axes, table: Predictions, visits: np.ndarray, k: int, them
             last = table.forecasts['carried'][visits, k] if 'carried' in table.forecasts else current
             axes.plot([time, later], [last, forecast], color=colour, linewidth=0.9, linestyle=':', zorder=2)
             axes.plot(later, forecast, marker, color=colour, markersize=4.5, linestyle='', zorder=4)
-    there = ~np.isnan(current)
-    axes.plot(time[there], current[there], 'o-', color=INK[theme], markersize=4, linewidth=1.1, zorder=3)
+    measured = ~np.isnan(current)
+    axes.plot(time[measured], current[measured], 'o-', color=INK[theme], markersize=4, linewidth=1.1, zorder=3)
 
 
 def draw_forecasts(table: Predictions, theme: str) -> bytes:
@@ -86,11 +86,11 @@ def early_warning_chart(split: Split[Predictions], event: str, name: str) -> Cha
       name: its name in the keys of its metrics.
     """
     analysis, unit = split.run.results['analysis'], split.run.results.get('unit', '')
-    spans = lead_spans(analysis['leads'])
+    spans = lead_spans(analysis['lead_times'])
     entries = {RISK_METHODS[method]: [split.entries[metric_key(f'auroc{span}', name, method)] for span in spans]
                for method in split.table.risks}
     labels = [f'{format_significant(low)}–{format_significant(high)}' for low, high in spans.values()]
-    within = f'{format_significant(analysis["within"])} {unit}'.strip()
+    within = f'{format_significant(analysis["horizon"])} {unit}'.strip()
     return themed_chart(lambda theme: draw_by_lead(entries, labels, unit, theme), f'AUROC of {event} by lead time',
                         f'AUROC of {event} by lead time, with 95 % intervals: visits after which it occurred in that '
                         f'span, against those after which it did not occur within {within}. Dotted: chance.')
@@ -106,7 +106,7 @@ def calibration_charts(split: Split[Predictions], event: str, bins: Sequence[Map
     """
     if not bins:
         return []
-    limit = min(1.0, np.ceil(10 * max(x for one in bins for x in (one['said'], one['came']))) / 10)
+    limit = min(1.0, np.ceil(10 * max(x for one in bins for x in (one['predicted'], one['observed']))) / 10)
     names = 'Predicted probability', f'Share with {event}'
     key = metric_key('brier', event if len(split.table.events) > 1 else '', '')
     brier = format_number(split.entries[key]['value'])

@@ -29,7 +29,7 @@ class ForecastEvaluator(contracts.Evaluator):
 
     data: TimeSeriesDataset
     predict_batched: BatchedPredictor
-    leads: tuple[float, ...] = ()
+    lead_times: tuple[float, ...] = ()
 
     @functools.cached_property
     def _visits(self) -> baselines.Visits:
@@ -48,9 +48,9 @@ class ForecastEvaluator(contracts.Evaluator):
     @functools.cached_property
     def _logistic(self) -> np.ndarray:
         """Probabilities of logistic regression at all visits, `[n, E]`."""
-        occurs, known = time_series.events_within(self._visits.gap, self._visits.event, self.data.within,
+        occurs, known = time_series.events_within(self._visits.gap, self._visits.event, self.data.horizon,
                                                   len(self.data.source.classes))
-        return baselines.logistic_risks(self._visits, self._training, occurs, known, self.data.within)
+        return baselines.logistic_risks(self._visits, self._training, occurs, known, self.data.horizon)
 
     def __call__(self, variables: Any, split: str, *, quick: bool = False,
                  snapshots: pathlib.Path | None = None) -> list[dict[str, Any]]:
@@ -86,7 +86,7 @@ class ForecastEvaluator(contracts.Evaluator):
         row = table.visit_row(case, split, visit)
         for stem, array in values.items():
             row |= table.value_columns(source.measured, stem, array)
-        if self.data.within:
+        if self.data.horizon:
             risks = {'': outputs['chance']} | ({} if quick else {'logistic': self._logistic[at]})
             row |= table.event_columns(source.classes, float(self._visits.gap[at]), int(self._visits.event[at]), risks)
         return row
@@ -108,18 +108,18 @@ class ForecastEvaluator(contracts.Evaluator):
                 metrics['squared'].append(float((error**2).mean()) / std**2)
                 if carried_error.any():
                     metrics['mase'].append(float(error.mean() / carried_error.mean()))
-        if self.data.within:
+        if self.data.horizon:
             self._event_metrics(rows, metrics)
         mean = {name: float(np.mean(values)) if values else float('nan') for name, values in metrics.items()}
-        out = {'loss': mean['squared'] + (mean['log_loss'] if self.data.within else 0), 'mase': mean['mase']}
-        return out | ({'auroc': mean['auroc'], 'auprc': mean['auprc']} if self.data.within else {})
+        out = {'loss': mean['squared'] + (mean['log_loss'] if self.data.horizon else 0), 'mase': mean['mase']}
+        return out | ({'auroc': mean['auroc'], 'auprc': mean['auprc']} if self.data.horizon else {})
 
     def _event_metrics(self, rows: Sequence[Mapping[str, Any]], metrics: dict[str, list[float]]) -> None:
         """Adds the metrics of each event to the lists of `metrics`."""
         events = self.data.source.classes
         gap, ended = np.array([row['gap'] for row in rows]), table.event_numbers(rows, events)
-        occurs, known = time_series.events_within(gap, ended, self.data.within, len(events))
-        weights = survival.horizon_weights(gap, ended > 0, self.data.within)
+        occurs, known = time_series.events_within(gap, ended, self.data.horizon, len(events))
+        weights = survival.horizon_weights(gap, ended > 0, self.data.horizon)
         for k, name in enumerate(events):
             risk = np.array([row[table.column(RISKS[''], name)] for row in rows])[known[:, k]]
             labels, weight = occurs[known[:, k], k], weights[known[:, k]]
@@ -132,14 +132,14 @@ class ForecastEvaluator(contracts.Evaluator):
 
 
 def evaluator(*, data: TimeSeriesDataset, task: Task, batch: Count = 256,
-              leads: Sequence[Positive] = ()) -> ForecastEvaluator:
+              lead_times: Sequence[Positive] = ()) -> ForecastEvaluator:
     """The evaluator of forecasting.
 
     Args:
       data: the data set.
       task: the task.
       batch: number of patients in a batch.
-      leads: limits of the lead times for which early warning is evaluated: times before an event, rising up to the
+      lead_times: limits of the lead times for which early warning is evaluated: times before an event, rising up to the
         horizon; by default thirds of the horizon.
 
     Raises:
@@ -147,22 +147,24 @@ def evaluator(*, data: TimeSeriesDataset, task: Task, batch: Count = 256,
     """
     if batch < 1:
         raise InputError(f'config.evaluate.batch: {batch}; expected at least 1')
-    within = getattr(data, 'within', None)
-    if within is None or data.source.problem != 'forecast':
+    horizon = getattr(data, 'horizon', None)
+    if horizon is None or data.source.problem != 'forecast':
         raise InputError("config.evaluate.name: 'forecasting' needs time series without landmarks; expected "
                          "config.data.name 'time_series' and a source without landmarks")
-    leads = _leads(leads, within)
-    if leads and (leads[-1] != within or any(not low < high for low, high in zip((0.0, *leads), leads))):
-        raise InputError(f'config.evaluate.leads: {leads}; expected times above 0, rising up to config.data.within, '
-                         f'{within:g}')
-    return ForecastEvaluator(data, BatchedPredictor(task, batch), leads)
+    lead_times = _lead_times(lead_times, horizon)
+    rising = all(low < high for low, high in zip((0.0, *lead_times), lead_times))
+    if lead_times and (lead_times[-1] != horizon or not rising):
+        raise InputError(f'config.evaluate.lead_times: {lead_times}; expected times above 0, rising up to '
+                         'config.data.horizon, '
+                         f'{horizon:g}')
+    return ForecastEvaluator(data, BatchedPredictor(task, batch), lead_times)
 
 
-def _leads(leads: Sequence[float], within: float) -> tuple[float, ...]:
+def _lead_times(lead_times: Sequence[float], horizon: float) -> tuple[float, ...]:
     """The lead times, by default thirds of the horizon."""
-    if leads or not within:
-        return tuple(map(float, leads))
-    return tuple(within * part / 3 for part in (1, 2, 3))
+    if lead_times or not horizon:
+        return tuple(map(float, lead_times))
+    return tuple(horizon * part / 3 for part in (1, 2, 3))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,7 +173,7 @@ class ForecastPredictor(contracts.Predictor):
 
     statistics: Mapping[str, Any]
     predict_batched: BatchedPredictor
-    leads: tuple[float, ...]
+    lead_times: tuple[float, ...]
     read: Callable[..., Sequence[Case]]
 
     def _inputs(self, cases: Sequence[Case], steps: int, lead: float) -> dict[str, np.ndarray]:
@@ -186,7 +188,7 @@ class ForecastPredictor(contracts.Predictor):
     def example(self) -> dict[str, np.ndarray]:
         """A batch of the shapes that the network takes."""
         empty = Series(np.zeros(1), np.full((1, len(self.statistics['measured'])), np.nan))
-        return self._inputs([Case('', '', '', None, series=empty)], self.statistics['steps'] + 1, 1.0)
+        return self._inputs([Case('', '', '', None, series=empty)], self.statistics['max_visits'] + 1, 1.0)
 
     def __call__(self, variables: Any, path: pathlib.Path, folder: pathlib.Path) -> str:
         """Forecasts for the patients of a table and writes `predictions.csv`; returns a line about the result.
@@ -204,15 +206,15 @@ class ForecastPredictor(contracts.Predictor):
         known = self.statistics
         plain = [name.removeprefix('log ') for name in known['measured']]
         cases = self.read(path, [*plain, *known['names']], known.get('encoding'))
-        check_visits(path, cases, known['steps'])
+        check_visits(path, cases, known['max_visits'])
         rows = [{'id': case.patient, 'visits': len(case.series.times), 'time': float(case.series.times[-1])}
                 for case in cases]
-        for lead in self.leads:
-            outputs = self.predict_batched(variables, self._inputs(cases, known['steps'] + 1, lead))
+        for lead in self.lead_times:
+            outputs = self.predict_batched(variables, self._inputs(cases, known['max_visits'] + 1, lead))
             for place, row in enumerate(rows):
                 at = place, row['visits'] - 1
                 row |= {f'{name}_in_{lead:g}': float(x) for name, x in zip(known['measured'], outputs['next'][at])}
-                if known['within']:
+                if known['horizon']:
                     row |= {f'chance_{name}': float(x) for name, x in zip(known['classes'], outputs['chance'][at])}
         atomic_files.write_table(folder / 'predictions.csv', rows)
         means = '  '.join(f'{name} {np.mean([row[name] for row in rows]):.2f}' for name in list(rows[0])[3:6])
@@ -220,7 +222,7 @@ class ForecastPredictor(contracts.Predictor):
 
 
 def predictor(*, task: Task, statistics: Mapping[str, Any], read: Callable[..., Any], batch: Count = 256,
-              leads: Sequence[Positive] = (), **_: Any) -> ForecastPredictor:
+              lead_times: Sequence[Positive] = (), **_: Any) -> ForecastPredictor:
     """The predictor for new patients.
 
     Args:
@@ -228,9 +230,9 @@ def predictor(*, task: Task, statistics: Mapping[str, Any], read: Callable[..., 
       statistics: of the training patients, as stored with the checkpoint.
       read: reads a table of visits as the source did.
       batch: number of patients in a batch.
-      leads: times of the forecasts after the last visit; by default thirds of the horizon, or where there is none the
-        unit of the training times.
+      lead_times: times of the forecasts after the last visit; by default thirds of the horizon, or where there is none
+        the unit of the training times.
       **_: other options of predictors, which are not used.
     """
-    leads = _leads(leads, statistics['within']) or (float(statistics['spread']['clock']),)
-    return ForecastPredictor(statistics, BatchedPredictor(task, batch), leads, read)
+    lead_times = _lead_times(lead_times, statistics['horizon']) or (float(statistics['spread']['clock']),)
+    return ForecastPredictor(statistics, BatchedPredictor(task, batch), lead_times, read)

@@ -21,7 +21,7 @@ def merge(runs: Mapping[str, Run]) -> Combined:
     first = next(iter(runs.values()))
     tables = {path: run.predictions for path, run in runs.items()}
     known = first.results['analysis']
-    options = known['measured'], first.classes, known['within'], known['leads']
+    options = known['measured'], first.classes, known['horizon'], known['lead_times']
     metrics, rows = pooled(tables, *options)
     analysis = summary.summarise(rows, *options, resamples=1)
     del analysis['metrics']
@@ -29,8 +29,8 @@ def merge(runs: Mapping[str, Run]) -> Combined:
     return Combined(rows, {'test': metrics, 'analysis': analysis}, notice, ['test'])
 
 
-def pooled(tables: cross_validation.Tables, names: Sequence[str], events: Sequence[str], within: float,
-           leads: Sequence[float], resamples: int = 2000,
+def pooled(tables: cross_validation.Tables, names: Sequence[str], events: Sequence[str], horizon: float,
+           lead_times: Sequence[float], resamples: int = 2000,
            seed: int = 0) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
     """Metrics of forecasts over folds and seeds, see `cross_validation.pooled`, and the rounds' mean forecasts.
 
@@ -38,13 +38,13 @@ def pooled(tables: cross_validation.Tables, names: Sequence[str], events: Sequen
       tables: for each run the rows of its predictions table.
       names: of the values.
       events: names of the events.
-      within: the horizon of events, in the source's unit of time.
-      leads: limits of the lead times, see `summary.summarise`.
+      horizon: the horizon of events, in the source's unit of time.
+      lead_times: limits of the lead times, see `summary.summarise`.
       resamples: number of bootstrap resamples of patients, the same for all rounds.
       seed: of the resamples.
     """
     metrics = cross_validation.pooled(
-        tables, lambda rows: table.read(rows, names, events, within),
-        lambda part, draws=None: summary.compute_metrics(part, leads, draws), summary.entries, resamples=resamples,
+        tables, lambda rows: table.read(rows, names, events, horizon),
+        lambda part, draws=None: summary.compute_metrics(part, lead_times, draws), summary.entries, resamples=resamples,
         seed=seed)
     return metrics, cross_validation.mean_rows(cross_validation.rounds(tables), table.is_averaged)

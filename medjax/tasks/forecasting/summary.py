@@ -49,14 +49,14 @@ def results(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any]
       For each split its metrics with confidence intervals; `analysis`, see `summarise`; and `conventions`.
     """
     source = evaluator.data.source
-    known = {'problem': 'forecast', 'unit': source.unit, 'conventions': CONVENTIONS}
+    header = {'problem': 'forecast', 'unit': source.unit, 'conventions': CONVENTIONS}
     if not rows:
-        return known
-    found = summarise(rows, source.measured, source.classes, evaluator.data.within, evaluator.leads)
-    return {**found.pop('metrics'), **known, 'analysis': found}
+        return header
+    results = summarise(rows, source.measured, source.classes, evaluator.data.horizon, evaluator.lead_times)
+    return {**results.pop('metrics'), **header, 'analysis': results}
 
 
-def compute_metrics(table: Predictions, leads: Sequence[float],
+def compute_metrics(table: Predictions, lead_times: Sequence[float],
                     weight: np.ndarray | None = None) -> dict[str, np.ndarray]:
     """All metrics by their names in `results.json`, `[...]` each for `weight [..., n]`.
 
@@ -77,7 +77,7 @@ def compute_metrics(table: Predictions, leads: Sequence[float],
     if 'mase_ridge' in out:
         out['mase_gain'] = out['mase_ridge'] - out['mase']
     for k, event in enumerate(table.events):
-        out |= _event_metrics(table, k, event if len(table.events) > 1 else '', leads, weight)
+        out |= _event_metrics(table, k, event if len(table.events) > 1 else '', lead_times, weight)
     return out
 
 
@@ -97,19 +97,19 @@ def _value_metrics(table: Predictions, k: int, name: str, weight: np.ndarray) ->
     return out
 
 
-def _event_metrics(table: Predictions, k: int, name: str, leads: Sequence[float],
+def _event_metrics(table: Predictions, k: int, name: str, lead_times: Sequence[float],
                    weight: np.ndarray) -> dict[str, np.ndarray]:
     """The metrics of one event, computed in blocks of weightings."""
-    return classification.compute_in_blocks(lambda w: _block_metrics(table, k, name, leads, w), weight)
+    return classification.compute_in_blocks(lambda w: _block_metrics(table, k, name, lead_times, w), weight)
 
 
-def _block_metrics(table: Predictions, k: int, name: str, leads: Sequence[float],
+def _block_metrics(table: Predictions, k: int, name: str, lead_times: Sequence[float],
                    weight: np.ndarray) -> dict[str, np.ndarray]:
     out: dict[str, np.ndarray] = {}
     weight = weight * table.event_weight(weight)
     known, occurs, gap = table.known[:, k], table.occurs[:, k], table.gap
     visits = {'': known}
-    for span, (low, high) in lead_spans(leads).items():
+    for span, (low, high) in lead_spans(lead_times).items():
         within = (gap > low) & (gap <= high)
         visits[span] = known & (~occurs | within | ((low == 0) & (gap == 0)))
     for method, risk in table.risks.items():
@@ -129,9 +129,9 @@ def metric_key(stem: str, name: str, method: str) -> str:
     return '_'.join(filter(None, (stem, name, method)))
 
 
-def lead_spans(leads: Sequence[float]) -> dict[str, tuple[float, float]]:
+def lead_spans(lead_times: Sequence[float]) -> dict[str, tuple[float, float]]:
     """Spans of lead time by the end of their metrics' names."""
-    return {f'_in_{low:g}_{high:g}': (low, high) for low, high in zip((0.0, *leads), leads)}
+    return {f'_in_{low:g}_{high:g}': (low, high) for low, high in zip((0.0, *lead_times), lead_times)}
 
 
 def counted_visits(table: Predictions, key: str) -> np.ndarray:
@@ -163,7 +163,8 @@ def entries(table: Predictions, values: Mapping[str, np.ndarray],
     return out
 
 
-def summarise(rows: Sequence[Row], names: Sequence[str], events: Sequence[str], within: float, leads: Sequence[float],
+def summarise(rows: Sequence[Row], names: Sequence[str], events: Sequence[str], horizon: float,
+              lead_times: Sequence[float],
               *, resamples: int = 2000, seed: int = 0) -> dict[str, Any]:
     """The metrics and the analysis of a predictions table.
 
@@ -171,49 +172,50 @@ def summarise(rows: Sequence[Row], names: Sequence[str], events: Sequence[str], 
       rows: as for `table.read`, each with its `split`.
       names: of the values.
       events: names of the events.
-      within: the horizon, in the source's unit of time; 0 for no events.
-      leads: limits of the lead times: times before an event, rising up to the horizon.
+      horizon: the horizon, in the source's unit of time; 0 for no events.
+      lead_times: limits of the lead times: times before an event, rising up to the horizon.
       resamples: number of bootstrap resamples.
       seed: of the resamples, which are the same for all metrics.
 
     Returns:
-      `metrics`: {split: {name: entry}}, `compute_metrics` as of `intervals.entry`; `measured`, `within` and `leads`;
-      `calibration`: {split: {event: bins as of `calibration.reliability_bins`}}; `positives`: {split: {event: {span:
-      number of positive visits, '' for the whole horizon, and 'known', of all}}}; and `warnings`, lines.
+      `metrics`: {split: {name: entry}}, `compute_metrics` as of `intervals.entry`; `measured`, `horizon` and
+      `lead_times`; `calibration`: {split: {event: bins as of `calibration.reliability_bins`}}; `positives`: {split:
+      {event: {span: number of positive visits, '' for the whole horizon, and 'known', of all}}}; and `warnings`, lines.
 
     Raises:
       InputError: as for `table.read`, or there is no row.
     """
     if not rows:
         raise InputError('predictions: no case; expected at least one')
-    out: dict[str, Any] = {'metrics': {}, 'measured': list(names), 'within': within, 'leads': list(leads),
+    out: dict[str, Any] = {'metrics': {}, 'measured': list(names), 'horizon': horizon, 'lead_times': list(lead_times),
                            'calibration': {}, 'positives': {}, 'warnings': []}
     for split, part in bootstrap.rows_by_split(rows).items():
-        table = read(part, names, events, within)
+        table = read(part, names, events, horizon)
         draws = intervals.multiplicities(table.patients, resamples, seed)
-        out['metrics'][split] = entries(table, compute_metrics(table, leads), compute_metrics(table, leads, draws))
+        out['metrics'][split] = entries(table, compute_metrics(table, lead_times),
+                                        compute_metrics(table, lead_times, draws))
         out['calibration'][split], out['positives'][split] = {}, {}
         for k, event in enumerate(table.events):
             known, occurs = table.known[:, k], table.occurs[:, k]
             out['calibration'][split][event] = calibration.reliability_bins(
                 table.risks[''][known, k], occurs[known], table.event_weight()[known])
-            out['positives'][split][event] = _positives(table, k, leads)
+            out['positives'][split][event] = _positives(table, k, lead_times)
             patients = len(np.unique(table.patients[occurs]))
             if patients < FEW_EVENTS:
                 count = f'{patients} patient' if patients == 1 else f'{patients} patients'
-                out['warnings'].append(f'{split}: {event} within {within:g} in only {count}: metrics of early warning '
+                out['warnings'].append(f'{split}: {event} within {horizon:g} in only {count}: metrics of early warning '
                                        'are uncertain')
     if 'test' not in out['metrics']:
         out['warnings'].append('no test cases: no metrics of test cases')
     return out
 
 
-def _positives(table: Predictions, k: int, leads: Sequence[float]) -> dict[str, int]:
+def _positives(table: Predictions, k: int, lead_times: Sequence[float]) -> dict[str, int]:
     """Numbers of positive visits by span of lead time, and of visits for which it is known whether they are."""
     known, occurs = table.known[:, k], table.occurs[:, k]
     gaps = table.gap[occurs]
     out = {'known': int(known.sum()), '': int(occurs.sum())}
-    for span, (low, high) in lead_spans(leads).items():
+    for span, (low, high) in lead_spans(lead_times).items():
         out[span] = int(((gaps <= high) & ((gaps > low) | (low == 0))).sum())
     return out
 

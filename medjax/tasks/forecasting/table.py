@@ -53,7 +53,7 @@ class Predictions:
       gap: `[n]`, time until the event or the end of observation.
       ended: `[n]` int, number of the event from 1, 0 for none.
       risks: for each of RISK_METHODS in the table `[n, E]`, the predicted probability within the horizon.
-      within: the horizon; 0 for no events.
+      horizon: the horizon; 0 for no events.
     """
 
     patients: np.ndarray
@@ -69,11 +69,11 @@ class Predictions:
     gap: np.ndarray
     ended: np.ndarray
     risks: Mapping[str, np.ndarray]
-    within: float = 0.0
+    horizon: float = 0.0
 
     def event_weight(self, weight: np.ndarray | None = None) -> np.ndarray:
         """`[..., n]`, the weight of each visit in metrics of events; see `metrics.survival.horizon_weights`."""
-        return survival.horizon_weights(self.gap, self.ended > 0, self.within, weight)
+        return survival.horizon_weights(self.gap, self.ended > 0, self.horizon, weight)
 
 
 def column(stem: str, name: str) -> str:
@@ -120,19 +120,19 @@ def event_numbers(rows: Sequence[Row], events: Sequence[str]) -> np.ndarray:
     return np.array([events.index(row['ended']) + 1 if row['ended'] else 0 for row in rows], int)
 
 
-def read(rows: Sequence[Row], names: Sequence[str], events: Sequence[str], within: float) -> Predictions:
+def read(rows: Sequence[Row], names: Sequence[str], events: Sequence[str], horizon: float) -> Predictions:
     """The rows of a predictions table as arrays; cells are text or numbers.
 
     Args:
       rows: a mapping for each visit.
       names: of the values.
       events: names of the events.
-      within: the horizon, in the source's unit of time; 0 for no events.
+      horizon: the horizon, in the source's unit of time; 0 for no events.
 
     Raises:
       InputError: a cell is missing or invalid; the message has the case, the column, and what was expected.
     """
-    first, events = rows[0] if rows else {}, tuple(events) if within else ()
+    first, events = rows[0] if rows else {}, tuple(events) if horizon else ()
 
     def cells(name: str, *, empty: bool = False, low: float = -math.inf, high: float = math.inf) -> np.ndarray:
         return np.array([_number(row, number, name, empty, low, high) for number, row in enumerate(rows)], np.float64)
@@ -150,7 +150,7 @@ def read(rows: Sequence[Row], names: Sequence[str], events: Sequence[str], withi
                 raise InputError(f'predictions, case {row.get("id", number)}: ended: {row.get("ended")!r}; expected '
                                  f'nothing or one of: {", ".join(events)}')
         ended = event_numbers(rows, events)
-    occurs, known = time_series.events_within(gap, ended, within, len(events))
+    occurs, known = time_series.events_within(gap, ended, horizon, len(events))
     table = Predictions(
         bootstrap.patient_numbers(rows), cells('time'), cells('ahead', empty=True), tuple(names),
         columns('', names, empty=True), columns(NEXT, names, empty=True),
@@ -158,7 +158,7 @@ def read(rows: Sequence[Row], names: Sequence[str], events: Sequence[str], withi
          if not method or column(stem, names[0]) in first},
         events, occurs, known, gap, ended,
         {method: columns(stem, events, low=0, high=1) for method, stem in RISKS.items()
-         if events and (not method or column(stem, events[0]) in first)}, within)
+         if events and (not method or column(stem, events[0]) in first)}, horizon)
     for method, forecast in table.forecasts.items():
         for number, k in np.argwhere(~np.isnan(table.next) & np.isnan(forecast))[:1]:
             name = column(FORECASTS[method], names[k])

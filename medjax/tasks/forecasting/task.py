@@ -26,11 +26,11 @@ class Options:
 
     Attributes:
       loss: a name in LOSSES.
-      delta: see `task`, as for labels_weight.
-      labels_weight: …
+      delta: see `task`, as for event_weight.
+      event_weight: …
       values: V, the number of values.
       events: E, the number of events.
-      within: the horizon of events, in the source's unit of time; 0 for no events.
+      horizon: the horizon of events, in the source's unit of time; 0 for no events.
       clock: the unit of `times` in a batch, in the source's unit.
       mean: `[V]` float32, of the training values.
       std: `[V]` float32, of the training values.
@@ -40,10 +40,10 @@ class Options:
 
     loss: str
     delta: float
-    labels_weight: float
+    event_weight: float
     values: int
     events: int
-    within: float
+    horizon: float
     clock: float
     mean: jax.Array
     std: jax.Array
@@ -51,7 +51,7 @@ class Options:
 
 
 def task(module: nn.Module, *, statistics: Mapping[str, Any], loss: str = 'mse', delta: Positive = 1.0,
-         labels_weight: NonNegative = 1.0) -> Task:
+         event_weight: NonNegative = 1.0) -> Task:
     """Forecasting along time series with a network.
 
     At each step the network outputs a level and a rate for each value. The forecast for the next step is the last
@@ -68,11 +68,11 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], loss: str = 'mse',
       module: outputs, for each step of a series and from that and earlier steps only, `[B, T, 2 V + E]`: levels, rates
         and log odds of events; such as `sequence` with `each`.
       statistics: of the training data: `measured`, the names of the V values; their `spread`; `classes`, the E events;
-        `within`, the horizon; and `censoring` (see `datasets.time_series`). With a horizon of 0 the E outputs are not
+        `horizon`, the horizon; and `censoring` (see `datasets.time_series`). With a horizon of 0 the E outputs are not
         trained.
       loss: 'mse', or 'huber', which is linear for errors above `delta`.
       delta: of the Huber loss, in standard deviations.
-      labels_weight: weight of the events' binary cross-entropy.
+      event_weight: weight of the events' binary cross-entropy.
 
     Returns:
       A task on batches of a `time_series` data set: `values` and `observed` `[B, T, V]`, `times` and `time_mask`
@@ -84,10 +84,10 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], loss: str = 'mse',
       InputError: an option is invalid, the data have no time series, or the network has no output for each step or
         uses later steps.
     """
-    _check(module, statistics, loss, delta, labels_weight)
+    _check(module, statistics, loss, delta, event_weight)
     mean, std = (jnp.asarray(statistics['spread'][name], jnp.float32) for name in ('mean', 'std'))
-    options = Options(loss, delta, labels_weight, len(statistics['measured']), len(statistics['classes']),
-                      float(statistics['within']), statistics['spread']['clock'], mean, std, _censoring(statistics))
+    options = Options(loss, delta, event_weight, len(statistics['measured']), len(statistics['classes']),
+                      float(statistics['horizon']), statistics['spread']['clock'], mean, std, _censoring(statistics))
     return Task(functools.partial(init_variables, module), functools.partial(_loss, module, options),
                 functools.partial(_predict, module, options), _metrics)
 
@@ -98,16 +98,16 @@ def _censoring(statistics: Mapping[str, Any]) -> tuple[jax.Array, jax.Array]:
     return jnp.asarray(known['times'], jnp.float32), jnp.asarray(known['inverse'], jnp.float32)
 
 
-def _check(module: nn.Module, statistics: Mapping[str, Any], loss: str, delta: float, labels_weight: float) -> None:
+def _check(module: nn.Module, statistics: Mapping[str, Any], loss: str, delta: float, event_weight: float) -> None:
     if loss not in LOSSES:
         raise InputError(f'config.task.loss: {loss!r}; expected one of: {", ".join(LOSSES)}')
-    if not delta > 0 or not labels_weight >= 0:
-        raise InputError(f'config.task: delta={delta}, labels_weight={labels_weight}; expected above 0, and 0 or more')
+    if not delta > 0 or not event_weight >= 0:
+        raise InputError(f'config.task: delta={delta}, event_weight={event_weight}; expected above 0, and 0 or more')
     if 'spread' not in statistics:
         raise InputError("config.task.name: 'forecasting' needs time series; expected data such as time_series")
-    if not contracts.option(module, 'each') or contracts.option(module, 'both'):
+    if not contracts.option(module, 'per_step') or contracts.option(module, 'bidirectional'):
         raise InputError('config.model: a forecast needs an output for each step that uses no later step; expected '
-                         'each=True and both=False')
+                         'per_step=True and bidirectional=False')
     names, events = statistics['measured'], statistics['classes']
     outputs = 2 * len(names) + len(events)
     if module.outputs != outputs:
@@ -130,20 +130,20 @@ def _losses(options: Options, out: jax.Array, batch: Batch) -> tuple[jax.Array, 
     value_losses = optax.huber_loss(error, delta=options.delta) if options.loss == 'huber' else error**2
     measured = (batch['observed'] * batch['time_mask'][..., None])[:, 1:] > 0
     gap = batch['time'][:, None] - options.clock * batch['times']
-    occurs, known = time_series.events_within(gap, batch['event'][:, None], options.within, options.events)
+    occurs, known = time_series.events_within(gap, batch['event'][:, None], options.horizon, options.events)
     known = known & (batch['time_mask'] > 0)[..., None]
     event_losses = optax.sigmoid_binary_cross_entropy(out[..., 2 * options.values:], occurs.astype(jnp.float32))
     event_losses = event_losses * _event_weight(options, gap)[..., None]
     steps = out.shape[1]
     return (jnp.where(measured, value_losses, 0).sum((1, 2)) / (steps * options.values),
-            jnp.where(known, event_losses, 0).sum((1, 2)) / (steps * options.events) if options.within
+            jnp.where(known, event_losses, 0).sum((1, 2)) / (steps * options.events) if options.horizon
             else jnp.zeros(len(out)))
 
 
 def _event_weight(options: Options, gap: jax.Array) -> jax.Array:
     """One over the probability of being uncensored just before a time, or at the horizon after it."""
     times, inverse = options.censoring
-    place = jnp.where(gap > options.within, jnp.searchsorted(times, options.within, side='right'),
+    place = jnp.where(gap > options.horizon, jnp.searchsorted(times, options.horizon, side='right'),
                       jnp.searchsorted(times, gap, side='left'))
     return inverse[jnp.maximum(place - 1, 0)]
 
@@ -153,7 +153,7 @@ def _loss(module: nn.Module, options: Options, variables: Variables, batch: Batc
     (out, _), mutated = train_forward(module, variables, batch, key)
     states = [masked_mean(losses, batch['mask']) for losses in _losses(options, out, batch)]
     values, labels = (total / jnp.maximum(cases, 1) for total, cases in states)
-    return values + options.labels_weight * labels, (mutated, {'values': states[0], 'labels': states[1]})
+    return values + options.event_weight * labels, (mutated, {'values': states[0], 'labels': states[1]})
 
 
 def _predict(module: nn.Module, options: Options, variables: Variables, batch: Batch) -> dict[str, jax.Array]:

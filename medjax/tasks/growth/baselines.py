@@ -54,7 +54,7 @@ def reaction_diffusion_masks(data: TumourGrowthDataset, numbers: np.ndarray) -> 
     rows, spacing = data.rows, data.spacing[:data.rows.label.ndim - 1]
     thresholds = np.array([data.source.cases[number].target.threshold for number in numbers])
     if not (thresholds == thresholds[0]).all() or thresholds[0] is None:
-        raise InputError('config.evaluate.simulate: True; expected False, or masks with one known threshold')
+        raise InputError('config.evaluate.reaction_diffusion: True; expected False, or masks with one known threshold')
     threshold = float(thresholds[0])
     longest = max(float(-rows.time[numbers, -2].min()), float(rows.horizon[numbers].max()))
     steps = reaction_diffusion.stable_steps(longest, MAX_DIFFUSION, MAX_RATE, spacing)

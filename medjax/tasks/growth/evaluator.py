@@ -32,7 +32,7 @@ class GrowthEvaluator(contracts.Evaluator):
     data: TumourGrowthDataset
     task: Task
     batch: int
-    simulate: bool
+    reaction_diffusion: bool
 
     @functools.cached_property
     def _compiled(self) -> Callable[..., dict[str, jax.Array]]:
@@ -70,7 +70,7 @@ class GrowthEvaluator(contracts.Evaluator):
         if not quick:
             law_masks, law_volumes = baselines.growth_law_masks(self.data, self._curves, numbers)
             masks, volumes = masks | law_masks, volumes | law_volumes
-            if self.simulate and rows.tissue is not None:
+            if self.reaction_diffusion and rows.tissue is not None:
                 masks['fisher'] = baselines.reaction_diffusion_masks(self.data, numbers)
         truth = count_voxels(rows.label[numbers]) * voxel
         last = count_voxels(rows.masks[numbers, -1]) * voxel
@@ -211,22 +211,23 @@ def dice(masks: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return np.where(total > 0, 2 * intersection / np.maximum(total, 1), np.nan)
 
 
-def evaluator(*, data: TumourGrowthDataset, task: Task, batch: Count = 32, simulate: bool = True) -> GrowthEvaluator:
+def evaluator(*, data: TumourGrowthDataset, task: Task, batch: Count = 32,
+              reaction_diffusion: bool = True) -> GrowthEvaluator:
     """The evaluator of tumour growth.
 
     Args:
       data: the data set.
       task: the task.
       batch: number of cases in a batch.
-      simulate: whether a reaction–diffusion model is fitted to each case with a known tissue map, which takes some
-        seconds.
+      reaction_diffusion: whether a reaction–diffusion model is fitted to each case with a known tissue map, which takes
+        some seconds.
 
     Raises:
       InputError: an option is invalid.
     """
     if batch < 1:
         raise InputError(f'config.evaluate.batch: {batch}; expected at least 1')
-    return GrowthEvaluator(data, task, batch, simulate)
+    return GrowthEvaluator(data, task, batch, reaction_diffusion)
 
 
 def predictor(*, task: Task, statistics: Mapping[str, Any], data: Mapping[str, Any],

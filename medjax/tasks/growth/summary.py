@@ -41,11 +41,11 @@ def results(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any]
     Returns:
       For each split its metrics with confidence intervals; `analysis`, see `summarise`; and `conventions`.
     """
-    known = {'problem': 'growth', 'unit': evaluator.data.source.unit, 'conventions': CONVENTIONS}
+    header = {'problem': 'growth', 'unit': evaluator.data.source.unit, 'conventions': CONVENTIONS}
     if not rows:
-        return known
-    found = summarise(rows)
-    return {**found.pop('metrics'), **known, 'analysis': found}
+        return header
+    results = summarise(rows)
+    return {**results.pop('metrics'), **header, 'analysis': results}
 
 
 def compute_metrics(table: Predictions, weight: np.ndarray | None = None) -> dict[str, np.ndarray]:

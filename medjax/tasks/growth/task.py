@@ -27,10 +27,10 @@ class Options:
     """Options of the task, and what it knows of the training data and of the network.
 
     Attributes:
-      loss: see `task`, as for risk, physics and volume.
-      risk: …
-      physics: …
-      volume: …
+      loss: see `task`, as for new_tumour_weight, gompertz_weight and volume_weight.
+      new_tumour_weight: …
+      gompertz_weight: …
+      volume_weight: …
       classes: names of the two classes of the mask.
       sites: K, the number of sites.
       voxel: volume of a voxel, ml.
@@ -39,9 +39,9 @@ class Options:
     """
 
     loss: Mapping[str, Any]
-    risk: float
-    physics: float
-    volume: float
+    new_tumour_weight: float
+    gompertz_weight: float
+    volume_weight: float
     classes: tuple[str, ...]
     sites: int
     voxel: float
@@ -49,8 +49,9 @@ class Options:
     predicts_risk: bool
 
 
-def task(module: nn.Module, *, statistics: Mapping[str, Any], loss: Mapping[str, Any], risk: NonNegative = 0.0,
-         physics: NonNegative = 0.0, volume: NonNegative = 0.0) -> Task:
+def task(module: nn.Module, *, statistics: Mapping[str, Any], loss: Mapping[str, Any],
+         new_tumour_weight: NonNegative = 0.0,
+         gompertz_weight: NonNegative = 0.0, volume_weight: NonNegative = 0.0) -> Task:
     """Prediction of the next tumour mask with a network.
 
     Args:
@@ -59,11 +60,12 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], loss: Mapping[str,
       statistics: of the training data: `classes`, the two of the mask; `sites`, the names of K sites; `voxel`, ml.
       loss: terms of `losses.segmentation` on the next mask, by name, with their weights and options; see
         `losses.segmentation.weighted_sum`.
-      risk: weight of the cross-entropy of new tumours, a mean over the sites for which it is known.
-      physics: weight of a penalty by Gompertz' law, 0 for none: at a random time between the last visit and the next
-        one, for which there is no scan, the logarithm of the predicted volume should be that of the patient's curve,
-        which is fitted to the volumes of the earlier visits. The penalty is the mean squared difference.
-      volume: weight of the absolute error of the logarithm of the expected volume, approximately its relative error.
+      new_tumour_weight: weight of the cross-entropy of new tumours, a mean over the sites for which it is known.
+      gompertz_weight: weight of a penalty by Gompertz' law, 0 for none: at a random time between the last visit and the
+        next one, for which there is no scan, the logarithm of the predicted volume should be that of the patient's
+        curve, which is fitted to the volumes of the earlier visits. The penalty is the mean squared difference.
+      volume_weight: weight of the absolute error of the logarithm of the expected volume, approximately its relative
+        error.
 
     Returns:
       A task on `image [B, T, *S, C]`, `time`, `time_mask` and `volume` `[B, T]`, `horizon [B]`, `label [B, *S]`,
@@ -81,14 +83,17 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], loss: Mapping[str,
                          'or simulated_tumour_growth')
     if contracts.option(module, 'classes') not in (None, len(classes)):
         raise InputError(f'config.model.classes: {module.classes}; expected {len(classes)} for {", ".join(classes)}')
-    for name, weight in (('risk', risk), ('physics', physics), ('volume', volume)):
+    for name, weight in (('new_tumour_weight', new_tumour_weight), ('gompertz_weight', gompertz_weight),
+                         ('volume_weight', volume_weight)):
         if not isinstance(weight, int | float) or weight < 0:
             raise InputError(f'config.task.{name}: {weight}; expected a weight of at least 0')
     predicts_risk = bool(contracts.option(module, 'risk')) and bool(sites)
-    if risk and not predicts_risk:
-        raise InputError(f'config.task.risk: {risk}; expected 0, or config.model.risk=True and data with sites')
+    if new_tumour_weight and not predicts_risk:
+        raise InputError(f'config.task.new_tumour_weight: {new_tumour_weight}; expected 0, or config.model.risk=True '
+                         'and data with sites')
     segmentation.check_terms(loss)
-    options = Options(loss, risk, physics, volume, tuple(classes), len(sites), float(statistics['voxel']),
+    options = Options(loss, new_tumour_weight, gompertz_weight, volume_weight, tuple(classes), len(sites),
+                      float(statistics['voxel']),
                       float(contracts.option(module, 'days')), predicts_risk)
     return Task(functools.partial(init_variables, module), functools.partial(_loss, module, options),
                 functools.partial(_predict, module, options), functools.partial(_metrics, options))
@@ -144,9 +149,9 @@ def _loss(module: nn.Module, options: Options, variables: Variables, batch: Batc
     (logits, feats), mutated = train_forward(module, variables, batch, key)
     losses = segmentation.weighted_sum(logits, batch['label'], options.loss)
     states = _metrics(options, {'probs': jax.lax.stop_gradient(logits)}, batch)
-    terms = (('risk', options.risk, lambda: _risk_losses(options, feats, batch)),
-             ('volume', options.volume, lambda: _volume_losses(logits, batch)),
-             ('physics', options.physics, lambda: _physics_losses(module, options, variables, batch, key)))
+    terms = (('risk', options.new_tumour_weight, lambda: _risk_losses(options, feats, batch)),
+             ('volume', options.volume_weight, lambda: _volume_losses(logits, batch)),
+             ('physics', options.gompertz_weight, lambda: _physics_losses(module, options, variables, batch, key)))
     for name, weight, term in terms:
         if weight:
             values = term()

@@ -43,9 +43,9 @@ class RegistrationEvaluator(contracts.Evaluator):
 
     data: RegistrationDataset
     task: Task
-    affine: bool
-    bspline: int
-    window: int
+    affine_baseline: bool
+    bspline_pairs: int
+    ncc_window: int
 
     def __call__(self, variables: Any, split: str, *, quick: bool = False,
                  snapshots: pathlib.Path | None = None) -> list[dict[str, Any]]:
@@ -62,9 +62,9 @@ class RegistrationEvaluator(contracts.Evaluator):
         """
         numbers, rows = self.data.numbers(split), []
         # The validation pairs selected the weights; a comparison on them would be biased.
-        bspline = 0 if split == 'val' or quick else self.bspline
+        bspline = 0 if split == 'val' or quick else self.bspline_pairs
         methods = ['', 'none']
-        if self.affine and not quick:
+        if self.affine_baseline and not quick:
             methods.append('affine')
         if bspline:
             methods.append('bspline')
@@ -97,7 +97,7 @@ class RegistrationEvaluator(contracts.Evaluator):
 
     @functools.cached_property
     def _register_affine(self) -> Callable[..., tuple[jax.Array, jax.Array]]:
-        dissimilarity = make_dissimilarity({'name': 'ncc', 'window': self.window})
+        dissimilarity = make_dissimilarity({'name': 'ncc', 'window': self.ncc_window})
 
         def register(pair: Mapping[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
             fixed, moving = pair['fixed'][0], pair['moving'][0]
@@ -109,7 +109,7 @@ class RegistrationEvaluator(contracts.Evaluator):
 
     @functools.cached_property
     def _measure(self) -> Callable[..., dict[str, jax.Array]]:
-        return make_measure(self.data.spacing, len(self.data.source.classes), self.window)
+        return make_measure(self.data.spacing, len(self.data.source.classes), self.ncc_window)
 
     def _register_bspline(self, pair: Mapping[str, np.ndarray]) -> np.ndarray | None:
         fixed, moving = (pair[name][0, ..., 0] for name in ('fixed', 'moving'))
@@ -126,7 +126,7 @@ class RegistrationEvaluator(contracts.Evaluator):
         out = {'': Deformation(outputs['displacement'][0], outputs['inverse'][0], seconds)}
         zero = np.zeros_like(out[''].displacement)
         out['none'] = Deformation(zero, zero, 0.0)
-        if self.affine and not quick:
+        if self.affine_baseline and not quick:
             fields, seconds = _timed(lambda: self._register_affine(images))
             out['affine'] = Deformation(*fields, seconds)
         if bspline:
@@ -171,39 +171,40 @@ def _timed(function: Callable[[], Any]) -> tuple[Any, float]:
     return jax.block_until_ready(function()), time.perf_counter() - start
 
 
-def evaluator(*, data: RegistrationDataset, task: Task, affine: bool = True, bspline: NonNegativeInt = 0,
-              window: Annotated[int, Range(low=3)] = 9) -> RegistrationEvaluator:
+def evaluator(*, data: RegistrationDataset, task: Task, affine_baseline: bool = True, bspline_pairs: NonNegativeInt = 0,
+              ncc_window: Annotated[int, Range(low=3)] = 9) -> RegistrationEvaluator:
     """The evaluator of registration.
 
     Args:
       data: the data set.
       task: the task.
-      affine: whether each pair is also registered by an affine map, as a baseline.
-      bspline: number of pairs of each split but validation, from the first, that are also registered by SimpleITK's
-        B-splines; see `bspline_baseline.py`.
-      window: of the correlation, voxels.
+      affine_baseline: whether each pair is also registered by an affine map, as a baseline.
+      bspline_pairs: number of pairs of each split but validation, from the first, that are also registered by
+        SimpleITK's B-splines; see `bspline_baseline.py`.
+      ncc_window: of the correlation, voxels.
 
     Raises:
       InputError: an option out of its range.
     """
-    if not isinstance(bspline, int) or bspline < 0 or window < 3 or not window % 2:
-        raise InputError(f'config.evaluate: bspline={bspline}, window={window}; expected a number of pairs, and an odd '
+    if not isinstance(bspline_pairs, int) or bspline_pairs < 0 or ncc_window < 3 or not ncc_window % 2:
+        raise InputError(f'config.evaluate: bspline_pairs={bspline_pairs}, ncc_window={ncc_window}; expected a number '
+                         'of pairs, and an odd '
                          'number of 3 or more')
-    return RegistrationEvaluator(data, task, affine, bspline, window)
+    return RegistrationEvaluator(data, task, affine_baseline, bspline_pairs, ncc_window)
 
 
 def predictor(*, task: Task, statistics: Mapping[str, Any], data: Mapping[str, Any],
-              window: Annotated[int, Range(low=3)] = 9, **_: Any) -> RegistrationPredictor:
+              ncc_window: Annotated[int, Range(low=3)] = 9, **_: Any) -> RegistrationPredictor:
     """The predictor that registers new pairs.
 
     Args:
       task: the task.
       statistics: of the training data, as stored with the checkpoint.
       data: the options of `data.datasets.registration.dataset`.
-      window: see `evaluator`.
+      ncc_window: see `evaluator`.
       **_: the evaluator's other options; not used.
     """
     check_size(data['size'])
     spacing = data.get('spacing')
     return RegistrationPredictor(task, statistics, tuple(data['size']), None if spacing is None else tuple(spacing),
-                                 window)
+                                 ncc_window)

@@ -24,11 +24,11 @@ def _bending_energy(field: jax.Array, spacing: Sequence[float]) -> jax.Array:
     return deformation.bending_energy(field, [1.0] * len(spacing))
 
 
-SMOOTHERS = {'gradient': deformation.gradient_energy, 'bending': _bending_energy}
+REGULARISERS = {'gradient': deformation.gradient_energy, 'bending': _bending_energy}
 
 
 def task(module: nn.Module, *, statistics: Mapping[str, Any], similarity: Mapping[str, Any],
-         smoothness: NonNegative = 0.1, smoother: str = 'gradient', dice: NonNegative = 0.0,
+         smoothness: NonNegative = 0.1, regulariser: str = 'gradient', dice: NonNegative = 0.0,
          refine: Mapping[str, Any] | None = None) -> Task:
     """The task of registering pairs of images with a network.
 
@@ -40,7 +40,7 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], similarity: Mappin
       statistics: of the training data: `classes`, `spacing` (voxel size, mm), and whether it is `labelled`.
       similarity: `name` ('ncc', 'mse' or 'mi') and options; see `losses.image_similarity`.
       smoothness: weight of the roughness.
-      smoother: the roughness, 'gradient' (first derivatives) or 'bending' (second derivatives, in voxels of the
+      regulariser: the roughness, 'gradient' (first derivatives) or 'bending' (second derivatives, in voxels of the
         velocity's grid).
       dice: weight of 1 - soft Dice of the deformed labels, in training alone: new pairs need no labels.
       refine: where given, each pair is optimised in `predict`, starting from the network's output; options of
@@ -57,8 +57,8 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], similarity: Mappin
     if statistics.get('problem') != 'registration':
         raise InputError("config.task.name: 'registration' needs a data set of image pairs, such as image_pairs_csv or "
                          'simulated_registration')
-    if smoother not in SMOOTHERS:
-        raise InputError(f'config.task.smoother: {smoother!r}; expected one of: {", ".join(SMOOTHERS)}')
+    if regulariser not in REGULARISERS:
+        raise InputError(f'config.task.regulariser: {regulariser!r}; expected one of: {", ".join(REGULARISERS)}')
     for name, weight in (('smoothness', smoothness), ('dice', dice)):
         if not isinstance(weight, int | float) or weight < 0:
             raise InputError(f'config.task.{name}: {weight}; expected a weight of at least 0')
@@ -68,7 +68,8 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], similarity: Mappin
     if refine is not None:
         search = bind(OptimisationOptions, {'weight': smoothness, **refine}, 'config.task.refine')
     spacing = [float(mm) for mm in statistics['spacing']]
-    options = Options(make_dissimilarity(similarity), len(statistics['classes']), spacing, smoothness, smoother, dice,
+    options = Options(make_dissimilarity(similarity), len(statistics['classes']), spacing, smoothness, regulariser,
+                      dice,
                       search)
     return Task(functools.partial(init_variables, module), functools.partial(_loss, module, options),
                 functools.partial(_predict, module, options), functools.partial(_metrics, options))
@@ -83,7 +84,7 @@ class Options:
       classes: number of classes with the background.
       spacing: voxel size, mm.
       smoothness: see `task`.
-      smoother: see `task`.
+      regulariser: see `task`.
       dice: see `task`.
       refine: the optimisation of each pair, or None.
     """
@@ -92,7 +93,7 @@ class Options:
     classes: int
     spacing: Sequence[float]
     smoothness: float
-    smoother: str
+    regulariser: str
     dice: float
     refine: OptimisationOptions | None
 
@@ -127,7 +128,7 @@ def _one_hot(label: jax.Array, options: Options) -> jax.Array:
 def _roughness(options: Options, velocity: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     """The roughness of velocity fields `[B, D, *S']` of images of a shape, `[B]`."""
     spacing = [mm * n / m for mm, n, m in zip(options.spacing, shape, velocity.shape[2:])]
-    return jax.vmap(lambda field: SMOOTHERS[options.smoother](field, spacing))(velocity)
+    return jax.vmap(lambda field: REGULARISERS[options.regulariser](field, spacing))(velocity)
 
 
 def _predict(module: nn.Module, options: Options, variables: Variables, batch: Batch) -> dict[str, jax.Array]:
@@ -143,7 +144,7 @@ def _register(options: Options, pair: Mapping[str, jax.Array]) -> dict[str, jax.
     if options.refine is not None:
         start = velocity, jnp.zeros((dims, dims + 1)) if affine is None else affine
         velocity, affine = optimise(pair['fixed'], pair['moving'], options.dissimilarity, options.spacing,
-                                    options.refine, start, SMOOTHERS[options.smoother])
+                                    options.refine, start, REGULARISERS[options.regulariser])
     displacement = deformation.displacement_field(velocity, affine, shape)
     return {'moved': deformation.warp(pair['moving'], displacement), 'displacement': displacement,
             'inverse': deformation.inverse_displacement_field(velocity, affine, shape)}

@@ -35,12 +35,12 @@ def results(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any]
       For each split its metrics with confidence intervals; `analysis`, see `summarise`; and `conventions`.
     """
     source = evaluator.data.source
-    known = {'problem': 'regression', 'unit': source.unit, 'conventions': CONVENTIONS.format(
+    header = {'problem': 'regression', 'unit': source.unit, 'conventions': CONVENTIONS.format(
         unit=evaluator.data.case_name, descriptors=', '.join(evaluator.data.descriptor_names))}
     if not rows:
-        return known
-    found = summarise(rows, source.classes, unit=evaluator.data.case_name)
-    return {**found.pop('metrics'), **known, 'analysis': found}
+        return header
+    results = summarise(rows, source.classes, unit=evaluator.data.case_name)
+    return {**results.pop('metrics'), **header, 'analysis': results}
 
 
 def metric_key(metric: str, target: str, method: str, targets: Sequence[str]) -> str:

@@ -29,13 +29,13 @@ class SegmentationEvaluator(contracts.Evaluator):
     inference: SlidingWindowInference
     tolerances: tuple[float, ...]
     surface: str
-    lesions: bool
+    lesion_metrics: bool
     postprocess: mask_metrics.Postprocess
 
     @property
     def metrics(self) -> tuple[str, ...]:
         """The columns that are summarised, in the order of the results."""
-        return table.metric_columns(self.data.source.classes, self.lesions, self.grid.size_error)
+        return table.metric_columns(self.data.source.classes, self.lesion_metrics, self.grid.size_error)
 
     @property
     def grid(self) -> mask_metrics.Grid:
@@ -75,7 +75,7 @@ class SegmentationEvaluator(contracts.Evaluator):
                 label = self.postprocess(restore(Image(label, volume.affine), image, kind='label').array)
                 metrics = mask_metrics.case_metrics(
                     label, truth, spacing(image.affine), self.data.source.classes, tolerances=self.tolerances,
-                    surfaces=self.surface, lesions=self.lesions, grid=self.data.source.grid)
+                    surfaces=self.surface, lesions=self.lesion_metrics, grid=self.data.source.grid)
                 if snapshots is not None:
                     self._save_snapshot(snapshots, volume, image, truth, label, confidence)
             rows.append({'split': split, 'id': volume.case.id, 'patient': volume.case.patient, **volume.case.columns,
@@ -94,7 +94,7 @@ class SegmentationEvaluator(contracts.Evaluator):
 
 def evaluator(*, data: VolumeDataset, task: Task, overlap: FractionBelowOne = 0.5, flips: Sequence[NonNegativeInt] = (),
               batch: Count = 4, tolerance_mm: Positive | Mapping[str, Positive] = 1.0, surface: str = 'voxels',
-              lesions: bool = False, largest_component: bool = False,
+              lesion_metrics: bool = False, largest_component: bool = False,
               fill_holes: bool = False) -> SegmentationEvaluator:
     """The evaluator of segmentation.
 
@@ -107,7 +107,7 @@ def evaluator(*, data: VolumeDataset, task: Task, overlap: FractionBelowOne = 0.
       tolerance_mm: tolerance of the normalised surface distance, for all classes or by the class's name; in pixels
         where the images have no pixel size.
       surface: definition of a surface for hd95, assd and nsd: 'voxels' (as MONAI) or 'area' (as surface-distance).
-      lesions: compute lesion-wise F1.
+      lesion_metrics: compute lesion-wise F1.
       largest_component: keep the largest connected component of each class only.
       fill_holes: fill holes within each class.
 
@@ -117,14 +117,16 @@ def evaluator(*, data: VolumeDataset, task: Task, overlap: FractionBelowOne = 0.
     if surface not in mask_metrics.SURFACES:
         raise InputError(f'config.evaluate.surface: {surface!r}; expected one of: {", ".join(mask_metrics.SURFACES)}')
     inference = _sliding_windows(task, data.patch, overlap, flips, batch)
-    return SegmentationEvaluator(data, inference, _tolerances(tolerance_mm, data.source.classes[1:]), surface, lesions,
+    return SegmentationEvaluator(data, inference, _tolerances(tolerance_mm, data.source.classes[1:]), surface,
+                                 lesion_metrics,
                                  mask_metrics.Postprocess(largest_component, fill_holes))
 
 
 def predictor(*, task: Task, data: Mapping[str, Any], statistics: Mapping[str, Any],
               read: Callable[[pathlib.Path], Image], encode: Callable[[np.ndarray], np.ndarray],
               overlap: FractionBelowOne = 0.5, flips: Sequence[NonNegativeInt] = (), batch: Count = 4,
-              tolerance_mm: Positive | Mapping[str, Positive] = 1.0, surface: str = 'voxels', lesions: bool = False,
+              tolerance_mm: Positive | Mapping[str, Positive] = 1.0, surface: str = 'voxels',
+              lesion_metrics: bool = False,
               largest_component: bool = False, fill_holes: bool = False) -> SegmentationPredictor:
     """The predictor of new images, which segments as the evaluator does.
 
@@ -137,9 +139,9 @@ def predictor(*, task: Task, data: Mapping[str, Any], statistics: Mapping[str, A
       overlap: see `evaluator`, also for flips, batch, largest_component and fill_holes.
       flips: …
       batch: …
-      tolerance_mm: an option of the evaluator that is ignored, as are surface and lesions.
+      tolerance_mm: an option of the evaluator that is ignored, as are surface and lesion_metrics.
       surface: …
-      lesions: …
+      lesion_metrics: …
       largest_component: …
       fill_holes: …
 

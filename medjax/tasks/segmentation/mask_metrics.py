@@ -80,9 +80,9 @@ class Postprocess:
         for value in np.unique(label[label > 0]):
             mask = label == value
             if self.largest_component:
-                kept = cc3d.largest_k(mask, k=1, connectivity=26) > 0
-                out[mask & ~kept] = 0
-                mask = kept
+                component = cc3d.largest_k(mask, k=1, connectivity=26) > 0
+                out[mask & ~component] = 0
+                mask = component
             if self.fill_holes:
                 out[_filled(mask) & (out == 0)] = value
         return out
@@ -151,9 +151,10 @@ def _surface_metrics(pred: np.ndarray, truth: np.ndarray, spacing: Sequence[floa
     """HD95, ASSD and NSD of two masks."""
     if pred.any() and truth.any():
         surface, _ = SURFACES[surfaces]
-        there, back = surface.distances(pred, truth, spacing)
-        return {'hd95': surface.hausdorff(there, back), 'assd': surface.mean_distance(there, back),
-                'nsd': surface.surface_dice(there, back, tolerance)}
+        pred_to_truth, truth_to_pred = surface.distances(pred, truth, spacing)
+        return {'hd95': surface.hausdorff(pred_to_truth, truth_to_pred),
+                'assd': surface.mean_distance(pred_to_truth, truth_to_pred),
+                'nsd': surface.surface_dice(pred_to_truth, truth_to_pred, tolerance)}
     extents = [n * step for n, step in zip(pred.shape, spacing, strict=True) if n > 1]
     diagonal = float(np.linalg.norm(extents))
     worst = {'hd95': diagonal, 'assd': diagonal, 'nsd': 0.0}

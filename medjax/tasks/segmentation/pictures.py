@@ -77,8 +77,8 @@ def case_tiles(case: Snapshot, axis: int, index: int, classes: Sequence[str],
 def _overlay_errors(axes: Axes, truth: np.ndarray, pred: np.ndarray) -> None:
     """Colours the missed, the spurious and the confused pixels of a slice."""
     overlay = np.zeros((*truth.shape, 4))
-    wrong = (truth != pred) & (truth != IGNORED)
-    overlay[wrong & (pred == 0)] = colors.to_rgba(MISSED)
-    overlay[wrong & (truth == 0)] = colors.to_rgba(SPURIOUS)
-    overlay[wrong & (truth > 0) & (pred > 0)] = colors.to_rgba(CONFUSED)
+    errors = (truth != pred) & (truth != IGNORED)
+    overlay[errors & (pred == 0)] = colors.to_rgba(MISSED)
+    overlay[errors & (truth == 0)] = colors.to_rgba(SPURIOUS)
+    overlay[errors & (truth > 0) & (pred > 0)] = colors.to_rgba(CONFUSED)
     axes.imshow(overlay, aspect='auto', interpolation='nearest')

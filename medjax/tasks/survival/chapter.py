@@ -201,9 +201,10 @@ def case_rows(split: SurvivalSplit) -> list[dict[str, str]]:
 
 
 def _recommendation_text(split: SurvivalSplit) -> str:
-    found, name = split.run.results['analysis']['advice'][split.split], split.run.section('evaluate').get('recommend')
+    advice = split.run.results['analysis']['advice'][split.split]
+    name = split.run.section('evaluate').get('treatment_covariate')
     return (f'The network predicts the risk with and without {name} and recommends the option with the lower risk: '
-            f'{name} for {found["advised"]:.0%} of the patients. The curves compare patients who were treated as '
+            f'{name} for {advice["advised"]:.0%} of the patients. The curves compare patients who were treated as '
             'recommended with those who were not. Unless treatment was randomised, the two groups may differ in the '
             'reasons for their treatment, and the curves do not prove that the recommendation helps.')
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -191,7 +191,7 @@ def _calibration_chart(split: SurvivalSplit, horizon: float) -> list[Chart]:
     events, bins, errors = split.table.events, {}, []
     for event in events:
         found = calibration[f'{horizon:g}' if event == events[0] else f'{horizon:g}_{event}']
-        points = [_calibration_point(one) for one in found['bins'] if _is_known(one['observed'])]
+        points = [one for one in found['bins'] if _is_known(one['observed'])]
         if points:
             bins[event] = points
             error = format_number(found['error'])
@@ -202,19 +202,13 @@ def _calibration_chart(split: SurvivalSplit, horizon: float) -> list[Chart]:
     time = split.format_time(horizon)
     names = f'Predicted probability of {name} by {time}', f'Observed share with {name}'
     highest = max(x for points in bins.values() for point in points
-                  for x in (point['said'], point['came'], *(point['ci95'] or ())))
+                  for x in (point['predicted'], point['observed'], *(point['ci95'] or ())))
     limit = min(1.0, math.ceil(10 * highest) / 10)
     return [themed_chart(lambda theme: probability_charts.reliability_chart(bins, names, theme, limit),
                          f'Calibration at {time} in the {split_name(split.split).lower()} cases',
                          f'Calibration at {time}: patients in groups by prediction, with the {split.estimator} '
                          'estimate and its 95 % interval. Dotted: perfect calibration; mean absolute difference from '
                          f'it: {", ".join(errors)}, some of which is due to chance.')]
-
-
-def _calibration_point(bin: Mapping[str, Any]) -> dict[str, Any]:
-    """A bin of the analysis as `probability_charts.reliability_chart` takes it."""
-    return {'said': bin['predicted'], 'came': bin['observed'], 'n': bin['n'],
-            'ci95': (bin['low'], bin['high']) if _is_known(bin['low']) else None}
 
 
 def _brier_chart(split: SurvivalSplit, k: int) -> Chart:

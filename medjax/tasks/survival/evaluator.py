@@ -33,7 +33,7 @@ class SurvivalEvaluator(contracts.Evaluator):
     data: TabularDataset
     predict_batched: BatchedPredictor
     horizons: tuple[float, ...] = ()
-    recommend: str = ''
+    treatment_covariate: str = ''
 
     def _outputs(self, variables: Any, numbers: np.ndarray) -> dict[str, np.ndarray]:
         return self.predict_batched(variables, self.data.network_inputs(numbers))
@@ -74,9 +74,9 @@ class SurvivalEvaluator(contracts.Evaluator):
         This is the treatment recommender of DeepSurv (Katzman 2018): the risk is predicted with the treatment covariate
         set to 0 and to 1.
         """
-        if not self.recommend:
+        if not self.treatment_covariate:
             return {}
-        place, scale = self.data.names.index(self.recommend), self.data.scale
+        place, scale = self.data.names.index(self.treatment_covariate), self.data.scale
         inputs, risks = self.data.network_inputs(numbers), []
         treatment = inputs['covariates'][:, place] * scale['std'][place] + scale['mean'][place]
         for value in (0.0, 1.0):
@@ -166,7 +166,7 @@ class SurvivalPredictor(contracts.Predictor):
         batch = {'covariates': scale_covariates([{}], known['names'], known['scale']), 'time': np.ones(1, np.float32)}
         if 'spread' in known:
             empty = Series(np.zeros(1), np.full((1, len(known['measured'])), np.nan))
-            batch |= pad_series([empty], known['spread'], known['steps'])
+            batch |= pad_series([empty], known['spread'], known['max_visits'])
         if 'intensities' in known:
             batch['image'] = np.zeros((1, *self.data['size'], known['channels']), np.float32)
         return batch
@@ -177,11 +177,11 @@ class SurvivalPredictor(contracts.Predictor):
         if 'spread' in known:
             plain = [name.removeprefix('log ') for name in known['measured']]
             cases = self.read(path, [*plain, *known['names']], known.get('encoding'))
-            check_visits(path, cases, known['steps'])
+            check_visits(path, cases, known['max_visits'])
             records = [case.record for case in cases]
             return [case.id for case in cases], {
                 'covariates': scale_covariates(records, known['names'], known['scale']),
-                **pad_series([case.series for case in cases], known['spread'], known['steps'])}, _missing(
+                **pad_series([case.series for case in cases], known['spread'], known['max_visits'])}, _missing(
                     records, known['names'])
         ids, records = read_covariates(path, known['names'], known.get('encoding'))
         inputs = {'covariates': scale_covariates(records, known['names'], known['scale'])}
@@ -234,7 +234,7 @@ def _missing(records: Sequence[Mapping[str, float]], names: Sequence[str]) -> st
 
 
 def evaluator(*, data: TabularDataset, task: Task, batch: Count = 512, horizons: Sequence[Positive] = (),
-              recommend: str = '') -> SurvivalEvaluator:
+              treatment_covariate: str = '') -> SurvivalEvaluator:
     """The evaluator of survival analysis.
 
     Args:
@@ -242,20 +242,22 @@ def evaluator(*, data: TabularDataset, task: Task, batch: Count = 512, horizons:
       task: the task.
       batch: number of patients in a batch.
       horizons: times of AUC, Brier score and calibration; by default the quartiles of the times of validation events.
-      recommend: name of a covariate of 0 and 1, the treatment, for which patients get a treatment recommendation.
+      treatment_covariate: name of a covariate of 0 and 1, the treatment, for which patients get a treatment
+        recommendation.
 
     Raises:
       InputError: an option is invalid.
     """
-    values = {case.record.get(recommend) for case in data.source.cases} if recommend else {0.0, 1.0}
-    if recommend and (recommend not in data.names or values != {0.0, 1.0}):
-        raise InputError(f'config.evaluate.recommend: {recommend!r}; expected a covariate that is 0 or 1 in every '
+    values = {case.record.get(treatment_covariate) for case in data.source.cases} if treatment_covariate else {0.0, 1.0}
+    if treatment_covariate and (treatment_covariate not in data.names or values != {0.0, 1.0}):
+        raise InputError(f'config.evaluate.treatment_covariate: {treatment_covariate!r}; expected a covariate that is '
+                         '0 or 1 in every '
                          f'patient, one of: {", ".join(data.names)}')
     if any(not 0 < horizon < np.inf for horizon in horizons):
         raise InputError(f'config.evaluate.horizons: {tuple(horizons)}; expected times above 0')
     if batch < 1:
         raise InputError(f'config.evaluate.batch: {batch}; expected at least 1')
-    return SurvivalEvaluator(data, BatchedPredictor(task, batch), tuple(map(float, horizons)), recommend)
+    return SurvivalEvaluator(data, BatchedPredictor(task, batch), tuple(map(float, horizons)), treatment_covariate)
 
 
 def predictor(*, task: Task, statistics: Mapping[str, Any], folder: pathlib.Path, data: Mapping[str, Any],

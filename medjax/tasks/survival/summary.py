@@ -11,7 +11,7 @@ from medjax.errors import InputError
 from medjax.metrics import concordance, survival
 from medjax.metrics.classification import mean_over_defined
 from medjax.metrics.survival import Curve
-from medjax.statistics import bootstrap, intervals
+from medjax.statistics import bootstrap, calibration, intervals
 from medjax.tasks.survival.table import Predictions, Row, read, read_recommendation
 
 CONVENTIONS = (
@@ -59,11 +59,11 @@ def results(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any]
       For each split its metrics with confidence intervals; `analysis`, see `summarise`; and `conventions`.
     """
     source = evaluator.data.source
-    known = {'problem': 'survival', 'unit': source.unit, 'conventions': CONVENTIONS}
+    header = {'problem': 'survival', 'unit': source.unit, 'conventions': CONVENTIONS}
     if not rows:
-        return known
-    found = summarise(rows, source.classes, unit=source.unit, horizons=evaluator.horizons)
-    return {**found.pop('metrics'), **known, 'analysis': found}
+        return header
+    results = summarise(rows, source.classes, unit=source.unit, horizons=evaluator.horizons)
+    return {**results.pop('metrics'), **header, 'analysis': results}
 
 
 def compute_metrics(table: Predictions, horizons: Sequence[float],
@@ -77,9 +77,9 @@ def compute_metrics(table: Predictions, horizons: Sequence[float],
     by_event = [_event_metrics(table, k, horizons, weight) for k in range(len(table.events))]
     if len(by_event) == 1:
         return by_event[0]
-    out = {name: mean_over_defined([found[name] for found in by_event]) for name in by_event[0]}
-    return out | {f'{name}_{event}': values for event, found in zip(table.events, by_event)
-                  for name, values in found.items()}
+    out = {name: mean_over_defined([values_of_event[name] for values_of_event in by_event]) for name in by_event[0]}
+    return out | {f'{name}_{event}': values for event, values_of_event in zip(table.events, by_event)
+                  for name, values in values_of_event.items()}
 
 
 def summarise(rows: Sequence[Row], events: Sequence[str], unit: str = '', *, horizons: Sequence[float] = (),
@@ -103,7 +103,7 @@ def summarise(rows: Sequence[Row], events: Sequence[str], unit: str = '', *, hor
       - `groups`: {split: `cuts` [2] of the risk, `groups` [{`name`, `n`, `events`, `curve`: `times`, `survival`, `low`,
         `high`, `at_risk`; `survival_at` {horizon: probability}}], `logrank` {`chi2`, `df`, `p`}};
       - `calibration`: {split: {horizon: `event`, `horizon`, `error` (mean absolute difference of observed and
-        predicted) and `bins` [{`predicted`, `observed`, `low`, `high`, `n`, `events`}]}}; of further events under
+        predicted) and `bins` [{`predicted`, `observed`, `ci95` or None, `n`, `events`}]}}; of further events under
         `horizon_EVENT`;
       - `advice`, where rows have a treatment recommendation: {split: `advised`, the share with a positive benefit, and
         `groups` and `logrank` as above, of patients treated 'as advised' and 'otherwise'};
@@ -197,8 +197,8 @@ def _risk_groups(table: Predictions, score: np.ndarray, cuts: np.ndarray, horizo
 
 
 def _recommendation(table: Predictions, recommendation: np.ndarray, horizons: Sequence[float]) -> dict[str, Any]:
-    given, benefit = recommendation.T
-    otherwise = ((given > 0) != (benefit > 0)).astype(int)
+    treated, benefit = recommendation.T
+    otherwise = ((treated > 0) != (benefit > 0)).astype(int)
     return {'advised': float((benefit > 0).mean()), **_compare_groups(table, otherwise, ADVICE, horizons)}
 
 
@@ -253,14 +253,12 @@ def _calibration(table: Predictions, k: int, horizon: float) -> dict[str, Any]:
     for end in np.append(np.flatnonzero(np.diff(predicted[order])) + 1, len(order)).tolist():
         if end == len(order) or (end - start >= size and len(order) - end >= MIN_CASES):
             members, start = np.isin(np.arange(len(order)), order[start:end]), end
-            found = _value_at(table.event_free(k, members), horizon)
-            bins.append({'predicted': float(predicted[members].mean()), 'observed': 1 - found['value'],
-                         'low': 1 - found['high'], 'high': 1 - found['low'], 'n': int(members.sum()),
+            event_free = _value_at(table.event_free(k, members), horizon)
+            limits = None if math.isnan(event_free['low']) else [1 - event_free['high'], 1 - event_free['low']]
+            bins.append({'predicted': float(predicted[members].mean()), 'observed': 1 - event_free['value'],
+                         'ci95': limits, 'n': int(members.sum()),
                          'events': int((table.has_event(k) & members & (table.time <= horizon)).sum())})
-    difference = np.array([[abs(one['predicted'] - one['observed']), one['n']] for one in bins])
-    difference = difference[~np.isnan(difference[:, 0])]
-    error = float(np.average(difference[:, 0], weights=difference[:, 1])) if len(difference) else math.nan
-    return {'bins': bins, 'error': error}
+    return {'bins': bins, 'error': calibration.mean_calibration_error(bins)}
 
 
 def _warnings(tables: Mapping[str, Predictions], source: str, unit: str, given: bool) -> list[str]:

@@ -97,9 +97,9 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], loss: str = 'cox',
 
 def _check(module: nn.Module, options: Options, names: list[str]) -> None:
     loss, bins, events = options.loss, options.bins, options.events
-    for name, value, known in (('loss', loss, LOSSES), ('ties', options.ties, ('efron', 'breslow'))):
-        if value not in known:
-            raise InputError(f'config.task.{name}: {value!r}; expected one of: {", ".join(known)}')
+    for name, value, choices in (('loss', loss, LOSSES), ('ties', options.ties, ('efron', 'breslow'))):
+        if value not in choices:
+            raise InputError(f'config.task.{name}: {value!r}; expected one of: {", ".join(choices)}')
     if bins < 2 or not 0 <= options.ranking < 1 or options.sigma <= 0 or options.shrink < 0:
         raise InputError(f'config.task: bins={bins}, ranking={options.ranking}, sigma={options.sigma}, '
                          f'shrink={options.shrink}; expected at least 2, 0 to below 1, above 0, and 0 or more')

@@ -50,8 +50,8 @@ class SynthesisEvaluator(contracts.Evaluator):
     sampler: ImageSampler
     network: FeatureNetwork | None
     images: int
-    quick: int
-    shown: int
+    validation_images: int
+    examples: int
 
     def __call__(self, variables: Any, split: str, *, quick: bool = False,
                  snapshots: pathlib.Path | None = None) -> list[dict[str, Any]]:
@@ -70,7 +70,7 @@ class SynthesisEvaluator(contracts.Evaluator):
         Returns:
           A row for each image; see `tasks/synthesis/table.py`.
         """
-        numbers = subsample(self.data.numbers(split), self.quick if quick else self.images, (0,))
+        numbers = subsample(self.data.numbers(split), self.validation_images if quick else self.images, (0,))
         labels = self.data.targets[numbers]
         first = SEEDS_PER_SPLIT * list(self.data.counts).index(split)
         sets = {'real': ImageSet(self._stored(numbers), labels, numbers),
@@ -193,13 +193,13 @@ class SynthesisEvaluator(contracts.Evaluator):
         arrays = {}
         for kind in ('real', 'synthetic'):
             for label in range(len(self.data.source.classes)):
-                places = np.flatnonzero(sets[kind].labels == label)[:self.shown]
+                places = np.flatnonzero(sets[kind].labels == label)[:self.examples]
                 arrays[f'{kind}_{label}'] = sets[kind].images[places]
         train = {self.data.source.cases[number].id: place for place, number in enumerate(self.data.numbers('train'))}
         generated = [row for row in rows if row['kind'] == 'synthetic']
         distances = np.array([row['nearest'] for row in generated])
-        nearest = np.argsort(distances, kind='stable')[:self.shown]
-        for name, places in (('nearest', nearest), ('first', np.arange(len(generated))[:self.shown])):
+        nearest = np.argsort(distances, kind='stable')[:self.examples]
+        for name, places in (('nearest', nearest), ('first', np.arange(len(generated))[:self.examples])):
             ids = [generated[place]['nearest_id'] for place in places]
             arrays |= {f'{name}_made': sets['synthetic'].images[places], f'{name}_distance': distances[places],
                        f'{name}_known': self._train_images[[train[i] for i in ids]], f'{name}_id': np.array(ids, str)}
@@ -245,7 +245,7 @@ def predictor(*, task: Task, data: Mapping[str, Any], statistics: Mapping[str, A
 
 
 def evaluator(*, data: ImageDataset, task: Task, features: FeatureNetwork | str = '', images: Count = 1000,
-              quick: Count = 256, batch: Count = 128, shown: NonNegativeInt = 8) -> SynthesisEvaluator:
+              validation_images: Count = 256, batch: Count = 128, examples: NonNegativeInt = 8) -> SynthesisEvaluator:
     """The evaluator of image synthesis.
 
     Args:
@@ -254,9 +254,9 @@ def evaluator(*, data: ImageDataset, task: Task, features: FeatureNetwork | str 
       features: the feature network; in the config the folder of a finished classification run. Pixels alone are used
         for ''.
       images: number of a split's images, at most, that are compared with as many generated ones.
-      quick: the same for validation during training.
+      validation_images: the same for validation during training.
       batch: images at once.
-      shown: number of real and generated images of each class that the report shows, and of generated images with
+      examples: number of real and generated images of each class that the report shows, and of generated images with
         their nearest training image.
 
     Raises:
@@ -266,9 +266,10 @@ def evaluator(*, data: ImageDataset, task: Task, features: FeatureNetwork | str 
     if data.source.problem == 'multilabel':
         raise InputError("config.evaluate.name: 'synthesis' needs images that have one class each; the problem is "
                          "'multilabel'")
-    if min(images, quick) < 2 or min(batch, shown) < 1:
-        raise InputError(f'config.evaluate: images={images}, quick={quick}, batch={batch}, shown={shown}; expected at '
-                         'least 2 images, and 1')
+    if min(images, validation_images) < 2 or min(batch, examples) < 1:
+        raise InputError(f'config.evaluate: images={images}, validation_images={validation_images}, batch={batch}, '
+                         f'examples={examples}; '
+                         'expected at least 2 images, and 1')
     for split, count in data.counts.items():
         if count < 2:
             raise InputError(f'config.data.source: {count} image in the split {split}; expected at least 2, for a '
@@ -281,4 +282,4 @@ def evaluator(*, data: ImageDataset, task: Task, features: FeatureNetwork | str 
         raise InputError(f'config.evaluate.features: {features.name} takes pixels as shares of the range of their '
                          f'file, config.data.intensity is {name!r}; expected unit, fixed or training')
     sampler = ImageSampler(preprocess, data.intensities, BatchedPredictor(task, batch))
-    return SynthesisEvaluator(data, sampler, features or None, images, quick, shown)
+    return SynthesisEvaluator(data, sampler, features or None, images, validation_images, examples)

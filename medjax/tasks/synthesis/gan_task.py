@@ -24,7 +24,7 @@ from medjax.options import NonNegative
 
 
 def task(module: nn.Module, *, statistics: Mapping[str, Any], loss: str = 'non_saturating', r1: NonNegative = 0.0,
-         penalty: NonNegative = 0.0, augment: Sequence[str] = ()) -> Task:
+         gradient_penalty: NonNegative = 0.0, augment: Sequence[str] = ()) -> Task:
     """The task of training a generator and a discriminator.
 
     Args:
@@ -33,7 +33,7 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], loss: str = 'non_s
       statistics: of the training data: its `classes`, whose number the network must have, or one for none.
       loss: 'non_saturating', 'hinge', 'wasserstein' or 'least_squares'; see `losses.adversarial`.
       r1: weight of the R1 penalty, its gamma (Mescheder 2018).
-      penalty: weight of the gradient penalty (Gulrajani 2017).
+      gradient_penalty: weight of the gradient penalty (Gulrajani 2017).
       augment: augmentations of all images that the discriminator gets; see `ops.diffaugment`.
 
     Returns:
@@ -46,13 +46,13 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], loss: str = 'non_s
     """
     adversarial.check_kind(loss)
     diffaugment.check_kinds(augment, 'config.task.augment')
-    if min(r1, penalty) < 0:
-        raise InputError(f'config.task: r1={r1}, penalty={penalty}; expected nothing below 0')
+    if min(r1, gradient_penalty) < 0:
+        raise InputError(f'config.task: r1={r1}, gradient_penalty={gradient_penalty}; expected nothing below 0')
     classes = statistics.get('classes', ())
     if module.classes not in (1, len(classes)):
         raise InputError(f'config.model.classes: {module.classes}; expected {len(classes)} for {", ".join(classes)}, '
                          'or 1 for an unconditional GAN')
-    options = Options(loss, r1, penalty, tuple(augment))
+    options = Options(loss, r1, gradient_penalty, tuple(augment))
     return Task(functools.partial(init_variables, module), functools.partial(_loss, module, options),
                 functools.partial(_predict, module), _metrics)
 
@@ -63,7 +63,7 @@ class Options:
 
     loss: str
     r1: float
-    penalty: float
+    gradient_penalty: float
     augment: tuple[str, ...]
 
 
@@ -93,10 +93,10 @@ def _loss(module: nn.Module, options: Options, variables: Variables, batch: Batc
     if options.r1:
         parts['penalty'] = adversarial.r1_penalty(discriminate, real, label)
         each += options.r1 * parts['penalty']
-    if options.penalty:
+    if options.gradient_penalty:
         penalty = adversarial.gradient_penalty(discriminate, real, fake, penalty_key, label)
         parts['penalty'] = parts.get('penalty', 0) + penalty
-        each += options.penalty * penalty
+        each += options.gradient_penalty * penalty
     parts |= {'real': real_output.reshape(len(real), -1).mean(1), 'fake': fake_output.reshape(len(real), -1).mean(1)}
     states = {name: masked_mean(value, batch['mask']) for name, value in parts.items()}
     total, count = masked_mean(each, batch['mask'])

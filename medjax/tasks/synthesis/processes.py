@@ -24,25 +24,26 @@ class Diffusion:
 
     Attributes:
       schedule: noise schedule, 'cosine' or 'linear'.
-      times: number of steps in training.
+      timesteps: number of steps in training.
       prediction: what the network predicts: 'v', 'epsilon' or 'x0'.
-      steps: sampling steps, at most `times`.
+      sampling_steps: number of sampling steps, at most `timesteps`.
       eta: amount of noise that is drawn in a sampling step: 0 for none (DDIM), 1 for as much as in DDPM.
       clip: largest absolute intensity of an image, to which predictions are clipped during sampling; 0 for no limit.
     """
 
     schedule: str = 'cosine'
-    times: Annotated[int, Range(low=2)] = 1000
+    timesteps: Annotated[int, Range(low=2)] = 1000
     prediction: str = 'v'
-    steps: Count = 50
+    sampling_steps: Count = 50
     eta: Probability = 0.0
     clip: NonNegative = 0.0
 
     def __post_init__(self):
         choose(diffusion.SCHEDULES, self.schedule, 'config.task.schedule')
         choose(dict.fromkeys(('v', 'epsilon', 'x0')), self.prediction, 'config.task.prediction')
-        if not 1 <= self.steps <= self.times:
-            raise InputError(f'config.task: steps={self.steps}, times={self.times}; expected at least 1 step, and as '
+        if not 1 <= self.sampling_steps <= self.timesteps:
+            raise InputError(f'config.task: sampling_steps={self.sampling_steps}, timesteps={self.timesteps}; '
+                             'expected at least 1 step, and as '
                              'many times or more')
         if not 0 <= self.eta <= 1 or self.clip < 0:
             raise InputError(f'config.task: eta={self.eta}, clip={self.clip}; expected an eta from 0 to 1, and a clip '
@@ -50,12 +51,12 @@ class Diffusion:
 
     @property
     def _levels(self) -> NoiseLevel:
-        return diffusion.schedule(self.schedule, self.times)
+        return diffusion.schedule(self.schedule, self.timesteps)
 
     def draw_times(self, key: jax.Array, count: int) -> tuple[jax.Array, NoiseLevel]:
         """Random times for training, `[count]` in 0–1, and their noise levels."""
-        number = jax.random.randint(key, (count,), 1, self.times + 1)
-        return number / self.times, NoiseLevel(*(jnp.asarray(part)[number] for part in self._levels))
+        number = jax.random.randint(key, (count,), 1, self.timesteps + 1)
+        return number / self.timesteps, NoiseLevel(*(jnp.asarray(part)[number] for part in self._levels))
 
     def sample(self, denoise: Denoiser, x: jax.Array, draw_noise: Callable[[jax.Array], jax.Array]) -> jax.Array:
         """Images from noise.
@@ -68,7 +69,7 @@ class Diffusion:
         Returns:
           `[B, *S, C]`.
         """
-        at = np.linspace(self.times, 0, self.steps + 1).round().astype(int)
+        at = np.linspace(self.timesteps, 0, self.sampling_steps + 1).round().astype(int)
         levels = NoiseLevel(*(jnp.asarray(part[at]) for part in self._levels))
 
         def step(x: jax.Array, here: Any) -> tuple[jax.Array, None]:
@@ -80,8 +81,8 @@ class Diffusion:
             return diffusion.ddim_step(x0, epsilon, now, then, self.eta, noise), None
 
         now, then = (NoiseLevel(*(part[ends] for part in levels)) for ends in (slice(-1), slice(1, None)))
-        time = jnp.asarray(at[:-1] / self.times, jnp.float32)
-        return lax.scan(step, x, (jnp.arange(1, self.steps + 1), time, now, then))[0]
+        time = jnp.asarray(at[:-1] / self.timesteps, jnp.float32)
+        return lax.scan(step, x, (jnp.arange(1, self.sampling_steps + 1), time, now, then))[0]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,11 +90,11 @@ class Flow:
     """A rectified flow, in which images turn to noise on a straight line whose velocity the network predicts.
 
     Attributes:
-      steps: sampling steps.
+      sampling_steps: number of sampling steps.
       solver: 'heun', with two evaluations of the network in each step, or 'euler'.
     """
 
-    steps: Count = 25
+    sampling_steps: Count = 25
     solver: str = 'heun'
 
     clip = 0.0  # predictions are not clipped
@@ -102,8 +103,8 @@ class Flow:
 
     def __post_init__(self):
         choose(diffusion.SOLVERS, self.solver, 'config.task.solver')
-        if self.steps < 1:
-            raise InputError(f'config.task.steps: {self.steps}; expected at least 1')
+        if self.sampling_steps < 1:
+            raise InputError(f'config.task.sampling_steps: {self.sampling_steps}; expected at least 1')
 
     def draw_times(self, key: jax.Array, count: int) -> tuple[jax.Array, NoiseLevel]:
         """Random times for training, `[count]` in 0–1, and their noise levels."""
@@ -113,4 +114,4 @@ class Flow:
     def sample(self, denoise: Denoiser, x: jax.Array, draw_noise: Callable[[jax.Array], jax.Array]) -> jax.Array:
         """Images from noise, see `Diffusion.sample`; no noise is drawn in a step."""
         del draw_noise
-        return diffusion.solve(denoise, x, jnp.linspace(1, 0, self.steps + 1), self.solver)
+        return diffusion.solve(denoise, x, jnp.linspace(1, 0, self.sampling_steps + 1), self.solver)

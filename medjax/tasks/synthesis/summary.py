@@ -176,8 +176,9 @@ def _label_metrics(sample: Sample, name: str) -> dict[str, Any]:
     """The share of images with the predicted class that they should have; none without a network of these classes."""
     if not all(row.get('predicted') for row in sample.rows):
         return {}
-    kept = np.array([row['predicted'] == row['target'] for row in sample.rows], float)
-    return {name: intervals.entry(float(kept.mean()), weighted_mean(kept, sample.draws), sample.patients, 'no image')}
+    agrees = np.array([row['predicted'] == row['target'] for row in sample.rows], float)
+    return {name: intervals.entry(float(agrees.mean()), weighted_mean(agrees, sample.draws), sample.patients,
+                                  'no image')}
 
 
 def _class_kid(real: Sample, fake: Sample, label: str, features: str, resamples: int, seed: int) -> dict[str, Any]:

@@ -21,8 +21,9 @@ Parts = dict[str, jax.Array]  # of the loss, `[B]` each
 
 
 def task(module: nn.Module, *, statistics: Mapping[str, Any], adversarial_loss: str = 'least_squares',
-         weight: NonNegative = 1.0, l1: NonNegative = 100.0, cycle: NonNegative = 10.0, identity: NonNegative = 0.5,
-         pool: NonNegativeInt = 0) -> Task:
+         adversarial_weight: NonNegative = 1.0, l1: NonNegative = 100.0, cycle: NonNegative = 10.0,
+         identity: NonNegative = 0.5,
+         pool_size: NonNegativeInt = 0) -> Task:
     """The task of translating images of one contrast to another; the network's `kind` is the method.
 
     The loss of pix2pix (Isola 2017) is the adversarial loss of the generator, `l1` times the mean absolute error, and
@@ -37,12 +38,13 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], adversarial_loss: 
         `models/translation.py`.
       statistics: of the training data: `channels` of image and target, and whether they are `paired`.
       adversarial_loss: the adversarial loss, 'least_squares', 'non_saturating' or 'hinge'; see `losses.adversarial`.
-      weight: of the adversarial loss of the generators.
+      adversarial_weight: weight of the adversarial loss of the generators.
       l1: weight of the mean absolute error of pix2pix.
       cycle: weight of the cycle consistency.
       identity: weight of the identity loss, relative to `cycle`; it needs equal channels of image and target.
-      pool: number of earlier images of each generator that are kept to be shown to the discriminators of a CycleGAN; 0
-        for none. They are state, the collection 'pool', so that a resumed run has the same ones. See `draw_from_pool`.
+      pool_size: number of earlier images of each generator that are kept to be shown to the discriminators of a
+        CycleGAN; 0 for none. They are state, the collection 'pool', so that a resumed run has the same ones. See
+        `draw_from_pool`.
 
     Returns:
       A task on `image [B, *S, C]` and `target [B, *S, T]`. `predict` needs the image alone; it gives `translated
@@ -51,10 +53,10 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], adversarial_loss: 
     Raises:
       InputError: an option out of its range, or that does not fit the network or the data.
     """
-    options = Options(adversarial_loss, weight, l1, cycle, identity, pool)
+    options = Options(adversarial_loss, adversarial_weight, l1, cycle, identity, pool_size)
     _check_data(module, options, statistics)
     return Task(functools.partial(_init, module, options), functools.partial(_loss, module, options),
-                functools.partial(_predict, module), _metrics, joint=bool(pool))
+                functools.partial(_predict, module), _metrics, joint=bool(pool_size))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,28 +64,29 @@ class Options:
     """Options of the loss; see `task`."""
 
     adversarial_loss: str
-    weight: float
+    adversarial_weight: float
     l1: float
     cycle: float
     identity: float
-    pool: int
+    pool_size: int
 
     def __post_init__(self):
         adversarial.check_kind(self.adversarial_loss, 'config.task.adversarial_loss')
         if self.adversarial_loss not in ADVERSARIAL_LOSSES:
             raise InputError(f'config.task.adversarial_loss: {self.adversarial_loss!r}; expected one of: '
                              f'{", ".join(ADVERSARIAL_LOSSES)}')
-        if min(self.weight, self.l1, self.cycle, self.identity, self.pool) < 0:
-            raise InputError(f'config.task.weight: {self.weight}, l1: {self.l1}, cycle: {self.cycle}, identity: '
-                             f'{self.identity}, pool: {self.pool}; expected nothing below 0')
+        if min(self.adversarial_weight, self.l1, self.cycle, self.identity, self.pool_size) < 0:
+            raise InputError(f'config.task.adversarial_weight: {self.adversarial_weight}, l1: {self.l1}, cycle: '
+                             f'{self.cycle}, identity: '
+                             f'{self.identity}, pool_size: {self.pool_size}; expected nothing below 0')
 
 
 def _check_data(module: nn.Module, options: Options, statistics: Mapping[str, Any]) -> None:
     """Refuses options that do not fit the network, and a network that does not fit the data."""
     channels, cyclegan = tuple(module.channels), module.kind == 'cyclegan'
     data_channels = tuple(statistics.get('channels', channels))
-    if options.pool and not cyclegan:
-        raise InputError(f'config.task.pool: {options.pool}; expected 0 except for a CycleGAN')
+    if options.pool_size and not cyclegan:
+        raise InputError(f'config.task.pool_size: {options.pool_size}; expected 0 except for a CycleGAN')
     if data_channels != channels:
         raise InputError(f'config.model.channels: {channels}; expected {data_channels}, as of image and target')
     if cyclegan and options.identity and channels[0] != channels[1]:
@@ -140,9 +143,9 @@ def mean_absolute_error(one: jax.Array, other: jax.Array) -> jax.Array:
 
 def _init(module: nn.Module, options: Options, key: jax.Array, batch: Batch) -> Variables:
     variables = init_variables(module, key, batch)
-    if not options.pool:
+    if not options.pool_size:
         return variables
-    return {**variables, 'pool': {side: empty_pool(options.pool, batch['image'], count)
+    return {**variables, 'pool': {side: empty_pool(options.pool_size, batch['image'], count)
                                   for side, count in zip(('source', 'target'), tuple(module.channels))}}
 
 
@@ -176,7 +179,7 @@ def _adversarial_parts(module: nn.Module, options: Options, variables: Variables
     real_output, fake_output = (
         _apply(module, variables, 'discriminate', x, jax.lax.stop_gradient(given), source=source)
         for x in (real, jax.lax.stop_gradient(shown)))
-    return {'adversarial': options.weight * adversarial.generator_loss(output, options.adversarial_loss),
+    return {'adversarial': options.adversarial_weight * adversarial.generator_loss(output, options.adversarial_loss),
             'discriminator': adversarial.discriminator_loss(real_output, fake_output, options.adversarial_loss)}
 
 
@@ -186,7 +189,7 @@ def _cyclegan_parts(module: nn.Module, options: Options, variables: Variables, i
     translate = functools.partial(_apply, module, variables, 'translate')
     forth, back = translate(image), translate(target, back=True)
     shown, pools = {'target': forth, 'source': back}, {}
-    if options.pool:
+    if options.pool_size:
         for number, (side, generated) in enumerate(shown.items()):
             shown[side], pools[side] = draw_from_pool(variables['pool'][side], jax.lax.stop_gradient(generated),
                                                       jax.random.fold_in(key, number))
@@ -198,7 +201,7 @@ def _cyclegan_parts(module: nn.Module, options: Options, variables: Variables, i
     if options.identity:
         parts['identity'] = options.cycle * options.identity * (
             mean_absolute_error(translate(target), target) + mean_absolute_error(translate(image, back=True), image))
-    return parts, {'pool': pools} if options.pool else {}
+    return parts, {'pool': pools} if options.pool_size else {}
 
 
 def _predict(module: nn.Module, variables: Variables, batch: Batch) -> dict[str, jax.Array]:

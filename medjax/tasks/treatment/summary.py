@@ -49,11 +49,11 @@ def results(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any]
     Returns:
       For each split its metrics with confidence intervals; `analysis`, see `summarise`; and `conventions`.
     """
-    known = {'problem': 'treatment', 'conventions': CONVENTIONS}
+    header = {'problem': 'treatment', 'conventions': CONVENTIONS}
     if not rows:
-        return known
-    found = summarise(rows, evaluator.groups)
-    return {**found.pop('metrics'), **known, 'analysis': found}
+        return header
+    results = summarise(rows, evaluator.groups)
+    return {**results.pop('metrics'), **header, 'analysis': results}
 
 
 def compute_metrics(table: Predictions, weight: np.ndarray | None = None) -> dict[str, np.ndarray]:

@@ -98,7 +98,7 @@ def read(rows: Sequence[Row]) -> Predictions:
                         np.float64)
 
     first = rows[0] if rows else {}
-    predicted = {method: np.stack([column(outcome_column(given, method)) for given in (0, 1)], 1)
+    predicted = {method: np.stack([column(outcome_column(group, method)) for group in (0, 1)], 1)
                  for method in METHODS if not method or outcome_column(0, method) in first}
     treatment = column('treatment', 0, 1, '0 or 1')
     for number in np.flatnonzero((treatment != 0) & (treatment != 1))[:1]:

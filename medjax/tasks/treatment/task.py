@@ -26,22 +26,22 @@ class Options:
     """Options of the task, and what it knows of the training data.
 
     Attributes:
-      balance: see `task`, as for width.
-      width: …
+      mmd_weight: see `task`, as for mmd_width.
+      mmd_width: …
       mean: of the training outcomes.
       std: of the training outcomes.
       treated: share of the training patients that were treated.
     """
 
-    balance: float
-    width: float
+    mmd_weight: float
+    mmd_width: float
     mean: float
     std: float
     treated: float
 
 
-def task(module: nn.Module, *, statistics: Mapping[str, Any], balance: NonNegative = 0.0,
-         width: Positive = 1.0) -> Task:
+def task(module: nn.Module, *, statistics: Mapping[str, Any], mmd_weight: NonNegative = 0.0,
+         mmd_width: Positive = 1.0) -> Task:
     """Estimation of treatment effects with a network.
 
     The loss is the squared error of the observed outcome, in standard deviations of the training outcomes, with equal
@@ -51,9 +51,9 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], balance: NonNegati
     Args:
       module: a network that outputs both outcomes; see `models/tarnet.py`.
       statistics: of the training data: `mean` and `std` of the outcome, and `treated`, the share of treated patients.
-      balance: weight of the squared MMD between the representations of the groups, with which TARNet becomes
+      mmd_weight: weight of the squared MMD between the representations of the groups, with which TARNet becomes
         counterfactual regression (CFR).
-      width: kernel width of the MMD; see `metrics.covariate_balance.mmd`.
+      mmd_width: kernel width of the MMD; see `metrics.covariate_balance.mmd`.
 
     Returns:
       A task on `covariates [B, F]` (and whatever else the network takes), `treatment [B]`, 0 or 1, and `outcome [B]`.
@@ -63,14 +63,15 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], balance: NonNegati
     Raises:
       InputError: an option is invalid, or the data have no treatment.
     """
-    if not isinstance(balance, int | float) or balance < 0 or width <= 0:
-        raise InputError(f'config.task: balance={balance}, width={width}; expected at least 0, and above 0')
+    if not isinstance(mmd_weight, int | float) or mmd_weight < 0 or mmd_width <= 0:
+        raise InputError(f'config.task: mmd_weight={mmd_weight}, mmd_width={mmd_width}; expected at least 0, and '
+                         'above 0')
     if 'treated' not in statistics:
         raise InputError("config.task.name: 'treatment' needs data of a treatment, such as ihdp; the source has no "
                          'treatment groups')
-    options = Options(balance, width, *(float(statistics[name]) for name in ('mean', 'std', 'treated')))
+    options = Options(mmd_weight, mmd_width, *(float(statistics[name]) for name in ('mean', 'std', 'treated')))
     return Task(functools.partial(init_variables, module), functools.partial(_loss, module, options),
-                functools.partial(_predict, module, options), _metrics, joint=balance > 0)
+                functools.partial(_predict, module, options), _metrics, joint=mmd_weight > 0)
 
 
 def _batch_loss(options: Options, out: jax.Array, feats: Mapping[str, jax.Array], batch: Batch) -> jax.Array:
@@ -90,12 +91,12 @@ def _batch_loss(options: Options, out: jax.Array, feats: Mapping[str, jax.Array]
         losses += optax.sigmoid_binary_cross_entropy(feats['propensity'], treated.astype(jnp.float32))
     total, count = masked_mean(losses, mask)
     value = total / jnp.maximum(count, 1)
-    if not options.balance:
+    if not options.mmd_weight:
         return value
     # Relative to its norm: otherwise the MMD could be minimised by shrinking the representation.
     x = feats['pooled'] * mask[:, None]
     size = jnp.sqrt((x**2).sum() / jnp.maximum(mask.sum(), 1) + 1e-6)
-    return value + options.balance * mmd(x / size, batch['treatment'], mask, options.width)
+    return value + options.mmd_weight * mmd(x / size, batch['treatment'], mask, options.mmd_width)
 
 
 def _loss(module: nn.Module, options: Options, variables: Variables, batch: Batch,

@@ -29,7 +29,7 @@ def source(*cases, classes=('cell', 'blob')):
     return Source(cases=cases, classes=classes, problem='detection', least_classes=1)
 
 
-def test_what_cannot_be_an_object_is_left_out_and_counted():
+def test_invalid_boxes_are_left_out_and_counted():
     marked = Objects([[1, 1, 3, 3], [NAN, 1, 3, 3], [3, 1, 1, 3], [2, 2, 2, 4], [-9, 1, -2, 3], [8, 1, 9, 3],
                       [-1, 4, 2, 7], [0, 0, 8, 6], [0, 0, 8.0005, 6]], np.arange(9) % 2)
     found, counts = valid_objects(marked, (8, 6), np.eye(4))
@@ -55,7 +55,7 @@ def test_an_ellipsoid_of_the_world_on_a_turned_grid():
 
 def test_warnings_statistics_and_the_fingerprint(tmp_path):
     grey = np.arange(48, dtype=np.uint8).reshape(8, 6, 1)
-    make = functools.partial(dataset, size=(6, 8), objects=3)
+    make = functools.partial(dataset, size=(6, 8), max_objects=3)
     cases = [case(0, grey, [[0, 0, 2, 2], [3, 3, 3, 5], [4, 4, 9, 6]], [0, 1, 0]), case(1, grey + 1),
              case(2, grey + 2, [[1, 1, 2, 2]], [1], 'test'), case(3, grey, [[1, 1, 1, 2]], [0], 'val')]
     data = make(source(*cases), cache=str(tmp_path))
@@ -75,8 +75,8 @@ def test_warnings_statistics_and_the_fingerprint(tmp_path):
     assert make(source(*cases), cache=str(tmp_path)).fingerprint == data.fingerprint
     cases[1] = case(1, grey + 1, [[1, 1, 2, 2]], [1])
     assert make(source(*cases), cache=str(tmp_path)).fingerprint != data.fingerprint
-    with pytest.raises(InputError, match='config.data.objects: 1; expected 2 or more, the number of boxes of c0'):
-        dataset(source(*cases), size=(6, 8), objects=1, cache=str(tmp_path))
+    with pytest.raises(InputError, match='config.data.max_objects: 1; expected 2 or more, the number of boxes of c0'):
+        dataset(source(*cases), size=(6, 8), max_objects=1, cache=str(tmp_path))
     with pytest.raises(InputError, match='config.data.size: .*expected 2 numbers, as the boxes of c0'):
         dataset(source(*cases), size=(6, 8, 4), cache=str(tmp_path))
 
@@ -84,7 +84,7 @@ def test_warnings_statistics_and_the_fingerprint(tmp_path):
 @pytest.mark.parametrize('shape, proposals, patch', [
     ((24, 20), 7, ()), ((12, 14, 10), 0, ()), ((24, 20), 0, (16, 20)), ((12, 14, 10), 0, (8, 9, 10))])
 def test_host_and_device_give_the_same_batches(shape, proposals, patch, tmp_path):
-    data = dataset(detection.source(cases=(10, 2, 2), shape=shape), size=shape, objects=6, proposals=proposals,
+    data = dataset(detection.source(cases=(10, 2, 2), shape=shape), size=shape, max_objects=6, proposals=proposals,
                    patch=patch, cache=str(tmp_path))
     streamed, placed = pipeline.Streamed(data, seed=3, batch=4), pipeline.Placed(
         data.resident(), len(data), seed=3, batch=4)
@@ -106,7 +106,7 @@ def test_a_patch_shows_its_objects_where_they_are(tmp_path):
         low = rng.integers(0, 20, 2)
         box = [*low, *(low + rng.integers(3, 10, 2))]
         cases.append(case(number, bright((30, 30, 1), [*box[:2], 0, *box[2:], 1]), [[*box[1::-1], *box[:1:-1]]], [1]))
-    data = dataset(source(*cases), size=(30, 30), patch=(12, 16), foreground=0.5, objects=3,
+    data = dataset(source(*cases), size=(30, 30), patch=(12, 16), foreground=0.5, max_objects=3,
                    intensity=dict(name='unit'), cache=str(tmp_path))
     shown = cut_off = 0
     for number in range(8):
@@ -129,6 +129,6 @@ def test_a_patch_shows_its_objects_where_they_are(tmp_path):
     (dict(patch=(8, 8, 8)), 'config.data.patch: .*expected 2 numbers'), (dict(patch=(0, 8)), 'config.data.patch'),
     (dict(patch=(8, 8), proposals=4), 'expected none where config.data.proposals are given'),
     (dict(patch=(8, 8), foreground=2), 'config.data.foreground: 2')])
-def test_patches_that_make_no_sense(options, said, tmp_path):
+def test_invalid_patches_are_refused(options, said, tmp_path):
     with pytest.raises(InputError, match=said):
         dataset(detection.source(cases=(2, 1, 1), shape=(24, 20)), size=(24, 20), cache=str(tmp_path), **options)

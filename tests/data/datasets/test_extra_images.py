@@ -25,10 +25,10 @@ def synthetic(path, classes=('normal', 'pneumonia'), labels=(0, 1, 1), shape=(28
     return arrays
 
 
-def test_synthetic_images_train_beside_a_share_of_the_real_ones_and_never_test(tmp_path):
+def test_synthetic_images_are_added_to_the_training_split_only(tmp_path):
     write(tmp_path / 'pneumoniamnist.npz')
     made = synthetic(tmp_path / 'made.npz', ('pneumonia', 'normal'))  # labels by names, in whatever order
-    real = medmnist.source(set='pneumoniamnist', dir=str(tmp_path))
+    real = medmnist.source(dataset='pneumoniamnist', dir=str(tmp_path))
     data = dataset(real, size=(28, 28), cache=str(tmp_path / 'cache'), label_fraction=0.5,
                    extra_npz=str(tmp_path / 'made.npz'))
     assert data.counts == {'train': 10 + 3, 'val': 6, 'test': 8}
@@ -48,9 +48,9 @@ def test_synthetic_images_train_beside_a_share_of_the_real_ones_and_never_test(t
     (dict(train_labels=np.zeros(3, np.uint8)), r'train_labels \(3,\) uint8; expected bytes'),
     (dict(train_labels=np.zeros((3, 1))), r'train_labels \(3, 1\) float64; expected bytes'),
 ])
-def test_other_files_are_no_synthetic_images(options, message, tmp_path):
+def test_invalid_files_of_synthetic_images_are_refused(options, message, tmp_path):
     write(tmp_path / 'pneumoniamnist.npz')
-    real = medmnist.source(set='pneumoniamnist', dir=str(tmp_path))
+    real = medmnist.source(dataset='pneumoniamnist', dir=str(tmp_path))
     synthetic(tmp_path / 'made.npz', **options)
     with pytest.raises(InputError, match=message):
         with_extra_images(real, tmp_path / 'made.npz')
@@ -60,9 +60,9 @@ def test_other_files_are_no_synthetic_images(options, message, tmp_path):
         with_extra_images(real, tmp_path / 'pneumoniamnist.npz')
 
 
-def test_synthetic_images_drawn_anew_under_the_same_name_are_read_anew(tmp_path):
+def test_a_rewritten_file_of_synthetic_images_is_read_again(tmp_path):
     write(tmp_path / 'pneumoniamnist.npz')
-    real = medmnist.source(set='pneumoniamnist', dir=str(tmp_path))
+    real = medmnist.source(dataset='pneumoniamnist', dir=str(tmp_path))
     for image in (np.zeros((3, 28, 28), np.uint8), np.full((3, 28, 28), 9, np.uint8)):
         synthetic(tmp_path / 'made.npz', train_images=image)
         found, _ = with_extra_images(real, tmp_path / 'made.npz').cases[-1].read()

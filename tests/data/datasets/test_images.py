@@ -57,7 +57,7 @@ def test_colours_become_grey_and_grey_three(tmp_path):
         dataset(source(case(0, picture([[5]])), case(1, colour)), size=(1, 1), cache=str(tmp_path))
 
 
-def test_equal_images_in_two_splits_and_classes_never_trained_are_told(tmp_path):
+def test_duplicates_between_splits_and_untrained_classes_have_warnings(tmp_path):
     a, b, c = (picture([[value, 9]]) for value in (1, 2, 3))
     data = dataset(source(case(0, a), case(1, b, target=0), case(2, a, 'test', 1), case(3, c, 'val')), size=(1, 2),
                    cache=str(tmp_path))
@@ -113,13 +113,13 @@ def test_damaged_prepared_files_are_prepared_again(tmp_path, capsys, name):
     (np.zeros((4, 4, 1), np.uint8), dict(size=(4,)), 'config.data.size'),
     (np.zeros((4, 4, 1), np.uint8), dict(size=(4, 4), fit='crop'), 'config.data.fit'),
     (np.zeros((4, 4, 1), np.uint8), dict(size=(4, 4), intensity={'name': 'window'}), 'config.data.intensity')])
-def test_what_does_not_fit_is_refused(array, options, message, tmp_path):
+def test_mismatches_are_refused(array, options, message, tmp_path):
     with pytest.raises(InputError, match=message):
         dataset(source(case(0, array)), **options, cache=str(tmp_path))
     assert not [path for path in tmp_path.iterdir() if not path.name.startswith('tmp-')]
 
 
-def test_files_that_change_places_are_prepared_anew(tmp_path):
+def test_renamed_files_are_prepared_again(tmp_path):
     dark, bright = picture([[1, 2]]), picture([[8, 9]])
     for number, files in enumerate((('a.png', 'b.png'), ('b.png', 'a.png'))):
         for name in files:
@@ -131,7 +131,7 @@ def test_files_that_change_places_are_prepared_anew(tmp_path):
         assert data.arrays[0, 0, :, 0].tolist() == arrays[0][:, 0, 0].tolist()
 
 
-def test_a_full_disk_is_told_before_it_kills(tmp_path, monkeypatch):
+def test_a_full_disk_is_reported(tmp_path, monkeypatch):
     monkeypatch.setattr('shutil.disk_usage', lambda folder: type('Usage', (), {'free': 100})())
     with pytest.raises(InputError, match='cannot keep prepared images: .*free some space'):
         dataset(images.source(cases=(4, 2, 2)), size=(28, 28), cache=str(tmp_path))

@@ -22,7 +22,8 @@ def of(lines, splits=None, values=None):
 
 
 def known(**options):
-    return {'form': 'graphs', 'atoms': 5, 'bonds': 5, 'length': 9, 'vocabulary': [], 'descriptors': [], 'mean': [],
+    return {'representation': 'graphs', 'max_atoms': 5, 'max_bonds': 5, 'max_length': 9, 'vocabulary': [],
+            'descriptors': [], 'mean': [],
             'std': [], **options}
 
 
@@ -42,12 +43,12 @@ def test_molecules_in_two_splits_leave_training():
     source = of(['CCO', 'CCN', 'OCC'], ['train', 'train', 'test'])
     data = molecules.dataset(source)
     assert data.counts == {'train': 1, 'test': 1} and 'm0' in data.notice and 'Left out of training' in data.notice
-    kept = molecules.dataset(source, repeated='keep')
+    kept = molecules.dataset(source, duplicates='keep')
     assert kept.counts == {'train': 2, 'test': 1} and 'm0' in kept.notice
 
 
-def test_rewritings_are_the_same_molecule_and_lie_on_the_device_as_they_are_read():
-    data = molecules.dataset(simulated_molecules.source(cases=(12, 4, 4)), form='tokens', random_smiles=4)
+def test_random_smiles_are_the_same_molecule_and_equal_on_host_and_device():
+    data = molecules.dataset(simulated_molecules.source(cases=(12, 4, 4)), representation='tokens', random_smiles=4)
     case = data.source.cases[3]
     again = data._random_smiles(3, case)
     assert len(set(again)) > 1 and data._random_smiles(3, case) == again
@@ -66,27 +67,27 @@ def test_rewritings_are_the_same_molecule_and_lie_on_the_device_as_they_are_read
     assert len(seen) > 1
 
 
-def test_tokens_that_training_lacks_are_told():
-    data = molecules.dataset(of(['CCO', 'CCC', 'CS'], ['train', 'train', 'test']), form='tokens')
+def test_unknown_tokens_have_a_warning():
+    data = molecules.dataset(of(['CCO', 'CCC', 'CS'], ['train', 'train', 'test']), representation='tokens')
     assert data.encoding['vocabulary'] == ['C', 'O']
     assert data.inputs['tokens'][2, 0, :3].tolist() == [2, smiles_tokens.UNKNOWN, 0]
     assert 'm2' in data.notice
 
 
-def test_the_fingerprint_is_of_what_counts():
+def test_the_fingerprint_depends_on_the_data():
     source = of(['CCO', 'CCN'])
     first = molecules.dataset(source).fingerprint
     changed = dataclasses.replace(source, cases=(source.cases[0], dataclasses.replace(
         source.cases[1], target=Measurements((7.0,)))))
-    assert first == molecules.dataset(source, atoms=9).fingerprint != molecules.dataset(changed).fingerprint
+    assert first == molecules.dataset(source, max_atoms=9).fingerprint != molecules.dataset(changed).fingerprint
 
 
 @pytest.mark.parametrize('options, said', [
-    (dict(atoms=3), r'm1: 6 atoms; expected at most 3: raise config.data.atoms'),
-    (dict(bonds=3), r'm1: 6 bonds; expected at most 3: raise config.data.bonds'),
-    (dict(form='tokens', length=5), r'm1: 8 tokens; expected at most 5: raise config.data.length'),
-    (dict(form='pictures'), 'config.data.form'), (dict(atoms=0), 'config.data: atoms=0'),
-    (dict(random_smiles=3), 'config.data.random_smiles: 3'), (dict(repeated='sell'), 'config.data.repeated'),
+    (dict(max_atoms=3), r'm1: 6 atoms; expected at most 3: raise config.data.max_atoms'),
+    (dict(max_bonds=3), r'm1: 6 bonds; expected at most 3: raise config.data.max_bonds'),
+    (dict(representation='tokens', max_length=5), r'm1: 8 tokens; expected at most 5: raise config.data.max_length'),
+    (dict(representation='pictures'), 'config.data.representation'), (dict(max_atoms=0), 'config.data: max_atoms=0'),
+    (dict(random_smiles=3), 'config.data.random_smiles: 3'), (dict(duplicates='sell'), 'config.data.duplicates'),
     (dict(descriptors=('price',)), "config.data.descriptors: 'price'"),
 ])
 def test_options_that_are_refused(options, said):

@@ -12,12 +12,12 @@ from medjax.errors import InputError
 
 SMALL = dict(cases=(3, 1, 2), shape=(32, 40), spacing=5.0, template='drawn', points=200)
 @functools.cache
-def phantoms(**changes):
+def simulated_pairs(**changes):
     return registration.dataset(simulated_registration.source(**{**SMALL, **changes}), size=(32, 40))
 
 
-def test_an_item_is_a_row():
-    data = phantoms()
+def test_an_item_equals_its_row():
+    data = simulated_pairs()
     item = data.item(1, np.random.default_rng(0))
     resident = data.resident()
     kept = resident.pick(resident.load(), np.array([1]))
@@ -36,7 +36,7 @@ def test_other_sources_and_sizes_are_refused():
 
 
 def test_classes_of_no_training_pair_are_reported():
-    data = phantoms()
+    data = simulated_pairs()
     assert data.labelled and not data.warnings
     train = data.numbers('train')
     labels = data.rows.fixed_label.copy()

@@ -32,13 +32,13 @@ def test_windows_have_the_beats_that_are_in_them():
     assert item['image'].dtype == np.float32 and data.counts == {'train': 1} and len(data) == 1
 
 
-def test_leads_are_brought_to_one_scale():
+def test_leads_are_normalised():
     values = np.stack([np.sin(np.arange(400)) * 900 + 50, np.full(400, 3.0)], 1)
     got = signals.normalise_leads(values)
     assert abs(np.median(got[:, 0])) < 0.01 and 0.95 < got[:, 0].max() < 1.05 and not got[:, 1].any()
 
 
-def test_simulations_are_repeated_and_told():
+def test_simulations_are_reproducible_and_have_a_notice():
     first, second, other = (dataset(ecg.source(cases=(2, 1, 1), seed=seed)) for seed in (0, 0, 1))
     assert first.fingerprint == second.fingerprint != other.fingerprint
     assert first.notice.startswith('Simulated ECGs') and 'test_real' not in first.notice
@@ -79,7 +79,7 @@ def test_recordings_that_cannot_be_read(tmp_path):
     ([one(), one(rate=20.0, name='b')], dict(window=8), 'b: 2 leads at 20 Hz; expected 2 at 10 Hz, as a'),
     ([one(), one(np.zeros((40, 3)), name='b')], dict(window=8), 'b: 3 leads at 10 Hz; expected 2 at 10 Hz'),
 ])
-def test_what_is_refused(cases, options, message):
+def test_invalid_input_is_refused(cases, options, message):
     with pytest.raises(InputError, match=message):
         of(*cases, **options)
 

@@ -19,11 +19,11 @@ def test_tokens_by_hand():
 @pytest.mark.parametrize('line, said', [('', 'nothing'), ('C[N', 'letter 2'), ('C[]', 'letter 2'),
                                         ('C[N[H]]', 'letter 2'), ('CxC', "'x' at letter 2"), ('C%1', 'letter 2'),
                                         ('C C', "' ' at letter 2")])
-def test_no_smiles(line, said):
+def test_invalid_smiles_are_refused(line, said):
     with pytest.raises(ValueError, match=said):
         smiles_tokens.tokens(line)
 
 
-def test_tokens_give_every_molecule_back():
+def test_tokens_join_to_the_smiles():
     for case in simulated_molecules.source(cases=(30, 0, 0)).cases:
         assert ''.join(smiles_tokens.tokens(case.columns['smiles'])) == case.columns['smiles']

@@ -64,7 +64,7 @@ def test_constants_that_are_no_binary_fractions_are_dropped():
     ([case(0, 1.0, 0), case(1, 1.0, 1, 'test')], 'no event among the 1 training patients'),
     ([case(0, 0.0, 1), case(1, 1.0, 0)], 'all events among the 2 training patients are at time 0'),
     ([case(0, 1.0, 1, a=math.inf)], 'c0: a is inf')])
-def test_what_is_refused(cases, said):
+def test_invalid_input_is_refused(cases, said):
     with pytest.raises(InputError, match=said):
         dataset(source(*cases))
 
@@ -96,7 +96,7 @@ def treated(*targets):
                               for n, target in enumerate(targets)), classes=('usual', 'new'), problem='treatment')
 
 
-def test_treatments_and_outcomes_without_what_a_simulation_knows():
+def test_treatments_and_outcomes_without_simulated_truth():
     data = dataset(treated(TreatmentOutcome(0, 1.0, 7.0, 8.0), TreatmentOutcome(1, 4.0), TreatmentOutcome(1, 4.0)))
     rows = data.batch(np.arange(3))
     assert sorted(rows) == ['covariates', 'outcome', 'treatment'] and data.warnings == []

@@ -11,7 +11,7 @@ from tests.metrics.ipcw import horizon_weights
 
 
 def test_padding_and_scales_by_the_training_patients(tmp_path):
-    data = time_series.dataset(read(tmp_path), steps=3)
+    data = time_series.dataset(read(tmp_path), max_visits=3)
     seen = data.network_inputs(np.arange(3))  # a, b, c are in the order in which they first occur: b, a, c
     values = np.array([1, 4])  # of a and c, who train; b's are 2 and 8
     np.testing.assert_allclose(seen['values'][..., 0], (np.array([[2, 8, 2.5], [1, 2.5, 2.5], [4, 2.5, 2.5]])
@@ -40,13 +40,13 @@ def test_a_constant_value_has_the_scale_of_one(tmp_path):
 def test_no_event_in_training_and_series_that_are_too_long(tmp_path):
     with pytest.raises(InputError, match=r'config\.data\.source: no event among the 2 training patients'):
         time_series.dataset(read(tmp_path, TABLE.replace('0.9,1', '0.9,0')))
-    with pytest.raises(InputError, match=r'config\.data\.steps: 1; expected at least 2, the visits of b'):
-        time_series.dataset(read(tmp_path), steps=1)
+    with pytest.raises(InputError, match=r'config\.data\.max_visits: 1; expected at least 2, the visits of b'):
+        time_series.dataset(read(tmp_path), max_visits=1)
     with pytest.raises(InputError, match=r'config\.data\.times: \(2\.0, 1\.0\); expected increasing numbers above 0'):
         time_series.dataset(read(tmp_path), times=(2, 1))
 
 
-def test_the_device_holds_what_items_are():
+def test_host_and_device_have_the_same_items():
     data = time_series.dataset(visits.source(cases=(20, 5, 5)))
     kept = data.resident()
     arrays, number = kept.load(), 7
@@ -57,7 +57,7 @@ def test_the_device_holds_what_items_are():
 
 
 def test_the_probability_of_being_censored_is_that_of_the_training_visits():
-    data = time_series.dataset(visits.source(cases=(40, 5, 5)), within=3.0)
+    data = time_series.dataset(visits.source(cases=(40, 5, 5)), horizon=3.0)
     found = data.statistics['censoring']
     outcomes = [(max(one.target.time - float(time), 0.0), one.target.event > 0)
                 for one in data.source.cases if one.split == 'train' for time in one.series.times - one.series.times[0]]

@@ -57,7 +57,7 @@ def test_without_pairs_each_contrast_is_drawn_by_itself(tmp_path):
 
 
 @pytest.mark.parametrize('paired', [True, False])
-def test_on_the_device_lie_the_same_items(paired, tmp_path):
+def test_host_and_device_have_the_same_items(paired, tmp_path):
     data = dataset(source(), paired=paired, cache=str(tmp_path), **OPTIONS)
     resident = data.resident()
     arrays, pick = jax.tree.map(jnp.asarray, resident.load()), jax.jit(resident.pick)
@@ -83,7 +83,7 @@ def test_ranges_may_be_given(tmp_path):
     ((), dict(ranges={'image': (3, 3)}), r'config\.data\.ranges\.image: \[3\.0\] to \[3\.0\]; expected a range'),
     ((), dict(ranges={'out': (0, 1)}), r'config\.data\.ranges\.out: not a contrast; expected some of: image, target'),
 ])
-def test_what_is_refused(given, options, message, tmp_path):
+def test_invalid_input_is_refused(given, options, message, tmp_path):
     with pytest.raises(InputError, match=message):
         dataset(source(*given), cache=str(tmp_path), **OPTIONS, **options)
 

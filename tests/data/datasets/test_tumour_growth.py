@@ -1,4 +1,4 @@
-"""Scans over time as arrays: what a network sees of whom, by hand; and what is refused."""
+"""Series of scans as arrays: inputs and targets by hand, and refused series."""
 
 import dataclasses
 
@@ -87,14 +87,14 @@ def test_items_on_the_device_are_those_that_are_read(data):
     assert resident.size == sum(array.nbytes for array in arrays.values())
 
 
-def test_the_fingerprint_is_of_all_that_matters(data):
+def test_the_fingerprint_depends_on_the_data(data):
     same = tumour_growth.dataset(growing_squares.source(), size=(12, 12))
     later = [growing_squares.case('a', times=(0, 30, 91)), *growing_squares.source().cases[1:]]
     other = tumour_growth.dataset(growing_squares.source(*later), size=(12, 12))
     assert same.fingerprint == data.fingerprint != other.fingerprint
 
 
-def test_nothing_left_is_told():
+def test_patients_without_cases_have_a_warning():
     data = tumour_growth.dataset(growing_squares.source(growing_squares.case('a', sides=(4, 2, 0))), size=(12, 12))
     assert data.warnings == ['No tumour is left at the visit that is to be predicted: 1 (a).']
 
@@ -111,12 +111,12 @@ def test_nothing_left_is_told():
     ([growing_squares.case('a')], dict(size=(12, 12, 12)), '1 slices; expected config.data.size of two numbers'),
     ([growing_squares.case('a'), growing_squares.case('bb', new=(0, 0, 0))], {}, 'bb: sites'),
 ])
-def test_what_is_no_series_is_refused(cases, options, match):
+def test_invalid_series_are_refused(cases, options, match):
     with pytest.raises(InputError, match=match):
         tumour_growth.dataset(growing_squares.source(*cases), **{'size': (12, 12), **options})
 
 
-def test_not_a_number_is_refused():
+def test_nan_is_refused():
     case = growing_squares.case('a')
     found = case.read()
     found.image.array[3, 3] = np.nan
@@ -124,7 +124,7 @@ def test_not_a_number_is_refused():
         tumour_growth.dataset(growing_squares.source(case), size=(12, 12))
 
 
-def test_volumes_go_the_same_way():
+def test_volumes_are_prepared_as_images():
     masks = np.zeros((8, 8, 8, 3), np.uint8)
     for visit, side in enumerate((2, 3, 4)):
         masks[2:2 + side, 2:2 + side, 2:2 + side, visit] = 1

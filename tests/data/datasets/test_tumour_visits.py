@@ -5,7 +5,7 @@ import numpy as np
 from medjax.data.datasets import tumour_visits
 
 
-def test_no_distance_from_nothing():
+def test_an_empty_mask_has_no_distance():
     assert (tumour_visits.signed_distance(np.zeros((4, 4)), (1, 1)) == tumour_visits.FAR).all()
     assert (tumour_visits.signed_distance(np.ones((4, 4)), (1, 1)) == -tumour_visits.FAR).all()
     # Few voxels and many go different ways to the same numbers.

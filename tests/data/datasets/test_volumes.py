@@ -186,7 +186,7 @@ def test_a_data_set_without_training_cases_is_refused(make):
         make(source(splits=('val', 'test', 'test')), patch=(4, 4, 2))
 
 
-def test_voxels_not_to_be_judged_are_no_class(make):
+def test_ignored_voxels_have_no_class(make):
     def ignoring():
         image, label = read((10, 12, 6), 0, 1)
         label.array[6:9] = 255

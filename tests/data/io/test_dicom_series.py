@@ -294,7 +294,7 @@ def test_one_of_several_series_is_chosen_by_number(tmp_path):
     assert image_files.exists(tmp_path / 'cd' / 'series=12') and not image_files.exists(tmp_path / 'dc' / 'series=12')
 
 
-def test_series_of_one_number_are_told_apart(tmp_path):
+def test_series_of_one_number_are_distinguished(tmp_path):
     slices(tmp_path / 'a')
     slices(tmp_path / 'a', array=VOXELS[:, :, :2], names=['x', 'y'], series='2')
     refused(tmp_path / 'a', '0.1 (CT, 4 files), 0.2 (CT, 2 files)')

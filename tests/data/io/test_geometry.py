@@ -34,7 +34,7 @@ def affine_of(order, flips, millimetres=(1.0, 1.5, 2.5), origin=(-7.0, 3.0, 11.0
 
 
 @pytest.mark.parametrize('order, flips', AXES)
-def test_canonical_is_nibabels_for_all_48_axis_orders(order, flips):
+def test_canonical_equals_nibabel_for_all_48_axis_orders(order, flips):
     image = Image(rng.random((4, 5, 6)).astype(np.float32), affine_of(order, flips))
     got = to_canonical(image)
     want = nib.as_closest_canonical(nib.Nifti1Image(image.array, image.affine))
@@ -135,7 +135,7 @@ def test_a_box_beyond_the_array_is_filled():
     assert cropped_affine(affine, (1, -1, 2))[:3, 3].tolist() == [2, -3, 8] and not affine[:3, 3].any()
 
 
-def test_grids_that_differ_a_little_are_told_apart_in_the_message():
+def test_grids_that_differ_a_little_are_distinguished_in_the_message():
     """A spacing of 1.2341 and of 1.2349 mm: 0.4 mm at voxel 511. Rotated by 1 degree: spacing and origin are equal."""
     array = np.zeros((512, 4, 4), np.uint8)
     image = Image(array, np.diag([1.2341, 1.0, 1.0, 1.0]), 'a.nii')

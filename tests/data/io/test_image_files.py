@@ -56,7 +56,7 @@ def test_packed_volumes_are_read_as_written(tmp_path, suffix):
     VOXELS, VOXELS.astype(np.float32) / 7, VOXELS.astype(np.float64) / 7, VOXELS > 0, VOXELS.astype(np.int64),
     VOXELS.astype('>i4'), np.stack([VOXELS, -VOXELS], -1), VOXELS.astype(np.uint16)[::2, ::-1],
 ], ids=['int16', 'float32', 'float64', 'bool', 'int64', 'big-endian', 'channels', 'strided'])
-def test_what_is_written_is_read(tmp_path, suffix, array):
+def test_written_files_are_read_back(tmp_path, suffix, array):
     path = tmp_path / 'new' / f'a{suffix}'
     image_files.write(path, array, OBLIQUE)
     got = image_files.read(path)
@@ -87,7 +87,7 @@ def test_slope_and_intercept(tmp_path, suffix, slope, intercept):
 
 
 @pytest.mark.parametrize('slope, intercept', [(0.0, 9.0), (np.nan, 9.0), (1.0, 0.0)])
-def test_a_slope_that_says_nothing_leaves_whole_numbers(tmp_path, slope, intercept):
+def test_an_identity_slope_keeps_integers(tmp_path, slope, intercept):
     raw = bytearray(nib.Nifti1Image(VOXELS, OBLIQUE).to_bytes())
     raw[112:120] = np.array([slope, intercept], '<f4').tobytes()
     (tmp_path / 'a.nii').write_bytes(raw)
@@ -422,12 +422,12 @@ def header(**fields):
     (dict(srow_x=(1e20, 0, 0, 0)), 'its affine'),
     (dict(sform_code=0, qform_code=1, pixdim=(1, 0, 1, 1, 1, 1, 1, 1)), 'pixdim [0.0, 1.0, 1.0]'),
 ])
-def test_headers_that_make_no_sense_are_refused(tmp_path, fields, found):
+def test_invalid_headers_are_refused(tmp_path, fields, found):
     (tmp_path / 'a.nii').write_bytes(header(**fields))
     refused(tmp_path / 'a.nii', found)
 
 
-def test_what_is_no_image_is_refused(tmp_path):
+def test_a_file_that_is_no_image_is_refused(tmp_path):
     refused(tmp_path / 'none.nii', 'no such file')
     (tmp_path / 'a.txt').write_text('text')
     refused(tmp_path / 'a.txt', 'not an image file')

@@ -50,14 +50,14 @@ def test_classes_win_by_their_share_and_at_a_tie_by_number(grid):
 
 @settings(max_examples=30, deadline=None)
 @given(grids())
-def test_what_lies_inside(grid):
+def test_voxels_inside_the_old_grid(grid):
     old, new, matrix = grid
     expected = scipys(np.ones(old, np.uint8), matrix, new, 0, 'grid-constant') > 0
     np.testing.assert_array_equal(interpolate.inside_mask(matrix, new, old), expected)
 
 
 @pytest.mark.parametrize('turn', [0.0, 0.3])
-def test_oblique_grids_go_the_general_way(turn):
+def test_oblique_grids_use_general_interpolation(turn):
     matrix = np.eye(4)
     matrix[:2, :2] = [[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]
     label = (np.random.default_rng(0).random((8, 9, 5)) > 0.5).astype(np.uint8)

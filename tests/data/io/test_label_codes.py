@@ -96,8 +96,9 @@ def test_other_numbers_are_refused_with_all_their_digits(tmp_path, value, shown)
         LabelCode(THREE).read(volume(tmp_path / 'a.nii.gz', array))
 
 
-@pytest.mark.parametrize('options', [{}, dict(values=(0, 128, 255)), dict(values=(7, 3, 5)), dict(colours=COLOURS),
-                                     dict(values=(0, 300, 60000))])
+@pytest.mark.parametrize('options',
+                         [{}, dict(label_values=(0, 128, 255)), dict(label_values=(7, 3, 5)), dict(colours=COLOURS),
+                                     dict(label_values=(0, 300, 60000))])
 @pytest.mark.parametrize('name', ['a.png', 'a.nii.gz'])
 def test_predictions_are_written_in_the_code_of_the_labels(tmp_path, options, name):
     encode = build.label_encoder(dict(source=dict(name='segmentation_folder', classes=THREE, dir='none', **options)))
@@ -107,7 +108,7 @@ def test_predictions_are_written_in_the_code_of_the_labels(tmp_path, options, na
             stored = np.asarray(file)
     else:
         stored = np.squeeze(np.asarray(nib.load(tmp_path / name).dataobj)).swapaxes(0, 1)
-    wanted = [COLOURS[name] for name in THREE] if 'colours' in options else options.get('values', (0, 1, 2))
+    wanted = [COLOURS[name] for name in THREE] if 'colours' in options else options.get('label_values', (0, 1, 2))
     np.testing.assert_array_equal(stored, np.array(wanted)[LABEL])
     np.testing.assert_array_equal(rows_of(LabelCode(THREE, **options).read(tmp_path / name)), LABEL)
 

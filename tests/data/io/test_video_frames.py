@@ -68,7 +68,7 @@ def test_the_echo_video_of_pydicom():
     found = list(video)
     assert [number for number, _, _ in found] == list(range(30)) and video.skipped == []
     assert found[0][2].shape == (240, 320, 3) and found[29][1] == pytest.approx(29 / 30, abs=1e-4)
-    # The sector's tissue is about grey: colours were brought from YBR to RGB.
+    # The sector's tissue is about grey: colours were converted from YBR to RGB.
     assert np.abs(found[0][2].astype(float).mean((0, 1)) - found[0][2].mean()).max() < 3
 
 
@@ -108,7 +108,7 @@ def test_frames_of_damaged_bytes_are_skipped_and_those_behind_keep_their_numbers
     assert video.skipped == [3, 7]
 
 
-def test_a_video_cut_short_gives_what_is_there(tmp_path):
+def test_a_truncated_video_gives_its_readable_frames(tmp_path):
     path = samples.video(tmp_path / 'a.mp4', movflags='faststart')
     path.write_bytes(path.read_bytes()[:-60])
     video = frames(path)
@@ -125,7 +125,7 @@ def refused(make, *words):
         assert word in str(caught.value)
 
 
-def test_what_is_no_video_is_refused_in_a_line(tmp_path):
+def test_a_file_that_is_no_video_is_refused(tmp_path):
     whole = samples.video(tmp_path / 'a.mp4').read_bytes()
     (tmp_path / 'cut.mp4').write_bytes(whole[:len(whole) // 2])  # its table of frames is at the end
     (tmp_path / 'empty.mp4').write_bytes(b'')

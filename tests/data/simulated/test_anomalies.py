@@ -13,7 +13,7 @@ def masks(tmp_path_factory):
     return samples.tumour_masks(tmp_path_factory.mktemp('tumours'))
 
 
-def test_slices_with_a_lesion_differ_where_the_mask_says_so_alone(masks):
+def test_slices_with_a_lesion_differ_only_within_the_mask(masks):
     source = anomalies.source(dir=str(masks), cases=(2, 1, 4))
     assert [case.target for case in source.cases] == [0, 0, 0, 0, 1, 0, 1]
     for case in source.cases:

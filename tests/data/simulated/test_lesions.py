@@ -34,7 +34,7 @@ def test_every_lesion_fills_its_box_and_none_touches_another(masks):
 def test_volumes_are_reproducible(masks, tmp_path):
     one, two = (lesions.source(dir=str(masks), cases=(2, 1, 1), shape=(40, 40, 40)) for _ in range(2))
     np.testing.assert_array_equal(one.cases[0].read()[0].array, two.cases[0].read()[0].array)
-    data = detection.dataset(one, size=(40, 40, 40), objects=8, intensity=dict(name='zscore'), cache=str(tmp_path))
+    data = detection.dataset(one, size=(40, 40, 40), max_objects=8, intensity=dict(name='zscore'), cache=str(tmp_path))
     assert data.counts == {'train': 2, 'val': 1, 'test': 1} and 'Simulated' in data.notice
     np.testing.assert_array_equal(data.truth(0)[0], one.cases[0].target.boxes)
 

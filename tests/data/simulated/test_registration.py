@@ -18,7 +18,7 @@ def pairs(**changes):
     return registration.dataset(simulated_registration.source(**{**SMALL, **changes}), size=(32, 40))
 
 
-def test_the_truth_is_true():
+def test_the_known_deformation_maps_one_image_to_the_other():
     """The same tissue lies at both places of each point, but for borders; and not at the same place."""
     data = pairs()
     assert data.counts == {'train': 3, 'val': 1, 'test': 2} and data.spacing == (5, 5) and data.labelled
@@ -41,7 +41,7 @@ def test_places_are_found_where_space_is_stretched():
         np.testing.assert_allclose(there, ends, atol=1e-6)
 
 
-def test_pairs_are_the_same_whenever_they_are_made_and_differ_from_each_other():
+def test_pairs_are_reproducible_and_differ_from_each_other():
     simulated_registration._cases.cache_clear()
     again = registration.dataset(simulated_registration.source(**SMALL), size=(32, 40))
     assert again.fingerprint == pairs().fingerprint
@@ -51,7 +51,7 @@ def test_pairs_are_the_same_whenever_they_are_made_and_differ_from_each_other():
 
 
 def test_a_contrast_may_be_inverted():
-    source = simulated_registration.source(**{**SMALL, 'cases': (1, 1, 1), 'inverted': True})
+    source = simulated_registration.source(**{**SMALL, 'cases': (1, 1, 1), 'invert_contrast': True})
     data = registration.dataset(source, size=(32, 40))
     rows = data.rows
     means = [[image[0, ..., 0][label[0] == k].mean() for k in (1, 3)] for image, label in (
@@ -63,7 +63,7 @@ def test_a_contrast_may_be_inverted():
     (dict(template='colin'), r"config\.data\.source\.template: 'colin'; expected one of: mni152, drawn"),
     (dict(shape=(8, 8)), r'config\.data\.source: shape=\(8, 8\)'),
     (dict(planes=((50, 90), (80, 96), (102, 116))), r'config\.data\.source\.planes: .*; expected three slabs'),
-    (dict(strength=0), r'strength=0; expected'),
+    (dict(deformation_scale=0), r'deformation_scale=0; expected'),
 ])
 def test_options_out_of_their_range_are_refused(change, message):
     with pytest.raises(InputError, match=message):

@@ -6,7 +6,7 @@ import pytest
 from medjax.data.simulated import treatment
 
 
-def test_the_treated_fare_better_than_by_the_effect_alone():
+def test_treatment_is_confounded():
     targets = [case.target for case in treatment.source(cases=(4000, 1, 1)).cases]
     outcome, effect, given = (np.array([value(t) for t in targets]) for value in (
         lambda t: t.outcome, lambda t: t.effect, lambda t: t.treatment))

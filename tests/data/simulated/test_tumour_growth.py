@@ -43,7 +43,7 @@ def test_new_tumours_are_where_there_was_none(made):
     assert made.cases[0].target.sites == SITES
 
 
-def test_patients_are_the_same_whoever_else_is_there(made):
+def test_patients_do_not_depend_on_other_patients(made):
     tumour_growth._patients.cache_clear()
     few = tumour_growth.source(**{**SMALL, 'cases': (2, 1, 1)})
     same = {case.id: case for case in made.cases}
@@ -60,6 +60,6 @@ def test_patients_are_the_same_whoever_else_is_there(made):
     (dict(template='atlas'), "template: 'atlas'; expected one of: mni152, drawn"),
     (dict(shape=(8, 32)), '16 or more'), (dict(spacing=0.0), '0.5 to 10 mm'),
     (dict(cases=(2, 0, 1)), 'numbers of training'), (dict(planes=(90, 60)), 'two planes')])
-def test_what_makes_no_patients_is_refused(options, match):
+def test_invalid_options_are_refused(options, match):
     with pytest.raises(InputError, match=match):
         tumour_growth.source(**{**SMALL, **options})

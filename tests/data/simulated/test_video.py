@@ -11,7 +11,7 @@ pytest.importorskip('av')
 
 
 def test_videos_are_reproducible_and_boxes_hold_the_red_polyps(tmp_path):
-    options = dict(cases=(1, 1, 1), length=10, shape=(64, 64), every=3)
+    options = dict(cases=(1, 1, 1), frames=10, shape=(64, 64), frame_step=3)
     one = video.source(**options, cache=str(tmp_path / 'a'))
     other = video.source(**options, cache=str(tmp_path / 'b'))
     assert one.classes == ('polyp',) and 'simulated' in one.notice.lower()

@@ -11,11 +11,11 @@ from medjax.data.splits import Splitting
 from medjax.errors import InputError
 
 
-def test_parts_touch_at_corners_and_classes_apart():
+def test_components_touch_at_corners_and_are_separate_for_classes():
     label = np.zeros((6, 8), np.uint8)
     label[0, 0] = label[1, 1] = label[4, 2:5] = 1
     label[2, 2] = 2
-    label[5, 7] = 255  # what is not to be judged
+    label[5, 7] = 255  # ignored
     found = boxes_from_masks.find_objects(label, 3)
     assert sorted(map(tuple, found.boxes.astype(int).tolist())) == [(0, 0, 2, 2), (2, 2, 3, 3), (4, 2, 5, 5)]
     assert found.labels.tolist() == [0, 0, 1]

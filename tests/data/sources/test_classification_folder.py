@@ -38,11 +38,11 @@ def test_folders_of_splits_and_classes(tmp_path):
     assert source(dir=str(tmp_path)).classes == ('ill', 'well')
 
 
-def test_classes_alone_are_dealt_by_patient_and_in_equal_shares(tmp_path):
+def test_folders_without_splits_are_split_by_patient_and_stratified(tmp_path):
     for name, count in (('a', 20), ('b', 10)):
         for number in range(count):
             draw(tmp_path / name / f'p{name}{number // 2}_{number}.png')
-    found = source(dir=str(tmp_path), patient=r'^([^_]+)_', splitting=Splitting(val=0.2, test=0.2))
+    found = source(dir=str(tmp_path), patient_regex=r'^([^_]+)_', splitting=Splitting(val=0.2, test=0.2))
     by_patient = {}
     for c in found.cases:
         assert by_patient.setdefault(c.patient, c.split) == c.split
@@ -118,7 +118,7 @@ def test_folders_that_do_not_fit(tmp_path):
         source(dir=str(tmp_path))
     draw(tmp_path / 'train' / 'y' / '0.png')
     with pytest.raises(InputError, match='its name has no patient'):
-        source(dir=str(tmp_path), patient=r'^(\d+)-')
+        source(dir=str(tmp_path), patient_regex=r'^(\d+)-')
 
 
 def test_a_damaged_picture_is_named(tmp_path):
@@ -140,7 +140,7 @@ def test_alpha_is_left_out(tmp_path):
     assert data.arrays[0].tolist() == [[[1, 2, 3], [4, 5, 6]]]
 
 
-def test_folds_deal_what_folders_had_split(tmp_path):
+def test_folds_reassign_the_split_of_folders(tmp_path):
     for split, count in (('train', 6), ('validation', 3), ('test', 3)):
         for name in ('a', 'b'):
             for number in range(count):
@@ -157,7 +157,7 @@ def test_folds_deal_what_folders_had_split(tmp_path):
             source(dir=str(tmp_path), splitting=Splitting(**options))
 
 
-def test_names_that_collide_and_folders_that_hide(tmp_path):
+def test_colliding_names_and_hidden_folders(tmp_path):
     for name in ('0.png', '0.jpg', '1.png'):
         draw(tmp_path / 'train' / 'a' / name)
     draw(tmp_path / 'train' / 'a' / '.trash' / '9.png')
@@ -183,7 +183,7 @@ def test_more_tables_that_do_not_fit(tmp_path, rows, options, message):
         source(dir=str(tmp_path), table='cases.csv', **options)
 
 
-def test_blanks_around_a_label_make_no_class(tmp_path):
+def test_blanks_around_a_label_are_ignored(tmp_path):
     for number in range(3):
         draw(tmp_path / f'{number}.png')
     table(tmp_path, [dict(path=f'{n}.png', label=('a', 'a ', ' b')[n]) for n in range(3)])

@@ -43,13 +43,13 @@ def test_boxes_classes_crowds_and_splits(tmp_path):
     ([mark(1, 3, [0, 0, 1])], 'expected images, annotations with bbox of four numbers'),
     ([mark(1, 3, None)], 'expected images, annotations with bbox'), ([{'id': 1}], "no 'bbox' where"),
     ([mark(1, 3, [0, 0, 1, 1])], r"all\.json: class 'tool'; expected one of: polyp")])
-def test_what_is_wrong_is_named(annotations, message, tmp_path):
+def test_faults_are_named(annotations, message, tmp_path):
     write(tmp_path, 'all.json', {1: 'a.png'}, annotations)
     with pytest.raises(InputError, match=message):
         coco.source(files='all.json', dir=str(tmp_path), classes=('polyp',))
 
 
-def test_files_that_are_not_there(tmp_path):
+def test_missing_files_are_refused(tmp_path):
     write(tmp_path, 'all.json', {1: 'a.png'}, [])
     (tmp_path / 'images' / 'a.png').unlink()
     for file, message in (('all.json', "file_name 'a.png' does not exist"), ('other.json', 'cannot be read: No such')):

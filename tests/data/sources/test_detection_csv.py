@@ -71,7 +71,7 @@ def test_balls_of_luna_are_where_they_are_drawn(affine, tmp_path):
     (['path,x1,y1,x2,y2,label,patient', 'a,1,1,2,2,c,p', 'a,1,1,2,2,c,q'], 'row 3: .*expected the same for all rows'),
     (['path,x1,y1,x2,y2,label,Patient', 'a,1,1,2,2,c,p'], "column 'Patient'; expected 'patient'"),
     (['path,x1,y1,x2,y2,label', 'a,1,1,2,2'], 'row 2 has too few fields')])
-def test_what_is_wrong_is_named(lines, message, tmp_path):
+def test_faults_are_named(lines, message, tmp_path):
     pictures(tmp_path, 'a.png', 'one/b.png', 'two/b.png')
     with pytest.raises(InputError, match=message):
         detection_csv.source(**table(tmp_path, *lines))

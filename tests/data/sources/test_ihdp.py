@@ -68,12 +68,12 @@ def test_a_realisation(econml):
 @pytest.mark.parametrize('options, said', [
     (dict(response_surface='C'), 'config.data.source.response_surface'),
     (dict(realisation=-1), 'config.data.source.realisation')])
-def test_what_is_refused(econml, options, said):
+def test_invalid_input_is_refused(econml, options, said):
     with pytest.raises(InputError, match=said):
         ihdp.source(**options)
 
 
-def test_another_table_and_none(econml, monkeypatch):
+def test_another_or_missing_table_is_refused(econml, monkeypatch):
     econml.write_text('treat,momwhite\n1,1\n')
     with pytest.raises(InputError, match='expected the table sim.csv of econml'):
         ihdp.source()

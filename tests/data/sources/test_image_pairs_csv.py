@@ -40,7 +40,7 @@ def folder(tmp_path):
     return tmp_path, fixed, moving
 
 
-def test_files_are_brought_into_one_order(folder):
+def test_files_are_reordered_to_one_orientation(folder):
     path, fixed, moving = folder
     source = image_pairs_csv.source(table='pairs.csv', dir=str(path), classes=('background', 'organ'))
     assert [(case.id, case.patient, case.split) for case in source.cases] == [('b_to_a', 'p', 'train')]
@@ -59,7 +59,7 @@ def test_files_are_brought_into_one_order(folder):
     np.testing.assert_allclose(world[:3], [2, 4, 6], atol=1e-4)
 
 
-def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path):
+def test_files_of_one_name_are_distinguished_by_their_folders(tmp_path):
     assert image_pairs_csv.unique_names(['p1/t1.nii.gz', 'p1/t2.nii.gz']) == {
         'p1/t1.nii.gz': 't1', 'p1/t2.nii.gz': 't2'}
     paths = [f'p{number}/{name}.nii.gz' for number in (1, 2) for name in ('t1', 't2')]
@@ -77,7 +77,7 @@ def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path):
 
 def test_images_without_labels_get_groups_of_intensity(folder):
     path, fixed, _ = folder
-    source = image_pairs_csv.source(pairs=[('a.nii.gz', 'b.nii.gz', 'train')], dir=str(path), tissues=True)
+    source = image_pairs_csv.source(pairs=[('a.nii.gz', 'b.nii.gz', 'train')], dir=str(path), tissue_labels=True)
     label = source.cases[0].read().fixed_label.array
     means = [fixed[label == number].mean() for number in (1, 2, 3)]
     assert means == sorted(means) and means[0] < 0.3 and means[2] > 0.7 and 'k-means' in source.notice
@@ -97,7 +97,7 @@ def test_one_image_of_a_pair_may_be_constant(folder):
     (lambda a: (np.where(a > 0.9, np.nan, a)[:-1], None), r'b\.nii\.gz: \d+ voxels are NaN or infinite'),
     (lambda a: (np.where(a > 0.9, np.nan, a), None), r'b\.nii\.gz: \d+ voxels are NaN or infinite'),
 ])
-def test_pairs_that_are_none(folder, change, message):
+def test_invalid_pairs_are_refused(folder, change, message):
     path, fixed, _ = folder
     written(path, 'b.nii.gz', *change(fixed))
     source = image_pairs_csv.source(pairs=[('a.nii.gz', 'b.nii.gz', 'train')], dir=str(path))
@@ -183,7 +183,7 @@ def test_labels_are_classes_and_beyond_the_image_the_background(folder):
         registration.dataset(source, size=(8, 8, 4))
 
 
-def test_who_is_in_several_splits_is_said(folder):
+def test_patients_in_several_splits_have_a_warning(folder):
     path, *_ = folder
     both = [('a.nii.gz', 'b.nii.gz', 'train'), ('b.nii.gz', 'a.nii.gz', 'test')]
     data = registration.dataset(image_pairs_csv.source(pairs=both, dir=str(path)), size=(8, 8, 4))
@@ -196,13 +196,13 @@ def test_who_is_in_several_splits_is_said(folder):
     ('fixed,movin\na,b\n', "pairs.csv: no column 'moving'"), ('fixed,moving\n', 'pairs.csv: no rows; expected pairs'),
     ('fixed,moving\na.nii.gz,\n', 'row 2: no moving image; expected both of a pair'),
     ('fixed,moving\na.nii.gz\n', 'row 2 has too few fields')])
-def test_tables_that_are_none(tmp_path, content, message):
+def test_invalid_tables_are_refused(tmp_path, content, message):
     (tmp_path / 'pairs.csv').write_text(content)
     with pytest.raises(InputError, match=message):
         image_pairs_csv.source(table='pairs.csv', dir=str(tmp_path))
 
 
-def test_points_that_are_none(folder):
+def test_invalid_points_are_refused(folder):
     path, *_ = folder
     (path / 'points.csv').write_text('x,y,z,to_x,to_y,to_z\n2,4,6,106,here,3\n')
     source = image_pairs_csv.source(table='pairs.csv', dir=str(path), classes=('a', 'b'))

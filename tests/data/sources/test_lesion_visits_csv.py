@@ -50,7 +50,7 @@ def test_masks_in_any_order_of_axes_and_format_measure_the_same(tmp_path):
         assert found.thickness == 4 and visit.findings['target', 2].longest == pytest.approx(np.hypot(11, 3))
 
 
-def test_lesions_are_known_again_by_their_place(tmp_path):
+def test_lesions_are_matched_by_their_position(tmp_path):
     table = write(tmp_path, 'patient,visit,mask\np,16,c.nii.gz\np,4,a.nii.gz\np,8,b.nii.gz\n',
                   a=boxes(A, B), b=boxes(((10, 3, 3), (12, 6, 4)), FAR), c=boxes(((20, 11, 2), (24, 11, 3)), FAR))
     first, second, third = measured(table)['p']
@@ -163,7 +163,7 @@ def test_tables_that_cannot_be_read(tmp_path, table, said):
     (np.full(SHAPE, 0.5, np.float32), 'label value 0.5, in'),
     (np.full(SHAPE, -1, np.int16), 'value -1; expected whole numbers'),
     (np.ones((4, 4, 4, 2), np.uint8), 'expected a mask [X, Y, Z]')])
-def test_masks_that_are_none(tmp_path, mask, said):
+def test_invalid_masks_are_refused(tmp_path, mask, said):
     table = write(tmp_path, 'patient,visit,mask\np,0,a.nii.gz\n', a=mask)
     with pytest.raises(InputError) as error:
         measured(table)

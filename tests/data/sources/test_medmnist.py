@@ -29,7 +29,7 @@ def write(path, problem, classes, shape=(28, 28), counts=(20, 6, 8), most=None):
 def test_sets_of_each_kind(name, shape, size, tmp_path):
     known = medmnist.SETS[name]
     arrays = write(tmp_path / f'{name}.npz', known.problem, len(known.classes), shape)
-    found = medmnist.source(set=name, dir=str(tmp_path))
+    found = medmnist.source(dataset=name, dir=str(tmp_path))
     data = dataset(found, size=size, cache=str(tmp_path / 'cache'))
     assert data.counts == {'train': 20, 'val': 6, 'test': 8} and found.problem == known.problem
     channels = shape[-1:] if shape[-1] == 3 else (1,)
@@ -40,7 +40,7 @@ def test_sets_of_each_kind(name, shape, size, tmp_path):
 
 def test_the_positive_class_of_breastmnist_is_malignant(tmp_path):
     arrays = write(tmp_path / 'breastmnist.npz', 'binary', 2)
-    found = medmnist.source(set='breastmnist', dir=str(tmp_path))
+    found = medmnist.source(dataset='breastmnist', dir=str(tmp_path))
     assert found.classes[1] == 'malignant'
     assert [c.target for c in found.cases][:20] == (1 - arrays['train_labels'][:, 0]).tolist()
 
@@ -55,10 +55,10 @@ def test_every_set_has_the_sizes_and_classes_of_the_paper():
     assert len(set(digests)) == len(digests)
 
 
-def test_folds_deal_train_and_validation_anew_and_nested_ones_the_test_too(tmp_path):
+def test_folds_reassign_train_and_validation_and_nested_folds_also_test(tmp_path):
     write(tmp_path / 'pneumoniamnist.npz', 'binary', 2)
-    plain = medmnist.source(set='pneumoniamnist', dir=str(tmp_path))
-    fold = [medmnist.source(set='pneumoniamnist', dir=str(tmp_path),
+    plain = medmnist.source(dataset='pneumoniamnist', dir=str(tmp_path))
+    fold = [medmnist.source(dataset='pneumoniamnist', dir=str(tmp_path),
                             cross_validation=CrossValidation(fold=k, folds=2)) for k in range(2)]
     held = [{c.id for c in one.cases if c.split == 'val'} for one in fold]
     assert not held[0] & held[1] and len(held[0] | held[1]) == 26
@@ -66,27 +66,27 @@ def test_folds_deal_train_and_validation_anew_and_nested_ones_the_test_too(tmp_p
                for one in fold)
     ill = [sum(c.target for c in one.cases if c.split == 'val') for one in fold]
     assert abs(ill[0] - ill[1]) <= 1
-    outer = [medmnist.source(set='pneumoniamnist', dir=str(tmp_path),
+    outer = [medmnist.source(dataset='pneumoniamnist', dir=str(tmp_path),
                              cross_validation=CrossValidation(fold=(k, 0), folds=(4, 3))) for k in range(4)]
     tested = [c.id for one in outer for c in one.cases if c.split == 'test']
     assert sorted(tested) == sorted(c.id for c in plain.cases)
 
 
 @pytest.mark.parametrize('change, message', [
-    (dict(set='lungmnist'), 'config.data.source.set'),
+    (dict(dataset='lungmnist'), 'config.data.source.dataset'),
     (dict(size=32), r'config.data.source.size: 32; expected one of \(28'),
-    (dict(set='octmnist'), 'missing, and cannot be downloaded from https://')])
-def test_what_is_not_there(change, message, tmp_path, monkeypatch):
+    (dict(dataset='octmnist'), 'missing, and cannot be downloaded from https://')])
+def test_missing_data_is_refused(change, message, tmp_path, monkeypatch):
     def no_network(*args, **options):
         raise urllib.error.URLError('no route')
     monkeypatch.setattr('urllib.request.urlopen', no_network)
     monkeypatch.setenv('HOME', str(tmp_path))
     with pytest.raises(InputError, match=message):
-        medmnist.source(**{'set': 'pneumoniamnist', 'dir': str(tmp_path), **change})
+        medmnist.source(**{'dataset': 'pneumoniamnist', 'dir': str(tmp_path), **change})
     assert not list((tmp_path / '.cache').rglob('*.npz*'))
 
 
-def test_a_download_is_checked_and_kept_whole_or_not_at_all(tmp_path, monkeypatch):
+def test_a_download_is_checked_and_stored_atomically(tmp_path, monkeypatch):
     import io
     write(tmp_path / 'true.npz', 'binary', 2)
     content = (tmp_path / 'true.npz').read_bytes()
@@ -98,12 +98,12 @@ def test_a_download_is_checked_and_kept_whole_or_not_at_all(tmp_path, monkeypatc
     monkeypatch.setenv('HOME', str(tmp_path))
     monkeypatch.delenv('MEDJAX_DATA_DIR', raising=False)
     with pytest.raises(InputError, match="MD5 is [0-9a-f]{32}; expected 28209eda"):
-        medmnist.source(set='pneumoniamnist')
+        medmnist.source(dataset='pneumoniamnist')
     assert not list((tmp_path / '.cache').rglob('*.npz*'))
     import hashlib
     digest = hashlib.md5(content).hexdigest()
     monkeypatch.setitem(medmnist.SETS, 'pneumoniamnist', medmnist.SETS['pneumoniamnist']._replace(md5={28: digest}))
-    assert len(medmnist.source(set='pneumoniamnist').cases) == 34
+    assert len(medmnist.source(dataset='pneumoniamnist').cases) == 34
 
 
 @pytest.mark.parametrize('damage, message', [
@@ -118,12 +118,13 @@ def test_damaged_files(damage, message, tmp_path):
     np.savez(tmp_path / 'pneumoniamnist.npz', **arrays)
     medmnist_files.read_array.cache_clear()
     with pytest.raises(InputError, match=message):
-        dataset(medmnist.source(set='pneumoniamnist', dir=str(tmp_path)), size=(28, 28), cache=str(tmp_path / 'cache'))
+        source = medmnist.source(dataset='pneumoniamnist', dir=str(tmp_path))
+        dataset(source, size=(28, 28), cache=str(tmp_path / 'cache'))
 
 
 @pytest.mark.public_data('pneumoniamnist.npz')
 def test_the_real_file_has_the_published_counts_and_intensities(tmp_path):
-    data = dataset(medmnist.source(set='pneumoniamnist'), size=(28, 28), cache=str(tmp_path))
+    data = dataset(medmnist.source(dataset='pneumoniamnist'), size=(28, 28), cache=str(tmp_path))
     assert data.counts == {'train': 4708, 'val': 524, 'test': 624}
     np.testing.assert_allclose((*data.intensities['mean'], *data.intensities['std']), (0.5719, 0.1684), atol=5e-5)
     assert data.warnings and 'val' in data.warnings[0] and not [line for line in data.warnings if 'test' in line]

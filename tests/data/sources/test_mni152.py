@@ -15,7 +15,7 @@ def test_the_template_is_symmetric_as_the_notice_says():
     assert (affine @ [98, 0, 0, 1])[0] == 0  # the plane between them is that of x = 0
 
 
-def test_slabs_are_apart_and_mirrored_ones_unseen():
+def test_slabs_are_separate_and_mirrored_slabs_are_not_trained_on():
     source = mni152.source(validation=(60, 76), unseen=(92, 108))
     planes = {}
     for case in source.cases:

@@ -35,7 +35,7 @@ def test_a_table(tmp_path):
     assert molecules_csv.read_smiles(tmp_path / 't.csv') == (list('abcd'), ['CCO', 'c1ccccc1', 'CC(=O)O', 'CCN'])
 
 
-def test_the_same_molecule_is_dealt_to_one_split(tmp_path):
+def test_the_same_molecule_is_in_one_split(tmp_path):
     lines = [f'{"C" * n}O,{n},1' for n in range(1, 9)] + [f'O{"C" * n},{n},1' for n in range(1, 9)]
     options = written(tmp_path, '\n'.join(['smiles,solubility,toxic', *lines]))
     found = molecules_csv.source(**options, splitting=Splitting(val=0.25, test=0.25))
@@ -47,7 +47,7 @@ def test_the_same_molecule_is_dealt_to_one_split(tmp_path):
 
 
 @pytest.mark.parametrize('rdkit', [True, False])
-def test_stereoisomers_are_dealt_to_one_split(tmp_path, monkeypatch, rdkit):
+def test_stereoisomers_are_assigned_to_one_split(tmp_path, monkeypatch, rdkit):
     if not rdkit:
         monkeypatch.setattr(molecules_csv.rdkit_features, 'is_installed', lambda: False)
     pairs = [(f'C[C@H](N){"C" * n}', f'C[C@@H](N){"C" * n}') for n in range(2, 8)]

@@ -55,7 +55,7 @@ def read_one(root, **options):
 # Pairs.
 
 
-def test_pairs_by_name_whatever_the_suffix(root):
+def test_pairs_by_name_with_any_suffix(root):
     for name, one, other in (('a', '.nii', '.nii.gz'), ('b', '.nrrd', '.mha'), ('c.1', '.mha', '.nrrd')):
         volume(root / 'images' / f'{name}{one}')
         volume(root / 'labels' / f'{name}{other}', (VOXELS > 0).astype(np.uint8))
@@ -154,13 +154,13 @@ def test_a_table_as_spreadsheets_write_it(root):
     (['id,image,label,patient,split', 'a,images/a.png,labels/a.png,p,train', 'b,images/a.png,labels/a.png,p,test'],
      "patient 'p' is in 'test' and in 'train'"),
 ])
-def test_tables_that_make_no_sense_are_refused(root, lines, found):
+def test_invalid_tables_are_refused(root, lines, found):
     pictures(root)
     options = table(root, *lines)
     refused(lambda: source(**options), root / 'cases.csv', found)
 
 
-def test_a_table_that_is_none_is_refused(root):
+def test_a_file_that_is_no_table_is_refused(root):
     refused(lambda: source(dir=str(root), classes=CLASSES, table='none.csv'), root / 'none.csv', 'cannot be read')
     (root / 'latin.csv').write_bytes('id,image,label\nä,b,c\n'.encode('latin-1'))
     refused(lambda: source(dir=str(root), classes=CLASSES, table='latin.csv'), root / 'latin.csv', 'UTF-8')
@@ -230,7 +230,7 @@ def test_colour_has_three_channels(root):
     refused(lambda: read_one(root), root / 'images' / 'a.png', '9×7×1×3 voxels', 'expected 1 channel (image)')
 
 
-def test_three_channels_are_not_made_of_one(root):
+def test_one_channel_is_not_expanded_to_three(root):
     pictures(root)
     refused(lambda: read_one(root, channels=('red', 'green', 'blue')), root / 'images' / 'a.png',
             'expected 3 channels (red, green, blue)')
@@ -274,9 +274,9 @@ def test_new_images_are_read_as_the_cases_are(root):
 
 
 @pytest.mark.parametrize('label, options', [
-    (LABEL, {}), (np.stack([LABEL] * 3, -1), {}), (LABEL * 100, dict(values=(0, 100, 200))),
-    (np.choose(LABEL, [7, 3, 5]).astype(np.uint8), dict(values=(7, 3, 5))),
-    (LABEL.astype(np.uint16) * 20000, dict(values=(0, 20000, 40000))), (PAINTED, dict(colours=COLOURS)),
+    (LABEL, {}), (np.stack([LABEL] * 3, -1), {}), (LABEL * 100, dict(label_values=(0, 100, 200))),
+    (np.choose(LABEL, [7, 3, 5]).astype(np.uint8), dict(label_values=(7, 3, 5))),
+    (LABEL.astype(np.uint16) * 20000, dict(label_values=(0, 20000, 40000))), (PAINTED, dict(colours=COLOURS)),
     (np.dstack([PAINTED, LABEL]), dict(colours=COLOURS)),  # with transparency, which is left out
 ], ids=['numbers', 'grey as colour', '0/100/200', 'values in another order', '16 bits', 'colours', 'transparency'])
 def test_labels_as_numbers_values_and_colours(root, label, options):
@@ -288,7 +288,7 @@ def test_labels_as_numbers_values_and_colours(root, label, options):
 def test_a_mask_of_two_values(root, stored):
     mask = LABEL > 0
     pictures(root, label=mask if stored == '1' else mask * np.uint8(255))
-    options = dict(classes=CLASSES[:2], **({} if stored == '1' else {'values': (0, 255)}))
+    options = dict(classes=CLASSES[:2], **({} if stored == '1' else {'label_values': (0, 255)}))
     np.testing.assert_array_equal(read_one(root, **options)[1], mask)
 
 
@@ -305,7 +305,7 @@ def test_palettes_are_numbers_or_colours(root):
 @pytest.mark.parametrize('label, options, found', [
     (LABEL * 100, {}, 'label value 100; expected whole numbers 0 to 2'),
     ((LABEL > 0) * np.uint8(255), dict(classes=CLASSES[:2]), 'label value 255; expected 0 and 1, or config.data'),
-    (LABEL, dict(values=(0, 1, 7)), 'label value 2; expected one of (0, 1, 7)'),
+    (LABEL, dict(label_values=(0, 1, 7)), 'label value 2; expected one of (0, 1, 7)'),
     (PAINTED, {}, 'expected a label image [X, Y, Z]'),
     (PAINTED | np.uint8(3), dict(colours=COLOURS), 'is of no class; expected one of'),
 ], ids=['0/100/200', '0/255', 'unknown value', 'colours unasked', 'unknown colour'])
@@ -322,13 +322,14 @@ def test_an_unknown_colour_is_named_with_its_place(root):
 
 
 @pytest.mark.parametrize('options, key', [
-    (dict(values=(0, 1)), 'values'), (dict(values=(0, 1, 1)), 'values'), (dict(spacing=(1.0,)), 'spacing'),
+    (dict(label_values=(0, 1)), 'label_values'), (dict(label_values=(0, 1, 1)), 'label_values'),
+    (dict(spacing=(1.0,)), 'spacing'),
     (dict(spacing=(1.0, 0.0)), 'spacing'), (dict(spacing=(1.0, float('nan'))), 'spacing'),
     (dict(colours={'organ': (0, 0, 0)}), 'colours'), (dict(colours=COLOURS | {'organ': (0, 0, 0)}), 'colours'),
     (dict(colours=COLOURS | {'organ': (0, 0, 256)}), 'colours'), (dict(colours=COLOURS | {'organ': (0, 0)}), 'colours'),
-    (dict(values=(0, 1, 2), colours=COLOURS), 'values'),
+    (dict(label_values=(0, 1, 2), colours=COLOURS), 'label_values'),
 ])
-def test_options_that_make_no_sense_are_refused(root, options, key):
+def test_invalid_options_are_refused(root, options, key):
     pictures(root)
     assert refused(lambda: source(dir=str(root), classes=CLASSES, **options)).startswith(f'config.data.source.{key}: ')
 

@@ -47,7 +47,7 @@ def test_each_strip_has_its_nuclei(folder, tmp_path):
     assert 'one image' in data.notice
 
 
-def test_what_is_no_such_distribution(folder):
+def test_other_archives_are_refused(folder):
     with pytest.raises(InputError, match='none.tar.gz: .*pip download stardist'):
         stardist_nuclei.source(dir=str(folder), file='none.tar.gz')
     packed(folder / 'other.tar.gz', img=np.zeros((8, 8), np.uint8))

@@ -21,7 +21,7 @@ d,0,1,70,,m,y,test
 def test_a_table_of_patients(tmp_path):
     (tmp_path / 'cases.csv').write_text(TABLE)
     options = dict(dir=str(tmp_path), table='cases.csv', time='months', event='status', events=('death', 'relapse'),
-                   values=('1', '2'), columns=('site',), unit='months')
+                   event_values=('1', '2'), columns=('site',), unit='months')
     found = survival_csv.source(**options)
     assert [(c.id, c.split, c.target.time, c.target.event) for c in found.cases] == [
         ('a', 'train', 1.5, 2), ('b', 'train', 2, 0), ('c', 'train', 3, 0), ('d', 'test', 0, 1)]
@@ -50,7 +50,7 @@ def test_a_table_of_patients(tmp_path):
     ('time,event\nx,1\n', {}, "row 2: time is 'x'; expected a number"), ('time,event\n-1,1\n', {}, "time is '-1'"),
     ('time,event\ninf,1\n', {}, "time is 'inf'"), ('time,event\n1,3\n', {}, "row 2: event is '3'; expected one of: 1"),
     ('time,event\n1,1\n', dict(covariates=('age',)), "no column 'age'"),
-    ('time,event\n1,1\n', dict(values=('1', '2')), 'config.data.source.values'),
+    ('time,event\n1,1\n', dict(event_values=('1', '2')), 'config.data.source.event_values'),
     ('time,event\n1,1\n2,\n3,0\n', {}, "row 3: event is empty, as in 1 rows, and '0' in row 4"),
     ('time,event\n1,NA\n', {}, "row 2: event is 'NA'; expected one of: 1"),
     ('time,event,event\n1,1,0\n', {}, "2 columns 'event'"), ('time,event,Patient\n1,1,p\n', {}, "column 'Patient'"),
@@ -72,7 +72,7 @@ def test_values_of_events_are_compared_as_codes(tmp_path):
     """1, 1.0 and a number in the config are one value; pandas writes a column with a missing cell as 1.0."""
     (tmp_path / 'cases.csv').write_text('time,event,age\n1,1.0,5\n2,0.0,6\n3,2,7\n')
     for values in (('1', '2'), (1, 2), ('1.0', 2.0)):
-        found = survival_csv.source(dir=str(tmp_path), table='cases.csv', events=('a', 'b'), values=values)
+        found = survival_csv.source(dir=str(tmp_path), table='cases.csv', events=('a', 'b'), event_values=values)
         assert [case.target.event for case in found.cases] == [1, 0, 2]
 
 

@@ -44,7 +44,7 @@ def folder(tmp_path_factory):
     return folder
 
 
-def test_a_set_by_name(folder, tmp_path):
+def test_a_data_set_by_name(folder, tmp_path):
     found = source(dataset='toy', dir=str(folder), splitting=Resplitting(val=0.25))
     assert found.classes == ('no', 'yes') and found.problem == 'binary'
     data = dataset(found, size=(4, 6), cache=str(tmp_path))
@@ -62,6 +62,6 @@ def test_folds_are_of_training_cases(folder):
 @pytest.mark.parametrize('options, message', [
     (dict(dataset='no_such_set'), "'no_such_set' cannot be read by tfds"),
     (dict(dataset='toy', label='grade'), "has the features image, label; expected .* and a class 'grade'")])
-def test_what_is_not_there(options, message, folder):
+def test_missing_data_is_refused(options, message, folder):
     with pytest.raises(InputError, match=message):
         source(dir=str(folder), **options)

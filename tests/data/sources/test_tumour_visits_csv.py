@@ -35,7 +35,7 @@ def make(folder, patients=('p1', 'p2'), visits=3, images=True):
     return rows
 
 
-def test_each_visit_from_the_third_on_is_told(tmp_path):
+def test_each_visit_from_the_third_on_is_a_case(tmp_path):
     made = tumour_visits_csv.source(**write(tmp_path, make(tmp_path, visits=4) + ['p3,0,p1_0.nii.gz,,,']))
     assert [(case.id, case.patient, case.split) for case in made.cases] == [
         ('p1_3', 'p1', 'train'), ('p1_4', 'p1', 'train'), ('p2_3', 'p2', 'test'), ('p2_4', 'p2', 'test')]
@@ -76,7 +76,7 @@ def test_visits_as_dates_and_one_split_a_patient(tmp_path):
         tumour_visits_csv.source(**write(tmp_path, [weeks[0], weeks[1].replace('train', 'val'), *weeks[2:]]))
 
 
-def test_what_is_no_follow_up_is_refused(tmp_path):
+def test_invalid_visits_are_refused(tmp_path):
     rows = make(tmp_path)
     with pytest.raises(InputError, match='row 3 has too few fields; expected 6'):
         tumour_visits_csv.source(**write(tmp_path, [rows[0], 'p1,8', *rows[2:]]))

@@ -63,7 +63,7 @@ def test_cases_are_frames_with_their_boxes(folder):
 
 
 def test_every_nth_frame_and_patients_of_several_videos(folder):
-    cases = made(folder, every=5, patient=r'^(p\d)', splits={'p1': 'train', 'p2': 'val'}).cases
+    cases = made(folder, frame_step=5, patient_regex=r'^(p\d)', splits={'p1': 'train', 'p2': 'val'}).cases
     assert [case.id[-6:] for case in cases if case.id.startswith('p1_a')] == ['000000', '000005', '000010']
     assert [case.id[-6:] for case in cases if case.id.startswith('p2_a')] == ['000002']  # of those looked at
     assert {(case.columns['video'], case.split) for case in cases} == {
@@ -78,7 +78,7 @@ def test_a_data_set_of_frames_has_each_in_its_place(folder):
     np.testing.assert_allclose(data.truth(where)[0], [[2, 1.5, 6.25, 5]])
 
 
-def test_unreadable_frames_are_left_out_and_told(folder):
+def test_unreadable_frames_are_left_out_and_counted(folder):
     path = samples.video(folder / 'p3.mp4', movflags='faststart')
     path.write_bytes(path.read_bytes()[:-60])
     (folder / 'p3.txt').write_text('11,1,1,5,5,polyp\n')  # a frame that is there, but cannot be read
@@ -104,7 +104,7 @@ def test_unreadable_frames_are_left_out_and_told(folder):
     ('p1_a.avi', b'', ['p1_a.mp4', 'has the same name']),
     ('p9.mp4', b'', ['p9.mp4', 'boxes in no file']),
 ])
-def test_marks_that_make_no_sense_are_refused_in_a_line(folder, name, content, words):
+def test_invalid_annotations_are_refused(folder, name, content, words):
     path = folder / name
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     refused(lambda: made(folder, classes=('clip', 'polyp')), *words)
@@ -112,7 +112,7 @@ def test_marks_that_make_no_sense_are_refused_in_a_line(folder, name, content, w
 
 def test_a_folder_without_videos_and_marks_of_another_size(folder, tmp_path):
     refused(lambda: source(dir=str(folder / 'p2_a')), 'no video', 'NAME.mp4')
-    refused(lambda: made(folder, every=0), 'config.data.source.every: 0')
+    refused(lambda: made(folder, frame_step=0), 'config.data.source.frame_step: 0')
     path = folder / 'p2_a' / 'p2_0004.xml'
     path.write_text(path.read_text().replace('48', '64'))
     case = next(case for case in made(folder).cases if case.id == 'p2_a_000004')

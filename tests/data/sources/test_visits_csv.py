@@ -18,7 +18,8 @@ b,0.5,2,,f,4.5,1,test
 a,1,NA,1,m,3,0,train
 c,0,4,2,f,0.9,1,train
 '''
-KEYS = dict(table='t.csv', time='year', event='dead', events=('death',), values=('bili', 'stage'), static=('sex',))
+KEYS = dict(table='t.csv', time='year', event='dead', events=('death',), measurements=('bili', 'stage'),
+            static=('sex',))
 
 
 def read(folder, text=TABLE, **options):
@@ -28,7 +29,7 @@ def read(folder, text=TABLE, **options):
 
 
 def test_series_are_put_in_order(tmp_path):
-    found = {case.id: case for case in read(tmp_path, log=('bili',)).cases}
+    found = {case.id: case for case in read(tmp_path, log_transform=('bili',)).cases}
     np.testing.assert_array_equal(found['b'].series.times, [0.5, 2.0])
     np.testing.assert_allclose(found['b'].series.values, [[math.log(2), math.nan], [math.log(8), 2]])
     assert found['b'].target.time == 4.0 and found['b'].target.event == 1 and found['a'].target.event == 0  # 4.5 − 0.5
@@ -36,12 +37,13 @@ def test_series_are_put_in_order(tmp_path):
 
 
 def test_days_as_years(tmp_path):
-    source = read(tmp_path, per=2.0)
+    source = read(tmp_path, time_divisor=2.0)
     found = {case.id: case for case in source.cases}
     np.testing.assert_array_equal(found['b'].series.times, [0.25, 1.0])
-    assert found['b'].target.time == 2.0 and read(tmp_path, per=2.0, landmarks=(0.5,)).cases[0].target.time == 1.75
-    with pytest.raises(InputError, match=r'config\.data\.source\.per: 0; expected above 0'):
-        read(tmp_path, per=0)
+    assert found['b'].target.time == 2.0 and read(tmp_path, time_divisor=2.0,
+                                                  landmarks=(0.5,)).cases[0].target.time == 1.75
+    with pytest.raises(InputError, match=r'config\.data\.source\.time_divisor: 0; expected above 0'):
+        read(tmp_path, time_divisor=0)
 
 
 def test_landmark_cases_have_what_was_measured_by_then(tmp_path):
@@ -67,7 +69,7 @@ def test_landmark_cases_have_what_was_measured_by_then(tmp_path):
     ('c,0,4,2,f,0.9,1', 'c,0,4,2,f,0.9,7',
      r"t\.csv: row 6: dead is '7'; expected one of: 1, or 0 for a censored patient"),
     ('c,0,4', 'c,x,4', r"t\.csv: row 6: id 'c', year 'x'; expected a name, and a number of at least 0"),
-    ('c,0,4', 'c,0,0', r't\.csv: row 6: bili is 0; expected more than 0, because config\.data\.source\.log'),
+    ('c,0,4', 'c,0,0', r't\.csv: row 6: bili is 0; expected more than 0, because config\.data\.source\.log_transform'),
     ('year', 'yr', r"t\.csv: no column 'year'; expected some of: id, yr, bili"),
     ('a,1,NA', 'a,1,<1', r"t\.csv: row 5: bili is '<1'; expected a number"),
     ('a,1,NA,1,m,3,0,train', 'a,1', r't\.csv: row 5 has too few fields; expected 8'),
@@ -76,9 +78,9 @@ def test_landmark_cases_have_what_was_measured_by_then(tmp_path):
     ('c,0,4,2,f,0.9,1,train', 'c,0,4,2,f,0.9,1,val', r"t\.csv: patient 'c' is in 'val' and in 'train'"),
     ('split', 'Split', r"t\.csv: column 'Split'; expected 'split'"),
 ])
-def test_tables_that_are_none(tmp_path, old, new, message):
+def test_invalid_tables_are_refused(tmp_path, old, new, message):
     with pytest.raises(InputError, match=message):
-        read(tmp_path, TABLE.replace(old, new), log=('bili',))
+        read(tmp_path, TABLE.replace(old, new), log_transform=('bili',))
 
 
 DATES = '''id,day,bili,stage,sex,last,dead
@@ -104,14 +106,14 @@ def test_dates_count_from_the_first_visit(tmp_path, pattern, option):
                            (table['last'][3], '31', "row 5: last '31'; expected an? ")):
         with pytest.raises(InputError, match=said):
             read(tmp_path, table.to_csv(index=False).replace(old, new), **options)
-    with pytest.raises(InputError, match=r"day holds dates, config\.data\.source\.unit: 'cycles', per: 1.0; "):
+    with pytest.raises(InputError, match=r"day holds dates, config\.data\.source\.unit: 'cycles', time_divisor: 1.0; "):
         read(tmp_path, table.to_csv(index=False), **{**options, 'unit': 'cycles'})
 
 
 def test_new_visits_are_read_as_those_of_training(tmp_path):
     text = 'id,year,bili,stage,site,sex,end,dead\na,0,1,1,A,f,9,1\na,1,2,2,B,f,9,1\nb,0,3,1,C,m,7,0\n'
-    source = read(tmp_path, text, values=('bili', 'stage', 'site'), splitting=Splitting(val=0, test=0))
-    read_new = visits_csv.image_reader(**{**KEYS, 'values': ('bili', 'stage', 'site')})
+    source = read(tmp_path, text, measurements=('bili', 'stage', 'site'), splitting=Splitting(val=0, test=0))
+    read_new = visits_csv.image_reader(**{**KEYS, 'measurements': ('bili', 'stage', 'site')})
     new = tmp_path / 'new.csv'
     new.write_text('id,year,bili,stage,site,sex\np,0,4,1,A,m\np,1,,2,C,m\n')
     case, = read_new(new, (), source.encoding)

@@ -41,16 +41,16 @@ def test_boxes_are_half_open_and_rows_come_first(tmp_path):
     assert 'each image counts as a patient of its own' in found.notice
 
 
-def test_without_lists_patients_are_dealt(tmp_path):
+def test_without_lists_patients_are_split_at_random(tmp_path):
     for number in range(20):
         write(tmp_path, f'p{number // 2}_{number}', ('cell', 1, 1, 2, 2))
-    found = voc.source(dir=str(tmp_path), patient='^(p[0-9]+)_', classes=('cell',))
+    found = voc.source(dir=str(tmp_path), patient_regex='^(p[0-9]+)_', classes=('cell',))
     assert {case.patient: case.split for case in found.cases}.keys() == {f'p{number}' for number in range(10)}
     splits = [{case.patient for case in found.cases if case.split == split} for split in ('train', 'val', 'test')]
     assert [len(its) for its in splits] == [6, 2, 2] and found.notice == ''
 
 
-def test_what_is_wrong_is_named(tmp_path):
+def test_faults_are_named(tmp_path):
     write(tmp_path, 'a', ('cell', 1, 2, 3, 6), declared=(6, 8))
     with pytest.raises(InputError, match=r"a\.xml: class 'cell'; expected one of: platelet, white"):
         voc.source(dir=str(tmp_path), classes=('platelet', 'white'))

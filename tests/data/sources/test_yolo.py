@@ -36,13 +36,13 @@ def test_shares_are_of_each_pictures_own_size(tmp_path):
 @pytest.mark.parametrize('text, message', [
     ('0 0.5 0.5 0.5', r"a\.txt: line 1 is '0 0.5 0.5 0.5'; expected a class's number"),
     ('\n0.5 0.5 0.5 0.5 1', r'a\.txt: line 2 is'), ('2 0.5 0.5 0.5 0.5', r'line 1: class 2; expected 0 to 1 \(p, t\)')])
-def test_what_is_wrong_is_named(text, message, tmp_path):
+def test_faults_are_named(text, message, tmp_path):
     write(tmp_path, 'a', text)
     with pytest.raises(InputError, match=message):
         yolo.source(dir=str(tmp_path), classes=('p', 't'))
 
 
-def test_a_text_without_its_picture(tmp_path):
+def test_an_annotation_without_its_image_is_refused(tmp_path):
     write(tmp_path, 'a', '')
     (tmp_path / 'labels' / 'b.txt').write_text('0 0.5 0.5 0.5 0.5')
     with pytest.raises(InputError, match=r'b\.txt: no image of its name'):

@@ -32,13 +32,13 @@ def changed(recipe, count=400, shape=(8, 8), **more):
 
 @pytest.mark.parametrize('name', ['noise', 'brightness', 'contrast', 'gamma', 'gamma_inverted', 'rotate', 'zoom',
                                   'elastic', 'shear', 'shift'])
-def test_transforms_come_as_often_as_they_should(name):
+def test_transforms_have_their_probabilities(name):
     assert abs(changed(Recipe(**{name: 0.3})).mean() - 0.3) < 0.07
     assert not changed(Recipe(**{name: 0.0})).any() and changed(Recipe(**{name: 1.0})).mean() > 0.98
 
 
 @pytest.mark.parametrize('name', ['blur', 'low_resolution'])
-def test_channels_take_part_by_a_half(name):
+def test_channels_are_changed_with_probability_one_half(name):
     hit = changed(Recipe(**{name: 0.4, 'low_resolution_range': (1.5, 2.0)}), channels=2)
     assert abs(hit.mean() - 0.2) < 0.05 and abs(hit.any(1).mean() - 0.3) < 0.07
 
@@ -56,7 +56,7 @@ def test_the_published_probabilities():
 @pytest.mark.parametrize('recipe, shape, channels', [
     pytest.param(dict(RECIPES['nnunet'], elastic=0.5), (8, 12, 10), 1, marks=pytest.mark.slow),
     (dict(RECIPES['unet'], elastic=0.5), (16, 12), 2),
-    (dict(RECIPES['keras'], policy_ops=2), (16, 12), 2)])
+    (dict(RECIPES['keras'], randaugment_ops=2), (16, 12), 2)])
 def test_samples_together_or_one_by_one_are_the_same(recipe, shape, channels, monkeypatch):
     """An accelerator computes all transforms of all samples at once, a CPU those drawn, sample after sample."""
     recipe, batch = Recipe(**recipe), batch_of(12, shape, channels)
@@ -74,7 +74,7 @@ def test_samples_together_or_one_by_one_are_the_same(recipe, shape, channels, mo
 @pytest.mark.parametrize('recipe, shape', [(Recipe(**RECIPES['nnunet'], elastic=0.5), (8, 12, 10)),
                                            (Recipe(**RECIPES['nnunet']), (16, 12)),
                                            (Recipe(**RECIPES['unet']), (16, 16, 4)),
-                                           (Recipe(**RECIPES['keras'], policy_ops=3), (16, 12))])
+                                           (Recipe(**RECIPES['keras'], randaugment_ops=3), (16, 12))])
 def test_a_sample_is_the_same_in_any_batch(recipe, shape):
     whole = jax.jit(recipe)(batch_of(6, shape), KEY)
     part = jax.jit(recipe)(batch_of(2, shape, start=3), KEY)
@@ -198,7 +198,7 @@ def test_the_classic_folder_recipe():
     assert 10 < sum(flips) < 30
 
 
-def test_a_transform_more_leaves_what_the_others_draw():
+def test_a_further_transform_does_not_change_the_draws_of_others():
     batch = batch_of(4)
     few = jax.jit(Recipe(rotate=1.0, zoom=1.0, brightness=1.0, flip=0.5))(batch, KEY)
     more = jax.jit(Recipe(rotate=1.0, zoom=1.0, brightness=1.0, flip=0.5, shear=1.0, shear_range=0.0, shift=1.0,
@@ -224,7 +224,7 @@ def test_labels_of_whole_images_stay(name, shape):
         assert out['label'].dtype == label.dtype
 
 
-def test_new_numbers_and_keys_compile_nothing():
+def test_other_batches_and_keys_do_not_recompile():
     run = jax.jit(Recipe(**RECIPES['randaugment'], mixup=0.2, cutmix=1.0))
     for start in range(3):
         run({**batch_of(2, start=start), 'label': jnp.arange(2)}, jax.random.key(start))
@@ -232,7 +232,7 @@ def test_new_numbers_and_keys_compile_nothing():
 
 
 @pytest.mark.parametrize('name', ['unet', 'keras', 'randaugment', 'nnunet'])
-def test_constant_images_stay_numbers(name):
+def test_constant_images_remain_finite(name):
     flat = {'image': jnp.full((16, 8, 8, 2), 3.0), 'label': jnp.zeros(16, jnp.int32),
             'index': jnp.arange(16, dtype=jnp.uint32)}
     out = jax.jit(Recipe(**RECIPES[name], mixup=0.4, cutmix=1.0))(flat, KEY)
@@ -272,8 +272,8 @@ def test_spacing_decides_how_far_a_turn_goes():
     (dict(name='keras', fill='constant'), "config.augment.fill: 'constant'; expected 'mirror', 'nearest' or ''"),
     (dict(name='keras', shear_range=90), 'config.augment.shear_range: 90; expected a number of at least 0'),
     (dict(name='keras', shift_range=12), 'config.augment.shift_range: 12; expected a number from 0 to 1'),
-    (dict(name='randaugment', policy_ops=15), 'config.augment.policy_ops: 15; expected at most 14'),
-    (dict(name='randaugment', policy_magnitude=30), 'config.augment.policy_magnitude: 30; expected'),
+    (dict(name='randaugment', randaugment_ops=15), 'config.augment.randaugment_ops: 15; expected at most 14'),
+    (dict(name='randaugment', randaugment_magnitude=30), 'config.augment.randaugment_magnitude: 30; expected'),
     (dict(name='flip', cutmix=-1), 'config.augment.cutmix: -1; expected'),
 ])
 def test_bad_options_are_named(section, message):
@@ -281,16 +281,17 @@ def test_bad_options_are_named(section, message):
         build.augmentation(section)
 
 
-def test_axes_that_are_not_there_are_named():
+def test_missing_axes_are_named():
     with pytest.raises(InputError, match='config.augment.flip_axes'):
         Recipe(flip=0.5, flip_axes=(2,))(batch_of(1), KEY)
 
 
 @pytest.mark.parametrize('options, shape, label, message', [
-    (dict(policy_ops=2), (4, 4, 4), (2,), 'config.augment.policy_ops: 2; expected 0 for images that are not 2D'),
+    (dict(randaugment_ops=2), (4, 4, 4), (2,),
+     'config.augment.randaugment_ops: 2; expected 0 for images that are not 2D'),
     (dict(mixup=0.2), (4, 4), (2, 4, 4), 'config.augment.mixup: 0.2; expected 0 where'),
     (dict(cutmix=1.0), (4, 4), None, 'config.augment.cutmix: 1.0; expected 0 where')])
-def test_what_a_batch_is_not_made_for_is_named(options, shape, label, message):
+def test_unsupported_options_of_a_batch_are_named(options, shape, label, message):
     batch = {k: v for k, v in batch_of(2, shape).items() if k != 'label'}
     with pytest.raises(InputError, match=message):
         Recipe(**options)(batch if label is None else {**batch, 'label': jnp.zeros(label, jnp.int32)}, KEY)
@@ -324,10 +325,10 @@ BOXES3 = [[6, 5, 6, 10, 9, 12], [5, 8, 7, 11, 12, 11]]
 
 
 @pytest.mark.parametrize('shape, boxes', [((28, 36), BOXES2), ((16, 18, 20), BOXES3)])
-def test_a_box_stays_about_what_it_is_drawn_about(shape, boxes):
+def test_a_box_follows_its_object(shape, boxes):
     """Each transform comes in half of the samples, so that some have one alone."""
     batch = boxed(shape, boxes * 8, extra=2)
-    out = jax.jit(Recipe(flip=0.5, zoom=0.5, zoom_range=(0.8, 1.25), zoom_apart=True, shift=0.5, shift_range=0.05))(
+    out = jax.jit(Recipe(flip=0.5, zoom=0.5, zoom_range=(0.8, 1.25), zoom_per_axis=True, shift=0.5, shift_range=0.05))(
         batch, KEY)
     for image, box in zip(np.asarray(out['image'][..., 0]), np.asarray(out['boxes'][:, 0])):
         np.testing.assert_allclose(box, drawn(image), atol=0.51)
@@ -355,7 +356,7 @@ def test_boxes_turned_by_right_angles_are_those_of_turned_images(shape, boxes, a
 
 
 @pytest.mark.parametrize('shape, boxes', [((28, 36), BOXES2), ((16, 18, 20), BOXES3)])
-def test_a_turned_box_holds_its_object_and_no_more_than_its_corners(shape, boxes):
+def test_a_rotated_box_is_the_bounding_box_of_its_corners(shape, boxes):
     """On voxels that are no cubes; the corners of a box at 45 degrees are beyond those of nothing else."""
     batch = boxed(shape, boxes, spacing=jnp.tile(jnp.array([1.0, 1.3, 0.8][:len(shape)]), (len(boxes), 1)))
     recipe = Recipe(rotate=1.0, degrees=40.0, shear=1.0, shear_range=10.0)
@@ -390,7 +391,7 @@ def test_proposals_move_as_boxes_do_and_outside_is_no_mirror():
 
 
 @pytest.mark.parametrize('recipe', [dict(elastic=0.2), dict(mixup=0.2), dict(cutmix=1.0)])
-def test_what_boxes_cannot_follow_is_refused(recipe):
+def test_transforms_that_boxes_cannot_follow_are_refused(recipe):
     name, = recipe
     with pytest.raises(InputError, match=f'config.augment.{name}: .*expected 0 where images have boxes'):
         Recipe(**recipe)(boxed((28, 36), BOXES2), KEY)

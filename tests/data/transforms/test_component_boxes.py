@@ -8,7 +8,7 @@ from medjax.data.transforms.component_boxes import component_boxes
 
 
 @pytest.mark.parametrize('shape', [(20, 24), (14, 12, 10)])
-def test_parts_are_scipys(shape):
+def test_components_equal_scipy(shape):
     mask = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=shape), 1) > 0.25
     places = ndimage.find_objects(ndimage.label(mask, np.ones((3,) * len(shape)))[0])
     want = sorted([*(s.start for s in p), *(s.stop for s in p)] for p in places)

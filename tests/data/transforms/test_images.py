@@ -61,6 +61,6 @@ def test_black_and_white_is_the_whole_range():
     dict(size=8), dict(size=(8.0, 8.0)), dict(size=(8, 8), intensity='unit'),
     dict(size=(8, 8), channels=1, intensity=dict(name='fixed', mean=(0.5, 0.5, 0.5), std=(1.0,))),
     dict(size=(8, 8), intensity=dict(name='fixed', mean=(0.5,), std=(0.0,)))])
-def test_frames_that_make_no_sense(options):
+def test_invalid_sizes_are_refused(options):
     with pytest.raises(InputError, match='config.data'):
         image_preprocess(**options)

@@ -10,7 +10,7 @@ from medjax.data.transforms.intensity import blur, gamma, low_resolution
 rng = np.random.default_rng(0)
 
 
-def test_blur_is_scipys():
+def test_blur_equals_scipy():
     image = rng.normal(size=(9, 1, 12, 2)).astype(np.float32)
     got = blur(jnp.asarray(image), jnp.array([0.6, 1.4]))
     for channel, sigma in enumerate((0.6, 1.4)):

@@ -83,7 +83,7 @@ def test_mixup_weighs_intensities_by_the_share():
     assert len(np.unique(share)) == 32 and share.min() < 0.2 and share.max() > 0.8
 
 
-def test_with_both_an_example_has_either_by_a_half():
+def test_with_both_each_sample_has_one_of_them_with_probability_one_half():
     out = jax.jit(Recipe(mixup=1.0, cutmix=1.0))(numbered(400, (8, 8)), KEY)
     image, share = np.asarray(out['image'])[..., 0], np.asarray(out['share'])
     whole = (image == np.floor(image)).all((1, 2))  # cut: no intensity of two images
@@ -95,7 +95,7 @@ def test_with_both_an_example_has_either_by_a_half():
     assert abs(share[~whole].mean() - 0.5) < 0.07
 
 
-def test_a_share_hangs_on_the_number_and_the_partner_on_the_batch():
+def test_the_weight_depends_on_the_sample_and_the_partner_on_the_batch():
     run = jax.jit(Recipe(flip=0.5, mixup=0.4, cutmix=1.0))
     whole, part = run(numbered(8, (6, 6)), KEY), run(numbered(4, (6, 6), start=2), KEY)
     np.testing.assert_array_equal(part['share'], whole['share'][2:6])
@@ -114,7 +114,7 @@ def test_samples_are_mixed_after_they_were_transformed():
     np.testing.assert_allclose(out['image'], share * plain + (1 - share) * jnp.roll(plain, -1, 0), atol=1e-5)
 
 
-def test_over_eight_devices_it_is_the_same():
+def test_eight_devices_equal_one():
     batch, run = numbered(16, (6, 8)), jax.jit(Recipe(mixup=0.4, cutmix=1.0))
     mesh = jax.make_mesh((8,), ('data',), axis_types=(jax.sharding.AxisType.Auto,))
     spread = run(jax.device_put(batch, NamedSharding(mesh, PartitionSpec('data'))), KEY)

@@ -31,14 +31,14 @@ def changed(name, magnitude, sign=1.0, picture=PICTURE):
 
 @pytest.mark.parametrize('magnitude, sign', [(9, 1), (9, -1), (4, 1)])
 @pytest.mark.parametrize('name', ['brightness', 'contrast', 'sharpness'])
-def test_factors_are_pillows(name, magnitude, sign):
+def test_factors_equal_pillow(name, magnitude, sign):
     enhance = getattr(ImageEnhance, name.capitalize())(Image.fromarray(PICTURE)).enhance(1 + 0.09 * magnitude * sign)
     inner = slice(1, -1) if name == 'sharpness' else slice(None)  # Pillow leaves the outermost pixels as they are
     want = np.asarray(enhance, np.float32)[inner, inner]
     np.testing.assert_allclose(changed(name, magnitude, sign)[inner, inner], want, atol=1.5)  # it rounds, or cuts off
 
 
-def test_solarised_and_posterised_are_pillows():
+def test_solarise_and_posterise_equal_pillow():
     picture = Image.fromarray(PICTURE)
     for magnitude in (0, 3, 9, 10):
         want = ImageOps.solarize(picture, 256 * (1 - magnitude / 10))
@@ -65,7 +65,7 @@ def test_gamma_and_autocontrast_by_hand():
     np.testing.assert_allclose(out.reshape(-1)[2:], ((narrow.reshape(-1)[2:] - 100) / 40 * 255), atol=12)
 
 
-def test_magnitude_0_changes_nothing_but_what_has_no_magnitude():
+def test_magnitude_0_has_no_effect_except_for_operations_without_magnitude():
     for name in INTENSITIES:
         same = np.allclose(changed(name, 0), PICTURE, atol=1e-3)
         assert same == (name not in ('autocontrast', 'equalise')), name
@@ -117,11 +117,12 @@ def test_a_recipe_has_the_operations_that_its_numbers_draw():
     shape, count = (24, 20), 120
     batch = {'image': jnp.broadcast_to(jnp.asarray(PICTURE, jnp.float32)[..., None], (count, *shape, 1)),
              'index': jnp.arange(count, dtype=jnp.uint32)}
-    out = np.asarray(jax.jit(Recipe(policy_ops=1, policy_magnitude=9.0))(batch, jax.random.key(0))['image'])[..., 0]
+    recipe = Recipe(randaugment_ops=1, randaugment_magnitude=9.0)
+    out = np.asarray(jax.jit(recipe)(batch, jax.random.key(0))['image'])[..., 0]
     wants = {(name, sign): changed(name, 9, sign) for name in INTENSITIES for sign in (1, -1)}
     seen = [next((name for (name, _), want in wants.items() if np.abs(picture - want).max() < 0.1), 'moved')
             for picture in out]
     seen = ['identity' if (picture == PICTURE).all() else name for picture, name in zip(out, seen)]
     assert set(seen) == {'identity', 'moved', *INTENSITIES}
     assert abs(seen.count('moved') / count - 5 / 14) < 0.15
-    assert RECIPES['randaugment']['policy_ops'] == 2 and RECIPES['randaugment']['policy_magnitude'] == 9
+    assert RECIPES['randaugment']['randaugment_ops'] == 2 and RECIPES['randaugment']['randaugment_magnitude'] == 9

@@ -49,7 +49,7 @@ def learned(task, steps=150):
                                            ('grid', dict(sigma=0.1))])
 def test_images_are_reconstructed(kind, options):
     """Far better than by their mean, from few numbers; also of a VAE, whose latent is sampled."""
-    task = autoencoder_task.task(Model(kind=kind, latent=6, codes=16, **SMALL), statistics={}, **options)
+    task = autoencoder_task.task(Model(kind=kind, latent=6, codebook_size=16, **SMALL), statistics={}, **options)
     variables, states = learned(task)
     outputs = jax.jit(task.predict)(variables, images())
     image = np.asarray(images()['image'])
@@ -57,8 +57,9 @@ def test_images_are_reconstructed(kind, options):
     squared = (np.asarray(outputs['recon']) - image) ** 2
     np.testing.assert_allclose(outputs['error'], squared.mean((1, 2, 3)), rtol=1e-4)
     assert outputs['error'].mean() < 0.4 * ((image - image.mean(0)) ** 2).mean()
-    walking = autoencoder_task.task(Model(kind=kind, latent=6, codes=16, **SMALL), statistics={}, walk=3, **options)
-    walk = jax.jit(walking.predict)(variables, images())['walk']
+    walking = autoencoder_task.task(Model(kind=kind, latent=6, codebook_size=16, **SMALL), statistics={},
+                                    interpolations=3, **options)
+    walk = jax.jit(walking.predict)(variables, images())['interpolated']
     assert walk.shape == (32, 3, 8, 8, 1)
     for place, want in ((0, outputs['recon']), (2, jnp.roll(outputs['recon'], 1, 0))):
         np.testing.assert_allclose(walk[:, place], want, atol=1e-4)
@@ -94,37 +95,39 @@ def test_a_classifier_can_begin_with_the_encoder():
     assert parts and all(jax.tree.map(jnp.shape, have[name]) == jax.tree.map(jnp.shape, want[name]) for name in parts)
 
 
-def test_volumes_too():
+def test_volumes_are_supported():
     volume = jnp.zeros((1, 4, 4, 8, 1))
     out, feats = jax.eval_shape(lambda: Model(dims=3, **SMALL).init_with_output(KEY, volume, train=False))[0]
     assert out.shape == volume.shape and feats['mean'].shape == (1, 32)
 
 
 @pytest.mark.parametrize('model, options, message', [
-    ({}, dict(walk=1), r'config\.task\.walk: 1; expected 0, or at least 2'),
+    ({}, dict(interpolations=1), r'config\.task\.interpolations: 1; expected 0, or at least 2'),
     (dict(kind='gan'), {}, r"config\.model\.kind: 'gan'; expected one of: plain, vae, vq, grid"),
     ({}, dict(sigma=0), r'config\.task: sigma=0'),
-    ({}, dict(distance='cosine'), r"config\.task\.distance: 'cosine'; expected one of: squared, absolute"),
+    ({}, dict(reconstruction_loss='cosine'),
+     r"config\.task\.reconstruction_loss: 'cosine'; expected one of: squared, absolute"),
 ])
-def test_what_is_refused(model, options, message):
+def test_invalid_input_is_refused(model, options, message):
     with pytest.raises(InputError, match=message):
         task = autoencoder_task.task(Model(**SMALL, **model), statistics={}, **options)
         jax.eval_shape(task.init, KEY, images())
 
 
-def test_masked_autoencoders_take_no_walk():
-    with pytest.raises(InputError, match=r'config\.task\.walk: 3; expected 0 for medjax\.models\.mae'):
-        autoencoder_task.task(mae.Model(), statistics={}, walk=3)
+def test_masked_autoencoders_do_not_interpolate():
+    with pytest.raises(InputError, match=r'config\.task\.interpolations: 3; expected 0 for medjax\.models\.mae'):
+        autoencoder_task.task(mae.Model(), statistics={}, interpolations=3)
 
 
-def test_sizes_that_do_not_come_back_are_refused():
+def test_sizes_that_are_not_restored_by_decoding_are_refused():
     with pytest.raises(InputError, match=r'config\.data\.size: \(7, 7\); expected multiples of 2'):
         jax.eval_shape(lambda: Model(**SMALL).init(KEY, jnp.zeros((1, 7, 7, 1)), train=False))
 
 
-def test_restoration_changes_what_is_unlikely():
+def test_restoration_changes_unlikely_voxels():
     """An image with a bright row that no training image has is changed more than without it, and most in that row."""
-    task = autoencoder_task.task(Model(kind='vae', latent=6, **SMALL), statistics={}, sigma=0.2, restore=10, hold=0.1)
+    task = autoencoder_task.task(Model(kind='vae', latent=6, **SMALL), statistics={}, sigma=0.2,
+                                 restoration_steps=10, restoration_tv=0.1)
     variables, _ = learned(task)
     image = images(8)['image']
     changed = image.at[:, 0, 0].set(3.0)

@@ -42,7 +42,7 @@ def data(tmp_path_factory):
 
 def test_scores_by_hand(data, tmp_path):
     assert data.counts == {'train': 12, 'val': 6, 'test': 10}
-    rows = evaluator(data=data, task=TASK, normal='well', batch=4, shown=1)({}, 'test', snapshots=tmp_path / 'test')
+    rows = evaluator(data=data, task=TASK, normal='well', batch=4, examples=1)({}, 'test', snapshots=tmp_path / 'test')
     images, train = (data.images(data.numbers(split)) for split in ('test', 'train'))
     assert [row['target'] for row in rows] == ['well', 'ill'] * 5
     np.testing.assert_allclose([row['score_error'] for row in rows], images.var((1, 2, 3)), rtol=1e-4)
@@ -81,12 +81,12 @@ def test_a_new_image_is_scored_as_the_same_case(data, tmp_path):
      r"config\.evaluate\.score: 'pca'; expected one of: error, bound, synthetic_anomaly"),
     (dict(normal='ill'), r"a training or validation case that is not of the class 'ill'; expected normal cases alone"),
 ])
-def test_what_is_refused(data, options, message):
+def test_invalid_input_is_refused(data, options, message):
     with pytest.raises(InputError, match=message):
         evaluator(data=data, task=TASK, **options)
 
 
-def test_a_class_that_is_not_there_cannot_be_the_only_one(tmp_path):
+def test_the_normal_class_must_exist(tmp_path):
     message = r"config\.data\.train_classes: .*'healthy'.*; expected a tuple of some of: well, ill"
     with pytest.raises(InputError, match=message):
         dataset(simulated_images.source(classes=('well', 'ill'), cases=(4, 2, 2)), size=(8, 8), cache=str(tmp_path),
@@ -126,7 +126,7 @@ def test_voxels_by_hand(tmp_path):
         return {'map': found, 'synthetic_anomaly': found.mean((1, 2))}
 
     task = Task(None, None, predict, None)
-    evaluate = evaluator(data=data, task=task, normal='well', score='synthetic_anomaly', voxels=True)
+    evaluate = evaluator(data=data, task=task, normal='well', score='synthetic_anomaly', anomaly_masks=True)
     well, ill = evaluate({}, 'test', snapshots=tmp_path / 'test')
     assert all(np.isnan(well[name]) for name in VOXEL_METRICS)
     assert ill['voxel_auprc'] == pytest.approx(8 / 9) and ill['voxel_dice'] == pytest.approx(16 / 17)
@@ -137,5 +137,5 @@ def test_voxels_by_hand(tmp_path):
     figures = summary.summarise([{**row, 'patient': row['id']} for row in (well, ill)], 'well', 'synthetic_anomaly',
                                 resamples=20)['metrics']['test']
     assert figures['voxel_dice']['value'] == pytest.approx(16 / 17)
-    with pytest.raises(InputError, match=r'config\.evaluate\.voxels: True; expected config\.evaluate\.normal'):
-        evaluator(data=data, task=TASK, voxels=True)
+    with pytest.raises(InputError, match=r'config\.evaluate\.anomaly_masks: True; expected config\.evaluate\.normal'):
+        evaluator(data=data, task=TASK, anomaly_masks=True)

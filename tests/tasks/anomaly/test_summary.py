@@ -25,7 +25,7 @@ def rows():
                    'score_distance': float(rng.normal() + 1.5 * ill)}
 
 
-def test_figures_are_scikit_learns_and_the_threshold_is_the_normal_cases():
+def test_metrics_equal_scikit_learn_and_the_threshold_is_set_by_normal_cases():
     table = list(rows())
     found = summary.summarise(table, 'well', 'distance', resamples=50)
     tested = [row for row in table if row['split'] == 'test']
@@ -45,13 +45,13 @@ def test_figures_are_scikit_learns_and_the_threshold_is_the_normal_cases():
     assert np.isnan(nothing['value']) and nothing['why'] == 'no anomaly, or no normal case'
 
 
-def test_figures_of_voxels_count_those_who_show_an_anomaly():
+def test_voxel_metrics_count_cases_with_an_anomaly():
     table = [{**row, 'voxel_dice': 0.5 if row['target'] == 'ill' else ''} for row in rows()]
     figure = summary.summarise(table, 'well', 'distance', resamples=20)['metrics']['test']['voxel_dice']
     assert figure['value'] == 0.5 and figure['cases'] == figure['n'] == 20
 
 
-def test_what_is_refused():
+def test_invalid_input_is_refused():
     with pytest.raises(InputError, match=r'no column score_bound; expected it among: error, distance'):
         summary.summarise(list(rows()), 'well', 'bound')
     broken = [{**row, 'score_distance': ''} for row in rows()]

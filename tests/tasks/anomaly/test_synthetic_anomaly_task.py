@@ -46,7 +46,7 @@ def gratings(count=32):
 
 def test_anomalies_are_located():
     module, batch = Model(classes=1, base=8, levels=2, norm='batch'), gratings()
-    task = synthetic_anomaly_task.task(module, statistics={}, share=0.7)
+    task = synthetic_anomaly_task.task(module, statistics={}, anomaly_fraction=0.7)
     variables, update = jax.jit(task.init)(KEY, batch), optax.adam(1e-2)
 
     @jax.jit
@@ -70,11 +70,12 @@ def test_anomalies_are_located():
 
 @pytest.mark.parametrize('options, message', [
     (dict(kinds=('tumour',)), r"config\.task\.kinds: \('tumour',\); expected some of: patch, opacity, shade"),
-    (dict(share=0), r'config\.task: share=0'),
-    (dict(strength=(0.9, 0.2)), r'config\.task\.strength: \(0\.9, 0\.2\); expected the smallest and the largest'),
-    (dict(radii=(0.1,)), r'config\.task\.radii: \(0\.1,\); expected the smallest and the largest'),
+    (dict(anomaly_fraction=0), r'config\.task: anomaly_fraction=0'),
+    (dict(strength_range=(0.9, 0.2)),
+     r'config\.task\.strength_range: \(0\.9, 0\.2\); expected the smallest and the largest'),
+    (dict(radius_range=(0.1,)), r'config\.task\.radius_range: \(0\.1,\); expected the smallest and the largest'),
 ])
-def test_what_is_refused(options, message):
+def test_invalid_input_is_refused(options, message):
     with pytest.raises(InputError, match=message):
         synthetic_anomaly_task.task(Model(classes=1), statistics={}, **options)
 

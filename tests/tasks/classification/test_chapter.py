@@ -32,12 +32,12 @@ def results(folder):
     return json.loads((folder / 'results.json').read_text())
 
 
-def told(entry):
+def formatted(entry):
     low, high = entry['ci95']
     return f'{entry["value"]:.3f} ({low:.3f}–{high:.3f})'
 
 
-def test_the_page_has_its_sections_and_needs_nothing_else(binary):
+def test_the_page_has_its_sections_and_is_self_contained(binary):
     source = (binary / 'report.html').read_text()
     got = Page(source)
     assert got.open == [] and got.headings == [
@@ -54,9 +54,10 @@ def test_the_page_has_its_sections_and_needs_nothing_else(binary):
 def test_the_headline_of_two_classes_has_the_operating_point(binary):
     test, at = results(binary)['test'], results(binary)['analysis']['operating']
     text, sure = classification_chapter.headline(shown(binary))
-    assert text == (f'AUROC for pneumonia {told(test["auroc"])} on the test cases. At the operating point: sensitivity '
-                    f'{told(test["sensitivity_operating"])}, specificity {told(test["specificity_operating"])}, '
-                    f'accuracy {told(test["accuracy_operating"])}.')
+    assert text == (f'AUROC for pneumonia {formatted(test["auroc"])} on the test cases. At the operating point: '
+                    f'sensitivity {formatted(test["sensitivity_operating"])}, '
+                    f'specificity {formatted(test["specificity_operating"])}, '
+                    f'accuracy {formatted(test["accuracy_operating"])}.')
     count = sum(row['target'] == 'pneumonia' for row in run_files.read(binary).rows('test'))
     assert sure == (f'95 % intervals in brackets. n = 64 patients, 80 cases; {count} of 80 cases are pneumonia. The '
                     f'operating point is a probability of {at["threshold"]:.3f} or more, chosen on the validation '
@@ -67,16 +68,16 @@ def test_the_headline_of_two_classes_has_the_operating_point(binary):
 @pytest.mark.parametrize('problem, start', [
     ('multiclass', 'Mean AUROC of the 9 classes'), ('ordinal', 'Mean AUROC of the 4 classes'),
     ('multilabel', 'Mean AUROC of the 3 labels')])
-def test_the_headline_of_several_classes_names_the_one_told_apart_worst(folders, problem, start):
+def test_the_headline_of_several_classes_names_the_worst_separated_one(folders, problem, start):
     text, sure = classification_chapter.headline(shown(folders[problem]))
     test = results(folders[problem])['test']
-    assert text.startswith(f'{start} {told(test["auroc"])} on the test cases; ')
+    assert text.startswith(f'{start} {formatted(test["auroc"])} on the test cases; ')
     assert ('weighted kappa' in text) == (problem == 'ordinal') and ('accuracy' in text) == (problem != 'multilabel')
     worst = min(diagnoses.KINDS[problem], key=lambda name: test[f'auroc_{name}']['value'])
-    assert sure.endswith(f'The lowest AUROC is that of {worst} {told(test[f"auroc_{worst}"])}.')
+    assert sure.endswith(f'The lowest AUROC is that of {worst} {formatted(test[f"auroc_{worst}"])}.')
 
 
-def test_the_splits_stand_side_by_side_with_their_intervals(binary):
+def test_the_splits_are_columns_with_intervals(binary):
     found, rows = results(binary), {row[0]: row[1:] for row in page(binary).rows[::-1] if row}
     assert rows[''] == ['Test', 'Test, operating point', 'Validation (used to select the weights)']
     assert [cell.split()[0] for cell in rows[f'Specificity{ARROW}↑']] == [
@@ -87,7 +88,7 @@ def test_the_splits_stand_side_by_side_with_their_intervals(binary):
     assert '95 % intervals are percentile bootstraps over patients with 100 resamples.' in page(binary).text
 
 
-def test_wrong_cases_come_first_and_the_surest_of_them_on_top(folders):
+def test_wrong_cases_come_first_sorted_by_confidence(folders):
     of = shown(folders['binary'])
     rows = classification_chapter.case_rows(of)
     wrong = [row['predicted'] != row['target'] for row in rows]
@@ -118,7 +119,7 @@ def evaluated(run, rows):
         'counts': {split: splits.count(split) for split in dict.fromkeys(splits)}})))
 
 
-def test_what_is_not_defined_says_why(folders):
+def test_undefined_metrics_have_a_reason(folders):
     run = run_files.read(folders['binary'])
     rows = [row for row in run.predictions if row['split'] == 'test' and row['target'] == 'normal'][:12]
     one = evaluated(run, rows)

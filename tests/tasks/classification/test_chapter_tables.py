@@ -25,7 +25,7 @@ def test_each_class_has_a_row_with_its_cases(folders):
     assert counts == {name: truth.count(name) for name in diagnoses.KINDS['multiclass']}
 
 
-def test_a_label_is_judged_where_it_is_known_and_at_its_operating_point(folders):
+def test_a_label_is_evaluated_where_known_and_at_its_operating_point(folders):
     of = shown(folders['multilabel'])
     overall, each = chapter_tables.result_tables([of])
     assert each.caption == 'Test, each label; sensitivity, specificity, precision at its operating point'

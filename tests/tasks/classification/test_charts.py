@@ -41,7 +41,7 @@ def test_two_classes_are_decided_at_the_operating_point(folders, monkeypatch):
     assert np.hypot(line.x - roc['point'].x, line.y - roc['point'].y).min() < 1e-9
 
 
-def test_of_many_classes_those_told_apart_worst_are_named(folders, monkeypatch):
+def test_the_worst_separated_classes_are_named(folders, monkeypatch):
     of, drawn = shown(folders['multiclass']), capture(monkeypatch, 'discrimination_chart')
     seen = capture(monkeypatch, 'confusion_chart')
     charts = classification_charts.discrimination_charts(of)

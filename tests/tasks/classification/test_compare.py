@@ -45,7 +45,7 @@ def test_differences_are_of_the_same_cases_and_the_same_resamples():
     assert found['warnings'] == [] and json.loads(json.dumps(found)) == found
 
 
-def test_a_run_against_itself_differs_by_nothing():
+def test_a_run_has_no_difference_from_itself():
     a, _ = pair()
     found = few(a, a)
     assert all(of['difference']['value'] == 0 and of['difference']['ci95'] == [0, 0]
@@ -53,7 +53,7 @@ def test_a_run_against_itself_differs_by_nothing():
     assert found['delong']['p'] == found['mcnemar']['p'] == 1
 
 
-def test_cases_of_one_table_only_are_left_out_and_told():
+def test_cases_of_one_table_only_are_left_out_and_counted():
     a, b = pair()
     found = few(a, [*b[:70], {**b[70], 'split': 'val'}])
     assert found['cases'] == 70 and found['warnings'] == [
@@ -61,7 +61,7 @@ def test_cases_of_one_table_only_are_left_out_and_told():
     assert found['metrics'] == few(a[:70], b[:70])['metrics']
 
 
-def test_many_cases_of_a_patient_are_told():
+def test_several_cases_of_a_patient_have_a_warning():
     a, b = pair(patients=[f'p{i // 4}' for i in range(80)])
     found = few(a, b)
     assert found['patients'] == 20 and '80 cases of 20 patients' in found['warnings'][0]

@@ -9,7 +9,7 @@ from medjax.tasks.classification.ensemble import average_tables
 from tests.tasks.classification.test_compare import CLASSES, table
 
 
-def test_ensemble_is_the_mean_and_what_members_disagree_about():
+def test_ensemble_is_the_mean_with_the_disagreement_of_members():
     tables = [table([0, 1, 1], p) + table([1], [q], 'val') for p, q in (([0.2, 0.9, 0.5], 0.1), ([0.4, 0.9, 1.0], 0.3))]
     rows = average_tables([tables[0], tables[1][::-1]], 'binary', CLASSES)
     assert [row['prob_sick'] for row in rows] == pytest.approx([0.3, 0.9, 0.75, 0.2])
@@ -19,13 +19,13 @@ def test_ensemble_is_the_mean_and_what_members_disagree_about():
     np.testing.assert_allclose(average_tables([tables[0]] * 3, 'binary', CLASSES)[0]['prob_sick'], 0.2)
 
 
-def test_ensemble_of_labels_sums_what_they_disagree_about():
+def test_ensemble_of_labels_sums_their_disagreement():
     tables = [[{'split': 'test', 'id': 'c', 'target_u': 1, 'target_v': '', 'prob_u': p, 'prob_v': p}] for p in (0, 1)]
     row, = average_tables(tables, 'multilabel', ('u', 'v'))
     assert row['prob_v'] == 0.5 and row['uncertainty'] == pytest.approx(2 * np.log(2)) and row['target_v'] == ''
 
 
-def test_ensemble_refuses_what_not_all_have():
+def test_ensemble_refuses_members_with_different_cases():
     whole, part = table([0, 1], [0.1, 0.9]), table([0], [0.1])
     with pytest.raises(InputError, match='case c1: not in each table'):
         average_tables([part, whole], 'binary', CLASSES)

@@ -38,7 +38,7 @@ def rows_of(data, split='test', **options):
     return evaluator(data=data, task=TASK, **options)(jnp.float32(1), split)
 
 
-def test_rows_by_hand_whatever_the_batch(data):
+def test_rows_by_hand_for_any_batch_size(data):
     numbers = data.numbers('test')
     want = data.images(numbers)[:, :, :2].mean((1, 2, 3))
     for batch in (1, 4, 64):
@@ -55,8 +55,8 @@ def test_mirrored_views_are_averaged(data):
     np.testing.assert_allclose([row['prob_large'] for row in rows_of(data, flips=(1,))], want, rtol=1e-6)
 
 
-def test_samples_differ_by_case_and_are_the_same_again(data):
-    plain, first, again = (rows_of(data, batch=4, samples=samples) for samples in (0, 200, 200))
+def test_dropout_samples_differ_by_case_and_are_reproducible(data):
+    plain, first, again = (rows_of(data, batch=4, dropout_samples=samples) for samples in (0, 200, 200))
     assert first == again
     assert 'uncertainty' not in plain[0] and all(row['uncertainty'] > 0 for row in first)
     shift = np.array([a['prob_large'] - b['prob_large'] for a, b in zip(first, plain)])
@@ -64,15 +64,15 @@ def test_samples_differ_by_case_and_are_the_same_again(data):
 
 
 def test_validation_scores_are_those_of_the_table(data):
-    judge = evaluator(data=data, task=TASK)
-    found = judge.validation_metrics(judge(jnp.float32(1), 'val', quick=True))
+    evaluate = evaluator(data=data, task=TASK)
+    found = evaluate.validation_metrics(evaluate(jnp.float32(1), 'val', quick=True))
     p = data.images(data.numbers('val'))[:, :, :2].mean((1, 2, 3))
     truth = data.targets[data.numbers('val')]
     pairs = [(a > b) + (a == b) / 2 for a in p[truth == 1] for b in p[truth == 0]]
     assert np.isclose(found['auroc'], np.mean(pairs)) and np.isclose(found['accuracy'], ((p > 0.5) == truth).mean())
 
 
-def test_snapshots_are_of_the_surest_and_the_least_sure(data, tmp_path):
+def test_snapshots_are_of_the_most_and_the_least_confident_cases(data, tmp_path):
     asked = []
 
     def explain(task, variables, image, target):
@@ -80,8 +80,8 @@ def test_snapshots_are_of_the_surest_and_the_least_sure(data, tmp_path):
         return {'maps': np.ones((2, *image.shape[:-1])), 'deletion': np.full((2, len(image)), 0.25)}
 
     import dataclasses
-    judge = evaluator(data=data, task=TASK, shown=1, explain=('grad_cam', 'occlusion'))
-    rows = dataclasses.replace(judge, explain=explain)(jnp.float32(1), 'test', snapshots=tmp_path / 'cases')
+    evaluate = evaluator(data=data, task=TASK, examples=1, saliency=('grad_cam', 'occlusion'))
+    rows = dataclasses.replace(evaluate, explain=explain)(jnp.float32(1), 'test', snapshots=tmp_path / 'cases')
     p = np.array([row['prob_large'] for row in rows])
     sure, right = np.maximum(p, 1 - p), [(row['target'] == 'large') == (row['prob_large'] > 0.5) for row in rows]
     right = np.array(right)
@@ -99,19 +99,19 @@ def test_multilabel_rows_leave_the_unknown_empty(tmp_path):
     source = simulated_images.source(classes=('a', 'b'), problem='multilabel', cases=(4, 2, 3), shape=SIZE)
     cases = [dataclasses.replace(c, target=(1, -1)) if c.split == 'test' else c for c in source.cases]
     data = dataset(dataclasses.replace(source, cases=tuple(cases)), size=SIZE, cache=str(tmp_path))
-    judge = evaluator(data=data, task=TASK)
-    rows = judge(jnp.float32(1), 'test')
+    evaluate = evaluator(data=data, task=TASK)
+    rows = evaluate(jnp.float32(1), 'test')
     assert rows[0]['target_a'] == 1 and rows[0]['target_b'] == ''
-    assert np.isnan(judge.validation_metrics(rows)['auroc'])
+    assert np.isnan(evaluate.validation_metrics(rows)['auroc'])
 
 
 def test_new_images_go_to_one_table(tmp_path):
     statistics = {'classes': ['no', 'yes'], 'channels': 1, 'intensities': {}}
-    judge = predictor(task=TASK, data=dict(size=SIZE, intensity={'name': 'unit'}), statistics=statistics,
+    predict_cases = predictor(task=TASK, data=dict(size=SIZE, intensity={'name': 'unit'}), statistics=statistics,
                       read=image_files.read)
     for name, value in (('a', 51), ('b', 204), ('a', 102)):
         Picture.fromarray(np.full((12, 10), value, np.uint8)).save(tmp_path / f'{name}.png')
-        line = judge(jnp.float32(1), tmp_path / f'{name}.png', tmp_path / 'out')
+        line = predict_cases(jnp.float32(1), tmp_path / f'{name}.png', tmp_path / 'out')
     assert 'no 0.600  yes 0.400' in line
     with (tmp_path / 'out' / 'predictions.csv').open() as file:
         rows = list(csv.DictReader(file))
@@ -119,34 +119,35 @@ def test_new_images_go_to_one_table(tmp_path):
     np.testing.assert_allclose([float(row['prob_yes']) for row in rows], [0.4, 0.8], rtol=1e-6)
     Picture.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / 'c.png')
     with pytest.raises(InputError, match='c.png: 3 channels; expected 1'):
-        judge(jnp.float32(1), tmp_path / 'c.png', tmp_path / 'out')
+        predict_cases(jnp.float32(1), tmp_path / 'c.png', tmp_path / 'out')
 
 
-@pytest.mark.parametrize('options', [dict(batch=0), dict(samples=-1), dict(flips=(2,))])
-def test_options_that_make_no_sense(options, data):
+@pytest.mark.parametrize('options', [dict(batch=0), dict(dropout_samples=-1), dict(flips=(2,))])
+def test_invalid_options_are_refused(options, data):
     with pytest.raises(InputError, match='config.evaluate: batch='):
         evaluator(data=data, task=TASK, **options)
 
 
-def test_old_snapshots_do_not_stay(data, tmp_path):
+def test_old_snapshots_are_removed(data, tmp_path):
     for shown in (3, 1):
-        evaluator(data=data, task=TASK, shown=shown)(jnp.float32(1), 'test', snapshots=tmp_path / 'cases')
+        evaluator(data=data, task=TASK, examples=shown)(jnp.float32(1), 'test', snapshots=tmp_path / 'cases')
     assert len(list((tmp_path / 'cases').glob('*.npz'))) <= 3
 
 
-def test_another_table_is_not_written_over(tmp_path):
+def test_another_table_is_not_overwritten(tmp_path):
     (tmp_path / 'predictions.csv').write_text('split,id\ntest,a\n')
-    judge = predictor(task=TASK, data=dict(size=SIZE, intensity={'name': 'unit'}), read=image_files.read,
+    predict_cases = predictor(task=TASK, data=dict(size=SIZE, intensity={'name': 'unit'}), read=image_files.read,
                       statistics={'classes': ['no', 'yes'], 'channels': 1, 'intensities': {}})
     Picture.fromarray(np.full(SIZE, 9, np.uint8)).save(tmp_path / 'a.png')
     with pytest.raises(InputError, match='a table of split, id; expected one of image, prob_no, prob_yes'):
-        judge(jnp.float32(1), tmp_path / 'a.png', tmp_path)
+        predict_cases(jnp.float32(1), tmp_path / 'a.png', tmp_path)
     assert (tmp_path / 'predictions.csv').read_text() == 'split,id\ntest,a\n'
 
 
 @pytest.mark.parametrize('options, message', [
     (dict(subgroups=('sex',)), "subgroups: 'sex'; expected columns of the data: site"),
-    (dict(coverage=2.0), 'config.evaluate.coverage: 2.0'), (dict(sensitivity=0.0), 'config.evaluate.sensitivity')])
-def test_what_could_not_be_summed_up_is_refused_at_once(options, message, data):
+    (dict(conformal_coverage=2.0), 'config.evaluate.conformal_coverage: 2.0'),
+    (dict(sensitivity=0.0), 'config.evaluate.sensitivity')])
+def test_options_that_would_fail_in_the_summary_are_refused_at_once(options, message, data):
     with pytest.raises(InputError, match=message):
         evaluator(data=data, task=TASK, **options)

@@ -41,7 +41,7 @@ def test_gaps_at_an_operating_point():
     assert found['groups']['a']['metrics']['specificity_operating']['value'] == 0.5
 
 
-def test_each_group_has_the_figures_of_its_cases_alone_and_patients_stay_together():
+def test_each_group_has_the_metrics_of_its_cases_with_patients_resampled_together():
     rng = np.random.default_rng(0)
     targets, positive = rng.integers(0, 2, 60), rng.random(60)
     cases = binary(targets, positive, [f'p{i // 2}' for i in range(60)])

@@ -30,7 +30,7 @@ def test_auroc_has_delongs_interval_where_each_patient_has_one_case():
     assert several['auroc_b']['method'] == 'DeLong' and several['auroc']['method'] == 'bootstrap'
 
 
-def test_a_label_counts_the_patients_for_whom_it_is_known():
+def test_a_label_counts_patients_with_a_known_value():
     rows = labels()
     found = metrics(rows, 'multilabel', ('u', 'v'))
     for name in 'uv':

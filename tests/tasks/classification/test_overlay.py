@@ -37,7 +37,7 @@ def place(mask):
     return np.array([where.mean() for where in np.nonzero(mask)]) / mask.shape
 
 
-def test_what_speaks_for_the_class_is_yellow_and_what_speaks_against_it_blue_at_their_places(tmp_path):
+def test_evidence_for_the_class_is_yellow_and_against_it_blue(tmp_path):
     image, maps = np.full((20, 30, 1), 0.5, np.float32), np.zeros((1, 20, 30))
     image[0, 0] = 1.0
     maps[0, 3:6, 20:24], maps[0, 14:17, 5:9] = 2.0, -2.0
@@ -50,7 +50,7 @@ def test_what_speaks_for_the_class_is_yellow_and_what_speaks_against_it_blue_at_
     assert np.ptp(pixels(plain), -1).max() <= 2
 
 
-def test_below_a_map_a_picture_has_no_colours_and_a_flat_map_paints_none(tmp_path):
+def test_an_overlaid_image_is_grey_and_a_constant_map_is_transparent(tmp_path):
     image = np.zeros((12, 12, 3), np.uint8)
     image[:6] = 200, 40, 40
     plain, flat = overlay.tiles(snapshot(tmp_path, image, np.zeros((1, 12, 12)), ['grad_cam']), None)
@@ -77,7 +77,7 @@ def test_a_volume_is_cut_through_the_first_maps_maximum_and_turned_as_slices_are
     np.testing.assert_allclose(place(peak[0] > peak[2] + 60), (1 - 9.5 / 12, 1 - 2.5 / 10), atol=0.05)
 
 
-def test_sides_and_proportions_are_those_of_the_body_where_they_are_known(tmp_path):
+def test_orientation_and_aspect_ratio_are_those_of_the_body_where_known(tmp_path):
     image, maps = np.zeros((10, 12, 14, 1), np.float32), np.zeros((1, 10, 12, 14))
     known = snapshot(tmp_path, image, maps, ['grad_cam'], spacing=np.array([1.0, 1.0, 3.0]))
     unknown = snapshot(tmp_path, image, maps, ['grad_cam'])
@@ -87,13 +87,13 @@ def test_sides_and_proportions_are_those_of_the_body_where_they_are_known(tmp_pa
     assert lettered.shape[1] / lettered.shape[0] == pytest.approx(10 / (3 * 14), abs=0.02)
 
 
-def test_a_case_without_maps_is_the_picture_alone(tmp_path):
+def test_a_case_without_maps_is_the_image_alone(tmp_path):
     case = snapshot(tmp_path, np.zeros((4, 6, 8, 1)), np.zeros(0), [])
     assert overlay.slices(case) == [(2, 4), (1, 3), (0, 2)]
     assert [tile.title for tile in overlay.tiles(case, (2, 4))] == ['Image']
 
 
-def test_a_snapshot_that_does_not_fit_together_is_named(tmp_path):
+def test_an_inconsistent_snapshot_is_named(tmp_path):
     with pytest.raises(InputError, match=r'case\.npz: image \(4, 6, 1\), maps \(1, 6, 4\), 1 methods'):
         snapshot(tmp_path, np.zeros((4, 6, 1)), np.zeros((1, 6, 4)), ['grad_cam'])
     (tmp_path / 'case.npz').write_bytes(b'PK')

@@ -14,7 +14,7 @@ def shown(folder, split='test'):
     return read_split(run_files.read(folder), split)
 
 
-def test_the_cases_drawn_are_right_and_sure_least_sure_and_wrong_and_sure(folders):
+def test_the_cases_drawn_are_the_confident_correct_uncertain_and_confident_wrong_ones(folders):
     of = shown(folders['binary'])
     chosen = {kind: (number, case) for kind, number, case in pictures.choose_examples(of)}
     assert list(chosen) == [pictures.CORRECT, pictures.UNSURE, pictures.WRONG]

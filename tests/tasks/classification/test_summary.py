@@ -40,11 +40,11 @@ def few(rows, problem='binary', classes=CLASSES, **options):
 
 
 def plain(value):
-    """As JSON gives it back, NaN told apart from no value."""
+    """The value after JSON, with NaN distinguished from None."""
     return json.loads(json.dumps(value))
 
 
-def test_figures_are_those_of_each_splits_cases():
+def test_metrics_are_computed_for_each_split():
     rows = table() + table(40, 1, 'val')
     found = few(rows)['metrics']
     assert set(found) == {'test', 'val'}
@@ -68,7 +68,7 @@ def test_figures_are_those_of_each_splits_cases():
         assert (test[name]['count'], test[name]['n'], test[name]['cases']) == (k, n, n), name
 
 
-def test_patients_are_drawn_with_all_their_cases():
+def test_cases_of_a_patient_are_resampled_together():
     rows = table(30, skill=0.5)
     twice = [{**row, 'id': f'{row["id"]}{copy}'} for row in rows for copy in 'ab']
     once, both = few(rows)['metrics']['test'], few(twice)['metrics']['test']
@@ -78,7 +78,7 @@ def test_patients_are_drawn_with_all_their_cases():
     assert both['accuracy']['ci95'] == pytest.approx(once['accuracy']['ci95'], abs=0.015)
 
 
-def test_interval_of_an_accuracy_is_the_binomials():
+def test_interval_of_an_accuracy_is_binomial():
     # 200 patients, each right with .8: percentiles of the bootstrap are those of a binomial's share.
     rows = [{'split': 'test', 'id': str(i), 'target': CLASSES[i % 2], 'prob_well': float((i % 2 == 0) ^ (i < 40)),
              'prob_sick': float((i % 2 == 1) ^ (i < 40))} for i in range(200)]
@@ -118,7 +118,7 @@ def test_nothing_is_fitted_on_test(problem):
     assert fitted[0] == fitted[1]
 
 
-def test_without_validation_nothing_is_fitted_and_a_line_says_so():
+def test_without_validation_nothing_is_fitted_and_a_warning_is_given():
     found = few(table())
     assert not {'operating', 'calibration', 'conformal'} & set(found)
     assert 'no validation cases: no operating point, calibration or conformal sets' in found['warnings']
@@ -135,7 +135,7 @@ def test_calibration_and_conformal_sets_on_test():
         assert of['brier']['after'] < 1.05 * of['brier']['before'] and of['fitted_on'] == 'val'
         assert sum(b['n'] for b in of['reliability']['sick']) == 400
     sets = found['conformal']
-    assert sets['promised'] == 0.8 and sets['fitted_cases'] == 400
+    assert sets['nominal_coverage'] == 0.8 and sets['fitted_cases'] == 400
     assert sets['coverage']['ci95'][0] < sets['coverage']['value'] < sets['coverage']['ci95'][1]
     assert sets['coverage']['value'] == pytest.approx(0.8, abs=0.08)
     assert sum(sets['sizes'].values()) == 400
@@ -159,7 +159,7 @@ def test_several_classes_and_ordinal_ones():
     assert ordinal['metrics']['test'] == {**test, 'kappa_weighted': ordinal['metrics']['test']['kappa_weighted']}
 
 
-def test_labels_are_judged_where_they_are_known():
+def test_labels_are_evaluated_where_known():
     rows = labels() + labels(60, 1, 'val')
     found = few(rows, 'multilabel', ('u', 'v'))
     known = [row for row in rows[:60] if row['target_u'] != '']
@@ -190,7 +190,7 @@ def test_cells_of_text_and_the_order_of_rows_change_nothing():
         assert again['metrics']['test'][name]['value'] == pytest.approx(entry['value'], abs=1e-12)
 
 
-def test_subgroups_and_what_is_no_group():
+def test_subgroups_and_columns_that_are_not_grouped():
     rows = table(80, sex=['F', 'M', ''], age=[str(a) for a in range(30, 70)])
     found = few(rows, subgroups=['sex', 'age'])
     assert list(found['subgroups']) == ['sex'] and list(found['subgroups']['sex']['groups']) == ['F', 'M', 'unknown']
@@ -199,19 +199,19 @@ def test_subgroups_and_what_is_no_group():
         few(rows, subgroups=['scanner'])
 
 
-def test_uncertainty_of_members_has_its_own_curve():
+def test_uncertainty_of_an_ensemble_has_a_risk_coverage_curve():
     rows = table(40, skill=0.5)
     wrong = [(row['prob_sick'] > 0.5) != (row['target'] == 'sick') for row in rows]
-    told = few([{**row, 'uncertainty': float(w)} for row, w in zip(rows, wrong)])
+    results = few([{**row, 'uncertainty': float(w)} for row, w in zip(rows, wrong)])
     # Errors come last: the least area that so many of them can have.
     k = sum(wrong)
     want = sum(j / (40 - k + j) for j in range(1, k + 1)) / 40
-    got = told['selective_uncertainty']['aurc']['value']
-    assert got == pytest.approx(want) and got < told['selective']['aurc']['value']
+    got = results['selective_uncertainty']['aurc']['value']
+    assert got == pytest.approx(want) and got < results['selective']['aurc']['value']
     assert 'selective_uncertainty' not in few(rows)
 
 
-def test_one_class_only_says_so():
+def test_a_single_class_has_a_warning():
     rows = [{**row, 'target': 'well'} for row in table(12)] + table(20, 1, 'val')
     found = few(rows)
     entry = found['metrics']['test']['auroc']
@@ -223,7 +223,7 @@ def test_one_class_only_says_so():
     assert any('no operating point and no calibration' in line for line in only_val['warnings'])
 
 
-def test_a_class_that_was_never_learnt_is_named():
+def test_a_class_without_training_cases_is_named():
     classes = ('a', 'b', 'c')
     val = [row for row in table(30, 1, 'val', classes=classes) if row['target'] != 'c']
     rows = table(30, classes=classes) + val
@@ -233,7 +233,7 @@ def test_a_class_that_was_never_learnt_is_named():
     assert any(line.startswith('val: no case of c') for line in lines)
 
 
-def test_a_figure_that_few_resamples_have_gets_no_interval():
+def test_a_metric_that_few_resamples_define_has_no_interval():
     # One positive patient of thirty is in 64 % of the resamples.
     rows = [{'split': 'test', 'id': str(i), 'target': CLASSES[i == 0], 'prob_well': 0.6, 'prob_sick': 0.4}
             for i in range(30)]
@@ -245,7 +245,7 @@ def test_a_figure_that_few_resamples_have_gets_no_interval():
 
 @pytest.mark.parametrize('problem, make, classes', [
     ('binary', table, CLASSES), ('multilabel', labels, ('u', 'v'))])
-def test_all_is_plain(problem, make, classes):
+def test_results_are_plain_json(problem, make, classes):
     rows = make() + make(40, 1, 'val') + make(40, 2, 'train')
     found = few([{**row, 'sex': 'FM'[i % 2]} for i, row in enumerate(rows)], problem, classes, subgroups=['sex'])
     assert plain(found) == found  # and no value is NaN here, which would not equal itself
@@ -277,14 +277,14 @@ def test_bad_arguments_are_named(call, message):
         call()
 
 
-def test_an_uncertainty_that_is_no_number_is_named():
+def test_a_non_numeric_uncertainty_is_named():
     rows = [{**row, 'uncertainty': 'high' if row['id'] == 'test3' else 0.1} for row in table(8)]
     with pytest.raises(InputError, match='case test3: uncertainty: high; expected a number'):
         few(rows)
 
 
 @pytest.mark.parametrize('name', ['micro', 'adaptive', 'operating', 'weighted'])
-def test_a_label_may_not_have_a_figures_name(name):
+def test_a_label_may_not_have_the_name_of_a_metric(name):
     rows = [{'split': 'test', 'id': str(i), f'target_{name}': i % 2, f'prob_{name}': 0.3} for i in range(4)]
     with pytest.raises(InputError, match=f'classes: {name}; expected none of'):
         few(rows, 'multilabel', (name,))

@@ -59,7 +59,7 @@ def test_one_logit_is_a_sigmoid_of_the_second_class():
     np.testing.assert_allclose(loss, np.log(4 / 3), rtol=1e-6)
 
 
-def test_labels_are_judged_by_themselves_and_unknown_ones_not_at_all():
+def test_labels_are_independent_and_unknown_ones_have_no_loss():
     loss, probs = each('multilabel', 'abc', [np.log(3), 0.0, 5.0], [1, 0, -1])
     np.testing.assert_allclose(probs[:2], [0.75, 0.5], rtol=1e-6)
     np.testing.assert_allclose(loss, (np.log(4 / 3) + np.log(2)) / 2, rtol=1e-6)
@@ -73,7 +73,7 @@ def test_an_unknown_label_has_no_gradient():
     assert float(slope['params']['scale']) == 0.0
 
 
-def test_classes_in_an_order_are_reached_step_by_step():
+def test_ordinal_classes_are_cumulative():
     # Odds of 1 and 3 for the steps: the first class with 1/2, the second with 1/2 · 1/4, the third with 1/2 · 3/4.
     for label, want in enumerate([0.5, 0.125, 0.375]):
         loss, probs = each('ordinal', 'abc', [0.0, np.log(3)], label)
@@ -83,20 +83,20 @@ def test_classes_in_an_order_are_reached_step_by_step():
 
 def test_smoothing_weights_and_focal_by_hand():
     p = np.array([0.2, 0.3, 0.5])
-    assert np.isclose(each('multiclass', 'abc', np.log(p), 2, smoothing=0.3)[0],
+    assert np.isclose(each('multiclass', 'abc', np.log(p), 2, label_smoothing=0.3)[0],
                       -(0.1 * np.log(p).sum() + 0.7 * np.log(0.5)), rtol=1e-6)
-    assert np.isclose(each('multiclass', 'abc', np.log(p), 1, weights=(1, 4, 9))[0], -4 * np.log(0.3), rtol=1e-6)
-    assert np.isclose(each('multiclass', 'abc', np.log(p), 1, focal=2.0)[0], -(0.7**2) * np.log(0.3), rtol=1e-5)
+    assert np.isclose(each('multiclass', 'abc', np.log(p), 1, class_weight=(1, 4, 9))[0], -4 * np.log(0.3), rtol=1e-6)
+    assert np.isclose(each('multiclass', 'abc', np.log(p), 1, focal_gamma=2.0)[0], -(0.7**2) * np.log(0.3), rtol=1e-5)
 
 
-def test_balanced_weights_make_classes_weigh_the_same():
+def test_balanced_weights_give_classes_equal_totals():
     counts = dict(positive=[30, 10], known=[40, 40])
-    losses = [each('binary', 'ab', [0.0, 0.0], label, counts, weights='balanced')[0] for label in (0, 1)]
+    losses = [each('binary', 'ab', [0.0, 0.0], label, counts, class_weight='balanced')[0] for label in (0, 1)]
     np.testing.assert_allclose(30 * losses[0], 10 * losses[1], rtol=1e-6)
     np.testing.assert_allclose((30 * losses[0] + 10 * losses[1]) / 40, np.log(2), rtol=1e-6)
     # Of labels the positive cases weigh as all negative ones do; a class of one case in a thousand not more than 20.
     counts = dict(positive=[10, 1], known=[40, 1000])
-    positive = [each('multilabel', 'ab', [0.0, 0.0], label, counts, weights='balanced')[0]
+    positive = [each('multilabel', 'ab', [0.0, 0.0], label, counts, class_weight='balanced')[0]
                 for label in ([1, -1], [-1, 1])]
     np.testing.assert_allclose(positive, [3 * np.log(2), 20 * np.log(2)], rtol=1e-6)
 
@@ -119,7 +119,7 @@ def test_a_mixed_example_costs_its_shares(problem, logits, label, partner):
 def test_certain_and_impossible_logits_stay_finite(problem):
     classes = 'ab' if problem == 'binary' else 'abc'
     outputs = 2 if problem == 'ordinal' else len(classes)
-    task = classification_task.task(Identity(classes=outputs), focal=2.0, **stats(problem, classes))
+    task = classification_task.task(Identity(classes=outputs), focal_gamma=2.0, **stats(problem, classes))
     label = np.array([[0] * len(classes)]) if problem == 'multilabel' else np.array([0])
     for size in (0.0, 80.0, -80.0, 1e4):
         data = batch([[size] * (outputs - 1) + [-size]], label, [1])
@@ -148,9 +148,9 @@ def test_a_network_with_other_outputs_is_refused(problem, outputs, classes, mess
 
 
 @pytest.mark.parametrize('options, message', [
-    (dict(weights=(1, 2, 3)), 'config.task.weights'), (dict(weights='equal'), "expected 'balanced'"),
-    (dict(smoothing=1.0), 'config.task: smoothing=1.0'), (dict(focal=-1.0), 'focal=-1.0')])
-def test_options_that_make_no_sense(options, message):
+    (dict(class_weight=(1, 2, 3)), 'config.task.class_weight'), (dict(class_weight='equal'), "expected 'balanced'"),
+    (dict(label_smoothing=1.0), 'config.task: label_smoothing=1.0'), (dict(focal_gamma=-1.0), 'focal_gamma=-1.0')])
+def test_invalid_options_are_refused(options, message):
     with pytest.raises(InputError, match=message):
         classification_task.task(Identity(), **stats('binary', 'ab'), **options)
 

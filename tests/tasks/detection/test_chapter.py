@@ -20,11 +20,11 @@ def shown(folder, split='test'):
     return read_split(run_files.read(folder), split)
 
 
-def told(entry):
+def formatted(entry):
     return f'{entry["value"]:.3f} ({entry["ci95"][0]:.3f}–{entry["ci95"][1]:.3f})'
 
 
-def test_the_page_has_its_sections_and_needs_nothing_else(flat):
+def test_the_page_has_its_sections_and_is_self_contained(flat):
     source = (flat / 'report.html').read_text()
     page = Page(source)
     assert page.open == [] and page.headings == [
@@ -46,11 +46,12 @@ def test_the_page_has_its_sections_and_needs_nothing_else(flat):
 def test_the_headline(flat, deep):
     test = json.loads((flat / 'results.json').read_text())['test']
     text, sure = chapter.headline(shown(flat))
-    assert text == (f'Mean AP50 {told(test["ap50"])}, AP {told(test["ap"])} on the test images; CPM '
-                    f'{told(test["cpm"])}.')
+    assert text == (f'Mean AP50 {formatted(test["ap50"])}, AP {formatted(test["ap"])} on the test images; CPM '
+                    f'{formatted(test["cpm"])}.')
     assert f'n = 16 patients, 20 images, {test["ap"]["objects"]} objects. At a score of 0.' in sure
-    assert (f'chosen on the validation images by the largest F1: sensitivity {told(test["sensitivity"])}, precision '
-            f'{told(test["precision"])}, {told(test["false_positives"])} false positives per image.') in sure
+    assert (f'chosen on the validation images by the largest F1: sensitivity {formatted(test["sensitivity"])}, '
+            'precision '
+            f'{formatted(test["precision"])}, {formatted(test["false_positives"])} false positives per image.') in sure
     assert chapter.headline(shown(deep))[0].startswith('AP10 0.')
 
 
@@ -67,7 +68,7 @@ def test_tables_of_counts_and_sizes_add_up(flat, deep):
     assert sizes[0][0].endswith('mm³') and len(rows) == 1
 
 
-def test_nothing_is_charted_of_images_without_objects(deep, monkeypatch):
+def test_images_without_objects_have_no_charts(deep, monkeypatch):
     monkeypatch.setattr(charts, 'themed_chart', lambda make, *words: words)
     of = shown(deep)
     assert len(charts.detection_charts(of)) == 4

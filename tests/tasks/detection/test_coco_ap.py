@@ -23,7 +23,7 @@ def drawn(seed, dims=2, count=12, whole=False):
 
 @pytest.mark.parametrize('seed', range(5))
 @pytest.mark.parametrize('whole', [False, True])
-def test_average_precision_is_the_librarys(seed, whole):
+def test_average_precision_equals_pycocotools(seed, whole):
     images = drawn(seed, whole=whole)
     precision, recall = coco_ap.average_precision(images, 4, LEAST)  # there is no fourth class
     for label, of in enumerate(box_matching.match_classes(images, 4, LEAST)):
@@ -33,7 +33,7 @@ def test_average_precision_is_the_librarys(seed, whole):
     assert np.isnan(precision[:, 3]).all() and 0 < precision[0, 0] < 1
 
 
-def test_average_precision_of_a_resample_is_the_librarys_of_the_images_drawn():
+def test_average_precision_of_a_resample_equals_pycocotools():
     images, weights = drawn(3), np.random.default_rng(0).multinomial(12, np.full(12, 1 / 12), 5)
     for weight in weights:
         precision, recall = coco_ap.average_precision(
@@ -46,5 +46,5 @@ def test_average_precision_of_a_resample_is_the_librarys_of_the_images_drawn():
 
 @pytest.mark.parametrize('images', [
     [], [box_matching.ImageBoxes(*[np.zeros((0, 4)), np.zeros(0, int)] * 2, np.zeros(0))]])
-def test_the_library_finds_nothing_in_nothing(images):
+def test_images_without_boxes_have_no_average_precision(images):
     assert np.isnan(coco_ap.average_precision(images, 2, LEAST)).all()

@@ -59,7 +59,7 @@ def volumes(tmp_path):
 
 
 @pytest.mark.parametrize('kind', ['data', 'volumes'])
-def test_rows_have_both_kinds_of_boxes_in_the_stored_grid_whatever_the_batch(kind, request):
+def test_rows_have_true_and_found_boxes_on_the_stored_grid_for_any_batch(kind, request):
     data = request.getfixturevalue(kind)
     first = None
     for batch in (1, 3, 16):
@@ -80,7 +80,7 @@ def test_rows_have_both_kinds_of_boxes_in_the_stored_grid_whatever_the_batch(kin
     assert sum(len(json.loads(row['truth'])) for row in first) > 3
 
 
-def test_padding_and_scores_of_zero_are_not_found_and_order_is_by_score(data):
+def test_padding_and_scores_of_zero_are_dropped_and_boxes_are_sorted_by_score(data):
     variables = {**knowing(data)}
     variables['scores'] = jnp.tile(jnp.array([0.2, 1e-9, 0.7, 0.3, 0, 0, 0, 0]), (len(data.source.cases), 1))
     variables['valid'] = jnp.tile(jnp.array([1, 1, 1, 0, 1, 1, 1, 1]), (len(data.source.cases), 1))
@@ -88,24 +88,24 @@ def test_padding_and_scores_of_zero_are_not_found_and_order_is_by_score(data):
     assert all([box[1] for box in json.loads(row['found'])] == [0.7, 0.2] for row in rows)
 
 
-def test_what_is_found_whole_is_worth_one(data, volumes):
+def test_perfect_detections_have_an_ap_of_one(data, volumes):
     for of, names in ((data, {'ap50', 'ap'}), (volumes, {'ap10', 'ap20', 'ap30', 'ap40', 'ap50', 'ap'})):
-        judge = evaluator(data=of, task=TASK)
-        found = judge.validation_metrics(judge(knowing(of), 'val', quick=True))
+        evaluate = evaluator(data=of, task=TASK)
+        found = evaluate.validation_metrics(evaluate(knowing(of), 'val', quick=True))
         assert {f'{name}{end}' for name in names for end in ('', '_small', '_large')} | {'ar', 'cpm'} <= set(found)
         assert all(value == pytest.approx(1) for value in found.values() if value == value)
         assert found['ap'] == pytest.approx(1) and found['cpm'] == pytest.approx(1)
 
 
-def test_validation_figures_by_hand(data):
+def test_validation_metrics_by_hand(data):
     """Every small object found twice and every large one as a small one: small ones have more false positives."""
     def change(number, boxes, labels, scores):
         small = labels == 0
         return (np.concatenate([boxes, boxes[small]])[:ROOM], np.zeros(min(len(labels) + small.sum(), ROOM), int),
                 np.concatenate([np.full(len(labels), 0.5), np.full(small.sum(), 0.4)])[:ROOM])
-    judge = evaluator(data=data, task=TASK)
-    rows = judge(knowing(data, change), 'val', quick=True)
-    found = judge.validation_metrics(rows)
+    evaluate = evaluator(data=data, task=TASK)
+    rows = evaluate(knowing(data, change), 'val', quick=True)
+    found = evaluate.validation_metrics(rows)
     labels = [box[0] for row in rows for box in json.loads(row['truth'])]
     assert 0 < labels.count('small') < len(labels)
     assert found['ap50_large'] == 0 and 0 < found['ap50_small'] < 1
@@ -130,9 +130,9 @@ def test_snapshots_are_of_the_best_the_median_and_the_worst(data, tmp_path):
         kept = round(len(labels) * with_objects.index(number) / (len(with_objects) - 1))
         return boxes[:kept], labels[:kept], scores[:kept]
     folder = tmp_path / 'cases'
-    judge = evaluator(data=data, task=TASK, shown=1)
-    evaluator(data=data, task=TASK, shown=3)(knowing(data, change), 'test', snapshots=folder)
-    judge(knowing(data, change), 'test', snapshots=folder)
+    evaluate = evaluator(data=data, task=TASK, examples=1)
+    evaluator(data=data, task=TASK, examples=3)(knowing(data, change), 'test', snapshots=folder)
+    evaluate(knowing(data, change), 'test', snapshots=folder)
     kept = {path.stem for path in folder.glob('*.npz')}
     ids = [data.source.cases[number].id for number in with_objects]
     assert len(kept) == 3 and {ids[0], ids[-1]} <= kept  # what the first one left is gone
@@ -144,7 +144,7 @@ def test_snapshots_are_of_the_best_the_median_and_the_worst(data, tmp_path):
         assert file['spacing'].tolist() == [2.0, 1.0]  # rows are shrunk by half
 
 
-def test_proposals_reach_the_network_and_the_truth_does_not(data):
+def test_the_network_gets_proposals_but_no_true_boxes(data):
     seen = {}
 
     def predict(variables, batch):
@@ -173,12 +173,12 @@ def table(folder):
 
 
 def test_new_pictures_go_to_a_table_and_are_drawn(tmp_path):
-    judge = predictor(task=fixed(), data=dict(size=SIZE, intensity={'name': 'unit'}), statistics=STATISTICS,
+    predict = predictor(task=fixed(), data=dict(size=SIZE, intensity={'name': 'unit'}), statistics=STATISTICS,
                       read=image_files.read, folder=tmp_path)
     for name in 'aba':
         Picture.fromarray(np.full(SHAPE, 40, np.uint8)).save(tmp_path / f'{name}.png')
-        line = judge({}, tmp_path / f'{name}.png', tmp_path / 'out')
-    assert line.endswith('cell 1  nucleus 1') and judge.outputs(tmp_path / 'b.png') == ('b.png',)
+        line = predict({}, tmp_path / f'{name}.png', tmp_path / 'out')
+    assert line.endswith('cell 1  nucleus 1') and predict.outputs(tmp_path / 'b.png') == ('b.png',)
     rows = table(tmp_path / 'out')
     assert [row['image'][-5:] for row in rows] == ['b.png'] * 2 + ['a.png'] * 2  # a's were replaced
     assert list(rows[0]) == ['image', 'label', 'score', 'low_0', 'low_1', 'high_0', 'high_1']
@@ -190,36 +190,36 @@ def test_new_pictures_go_to_a_table_and_are_drawn(tmp_path):
     colour = np.array([0x56, 0xB4, 0xE9])
     at = np.argwhere((drawn == colour).all(-1))
     assert at[:, 0].max() == 23 and at[:, 1].min() == 3 and at[:, 1].max() == 26 and at[:, 0].min() == 4
-    assert (drawn[35:, :] == 40).all()  # the box below config.evaluate.score is not drawn
+    assert (drawn[35:, :] == 40).all()  # the box below config.evaluate.score_threshold is not drawn
 
 
 @pytest.mark.parametrize('chosen, options, count', [
-    (0.8, {}, 1), (0.2, {}, 3), (0.8, dict(score=0.1), 3), (None, {}, 2)])
-def test_what_is_written_is_what_the_operating_point_finds(tmp_path, chosen, options, count):
+    (0.8, {}, 1), (0.2, {}, 3), (0.8, dict(score_threshold=0.1), 3), (None, {}, 2)])
+def test_boxes_above_the_operating_point_are_written(tmp_path, chosen, options, count):
     """Of scores .9, .75 and .3; a half counts where the run has not been evaluated."""
     if chosen is not None:
         atomic_files.write_json(tmp_path / 'results.json', {'analysis': {'operating': {'score': chosen}}})
-    judge = predictor(task=fixed(), data=dict(size=SIZE, intensity={'name': 'unit'}), statistics=STATISTICS,
+    predict = predictor(task=fixed(), data=dict(size=SIZE, intensity={'name': 'unit'}), statistics=STATISTICS,
                       read=image_files.read, folder=tmp_path, **options)
     Picture.fromarray(np.full(SHAPE, 40, np.uint8)).save(tmp_path / 'a.png')
-    judge({}, tmp_path / 'a.png', tmp_path / 'out')
+    predict({}, tmp_path / 'a.png', tmp_path / 'out')
     assert len(table(tmp_path / 'out')) == count
 
 
-def test_a_picture_without_objects_leaves_a_table_of_columns(tmp_path):
+def test_an_image_without_objects_gives_an_empty_table(tmp_path):
     nothing = {**FOUND, 'valid': [[0.0, 0, 0]]}
-    judge = predictor(task=fixed(nothing), data=dict(size=SIZE, intensity={'name': 'unit'}), statistics=STATISTICS,
+    predict = predictor(task=fixed(nothing), data=dict(size=SIZE, intensity={'name': 'unit'}), statistics=STATISTICS,
                       read=image_files.read, folder=tmp_path)
     Picture.fromarray(np.full(SHAPE, 40, np.uint8)).save(tmp_path / 'a.png')
-    assert 'cell 0  nucleus 0' in judge({}, tmp_path / 'a.png', tmp_path / 'out')
+    assert 'cell 0  nucleus 0' in predict({}, tmp_path / 'a.png', tmp_path / 'out')
     assert (tmp_path / 'out' / 'predictions.csv').read_text() == 'image,label,score,low_0,low_1,high_0,high_1\n'
-    judge({}, tmp_path / 'a.png', tmp_path / 'out')  # such a table can be added to
+    predict({}, tmp_path / 'a.png', tmp_path / 'out')  # such a table can be added to
     Picture.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / 'c.png')
     with pytest.raises(InputError, match='c.png: 3 channels; expected 1'):
-        judge({}, tmp_path / 'c.png', tmp_path / 'out')
+        predict({}, tmp_path / 'c.png', tmp_path / 'out')
     (tmp_path / 'out' / 'predictions.csv').write_text('split,id\ntest,a\n')
     with pytest.raises(InputError, match='a table of split, id; expected one of image, label'):
-        judge({}, tmp_path / 'a.png', tmp_path / 'out')
+        predict({}, tmp_path / 'a.png', tmp_path / 'out')
 
 
 def test_a_volumes_boxes_are_in_its_own_voxels_and_in_mm(tmp_path):
@@ -227,10 +227,10 @@ def test_a_volumes_boxes_are_in_its_own_voxels_and_in_mm(tmp_path):
     affine = np.array([[-2.0, 0, 0, 100], [0, 0, 3, -50], [0, 1.5, 0, 10], [0, 0, 0, 1]])
     image = Image(np.random.default_rng(0).normal(size=(10, 12, 8)).astype(np.float32), affine, 'v.nii')
     found = {'boxes': [[[6.0, 2, 3, 9, 4, 8]]], 'scores': [[0.8]], 'labels': [[0]], 'valid': [[1.0]]}
-    judge = predictor(task=fixed(found), data=dict(size=(10, 8, 12), intensity={'name': 'zscore'}),
+    predict = predictor(task=fixed(found), data=dict(size=(10, 8, 12), intensity={'name': 'zscore'}),
                       statistics=STATISTICS, read=lambda path: image, folder=tmp_path)
-    assert not judge.outputs(tmp_path / 'v.nii') and judge.example()['image'].shape == (1, 10, 8, 12, 1)
-    judge({}, tmp_path / 'v.nii', tmp_path)
+    assert not predict.outputs(tmp_path / 'v.nii') and predict.example()['image'].shape == (1, 10, 8, 12, 1)
+    predict({}, tmp_path / 'v.nii', tmp_path)
     row, = table(tmp_path)
     assert not list(tmp_path.glob('*.png'))
     own = [float(row[f'{end}_{axis}']) for end in ('low', 'high') for axis in range(3)]
@@ -246,16 +246,16 @@ def test_a_new_image_gets_proposals_too(tmp_path):
     def predict(variables, batch):
         shapes.update({name: array.shape for name, array in batch.items()})
         return {name: jnp.array(value) for name, value in FOUND.items()}
-    judge = predictor(task=Task(None, None, predict, None), statistics=STATISTICS, read=image_files.read,
-                      folder=tmp_path, data=dict(size=SIZE, intensity={'name': 'unit'}, proposals=6, objects=9))
+    predict_cases = predictor(task=Task(None, None, predict, None), statistics=STATISTICS, read=image_files.read,
+                      folder=tmp_path, data=dict(size=SIZE, intensity={'name': 'unit'}, proposals=6, max_objects=9))
     want = {'image': (1, *SIZE, 1), 'proposals': (1, 6, 4), 'proposal_mask': (1, 6)}
-    assert {name: array.shape for name, array in judge.example().items()} == want
+    assert {name: array.shape for name, array in predict_cases.example().items()} == want
     Picture.fromarray(np.random.default_rng(0).integers(0, 255, SHAPE).astype(np.uint8)).save(tmp_path / 'a.png')
-    judge({}, tmp_path / 'a.png', tmp_path / 'out')
+    predict_cases({}, tmp_path / 'a.png', tmp_path / 'out')
     assert shapes == want
 
 
-@pytest.mark.parametrize('options', [dict(batch=0), dict(score=1.5), dict(overlap=1), dict(merge=-1)])
-def test_options_that_make_no_sense(options, data):
+@pytest.mark.parametrize('options', [dict(batch=0), dict(score_threshold=1.5), dict(overlap=1), dict(nms_threshold=-1)])
+def test_invalid_options_are_refused(options, data):
     with pytest.raises(InputError, match='config.evaluate'):
         evaluator(data=data, task=TASK, **options)

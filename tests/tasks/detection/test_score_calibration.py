@@ -6,7 +6,7 @@ from medjax.tasks.detection import summary
 from tests.tasks.detection.detections import row, square
 
 
-def test_scores_are_mended_by_validation_boxes_and_judged_on_others():
+def test_scores_are_calibrated_on_validation_boxes_and_evaluated_on_others():
     """Of boxes with a score of .9 every second one is a hit, of those with .3 one in ten: the network is too sure."""
     def some(split, count):
         rows = []
@@ -21,9 +21,9 @@ def test_scores_are_mended_by_validation_boxes_and_judged_on_others():
     known = summary.summarise(some('val', 60) + some('test', 40), 'ab', resamples=2)['calibration']
     for split in ('val', 'test'):
         assert known[split]['error'] == pytest.approx((0.4 + 0.2) / 2)
-        assert [(one['said'], one['came']) for one in known[split]['bins']] == [
+        assert [(one['predicted'], one['observed']) for one in known[split]['bins']] == [
             (pytest.approx(0.3), pytest.approx(0.1)), (pytest.approx(0.9), pytest.approx(0.5))]
-    assert 'mended' not in known['val'] and known['test']['mended']['error'] < 0.02
+    assert 'calibrated' not in known['val'] and known['test']['calibrated']['error'] < 0.02
     assert set(known['parameters']) == {'a', 'b'}
     alone = summary.summarise(some('test', 20), 'ab', resamples=2)['calibration']
-    assert alone['test']['error'] == pytest.approx(0.3) and set(alone) == {'test'} and 'mended' not in alone['test']
+    assert alone['test']['error'] == pytest.approx(0.3) and set(alone) == {'test'} and 'calibrated' not in alone['test']

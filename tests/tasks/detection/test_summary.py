@@ -16,7 +16,7 @@ ROWS = [
     row(2)]
 
 
-def test_the_operating_point_and_what_is_counted_at_it_by_hand():
+def test_the_operating_point_and_its_counts_by_hand():
     """F1 on validation is 2·1/4 at .9, and at .6, where a hit and a false positive come at once, 2·2/6."""
     rows = summary.add_counts(ROWS, 'ab')
     counted = [[row[name] for name in ('objects', 'found_operating', 'hits', 'false_positives')] for row in rows]
@@ -72,7 +72,7 @@ def test_intervals_draw_whole_patients():
     assert json.dumps(again) == json.dumps(entries)
 
 
-def test_figures_are_the_same_for_text_from_a_file_and_for_shuffled_classes():
+def test_metrics_do_not_depend_on_cell_types_or_the_order_of_classes():
     rows = [{key: str(value) for key, value in one.items()} for one in ROWS]
     first, second = (summary.summarise(rows, names)['metrics']['test'] for names in ('ab', 'ba'))
     assert {name: entry['value'] for name, entry in first.items()} == pytest.approx(
@@ -103,6 +103,6 @@ def test_empty_cases(rows, want, why, dims):
     assert {name: entries[name]['why'] for name in why} == why
 
 
-def test_what_a_split_lacks_is_told():
+def test_missing_boxes_of_a_split_have_a_warning():
     assert summary.summarise(ROWS[2:4] + [row(0, [('a', square(0))], split='val')], 'ab')['warnings'] == [
         'val: no object of b: AP is not defined']

@@ -14,7 +14,7 @@ from tests.tasks.detection.detections import row
     ({'truth': '[["c", 1, 2, 3, 4]]'}, r'truth: \[\["c", 1, 2, 3, 4\]\]; expected .* with the classes a, b'),
     ({'size': '[3]'}, r'size: \[3\]; expected two extents or three'), ({'size': None}, 'size: None; expected'),
     ({'size': '[9, 9, 9]', 'truth': '[]', 'found': '[]'}, 'spacing: None; expected mm for each axis')])
-def test_rows_that_are_none(change, message):
+def test_invalid_rows_are_refused(change, message):
     with pytest.raises(InputError, match=message):
         detection_table.read([{**row(0), **change}], 'ab')
     with pytest.raises(InputError, match='two extents or three, the same number for all'):

@@ -59,7 +59,7 @@ def loss(task, variables, given):
 
 @pytest.mark.parametrize('box', ['l1', 'giou'])
 def test_focal_loss_by_hand(box):
-    task = make_task(Fixed(), assign='iou', box=box)
+    task = make_task(Fixed(), assigner='iou', box_loss=box)
     given = batch([[0, 0, 8, 8]], [1])
     variables = task.init(jax.random.key(0), given)
     # All probabilities are a half. One anchor is the object's: its class costs alpha / 4 ln 2, all else 3/4 / 4 ln 2.
@@ -98,8 +98,8 @@ def test_padding_of_boxes_and_of_the_batch_changes_nothing(negatives):
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(slope))
 
 
-def test_what_is_found_by_hand():
-    task = make_task(Fixed(), limit=5)
+def test_detections_by_hand():
+    task = make_task(Fixed(), max_detections=5)
     variables = {'params': {'logits': jnp.array([[2.0, -9], [1, 3], [-9, -9], [-9, -9]]),
                             'deltas': jnp.zeros((4, 4)).at[1, 0].set(0.5)}}
     found = jax.jit(task.predict)(variables, batch([], []))
@@ -120,14 +120,14 @@ FIRST, SECOND = 1 / (1 + np.exp(-2.0)), 1 / (1 + np.exp(-1.0))  # their probabil
 
 @pytest.mark.parametrize('options, boxes, scores', [
     (dict(), [[0, 0, 8, 8]], [FIRST]),
-    (dict(threshold=0.65), [[0, 0, 8, 8], [0, 2, 8, 10]], [FIRST, SECOND]),
+    (dict(nms_threshold=0.65), [[0, 0, 8, 8], [0, 2, 8, 10]], [FIRST, SECOND]),
     (dict(suppression='soft_nms'), [[0, 0, 8, 8], [0, 2, 8, 10]], [FIRST, SECOND * np.exp(-0.6**2 / 0.5)]),
-    (dict(suppression='soft_nms', sigma=0.1), [[0, 0, 8, 8]], [FIRST]),  # the second falls to 0.02 and below
+    (dict(suppression='soft_nms', soft_nms_sigma=0.1), [[0, 0, 8, 8]], [FIRST]),  # the second falls to 0.02 and below
     (dict(suppression='weighted_fusion'), [[0, 2 * SECOND / (FIRST + SECOND), 8, 8 + 2 * SECOND / (FIRST + SECOND)]],
      [(FIRST + SECOND) / 2]),
-    (dict(suppression='weighted_fusion', threshold=0.65), [[0, 0, 8, 8], [0, 2, 8, 10]], [FIRST, SECOND])])
+    (dict(suppression='weighted_fusion', nms_threshold=0.65), [[0, 0, 8, 8], [0, 2, 8, 10]], [FIRST, SECOND])])
 def test_suppression_by_hand(options, boxes, scores):
-    task = make_task(Fixed(), limit=4, **options)
+    task = make_task(Fixed(), max_detections=4, **options)
     found = jax.jit(task.predict)(OVERLAPPING, batch([], []))
     count = len(boxes)
     assert {name: (value.shape, value.dtype) for name, value in found.items()} == {
@@ -140,7 +140,7 @@ def test_suppression_by_hand(options, boxes, scores):
 
 @pytest.mark.parametrize('suppression', ['nms', 'soft_nms', 'weighted_fusion'])
 def test_suppression_leaves_other_classes_alone(suppression):
-    task = make_task(Fixed(), limit=4, suppression=suppression)
+    task = make_task(Fixed(), max_detections=4, suppression=suppression)
     logits = jnp.array([[2.0, -9], [-9, 1], [-9, -9], [-9, -9]])
     found = jax.jit(task.predict)({'params': {**OVERLAPPING['params'], 'logits': logits}}, batch([], []))
     assert found['labels'][0].tolist() == [0, 1, 0, 0] and found['valid'][0].tolist() == [1, 1, 0, 0]
@@ -148,10 +148,10 @@ def test_suppression_leaves_other_classes_alone(suppression):
 
 
 @pytest.mark.parametrize('options, message', [
-    (dict(assign='all'), r"config\.task\.assign: 'all'; expected one of: atss, iou"),
-    (dict(low=0.6), r'config\.task: low=0\.6'),
-    (dict(share=1.0), r'config\.task\.share: 1\.0'),
-    (dict(threshold=1.5), r'config\.task\.threshold: 1\.5'),
+    (dict(assigner='all'), r"config\.task\.assigner: 'all'; expected one of: atss, iou"),
+    (dict(background_iou=0.6), r'config\.task: background_iou=0\.6'),
+    (dict(positive_fraction=1.0), r'config\.task\.positive_fraction: 1\.0'),
+    (dict(nms_threshold=1.5), r'config\.task\.nms_threshold: 1\.5'),
     (dict(suppression='none'), r"config\.task\.suppression: 'none'; expected one of: nms, soft_nms, weighted_fusion"),
 ])
 def test_options_that_do_not_fit_are_refused(options, message):
@@ -178,8 +178,8 @@ def squares(rng, count=8, size=32):
 
 
 FAMILIES = {
-    'retinanet': dict(name='retinanet', extra=0, depth=1, norm='batch'),
-    'faster': dict(name='rcnn', variant='faster', kept=16, candidates=32, hidden=32),
+    'retinanet': dict(name='retinanet', extra_levels=0, depth=1, norm='batch'),
+    'faster': dict(name='rcnn', variant='faster', post_nms_top_n=16, pre_nms_top_n=32, hidden=32),
     'fast': dict(name='rcnn', variant='fast', levels=(1,), hidden=32),
     'rcnn': dict(name='rcnn', variant='rcnn', size=16, hidden=32),
 }
@@ -190,7 +190,7 @@ def learner(family):
     network = build.network({'classes': 2, 'levels': (0, 1), 'features': 16, 'scale': 2.0, 'octaves': 1,
                              'ratios': (1.0,), 'encoder': dict(name='resnet', base=8, blocks=(1, 1)),
                              **FAMILIES[family]}, 'float32')
-    return make_task(network, regions=16, share=0.5)
+    return make_task(network, sampled_proposals=16, positive_fraction=0.5)
 
 
 @pytest.mark.parametrize('family', [
@@ -218,7 +218,7 @@ def test_every_family_learns_squares(family):
 
 
 @pytest.mark.slow
-def test_eight_devices_learn_what_one_does():
+def test_eight_devices_train_as_one():
     """What is sampled hangs on an image's place in the batch, and not on the device where it lies."""
     class Batches:
         def __getitem__(self, step):

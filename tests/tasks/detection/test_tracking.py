@@ -17,7 +17,7 @@ def frames_of(*frames):
     return [(number, np.reshape(boxes, (-1, 4)), np.zeros(len(boxes), int)) for number, boxes in enumerate(frames)]
 
 
-def test_without_noise_the_filter_is_the_line_of_least_squares(monkeypatch):
+def test_without_noise_the_filter_equals_least_squares(monkeypatch):
     monkeypatch.setattr(tracking, 'ACCELERATION', 0.0)
     monkeypatch.setattr(tracking, 'INITIAL_VARIANCE', 1e9)
     frames = np.array([0, 1, 2, 5, 6, 9])
@@ -34,14 +34,14 @@ def test_without_noise_the_filter_is_the_line_of_least_squares(monkeypatch):
     np.testing.assert_allclose(track.predict(12)[0][0], line[0] + 3 * line[1], atol=1e-4)
 
 
-def test_noise_of_the_velocity_adds_up_the_same_in_one_step_or_in_two():
+def test_velocity_noise_is_additive_over_steps():
     track = tracking._Track(np.zeros((2, 4)), np.diag([1.0, 2.0]), 0, 0)
     _, one = track.predict(2)
     half = tracking._Track(np.zeros((2, 4)), track.predict(1)[1], 0, 1)
     np.testing.assert_allclose(half.predict(2)[1], one)
 
 
-def test_two_that_cross_keep_their_numbers():
+def test_crossing_tracks_keep_their_numbers():
     there = [box(0, 6 * n, 20) for n in range(20)]
     back = [box(3, 114 - 6 * n, 20) for n in range(20)]
     found = track_ids(frames_of(*([a, b] if n % 2 else [b, a] for n, (a, b) in enumerate(zip(there, back)))), hits=1)
@@ -57,7 +57,7 @@ def test_a_track_has_a_number_from_its_third_box_in_a_row():
 
 
 @pytest.mark.parametrize('gap, number', [(4, 1), (5, 2)])
-def test_a_track_is_looked_for_as_many_frames_as_it_says_and_where_it_went(gap, number):
+def test_a_lost_track_is_predicted_for_a_number_of_frames(gap, number):
     step = 3
     frames = [(n, np.array([box(step * n, 0)]), np.zeros(1, int)) for n in (0, 1, 2, 3, 4 + gap)]
     assert [ids.tolist() for ids in track_ids(frames, hits=1, age=4)] == [[1]] * 4 + [[number]]
@@ -65,7 +65,7 @@ def test_a_track_is_looked_for_as_many_frames_as_it_says_and_where_it_went(gap, 
     assert step * (1 + gap) > 10
 
 
-def test_classes_are_tracked_apart_and_the_sum_of_overlap_decides():
+def test_classes_are_tracked_separately_and_the_total_overlap_is_maximised():
     frames = [(n, np.array([box(0, 0)]), np.array([n])) for n in range(2)]
     assert [ids.tolist() for ids in track_ids(frames, hits=1)] == [[1], [2]]
     # The first box alone would take track 2, which it overlaps most, and leave the second box without.
@@ -75,5 +75,5 @@ def test_classes_are_tracked_apart_and_the_sum_of_overlap_decides():
     assert track_ids(frames_of(before, after), hits=1)[1].tolist() == [1, 2]
 
 
-def test_frames_that_show_nothing():
+def test_frames_without_boxes():
     assert [ids.tolist() for ids in track_ids(frames_of([], [box(0, 0)], []), hits=1)] == [[], [1], []]

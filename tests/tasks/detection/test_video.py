@@ -16,7 +16,7 @@ SHAPE = (32, 48)
 
 
 def find(image):
-    """A box that moves by a pixel a frame, which the frame's brightness tells, and one that nobody is sure of."""
+    """A box that moves by a pixel a frame, as the frame's brightness says, and one with a low score."""
     assert image.array.shape == (48, 32, 1, 3)
     number = round((image.array.mean() - 20) / 16)
     boxes = np.array([[4, number, 16, number + 12], [20, 30, 30, 40]], np.float32)
@@ -32,7 +32,7 @@ def table(path):
         return list(csv.DictReader(file))
 
 
-def test_the_film_shows_boxes_and_the_table_has_their_tracks(tmp_path):
+def test_the_video_shows_boxes_and_the_table_has_their_tracks(tmp_path):
     line = track(samples.video(tmp_path / 'a.avi', codec='mjpeg'), tmp_path / 'out')
     rows = table(tmp_path / 'out' / 'a.csv')
     assert rows[0] == {'frame': '0', 'time': '0.0', 'track': '', 'label': 'polyp', 'score': '0.9', 'x1': '0.0',
@@ -50,7 +50,7 @@ def test_the_film_shows_boxes_and_the_table_has_their_tracks(tmp_path):
     assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == ['a.csv', 'a.mp4']
 
 
-def test_the_table_can_be_read_as_marks(tmp_path):
+def test_the_table_can_be_read_as_annotations(tmp_path):
     track(samples.video(tmp_path / 'a.mp4'), tmp_path / 'out', score=0.2)
     found = video._read_table(tmp_path / 'out' / 'a.csv')
     assert sorted(found) == list(range(12)) and found[3].names == ['polyp', 'clip']
@@ -67,7 +67,7 @@ def test_frames_keep_their_times_where_some_cannot_be_read(tmp_path):
     assert [round(time, 3) for _, time, _ in frames(tmp_path / 'out' / 'a.mp4')] == [time for _, time in there]
 
 
-def test_odd_extents_and_nothing_found(tmp_path, monkeypatch):
+def test_odd_extents_and_no_detections(tmp_path, monkeypatch):
     path = samples.video(tmp_path / 'a.mp4', count=3)
     whole = frames(path)
     monkeypatch.setattr('medjax.data.io.video_frames.frames', lambda path: Cut(whole))
@@ -96,7 +96,7 @@ def refused(make, *words):
         assert word in str(caught.value)
 
 
-def test_what_cannot_be_followed_leaves_nothing_behind(tmp_path):
+def test_a_refused_video_leaves_no_files(tmp_path):
     path = samples.video(tmp_path / 'a.mp4', count=3)
     before = path.read_bytes()
     assert path.read_bytes() == before

@@ -42,13 +42,13 @@ def test_lesions_and_alarms_by_hand():
         'alarms_per_minute': pytest.approx(3 / (1 + 2 / 60)), 'minutes': pytest.approx(1 + 2 / 60)}
 
 
-def test_a_track_that_was_right_once_is_no_alarm_later():
+def test_a_track_with_a_hit_is_no_false_alarm():
     a, far = box(0, 0), box(90, 0)
     of = compare_tracks([0, 1], [shown((a, 0, 1)), shown()], [shown((a, 0, 5)), shown((far, 0, 5))])
     assert (of.latencies, of.false_alarms) == ((0.0,), 0)
 
 
-def test_nothing_there_and_nothing_found():
+def test_without_lesions_and_detections():
     empty = compare_tracks([0.0, 1.0], [shown()] * 2, [shown()] * 2)
     assert (empty.latencies, empty.false_alarms) == ((), 0)
     np.testing.assert_equal(pool_videos([empty]), {'lesions': 0, 'lesion_sensitivity': np.nan, 'latency': np.nan,
@@ -65,7 +65,7 @@ def row(name, frame, truth, found):
             'found': json.dumps([['polyp', score, *corners(at)] for score, at in found])}
 
 
-def test_an_evaluation_is_judged_by_lesion():
+def test_an_evaluation_has_metrics_by_lesion():
     a = [row('a', n, [0], [(0.9 if n > 1 else 0.1, 0), (0.8, 40)]) for n in range(0, 10)]
     b = [row('b', n, [20], []) for n in range(0, 20, 2)]
     found = video_metrics([*b, *a[::-1]], ['polyp'], 0.5)  # in whatever order

@@ -52,7 +52,7 @@ def test_the_page_has_its_sections_and_limits(one):
 
 def test_without_events(tmp_path, figures, monkeypatch):
     monkeypatch.setattr(charts, 'png', lambda figure, dpi: b'')
-    run = run_files.read(forecasts.make(tmp_path / 'run', within=0.0, leads=()))
+    run = run_files.read(forecasts.make(tmp_path / 'run', horizon=0.0, lead_times=()))
     page = Page(report_page.render(run, chapter.chapter))
     assert 'Early warning of death' not in page.headings
     assert not any('AUROC' in cell for row in page.rows for cell in row)

@@ -35,14 +35,14 @@ def case(name, split, times, values, end, event):
                 series=Series(np.array(times, float), np.array(values, float)), target=Outcome(end, event))
 
 
-def few(within=2.0):
+def few(horizon=2.0):
     """Of two patients who train and one who tests, whose series begins at 3."""
     gone = np.nan
     cases = (case('a', 'train', [0, 1], [[1, 5], [2, gone]], 4.0, 1), case('b', 'train', [0], [[4, 8]], 1.0, 0),
              case('c', 'test', [3, 4, 6], [[1, gone], [gone, 7], [5, 6]], 4.5, 1))
     source = Source(cases=cases, classes=('death',), problem='forecast', least_classes=1, unit='years',
                     measured=('p', 'q'))
-    return dataset(source, within=within)
+    return dataset(source, horizon=horizon)
 
 
 def test_rows_by_hand():
@@ -59,8 +59,8 @@ def test_rows_by_hand():
     assert not any('death' in name for name in evaluator(data=few(0.0), task=KNOWN)(1.0, 'test')[0])
 
 
-def test_baselines_are_scikit_learns():
-    data = dataset(visits.source(cases=(40, 5, 12), missing=0.3), within=3.0)
+def test_baselines_equal_scikit_learn():
+    data = dataset(visits.source(cases=(40, 5, 12), missing=0.3), horizon=3.0)
     evaluate = evaluator(data=data, task=KNOWN)
     rows, x, ahead, wanted, soon = evaluate(1.0, 'test'), [], [], [], []
     seen = data.network_inputs(np.arange(len(data.source.cases)))
@@ -100,7 +100,7 @@ def test_baselines_use_no_later_visits():
     data = few()
     cut = [dataclasses.replace(one, series=Series(one.series.times[:2], one.series.values[:2])) if one.id == 'c' else
            one for one in data.source.cases]
-    less = dataset(dataclasses.replace(data.source, cases=tuple(cut)), within=2.0)
+    less = dataset(dataclasses.replace(data.source, cases=tuple(cut)), horizon=2.0)
     for row, other in zip(evaluator(data=data, task=KNOWN)(1.0, 'test'), evaluator(data=less, task=KNOWN)(1.0, 'test')):
         assert row['logistic_death'] == pytest.approx(other['logistic_death'])
         if row['time'] == 0:
@@ -127,11 +127,11 @@ def test_validation_by_hand():
 
 @pytest.mark.parametrize('options, message', [
     (dict(batch=0), 'config.evaluate.batch: 0; expected at least 1'),
-    (dict(leads=(1.0, 3.0)), r'config.evaluate.leads: \(1.0, 3.0\); expected times above 0, rising up to '
-                             'config.data.within, 2'),
-    (dict(leads=(1.0, 0.5, 2.0)), 'config.evaluate.leads'),
+    (dict(lead_times=(1.0, 3.0)), r'config.evaluate.lead_times: \(1.0, 3.0\); expected times above 0, rising up to '
+                             'config.data.horizon, 2'),
+    (dict(lead_times=(1.0, 0.5, 2.0)), 'config.evaluate.lead_times'),
 ])
-def test_what_is_refused(options, message):
+def test_invalid_input_is_refused(options, message):
     with pytest.raises(InputError, match=message):
         evaluator(data=few(), task=KNOWN, **options)
 
@@ -140,20 +140,20 @@ def test_series_with_landmarks_are_refused():
     data = dataset(visits.source(cases=(20, 5, 5), landmarks=(1.0,)))
     with pytest.raises(InputError, match="config.evaluate.name: 'forecasting' needs time series without landmarks"):
         evaluator(data=data, task=KNOWN)
-    with pytest.raises(InputError, match='config.data.within: -1; expected a time, or 0 for no events'):
-        dataset(visits.source(cases=(20, 5, 5)), within=-1)
-    assert evaluator(data=few(), task=KNOWN).leads == pytest.approx((2 / 3, 4 / 3, 2)) and not evaluator(
-        data=few(0.0), task=KNOWN).leads
+    with pytest.raises(InputError, match='config.data.horizon: -1; expected a time, or 0 for no events'):
+        dataset(visits.source(cases=(20, 5, 5)), horizon=-1)
+    assert evaluator(data=few(), task=KNOWN).lead_times == pytest.approx((2 / 3, 4 / 3, 2)) and not evaluator(
+        data=few(0.0), task=KNOWN).lead_times
 
 
 def test_new_patients_from_a_table(tmp_path):
     """A patient with two visits gets the forecast after the second, for each lead time; outcomes are optional."""
     table = tmp_path / 'visits.csv'
     table.write_text('id,year,p,q,x,end,dead\na,0,1,5,3,4,1\na,1,2,,3,4,1\nb,0,4,8,1,1,0\nc,0,3,5,2,4,1\n')
-    keys = dict(values=('p', 'q'), static=('x',), time='year', event='dead')
+    keys = dict(measurements=('p', 'q'), static=('x',), time='year', event='dead')
     source = visits_csv.source(table='visits.csv', dir=str(tmp_path), **keys,
                                  splitting=Splitting(splits={'a': 'train', 'b': 'train', 'c': 'test'}))
-    data = dataset(source, within=3.0)
+    data = dataset(source, horizon=3.0)
 
     def ahead(variables, batch):
         """The next value is the time to the next visit in clocks, the probability a tenth of the visits so far."""

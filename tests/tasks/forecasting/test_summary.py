@@ -19,7 +19,7 @@ def table(patients=60, events=EVENTS, seed=0):
     return rows, read(rows, NAMES, events, WITHIN)
 
 
-def test_metrics_are_scikit_learns():
+def test_metrics_equal_scikit_learn():
     rows, of = table()
     got, ratios = summary.compute_metrics(of, LEADS), []
     for name in NAMES:
@@ -73,7 +73,7 @@ def test_each_of_several_events_has_its_metrics():
     assert 'auroc' not in got and {'auroc_death_gain', 'auroc_gain_death'} & got.keys() == {'auroc_gain_death'}
 
 
-def test_what_is_not_defined_says_why():
+def test_undefined_metrics_have_a_reason():
     rows = [{**row, 'ended': ''} for row in table(12)[0]]
     found = summary.summarise(rows, NAMES, EVENTS, WITHIN, LEADS, resamples=20)
     entry = found['metrics']['test']['auroc']

@@ -16,7 +16,7 @@ from medjax.tasks.forecasting import task as forecasting_task
 from medjax.tasks.forecasting.evaluator import evaluator
 from tests.tasks.learning import learned
 
-KNOWN = {'measured': ['a', 'b'], 'classes': ['death'], 'within': 2.0,
+KNOWN = {'measured': ['a', 'b'], 'classes': ['death'], 'horizon': 2.0,
          'spread': {'mean': [10.0, 0.0], 'std': [2.0, 1.0], 'clock': 4.0}}
 
 
@@ -24,7 +24,7 @@ class Constant(nn.Module):
     """The same output at each step: levels, rates and log odds of an event."""
 
     outputs: int = 5
-    each: bool = True
+    per_step: bool = True
 
     inputs = ('values', 'times')
 
@@ -60,7 +60,7 @@ def test_the_loss_by_hand():
         return jax.jit(forecasting_task.task(Constant(), statistics=statistics, **options).loss)(
             variables, batch(), jax.random.key(0))
 
-    loss, (_, states) = loss_of(KNOWN, labels_weight=0.5)
+    loss, (_, states) = loss_of(KNOWN, event_weight=0.5)
     assert float(loss) == pytest.approx(values + 0.5 * labels, rel=1e-5)
     assert {name: float(total) / float(count) for name, (total, count) in states.items()} == pytest.approx(
         {'values': values, 'labels': labels})
@@ -68,9 +68,9 @@ def test_the_loss_by_hand():
     weighted, _ = loss_of(KNOWN | {'censoring': {'times': [0.0, 1.0, 1.5], 'inverse': [1.0, 1.25, 2.0]}})
     labels = (2 * np.log1p(np.exp(odds)) + np.log1p(np.exp(-odds))) / 3 / 2
     assert float(weighted) == pytest.approx(values + labels, rel=1e-5)
-    huber, _ = loss_of(KNOWN, loss='huber', delta=0.1, labels_weight=0)
+    huber, _ = loss_of(KNOWN, loss='huber', delta=0.1, event_weight=0)
     assert float(huber) == pytest.approx((0.1 * (np.abs(off) - 0.05)).sum() / 12, rel=1e-5)
-    plain, _ = loss_of(KNOWN | {'within': 0.0})
+    plain, _ = loss_of(KNOWN | {'horizon': 0.0})
     assert float(plain) == pytest.approx(values, rel=1e-5)
 
 
@@ -81,7 +81,7 @@ def test_predictions_by_hand():
     np.testing.assert_allclose(got['chance'], 0.5)
 
 
-def test_padding_and_what_was_not_measured_change_nothing():
+def test_padding_and_unmeasured_values_have_no_effect():
     task, variables = forecasting_task.task(Constant(), statistics=KNOWN), said(0.5, 1, 0.25, -1, 0.3)
     slope = jax.jit(jax.grad(lambda v, b: task.loss(v, b, jax.random.key(0))[0]))
     odd = batch()
@@ -97,15 +97,16 @@ def test_padding_and_what_was_not_measured_change_nothing():
 
 @functools.cache
 def visits():
-    return dataset(simulated_visits.source(cases=(150, 60, 5), visits=0.6, missing=0.2, noise=0.1), within=3.0)
+    return dataset(simulated_visits.source(cases=(150, 60, 5), visits_per_year=0.6, missing=0.2, noise=0.1),
+                   horizon=3.0)
 
 
 def model(**options):
-    return Model(**{'outputs': 5, 'width': 8, 'each': True, 'linear': True, **options})
+    return Model(**{'outputs': 5, 'width': 8, 'per_step': True, 'linear': True, **options})
 
 
 @pytest.mark.parametrize('cell', ['gru', 'transformer'])
-def test_what_comes_later_changes_nothing_but_the_step_ahead(cell):
+def test_later_visits_only_affect_the_target(cell):
     """Another next visit, none, or another end: the chance stays, and the forecast moves along the rate alone."""
     data = visits()
     task = forecasting_task.task(model(cell=cell), statistics=data.statistics)
@@ -133,7 +134,7 @@ def test_what_comes_later_changes_nothing_but_the_step_ahead(cell):
 
 
 def test_it_learns_to_forecast():
-    """The marker goes along lines, and who has much of it dies soon; 'other' is noise, best told by its mean.
+    """The marker is linear in time and raises the hazard; 'other' is noise, best predicted by its mean.
 
     With three seeds MASE is .92 to .93, AUROC .85 to .87 and the ratio of errors .50 to .54.
     """
@@ -149,15 +150,15 @@ def test_it_learns_to_forecast():
 
 
 @pytest.mark.parametrize('changes, options, known, message', [
-    (dict(each=False), {}, {}, 'config.model: a forecast needs an output for each step that uses no later step'),
-    (dict(both=True), {}, {}, 'expected each=True and both=False'),
+    (dict(per_step=False), {}, {}, 'config.model: a forecast needs an output for each step that uses no later step'),
+    (dict(bidirectional=True), {}, {}, 'expected per_step=True and bidirectional=False'),
     (dict(outputs=4), {}, {}, r'config.model.outputs: 4; expected 5, a level and a rate of 2 values \(a, b\)'),
     ({}, dict(loss='mae'), {}, "config.task.loss: 'mae'; expected one of: mse, huber"),
     ({}, dict(delta=0.0), {}, 'config.task: delta=0.0'),
-    ({}, dict(labels_weight=-1.0), {}, 'labels_weight=-1.0; expected above 0, and 0 or more'),
+    ({}, dict(event_weight=-1.0), {}, 'event_weight=-1.0; expected above 0, and 0 or more'),
     ({}, {}, {'spread': None}, "config.task.name: 'forecasting' needs time series"),
 ])
-def test_what_is_refused(changes, options, known, message):
+def test_invalid_input_is_refused(changes, options, known, message):
     statistics = {name: value for name, value in (KNOWN | known).items() if value is not None}
     with pytest.raises(InputError, match=message):
         forecasting_task.task(model(**changes), statistics=statistics, **options)

@@ -36,7 +36,7 @@ def data():
 
 
 def test_rows_by_hand(data, tmp_path):
-    evaluate = evaluator.evaluator(data=data, task=KNOWN, batch=2, simulate=False)
+    evaluate = evaluator.evaluator(data=data, task=KNOWN, batch=2, reaction_diffusion=False)
     rows = evaluate(None, 'test', snapshots=tmp_path)
     assert [row['id'] for row in rows] == ['ccc', 'dddd', 'eeeee'] and rows[0]['visits'] == 2
     first, second, gone = rows

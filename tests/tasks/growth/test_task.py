@@ -62,7 +62,7 @@ def test_the_loss_is_that_of_the_next_mask(data, batch):
 
 
 def test_risks_of_sites_are_those_of_the_mean_rate(data, batch):
-    task = make_task(data, risk=1.0)
+    task = make_task(data, new_tumour_weight=1.0)
     variables = task.init(jax.random.key(0), batch)
     out = jax.jit(task.predict)(variables, batch)
     # Half of the mask of 16 lies in each site of 72 voxels; there the rate is twice .5 in 10 days.
@@ -79,7 +79,7 @@ def test_risks_of_sites_are_those_of_the_mean_rate(data, batch):
 
 
 def test_the_growth_law_applies_between_the_visits(data, batch):
-    plain, more = make_task(data), make_task(data, physics=2.0)
+    plain, more = make_task(data), make_task(data, gompertz_weight=2.0)
     variables = plain.init(jax.random.key(0), batch)
     key = jax.random.key(3)
     (one, _), (other, (_, states)) = (jax.jit(task.loss)(variables, batch, key) for task in (plain, more))
@@ -95,7 +95,7 @@ def test_the_growth_law_applies_between_the_visits(data, batch):
 
 
 def test_the_volume_counts_by_its_logarithm(data, batch):
-    plain, more = make_task(data), make_task(data, volume=2.0)
+    plain, more = make_task(data), make_task(data, volume_weight=2.0)
     variables = plain.init(jax.random.key(0), batch)
     (one, _), (other, (_, states)) = (jax.jit(task.loss)(variables, batch, jax.random.key(3)) for task in (plain, more))
     out = jax.jit(plain.predict)(variables, batch)
@@ -113,7 +113,7 @@ def test_networks_learn_how_squares_grow(module):
     cases = [growing_squares.case(f'p{n}', sides=(2, 2 + 2 * (n % 2), 2 + 4 * (n % 2)), middle=(5 + n % 3, 6), seed=n)
              for n in range(8)]
     data = tumour_growth.dataset(growing_squares.source(*cases), size=(12, 12), inputs=('mask', 'distance'))
-    task = make_task(data, module, loss={'cross_entropy': 1.0, 'soft_dice': 1.0}, risk=0.1)
+    task = make_task(data, module, loss={'cross_entropy': 1.0, 'soft_dice': 1.0}, new_tumour_weight=0.1)
     batch = {**data.batch(np.arange(8)), 'mask': np.ones(8, np.float32)}
     variables, update = task.init(jax.random.key(0), batch), optax.adam(1e-2)
 
@@ -131,9 +131,11 @@ def test_networks_learn_how_squares_grow(module):
 
 
 @pytest.mark.parametrize('options, match', [
-    (dict(risk=-1), 'config.task.risk'), (dict(volume=-1), 'config.task.volume'),
-    (dict(physics='much'), 'config.task.physics'),
-    (dict(loss={}), 'config.task.loss'), (dict(module=Known(risk=False), risk=0.1), 'config.model.risk=True'),
+    (dict(new_tumour_weight=-1), 'config.task.new_tumour_weight'),
+    (dict(volume_weight=-1), 'config.task.volume_weight'),
+    (dict(gompertz_weight='much'), 'config.task.gompertz_weight'),
+    (dict(loss={}), 'config.task.loss'),
+    (dict(module=Known(risk=False), new_tumour_weight=0.1), 'config.model.risk=True'),
     (dict(module=longitudinal_unet.Model(classes=3)), 'config.model.classes: 3; expected 2')])
 def test_invalid_options(data, options, match):
     with pytest.raises(InputError, match=match):

@@ -47,8 +47,8 @@ def data(flat=False, labels=True):
                                 ('background', 'bright'), problem='registration', least_classes=1), size=(24, 20))
 
 
-def test_figures_by_hand(tmp_path):
-    row, = evaluator(data=data(), task=TASK, affine=False, window=5)({}, 'test', snapshots=tmp_path)
+def test_metrics_by_hand(tmp_path):
+    row, = evaluator(data=data(), task=TASK, affine_baseline=False, ncc_window=5)({}, 'test', snapshots=tmp_path)
     assert row['tre'] == pytest.approx(0.75) and row['tre_none'] == pytest.approx((4 + np.hypot(4, 1.5)) / 2)
     assert row['tre90'] == pytest.approx(1.35) and row['consistency'] == pytest.approx(0, abs=1e-5)
     assert row['folded'] == row['folded_none'] == 0 and row['seconds'] > 0
@@ -61,8 +61,9 @@ def test_figures_by_hand(tmp_path):
         np.testing.assert_allclose(kept['moved'][:-2], kept['fixed'][:-2], atol=1e-5)
 
 
-def test_without_labels_or_contrast_there_are_no_figures_but_no_faults(tmp_path):
-    evaluate = evaluator(data=data(flat=True, labels=False), task=TASK, affine=False, bspline=1, window=5)
+def test_without_labels_or_contrast_metrics_are_missing(tmp_path):
+    evaluate = evaluator(data=data(flat=True, labels=False), task=TASK, affine_baseline=False, bspline_pairs=1,
+                         ncc_window=5)
     row, = evaluate({}, 'test', snapshots=tmp_path)
     assert row['ncc'] == pytest.approx(0, abs=1e-6) and np.isnan(row['dice']) and row['tre'] == pytest.approx(0.75)
     assert np.isnan(row['ncc_bspline']) and np.isfinite([v for k, v in row.items() if k.startswith('tre') and
@@ -105,7 +106,7 @@ def test_splines_register_a_pair():
     assert there.shape == (2, 32, 32) and ((moved - fixed)**2).mean() < 0.3 * ((moving - fixed)**2).mean()
 
 
-@pytest.mark.parametrize('options', [dict(bspline=-1), dict(window=4)])
-def test_what_is_refused(options):
-    with pytest.raises(InputError, match=r'config\.evaluate: bspline='):
+@pytest.mark.parametrize('options', [dict(bspline_pairs=-1), dict(ncc_window=4)])
+def test_invalid_input_is_refused(options):
+    with pytest.raises(InputError, match=r'config\.evaluate: bspline_pairs='):
         evaluator(data=data(), task=TASK, **options)

@@ -30,7 +30,7 @@ def row(number, dice, tre, folded=0.0, splined=None, patient=None):
 ROWS = [row(0, 0.9, 1.0, splined=(0.8, 2.0)), row(1, 0.8, 2.0, folded=0.5), row(2, 0.7, 3.0)]
 
 
-def test_figures_by_hand():
+def test_metrics_by_hand():
     found = {name: float(value) for name, value in summary.metric_values(read(ROWS)).items()}
     assert found['dice'] == pytest.approx(0.8) and found['tre'] == pytest.approx(2)
     assert found['tre90'] == pytest.approx(4)
@@ -57,7 +57,7 @@ def test_intervals_are_over_patients_and_folds_are_warned_of():
     ({'dice': 1.2}, 'case test0: dice: 1.2; expected a number of 0 to 1'),
     ({'tre_none': -1}, 'case test0: tre_none: -1; expected a number of 0 or more'),
     ({'folded': 'few'}, 'case test0: folded: few; expected a number of 0 to 100')])
-def test_a_table_that_is_none_is_refused(change, match):
+def test_a_file_that_is_no_table_is_refused(change, match):
     with pytest.raises(InputError, match=match):
         read([{**ROWS[0], **change}])
 

@@ -65,7 +65,7 @@ def test_a_pair_has_the_same_deformation_in_any_batch():
 
 
 def test_the_loss_is_the_sum_of_its_parts_and_padding_counts_nothing():
-    made = task(stages=('velocity',), smoothness=0.5, dice=2.0, smoother='bending')
+    made = task(stages=('velocity',), smoothness=0.5, dice=2.0, regulariser='bending')
     variables = jax.jit(made.init)(jax.random.key(0), batch([0, 1]))
     variables = jax.tree.map(lambda x: x + 0.02, variables)  # away from no deformation at all
     value = jax.jit(lambda batch: made.loss(variables, batch, jax.random.key(0)))
@@ -79,7 +79,7 @@ def test_the_loss_is_the_sum_of_its_parts_and_padding_counts_nothing():
 
 
 def test_refining_starts_from_the_output_of_the_network():
-    made = task(refine=dict(levels=(1,), steps=(25,), affine=(0,), rate=0.1))
+    made = task(refine=dict(downsampling=(1,), steps=(25,), affine_steps=(0,), lr=0.1))
     given = batch([0])
     out = jax.jit(made.predict)(trained()[1], {name: given[name] for name in ('fixed', 'moving')})
     dissimilarity = functools.partial(image_similarity.local_correlation, window=5)
@@ -88,14 +88,14 @@ def test_refining_starts_from_the_output_of_the_network():
     assert float(deformation.folding_fraction(out['displacement'][0])) == 0
 
 
-@pytest.mark.parametrize('smoother', ['gradient', 'bending'])
-def test_refining_counts_roughness_as_training_does(smoother, monkeypatch):
+@pytest.mark.parametrize('regulariser', ['gradient', 'bending'])
+def test_refining_counts_roughness_as_training_does(regulariser, monkeypatch):
     asked = []
     monkeypatch.setattr(registration_task, 'optimise', lambda *given: asked.append(given[-1]) or given[5])
-    made = task(refine=dict(levels=(1,), steps=(1,), affine=(0,)), smoother=smoother)
+    made = task(refine=dict(downsampling=(1,), steps=(1,), affine_steps=(0,)), regulariser=regulariser)
     jax.eval_shape(made.predict, trained()[1], {name: batch([0])[name] for name in ('fixed', 'moving')})
     field = jnp.asarray(np.random.default_rng(0).normal(size=(2, 6, 7)), jnp.float32)
-    if smoother == 'gradient':
+    if regulariser == 'gradient':
         want = deformation.gradient_energy(field, (2.0, 2.0))
     else:
         want = deformation.bending_energy(field, (1.0, 1.0))
@@ -113,7 +113,7 @@ def test_without_stages_there_is_one_affine_map_for_all():
     np.testing.assert_allclose(out['inverse'][:, 0], -0.1 * 32 / 2, atol=1e-4)
 
 
-def test_volumes_too():
+def test_volumes_are_supported():
     module = Model(dims=3, base=4, levels=2)
     statistics = {**data().statistics, 'spacing': [1.0, 1.0, 2.0]}
     made = registration_task.task(module, statistics=statistics, similarity=NCC)
@@ -124,7 +124,7 @@ def test_volumes_too():
 
 
 @pytest.mark.parametrize('options, message', [
-    (dict(smoother='rough'), r"config\.task\.smoother: 'rough'; expected one of: gradient, bending"),
+    (dict(regulariser='rough'), r"config\.task\.regulariser: 'rough'; expected one of: gradient, bending"),
     (dict(smoothness=-1), r'config\.task\.smoothness: -1; expected a weight of at least 0'),
     (dict(refine=dict(step=3)), r'config\.task\.refine\.step: unknown key'),
     (dict(similarity=dict(name='cosine')), r"config\.task\.similarity\.name: 'cosine'"),
@@ -132,13 +132,14 @@ def test_volumes_too():
     (dict(statistics={'problem': 'registration', 'classes': ['background'], 'spacing': [1, 1], 'labelled': False},
           dice=1.0), r'config\.task\.dice: 1\.0; expected 0: the training pairs have no labels'),
 ])
-def test_what_is_refused(options, message):
+def test_invalid_input_is_refused(options, message):
     with pytest.raises(InputError, match=message):
         registration_task.task(Model(), **{**dict(statistics=data().statistics, similarity=NCC), **options})
 
 
-@pytest.mark.parametrize('options', [dict(stages=('velocity', 'affine')), dict(stages=('rigid',)), dict(shrink=5)])
-def test_networks_that_are_none(options):
+@pytest.mark.parametrize('options',
+                         [dict(stages=('velocity', 'affine')), dict(stages=('rigid',)), dict(velocity_downsampling=5)])
+def test_invalid_networks_are_refused(options):
     with pytest.raises(InputError, match=r'config\.model: stages='):
         jax.eval_shape(lambda: Model(base=4, levels=2, **options).init(
             jax.random.key(0), *[jnp.zeros((1, 16, 16, 1))] * 2, train=False))

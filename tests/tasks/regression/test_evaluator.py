@@ -24,8 +24,8 @@ COUNTS = Task(None, None, lambda variables, batch: {'values': jnp.stack(
 
 @functools.cache
 def make_data(random_smiles=0):
-    return molecules.dataset(simulated_molecules.source(cases=(40, 7, 9), targets=2, missing=0.4), form='tokens',
-                             random_smiles=random_smiles)
+    return molecules.dataset(simulated_molecules.source(cases=(40, 7, 9), targets=2, missing=0.4),
+                             representation='tokens', random_smiles=random_smiles)
 
 
 def test_rows_of_the_network_and_of_baselines(monkeypatch):
@@ -43,7 +43,7 @@ def test_rows_of_the_network_and_of_baselines(monkeypatch):
     assert not any('trees' in name for name in quick[0])
 
 
-def test_a_prediction_is_the_mean_over_rewritings():
+def test_a_prediction_is_the_mean_over_random_smiles():
     data = make_data(3)
     numbers = data.numbers('test')
     rows = evaluator(data=data, task=COUNTS, batch=5)({}, 'test', quick=True)
@@ -96,6 +96,6 @@ def test_predictions_for_new_molecules_are_those_of_the_same_cases(tmp_path):
                                [row['predicted_target'] for row in known], rtol=1e-5)
 
 
-def test_no_cases_at_once():
+def test_an_empty_batch_is_refused():
     with pytest.raises(InputError, match='config.evaluate.batch: 0'):
         evaluator(data=make_data(), task=COUNTS, batch=0)

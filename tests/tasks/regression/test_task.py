@@ -69,7 +69,8 @@ def test_missing_targets_have_no_gradient():
 @functools.cache
 def data(form):
     source = simulated_molecules.source(cases=(200, 20, 60), targets=2, missing=0.3)
-    return molecules.dataset(source, form=form, atoms=48, bonds=56, random_smiles=0 if form == 'graphs' else 2)
+    return molecules.dataset(source, representation=form, max_atoms=48, max_bonds=56,
+                             random_smiles=0 if form == 'graphs' else 2)
 
 
 @pytest.mark.parametrize('name', NETWORKS)
@@ -89,6 +90,6 @@ def test_networks_learn_to_count_atoms(name):
     (dict(loss='gaussian'), 'config.model.outputs: 2; expected 4'),
     (dict(statistics={'classes': ['a', 'b']}), "config.task.name: 'regression' needs data"),
 ])
-def test_what_is_refused(options, said):
+def test_invalid_input_is_refused(options, said):
     with pytest.raises(InputError, match=said):
         regression_task.task(Known(), **{'statistics': KNOWN, **options})

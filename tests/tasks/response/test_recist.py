@@ -99,7 +99,7 @@ def test_nontargets():
     np.testing.assert_allclose(recist.VOLUMES, (0.343, 1.728))
 
 
-def test_which_lesions_are_targets():
+def test_choice_of_target_lesions():
     sizes = [30, 9.9, 10, 50, 12, 13, 14]
     findings = {('target', n): Finding('target', longest=size) for n, size in enumerate(sizes, 1)}
     assert {key[1] for key, role in recist.lesion_roles(findings).items() if role == 'target'} == {1, 4, 5, 6, 7}
@@ -115,7 +115,7 @@ def test_which_lesions_are_targets():
     assert recist.lesion_roles({('nontarget', 1): Finding('nontarget', 80)}) == {('nontarget', 1): 'nontarget'}
 
 
-def test_what_is_recorded_of_a_lesion():
+def test_measurements_of_a_lesion():
     assert recist.recorded_size(Finding('target', 3.2, 2.0)) == 3.2  # measured, however small
     assert recist.recorded_size(Finding('target', 0.0)) == 5 and recist.recorded_size(Finding('node', 8.0, 0.0)) == 5
     assert recist.recorded_size(Finding('node', 22, 16)) == 16

@@ -59,7 +59,7 @@ def test_nodes_by_their_short_axis():
     assert column(visits((30, None), node1=(12, 10))) == ['baseline', 'PR']  # a non-target node is not yet normal
 
 
-def test_what_was_not_evaluated():
+def test_unevaluated_visits():
     part = Visit('8', 8.0, frozenset({'target'}), {('target', 1): ball(10)})
     its = [*visits((30,), node1=(20,)), part, *visits((30, 30, 10), node1=(20, 20, 8))[2:]]
     rows, lesions = timeline.assess_patient('p', its)

@@ -34,7 +34,7 @@ def predict(variables, batch):
 
 
 @pytest.fixture
-def judge(tmp_path):
+def evaluate(tmp_path):
     cases = tuple(Case(id=f'c{n}', patient=f'p{n}', split=split, read=functools.partial(read, n), columns={'sex': 'f'})
                   for n, split in enumerate(('train', 'val', 'test')))
     data = dataset(Source(cases=cases, classes=('background', 'organ', 'lesion')), patch=(8, 8, 4),
@@ -42,8 +42,8 @@ def judge(tmp_path):
     return functools.partial(evaluator, data=data, task=Task(None, None, predict, None))
 
 
-def test_a_perfect_network_is_perfect_on_the_stored_grid(judge, tmp_path):
-    rows = judge(lesions=True)(jnp.float32(0), 'test', snapshots=tmp_path)
+def test_a_perfect_network_is_perfect_on_the_stored_grid(evaluate, tmp_path):
+    rows = evaluate(lesion_metrics=True)(jnp.float32(0), 'test', snapshots=tmp_path)
     assert [row['id'] for row in rows] == ['c2'] and rows[0]['patient'] == 'p2' and rows[0]['sex'] == 'f'
     for name in ('organ', 'lesion'):
         assert rows[0][f'dice_{name}'] == rows[0][f'nsd_{name}'] == rows[0][f'lesion_f1_{name}'] == 1
@@ -55,28 +55,28 @@ def test_a_perfect_network_is_perfect_on_the_stored_grid(judge, tmp_path):
         np.testing.assert_allclose(kept['confidence'][kept['label'] > 0], 0.8 + 0.2 / 3, rtol=1e-3)
 
 
-def test_errors_are_in_millimetres_and_millilitres(judge):
-    rows = judge()(jnp.float32(85), 'test')  # the organ's brighter voxels are called lesion
+def test_errors_are_in_millimetres_and_millilitres(evaluate):
+    rows = evaluate()(jnp.float32(85), 'test')  # the organ's brighter voxels are called lesion
     image, label = read(2)
     wrong = (image.array + 85 >= 200) & (label.array == 1)
     assert wrong.any()
     assert rows[0]['volume_error_ml_lesion'] == pytest.approx(wrong.sum() * 6 / 1000, rel=1e-5)
     assert rows[0]['sensitivity_lesion'] == 1 and rows[0]['precision_lesion'] < 1 and 'lesion_f1_organ' not in rows[0]
-    quick = judge()(jnp.float32(85), 'test', quick=True)[0]
+    quick = evaluate()(jnp.float32(85), 'test', quick=True)[0]
     assert quick['dice_lesion'] == pytest.approx(rows[0]['dice_lesion'], rel=1e-9) and 'hd95_lesion' not in quick
 
 
-def test_an_image_without_the_lesion(judge):
+def test_an_image_without_the_lesion(evaluate):
     """A network that sees nothing: missed, with the diagonal as its distance."""
-    row = judge()(jnp.float32(-300), 'test')[0]
+    row = evaluate()(jnp.float32(-300), 'test')[0]
     assert row['dice_mean'] == 0 and row['missed_lesion'] == 1 and np.isnan(row['precision_lesion'])
     assert row['hd95_lesion'] == pytest.approx(np.linalg.norm(np.array([17, 22, 9]) * [1, 2, 3]))
 
 
-def test_surfaces_by_area(judge):
-    by = {surface: judge(surface=surface) for surface in ('voxels', 'area')}
+def test_surfaces_by_area(evaluate):
+    by = {surface: evaluate(surface=surface) for surface in ('voxels', 'area')}
     rows = {surface: made(jnp.float32(95), 'test')[0] for surface, made in by.items()}
     assert rows['area']['dice_organ'] == rows['voxels']['dice_organ']
     assert rows['area']['nsd_organ'] != rows['voxels']['nsd_organ'] and 'MONAI' in by['voxels'].conventions
     with pytest.raises(InputError, match="surface: 'mesh'; expected one of: voxels, area"):
-        judge(surface='mesh')
+        evaluate(surface='mesh')

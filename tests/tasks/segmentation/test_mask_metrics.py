@@ -6,7 +6,7 @@ from medjax.tasks.segmentation.mask_metrics import Postprocess, case_metrics, le
 NAMES = ('background', 'tumour')
 
 
-def test_voxels_not_to_be_judged_count_nowhere():
+def test_ignored_voxels_are_not_counted():
     truth = np.zeros((6, 6, 4), np.uint8)
     truth[1:3, 1:3, 1:3] = 1
     pred = truth.copy()
@@ -86,7 +86,7 @@ def test_a_miss_makes_every_mean_worse():
     assert miss['hd95_tumour'] > good['hd95_tumour'] and miss['dice_tumour'] < good['dice_tumour']
 
 
-def test_classes_are_measured_apart():
+def test_classes_are_measured_separately():
     truth = cube((0, 4), (0, 4), (0, 4)) + 2 * cube((5, 9), (5, 9), (5, 9))
     pred = cube((0, 4), (0, 4), (0, 4))
     got = case_metrics(pred, truth, (1, 1, 1), ('background', 'a', 'b'))

@@ -23,7 +23,7 @@ class Threshold:
 
 
 @pytest.mark.parametrize('options, stored', [
-    ({}, (0, 1)), (dict(values=(0, 255)), (0, 255)),
+    ({}, (0, 1)), (dict(label_values=(0, 255)), (0, 255)),
     (dict(colours=dict(background=(0, 0, 0), organ=(0, 255, 0))), ((0, 0, 0), (0, 255, 0)))])
 def test_a_label_has_the_values_of_the_training_labels(tmp_path, options, stored):
     Picture.fromarray(GREY).save(tmp_path / 'new.png')

@@ -61,14 +61,14 @@ def test_best_median_and_worst_slice():
     assert ranked_slices(stack(None, 3, 4), 2, 2) == {}  # two slices have no median
 
 
-def test_a_last_scrap_of_a_structure_is_not_the_worst_slice():
+def test_a_slice_with_a_small_part_of_a_structure_is_not_the_worst_one():
     case = stack(9, 8, 7, 0)
     case.label[1:, 0, 3] = 0  # one voxel, missed
     assert ranked_slices(case, 2, 2, share=0.2)['Worst'][0] == 2
     assert ranked_slices(case, 2, 2, share=0.05)['Worst'][0] == 3
 
 
-def test_the_fullest_slice():
+def test_the_slice_with_the_largest_area():
     label, pred = np.zeros((5, 5, 7), np.uint8), np.zeros((5, 5, 7), np.uint8)
     assert largest_slice(snapshot(label, pred), 2) == 3
     pred[:3, :, 5] = 1
@@ -77,7 +77,7 @@ def test_the_fullest_slice():
     assert largest_slice(snapshot(label, pred), 2) == 1
 
 
-def test_a_close_up_holds_all_of_a_mask_in_the_pictures_proportions():
+def test_a_close_up_contains_the_whole_mask_and_keeps_the_aspect_ratio():
     mask = np.zeros((400, 200), bool)
     mask[390:, 20:50] = True
     rows, columns = close_up(mask)

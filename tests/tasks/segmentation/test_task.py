@@ -33,7 +33,7 @@ def batch_of(size=3):
             'label': jnp.asarray(rng.integers(0, 3, (size, 8, 8))), 'mask': jnp.ones(size)}
 
 
-def test_padding_counts_for_nothing():
+def test_padding_has_no_effect():
     problem, batch = task(Pointwise(), statistics=dict(classes=CLASSES), loss=LOSS), batch_of(3)
     variables = problem.init(jax.random.key(0), batch)
     padded = {**batch, 'mask': jnp.array([1.0, 1.0, 0.0])}
@@ -58,10 +58,10 @@ def test_dice_of_a_batch_is_counted_by_hand():
 
 def test_deep_supervision_halves_from_scale_to_scale():
     batch = batch_of()
-    problem = task(Pointwise(deep=True), statistics=dict(classes=CLASSES), loss=LOSS)
+    problem = task(Pointwise(deep_supervision=True), statistics=dict(classes=CLASSES), loss=LOSS)
     variables = problem.init(jax.random.key(0), batch)
     value, _ = problem.loss(variables, batch, jax.random.key(0))
-    logits, feats = Pointwise(deep=True).apply(variables, batch['image'], train=True)
+    logits, feats = Pointwise(deep_supervision=True).apply(variables, batch['image'], train=True)
     scales = zip((4 / 7, 2 / 7, 1 / 7), (1, 2, 4), (logits, *feats['deep']))
     want = sum(w * segmentation.weighted_sum(x, batch['label'][:, ::s, ::s], LOSS).mean() for w, s, x in scales)
     assert float(value) == pytest.approx(float(want), rel=1e-6)

@@ -17,10 +17,10 @@ from tests.tasks.survival.survivals import write_metrics
 
 
 def test_the_report(tmp_path):
-    judge = evaluator.evaluator(data=ecgs(), task=KNOWS)
-    rows = judge(0.8, 'test', snapshots=tmp_path / 'cases' / 'test')
+    evaluate_cases = evaluator.evaluator(data=ecgs(), task=KNOWS)
+    rows = evaluate_cases(0.8, 'test', snapshots=tmp_path / 'cases' / 'test')
     write_table(tmp_path / 'predictions.csv', rows)
-    found = bootstrap.summarise(rows, judge.metrics, resamples=50)
+    found = bootstrap.summarise(rows, evaluate_cases.metrics, resamples=50)
     atomic_files.write_json(tmp_path / 'results.json', {
         'test': found, 'problem': 'beats', 'conventions': evaluator.CONVENTIONS, 'classes': ['rest', 'beat'],
         'counts': {'test': 3}, 'notice': ecgs().notice, 'step': 40})

@@ -14,8 +14,8 @@ from tests.tasks.signals.recordings import KNOWS, ecgs
 
 
 def test_rows(tmp_path):
-    judge = evaluator.evaluator(data=ecgs(), task=KNOWS)
-    rows = judge(0.8, 'test', snapshots=tmp_path / 'cases' / 'test')
+    evaluate = evaluator.evaluator(data=ecgs(), task=KNOWS)
+    rows = evaluate(0.8, 'test', snapshots=tmp_path / 'cases' / 'test')
     assert [row['id'] for row in rows] == [f'test{n:04d}' for n in range(3)]
     kept = json.loads((tmp_path / 'cases' / 'beats_test.json').read_text())
     for row in rows:
@@ -24,8 +24,8 @@ def test_rows(tmp_path):
         assert row['beats'] == len(one['true']) and row['found'] == len(one['found'])
         np.testing.assert_array_equal(np.array(one['lead']) > 0.8, np.array(one['probs']) > 0.5)
         assert row['detector_f1'] > 0.9
-    assert 'detector_f1' not in judge(0.8, 'test', quick=True)[0]
-    assert judge.validation_metrics(rows) == pytest.approx({name: np.nanmean([row[name] for row in rows])
+    assert 'detector_f1' not in evaluate(0.8, 'test', quick=True)[0]
+    assert evaluate.validation_metrics(rows) == pytest.approx({name: np.nanmean([row[name] for row in rows])
                                                    for name in table.METRICS})
 
 

@@ -73,7 +73,7 @@ def with_interval(entry):
     return f'{entry["value"]:.3f} ({entry["ci95"][0]:.3f}–{entry["ci95"][1]:.3f})'
 
 
-def test_the_page_has_its_sections_and_needs_nothing_else(one):
+def test_the_page_has_its_sections_and_is_self_contained(one):
     source = (one / 'report.html').read_text()
     page = Page(source)
     assert page.open == [] and page.headings == [
@@ -214,7 +214,7 @@ def test_calibration_has_the_intervals_of_the_analysis(one, figures, monkeypatch
     monkeypatch.setattr(survival_charts, 'themed_chart', lambda draw, *texts, **options: draw('light'))
     for horizon, figure in zip(of.horizons, survival_charts.calibration_charts(of)):
         bins = of.run.results['analysis']['calibration']['test'][f'{horizon:g}']['bins']
-        want = sorted((bin['predicted'], bin['low'], bin['high']) for bin in bins if bin['low'] is not None)
+        want = sorted((bin['predicted'], *bin['ci95']) for bin in bins if bin['ci95'] is not None)
         bars = sorted((line.get_xdata()[0], *line.get_ydata()) for line in figure.axes[0].lines
                       if len(line.get_xdata()) == 2 and line.get_xdata()[0] == line.get_xdata()[1])
         np.testing.assert_allclose(bars, want)

@@ -20,7 +20,7 @@ from medjax.tasks.survival.evaluator import breslow_baseline, evaluator, predict
 
 
 def test_breslows_baseline_by_hand():
-    """Five patients, of whom three have the event, two of them at one time."""
+    """Five patients: three have the event, two of them at one time."""
     log = np.log([1.0, 2.0, 4.0, 0.5, 1.0])[:, None, None]
     time, event, times = np.array([1.0, 2, 2, 3, 5]), np.array([1, 1, 1, 0, 0]), np.array([1.0, 1.5, 2.5])
     baseline_hazard = breslow_baseline(log, time, event, times)
@@ -99,9 +99,9 @@ def test_predictions_for_new_series_are_those_of_the_same_cases(tmp_path):
                   'm' if case.record['sex=m'] else 'f'])
         for case in patients for time, values in zip(case.series.times, case.series.values)]
     (tmp_path / 'new.csv').write_text('\n'.join(lines))
-    read = visits_csv.image_reader(table='t.csv', values=('marker', 'other'), static=('sex',))
+    read = visits_csv.image_reader(table='t.csv', measurements=('marker', 'other'), static=('sex',))
     predict = predictor(task=task, statistics=data.statistics, folder=tmp_path, read=read, data={}, batch=batch)
-    assert jax.tree.map(np.shape, predict.example())['values'] == (1, data.steps, 2)
+    assert jax.tree.map(np.shape, predict.example())['values'] == (1, data.max_visits, 2)
     predict(variables, tmp_path / 'new.csv', tmp_path / 'out')
     with (tmp_path / 'out' / 'predictions.csv').open() as file:
         new_rows = list(csv.DictReader(file))
@@ -118,11 +118,12 @@ def test_a_new_series_longer_than_any_in_training_is_refused(tmp_path):
     source = visits.source(cases=(20, 5, 1), landmarks=(1.0,))
     data = time_series.dataset(source, times=(1.0, 3.0))
     task = survival_task.task(sequence.Model(outputs=1, width=4), statistics=data.statistics)
-    lines = ['id,time,marker,other,sex', *(f'p,{time},1,1,m' for time in range(data.steps + 1))]
+    lines = ['id,time,marker,other,sex', *(f'p,{time},1,1,m' for time in range(data.max_visits + 1))]
     (tmp_path / 'new.csv').write_text('\n'.join(lines))
-    read = visits_csv.image_reader(table='t.csv', values=('marker', 'other'), static=('sex',))
+    read = visits_csv.image_reader(table='t.csv', measurements=('marker', 'other'), static=('sex',))
     predict = predictor(task=task, statistics=data.statistics, folder=tmp_path, read=read, data={})
-    with pytest.raises(InputError, match=rf'new\.csv: p has {data.steps + 1} visits; expected at most {data.steps}'):
+    with pytest.raises(InputError, match=rf'new\.csv: p has {data.max_visits + 1} visits; '
+                                         rf'expected at most {data.max_visits}'):
         predict({}, tmp_path / 'new.csv', tmp_path / 'out')
 
 
@@ -134,8 +135,10 @@ def test_the_treatment_recommendation_of_a_linear_model():
     data = dataset(dataclasses.replace(data.source, cases=tuple(cases)))
     task = survival_task.task(Model(outputs=1, features=(), bias=False), statistics=data.statistics)
     kernel = np.array([[0.3], [0.1], [-0.7]], np.float32)
-    rows = evaluator(data=data, task=task, batch=16, recommend='drug')({'params': {'out': {'kernel': kernel}}}, 'test')
+    rows = evaluator(data=data, task=task, batch=16,
+                     treatment_covariate='drug')({'params': {'out': {'kernel': kernel}}}, 'test')
     assert [row['given'] for row in rows] == [case.record['drug'] for case in data.source.cases if case.split == 'test']
     np.testing.assert_allclose([row['benefit'] for row in rows], 0.7 / data.scale['std'][2], rtol=1e-5)
-    with pytest.raises(InputError, match=r"config\.evaluate\.recommend: 'x0'; expected a covariate that is 0 or 1"):
-        evaluator(data=data, task=task, recommend='x0')
+    with pytest.raises(InputError,
+                       match=r"config\.evaluate\.treatment_covariate: 'x0'; expected a covariate that is 0 or 1"):
+        evaluator(data=data, task=task, treatment_covariate='x0')

@@ -58,7 +58,7 @@ def test_curves_are_linear_between_times_from_zero_and_constant_after_the_last()
     assert got[0] == pytest.approx(np.array([0, 0.4, 0.8, 0.82, 0.9, 0.9]))
 
 
-def test_columns_of_an_event_whose_name_begins_like_anothers_are_not_taken_for_times():
+def test_columns_of_events_with_a_common_prefix_are_distinguished():
     events, one = ('death', 'death_at_1'), row(0, 2, 'death_at_1', risk_death_at_1=1.0)
     with pytest.raises(InputError, match='incidence_death_at_'):
         survival_table.read([one | {f'incidence_death_at_1_at_{t}': 0.1 for t in (5, 10)}], events)
@@ -156,7 +156,7 @@ def test_with_several_events_a_metric_is_the_mean_over_them(competing):
         assert of[name]['events'] == sum(part['events'] for part in parts)
 
 
-def test_another_event_is_no_censoring_for_brier_scores_and_auc(competing):
+def test_a_competing_event_is_not_censoring_for_brier_scores_and_auc(competing):
     rows, found = competing
     test = survival_table.read([one for one in rows if one['split'] == 'test'], ('death', 'transplant'))
     h, of = found['horizons'][2], found['metrics']['test']
@@ -168,7 +168,7 @@ def test_another_event_is_no_censoring_for_brier_scores_and_auc(competing):
     assert of[f'auc_{h:g}_transplant']['value'] == auc[0] != auc[1]
 
 
-def test_an_event_that_nobody_has_is_left_out_of_the_means():
+def test_an_event_without_cases_is_left_out_of_means():
     rows = [one | {'event': one['event'].replace('transplant', '')} for one in cohort(('death', 'transplant'), 0, 60)]
     found = summary.summarise(rows, ('death', 'transplant'), resamples=20)
     of = found['metrics']['test']
@@ -201,7 +201,7 @@ def test_risk_groups_are_cut_where_validation_cases_are(single):
     assert groups['logrank']['df'] == 2 and groups['logrank']['p'] < 1e-6
 
 
-def test_a_groups_curve_is_thinned_and_exact_where_it_stays():
+def test_a_thinned_curve_has_exact_points():
     rows = cohort(val=0, test=900)
     curve = summary.summarise(rows, ('death',), resamples=1)['groups']['test']['groups'][2]['curve']
     table = survival_table.read(rows, ('death',))
@@ -217,7 +217,7 @@ def test_true_probabilities_are_calibrated(kind, request):
     """Predictions are the truth: the most part of the bins' intervals hold it, and the mean distance is chance's."""
     _, found = request.getfixturevalue(kind)
     bins = [one for split in found['calibration'].values() for of in split.values() for one in of['bins']]
-    held = [one['low'] <= one['predicted'] <= one['high'] for one in bins if 0 < one['observed'] < 1]
+    held = [one['ci95'][0] <= one['predicted'] <= one['ci95'][1] for one in bins if 0 < one['observed'] < 1]
     assert len(held) > 0.8 * len(bins) and 0.82 < np.mean(held) < 1
     for split, cases in (('val', 300), ('test', 400)):
         for of in found['calibration'][split].values():
@@ -239,7 +239,7 @@ def test_observed_incidence_by_hand():
     of = summary._calibration(survival_table.read(rows, ('death',)), 0, 5.0)
     (one,) = of['bins']
     assert (one['n'], one['events']) == (20, 5) and of['error'] == pytest.approx(0.05)
-    assert (one['predicted'], one['observed']) == pytest.approx((0.3, 0.25)) and one['low'] < 0.25 < one['high']
+    assert (one['predicted'], one['observed']) == pytest.approx((0.3, 0.25)) and one['ci95'][0] < 0.25 < one['ci95'][1]
 
 
 @pytest.mark.parametrize('cases, distinct, sizes', [(30, 30, [30]), (45, 45, [20, 25]), (60, 2, [30, 30])])
@@ -253,10 +253,10 @@ def test_an_interval_without_width_is_none():
     """None of 20 dies by 5: the observed share is 0 and has no variance."""
     table = survival_table.read([row(k, 12, 'death') for k in range(20)], ('death',))
     (one,) = summary._calibration(table, 0, 5.0)['bins']
-    assert one['observed'] == 0 and np.isnan([one['low'], one['high']]).all()
+    assert one['observed'] == 0 and one['ci95'] is None
 
 
-def test_nothing_is_invented_where_all_are_censored():
+def test_without_events_metrics_are_missing():
     found = summary.summarise([row(k, 3 + k) for k in range(30)], ('death',), resamples=20)
     assert found['horizons'] == [] and any('no event' in line for line in found['warnings'])
     of = found['metrics']['test']

@@ -28,7 +28,8 @@ LOSSES = {'cox': 1, 'cox_time': 1, 'hazard': 8, 'deephit': 9, 'weibull': 2}
 
 @functools.cache
 def cohort(events=1, bend=0.0):
-    return dataset(survival.source(cases=(400, 150, 10), events=events, bend=bend, covariates=3, censoring=0.3))
+    return dataset(survival.source(cases=(400, 150, 10), events=events, quadratic_effect=bend, covariates=3,
+                                   censoring=0.3))
 
 
 def make_task(loss, data, features=(16,), **options):
@@ -130,7 +131,7 @@ def test_invalid_options(options, message):
 
 def test_an_image_adds_to_the_record(tmp_path):
     """Half of the hazard depends on a ball's radius: with the image a network is better than the best one without."""
-    source = survival.source(cases=(160, 80, 4), covariates=2, censoring=0.3, image=True, strength=1.5)
+    source = survival.source(cases=(160, 80, 4), covariates=2, censoring=0.3, image=True, log_hazard_ratio=1.5)
     data = tabular_with_image.dataset(source, size=(14, 14), channels=1, cache=str(tmp_path))
     module = image_tabular.Model(small=True, base=4, blocks=(1,), hidden=8, norm='none')
     task = survival_task.task(module, statistics=data.statistics)

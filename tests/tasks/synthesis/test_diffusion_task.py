@@ -92,7 +92,7 @@ def drawn(task, variables, seed, label):
 @pytest.mark.parametrize('guidance', [0.0, 0.5, 1.0, 3.0])
 def test_guidance_by_hand(kind, guidance):
     """The network predicts the class, and -1 without one, as an image, or as a velocity from time 1 to 0."""
-    options = dict(prediction='x0', steps=5) if kind == 'ddpm' else dict(steps=5)
+    options = dict(prediction='x0', sampling_steps=5) if kind == 'ddpm' else dict(sampling_steps=5)
     task = posed(kind=kind, guidance=guidance, label_dropout=0.1, **options)
     found = drawn(task, task.init(KEY, {}), [7, 8], [0, 1])
     want = -1 + guidance * (np.array([0, 1]) + 1)
@@ -110,14 +110,15 @@ def known(prediction, x, signal, noise):
 
 
 @pytest.mark.parametrize('options', [
-    dict(steps=200), dict(steps=200, prediction='epsilon', schedule='linear'), dict(steps=200, prediction='x0'),
-    dict(steps=200, clip=9.0), dict(steps=500, eta=1.0, schedule='linear')])
+    dict(sampling_steps=200), dict(sampling_steps=200, prediction='epsilon', schedule='linear'),
+    dict(sampling_steps=200, prediction='x0'),
+    dict(sampling_steps=200, clip=9.0), dict(sampling_steps=500, eta=1.0, schedule='linear')])
 def test_diffusion_draws_a_known_distribution(options):
     process = diffusion_task.Diffusion(**options)
-    levels = diffusion.NoiseLevel(*map(jnp.asarray, diffusion.schedule(process.schedule, process.times)))
+    levels = diffusion.NoiseLevel(*map(jnp.asarray, diffusion.schedule(process.schedule, process.timesteps)))
 
     def denoise(x, time):
-        number = jnp.round(time * process.times).astype(int)
+        number = jnp.round(time * process.timesteps).astype(int)
         return known(process.prediction, x, levels.signal[number], levels.noise[number])
 
     noise = jax.random.normal(KEY, (20_000, 1))
@@ -130,7 +131,7 @@ def test_diffusion_draws_a_known_distribution(options):
 
 @pytest.mark.parametrize('solver', diffusion.SOLVERS)
 def test_a_flow_draws_a_known_distribution(solver):
-    process = diffusion_task.Flow(steps=100, solver=solver)
+    process = diffusion_task.Flow(sampling_steps=100, solver=solver)
     denoise = lambda x, time: known('velocity', x, 1 - time, jnp.maximum(time, 1e-6))
     noise = jax.random.normal(KEY, (20_000, 1))
     found = np.asarray(jax.jit(lambda x: process.sample(denoise, x, None))(noise))
@@ -139,7 +140,7 @@ def test_a_flow_draws_a_known_distribution(solver):
 
 
 def test_images_stay_within_their_limits():
-    task = posed(prediction='x0', steps=3, clip=0.5)
+    task = posed(prediction='x0', sampling_steps=3, clip=0.5)
     assert drawn(task, task.init(KEY, {}), [0, 1], [1, 1]).max() == 0.5
 
 
@@ -149,9 +150,9 @@ def network():
     return net, weights(net)
 
 
-def test_a_sample_is_its_seeds_and_its_labels():
+def test_a_sample_depends_on_its_seed_and_label_only():
     net, variables = network()
-    task = posed(net, steps=4, eta=0.5, label_dropout=0.1, guidance=1.5, clip=1.0)
+    task = posed(net, sampling_steps=4, eta=0.5, label_dropout=0.1, guidance=1.5, clip=1.0)
     found = drawn(task, variables, [5, 6, 5, 5], [0, 1, 1, 0])
     assert found.shape == (4, 6, 6, 1) and found.dtype == np.float32
     np.testing.assert_allclose(found[3], found[0], atol=1e-4)
@@ -161,7 +162,7 @@ def test_a_sample_is_its_seeds_and_its_labels():
         assert np.abs(found[0] - found[other]).max() > 0.02
 
 
-def test_a_network_s_flow_goes_back_to_its_noise():
+def test_the_flow_of_a_network_is_invertible():
     net, variables = network()
     noise, times = jax.random.normal(KEY, (2, 6, 6, 1)), jnp.linspace(1, 0, 101)
 
@@ -176,8 +177,8 @@ def test_a_network_s_flow_goes_back_to_its_noise():
 
 
 @pytest.mark.parametrize('kind, options', [
-    ('flow', dict(steps=8, guidance=1.5)),
-    pytest.param('ddpm', dict(steps=16, clip=1.0, guidance=1.5), marks=pytest.mark.slow)])
+    ('flow', dict(sampling_steps=8, guidance=1.5)),
+    pytest.param('ddpm', dict(sampling_steps=16, clip=1.0, guidance=1.5), marks=pytest.mark.slow)])
 def test_networks_learn_which_half_is_bright(kind, options):
     """Of the signs of the pixels .998 to 1 are right with three seeds, by chance .5; digits depend on the processor.
 
@@ -211,25 +212,26 @@ def test_networks_learn_which_half_is_bright(kind, options):
     (dict(schedule='square'), r"config\.task\.schedule: 'square' is not known; expected one of: cosine, linear"),
     (dict(kind='flow', solver='rk4'), r"config\.task\.solver: 'rk4' is not known; expected one of: euler, heun"),
     (dict(kind='flow', eta=1.0), r'config\.task\.eta: unknown key'),
-    (dict(kind='flow', steps=0), r'config\.task\.steps: 0'),
-    (dict(steps=50, times=20), r'config\.task: steps=50, times=20'), (dict(steps=0), 'at least 1 step'),
+    (dict(kind='flow', sampling_steps=0), r'config\.task\.sampling_steps: 0'),
+    (dict(sampling_steps=50, timesteps=20), r'config\.task: sampling_steps=50, timesteps=20'),
+    (dict(sampling_steps=0), 'at least 1 step'),
     (dict(eta=1.5), r'config\.task: eta=1.5'), (dict(clip=-1.0), 'clip=-1.0'),
     (dict(label_dropout=1.0), 'label_dropout=1.0'),
     (dict(min_snr=-1.0), 'min_snr=-1.0'), (dict(guidance=-1.0, label_dropout=0.1), 'guidance=-1.0'),
     (dict(guidance=2.0), r'config\.task\.guidance: 2.0; expected 1, or config\.model\.classes and a config\.task'),
     (dict(module=Constant(classes=0), guidance=2.0, label_dropout=0.1), r'config\.task\.guidance: 2.0'),
     (dict(module=Constant(classes=3)), r'config\.model\.classes: 3; expected 2 for left, right, or 0')])
-def test_what_is_no_task_is_refused(options, match):
+def test_invalid_options_are_refused(options, match):
     with pytest.raises(InputError, match=match):
         posed(**options)
 
 
-def test_images_of_several_classes_have_no_class_to_say():
+def test_multilabel_images_are_refused():
     with pytest.raises(InputError, match=r'config\.model\.classes: 2; expected 0: .* multilabel'):
         diffusion_task.task(Constant(), statistics={**TWO, 'problem': 'multilabel'})
 
 
-def test_other_sizes_are_refused_before_the_first_step():
+def test_a_mismatch_of_sizes_is_refused_before_the_first_step():
     net, seen = Model(classes=2, size=(8, 8), base=4, levels=2, heads=2), batch()
     task = posed(net)
     with pytest.raises(InputError, match=r'config\.model: size=\(8, 8\), channels=1; expected those of the images'):

@@ -40,7 +40,7 @@ def data(tmp_path_factory):
 @pytest.fixture(scope='module')
 def table(data, tmp_path_factory):
     folder = tmp_path_factory.mktemp('run')
-    return evaluator(data=data, task=TASK, batch=4, shown=2)(VARIABLES, 'test', snapshots=folder / 'test'), folder
+    return evaluator(data=data, task=TASK, batch=4, examples=2)(VARIABLES, 'test', snapshots=folder / 'test'), folder
 
 
 def of(rows, kind):
@@ -101,8 +101,8 @@ def test_without_an_image_of_the_same_classes_a_baseline_is_left_out(split, left
     assert list(dict.fromkeys(row['kind'] for row in rows)) == left and 'nearest' in rows[0]
 
 
-def test_quick_is_pixels_alone_of_fewer_and_shows_collapse(data):
-    evaluate = evaluator(data=data, task=TASK, quick=8)
+def test_quick_validation_uses_fewer_images_and_pixels_only(data):
+    evaluate = evaluator(data=data, task=TASK, validation_images=8)
     rows = evaluate(VARIABLES, 'val', quick=True)
     assert [row['kind'] for row in rows] == ['real'] * 8 + ['synthetic'] * 8 and 'nearest' not in rows[0]
     found = evaluate.validation_metrics(rows)
@@ -114,7 +114,7 @@ def test_quick_is_pixels_alone_of_fewer_and_shows_collapse(data):
     assert perfect['fid_pixels'] == pytest.approx(0, abs=1e-6) and perfect['diversity'] == pytest.approx(1)
 
 
-def test_pictures_are_kept(table):
+def test_images_are_saved(table):
     rows, folder = table
     with np.load(folder / 'test' / PICTURES) as kept:
         assert kept['real_0'].shape == kept['synthetic_1'].shape == (2, 8, 8, 1)
@@ -125,7 +125,7 @@ def test_pictures_are_kept(table):
         np.testing.assert_allclose(np.sqrt((difference**2).mean((1, 2, 3))), lowest, rtol=1e-4)
 
 
-def test_the_course_is_of_the_same_seeds(data, tmp_path):
+def test_images_of_the_training_history_have_the_same_seeds(data, tmp_path):
     evaluate = evaluator(data=data, task=TASK)
     for step, spread in ((5, 0.2), (10, 0.2), (15, 0.1)):
         evaluate.snapshot_training({'spread': jnp.float32(spread)}, tmp_path, step)
@@ -147,14 +147,14 @@ class Rows:
         return {'features': images.mean((2, 3)), 'probs': np.stack([~ill, ill], 1).astype(float)}
 
 
-def test_a_network_that_is_given_counts(data):
+def test_features_of_a_given_network_are_used(data):
     rows = evaluator(data=data, task=TASK, features=Rows())(VARIABLES, 'test')
     assert 'network_07' in rows[0] and 'network_08' not in rows[0] and 'pixels_00' in rows[0]
     assert [row['predicted'] for row in of(rows, 'synthetic')] == [row['target'] for row in of(rows, 'synthetic')]
 
 
 def test_the_predictor_samples_images_as_files_store_them(data):
-    made = predictor(task=TASK, data=OPTIONS, statistics=data.statistics, read=None, quick=3)
+    made = predictor(task=TASK, data=OPTIONS, statistics=data.statistics, read=None, validation_images=3)
     assert made.example()['image'].shape == (1, 8, 8, 1)
     images = made.sampler(VARIABLES, np.array([0, 1, 1]), 7)
     want = drawn(VARIABLES, {'seed': jnp.array([7, 8, 9], jnp.uint32), 'label': jnp.array([0, 1, 1])})['sample']
@@ -165,7 +165,7 @@ def test_the_predictor_samples_images_as_files_store_them(data):
 
 
 @pytest.mark.parametrize('intensity', [{'name': 'unit'}, {'name': 'training'}, OPTIONS['intensity']])
-def test_intensities_are_undone(intensity):
+def test_intensity_normalisation_is_inverted(intensity):
     preprocess, training = ImagePreprocess((2, 2), intensity=intensity), {'mean': [0.3], 'std': [0.2]}
     stored = np.array([0, 3, 100, 255], np.uint8).reshape(1, 2, 2, 1)
     np.testing.assert_array_equal(preprocess.to_bytes(preprocess.normalise(stored, training), training), stored)
@@ -178,19 +178,20 @@ def test_a_window_ends_at_black_and_white():
     np.testing.assert_array_equal(found, [0, 0, 128, 255])
 
 
-def test_what_has_diverged_is_named(data):
+def test_diverged_weights_are_named(data):
     with pytest.raises(InputError, match=r'generated image of seed 1048576: not finite'):
         evaluator(data=data, task=TASK)({'spread': jnp.float32(jnp.nan)}, 'val', quick=True)
 
 
 @pytest.mark.parametrize('options, message', [
-    (dict(quick=1), r'config\.evaluate: images=1000, quick=1'), (dict(shown=0), 'shown=0; expected at least 2 images')])
-def test_what_is_refused(data, options, message):
+    (dict(validation_images=1), r'config\.evaluate: images=1000, validation_images=1'),
+    (dict(examples=0), 'examples=0; expected at least 2 images')])
+def test_invalid_input_is_refused(data, options, message):
     with pytest.raises(InputError, match=message):
         evaluator(data=data, task=TASK, **options)
 
 
-def test_data_that_cannot_be_made_is_refused(tmp_path):
+def test_unsupported_data_is_refused(tmp_path):
     source = simulated_images.source(cases=(4, 2, 2), shape=(8, 8))
     with pytest.raises(InputError, match="'zscore' cannot be inverted for generated images"):
         evaluator(data=dataset(source, size=(8, 8), cache=str(tmp_path), intensity={'name': 'zscore'}), task=TASK)

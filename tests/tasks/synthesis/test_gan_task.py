@@ -92,7 +92,8 @@ def test_one_loss_trains_as_two_optimisers_do(turns):
     """To 1e-6 over ten steps: weights and running statistics."""
     module, task, variables = begun()
     optimiser, _ = optim.make_optimiser(10, name='adam', lr=1e-2, eps=1e-4, groups={
-        'discriminator': dict(lr=2e-2, every=turns['discriminator']), 'generator': dict(every=turns['generator'])})
+        'discriminator': dict(lr=2e-2, update_every=turns['discriminator']),
+        'generator': dict(update_every=turns['generator'])})
     now = state.TrainState(jnp.zeros((), jnp.int32), variables['params'],
                            {'batch_stats': variables['batch_stats']}, optimiser.init(variables['params']))
     step = jax.jit(make_step(task, optimiser))
@@ -108,9 +109,10 @@ def test_one_loss_trains_as_two_optimisers_do(turns):
     assert all(count in (1, 8) for _, count in measured['states'].values())
 
 
-def test_padding_counts_for_nothing():
+def test_padding_has_no_effect():
     """Not in the loss, nor in what is measured, whatever it is."""
-    task = gan_task.task(Model(**{**SMALL, 'norm': 'instance'}), statistics=KNOWN, loss='wasserstein', penalty=10.0)
+    task = gan_task.task(Model(**{**SMALL, 'norm': 'instance'}), statistics=KNOWN, loss='wasserstein',
+                         gradient_penalty=10.0)
     variables, compiled = jax.jit(task.init)(KEY, batch_of(0, 2)), jax.jit(task.loss)
     batch = {**batch_of(0, 2), 'mask': jnp.array([1.0, 0.0])}
     other = {**batch, 'image': batch['image'].at[1].set(jnp.nan)}
@@ -161,7 +163,7 @@ class Root(nn.Module):
         return jnp.sqrt(jnp.abs(self.param('weight', nn.initializers.zeros, ()))) + x.mean(-1)
 
 
-def test_the_fault_of_one_network_is_named(tmp_path):
+def test_the_network_with_a_non_finite_gradient_is_named(tmp_path):
     made = toy.experiment(task=gan_task.task(Networks(), statistics=KNOWN), steps=2, save_every=0)
     with pytest.raises(InputError, match='step 1: gradient/discriminator/weight is not finite; '
                                          'cases of the batch: case0'):
@@ -191,9 +193,9 @@ def test_a_generator_learns_two_classes():
     assert far(now) < 0.5 * before and sample[1::2].mean() > sample[::2].mean() + 0.5
 
 
-def test_a_run_can_begin_with_the_weights_of_another():
+def test_a_run_starts_from_the_weights_of_another():
     """Those of spectral norm too, whose statistics have names with a slash."""
-    task = gan_task.task(Model(**{**SMALL, 'spectral': True}), statistics=KNOWN)
+    task = gan_task.task(Model(**{**SMALL, 'spectral_norm': True}), statistics=KNOWN)
     first = jax.eval_shape(task.init, KEY, batch_of(0))
     given = {'/'.join(path): jnp.full(leaf.shape, 7.0) for path, leaf in flatten_dict(dict(first)).items()}
     assert 'batch_stats/discriminator/down0_norm/down0/kernel/u' in given
@@ -204,10 +206,10 @@ def test_a_run_can_begin_with_the_weights_of_another():
 
 @pytest.mark.parametrize('options, message', [
     (dict(loss='gan'), r"config\.task\.loss: 'gan' is not known; expected one of: non_saturating, hinge"),
-    (dict(r1=-1), r'config\.task: r1=-1, penalty=0\.0; expected nothing below 0'),
+    (dict(r1=-1), r'config\.task: r1=-1, gradient_penalty=0\.0; expected nothing below 0'),
     (dict(augment=('flip',)), r"config\.task\.augment: 'flip' is not known; expected some of: brightness"),
 ])
-def test_what_is_refused(options, message):
+def test_invalid_input_is_refused(options, message):
     with pytest.raises(InputError, match=message):
         gan_task.task(Model(**SMALL), statistics=KNOWN, **options)
 

@@ -42,7 +42,7 @@ def features(table, kind, name='pixels', split='test'):
                      if row['kind'] == kind and row['split'] == split])
 
 
-def test_figures_are_those_of_quality_and_have_intervals():
+def test_metrics_equal_the_module_generative_and_have_intervals():
     table = list(rows())
     found = summary.summarise(table, CLASSES, resamples=200)
     entries, real, fake = found['metrics']['test'], features(table, 'real'), features(table, 'synthetic')
@@ -74,7 +74,7 @@ def test_nearest_and_copies_by_hand():
     assert entries['copies_train']['value'] == pytest.approx(2 / 40) and 'copies_noisy' not in entries
 
 
-def test_where_real_images_are_alike_or_trained_nothing_is_infinite():
+def test_constant_or_copied_images_have_finite_metrics():
     table = [{**row, **dict.fromkeys(['pixels_00', 'pixels_01', 'pixels_02', 'pixels_03', 'nearest'], 0.0)}
              if row['kind'] == 'real' else {**row, 'nearest': 0.0} for row in rows()]
     entries = summary.summarise(table, CLASSES, resamples=20)['metrics']['test']
@@ -82,7 +82,7 @@ def test_where_real_images_are_alike_or_trained_nothing_is_infinite():
     assert entries['diversity']['why'] == 'all real images are equal' and entries['copies']['value'] == 1
 
 
-def test_collapse_shows():
+def test_mode_collapse_lowers_diversity():
     whole_, collapsed = (summary.summarise(list(rows(0.0, spread)), CLASSES, resamples=50)['metrics']['test']
                          for spread in (1.0, 0.01))
     assert whole_['diversity']['value'] == pytest.approx(1, abs=0.3)
@@ -91,7 +91,7 @@ def test_collapse_shows():
     assert whole_['recall']['value'] > collapsed['recall']['value'] + 0.3
 
 
-def test_a_networks_features_count_where_they_are_there():
+def test_network_features_are_used_if_present():
     table = list(rows(network=True))
     found = summary.summarise(table, CLASSES, resamples=50)
     entries = found['metrics']['test']
@@ -103,7 +103,7 @@ def test_a_networks_features_count_where_they_are_there():
     assert entries['label_kept']['value'] == 0.75 and entries['label_kept_real']['value'] == 1
 
 
-def test_a_table_that_was_written_gives_the_same(tmp_path):
+def test_a_written_table_gives_the_same_metrics(tmp_path):
     table = list(rows(network=True))
     write_table(tmp_path / 'predictions.csv', table)
     (tmp_path / 'config.json').write_text('{}')
@@ -117,7 +117,7 @@ def test_a_table_that_was_written_gives_the_same(tmp_path):
     (lambda table: [{k: v for k, v in row.items() if not k.startswith('pixels')} for row in table],
      r'no columns pixels_00'),
 ])
-def test_what_is_refused(change, message):
+def test_invalid_input_is_refused(change, message):
     with pytest.raises(InputError, match=message):
         summary.summarise(change(list(rows(count=6))), CLASSES, resamples=5)
 

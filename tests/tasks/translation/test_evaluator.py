@@ -50,7 +50,7 @@ def test_figures_by_hand_on_the_stored_grid(data, tmp_path):
         assert kept['planes'].mean() == pytest.approx(row['mae'], rel=1e-3) and str(kept['kind']) == 'volume'
 
 
-def test_validation_is_quick_and_passes_over_what_is_not_there(data, tmp_path):
+def test_quick_validation_skips_missing_targets(data, tmp_path):
     evaluate = evaluator(data=data, task=TASK)
     rows = evaluate(SHIFT, 'val', quick=True)
     assert [np.isnan(row['psnr']) for row in rows] == [True, False] and 'psnr_linear' not in rows[1]
@@ -61,7 +61,7 @@ def test_validation_is_quick_and_passes_over_what_is_not_there(data, tmp_path):
         assert set(kept) == {'image', 'made', 'cycle'} and kept['made'].shape == (8, 10, 1)
 
 
-def test_a_copy_has_a_figure():
+def test_a_copied_input_has_metrics():
     image = np.ones((8, 8, 1, 1))
     assert fidelity(image, image, np.ones((8, 8, 1)))['psnr'] == 100
     assert np.isnan(fidelity(image, image, np.zeros((8, 8, 1)))['psnr'])

@@ -114,7 +114,7 @@ def test_discriminators_of_a_cyclegan_learn_from_their_loss_alone():
     """A discriminator's gradient is that of its own loss, which gives generators none."""
     module = Toy(kind='cyclegan')
     task = translation_task.task(module, statistics={}, cycle=10.0, identity=0.5)
-    quiet = translation_task.task(module, statistics={}, weight=0.0, cycle=0.0, identity=0.0)
+    quiet = translation_task.task(module, statistics={}, adversarial_weight=0.0, cycle=0.0, identity=0.0)
     variables = jax.jit(task.init)(KEY, batch())
     assert set(variables['params']) == {'generator_target', 'generator_source',
                                         'discriminator_source', 'discriminator_target'}
@@ -167,9 +167,9 @@ def test_the_pool_is_filled_and_then_shows_earlier_images_by_one_half():
     assert int(pool['filled']) == 4 and set(np.asarray(pool['images']).ravel()).isdisjoint(shown[4:])
 
 
-def test_the_pool_goes_on_where_it_was():
+def test_the_pool_is_resumed():
     """Two batches of two with the state passed on, as in a resumed run."""
-    task = translation_task.task(Toy(kind='cyclegan'), statistics={}, pool=3)
+    task = translation_task.task(Toy(kind='cyclegan'), statistics={}, pool_size=3)
     images = {name: value[:2] for name, value in batch().items()}
     start = jax.jit(task.init)(KEY, images)
     assert start['pool']['source']['images'].shape == (3, 4, 4, 1) and task.joint
@@ -188,7 +188,7 @@ def test_the_pool_goes_on_where_it_was():
     assert outputs['translated'].shape == outputs['cycle'].shape == (2, 4, 4, 1)
 
 
-def test_padding_counts_for_nothing():
+def test_padding_has_no_effect():
     task = translation_task.task(Toy(kind='regression'), statistics={})
     variables = jax.jit(task.init)(KEY, batch())
     padded = {**batch(), 'image': batch()['image'].at[2].set(9.0), 'mask': jnp.array([1.0, 1, 0])}
@@ -203,12 +203,12 @@ def test_padding_counts_for_nothing():
      r"config\.task\.adversarial_loss: 'wasserstein'; expected one of: least"),
     (dict(kind='pix2pix'), {}, dict(adversarial_loss='chess'), r"config\.task\.adversarial_loss: 'chess' is not known"),
     (dict(kind='pix2pix'), {}, dict(l1=-1.0), r'l1: -1\.0, .*expected nothing below 0'),
-    (dict(kind='pix2pix'), {}, dict(pool=5), r'config\.task\.pool: 5; expected 0 except for a CycleGAN'),
+    (dict(kind='pix2pix'), {}, dict(pool_size=5), r'config\.task.pool_size: 5; expected 0 except for a CycleGAN'),
     (dict(kind='pix2pix'), {'channels': [1, 3]}, {}, r'config\.model\.channels: \(1, 1\); expected \(1, 3\)'),
     (dict(kind='cyclegan', channels=(1, 3)), {'channels': [1, 3]}, {}, r'config\.task\.identity: 0\.5; expected 0'),
     (dict(kind='regression'), {'paired': False}, {}, r'config\.data\.paired: False; expected True'),
 ])
-def test_what_is_refused(model, statistics, options, message):
+def test_invalid_input_is_refused(model, statistics, options, message):
     with pytest.raises(InputError, match=message):
         translation_task.task(Toy(**model), statistics=statistics, **options)
 

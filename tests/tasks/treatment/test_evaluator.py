@@ -92,6 +92,6 @@ def test_groups_that_differ_and_overlap():
     assert sum(found['counts'].values()) == 120 and len(found['overlap']['edges']) == 21
 
 
-def test_no_patients_at_once():
+def test_an_empty_batch_is_refused():
     with pytest.raises(InputError, match='config.evaluate.batch: 0'):
         evaluator(data=make_data(), task=KNOWN, batch=0)

@@ -28,13 +28,13 @@ def test_metrics_by_hand():
                 - (20 / 7 - (2 + 3 * edge) / (2 + edge)) / 2})
 
 
-def test_without_the_truth_only_what_can_be_known():
+def test_without_the_truth_only_observable_metrics_are_reported():
     rows = [{**row, 'effect': ''} for row in ROWS]
     found = summary.compute_metrics(read(rows))
     assert not {'pehe', 'ate_error', 'ate_true'} & set(found) and float(found['ate']) == 0.5
 
 
-def test_a_summary_has_intervals_around_what_is_true():
+def test_intervals_contain_the_true_values():
     rows = list(treatments.rows_of('test', 300, np.random.default_rng(0)))
     found = summary.summarise(rows, treatments.TRAINING, resamples=300)
     test = found['metrics']['test']

@@ -55,13 +55,13 @@ def test_every_learner_finds_the_effects(variant):
     assert outcome[treatment == 1].mean() - outcome[treatment == 0].mean() > 1.5
 
 
-def test_balance_brings_the_groups_together():
+def test_balancing_reduces_the_distance_of_the_groups():
     train = cohort().numbers('train')
     batch = {**cohort().batch(train), 'mask': np.ones(len(train), np.float32)}
     apart = []
     for weight in (0.0, 30.0):
         model = Model(shared=(24,), heads=(24,))
-        task = treatment_task.task(model, statistics=cohort().statistics, balance=weight)
+        task = treatment_task.task(model, statistics=cohort().statistics, mmd_weight=weight)
         variables = learned(task)
         _, feats = model.apply(variables, batch['covariates'], train=False)
         x = feats['pooled'] / np.sqrt((feats['pooled']**2).sum(1).mean())
@@ -82,15 +82,15 @@ def test_the_loss_by_hand():
     want = np.mean(off**2 * np.array([0.5 / share, *[0.5 / (1 - share)] * 3]))
     loss, _ = task.loss(variables, batch, jax.random.key(0))
     assert loss == pytest.approx(want, rel=1e-4)
-    balanced, _ = make_task(balance=5.0).loss(variables, batch, jax.random.key(0))
+    balanced, _ = make_task(mmd_weight=5.0).loss(variables, batch, jax.random.key(0))
     assert balanced == pytest.approx(want, rel=1e-4)  # all are alike: nothing is apart
 
 
-def test_the_size_of_a_representation_does_not_count_in_the_balance():
+def test_the_balance_does_not_depend_on_the_scale_of_the_representation():
     batch = {**cohort().batch(np.arange(40)), 'mask': np.ones(40, np.float32)}
     sizes = []
     for size in (1.0, 50.0):
-        task = treatment_task.task(_Known(size), statistics=cohort().statistics, balance=1.0)
+        task = treatment_task.task(_Known(size), statistics=cohort().statistics, mmd_weight=1.0)
         sizes.append(float(task.loss({'params': {}}, batch, jax.random.key(0))[0]))
     none = float(treatment_task.task(_Known(1.0), statistics=cohort().statistics).loss(
         {'params': {}}, batch, jax.random.key(0))[0])
@@ -107,7 +107,7 @@ class _Known(nn.Module):
         return x[:, :2] * 0, {'pooled': x * self.size}
 
 
-def test_an_x_learners_effect_is_that_of_its_own_heads():
+def test_an_x_learner_uses_its_effect_heads():
     task, batch = make_task('xlearner'), cohort().batch(np.arange(6))
     model = Model(heads=(24,), activation='tanh', **VARIANTS['xlearner'])
     variables = task.init(jax.random.key(1), batch)
@@ -123,7 +123,8 @@ def test_groups_span_eight_devices():
     batches, ends = pipeline.Streamed(cohort(), seed=0, batch=64), []
     update, schedule = make_optimiser(4, name='sgd', lr=0.03)
     for plan in (Jit(devices=jax.devices()[:1]), Jit(data=8)):
-        made = Experiment(task=make_task(balance=2.0), data=cohort(), batches=batches, augment=None, optimiser=update,
+        made = Experiment(task=make_task(mmd_weight=2.0), data=cohort(), batches=batches, augment=None,
+                          optimiser=update,
                           schedule=schedule, plan=plan, evaluator=None, seed=0, steps=4)
         made.global_batch_size()
         abstract = made.abstract_state()
@@ -132,15 +133,15 @@ def test_groups_span_eight_devices():
             state, _ = step(state, batch, jax.random.key(0))
         ends.append(jax.device_get(state.params))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), *ends)
-    assert make_task(balance=2.0).joint and not make_task().joint
+    assert make_task(mmd_weight=2.0).joint and not make_task().joint
     with pytest.raises(InputError, match='the loss of this task is defined on a whole batch'):
-        Experiment(task=make_task(balance=2.0), data=cohort(), batches=batches, augment=None, optimiser=update,
+        Experiment(task=make_task(mmd_weight=2.0), data=cohort(), batches=batches, augment=None, optimiser=update,
                    schedule=schedule, plan=Pmap(), evaluator=None, seed=0, steps=4).global_batch_size()
 
 
-@pytest.mark.parametrize('options', [dict(balance=-1.0), dict(balance='mmd'), dict(width=0.0)])
+@pytest.mark.parametrize('options', [dict(mmd_weight=-1.0), dict(mmd_weight='mmd'), dict(mmd_width=0.0)])
 def test_invalid_options(options):
-    with pytest.raises(InputError, match='config.task: balance='):
+    with pytest.raises(InputError, match='config.task: mmd_weight='):
         make_task(**options)
 
 

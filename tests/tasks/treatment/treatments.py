@@ -1,4 +1,4 @@
-"""Workdirs like those that runs on a treatment leave: patients of whom the first covariate says whom it helps."""
+"""Workdirs as runs on treatment effects write them: the first covariate determines who benefits."""
 
 import pathlib
 

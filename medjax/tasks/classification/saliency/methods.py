@@ -70,9 +70,9 @@ def check(methods: Sequence[str], task: Task, variables: Any, image: np.ndarray)
     """
     for name in methods:
         if name not in METHODS:
-            raise InputError(f'config.evaluate.explain: {name!r}; expected some of: {", ".join(METHODS)}')
+            raise InputError(f'config.evaluate.saliency: {name!r}; expected some of: {", ".join(METHODS)}')
         try:
             jax.eval_shape(lambda variables, method=METHODS[name]: method(
                 functools.partial(task.features, variables), image, np.zeros(1, np.int32)), variables)
         except InputError as error:
-            raise InputError(f'config.evaluate.explain: {name!r}: {error}') from error
+            raise InputError(f'config.evaluate.saliency: {name!r}: {error}') from error

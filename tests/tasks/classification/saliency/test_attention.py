@@ -18,7 +18,7 @@ def test_attention_rollout_is_the_product_of_the_layers_by_hand():
     np.testing.assert_allclose(got, (third @ second @ first)[:, 0, 1:].reshape(2, 2, 3), rtol=1e-5)
 
 
-def test_attention_to_one_patch_is_seen_there_in_3d():
+def test_attention_to_one_patch_is_located_in_3d():
     attention = np.zeros((1, 1, 1, 9, 9), np.float32)
     attention[..., 6] = 1.0  # the fifth patch of 2 × 2 × 2: the second half of the first axis
     maps = explained('attention_rollout', attending(attention, (2, 2, 2)), jnp.zeros((1, 8, 8, 8, 1)), jnp.array([0]))

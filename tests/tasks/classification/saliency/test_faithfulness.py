@@ -44,7 +44,7 @@ def test_deletion_and_insertion_by_hand():
     assert float(got['insertion'][0]) == pytest.approx(np.trapezoid(inserted, dx=0.25))
 
 
-def test_the_right_places_first_delete_faster_and_insert_faster_than_random_ones():
+def test_relevant_voxels_first_change_the_score_faster_than_random_ones():
     module, (image, where) = Spot(), with_spot(size=32, at=10, width=4)
     probability = lambda x: jax.nn.softmax(module.apply({}, x)[0])
     orders = np.concatenate([where[None], np.random.default_rng(0).random((5, *where.shape))]).astype(np.float32)
@@ -69,7 +69,7 @@ def test_random_weights_change_a_map_that_depends_on_weights_and_not_one_that_do
     np.testing.assert_allclose(jax.jit(rank_correlation)(edges, edges), 1.0, rtol=1e-5)
 
 
-def test_the_tests_of_a_methods_maps_are_those_by_themselves():
+def test_tests_of_several_maps_equal_those_of_each_map():
     module, variables, image, target = random_cnn()
     features = lambda v, x, added: forward_of(module, v)(x, added)
     probability = lambda v, x: jax.nn.softmax(module.apply(v, x)[0])

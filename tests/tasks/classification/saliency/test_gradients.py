@@ -16,17 +16,17 @@ from tests.tasks.classification.saliency.networks import (
 )
 
 
-def test_integrated_gradients_of_a_linear_model_are_weights_times_the_way():
+def test_integrated_gradients_of_a_linear_model_are_weights_times_the_difference():
     got = explained('integrated_gradients', linear, IMAGE, jnp.array([1, 0]), baseline=0.25)
     np.testing.assert_allclose(got, (WEIGHTS[[1, 0]] * (IMAGE - 0.25)).sum(-1), atol=1e-4)
 
 
-def test_smooth_gradients_of_a_linear_model_are_its_weights_sizes():
+def test_smooth_gradients_of_a_linear_model_are_its_absolute_weights():
     got = explained('smooth_grad', linear, IMAGE, jnp.array([0, 1]), samples=3)
     np.testing.assert_allclose(got, np.abs(WEIGHTS).sum(-1), rtol=1e-5)
 
 
-def test_a_single_logit_speaks_for_class_1_and_against_class_0():
+def test_a_single_logit_explains_class_1_and_its_negative_class_0():
     one = lambda image, _: (linear(image, {})[0][:, :1], {})
     got = explained('integrated_gradients', one, IMAGE, jnp.array([1, 0]))
     np.testing.assert_allclose(got, (WEIGHTS[0] * IMAGE).sum(-1) * np.array([1, -1])[:, None, None], atol=1e-4)
@@ -42,11 +42,11 @@ def test_integrated_gradients_are_complete_to_1e_3(dims):
     missed = np.abs(np.asarray(maps).sum(tuple(range(1, dims + 1))) - change)
     assert maps.shape == image.shape[:-1] and np.abs(change).min() > 0.2
     assert (missed <= 1e-3 * np.maximum(np.abs(change), 1)).all()
-    # Few points do not get there, and that is told.
+    # With few points the sum is incomplete, and the error is reported.
     rough = explained('integrated_gradients', forward, image, target, most=12)
-    told = [completeness_error(forward, image, target, m) for m in (maps, rough)]
-    np.testing.assert_allclose(told[0], missed, atol=1e-4)
-    assert told[1].max() > 1e-3 * np.abs(change).max()
+    errors = [completeness_error(forward, image, target, m) for m in (maps, rough)]
+    np.testing.assert_allclose(errors[0], missed, atol=1e-4)
+    assert errors[1].max() > 1e-3 * np.abs(change).max()
 
 
 def test_integrated_gradients_are_the_midpoint_rules_at_any_refinement():

@@ -10,7 +10,7 @@ from tests.tasks.classification.saliency.networks import Spot, explained, forwar
 
 @pytest.mark.parametrize('dims', [2, 3])
 @pytest.mark.parametrize('method', [name for name in METHODS if name != 'attention_rollout'])
-def test_maps_peak_where_the_one_filter_fires(method, dims):
+def test_maps_peak_where_the_filter_responds(method, dims):
     image, where = with_spot(dims, size=16 if dims == 2 else 14, at=6)
     maps = np.asarray(explained(method, forward_of(Spot(), {}), image, jnp.array([1])))
     assert maps.shape == image.shape[:-1] and maps.dtype == np.float32
@@ -18,7 +18,7 @@ def test_maps_peak_where_the_one_filter_fires(method, dims):
     assert maps[0][where].mean() > 4 * np.abs(maps[0][~where]).mean()
 
 
-def test_a_map_is_of_the_class_asked_about():
+def test_a_map_explains_the_requested_class():
     image, where = with_spot()
     two = jnp.concatenate([image, image])
     forward = forward_of(Spot(), {})
