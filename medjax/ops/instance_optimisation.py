@@ -49,8 +49,7 @@ class OptimisationOptions:
     def __post_init__(self):
         if not len(self.downsampling) == len(self.steps) == len(self.affine_steps) > 0:
             raise InputError(f'config.task.refine: {dataclasses.asdict(self)}; expected as many steps and '
-                             'affine_steps as '
-                             'levels')
+                             'affine_steps as levels')
 
 
 def optimise(fixed: jax.Array, moving: jax.Array, dissimilarity: Dissimilarity, spacing: Sequence[float],

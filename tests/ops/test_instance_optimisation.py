@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from medjax.core import config
 from medjax.errors import InputError
 from medjax.losses import image_similarity
 from medjax.ops import deformation, instance_optimisation, warp
@@ -46,11 +47,13 @@ def test_an_image_without_contrast_gives_the_identity():
     np.testing.assert_allclose(register(pair()[0], jnp.ones((40, 48, 1)))[2], 0, atol=0.06)
 
 
-@pytest.mark.parametrize('change',
-                         [dict(downsampling=()), dict(downsampling=(2, 1)), dict(lr=0.0), dict(steps=(1, 2, 0.5)),
-                                    dict(velocity_downsampling=0), dict(weight=-1.0), dict(downsampling=4),
-                                    dict(lr='fast'),
-                                    dict(downsampling=('a', 2, 1))])
-def test_invalid_options_raise(change):
-    with pytest.raises(InputError, match=r'config\.task\.refine: .*; expected as many steps and affine as levels'):
-        instance_optimisation.OptimisationOptions(**change)
+@pytest.mark.parametrize('change, message', [
+    (dict(downsampling=()), 'expected as many steps and affine_steps as levels'),
+    (dict(downsampling=(2, 1)), 'expected as many steps and affine_steps as levels'),
+    (dict(lr=0.0), 'lr: 0.0; expected'), (dict(lr='fast'), "lr: 'fast'; expected"),
+    (dict(steps=(1, 2, 0.5)), 'steps: .*0.5.*; expected'), (dict(downsampling=4), 'downsampling: 4; expected'),
+    (dict(downsampling=('a', 2, 1)), "downsampling: .*'a'.*; expected"), (dict(weight=-1.0), 'weight: -1.0; expected'),
+    (dict(velocity_downsampling=0), 'velocity_downsampling: 0; expected')])
+def test_invalid_options_raise(change, message):
+    with pytest.raises(InputError, match=rf'config\.task\.refine.*{message}'):
+        config.bind(instance_optimisation.OptimisationOptions, change, 'config.task.refine')
