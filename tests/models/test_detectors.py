@@ -91,9 +91,9 @@ def external_proposals(count=5):
     ('faster', {}), ('fast', {}), ('fast', dict(pool='align')), ('fast', dict(pool='spp')), ('rcnn', dict(size=16))])
 def test_regions_have_logits_and_deltas(variant, fields):
     network, x = small_rcnn(variant, **fields), images(2, 32, 32, 1)
-    options = {'proposals': external_proposals()} if network.given else {}
+    options = {'proposals': external_proposals()} if network.external_proposals else {}
     out, _ = jax.jit(lambda: network.init_with_output(KEY, x, train=False, **options))()[0]
-    count = 5 if network.given else 12
+    count = 5 if network.external_proposals else 12
     regions = out['regions']
     assert regions['boxes'].shape == (2, count, 4) and regions['mask'].shape == (2, count)
     assert regions['logits'].shape == (2, count, 3) and regions['deltas'].shape == (2, count, 2, 4)

@@ -69,7 +69,7 @@ def test_networks_are_causal_unless_bidirectional(name):
     one, other = (run(each)[1]['steps'] for each in (args, later))
     changed = np.abs(one - other).max((0, 2)) > 1e-6
     assert changed[4]
-    assert changed[:4].any() if NETWORKS[name].get('both') else not changed[:4].any()
+    assert changed[:4].any() if NETWORKS[name].get('bidirectional') else not changed[:4].any()
 
 
 def test_unobserved_values_have_no_effect():
@@ -90,7 +90,7 @@ def test_the_receptive_field_of_a_step(options, reach):
         other = [part.copy() for part in args]
         other[0][:, step], other[1][:, step] = 7.0, 1.0
         visible.append(np.abs(run(other)[1]['steps'][:, 5] - base[:, 5]).max() > 1e-7)
-    assert visible == [step >= 5 - reach or 'chunk' in options for step in range(5)]
+    assert visible == [step >= 5 - reach or 'chunk_size' in options for step in range(5)]
 
 
 def test_the_linear_term_of_the_covariates():
