@@ -170,7 +170,7 @@ def test_realisations_of_a_simulation_are_averaged(tmp_path, capsys):
     entry = results['test']['pehe']
     assert np.isclose(entry['value'], np.mean(single)) and entry['n'] == 3
     assert entry['ci95'][0] <= entry['value'] <= entry['ci95'][1]
-    assert results['realisations'] == 3 and {'pehe_ols', 'ate_error_trees'} <= set(results['horizon'])
+    assert results['realisations'] == 3 and {'pehe_ols', 'ate_error_trees'} <= set(results['within'])
     assert 'test pehe' in capsys.readouterr().out
     assert 'Means over 3 realisations' in (tmp_path / 'out' / 'report.html').read_text()
 

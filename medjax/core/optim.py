@@ -207,7 +207,7 @@ def _chain(steps: int, section: Mapping[str, Any],
     return bind(_parameter_group, section, where, steps=steps, path=where)
 
 
-def _parameter_group(*, steps: int, path: str, name: str, lr: Positive, schedule: Mapping[str, Any] | None = None,
+def _parameter_group(*, steps: int, path: str, name: str, lr: NonNegative, schedule: Mapping[str, Any] | None = None,
                      clip: NonNegative = 0.0, update_every: Count = 1,
                      **options: Any) -> tuple[list[optax.GradientTransformation], Schedule]:
     """The transformations of one parameter group, and its learning rate by step.

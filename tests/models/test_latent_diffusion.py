@@ -38,7 +38,7 @@ def test_encode_and_decode_equal_the_autoencoder():
 @pytest.mark.parametrize('kind, size', [('ddpm', (8, 8)), ('flow', (4, 8, 8))])
 def test_only_the_denoiser_is_trained(kind, size):
     module = Model(size=size, **SMALL)
-    task = diffusion_task.task(module, statistics=TWO, kind=kind, steps=2)
+    task = diffusion_task.task(module, statistics=TWO, kind=kind, sampling_steps=2)
     variables = jax.jit(task.init)(KEY, batch(size))
 
     def cost(params):

@@ -14,7 +14,8 @@ OTHER = 'CC(=O)Oc1ccccc1'
 
 
 def graphs(lines, **limits):
-    known = {'form': 'graphs', 'atoms': 12, 'bonds': 12, 'descriptors': [], 'mean': [], 'std': [], **limits}
+    known = {'representation': 'graphs', 'max_atoms': 12, 'max_bonds': 12, 'descriptors': [], 'mean': [], 'std': [],
+             **limits}
     return list(molecules.encode(lines, known, lines).values())
 
 
@@ -32,7 +33,7 @@ def test_invariance_to_the_order_of_atoms_and_to_padding(directed, readout):
     out, feats = apply(variables, *inputs)
     np.testing.assert_allclose(out[0], out[1], rtol=1e-4, atol=1e-5)
     assert abs(out[0] - out[2]).max() > 1e-3 and feats['atoms'].shape == (3, 12, 8)
-    padded, _ = apply(variables, *graphs([*SAME, OTHER], atoms=20, bonds=15))
+    padded, _ = apply(variables, *graphs([*SAME, OTHER], max_atoms=20, max_bonds=15))
     np.testing.assert_allclose(padded, out, rtol=1e-4, atol=1e-5)
 
 

@@ -124,6 +124,9 @@ TABLE = [
     ('unet', 'residual', dict(classes=2, dims=3), (1, 64, 64, 64, 1), 222_650_824),
 ]
 
+# The inputs are zeros of float32, also where a network takes class numbers.
+pytestmark = pytest.mark.filterwarnings('ignore:jax.nn.one_hot input should be integer-typed:DeprecationWarning')
+
 
 def count(module, variant, options, shape):
     """The number of parameters, from shapes only."""

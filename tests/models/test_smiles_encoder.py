@@ -13,8 +13,8 @@ LINES = ['CC(=O)Nc1ccc(O)cc1', 'CC(=O)Oc1ccccc1']
 
 
 def tokens(lines, length=24):
-    known = {'form': 'tokens', 'length': length, 'vocabulary': list('CNOc()=1'), 'descriptors': [], 'mean': [],
-             'std': []}
+    known = {'representation': 'tokens', 'max_length': length, 'vocabulary': list('CNOc()=1'), 'descriptors': [],
+             'mean': [], 'std': []}
     return list(molecules.encode(lines, known, lines).values())
 
 

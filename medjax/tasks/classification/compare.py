@@ -66,7 +66,7 @@ def compare_tables(rows_a: Sequence[Row], rows_b: Sequence[Row], problem: str, c
     values_a, values_b = compute_metrics(a), compute_metrics(b)
     samples_a, samples_b = compute_metrics(a, draws), compute_metrics(b, draws)
     differences = metric_entries(a, {name: values_a[name] - values_b[name] for name in values_a},
-                                 {name: samples_a[name] - samples_b[name] for name in values_a})
+                                 {name: samples_a[name] - samples_b[name] for name in values_a}, exact=False)
     auroc_tests, decision_tests = _significance_tests(a, b)
     patients = len(np.unique(a.patients))
     warnings = [f'{len(rows) - len(shared)} {split} cases of the {name} table are not in the other: left out'

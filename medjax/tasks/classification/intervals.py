@@ -99,7 +99,7 @@ def _proportions(cases: Cases, thresholds: Mapping[str, float]) -> dict[str, tup
 
 
 def metric_entries(cases: Cases, values: Mapping[str, np.ndarray], samples: Mapping[str, np.ndarray],
-                   thresholds: Mapping[str, float] | None = None) -> dict[str, dict[str, Any]]:
+                   thresholds: Mapping[str, float] | None = None, exact: bool = True) -> dict[str, dict[str, Any]]:
     """Metrics with confidence intervals: exact ones of proportions, else bootstrap intervals.
 
     The number of patients of a proportion is that of the patients with a case that counts, such as the positives of a
@@ -110,18 +110,19 @@ def metric_entries(cases: Cases, values: Mapping[str, np.ndarray], samples: Mapp
       values: `[]` by name, the metrics of the cases as they are.
       samples: `[resamples]` by name, the metrics of the resamples.
       thresholds: of `operating_point.choose_thresholds`, where `values` has metrics at them.
+      exact: whether proportions have exact intervals; not for differences of metrics.
 
     Returns:
       For each name an entry, see `statistics.intervals.entry` and `statistics.proportions.entry`.
     """
-    exact = _proportions(cases, thresholds or {})
+    counted = _proportions(cases, thresholds or {}) if exact else {}
     of_label = {f'_{name}': part.patients for name, part, _ in cases.parts() if name}
     out = {}
     for name, value in values.items():
         label = max((suffix for suffix in of_label if name.endswith(suffix)), key=len, default=None)
         patients = of_label[label] if label else cases.patients[cases.known]
-        if name in exact and len(exact[name][0]):
-            out[name] = proportions.entry(*exact[name], undefined_reason(name), float(value))
+        if name in counted and len(counted[name][0]):
+            out[name] = proportions.entry(*counted[name], undefined_reason(name), float(value))
         else:
             out[name] = entry(float(value), samples[name], patients, undefined_reason(name))
     return out

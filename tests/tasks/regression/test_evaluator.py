@@ -75,7 +75,7 @@ def test_a_table_of_new_molecules(tmp_path):
     (tmp_path / 'new.csv').write_text('smiles\nCCO\nC?\n')
     with pytest.raises(InputError, match=r"new.csv: row 3: SMILES 'C\?' has '\?' at letter 2"):
         predict({}, tmp_path / 'new.csv', tmp_path / 'out')
-    (tmp_path / 'new.csv').write_text('smiles\nCCO\n""\n')
+    (tmp_path / 'new.csv').write_text('id,smiles\nx,CCO\ny,\n')
     with pytest.raises(InputError, match='new.csv: row 3: smiles is empty'):
         predict({}, tmp_path / 'new.csv', tmp_path / 'out')
     (tmp_path / 'new.csv').write_text('molecule\nCCO\n')

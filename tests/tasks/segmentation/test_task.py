@@ -20,12 +20,12 @@ class Pointwise(nn.Module):
     """A network of one layer, with coarser logits where asked for."""
 
     classes: int = 3
-    deep: bool = False
+    deep_supervision: bool = False
 
     @nn.compact
     def __call__(self, x, *, train):
         logits = nn.Dense(self.classes)(x)
-        return logits, {'deep': (logits[:, ::2, ::2], logits[:, ::4, ::4])} if self.deep else {}
+        return logits, {'deep': (logits[:, ::2, ::2], logits[:, ::4, ::4])} if self.deep_supervision else {}
 
 
 def batch_of(size=3):
