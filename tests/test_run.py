@@ -70,7 +70,7 @@ def test_several_predictions_restore_the_weights_once(run, monkeypatch):
     pd.testing.assert_frame_equal(first.table[['prob_large']], second.table[['prob_large']])
     assert calls == [{}]
     loaded.predict(picture, dropout_samples=0)
-    assert calls == [{}, {'samples': 0}]  # options make another predictor
+    assert calls == [{}, {'dropout_samples': 0}]  # options make another predictor
 
 
 @pytest.mark.parametrize('array, spacing, message', [
