@@ -74,7 +74,8 @@ def drawing(path, **changes):
     first = dict(base=4, blocks=(1, 1), latent=2)
     return {**CONFIG, 'model': dict(name='latent_diffusion', size=(16, 16), classes=2, autoencoder=first,
                                     denoiser=dict(base=4, levels=1, attention=False)),
-            'task': dict(name='diffusion', steps=2), 'evaluate': dict(name='synthesis', every=2), 'checkpoint': {},
+            'task': dict(name='diffusion', sampling_steps=2), 'evaluate': dict(name='synthesis', every=2),
+            'checkpoint': {},
             'optim': dict(name='adamw', lr=1e-2, weight_decay=0.1, ema=0.9),
             'init': dict(name='run', path=str(path), part='first', **changes)}
 
