@@ -1,5 +1,6 @@
 """A run that starts from the weights of another one, and the features that its network computes."""
 
+import json
 import shutil
 
 import jax
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
-from medjax import assemble, build, evaluate, restore
+from medjax import assemble, build, restore
 from medjax.errors import InputError
 from medjax.synthesise import synthesise
 from medjax.training import train_and_evaluate
@@ -54,7 +55,7 @@ def test_all_weights_but_reinitialised_ones_are_loaded(first, tmp_path):
             np.testing.assert_array_equal(old[name], new[name])  # the averaged weights, with which the run is evaluated
     drawn = assemble.experiment({**config, 'init': None})
     np.testing.assert_allclose(new['params/logits/kernel'], drawn.create_state().params['logits']['kernel'], atol=1e-6)
-    record = evaluate.json.loads((tmp_path / 'second' / 'environment.json').read_text())
+    record = json.loads((tmp_path / 'second' / 'environment.json').read_text())
     assert len(record['init_hash']) == 64
 
 
@@ -64,9 +65,9 @@ def test_the_first_run_may_be_deleted(first, tmp_path):
     config = other(tmp_path / 'first')
     assert train_and_evaluate(config, tmp_path / 'second')
     shutil.rmtree(tmp_path / 'first')
-    hashed = evaluate.json.loads((tmp_path / 'second' / 'environment.json').read_text())['init_hash']
+    hashed = json.loads((tmp_path / 'second' / 'environment.json').read_text())['init_hash']
     assert train_and_evaluate(config, tmp_path / 'second')  # it resumes from its own checkpoint
-    assert evaluate.json.loads((tmp_path / 'second' / 'environment.json').read_text())['init_hash'] == hashed
+    assert json.loads((tmp_path / 'second' / 'environment.json').read_text())['init_hash'] == hashed
 
 
 def drawing(path, **changes):
