@@ -4,6 +4,7 @@ import functools
 import importlib
 import os
 import pathlib
+import signal
 
 import pytest
 
@@ -19,6 +20,13 @@ NOWHERE = '/nowhere'
 os.environ.setdefault('MEDJAX_TEST_DATA_DIR',
                       os.environ.get('MEDJAX_DATA_DIR', str(ROOT.parent / 'shared' / 'data')) or NOWHERE)
 os.environ['MEDJAX_DATA_DIR'] = NOWHERE
+
+
+# A shell starts background jobs with SIGINT ignored, and nohup with SIGHUP; training then leaves them ignored, and so
+# would the processes that tests start.
+for _number, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _handler)
 
 
 @pytest.hookimpl(tryfirst=True)

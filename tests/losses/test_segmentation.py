@@ -28,7 +28,7 @@ GOLDEN = logits_of([[[0.2, 0.8], [0.6, 0.4]]]), jnp.array([[1, 0]])
 
 @pytest.mark.parametrize('name, options, value', [
     ('cross_entropy', {}, -(np.log(0.8) + np.log(0.6)) / 2),
-    ('cross_entropy', {'classes': (1.0, 3.0)}, -(3 * np.log(0.8) + np.log(0.6)) / 4),
+    ('cross_entropy', {'class_weight': (1.0, 3.0)}, -(3 * np.log(0.8) + np.log(0.6)) / 4),
     ('soft_dice', {}, 1 - 2 * 0.8 / (1.2 + 1)),
     ('soft_dice', {'squared': True}, 1 - 2 * 0.8 / (0.64 + 0.16 + 1)),
     ('generalised_dice', {}, 1 - 2 * 0.8 / (1.2 + 1)),

@@ -50,7 +50,7 @@ def test_percentiles_are_of_the_training_cases():
     assert stats['mean'] == pytest.approx([clipped.mean()]) and stats['std'] == pytest.approx([clipped.std()])
     out = pre.normalise(np.array([[-1000.0], [50.0], [1000.0]]), {'mean': [1e9], 'std': [1e9]}, stats)
     np.testing.assert_allclose(out[:, 0], (np.array([10, 50, 90]) - 50) / clipped.std(), rtol=1e-5)
-    with pytest.raises(InputError, match='labelled voxels'):
+    with pytest.raises(InputError, match='the training cases have 0 of them'):
         pre.training_statistics([np.zeros((0, 1))])
 
 
