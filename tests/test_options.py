@@ -137,7 +137,7 @@ def test_what_is_outside_is_refused():
 
 
 @pytest.mark.parametrize('make, section, message', [
-    (optim._parameter_group, dict(name='adam', lr=-1.0), 'config.optim.lr: -1.0; expected a number above 0'),
+    (optim._parameter_group, dict(name='adam', lr=-1.0), 'config.optim.lr: -1.0; expected a number of at least 0'),
     (optim._parameter_group, dict(name='adam', lr=0.1, clip=-1),
      'config.optim.clip: -1; expected a number of at least 0'),
     (optim._parameter_group, dict(name='adamw', lr=0.1, weight_decay=-1),
