@@ -149,8 +149,7 @@ def dataset(source: Source, *, covariates: Sequence[str] = (), times: Sequence[P
     longest = max(source.cases, key=lambda case: len(case.series.times))
     if 0 < max_visits < len(longest.series.times):
         raise InputError(f'config.data.max_visits: {max_visits}; expected at least {len(longest.series.times)}, the '
-                         'visits of '
-                         f'{longest.id}')
+                         f'visits of {longest.id}')
     for case in source.cases:
         _check_series(case, source.measured)
     train = [case.series for case in source.cases if case.split == 'train']

@@ -262,7 +262,7 @@ def _read_nifti(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
     packed = suffix(path) == '.nii.gz'
     with gzip.open(path, 'rb') if packed else path.open('rb') as file:
         start = file.read(4)
-        size = next((n for n in nifti_writer.HEADERS if start in (n.to_bytes(4, 'little'), n.to_bytes(4, 'big'))), 0)
+        size = nifti_writer.header_size(start)
         if not size:
             raise InputError(f'{path}: not NIfTI; expected a header of 348 or 540 bytes')
         header = nifti_writer.HEADERS[size](start + file.read(size - 4), check=False)

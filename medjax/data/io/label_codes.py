@@ -79,7 +79,7 @@ class LabelCode:
         return numbers if self.label_values is None else np.array(self.label_values)[numbers]
 
     def _numbers(self, path: pathlib.Path) -> Image:
-        """A label as stored, or of a 2D image as it is shown, whichever `values` speak of."""
+        """A label as stored, or of a 2D image as it is shown, whichever `label_values` refers to."""
         stored = image_files.read(path, indices=True)
         if image_files.suffix(path) not in raster.SUFFIXES or not raster.stores_indices(path):
             return stored
@@ -92,8 +92,7 @@ class LabelCode:
             if all(fits) and (stored.array != shown.array).any():
                 raise InputError(f'{path}: its stored numbers and the grey values that they stand for are both among '
                                  f'{KEYS}.label_values, {self.label_values}; expected one of the two: save it with 8 '
-                                 'bits '
-                                 'and without a palette')
+                                 'bits and without a palette')
             return shown if fits == [False, True] else stored
         if (np.diff([int(shown.array[stored.array == number][0]) for number in np.unique(stored.array)]) < 0).any():
             raise InputError(f'{path}: its palette shows higher numbers darker than lower ones; expected grey values '

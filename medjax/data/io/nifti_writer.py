@@ -44,6 +44,11 @@ def encode(array: np.ndarray, affine: np.ndarray, like: str | pathlib.Path = '')
     return found.binaryblock + bytes(4) + array.tobytes(order='F')
 
 
+def header_size(start: bytes) -> int:
+    """The size of a NIfTI header, 348 or 540 bytes, by its first four bytes; 0 for any other file."""
+    return next((n for n in HEADERS if start in (n.to_bytes(4, 'little'), n.to_bytes(4, 'big'))), 0)
+
+
 def read_header(path: pathlib.Path) -> nib.Nifti1Header | None:
     """The header of a NIfTI file, or of a pair of files, without corrections; None for any other file."""
     name = path.name.lower()
@@ -54,7 +59,7 @@ def read_header(path: pathlib.Path) -> nib.Nifti1Header | None:
         return None
     with gzip.open(path, 'rb') if name.endswith('.gz') else path.open('rb') as file:
         start = file.read(4)
-        size = next((n for n in HEADERS if start in (n.to_bytes(4, 'little'), n.to_bytes(4, 'big'))), 0)
+        size = header_size(start)
         content = start + file.read(max(size - 4, 0))
     if not size or len(content) < size:
         return None

@@ -169,7 +169,7 @@ def blank_is_censored(path: object, cells: Sequence[str], event: str, values: Se
       values: of `event_codes`.
 
     Returns:
-      None without empty cells.
+      The line, in a tuple; an empty one without empty cells.
 
     Raises:
       InputError: cells are empty, and others say that a patient is censored.

@@ -28,10 +28,11 @@ def merge(runs: Mapping[str, Run]) -> Combined:
     tables = table.on_common_grid({path: run.predictions for path, run in runs.items()}, first.classes)
     # Dynamic prediction has a test split for each landmark.
     test_splits = [split for split in first.splits if split.startswith('test')]
-    rows, analysis = _mean_predictions(tables, first, test_splits)
+    folds = len(cross_validation.rounds(tables, test_splits[0])) < len(tables)
+    rows, analysis = _mean_predictions(tables, first, test_splits, folds)
     metrics = {split: pooled(tables, first.classes, analysis['horizons'], split) for split in test_splits}
     notice = cross_validation.notice(tables, test_splits[0], shown="the mean of all runs' predictions")
-    if len(cross_validation.rounds(tables, test_splits[0])) < len(tables):
+    if folds:
         notice += (' C-indices are computed in each fold and averaged, because risks of different models cannot be '
                    'compared; risk groups are of the predicted incidence.')
     return Combined(rows, {**metrics, 'analysis': analysis}, notice, test_splits)
@@ -46,9 +47,9 @@ def pooled(tables: cross_validation.Tables, events: Sequence[str], horizons: Seq
         split=split, resamples=resamples, seed=seed)
 
 
-def _mean_predictions(tables: cross_validation.Tables, first: Run,
-                      test_splits: Sequence[str]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Each patient's mean prediction over the rounds, and its analysis."""
+def _mean_predictions(tables: cross_validation.Tables, first: Run, test_splits: Sequence[str],
+                      folds: bool) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Each patient's mean prediction over the rounds, and its analysis; `folds` have risks of different models."""
     # Nested folds validate on different patients, which do not add up to rounds.
     validated = all(any(row['split'] == 'val' for row in rows) for rows in tables.values())
     nested = is_nested(first.section('data').get('folds') or ())
@@ -56,7 +57,6 @@ def _mean_predictions(tables: cross_validation.Tables, first: Run,
     rows = []
     for split in splits:
         rows += cross_validation.mean_rows(cross_validation.rounds(tables, split), table.is_averaged)
-    folds = len(cross_validation.rounds(tables, test_splits[0])) < len(tables)
     analysis = summary.summarise(rows, first.classes, unit=first.results.get('unit', ''),
                                  horizons=first.section('evaluate').get('horizons') or (), absolute_groups=folds)
     del analysis['metrics']

@@ -155,7 +155,7 @@ def on_common_grid(tables: Mapping[str, Sequence[Row]], events: Sequence[str]) -
     out = {}
     for name, rows in tables.items():
         found = read(rows, events) if rows else None
-        out[name] = [{**{key: cell for key, cell in row.items() if not key.startswith(INCIDENCE)}} for row in rows]
+        out[name] = [{key: cell for key, cell in row.items() if not key.startswith(INCIDENCE)} for row in rows]
         for k, event in enumerate(events if found else ()):
             for row, curve in zip(out[name], found.incidence_at(k, times)):
                 row |= {f'{_stem(event)}{time:g}': float(value) for time, value in zip(times, curve)}
