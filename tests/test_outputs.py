@@ -114,7 +114,7 @@ def test_two_tables_need_two_outputs(run, tmp_path, kind):
     (tmp_path / 'i.nii').touch()
     for name in 'ab':
         (tmp_path / f'{name}.csv').write_text('fixed,moving,patient,visit,mask\n'
-                                                f'{name}.nii,m{name}.nii,p{name},0,i.nii\n')
+                                              f'{name}.nii,m{name}.nii,p{name},0,i.nii\n')
     refused(run, kind, [tmp_path / 'a.csv', tmp_path / 'b.csv'], tmp_path / 'out',
             r'b.csv: its result has the same name as that of .*a.csv, .*out/predictions.csv')
 

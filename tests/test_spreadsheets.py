@@ -30,7 +30,7 @@ def test_a_formula_begins_with_an_apostrophe(tmp_path, text):
 
 def test_other_text_and_numbers_stay(tmp_path):
     rows = [{'text': text, 'number': number} for text, number in zip(PLAIN, [-1, -1.5, np.float32(-2), True, None, -0.0,
-                                                                            float('-inf')] * 3)]
+                                                                             float('-inf')] * 3)]
     atomic_files.write_table(tmp_path / 't.csv', rows)
     with (tmp_path / 't.csv').open(newline='') as file:
         found = list(csv.DictReader(file))

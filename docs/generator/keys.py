@@ -225,8 +225,8 @@ def kind_keys(module: Any) -> list[KeyDoc]:
 def top_sections() -> list[Section]:
     """The top level of a config, and the sections that `assemble` reads."""
     sections = [('config', assemble._experiment, ()), ('checkpoint', assemble.checkpointing, ('metrics', 'name')),
-            ('log', assemble.logging, ()), ('debug', assemble.debugging, ()), ('init', assemble.initial, ()),
-            ('mesh', sharding.Jit, ('devices',))]
+                ('log', assemble.logging, ()), ('debug', assemble.debugging, ()), ('init', assemble.initial, ()),
+                ('mesh', sharding.Jit, ('devices',))]
     return [Section(name, path_of(function.__module__), docstrings.introduction(function), documented(function, given))
             for name, function, given in sections]
 

@@ -57,7 +57,7 @@ def _cosine(lr: float, steps: int, *, warmup: NonNegativeInt = 0, final: Probabi
 
 
 def _multistep(lr: float, steps: int, *, milestones: Sequence[InnerFraction] = (0.5, 0.75),
-            factor: PositiveFraction = 0.1) -> optax.Schedule:
+               factor: PositiveFraction = 0.1) -> optax.Schedule:
     """Multiplication by a factor at given fractions of the steps; MedMNIST's schedule (Yang 2023) by default.
 
     Args:

@@ -133,8 +133,8 @@ class Model(nn.Module):
     def setup(self) -> None:
         """Creates the generators and discriminators."""
         for name, value, choices in (('kind', self.kind, PARTS), ('generator', self.generator, GENERATORS),
-                                   ('norm', self.norm, ('instance', 'none')),
-                                   ('discriminator_norm', self.discriminator_norm, ('instance', 'none'))):
+                                     ('norm', self.norm, ('instance', 'none')),
+                                     ('discriminator_norm', self.discriminator_norm, ('instance', 'none'))):
             if value not in choices:
                 raise InputError(f'config.model.{name}: {value!r}; expected one of: {", ".join(choices)}')
         generator = (self.generator, self.dims, self.base, self.levels, self.max_channels, self.blocks, self.norm,

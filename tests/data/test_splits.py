@@ -93,7 +93,7 @@ def test_a_kept_split_is_read_back(tmp_path):
 def test_the_hash_changes_with_the_split(tmp_path, other):
     first = case('a', 'p1', 'train')
     assert write_split(tmp_path / 'a.json', [first, case('c', 'p2', 'test')]) != write_split(tmp_path / 'b.json',
-                                                                                          [first, other])
+                                                                                             [first, other])
 
 
 def test_a_changed_split_file_is_refused(tmp_path):

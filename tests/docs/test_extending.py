@@ -110,7 +110,7 @@ def test_recordings_from_a_folder_are_a_source(tmp_path, monkeypatch):
         np.savetxt(tmp_path / f'p{number}.csv', np.full((40, 2), float(number)), delimiter=',')
         np.savetxt(tmp_path / f'p{number}_beats.csv', [10, 30], fmt='%d')
     data = build.dataset(dict(name='signals', window=20, source=dict(name='mylab.recordings', dir=str(tmp_path),
-                                                                    rate=100.0)))
+                                                                     rate=100.0)))
     assert dict(data.counts) == {'train': 3, 'val': 1, 'test': 1}
     case = data.source.cases[3]
     recording = case.read()

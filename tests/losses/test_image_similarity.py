@@ -77,7 +77,7 @@ def test_mutual_information_of_a_nonmonotonic_contrast():
     """Dark and bright voxels of one image are both bright in the other."""
     fixed = rng.random((1, 40, 40, 1)).astype(np.float32)
     related, unrelated = (float(information(fixed, image)[0])
-                   for image in (np.abs(fixed - 0.5), rng.permutation(fixed.ravel()).reshape(fixed.shape)))
+                          for image in (np.abs(fixed - 0.5), rng.permutation(fixed.ravel()).reshape(fixed.shape)))
     assert related < -1 < -0.2 < unrelated <= 1e-6
 
 

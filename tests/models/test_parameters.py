@@ -217,7 +217,7 @@ def test_resnet_options_by_hand():
     skips = sum(2 * width for width in widths[1:])
     gates = sum(2 * (conv(1, w, w // 16) + conv(1, w // 16, w)) for w in widths)
     for options, extra in [(dict(preactivation=True), -skips), (dict(attention='se'), gates),
-                          (dict(attention='cbam'), gates + 8 * conv(7, 2, 1)), (dict(pool='spp'), 20 * 512 * 1000)]:
+                           (dict(attention='cbam'), gates + 8 * conv(7, 2, 1)), (dict(pool='spp'), 20 * 512 * 1000)]:
         assert count('resnet', '18', dict(classes=1000, **options), (1, 64, 64, 3)) == plain + extra, options
 
 

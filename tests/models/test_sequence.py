@@ -101,7 +101,7 @@ def test_the_linear_term_of_the_covariates():
     assert params['linear']['kernel'].shape == (2, 1) and not params['linear']['kernel'].any()
     weight = jnp.asarray([[2.0], [-1.0]])
     without, with_linear = (apply({'params': params | {'linear': {'kernel': kernel}}}, *args)[0]
-                   for kernel in (params['linear']['kernel'], weight))
+                            for kernel in (params['linear']['kernel'], weight))
     np.testing.assert_allclose(with_linear - without, args[4] @ weight, atol=1e-6)
 
 

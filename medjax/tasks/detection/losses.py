@@ -53,8 +53,8 @@ class AnchorLoss:
 
     def __post_init__(self):
         for name, value, choices in (('assigner', self.assigner, ('atss', 'iou')),
-                                   ('box_loss', self.box_loss, ('giou', 'l1')),
-                                   ('negatives', self.negatives, ('', 'focal', 'sample', 'hard'))):
+                                     ('box_loss', self.box_loss, ('giou', 'l1')),
+                                     ('negatives', self.negatives, ('', 'focal', 'sample', 'hard'))):
             if value not in choices:
                 raise InputError(f'config.task.{name}: {value!r}; expected one of: {", ".join(filter(None, choices))}')
         if not 0 <= self.background_iou <= self.foreground_iou <= 1:

@@ -26,7 +26,7 @@ def test_padding_and_scales_by_the_training_patients(tmp_path):
 
 def test_a_value_without_measurements_is_named(tmp_path):
     data = time_series.dataset(read(tmp_path, TABLE.replace('1,1,m', '1,,m').replace('4,2,f', '4,,f')
-                                  .replace('NA,1,m', 'NA,,m')))
+                                    .replace('NA,1,m', 'NA,,m')))
     assert 'Never measured in training patients, and therefore of no use: stage.' in data.warnings
     assert not data.network_inputs(np.arange(3))['values'][1:, :, 1].any()
 

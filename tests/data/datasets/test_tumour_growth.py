@@ -64,7 +64,7 @@ def test_curves_are_of_the_volumes_that_are_seen(data):
     np.testing.assert_allclose(curve.rate, [np.log(4) / 30] + [curve.rate[1]] + [np.log(4) / 30] * 2, rtol=1e-4)
     np.testing.assert_allclose(curve.start[[0, 2, 3]], 16 * 0.02, rtol=1e-4)
     other = growing_squares.source(*[dataclasses.replace(case, read=lambda c=case: changed(c.read()))
-                             if case.split != 'train' else case for case in growing_squares.source().cases])
+                                     if case.split != 'train' else case for case in growing_squares.source().cases])
     other = tumour_growth.dataset(other, size=(12, 12))
     assert other.rows.label[2].all() and other.capacity('gompertz') == data.capacity('gompertz')  # of those who train
 

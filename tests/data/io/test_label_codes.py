@@ -98,7 +98,7 @@ def test_other_numbers_are_refused_with_all_their_digits(tmp_path, value, shown)
 
 @pytest.mark.parametrize('options',
                          [{}, dict(label_values=(0, 128, 255)), dict(label_values=(7, 3, 5)), dict(colours=COLOURS),
-                                     dict(label_values=(0, 300, 60000))])
+                          dict(label_values=(0, 300, 60000))])
 @pytest.mark.parametrize('name', ['a.png', 'a.nii.gz'])
 def test_predictions_are_written_in_the_code_of_the_labels(tmp_path, options, name):
     encode = build.label_encoder(dict(source=dict(name='segmentation_folder', classes=THREE, dir='none', **options)))

@@ -109,5 +109,5 @@ def test_bccd_as_it_was_published(tmp_path):
     empty = [case for case in found.cases if case.id in ('BloodImage_00338', 'BloodImage_00343', 'BloodImage_00001')]
     without = type(found)(cases=tuple(empty), classes=found.classes, problem='detection', least_classes=1)
     few = detection.dataset(without, size=(48, 64),
-                          cache=str(tmp_path))
+                            cache=str(tmp_path))
     assert few.warnings[0] == 'Boxes of no size, left out: 2 (of BloodImage_00343, BloodImage_00338).'

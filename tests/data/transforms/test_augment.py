@@ -242,7 +242,7 @@ def test_constant_images_remain_finite(name):
 
 
 @pytest.mark.parametrize('shape, most', [((64, 192), 15), ((80, 192), 15),
-                                        pytest.param((96, 96), 180, marks=pytest.mark.slow)])
+                                         pytest.param((96, 96), 180, marks=pytest.mark.slow)])
 def test_2d_patches_turn_as_nnunet_turns_them(shape, most):
     """The angle, found from where the centre's neighbour is read."""
     recipe, found = Recipe(rotate=1.0), []

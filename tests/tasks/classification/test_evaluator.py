@@ -108,7 +108,7 @@ def test_multilabel_rows_leave_the_unknown_empty(tmp_path):
 def test_new_images_go_to_one_table(tmp_path):
     statistics = {'classes': ['no', 'yes'], 'channels': 1, 'intensities': {}}
     predict_cases = predictor(task=TASK, data=dict(size=SIZE, intensity={'name': 'unit'}), statistics=statistics,
-                      read=image_files.read)
+                              read=image_files.read)
     for name, value in (('a', 51), ('b', 204), ('a', 102)):
         Picture.fromarray(np.full((12, 10), value, np.uint8)).save(tmp_path / f'{name}.png')
         line = predict_cases(jnp.float32(1), tmp_path / f'{name}.png', tmp_path / 'out')
@@ -137,7 +137,7 @@ def test_old_snapshots_are_removed(data, tmp_path):
 def test_another_table_is_not_overwritten(tmp_path):
     (tmp_path / 'predictions.csv').write_text('split,id\ntest,a\n')
     predict_cases = predictor(task=TASK, data=dict(size=SIZE, intensity={'name': 'unit'}), read=image_files.read,
-                      statistics={'classes': ['no', 'yes'], 'channels': 1, 'intensities': {}})
+                              statistics={'classes': ['no', 'yes'], 'channels': 1, 'intensities': {}})
     Picture.fromarray(np.full(SIZE, 9, np.uint8)).save(tmp_path / 'a.png')
     with pytest.raises(InputError, match='a table of split, id; expected one of image, prob_no, prob_yes'):
         predict_cases(jnp.float32(1), tmp_path / 'a.png', tmp_path)

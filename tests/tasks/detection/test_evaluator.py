@@ -174,7 +174,7 @@ def table(folder):
 
 def test_new_pictures_go_to_a_table_and_are_drawn(tmp_path):
     predict = predictor(task=fixed(), data=dict(size=SIZE, intensity={'name': 'unit'}), statistics=STATISTICS,
-                      read=image_files.read, folder=tmp_path)
+                        read=image_files.read, folder=tmp_path)
     for name in 'aba':
         Picture.fromarray(np.full(SHAPE, 40, np.uint8)).save(tmp_path / f'{name}.png')
         line = predict({}, tmp_path / f'{name}.png', tmp_path / 'out')
@@ -200,7 +200,7 @@ def test_boxes_above_the_operating_point_are_written(tmp_path, chosen, options, 
     if chosen is not None:
         atomic_files.write_json(tmp_path / 'results.json', {'analysis': {'operating': {'score': chosen}}})
     predict = predictor(task=fixed(), data=dict(size=SIZE, intensity={'name': 'unit'}), statistics=STATISTICS,
-                      read=image_files.read, folder=tmp_path, **options)
+                        read=image_files.read, folder=tmp_path, **options)
     Picture.fromarray(np.full(SHAPE, 40, np.uint8)).save(tmp_path / 'a.png')
     predict({}, tmp_path / 'a.png', tmp_path / 'out')
     assert len(table(tmp_path / 'out')) == count
@@ -209,7 +209,7 @@ def test_boxes_above_the_operating_point_are_written(tmp_path, chosen, options, 
 def test_an_image_without_objects_gives_an_empty_table(tmp_path):
     nothing = {**FOUND, 'valid': [[0.0, 0, 0]]}
     predict = predictor(task=fixed(nothing), data=dict(size=SIZE, intensity={'name': 'unit'}), statistics=STATISTICS,
-                      read=image_files.read, folder=tmp_path)
+                        read=image_files.read, folder=tmp_path)
     Picture.fromarray(np.full(SHAPE, 40, np.uint8)).save(tmp_path / 'a.png')
     assert 'cell 0  nucleus 0' in predict({}, tmp_path / 'a.png', tmp_path / 'out')
     assert (tmp_path / 'out' / 'predictions.csv').read_text() == 'image,label,score,low_0,low_1,high_0,high_1\n'
@@ -228,7 +228,7 @@ def test_a_volumes_boxes_are_in_its_own_voxels_and_in_mm(tmp_path):
     image = Image(np.random.default_rng(0).normal(size=(10, 12, 8)).astype(np.float32), affine, 'v.nii')
     found = {'boxes': [[[6.0, 2, 3, 9, 4, 8]]], 'scores': [[0.8]], 'labels': [[0]], 'valid': [[1.0]]}
     predict = predictor(task=fixed(found), data=dict(size=(10, 8, 12), intensity={'name': 'zscore'}),
-                      statistics=STATISTICS, read=lambda path: image, folder=tmp_path)
+                        statistics=STATISTICS, read=lambda path: image, folder=tmp_path)
     assert not predict.outputs(tmp_path / 'v.nii') and predict.example()['image'].shape == (1, 10, 8, 12, 1)
     predict({}, tmp_path / 'v.nii', tmp_path)
     row, = table(tmp_path)
@@ -247,7 +247,8 @@ def test_a_new_image_gets_proposals_too(tmp_path):
         shapes.update({name: array.shape for name, array in batch.items()})
         return {name: jnp.array(value) for name, value in FOUND.items()}
     predict_cases = predictor(task=Task(None, None, predict, None), statistics=STATISTICS, read=image_files.read,
-                      folder=tmp_path, data=dict(size=SIZE, intensity={'name': 'unit'}, proposals=6, max_objects=9))
+                              folder=tmp_path,
+                              data=dict(size=SIZE, intensity={'name': 'unit'}, proposals=6, max_objects=9))
     want = {'image': (1, *SIZE, 1), 'proposals': (1, 6, 4), 'proposal_mask': (1, 6)}
     assert {name: array.shape for name, array in predict_cases.example().items()} == want
     Picture.fromarray(np.random.default_rng(0).integers(0, 255, SHAPE).astype(np.uint8)).save(tmp_path / 'a.png')

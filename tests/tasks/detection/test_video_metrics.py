@@ -22,7 +22,7 @@ def box(row, column, size=10):
 def shown(*of):
     """Of each: box, class, number."""
     return FrameBoxes(np.reshape([b for b, _, _ in of], (-1, 4)).astype(float), np.array([c for _, c, _ in of], int),
-                 np.array([i for _, _, i in of], int))
+                      np.array([i for _, _, i in of], int))
 
 
 def test_lesions_and_alarms_by_hand():

@@ -128,7 +128,7 @@ def test_validation_by_hand():
 @pytest.mark.parametrize('options, message', [
     (dict(batch=0), 'config.evaluate.batch: 0; expected at least 1'),
     (dict(lead_times=(1.0, 3.0)), r'config.evaluate.lead_times: \(1.0, 3.0\); expected times above 0, rising up to '
-                             'config.data.horizon, 2'),
+     'config.data.horizon, 2'),
     (dict(lead_times=(1.0, 0.5, 2.0)), 'config.evaluate.lead_times'),
 ])
 def test_invalid_input_is_refused(options, message):
@@ -152,7 +152,7 @@ def test_new_patients_from_a_table(tmp_path):
     table.write_text('id,year,p,q,x,end,dead\na,0,1,5,3,4,1\na,1,2,,3,4,1\nb,0,4,8,1,1,0\nc,0,3,5,2,4,1\n')
     keys = dict(measurements=('p', 'q'), static=('x',), time='year', event='dead')
     source = visits_csv.source(table='visits.csv', dir=str(tmp_path), **keys,
-                                 splitting=Splitting(splits={'a': 'train', 'b': 'train', 'c': 'test'}))
+                               splitting=Splitting(splits={'a': 'train', 'b': 'train', 'c': 'test'}))
     data = dataset(source, horizon=3.0)
 
     def ahead(variables, batch):
@@ -165,7 +165,7 @@ def test_new_patients_from_a_table(tmp_path):
     new = tmp_path / 'new.csv'
     new.write_text('id,year,p,q,x\nd,5,1,5,3\nd,7,2,,3\ne,1,4,8,1\n')
     predict = predictor(task=Task(None, None, ahead, None),
-                      statistics=data.statistics, read=visits_csv.image_reader(table='visits.csv', **keys))
+                        statistics=data.statistics, read=visits_csv.image_reader(table='visits.csv', **keys))
     assert predict.example()['values'].shape == (1, 3, 2)
     predict(data.spread['clock'], new, tmp_path / 'out')
     with (tmp_path / 'out' / 'predictions.csv').open() as file:

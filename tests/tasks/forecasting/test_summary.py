@@ -54,7 +54,7 @@ def test_weights_are_multiplicities():
     rows, of = table(20)
     times = np.random.default_rng(1).integers(0, 3, len(rows))
     _, repeated = rows, read([row for row, count in zip(rows, times) for _ in range(count)], NAMES, EVENTS,
-                                      WITHIN)
+                             WITHIN)
     got, want = summary.compute_metrics(of, LEADS, times[None]), summary.compute_metrics(repeated, LEADS)
     assert got.keys() == want.keys()
     for name, value in want.items():

@@ -44,7 +44,7 @@ def test_metrics_by_hand():
 
 def test_intervals_are_over_patients_and_folds_are_warned_of():
     found = summary.summarise([row(n, 0.5 + 0.3 * (n % 2), 2.0, patient=f'p{n % 2}') for n in range(20)],
-                                   resamples=300)
+                              resamples=300)
     entries = found['metrics']['test']
     assert entries['dice']['n'] == 2 and entries['dice']['cases'] == 20
     assert entries['dice']['ci95'] == pytest.approx([0.5, 0.8]) and entries['tre']['ci95'] == [2, 2]

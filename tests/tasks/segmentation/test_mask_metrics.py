@@ -126,7 +126,7 @@ def outline_distances(a, b):
     def outline(mask):
         inside = {tuple(p) for p in np.argwhere(mask)}
         return np.array([p for p in inside if not {(p[0] + i, p[1] + j) for i, j in
-                                                  ((1, 0), (-1, 0), (0, 1), (0, -1))} <= inside], float)
+                                                   ((1, 0), (-1, 0), (0, 1), (0, -1))} <= inside], float)
     a, b = outline(a), outline(b)
     return np.linalg.norm(a[:, None] - b[None], axis=-1).min(1)
 

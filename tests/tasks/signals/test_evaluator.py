@@ -26,7 +26,7 @@ def test_rows(tmp_path):
         assert row['detector_f1'] > 0.9
     assert 'detector_f1' not in evaluate(0.8, 'test', quick=True)[0]
     assert evaluate.validation_metrics(rows) == pytest.approx({name: np.nanmean([row[name] for row in rows])
-                                                   for name in table.METRICS})
+                                                               for name in table.METRICS})
 
 
 def test_no_traces():

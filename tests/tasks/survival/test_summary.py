@@ -141,7 +141,7 @@ def test_cases_of_a_patient_are_drawn_together():
     """Each patient twice: as many patients, and so intervals as wide, as once."""
     rows = cohort(val=0, test=80)
     once, twice = (summary.summarise([one for one in rows for _ in range(times)], ('death',),
-                                      resamples=200)['metrics']['test']['ibs'] for times in (1, 2))
+                                     resamples=200)['metrics']['test']['ibs'] for times in (1, 2))
     assert (once['n'], twice['n'], twice['cases']) == (80, 80, 160)
     assert twice['ci95'] == pytest.approx(once['ci95'], abs=1e-12)
 

@@ -44,7 +44,7 @@ def test_rows():
     same = [row['outcome_if_1_ols'] - row['outcome_if_0_ols'] for row in rows]
     assert np.ptp(same) < 1e-4 and np.mean(same) == pytest.approx(1, abs=0.5)
     assert list(evaluate(2.0, 'val', quick=True)[0])[-5:] == ['outcome_if_0', 'outcome_if_1', 'propensity', 'matched',
-                                                           'effect']
+                                                              'effect']
 
 
 def case(number, split, x, treatment, outcome):
