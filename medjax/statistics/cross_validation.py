@@ -1,5 +1,6 @@
 """Runs over folds and seeds as one result: pooled over folds, averaged over seeds; of tables of numbers."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -48,8 +49,8 @@ def rounds(tables: Tables, split: str = 'test') -> list[list[Row]]:
 
 
 def pooled(tables: Tables, read: Callable[..., Any], metrics: Callable[..., Mapping[str, np.ndarray]],
-           entries: Callable[..., dict[str, Any]], *, by_run: Sequence[str] = (), split: str = 'test',
-           resamples: int = 2000, seed: int = 0) -> dict[str, dict[str, Any]]:
+           entries: Callable[..., dict[str, Any]], *, ranking: Callable[..., Mapping[str, np.ndarray]] | None = None,
+           split: str = 'test', resamples: int = 2000, seed: int = 0) -> dict[str, dict[str, Any]]:
     """Metrics over folds and seeds: the mean over rounds, with its interval over patients.
 
     A metric that ranks cases by a score without a unit, such as a log hazard, is not defined across the models of
@@ -60,7 +61,7 @@ def pooled(tables: Tables, read: Callable[..., Any], metrics: Callable[..., Mapp
       read: `(rows) -> table` with the attribute `patients [n]`.
       metrics: `(table, draws=None) -> {name: [...]}`, for `draws [resamples, n]` one value for each resample.
       entries: `(table, values, samples) -> {name: entry}`, entries as of `intervals.entry`.
-      by_run: beginnings of the names of the metrics that are computed in each run.
+      ranking: as `metrics`, those that are computed in each run; None for no such metric.
       split: the split whose cases count.
       resamples: bootstrap draws of patients, the same for all rounds.
       seed: of the draws.
@@ -69,28 +70,28 @@ def pooled(tables: Tables, read: Callable[..., Any], metrics: Callable[..., Mapp
       Entries, each with `run_mean`, `run_sd` and `runs`: mean and standard deviation of the single runs' own values.
     """
     by_round = rounds(tables, split)
-    parts = [read(rows) for rows in by_round]
-    by_table = [[row for row in rows if row['split'] == split] for rows in tables.values()]
-    runs = [read(rows) for rows in by_table]
+    by_run = [[row for row in rows if row['split'] == split] for rows in tables.values()]
+    parts, runs = [read(rows) for rows in by_round], [read(rows) for rows in by_run]
     draws = intervals.multiplicities(parts[0].patients, resamples, seed)
-    single = [metrics(run) for run in runs]
-    values, samples = _means_over(map(metrics, parts)), _means_over(metrics(part, draws) for part in parts)
-    ranking = [name for name in values if name.startswith(tuple(by_run))]
-    if ranking and len(runs) > len(parts):
-        place = {row['id']: number for number, row in enumerate(by_round[0])}
-        columns = [[place[row['id']] for row in rows] for rows in by_table]
-        within = _means_over(metrics(run, draws[:, column]) for run, column in zip(runs, columns))
-        for name in ranking:
-            values[name] = mean_over_defined([found[name] for found in single])
-            samples[name] = within[name]
+    values, samples = means_over(map(metrics, parts)), means_over(metrics(part, draws) for part in parts)
+    single = [dict(metrics(run)) for run in runs]
+    if ranking is not None:
+        ranked, columns = parts, [np.arange(len(by_round[0]))] * len(parts)
+        if len(runs) > len(parts):
+            place = {row['id']: number for number, row in enumerate(by_round[0])}
+            ranked, columns = runs, [np.array([place[row['id']] for row in rows]) for rows in by_run]
+        values = means_over(map(ranking, ranked)) | values
+        samples |= means_over(ranking(part, draws[:, column]) for part, column in zip(ranked, columns))
+        single = [found | ranking(run) for found, run in zip(single, runs)]
     out = entries(parts[0], values, samples)
-    return {name: entry | spread([found[name] for found in single]) for name, entry in out.items()}
+    return {name: entry | spread([found.get(name, math.nan) for found in single]) for name, entry in out.items()}
 
 
-def _means_over(found: Iterable[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+def means_over(found: Iterable[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """The mean of each metric over the rounds or runs in which it is defined."""
     every = list(found)
-    return {name: mean_over_defined([one[name] for one in every]) for name in every[0]}
+    names = dict.fromkeys(name for one in every for name in one)
+    return {name: mean_over_defined([one[name] for one in every if name in one]) for name in names}
 
 
 def means(tables: Tables, metrics: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -112,24 +113,31 @@ def means(tables: Tables, metrics: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 def _mean_case(same: Sequence[Row], metrics: Sequence[str]) -> dict[str, Any]:
     """The rows of one case in several rounds as one: means of metrics, and sums of flags."""
-    def cells(name: str) -> np.ndarray:
-        values = np.array([bootstrap.parse_number(row.get(name)) for row in same])
-        return values[~np.isnan(values)]
     flags = [name for name in same[0] if name.startswith(bootstrap.FLAGS)]
-    return {**same[0], **{name: cells(name).mean() if cells(name).size else float('nan') for name in metrics},
-            **{name: cells(name).sum() for name in flags}}
+    return {**same[0], **{name: _defined_mean(same, name) for name in metrics},
+            **{name: float(_defined(same, name).sum()) for name in flags}}
+
+
+def _defined(same: Sequence[Row], name: str) -> np.ndarray:
+    """The numbers of a column in the rows of one case that have one."""
+    values = np.array([bootstrap.parse_number(row.get(name)) for row in same])
+    return values[~np.isnan(values)]
+
+
+def _defined_mean(same: Sequence[Row], name: str) -> float:
+    values = _defined(same, name)
+    return float(values.mean()) if values.size else math.nan
 
 
 def mean_rows(parts: Sequence[Sequence[Row]], columns: Callable[[str], bool]) -> list[dict[str, Any]]:
-    """Rounds as one table: each case with the mean over the rounds of some of its columns.
+    """Rounds as one table: each case with the mean of some of its columns over the rounds that have a number there.
 
     Args:
       parts: as `rounds` gives them.
-      columns: whether a column, by its name, is averaged; empty cells stay empty.
+      columns: whether a column, by its name, is averaged; a cell that is empty in all rounds stays as it is.
     """
-    return [{**same[0], **{name: float(np.mean([bootstrap.parse_number(row[name]) for row in same]))
-                           for name, cell in same[0].items() if columns(name) and cell != ''}}
-            for same in zip(*parts)]
+    return [{**same[0], **{name: _defined_mean(same, name) for name in same[0]
+                           if columns(name) and _defined(same, name).size}} for same in zip(*parts)]
 
 
 def spread(values: Sequence[float]) -> dict[str, Any]:

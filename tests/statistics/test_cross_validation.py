@@ -54,6 +54,12 @@ def test_a_case_that_every_run_leaves_undefined_is_left_out():
     assert found['value'] == pytest.approx(0.7) and found['n'] == 1
 
 
+def test_mean_predictions_are_over_the_rounds_that_have_one():
+    parts = [[{'id': 'a', 'risk': cell, 'sex': 'f'}, {'id': 'b', 'risk': '', 'sex': 'm'}] for cell in ('', '0.5', '1')]
+    assert cross_validation.mean_rows(parts, 'risk'.__eq__) == [
+        {'id': 'a', 'risk': 0.75, 'sex': 'f'}, {'id': 'b', 'risk': '', 'sex': 'm'}]
+
+
 def ranked(fold, offset):
     return [{'split': 'test', 'id': f'f{fold}c{i:02d}', 'patient': f'f{fold}c{i:02d}', 'score': i + offset,
              'positive': i >= 10} for i in range(20)]
@@ -73,11 +79,18 @@ class Ranked:
         self.score, self.positive = (np.array([row[key] for row in rows]) for key in ('score', 'positive'))
 
 
-@pytest.mark.parametrize('by_run, value', [((), 0.75), (('auroc',), 1.0)])
-def test_scores_of_different_models_are_compared_within_a_fold(by_run, value):
+@pytest.mark.parametrize('within_folds, value', [(False, 0.75), (True, 1.0)])
+def test_scores_of_different_models_are_compared_within_a_fold(within_folds, value):
     tables = {'a': ranked(0, 0.0), 'b': ranked(1, 100.0)}  # each fold ranks perfectly, on a scale of its own
-    found = cross_validation.pooled(tables, Ranked, auroc, lambda part, values, samples: {
-        name: {'value': values[name], 'spread': np.std(samples[name])} for name in values}, by_run=by_run,
-        resamples=50)['auroc']
+    counted = []
+
+    def pooled_metrics(part, draws=None):
+        counted.append(len(part.score))
+        return {} if within_folds else auroc(part, draws)
+
+    found = cross_validation.pooled(tables, Ranked, pooled_metrics, lambda part, values, samples: {
+        name: {'value': values[name], 'spread': np.std(samples[name])} for name in values},
+        ranking=auroc if within_folds else None, resamples=50)['auroc']
     assert found['value'] == value and found['run_mean'] == 1.0
-    assert (found['spread'] == 0) == bool(by_run)
+    assert (found['spread'] == 0) == within_folds
+    assert counted == [40, 40, 20, 20]  # of the round as it is and resampled, of each run as it is

@@ -9,8 +9,6 @@ from medjax.tasks.anomaly import summary
 from medjax.tasks.anomaly.table import SCORE, read
 from medjax.tasks.family import Combined
 
-RANKING = ('auroc', 'auprc')  # of scores, which have no unit: those of different models cannot be compared
-
 
 def merge(runs: Mapping[str, Run]) -> Combined:
     """Anomaly scores over rounds, each run at its own threshold.
@@ -44,7 +42,8 @@ def pooled(tables: cross_validation.Tables, normal: str, score: str, resamples: 
     for name, rows in tables.items():
         threshold = summary.normal_threshold(rows, normal, score)
         with_threshold[name] = [{**row, 'threshold': threshold} for row in rows]
-    metrics = cross_validation.pooled(with_threshold, lambda rows: read(rows, normal, score), summary.metric_values,
-                                      summary.entries, by_run=RANKING, resamples=resamples, seed=seed)
+    # Scores have no unit: those of different models cannot be compared.
+    metrics = cross_validation.pooled(with_threshold, lambda rows: read(rows, normal, score), summary.other_metrics,
+                                      summary.entries, ranking=summary.ranking_metrics, resamples=resamples, seed=seed)
     mean_rows = cross_validation.mean_rows(cross_validation.rounds(tables), lambda name: name.startswith(SCORE))
     return metrics, mean_rows

@@ -88,16 +88,26 @@ def metric_values(table: Table, draws: np.ndarray | None = None) -> dict[str, np
     Returns:
       `[…]` by name.
     """
-    weight = np.ones(len(table.patients)) if draws is None else draws
-    out = {}
-    for name, values in table.scores.items():
-        if table.positive is None:
-            out[name] = weighted_mean(values, weight)
-            continue
+    return ranking_metrics(table, draws) | other_metrics(table, draws)
+
+
+def ranking_metrics(table: Table, draws: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    """Those of `metric_values` that use the order of the scores alone: AUROC and AUPRC; none where none is positive."""
+    out: dict[str, np.ndarray] = {}
+    for name, values in table.scores.items() if table.positive is not None else ():
         suffix = f'_{name}' if name else ''
         auroc, auprc = classification.auroc_and_auprc(table.positive, values, draws)
         out |= {f'auroc{suffix}': auroc, f'auprc{suffix}': auprc}
-    if table.above_threshold is not None and table.positive is not None:
+    return out
+
+
+def other_metrics(table: Table, draws: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    """Those of `metric_values` that are means over cases."""
+    weight = np.ones(len(table.patients)) if draws is None else draws
+    out = {}
+    if table.positive is None:
+        out = {name: weighted_mean(values, weight) for name, values in table.scores.items()}
+    elif table.above_threshold is not None:
         out['sensitivity'] = weighted_mean(table.above_threshold, weight * table.positive)
         out['specificity'] = weighted_mean(~table.above_threshold, weight * ~table.positive)
     for name, values in table.voxels.items():

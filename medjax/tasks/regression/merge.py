@@ -3,8 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from medjax.report.run_files import Run
 from medjax.statistics import cross_validation, intervals
 from medjax.tasks.family import Combined
@@ -54,8 +52,7 @@ def pooled(tables: cross_validation.Tables, targets: Sequence[str], unit: str = 
               for rows in tables.values()]
     values = [summary.compute_metrics(part) for part in parts]
     samples = [summary.compute_metrics(part, draws) for part in parts]
-    out = summary.entries(parts[0], {key: np.mean([found[key] for found in values], 0) for key in values[0]},
-                          {key: np.mean([found[key] for found in samples], 0) for key in values[0]}, unit)
+    out = summary.entries(parts[0], cross_validation.means_over(values), cross_validation.means_over(samples), unit)
     for key, entry in out.items():
         if key in single[0]:
             entry.update(cross_validation.spread([found[key] for found in single]))

@@ -9,8 +9,6 @@ from medjax.statistics import cross_validation
 from medjax.tasks.family import Combined
 from medjax.tasks.survival import summary, table
 
-BY_RUN = ('c_index', 'c_uno', 'c_td')  # metrics of the order of risks
-
 
 def merge(runs: Mapping[str, Run]) -> Combined:
     """Concordance and Brier scores over rounds, at common horizons, for each test split.
@@ -43,8 +41,8 @@ def pooled(tables: cross_validation.Tables, events: Sequence[str], horizons: Seq
     """Metrics of a split over folds and seeds, at given horizons; see `cross_validation.pooled`."""
     return cross_validation.pooled(
         tables, lambda rows: table.read(rows, events),
-        lambda part, draws=None: summary.compute_metrics(part, horizons, draws), summary.entries, by_run=BY_RUN,
-        split=split, resamples=resamples, seed=seed)
+        lambda part, draws=None: summary.curve_metrics(part, horizons, draws), summary.entries,
+        ranking=summary.ranking_metrics, split=split, resamples=resamples, seed=seed)
 
 
 def _mean_predictions(tables: cross_validation.Tables, first: Run, test_splits: Sequence[str],

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -73,13 +73,18 @@ def compute_metrics(table: Predictions, horizons: Sequence[float],
     These are `c_index` (Harrell's), `c_uno`, `c_td` (Antolini's), `ibs`, and for each horizon H `auc_H` and `brier_H`.
     With several events each is the mean over the events, and `NAME_EVENT` is that of an event.
     """
-    weight = np.ones(len(table.ids)) if weight is None else np.asarray(weight)
-    by_event = [_event_metrics(table, k, horizons, weight) for k in range(len(table.events))]
-    if len(by_event) == 1:
-        return by_event[0]
-    out = {name: mean_over_defined([values_of_event[name] for values_of_event in by_event]) for name in by_event[0]}
-    return out | {f'{name}_{event}': values for event, values_of_event in zip(table.events, by_event)
-                  for name, values in values_of_event.items()}
+    return ranking_metrics(table, weight) | curve_metrics(table, horizons, weight)
+
+
+def ranking_metrics(table: Predictions, weight: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    """Those of `compute_metrics` that use the order of predictions alone: the C-indices."""
+    return _over_events(table, _ranking_metrics, weight)
+
+
+def curve_metrics(table: Predictions, horizons: Sequence[float],
+                  weight: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    """Those of `compute_metrics` that use predicted probabilities: `ibs`, and `auc_H` and `brier_H` of each horizon."""
+    return _over_events(table, functools.partial(_curve_metrics, horizons=horizons), weight)
 
 
 def summarise(rows: Sequence[Row], events: Sequence[str], unit: str = '', *, horizons: Sequence[float] = (),
@@ -173,15 +178,34 @@ def _horizons(table: Predictions, given: Sequence[float]) -> tuple[list[float], 
     return kept, [f'horizons: {beyond} lie after the last time of the predicted curves, {table.grid[-1]:g}: left out']
 
 
-def _event_metrics(table: Predictions, k: int, horizons: Sequence[float], weight: np.ndarray) -> dict[str, np.ndarray]:
-    time, event, other, risk = table.time, table.has_event(k), table.has_other_event(k), table.risk[:, k]
+def _over_events(table: Predictions, metrics: Callable[..., dict[str, np.ndarray]],
+                 weight: np.ndarray | None) -> dict[str, np.ndarray]:
+    """Metrics of each event, and their means over the events for which they are defined; see `compute_metrics`."""
+    weight = np.ones(len(table.ids)) if weight is None else np.asarray(weight)
+    by_event = [metrics(table, k, weight=weight) for k in range(len(table.events))]
+    if len(by_event) == 1:
+        return by_event[0]
+    out = {name: mean_over_defined([values_of_event[name] for values_of_event in by_event]) for name in by_event[0]}
+    return out | {f'{name}_{event}': values for event, values_of_event in zip(table.events, by_event)
+                  for name, values in values_of_event.items()}
+
+
+def _ranking_metrics(table: Predictions, k: int, weight: np.ndarray) -> dict[str, np.ndarray]:
+    time, event, risk, end = table.time, table.has_event(k), table.risk[:, k], float(table.grid[-1])
     patients = table.patients if len(np.unique(table.patients)) < len(table.patients) else None
+    incidence_at = functools.partial(table.incidence_at, k)
+    return {'c_index': concordance.harrell(time, event, risk, weight, patients),
+            'c_uno': concordance.uno(time, event, risk, end, weight, patients),
+            'c_td': concordance.antolini(time, event, incidence_at, end, weight, patients)}
+
+
+def _curve_metrics(table: Predictions, k: int, horizons: Sequence[float],
+                   weight: np.ndarray) -> dict[str, np.ndarray]:
+    time, event, other = table.time, table.has_event(k), table.has_other_event(k)
     # Beyond the last follow-up only cases with the event would count.
-    undefined, last, end = np.full(weight.shape[:-1], np.nan), time.max(), float(table.grid[-1])
+    undefined, last = np.full(weight.shape[:-1], np.nan), time.max()
     incidence_at, grid = functools.partial(table.incidence_at, k), table.grid[table.grid < last]
-    out = {'c_index': concordance.harrell(time, event, risk, weight, patients),
-           'c_uno': concordance.uno(time, event, risk, end, weight, patients),
-           'c_td': concordance.antolini(time, event, incidence_at, end, weight, patients), 'ibs': undefined}
+    out = {'ibs': undefined}
     if len(grid) > 1:
         out['ibs'] = survival.integrated_brier(time, event, 1 - incidence_at(grid), grid, weight, other)
     for h in horizons:

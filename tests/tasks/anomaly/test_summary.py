@@ -112,3 +112,13 @@ def test_seeds_merge_each_at_its_own_threshold():
     assert found['auroc']['value'] == pytest.approx(0.5)
     assert found['sensitivity']['value'] == pytest.approx(
         (single[0]['sensitivity']['value'] + single[2]['sensitivity']['value']) / 2)
+
+
+def test_a_fold_without_an_anomaly_counts_with_its_normal_cases():
+    table = [{**row, 'voxel_dice': 0.5 if row['target'] == 'ill' else ''} for row in rows()]
+    folds = {name: [row for row in table if row['split'] == 'val' or (row['target'] == 'ill') == (name == 'ill')]
+             for name in ('ill', 'well')}
+    found, _ = pooled(folds, 'well', 'distance', resamples=20)
+    assert found['voxel_dice']['value'] == 0.5 and found['voxel_dice']['runs'] == 1
+    assert found['specificity']['cases'] == 40 and found['sensitivity']['cases'] == 20
+    assert np.isnan(found['auroc']['value']) and found['auroc']['why'] == 'no anomaly, or no normal case'

@@ -10,7 +10,7 @@ from sklearn import metrics
 from medjax import compare, restore
 from medjax.errors import InputError
 from medjax.report import run_files
-from medjax.tasks.regression import chapter, charts, summary
+from medjax.tasks.regression import chapter, charts, merge, summary
 from medjax.tasks.regression.table import read
 from tests.report.test_page import Page
 from tests.tasks.regression import regressions
@@ -100,3 +100,14 @@ def test_seeds_merge(tmp_path, no_png, capsys):
     page = Page((tmp_path / 'merged' / 'report.html').read_text())
     assert 'mean of the runs' in page.text and f'± {test["r2"]["run_sd"]:.3f}' in page.text and page.open == []
     assert 'test r2 ' in capsys.readouterr().out
+
+
+def test_a_metric_that_one_run_leaves_undefined_is_the_others():
+    seeds = [list(regressions.rows_of('test', 30, seed)) for seed in range(2)]
+    constant = [{**row, 'predicted_logs': -2.0} for row in seeds[0]]
+    found, _ = merge.pooled({'a': constant, 'b': seeds[1]}, ('logs',), resamples=20)
+    true, predicted = (np.array([row[name] for row in seeds[1]]) for name in ('logs', 'predicted_logs'))
+    assert found['pearson']['value'] == pytest.approx(np.corrcoef(true, predicted)[0, 1])
+    assert found['pearson']['runs'] == 1
+    errors = [np.abs(true - of).mean() for of in (-2.0, predicted)]
+    assert found['mae']['value'] == pytest.approx(np.mean(errors)) and found['mae']['runs'] == 2
