@@ -1,7 +1,7 @@
 """Computes the response of tumours to treatment from masks of lesions at two visits or more.
 
     python -m medjax.response --table=visits.csv --output=DIR [--numbered] [--confirm] [--targets=5] [--stable_weeks=6]
-        [--visit_unit=weeks] [--dates=iso]
+        [--new_mm=10] [--visit_unit=weeks] [--dates=iso]
 
 The table is described in `medjax/data/sources/lesion_visits_csv.py`, the criteria in `medjax/tasks/response/recist.py`.
 The command writes response.csv (a row for each patient and visit), lesions.csv (for each lesion and visit) and
@@ -19,12 +19,13 @@ from medjax.data.io.dates import FORMS
 from medjax.data.sources import lesion_visits_csv
 from medjax.errors import InputError
 from medjax.tasks.response import page as response_page
-from medjax.tasks.response import timeline
+from medjax.tasks.response import recist, timeline
 
 
 def evaluate_response(table: pathlib.Path, output: pathlib.Path, numbered: bool = False, most: int = 5,
                       confirm: bool = False, stable: float = 6.0, log: Callable[[str], None] = print,
-                      visit_unit: str = 'weeks', dates: str = 'iso') -> pathlib.Path:
+                      visit_unit: str = 'weeks', dates: str = 'iso',
+                      least: float = recist.MEASURABLE) -> pathlib.Path:
     """Computes the response of the patients of a table, and returns the path of the written page.
 
     Args:
@@ -37,6 +38,7 @@ def evaluate_response(table: pathlib.Path, output: pathlib.Path, numbered: bool 
       log: takes a line about the table, and one for each patient.
       visit_unit: of visits that are numbers; see `data.sources.lesion_visits_csv.read`.
       dates: form of visits that are dates.
+      least: mm from which a lesion is new, see `recist.is_measurable`.
 
     Raises:
       InputError: a row, file or patient is invalid; nothing is written.
@@ -52,12 +54,15 @@ def evaluate_response(table: pathlib.Path, output: pathlib.Path, numbered: bool 
     rows, lesions = [], []
     for number, (patient, patient_rows) in enumerate(patients.items(), 1):
         visits = lesion_visits_csv.measure_visits(patient, patient_rows, numbered)
-        visit_rows, lesion_rows = timeline.assess_patient(patient, visits, most, confirm, stable)
+        visit_rows, lesion_rows = timeline.assess_patient(patient, visits, most, confirm, stable, least)
         rows += visit_rows
         lesions += lesion_rows
         count = '1 visit' if len(visit_rows) == 1 else f'{len(visit_rows)} visits'
         log(f'{number}/{len(patients)}  {patient}: {count}, best response {visit_rows[-1]["best"] or "none yet"}')
-    options = {'numbered': numbered, 'targets': most, 'confirm': confirm, 'stable_weeks': stable}
+    for line in (response_page.unchecked_organs(lesions), response_page.equivocal_lesions(lesions, least)):
+        if line:
+            log(line)
+    options = {'numbered': numbered, 'targets': most, 'confirm': confirm, 'stable_weeks': stable, 'new_mm': least}
     facts = {'data hash': lesion_visits_csv.fingerprint(table, patients), 'visits': visits_are}
     facts |= {name.replace('_', ' '): str(value) for name, value in options.items()}
     return response_page.write_report(output, rows, lesions, {
@@ -68,7 +73,8 @@ def evaluate_response(table: pathlib.Path, output: pathlib.Path, numbered: bool 
 def main(_: Sequence[str]) -> None:
     """Reads the flags and computes the response."""
     page = evaluate_response(pathlib.Path(TABLE.value), pathlib.Path(OUTPUT.value), NUMBERED.value, TARGETS.value,
-                             CONFIRM.value, STABLE.value, lambda line: print(line, flush=True), UNIT.value, DATES.value)
+                             CONFIRM.value, STABLE.value, lambda line: print(line, flush=True), UNIT.value, DATES.value,
+                             NEW.value)
     print(f'report: {page}', flush=True)
 
 
@@ -76,9 +82,12 @@ if __name__ == '__main__':
     TABLE = flags.DEFINE_string('table', None, 'The CSV table of visits.')
     OUTPUT = flags.DEFINE_string('output', None, 'The folder of the tables and the page.')
     NUMBERED = flags.DEFINE_bool('numbered', False, 'The numbers in the masks identify lesions across visits.')
-    TARGETS = flags.DEFINE_integer('targets', 5, 'Largest number of targets; 2 where all are in one organ.', 1)
+    TARGETS = flags.DEFINE_integer('targets', 5, 'Largest number of targets; 2 where all are in one '
+                                   'organ, which the table does not name.', 1)
     CONFIRM = flags.DEFINE_bool('confirm', False, 'CR and PR count once they are confirmed four weeks later.')
     STABLE = flags.DEFINE_float('stable_weeks', 6.0, 'Weeks from the first visit that stable disease has to last.', 0.0)
+    NEW = flags.DEFINE_float('new_mm', recist.MEASURABLE, 'Longest diameter in mm from which a lesion that was absent '
+                             'before is new; nodes have 15 mm short axis.', 0.0)
     UNIT = flags.DEFINE_enum('visit_unit', 'weeks', ['days', 'weeks', 'months', 'years'], 'Unit of visits that are '
                              'numbers.')
     DATES = flags.DEFINE_enum('dates', 'iso', list(FORMS), 'Form of visits that are dates: iso is 2024-01-29 or '

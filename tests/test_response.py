@@ -16,7 +16,7 @@ TABLE = ('patient,visit,mask\np1,0,a.nii.gz\np1,8,b.nii.gz\np1,16,c.nii.gz\np2,0
 @pytest.fixture
 def table(tmp_path):
     whole, part = ((4, 4, 2), (24, 6, 3)), ((6, 5, 2), (16, 6, 3))
-    return write(tmp_path, TABLE, a=boxes(whole), b=boxes(part), c=boxes(part, ((2, 18, 6), (8, 22, 7))), e=boxes())
+    return write(tmp_path, TABLE, a=boxes(whole), b=boxes(part), c=boxes(part, ((2, 18, 6), (12, 22, 7))), e=boxes())
 
 
 def rows(path):
@@ -41,7 +41,19 @@ def test_from_the_command_line(table, tmp_path):
         ('1', 'target', 'there'), ('1', 'target', 'gone')]
     page = (out / 'response.html').read_text()
     assert 'Best response of 2 patients: 1 CR, 1 PR.' in page and 'python -m medjax.response --table=' in page
+    assert 'Targets per organ are not limited to 2' in ended.out
     assert 'Table of all cases' in page and page.count('<td class="left">p1</td>') == 3
+
+
+def test_a_part_of_two_voxels_is_no_new_lesion(tmp_path):
+    whole, speck = ((4, 4, 2), (24, 6, 3)), ((2, 18, 6), (3, 18, 6))
+    table = write(tmp_path, 'patient,visit,mask\np1,0,a.nii.gz\np1,8,b.nii.gz\n', a=boxes(whole), b=boxes(whole, speck))
+    lines = []
+    response.evaluate_response(table, tmp_path / 'out', log=lines.append)
+    assert [row['response'] for row in rows(tmp_path / 'out' / 'response.csv')] == ['baseline', 'SD']
+    assert lines[-1].endswith('not counted as disease: 1, in p1.')
+    response.evaluate_response(table, tmp_path / 'all', log=lines.append, least=0.0)
+    assert [row['response'] for row in rows(tmp_path / 'all' / 'response.csv')] == ['baseline', 'PD']
 
 
 def test_mistakes_are_reported_in_one_line(table, tmp_path):
@@ -80,5 +92,6 @@ def test_a_patient_with_a_single_visit_is_listed_and_logged(table, tmp_path):
     table.write_text(TABLE + 'p3,0,a.nii.gz\n')
     lines = []
     page = response.evaluate_response(table, tmp_path / 'out', log=lines.append).read_text()
-    assert lines[-1] == '3/3  p3: 1 visit, best response none yet'
+    assert lines[3] == '3/3  p3: 1 visit, best response none yet'
+    assert lines[4].startswith('Targets per organ are not limited to 2, as the table has no column organ')
     assert 'With a single visit, without a response: p3.' in page and 'Best response of 2 patients' in page

@@ -3,7 +3,7 @@
 Arrays are `[X, Y, Z]` in RAS+ order, so that axis 2 points to the head and a slice across it is axial. Positions are
 those of voxel centres, also for diameters: a diameter connects the centres of two voxels of the mask. Of a ball that is
 10 to 18 voxels wide, and whose mask consists of the voxels with their centre in the ball, the longest diameter is
-measured 0.2 voxels too small and the short axis 0.5; from corner to corner they would be 1.1 and 0.8 too large. A
+measured 0.2 voxels too small and the short axis 0.6; from corner to corner they would be 1.1 and 0.7 too large. A
 single voxel has no extent: it is present, but too small to measure.
 """
 
@@ -14,11 +14,15 @@ from typing import NamedTuple
 
 import cc3d
 import numpy as np
+from scipy import ndimage
 
 from medjax.metrics.surface_distance import bounding_box
 
 PEAK_ML = 1.0  # volume of the sphere of SUVpeak
 SAME = 1e-6  # mm, tolerance of equal lengths
+APART = 0.75  # of a voxel's diagonal: the ends of a perpendicular chord along the diameter, at most
+CHORDS = 512  # chords that are examined at once
+Key = tuple[str, str, int]  # of a lesion of a patient: kind, organ, number
 
 
 class Finding(NamedTuple):
@@ -27,11 +31,12 @@ class Finding(NamedTuple):
     Attributes:
       kind: 'target', 'node' or 'nontarget', by the mask that contains it.
       longest: longest axial diameter in mm; for a lesion in several parts the sum over the parts.
-      short: the short axis perpendicular to it, in mm.
+      short: the short axis, the longest chord perpendicular to it, in mm; see `diameters`.
       volume: in ml.
       peak: see `peak_uptake`; NaN without an image.
       thickness: slice thickness in mm.
       state: 'there' (present), 'gone', 'merged' (another lesion is at its place) or 'not evaluated'.
+      organ: name; '' where it is not known.
     """
 
     kind: str
@@ -41,6 +46,7 @@ class Finding(NamedTuple):
     peak: float = math.nan
     thickness: float = 0.0
     state: str = 'there'
+    organ: str = ''
 
 
 class Visit(NamedTuple):
@@ -49,14 +55,14 @@ class Visit(NamedTuple):
     Attributes:
       name: the visit's name in its table.
       weeks: weeks since the first visit.
-      kinds: the kinds of lesions that were evaluated.
-      findings: lesions by kind and number; a known lesion of these kinds that is not among them is gone.
+      evaluated: the kinds of lesions that were evaluated, each with its organ.
+      findings: lesions by kind, organ and number; a known lesion of what was evaluated that is not among them is gone.
     """
 
     name: str
     weeks: float
-    kinds: frozenset[str]
-    findings: dict[tuple[str, int], Finding]
+    evaluated: frozenset[tuple[str, str]]
+    findings: dict[Key, Finding]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,8 +135,9 @@ def diameters(index: np.ndarray, spacing: Sequence[float]) -> tuple[float, float
     """Longest axial diameter and short axis of a part.
 
     The longest diameter is the largest distance between two voxel centres of one slice, over all slices. The short axis
-    of a slice is the extent perpendicular to its longest diameter, or the least extent where several diameters are
-    equally long; that of the part is the largest over its slices.
+    of a slice is the longest chord perpendicular to its longest diameter, as RECIST 1.1 defines it; where several
+    diameters are equally long, the longest of their chords. That of the part is the largest over its slices. Holes in
+    a slice, such as necrosis, belong to the part.
 
     Args:
       index: voxels `[N, 3]`, N > 0.
@@ -149,10 +156,41 @@ def diameters(index: np.ndarray, spacing: Sequence[float]) -> tuple[float, float
         length = np.hypot(difference[..., 0], difference[..., 1])
         most = float(length.max())
         if most > 0:
-            along = difference[length >= most - SAME]
-            across = ends @ np.stack([-along[:, 1], along[:, 0]]) / most
-            longest, short = max(longest, most), max(short, float(np.ptp(across, 0).min()))
+            mask = np.zeros(np.ptp(plane[:, :2], 0) + 1, bool)
+            mask[tuple((plane[:, :2] - plane[:, :2].min(0)).T)] = True
+            mask = ndimage.binary_fill_holes(mask)
+            along = difference[np.triu(length >= most - SAME)] / most
+            longest, short = max(longest, most), max(short, max(_longest_chord(mask, spacing, one) for one in along))
     return longest, short
+
+
+def _longest_chord(mask: np.ndarray, spacing: Sequence[float], along: np.ndarray) -> float:
+    """The longest chord of a mask perpendicular to a direction, in mm.
+
+    A chord connects the centres of two voxels and lies in the mask. As centres are rarely exactly opposite each other,
+    they may be APART apart in the given direction; only their distance perpendicular to it counts.
+
+    Args:
+      mask: `[X, Y]` bool, without holes.
+      spacing: mm along each axis.
+      along: `[2]`, the direction, of length 1.
+    """
+    step = np.asarray(spacing, float)[:2]
+    border = np.argwhere(mask & ~ndimage.binary_erosion(mask))
+    lengthwise, across = (border * step) @ along, (border * step) @ [-along[1], along[0]]
+    near = np.abs(lengthwise[:, None] - lengthwise) <= APART * np.hypot(*step)
+    first, second = np.nonzero(np.triu(near, 1))
+    length = np.abs(across[first] - across[second])
+    order = np.argsort(-length, kind='stable')
+    # Positions at steps of at most half a voxel on the way from one centre to the other.
+    count = 2 * max(mask.shape) + 1
+    for start in range(0, len(order), CHORDS):
+        some = order[start:start + CHORDS]
+        way = np.linspace(border[first[some]], border[second[some]], count)
+        inside = mask[tuple(np.moveaxis(np.rint(way).astype(int), -1, 0))].all(0)
+        if inside.any():
+            return float(length[some][inside.argmax()])
+    return 0.0
 
 
 def peak_uptake(image: np.ndarray, index: np.ndarray, spacing: Sequence[float]) -> float:
@@ -180,7 +218,7 @@ def peak_uptake(image: np.ndarray, index: np.ndarray, spacing: Sequence[float]) 
 
 
 def measure_lesion(kind: str, pieces: Sequence[np.ndarray], spacing: Sequence[float],
-                   image: np.ndarray | None = None) -> Finding:
+                   image: np.ndarray | None = None, organ: str = '') -> Finding:
     """The measurements of a lesion.
 
     Args:
@@ -189,11 +227,12 @@ def measure_lesion(kind: str, pieces: Sequence[np.ndarray], spacing: Sequence[fl
         lesions that split.
       spacing: mm along each axis.
       image: `[X, Y, Z]` on the same grid, for the peak uptake.
+      organ: see `Finding`.
     """
     longest, short = np.sum([diameters(piece, spacing) for piece in pieces], 0)
     volume = sum(map(len, pieces)) * math.prod(spacing) / 1000
     peak = math.nan if image is None else max(peak_uptake(image, piece, spacing) for piece in pieces)
-    return Finding(kind, float(longest), float(short), volume, peak, float(spacing[2]))
+    return Finding(kind, float(longest), float(short), volume, peak, float(spacing[2]), organ=organ)
 
 
 def shared_volumes(now: LabelledVoxels, before: LabelledVoxels) -> dict[tuple[int, int], float]:

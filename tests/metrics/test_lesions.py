@@ -1,4 +1,4 @@
-"""Lesions in masks: diameters against all pairs of voxels, peaks against spheres, and which lesion is which later."""
+"""Lesions in masks: diameters against pairs of voxels and formulas, peaks, and which lesion is which later."""
 
 import itertools
 
@@ -13,17 +13,9 @@ SPACING = (0.7, 1.1, 3.0)
 
 
 def brute(mask, spacing):
-    """Longest diameter and short axis over all pairs of voxel centres of every slice, as the definition reads."""
-    longest = short = 0.0
-    for z in range(mask.shape[2]):
-        points = np.argwhere(mask[:, :, z]) * spacing[:2]
-        pairs = [(a, b, float(np.hypot(*(a - b)))) for a, b in itertools.combinations(points, 2)]
-        most = max((length for *_, length in pairs), default=0.0)
-        if most:
-            widths = [max(abs((p - q) @ [-(b - a)[1], (b - a)[0]]) / most for p in points for q in points)
-                      for a, b, length in pairs if length > most - 1e-6]
-            longest, short = max(longest, most), max(short, min(widths))
-    return longest, short
+    """The longest diameter over all pairs of voxel centres of every slice, as the definition reads."""
+    planes = [np.argwhere(mask[:, :, z]) * spacing[:2] for z in range(mask.shape[2])]
+    return max(float(np.hypot(*(a - b))) for points in planes for a, b in itertools.combinations(points, 2))
 
 
 @pytest.mark.parametrize('seed', range(12))
@@ -31,12 +23,46 @@ def test_diameters_are_those_of_all_pairs(seed):
     rng = np.random.default_rng(seed)
     spacing = tuple(rng.uniform(0.5, 3, 3)) if seed else (1.0, 1.0, 1.0)
     mask = ndimage.gaussian_filter(rng.normal(size=(9, 8, 3)), 1) > 0.1
-    np.testing.assert_allclose(lesions.diameters(np.argwhere(mask), spacing), brute(mask, spacing), atol=1e-9)
+    longest, short = lesions.diameters(np.argwhere(mask), spacing)
+    assert longest == pytest.approx(brute(mask, spacing)) and 0 <= short <= longest
+
+
+def ellipse(x, y):
+    return (x / 20)**2 + (y / 8)**2 <= 1
+
+
+def ring(x, y):  # an ellipse with a necrotic centre
+    return ellipse(x, y) & ~((x / 12)**2 + (y / 4)**2 <= 1)
+
+
+def crescent(x, y):  # between radii of 17 and 25 mm, 70 degrees to each side
+    return (abs(np.hypot(x, y) - 21) <= 4) & (abs(np.arctan2(x, y)) <= np.radians(70))
+
+
+def ell(x, y):  # two arms, 30 mm long and 7 mm wide
+    return (np.minimum(x, y) >= 0) & (np.maximum(x, y) <= 30) & (np.minimum(x, y) <= 7)
+
+
+@pytest.mark.parametrize('spacing', [(0.5, 0.7, 3.0), (0.9, 0.4, 5.0)])
+@pytest.mark.parametrize('angle', [0.0, 0.3, 1.0, 2.5])
+@pytest.mark.parametrize('shape, longest, short', [
+    (ellipse, 40, 16), (ring, 40, 16),
+    # The widest chord parallel to the axis of symmetry begins where the inner arc ends.
+    (crescent, 50 * np.sin(np.radians(70)),
+     np.sqrt(25**2 - (17 * np.sin(np.radians(70)))**2) - 17 * np.cos(np.radians(70))),
+    (ell, 30 * np.sqrt(2), 7 * np.sqrt(2))])  # the extent across the diameter is 26.2 mm
+def test_the_short_axis_is_the_longest_chord_across(shape, longest, short, angle, spacing):
+    x, y = (np.moveaxis(np.indices((220, 220)), 0, -1) - 110.0).dot(np.diag(spacing[:2])).transpose(2, 0, 1)
+    mask = shape(np.cos(angle) * x + np.sin(angle) * y, np.cos(angle) * y - np.sin(angle) * x)
+    found = lesions.diameters(np.argwhere(mask[:, :, None]), spacing)
+    np.testing.assert_array_less(np.abs(np.subtract(found, (longest, short))), (2.0, 1.5))  # sharp tips have no centre
 
 
 def test_diameters_by_hand():
     box = np.argwhere(np.ones((4, 3, 5)))
-    assert lesions.diameters(box, (1, 1, 9)) == pytest.approx((np.hypot(3, 2), 2 * 3 * 2 / np.hypot(3, 2)))
+    # From corner to corner (3, 2); across from (2, 0) to (0, 2), which is 2 / sqrt(13) from perpendicular.
+    assert lesions.diameters(box, (1, 1, 9)) == pytest.approx((np.hypot(3, 2), 10 / np.hypot(3, 2)))
+    assert lesions.diameters(np.argwhere(np.eye(6)[:, :, None]), (1, 1, 1)) == (pytest.approx(np.hypot(5, 5)), 0)
     column, row = np.argwhere(np.ones((1, 1, 20))), np.argwhere(np.ones((1, 6, 1)))
     assert lesions.diameters(column, SPACING) == (0, 0)  # its length is along the body
     assert lesions.diameters(row, SPACING) == (pytest.approx(5.5), 0)

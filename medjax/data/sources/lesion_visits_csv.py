@@ -1,15 +1,16 @@
 """Visits of patients from a CSV table with a row for each lesion mask of a visit; the lesions are found and measured.
 
-    patient,visit,mask,kind,image
-    p01,0,p01_w00.nii.gz,target,p01_w00_pet.nii.gz
-    p01,0,p01_w00_nodes.nii.gz,node,
-    p01,8,p01_w08.nii.gz,target,p01_w08_pet.nii.gz
+    patient,visit,mask,kind,organ,image
+    p01,0,p01_w00.nii.gz,target,liver,p01_w00_pet.nii.gz
+    p01,0,p01_w00_nodes.nii.gz,node,,
+    p01,8,p01_w08.nii.gz,target,liver,p01_w08_pet.nii.gz
 
 `visit` is a date (2024-01-29, or 20240129 as in DICOM; other forms by an option) or a number of weeks or of another
 unit, in all rows alike; rows may come in any order. `kind` is the kind of
-lesions in the mask: 'target' (measurable lesions; the default), 'node' or 'nontarget'. A kind without a row or a mask
-at a visit was not evaluated then; an empty mask means that no lesion is left. `image`, on the grid of the mask, holds
-the uptake.
+lesions in the mask: 'target' (measurable lesions; the default), 'node' or 'nontarget'. `organ` (optional) is the organ
+of the lesions in the mask; where the table has it, every mask of targets needs it, and the masks of a visit are one for
+each kind and organ. A kind, or an organ of it, without a row or a mask at a visit was not evaluated then; an empty mask
+means that no lesion is left. `image`, on the grid of the mask, holds the uptake.
 """
 
 import hashlib
@@ -21,10 +22,10 @@ import numpy as np
 
 from medjax.data.io import data_paths, geometry, image_files
 from medjax.data.io import dates as times_of
-from medjax.data.io.tables import check_near_names, filled, near_names, read_table
+from medjax.data.io.tables import check_near_names, filled, near_names, plain_name, read_table
 from medjax.errors import InputError
 from medjax.metrics import lesions
-from medjax.metrics.lesions import Finding, LabelledVoxels, Visit
+from medjax.metrics.lesions import Finding, Key, LabelledVoxels, Visit
 
 COLUMNS = ('patient', 'visit', 'mask')
 KINDS = ('target', 'node', 'nontarget')
@@ -32,7 +33,7 @@ MILLIMETRES = image_files.NIFTI + image_files.NIBABEL + image_files.ITK  # forma
 
 
 class Row(NamedTuple):
-    """A row of the table: its number, the visit as written and in weeks, the kind of lesions, and its files or None."""
+    """A row of the table: its number, the visit as written and in weeks, the kind of lesions, files or None, organ."""
 
     number: int
     visit: str
@@ -40,6 +41,7 @@ class Row(NamedTuple):
     kind: str
     mask: pathlib.Path | None
     image: pathlib.Path | None
+    organ: str = ''
 
 
 def read(table: pathlib.Path, *, visit_unit: str = 'weeks', dates: str = 'iso') -> dict[str, list[Row]]:
@@ -58,8 +60,8 @@ def read(table: pathlib.Path, *, visit_unit: str = 'weeks', dates: str = 'iso') 
     if missing:
         hint = ', '.join(near_names(columns, missing))
         raise InputError(f'{table}: no column {missing!r}{f" (but {hint})" if hint else ""}; expected '
-                         f'{", ".join(COLUMNS)}, and optionally kind and image')
-    check_near_names(table, columns, (*COLUMNS, 'kind', 'image', 'split'))
+                         f'{", ".join(COLUMNS)}, and optionally kind, organ and image')
+    check_near_names(table, columns, (*COLUMNS, 'kind', 'organ', 'image', 'split'))
     if not rows:
         raise InputError(f'{table}: no rows; expected visits')
     times = times_of.read_times([row['visit'].strip() for row in rows],
@@ -70,6 +72,7 @@ def read(table: pathlib.Path, *, visit_unit: str = 'weeks', dates: str = 'iso') 
         days = times_of.DAYS[visit_unit] if times.form == 'number' else 1.0
         weeks = [value * days / times_of.DAYS['weeks'] for value in weeks]
     patients: dict[str, list[Row]] = {}
+    organs: dict[str, str] = {}
     for number, (fields, week) in enumerate(zip(rows, weeks), 2):
         where = f'{table}: row {number}'
         cells = {name: filled(value) for name, value in fields.items()}
@@ -77,10 +80,14 @@ def read(table: pathlib.Path, *, visit_unit: str = 'weeks', dates: str = 'iso') 
         if not patient:
             raise InputError(f'{where}: no patient; expected a name')
         row = _parse_row(cells, week, number, table.parent, where)
-        same = [old for old in patients.setdefault(patient, []) if (old.weeks, old.kind) == (row.weeks, row.kind)]
+        spelling = organs.setdefault(plain_name(row.organ), row.organ)
+        if spelling != row.organ:
+            raise InputError(f'{where}: organ {row.organ!r}, in an earlier row {spelling!r}; expected one spelling')
+        same = [old for old in patients.setdefault(patient, [])
+                if (old.weeks, old.kind, old.organ) == (row.weeks, row.kind, row.organ)]
         if same:
             raise InputError(f'{where}: patient {patient} has the visit {row.visit} in row {same[0].number} '
-                             f'already; expected one mask of each kind ({", ".join(KINDS)}) a visit')
+                             f'already; expected one mask of each kind ({", ".join(KINDS)}) and organ a visit')
         patients[patient].append(row)
     return {patient: _sorted_from_first(patient_rows) for patient, patient_rows in patients.items()}
 
@@ -97,8 +104,11 @@ def _parse_row(fields: Mapping[str, str], weeks: float, number: int, folder: pat
     kind = fields.get('kind') or KINDS[0]
     if kind not in KINDS:
         raise InputError(f'{where}: kind {kind!r}; expected one of {", ".join(KINDS)}')
+    organ = fields.get('organ', '')
+    if 'organ' in fields and not organ and kind == KINDS[0]:
+        raise InputError(f'{where}: no organ; expected that of the targets, as the table has a column organ')
     return Row(number, fields['visit'], weeks, kind, _file(folder, fields['mask'], f'{where}: mask'),
-               _file(folder, fields.get('image') or '', f'{where}: image'))
+               _file(folder, fields.get('image') or '', f'{where}: image'), organ)
 
 
 def _sorted_from_first(rows: Sequence[Row]) -> list[Row]:
@@ -121,11 +131,11 @@ def measure_visits(patient: str, rows: Sequence[Row], numbered: bool = False) ->
       InputError: a mask or image that is not valid; grids that do not overlap, unless numbered.
     """
     visits: list[Visit] = []
-    earlier: dict[str, list[LabelledVoxels]] = {kind: [] for kind in KINDS}
+    earlier: dict[tuple[str, str], list[LabelledVoxels]] = {(row.kind, row.organ): [] for row in rows}
     first: geometry.Image | None = None
     for weeks in dict.fromkeys(row.weeks for row in rows):
         visit_rows = [row for row in rows if row.weeks == weeks and row.mask]
-        findings: dict[tuple[str, int], Finding] = {}
+        findings: dict[Key, Finding] = {}
         for row in visit_rows:
             mask = _mask(row.mask)
             if not numbered:
@@ -133,24 +143,27 @@ def measure_visits(patient: str, rows: Sequence[Row], numbered: bool = False) ->
                 first = first or mask
                 _check_overlap(patient, first, mask)
             image = _image(row.image, mask) if row.image else None
-            found, current = _findings(row.kind, mask, image, earlier[row.kind], numbered)
+            same = earlier[row.kind, row.organ]
+            found, current = _findings(row, mask, image, same, numbered)
             findings |= found
-            earlier[row.kind].insert(0, current)
+            same.insert(0, current)
         name = next(row.visit for row in rows if row.weeks == weeks)
-        visits.append(Visit(name, weeks, frozenset(row.kind for row in visit_rows), findings))
+        visits.append(Visit(name, weeks, frozenset((row.kind, row.organ) for row in visit_rows), findings))
     return visits
 
 
-def _findings(kind: str, mask: geometry.Image, image: np.ndarray | None, earlier: Sequence[LabelledVoxels],
-              numbered: bool) -> tuple[dict[tuple[str, int], Finding], LabelledVoxels]:
-    """The lesions in a mask by kind and number, and their voxels."""
+def _findings(row: Row, mask: geometry.Image, image: np.ndarray | None, earlier: Sequence[LabelledVoxels],
+              numbered: bool) -> tuple[dict[Key, Finding], LabelledVoxels]:
+    """The lesions in a row's mask by kind, organ and number, and their voxels."""
     components = lesions.connected_parts(mask.array)
     numbers, touched = _numbers(components, mask, earlier, numbered)
-    findings: dict[tuple[str, int], Finding] = {}
+    findings: dict[Key, Finding] = {}
+    kind, organ = row.kind, row.organ
     for number in sorted(set(numbers)):
         voxels = [index for (_, index), component_number in zip(components, numbers) if component_number == number]
-        findings[kind, number] = lesions.measure_lesion(kind, voxels, geometry.spacing(mask.affine), image)
-    findings |= {(kind, number): Finding(kind, state='merged') for number in touched - {*numbers}}
+        spacing = geometry.spacing(mask.affine)
+        findings[kind, organ, number] = lesions.measure_lesion(kind, voxels, spacing, image, organ)
+    findings |= {(kind, organ, number): Finding(kind, state='merged', organ=organ) for number in touched - {*numbers}}
     return findings, _numbered_voxels(components, numbers, mask)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from scipy import special
 
 from medjax import atomic_files
+from medjax.errors import few
 from medjax.report import page as report_page
 from medjax.report.chapter import FEW_PATIENTS, Chapter, Section
 from medjax.report.tables import Cell, Table, format_number
@@ -18,17 +19,19 @@ Row = Mapping[str, Any]
 FILES = ('response.csv', 'lesions.csv', 'response.html')
 CONVENTIONS = '\n'.join((
     'Diameters connect the centres of two voxels of a mask in an axial slice. A lesion without such an extent, such '
-    'as a single voxel, is too small to measure and counts as 5 mm. The short axis is used for lymph nodes. The '
-    'diameters of the parts of a lesion are added.',
+    'as a single voxel, is too small to measure and counts as 5 mm. The short axis, the longest chord of a slice '
+    'perpendicular to its longest diameter, is used for lymph nodes. The diameters of the parts of a lesion are added.',
     'Measurable: 10 mm, or two slices where these are thicker than 5 mm; nodes 15 mm. The longest measurable lesions '
-    'of the first visit are targets, including at most two nodes; all others are non-target, and nodes below 10 mm '
-    'are no disease.',
+    'of the first visit are targets, at most two of an organ where the table names the organs, and at most two nodes; '
+    'all others are non-target, and nodes below 10 mm are no disease.',
     'CR: all lesions are gone and nodes are below 10 mm. PR: the sum of the target diameters is at least 30 % below '
     'that of the first visit. PD: it is 20 % and 5 mm above the smallest earlier sum, or there is a new lesion, or '
-    'any lesion returns after CR, or the volume of the non-target lesions, as one sphere, has a 20 % and 5 mm larger '
-    'diameter (the guideline leaves this to the reader). SD: neither. NE: not all lesions were evaluated.',
-    'New: a lesion without the place (or number) of an earlier lesion of its kind, once it can be measured; nodes '
-    'from 15 mm.',
+    'a lesion returns after CR (from 5 mm, nodes from 10 mm), or the volume of the non-target lesions, as one sphere, '
+    'has a 20 % and 5 mm larger diameter (the guideline leaves this to the reader). SD: neither. NE: not all lesions '
+    'were evaluated.',
+    'New: a lesion without the place (or number) of an earlier lesion of its kind and organ, once it is measurable, by '
+    'default from 10 mm (--new_mm), nodes from 15 mm; it then counts from the visit on at which it was first seen, a '
+    'node from that visit on. Smaller ones are equivocal: counted, listed in lesions.csv, and no disease yet.',
     'By volume: PR from −65.7 % of the first visit, PD from +72.8 % of the smallest volume, the limits of RECIST for '
     'spheres. By uptake, similar to PERCIST: 30 % and 0.8 units of the mean over 1 ml of the hottest lesion.',
     'Tumour markers and clinical judgement, which RECIST 1.1 takes into account, are not available.',
@@ -36,8 +39,9 @@ CONVENTIONS = '\n'.join((
 COLUMNS = {  # of the table of visits: the key of a row, and its unit; None for text
     'patient': ('patient', None), 'visit': ('visit', None), 'week': ('weeks', 'weeks'), 'sum, mm': ('sum_mm', 'mm'),
     'from first, %': ('change_percent', '%'), 'from nadir, %': ('nadir_change_percent', '%'),
-    'volume, ml': ('volume_ml', 'ml'), 'new': ('new', None), 'response': ('response', None), 'best': ('best', None),
-    'by volume': ('volumetric', None), 'by uptake': ('percist', None)}
+    'volume, ml': ('volume_ml', 'ml'), 'new': ('new', None), 'equivocal': ('equivocal', None),
+    'response': ('response', None), 'best': ('best', None), 'by volume': ('volumetric', None),
+    'by uptake': ('percist', None)}
 
 
 def write_report(folder: pathlib.Path, rows: Sequence[Row], lesions: Sequence[Row],
@@ -154,7 +158,36 @@ def _warnings(patients: Sequence[Row], lesions: Sequence[Row], options: Mapping[
             [one for one in patients if not one['rows'][0]['targets']],
         'Not all lesions evaluated at some visit': [one for one in patients if one['patient'] in not_evaluated]}
     out += [f'{text}: {", ".join(one["patient"] for one in group)}.' for text, group in groups.items() if group]
+    out += [text for text in (unchecked_organs(lesions), equivocal_lesions(lesions, options['new_mm'])) if text]
     return out if options['numbered'] else out + _registration_warnings(assessed, lesions)
+
+
+def unchecked_organs(lesions: Sequence[Row]) -> str:
+    """A line on the limit of targets per organ where no organ is known; '' where one is.
+
+    Args:
+      lesions: see `write_report`.
+    """
+    if any(row['organ'] for row in lesions):
+        return ''
+    return (f'Targets per organ are not limited to {recist.PER_ORGAN}, as the table has no column organ: only the '
+            'limits of targets of a patient and of nodes are checked.')
+
+
+def equivocal_lesions(lesions: Sequence[Row], least: float) -> str:
+    """A line on the lesions that are too small to count as new; '' where there are none.
+
+    Args:
+      lesions: see `write_report`.
+      least: see `timeline.assess_patient`.
+    """
+    small = [row for row in lesions if row['role'] == 'equivocal' and row['state'] == 'there']
+    if not small:
+        return ''
+    patients = list(dict.fromkeys(row['patient'] for row in small))
+    count = len({(row['patient'], row['kind'], row['organ'], row['lesion']) for row in small})
+    return (f'Lesions that were absent before and are too small to be new (below {least:g} mm or two thick slices, '
+            f'nodes below {recist.NODE:g} mm), not counted as disease: {count}, in {few(patients)}.')
 
 
 def _registration_warnings(patients: Sequence[Row], lesions: Sequence[Row]) -> list[str]:

@@ -10,11 +10,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from medjax.metrics.lesions import Finding
+from medjax.metrics.lesions import Finding, Key
 
 TOO_SMALL = 5.0  # mm, recorded for a lesion that is present but too small to measure
 MEASURABLE, NODE, PATHOLOGICAL = 10.0, 15.0, 10.0  # mm: longest diameter of lesions, short axes of nodes
-MAX_NODES = 2  # targets: nodes count as one organ (EORTC), which may have two
+THICK = 5.0  # mm; of thicker slices a measurable lesion is as long as two
+PER_ORGAN = 2  # targets; all nodes count as one organ (EORTC)
 LESS, MORE, AT_LEAST = 0.7, 1.2, 5.0  # of the baseline; of the nadir, and mm above it
 VOLUMES = LESS**3, MORE**3  # of spheres whose diameters change so: -65.7 % and +72.8 %
 UPTAKE = 0.3, 0.8  # fraction of the baseline, and units
@@ -22,7 +23,6 @@ CONFIRMED = 4.0  # weeks after which a response is confirmed
 EPSILON = 1e-6  # rounding of fractions
 STABLE = ('SD', 'non-CR/non-PD')
 RESPONSES = ('CR', 'PR', *STABLE, 'PD', 'NE')
-Key = tuple[str, int]
 
 
 def recorded_size(finding: Finding) -> float:
@@ -38,32 +38,49 @@ def recorded_size(finding: Finding) -> float:
     return (finding.short if finding.kind == 'node' else finding.longest) or TOO_SMALL
 
 
+def is_measurable(finding: Finding, least: float = MEASURABLE) -> bool:
+    """Whether a lesion is measurable: from 10 mm, two slices where these are thicker than 5 mm; nodes from 15 mm.
+
+    Args:
+      finding: its longest diameter counts, the short axis of a node.
+      least: mm, in place of the 10 mm.
+    """
+    if finding.kind == 'node':
+        return finding.short >= NODE - EPSILON
+    return finding.longest >= max(least, 2 * finding.thickness if finding.thickness > THICK else 0) - EPSILON
+
+
+def is_back(finding: Finding) -> bool:
+    """Whether a lesion is there for certain: nodes from 10 mm, others from 5 mm, which can be measured.
+
+    Any lesion that is there again after CR is PD. Small remains are taken for the guideline's other case, that the CR
+    has been a PR (table 3).
+    """
+    if finding.state != 'there':
+        return False
+    return finding.short >= PATHOLOGICAL if finding.kind == 'node' else finding.longest >= TOO_SMALL - EPSILON
+
+
 def lesion_roles(findings: Mapping[Key, Finding], most: int = 5) -> dict[Key, str]:
     """The role of each lesion of the baseline.
 
-    Lesions from 10 mm (from two slices where these are thicker than 5 mm) and nodes from 15 mm short axis are
-    measurable; the longest of them are targets. The guideline's limit of two targets per organ is applied to nodes, the
-    only organ that is known.
+    The longest measurable lesions are targets, at most two of an organ whose name is known, and at most two nodes.
 
     Args:
       findings: at the baseline.
-      most: largest number of targets of a patient; 2 where all lesions are in one organ.
+      most: largest number of targets of a patient; 2 where all lesions are in one organ, whose name is not known.
 
     Returns:
       'target', 'nontarget' or, for nodes below 10 mm, 'normal'.
     """
-    out, targets, target_nodes = {}, 0, 0
+    out: dict[Key, str] = {}
+    targets: list[str] = []  # their organs
     for key, finding in sorted(findings.items(), key=lambda item: -item[1].longest):
         is_node = finding.kind == 'node'
-        if is_node:
-            least = NODE
-        else:
-            least = max(MEASURABLE, 2 * finding.thickness if finding.thickness > 5 else 0)
-        length = finding.short if is_node else finding.longest
-        measurable = finding.kind != 'nontarget' and length >= least - EPSILON
-        if measurable and targets < most and (target_nodes < MAX_NODES or not is_node):
-            targets += 1
-            target_nodes += is_node
+        organ = 'node' if is_node else f'organ {finding.organ}' if finding.organ else ''
+        full = len(targets) >= most or (organ != '' and targets.count(organ) >= PER_ORGAN)
+        if finding.kind != 'nontarget' and is_measurable(finding) and not full:
+            targets.append(organ)
             out[key] = 'target'
         elif is_node and recorded_size(finding) < PATHOLOGICAL:
             out[key] = 'normal'
@@ -99,12 +116,12 @@ def target_response(sizes: np.ndarray, nodes: np.ndarray, baseline: float, nadir
       nodes: `[N]` bool.
       baseline: the sum at the baseline.
       nadir: the smallest earlier sum, including the baseline.
-      relapse: the patient had a CR before: any lesion that is present again is PD.
+      relapse: the patient had a CR before, and one of the lesions is present again (`is_back`), which is PD.
     """
     total = float(np.nansum(sizes))
     if all_gone(sizes, nodes):
         return 'CR'
-    if is_progression(total, nadir) or (relapse and not all_gone(np.nan_to_num(sizes), nodes)):
+    if is_progression(total, nadir) or relapse:
         return 'PD'
     if np.isnan(sizes).any():
         return 'NE'
@@ -128,7 +145,7 @@ def nontarget_response(sizes: np.ndarray, nodes: np.ndarray, volume: float, nadi
     if all_gone(sizes, nodes):
         return 'CR'
     diameter, smallest = (2 * (3000 * v / (4 * math.pi)) ** (1 / 3) for v in (volume, nadir))
-    if is_progression(diameter, smallest) or (relapse and not all_gone(np.nan_to_num(sizes), nodes)):
+    if is_progression(diameter, smallest) or relapse:
         return 'PD'
     return 'NE' if np.isnan(sizes).any() else 'non-CR/non-PD'
 

@@ -7,20 +7,20 @@ from typing import Any
 import numpy as np
 
 from medjax.errors import InputError
-from medjax.metrics.lesions import Finding, Visit
+from medjax.metrics.lesions import Finding, Key, Visit
 from medjax.tasks.response import recist
-from medjax.tasks.response.recist import Key
 
 DISEASE = ('target', 'nontarget', 'new')  # roles of lesions that count as disease
 
 
-def assess_patient(patient: str, visits: Sequence[Visit], most: int = 5, confirm: bool = False,
-                   stable: float = 6.0) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def assess_patient(patient: str, visits: Sequence[Visit], most: int = 5, confirm: bool = False, stable: float = 6.0,
+                   least: float = recist.MEASURABLE) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The measurements and responses of a patient over visits, the first of which is the baseline.
 
-    A lesion that was absent at the baseline is new, and stays new while it is present. A new node counts from 15 mm
-    short axis (EORTC's advice on a node that exceeds 10 mm), another lesion once it can be measured; smaller ones are
-    'equivocal', and nodes below 10 mm 'normal'. Neither counts as disease yet.
+    A lesion that was absent at the baseline is new once it is measurable, a node from 15 mm short axis (EORTC's advice
+    on a node that exceeds 10 mm), and stays new while it is present. Smaller ones are 'equivocal', and nodes below 10
+    mm 'normal'; neither counts as disease. As the guideline asks for, a lesion that is confirmed counts as new from the
+    visit on at which it was first seen, without a gap; a node does not, as its growth is what makes it new.
 
     Args:
       patient: name.
@@ -28,6 +28,7 @@ def assess_patient(patient: str, visits: Sequence[Visit], most: int = 5, confirm
       most: targets, see `recist.lesion_roles`.
       confirm: see `recist.best_response`.
       stable: weeks, see `recist.best_response`.
+      least: mm from which a lesion is new, see `recist.is_measurable`.
 
     Returns:
       A row for each visit (lengths in mm, volumes in ml, changes in percent; NaN where there is no value; the peak is
@@ -41,16 +42,10 @@ def assess_patient(patient: str, visits: Sequence[Visit], most: int = 5, confirm
         raise InputError(f'patient {patient}: no lesion at the first visit, {visits[0].name}; expected disease there, '
                          'nodes from 10 mm short axis')
     rows, lesions = [], []
-    roles, known = dict(first), dict(visits[0].findings)
-    for visit in visits:
-        findings = {key: _finding(visit, key, known) for key in {**known, **visit.findings}}
-        for key, finding in findings.items():
-            if first.get(key) not in DISEASE[:2] and finding.state == 'there' and visit is not visits[0]:
-                roles[key] = _later_role(finding, roles.get(key))
-        known = findings
+    for visit, (findings, roles) in zip(visits, _followed(visits, first, least)):
         about = {'patient': patient, 'visit': visit.name, 'weeks': visit.weeks}
-        lesions += [{**about, 'kind': key[0], 'lesion': key[1], 'role': roles[key], 'state': finding.state,
-                     'longest_mm': finding.longest, 'short_mm': finding.short,
+        lesions += [{**about, 'kind': key[0], 'organ': key[1], 'lesion': key[2], 'role': roles[key],
+                     'state': finding.state, 'longest_mm': finding.longest, 'short_mm': finding.short,
                      'recorded_mm': recist.recorded_size(finding), 'volume_ml': finding.volume, 'peak': finding.peak}
                     for key, finding in findings.items()]
         rows.append(about | _visit_row(rows, findings, roles))
@@ -60,31 +55,55 @@ def assess_patient(patient: str, visits: Sequence[Visit], most: int = 5, confirm
     return rows, lesions
 
 
+def _followed(visits: Sequence[Visit], first: Mapping[Key, str],
+              least: float) -> list[tuple[dict[Key, Finding], dict[Key, str]]]:
+    """The known lesions at each visit, and their roles there.
+
+    Args:
+      visits: in order of time.
+      first: roles at the first visit.
+      least: see `assess_patient`.
+    """
+    out: list[tuple[dict[Key, Finding], dict[Key, str]]] = []
+    roles, known = dict(first), dict(visits[0].findings)
+    for visit in visits:
+        known = {key: _finding(visit, key, known) for key in {**known, **visit.findings}}
+        for key, finding in known.items():
+            if first.get(key) not in DISEASE[:2] and finding.state == 'there' and visit is not visits[0]:
+                roles[key] = _later_role(finding, roles.get(key), least)
+        out.append((known, dict(roles)))
+    for place in range(len(out) - 1, 0, -1):
+        findings, earlier = out[place - 1]
+        for key, finding in findings.items():
+            seen = earlier[key] == 'equivocal' and finding.state == 'there' and finding.kind != 'node'
+            if seen and out[place][1][key] == 'new':
+                earlier[key] = 'new'
+    return out
+
+
 def _finding(visit: Visit, key: Key, known: Mapping[Key, Finding]) -> Finding:
     """The finding of a known lesion at a visit, also where it is absent."""
     if key in visit.findings:
         return visit.findings[key]
-    kind = known[key].kind
-    if kind in visit.kinds:
-        return Finding(kind, state='gone')
-    return Finding(kind, math.nan, math.nan, math.nan, state='not evaluated')
+    kind, organ, _ = key
+    if (kind, organ) in visit.evaluated:
+        return Finding(kind, state='gone', organ=organ)
+    return Finding(kind, math.nan, math.nan, math.nan, state='not evaluated', organ=organ)
 
 
-def _later_role(finding: Finding, role: str | None) -> str:
+def _later_role(finding: Finding, role: str | None, least: float) -> str:
     """The role of a lesion that was absent, or a normal node, at the baseline.
 
     Args:
       finding: at the visit.
       role: at the visit before; None for a lesion that was not known.
+      least: see `assess_patient`.
     """
-    if role == 'new':
-        return role
-    if finding.kind == 'node':
-        size = recist.recorded_size(finding)
-        if size >= recist.NODE:
-            return 'new'
-        return 'equivocal' if size >= recist.PATHOLOGICAL else 'normal'
-    return 'new' if finding.longest > 0 else 'equivocal'
+    if role == 'new' or recist.is_measurable(finding, least):
+        return 'new'
+    if finding.kind == 'node' and recist.recorded_size(finding) < recist.PATHOLOGICAL:
+        return 'normal'
+    return 'equivocal'
 
 
 def _visit_row(earlier: Sequence[Mapping[str, Any]], findings: Mapping[Key, Finding],
@@ -96,7 +115,9 @@ def _visit_row(earlier: Sequence[Mapping[str, Any]], findings: Mapping[Key, Find
     total = float(sizes.sum()) if len(sizes) else math.nan
     row = {'targets': len(sizes), 'nontargets': len(by_role['nontarget']), 'sum_mm': total,
            'volume_ml': _volume(disease), 'nontarget_ml': _volume(by_role['nontarget']),
-           'peak': _peak(earlier, disease), 'new': sum(finding.state == 'there' for finding in by_role['new'])}
+           'peak': _peak(earlier, disease), 'new': sum(finding.state == 'there' for finding in by_role['new']),
+           'equivocal': sum(roles[key] == 'equivocal' and finding.state == 'there'
+                            for key, finding in findings.items())}
     base = earlier[0] if earlier else row
     nadir = {name: _least(other[name] for other in earlier or [row])
              for name in ('sum_mm', 'volume_ml', 'nontarget_ml')}
@@ -120,14 +141,16 @@ def _responses(earlier: Sequence[Mapping[str, Any]], by_role: Mapping[str, Seque
     """
     base, new = earlier[0], row['new'] > 0
     disease = [finding for name in DISEASE for finding in by_role[name]]
-    relapse = any(other['response'] == 'CR' for other in earlier)
+    after_cr = any(other['response'] == 'CR' for other in earlier)
+    relapse = {name: after_cr and any(map(recist.is_back, by_role[name])) for name in DISEASE}
     target = nontarget = None
     if by_role['target']:
-        target = recist.target_response(*_sizes(by_role['target']), base['sum_mm'], nadir['sum_mm'], relapse)
+        target = recist.target_response(*_sizes(by_role['target']), base['sum_mm'], nadir['sum_mm'],
+                                        relapse['target'])
     if by_role['nontarget']:
         evaluated = [finding for finding in by_role['nontarget'] if finding.state != 'not evaluated']
         nontarget = recist.nontarget_response(*_sizes(by_role['nontarget']), _volume(evaluated), nadir['nontarget_ml'],
-                                              relapse)
+                                              relapse['nontarget'])
     out = {'target': target or '', 'nontarget': nontarget or '',
            'response': recist.overall_response(target, nontarget, new),
            'volumetric': recist.volumetric_response(row['volume_ml'], base['volume_ml'], nadir['volume_ml'],

@@ -45,9 +45,9 @@ def test_masks_in_any_order_of_axes_and_format_measure_the_same(tmp_path):
     image.SetDirection((-1, 0, 0, 0, -1, 0, 0, 0, 1))  # so that x and y grow as in RAS
     sitk.WriteImage(image, str(tmp_path / 'c.nrrd'))
     for visit, in measured(table).values():
-        found = visit.findings['target', 1]
+        found = visit.findings['target', '', 1]
         assert found.longest == pytest.approx(np.hypot(12, 3)) and found.volume == pytest.approx(13 * 3 * 2 * 6 / 1000)
-        assert found.thickness == 4 and visit.findings['target', 2].longest == pytest.approx(np.hypot(11, 3))
+        assert found.thickness == 4 and visit.findings['target', '', 2].longest == pytest.approx(np.hypot(11, 3))
 
 
 def test_lesions_are_matched_by_their_position(tmp_path):
@@ -55,10 +55,10 @@ def test_lesions_are_matched_by_their_position(tmp_path):
                   a=boxes(A, B), b=boxes(((10, 3, 3), (12, 6, 4)), FAR), c=boxes(((20, 11, 2), (24, 11, 3)), FAR))
     first, second, third = measured(table)['p']
     assert [visit.weeks for visit in (first, second, third)] == [0, 4, 12] and first.name == '4'
-    assert set(first.findings) == {('target', 1), ('target', 2)}
-    assert set(second.findings) == {('target', 1), ('target', 3)}  # 2 is gone, and what is far is new
-    assert set(third.findings) == {('target', 2), ('target', 3)}  # 2 is back in its place
-    assert third.findings['target', 2].longest == pytest.approx(4)
+    assert set(first.findings) == {('target', '', 1), ('target', '', 2)}
+    assert set(second.findings) == {('target', '', 1), ('target', '', 3)}  # 2 is gone, and what is far is new
+    assert set(third.findings) == {('target', '', 2), ('target', '', 3)}  # 2 is back in its place
+    assert third.findings['target', '', 2].longest == pytest.approx(4)
 
 
 def test_grids_may_differ_where_the_world_is_the_same(tmp_path):
@@ -67,13 +67,13 @@ def test_grids_may_differ_where_the_world_is_the_same(tmp_path):
     table = write(tmp_path, 'patient,visit,mask\np,0,a.nii.gz\np,8,b.nii.gz\n', a=boxes(A, B))
     nib.save(nib.Nifti1Image(fine, affine), tmp_path / 'b.nii.gz')
     _, second = measured(table)['p']
-    assert set(second.findings) == {('target', 1)} and second.findings['target', 1].longest == pytest.approx(
+    assert set(second.findings) == {('target', '', 1)} and second.findings['target', '', 1].longest == pytest.approx(
         np.hypot(11.5, 4.5))
     affine[:3, 3] = 500
     nib.save(nib.Nifti1Image(fine, affine), tmp_path / 'b.nii.gz')
     with pytest.raises(InputError, match=r'b\.nii\.gz: 64×72×16 voxels of .*expected a grid that overlaps that of'):
         measured(table)
-    assert set(measured(table, numbered=True)['p'][1].findings) == {('target', 1)}  # numbers need no place
+    assert set(measured(table, numbered=True)['p'][1].findings) == {('target', '', 1)}  # numbers need no place
 
 
 def test_pieces_and_merged_lesions(tmp_path):
@@ -81,18 +81,18 @@ def test_pieces_and_merged_lesions(tmp_path):
     table = write(tmp_path, 'patient,visit,mask\np,0,a.nii.gz\np,8,b.nii.gz\np,16,c.nii.gz\n', a=boxes(A, B), b=pieces,
                   c=boxes(((2, 2, 2), (29, 12, 3))))
     _, second, third = measured(table)['p']
-    assert second.findings['target', 1].longest == pytest.approx(np.hypot(3, 3) + np.hypot(5, 3))
-    assert third.findings['target', 2].longest == pytest.approx(np.hypot(27, 15))  # it shares most with that
-    assert third.findings['target', 1].state == 'merged'
+    assert second.findings['target', '', 1].longest == pytest.approx(np.hypot(3, 3) + np.hypot(5, 3))
+    assert third.findings['target', '', 2].longest == pytest.approx(np.hypot(27, 15))  # it shares most with that
+    assert third.findings['target', '', 1].state == 'merged'
 
 
 def test_numbers_are_lesions_if_so_asked(tmp_path):
     table = write(tmp_path, 'patient,visit,mask\np,0,a.nii.gz\np,8,b.nii.gz\n', a=boxes(A, B, numbers=(7, 4)),
                   b=boxes(A, FAR, numbers=(4, 9)).astype(np.float32))
     first, second = measured(table, numbered=True)['p']
-    assert set(first.findings) == {('target', 4), ('target', 7)}
-    assert set(second.findings) == {('target', 4), ('target', 9)}
-    assert second.findings['target', 4].longest == first.findings['target', 7].longest
+    assert set(first.findings) == {('target', '', 4), ('target', '', 7)}
+    assert set(second.findings) == {('target', '', 4), ('target', '', 9)}
+    assert second.findings['target', '', 4].longest == first.findings['target', '', 7].longest
     touching = boxes(((2, 2, 2), (9, 4, 3)), ((10, 2, 2), (14, 4, 3)), numbers=(1, 2))
     write(tmp_path, table.read_text(), a=touching, b=touching)
     assert len(measured(table, numbered=True)['p'][0].findings) == 2 and len(measured(table)['p'][0].findings) == 1
@@ -106,9 +106,10 @@ def test_kinds_dates_and_images(tmp_path):
                   'p,2024-01-05,n.nii.gz,node,\np,2024-02-02,,node,\n', a=boxes(A), b=boxes(), n=boxes(B), i=image)
     first, second, third = measured(table)['p']
     assert [visit.weeks for visit in (first, second, third)] == [0, 4, 8]
-    assert first.kinds == third.kinds == {'target', 'node'} and second.kinds == set() and second.findings == {}
-    assert set(third.findings) == {('node', 1)} and first.findings['node', 1].short > 0
-    assert first.findings['target', 1].peak == 9 and np.isnan(first.findings['node', 1].peak)
+    assert first.evaluated == third.evaluated == {('target', ''), ('node', '')}
+    assert second.evaluated == set() and second.findings == {}
+    assert set(third.findings) == {('node', '', 1)} and first.findings['node', '', 1].short > 0
+    assert first.findings['target', '', 1].peak == 9 and np.isnan(first.findings['node', '', 1].peak)
 
 
 @pytest.mark.parametrize('cells, options', [
@@ -125,6 +126,16 @@ def test_a_marker_of_a_missing_value_is_no_file(tmp_path):
     first, second = lesion_visits_csv.read(table)['p']
     assert first.image is None and second.mask is None
     assert lesion_visits_csv.visit_form(table) == 'numbers of weeks'
+
+
+def test_lesions_of_organs_are_apart(tmp_path):
+    table = write(tmp_path, 'patient,visit,mask,organ,kind\np,0,a.nii.gz,liver,\np,0,b.nii.gz,lung,target\n'
+                  'p,8,a.nii.gz,lung,\np,8,b.nii.gz,,node\n', a=boxes(A), b=boxes(B))
+    first, second = measured(table)['p']
+    assert set(first.findings) == {('target', 'liver', 1), ('target', 'lung', 1)}
+    assert set(second.findings) == {('target', 'lung', 2), ('node', '', 1)}  # at the place of another organ's lesion
+    assert second.evaluated == {('target', 'lung'), ('node', '')}
+    assert first.findings['target', 'liver', 1].organ == 'liver'
 
 
 HEAD = 'patient,visit,mask,kind,image\n'
@@ -148,6 +159,9 @@ HEAD = 'patient,visit,mask,kind,image\n'
     (HEAD + 'p,0,a.nii.gz,lump,\n', "row 2: kind 'lump'; expected one of target, node, nontarget"),
     (HEAD + 'p,8,a.nii.gz,,\np,0,a.nii.gz,,\np,8.0,a.nii.gz,,\n',
      'row 4: patient p has the visit 8.0 in row 2 already'),
+    ('patient,visit,mask,organ\np,0,a.nii.gz,lung\np,8,a.nii.gz,\n', 'row 3: no organ; expected that of the targets'),
+    ('patient,visit,mask,organ\np,0,a.nii.gz,lung\np,8,a.nii.gz,Lung\n', "row 3: organ 'Lung', in an earlier row"),
+    ('patient,visit,mask,Organ\np,0,a.nii.gz,lung\n', "column 'Organ'; expected 'organ'"),
     (HEAD + 'p,0,none.nii.gz,,\n', "row 2: mask 'none.nii.gz': no such file"),
     (HEAD + 'p,0,../a.nii.gz,,\n', "row 2: mask '../a.nii.gz' is outside of the folder"),
     (HEAD + 'p,0,a.png,,\n', 'expected a file of a format with a voxel size in mm'),

@@ -5,7 +5,7 @@ import math
 from medjax.metrics.lesions import Finding, Visit
 from medjax.tasks.response import timeline
 
-KINDS = frozenset(('target', 'node', 'nontarget'))
+KINDS = frozenset((kind, '') for kind in ('target', 'node', 'nontarget'))
 
 
 def ball(diameter, kind='target', **more):
@@ -16,8 +16,8 @@ def ball(diameter, kind='target', **more):
 def visits(*columns, kinds=KINDS, **named):
     """Visits every eight weeks from diameters of spheres in mm; None where a lesion is absent."""
     kind_of = lambda name: name.rstrip('0123456789')
-    lesions = {('target', number): of for number, of in enumerate(columns, 1)} | {
-        (kind_of(name), int(name[len(kind_of(name)):])): of for name, of in named.items()}
+    lesions = {('target', '', number): of for number, of in enumerate(columns, 1)} | {
+        (kind_of(name), '', int(name[len(kind_of(name)):])): of for name, of in named.items()}
     count = len(next(iter(lesions.values())))
     return [Visit(f'week {8 * n}', 8.0 * n, kinds, {
         key: ball(of[n], key[0]) for key, of in lesions.items() if of[n] is not None}) for n in range(count)]

@@ -12,7 +12,8 @@ from medjax.tasks.response import page as response_page
 from tests.tasks.response.responses import assessed, visits
 
 ABOUT = {'table': 'visits.csv', 'command': 'python -m medjax.response --table=visits.csv', 'facts': {'data hash': 'ab'},
-         'options': {'numbered': False, 'targets': 5, 'confirm': False, 'stable_weeks': 6.0}}
+         'options': {'numbered': False, 'targets': 5, 'confirm': False, 'stable_weeks': 6.0,
+                     'new_mm': 10.0}}
 
 
 def text(page):
@@ -52,6 +53,13 @@ def test_a_registration_warning_where_no_lesion_is_at_its_place():
     rows, lesions = timeline.assess_patient('p', visits((30, None), target2=(None, 30)))
     assert 'p, visit week 8: no lesion of the first visit is at its place, new lesions: 1.' in text(
         response_page.render(rows, lesions, ABOUT))
+    assert 'Targets per organ are not limited to 2' in text(response_page.render(rows, lesions, ABOUT))
+    named = [{**row, 'organ': 'liver'} for row in lesions]
+    assert 'Targets per organ' not in text(response_page.render(rows, named, ABOUT))
+    _, specks = timeline.assess_patient('p', visits((30, 30, 30), target2=(None, 6, 7)))
+    small = response_page.equivocal_lesions(specks, 10)
+    assert small.startswith('Lesions that were absent before and are too small to be new (below 10 mm')
+    assert small.endswith('not counted as disease: 1, in p.')
     numbered = {**ABOUT, 'options': {**ABOUT['options'], 'numbered': True}}
     assert 'registered' not in text(response_page.render(rows, lesions, numbered))
 

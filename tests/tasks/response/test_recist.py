@@ -80,8 +80,7 @@ def test_nodes_are_well_below_10_mm():
     assert target([0, 10], 60, 60, nodes=[1]) == 'PR'
     assert target([9.9], 60, 60) == 'PR'  # no node
     assert target([9.5], 30, 4, nodes=[0]) == 'CR'  # a normal node's growth is none
-    assert target([4.0], 60, 0, relapse=True) == 'PD' and target([4.0], 60, 0) == 'PR'
-    assert target([9.0], 60, 0, nodes=[0], relapse=True) == 'CR'
+    assert target([6.0], 60, 0, relapse=True) == 'PD' and target([4.0], 60, 0) == 'PR'
     assert target([10.0], 60, 9, nodes=[0], relapse=True) == 'PD'
 
 
@@ -101,18 +100,42 @@ def test_nontargets():
 
 def test_choice_of_target_lesions():
     sizes = [30, 9.9, 10, 50, 12, 13, 14]
-    findings = {('target', n): Finding('target', longest=size) for n, size in enumerate(sizes, 1)}
-    assert {key[1] for key, role in recist.lesion_roles(findings).items() if role == 'target'} == {1, 4, 5, 6, 7}
+    findings = {('target', '', n): Finding('target', longest=size) for n, size in enumerate(sizes, 1)}
+    assert {key[2] for key, role in recist.lesion_roles(findings).items() if role == 'target'} == {1, 4, 5, 6, 7}
     assert list(recist.lesion_roles(findings, most=2).values()).count('target') == 2
-    assert recist.lesion_roles(findings)['target', 3] == recist.lesion_roles(findings)['target', 2] == 'nontarget'
-    nodes = {('node', n): Finding('node', 25 + n, short) for n, short in enumerate([15, 14.9, 9.9, 20, 30])}
+    roles = recist.lesion_roles(findings)
+    assert roles['target', '', 3] == roles['target', '', 2] == 'nontarget'
+    nodes = {('node', '', n): Finding('node', 25 + n, short) for n, short in enumerate([15, 14.9, 9.9, 20, 30])}
     assert recist.lesion_roles(nodes) == {
-        ('node', 4): 'target', ('node', 3): 'target', ('node', 2): 'normal', ('node', 1): 'nontarget',
-        ('node', 0): 'nontarget'}  # two nodes at most
+        ('node', '', 4): 'target', ('node', '', 3): 'target', ('node', '', 2): 'normal', ('node', '', 1): 'nontarget',
+        ('node', '', 0): 'nontarget'}  # two nodes at most
     thick = [Finding('target', 15, thickness=thickness) for thickness in (5, 7.5, 8)]
-    assert [recist.lesion_roles({('target', 1): finding})['target', 1] for finding in thick] == [
+    assert [recist.lesion_roles({('target', '', 1): finding})['target', '', 1] for finding in thick] == [
         'target', 'target', 'nontarget']  # two slices, where thicker than 5 mm
-    assert recist.lesion_roles({('nontarget', 1): Finding('nontarget', 80)}) == {('nontarget', 1): 'nontarget'}
+    assert recist.lesion_roles({('nontarget', '', 1): Finding('nontarget', 80)}) == {('nontarget', '', 1): 'nontarget'}
+
+
+@pytest.mark.parametrize('organs, expected', [
+    ('LLLLLL', 'LLLLL'), ('', ''),  # no organ is known where none is named
+    ('liver liver liver lung lung lung bone', 'liver liver lung lung bone'),
+    ('liver liver liver', 'liver liver'), ('a a b b c c d', 'a a b b c')])
+def test_two_targets_an_organ_and_five_in_all(organs, expected):
+    named = organs.split() if ' ' in organs else [''] * len(organs)
+    found = {('target', organ, n): Finding('target', 40.0 - n, organ=organ) for n, organ in enumerate(named)}
+    chosen = [key[1] for key, role in recist.lesion_roles(found).items() if role == 'target']
+    assert chosen == (expected.split() if ' ' in organs else [''] * len(expected))
+
+
+@pytest.mark.parametrize('short, role', [(15, 'target'), (14.9, 'nontarget'), (10, 'nontarget'), (9.9, 'normal')])
+def test_nodes_by_their_short_axis(short, role):
+    assert list(recist.lesion_roles({('node', '', 1): Finding('node', 40.0, short)}).values()) == [role]
+
+
+def test_what_is_there_again():
+    assert [recist.is_back(Finding('target', size)) for size in (0.0, 4.9, 5.0)] == [False, False, True]
+    assert [recist.is_back(Finding('node', 20.0, size)) for size in (9.9, 10.0)] == [False, True]
+    assert not recist.is_back(Finding('target', 30.0, state='gone'))
+    assert [recist.is_measurable(Finding('target', 6.0, thickness=mm), 5) for mm in (1, 8)] == [True, False]
 
 
 def test_measurements_of_a_lesion():
