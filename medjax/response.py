@@ -19,13 +19,13 @@ from medjax.data.io.dates import FORMS
 from medjax.data.sources import lesion_visits_csv
 from medjax.errors import InputError
 from medjax.tasks.response import page as response_page
-from medjax.tasks.response import recist, timeline
+from medjax.tasks.response import timeline
 
 
 def evaluate_response(table: pathlib.Path, output: pathlib.Path, numbered: bool = False, most: int = 5,
                       confirm: bool = False, stable: float = 6.0, log: Callable[[str], None] = print,
                       visit_unit: str = 'weeks', dates: str = 'iso',
-                      least: float = recist.MEASURABLE) -> pathlib.Path:
+                      least: float = 10.0) -> pathlib.Path:
     """Computes the response of the patients of a table, and returns the path of the written page.
 
     Args:
@@ -86,7 +86,7 @@ if __name__ == '__main__':
                                    'organ, which the table does not name.', 1)
     CONFIRM = flags.DEFINE_bool('confirm', False, 'CR and PR count once they are confirmed four weeks later.')
     STABLE = flags.DEFINE_float('stable_weeks', 6.0, 'Weeks from the first visit that stable disease has to last.', 0.0)
-    NEW = flags.DEFINE_float('new_mm', recist.MEASURABLE, 'Longest diameter in mm from which a lesion that was absent '
+    NEW = flags.DEFINE_float('new_mm', 10.0, 'Longest diameter in mm from which a lesion that was absent '
                              'before is new; nodes have 15 mm short axis.', 0.0)
     UNIT = flags.DEFINE_enum('visit_unit', 'weeks', ['days', 'weeks', 'months', 'years'], 'Unit of visits that are '
                              'numbers.')
