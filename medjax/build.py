@@ -28,7 +28,7 @@ from medjax.data.transforms.augment import RECIPES, Recipe
 from medjax.errors import InputError
 from medjax.tasks import family
 
-FOLDS = ('fold', 'folds')  # keys of config.data that the source reads
+SPLIT_KEYS = ('calibrate', 'fold', 'folds')  # keys of config.data that the source reads
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,8 +114,8 @@ def dataset(section: Mapping[str, Any]) -> contracts.Dataset:
     make, options = attribute('data', section, 'config.data')
     described = options.pop('source', None) or {}
     source_of, keys = attribute('source', described, 'config.data.source')
-    # Folds are what is changed from run to run, so they have the shorter name.
-    keys |= {name: options.pop(name) for name in FOLDS if name in options}
+    # These are what is changed from run to run, so they have the shorter name.
+    keys |= {name: options.pop(name) for name in SPLIT_KEYS if name in options}
     source = bind(source_of, keys, 'config.data.source')
     return bind(make, options, 'config.data', source=source)
 

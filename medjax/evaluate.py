@@ -18,7 +18,7 @@ from absl import flags  # noqa: E402
 
 from medjax import assemble, atomic_files, compare, restore  # noqa: E402
 from medjax.core.experiment import Experiment  # noqa: E402
-from medjax.data.splits import check_same_data  # noqa: E402
+from medjax.data.split_files import check_same_data  # noqa: E402
 from medjax.errors import InputError  # noqa: E402
 from medjax.report.tables import headline_lines  # noqa: E402
 from medjax.tasks.family import of_config  # noqa: E402

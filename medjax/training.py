@@ -19,7 +19,7 @@ from medjax.core import config as configs  # noqa: E402
 from medjax.core import lock, log, loop  # noqa: E402
 from medjax.core.experiment import Experiment  # noqa: E402
 from medjax.core.step import stream  # noqa: E402
-from medjax.data.splits import check_same_data, check_split, write_split  # noqa: E402
+from medjax.data.split_files import check_same_data, check_split, write_split  # noqa: E402
 from medjax.errors import InputError  # noqa: E402
 
 # Keys in which a resumed run may differ from the interrupted one: none of them changes a weight.

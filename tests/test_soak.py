@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from medjax.core import loop, manifest
 from medjax.core.sharding import Jit
 from medjax.data.io import medmnist_files, tables
-from medjax.data.splits import read_split
+from medjax.data.split_files import read_split
 from medjax.errors import InputError
 from medjax.report import run_files
 from tests.conftest import ROOT

@@ -63,6 +63,7 @@ COMMON = {
               'variant': ('str', 'a set of options, see the table of variants; the first one by default')},
     'data': {'name': ('str', NAME), 'source': ('section', 'where the cases come from, see [sources](sources.md) and '
                                                '[simulated data](simulated.md)'),
+             'calibrate': ('float in [0, 1) or int ≥ 1', 'the `calibrate` of the source, which may stand here'),
              'fold': ('int ≥ 0 or list of int ≥ 0', 'the `fold` of the source, which may stand here'),
              'folds': ('int ≥ 0 or list of int ≥ 0', 'the `folds` of the source, which may stand here')},
     'source': {'name': ('str', NAME)},

@@ -13,6 +13,7 @@ from medjax.data.io.data_paths import add_data_folder
 from medjax.errors import InputError
 
 SPLITS = ('train', 'val', 'test')
+NAMED_SPLITS = (*SPLITS, 'calibrate')  # the splits that a table, a file or a config may give patients
 UNITS = ('voxel', 'share', 'mm')
 GRIDS = ('volume', 'picture', 'pixels')
 
@@ -146,7 +147,7 @@ class Case(Generic[TargetType]):
     Attributes:
       id: unique in the source; names files.
       patient: the patient's identifier: splits and confidence intervals are by patient.
-      split: 'train', 'val', 'test', or another name for cases that are only evaluated.
+      split: 'train', 'val', 'test', 'calibrate', or another name for cases that are only evaluated.
       read: returns the image and its label (None without a label) as stored, on one grid; other kinds of data set
         define their own result, such as `datasets.registration.Pair`. None for cases without an image.
       target: a class number; a tuple with 0, 1 or UNKNOWN for each class; a `Target`; None where the label is an image.

@@ -1,30 +1,59 @@
-"""Assignment of patients to training, validation and test splits: random, in folds, named, or read from a file."""
+"""Assignment of patients to training, validation, calibration and test splits: random, folds, named, or from a file."""
 
 import dataclasses
-import hashlib
-import json
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
-from medjax import atomic_files
 from medjax.data.io.tables import filled
-from medjax.data.source import SPLITS, Case, stratum_of
+from medjax.data.source import NAMED_SPLITS, Case, stratum_of
+from medjax.data.split_files import read_split
 from medjax.errors import InputError
-from medjax.options import FractionBelowOne, NonNegativeInt
+from medjax.options import Count, FractionBelowOne, NonNegativeInt
 
 KEYS = 'config.data.source'
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CalibrationSplit:
+    """The option of every source whose patients can be set apart for calibration.
+
+    Attributes:
+      calibrate: the split `calibrate`, on which operating points, calibration and conformal sets are fitted, in place
+        of the validation cases that select the weights: a fraction of the patients that train or validate (at least one
+        patient), or their number. They are drawn from those that would train, stratified, after all other splits, which
+        stay as they are. 0 for none. Where patients are given this split by name, no others are drawn.
+    """
+
+    calibrate: FractionBelowOne | Count = 0
+
+    def set_apart(self, cases: Sequence[Case], seed: int = 0) -> list[Case]:
+        """The cases with their splits after patients have been set apart, stratified by target.
+
+        Args:
+          cases: all cases of the data set, with their splits.
+          seed: of the random draw.
+        """
+        if not self.calibrate:
+            return list(cases)
+        splits: dict[str, set[str]] = {}
+        for case in cases:
+            splits.setdefault(case.patient, set()).add(case.split)
+        # A data set's own split may have a patient in several splits, which is then set apart from none of them.
+        split = {patient: found.pop() if len(found) == 1 else '' for patient, found in splits.items()}
+        chosen = set_apart(split, self.calibrate, seed, {case.patient: stratum_of(case.target) for case in cases})
+        return [dataclasses.replace(case, split='calibrate') if chosen[case.patient] == 'calibrate' else case
+                for case in cases]
+
+
 @dataclasses.dataclass(frozen=True)
-class Splitting:
+class Splitting(CalibrationSplit):
     """Options of a source that assigns its patients to splits itself.
 
     A patient's split is the one named by `splits` or by the data set's table, else the one in `split_file`, else a
-    random one. With `folds` only the named test patients are kept, and with nested folds none: cross-validation
-    reassigns all others.
+    random one. With `folds` only the named test and calibration patients are kept, and with nested folds none:
+    cross-validation reassigns all others.
 
     Attributes:
       val: fraction of all patients in the validation split; ignored with folds.
@@ -38,6 +67,7 @@ class Splitting:
       split_seed: seed of the random assignment.
       splits: the split of some or all patients by name, in place of a random one.
       split_file: the `splits.json` of a run, relative to the data folder or absolute, with the split of every patient.
+      calibrate: see `CalibrationSplit`.
     """
 
     val: FractionBelowOne = 0.2
@@ -69,16 +99,17 @@ class Splitting:
         check_folds(self.fold, self.folds)
         test = self.test
         if _as_tuple(self.folds):
-            # Cross-validation reassigns training and validation patients, nested cross-validation test patients too.
-            known = {name: split for name, split in known.items() if split == 'test' and not is_nested(self.folds)}
-            if known:
+            # Cross-validation reassigns training and validation patients, nested cross-validation all of them.
+            kept = () if is_nested(self.folds) else ('test', 'calibrate')
+            known = {name: split for name, split in known.items() if split in kept}
+            if 'test' in known.values():
                 test = 0.0
         rest = sorted(patients - set(known))
-        if not rest:
-            return known
         by_patient = dict(sorted((row['patient'], name) for row, name in zip(rows, strata))) if strata else None
-        return known | split_by_patient(rest, val=self.val, test=test, fold=self.fold, folds=self.folds,
-                                        seed=self.split_seed, strata=by_patient)
+        if rest:
+            known |= split_by_patient(rest, val=self.val, test=test, fold=self.fold, folds=self.folds,
+                                      seed=self.split_seed, strata=by_patient)
+        return set_apart(known, self.calibrate, self.split_seed, by_patient)
 
     def _known_splits(self, rows: Sequence[Mapping[str, str]], table: pathlib.Path | str, root: pathlib.Path,
                       patients: set[str]) -> dict[str, str]:
@@ -93,9 +124,9 @@ class Splitting:
             raise InputError(f'{file}: no patient {min(patients - set(stored))!r}; expected the split of all patients')
         for where, splits in ((f'{KEYS}.splits', named.values()), (file, stored.values()),
                               (table, [row['split'] for row in rows if row.get('split')])):
-            wrong = [split for split in splits if split not in SPLITS]
+            wrong = [split for split in splits if split not in NAMED_SPLITS]
             if wrong:
-                raise InputError(f'{where}: split {wrong[0]!r}; expected one of: {", ".join(SPLITS)}')
+                raise InputError(f'{where}: split {wrong[0]!r}; expected one of: {", ".join(NAMED_SPLITS)}')
         for row in rows:
             if row.get('split') and named.setdefault(row['patient'], row['split']) != row['split']:
                 raise InputError(f"{table}: patient {row['patient']!r} is in {row['split']!r} and in "
@@ -104,7 +135,7 @@ class Splitting:
 
 
 @dataclasses.dataclass(frozen=True)
-class Resplitting:
+class Resplitting(CalibrationSplit):
     """Options of a source whose data set has a split of its own.
 
     Attributes:
@@ -114,6 +145,7 @@ class Resplitting:
       folds: number of folds into which training and validation cases are split; 0 for none. Two numbers are nested
         cross-validation, which reassigns the test cases as well; see `Splitting`.
       split_seed: seed of the random assignment.
+      calibrate: see `CalibrationSplit`.
     """
 
     val: FractionBelowOne = 0.0
@@ -123,17 +155,19 @@ class Resplitting:
 
     def resplit(self, cases: Sequence[Case]) -> list[Case]:
         """The cases with their new splits; see the function `resplit`."""
-        return resplit(cases, val=self.val, fold=self.fold, folds=self.folds, seed=self.split_seed)
+        return self.set_apart(resplit(cases, val=self.val, fold=self.fold, folds=self.folds, seed=self.split_seed),
+                              self.split_seed)
 
 
 @dataclasses.dataclass(frozen=True)
-class CrossValidation:
-    """Options of a source with a fixed split that can only be replaced by folds.
+class CrossValidation(CalibrationSplit):
+    """Options of a source with a fixed split that can only be replaced by folds, or lose training patients.
 
     Attributes:
       fold: number of the fold that validates; see `Splitting`.
       folds: number of folds into which training and validation cases are split; 0 keeps the data set's own split. Two
         numbers are nested cross-validation, which reassigns the test cases as well; see `Splitting`.
+      calibrate: see `CalibrationSplit`.
     """
 
     fold: NonNegativeInt | Sequence[NonNegativeInt] = 0
@@ -141,7 +175,7 @@ class CrossValidation:
 
     def resplit(self, cases: Sequence[Case], seed: int) -> list[Case]:
         """The cases with their new splits; see the function `resplit`."""
-        return resplit(cases, fold=self.fold, folds=self.folds, seed=seed)
+        return self.set_apart(resplit(cases, fold=self.fold, folds=self.folds, seed=seed), seed)
 
 
 def resplit(cases: Sequence[Case], *, val: float = 0.0, fold: int | Sequence[int] = 0,
@@ -190,10 +224,7 @@ def split_by_patient(patients: Sequence[str], *, val: float, test: float, fold: 
       InputError: fractions or folds that leave no patient to train.
     """
     check_folds(fold, folds)
-    names = sorted(set(patients))
-    order = [names[i] for i in np.random.default_rng(seed).permutation(len(names))]
-    if strata is not None:
-        order.sort(key=lambda name: strata[name])  # stable: within a stratum the random order is kept
+    order = _random_order(patients, seed, strata)
     counts, numbers = _as_tuple(folds), _as_tuple(fold)
 
     def members(names: Sequence[str], count: int, number: int) -> set[str]:
@@ -220,6 +251,40 @@ def split_by_patient(patients: Sequence[str], *, val: float, test: float, fold: 
     else:
         val_names = _fraction_of(rest, _count(val, len(order), available=len(rest) - 1), strata is not None)
     return {name: 'test' if name in test_names else 'val' if name in val_names else 'train' for name in order}
+
+
+def set_apart(split: Mapping[str, str], calibrate: float, seed: int = 0,
+              strata: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Splits of patients of which some that train become the split `calibrate`; see `CalibrationSplit`.
+
+    Args:
+      split: of each patient.
+      calibrate: fraction of the training and validation patients, or from 1 their number; 0 for none.
+      seed: of the random order.
+      strata: the stratum of each patient; see `split_by_patient`.
+
+    Raises:
+      InputError: no patient would be left to train.
+    """
+    if not calibrate or 'calibrate' in split.values():
+        return dict(split)
+    train = [name for name, part in split.items() if part == 'train']
+    total = sum(part in ('train', 'val') for part in split.values())
+    count = _count(calibrate, total, available=len(train) - 1) if calibrate < 1 else calibrate
+    if not 0 < count < len(train):
+        raise InputError(f'{KEYS}.calibrate: {calibrate}, of {len(train)} patients that train; expected a number that '
+                         'leaves some of them to train')
+    chosen = _fraction_of(_random_order(train, seed, strata), count, strata is not None)
+    return {name: 'calibrate' if name in chosen else part for name, part in split.items()}
+
+
+def _random_order(patients: Sequence[str], seed: int, strata: Mapping[str, str] | None) -> list[str]:
+    """The names in random order, drawn from the sorted names; by stratum where there are strata."""
+    names = sorted(set(patients))
+    order = [names[i] for i in np.random.default_rng(seed).permutation(len(names))]
+    if strata is not None:
+        order.sort(key=lambda name: strata[name])  # stable: within a stratum the random order is kept
+    return order
 
 
 def _count(fraction: float, total: int, available: int) -> int:
@@ -258,98 +323,3 @@ def _as_tuple(value: int | Sequence[int]) -> tuple[int, ...]:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return tuple(value)
     return (value,) if value else ()
-
-
-def write_split(path: pathlib.Path, cases: Sequence[Case]) -> str:
-    """Writes the split of every case as JSON that the user alone may read, with a hash of the content.
-
-    Returns:
-      The SHA-256 of the split. Two runs have the same hash if and only if they have the same split.
-    """
-    table = {case.id: {'patient': case.patient, 'split': case.split} for case in sorted(cases, key=lambda c: c.id)}
-    atomic_files.write_json(path, {'sha256': _digest(table), 'cases': table}, private=True)
-    return _digest(table)
-
-
-def check_same_data(workdir: pathlib.Path, cases: Sequence[Case], fingerprint: str) -> None:
-    """Checks that a run's data is what it was trained with: content and split of every case.
-
-    After a table has grown, patients without a split of their own are assigned at random again, so that some of the
-    training patients would be evaluated as test patients.
-
-    Args:
-      workdir: of the run; without its `environment.json`, as before the first step, nothing is checked.
-      cases: as they are now.
-      fingerprint: of the data set as it is now, see `Dataset.fingerprint`.
-
-    Raises:
-      InputError: with the number of cases that are new, missing or in another split.
-    """
-    before = _read_json(workdir / 'environment.json').get('data_hash', fingerprint)
-    if before == fingerprint:
-        return
-    old = {name: row['split'] for name, row in _read_json(workdir / 'splits.json').get('cases', {}).items()}
-    now = {case.id: case.split for case in cases}
-    counts = {'new': len(now.keys() - old.keys()), 'missing': len(old.keys() - now.keys()),
-              'in another split': sum(old[name] != now[name] for name in old.keys() & now.keys())}
-    change = ', '.join(f'{count} {kind}' for kind, count in counts.items() if count) or 'content or order'
-    raise InputError(f'config.data: cases or splits have changed since the run in {workdir} began: {change} (data_hash '
-                     f'{before[:12]}, now {fingerprint[:12]}); expected the same data, or another --workdir')
-
-
-def _read_json(path: pathlib.Path) -> dict[str, Any]:
-    """A JSON file of a run; empty where it is missing."""
-    try:
-        content = json.loads(path.read_text())
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise InputError(f'{path}: not readable: {error}; expected JSON as a run writes it') from error
-    if not isinstance(content, dict):
-        raise InputError(f'{path}: {type(content).__name__}; expected a JSON object as a run writes it')
-    return content
-
-
-def read_split(path: pathlib.Path) -> dict[str, str]:
-    """The split of each patient in a file that `write_split` wrote.
-
-    Raises:
-      InputError: the file is missing or no split file; its cases do not match its hash; a patient is in two splits.
-    """
-    pairs = _read_pairs(path)
-    splits = dict(pairs)
-    for patient, split in pairs:
-        if splits[patient] != split:
-            raise InputError(f'{path}: patient {patient!r} is in {split!r} and in {splits[patient]!r}; expected one '
-                             'split for all cases of a patient')
-    return splits
-
-
-def check_split(path: pathlib.Path) -> None:
-    """Checks that a file which `write_split` wrote has not been changed; one that is missing is no change.
-
-    Raises:
-      InputError: no split file; its cases do not match its hash.
-    """
-    if path.exists():
-        _read_pairs(path)
-
-
-def _read_pairs(path: pathlib.Path) -> set[tuple[str, str]]:
-    """Each patient with each split that it is in."""
-    try:
-        content = json.loads(path.read_text())
-        table = content['cases']
-        pairs = {(row['patient'], row['split']) for row in table.values()}
-    except OSError as error:
-        raise InputError(f'{path}: cannot be read: {error.strerror}; expected a split file') from error
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise InputError(f'{path}: not a split file; expected JSON with sha256 and cases as a run writes it') from error
-    if content.get('sha256') != _digest(table):
-        raise InputError(f'{path}: its sha256 is {content.get("sha256")}, that of its cases {_digest(table)}; expected '
-                         'the same: the file was changed')
-    return pairs
-
-
-def _digest(table: Mapping[str, Mapping[str, str]]) -> str:
-    return hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()

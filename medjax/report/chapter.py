@@ -12,7 +12,8 @@ from medjax.report import charts, draw
 from medjax.report.run_files import Run
 from medjax.report.tables import Table
 
-SPLIT_NAMES = {'test': 'Test', 'val': 'Validation', 'train': 'Training'}
+SPLIT_NAMES = {'test': 'Test', 'val': 'Validation', 'calibrate': 'Calibration', 'train': 'Training'}
+HELD_OUT = ('val', 'calibrate')  # splits on which something is chosen or fitted
 FEW_PATIENTS = 20  # below this number a bootstrap interval is known to be too narrow
 
 
@@ -93,8 +94,8 @@ def split_name(split: str) -> str:
 
 
 def headline_splits(run: Run) -> list[str]:
-    """The splits that have a headline: all but validation, which has one only where nothing else was evaluated."""
-    return [split for split in run.splits if split != 'val' or run.splits == ['val']]
+    """The splits that have a headline; validation and calibration have one only where nothing else was evaluated."""
+    return [split for split in run.splits if split not in HELD_OUT] or run.splits
 
 
 def non_numeric_columns(run: Run) -> list[str]:
@@ -119,6 +120,8 @@ def caption(run: Run, split: str) -> str:
     """The caption of a split's tables."""
     if split == 'val' and run.selection_metric:
         return f'{split_name(split)} (used to select the weights)'
+    if split == 'calibrate':
+        return f'{split_name(split)} (thresholds and calibration are fitted on it)'
     return split_name(split)
 
 
@@ -162,11 +165,11 @@ def selection_warnings(run: Run, fitted: str) -> list[str]:
       run: the run.
       fitted: what is fitted on validation cases.
     """
-    if not run.selection_metric:
+    if not run.selection_metric or 'calibrate' in run.splits:
         return []
     return [f'The validation cases also selected the weights (by {run.selection_metric}): {fitted}, which are fitted '
-            'on the same cases, are optimistic, and a nominal coverage or sensitivity is not guaranteed. Without '
-            'checkpoint.best the last weights are used and this does not arise.']
+            'on the same cases, are optimistic, and a nominal coverage or sensitivity is not guaranteed. Set '
+            'patients apart for them by data.calibrate.']
 
 
 def join_sentences(conditions: Mapping[str, Any]) -> str:

@@ -73,7 +73,7 @@ class Run:
         """The evaluated splits: test first, validation last."""
         counts = self.results.get('counts') or {}
         found = [name for name, value in self.results.items() if name in counts and isinstance(value, dict)]
-        return sorted(found, key=lambda name: (name != 'test', name == 'val', found.index(name)))
+        return sorted(found, key=lambda name: (name != 'test', name in ('val', 'calibrate'), found.index(name)))
 
     def rows(self, split: str) -> list[dict[str, str]]:
         """The rows of the predictions table of a split."""

@@ -1,11 +1,12 @@
 """Calibration of predicted probabilities: errors, recalibration methods, and conformal prediction sets.
 
-Methods are fitted on validation cases, from probabilities alone, and applied to test cases.
+Methods are fitted on cases of the split `calibrate`, or on validation cases where there is none, from probabilities
+alone, and applied to test cases.
 """
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,18 @@ from medjax.metrics import classification
 BINS = 15
 LEAST = 1e-12  # probabilities are clipped to it before a logarithm
 SHARPEST = 100.0  # temperatures are searched from 1/100 to 100
+
+
+def fitting_split(splits: Container[str]) -> str | None:
+    """The split on which thresholds, calibration and conformal sets are fitted.
+
+    Args:
+      splits: names of the splits of a table.
+
+    Returns:
+      'calibrate', else 'val'; None where there is neither.
+    """
+    return next((split for split in ('calibrate', 'val') if split in splits), None)
 
 
 def expected_calibration_error(targets: np.ndarray, probs: np.ndarray, weight: np.ndarray | None = None, *,

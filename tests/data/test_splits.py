@@ -1,24 +1,22 @@
 """Splits: by patient, the same for every run, stratified, in folds, and stored with a hash that detects changes."""
 
 import dataclasses
-import json
 import pathlib
 import random
 
 import pytest
 
+from medjax import build
 from medjax.core import config
 from medjax.data.source import Case
 from medjax.data.sources import classification_folder, medmnist
+from medjax.data.split_files import write_split
 from medjax.data.splits import (
     CrossValidation,
     Resplitting,
     Splitting,
-    check_same_data,
-    read_split,
     resplit,
     split_by_patient,
-    write_split,
 )
 from medjax.errors import InputError
 
@@ -78,56 +76,6 @@ def test_invalid_fractions_and_folds_are_refused(options, field):
     with pytest.raises(InputError, match=field) as error:
         split_by_patient(PATIENTS, **options)
     assert str(error.value).startswith('config.data.source: ') and '\n' not in str(error.value)
-
-
-def test_a_kept_split_is_read_back(tmp_path):
-    cases = [case('b', 'p1', 'train'), case('a', 'p1', 'train'), case('c', 'p2', 'test')]
-    digest = write_split(tmp_path / 'new' / 'splits.json', cases)
-    assert (tmp_path / 'new' / 'splits.json').stat().st_mode & 0o777 == 0o600  # patients' names are in it
-    assert read_split(tmp_path / 'new' / 'splits.json') == {'p1': 'train', 'p2': 'test'}
-    assert write_split(tmp_path / 'again.json', cases[::-1]) == digest
-    assert (tmp_path / 'again.json').read_bytes() == (tmp_path / 'new' / 'splits.json').read_bytes()
-
-
-@pytest.mark.parametrize('other', [case('c', 'p2', 'val'), case('c', 'p3', 'test'), case('d', 'p2', 'test')])
-def test_the_hash_changes_with_the_split(tmp_path, other):
-    first = case('a', 'p1', 'train')
-    assert write_split(tmp_path / 'a.json', [first, case('c', 'p2', 'test')]) != write_split(tmp_path / 'b.json',
-                                                                                             [first, other])
-
-
-def test_a_changed_split_file_is_refused(tmp_path):
-    path = tmp_path / 'splits.json'
-    write_split(path, [case('a', 'p1', 'train'), case('c', 'p2', 'test')])
-    path.write_text(path.read_text().replace('"test"', '"train"'))
-    with pytest.raises(InputError, match='the file was changed') as error:
-        read_split(path)
-    assert str(error.value).startswith(f'{path}: its sha256 is ')
-
-
-@pytest.mark.parametrize('content', [
-    b'', b'{', b'[]', b'3', b'null', b'{}', b'{"cases": []}', b'{"cases": {"a": 1}}',
-    b'{"cases": {"a": {"patient": "p"}}}',
-    b'{"cases": {"a": {"patient": ["p"], "split": "train"}}}', b'\xff\xfe\x00', b'[' * 100_000,
-    json.dumps({'cases': {'a': {'patient': 'p', 'split': 'train'}}}).encode(),
-])
-def test_an_invalid_split_file_is_refused(tmp_path, content):
-    path = tmp_path / 'splits.json'
-    path.write_bytes(content)
-    with pytest.raises(InputError) as error:
-        read_split(path)
-    assert str(path) in str(error.value) and 'expected' in str(error.value) and '\n' not in str(error.value)
-
-
-def test_a_missing_split_file_is_refused(tmp_path):
-    with pytest.raises(InputError, match='none.json: cannot be read'):
-        read_split(tmp_path / 'none.json')
-
-
-def test_a_patient_in_two_splits_of_a_kept_file_is_refused(tmp_path):
-    write_split(tmp_path / 'splits.json', [case('a', 'p1', 'train'), case('b', 'p1', 'test')])
-    with pytest.raises(InputError, match="patient 'p1'"):
-        read_split(tmp_path / 'splits.json')
 
 
 @pytest.mark.parametrize('folds, val, test', [(0, 0.2, 0.2), (5, 0.0, 0.2)])
@@ -209,24 +157,6 @@ def test_a_data_set_is_resplit_by_target_only_if_asked_for():
     assert sorted(c.id for changed in nested for c in changed if c.split == 'test') == sorted(splits)
 
 
-def test_a_run_whose_data_has_changed_is_refused(tmp_path):
-    old = [case(name, name, split) for name, split in (('a', 'train'), ('b', 'test'), ('c', 'val'))]
-    check_same_data(tmp_path, old, 'x' * 64)  # nothing was trained there yet
-    write_split(tmp_path / 'splits.json', old)
-    (tmp_path / 'environment.json').write_text(json.dumps({'data_hash': 'x' * 64}))
-    check_same_data(tmp_path, old, 'x' * 64)
-    grown = [case('a', 'a', 'test'), *old[1:], case('d', 'd', 'train'), case('e', 'e', 'train')]
-    for cases, said in ((grown, ': 2 new, 1 in another split (data_hash xxxxxxxxxxxx, now yyyyyyyyyyyy); expected the'),
-                        (old[:2], ': 1 missing (data_hash'), (old, ': content or order (data_hash')):
-        with pytest.raises(InputError) as error:
-            check_same_data(tmp_path, cases, 'y' * 64)
-        assert f'cases or splits have changed since the run in {tmp_path} began{said}' in str(error.value)
-    for content in ('{"data_hash": ', '[]'):
-        (tmp_path / 'environment.json').write_text(content)
-        with pytest.raises(InputError, match=r'environment\.json: .*; expected JSON|environment\.json: list; expected'):
-            check_same_data(tmp_path, old, 'x' * 64)
-
-
 def test_markers_of_missing_values_are_no_splits():
     rows = [{'patient': name, 'split': split} for name, split in (('a', ' test '), ('b', 'NA'), ('c', ''), ('d', '.'))]
     found = divide(Splitting(val=0, test=0), rows)
@@ -235,5 +165,72 @@ def test_markers_of_missing_values_are_no_splits():
 
 def test_split_options_are_keys_of_the_config():
     known = config.keys(classification_folder.source)
-    assert [known[field.name].default for field in dataclasses.fields(Splitting)] == [0.2, 0.2, 0, 0, 0, None, '']
-    assert 'splitting' not in known and {'fold', 'folds', 'split_seed'} < set(config.keys(medmnist.source))
+    assert [known[field.name].default for field in dataclasses.fields(Splitting)] == [0, 0.2, 0.2, 0, 0, 0, None, '']
+    assert 'splitting' not in known
+    assert {'calibrate', 'fold', 'folds', 'split_seed'} < set(config.keys(medmnist.source))
+
+
+STRATA = {name: 'rare' if number % 5 == 0 else 'common' for number, name in enumerate(PATIENTS)}
+ROWS = [{'patient': name} for name in PATIENTS for _ in range(2)]
+
+
+def strata_of(names):
+    return sum(STRATA[name] == 'rare' for name in names), sum(STRATA[name] == 'common' for name in names)
+
+
+@pytest.mark.parametrize('options', [{}, {'fold': 1, 'folds': 4}, {'fold': (2, 1), 'folds': (5, 4)}])
+@pytest.mark.parametrize('calibrate, count', [(0.25, 10), (4, 4), (0.001, 1)])
+def test_calibration_patients_are_set_apart_from_those_that_train(options, calibrate, count):
+    strata = [STRATA[row['patient']] for row in ROWS]
+    before = divide(Splitting(**options), ROWS, strata=strata)  # 40 patients train or validate, 8 of them rare
+    found = divide(Splitting(**options, calibrate=calibrate), ROWS, strata=strata)
+    chosen = names_in(found, 'calibrate')
+    assert len(chosen) == count and chosen < names_in(before, 'train')
+    assert {name: split for name, split in found.items() if name not in chosen} == {
+        name: split for name, split in before.items() if name not in chosen}
+    share = count * strata_of(names_in(before, 'train'))[0] / len(names_in(before, 'train'))
+    assert abs(strata_of(chosen)[0] - share) < 1
+    assert divide(Splitting(**options, calibrate=0), ROWS, strata=strata) == before
+    others = divide(Splitting(**options, calibrate=calibrate, split_seed=1), ROWS, strata=strata)
+    assert count < 4 or names_in(others, 'calibrate') != chosen
+
+
+def test_named_calibration_patients_are_kept_and_no_others_are_drawn(tmp_path):
+    rows = [{'patient': name, 'split': 'calibrate' if name in PATIENTS[:3] else ''} for name in PATIENTS]
+    for options in ({}, {'calibrate': 0.2}, {'calibrate': 9, 'fold': 1, 'folds': 4}):
+        assert names_in(divide(Splitting(**options), rows), 'calibrate') == set(PATIENTS[:3])
+    nested = [divide(Splitting(fold=(fold, 0), folds=(5, 2)), rows) for fold in range(5)]
+    assert set().union(*(names_in(splits, 'test') for splits in nested)) == set(PATIENTS)
+    # The file of a run is read again, also one from before there was this split.
+    for calibrate in (0, 0.2):
+        first = divide(Splitting(calibrate=calibrate), ROWS)
+        write_split(tmp_path / 'splits.json', [case(name, split=split) for name, split in first.items()])
+        assert divide(Splitting(split_file=str(tmp_path / 'splits.json'), calibrate=calibrate), ROWS) == first
+
+
+@pytest.mark.parametrize('splitting', [Resplitting(calibrate=0.25), CrossValidation(calibrate=6)])
+def test_calibration_patients_of_a_data_set_with_its_own_split(splitting):
+    cases = [case(f'{split}{n}_{k}', f'{split}{n}', split, n % 2) for split, count in
+             (('train', 20), ('val', 4), ('test', 8)) for n in range(count) for k in range(2)]
+    leaked = case('leaked', 'train0', 'test', 0)  # a patient in two splits is set apart from neither
+    resplit_by = splitting.resplit
+    found = resplit_by([*cases, leaked], *([0] if isinstance(splitting, CrossValidation) else []))
+    chosen = {c.patient for c in found if c.split == 'calibrate'}
+    assert len(chosen) == 6 and 'train0' not in chosen and sum(int(name[5:]) % 2 for name in chosen) == 3
+    assert all(c.split == ('calibrate' if c.patient in chosen else old.split)
+               for c, old in zip(found, [*cases, leaked]))
+
+
+def test_calibration_leaves_patients_to_train():
+    for calibrate, names in ((0.9, PATIENTS[:10]), (40, PATIENTS), (0.1, PATIENTS[:1])):
+        with pytest.raises(InputError, match=r'calibrate: .* patients that train; expected a number that leaves'):
+            divide(Splitting(calibrate=calibrate), [{'patient': name} for name in names])
+
+
+def test_the_key_of_the_data_set_is_that_of_its_source():
+    section = {'name': 'images', 'size': (16, 16), 'source': {'name': 'simulated_images', 'cases': (20, 5, 5)}}
+    before, apart = build.dataset(section), build.dataset({**section, 'calibrate': 0.2})
+    assert dict(before.counts) == {'train': 20, 'val': 5, 'test': 5}
+    assert dict(apart.counts) == {'train': 15, 'val': 5, 'test': 5, 'calibrate': 5}
+    assert before.fingerprint == build.dataset({**section, 'calibrate': 0}).fingerprint != apart.fingerprint
+    assert apart.statistics['known'] == [15, 15]

@@ -35,7 +35,7 @@ def check_keys(config, where='config'):
     build.network(config['model'], config.get('precision', 'float32'))
     data = dict(config['data'])
     source = dict(data.pop('source'))
-    sourced = {key: data.pop(key) for key in build.FOLDS if key in data}
+    sourced = {key: data.pop(key) for key in build.SPLIT_KEYS if key in data}
     of_source, source = build.attribute('source', source, 'config.data.source')
     check_section(of_source, {**source, **sourced}, 'config.data.source')
     of_data, data = build.attribute('data', data, 'config.data')

@@ -68,8 +68,8 @@ def dataset(source: Source, *, size: Sequence[Count], fit: Literal['stretch', 'p
       channels: …
       intensity: …
       cache: the folder of prepared images; by default in the user's cache folder.
-      train_classes: the classes that are kept in the training and validation splits, such as the healthy one for
-        anomaly detection; all by default. Test cases of every class are kept.
+      train_classes: the classes that are kept in the training, validation and calibration splits, such as the healthy
+        one for anomaly detection; all by default. Test cases of every class are kept.
       label_fraction: the fraction of each class's training patients (by the class of their first image) that is kept,
         to measure label efficiency.
       subset_seed: seed of the choice of these patients.
@@ -99,14 +99,14 @@ def dataset(source: Source, *, size: Sequence[Count], fit: Literal['stretch', 'p
 
 
 def _only_classes(source: Source, names: Sequence[str]) -> Source:
-    """The source with training and validation cases of some classes only."""
+    """The source with training, validation and calibration cases of some classes only."""
     known = not isinstance(names, str) and set(names) <= set(source.classes)
     if not known or source.problem == 'multilabel':
         raise InputError(f'config.data.train_classes: {names!r}; expected a tuple of some of: '
                          f'{", ".join(source.classes)}, for images with one class each')
     kept = {source.classes.index(name) for name in names}
     return dataclasses.replace(source, cases=tuple(
-        case for case in source.cases if case.split not in ('train', 'val') or case.target in kept))
+        case for case in source.cases if case.split not in ('train', 'val', 'calibrate') or case.target in kept))
 
 
 def _subset(source: Source, label_fraction: float, seed: int) -> Source:

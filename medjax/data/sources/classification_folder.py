@@ -16,7 +16,7 @@ from medjax.data.io import data_paths, image_files
 from medjax.data.io.geometry import Image
 from medjax.data.io.image_folders import find_images, left_out
 from medjax.data.io.tables import check_near_names, filled, read_table
-from medjax.data.source import SPLITS, UNKNOWN, UNKNOWN_PATIENTS, Case, Source, data_dir, stratum_of
+from medjax.data.source import NAMED_SPLITS, UNKNOWN, UNKNOWN_PATIENTS, Case, Source, data_dir, stratum_of
 from medjax.data.sources.annotations import patient_name
 from medjax.data.splits import KEYS, Splitting
 from medjax.errors import InputError
@@ -147,8 +147,9 @@ def _read_rows(root: pathlib.Path, name: str) -> list[dict[str, str]]:
         row['id'] = row['id'] or '_'.join(pathlib.PurePath(stored).with_name(
             image_files.stem(pathlib.Path(stored))).parts).strip('/')
         row['split'] = FOLDERS.get(row['split'].lower(), row['split'])
-        if row['split'] and row['split'] not in SPLITS:
-            raise InputError(f'{path}: row {number}: split {row["split"]!r}; expected one of: {", ".join(SPLITS)}')
+        if row['split'] and row['split'] not in NAMED_SPLITS:
+            raise InputError(f'{path}: row {number}: split {row["split"]!r}; expected one of: '
+                             + ', '.join(NAMED_SPLITS))
     return rows
 
 

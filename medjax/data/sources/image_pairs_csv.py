@@ -20,7 +20,7 @@ from medjax.data.datasets.registration import Pair, check_image_pair, equal_step
 from medjax.data.io import data_paths, image_files, raster
 from medjax.data.io.geometry import Image, check_pair, resample_onto, to_canonical
 from medjax.data.io.tables import check_columns, check_near_names, filled, parse_number, read_table
-from medjax.data.source import SPLITS, Case, Source, data_dir
+from medjax.data.source import NAMED_SPLITS, Case, Source, data_dir
 from medjax.data.splits import KEYS, Splitting
 from medjax.errors import InputError
 
@@ -60,9 +60,11 @@ def source(*, table: str = '', pairs: Sequence[Sequence[str]] = (), dir: str = '
     if pairs and all(row.get('split') for row in rows):
         # One image may be in pairs of several splits: the splits in the config are taken as they are.
         split = [row['split'] for row in rows]
-        wrong = [part for part in split if part not in SPLITS]
+        wrong = [part for part in split if part not in NAMED_SPLITS]
         if wrong:
-            raise InputError(f'{KEYS}.pairs: split {wrong[0]!r}; expected one of: {", ".join(SPLITS)}')
+            raise InputError(f'{KEYS}.pairs: split {wrong[0]!r}; expected one of: {", ".join(NAMED_SPLITS)}')
+        if splitting.calibrate:
+            raise InputError(f'{KEYS}.calibrate: {splitting.calibrate}; expected 0 where each pair has its split')
     else:
         by_patient = splitting.divide(rows, path, root)
         split = [by_patient[row['patient']] for row in rows]

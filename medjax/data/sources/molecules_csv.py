@@ -62,6 +62,9 @@ def source(*, table: str, targets: Sequence[str], dir: str = '', smiles: str = '
     if split_by == 'scaffold':
         scaffolds = {row['patient']: rdkit_features.scaffold(rdkit_features.parse(row[smiles], str(path)))
                      for row in rows}
+        if splitting.calibrate:
+            raise InputError(f"{KEYS}.calibrate: {splitting.calibrate}; expected 0 with split_by='scaffold': molecules "
+                             'that are drawn at random share their scaffolds with those that train')
         by_scaffold = scaffold_split(scaffolds, val=splitting.val, test=splitting.test)
         splitting = dataclasses.replace(splitting, splits={**by_scaffold, **(splitting.splits or {})})
     split = splitting.divide(rows, path, root)

@@ -79,8 +79,13 @@ def _method(run: Run) -> str:
         return f'Each run has its own threshold. {intervals}'
     if not _analysis(run)['normal']:
         return f'{counts["train"]} training cases. {intervals}'
-    return (f'{counts["train"]} normal training cases; {counts.get("val", 0)} normal validation cases set the '
-            f'threshold. {intervals}')
+    number = counts.get(_analysis(run).get('threshold_split', 'val'), 0)
+    return f'{counts["train"]} normal training cases; {number} {_held_out(run)} set the threshold. {intervals}'
+
+
+def _held_out(run: Run) -> str:
+    """The cases that set the threshold, in words."""
+    return f'normal {split_name(_analysis(run).get("threshold_split") or "val").lower()} cases'
 
 
 def _tables(run: Run, split: str) -> list[Table]:
@@ -96,7 +101,7 @@ def _tables(run: Run, split: str) -> list[Table]:
     decisions = [key for key in ('sensitivity', 'specificity') if key in entries]
     if decisions:
         cells = [tables.cell(metrics, key, entries[key], 0) for key in decisions]
-        out.append(Table('At the threshold that 5 % of the normal validation cases exceed',
+        out.append(Table(f'At the threshold that 5 % of the {_held_out(run)} exceed',
                          [tables.heading(metrics, key) for key in decisions], [(_score_label(run), '', cells)]))
     voxels = [(label, '', [tables.cell(metrics, key, entries[key], 0)])
               for key, label in VOXEL_LABELS.items() if key in entries]
@@ -134,7 +139,7 @@ def _histogram_section(run: Run, split: str) -> Section:
     name, threshold = _score_label(run).capitalize(), analysis['threshold']
     text = f'{name} by class. The lowest and highest 0.5 % are in the first and last bins.'
     if threshold is not None:
-        text += ' Dashed: the threshold that 5 % of the normal validation cases exceed.'
+        text += f' Dashed: the threshold that 5 % of the {_held_out(run)} exceed.'
     return Section('Scores by class', charts=[themed_chart(
         lambda theme: histogram_chart(groups, name, threshold, theme), f'{name}, by class', text)])
 

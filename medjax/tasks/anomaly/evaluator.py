@@ -17,6 +17,7 @@ from medjax.data.io.geometry import Image
 from medjax.data.transforms.images import ImagePreprocess, image_preprocess
 from medjax.errors import InputError
 from medjax.options import Count
+from medjax.statistics.calibration import fitting_split
 from medjax.tasks.anomaly import scores as anomaly_scores
 from medjax.tasks.anomaly import table
 from medjax.tasks.anomaly.voxel_metrics import voxel_metrics
@@ -25,7 +26,7 @@ TASK_SCORES = ('error', 'bound', 'synthetic_anomaly', 'restored')  # outputs of 
 VALIDATION_SCORES = ('error', 'bound', 'synthetic_anomaly')  # those that validation during training computes
 LATENT_SCORES = ('distance', 'neighbours')  # computed from the latents
 MAPS = ('map', 'change', 'residual')  # outputs that are anomaly maps; the first of them that a task gives is used
-MAP_QUANTILE = 0.995  # of the voxels of the validation images: the threshold of a map
+MAP_QUANTILE = 0.995  # of the voxels of the held-out normal images: the threshold of a map
 # Arrays saved of a case, where present.
 SNAPSHOT = ('truth', 'interpolated', 'image', 'recon', 'residual', 'change', 'map')
 LATENTS = 'latents.npz'  # in the run's folder of cases: the distribution of the training latents
@@ -130,11 +131,11 @@ class AnomalyEvaluator(contracts.Evaluator):
                        masks: np.ndarray) -> list[dict[str, float]]:
         """Agreement of each case's anomaly map with its mask.
 
-        The threshold is exceeded by 5 in 1000 voxels of the validation images. The baseline map is the distance of each
-        voxel from the mean training image.
+        The threshold is exceeded by 5 in 1000 voxels of the images of the split `calibrate`, or of validation images
+        where there is none. The baseline map is the distance of each voxel from the mean training image.
         """
         name = next(name for name in MAPS if name in outputs)
-        held_out = {'image': self.data.images(self.data.numbers('val'))}
+        held_out = {'image': self.data.images(self.data.numbers(fitting_split(self.data.counts)))}
         threshold = np.quantile(self.predict_batched(variables, held_out, (name,))[name], MAP_QUANTILE)
         mean = self.data.images(self.data.numbers('train')).mean(0)
         baseline = np.abs(images - mean).mean(-1)
@@ -222,7 +223,7 @@ def evaluator(*, data: ImageDataset, task: Task, normal: str = '', score: str = 
     """The evaluator of anomaly detection.
 
     Args:
-      data: the data set; its training and validation cases are normal (`config.data.train_classes`).
+      data: the data set; its training, validation and calibration cases are normal (`config.data.train_classes`).
       task: the task.
       normal: the normal class; all others are anomalies. '' where there are no anomalies, as in reconstruction for
         pretraining: only the reconstruction errors are reported.
@@ -241,20 +242,21 @@ def evaluator(*, data: ImageDataset, task: Task, normal: str = '', score: str = 
         raise InputError(f'config.evaluate.score: {score!r}; expected one of: {", ".join(allowed)}')
     if normal:
         _check_normal(data, normal)
-    if anomaly_masks and (not normal or 'val' not in data.counts):
-        raise InputError('config.evaluate.anomaly_masks: True; expected config.evaluate.normal, and validation cases, '
-                         'which set the threshold')
+    if anomaly_masks and (not normal or fitting_split(data.counts) is None):
+        raise InputError('config.evaluate.anomaly_masks: True; expected config.evaluate.normal, and validation or '
+                         'calibration cases, which set the threshold')
     if batch < 1 or examples < 1:
         raise InputError(f'config.evaluate: batch={batch}, examples={examples}; expected at least 1')
     return AnomalyEvaluator(data, BatchedPredictor(task, batch), normal, score, examples, anomaly_masks)
 
 
 def _check_normal(data: ImageDataset, normal: str) -> None:
-    """Refuses an unknown class, and anomalies among the training or validation cases."""
+    """Refuses an unknown class, and anomalies among the training, validation or calibration cases."""
     if normal not in data.source.classes:
         raise InputError(f'config.evaluate.normal: {normal!r}; expected one of: {", ".join(data.source.classes)}')
     label = data.source.classes.index(normal)
-    abnormal = [case.id for case in data.source.cases if case.split in ('train', 'val') and case.target != label]
+    abnormal = [case.id for case in data.source.cases if case.split in ('train', 'val', 'calibrate')
+                and case.target != label]
     if abnormal:
-        raise InputError(f'{abnormal[0]}: a training or validation case that is not of the class {normal!r}; expected '
-                         f'normal cases alone: config.data.train_classes=({normal!r},)')
+        raise InputError(f'{abnormal[0]}: a training, validation or calibration case that is not of the class '
+                         f'{normal!r}; expected normal cases alone: config.data.train_classes=({normal!r},)')

@@ -34,7 +34,7 @@ def pooled(tables: cross_validation.Tables, normal: str, score: str, resamples: 
     Args:
       tables: for each run the rows of its predictions table.
       normal: name of the normal class.
-      score: name of the primary score; the threshold of each run is set by its own validation cases.
+      score: name of the primary score; the threshold of each run is set by its own held-out cases.
       resamples: bootstrap draws of patients, the same for all rounds.
       seed: of the draws.
     """

@@ -7,7 +7,7 @@ import numpy as np
 
 from medjax.metrics import classification
 from medjax.metrics.classification import weighted_mean
-from medjax.statistics import bootstrap, intervals, proportions
+from medjax.statistics import bootstrap, calibration, intervals, proportions
 from medjax.tasks.anomaly.table import Table, read, score_values
 
 CONVENTIONS = (
@@ -16,16 +16,16 @@ CONVENTIONS = (
     'precision with the anomalies as positives, and equals their share for a random score. The primary score is fixed '
     'in the config before any anomaly is used; the other scores are shown for comparison, and choosing among them by '
     'these results would be a selection on the test set. Sensitivity and specificity are at the threshold that 5 % of '
-    'the normal validation cases exceed. Voxel metrics need masks and are means over the cases with an anomaly: '
-    'average precision over the voxels of a case; Dice at the threshold that 5 in 1000 voxels of the validation cases '
-    'exceed; and Dice at the best threshold of each case, which is not known in practice. Sensitivity and specificity '
-    'have Clopper–Pearson intervals (effective sample size where patients have several cases), others percentile '
-    'bootstrap intervals over patients, with the threshold held fixed.')
+    'the normal cases of the split `calibrate`, or of the validation cases where there is none, exceed. Voxel metrics '
+    'need masks and are means over the cases with an anomaly: average precision over the voxels of a case; Dice at the '
+    'threshold that 5 in 1000 voxels of these normal cases exceed; and Dice at the best threshold of each case, which '
+    'is not known in practice. Sensitivity and specificity have Clopper–Pearson intervals (effective sample size where '
+    'patients have several cases), others percentile bootstrap intervals over patients, with the threshold held fixed.')
 RECONSTRUCTION_CONVENTIONS = (
     'No class is an anomaly here: the error is the mean squared error of reconstructed images in the intensities of '
     'the network\'s input; for masked autoencoders each patch is reconstructed while it is hidden. Values are means '
     'over cases, with percentile bootstrap intervals over patients.')
-QUANTILE = 0.95  # of the primary score of normal validation cases: the threshold
+QUANTILE = 0.95  # of the primary score of normal held-out cases: the threshold
 REASONS = {'sensitivity': 'no anomaly', 'specificity': 'no normal case'}
 
 
@@ -61,7 +61,7 @@ def summarise(rows: Sequence[Mapping[str, Any]], normal: str, score: str, *, res
       - `metrics`: {split: {name: entry}} as of `intervals.entry`: `auroc`, `auprc`, `sensitivity` and `specificity` of
         the primary score, and `auroc_NAME`, `auprc_NAME` of every score; without anomalies the means of the scores by
         their names; `voxel_…`, means over the cases that have them;
-      - `threshold` of the primary score, or None without normal validation cases;
+      - `threshold` of the primary score, or None without normal cases that set it; `threshold_split`, their split;
       - `normal` and `score` as given.
     """
     threshold, metrics = normal_threshold(rows, normal, score), {}
@@ -69,13 +69,20 @@ def summarise(rows: Sequence[Mapping[str, Any]], normal: str, score: str, *, res
         table = read([{**row, 'threshold': threshold} for row in split_rows], normal, score)
         draws = intervals.multiplicities(table.patients, resamples, seed)
         metrics[split] = entries(table, metric_values(table), metric_values(table, draws))
-    return {'metrics': metrics, 'threshold': threshold, 'normal': normal, 'score': score}
+    return {'metrics': metrics, 'threshold': threshold, 'threshold_split': threshold_split(rows), 'normal': normal,
+            'score': score}
 
 
 def normal_threshold(rows: Sequence[Mapping[str, Any]], normal: str, score: str) -> float | None:
-    """The score that 5 % of the normal validation cases of a table exceed; None where there is no such case."""
-    held_out = [row for row in rows if row['split'] == 'val' and row['target'] == normal]
+    """The score that 5 % of the normal held-out cases of a table exceed; None where there is no such case."""
+    split = threshold_split(rows)
+    held_out = [row for row in rows if row['split'] == split and row['target'] == normal]
     return float(np.quantile(score_values(held_out, score), QUANTILE)) if held_out else None
+
+
+def threshold_split(rows: Sequence[Mapping[str, Any]]) -> str | None:
+    """The split of a table whose normal cases set the threshold; None where there is none."""
+    return calibration.fitting_split({row['split'] for row in rows})
 
 
 def metric_values(table: Table, draws: np.ndarray | None = None) -> dict[str, np.ndarray]:

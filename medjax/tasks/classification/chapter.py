@@ -28,7 +28,7 @@ SUBGROUPS = (
     'Below each value its 95 % interval. A largest difference is never negative, because small groups differ by '
     'chance: below it are the mean and the 95th percentile of the differences between groups that were permuted over '
     f'patients, and the p value. “Few cases” means fewer than {fairness.FEW} with or without a class.')
-WHAT_VALIDATION_FITS = 'the operating point, calibration and conformal sets'
+WHAT_IS_FITTED = 'the operating point, calibration and conformal sets'
 RULES = {'Youden': 'Youden\'s index, the largest sum of sensitivity and specificity'}
 
 
@@ -46,7 +46,7 @@ def chapter(run: Run) -> Chapter:
         text_columns=['predicted', *non_numeric_columns(run)],
         cases_order=': wrong predictions first, by decreasing confidence', samples=samples(run),
         samples_text='Training images as read and as augmented in the first steps: the first channel, in the same '
-        'intensity window.', warnings=[*run.warnings, *selection_warnings(run, WHAT_VALIDATION_FITS)])
+        'intensity window.', warnings=[*run.warnings, *selection_warnings(run, WHAT_IS_FITTED)])
 
 
 def sections(split: ClassificationSplit) -> list[Section]:

@@ -87,7 +87,8 @@ def uncertainty_tables(split: ClassificationSplit) -> list[Table]:
                   [Cell(format_number(found[name]['after'])) for name in CALIBRATION_ERRORS])
                  for key, found in calibration.items()]
         headers = [tables.heading(FAMILY.metrics, name) for name in CALIBRATION_ERRORS]
-        out.append(Table('Calibration, fitted on validation cases', headers, rows))
+        fitted_on = split_name(before['fitted_on']).lower()
+        out.append(Table(f'Calibration, fitted on {fitted_on} cases', headers, rows))
     if conformal:
         single = conformal['sizes'].get('1', 0) / sum(conformal['sizes'].values())
         rows = [('nominal coverage', 'the probability that a set contains the truth',

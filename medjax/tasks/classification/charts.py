@@ -150,7 +150,7 @@ def _reliability_chart(split: ClassificationSplit) -> Chart:
         first = next(iter(calibrated))  # not the best method, which would be selected on test cases
         name = f'after {CALIBRATION_METHODS.get(first, first)}'
         bins[name] = calibrated[first]['reliability'][key]
-        after = f' Dashed: {name}, fitted on validation cases.'
+        after = f' Dashed: {name}, fitted on {split_name(calibrated[first]["fitted_on"]).lower()} cases.'
     pooled = ', all labels pooled' if cases.multilabel else ''
     error = 'Expected calibration error' + (' (of the predicted class)' if cases.binary else '')
     return themed_chart(

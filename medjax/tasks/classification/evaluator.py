@@ -133,8 +133,9 @@ def evaluator(*, data: ImageDataset, task: Task, batch: Count = 64, dropout_samp
       saliency: names of saliency methods whose maps the report shows; see `saliency.methods`.
       examples: number of cases of each kind that the report shows: the most confident correct, the most confident wrong
         and the least confident.
-      sensitivity: sensitivity of the operating point, which is chosen on validation cases; Youden's index by default.
-      conformal_coverage: coverage of the conformal prediction sets, which are calibrated on validation cases.
+      sensitivity: sensitivity of the operating point, which is chosen on the split `calibrate`, or without one on
+        validation cases; Youden's index by default.
+      conformal_coverage: coverage of the conformal prediction sets, which are calibrated on the same cases.
       subgroups: columns by whose values metrics are computed separately.
 
     Raises:

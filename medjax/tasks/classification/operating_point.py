@@ -1,4 +1,4 @@
-"""Operating points: thresholds that are chosen on validation cases, and metrics of the decisions on other cases."""
+"""Operating points: thresholds that are chosen on some cases, and metrics of the decisions on others."""
 
 from collections.abc import Mapping
 
@@ -15,7 +15,7 @@ def choose_threshold(positive: np.ndarray, probability: np.ndarray, sensitivity:
     """The threshold that a probability must reach for a positive decision; the highest of several that are equal.
 
     Args:
-      positive: `[n]` bool, of validation cases.
+      positive: `[n]` bool, of the cases that it is chosen on.
       probability: `[n]`.
       sensitivity: minimum sensitivity; None for the largest Youden index, sensitivity + specificity - 1.
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from medjax.errors import InputError
-from medjax.statistics import intervals
+from medjax.statistics import calibration, intervals
 from medjax.tasks.classification import fairness, operating_point, uncertainty_analysis
 from medjax.tasks.classification.intervals import metric_entries, metrics_with_intervals
 from medjax.tasks.classification.table import UNCERTAINTY, Cases, Row, read
@@ -23,12 +23,13 @@ CONVENTIONS = (
     'left out of mean sensitivity and AUROC, but its false positives count in precision and F1. Unknown labels are '
     'ignored. An interval is given if the metric is defined in at least nine of ten resamples. The Brier score is the '
     'squared error summed over the classes, halved for two. Calibration errors have 15 bins. Thresholds, calibration '
-    'and conformal sets are fitted on validation cases and held fixed; nothing is fitted on test cases.')
+    'and conformal sets are fitted on the split `calibrate`, or on validation cases where there is none, and held '
+    'fixed; nothing is fitted on test cases.')
 MAX_GROUPS = 20  # values of a subgroup column; a column with more is a measurement and not a group
 
 
 def results(rows: Sequence[Row], evaluator: Any) -> dict[str, Any]:
-    """Results of a predictions table: metrics of the probabilities, and what is fitted on validation cases.
+    """Results of a predictions table: metrics of the probabilities, and what is fitted on held-out cases.
 
     Args:
       rows: the table, of all evaluated splits; may be empty.
@@ -57,7 +58,8 @@ def summarise(rows: Sequence[Row], problem: str, classes: Sequence[str], *, subg
       problem: 'binary', 'multiclass', 'ordinal' (classes in their order) or 'multilabel'.
       classes: their names; of two the second is the positive one.
       subgroups: columns by whose values test cases are grouped.
-      sensitivity: minimum sensitivity of the operating point on validation cases; None for Youden's index.
+      sensitivity: minimum sensitivity of the operating point, on the cases that it is chosen on; None for Youden's
+        index.
       coverage: nominal coverage of conformal sets.
       resamples: number of bootstrap resamples.
       seed: seed of the resamples.
@@ -94,10 +96,11 @@ def summarise(rows: Sequence[Row], problem: str, classes: Sequence[str], *, subg
         'metrics': {split: metrics_with_intervals(part, draws[split]) for split, part in cases.items()},
         'reliability': {split: uncertainty_analysis.reliability(part, part.probs) for split, part in cases.items()},
         'subgroups': {}, 'warnings': _warnings(cases)}
-    thresholds = operating_point.choose_thresholds(cases['val'], sensitivity) if 'val' in cases else {}
+    fit = calibration.fitting_split(cases)
+    thresholds = operating_point.choose_thresholds(cases[fit], sensitivity) if fit else {}
     if thresholds:
         rule = 'Youden' if sensitivity is None else f'sensitivity of at least {sensitivity:g}'
-        chosen = {name: {'threshold': value, 'rule': rule, 'split': 'val'} for name, value in thresholds.items()}
+        chosen = {name: {'threshold': value, 'rule': rule, 'split': fit} for name, value in thresholds.items()}
         out['operating'] = chosen.get('', chosen)
     if 'test' not in cases:
         return out
@@ -116,14 +119,14 @@ def summarise(rows: Sequence[Row], problem: str, classes: Sequence[str], *, subg
 def _uncertainty_results(cases: Mapping[str, Cases], rows: Sequence[Row], draws: np.ndarray,
                          coverage: float) -> dict[str, Any]:
     """Calibration, conformal sets and selective prediction of the test cases; see `summarise`."""
-    test, out = cases['test'], {}
-    if 'val' in cases:
-        calibrated = _each(cases['val'], test, draws, lambda val, part, _: uncertainty_analysis.calibration_results(
-            val, part))
+    test, out, fit = cases['test'], {}, calibration.fitting_split(cases)
+    if fit:
+        calibrated = _each(cases[fit], test, draws, lambda fitted, part, _: uncertainty_analysis.calibration_results(
+            fitted, part, fit))
         if calibrated:
             out['calibration'] = calibrated
-        out['conformal'] = _each(cases['val'], test, draws, lambda val, part, weight: (
-            uncertainty_analysis.conformal_results(val, part, weight, coverage)))
+        out['conformal'] = _each(cases[fit], test, draws, lambda fitted, part, weight: (
+            uncertainty_analysis.conformal_results(fitted, part, weight, coverage, fit)))
     out['selective'] = _each(test, test, draws, lambda _, part, weight: uncertainty_analysis.selective_results(
         part, part.probs.max(1), weight))
     if not test.multilabel and all(row.get(UNCERTAINTY) not in (None, '') for row in rows):
@@ -136,8 +139,8 @@ def _each(fitted: Cases, test: Cases, draws: np.ndarray,
           analyse: Callable[[Cases, Cases, np.ndarray], dict[str, Any]]) -> dict[str, Any]:
     """The analysis of a problem, or of each label for which both splits have cases, under its name."""
     pairs = zip(fitted.parts(), test.parts())
-    out = {name: analyse(val, part, draws[:, mask]) for (name, val, _), (_, part, mask) in pairs
-           if len(val) and len(part)}
+    out = {name: analyse(fit, part, draws[:, mask]) for (name, fit, _), (_, part, mask) in pairs
+           if len(fit) and len(part)}
     return out.get('', {name: found for name, found in out.items() if found})
 
 
@@ -176,14 +179,15 @@ def _warnings(cases: Mapping[str, Cases]) -> list[str]:
     lines = []
     if 'test' not in cases:
         lines.append('no test cases: no test metrics')
-    if 'val' not in cases:
+    fit = calibration.fitting_split(cases)
+    if fit is None:
         lines.append('no validation cases: no operating point, calibration or conformal sets')
     for split, part in cases.items():
         for label, problem, _ in part.parts():
-            lines += _missing_classes(split, label, problem)
-    fitted = [split for split in cases if split in ('train', 'val')]
+            lines += _missing_classes(split, label, problem, split == fit)
+    fitted = [split for split in ('train', 'val', 'calibrate') if split in cases]
     if 'test' in cases and fitted:
-        known = ' or '.join(split for split in ('train', 'val') if split in cases)
+        known = ' or '.join(fitted)
         for number, (label, part, _) in enumerate(cases['test'].parts()):
             before = np.concatenate([cases[split].parts()[number][1].targets for split in fitted])
             where = f'test, {label}' if label else 'test'
@@ -193,8 +197,8 @@ def _warnings(cases: Mapping[str, Cases]) -> list[str]:
     return lines
 
 
-def _missing_classes(split: str, label: str, part: Cases) -> list[str]:
-    """Warnings about the classes without a case, of a problem or of one label."""
+def _missing_classes(split: str, label: str, part: Cases, fits: bool) -> list[str]:
+    """Warnings about the classes without a case, of a problem or of one label; `fits`: thresholds are fitted on it."""
     present = [name for k, name in enumerate(part.classes) if (part.targets == k).any()]
     missing = [name for name in part.classes if name not in present]
     where = f'{split}, {label}' if label else split
@@ -202,7 +206,7 @@ def _missing_classes(split: str, label: str, part: Cases) -> list[str]:
         return [f'{where}: unknown for all cases']
     if len(present) == 1:
         lines = [f'{where}: one class only, {present[0]}: metrics that need two, such as AUROC, are not defined']
-        if split == 'val':
+        if fits:
             lines.append(f'{where}: no operating point and no calibration, which need two classes')
         return lines
     return [f'{where}: no case of {", ".join(missing)}: left out of means over classes'] if missing else []

@@ -31,18 +31,19 @@ def reliability(cases: Cases, probs: np.ndarray) -> dict[str, list[dict[str, Any
     return out
 
 
-def calibration_results(val: Cases, test: Cases) -> dict[str, Any]:
-    """Calibration errors on test cases before and after each calibration method, which is fitted on validation cases.
+def calibration_results(fitted: Cases, test: Cases, split: str) -> dict[str, Any]:
+    """Calibration errors on test cases before and after each calibration method.
 
     Args:
-      val: cases that the methods are fitted on.
+      fitted: cases that the methods are fitted on.
       test: cases that they are applied to.
+      split: name of the split of `fitted`.
 
     Returns:
       For each method `ece`, `brier` and `log_loss`, each with `before` and `after`; `parameters`; `fitted_on`; and
-      `reliability`. Empty where validation cases have only one class.
+      `reliability`. Empty where `fitted` has only one class.
     """
-    if len(np.unique(val.targets)) < 2:
+    if len(np.unique(fitted.targets)) < 2:
         return {}
 
     def errors(probs: np.ndarray) -> dict[str, float]:
@@ -52,32 +53,33 @@ def calibration_results(val: Cases, test: Cases) -> dict[str, Any]:
 
     before, out = errors(test.probs), {}
     for method, fit in calibration.METHODS.items():
-        calibrator = fit(val.targets, val.probs)
+        calibrator = fit(fitted.targets, fitted.probs)
         probs = calibrator(test.probs)
         after = errors(probs)
         out[method] = {**{name: {'before': before[name], 'after': after[name]} for name in before},
-                       'parameters': calibrator.parameters, 'fitted_on': 'val', 'reliability': reliability(test, probs)}
+                       'parameters': calibrator.parameters, 'fitted_on': split, 'reliability': reliability(test, probs)}
     return out
 
 
-def conformal_results(val: Cases, test: Cases, draws: np.ndarray, coverage: float) -> dict[str, Any]:
-    """Coverage and size of conformal prediction sets on test cases, with a threshold from validation cases.
+def conformal_results(fitted: Cases, test: Cases, draws: np.ndarray, coverage: float, split: str) -> dict[str, Any]:
+    """Coverage and size of conformal prediction sets on test cases, with a threshold from other cases.
 
     Args:
-      val: cases that set the threshold.
+      fitted: cases that set the threshold.
       test: cases whose sets are counted.
       draws: `[resamples, n]` of the test cases.
       coverage: the nominal coverage.
+      split: name of the split of `fitted`.
 
     Returns:
       `nominal_coverage`; `threshold`; `fitted_on`; `fitted_cases`; the entries `coverage` and `set_size`;
       and `sizes`, {size: number of cases}.
     """
-    threshold = calibration.conformal_threshold(val.targets, val.probs, coverage)
+    threshold = calibration.conformal_threshold(fitted.targets, fitted.probs, coverage)
     sets = test.probs >= threshold
     size, covered = sets.sum(1), sets[np.arange(len(test)), test.targets]
     mean_size = intervals.entry(float(size.mean()), classification.weighted_mean(size, draws), test.patients, 'no case')
-    return {'nominal_coverage': coverage, 'threshold': threshold, 'fitted_on': 'val', 'fitted_cases': len(val),
+    return {'nominal_coverage': coverage, 'threshold': threshold, 'fitted_on': split, 'fitted_cases': len(fitted),
             'coverage': proportions.entry(covered, test.patients, 'no case'), 'set_size': mean_size,
             'sizes': {str(k): int((size == k).sum()) for k in np.unique(size)}}
 

@@ -188,7 +188,7 @@ def _precision_names(split: DetectionSplit) -> list[str]:
 def _threshold(split: DetectionSplit) -> str:
     """The operating point in words."""
     operating = split.operating
-    origin = 'the default, since no validation case has a hit'
+    origin = f'the default, since {operating["rule"]}'
     if operating['split'] is not None:
         origin = f'chosen on the {split_name(operating["split"]).lower()} images by the {operating["rule"]}'
     return f'{format_number(operating["score"])} or more, {origin}'

@@ -8,7 +8,7 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from medjax.metrics import detection
 from medjax.metrics.detection import HIT, RATES
 from medjax.report import probability_charts, tables
-from medjax.report.chapter import Chart, themed_chart
+from medjax.report.chapter import Chart, split_name, themed_chart
 from medjax.report.style import CHART_DPI, INK, PALETTE, SQUARE, chart, png, short_name
 from medjax.report.tables import Entry, format_interval, format_number
 from medjax.statistics.calibration import BINS
@@ -115,7 +115,8 @@ def _score_chart(split: DetectionSplit) -> Chart:
 
 def _reliability_charts(split: DetectionSplit) -> list[Chart]:
     """The reliability diagram of the scores, where the run has one."""
-    calibration = (split.run.results['analysis'].get('calibration') or {}).get(split.split)
+    analysis = split.run.results['analysis'].get('calibration') or {}
+    calibration, fitted_on = analysis.get(split.split), split_name(analysis.get('fitted_on', 'val')).lower()
     if not calibration:
         return []
     bins = {'as predicted': calibration['bins']}
@@ -123,7 +124,7 @@ def _reliability_charts(split: DetectionSplit) -> list[Chart]:
     if 'calibrated' in calibration:
         bins['after Platt scaling'] = calibration['calibrated']['bins']
         error = format_number(calibration['calibrated']['error'])
-        text += f', and {error} after Platt scaling, fitted on validation boxes'
+        text += f', and {error} after Platt scaling, fitted on {fitted_on} boxes'
     return [themed_chart(
         lambda theme: probability_charts.reliability_chart(bins, ('Score', 'Share of hits'), theme),
         f'Share of hits by score in the {split.images_name}',

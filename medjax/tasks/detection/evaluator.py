@@ -66,7 +66,7 @@ class DetectionEvaluator(contracts.Evaluator):
         return rows
 
     def complete(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Adds the counts of each image at the operating point, which is chosen on the validation cases."""
+        """Adds the counts of each image at the operating point; see `summary`."""
         return summary.add_counts(rows, self.data.source.classes)
 
     def validation_metrics(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
@@ -103,7 +103,7 @@ def evaluator(*, data: DetectionDataset, task: Task, batch: Count = 8, examples:
       batch: images per batch.
       examples: number of images of each kind, best, median and worst, that the report shows.
       score_threshold: for `predictor`: smallest score of a box in new images; by default the operating point, which is
-        chosen on the validation cases. The evaluation itself uses all detections.
+        chosen on the split `calibrate`, or without one on validation cases. The evaluation itself uses all detections.
       overlap: for a network trained on patches: fraction of a window that it shares with the next.
       nms_threshold: for a network trained on patches: IoU threshold of the non-maximum suppression over all windows.
 
@@ -142,7 +142,7 @@ def predictor(*, task: Task, data: Mapping[str, Any], statistics: Mapping[str, A
 
 
 def _operating_point(folder: pathlib.Path) -> float:
-    """The score threshold that was chosen on the run's validation cases; a default where it was not evaluated."""
+    """The score threshold that the run's evaluation chose; a default where it was not evaluated."""
     try:
         return float(json.loads((folder / 'results.json').read_text())['analysis']['operating']['score'])
     except (OSError, ValueError, KeyError, TypeError):

@@ -10,6 +10,7 @@ from medjax.metrics import box_matching, detection
 from medjax.metrics.box_matching import Matches
 from medjax.metrics.detection import HIT
 from medjax.statistics import bootstrap, intervals
+from medjax.statistics.calibration import fitting_split
 from medjax.tasks.detection import coco_ap
 from medjax.tasks.detection.score_calibration import calibrate_scores
 from medjax.tasks.detection.table import Row, Table, class_counts, image_counts, read
@@ -26,17 +27,18 @@ CONVENTIONS = (
     'mean over the same thresholds and the classes of the fraction of objects that is hit. FROC pools all classes and '
     'counts hits at an IoU of at least .5 in 2D and .1 in 3D; sensitivity is interpolated between thresholds and '
     'constant beyond the last one. CPM is its mean at 1/8, 1/4, 1/2, 1, 2, 4 and 8 false positives per image. The '
-    'operating point is the score threshold with the largest F1 on the validation cases for these hits; without any '
-    'it is 0.5. Sizes are those of true boxes: in 2D small objects have an area below 32² pixels of the stored image, '
-    'large ones 96² or more; in 3D sizes are tertiles of the volumes of the split\'s boxes in mm³. An image without '
-    'objects counts for the number of false positives per image only. A class without an object in a split has no AP '
-    'and is left out of means, but its false positives count in FROC and precision; a class whose objects are never '
-    'hit has AP 0. Without any object, AP and sensitivity are not defined; without any found box, precision is not. '
-    'Intervals are percentile bootstraps over patients, all images of a patient drawn together, with sizes and '
-    'operating point fixed. An interval is given if the metric is defined in at least nine of ten resamples.')
+    'operating point is the score threshold with the largest F1, for these hits, on the split `calibrate`, or on '
+    'validation cases where there is none; without any hit it is 0.5. Platt scaling is fitted on the same cases. Sizes '
+    'are those of true boxes: in 2D small objects have an area below 32² pixels of the stored image, large ones 96² or '
+    'more; in 3D sizes are tertiles of the volumes of the split\'s boxes in mm³. An image without objects counts for '
+    'the number of false positives per image only. A class without an object in a split has no AP and is left out of '
+    'means, but its false positives count in FROC and precision; a class whose objects are never hit has AP 0. Without '
+    'any object, AP and sensitivity are not defined; without any found box, precision is not. Intervals are percentile '
+    'bootstraps over patients, all images of a patient drawn together, with sizes and operating point fixed. An '
+    'interval is given if the metric is defined in at least nine of ten resamples.')
 AREAS = (32.0**2, 96.0**2)  # pixels from which objects are medium, and large
 SIZES = ('small', 'medium', 'large')
-DEFAULT_SCORE = 0.5  # operating point where no validation case sets it
+DEFAULT_SCORE = 0.5  # operating point where no held-out case sets it
 
 
 def results(rows: Sequence[Row], evaluator: Any) -> dict[str, Any]:
@@ -141,14 +143,16 @@ def named_metrics(matches: Sequence[Matches], classes: Sequence[str], dims: int,
 def _read_splits(rows: Sequence[Row], classes: Sequence[str]) -> tuple[dict[str, Table], dict[str, Any]]:
     """The table of each split, and the operating point."""
     tables = {split: read(part, classes) for split, part in bootstrap.rows_by_split(rows).items()}
-    if 'val' in tables:
-        matches = tables['val'].pooled_matches
+    fit = fitting_split(tables)
+    if fit:
+        matches = tables[fit].pooled_matches
         found = np.arange(1, len(matches.score) + 1)
         f1 = 2 * (matches.matched_object[HIT] >= 0).cumsum() / (found + len(matches.object_image))
         f1[np.flatnonzero(np.diff(matches.score) == 0)] = 0  # boxes with equal scores are found together
         if f1.any():
-            return tables, {'score': float(matches.score[f1.argmax()]), 'rule': 'largest F1', 'split': 'val'}
-    return tables, {'score': DEFAULT_SCORE, 'rule': 'no validation case with a hit', 'split': None}
+            return tables, {'score': float(matches.score[f1.argmax()]), 'rule': 'largest F1', 'split': fit}
+    kind = 'calibration' if fit == 'calibrate' else 'validation'
+    return tables, {'score': DEFAULT_SCORE, 'rule': f'no {kind} case with a hit', 'split': None}
 
 
 def _metrics(table: Table, score: float, limits: Sequence[float], weight: np.ndarray) -> dict[str, np.ndarray]:

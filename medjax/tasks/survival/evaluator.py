@@ -241,7 +241,8 @@ def evaluator(*, data: TabularDataset, task: Task, batch: Count = 512, horizons:
       data: the data set.
       task: the task.
       batch: number of patients in a batch.
-      horizons: times of AUC, Brier score and calibration; by default the quartiles of the times of validation events.
+      horizons: times of AUC, Brier score and calibration; by default the quartiles of the times of the
+        events of the split `calibrate`, or without one of validation.
       treatment_covariate: name of a covariate of 0 and 1, the treatment, for which patients get a treatment
         recommendation.
 

@@ -22,19 +22,20 @@ CONVENTIONS = (
     'probability of being uncensored, and counts events before the last time of the predicted curves. Antolini\'s '
     'compares the predicted incidences at the time of each event up to that last time; equal incidences count one '
     'half. Predicted curves are linear between their times, 0 at time 0, and constant after the last time. AUC and '
-    'Brier score at a horizon weight cases with an event by the horizon by the inverse probability of being '
-    'uncensored at their own time, and cases followed beyond the horizon by that at the horizon; cases censored '
-    'before it are left out. The integrated Brier score (IBS) is the mean over the times of the curves that lie '
-    'before the last follow-up of the split, by the trapezoidal rule. The probability of being uncensored is the '
-    'Kaplan–Meier estimate of the evaluated cases, with events before censorings at equal times, taken at a time and '
-    'not just before it. With several events, concordance indices treat the other events as censoring; AUC and Brier '
-    'score treat them as competing events: after another event a case remains without this one. A metric without the '
-    'name of an event is then the mean over the events that have it. Horizons, unless given, are the quartiles of the '
-    'times of the validation events, and risk groups are the thirds of the validation risks; both are held fixed. '
-    'Observed incidence is one minus the Kaplan–Meier estimate, or with several events the Aalen–Johansen estimate, '
-    'with log-log intervals; the log-rank test treats other events as censoring. Intervals of metrics are percentile '
-    'bootstrap intervals over patients, with all cases of a patient drawn together, from the resamples in which the '
-    'metric is defined; they are given where these are at least nine in ten.')
+    'Brier score at a horizon weight cases with an event by the horizon by the inverse probability of being uncensored '
+    'at their own time, and cases followed beyond the horizon by that at the horizon; cases censored before it are '
+    'left out. The integrated Brier score (IBS) is the mean over the times of the curves that lie before the last '
+    'follow-up of the split, by the trapezoidal rule. The probability of being uncensored is the Kaplan–Meier estimate '
+    'of the evaluated cases, with events before censorings at equal times, taken at a time and not just before it. '
+    'With several events, concordance indices treat the other events as censoring; AUC and Brier score treat them as '
+    'competing events: after another event a case remains without this one. A metric without the name of an event is '
+    'then the mean over the events that have it. Horizons, unless given, are the quartiles of the times of the events '
+    'of the split `calibrate`, or of the validation cases where there is none, and risk groups are the thirds of the '
+    'risks of the same cases; both are held fixed. Observed incidence is one minus the Kaplan–Meier estimate, or with '
+    'several events the Aalen–Johansen estimate, with log-log intervals; the log-rank test treats other events as '
+    'censoring. Intervals of metrics are percentile bootstrap intervals over patients, with all cases of a patient '
+    'drawn together, from the resamples in which the metric is defined; they are given where these are at least nine '
+    'in ten.')
 QUANTILES = (0.25, 0.5, 0.75)  # of the times of events: the horizons
 GROUPS = ('low', 'medium', 'high')
 ADVICE = ('as advised', 'otherwise')  # how patients were treated
@@ -121,8 +122,8 @@ def summarise(rows: Sequence[Row], events: Sequence[str], unit: str = '', *, hor
         raise InputError('predictions: no case; expected at least one')
     by_split = bootstrap.rows_by_split(rows)
     tables = {split: read(part, events) for split, part in by_split.items()}
-    source = next((split for split in ('val', 'test', *tables) if split in tables and tables[split].event.any()),
-                  next(iter(tables)))
+    preferred = [split for split in ('calibrate', 'val', 'test', *tables) if split in tables]
+    source = next((split for split in preferred if tables[split].event.any()), next(iter(tables)))
     given = bool(horizons)
     horizons, warnings = _horizons(tables[source], horizons)
     middle = np.array([horizons[len(horizons) // 2] if horizons else tables[source].grid[-1]])
@@ -287,7 +288,7 @@ def _calibration(table: Predictions, k: int, horizon: float) -> dict[str, Any]:
 
 def _warnings(tables: Mapping[str, Predictions], source: str, unit: str, given: bool) -> list[str]:
     lines = [] if any(split.startswith('test') for split in tables) else ['no test cases: no metrics of test cases']
-    if source != 'val':
+    if source not in ('calibrate', 'val'):
         what = 'risk groups are' if given else 'horizons and risk groups are'
         lines.append(f'no validation cases with an event: {what} set by the {source} cases')
     for split, table in tables.items():

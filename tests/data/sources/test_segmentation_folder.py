@@ -10,7 +10,8 @@ from PIL import Image as Picture
 from medjax.data.io import geometry, image_files
 from medjax.data.sources import segmentation_folder
 from medjax.data.sources.segmentation_folder import source
-from medjax.data.splits import Splitting, write_split
+from medjax.data.split_files import write_split
+from medjax.data.splits import Splitting
 from medjax.errors import InputError
 from tests.data.samples import OBLIQUE, VOXELS, picture, slices, volume
 

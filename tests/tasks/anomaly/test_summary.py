@@ -41,6 +41,11 @@ def test_metrics_equal_scikit_learn_and_the_threshold_is_set_by_normal_cases():
     assert figures['sensitivity']['value'] == pytest.approx((score[ill] > found['threshold']).mean())
     assert figures['specificity']['value'] == pytest.approx((score[~ill] <= found['threshold']).mean())
     assert figures['auroc']['n'] == 30 and figures['auroc']['ci95'][0] < figures['auroc']['value']
+    apart = [{**row, 'split': 'calibrate', 'id': f'c{row["id"]}', 'score_distance': row['score_distance'] + 1}
+             for row in table if row['split'] == 'val']
+    moved = summary.summarise([*table, *apart], 'well', 'distance', resamples=2)
+    assert moved['threshold'] == pytest.approx(np.quantile(held, 0.95) + 1)
+    assert (found['threshold_split'], moved['threshold_split']) == ('val', 'calibrate')
     nothing = found['metrics']['val']['auroc']
     assert np.isnan(nothing['value']) and nothing['why'] == 'no anomaly, or no normal case'
 

@@ -118,6 +118,26 @@ def test_nothing_is_fitted_on_test(problem):
     assert fitted[0] == fitted[1]
 
 
+@pytest.mark.parametrize('problem', ['binary', 'multilabel'])
+def test_a_calibration_split_alone_is_fitted_on_where_there_is_one(problem):
+    make, classes = {'binary': (table, CLASSES), 'multilabel': (labels, ('u', 'v'))}[problem]
+    test, apart = make(), make(80, 7, 'calibrate')
+    parts = ('operating', 'calibration', 'conformal')
+    # Equal to a fit on the same cases as validation cases, whatever other validation cases there are.
+    expected = few([*test, *({**row, 'split': 'val'} for row in apart)], problem, classes)
+    for seed in (0, 1):
+        found = few([*test, *apart, *make(50, seed, 'val')], problem, classes)
+        for name in classes:
+            got, want = ([one[part][name] if problem == 'multilabel' else one[part] for part in parts]
+                         for one in (found, expected))
+            assert got[0] == {**want[0], 'split': 'calibrate'}
+            assert {key: one['fitted_on'] for key, one in got[1].items()} == dict.fromkeys(got[1], 'calibrate')
+            assert {key: one['parameters'] for key, one in got[1].items()} == {
+                key: one['parameters'] for key, one in want[1].items()}
+            assert got[2] == {**want[2], 'fitted_on': 'calibrate'}
+        assert {'val', 'calibrate', 'test'} == set(found['metrics'])
+
+
 def test_without_validation_nothing_is_fitted_and_a_warning_is_given():
     found = few(table())
     assert not {'operating', 'calibration', 'conformal'} & set(found)

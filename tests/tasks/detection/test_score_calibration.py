@@ -25,5 +25,11 @@ def test_scores_are_calibrated_on_validation_boxes_and_evaluated_on_others():
             (pytest.approx(0.3), pytest.approx(0.1)), (pytest.approx(0.9), pytest.approx(0.5))]
     assert 'calibrated' not in known['val'] and known['test']['calibrated']['error'] < 0.02
     assert set(known['parameters']) == {'a', 'b'}
+    assert known['fitted_on'] == 'val'
+    sure = [row(0, [], [('a', 0.9, square(0))], 'calibrate'), row(1, [('a', square(0))], [('a', 0.3, square(0))],
+                                                                  'calibrate')]
+    apart = summary.summarise([*some('val', 60), *sure, *some('test', 40)], 'ab', resamples=2)['calibration']
+    assert apart['fitted_on'] == 'calibrate' and apart['parameters'] != known['parameters']
+    assert 'calibrated' in apart['val'] and 'calibrated' not in apart['calibrate']
     alone = summary.summarise(some('test', 20), 'ab', resamples=2)['calibration']
     assert alone['test']['error'] == pytest.approx(0.3) and set(alone) == {'test'} and 'calibrated' not in alone['test']

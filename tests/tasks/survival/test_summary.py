@@ -124,6 +124,10 @@ def test_horizons_are_the_quartiles_of_validation_events(single):
     times = [one['time'] for one in rows if one['split'] == 'val' and one['event']]
     assert found['horizons'] == [float(f'{t:.3g}') for t in np.quantile(times, [0.25, 0.5, 0.75])]
     assert found['horizons_from'] == 'val'
+    apart = [{**one, 'split': 'calibrate', 'time': one['time'] / 2} for one in rows if one['split'] == 'val']
+    halved = summary.summarise([*rows, *apart], ['death'], resamples=2)
+    assert halved['horizons_from'] == 'calibrate'
+    assert halved['horizons'] == [float(f'{t / 2:.3g}') for t in np.quantile(times, [0.25, 0.5, 0.75])]
     keys = {'c_index', 'c_uno', 'c_td', 'ibs', *(f'{s}_{h:g}' for s in ('auc', 'brier') for h in found['horizons'])}
     assert {split: set(entries) for split, entries in found['metrics'].items()} == {'val': keys, 'test': keys}
 
