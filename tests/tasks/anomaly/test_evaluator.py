@@ -79,7 +79,7 @@ def test_a_new_image_is_scored_as_the_same_case(data, tmp_path):
     (dict(normal='healthy'), r"config\.evaluate\.normal: 'healthy'; expected one of: well, ill"),
     (dict(normal='well', score='pca'),
      r"config\.evaluate\.score: 'pca'; expected one of: error, bound, synthetic_anomaly"),
-    (dict(normal='ill'), r"a training or validation case that is not of the class 'ill'; expected normal cases alone"),
+    (dict(normal='ill'), r"a training, validation or calibration case that is not of the class 'ill'; expected normal"),
 ])
 def test_invalid_input_is_refused(data, options, message):
     with pytest.raises(InputError, match=message):
