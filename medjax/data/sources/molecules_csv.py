@@ -35,7 +35,8 @@ def source(*, table: str, targets: Sequence[str], dir: str = '', smiles: str = '
       smiles: the column of the SMILES.
       columns: that also go to the predictions table.
       unit: of the targets.
-      split_by: 'random', or 'scaffold': molecules with one scaffold are in one split, rare scaffolds test (RDKit).
+      split_by: 'random', or 'scaffold': molecules with one scaffold (RDKit) are in one split, by MoleculeNet's rule;
+        see `scaffold_split`.
       missing: further cells that stand for a missing value; see `covariates.CovariateOptions`.
       splitting: how molecules are assigned to splits; rows with the same `patient`, by default the same molecule or
         its stereoisomers, are in one split.
@@ -60,12 +61,10 @@ def source(*, table: str, targets: Sequence[str], dir: str = '', smiles: str = '
     for number, row in enumerate(rows, 2):
         _complete(row, smiles, number, f'{path}: row {number}', has_rdkit)
     if split_by == 'scaffold':
-        scaffolds = {row['patient']: rdkit_features.scaffold(rdkit_features.parse(row[smiles], str(path)))
-                     for row in rows}
         if splitting.calibrate:
             raise InputError(f"{KEYS}.calibrate: {splitting.calibrate}; expected 0 with split_by='scaffold': molecules "
                              'that are drawn at random share their scaffolds with those that train')
-        by_scaffold = scaffold_split(scaffolds, val=splitting.val, test=splitting.test)
+        by_scaffold = _split_by_scaffold(rows, smiles, path, splitting)
         splitting = dataclasses.replace(splitting, splits={**by_scaffold, **(splitting.splits or {})})
     split = splitting.divide(rows, path, root)
     cases = tuple(Case(
@@ -95,12 +94,16 @@ def _complete(row: dict[str, str], smiles: str, number: int, where: str, has_rdk
     row['patient'] = filled(row.get('patient')) or (row['id'] if filled(row.get('split')) else canonical)
 
 
-def scaffold_split(scaffolds: Mapping[str, str], *, val: float, test: float) -> dict[str, str]:
-    """Splits molecules by scaffold: the most common scaffolds train, then some validate, the rarest test (Wu 2018).
+def scaffold_split(scaffolds: Sequence[str], *, val: float, test: float) -> list[str]:
+    """Splits molecules by scaffold as MoleculeNet does (Wu 2018), that is, as DeepChem's ScaffoldSplitter.
+
+    The sets of molecules with one scaffold, the largest first and of equal ones that with the later first molecule, go
+    to train where they fit into its fraction, else to val where both together fit into theirs, else to test. Nothing is
+    drawn at random, and a split may stay empty.
 
     Args:
-      scaffolds: of each molecule by name; '' for molecules without a ring, which count as one scaffold.
-      val: fraction of the molecules, as nearly as whole scaffolds allow.
+      scaffolds: of each molecule; '' for molecules without a ring, which count as one scaffold.
+      val: fraction of the molecules.
       test: …
 
     Returns:
@@ -108,15 +111,32 @@ def scaffold_split(scaffolds: Mapping[str, str], *, val: float, test: float) -> 
     """
     if not 0 <= val < 1 or not 0 <= test < 1 or val + test >= 1:
         raise InputError(f'{KEYS}: val={val}, test={test}; expected fractions that leave some molecules to train')
-    groups: dict[str, list[str]] = {}
-    for name, scaffold in scaffolds.items():
-        groups.setdefault(scaffold, []).append(name)
-    out, room = {}, {'train': len(scaffolds) * (1 - val - test), 'val': len(scaffolds) * val}
-    for _, names in sorted(groups.items(), key=lambda pair: (-len(pair[1]), pair[0])):
-        split = next((split for split, left in room.items() if len(names) <= left + 1e-9), 'test')
-        room[split] = room.get(split, 0) - len(names)
-        out |= dict.fromkeys(names, split)
+    groups: dict[str, list[int]] = {}
+    for number, scaffold in enumerate(scaffolds):
+        groups.setdefault(scaffold, []).append(number)
+    out, counts = [''] * len(scaffolds), {'train': 0, 'val': 0, 'test': 0}
+    train_limit, val_limit = (len(scaffolds) * share + 1e-9 for share in (1 - val - test, 1 - test))
+    for numbers in sorted(groups.values(), key=lambda numbers: (len(numbers), numbers[0]), reverse=True):
+        if counts['train'] + len(numbers) <= train_limit:
+            split = 'train'
+        else:
+            split = 'val' if counts['train'] + counts['val'] + len(numbers) <= val_limit else 'test'
+        counts[split] += len(numbers)
+        for number in numbers:
+            out[number] = split
     return out
+
+
+def _split_by_scaffold(rows: Sequence[Mapping[str, str]], smiles: str, path: pathlib.Path,
+                       splitting: Splitting) -> dict[str, str]:
+    """The split of each patient by the scaffold of its molecules; see `scaffold_split`."""
+    scaffolds: dict[str, str] = {}
+    each = [rdkit_features.scaffold(rdkit_features.parse(row[smiles], str(path))) for row in rows]
+    for number, (row, scaffold) in enumerate(zip(rows, each), 2):
+        if scaffolds.setdefault(row['patient'], scaffold) != scaffold:
+            raise InputError(f'{path}: row {number}: patient {row["patient"]!r} has molecules with the scaffolds '
+                             f'{scaffolds[row["patient"]]!r} and {scaffold!r}; expected one for split_by=\'scaffold\'')
+    return dict(zip((row['patient'] for row in rows), scaffold_split(each, val=splitting.val, test=splitting.test)))
 
 
 def read_smiles(path: pathlib.Path) -> tuple[list[str], list[str]]:

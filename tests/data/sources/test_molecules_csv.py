@@ -62,13 +62,23 @@ def test_stereoisomers_are_assigned_to_one_split(tmp_path, monkeypatch, rdkit):
 
 
 def test_scaffolds_stay_together(tmp_path):
-    scaffolds = {**dict.fromkeys('abcdef', 'x'), **dict.fromkeys('gh', 'y'), 'i': 'z', 'j': 'w'}
-    assert molecules_csv.scaffold_split(scaffolds, val=0.2, test=0.2) == {
-        **dict.fromkeys('abcdef', 'train'), 'g': 'val', 'h': 'val', 'i': 'test', 'j': 'test'}
     rows = [f'{line},1,1' for line in ('CC', 'CCC', 'CCO', 'CCN', 'CCCC', 'CCCl', 'Cc1ccccc1', 'Oc1ccccc1', 'C1CCCCC1')]
     options = written(tmp_path, '\n'.join(['smiles,solubility,toxic', *rows]))
     found = molecules_csv.source(**options, split_by='scaffold', splitting=Splitting(val=0.23, test=0.1))
     assert [case.split for case in found.cases] == ['train'] * 6 + ['val'] * 2 + ['test']
+    options = written(tmp_path, 'smiles,solubility,toxic,patient\nCC,1,1,a\nC1CCCCC1,1,1,a\n')
+    with pytest.raises(InputError, match="row 3: patient 'a' has molecules with the scaffolds '' and 'C1CCCCC1'"):
+        molecules_csv.source(**options, split_by='scaffold')
+
+
+@pytest.mark.parametrize('scaffolds, expected', [
+    ('xxxxxxyyzw', 'TTTTTTVVtt'),
+    ('xxxxxyyyzw', 'TTTTTVVVtT'),  # val has room for two, but train has room left; of z and w, the later comes first
+    ('xxxxxxxyyz', 'VVVVVVVTTT')])
+def test_the_scaffold_split_is_that_of_deepchem(scaffolds, expected):
+    """By the rule of ScaffoldSplitter, applied by hand to fractions of .6, .2 and .2 of ten molecules."""
+    names = {'T': 'train', 'V': 'val', 't': 'test'}
+    assert molecules_csv.scaffold_split(scaffolds, val=0.2, test=0.2) == [names[letter] for letter in expected]
 
 
 @pytest.mark.parametrize('text, said', [
