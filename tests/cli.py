@@ -11,7 +11,7 @@ from unittest import mock
 
 from absl import flags
 
-from tests.conftest import ROOT
+from tests.conftest import FAST_COMPILE, ROOT
 
 OWN = {'config', 'workdir', 'dry_run', 'from_step', 'split', 'input', 'output', 'largest_component', 'fill_holes',
        'compare', 'ensemble', 'merge'}
@@ -28,8 +28,8 @@ class Ended:
 
 def process(module, *arguments, **environment):
     """`python -m medjax.MODULE ARGUMENTS` as a process of its own, on one device."""
-    # Compiled in haste, as in all tests: see conftest.
-    environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'XLA_FLAGS': '--xla_backend_optimization_level=0',
+    # Compiled fast, as in all tests: see conftest.
+    environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'XLA_FLAGS': FAST_COMPILE,
                    'JAX_PLATFORMS': 'cpu', **environment}
     done = subprocess.run([sys.executable, '-m', f'medjax.{module}', *map(str, arguments)], cwd=ROOT, env=environment,
                           capture_output=True, text=True)

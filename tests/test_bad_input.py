@@ -15,6 +15,7 @@ from medjax.core import lock
 from tests import cli
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.usefixtures('no_report')
 rng = np.random.default_rng(0)
 BRAIN = f'--config={ROOT}/configs/segment_brain_unet2d.py:smoke'
 CONFIG = '''
@@ -42,18 +43,38 @@ def fails(ended, *words):
         assert word in lines[0], (word, lines[0])
 
 
-@pytest.fixture
-def folder(tmp_path):
+def write_folder(folder):
     """Five small volumes with labels, and a config that reads them."""
     for kind in ('images', 'labels'):
-        (tmp_path / 'data' / kind).mkdir(parents=True)
+        (folder / 'data' / kind).mkdir(parents=True)
     for number in range(5):
         image = rng.normal(100, 20, (24, 24, 6)).astype(np.float32)
         label = (image > 110).astype(np.uint8)
         for kind, array in (('images', image), ('labels', label)):
-            nib.save(nib.Nifti1Image(array, np.eye(4)), tmp_path / 'data' / kind / f'case{number}.nii.gz')
-    (tmp_path / 'config.py').write_text(CONFIG.format(cache=str(tmp_path / 'cache'), dir=str(tmp_path / 'data')))
-    return tmp_path
+            nib.save(nib.Nifti1Image(array, np.eye(4)), folder / 'data' / kind / f'case{number}.nii.gz')
+    (folder / 'config.py').write_text(CONFIG.format(cache=str(folder / 'cache'), dir=str(folder / 'data')))
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write_folder(tmp_path)
+
+
+@pytest.fixture(scope='module')
+def first_training(no_report, tmp_path_factory):
+    """A folder with a run of two steps, and a copy of it beside it."""
+    folder = write_folder(tmp_path_factory.mktemp('trained') / 'folder')
+    assert train(folder).code == 0
+    shutil.copytree(folder, folder.with_name('copy'))
+    return folder
+
+
+@pytest.fixture
+def trained(first_training):
+    """The folder as it was after the training, whatever other tests did to it."""
+    shutil.rmtree(first_training)
+    return pathlib.Path(shutil.copytree(first_training.with_name('copy'), first_training))
 
 
 def train(folder, *more):
@@ -157,33 +178,31 @@ def test_keys_of_a_config_are_read_or_refused(folder, line, words):
 def test_a_workdir_that_cannot_be_written(folder):
     (folder / 'file').write_text('')
     fails(cli.run('train', f'--config={folder}/config.py', f'--workdir={folder}/file/run'), f'{folder}/file/run')
-    fails(cli.process('train', f'--config={folder}/nothing.py', f'--workdir={folder}/run'), 'nothing.py')
+    fails(cli.run('train', f'--config={folder}/nothing.py', f'--workdir={folder}/run'), 'nothing.py')
     fails(cli.run('train', f'--config={folder}/config.py'), 'workdir')
 
 
-def test_another_runs_folder_is_left_alone(folder):
-    assert train(folder).code == 0
-    before = {p: p.read_bytes() for p in (folder / 'run').rglob('*') if p.is_file()}
-    fails(train(folder, '--config.model.base=8'), 'config.model', 'choose another --workdir')
-    (folder / 'run' / 'config.json').write_text(
-        (folder / 'run' / 'config.json').read_text().replace('"base": 4', '"base": 8'))
-    fails(cli.run('evaluate', f'--workdir={folder}/run'), 'checkpoint of another model', 'shape')
-    image = folder / 'data' / 'images' / 'case0.nii.gz'
-    fails(cli.run('predict', f'--workdir={folder}/run', f'--input={image}', f'--output={folder}/out'),
+def test_another_runs_folder_is_left_alone(trained):
+    before = {p: p.read_bytes() for p in (trained / 'run').rglob('*') if p.is_file()}
+    fails(train(trained, '--config.model.base=8'), 'config.model', 'choose another --workdir')
+    (trained / 'run' / 'config.json').write_text(
+        (trained / 'run' / 'config.json').read_text().replace('"base": 4', '"base": 8'))
+    fails(cli.run('evaluate', f'--workdir={trained}/run'), 'checkpoint of another model', 'shape')
+    image = trained / 'data' / 'images' / 'case0.nii.gz'
+    fails(cli.run('predict', f'--workdir={trained}/run', f'--input={image}', f'--output={trained}/out'),
           'checkpoint of another model')
-    assert not (folder / 'out').exists()
+    assert not (trained / 'out').exists()
     for path, content in before.items():
         assert path.name == 'config.json' or path.read_bytes() == content
 
 
-def test_damaged_files_of_a_run_are_named(folder):
-    assert train(folder).code == 0
-    run = folder / 'run'
+def test_damaged_files_of_a_run_are_named(trained):
+    run = trained / 'run'
     for name, damage in (('environment.json', lambda content: b'[]'), ('config.json', lambda content: content[:90]),
                          ('splits.json', lambda content: content.replace(b'"train"', b'"test"', 1))):
         content = (run / name).read_bytes()
         (run / name).write_bytes(damage(content))
-        fails(train(folder), str(run / name), 'expected')
+        fails(train(trained), str(run / name), 'expected')
         if name == 'config.json':
             fails(cli.run('evaluate', f'--workdir={run}'), str(run / name), 'damaged')
         (run / name).write_bytes(content)
@@ -191,11 +210,11 @@ def test_damaged_files_of_a_run_are_named(folder):
     (run / 'config.json').write_text(before.replace('"seed": 0', '"seed": 1'))
     assert f'warning: {run}/config.json: changed since the training' in cli.run('evaluate', f'--workdir={run}').out
     (run / 'config.json').write_text(before)
-    image = folder / 'data' / 'images' / 'case0.nii.gz'
+    image = trained / 'data' / 'images' / 'case0.nii.gz'
     arrays = max((run / 'checkpoints' / '2' / 'state' / 'd').iterdir(), key=lambda path: path.stat().st_size)
     arrays.write_bytes(arrays.read_bytes()[:-100])
-    for command, *more in (('evaluate',), ('predict', f'--input={image}', f'--output={folder}/out'), ('train',)):
-        ended = cli.run(command, f'--workdir={run}', *more) if command != 'train' else train(folder)
+    for command, *more in (('evaluate',), ('predict', f'--input={image}', f'--output={trained}/out'), ('train',)):
+        ended = cli.run(command, f'--workdir={run}', *more) if command != 'train' else train(trained)
         fails(ended, 'damaged checkpoint', str(run / 'checkpoints' / '2'), 'expected')
 
 
@@ -206,31 +225,29 @@ def test_two_trainings_in_one_folder(folder):
     assert [path.name for path in (folder / 'run').iterdir()] == [lock.NAME]
 
 
-def test_a_run_is_not_resumed_with_other_data(folder):
-    assert train(folder).code == 0
-    assert train(folder).code == 0  # the same data: it is evaluated again
+def test_a_run_is_not_resumed_with_other_data(trained):
+    assert train(trained).code == 0  # the same data: it is evaluated again
     for number in range(5):
-        path = folder / 'data' / 'images' / f'case{number}.nii.gz'
+        path = trained / 'data' / 'images' / f'case{number}.nii.gz'
         nib.save(nib.Nifti1Image(np.asarray(nib.load(path).dataobj) + 1, np.eye(4)), path)
-    fails(train(folder), 'config.data', 'have changed', 'data_hash')
+    fails(train(trained), 'config.data', 'have changed', 'data_hash')
 
 
-def test_results_of_other_splits_and_earlier_parts_stay(folder):
-    assert train(folder).code == 0
-    first = json.loads((folder / 'run' / 'results.json').read_text())
-    assert cli.run('evaluate', f'--workdir={folder}/run', '--split=train').code == 0
-    both = json.loads((folder / 'run' / 'results.json').read_text())
+def test_results_of_other_splits_and_earlier_parts_stay(trained):
+    first = json.loads((trained / 'run' / 'results.json').read_text())
+    assert cli.run('evaluate', f'--workdir={trained}/run', '--split=train').code == 0
+    both = json.loads((trained / 'run' / 'results.json').read_text())
     assert both['test'] == first['test'] and both['train']['dice_lesion']['n'] == 3
-    rows = (folder / 'run' / 'predictions.csv').read_text().splitlines()
+    rows = (trained / 'run' / 'predictions.csv').read_text().splitlines()
     assert len(rows) == 1 + 5 and sum(',case' in row or row.startswith('case') for row in rows) == 5
-    assert train(folder).code == 0
-    environment = json.loads((folder / 'run' / 'environment.json').read_text())
+    assert train(trained).code == 0
+    environment = json.loads((trained / 'run' / 'environment.json').read_text())
     assert len(environment['earlier_parts']) == 1 and environment['earlier_parts'][0]['wall_time_s'] > 0
 
 
-def test_predict_and_evaluate_name_what_is_missing(folder):
+def test_predict_and_evaluate_name_what_is_missing(trained):
+    folder = trained
     fails(cli.run('evaluate', f'--workdir={folder}'), 'config.json')
-    assert train(folder).code == 0
     run, data = f'--workdir={folder}/run', folder / 'data'
     fails(cli.run('evaluate', run, '--split=tests'), '--split=tests', 'test')
     fails(cli.run('predict', run, '--input=/nowhere', f'--output={folder}/out'), '--input=/nowhere')

@@ -18,14 +18,14 @@ from medjax import training
 from medjax.errors import InputError
 from medjax.tasks import family
 from tests import cli
-from tests.conftest import ROOT
+from tests.conftest import ROOT, without_reports
 from tests.tasks.survival import survivals
 from tests.tasks.treatment import treatments
 
 
 @pytest.fixture(scope='module')
 def folders(tmp_path_factory):
-    """Two folds of a tiny network on simulated pictures, trained, evaluated and reported."""
+    """Two folds of a tiny network on simulated pictures, trained and evaluated."""
     spec = importlib.util.spec_from_file_location('config', ROOT / 'configs' / 'classify_28px_cnn.py')
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -36,7 +36,8 @@ def folders(tmp_path_factory):
         config.data.folds, config.data.fold = (2, 2), (fold, 0)
         config.model.classes = 2
         made.append(tmp_path_factory.mktemp('runs') / f'fold{fold}')
-        training.train_and_evaluate(config.to_dict(), made[-1])
+        with without_reports():
+            training.train_and_evaluate(config.to_dict(), made[-1])
     return list(map(str, made))
 
 
@@ -86,9 +87,9 @@ def test_runs_that_do_not_fit_are_refused_in_one_line(folders, tmp_path):
         runs.compare(folders[:1], None)
     with pytest.raises(InputError, match='no test case is in both tables'):
         runs.compare(folders, None)
-    ended = cli.process('evaluate', '--ensemble', folders[0], str(tmp_path), f'--workdir={tmp_path}/out')
+    ended = cli.run('evaluate', '--ensemble', folders[0], str(tmp_path), f'--workdir={tmp_path}/out')
     assert ended.code == 2 and 'no config.json there' in ended.err and 'Traceback' not in ended.err
-    ended = cli.process('evaluate', folders[0])
+    ended = cli.run('evaluate', folders[0])
     assert ended.code == 2 and 'expected folders of runs after one of --compare' in ended.err
 
 

@@ -4,10 +4,12 @@ import json
 import random
 
 import pandas as pd
+import pytest
 
 import medjax
 from tests import cli
 
+pytestmark = pytest.mark.usefixtures('no_report')
 HEADER = 'id,time,event,age,sex\n'
 
 

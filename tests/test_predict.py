@@ -16,6 +16,7 @@ from medjax.tasks.segmentation.mask_metrics import Postprocess
 from tests import cli
 from tests.data import samples
 
+pytestmark = pytest.mark.usefixtures('no_report')
 CONFIG = '''
 from ml_collections import config_dict
 
@@ -40,7 +41,7 @@ def blobs(seed, shape=(24, 20, 8)):
 
 
 @pytest.fixture(scope='module')
-def run(tmp_path_factory):
+def run(no_report, tmp_path_factory):
     """A run that learned to mark what is bright."""
     folder = tmp_path_factory.mktemp('predict')
     for kind in ('images', 'labels'):

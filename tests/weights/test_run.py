@@ -14,6 +14,7 @@ from medjax.synthesise import synthesise
 from medjax.training import train_and_evaluate
 from medjax.weights.run import feature_extractor
 
+pytestmark = pytest.mark.usefixtures('no_report')
 CONFIG = dict(
     seed=0, batch=8, steps=2, model=dict(name='resnet', variant='18', classes=2, small=True, base=4, blocks=(1, 1)),
     task=dict(name='classification'), optim=dict(name='adamw', lr=1e-2, weight_decay=0.0, ema=0.9),
@@ -33,7 +34,7 @@ def other(path, **changes):
 
 
 @pytest.fixture(scope='module')
-def first(tmp_path_factory):
+def first(no_report, tmp_path_factory):
     folder = tmp_path_factory.mktemp('runs') / 'first'
     assert train_and_evaluate(CONFIG, folder)
     return folder
