@@ -1,6 +1,6 @@
 """Means of per-case metrics over patients, with bootstrap confidence intervals and counts of missed cases."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -55,6 +55,11 @@ def rows_by_split(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[s
     for row in rows:
         out.setdefault(row['split'], []).append(row)
     return out
+
+
+def missing_test(splits: Iterable[str]) -> list[str]:
+    """A warning where none of the splits is of test cases: 'test', or one whose name begins so."""
+    return [] if any(split.startswith('test') for split in splits) else ['no test cases: no metrics of test cases']
 
 
 def mean_interval(values: np.ndarray, resamples: int, seed: int) -> list[float]:

@@ -12,6 +12,9 @@ import pytest
 import SimpleITK as sitk
 from PIL import Image as Picture
 
+from medjax.data.io import image_files
+from medjax.errors import InputError
+
 VOXELS = np.random.default_rng(0).integers(-900, 3000, (6, 5, 4)).astype(np.int16)
 OBLIQUE = np.array([[0.8, -0.36, 0.1, -20.0], [0.5, 1.1, -0.2, 31.0], [0.1, 0.2, 2.4, 7.5], [0, 0, 0, 1]])
 SPACING, ORIGIN = (0.7, 0.8, 2.5), (-5.0, 6.0, 7.0)
@@ -20,6 +23,8 @@ UIDS, CT = '1.2.826.0.1.3680043.8.498.', '1.2.840.10008.5.1.4.1.1.2'
 ENHANCED_MR = '1.2.840.10008.5.1.4.1.1.4.1'
 AXIAL = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0))  # directions of a row and of a column, in DICOM's LPS
 CORONAL = ((0.96, 0.28, 0.0), (0.0, 0.0, -1.0))  # turned about the body's axis
+LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+UPRIGHT = LPS @ np.array([[0.7, 0, 0, -5.0], [0, 0.8, 0, 6.0], [0, 0, 2.5, 7.0], [0, 0, 0, 1]])  # of `volume`
 TAGS = {
     'MediaStorageSOPClassUID': (0x0002, 0x0002, 'UI'), 'MediaStorageSOPInstanceUID': (0x0002, 0x0003, 'UI'),
     'TransferSyntaxUID': (0x0002, 0x0010, 'UI'), 'SOPClassUID': (0x0008, 0x0016, 'UI'),
@@ -213,3 +218,13 @@ def tumour_masks(folder: pathlib.Path) -> pathlib.Path:
         image.SetSpacing((1.0, 1.0, 3.0))
         sitk.WriteImage(image, str(folder / f'{name}_label.nrrd'))
     return folder
+
+
+def refused(path: pathlib.Path, *parts: str) -> None:
+    """Reads a file that must be refused in one line that has its path and the given parts."""
+    with pytest.raises(InputError) as error:
+        image_files.read(path)
+    line = str(error.value)
+    assert str(path) in line and 'expected' in line and '\n' not in line, line
+    for part in parts:
+        assert part in line

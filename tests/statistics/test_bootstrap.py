@@ -3,7 +3,7 @@ import pytest
 from scipy import stats
 
 from medjax.errors import InputError
-from medjax.statistics.bootstrap import mean_interval, summarise
+from medjax.statistics.bootstrap import mean_interval, missing_test, summarise
 
 
 def rows(values, patients=None, **columns):
@@ -76,3 +76,8 @@ def test_missed_and_spurious_are_counted_by_class():
     got = summarise(table, ['dice_matter', 'dice_grey_matter', 'dice_mean', 'accuracy'])
     assert {k: (v.get('missed'), v.get('spurious')) for k, v in got.items()} == {
         'dice_matter': (1, 2), 'dice_grey_matter': (3, 0), 'dice_mean': (4, 2), 'accuracy': (None, None)}
+
+
+def test_splits_of_test_cases_are_known_by_their_name():
+    assert missing_test(['val', 'test_scanner2']) == missing_test(['test']) == []
+    assert missing_test(['val', 'train']) == ['no test cases: no metrics of test cases']

@@ -205,8 +205,7 @@ def summarise(rows: Sequence[Row], names: Sequence[str], events: Sequence[str], 
                 count = f'{patients} patient' if patients == 1 else f'{patients} patients'
                 out['warnings'].append(f'{split}: {event} within {horizon:g} in only {count}: metrics of early warning '
                                        'are uncertain')
-    if 'test' not in out['metrics']:
-        out['warnings'].append('no test cases: no metrics of test cases')
+    out['warnings'] += bootstrap.missing_test(out['metrics'])
     return out
 
 

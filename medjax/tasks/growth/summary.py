@@ -98,8 +98,7 @@ def summarise(rows: Sequence[Row], *, resamples: int = 2000, seed: int = 0) -> d
         out['metrics'][split] = {
             name: intervals.entry(float(value), samples[name], table.patients[_counted(table, name)], _reason(name))
             for name, value in values.items()}
-    if 'test' not in out['metrics']:
-        out['warnings'].append('no test cases: no metrics of test cases')
+    out['warnings'] += bootstrap.missing_test(out['metrics'])
     return out
 
 

@@ -111,6 +111,5 @@ def summarise(rows: Sequence[Row], targets: Sequence[str], *, unit: str = 'patie
         out['metrics'][split] = entries(tables, compute_metrics(tables), compute_metrics(tables, draws), unit)
         out['warnings'] += [f'{split}: {target} was measured in {len(table.measured)} of {len(part)} cases'
                             for target, table in tables.items() if len(table.measured) < len(part)]
-    if 'test' not in out['metrics']:
-        out['warnings'].append('no test cases: no metrics of test cases')
+    out['warnings'] += bootstrap.missing_test(out['metrics'])
     return out

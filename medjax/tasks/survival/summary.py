@@ -287,7 +287,7 @@ def _calibration(table: Predictions, k: int, horizon: float) -> dict[str, Any]:
 
 
 def _warnings(tables: Mapping[str, Predictions], source: str, unit: str, given: bool) -> list[str]:
-    lines = [] if any(split.startswith('test') for split in tables) else ['no test cases: no metrics of test cases']
+    lines = bootstrap.missing_test(tables)
     if source not in ('calibrate', 'val'):
         what = 'risk groups are' if given else 'horizons and risk groups are'
         lines.append(f'no validation cases with an event: {what} set by the {source} cases')

@@ -118,8 +118,7 @@ def summarise(rows: Sequence[Row], training: Mapping[str, Any], *, resamples: in
         values, samples = compute_metrics(table), compute_metrics(table, draws)
         out['metrics'][split] = {name: intervals.entry(float(value), samples[name], table.patients, _reason(name))
                                  for name, value in values.items()}
-    if 'test' not in out['metrics']:
-        out['warnings'].append('no test cases: no metrics of test cases')
+    out['warnings'] += bootstrap.missing_test(out['metrics'])
     return out
 
 

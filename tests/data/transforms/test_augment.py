@@ -109,14 +109,14 @@ def test_a_partner_moves_with_the_image_and_keeps_its_intensities():
 
 def test_flips_are_exact_and_independent_of_each_other():
     batch = batch_of(64)
-    out = Recipe(flip=0.5)(batch, KEY)
+    out = jax.jit(Recipe(flip=0.5))(batch, KEY)
     seen = set()
     for before, after, label, moved in zip(batch['image'], out['image'], batch['label'], out['label']):
         ways = [axes for axes in ((), (0,), (1,), (0, 1)) if (np.flip(before, axes) == after).all()]
         assert len(ways) == 1 and (np.flip(label, ways[0]) == moved).all()
         seen.add(ways[0])
     assert len(seen) == 4
-    only = Recipe(flip=1.0, flip_axes=(1,))(batch, KEY)
+    only = jax.jit(Recipe(flip=1.0, flip_axes=(1,)))(batch, KEY)
     np.testing.assert_array_equal(only['image'], batch['image'][:, :, ::-1])
 
 
@@ -245,7 +245,7 @@ def test_constant_images_remain_finite(name):
                                          pytest.param((96, 96), 180, marks=pytest.mark.slow)])
 def test_2d_patches_turn_as_nnunet_turns_them(shape, most):
     """The angle, found from where the centre's neighbour is read."""
-    recipe, found = Recipe(rotate=1.0), []
+    recipe, found = jax.jit(Recipe(rotate=1.0)), []
     ramp = jnp.moveaxis(jnp.indices(shape, jnp.float32), 0, -1)
     for index in range(12):
         out = recipe({'image': ramp[None], 'index': jnp.array([index], jnp.uint32)}, KEY)['image'][0]
@@ -257,7 +257,7 @@ def test_2d_patches_turn_as_nnunet_turns_them(shape, most):
 
 def test_spacing_decides_how_far_a_turn_goes():
     batch = batch_of(2, (20, 20))
-    recipe = Recipe(rotate=1.0, degrees=30.0)
+    recipe = jax.jit(Recipe(rotate=1.0, degrees=30.0))
     even = recipe(batch, KEY)['image']
     np.testing.assert_allclose(recipe({**batch, 'spacing': jnp.full((2, 2), 0.4)}, KEY)['image'], even, atol=1e-4)
     thick = recipe({**batch, 'spacing': jnp.array([[1.0, 3.0]] * 2)}, KEY)['image']
