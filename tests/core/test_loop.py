@@ -33,6 +33,14 @@ def final(experiment, workdir):
         checkpoints.close()
 
 
+@pytest.fixture(scope='module')
+def straight(tmp_path_factory):
+    """The folder of a run that nothing stopped."""
+    folder = tmp_path_factory.mktemp('straight')
+    assert loop.train(toy.experiment(), folder, say=lambda line: None)
+    return folder
+
+
 def assert_same(a, b):
     jax.tree.map(np.testing.assert_array_equal, a, b)
 
@@ -52,11 +60,8 @@ def stopped_at(step, signal_number=signal.SIGTERM):
 
 
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_resume_is_bit_identical_and_metrics_come_once(tmp_path, number):
-    straight, broken = tmp_path / 'straight', tmp_path / 'broken'
-    straight.mkdir(), broken.mkdir()
-    assert loop.train(toy.experiment(), straight, say=lambda line: None)
-    lines = []
+def test_resume_is_bit_identical_and_metrics_come_once(straight, tmp_path, number):
+    broken, lines = tmp_path, []
     stopper = stopped_at(3, number)
     assert not loop.train(toy.experiment(batches=stopper), broken, say=lines.append)
     assert any(f'{number.name}: saved step 4 of 6' in line for line in lines)

@@ -1,6 +1,7 @@
 """The training step: against hand calculations, over devices, in micro-batches, and where it is not finite."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -36,6 +37,11 @@ def run(plan, steps=5, after=lambda: None, **options):
     return losses, jax.device_get((final.params, final.collections, averages))
 
 
+@functools.cache
+def run_on_one_device():
+    return run(Jit(devices=jax.devices()[:1]))
+
+
 def test_sgd_step_is_the_hand_computed_one():
     optimiser, _ = make_optimiser(1, name='sgd', lr=0.5, momentum=0.0, nesterov=False)
     task = dataclasses.replace(
@@ -51,7 +57,7 @@ def test_sgd_step_is_the_hand_computed_one():
 
 @pytest.mark.parametrize('plan', [Jit, lambda: Jit(data=2, fsdp=4), lambda: Jit(data=4, fsdp=1, space=2), Pmap])
 def test_eight_devices_equal_one(plan):
-    losses, weights = run(Jit(devices=jax.devices()[:1]))
+    losses, weights = run_on_one_device()
     many_losses, many_weights = run(plan())
     for one, many in zip(losses, many_losses):
         np.testing.assert_allclose(many['loss'], one['loss'], rtol=1e-5)
@@ -84,9 +90,9 @@ def test_nonfinite_step_is_found_and_skipped():
     optimiser, _ = make_optimiser(3, name='adam', lr=1e-2)
     task, batch = toy.task(), device(toy.Batches(poison=1)[1])
     start = state.create_state(task, optimiser, KEY, batch)
-    new, measured = make_step(task, optimiser)(start, batch, KEY)
+    new, measured = jax.jit(make_step(task, optimiser))(start, batch, KEY)
     assert measured['nonfinite'] == 0 and np.isnan(new.params['a']).any()  # 0: batch/image
-    kept, measured = make_step(task, optimiser, skip_nonfinite=True)(start, batch, KEY)
+    kept, measured = jax.jit(make_step(task, optimiser, skip_nonfinite=True))(start, batch, KEY)
     assert kept.step == 1 and measured['states']['loss'] == (0.0, 0.0)
     for a, b in zip(jax.tree.leaves(kept.replace(step=0)), jax.tree.leaves(start.replace(step=0))):
         np.testing.assert_array_equal(a, b)

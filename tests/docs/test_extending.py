@@ -3,11 +3,12 @@
 import json
 import re
 import shutil
+import sys
 
 import numpy as np
 import pytest
 
-from tests.cli import process
+from tests import cli
 from tests.conftest import ROOT
 
 EXAMPLES = ROOT / 'docs' / 'examples'
@@ -20,14 +21,18 @@ def lab(tmp_path_factory):
     folder = tmp_path_factory.mktemp('lab')
     shutil.copytree(EXAMPLES / 'mylab', folder / 'mylab', ignore=shutil.ignore_patterns('__pycache__'))
     shutil.copy(EXAMPLES / 'landmarks_config.py', folder)
-    done = medjax(folder, 'train', f'--config={folder}/landmarks_config.py:smoke', f'--workdir={folder}/run')
+    done = process(folder, 'train', f'--config={folder}/landmarks_config.py:smoke', f'--workdir={folder}/run')
     assert done.code == 0, done.err
-    return folder
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        yield folder
+    for name in [name for name in sys.modules if name.split('.')[0] == 'mylab']:
+        del sys.modules[name]
 
 
-def medjax(folder, command, *arguments):
-    """A command with the example's package on the path, in a process of its own."""
-    return process(command, *arguments, PYTHONPATH=f'{ROOT}:{folder}')
+def process(folder, command, *arguments):
+    """A command with the example's package on the path, in a process of its own and so on one device, as a user's."""
+    return cli.process(command, *arguments, PYTHONPATH=f'{ROOT}:{folder}')
 
 
 def test_training_evaluates_and_draws_a_report(lab):
@@ -44,7 +49,7 @@ def test_training_evaluates_and_draws_a_report(lab):
 
 def test_evaluating_again_gives_the_same_results(lab):
     before = json.loads((lab / 'run' / 'results.json').read_text())
-    done = medjax(lab, 'evaluate', f'--workdir={lab}/run')
+    done = process(lab, 'evaluate', f'--workdir={lab}/run')
     assert done.code == 0 and 'test error' in done.out, done.err
     assert json.loads((lab / 'run' / 'results.json').read_text()) == before
 
@@ -52,18 +57,18 @@ def test_evaluating_again_gives_the_same_results(lab):
 def test_the_report_is_drawn_from_files_alone(lab):
     before = (lab / 'run' / 'report.html').read_text()
     (lab / 'run' / 'report.html').unlink()
-    assert medjax(lab, 'report', f'--workdir={lab}/run').code == 0
+    assert cli.run('report', f'--workdir={lab}/run').code == 0
     assert (lab / 'run' / 'report.html').read_text() == before
 
 
 def test_a_new_image_is_predicted(lab, tmp_path):
     np.save(tmp_path / 'new.npy', np.zeros((16, 16), np.float32))
     np.save(tmp_path / 'large.npy', np.zeros((17, 16), np.float32))
-    done = medjax(lab, 'predict', f'--workdir={lab}/run', f'--input={tmp_path}/new.npy', f'--output={tmp_path}/out')
+    done = cli.run('predict', f'--workdir={lab}/run', f'--input={tmp_path}/new.npy', f'--output={tmp_path}/out')
     assert done.code == 0 and 'new.npy: row ' in done.out, done.err
     header, row = (tmp_path / 'out' / 'predictions.csv').read_text().splitlines()
     assert header == 'image,row,column' and row.startswith(f'{tmp_path}/new.npy,')
-    done = medjax(lab, 'predict', f'--workdir={lab}/run', f'--input={tmp_path}/large.npy', f'--output={tmp_path}/out')
+    done = cli.run('predict', f'--workdir={lab}/run', f'--input={tmp_path}/large.npy', f'--output={tmp_path}/out')
     assert done.code == 2 and 'expected (16, 16), as in training' in done.err
 
 
@@ -72,7 +77,7 @@ def test_new_images_are_found_in_a_folder_by_the_sources_suffixes(lab, tmp_path)
     for name in 'ab':
         np.save(tmp_path / 'new' / f'{name}.npy', np.zeros((16, 16), np.float32))
     (tmp_path / 'new' / 'notes.txt').touch()
-    done = medjax(lab, 'predict', f'--workdir={lab}/run', f'--input={tmp_path}/new', f'--output={tmp_path}/out')
+    done = cli.run('predict', f'--workdir={lab}/run', f'--input={tmp_path}/new', f'--output={tmp_path}/out')
     assert done.code == 0 and 'Left out of new, no inputs: 1 (notes.txt).' in done.out, done.err
     rows = (tmp_path / 'out' / 'predictions.csv').read_text().splitlines()[1:]
     assert [row.split(',')[0] for row in rows] == [f'{tmp_path}/new/{name}.npy' for name in 'ab']
@@ -82,7 +87,7 @@ def test_new_images_are_found_in_a_folder_by_the_sources_suffixes(lab, tmp_path)
 def test_several_runs_are_refused_in_one_line_with_the_reason(lab, tmp_path, command):
     if not (lab / 'other').exists():
         shutil.copytree(lab / 'run', lab / 'other')
-    done = medjax(lab, 'evaluate', f'--{command}', f'--workdir={tmp_path}/all', f'{lab}/run', f'{lab}/other')
+    done = cli.run('evaluate', f'--{command}', f'--workdir={tmp_path}/all', f'{lab}/run', f'{lab}/other')
     assert done.code == 2 and len(done.err.splitlines()) == 1, done.err
     assert f'--{command}: runs of mylab.landmarks: evaluate each run by itself' in done.err
     assert not (tmp_path / 'all').exists()

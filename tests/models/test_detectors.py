@@ -74,7 +74,7 @@ def test_all_classifiers_are_encoders(name):
 def test_invalid_options_raise(options, message):
     network = retinanet.Model(**{**SMALL, **options})
     with pytest.raises(InputError, match=message):
-        network.init(KEY, jnp.zeros((1, 32, 32, 1)), train=False)
+        jax.eval_shape(lambda: network.init(KEY, jnp.zeros((1, 32, 32, 1)), train=False))
 
 
 def small_rcnn(variant, **options):
@@ -124,4 +124,4 @@ def test_proposals_do_not_overlap_and_lie_in_the_image():
 
 def test_missing_proposals_raise():
     with pytest.raises(InputError, match=r'config\.data\.proposals'):
-        small_rcnn('fast').init(KEY, images(1, 32, 32, 1), train=False)
+        jax.eval_shape(lambda: small_rcnn('fast').init(KEY, images(1, 32, 32, 1), train=False))

@@ -40,7 +40,7 @@ def test_the_softmax_is_float32():
     assert out.dtype == jnp.bfloat16 and weights.dtype == jnp.float32
     np.testing.assert_allclose(weights.sum(-1), 1, atol=1e-5)  # in bfloat16 the sum of 300 weights would be off by 1e-2
     with pytest.raises(InputError, match=r'config\.model\.heads: 3; expected a divisor of the width, 8'):
-        SelfAttention(3).init(KEY, x)
+        jax.eval_shape(SelfAttention(3).init, KEY, x)
 
 
 def test_squeeze_and_excitation_by_hand():

@@ -161,6 +161,6 @@ def test_a_conv_lstm_with_one_voxel_equals_an_lstm():
 
 def test_unknown_cells_and_even_kernels_raise():
     with pytest.raises(InputError, match=r"config\.model\.cell: 'srn'; expected one of: rnn, lstm, gru"):
-        Recurrent(4, 'srn').init(KEY, series(1, 2, 3), np.ones((1, 2)))
+        jax.eval_shape(Recurrent(4, 'srn').init, KEY, series(1, 2, 3), np.ones((1, 2)))
     with pytest.raises(InputError, match=r'config\.model\.kernel: 2; expected an odd number'):
-        ConvLSTM(4, 2).init(KEY, series(1, 2, 4, 4, 1), np.ones((1, 2)))
+        jax.eval_shape(ConvLSTM(4, 2).init, KEY, series(1, 2, 4, 4, 1), np.ones((1, 2)))

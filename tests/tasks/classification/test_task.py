@@ -133,9 +133,10 @@ def test_dropout_stays_on_where_a_key_is_given():
                             'float32')
     task = classification_task.task(network, **stats('binary', 'ab'))
     data = {'image': np.random.default_rng(0).normal(size=(2, 8, 8, 1)).astype(np.float32)}
-    variables = task.init(jax.random.key(0), data)
+    variables = jax.jit(task.init)(jax.random.key(0), data)
     keys = ((), (), (jax.random.key(1),), (jax.random.key(2),))
-    probs = [task.predict(variables, data, *key)['probs'] for key in keys]
+    predict = jax.jit(task.predict)
+    probs = [predict(variables, data, *key)['probs'] for key in keys]
     assert (probs[0] == probs[1]).all() and (probs[2] != probs[3]).any() and (probs[0] != probs[2]).any()
 
 
@@ -167,7 +168,7 @@ def test_networks_learn_which_half_is_bright(section):
     image[label == 0, :8] += 1
     image[label == 1, 8:] += 1
     data = {'image': image, 'label': label, 'mask': np.ones(8, np.float32)}
-    variables = task.init(jax.random.key(0), data)
+    variables = jax.jit(task.init)(jax.random.key(0), data)
     params, rest = variables.pop('params'), variables
     optimiser = optax.adam(1e-2)
 
@@ -183,5 +184,5 @@ def test_networks_learn_which_half_is_bright(section):
         params, rest, state, loss = step(params, rest, state)
         losses.append(float(loss))
     assert losses[-1] < 0.5 * losses[0]
-    _, feats = network.apply({'params': params, **rest}, image, train=False)
+    _, feats = jax.eval_shape(lambda v: network.apply(v, image, train=False), {'params': params, **rest})
     assert feats['pooled'].shape[0] == 8 and all(f.ndim == network.dims + 2 for n, f in feats.items() if n != 'pooled')

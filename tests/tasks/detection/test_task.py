@@ -61,7 +61,7 @@ def loss(task, variables, given):
 def test_focal_loss_by_hand(box):
     task = make_task(Fixed(), assigner='iou', box_loss=box)
     given = batch([[0, 0, 8, 8]], [1])
-    variables = task.init(jax.random.key(0), given)
+    variables = jax.jit(task.init)(jax.random.key(0), given)
     # All probabilities are a half. One anchor is the object's: its class costs alpha / 4 ln 2, all else 3/4 / 4 ln 2.
     value, parts = loss(task, variables, given)
     np.testing.assert_allclose(parts['loss_classes'], np.log(2) / 4 * (0.25 + 7 * 0.75), rtol=1e-5)
@@ -77,7 +77,7 @@ def test_focal_loss_by_hand(box):
 def test_an_image_without_objects_is_all_background():
     task = make_task(Fixed())
     given = batch([], [])
-    value, parts = loss(task, task.init(jax.random.key(0), given), given)
+    value, parts = loss(task, jax.jit(task.init)(jax.random.key(0), given), given)
     np.testing.assert_allclose(parts['loss_classes'], 8 * 0.75 / 4 * np.log(2), rtol=1e-5)
     assert parts['loss_boxes'] == 0 and np.isfinite(value)
 
@@ -87,7 +87,7 @@ def test_padding_of_boxes_and_of_the_batch_changes_nothing(negatives):
     task = make_task(Fixed(), negatives=negatives)
     given = batch([[1, 1, 9, 9], [8, 8, 15, 16]], [1, 0])
     variables = jax.tree.map(lambda a: jax.random.normal(jax.random.key(1), a.shape),
-                             task.init(jax.random.key(0), given))
+                             jax.jit(task.init)(jax.random.key(0), given))
     wider = batch([[1, 1, 9, 9], [8, 8, 15, 16]], [1, 0], room=7)
     want = loss(task, variables, given)
     assert want == loss(task, variables, wider)

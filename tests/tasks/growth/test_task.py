@@ -51,7 +51,7 @@ def make_task(data, module=None, **options):
 
 def test_the_loss_is_that_of_the_next_mask(data, batch):
     task = make_task(data)
-    variables = task.init(jax.random.key(0), batch)
+    variables = jax.jit(task.init)(jax.random.key(0), batch)
     value, (_, states) = jax.jit(task.loss)(variables, batch, jax.random.key(1))
     wrong = 20 / 144  # the border that the square grew by
     expected = (1 - wrong) * np.log1p(np.exp(-3)) + wrong * np.log1p(np.exp(3))
@@ -63,7 +63,7 @@ def test_the_loss_is_that_of_the_next_mask(data, batch):
 
 def test_risks_of_sites_are_those_of_the_mean_rate(data, batch):
     task = make_task(data, new_tumour_weight=1.0)
-    variables = task.init(jax.random.key(0), batch)
+    variables = jax.jit(task.init)(jax.random.key(0), batch)
     out = jax.jit(task.predict)(variables, batch)
     # Half of the mask of 16 lies in each site of 72 voxels; there the rate is twice .5 in 10 days.
     for number, days in enumerate((60, 50)):
@@ -80,7 +80,7 @@ def test_risks_of_sites_are_those_of_the_mean_rate(data, batch):
 
 def test_the_growth_law_applies_between_the_visits(data, batch):
     plain, more = make_task(data), make_task(data, gompertz_weight=2.0)
-    variables = plain.init(jax.random.key(0), batch)
+    variables = jax.jit(plain.init)(jax.random.key(0), batch)
     key = jax.random.key(3)
     (one, _), (other, (_, states)) = (jax.jit(task.loss)(variables, batch, key) for task in (plain, more))
     term = compute(jax.device_get(states))['loss_physics']
@@ -96,7 +96,7 @@ def test_the_growth_law_applies_between_the_visits(data, batch):
 
 def test_the_volume_counts_by_its_logarithm(data, batch):
     plain, more = make_task(data), make_task(data, volume_weight=2.0)
-    variables = plain.init(jax.random.key(0), batch)
+    variables = jax.jit(plain.init)(jax.random.key(0), batch)
     (one, _), (other, (_, states)) = (jax.jit(task.loss)(variables, batch, jax.random.key(3)) for task in (plain, more))
     out = jax.jit(plain.predict)(variables, batch)
     np.testing.assert_allclose(out['volume'], data.voxel * out['probs'][..., 1].sum((1, 2)), rtol=1e-5)
@@ -115,7 +115,7 @@ def test_networks_learn_how_squares_grow(module):
     data = tumour_growth.dataset(growing_squares.source(*cases), size=(12, 12), inputs=('mask', 'distance'))
     task = make_task(data, module, loss={'cross_entropy': 1.0, 'soft_dice': 1.0}, new_tumour_weight=0.1)
     batch = {**data.batch(np.arange(8)), 'mask': np.ones(8, np.float32)}
-    variables, update = task.init(jax.random.key(0), batch), optax.adam(1e-2)
+    variables, update = jax.jit(task.init)(jax.random.key(0), batch), optax.adam(1e-2)
 
     @jax.jit  # in a loop of its own XLA's convolutions are slow on a CPU
     def step(variables, state, key):
@@ -144,7 +144,7 @@ def test_invalid_options(data, options, match):
 
 def test_losses_are_those_of_segmentation(data, batch):
     task = make_task(data, loss={'soft_dice': 1.0})
-    variables = task.init(jax.random.key(0), batch)
+    variables = jax.jit(task.init)(jax.random.key(0), batch)
     value = jax.jit(task.loss)(variables, batch, jax.random.key(1))[0]
     logits, _ = Known().apply(variables, batch['image'], batch['horizon'], train=False)
     losses = segmentation.weighted_sum(logits, batch['label'], {'soft_dice': 1.0})

@@ -35,7 +35,7 @@ def batch_of(size=3):
 
 def test_padding_has_no_effect():
     problem, batch = task(Pointwise(), statistics=dict(classes=CLASSES), loss=LOSS), batch_of(3)
-    variables = problem.init(jax.random.key(0), batch)
+    variables = jax.jit(problem.init)(jax.random.key(0), batch)
     padded = {**batch, 'mask': jnp.array([1.0, 1.0, 0.0])}
     padded['image'] = padded['image'].at[2].set(1e3)
     two = {name: value[:2] for name, value in batch.items()}
@@ -59,7 +59,7 @@ def test_dice_of_a_batch_is_counted_by_hand():
 def test_deep_supervision_halves_from_scale_to_scale():
     batch = batch_of()
     problem = task(Pointwise(deep_supervision=True), statistics=dict(classes=CLASSES), loss=LOSS)
-    variables = problem.init(jax.random.key(0), batch)
+    variables = jax.jit(problem.init)(jax.random.key(0), batch)
     value, _ = problem.loss(variables, batch, jax.random.key(0))
     logits, feats = Pointwise(deep_supervision=True).apply(variables, batch['image'], train=True)
     scales = zip((4 / 7, 2 / 7, 1 / 7), (1, 2, 4), (logits, *feats['deep']))
@@ -71,7 +71,7 @@ def test_deep_supervision_halves_from_scale_to_scale():
 def test_one_logit_is_a_sigmoid_of_two_classes():
     problem = task(Pointwise(classes=1), statistics=dict(classes=('background', 'lung')), loss={'cross_entropy': 1.0})
     batch = {**batch_of(), 'label': jnp.asarray(rng.integers(0, 2, (3, 8, 8)))}
-    variables = problem.init(jax.random.key(1), batch)
+    variables = jax.jit(problem.init)(jax.random.key(1), batch)
     probs = problem.predict(variables, batch)['probs']
     logits, _ = Pointwise(classes=1).apply(variables, batch['image'], train=False)
     np.testing.assert_allclose(probs[..., 1], jax.nn.sigmoid(logits[..., 0]), rtol=1e-6)

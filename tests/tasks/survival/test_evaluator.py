@@ -92,7 +92,7 @@ def test_predictions_for_new_series_are_those_of_the_same_cases(tmp_path):
     data = time_series.dataset(source, times=(1.0, 3.0))
     task = survival_task.task(sequence.Model(outputs=2, width=4), statistics=data.statistics, loss='weibull')
     rows, batch = data.batch(np.arange(4)), 16
-    variables = task.init(jax.random.key(0), rows)
+    variables = jax.jit(task.init)(jax.random.key(0), rows)
     patients = [case for case in visits.source(cases=(3, 0, 0)).cases]
     lines = ['id,time,marker,other,sex'] + [
         ','.join([case.id, *('' if np.isnan(value) else repr(float(value)) for value in (time, *values)),

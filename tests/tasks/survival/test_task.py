@@ -90,7 +90,7 @@ def test_coxs_linear_model_has_its_coefficients():
     task = make_task('cox', data, features=())
     train = data.numbers('train')
     batch = {**data.batch(train), 'mask': np.ones(len(train), np.float32)}
-    variables = task.init(jax.random.key(0), batch)
+    variables = jax.jit(task.init)(jax.random.key(0), batch)
     slope = jax.jit(jax.value_and_grad(lambda kernel: task.loss(
         {'params': {'out': {**variables['params']['out'], 'kernel': kernel[:, None]}}}, batch, jax.random.key(0))[0]))
     flat = optimize.minimize(lambda kernel: [np.asarray(out, np.float64) for out in slope(np.float32(kernel))],

@@ -74,7 +74,7 @@ def test_the_loss_by_hand():
     task = make_task()
     batch = {'covariates': np.ones((5, 4), np.float32), 'treatment': np.array([1, 0, 0, 0, 1]),
              'outcome': np.array([2.0, 0, 1, -1, 99], np.float32), 'mask': np.array([1, 1, 1, 1, 0], np.float32)}
-    variables = task.init(jax.random.key(0), batch)
+    variables = jax.jit(task.init)(jax.random.key(0), batch)
     known = cohort().statistics
     low, high = np.asarray(task.predict(variables, batch)['outcomes'])[0]
     off = np.array([high - 2, low, low - 1, low + 1]) / known['std']
@@ -110,7 +110,7 @@ class _Known(nn.Module):
 def test_an_x_learner_uses_its_effect_heads():
     task, batch = make_task('xlearner'), cohort().batch(np.arange(6))
     model = Model(heads=(24,), activation='tanh', **VARIANTS['xlearner'])
-    variables = task.init(jax.random.key(1), batch)
+    variables = jax.jit(task.init)(jax.random.key(1), batch)
     out, feats = model.apply(variables, batch['covariates'], train=False)
     chance = 1 / (1 + np.exp(-feats['propensity']))
     want = chance * feats['effects'][:, 0] + (1 - chance) * feats['effects'][:, 1]
