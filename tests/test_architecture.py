@@ -1,6 +1,7 @@
 """Holds the rules of the layout by reading the source: which layer imports which, how long a file is, what has docs."""
 
 import ast
+import functools
 import pathlib
 
 import pytest
@@ -47,6 +48,7 @@ def name_of(path):
     return str(path.relative_to(PACKAGE.parent))
 
 
+@functools.cache
 def parse(path):
     return ast.parse(path.read_text(), str(path))
 
