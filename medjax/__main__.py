@@ -8,6 +8,7 @@ COMMANDS = {
     'evaluate': 'evaluates a trained run; compares, averages or merges several',
     'predict': 'predicts for new inputs with a trained run',
     'synthesise': 'draws images with a trained run, as a labelled data set',
+    'export': 'writes the network of a run as one file that predicts without medjax',
     'report': 'draws the report of a run again',
     'response': 'computes treatment response (RECIST 1.1) from a table of visits',
     'bench': 'measures speed side by side with other libraries',

@@ -57,7 +57,29 @@ def evaluate(config: Mapping[str, Any], experiment: Experiment, workdir: pathlib
     atomic_files.write_table(workdir / 'predictions.csv', rows)
     results = of_config(config).function('summary', 'results')
     return {**results(rows, evaluator), 'step': step, 'counts': data.counts, 'classes': data.source.classes,
-            'notice': data.notice}
+            'notice': data.notice, 'source_notice': data.source.notice}
+
+
+def measure(config: Mapping[str, Any], experiment: Experiment, workdir: pathlib.Path,
+            variables: Mapping[str, Any]) -> dict[str, Any]:
+    """The metrics of other weights on the validation and test cases of a run; nothing is written.
+
+    Args:
+      config: of the run.
+      experiment: of the run.
+      workdir: of the run.
+      variables: of the network.
+
+    Returns:
+      For each split its metrics, as in `results.json`.
+
+    Raises:
+      InputError: other data than the run was trained with.
+    """
+    data, evaluator = experiment.data, experiment.evaluator
+    check_same_data(workdir, data.source.cases, data.fingerprint)
+    rows = [row for split in ('val', 'test') if split in data.counts for row in evaluator(variables, split)]
+    return of_config(config).function('summary', 'results')(evaluator.complete(rows), evaluator)
 
 
 def _earlier(workdir: pathlib.Path, step: int, splits: Sequence[str]) -> list[dict[str, Any]]:

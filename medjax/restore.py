@@ -16,6 +16,7 @@ from medjax.core.checkpoint import Checkpoints
 from medjax.core.config import bind
 from medjax.core.manifest import DamagedCheckpointError
 from medjax.core.sharding import Jit
+from medjax.core.task import Task
 from medjax.errors import InputError
 from medjax.report import run_files
 from medjax.report.page import render
@@ -32,12 +33,16 @@ class Trained:
       predictor: of the run's evaluator.
       variables: of the chosen step.
       step: the best by validation where one was measured, else the last.
+      task: of the network.
+      statistics: of the training data.
       suffixes: of the files in a folder that are inputs; empty for those of images and videos.
     """
 
     predictor: contracts.Predictor
     variables: dict[str, Any]
     step: int
+    task: Task
+    statistics: Mapping[str, Any]
     suffixes: tuple[str, ...] = ()
 
 
@@ -96,15 +101,16 @@ def restore(workdir: pathlib.Path, **options: Any) -> Trained:
     """
     config = build.plain(load(workdir))
     with weights(config, workdir) as (checkpoints, step):
-        predictor, abstract = _layout(config, workdir, checkpoints.statistics(step), **options)
+        statistics = checkpoints.statistics(step)
+        predictor, task, abstract = _layout(config, workdir, statistics, **options)
         variables = checkpoints.restore(step, Jit().abstract_state(abstract)).variables()
     suffixes = build.suffixes(config['data']) or tuple(predictor.suffixes)
-    return Trained(predictor, variables, step, suffixes)
+    return Trained(predictor, variables, step, task, statistics, suffixes)
 
 
 def _layout(config: Mapping[str, Any], workdir: pathlib.Path, statistics: Mapping[str, Any],
-            **options: Any) -> tuple[Any, state.TrainState]:
-    """The predictor, and the shapes of the state that its weights are restored from."""
+            **options: Any) -> tuple[Any, Task, state.TrainState]:
+    """The predictor, its task, and the shapes of the state that its weights are restored from."""
     module = build.network(config['model'], config.get('precision', 'float32'))
     task = build.task_of(config['task'], module, statistics)
     of = of_config(config)
@@ -120,7 +126,8 @@ def _layout(config: Mapping[str, Any], workdir: pathlib.Path, statistics: Mappin
                      data={key: value for key, value in config['data'].items() if key not in ('name', 'source')},
                      read=build.reader(config['data']), **more)
     update, _ = build.optimiser(config['optim'], FOREVER, module)
-    return predictor, jax.eval_shape(lambda: state.create_state(task, update, jax.random.key(0), predictor.example()))
+    abstract = jax.eval_shape(lambda: state.create_state(task, update, jax.random.key(0), predictor.example()))
+    return predictor, task, abstract
 
 
 def write_report(workdir: pathlib.Path) -> pathlib.Path:

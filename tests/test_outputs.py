@@ -54,7 +54,7 @@ def stub(kind):
     made = object.__new__(type(kind.__name__, (kind,), {'__call__': call}))
     if kind is DetectionPredictor:
         object.__setattr__(made, 'preprocess', Size)
-    return Trained(made, {}, 1)
+    return Trained(made, {}, 1, None, {})
 
 
 def refused(run, kind, inputs, output, message):

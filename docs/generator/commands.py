@@ -46,7 +46,7 @@ def command_modules() -> list[pathlib.Path]:
     """The modules that define flags, the main commands first."""
     paths = [path for path in sorted((ROOT / 'medjax').rglob('*.py'))
              if 'flags.DEFINE_' in path.read_text(encoding='utf-8')]
-    order = ['train', 'evaluate', 'predict', 'synthesise', 'report', 'response']
+    order = ['train', 'evaluate', 'predict', 'synthesise', 'export', 'report', 'response']
     return sorted(paths, key=lambda path: (order.index(name) if (name := module_name(path).split('.')[1]) in order
                                            else len(order), str(path)))
 

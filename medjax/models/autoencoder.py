@@ -90,7 +90,7 @@ class Model(resnet.Model):
             z = interpolate(Dense(self.latent, name='to_latent')(x))
             z, feats = Codebook(self.codebook_size, name='codebook')(z, train)
         else:
-            z, feats = self._sample_latent(x if self.kind == 'grid' else x.reshape(len(x), -1), train, interpolate)
+            z, feats = self._sample_latent(x if self.kind == 'grid' else x.reshape(x.shape[0], -1), train, interpolate)
         if self.kind == 'grid':
             z = nn.BatchNorm(not train, use_scale=False, use_bias=False, name='scaled')(z)
         if z.ndim == x.ndim:
@@ -98,7 +98,7 @@ class Model(resnet.Model):
             y = Dense(size, dtype=self.dtype, name='from_latent')(z if given is None else given)
         else:
             y = Dense(math.prod(space) * size, dtype=self.dtype, name='from_latent')(z)
-        return y.reshape(len(x), *space, size), {'latent': z.reshape(len(z), -1), **feats}
+        return y.reshape(x.shape[0], *space, size), {'latent': z.reshape(z.shape[0], -1), **feats}
 
     def _sample_latent(self, x: jax.Array, train: bool,
                        interpolate: Callable[[jax.Array], jax.Array]) -> tuple[jax.Array, dict[str, Any]]:
@@ -109,4 +109,4 @@ class Model(resnet.Model):
         log_variance = nn.Dense(self.latent, kernel_init=nn.initializers.zeros, name='log_variance')(x)
         if train and self.has_rng('dropout'):
             z = mean + jnp.exp(log_variance / 2) * jax.random.normal(self.make_rng('dropout'), mean.shape)
-        return z, {'mean': mean.reshape(len(x), -1), 'log_variance': log_variance.reshape(len(x), -1)}
+        return z, {'mean': mean.reshape(x.shape[0], -1), 'log_variance': log_variance.reshape(x.shape[0], -1)}

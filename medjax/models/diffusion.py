@@ -141,7 +141,7 @@ class Model(nn.Module):
                 skips.append(x)
             feats[f'enc{level}'] = x
         if self.attention:
-            tokens = GroupNorm(self.dtype, name='norm')(x).reshape(len(x), -1, x.shape[-1])
+            tokens = GroupNorm(self.dtype, name='norm')(x).reshape(x.shape[0], -1, x.shape[-1])
             tokens, feats['attention'] = SelfAttention(self.heads, self.dtype, name='attention')(tokens)
             x = x + tokens.reshape(x.shape)
         for level in reversed(range(self.levels)):

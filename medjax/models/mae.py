@@ -128,8 +128,8 @@ class _Decoder(nn.Module):
         mask_token = self.param('lacking', nn.initializers.normal(0.02), (1, 1, self.decoder_width), jnp.float32)
         positions = self.param('positions', nn.initializers.normal(0.02), (1, self.count, self.decoder_width),
                                jnp.float32)
-        tokens = jnp.broadcast_to(mask_token, (len(x), self.count, self.decoder_width))
-        rows = jnp.arange(len(x))[:, None]
+        tokens = jnp.broadcast_to(mask_token, (x.shape[0], self.count, self.decoder_width))
+        rows = jnp.arange(x.shape[0])[:, None]
         tokens = tokens.at[rows, order[:, :visible]].set(x[:, 1:].astype(jnp.float32)) + positions
         x = jnp.concatenate([x[:, :1], tokens.astype(x.dtype)], 1)
         for number in range(self.depth):

@@ -30,7 +30,7 @@ def split_patches(x: jax.Array, patch: Sequence[int]) -> jax.Array:
     if not all(grid):
         raise InputError(f'config.model.patch: {tuple(patch)}; expected no more than the images, {x.shape[1:-1]}')
     x = x[(slice(None), *(slice(n * p) for n, p in zip(grid, patch)))]
-    x = x.reshape(len(x), *(n for pair in zip(grid, patch) for n in pair), x.shape[-1])
+    x = x.reshape(x.shape[0], *(n for pair in zip(grid, patch) for n in pair), x.shape[-1])
     return x.transpose(0, *range(1, 2 * dims, 2), *range(2, 2 * dims + 1, 2), 2 * dims + 1)
 
 
@@ -39,7 +39,7 @@ def join_patches(x: jax.Array) -> jax.Array:
     dims = x.ndim // 2 - 1
     grid, patch = x.shape[1:dims + 1], x.shape[dims + 1:-1]
     x = x.transpose(0, *(axis for n in range(1, dims + 1) for axis in (n, n + dims)), 2 * dims + 1)
-    return x.reshape(len(x), *(n * p for n, p in zip(grid, patch)), x.shape[-1])
+    return x.reshape(x.shape[0], *(n * p for n, p in zip(grid, patch)), x.shape[-1])
 
 
 class Model(resnet.Model):
@@ -98,7 +98,7 @@ class Model(resnet.Model):
             raise InputError("config.model.norm: 'batch'; expected 'instance' or 'none' for bags with padding")
         x = self.split_instances(x, self.patch)
         lead = x.shape[:-self.dims - 1]
-        real = jnp.ones((len(x), math.prod(lead[1:])), bool) if mask is None else mask > 0
+        real = jnp.ones((x.shape[0], math.prod(lead[1:])), bool) if mask is None else mask > 0
         # Set padding to zero, so that NaN in it does not reach gradients.
         x = jnp.where(real.reshape(*lead, *[1] * (self.dims + 1)), x, 0)
         feats = self.encode(x, train)

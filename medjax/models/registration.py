@@ -51,7 +51,7 @@ class Affine(nn.Module):
             width = min(self.base * 2**level, self.max_channels)
             x = Block(width, (3,) * dims, (2,) * dims, self.norm, 'leaky', self.dtype, name=f'block{level}')(x, train)
         out = nn.Dense(dims * (dims + 1), kernel_init=SMALL_INIT, name='generator')(
-            x.reshape(len(x), -1).astype(jnp.float32))
+            x.reshape(x.shape[0], -1).astype(jnp.float32))
         return AFFINE_SCALE * out.astype(jnp.float32).reshape(-1, dims, dims + 1)
 
 
@@ -112,9 +112,9 @@ class Model(nn.Module):
             moving = jax.vmap(_warp_affine)(moving, feats['affine'])
         elif not self.stages:
             common = self.param('common', nn.initializers.zeros, (self.dims, self.dims + 1), jnp.float32)
-            feats['affine'] = jnp.broadcast_to(common, (len(fixed), *common.shape))
+            feats['affine'] = jnp.broadcast_to(common, (fixed.shape[0], *common.shape))
         if 'velocity' not in self.stages:
-            return jnp.zeros((len(fixed), self.dims, *small)), feats
+            return jnp.zeros((fixed.shape[0], self.dims, *small)), feats
         net = unet.Model(self.base, self.dims, self.base, self.levels, self.max_channels, self.norm, dtype=self.dtype,
                          name='unet')
         out, unet_feats = net(jnp.concatenate([fixed, moving], -1), train=train)

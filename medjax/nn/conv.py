@@ -25,7 +25,7 @@ def check_dims(x: jax.Array, dims: int, min_size: int = 1) -> None:
     """
     if x.ndim != dims + 2:
         raise InputError(f'config.model.dims: {dims}, but images have {x.ndim - 2} spatial dimensions')
-    if min(x.shape[1:-1]) < min_size:
+    if any(n < min_size for n in x.shape[1:-1]):
         raise InputError(f'config.data.size: {x.shape[1:-1]}; expected at least {min_size} along each axis')
 
 

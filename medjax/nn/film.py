@@ -21,7 +21,7 @@ class FiLM(nn.Module):
         """Maps features `[B, *S, C]` with a condition `[B, F]` to `[B, *S, C]`."""
         zeros = nn.initializers.zeros
         both = Dense(2 * x.shape[-1], kernel_init=zeros, name='by')(condition.astype(jnp.float32))
-        scale, shift = jnp.split(both.reshape(len(x), *[1] * (x.ndim - 2), -1), 2, -1)
+        scale, shift = jnp.split(both.reshape(x.shape[0], *[1] * (x.ndim - 2), -1), 2, -1)
         return (x.astype(jnp.float32) * (1 + scale) + shift).astype(self.dtype)
 
 

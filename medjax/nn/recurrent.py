@@ -136,7 +136,7 @@ class Recurrent(nn.Module):
         def cell_step(state: tuple[jax.Array, ...], x: jax.Array) -> tuple[jax.Array, ...]:
             return step(state, x, (state[0].astype(self.dtype) @ recurrent).astype(jnp.float32), new_bias)
 
-        outputs, last = scan_series(cell_step, (jnp.zeros((len(x), size)),) * states, [x], mask)
+        outputs, last = scan_series(cell_step, (jnp.zeros((x.shape[0], size)),) * states, [x], mask)
         return jnp.flip(outputs, 1) if self.reverse else outputs, last[0]
 
 
@@ -154,7 +154,7 @@ def time_since_observed(observed: jax.Array, times: jax.Array, mask: jax.Array) 
     def step(state: tuple[jax.Array, jax.Array], observed: jax.Array, time: jax.Array) -> tuple[jax.Array, jax.Array]:
         return time[:, None] - state[1], jnp.where(observed > 0, time[:, None], state[1])
 
-    last = jnp.broadcast_to(start, (len(mask), observed.shape[-1])).astype(jnp.float32)
+    last = jnp.broadcast_to(start, (mask.shape[0], observed.shape[-1])).astype(jnp.float32)
     return scan_series(step, (jnp.zeros_like(last), last), [mask_padding(observed, mask), mask_padding(times, mask)],
                        mask)[0]
 
@@ -213,7 +213,7 @@ class GRUD(nn.Module):
             state = (state[0] * decay,)
             return gru_step(state, x, (state[0].astype(self.dtype) @ recurrent).astype(jnp.float32), new_bias)
 
-        outputs, last = scan_series(cell_step, (jnp.zeros((len(x), size)),), [projected, state_decay], mask)
+        outputs, last = scan_series(cell_step, (jnp.zeros((x.shape[0], size)),), [projected, state_decay], mask)
         return outputs, last[0]
 
 
@@ -247,7 +247,7 @@ class ConvLSTM(nn.Module):
             product = conv(state[0].astype(self.dtype), recurrent, padding=same).astype(jnp.float32)
             return lstm_step(state, x, product, bias)
 
-        start = (jnp.zeros((len(x), *x.shape[2:-1], size)),) * 2
+        start = (jnp.zeros((x.shape[0], *x.shape[2:-1], size)),) * 2
         outputs, last = scan_series(cell_step, start, [projected], mask, x.shape[1] <= MAX_UNROLLED)
         return outputs, last[0]
 

@@ -14,4 +14,4 @@ def upsample(x: jax.Array) -> jax.Array:
 def downsample(x: jax.Array) -> jax.Array:
     """Average pooling by 2 along each spatial axis."""
     space = [n for size in x.shape[1:-1] for n in (size // 2, 2)]
-    return x.reshape(len(x), *space, x.shape[-1]).mean(tuple(range(2, len(space) + 1, 2)))
+    return x.reshape(x.shape[0], *space, x.shape[-1]).mean(tuple(range(2, len(space) + 1, 2)))

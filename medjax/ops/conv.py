@@ -15,6 +15,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from medjax.ops.by_platform import by_platform
+
 TILE_BYTES = 1 << 22  # memory limit for shifted copies: larger tiles mean fewer and larger matrix products
 MIN_PRODUCTS = 10**8  # multiplications below which copying costs more compile time than it saves run time
 MAX_NARROW = 4  # number of input channels up to which copying costs more than the matrix product saves
@@ -43,7 +45,7 @@ def conv(x: jax.Array, kernel: jax.Array, stride: Sequence[int] | None = None,
     if dims < 3 or jnp.finfo(x.dtype).bits < 32:
         native = functools.partial(_native, stride=stride, padding=padding, dilation=dilation)
         if _is_pointwise(kernel, stride, padding):
-            return lax.platform_dependent(x, kernel, cpu=_pointwise, default=native)
+            return by_platform(x, kernel, cpu=_pointwise, default=native)
         return native(x, kernel)
     return _conv(x, kernel, stride, padding, dilation)
 
@@ -51,8 +53,8 @@ def conv(x: jax.Array, kernel: jax.Array, stride: Sequence[int] | None = None,
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def _conv(x: jax.Array, kernel: jax.Array, stride: tuple[int, ...], padding: Pads, dilation: tuple[int, ...]):
     options = dict(stride=stride, padding=padding, dilation=dilation)
-    return lax.platform_dependent(x, kernel, cpu=functools.partial(_cpu, **options),
-                                  default=functools.partial(_native, **options))
+    in_planes = functools.partial(_cpu, **options)  # converters know convolutions in two dimensions
+    return by_platform(x, kernel, cpu=in_planes, default=functools.partial(_native, **options), portable=in_planes)
 
 
 def _forward(x, kernel, stride, padding, dilation):
@@ -66,12 +68,12 @@ def _backward(stride, padding, dilation, residuals, dy):
     def kernel_gradient(forward):
         return lambda x, dy: jax.linear_transpose(lambda kernel: forward(x, kernel, **options), kernel)(dy)[0]
 
-    dx = lax.platform_dependent(
+    dx = by_platform(
         dy, kernel, cpu=functools.partial(_input_gradient_cpu, like=x, **options),
         default=lambda dy, kernel: jax.linear_transpose(lambda x: _native(x, kernel, **options), x)(dy)[0])
     large = dy.size * math.prod(kernel.shape[:-1]) >= MIN_PRODUCTS and x.shape[-1] > MAX_NARROW
     tiled = functools.partial(_kernel_gradient_cpu, shape=kernel.shape, **options)
-    dk = lax.platform_dependent(x, dy, cpu=tiled if large else kernel_gradient(_cpu), default=kernel_gradient(_native))
+    dk = by_platform(x, dy, cpu=tiled if large else kernel_gradient(_cpu), default=kernel_gradient(_native))
     return dx, dk
 
 

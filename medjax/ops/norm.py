@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from medjax.ops.by_platform import by_platform
+
 EPSILON = 1e-5
 PARTS = 8  # number of partial sums, for parallel execution
 
@@ -104,7 +106,7 @@ def _count(x, batch):
 
 def _sum(x, batch):
     """Sums over space, and over the batch if `batch`: `[B, C]` or `[1, C]`."""
-    per_example = lax.platform_dependent(x, cpu=_sum_cpu, default=lambda x: x.sum(tuple(range(1, x.ndim - 1))))
+    per_example = by_platform(x, cpu=_sum_cpu, default=lambda x: x.sum(tuple(range(1, x.ndim - 1))))
     return per_example.sum(0, keepdims=True) if batch else per_example
 
 

@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from medjax.ops.by_platform import by_platform
+
 Pads = tuple[tuple[int, int], ...]
 
 
@@ -44,8 +46,7 @@ def _forward(x, window, stride, padding):
         value = _native(x, window, stride, padding)
         return value, jnp.zeros(value.shape, jnp.int32)
 
-    value, winner = lax.platform_dependent(x, cpu=lambda x: _max_and_position(x, window, stride, padding),
-                                           default=native)
+    value, winner = by_platform(x, cpu=lambda x: _max_and_position(x, window, stride, padding), default=native)
     return value, (x, winner)
 
 
@@ -62,7 +63,7 @@ def _backward(window, stride, padding, residuals, dy):
     def native(dy, winner, x):
         return jax.vjp(lambda x: _native(x, window, stride, padding), x)[1](dy)[0]
 
-    return (lax.platform_dependent(dy, winner, x, cpu=shifted, default=native),)
+    return (by_platform(dy, winner, x, cpu=shifted, default=native),)
 
 
 _max_pool.defvjp(_forward, _backward)

@@ -43,7 +43,7 @@ def sliding_window_detector(predict: Predict, window: Sequence[int], overlap: fl
 
         def detect_in_window(place: tuple[jax.Array, jax.Array]) -> dict[str, jax.Array]:
             start, region = place
-            crop = jax.lax.dynamic_slice(image, (0, *start, 0), (len(image), *window, image.shape[-1]))
+            crop = jax.lax.dynamic_slice(image, (0, *start, 0), (image.shape[0], *window, image.shape[-1]))
             out = predict(variables, {'image': crop})
             boxes = out['boxes'] + jnp.tile(start, 2).astype(jnp.float32)
             centre = (boxes[..., :len(window)] + boxes[..., len(window):]) / 2
@@ -52,7 +52,8 @@ def sliding_window_detector(predict: Predict, window: Sequence[int], overlap: fl
             return {'boxes': boxes, 'scores': jnp.where(owned, out['scores'], -jnp.inf), 'labels': out['labels']}
 
         found = jax.lax.map(detect_in_window, (all_starts, all_regions))
-        found = {name: value.swapaxes(0, 1).reshape(len(image), -1, *value.shape[3:]) for name, value in found.items()}
+        count = image.shape[0]
+        found = {name: value.swapaxes(0, 1).reshape(count, -1, *value.shape[3:]) for name, value in found.items()}
 
         def remove_duplicates(boxes: jax.Array, scores: jax.Array, labels: jax.Array) -> dict[str, jax.Array]:
             index, valid = nms(boxes, scores, merge, len(scores), labels)

@@ -110,7 +110,7 @@ def negative_bound(options: Options, image: jax.Array, recon: jax.Array,
     Returns:
       `bound`, the sum, `fit`, and `divergence` and `commitment` where the network has them, `[B]` each.
     """
-    difference = (recon - image).reshape(len(image), -1)
+    difference = (recon - image).reshape(image.shape[0], -1)
     squared = options.reconstruction_loss == 'squared'
     each = (difference / options.sigma)**2 / 2 if squared else jnp.abs(difference) / options.sigma
     if 'hidden' in feats:
@@ -158,11 +158,11 @@ def _predict(module: nn.Module, options: Options, variables: Variables, batch: B
     recon, feats = module.apply(variables, image, train=False)
     residual = ((recon - image) ** 2).mean(-1)
     outputs = {'recon': recon, 'residual': residual, 'latent': feats['latent'],
-               'error': residual.reshape(len(image), -1).mean(1),
+               'error': residual.reshape(image.shape[0], -1).mean(1),
                'bound': negative_bound(options, image, recon, feats)['bound']}
     if options.restoration_steps:
         change = jnp.abs(_restoration(module, options, variables, image)).mean(-1)
-        outputs |= {'change': change, 'restored': change.reshape(len(image), -1).mean(1)}
+        outputs |= {'change': change, 'restored': change.reshape(image.shape[0], -1).mean(1)}
     if options.interpolations:
         decoded = jax.lax.map(lambda mix: module.apply(variables, image, train=False, mix=mix)[0],
                               jnp.linspace(0.0, 1.0, options.interpolations))

@@ -15,6 +15,7 @@ from medjax.core.task import Batch, States, Task, Variables, init_variables, net
 from medjax.errors import InputError
 from medjax.losses.image_similarity import label_overlap, make_dissimilarity
 from medjax.ops import deformation
+from medjax.ops.by_platform import by_platform
 from medjax.ops.instance_optimisation import OptimisationOptions, optimise
 from medjax.options import NonNegative
 
@@ -163,4 +164,4 @@ def _transform(velocity: jax.Array, feats: Mapping[str, jax.Array]) -> dict[str,
 
 def _map_examples(function: Callable[[Any], Any], batch: Any) -> Any:
     """Maps a function over the examples of a batch: one by one on a CPU, where that is faster, else together."""
-    return jax.lax.platform_dependent(batch, cpu=lambda x: jax.lax.map(function, x), default=jax.vmap(function))
+    return by_platform(batch, cpu=lambda x: jax.lax.map(function, x), default=jax.vmap(function))

@@ -182,7 +182,7 @@ def _loss(module: nn.Module, options: Options, variables: Variables, batch: Batc
 def _predict(module: nn.Module, options: Options, variables: Variables, batch: Batch) -> dict[str, jax.Array]:
     times = options.times
     if options.loss == 'cox_time':
-        count = len(batch['covariates'])
+        count = batch['covariates'].shape[0]
 
         def log_hazard_at(time: jax.Array) -> jax.Array:
             inputs = _inputs(module, options, batch, jnp.full(count, time))
@@ -204,5 +204,5 @@ def _metrics(outputs: Mapping[str, Any], batch: Batch) -> States:
 
 
 def _init(module: nn.Module, options: Options, key: jax.Array, batch: Batch) -> Variables:
-    time = jnp.full(len(batch['time']), options.times[0])
+    time = jnp.full(batch['time'].shape[0], options.times[0])
     return module.init({'params': key}, *_inputs(module, options, batch, time), train=False)

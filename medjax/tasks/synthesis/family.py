@@ -21,6 +21,7 @@ FAMILY = Family(
     refuses={
         'merge': 'distances between distributions cannot be merged; evaluate each run by itself',
         'compare': 'only runs of classification can be compared',
+        'export': 'images are drawn by many calls of the network; `medjax.synthesise` does that',
         'ensemble': 'only runs of classification can be averaged',
     },
 )

@@ -1,0 +1,1 @@
+"""Trained networks outside of medjax: exported programs, their weights and their model cards."""
