@@ -58,14 +58,15 @@ def export(workdir: pathlib.Path, output: pathlib.Path, *, format: str = 'jax', 
     of_config(config).check('export')
     run = restore.restore(workdir)
     stored, example = program.store(run.variables, precision), run.predictor.example()
+    predict = run.predictor.program or run.task.predict
     results, record = _read(workdir, 'results.json'), _read(workdir, 'environment.json')
     about = {'format': format, 'precision': precision}
     if format == 'jax':
-        traced = program.trace(run.task.predict, stored, example)
+        traced = program.trace(predict, stored, example)
         card = model_card.card(config, run, stored, traced.inputs, traced.outputs, results, record,
                                {**about, 'platforms': program.PLATFORMS})
     else:
-        model, inputs, found = onnx_format.convert(run.task.predict, stored, example)
+        model, inputs, found = onnx_format.convert(predict, stored, example)
         card = model_card.card(config, run, stored, inputs, found, results, record, about)
     if precision != 'float32' and measure:
         card['precision_cost'] = _cost(config, workdir, program.restore(stored), results)

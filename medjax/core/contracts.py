@@ -178,6 +178,9 @@ class Predictor(Protocol):
     """Suffixes, in lower case, of the files in a folder that are inputs; by default those of images and videos. Where
     the run's source has some, those count; see `build.suffixes`."""
 
+    program: Callable[[Variables, Mapping[str, Any]], dict[str, Any]] | None = None
+    """`(variables, batch) -> outputs`, traceable: what `medjax export` writes; by default the task's `predict`."""
+
     def outputs(self, path: pathlib.Path) -> Sequence[str]:
         """The names of the files that one input alone gives in the output folder; no two inputs may share one.
 

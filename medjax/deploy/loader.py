@@ -6,12 +6,13 @@
 
 import io
 import zipfile
+from collections.abc import Callable
 
 import numpy as np
 from jax import export
 
 
-def load(path):
+def load(path: str) -> Callable[..., dict]:
     """A function of the model's inputs by name, which returns its outputs by name."""
     with zipfile.ZipFile(path) as file:
         program = export.deserialize(bytearray(file.read('program.jax')))

@@ -47,7 +47,8 @@ def card(config: Mapping[str, Any], run: Trained, stored: Mapping[str, np.ndarra
     """
     study = config.get('study') or {}
     evaluate = config.get('evaluate') or {}
-    beyond = [text for key, text in BEYOND.items() if evaluate.get(key)]
+    done = ('flips',) if run.predictor.program else ()
+    beyond = [text for key, text in BEYOND.items() if evaluate.get(key) and key not in done]
     if 'overlap' in evaluate or evaluate.get('name') == 'segmentation':
         beyond.insert(0, 'segments whole images by overlapping windows, of which the program takes one or several')
     return {
@@ -70,7 +71,7 @@ def card(config: Mapping[str, Any], run: Trained, stored: Mapping[str, np.ndarra
 
 
 def cost(results: Mapping[str, Any], rounded: Mapping[str, Any], metrics: MetricList) -> dict[str, Any]:
-    """What a narrower precision costs on the test cases: headline metrics in float32, rounded, and their difference."""
+    """The headline metrics of the test cases in float32 and with rounded weights, and their differences."""
     def value(entry: Any) -> float | None:
         return entry.get('value') if isinstance(entry, Mapping) else None
 

@@ -38,21 +38,28 @@ class BatchedClassifier:
                              f'flips={self.flips}; expected at least 1, at least 0, and some of the axes 0 to '
                              f'{self.dims - 1}')
 
+    def average_views(self, variables: Any, image: jax.Array, *key: jax.Array) -> jax.Array:
+        """The mean probabilities `[B, K]` of the views of test-time augmentation; traceable.
+
+        Args:
+          variables: the network's variables.
+          image: `[B, *S, C]`.
+          *key: keeps dropout active.
+        """
+        views = [image]
+        for axis in self.flips:
+            views += [jnp.flip(view, axis + 1) for view in views]
+        return sum(self.task.predict(variables, {'image': view}, *key)['probs'] for view in views) / len(views)
+
     @functools.cached_property
     def _compiled(self) -> Callable[..., jax.Array]:
         def predict_members(variables: Any, image: jax.Array, number: jax.Array, samples: int) -> jax.Array:
-            """`[M, B, K]`: a member for each sample, or one member; views are averaged within each."""
-            views = [image]
-            for axis in self.flips:
-                views += [jnp.flip(view, axis + 1) for view in views]
-
-            def predict(*key: jax.Array) -> jax.Array:
-                return sum(self.task.predict(variables, {'image': view}, *key)['probs'] for view in views) / len(views)
-
+            """`[M, B, K]`: a member for each sample, or one member."""
             if not samples:
-                return predict()[None]
+                return self.average_views(variables, image)[None]
             draws = number * samples + jnp.arange(samples)
-            return jax.lax.map(lambda draw: predict(jax.random.fold_in(jax.random.key(0), draw)), draws)
+            return jax.lax.map(lambda draw: self.average_views(
+                variables, image, jax.random.fold_in(jax.random.key(0), draw)), draws)
 
         return jax.jit(predict_members, static_argnums=3)
 

@@ -43,6 +43,10 @@ class ClassificationPredictor(contracts.Predictor):
         """A batch of the shapes that the network takes."""
         return {'image': np.zeros((1, *self.preprocess.size, self.statistics['channels']), np.float32)}
 
+    def program(self, variables: Any, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """The probabilities of a batch, with the flips of test-time augmentation; see `contracts.Predictor`."""
+        return {'probs': self.classifier.average_views(variables, batch['image'])}
+
     def __call__(self, variables: Any, path: pathlib.Path, folder: pathlib.Path) -> str:
         """Classifies an image and adds a row with its probabilities to `predictions.csv`.
 
