@@ -12,7 +12,7 @@ from medjax.metrics.names import MetricList
 from medjax.restore import Trained
 
 NOT_STATED = 'not stated'
-STATED = ('licence', 'intended_use')  # entries of config.study
+STATED = ('licence', 'intended_use', 'population', 'data_source', 'limitations')  # entries of config.study
 BEYOND = {  # options of config.evaluate with which `predict` does more than the program
     'flips': 'averages predictions of mirrored images (config.evaluate.flips)',
     'dropout_samples': 'averages predictions with dropout (config.evaluate.dropout_samples)',
@@ -88,7 +88,7 @@ def markdown(content: Mapping[str, Any], title: str) -> str:
     lines = [f'# {title}', '', f'A network of medjax {content["medjax"]} for {content["family"]}: '
              f'`{content["model"]["name"]}`, {content["parameters"] or "?"} parameters, weights of step '
              f'{content["step"]}, stored in {content["precision"]}.', '',
-             f'- Intended use: {content["intended_use"]}', f'- Licence: {content["licence"]}',
+             *(f'- {name.replace("_", " ").capitalize()}: {content[name]}' for name in STATED),
              f'- Classes: {", ".join(map(str, content["classes"])) or "none"}',
              f'- SHA-256 of the weights: `{content["weights_sha256"]}`',
              f'- Commit: `{content["git_commit"]}`; hash of the training data: `{content["data_hash"]}`', '']
