@@ -22,6 +22,7 @@ from medjax.errors import InputError
 # Text that a spreadsheet takes for a formula, or that has an apostrophe in front of such text already.
 FORMULA = re.compile(r"'*[=+\-@\t\r]")
 NUMBER = re.compile(r'[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(inf|nan)', re.IGNORECASE | re.ASCII)
+FOLDER_MODE = 0o700
 TEMPORARY = '.medjax-{}.part'  # names of files that are being written
 FRESH = 1.0  # seconds in which a new temporary file may not be locked yet
 
@@ -62,6 +63,11 @@ def read_json(path: pathlib.Path, expected: str = 'an object with named fields')
     return value
 
 
+def make_folder(folder: pathlib.Path) -> None:
+    """Creates a folder that the user alone may enter, since its files are about patients; an existing one is kept."""
+    folder.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
+
+
 @contextlib.contextmanager
 def replacing(path: pathlib.Path, private: bool = False) -> Iterator[BinaryIO]:
     """A new file under a temporary name, which replaces `path` when the block ends without an error.
@@ -76,7 +82,7 @@ def replacing(path: pathlib.Path, private: bool = False) -> Iterator[BinaryIO]:
     Yields:
       The temporary file, open for binary writing; its path is its `name`.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     _remove_leftovers(path.parent)
     part = path.with_name(TEMPORARY.format(secrets.token_hex(8)))
     mode = 0o600 if private else 0o666  # less what the process's mask forbids

@@ -18,7 +18,7 @@ from absl import flags  # noqa: E402
 
 from medjax import outputs, restore  # noqa: E402
 from medjax.core import contracts  # noqa: E402
-from medjax.data.io import image_files, video_frames  # noqa: E402
+from medjax.data.io import dicom, image_files, video_frames  # noqa: E402
 from medjax.data.io.image_folders import left_out  # noqa: E402
 from medjax.errors import InputError, few  # noqa: E402
 
@@ -69,17 +69,12 @@ def _report_others(folder: pathlib.Path, entries: Sequence[pathlib.Path], inside
     """Says what a folder of inputs holds besides; refuses DICOM files there."""
     used = {file for path in inside for file in image_files.files(path)}
     others = [path for path in entries if str(path) not in used]
-    slices = [path.name for path in others if path.is_file() and _is_dicom(path)]
+    slices = [path.name for path in others if dicom.is_dicom(path)]
     if slices:
         raise InputError(f'--input={folder}: {len(slices)} DICOM files ({few(slices)}) beside other images '
                          f'({few([path.name for path in inside])}); expected either, or the files by their names')
     for line in left_out(others, folder, 'no inputs'):
         say(line)
-
-
-def _is_dicom(path: pathlib.Path) -> bool:
-    with path.open('rb') as file:
-        return file.read(132)[128:] == b'DICM'
 
 
 def predict(workdir: pathlib.Path, inputs: Sequence[str], output: pathlib.Path, say: Callable[[str], None] = print,

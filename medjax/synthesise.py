@@ -6,6 +6,7 @@ A classifier trains on them together with real images by `config.data.extra_npz=
 (data/sources/medmnist.py).
 """
 
+import os
 import pathlib
 from collections.abc import Sequence
 
@@ -59,7 +60,8 @@ def synthesise(workdir: pathlib.Path, output: pathlib.Path, images: int, equal: 
       A line with the file and the number of images of each class.
 
     Raises:
-      InputError: the run does not generate images, or a number is out of its range.
+      InputError: the run does not generate images, a number is out of its range, or the file exists and was not
+        written by this function.
     """
     if images < 1 or not 0 <= seed <= MAX_SEED or images > MAX_IMAGES:
         raise InputError(f'--images={images} --seed={seed}; expected 1 to {MAX_IMAGES} images, and a seed from 0 to '
@@ -67,6 +69,7 @@ def synthesise(workdir: pathlib.Path, output: pathlib.Path, images: int, equal: 
     if output.suffix != '.npz' or output.is_dir():
         raise InputError(f'--output={output}: expected a file, .npz')
     outputs.check_outputs([output], outputs.run_files(workdir), f'--output={output}')
+    _check_replaceable(output)
     run = restore.restore(workdir)
     if not isinstance(run.predictor, SynthesisPredictor):
         raise InputError(f"--workdir={workdir}: this run generates no images; expected one with config.evaluate.name "
@@ -83,6 +86,19 @@ def synthesise(workdir: pathlib.Path, output: pathlib.Path, images: int, equal: 
     numbers = np.bincount(labels, minlength=len(classes))
     text = ', '.join(f'{number} {name}' for name, number in zip(classes, numbers))
     return f'{output}: {images} images by the weights of step {run.step} of {workdir}: {text}'
+
+
+def _check_replaceable(output: pathlib.Path) -> None:
+    """Checks that an existing file was written by `synthesise`: any other may be what a run trained on."""
+    if not os.path.lexists(output):
+        return
+    try:
+        arrays = atomic_files.read_arrays(output, 'sampled images', ('classes', 'test_images'))
+    except InputError:
+        arrays = {}
+    if output.is_symlink() or not arrays or len(arrays['test_images']):
+        raise InputError(f'--output={output}: exists and is not a file of sampled images, so it may be a training set; '
+                         'expected another name')
 
 
 def main(_: Sequence[str]) -> None:

@@ -57,7 +57,7 @@ def train_and_evaluate(config: Mapping[str, Any], workdir: pathlib.Path, say: Ca
     outputs.check_outputs([workdir / name for name in WRITTEN], files, f'--workdir={workdir}', marks=())
     with contextlib.ExitStack() as stack:
         try:
-            workdir.mkdir(parents=True, exist_ok=True)
+            atomic_files.make_folder(workdir)
             stack.enter_context(lock.locked(workdir, say))
             _keep_config(config, workdir)
             if _has_saved(workdir):
@@ -156,10 +156,10 @@ def rehearse(config: Mapping[str, Any], steps: int = 5) -> None:
 
 
 def _keep_config(config: Mapping[str, Any], workdir: pathlib.Path) -> None:
-    """Writes `config.json`; refuses a folder that holds the checkpoints of another experiment."""
+    """Writes `config.json`; refuses a folder that holds the checkpoints or the results of another experiment."""
     path = workdir / 'config.json'
     new = configs.from_json(configs.to_json(config)).to_dict()
-    if path.exists() and _has_saved(workdir):
+    if path.exists() and (_has_saved(workdir) or (workdir / 'results.json').exists()):
         old = configs.read(path).to_dict()
         for key in sorted({*old, *new} - {*FREE}):
             if old.get(key) != new.get(key):

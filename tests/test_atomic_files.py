@@ -37,6 +37,15 @@ def test_a_file_appears_whole_with_the_users_own_permissions(tmp_path):
     assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE((tmp_path / 'other').stat().st_mode)
 
 
+def test_new_folders_are_for_the_user_alone_and_existing_ones_are_kept(tmp_path):
+    atomic_files.write_text(tmp_path / 'run' / 'results.json', '{}')
+    (tmp_path / 'shared').mkdir(0o755)
+    atomic_files.write_text(tmp_path / 'shared' / 'cases' / 'a.npz', '')
+    atomic_files.write_text(tmp_path / 'shared' / 'results.json', '{}')
+    modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ('run', 'shared', 'shared/cases')]
+    assert modes == [0o700, 0o755, 0o700]
+
+
 def test_names_are_not_repeated_and_links_are_not_followed(tmp_path, monkeypatch):
     seen = set()
     for _ in range(3):

@@ -82,6 +82,21 @@ def test_invalid_input_is_refused(run, tmp_path, options, message):
         synthesise(run, tmp_path / 'made.npz', **options)
 
 
+def test_a_file_that_may_be_a_training_set_is_not_overwritten(run, tmp_path):
+    synthesise(run, tmp_path / 'made.npz', 4)
+    synthesise(run, tmp_path / 'made.npz', 6)  # its own result of before
+    np.savez(tmp_path / 'pneumonia.npz', train_images=np.ones((3, 8, 8), np.uint8), test_images=np.ones((2, 8, 8)),
+             classes=np.array(['a']))
+    (tmp_path / 'text.npz').write_text('notes')
+    (tmp_path / 'link.npz').symlink_to(tmp_path / 'made.npz')
+    (tmp_path / 'nowhere.npz').symlink_to(tmp_path / 'new.npz')
+    for name in ('pneumonia', 'text', 'link', 'nowhere'):
+        with pytest.raises(InputError, match=rf'{name}\.npz: exists and is not a file of sampled images.*; expected'):
+            synthesise(run, tmp_path / f'{name}.npz', 4)
+    assert np.load(tmp_path / 'pneumonia.npz')['train_images'].all() and not (tmp_path / 'new.npz').exists()
+    assert len(np.load(tmp_path / 'made.npz')['train_images']) == 6
+
+
 @pytest.mark.parametrize('name', ['.', 'made', 'made.zip'])
 def test_the_output_must_be_a_file(run, tmp_path, name):
     with pytest.raises(InputError, match=r'--output=.*: expected a file, \.npz'):

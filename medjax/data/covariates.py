@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from medjax.data.io.dates import PATTERNS, parse_date
-from medjax.data.io.tables import code, filled, parse_number
+from medjax.data.io.tables import check_spellings, code, filled, parse_number
 from medjax.data.source import Case
 from medjax.errors import InputError
 
@@ -196,6 +196,7 @@ def fit(rows: Sequence[Row], columns: Sequence[str], path: object, options: Cova
         cells = [code(cell) if column in categorical else cell for cell in cells]
         categories[column] = tuple(sorted({*cells} - {''}))
         seen[column] = tuple(sorted({cell for row, cell in zip(rows, cells) if row.train and cell}))
+        check_spellings(f'{path}: column {column!r}', 'categories', categories[column])
         if len(categories[column]) > MOST:
             raise InputError(f'{path}: column {column!r} has {len(categories[column])} categories; expected numbers, '
                              f'or at most {MOST} categories, or another choice of {KEYS}.covariates')

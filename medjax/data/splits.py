@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from medjax.data.io.tables import filled
+from medjax.data.io.tables import check_spellings, filled
 from medjax.data.source import NAMED_SPLITS, Case, stratum_of
 from medjax.data.split_files import read_split
 from medjax.errors import InputError
@@ -95,6 +95,7 @@ class Splitting(CalibrationSplit):
         """
         rows = [{'patient': row['patient'], 'split': filled(row.get('split'))} for row in rows]
         patients = {row['patient'] for row in rows}
+        check_spellings(table, 'patients', patients, case=False)
         known = self._known_splits(rows, table, root, patients)
         check_folds(self.fold, self.folds)
         test = self.test

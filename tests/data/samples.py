@@ -155,6 +155,15 @@ def multi_frame(path: pathlib.Path, places=None, array: np.ndarray = VOXELS, slo
     return path
 
 
+def deflate(path: pathlib.Path) -> pathlib.Path:
+    """Writes a DICOM file again in the deflated transfer syntax."""
+    import pydicom
+    data = pydicom.dcmread(path)
+    data.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
+    data.save_as(path, enforce_file_format=True)
+    return path
+
+
 def add_group(groups, name: str, **elements) -> None:
     """Adds a sequence of one item, such as a functional group, to a pydicom data set."""
     import pydicom

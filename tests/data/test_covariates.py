@@ -83,6 +83,11 @@ def test_codes_as_categories_whatever_their_notation():
         fit(table, categorical=('centre',))
 
 
+def test_categories_of_several_spellings_are_refused():
+    with pytest.raises(InputError, match="t.csv: column 'sex': categories 'F' and 'f'; expected one spelling"):
+        fit(rows(sex=['f', 'm', 'F', 'm']))
+
+
 def test_a_category_that_no_training_patient_has_is_refused_or_missing():
     table = rows(test=1, sex=['f', 'm', 'f', 'x'], stage=['I', 'II', 'III', 'I'])
     encoding = fit(table)

@@ -18,10 +18,11 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from medjax import atomic_files
 from medjax.errors import InputError
 
 DIGESTS = 'digests.json'  # of an entry: the BLAKE2b of each of its other files
-FOLDER_MODE, FILE_MODE = 0o700, 0o600
+FILE_MODE = 0o600
 LOCK, FRESH = 'lock', 10.0  # of a temporary folder; seconds in which a new one may not be locked yet
 
 
@@ -85,14 +86,14 @@ def store(folder: pathlib.Path, write: Callable[[pathlib.Path], object], what: s
     """
     root = folder.parent
     try:
-        root.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
+        atomic_files.make_folder(root)
         _remove_leftovers(root)
         with (tempfile.TemporaryDirectory(dir=root, prefix='tmp-') as name,
               (pathlib.Path(name) / LOCK).open('x') as lock):
             with contextlib.suppress(OSError):  # some file systems have no locks; nothing is removed there
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             part = pathlib.Path(name) / 'part'
-            part.mkdir(FOLDER_MODE)
+            part.mkdir(atomic_files.FOLDER_MODE)
             write(part)
             (part / DIGESTS).write_text(json.dumps({path.name: _digest(path) for path in sorted(part.iterdir())}))
             for path in part.iterdir():

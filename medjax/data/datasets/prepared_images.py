@@ -52,20 +52,25 @@ class PreparedImages(RowDataset):
 
     @functools.cached_property
     def warnings(self) -> list[str]:
-        """Images that are in two splits, and classes without a training case; a line each."""
+        """Images that are in two splits or classes, and classes without a training case; a line each."""
         counts = {split: self._class_counts(numbers) for split, numbers in self._numbers.items()}
         return [*self._duplicates(), *untrained_classes(self.source.classes, counts, len(self._numbers['train']))]
 
     def _duplicates(self) -> Iterator[str]:
         first: dict[str, int] = {}
         pairs: dict[tuple[str, str], list[str]] = {}
+        contradicting = []
         for number, (case, digest) in enumerate(zip(self.source.cases, self.hashes)):
             other = self.source.cases[first.setdefault(digest, number)]
             if other.split != case.split:
                 pairs.setdefault((other.split, case.split), []).append(f'{other.id} = {case.id}')
+            if isinstance(case.target, (int, tuple)) and case.target != other.target:
+                contradicting.append(f'{other.id} = {case.id}')
         for (one, other), names in pairs.items():
             yield (f'Images of the split {one} that are in {other} as well, equal in every pixel: {len(names)} '
                    f'({few(names)}).')
+        if contradicting:
+            yield f'Images of different classes, equal in every pixel: {len(contradicting)} ({few(contradicting)}).'
 
     @abc.abstractmethod
     def _class_counts(self, numbers: np.ndarray) -> np.ndarray:

@@ -88,7 +88,7 @@ def _resolved_folder(path: str | pathlib.Path) -> str:
     return os.path.realpath(path) if name == '..' else os.path.join(os.path.realpath(folder), name)
 
 
-def _lines(path: pathlib.Path) -> Iterator[str]:
+def header_lines(path: pathlib.Path) -> Iterator[str]:
     """The lines of a header; characters of any encoding."""
     total = 0
     with path.open('rb') as file:
@@ -99,7 +99,7 @@ def _lines(path: pathlib.Path) -> Iterator[str]:
 
 def _meta_names(path: pathlib.Path) -> list[str]:
     """The names in a MetaImage header: its field ElementDataFile is the last one, or is followed by a list."""
-    lines, extents = _lines(path), []
+    lines, extents = header_lines(path), []
     for line in lines:
         field = re.match(r'\s*(\w+)\s*[=:]\s*(.*?)\s*$', line)
         dims = re.match(r'\s*NDims\b[^=:]*[=:]\s*(.*?)\s*$', line)
@@ -134,7 +134,7 @@ def _check_count(path: pathlib.Path, value: str, names: list[str], extents: list
 
 def _nrrd_names(path: pathlib.Path) -> list[str]:
     """The names in a NRRD header, which ends with an empty line."""
-    lines = _lines(path)
+    lines = header_lines(path)
     for line in lines:
         field = re.match(r'data ?file:(?!=) *(.*?)\s*$', line, re.IGNORECASE)
         if field:

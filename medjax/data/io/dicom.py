@@ -4,9 +4,11 @@ Readers take a truncated file for one with fewer elements, and allocate gigabyte
 file's data elements are traversed beforehand, without reading their values (PS3.5, chapter 7; PS3.10, chapter 7).
 """
 
+import io
 import os
 import pathlib
 import struct
+import zlib
 from typing import BinaryIO
 
 from medjax.errors import InputError
@@ -15,7 +17,8 @@ LONG = frozenset((b'OB', b'OD', b'OF', b'OL', b'OV', b'OW', b'SQ', b'SV', b'UC',
 SHORT = frozenset((b'AE', b'AS', b'AT', b'CS', b'DA', b'DS', b'DT', b'FD', b'FL', b'IS', b'LO', b'LT', b'PN', b'SH',
                    b'SL', b'SS', b'ST', b'TM', b'UI', b'UL', b'US'))
 ITEM, ITEM_END, SEQUENCE_END = (0xFFFE, 0xE000), (0xFFFE, 0xE00D), (0xFFFE, 0xE0DD)
-CLASS, SYNTAX, SERIES, PIXELS = (0x0002, 0x0002), (0x0002, 0x0010), (0x0020, 0x000E), (0x7FE0, 0x0010)
+CLASS, SYNTAX, PATIENT = (0x0002, 0x0002), (0x0002, 0x0010), (0x0010, 0x0020)
+SERIES, PIXELS = (0x0020, 0x000E), (0x7FE0, 0x0010)
 FLOATS = ((0x7FE0, 0x0008), (0x7FE0, 0x0009))  # pixels of 32 and 64 bits, such as those of parametric maps
 IMPLICIT, BIG_ENDIAN, DEFLATED = '1.2.840.10008.1.2', '1.2.840.10008.1.2.2', '1.2.840.10008.1.2.1.99'
 DIRECTORY = '1.2.840.10008.1.3.10'  # the class of a DICOMDIR
@@ -72,6 +75,14 @@ def list_files(folder: pathlib.Path) -> list[pathlib.Path]:
     return [path for path in found if path.is_file()]
 
 
+def is_dicom(path: pathlib.Path) -> bool:
+    """Whether a path is a DICOM file by its suffix or by the mark behind its preamble."""
+    if not path.is_file():
+        return False
+    with path.open('rb') as file:
+        return path.suffix.lower() in SUFFIXES or file.read(132)[128:] == b'DICM'
+
+
 class _Elements:
     """The data elements of an open DICOM file, in order; values are skipped.
 
@@ -110,8 +121,11 @@ class _Elements:
         if self._in_meta and not first.startswith(b'\2\0'):
             if syntax is None:
                 syntax = '' if first[4:6] in SHORT else IMPLICIT
-            if syntax == DEFLATED:
-                raise InputError(f'{self._path}: deflated as a whole; expected DICOM of another transfer syntax')
+            if syntax == DEFLATED:  # all that follows the meta information (PS3.5, A.5)
+                self._file.seek(-8, os.SEEK_CUR)
+                content = _inflate(self._file.read(), self._path)
+                self._file, self._size = io.BytesIO(content), len(content)
+                first = self._file.read(self._checked(8))
             self._in_meta, self.order, self.explicit = False, '>' if syntax == BIG_ENDIAN else '<', [syntax != IMPLICIT]
         group, element = struct.unpack_from(f'{self.order}HH', first)
         return (group, element), first[4:6], first
@@ -136,8 +150,20 @@ class _Elements:
         self._file.seek(self._checked(length), 1)
 
 
+def _inflate(packed: bytes, path: pathlib.Path) -> bytes:
+    """The data set that was deflated without a header (RFC 1951)."""
+    inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        content = inflate.decompress(packed)
+    except zlib.error as error:
+        raise InputError(f'{path}: its deflated data set is damaged ({error}); expected a whole DICOM file') from error
+    if not inflate.eof:
+        raise InputError(f'{path}: its deflated data set has no end; expected a whole DICOM file: cut short?')
+    return content
+
+
 def read_tags(path: pathlib.Path) -> dict[tuple[int, int], str] | None:
-    """The values of CLASS, SYNTAX and SERIES, and '' for PIXELS, where present; None where the file is not DICOM.
+    """The values of CLASS, SYNTAX, PATIENT and SERIES, and '' for PIXELS, where present; None for what is not DICOM.
 
     Raises:
       InputError: the file is damaged or truncated, or it is not DICOM although it has such a suffix.
@@ -163,7 +189,7 @@ def read_tags(path: pathlib.Path) -> dict[tuple[int, int], str] | None:
             length, outermost = elements.length(tag, kind, first), elements.outermost
             if length == UNDEFINED:  # up to a delimiter; within an element of unknown type, elements name no types
                 elements.explicit.append(elements.explicit[-1] and (tag == ITEM or kind != b'UN'))
-            elif outermost and tag in (CLASS, SYNTAX, SERIES):
+            elif outermost and tag in (CLASS, SYNTAX, PATIENT, SERIES):
                 found[tag] = elements.text(length)
             else:
                 elements.skip(length)

@@ -64,8 +64,10 @@ def frames_of(path: pathlib.Path, header: pydicom.Dataset, several: bool) -> lis
         orientation = _element(header, number, 'PlaneOrientationSequence', 'ImageOrientationPatient', 6, several, name)
         spacing = _element(header, number, 'PixelMeasuresSequence', 'PixelSpacing', 2, several, name)
         axes = np.eye(3) if orientation is None else _axes(orientation, name)
-        out.append(Frame(name, np.zeros(3) if position is None else position, axes,
-                         tuple(map(float, _detector_spacing(header) if spacing is None else spacing[::-1]))))
+        steps = tuple(map(float, _detector_spacing(header) if spacing is None else spacing[::-1]))
+        if not min(steps) > 0:
+            raise InputError(f'{name}: pixels {steps[0]:g} and {steps[1]:g} mm apart; expected numbers above 0')
+        out.append(Frame(name, np.zeros(3) if position is None else position, axes, steps))
     if count > 1 and header.get('GridFrameOffsetVector') is not None:
         return _at_offsets(path, out, np.array(header.GridFrameOffsetVector, float, ndmin=1))
     if count > 1 and header.get('Modality') == 'NM' and groups is None:

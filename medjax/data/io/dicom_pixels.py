@@ -9,6 +9,7 @@ The photometric interpretation is about display (C.7.6.3.1.2). MONOCHROME1, wher
 inverted only where values have no unit, as in radiographs; values of CT, MR, PET, NM and dose are kept.
 """
 
+import logging
 import math
 import pathlib
 import tempfile
@@ -19,18 +20,24 @@ import numpy as np
 import pydicom
 import SimpleITK as sitk
 from pydicom import uid
-from pydicom.pixels import apply_color_lut, apply_modality_lut, pixel_array
+from pydicom.pixels import apply_color_lut, apply_modality_lut, get_decoder, pixel_array
 from pydicom.pixels.utils import get_expected_length
 
 from medjax.data.io.tables import PACKED, check_fits
 from medjax.errors import InputError
 
+NATIVE = (uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian,
+          uid.DeflatedExplicitVRLittleEndian)
+DECODED = (*NATIVE, uid.RLELossless, uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEG2000, uid.JPEG2000Lossless)
 GDCM = (uid.JPEGExtended12Bit, uid.JPEGLossless, uid.JPEGLosslessSV1, uid.JPEGLSLossless, uid.JPEGLSNearLossless)
 FLOATS = ('FloatPixelData', 'DoubleFloatPixelData')
+KINDS = {1: ('MONOCHROME1', 'MONOCHROME2', 'PALETTE COLOR'),
+         3: ('RGB', 'YBR_FULL', 'YBR_FULL_422', 'YBR_ICT', 'YBR_RCT')}  # photometric interpretations by samples
 MEASURED = ('CT', 'MR', 'PT', 'NM', 'RTDOSE')  # modalities whose values are kept under MONOCHROME1
 INTEGERS = (np.uint8, np.uint16, np.int16, np.int32, np.uint32)
 
 warnings.filterwarnings('ignore', module='pydicom')  # relevant ones are raised as InputError
+logging.getLogger('pydicom').setLevel(logging.CRITICAL)  # it logs tracebacks of what is raised as InputError
 
 Scaling = tuple[float, float]  # slope and intercept
 
@@ -78,13 +85,19 @@ def decode(path: pathlib.Path, header: pydicom.Dataset) -> np.ndarray:
     """
     count, samples = frame_count(path, header), int(header.SamplesPerPixel)
     shape = (count, int(header.Rows), int(header.Columns))
-    if samples not in (1, 3):
-        raise InputError(f'{path}: SamplesPerPixel (0028,0002) is {samples}; expected 1 or 3')
+    if header.PhotometricInterpretation not in KINDS.get(samples, ()):
+        raise InputError(f'{path}: SamplesPerPixel (0028,0002) is {samples}, PhotometricInterpretation (0028,0004) '
+                         f'{header.PhotometricInterpretation}; expected 1 with {", ".join(KINDS[1])}, or 3 with '
+                         f'{", ".join(KINDS[3])}')
+    if 'BitsStored' in header and header.get('HighBit', header.BitsStored - 1) != header.BitsStored - 1:
+        raise InputError(f'{path}: HighBit (0028,0102) is {header.HighBit}; expected {header.BitsStored - 1}, one less '
+                         'than BitsStored (0028,0101)')
     check_fits(path, math.prod(shape) * samples, PACKED * path.stat().st_size)
     dataset, syntax = _with_syntax(pydicom.dcmread(path, force=True)), header.file_meta.TransferSyntaxUID
     if syntax in GDCM and not (syntax == uid.JPEGExtended12Bit and header.BitsStored == 8):
         pixels = _decode_by_gdcm(path, dataset, samples)
     else:
+        check_decodable(path, header)
         _check_length(path, dataset, count)
         pixels = pixel_array(dataset)
     if header.PhotometricInterpretation == 'PALETTE COLOR':
@@ -95,6 +108,18 @@ def decode(path: pathlib.Path, header: pydicom.Dataset) -> np.ndarray:
         raise InputError(f'{path}: {pixels.size} pixel values; expected {math.prod(shape) * samples}, as its header '
                          'declares')
     return pixels.reshape((*shape, 3) if samples == 3 else shape)
+
+
+def check_decodable(path: pathlib.Path, header: pydicom.Dataset) -> None:
+    """Checks that pydicom can decode the pixels of a file.
+
+    Raises:
+      InputError: with the encoding that it cannot decode.
+    """
+    syntax = header.file_meta.TransferSyntaxUID
+    if syntax not in DECODED or not get_decoder(syntax).is_available:
+        raise InputError(f'{path}: encoded as {syntax.name}; expected JPEG, JPEG-LS, JPEG 2000, run lengths or no '
+                         'compression: convert it first, such as with gdcmconv --raw')
 
 
 def _check_length(path: pathlib.Path, dataset: pydicom.Dataset, count: int) -> None:
@@ -157,7 +182,11 @@ def scalings(path: pathlib.Path, frames: Sequence[tuple[pydicom.Dataset, int]]) 
     Raises:
       InputError: no single real world value mapping where that is needed, or one that is not linear.
     """
-    out = [_rescaling(header, number) for header, number in frames]
+    found = [_rescaling(header, number) for header, number in frames]
+    out = [scaling or (1.0, 0.0) for scaling in found]
+    if None in found and any(scaling != (1, 0) for scaling in out):
+        raise InputError(f'{path}: {found.count(None)} of {len(found)} slices without RescaleSlope (0028,1053) and '
+                         'RescaleIntercept (0028,1052); expected them in all or in none')
     tables = any(header.get('ModalityLUTSequence') or header.PhotometricInterpretation == 'PALETTE COLOR'
                  for header, _ in frames)
     if all(scaling == (1, 0) for scaling in out) and not tables:
@@ -168,14 +197,16 @@ def scalings(path: pathlib.Path, frames: Sequence[tuple[pydicom.Dataset, int]]) 
     return [_upright(header, *scaling) for (header, _), scaling in zip(frames, out)]
 
 
-def _rescaling(header: pydicom.Dataset, number: int) -> Scaling:
-    """Slope and intercept of a frame by its functional groups or its file; 1 and 0 where neither has them."""
+def _rescaling(header: pydicom.Dataset, number: int) -> Scaling | None:
+    """Slope and intercept of a frame by its functional groups or its file; None where neither has them."""
     if header.get('ModalityLUTSequence'):  # replaces slope and intercept; see `decode`
         return 1.0, 0.0
     if header.get('DoseGridScaling') is not None:
         return float(header.DoseGridScaling), 0.0
     item = (functional_group(header, number, 'PixelValueTransformationSequence') or [header])[0]
     slope, intercept = item.get('RescaleSlope'), item.get('RescaleIntercept')
+    if slope in (None, '') and intercept in (None, ''):
+        return None
     return 1.0 if slope in (None, '') else float(slope), 0.0 if intercept in (None, '') else float(intercept)
 
 

@@ -15,6 +15,7 @@ from medjax.errors import InputError
 
 IDENTIFIERS = ('PatientName', 'PatientID', 'OtherPatientIDs', 'PatientBirthDate', 'AccessionNumber', 'StudyDate',
                'StudyID', 'ReferringPhysicianName', 'InstitutionName')
+SAME = ('PatientID', 'Modality', 'FrameOfReferenceUID', 'Units')  # of all files of a series, where they have them
 CHOICE = re.compile('series=(.+)')
 LISTED = 30  # series in a message
 
@@ -47,8 +48,10 @@ def read(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
     files = [_checked(path)] if path.is_file() else _files(folder, chosen)
     headers = [dicom_pixels.read_header(file) for file in files]
     _check_complete(path, headers)
-    placed = [frames_of(file, header, several=len(files) > 1) for file, header in zip(files, headers)]
-    if any(header.get('SOPClassUID') in dicom_segmentation.CLASSES for header in headers):
+    _check_same(path, headers)
+    segmented = any(header.get('SOPClassUID') in dicom_segmentation.CLASSES for header in headers)
+    placed = [frames_of(file, header, several=len(files) > 1 or segmented) for file, header in zip(files, headers)]
+    if segmented:
         if len(files) > 1:
             raise InputError(f'{path}: {len(files)} segmentations in one series; expected one')
         return dicom_segmentation.read(files[0], headers[0], placed[0])
@@ -58,6 +61,12 @@ def read(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
     else:
         order, step = np.array([0]), frames[0].axes[:, 2] * _thickness(headers[0])
     return _volume(path, files, headers, order), affine_to_ras(frames[order[0]], step)
+
+
+def is_segmentation(path: pathlib.Path) -> bool:
+    """Whether a path is a file with a DICOM segmentation."""
+    found = read_tags(path) if path.is_file() else None
+    return found is not None and found.get(CLASS) in dicom_segmentation.CLASSES
 
 
 def _checked(path: pathlib.Path) -> pathlib.Path:
@@ -117,6 +126,16 @@ def _check_complete(path: pathlib.Path, headers: list[pydicom.Dataset]) -> None:
         if header.get('ConcatenationUID') and total and parts[header.ConcatenationUID] != total:
             raise InputError(f'{path}: {parts[header.ConcatenationUID]} parts of an image in {total} files; expected '
                              'all of them')
+
+
+def _check_same(path: pathlib.Path, headers: list[pydicom.Dataset]) -> None:
+    """Checks that the files of a series are of one patient, in one frame of reference, and have values of one kind."""
+    for name in SAME:
+        values = {str(header[name].value) for header in headers if header.get(name)}
+        if len(values) > 1:  # the values may identify the patient
+            tag = pydicom.datadict.tag_for_keyword(name)
+            raise InputError(f'{path}: one series with {len(values)} values of {name} '
+                             f'({tag >> 16:04X},{tag & 0xFFFF:04X}); expected one')
 
 
 def _thickness(header: pydicom.Dataset) -> float:

@@ -89,6 +89,29 @@ def check_pair(image: Image, label: Image) -> None:
                          f'expected {describe(image)}{apart}')
 
 
+def embedded(label: Image, image: Image) -> Image:
+    """A label whose voxels are some of an image's on the image's grid, 0 in the other voxels; other labels as they are.
+
+    Args:
+      label: `[X, Y, Z]`, such as a DICOM segmentation without its empty slices.
+      image: `[X, Y, Z]` or `[X, Y, Z, C]`.
+    """
+    exact = np.linalg.inv(image.affine) @ label.affine  # from voxels of the label to those of the image
+    for axis in np.flatnonzero(np.array(label.array.shape) == 1):  # a slice has no distance to the next one
+        exact[:3, axis] = np.eye(3)[np.abs(exact[:3, axis]).argmax()]
+    whole = exact.round()
+    corners = np.array([[*corner, 1] for corner in np.ndindex(2, 2, 2)]) * [*(n - 1 for n in label.array.shape), 1]
+    places = corners @ whole[:3].T
+    if (np.abs(corners @ (exact - whole).T).max() > 0.1 or (np.abs(whole[:3, :3]).sum(0) != 1).any()
+            or (np.abs(whole[:3, :3]).sum(1) != 1).any() or places.min() < 0
+            or (places >= image.array.shape[:3]).any()):
+        return label
+    matrix, shape = np.linalg.inv(whole), image.array.shape[:3]
+    array = sample(label.array, matrix, shape, 0)
+    array[~inside_mask(matrix, shape, label.array.shape)] = 0
+    return Image(array, image.affine, label.path)
+
+
 def to_canonical(image: Image) -> Image:
     """Permutes and flips the axes to the closest RAS+ order, without interpolation."""
     orientation = nib.io_orientation(image.affine)

@@ -287,7 +287,8 @@ def _read_nifti(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
     array = np.frombuffer(raw, dtype).reshape(shape, order='F')
     slope, intercept = header.get_slope_inter()
     if slope is not None and (slope, intercept) != (1, 0) and array.dtype.kind in 'iuf':
-        array = array.astype(np.float32) * np.float32(slope) + np.float32(intercept)  # nibabel returns float64
+        kind = np.float32 if array.dtype.itemsize <= 2 else np.float64  # which holds the stored numbers
+        array = array.astype(kind) * kind(slope) + kind(intercept)
     return array, np.diag([*[nifti_writer.unit_mm(header)] * 3, 1.0]) @ header.get_best_affine()
 
 

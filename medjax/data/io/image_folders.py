@@ -2,10 +2,12 @@
 
 import os
 import pathlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, MutableMapping, Sequence
 
-from medjax.data.io import image_files
+from medjax.data.io import dicom, image_files
 from medjax.errors import InputError, few
+
+BY_HEADER = 'DICOM files of one PatientID (0010,0020) are of one patient.'
 
 
 def find_images(folder: pathlib.Path, depth: int = 0) -> tuple[list[pathlib.Path], list[pathlib.Path]]:
@@ -28,6 +30,61 @@ def find_images(folder: pathlib.Path, depth: int = 0) -> tuple[list[pathlib.Path
                if image_files.suffix(path) in image_files.HEADER_SUFFIXES}
     named = {file for path in images if image_files.suffix(path) in image_files.ITK for file in image_files.files(path)}
     return sorted(images), sorted(path for path in others if str(path) not in named and not _has_header(path, headers))
+
+
+def add_dicom_files(images: Sequence[pathlib.Path], others: Sequence[pathlib.Path],
+                    folder: pathlib.Path) -> tuple[dict[pathlib.Path, str], list[pathlib.Path]]:
+    """The images of a folder, to which those of its other files are added that are DICOM images.
+
+    Args:
+      images: as `find_images` returns them.
+      others: as `find_images` returns them.
+      folder: the folder, for messages.
+
+    Returns:
+      The images in order, each with its PatientID (0010,0020), '' where it has none; and what remains of the others.
+
+    Raises:
+      InputError: a DICOM file is damaged, or two are of one series, so that they may be slices of a volume.
+    """
+    found, first = dict.fromkeys(images, ''), dict[str, pathlib.Path]()
+    for path in filter(dicom.is_dicom, others):
+        tags = dicom.read_tags(path) or {}
+        if dicom.PIXELS not in tags:
+            continue
+        same = first.setdefault(tags.get(dicom.SERIES) or str(path), path)
+        if same != path:
+            raise InputError(f'{path}: a DICOM file of the same series as {same.relative_to(folder)}; expected a '
+                             'series for each image: a table can name the folders of series, or single slices')
+        found[path] = tags.get(dicom.PATIENT, '')
+    return dict(sorted(found.items())), [path for path in others if path not in found]
+
+
+def patients_by_header(rows: Sequence[MutableMapping[str, str]], folder: pathlib.Path,
+                       used: bool = True) -> tuple[str, ...]:
+    """Replaces the PatientID in the column `patient` of rows by the id of the first row that has it.
+
+    Args:
+      rows: with `id` and `patient`, '' where it is not known.
+      folder: of the files, for messages.
+      used: whether rows of one PatientID are of one patient; otherwise no patient is known.
+
+    Returns:
+      A line that says that patients are known from headers; nothing where none is.
+
+    Raises:
+      InputError: all files have one PatientID, so that there is nothing to split.
+    """
+    first: dict[str, str] = {}
+    identifiers = [row['patient'] for row in rows if used and row['patient']]
+    if len(identifiers) > 1 and len(set(identifiers)) == 1:
+        raise InputError(f'{folder}: {len(identifiers)} DICOM files with one PatientID (0010,0020), perhaps an '
+                         'anonymous one; expected one for each patient: name the patients in a table, or by '
+                         'patient_regex where the source has it')
+    for row in rows:
+        identifier = row['patient'] if used else ''
+        row['patient'] = first.setdefault(identifier, row['id']) if identifier else ''
+    return (BY_HEADER,) if first else ()
 
 
 def _find_images(folder: pathlib.Path, depth: int,

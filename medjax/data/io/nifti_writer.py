@@ -13,6 +13,7 @@ import nibabel as nib
 import numpy as np
 
 HEADERS = {348: nib.Nifti1Header, 540: nib.Nifti2Header}  # by their size in bytes
+MOST = 2**15 - 1  # voxels along an axis in NIfTI-1
 MILLIMETRES = {'meter': 1e3, 'micron': 1e-3}
 FORMS = ('qform_code', 'quatern_b', 'quatern_c', 'quatern_d', 'qoffset_x', 'qoffset_y', 'qoffset_z', 'sform_code',
          'srow_x', 'srow_y', 'srow_z', 'xyzt_units')
@@ -28,14 +29,17 @@ def encode(array: np.ndarray, affine: np.ndarray, like: str | pathlib.Path = '')
       affine: voxel to RAS+ mm.
       like: the file of an image. If it is NIfTI, the result has its qform and sform, both codes, its spacings, unit and
         version: as they are for an array on the image's grid; else, for a grid whose axes are those of the image, in
-        any order, both forms are those of the image after the same change of voxel coordinates.
+        any order, both forms are those of the image after the same change of voxel coordinates. An image whose codes
+        are both 0 has no place on which programs agree: on another grid, the result is where nibabel reads the image,
+        and says so by a code, so that all programs place it alike.
     """
     header = read_header(pathlib.Path(like)) if like else None
     if header is not None and header['dim'][0] == 2 and array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]  # a program that reads the image as 2D reads the label as 2D
     found = _of_grid(header, array.shape, affine) if header is not None else None
     if found is None:
-        image = nib.Nifti1Image(array, affine)
+        second = isinstance(header, nib.Nifti2Header) or max(array.shape) > MOST
+        image = (nib.Nifti2Image if second else nib.Nifti1Image)(array, affine)
         image.header.set_xyzt_units('mm')
         return image.to_bytes()
     found.set_data_dtype(array.dtype)

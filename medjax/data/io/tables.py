@@ -13,6 +13,8 @@ LIMIT = 64 * 2**30  # bytes; a header that declares more is taken to be damaged
 # Cells that are missing values: those of pandas.read_csv, and SAS' point.
 MISSING = ('', '.', 'NA', 'N/A', 'n/a', 'NaN', 'nan', '-NaN', '-nan', 'NULL', 'null', 'None', '<NA>', '#N/A', '#NA',
            '#N/A N/A', '1.#IND', '-1.#IND', '1.#QNAN', '-1.#QNAN')
+DIGITS = re.compile(r'0*(\d+?)(\.0*)?', re.ASCII)  # a whole number
+LARGEST = 2.0**128 - 2.0**104  # the largest number of float32
 NUMBER = re.compile(r'[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?', re.ASCII)
 PATIENT = ('patientid', 'patientname', 'patientno', 'patientnr', 'patientnumber', 'subject', 'subjectid', 'participant',
            'participantid', 'mrn')  # common names of the column `patient`, in lower case without blanks and underscores
@@ -37,8 +39,13 @@ def check_fits(path: pathlib.Path, declared: int, stored: int) -> None:
                          f'{min(LIMIT, stored)}; expected a whole file: damaged or cut short?')
 
 
-def read_table(path: pathlib.Path) -> tuple[list[dict[str, str]], list[str]]:
+def read_table(path: pathlib.Path, unnamed: Sequence[str] = ()) -> tuple[list[dict[str, str]], list[str]]:
     """Reads a CSV table in UTF-8, with commas between the columns, or tabs in a file `.tsv`. Empty lines are skipped.
+
+    Args:
+      path: of the table.
+      unnamed: the names of the columns of a table without a header; its first row has none of them. By default a table
+        has a header.
 
     Returns:
       Its rows, every cell as it is written, and the names of its columns. Columns without a name and without content,
@@ -79,11 +86,14 @@ def read_table(path: pathlib.Path) -> tuple[list[dict[str, str]], list[str]]:
         longer = re.search(r'Expected (\d+) fields in line (\d+)', str(error))
         raise InputError(f'{path}: row {longer[2]} has too many fields; expected {longer[1]}' if longer else
                          f'{path}: not a CSV table in UTF-8: {error}; expected one') from error
-    columns, rows = cells[0], cells[1:]
+    headed = not unnamed or bool({name.strip() for name in cells[0]} & set(unnamed))
+    columns, rows = (cells[0], cells[1:]) if headed else (list(unnamed), cells)
+    if len(columns) != len(cells[0]):
+        raise InputError(f'{path}: row 1 has {len(cells[0])} fields; expected {",".join(unnamed)}')
     for name in columns:
         if name != name.strip():
             raise InputError(f'{path}: column {name!r}; expected {name.strip()!r}, without blanks around the name')
-    for number, row in enumerate(rows, 2):
+    for number, row in enumerate(rows, 1 + headed):
         if not isinstance(row[-1], str):
             raise InputError(f'{path}: row {number} has too few fields; expected {len(columns)}')
     places = [place for place, name in enumerate(columns) if name or any(row[place].strip() for row in rows)]
@@ -152,15 +162,37 @@ def filled(cell: str | None, missing: Collection[str] = ()) -> str:
 
 
 def parse_number(cell: str) -> float | None:
-    """The finite number in a cell, in digits with a decimal point; None where it holds none."""
+    """The number in a cell, in digits with a decimal point; None where it holds none that float32 can represent."""
     value = float(cell) if NUMBER.fullmatch(cell.strip()) else math.nan
-    return value if math.isfinite(value) else None
+    return value if abs(value) <= LARGEST else None
 
 
 def code(cell: str) -> str:
     """A cell that holds a code, the same for 1, 1.0 and 01."""
+    digits = DIGITS.fullmatch(cell.strip())
+    if digits:
+        return digits[1]  # of any length, such as an accession number
     value = parse_number(cell)
     return cell.strip() if value is None or value != int(value) else str(int(value))
+
+
+def check_spellings(where: object, kind: str, names: Collection[str], case: bool = True) -> None:
+    """Checks that no two names are one in different spellings, such as 1 and 1.0, or 'Ill' and 'ill'.
+
+    Args:
+      where: the names are found, for messages.
+      kind: what is named, for messages.
+      names: all different names.
+      case: whether names that differ in case are spellings of one.
+
+    Raises:
+      InputError: with two such names.
+    """
+    first: dict[str, str] = {}
+    for name in sorted(names):
+        other = first.setdefault(code(name).casefold() if case else code(name), name)
+        if other != name:
+            raise InputError(f'{where}: {kind} {other!r} and {name!r}; expected one spelling of a name')
 
 
 def check_unique(path: pathlib.Path, names: Sequence[str], column: str = 'id') -> None:

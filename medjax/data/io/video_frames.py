@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pydicom
 from pydicom import uid
-from pydicom.pixels import apply_color_lut, get_decoder, iter_pixels
+from pydicom.pixels import apply_color_lut, iter_pixels
 
 from medjax.data.io import dicom_pixels
 from medjax.errors import InputError
@@ -24,7 +24,6 @@ CONTAINERS = ('.mp4', '.avi')
 DICOM = ('.dcm', '.dicom')
 SUFFIXES = CONTAINERS + DICOM
 RATES = ('CineRate', 'RecommendedDisplayFrameRate')  # DICOM elements with the frame rate, frames a second
-DECODED = (uid.RLELossless, uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEG2000, uid.JPEG2000Lossless)
 
 Frame = tuple[int, float, np.ndarray]  # number from 0, time in seconds from the first, `[rows, columns, 3]` uint8
 
@@ -178,12 +177,13 @@ def _dicom(path: pathlib.Path) -> Frames:
     if not 0 < times[-1] < np.inf:
         raise InputError(f'{path}: no FrameTime (0018,1063); expected the time between frames')
     to_rgb = _rgb_conversion(path, head)
+    deflated = head.file_meta.TransferSyntaxUID == uid.DeflatedExplicitVRLittleEndian  # has no frames to seek
 
     def decode() -> Iterator[Frame]:
-        number = 0
+        number, source = 0, pydicom.dcmread(path) if deflated else path
         while number < count:
             try:
-                for array in iter_pixels(path, indices=range(number, count)):
+                for array in iter_pixels(source, indices=range(number, count)):
                     yield number, float(times[number]), to_rgb(array)
                     number += 1
                 return
@@ -195,10 +195,7 @@ def _dicom(path: pathlib.Path) -> Frames:
 
 def _rgb_conversion(path: pathlib.Path, header: pydicom.Dataset) -> Callable[[np.ndarray], np.ndarray]:
     """The function from a decoded frame to `[rows, columns, 3]` uint8: palettes are applied, low white is inverted."""
-    syntax = header.file_meta.TransferSyntaxUID
-    if syntax.is_encapsulated and not (syntax in DECODED and get_decoder(syntax).is_available):
-        raise InputError(f'{path}: encoded as {syntax.name}; expected JPEG, JPEG 2000, run lengths or no compression: '
-                         'convert it first, such as to MP4')
+    dicom_pixels.check_decodable(path, header)
     if header.PhotometricInterpretation == 'PALETTE COLOR':
         shift = int(header.RedPaletteColorLookupTableDescriptor[2]) - 8
         return lambda array: (apply_color_lut(array, header) >> shift).astype(np.uint8)

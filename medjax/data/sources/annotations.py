@@ -12,6 +12,7 @@ import numpy as np
 from medjax.data.io import image_files
 from medjax.data.io.geometry import Image
 from medjax.data.io.image_folders import find_images
+from medjax.data.io.tables import check_spellings
 from medjax.data.source import UNKNOWN_PATIENTS, Case, Objects, Source, stratum_of
 from medjax.data.splits import KEYS, Splitting
 from medjax.errors import InputError, few
@@ -67,7 +68,10 @@ def detection_source(images: Sequence[AnnotatedImage], classes: Sequence[str], r
     """
     if not images:
         raise InputError(f'{root}: no annotated image; expected at least one')
-    classes = tuple(classes) or tuple(sorted({name for image in images for name in image.names}))
+    names = {name for image in images for name in image.names}
+    if not classes:
+        check_spellings(root, 'classes', names)
+    classes = tuple(classes) or tuple(sorted(names))
     for image in images:
         unknown = sorted(set(image.names) - set(classes))
         if unknown:

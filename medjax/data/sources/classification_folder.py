@@ -3,6 +3,9 @@
     chest/train/normal/a.png  chest/train/pneumonia/b.png  chest/validation/…  chest/test/…    as Keras and PyTorch read
     chest/normal/a.png        chest/pneumonia/b.png                                            split by patient
     chest/cases.csv           path,label,patient,split,sex,…
+
+In a folder of a class, each DICOM file is an image, and its header names the patient. A table can name DICOM files and
+folders of series.
 """
 
 import collections
@@ -14,8 +17,8 @@ from typing import Literal
 
 from medjax.data.io import data_paths, image_files
 from medjax.data.io.geometry import Image
-from medjax.data.io.image_folders import find_images, left_out
-from medjax.data.io.tables import check_near_names, filled, read_table
+from medjax.data.io.image_folders import BY_HEADER, add_dicom_files, find_images, left_out, patients_by_header
+from medjax.data.io.tables import check_near_names, check_spellings, filled, read_table
 from medjax.data.source import NAMED_SPLITS, UNKNOWN, UNKNOWN_PATIENTS, Case, Source, data_dir, stratum_of
 from medjax.data.sources.annotations import patient_name
 from medjax.data.splits import KEYS, Splitting
@@ -42,7 +45,7 @@ def source(*, dir: str = '', classes: Sequence[str] = (), table: str = '', label
         of `classes` with 1, 0, or an empty cell where the class is unknown.
       problem: 'binary', 'multiclass' or 'ordinal'; by default chosen by the number of classes.
       patient_regex: a regular expression whose first group is the patient's name in a file name, such as r'^([^_]+)_'.
-        By default each image counts as a patient of its own.
+        By default each image counts as a patient of its own, but DICOM files of one PatientID are of one patient.
       splitting: how patients are assigned to splits; stratified by class.
       notice: text on the data for the report.
 
@@ -54,7 +57,7 @@ def source(*, dir: str = '', classes: Sequence[str] = (), table: str = '', label
     """
     root = data_dir(dir)
     where = root / table if table else root
-    rows, warnings = (_read_rows(root, table), ()) if table else _folder_rows(root)
+    rows, warnings = (_read_rows(root, table), ()) if table else _folder_rows(root, by_header=not patient_regex)
     if table and label not in rows[0]:
         classes, problem, targets = _multilabel_targets(rows, where, tuple(classes), label, problem)
     else:
@@ -68,7 +71,7 @@ def source(*, dir: str = '', classes: Sequence[str] = (), table: str = '', label
         read=functools.partial(_read, row['path']), files=image_files.files(row['path']),
         columns={name: value for name, value in row.items() if name not in inner})
         for row, target in zip(rows, targets))
-    if all(row['patient'] == row['id'] for row in rows):
+    if all(row['patient'] == row['id'] for row in rows) and BY_HEADER not in warnings:
         notice = f'{notice} {UNKNOWN_PATIENTS}'.strip()
     return Source(cases=cases, classes=classes, problem=problem,
                   least_classes=1 if problem == 'multilabel' else 2, notice=notice, warnings=warnings)
@@ -78,14 +81,19 @@ def _read(path: str) -> tuple[Image, None]:
     return image_files.read(path), None
 
 
-def _folder_rows(root: pathlib.Path) -> tuple[list[dict[str, str]], tuple[str, ...]]:
-    """A row for each image in the class folders, which may lie within folders of splits; and lines on other files."""
+def _folder_rows(root: pathlib.Path, by_header: bool) -> tuple[list[dict[str, str]], tuple[str, ...]]:
+    """A row for each image in the class folders, which may lie within folders of splits; and lines on other files.
+
+    Args:
+      root: of the folders.
+      by_header: whether DICOM files of one PatientID are of one patient, who is named by the first of them.
+    """
     inside, others = _subfolders(root)
     split_folders = {path: FOLDERS[path.name.lower()] for path in inside if path.name.lower() in FOLDERS}
     if split_folders and set(inside) - set(split_folders):
         raise InputError(f'{min(set(inside) - set(split_folders))}: no split, beside {min(split_folders).name}; '
                          'expected either a folder for each split or one for each class')
-    rows = []
+    rows: list[dict[str, str]] = []
     for parent, split in (split_folders or {root: ''}).items():
         folders, beside = _subfolders(parent)
         others += beside if split_folders else []
@@ -94,7 +102,8 @@ def _folder_rows(root: pathlib.Path) -> tuple[list[dict[str, str]], tuple[str, .
             rows, others = rows + found, others + beside
     if not rows:
         raise InputError(f'{root}: no folder of a class; expected {root}/CLASS/IMAGE or {root}/train/CLASS/IMAGE')
-    return rows, left_out(others, root, 'not images in the folder of a class')
+    warnings = left_out(others, root, 'not images in the folder of a class')
+    return rows, (*warnings, *patients_by_header(rows, root, by_header))
 
 
 def _subfolders(folder: pathlib.Path) -> tuple[list[pathlib.Path], list[pathlib.Path]]:
@@ -105,18 +114,18 @@ def _subfolders(folder: pathlib.Path) -> tuple[list[pathlib.Path], list[pathlib.
 
 def _class_rows(root: pathlib.Path, folder: pathlib.Path,
                 split: str) -> tuple[list[dict[str, str]], list[pathlib.Path]]:
-    """A row for each image in the folder of a class and its subfolders, and the other files."""
-    paths, others = find_images(folder, depth=-1)
+    """A row for each image in the folder of a class and its subfolders, with its PatientID, and the other files."""
+    paths, others = add_dicom_files(*find_images(folder, depth=-1), folder)
     if not paths:
         raise InputError(f'{folder}: no image; expected those of the class {folder.name!r}, of the formats '
-                         + ', '.join(image_files.SUFFIXES))
+                         + ', '.join((*image_files.SUFFIXES, '.dcm')))
     stems = [path.with_name(image_files.stem(path)) for path in paths]
     counts = collections.Counter(stems)
     rows = []
     for path, stem in zip(paths, stems):
         # Files of one name and several formats are different cases: their ids keep the suffix.
         name = '_'.join((stem if counts[stem] == 1 else path).relative_to(root).parts)
-        rows.append({'id': name, 'patient': '', 'split': split, 'path': str(path), 'label': folder.name})
+        rows.append({'id': name, 'patient': paths[path], 'split': split, 'path': str(path), 'label': folder.name})
     return rows, others
 
 
@@ -156,11 +165,13 @@ def _read_rows(root: pathlib.Path, name: str) -> list[dict[str, str]]:
 def _single_label_targets(rows: Sequence[Mapping[str, str]], where: pathlib.Path, classes: tuple[str, ...], label: str,
                           problem: str) -> tuple[tuple[str, ...], str, list[int]]:
     """Classes, problem and class numbers of images with one class each."""
-    labels = [row[label].strip() for row in rows]
+    labels = [row[label].strip() if row[label].strip() in classes else filled(row[label]) for row in rows]
     if problem == 'multilabel' or (problem == 'ordinal' and not classes) or '' in labels:
         raise InputError(f'{where}: problem={problem!r}, classes={classes} and labels {sorted(set(labels))[:9]}; '
                          "expected a label for each image, the classes in their order for 'ordinal', and a column for "
                          "each class for 'multilabel'")
+    if not classes:
+        check_spellings(where, 'classes', set(labels))
     classes = classes or tuple(sorted(set(labels)))
     for row, name in zip(rows, labels):
         if name not in classes:

@@ -101,6 +101,9 @@ def _parse(content: Any, path: pathlib.Path, folder: pathlib.Path,
         if item.get('iscrowd'):
             crowds += 1
             continue
+        if len(item['bbox']) != 4:
+            raise InputError(f'{path}: annotation {item.get("id")!r}: bbox {item["bbox"]}; expected x, y, width and '
+                             'height')
         x, y, width, height = map(float, item['bbox'])
         objects[item['image_id']].append(([y, x, y + height, x + width], categories[item['category_id']]))
     images = []

@@ -6,12 +6,12 @@ that remain 139 are treated, and the two groups no longer overlap everywhere. Th
 response surface, so the effect of each child is known.
 """
 
-import csv
 import importlib.util
 import pathlib
 
 import numpy as np
 
+from medjax.data.io.tables import read_table
 from medjax.data.source import Case, Source, TreatmentOutcome
 from medjax.data.splits import split_by_patient
 from medjax.errors import InputError
@@ -42,11 +42,10 @@ def _path() -> pathlib.Path:
 def _children(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
     """Covariates `[n, 25]` and treatment `[n]`, without treated children of mothers who are not white."""
     try:
-        with path.open(newline='') as file:
-            rows = list(csv.DictReader(file))
+        rows, _ = read_table(path)
         table = {name: np.array([float(row[name]) for row in rows])
                  for name in ('treat', 'momwhite', *CONTINUOUS, *BINARY)}
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except (KeyError, ValueError) as error:
         raise InputError(f'{path}: {error!r}; expected the table sim.csv of econml') from error
     kept = (table['treat'] == 0) | (table['momwhite'] == 1)
     return np.stack([table[name] for name in (*CONTINUOUS, *BINARY)], 1)[kept], table['treat'][kept].astype(int)

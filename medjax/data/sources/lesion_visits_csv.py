@@ -11,6 +11,9 @@ lesions in the mask: 'target' (measurable lesions; the default), 'node' or 'nont
 of the lesions in the mask; where the table has it, every mask of targets needs it, and the masks of a visit are one for
 each kind and organ. A kind, or an organ of it, without a row or a mask at a visit was not evaluated then; an empty mask
 means that no lesion is left. `image`, on the grid of the mask, holds the uptake.
+
+Masks and images may be DICOM: a segmentation, whose numbers are those of its segments, or a folder with a series. A
+segmentation without its empty slices is put onto the grid of its image.
 """
 
 import hashlib
@@ -20,7 +23,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from medjax.data.io import data_paths, geometry, image_files
+from medjax.data.io import data_paths, dicom_series, geometry, image_files, raster
 from medjax.data.io import dates as times_of
 from medjax.data.io.tables import check_near_names, filled, near_names, plain_name, read_table
 from medjax.errors import InputError
@@ -29,7 +32,7 @@ from medjax.metrics.lesions import Finding, Key, LabelledVoxels, Visit
 
 COLUMNS = ('patient', 'visit', 'mask')
 KINDS = ('target', 'node', 'nontarget')
-MILLIMETRES = image_files.NIFTI + image_files.NIBABEL + image_files.ITK  # formats with a voxel size in mm
+MILLIMETRES = image_files.NIFTI + image_files.NIBABEL + image_files.ITK  # suffixes of formats with a size in mm
 
 
 class Row(NamedTuple):
@@ -137,14 +140,16 @@ def measure_visits(patient: str, rows: Sequence[Row], numbered: bool = False) ->
         visit_rows = [row for row in rows if row.weeks == weeks and row.mask]
         findings: dict[Key, Finding] = {}
         for row in visit_rows:
-            mask = _mask(row.mask)
+            image = read_volume(row.image) if row.image else None
+            mask = read_mask(row.mask, image)
             if not numbered:
                 mask = geometry.Image((mask.array != 0).astype(np.uint8), mask.affine, mask.path)
                 first = first or mask
                 _check_overlap(patient, first, mask)
-            image = _image(row.image, mask) if row.image else None
+            if image:
+                geometry.check_pair(image, mask)
             same = earlier[row.kind, row.organ]
-            found, current = _findings(row, mask, image, same, numbered)
+            found, current = _findings(row, mask, image.array if image else None, same, numbered)
             findings |= found
             same.insert(0, current)
         name = next(row.visit for row in rows if row.weeks == weeks)
@@ -181,36 +186,41 @@ def _file(folder: pathlib.Path, name: str, where: str) -> pathlib.Path | None:
     if not name:
         return None
     path = data_paths.inside(folder, name, where)
-    if image_files.suffix(path) not in MILLIMETRES:
+    if image_files.suffix(path) in raster.SUFFIXES:
         raise InputError(f'{where} {name!r}; expected a file of a format with a voxel size in mm: '
-                         f'{", ".join(MILLIMETRES)}')
-    if not path.is_file():
+                         f'{", ".join(MILLIMETRES)}, or DICOM')
+    if not image_files.exists(path):
         raise InputError(f'{where} {name!r}: no such file in {folder}')
     return path
 
 
-def _mask(path: pathlib.Path) -> geometry.Image:
-    """A mask of whole numbers `[X, Y, Z]`, in RAS+ order."""
-    mask = image_files.read(path)
-    image_files.check_finite(mask)
-    if mask.array.ndim != 3:
-        raise InputError(f'{path}: shape {mask.array.shape}; expected a mask [X, Y, Z]')
-    mask = image_files.whole_numbers(mask)
+def read_mask(path: pathlib.Path, image: geometry.Image | None) -> geometry.Image:
+    """A mask of whole numbers `[X, Y, Z]`, in RAS+ order.
+
+    Args:
+      path: of the mask; a DICOM segmentation has the extents of its segments alone.
+      image: in RAS+ order; a DICOM segmentation is put onto its grid.
+
+    Raises:
+      InputError: another shape, another number, or a format without a voxel size.
+    """
+    mask = image_files.whole_numbers(read_volume(path))
     if mask.array.min() < 0:
         raise InputError(f'{path}: label value {mask.array.min():.0f}; expected whole numbers, 0 where there is no '
                          'lesion')
-    return geometry.to_canonical(mask)
+    return geometry.embedded(mask, image) if image and dicom_series.is_segmentation(path) else mask
 
 
-def _image(path: pathlib.Path, mask: geometry.Image) -> np.ndarray:
-    """An image `[X, Y, Z]` on the grid of its mask."""
+def read_volume(path: pathlib.Path) -> geometry.Image:
+    """A volume `[X, Y, Z]` in RAS+ order."""
     image = image_files.read(path)
     image_files.check_finite(image)
     if image.array.ndim != 3:
-        raise InputError(f'{path}: shape {image.array.shape}; expected an image [X, Y, Z]')
-    image = geometry.to_canonical(image)
-    geometry.check_pair(image, mask)
-    return image.array
+        raise InputError(f'{path}: shape {image.array.shape}; expected [X, Y, Z]')
+    if not image_files.suffix(path) and image.array.shape[2] == 1 and not dicom_series.is_segmentation(path):
+        raise InputError(f'{path}: one DICOM image, whose size in mm may not be that in the patient; expected a '
+                         'series, or a segmentation')
+    return geometry.to_canonical(image)
 
 
 def _check_overlap(patient: str, first: geometry.Image, mask: geometry.Image) -> None:

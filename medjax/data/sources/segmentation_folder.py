@@ -1,7 +1,8 @@
 """A folder of images and labels as a segmentation data set, which needs a config and no code.
 
 Volumes (NIfTI, NRRD, MetaImage) and 2D images (PNG, JPEG, TIFF, BMP, GIF) are read alike: a 2D image is a volume of one
-slice, `[column, row, 1]`; see `data.io.raster`.
+slice, `[column, row, 1]`; see `data.io.raster`. A DICOM file is an image, and a DICOM segmentation a label; a table can
+name folders of DICOM series.
 """
 
 import dataclasses
@@ -13,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from medjax.data.io import data_paths, image_files, raster
-from medjax.data.io.geometry import Image, check_pair, describe, restore, same_grid
-from medjax.data.io.image_folders import find_images, left_out
+from medjax.data.io import data_paths, dicom_series, image_files, raster
+from medjax.data.io.geometry import Image, check_pair, describe, embedded, restore, same_grid
+from medjax.data.io.image_folders import add_dicom_files, find_images, left_out, patients_by_header
 from medjax.data.io.label_codes import LabelCode, without_copies
 from medjax.data.io.tables import check_near_names, filled, read_table
 from medjax.data.source import Case, Source, data_dir
@@ -147,6 +148,8 @@ class Reader:
     def label(self, path: str | pathlib.Path, image: Image) -> Image:
         """A label as class numbers, uint8 `[X, Y, Z]`, on the grid of its image."""
         label = self._with_spacing(self.code.read(path))
+        if dicom_series.is_segmentation(pathlib.Path(path)):  # stores the part of the image that has segments
+            label = embedded(label, image)
         if self.align and not same_grid(image, label):
             label = dataclasses.replace(restore(label, image, 'label'), path=str(path))
         check_pair(image, label)
@@ -167,8 +170,8 @@ def _pairs(images: pathlib.Path, labels: pathlib.Path, image_suffix: str,
         raise InputError(f'{KEYS}: images and labels are both {images}; expected different image_suffix and '
                          'label_suffix')
     same_folder, why = images == labels, 'not images with the ending of their folder'
-    image_paths, other_images = _paths_by_id(images, image_suffix, label_suffix, same_folder)
-    label_paths, other_labels = _paths_by_id(labels, label_suffix, image_suffix, same_folder)
+    image_paths, other_images, patients = _paths_by_id(images, image_suffix, label_suffix, same_folder)
+    label_paths, other_labels, _ = _paths_by_id(labels, label_suffix, image_suffix, same_folder)
     for name in sorted(set(image_paths) ^ set(label_paths)):
         lone, other = (image_paths[name], labels) if name in image_paths else (label_paths[name], images)
         raise InputError(f'{lone}: nothing in {other} is paired with it; expected the case id {name!r} there as well')
@@ -177,14 +180,17 @@ def _pairs(images: pathlib.Path, labels: pathlib.Path, image_suffix: str,
                        and not labels.is_relative_to(path)]
               for folder, others in ((images, other_images), (labels, other_labels))}
     warnings = tuple(line for folder, others in beside.items() for line in left_out(others, folder, why))
-    rows = [{'id': name, 'patient': name, 'image': str(image_paths[name]), 'label': str(label_paths[name])}
-            for name in image_paths]
+    rows = [{'id': name, 'patient': patients[path], 'image': str(path), 'label': str(label_paths[name])}
+            for name, path in image_paths.items()]
+    warnings += patients_by_header(rows, images)
+    for row in rows:
+        row['patient'] = row['patient'] or row['id']
     return rows, warnings
 
 
-def _paths_by_id(folder: pathlib.Path, ending: str, other: str,
-                 same_folder: bool) -> tuple[dict[str, pathlib.Path], list[pathlib.Path]]:
-    """Files whose names end in `ending`, by the name without it, and all other files and subfolders.
+def _paths_by_id(folder: pathlib.Path, ending: str, other: str, same_folder: bool) -> tuple[
+        dict[str, pathlib.Path], list[pathlib.Path], dict[pathlib.Path, str]]:
+    """Files whose names end in `ending` by the name without it, all other files and subfolders, and the PatientIDs.
 
     Args:
       folder: of the files.
@@ -195,7 +201,7 @@ def _paths_by_id(folder: pathlib.Path, ending: str, other: str,
     if not folder.is_dir():
         raise InputError(f'{folder}: no such folder; expected images or labels in it')
     out: dict[str, pathlib.Path] = {}
-    paths, others = find_images(folder)
+    paths, others = add_dicom_files(*find_images(folder), folder)
     for path in paths:
         name = image_files.stem(path)
         # In one folder, a file with the longer of the two endings does not count for the shorter one.
@@ -209,8 +215,8 @@ def _paths_by_id(folder: pathlib.Path, ending: str, other: str,
         out[name] = path
     if not out:
         raise InputError(f'{folder}: no image whose name ends in {ending!r}; expected some, of the formats '
-                         + ', '.join(image_files.SUFFIXES))
-    return out, others
+                         + ', '.join((*image_files.SUFFIXES, '.dcm')))
+    return out, others, paths
 
 
 def _read_rows(root: pathlib.Path, name: str) -> list[dict[str, str]]:

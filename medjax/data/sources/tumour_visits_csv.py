@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from medjax.data.datasets.tumour_visits import FollowUp, Scans
-from medjax.data.io import geometry, image_files
+from medjax.data.io import dicom_series, geometry
 from medjax.data.io.geometry import Image
 from medjax.data.io.tables import filled, read_table
 from medjax.data.source import Case, Source, data_dir
@@ -106,22 +106,25 @@ def read_scans(visits: Sequence[Sequence[lesion_visits_csv.Row]], patient: str) 
       patient: name, for messages.
 
     Raises:
-      InputError: a file that is no image; an image that is not on the grid of its mask; grids that do not overlap.
+      InputError: a file that is no image; a mask that reaches beyond the grid of the first; a DICOM segmentation
+        without an image.
     """
     first, masks, images = None, [], []
     for rows in visits:
-        mask = None
+        mask, path = None, visit_image(rows)
+        image = None if path is None else lesion_visits_csv.read_volume(path)
         for path in (row.mask for row in rows if row.mask is not None):
-            lesions = image_files.whole_numbers(_volume(path))
+            if image is None and dicom_series.is_segmentation(path):
+                raise InputError(f'{path}: a DICOM segmentation, which has the extents of its segments alone; expected '
+                                 'an image at its visit, whose grid is that of the scan')
+            lesions = lesion_visits_csv.read_mask(path, image)
             lesions = Image((lesions.array != 0).astype(np.uint8), lesions.affine, lesions.path)
             if first is None:
                 first = lesions
             lesions = _onto_first(lesions, first, path, patient)
             mask = lesions if mask is None else Image(mask.array | lesions.array, mask.affine, mask.path)
         masks.append(mask)
-        path = visit_image(rows)
-        if path is not None and first is not None:
-            image = _volume(path)
+        if image is not None and first is not None:
             if not geometry.same_grid(first, image):
                 image = geometry.resample_to_grid(image, first.affine, first.array.shape, 'linear',
                                                   fill=float(image.array.min()))
@@ -142,17 +145,11 @@ def _onto_first(mask: Image, first: Image, path: pathlib.Path, patient: str) -> 
     """A mask on the grid of the patient's first one."""
     if geometry.same_grid(first, mask):
         return mask
-    out = geometry.resample_to_grid(mask, first.affine, first.array.shape, 'label', fill=0)
-    if mask.array.any() and not out.array.any():
-        raise InputError(f'{path}: {geometry.describe(mask)}: nothing of it lies in the grid of patient '
-                         f'{patient}\'s first mask, {geometry.describe(first)}; expected registered scans')
-    return out
-
-
-def _volume(path: pathlib.Path) -> Image:
-    """A volume `[X, Y, Z]` in RAS+ order."""
-    image = image_files.read(path)
-    image_files.check_finite(image)
-    if image.array.ndim != 3:
-        raise InputError(f'{path}: shape {image.array.shape}; expected [X, Y, Z]')
-    return geometry.to_canonical(image)
+    voxels, centre = np.argwhere(mask.array), (np.array(first.array.shape) - 1) / 2
+    places = np.c_[voxels, np.ones(len(voxels))] @ (np.linalg.inv(first.affine) @ mask.affine)[:3].T
+    beyond = int((np.abs(places - centre) > centre + 0.6).any(1).sum())  # 0.5 is the border of the outer voxels
+    if beyond:
+        raise InputError(f'{path}: {geometry.describe(mask)}: {beyond} of its {len(voxels)} voxels are outside of the '
+                         f'grid of patient {patient}\'s first mask, {geometry.describe(first)}; expected registered '
+                         'scans, the first of which covers the others\' masks')
+    return geometry.resample_to_grid(mask, first.affine, first.array.shape, 'label', fill=0)

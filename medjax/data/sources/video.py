@@ -9,7 +9,6 @@ and x2 = 6. With a table, a frame without a line shows no object. With XML files
 annotated.
 """
 
-import csv
 import dataclasses
 import functools
 import json
@@ -25,6 +24,7 @@ from medjax.data.datasets import prepared_cache
 from medjax.data.io.geometry import Image
 from medjax.data.io.image_files import check_links
 from medjax.data.io.image_folders import find_images, left_out
+from medjax.data.io.tables import check_columns, filled, parse_number, read_table
 from medjax.data.io.video_frames import SequentialReader, frames, is_video
 from medjax.data.source import Source, data_dir
 from medjax.data.sources import voc
@@ -178,24 +178,17 @@ def _read_xml_files(folder: pathlib.Path) -> dict[int, Boxes]:
 
 
 def _read_table(path: pathlib.Path) -> dict[int, Boxes]:
-    """The boxes in a table, by frame number."""
-    try:
-        lines = list(csv.reader(path.read_text(encoding='utf-8-sig').splitlines(), skipinitialspace=True, strict=True))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f'{path}: cannot be read: {error}; expected lines of {",".join(FIELDS)}') from error
-    columns: Sequence[str] = FIELDS
-    if lines and FIELDS[0] in lines[0]:  # a header, which may have another order and more columns
-        columns = lines.pop(0)
+    """The boxes in a table, by frame number; it may have a header, with the columns in any order and more of them."""
+    rows, columns = read_table(path, unnamed=FIELDS)
+    if rows:
+        check_columns(path, columns, FIELDS)
     out: dict[int, Boxes] = {}
-    for row in filter(None, lines):
-        try:
-            frame, x1, y1, x2, y2, label = (dict(zip(columns, row, strict=True))[name] for name in FIELDS)
-            number, box = int(frame), [float(value) for value in (y1, x1, y2, x2)]  # rows before columns
-            if number < 0 or not label.strip():
-                raise ValueError
-        except (KeyError, ValueError) as error:
-            raise InputError(f'{path}: {",".join(row)!r}; expected {",".join(FIELDS)}: a number from 0, four numbers '
-                             'and a class') from error
-        boxes = out.setdefault(number, Boxes(f'{path}, frame {number}', (), np.zeros((0, 4)), []))
-        out[number] = boxes._replace(boxes=np.vstack([boxes.boxes, box]), names=[*boxes.names, label.strip()])
+    for row in rows:
+        cells = {name: filled(row[name]) for name in FIELDS}
+        number, *corners = (parse_number(cells[name]) for name in ('frame', 'y1', 'x1', 'y2', 'x2'))  # rows first
+        if number is None or number < 0 or number != int(number) or None in corners or not cells['label']:
+            raise InputError(f'{path}: {",".join(row.values())!r}; expected {",".join(FIELDS)}: a number from 0, four '
+                             'numbers and a class')
+        boxes = out.setdefault(int(number), Boxes(f'{path}, frame {int(number)}', (), np.zeros((0, 4)), []))
+        out[int(number)] = boxes._replace(boxes=np.vstack([boxes.boxes, corners]), names=[*boxes.names, cells['label']])
     return out

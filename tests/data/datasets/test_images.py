@@ -63,6 +63,7 @@ def test_duplicates_between_splits_and_untrained_classes_have_warnings(tmp_path)
                    cache=str(tmp_path))
     assert data.warnings == [
         'Images of the split train that are in test as well, equal in every pixel: 1 (c0 = c2).',
+        'Images of different classes, equal in every pixel: 1 (c0 = c2).',
         'yes: in none of the 2 training cases; in other splits: test 1.']
     assert all(line in data.notice for line in data.warnings)
 

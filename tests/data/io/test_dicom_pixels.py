@@ -55,6 +55,17 @@ def test_bits_beside_the_stored_ones_are_none_of_the_value(tmp_path):
     np.testing.assert_array_equal(values(path), STORED.T)
 
 
+def test_high_bits_above_the_stored_ones_are_refused(tmp_path):
+    refused(one(tmp_path / 'a', HighBit=13), 'HighBit (0028,0102) is 13; expected 11')
+
+
+@pytest.mark.parametrize('kind, samples', [('HSV', 3), ('YBR_PARTIAL_422', 3), ('MONOCHROME2', 3), ('RGB', 1)])
+def test_other_kinds_of_colour_are_refused(tmp_path, kind, samples):
+    path = one(tmp_path / 'a', PhotometricInterpretation=kind, SamplesPerPixel=samples, PlanarConfiguration=0,
+               PixelData=np.zeros((samples, *STORED.shape), '<u2').tobytes())
+    refused(path, f'PhotometricInterpretation (0028,0004) {kind}; expected')
+
+
 def test_the_modality_table_replaces_stored_values(tmp_path):
     table = (np.arange(4096) ** 2 // 400).astype('<u2')
     path = one(tmp_path / 'a')

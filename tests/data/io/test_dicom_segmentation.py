@@ -6,7 +6,7 @@ import pytest
 
 from medjax.data.io import image_files
 from medjax.errors import InputError
-from tests.data.samples import CORONAL, ORIGIN, SPACING, UIDS, add_group, multi_frame
+from tests.data.samples import CORONAL, ORIGIN, SPACING, UIDS, add_group, deflate, multi_frame
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 LABEL = np.zeros((6, 5, 4), np.uint8)
@@ -66,9 +66,11 @@ def refused(path, found):
 
 @pytest.mark.parametrize('rows', [((1, 0, 0), (0, 1, 0)), CORONAL], ids=['axial', 'coronal'])
 @pytest.mark.parametrize('full', [1, 255], ids=['binary', 'fractional'])
-def test_voxels_have_the_number_of_their_segment(tmp_path, rows, full):
+@pytest.mark.parametrize('deflated', [False, True])
+def test_voxels_have_the_number_of_their_segment(tmp_path, rows, full, deflated):
     more = {} if full == 1 else {'SegmentationType': 'FRACTIONAL', 'MaximumFractionalValue': full}
-    got = image_files.read(segmentation(tmp_path / 's' / 's.dcm', binary(), rows, full=full, **more))
+    path = segmentation(tmp_path / 's' / 's.dcm', binary(), rows, full=full, **more)
+    got = image_files.read(deflate(path) if deflated else path)
     assert got.array.dtype == np.uint8
     np.testing.assert_array_equal(got.array, LABEL)
     wanted = np.eye(4)

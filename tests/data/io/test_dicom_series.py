@@ -18,6 +18,7 @@ from tests.data.samples import (
     UIDS,
     VOXELS,
     add_group,
+    deflate,
     multi_frame,
     picture,
     slices,
@@ -77,6 +78,61 @@ def test_whole_slopes_and_intercepts_give_integers(tmp_path, bits, slope, interc
     got = image_files.read(tmp_path / 'a').array
     assert got.dtype == dtype
     np.testing.assert_array_equal(got, (VOXELS + 1024.0) * float(slope) + float(intercept))
+
+
+def test_deflated_slices_and_frames_are_those_that_were_deflated(tmp_path):
+    for path in (paths := slices(tmp_path / 'a')):
+        deflate(path)
+    got = image_files.read(tmp_path / 'a')
+    np.testing.assert_array_equal(got.array, VOXELS)
+    np.testing.assert_allclose(got.affine, affine(), atol=1e-4)
+    np.testing.assert_array_equal(image_files.read(paths[1]).array[..., 0], VOXELS[:, :, 1])
+    np.testing.assert_array_equal(image_files.read(deflate(multi_frame(tmp_path / 'b' / 'e.dcm'))).array, VOXELS)
+    whole = paths[2].read_bytes()
+    at = 144 + pydicom.dcmread(paths[2]).file_meta.FileMetaInformationGroupLength  # where the deflated part begins
+    for damaged, found in ((whole[:-9], 'no end'), (whole[:at], 'no SeriesInstanceUID'),
+                           (whole[:at] + b'\xff' * 40, 'damaged')):
+        paths[2].write_bytes(damaged)
+        refused(tmp_path / 'a', paths[2].name, found)
+
+
+def test_an_encoding_that_cannot_be_decoded_is_named(tmp_path):
+    path = slices(tmp_path / 'a', PLACES[:1])[0]
+    data = pydicom.dcmread(path)
+    data.PixelData = pydicom.encaps.encapsulate([bytes(60)])
+    data.file_meta.TransferSyntaxUID = '1.2.840.10008.1.2.4.201'
+    data.save_as(path)
+    line = refused(path, 'encoded as High-Throughput JPEG 2000')
+    assert 'damaged' not in line
+
+
+@pytest.mark.parametrize('name, values', [
+    ('PatientID', ['MRN1', 'MRN2']), ('Modality', ['CT', 'PT']), ('FrameOfReferenceUID', [f'{UIDS}5', f'{UIDS}6']),
+    ('Units', ['BQML', 'CNTS'])])
+def test_files_of_several_patients_or_kinds_of_values_are_no_series(tmp_path, name, values):
+    paths = slices(tmp_path / 'a')
+    edit(paths[2], **{name: values[0]})
+    edit(paths[3], **{name: values[0]})
+    np.testing.assert_array_equal(image_files.read(tmp_path / 'a').array, VOXELS)  # some files do not name it
+    edit(paths[3], **{name: values[1]})
+    line = refused(tmp_path / 'a', 'one series with 2 values of ' + name)
+    assert 'MRN' not in line
+
+
+def test_slices_without_a_scale_among_scaled_ones_are_refused(tmp_path):
+    paths = slices(tmp_path / 'a')
+    edit(paths[1], RescaleSlope=None, RescaleIntercept='')
+    refused(tmp_path / 'a', '1 of 4 slices without RescaleSlope')
+    for path in paths[::2] + paths[3:]:
+        edit(path, RescaleIntercept=0)
+    np.testing.assert_array_equal(image_files.read(tmp_path / 'a').array, VOXELS.astype(int) + 1024)
+
+
+@pytest.mark.parametrize('name', ['PixelSpacing', 'ImagerPixelSpacing'])
+def test_pixel_distances_that_are_not_above_0_are_refused(tmp_path, name):
+    path = slices(tmp_path / 'a', PLACES[:1], PixelSpacing=None)[0]
+    edit(path, **{name: [0.8, -0.7]})
+    refused(path, 'pixels -0.7 and 0.8 mm apart')
 
 
 def test_signed_and_unsigned_slices_in_one_series(tmp_path):
@@ -330,7 +386,7 @@ UNREAD = {  # of pydicom's own files with pixels
     'SC_rgb_jls_lossy_sample': 'no SeriesInstanceUID', 'SC_rgb_jpeg': 'an element of type',
     'SC_rgb_rle_16bit_2frame': 'frame 1: no ImagePositionPatient', 'SC_rgb_rle_2frame': 'no ImagePositionPatient',
     'SC_rgb_rle_32bit_2frame': 'no ImagePositionPatient', 'badVR': 'invalid literal',
-    'examples_ybr_color': 'no ImagePositionPatient', 'image_dfl': 'deflated as a whole',
+    'examples_ybr_color': 'no ImagePositionPatient',
     'liver_1frame': 'functional groups of 3 frames', 'liver_expb_1frame': 'functional groups of 3 frames',
     'meta_missing_tsyntax': 'no SeriesInstanceUID', 'nested_priv_SQ': 'no SeriesInstanceUID'}
 OTHERS = {'JPEG-lossy', 'JPGExtended', 'MR_small_jpeg_ls_lossless', 'SC_rgb_jpeg_gdcm'}  # read by GDCM alone

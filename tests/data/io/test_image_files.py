@@ -80,6 +80,15 @@ def test_slope_and_intercept(tmp_path, suffix, slope, intercept):
     np.testing.assert_allclose(got.array, VOXELS * slope + intercept)
 
 
+def test_scaled_integers_of_32_bits_are_as_exact_as_the_result(tmp_path):
+    stored = VOXELS.astype(np.int32) + 2**30
+    raw = bytearray(nib.Nifti1Image(stored, OBLIQUE).to_bytes())
+    head = nib.Nifti1Header(bytes(raw[:348]), check=False)
+    head['scl_slope'], head['scl_inter'] = 1, -2**30
+    (tmp_path / 'a.nii').write_bytes(head.binaryblock + raw[348:])
+    np.testing.assert_array_equal(image_files.read(tmp_path / 'a.nii').array, VOXELS)
+
+
 @pytest.mark.parametrize('slope, intercept', [(0.0, 9.0), (np.nan, 9.0), (1.0, 0.0)])
 def test_an_identity_slope_keeps_integers(tmp_path, slope, intercept):
     raw = bytearray(nib.Nifti1Image(VOXELS, OBLIQUE).to_bytes())

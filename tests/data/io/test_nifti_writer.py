@@ -103,7 +103,7 @@ def same_place(one, other):
     found, expected = itk(one), itk(other)
     assert type(found) is type(expected)
     np.testing.assert_array_equal(found, expected)
-    for name in ('qform_code', 'sform_code', 'xyzt_units'):
+    for name in ('sizeof_hdr', 'qform_code', 'sform_code', 'xyzt_units'):
         assert raw(one)[name] == raw(other)[name]
     np.testing.assert_array_equal(raw(one)['pixdim'][:4], raw(other)['pixdim'][:4])
 
@@ -208,6 +208,23 @@ def test_an_image_on_another_grid(tmp_path, name, spacing):
         np.testing.assert_allclose(*world, rtol=1e-4, atol=0.01)
 
 
+@pytest.mark.parametrize('name', ['codes 0/0', 'codes 0/0 with numbers in both forms'])
+def test_without_codes_an_image_on_another_grid_is_where_nibabel_reads_it(tmp_path, name):
+    CASES[name]().to_filename(tmp_path / 'in.nii')
+    grid = resample(image_files.read(tmp_path / 'in.nii'), (2.2, 2.6, 2.5), 'label')
+    image_files.write(tmp_path / 'out.nii', grid.array, grid.affine, like=tmp_path / 'in.nii')
+    first = nib.load(tmp_path / 'in.nii').affine @ [0.5, 0.5, 0, 1]  # the centre of the first voxel of twice the size
+    numbers = itk(tmp_path / 'out.nii')
+    for place in (nib.load(tmp_path / 'out.nii').affine[:3, 3], fsl(tmp_path / 'out.nii')[:3, 3],
+                  numbers[6:9] * [-1, -1, 1]):
+        np.testing.assert_allclose(place, first[:3], atol=1e-5)
+
+
+def test_an_image_of_more_voxels_than_the_first_version_can_count(tmp_path):
+    image_files.write(tmp_path / 'out.nii', np.zeros((40000, 2, 1), np.uint8), OBLIQUE)
+    assert raw(tmp_path / 'out.nii')['sizeof_hdr'] == 540 and nib.load(tmp_path / 'out.nii').shape == (40000, 2, 1)
+
+
 def test_a_folder_of_slices_has_no_nifti_header(tmp_path):
     (tmp_path / 'scan.nii').mkdir()
     image_files.write(tmp_path / 'out.nii', LABEL, OBLIQUE, like=tmp_path / 'scan.nii')
@@ -218,6 +235,9 @@ def test_a_grid_with_other_axes_has_a_header_of_its_own(tmp_path):
     header(OBLIQUE, SHEARED).to_filename(tmp_path / 'in.nii')
     image_files.write(tmp_path / 'out.nii', LABEL, np.diag([1.0, 2, 3, 1]), like=tmp_path / 'in.nii')
     np.testing.assert_array_equal(nib.load(tmp_path / 'out.nii').affine, np.diag([1.0, 2, 3, 1]))
+    header(OBLIQUE, SHEARED, kind=nib.Nifti2Image).to_filename(tmp_path / 'in.nii')
+    image_files.write(tmp_path / 'out.nii', LABEL, np.diag([1.0, 2, 3, 1]), like=tmp_path / 'in.nii')
+    assert raw(tmp_path / 'out.nii')['sizeof_hdr'] == 540
 
 
 def test_restored_labels_of_a_turned_image(tmp_path):

@@ -1,7 +1,5 @@
 """CSV tables: equal to what pandas reads, whatever the line ends, and what is refused, by file and row."""
 
-import math
-
 import pandas as pd
 import pytest
 
@@ -69,7 +67,7 @@ def test_missing_values_are_those_of_pandas_and_the_point(tmp_path):
 @pytest.mark.parametrize('cell, value', [
     ('1', 1), (' -2.5 ', -2.5), ('+.5', 0.5), ('7.', 7), ('1e-3', 0.001), ('1E2', 100), ('inf', None), ('nan', None),
     ('1_0', None), ('1,5', None), ('<0.5', None), ('61 y', None), ('0x1', None), ('', None), ('1e999', None),
-    ('٣', None)])
+    ('3.4e38', 3.4e38), ('3.5e38', None), ('٣', None)])
 def test_numbers(cell, value):
     assert tables.parse_number(cell) == value
 
@@ -77,7 +75,14 @@ def test_numbers(cell, value):
 def test_codes_are_equal_as_numbers():
     assert [tables.code(cell) for cell in ('1', '1.0', ' 01 ', '1e0', '1.5', 'II ', '')] == [
         '1', '1', '1', '1', '1.5', 'II', '']
-    assert math.isfinite(float(tables.code('9' * 30)))
+    assert tables.code('9' * 30) == '9' * 30 and tables.code('000') == '0'
+
+
+def test_spellings_of_one_name_are_refused():
+    for first, second in (('007', '7'), ('7', '7.0'), ('Ill', 'ill')):
+        with pytest.raises(InputError, match=rf"t\.csv: classes '{first}' and '{second}'; expected one spelling"):
+            tables.check_spellings('t.csv', 'classes', {second, first})
+    tables.check_spellings('t.csv', 'patients', ['aB3', 'ab3', '12345678901234567', '12345678901234568'], case=False)
 
 
 def test_near_names_are_refused_unless_the_config_names_them(tmp_path):

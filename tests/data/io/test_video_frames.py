@@ -61,6 +61,8 @@ def test_dicom_has_the_times_that_it_says(tmp_path):
     vector = dicom(tmp_path / 'b.dcm', FrameTimeVector=[0, 10, 20, 10])
     assert [time for _, time in numbers_in(frames(vector))] == [0, 0.01, 0.03, 0.04]
     assert frames(vector).rate == pytest.approx(75)
+    assert numbers_in(frames(samples.deflate(vector))) == numbers_in(frames(dicom(
+        tmp_path / 'c.dcm', FrameTimeVector=[0, 10, 20, 10])))
 
 
 def test_the_echo_video_of_pydicom():

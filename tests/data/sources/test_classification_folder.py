@@ -52,6 +52,35 @@ def test_folders_without_splits_are_split_by_patient_and_stratified(tmp_path):
     assert sizes == {'train': [12, 6], 'val': [4, 2], 'test': [4, 2]}
 
 
+def test_dicom_files_in_class_folders_are_images_of_the_patients_in_their_headers(tmp_path):
+    pydicom = pytest.importorskip('pydicom')
+    draw(tmp_path / 'ill' / 'z.png')
+    for number, name in enumerate(('ill/a.dcm', 'ill/b', 'well/c.dcm', 'well/d.dcm')):
+        path, = samples.slices(tmp_path / 'x', names=['s'], places=np.zeros((1, 3)), series=str(number),
+                               array=samples.VOXELS[:, :, number:number + 1])
+        data = pydicom.dcmread(path)
+        data.PatientID = ['MRN1', 'MRN2', 'MRN1', ''][number]
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        data.save_as(tmp_path / name)
+        path.unlink()
+    (tmp_path / 'x').rmdir()
+    (tmp_path / 'ill' / 'notes.txt').write_text('\b\0')
+    found = source(dir=str(tmp_path))
+    assert [(case.id, case.patient, case.target) for case in found.cases] == [
+        ('ill_a', 'ill_a', 0), ('ill_b', 'ill_b', 0), ('ill_z', 'ill_z', 0), ('well_c', 'ill_a', 1),
+        ('well_d', 'well_d', 1)]
+    np.testing.assert_array_equal(found.cases[3].read()[0].array, samples.VOXELS[:, :, 2:3])
+    assert len(found.warnings) == 2 and 'notes.txt' in found.warnings[0] and 'PatientID' in found.warnings[1]
+    named = source(dir=str(tmp_path), patient_regex='(.)[^/]*$')
+    assert [case.patient for case in named.cases] == ['a', 'b', 'z', 'c', 'd'] and len(named.warnings) == 1
+    (tmp_path / 'well' / 'e.dcm').write_bytes((tmp_path / 'well' / 'd.dcm').read_bytes())
+    with pytest.raises(InputError, match=r'e\.dcm: a DICOM file of the same series as d\.dcm; expected'):
+        source(dir=str(tmp_path))
+    (tmp_path / 'well' / 'e.dcm').write_bytes(b'DICM')
+    with pytest.raises(InputError, match=r'e\.dcm: not DICOM; expected'):
+        source(dir=str(tmp_path))
+
+
 def test_a_table_names_files_and_series_of_dicom(tmp_path):
     samples.slices(tmp_path / 'cd' / 'DICOM' / 'a')
     samples.slices(tmp_path / 'cd' / 'DICOM' / 'b', array=samples.VOXELS[:, :, :2], series='2', names=['IM0', 'IM1'])
@@ -73,6 +102,27 @@ def test_a_table_of_one_class_with_subgroups(tmp_path):
     assert [(c.id, c.patient, c.split, c.target) for c in found.cases] == [
         ('0', 'a', 'train', 0), ('1', 'a', 'train', 1), ('2', 'b', 'val', 0), ('3', 'b', 'val', 1)]
     assert found.cases[1].columns == {'sex': 'm'}
+
+
+@pytest.mark.parametrize('cells, message', [
+    (('ill', 'Ill', 'well'), "classes 'Ill' and 'ill'; expected one spelling"),
+    (('1', '1.0', '2'), "classes '1' and '1.0'; expected one spelling"), (('a', 'NA', 'b'), 'a label for each image')])
+def test_labels_of_several_spellings_or_missing_ones_are_no_classes(tmp_path, cells, message):
+    for number in range(3):
+        draw(tmp_path / f'{number}.png')
+    table(tmp_path, [dict(path=f'{n}.png', label=cell) for n, cell in enumerate(cells)])
+    with pytest.raises(InputError, match=message):
+        source(dir=str(tmp_path), table='cases.csv')
+    if cells[1] == 'NA':
+        assert source(dir=str(tmp_path), table='cases.csv', classes=cells).classes == cells
+
+
+def test_patients_of_several_spellings_are_refused(tmp_path):
+    for number in range(3):
+        draw(tmp_path / f'{number}.png')
+    table(tmp_path, [dict(path=f'{n}.png', label='ab'[n % 2], patient=('7', 'x', '007')[n]) for n in range(3)])
+    with pytest.raises(InputError, match=r"cases\.csv: patients '007' and '7'; expected one spelling"):
+        source(dir=str(tmp_path), table='cases.csv')
 
 
 def test_a_table_of_several_findings(tmp_path):
@@ -203,11 +253,11 @@ def test_files_that_are_no_images_of_a_class_are_counted(tmp_path):
     for name in ('train/a/0.png', 'train/b/0.PNG', 'train/b/inner/1.png', 'train/2.png', 'val/a/3.png', 'val/b/4.png',
                  '5.png'):
         draw(tmp_path / name.lower())
-    (tmp_path / 'train' / 'a' / '0.dcm').write_bytes(b'')
+    (tmp_path / 'train' / 'a' / '0.txt').write_bytes(b'')
     found = source(dir=str(tmp_path))
     assert len(found.cases) == 5 and found.warnings == (
         f'Left out of {tmp_path.name}, not images in the folder of a class: 3 (5.png, train/2.png, '
-        'train/a/0.dcm).',)
+        'train/a/0.txt).',)
 
 
 @pytest.mark.parametrize('name', ['a/9.png', 'a/inner', 'c'])

@@ -7,6 +7,8 @@ import SimpleITK as sitk
 
 from medjax.data.sources import lesion_visits_csv
 from medjax.errors import InputError
+from tests.data import samples
+from tests.data.io.test_dicom_segmentation import segmentation
 
 AFFINE = np.diag([1.0, 1.5, 4.0, 1.0])
 SHAPE = (32, 24, 8)
@@ -59,6 +61,27 @@ def test_lesions_are_matched_by_their_position(tmp_path):
     assert set(second.findings) == {('target', '', 1), ('target', '', 3)}  # 2 is gone, and what is far is new
     assert set(third.findings) == {('target', '', 2), ('target', '', 3)}  # 2 is back in its place
     assert third.findings['target', '', 2].longest == pytest.approx(4)
+
+
+def test_a_dicom_segmentation_is_put_onto_the_grid_of_its_image(tmp_path):
+    mask = np.zeros((6, 5, 4), np.uint8)
+    mask[1:5, 2, 1:3] = 1
+    frames = [(place, 1, mask[:, :, place]) for place in (2, 1)]
+    segmentation(tmp_path / 'a.dcm', frames)
+    samples.slices(tmp_path / 'ct')
+    for name, array in (('mask', mask), ('ct', samples.VOXELS)):
+        nib.save(nib.Nifti1Image(array, np.diag([*samples.SPACING, 1])), tmp_path / f'{name}.nii')
+    (tmp_path / 'visits.csv').write_text('patient,visit,mask,image\np,0,a.dcm,ct\nq,0,a.dcm,\n'
+                                          'r,0,mask.nii,ct.nii\n')
+    found = measured(tmp_path / 'visits.csv')
+    for name in 'pq':
+        lesion = found[name][0].findings['target', '', 1]
+        assert lesion.longest == pytest.approx(3 * samples.SPACING[0])
+        assert lesion.volume == pytest.approx(8 * np.prod(samples.SPACING) / 1000)
+    assert found['p'][0].findings['target', '', 1].peak == found['r'][0].findings['target', '', 1].peak > 0
+    (tmp_path / 'visits.csv').write_text('patient,visit,mask\np,0,ct/001.dcm\n')
+    with pytest.raises(InputError, match='001.dcm: one DICOM image'):
+        measured(tmp_path / 'visits.csv')
 
 
 def test_grids_may_differ_where_the_world_is_the_same(tmp_path):
@@ -176,7 +199,7 @@ def test_tables_that_cannot_be_read(tmp_path, table, said):
     (np.full(SHAPE, np.nan, np.float32), '6144 voxels are NaN or infinite'),
     (np.full(SHAPE, 0.5, np.float32), 'label value 0.5, in'),
     (np.full(SHAPE, -1, np.int16), 'value -1; expected whole numbers'),
-    (np.ones((4, 4, 4, 2), np.uint8), 'expected a mask [X, Y, Z]')])
+    (np.ones((4, 4, 4, 2), np.uint8), 'expected [X, Y, Z]')])
 def test_invalid_masks_are_refused(tmp_path, mask, said):
     table = write(tmp_path, 'patient,visit,mask\np,0,a.nii.gz\n', a=mask)
     with pytest.raises(InputError) as error:

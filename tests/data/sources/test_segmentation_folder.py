@@ -11,7 +11,8 @@ from medjax.data.sources.segmentation_folder import source
 from medjax.data.split_files import write_split
 from medjax.data.splits import Splitting
 from medjax.errors import InputError
-from tests.data.samples import OBLIQUE, VOXELS, picture, slices, volume
+from tests.data.io.test_dicom_segmentation import segmentation
+from tests.data.samples import OBLIQUE, ORIGIN, SPACING, UIDS, VOXELS, multi_frame, picture, slices, volume
 from tests.data.sources.labelled_folders import CLASSES, GREY, LABEL, PAINTED, pictures, read_one, refused
 
 # Pairs.
@@ -64,6 +65,31 @@ def test_pairs_by_table(root):
         ('a', 'p1', 'train', {'sex': 'f'}), ('b', 'p1', 'train', {'sex': 'f'}), ('c', 'p2', 'test', {'sex': ''}),
         ('d', 'd', 'val', {'sex': 'm'})]
     np.testing.assert_array_equal(cases[0].read()[1].array[:, :, 0].T, LABEL)
+
+
+def test_dicom_images_and_segmentations_without_their_empty_slices(root):
+    label = np.zeros((6, 5, 7), np.uint8)
+    label[2:4, 1, [1, 2, 4]], label[0, 0, 2] = 1, 2
+    places = ORIGIN + np.arange(7)[:, None] * SPACING[2] * np.array([0.0, 0.0, 1.0])
+    image = np.concatenate([VOXELS, VOXELS[:, :, :3]], 2)
+    frames = [(place, segment, label[:, :, place] == segment) for segment, found in ((1, (4, 2, 1)), (2, (2,)))
+              for place in found]
+    for name, uid, shown in (('a', f'{UIDS}1', frames), ('b', f'{UIDS}2', frames[-1:]), ('c', f'{UIDS}3', frames)):
+        multi_frame(root / 'images' / f'{name}.dcm', places, image, SeriesInstanceUID=uid,
+                    PatientID='MRN2' if name == 'c' else 'MRN1')
+        segmentation(root / 'labels' / f'{name}.dcm', shown, SeriesInstanceUID=uid)
+    found = source(dir=str(root), classes=CLASSES)
+    assert [case.patient for case in found.cases] == ['a', 'a', 'c'] and 'PatientID' in found.warnings[0]
+    got, mask = found.cases[0].read()
+    np.testing.assert_array_equal(got.array, image)
+    np.testing.assert_array_equal(mask.array, label)
+    np.testing.assert_array_equal(found.cases[1].read()[1].array, np.where(label == 2, 2, 0))  # of one slice
+    (root / 'images' / 'c.dcm').unlink()
+    (root / 'labels' / 'c.dcm').unlink()
+    refused(lambda: source(dir=str(root), classes=CLASSES), '2 DICOM files with one PatientID')
+    for shift in (0.3, 3):  # between the slices, and beyond the last
+        segmentation(root / 'labels' / 'a.dcm', [(place + shift, *rest) for place, *rest in frames])
+        refused(found.cases[0].read, 'not on the grid of its image')
 
 
 def test_a_series_and_its_label_by_table(root):

@@ -89,5 +89,15 @@ def test_invalid_visits_are_refused(tmp_path):
     far = AFFINE.copy()
     far[0, 3] = 900.0
     cube(tmp_path, 'p1_1.nii.gz', 3, affine=far)
-    with pytest.raises(InputError, match="nothing of it lies in the grid of patient p1's first mask"):
+    with pytest.raises(InputError, match="27 of its 27 voxels are outside of the grid of patient p1's first mask"):
         tumour_visits_csv.source(**write(tmp_path, rows)).cases[0].read()
+
+
+def test_masks_beyond_the_first_grid_are_refused_with_their_voxels(tmp_path):
+    rows = make(tmp_path, ('p1',), images=False)
+    moved = AFFINE.copy()
+    moved[0, 3] = 8.0
+    cube(tmp_path, 'p1_2.nii.gz', 4, affine=moved)  # columns 7 to 10 of the first grid's 10
+    case, = tumour_visits_csv.source(**write(tmp_path, rows)).cases
+    with pytest.raises(InputError, match=r'p1_2\.nii\.gz: .*: 16 of its 64 voxels are outside .*; expected'):
+        case.read()
