@@ -40,7 +40,7 @@ def test_boxes_classes_crowds_and_splits(tmp_path):
 
 @pytest.mark.parametrize('annotations, message', [
     ([mark(1, 9, [0, 0, 1, 1])], 'no 9 where it is referred to'), ([mark(8, 3, [0, 0, 1, 1])], 'no 8 where'),
-    ([mark(1, 3, [0, 0, 1])], 'expected images, annotations with bbox of four numbers'),
+    ([mark(1, 3, [0, 0, 1])], 'annotation 1: bbox .0, 0, 1.; expected x, y, width and height'),
     ([mark(1, 3, None)], 'expected images, annotations with bbox'), ([{'id': 1}], "no 'bbox' where"),
     ([mark(1, 3, [0, 0, 1, 1])], r"all\.json: class 'tool'; expected one of: polyp")])
 def test_faults_are_named(annotations, message, tmp_path):
