@@ -194,9 +194,9 @@ def test_another_runs_folder_is_left_alone(trained):
     assert not (trained / 'out').exists()
     for path, content in before.items():
         assert path.name == 'config.json' or path.read_bytes() == content
-    shutil.rmtree(folder / 'run' / 'checkpoints')  # as users do to save space; the results are still there
-    fails(train(folder), 'config.model', 'choose another --workdir')
-    assert (folder / 'run' / 'results.json').read_bytes() == before[folder / 'run' / 'results.json']
+    shutil.rmtree(trained / 'run' / 'checkpoints')  # as users do to save space; the results are still there
+    fails(train(trained), 'config.model', 'choose another --workdir')
+    assert (trained / 'run' / 'results.json').read_bytes() == before[trained / 'run' / 'results.json']
 
 
 def test_damaged_files_of_a_run_are_named(trained):
