@@ -136,7 +136,7 @@ def interval_method(run: Run, over: str = 'patients') -> str:
     resamples = max((entry.get('resamples', 0) for entry in entries), default=0)
     few = any(entry['n'] < FEW_PATIENTS for entry in entries)
     return join_sentences({
-        f'95 % intervals are percentile bootstraps over {over} with {resamples} resamples.': resamples,
+        f'95 % intervals are bootstraps over {over} with {resamples} resamples.': resamples,
         f'With fewer than {FEW_PATIENTS} of them an interval is too narrow.': few})
 
 

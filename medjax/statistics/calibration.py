@@ -56,6 +56,30 @@ def expected_calibration_error(targets: np.ndarray, probs: np.ndarray, weight: n
     return np.divide(gap, total, out=np.full(gap.shape, np.nan), where=total > 0)
 
 
+def errors_by_chance(probs: np.ndarray, draws: int, seed: int, *, equal_mass: bool = False) -> np.ndarray:
+    """Expected calibration errors of predictions that are calibrated (consistency resampling, Bröcker & Smith 2007).
+
+    The error is biased upwards: it is above 0 even for the true probabilities, and the more so the fewer cases there
+    are. A bootstrap adds the same bias once more, so that its interval does not contain the true error. What chance
+    alone gives are the errors for outcomes that are drawn from the predicted probabilities.
+
+    Args:
+      probs: `[n, K]`.
+      draws: number of sets of outcomes.
+      seed: of the draws.
+      equal_mass: as in `expected_calibration_error`.
+
+    Returns:
+      `[draws]`; NaN without a case.
+    """
+    confidence = probs.max(1)
+    right = np.random.default_rng(seed).random((draws, len(probs))) < confidence
+    bins = _equal_mass(confidence) if equal_mass else _equal_width(confidence)
+    expected = np.bincount(bins, confidence, BINS)
+    gap = np.abs(classification.bin_sums(np.ones(len(probs)), bins, BINS, right) - expected).sum(-1)
+    return gap / len(probs) if len(probs) else np.full(draws, np.nan)
+
+
 def reliability_bins(probability: np.ndarray, occurred: np.ndarray,
                      weight: np.ndarray | None = None) -> list[dict[str, Any]]:
     """The bins of a reliability diagram: predicted probability against observed frequency.

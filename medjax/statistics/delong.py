@@ -1,8 +1,9 @@
-"""Paired tests of two models on the same cases, without resampling: DeLong's of AUROC, McNemar's of decisions."""
+"""The AUROC with its interval, and paired tests of two models on the same cases, without resampling."""
 
 import numpy as np
 from scipy import special
 
+METHOD, SCORE = 'DeLong', 'Newcombe'  # of the interval of an AUROC
 EXACT_BELOW = 25  # number of discordant cases below which McNemar's test is the exact binomial one
 
 
@@ -26,44 +27,92 @@ def placements(positive: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.
     return above, below
 
 
-def auroc_and_variance(positive: np.ndarray, score: np.ndarray) -> tuple[float, float]:
+def auroc_and_variance(positive: np.ndarray, score: np.ndarray,
+                       patients: np.ndarray | None = None) -> tuple[float, float, float]:
     """The AUROC and its variance (DeLong et al. 1988, Biometrics 44).
+
+    Where patients have several cases, the variance is that of Obuchowski (1997, Biometrics 53).
 
     Args:
       positive: `[n]` bool.
       score: `[n]`, higher for positives.
+      patients: `[n]`, the patient of each case; by default each case is a patient of its own.
 
     Returns:
-      The area, NaN where a class is empty; its variance, NaN where a class has a single case.
+      The area, NaN where a class is empty; its variance, and the variance's degrees of freedom by Satterthwaite's
+      formula (Brunner & Munzel 2000), both NaN where a class has a single patient.
     """
+    positive = np.asarray(positive, bool)
     above, below = placements(positive, score)
     if not above.size or not below.size:
-        return float('nan'), float('nan')
-    return float(above.mean()), _variance(above, below)
+        return float('nan'), float('nan'), float('nan')
+    area, names = float(above.mean()), np.arange(len(positive)) if patients is None else patients
+    _, place = np.unique(names, return_inverse=True)
+    # Of each patient the sum of its cases' deviations, as a share of all cases of the class.
+    sums = np.stack([np.bincount(place[chosen], (part - area) / part.size, place.max() + 1)
+                     for chosen, part in ((positive, above), (~positive, below))])
+    count, every = np.array([len(np.unique(place[chosen])) for chosen in (positive, ~positive)]), sums.shape[1]
+    if count.min() < 2:
+        return area, float('nan'), float('nan')
+    parts = (sums**2).sum(1) * count / (count - 1)
+    variance = parts.sum() + 2 * (sums[0] * sums[1]).sum() * every / (every - 1)
+    spread = (parts**2 / (count - 1)).sum()
+    return area, max(float(variance), 0.0), float(parts.sum()**2 / spread) if spread > 0 else float(count.min() - 1)
 
 
-def auroc_interval(area: float, variance: float) -> dict[str, object]:
-    """The 95 % confidence interval of an AUROC, on the logit scale, so that it stays between 0 and 1.
+def auroc_interval(positive: np.ndarray, score: np.ndarray, patients: np.ndarray | None = None) -> dict[str, object]:
+    """The AUROC with its 95 % confidence interval by `auroc_and_variance`.
 
-    At an area of 0 or 1 the logit is not finite. There the interval is the normal one, clipped; it has no width,
-    because DeLong's variance is 0.
+    It is on the logit scale, so that it stays between 0 and 1, with percentiles of the t distribution, which matter
+    where one of the classes is rare. Where the variance is 0, as at an area of 1, it is `score_limits`.
 
     Args:
-      area: the AUROC.
-      variance: its variance.
+      positive: `[n]` bool.
+      score: `[n]`, higher for positives.
+      patients: `[n]`, the patient of each case; by default each case is a patient of its own.
 
     Returns:
-      `ci95` [low, high], or None; `scale`, 'logit' or 'plain, clipped'; `why`, an explanation where one is needed.
+      `value`; `ci95` [low, high], or None with the reason in `why`; `method`.
     """
+    area, variance, freedom = auroc_and_variance(positive, score, patients)
+    if np.isnan(area):
+        return {'value': area, 'ci95': None, 'why': 'one class only in the truth: nothing to rank'}
     if np.isnan(variance):
-        return {'ci95': None, 'why': 'one positive or one negative case only: no variance'}
-    z, error = special.ndtri(0.975), np.sqrt(variance)
-    if not 0 < area < 1:
-        limits = np.clip([area - z * error, area + z * error], 0, 1)
-        return {'ci95': [float(limit) for limit in limits], 'scale': 'plain, clipped',
-                'why': "an AUROC of 0 or 1: DeLong's variance is 0, and the interval has no width"}
-    centre, reach = special.logit(area), z * error / (area * (1 - area))
-    return {'ci95': [float(x) for x in special.expit([centre - reach, centre + reach])], 'scale': 'logit'}
+        return {'value': area, 'ci95': None, 'why': 'one patient only with a positive, or with a negative case: no '
+                                                    'variance'}
+    if not 0 < area < 1 or variance == 0:
+        names = np.arange(len(positive)) if patients is None else patients
+        counts = [len(np.unique(names[chosen])) for chosen in (np.asarray(positive, bool), ~np.asarray(positive, bool))]
+        return {'value': area, 'ci95': score_limits(area, *counts), 'method': SCORE}
+    centre, reach = special.logit(area), special.stdtrit(freedom, 0.975) * np.sqrt(variance) / (area * (1 - area))
+    return {'value': area, 'ci95': [float(x) for x in special.expit([centre - reach, centre + reach])],
+            'method': METHOD}
+
+
+def score_limits(area: float, positives: int, negatives: int) -> list[float]:
+    """The 95 % interval of an AUROC from its value and the numbers of cases (Newcombe 2006, Stat Med 25, method 5).
+
+    It holds the areas from which the estimate is less than 1.96 standard errors away, with the variance that Hanley and
+    McNeil (1982) give for exponential scores at that area. At an area of 1 it has a width, unlike DeLong's.
+
+    Args:
+      area: the estimate.
+      positives: number of positive cases.
+      negatives: number of negative cases.
+
+    Returns:
+      [low, high].
+    """
+    from scipy import optimize  # slow to import
+    half, z = (positives + negatives) / 2 - 1, special.ndtri(0.975)
+
+    def excess(true: float) -> float:
+        variance = true * (1 - true) * (1 + half * ((1 - true) / (2 - true) + true / (1 + true)))
+        return (area - true)**2 - z**2 * variance / (positives * negatives)
+    inside = min(max(area, 1e-9), 1 - 1e-9)  # at 0 and 1 the variance is 0
+    low = optimize.brentq(excess, 0, inside) if area > 0 else 0.0
+    high = optimize.brentq(excess, inside, 1) if area < 1 else 1.0
+    return [float(low), float(high)]
 
 
 def auroc_test(positive: np.ndarray, a: np.ndarray, b: np.ndarray) -> dict[str, object]:

@@ -23,6 +23,22 @@ def limits(share: float, size: float) -> list[float]:
     return [float(low), float(high)]
 
 
+def paired_difference(hits_a: np.ndarray, hits_b: np.ndarray) -> list[float]:
+    """The 95 % interval of the difference of two proportions of the same cases, [low, high].
+
+    That of Agresti & Min (2005, Statistics in Medicine): the normal interval after one half is added to each of the
+    four counts of hits and misses.
+
+    Args:
+      hits_a: `[n]` bool, of one model.
+      hits_b: `[n]` bool, of the other; the difference is that of the first minus that of the second.
+    """
+    size, only_a, only_b = len(hits_a) + 2, (hits_a & ~hits_b).sum() + 0.5, (~hits_a & hits_b).sum() + 0.5
+    difference = (only_a - only_b) / size
+    reach = special.ndtri(1 - (1 - LEVEL) / 2) * np.sqrt((only_a + only_b) / size - difference**2) / np.sqrt(size)
+    return [max(float(difference - reach), -1.0), min(float(difference + reach), 1.0)]
+
+
 def effective_size(hits: np.ndarray, patients: np.ndarray) -> float:
     """The number of independent cases with as much information as the cases of some patients.
 

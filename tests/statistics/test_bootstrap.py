@@ -3,6 +3,7 @@ import pytest
 from scipy import stats
 
 from medjax.errors import InputError
+from medjax.statistics import intervals
 from medjax.statistics.bootstrap import mean_interval, missing_test, summarise
 
 
@@ -16,18 +17,34 @@ def one(*args, **kwargs):
     return summarise(rows(*args, **kwargs), ['dice_tumour'])['dice_tumour']
 
 
-def test_interval_equals_scipy_percentile_bootstrap():
-    values = np.random.default_rng(1).beta(8, 2, 25)
-    want = stats.bootstrap((values,), np.mean, method='percentile', n_resamples=20000, rng=2).confidence_interval
-    got = mean_interval(values, 20000, 0)
-    # Two draws of 20 000 resamples differ by Monte Carlo error alone: a fiftieth of the interval's width.
-    assert np.abs(np.subtract(got, want)).max() < 0.02 * (want.high - want.low)
+def test_interval_of_normal_values_is_students():
+    values = np.random.default_rng(1).normal(3, 2, 60)
+    low, high = stats.t.interval(0.95, 59, values.mean(), values.std(ddof=1) / np.sqrt(60))
+    np.testing.assert_allclose(mean_interval(values, 20000, 0), [low, high], atol=0.06 * (high - low))
+
+
+def test_interval_is_the_studentised_bootstraps():
+    """The same by a loop over resamples, with the values as one more case of the variance."""
+    values, draws = np.random.default_rng(2).lognormal(0, 1, 20), intervals.multiplicities(np.arange(20), 500, 0)
+    ratios = []
+    for times in draws[:500]:
+        drawn = np.repeat(values, times)
+        ratios.append((drawn.mean() - values.mean()) / np.sqrt((20 * drawn.var() + values.var()) / 21))
+    low, high = np.percentile(ratios, [2.5, 97.5])
+    want = values.mean() - np.array([high, low]) * values.std()
+    np.testing.assert_allclose(mean_interval(values, 500, 0), want, rtol=1e-9)
+    assert want[1] - values.mean() > 2 * (values.mean() - want[0])  # it reaches farther to the side of the long tail
 
 
 def test_interval_of_two_patients_by_hand():
-    # Both the same with probability 1/4 each: the 2.5th and 97.5th percentiles are the two values themselves.
+    # Both the same with probability 1/4 each: the variance is then (0 + 0.09) / 3, and the ratio ±√3; 0.3 √3 from 0.5.
     entry = one([0.2, 0.8])
-    assert entry['ci95'] == [0.2, 0.8] and entry['value'] == 0.5 and entry['n'] == 2
+    assert mean_interval(np.array([0.2, 0.8]), 2000, 0) == pytest.approx([0.5 - 0.3 * 3**0.5, 0.5 + 0.3 * 3**0.5])
+    assert entry['ci95'] == [0.0, 1.0] and entry['value'] == 0.5 and entry['n'] == 2  # a Dice
+    assert summarise([{'id': k, 'gain_dice': k} for k in (0.2, 0.8)], ['gain_dice'])['gain_dice']['ci95'][0] < 0
+    equal = one([0.7, 0.7, 0.7])
+    assert equal['ci95'] is None and equal['sd'] == 0
+    assert equal['why'] == 'equal for all patients: no confidence interval'
     assert entry['sd'] == pytest.approx(np.std([0.2, 0.8], ddof=1)) and 'why' not in entry
 
 

@@ -50,3 +50,13 @@ def test_intervals_have_their_nominal_coverage(cluster, share):
         low, high = proportions.entry(hits.ravel(), np.repeat(np.arange(20), cluster), '')['ci95']
         covered += low <= share <= high
     assert covered / 400 >= 0.93
+
+
+def test_the_difference_of_paired_proportions_by_hand():
+    """Of 10 cases the first model alone has 3, the second 1: (3.5 - 1.5) / 12, and √((5 / 12 - 1 / 36) / 12)."""
+    a = np.array([1] * 3 + [0] + [1] * 4 + [0] * 2, bool)
+    b = np.array([0] * 3 + [1] + [1] * 4 + [0] * 2, bool)
+    reach = 1.959964 * ((5 / 12 - 1 / 36) / 12) ** 0.5
+    assert proportions.paired_difference(a, b) == pytest.approx([1 / 6 - reach, 1 / 6 + reach])
+    equal = proportions.paired_difference(a, a)
+    assert equal[0] == -equal[1] < 0

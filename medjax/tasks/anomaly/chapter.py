@@ -74,7 +74,7 @@ def _headline(run: Run, split: str) -> tuple[str, str]:
 
 
 def _method(run: Run) -> str:
-    counts, intervals = run.results['counts'], '95 % intervals are percentile bootstraps over patients.'
+    counts, intervals = run.results['counts'], '95 % intervals are over patients.'
     if 'train' not in counts:
         return f'Each run has its own threshold. {intervals}'
     if not _analysis(run)['normal']:

@@ -7,7 +7,7 @@ import numpy as np
 
 from medjax.metrics import classification
 from medjax.metrics.classification import weighted_mean
-from medjax.statistics import bootstrap, calibration, intervals, proportions
+from medjax.statistics import bootstrap, calibration, intervals, proportions, ranking
 from medjax.tasks.anomaly.table import Table, read, score_values
 
 CONVENTIONS = (
@@ -20,11 +20,13 @@ CONVENTIONS = (
     'need masks and are means over the cases with an anomaly: average precision over the voxels of a case; Dice at the '
     'threshold that 5 in 1000 voxels of these normal cases exceed; and Dice at the best threshold of each case, which '
     'is not known in practice. Sensitivity and specificity have Clopper–Pearson intervals (effective sample size where '
-    'patients have several cases), others percentile bootstrap intervals over patients, with the threshold held fixed.')
+    'patients have several cases), AUROCs DeLong\'s (Obuchowski 1997 where patients have several cases), AUPRCs that '
+    'of a proportion of the anomalies (Boyd 2013), others BCa '
+    'bootstrap intervals over patients, with the threshold held fixed.')
 RECONSTRUCTION_CONVENTIONS = (
     'No class is an anomaly here: the error is the mean squared error of reconstructed images in the intensities of '
     'the network\'s input; for masked autoencoders each patch is reconstructed while it is hidden. Values are means '
-    'over cases, with percentile bootstrap intervals over patients.')
+    'over cases, with BCa bootstrap intervals over patients.')
 QUANTILE = 0.95  # of the primary score of normal held-out cases: the threshold
 REASONS = {'sensitivity': 'no anomaly', 'specificity': 'no normal case'}
 
@@ -139,6 +141,12 @@ def entries(table: Table, values: Mapping[str, np.ndarray], samples: Mapping[str
             hits = table.above_threshold[chosen] == (name == 'sensitivity')
             out[name] = proportions.entry(hits, table.patients[chosen], REASONS.get(name, ''), float(value))
             continue
+        stem, _, score = name.partition('_')
+        if stem in ('auroc', 'auprc') and table.positive is not None:
+            area = ranking.area_entries(table.positive, table.scores[score], table.patients)[stem]
+            if np.isclose(value, area['value']):  # and not a mean over rounds or folds
+                out[name] = area
+                continue
         counted = np.isfinite(table.voxels[name]) if name in table.voxels else slice(None)
         reason = REASONS.get(name, 'no anomaly, or no normal case')
         out[name] = intervals.entry(float(value), samples[name], table.patients[counted], reason)

@@ -108,7 +108,6 @@ def _class_headline(split: ClassificationSplit, sample: str) -> tuple[str, str]:
 def method(run: Run) -> str:
     """How the values and their intervals are computed."""
     entries, problem = entries_with_intervals(run), run.results['problem']
-    resampled = any(entry.get('resamples') for entry in entries)
     return join_sentences({
         interval_method(run): True,
         'Those of the AUROC are DeLong\'s.': any(entry.get('method') == 'DeLong' for entry in entries),
@@ -116,8 +115,8 @@ def method(run: Run) -> str:
             any(entry.get('method') == proportions.EXACT for entry in entries),
         'Those of proportions are Clopper–Pearson\'s at the effective number of cases, which several cases of a '
         'patient reduce.': any(entry.get('method') == proportions.CLUSTERED for entry in entries),
-        'Calibration errors are never negative and resampling increases them: an interval may lie above its value.':
-            resampled,
+        'Calibration errors are biased upwards: beside them are those that calibrated predictions have by chance.':
+            any('by_chance' in run.results[split].get('ece', {}) for split in run.splits),
         'AUROC, AUPRC, specificity, precision and F1 are means over the classes; balanced accuracy is mean '
         'sensitivity.': problem in ('multiclass', 'ordinal'),
         'Values are means over the labels. The threshold of a label is a probability of 0.5 unless stated otherwise.':

@@ -7,8 +7,8 @@ import numpy as np
 
 from medjax.errors import InputError
 from medjax.report.run_files import Run
-from medjax.statistics import delong, intervals
-from medjax.tasks.classification.intervals import compute_metrics, metric_entries
+from medjax.statistics import delong, intervals, proportions
+from medjax.tasks.classification.intervals import compute_metrics, counted_cases, metric_entries
 from medjax.tasks.classification.table import Cases, Row, read
 from medjax.tasks.family import Comparison
 
@@ -67,6 +67,10 @@ def compare_tables(rows_a: Sequence[Row], rows_b: Sequence[Row], problem: str, c
     samples_a, samples_b = compute_metrics(a, draws), compute_metrics(b, draws)
     differences = metric_entries(a, {name: values_a[name] - values_b[name] for name in values_a},
                                  {name: samples_a[name] - samples_b[name] for name in values_a}, exact=False)
+    if len(np.unique(a.patients)) == len(a.patients):
+        for name, limits in _paired_proportions(a, b).items():
+            kept = {field: differences[name][field] for field in ('value', 'n', 'cases', 'unit')}
+            differences[name] = kept | {'ci95': limits, 'method': 'Agresti–Min'}
     auroc_tests, decision_tests = _significance_tests(a, b)
     patients = len(np.unique(a.patients))
     warnings = [f'{len(rows) - len(shared)} {split} cases of the {name} table are not in the other: left out'
@@ -79,6 +83,18 @@ def compare_tables(rows_a: Sequence[Row], rows_b: Sequence[Row], problem: str, c
                         for name, difference in differences.items()},
             'delong': auroc_tests.get('', auroc_tests), 'mcnemar': decision_tests.get('', decision_tests),
             'warnings': warnings}
+
+
+def _paired_proportions(a: Cases, b: Cases) -> dict[str, list[float]]:
+    """Intervals of the differences in accuracy, sensitivity and specificity, whose cases are the same for both."""
+    out = {}
+    for (label, part_a, _), (_, part_b, _) in zip(a.parts(), b.parts()):
+        counted_a, counted_b = (counted_cases(part, part.probs.argmax(1)) for part in (part_a, part_b))
+        for name, (counts, hits) in counted_a.items():
+            if counts.any() and not name.startswith('precision'):
+                key = f'{name}_{label}' if label else name
+                out[key] = proportions.paired_difference(hits[counts], counted_b[name][1][counts])
+    return out
 
 
 def rows_by_id(rows: Sequence[Row], split: str, table: str) -> dict[str, Row]:

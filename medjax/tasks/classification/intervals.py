@@ -6,12 +6,14 @@ from typing import Any
 import numpy as np
 
 from medjax.metrics import classification
-from medjax.statistics import calibration, delong, proportions
+from medjax.statistics import calibration, permutation, proportions, ranking
 from medjax.statistics.intervals import entry
 from medjax.tasks.classification import operating_point
 from medjax.tasks.classification.table import Cases
 
 PER_CLASS = ('auroc', 'sensitivity', 'specificity', 'precision')  # reported for each class of a multiclass problem
+CALIBRATION_ERRORS = {'ece': False, 'ece_adaptive': True}  # whether the bins have equal mass
+CHANCE_DRAWS = 1000
 UNDEFINED = classification.UNDEFINED | {'ece': 'no case', 'ece_adaptive': 'no case'}
 
 Metrics = dict[str, np.ndarray]
@@ -31,7 +33,7 @@ def compute_metrics(cases: Cases, weight: np.ndarray | None = None) -> Metrics:
       `[...]` float64 for each name; NaN where the metric is not defined.
     """
     found = classification.compute_metrics(cases.targets, cases.probs, weight)
-    for name, equal_mass in (('ece', False), ('ece_adaptive', True)):
+    for name, equal_mass in CALIBRATION_ERRORS.items():
         errors = []
         for _, part, mask in cases.parts():
             part_weight = None if weight is None else weight[..., mask]
@@ -100,56 +102,71 @@ def _proportions(cases: Cases, thresholds: Mapping[str, float]) -> dict[str, tup
 
 def metric_entries(cases: Cases, values: Mapping[str, np.ndarray], samples: Mapping[str, np.ndarray],
                    thresholds: Mapping[str, float] | None = None, exact: bool = True) -> dict[str, dict[str, Any]]:
-    """Metrics with confidence intervals: exact ones of proportions, else bootstrap intervals.
+    """Metrics with confidence intervals: exact ones of proportions, DeLong's of AUROCs, else bootstrap intervals.
 
     The number of patients of a proportion is that of the patients with a case that counts, such as the positives of a
-    sensitivity.
+    sensitivity. Calibration errors have no interval but the errors of calibrated predictions, see
+    `calibration.errors_by_chance`.
 
     Args:
       cases: the cases; the metric of one label counts the patients with a known label.
-      values: `[]` by name, the metrics of the cases as they are.
-      samples: `[resamples]` by name, the metrics of the resamples.
+      values: `[]` by name, the metrics of the cases as they are, or their means over several rounds.
+      samples: by name, the metrics for each row of `intervals.multiplicities`.
       thresholds: of `operating_point.choose_thresholds`, where `values` has metrics at them.
-      exact: whether proportions have exact intervals; not for differences of metrics.
+      exact: whether some have other intervals than the bootstrap's; not for differences of metrics.
 
     Returns:
-      For each name an entry, see `statistics.intervals.entry` and `statistics.proportions.entry`.
+      For each name an entry, see `statistics.intervals.entry`, `statistics.proportions.entry` and
+      `statistics.permutation.entry`.
     """
     counted = _proportions(cases, thresholds or {}) if exact else {}
+    areas, by_chance = (_areas(cases), _calibration_by_chance(cases)) if exact else ({}, {})
     of_label = {f'_{name}': part.patients for name, part, _ in cases.parts() if name}
     out = {}
     for name, value in values.items():
         label = max((suffix for suffix in of_label if name.endswith(suffix)), key=len, default=None)
-        patients = of_label[label] if label else cases.patients[cases.known]
+        patients, reason = of_label[label] if label else cases.patients[cases.known], undefined_reason(name)
         if name in counted and len(counted[name][0]):
-            out[name] = proportions.entry(*counted[name], undefined_reason(name), float(value))
+            out[name] = proportions.entry(*counted[name], reason, float(value))
+        elif name in by_chance:
+            out[name] = permutation.entry(float(value), by_chance[name], patients, reason) | {'ci95': None}
+        elif name in areas and np.isclose(value, areas[name]['value']):  # and not a mean over rounds
+            out[name] = areas[name] | {'value': float(value)}
         else:
-            out[name] = entry(float(value), samples[name], patients, undefined_reason(name))
+            out[name] = entry(float(value), samples[name], patients, reason)
+    return out
+
+
+def _areas(cases: Cases) -> dict[str, dict[str, Any]]:
+    """The AUROC and the average precision of each class or label with their intervals, by name."""
+    out = {}
+    for label, part, _ in cases.parts():
+        for k, name in [(1, '')] if part.binary else enumerate(part.classes):
+            suffix = ''.join(f'_{one}' for one in (name, label) if one)
+            out |= {f'{stem}{suffix}': entry for stem, entry in ranking.area_entries(
+                part.targets == k, part.probs[:, k], part.patients).items()}
+    return out
+
+
+def _calibration_by_chance(cases: Cases) -> dict[str, np.ndarray]:
+    """The calibration errors of calibrated predictions, `[draws]`, by their names in `results.json`."""
+    out = {}
+    for name, equal_mass in CALIBRATION_ERRORS.items():
+        errors = {label: calibration.errors_by_chance(part.probs, CHANCE_DRAWS, seed=0, equal_mass=equal_mass)
+                  for label, part, _ in cases.parts()}
+        out[name] = classification.mean_over_defined(list(errors.values()))
+        out |= {f'{name}_{label}': values for label, values in errors.items() if label}
     return out
 
 
 def metrics_with_intervals(cases: Cases, draws: np.ndarray) -> dict[str, dict[str, Any]]:
     """All metrics of a set of cases with confidence intervals.
 
-    Proportions have exact intervals, other metrics those of the percentile bootstrap. Where each patient has one case,
-    the AUROC of a class against all others has DeLong's interval.
-
     Args:
       cases: the cases.
-      draws: `[resamples, n]`, see `statistics.intervals.multiplicities`.
+      draws: see `statistics.intervals.multiplicities`.
 
     Returns:
-      For each metric an entry, see `statistics.intervals.entry`.
+      For each metric an entry, see `metric_entries`.
     """
-    out = metric_entries(cases, compute_metrics(cases), compute_metrics(cases, draws))
-    for label, part, _ in cases.parts():
-        if len(np.unique(part.patients)) < len(part):
-            continue
-        aurocs = [(1, 'auroc')] if part.binary else [(k, f'auroc_{name}') for k, name in enumerate(part.classes)]
-        for k, name in aurocs:
-            key = f'{name}_{label}' if label else name
-            if out[key]['n'] > 1 and not np.isnan(out[key]['value']):
-                known = {field: out[key][field] for field in ('value', 'n', 'cases', 'unit')}
-                area, variance = delong.auroc_and_variance(part.targets == k, part.probs[:, k])
-                out[key] = known | {'method': 'DeLong'} | delong.auroc_interval(area, variance)
-    return out
+    return metric_entries(cases, compute_metrics(cases), compute_metrics(cases, draws))

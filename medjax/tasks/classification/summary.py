@@ -14,15 +14,19 @@ from medjax.tasks.classification.table import UNCERTAINTY, Cases, Row, read
 CONVENTIONS = (
     'Metrics are over cases. Accuracy, sensitivity, specificity and precision have Clopper–Pearson intervals of the '
     'counts, with the effective sample size of Korn and Graubard (1998) if patients have several cases; n is the '
-    'number of patients with a case that counts. The AUROC has DeLong\'s interval if each patient has one case. All '
-    'other intervals are over patients, all cases of a patient drawn together (percentile bootstrap). The predicted '
+    'number of patients with a case that counts. The AUROC has DeLong\'s interval on the logit scale, with the '
+    'variance of Obuchowski (1997) if patients have several cases, and that of Newcombe (2006) at 1; the AUPRC has '
+    'that of a proportion of the positive cases (Boyd 2013). All other intervals are over patients, all cases of a '
+    'patient drawn together (BCa bootstrap). The predicted '
     'class is the most probable one; of two classes the second is the positive one. A metric that is not defined is '
     'left empty with the reason: AUROC, AUPRC and MCC need two classes in the truth, sensitivity a positive case, '
     'specificity a negative one. A class that is in the truth but never predicted has precision and F1 0; one that is '
     'in neither has none. Means over classes are over those for which the metric is defined: a class without a case is '
     'left out of mean sensitivity and AUROC, but its false positives count in precision and F1. Unknown labels are '
     'ignored. An interval is given if the metric is defined in at least nine of ten resamples. The Brier score is the '
-    'squared error summed over the classes, halved for two. Calibration errors have 15 bins. Thresholds, calibration '
+    'squared error summed over the classes, halved for two. Calibration errors have 15 bins; they are '
+    'biased upwards and have no interval, but the mean, the 95th percentile and the p value of predictions that are '
+    'calibrated, whose outcomes are drawn from the probabilities (Bröcker & Smith 2007). Thresholds, calibration '
     'and conformal sets are fitted on the split `calibrate`, or on validation cases where there is none, and held '
     'fixed; nothing is fitted on test cases.')
 MAX_GROUPS = 20  # values of a subgroup column; a column with more is a measurement and not a group

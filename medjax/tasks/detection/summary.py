@@ -9,7 +9,7 @@ from medjax.errors import InputError
 from medjax.metrics import box_matching, detection
 from medjax.metrics.box_matching import Matches
 from medjax.metrics.detection import HIT
-from medjax.statistics import bootstrap, intervals
+from medjax.statistics import bootstrap, intervals, proportions
 from medjax.statistics.calibration import fitting_split
 from medjax.tasks.detection import coco_ap
 from medjax.tasks.detection.score_calibration import calibrate_scores
@@ -33,9 +33,10 @@ CONVENTIONS = (
     'more; in 3D sizes are tertiles of the volumes of the split\'s boxes in mm³. An image without objects counts for '
     'the number of false positives per image only. A class without an object in a split has no AP and is left out of '
     'means, but its false positives count in FROC and precision; a class whose objects are never hit has AP 0. Without '
-    'any object, AP and sensitivity are not defined; without any found box, precision is not. Intervals are percentile '
-    'bootstraps over patients, all images of a patient drawn together, with sizes and operating point fixed. An '
-    'interval is given if the metric is defined in at least nine of ten resamples.')
+    'any object, AP and sensitivity are not defined; without any found box, precision is not. Sensitivity and '
+    'precision have Clopper–Pearson intervals at the effective sample size of Korn and Graubard (1998), others are BCa '
+    'bootstrap intervals over patients, all images of a patient drawn together, with sizes and operating point fixed. '
+    'An interval is given if the metric is defined in at least nine of ten resamples.')
 AREAS = (32.0**2, 96.0**2)  # pixels from which objects are medium, and large
 SIZES = ('small', 'medium', 'large')
 DEFAULT_SCORE = 0.5  # operating point where no held-out case sets it
@@ -107,13 +108,8 @@ def summarise(rows: Sequence[Row], classes: Sequence[str], *, resamples: int = 2
     out: dict[str, Any] = {'metrics': {}, 'operating': operating, 'sizes': {'limits': {}}, 'counts': {}, 'warnings': []}
     for split, table in tables.items():
         limits = _size_limits(table)
-        values = _metrics(table, operating['score'], limits, np.ones((1, len(table.images))))
-        if table.dims == 2:
-            values |= coco_ap.coco_metrics(table.images, table.classes)
-        draws = intervals.multiplicities(table.patients, resamples, seed)
-        samples = _metrics(table, operating['score'], limits, draws)
-        out['metrics'][split] = {name: _entry(table, name, float(np.ravel(value)[0]), samples[name], limits)
-                                 for name, value in values.items()}
+        out['metrics'][split] = entries(table, operating['score'], limits,
+                                        intervals.multiplicities(table.patients, resamples, seed))
         out['sizes']['limits'][split] = [float(limit) for limit in limits]
         out['counts'][split] = class_counts(table, operating['score'])
         out['sizes']['unit'] = 'mm³' if table.dims == 3 else 'pixels'
@@ -121,6 +117,26 @@ def summarise(rows: Sequence[Row], classes: Sequence[str], *, resamples: int = 2
         if absent:
             out['warnings'].append(f'{split}: no object of {", ".join(absent)}: AP is not defined')
     return {**out, 'calibration': calibrate_scores(tables)}
+
+
+def entries(table: Table, score: float, limits: Sequence[float], draws: np.ndarray) -> dict[str, Any]:
+    """The metrics of a table with confidence intervals; see `summarise`.
+
+    Args:
+      table: the images.
+      score: of the operating point.
+      limits: the sizes from which an object is medium, and large.
+      draws: of `intervals.multiplicities`.
+    """
+    values, samples = metric_values(table, score, limits), metric_values(table, score, limits, draws)
+    if table.dims == 2:
+        values |= coco_ap.coco_metrics(table.images, table.classes)
+    out = {name: _entry(table, name, float(np.ravel(value)[0]), samples[name], limits)
+           for name, value in values.items()}
+    for name, (hits, patients) in _proportions(table, score, limits).items():
+        if len(hits):
+            out[name] = proportions.entry(hits, patients, '') | {'objects': out[name]['objects']}
+    return out
 
 
 def named_metrics(matches: Sequence[Matches], classes: Sequence[str], dims: int,
@@ -155,8 +171,17 @@ def _read_splits(rows: Sequence[Row], classes: Sequence[str]) -> tuple[dict[str,
     return tables, {'score': DEFAULT_SCORE, 'rule': f'no {kind} case with a hit', 'split': None}
 
 
-def _metrics(table: Table, score: float, limits: Sequence[float], weight: np.ndarray) -> dict[str, np.ndarray]:
-    """All metrics of a table, `[R]` for `weight [R, images]`, by their names in `results.json`."""
+def metric_values(table: Table, score: float, limits: Sequence[float],
+                  draws: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    """All metrics of a table, `[R]` by their names in `results.json`.
+
+    Args:
+      table: the images.
+      score: of the operating point.
+      limits: the sizes from which an object is medium, and large.
+      draws: `[R, images]`, how often each image counts; once by default.
+    """
+    weight = np.ones((1, len(table.images))) if draws is None else draws
     out = named_metrics(table.class_matches, table.classes, table.dims, weight)
     matches = table.pooled_matches
     counted = matches.score >= score
@@ -171,15 +196,32 @@ def _metrics(table: Table, score: float, limits: Sequence[float], weight: np.nda
     objects, boxes = total(matches.object_image), total(matches.box_image[counted])
     hits = total(matches.box_image[hit])
     out |= {'sensitivity': ratio(hits, objects), 'precision': ratio(hits, boxes),
-            'f1': ratio(2 * hits, objects + boxes), 'false_positives': (boxes - hits) / weight.sum(1, dtype=float)}
+            'f1': ratio(2 * hits, objects + boxes), 'false_positives': ratio(boxes - hits, weight.sum(1, dtype=float))}
     taken = matches.matched_object[HIT][hit]
-    kind = np.array([np.digitize(table.sizes[image][number], limits)
-                     for image, number in zip(matches.object_image, matches.object_number)], int)
+    kind = _size_numbers(table, limits)
     for number, name in enumerate(SIZES):
         found = taken[kind[taken] == number]
         out[f'sensitivity_{name}'] = ratio(total(matches.object_image[found]),
                                            total(matches.object_image[kind == number]))
     return out
+
+
+def _proportions(table: Table, score: float, limits: Sequence[float]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Whether each object was found, or each box is right, and its patient, `[m]`, by the metric's name."""
+    matches = table.pooled_matches
+    counted, right = matches.score >= score, matches.matched_object[HIT] >= 0
+    found = np.isin(np.arange(len(matches.object_image)), matches.matched_object[HIT][counted & right])
+    patients, kind = table.patients[matches.object_image], _size_numbers(table, limits)
+    out = {'sensitivity': (found, patients), 'precision': (right[counted], table.patients[matches.box_image[counted]])}
+    return out | {f'sensitivity_{name}': (found[kind == number], patients[kind == number])
+                  for number, name in enumerate(SIZES)}
+
+
+def _size_numbers(table: Table, limits: Sequence[float]) -> np.ndarray:
+    """The number in SIZES of each object."""
+    matches = table.pooled_matches
+    return np.array([np.digitize(table.sizes[image][number], limits)
+                     for image, number in zip(matches.object_image, matches.object_number)], int)
 
 
 def _entry(table: Table, name: str, value: float, samples: np.ndarray, limits: Sequence[float]) -> dict[str, Any]:

@@ -28,7 +28,7 @@ CONVENTIONS = (
     'those after which it does not occur within the horizon. Visits count by the inverse probability of censoring: '
     'visits with an event within the horizon by that just before it, others by that at the horizon, by the '
     'Kaplan–Meier estimate over the evaluated visits. The AUPRC of an uninformative prediction is the share of '
-    'positives. Intervals are percentile bootstrap intervals over patients, with all visits of a patient drawn '
+    'positives. Intervals are BCa bootstrap intervals over patients, with all visits of a patient drawn '
     'together, from the resamples in which the metric is defined; they are given where these are at least nine in '
     'ten. Models are not fitted again.')
 FEW_EVENTS = 20  # patients with an event below which early warning gets a warning

@@ -25,7 +25,7 @@ CONVENTIONS = (
     'the same patients, positive where the network is better; its interval is that of the paired differences. New '
     'tumours are predicted by site, for sites without a tumour at the last visit; the AUROC is over the sites of all '
     'patients together, and the Brier score is their mean. The true probability of the simulation has the highest '
-    'AUROC that a prediction can be expected to reach. Intervals are percentile bootstrap intervals over patients, '
+    'AUROC that a prediction can be expected to reach. Intervals are BCa bootstrap intervals over patients, '
     'with all sites of a patient drawn together; models are not trained again.')
 UNDEFINED = {'auroc_sites': 'new tumours at no site, or at all', 'volume_error': 'the tumour has disappeared',
              'gain_volume': 'the tumour has disappeared', 'dice': 'true and predicted masks are empty'}

@@ -23,7 +23,7 @@ CONVENTIONS = (
     'compilation. “Affine” is an affine map found for each pair by the same optimisation. B-splines are those of '
     'SimpleITK after its own affine map, with the correlation in windows; n shows how many of the pairs they were '
     'applied to. A gain is the difference of the run to another method in the same pairs, above 0 where the run is '
-    'better. Intervals are percentile bootstraps over patients, or over pairs without patients; they do not include '
+    'better. Intervals are BCa bootstraps over patients, or over pairs without patients; they do not include '
     'the variability of training.')
 GAINS = {'dice': 1, 'tre': -1}  # metrics with gains, and the sign of an improvement
 REASONS = {'dice': 'no labels', 'tre': 'no landmarks', 'tre90': 'no landmarks', 'consistency': 'no inverse'}

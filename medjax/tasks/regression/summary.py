@@ -18,7 +18,7 @@ CONVENTIONS = (
     'boosting (500 trees of depth 5, learning rate 0.05, half of the molecules and a third of the features at a time, '
     'chosen by cross-validation on the training molecules), on Morgan fingerprints (counts, radius 2, 2048 bits, by '
     'RDKit), alone or with the descriptors {descriptors}; they are fitted to the same training molecules. Intervals '
-    'are percentile bootstrap intervals over {unit}s; models are not fitted again.')
+    'are BCa bootstrap intervals over {unit}s; models are not fitted again.')
 METRICS = ('r2', 'rmse', 'mae', 'pearson', 'spearman', 'bias')
 UNDEFINED = {'r2': 'the measured values do not vary', 'pearson': 'measured or predicted values do not vary',
              'spearman': 'measured or predicted values do not vary'}

@@ -85,7 +85,7 @@ def method(run: Run) -> str:
     columns = {name for split in run.splits for row in run.rows(split)[:1] for name in row}
     return join_sentences({
         'Means over patients ± standard deviation between patients; below them the 95 % interval of the mean, a '
-        f'percentile bootstrap over patients with {resamples} resamples.': resamples,
+        f'studentised bootstrap over patients with {resamples} resamples.': resamples,
         f'With fewer than {FEW_PATIENTS} patients such an interval is too narrow.': resamples and few,
         '“Missed” and “spurious” count cases, not patients.': any(name.startswith(FLAGS) for name in columns)})
 

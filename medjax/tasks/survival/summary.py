@@ -33,7 +33,7 @@ CONVENTIONS = (
     'of the split `calibrate`, or of the validation cases where there is none, and risk groups are the thirds of the '
     'risks of the same cases; both are held fixed. Observed incidence is one minus the Kaplan–Meier estimate, or with '
     'several events the Aalen–Johansen estimate, with log-log intervals; the log-rank test treats other events as '
-    'censoring. Intervals of metrics are percentile bootstrap intervals over patients, with all cases of a patient '
+    'censoring. Intervals of metrics are BCa bootstrap intervals over patients, with all cases of a patient '
     'drawn together, from the resamples in which the metric is defined; they are given where these are at least nine '
     'in ten.')
 QUANTILES = (0.25, 0.5, 0.75)  # of the times of events: the horizons

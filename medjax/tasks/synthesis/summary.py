@@ -8,7 +8,7 @@ import numpy as np
 from medjax.errors import InputError
 from medjax.metrics import generative
 from medjax.metrics.classification import weighted_mean
-from medjax.statistics import bootstrap, intervals
+from medjax.statistics import bootstrap, intervals, proportions
 from medjax.tasks.synthesis.table import primary_features, read_features, read_nearest
 
 CONVENTIONS = (
@@ -26,8 +26,9 @@ CONVENTIONS = (
     'divided by that of two real ones. Nearest: the mean pixel distance to the nearest training image divided by that '
     'of the real images; well below 1 for copies, but also for smooth images. Copies: the share closer to a training '
     'image than all but 5 % of the real images; 0.05 by chance. Label kept: the share in which the feature network '
-    'predicts the requested class. Intervals are percentile bootstraps over patients of real images and over generated '
-    'images, with neighbourhoods held fixed; intervals of FID are corrected for the bias of resampling.')
+    'predicts the requested class. Shares of images have Clopper–Pearson intervals, others are bootstraps '
+    'over patients of real images and over generated images, with neighbourhoods held fixed. That of FID is of its '
+    'expectation at this number of images, corrected for the bias of resampling.')
 KINDS = ('synthetic', 'train', 'val', 'blurred', 'noisy')  # compared with real images
 REAL_KINDS = ('synthetic', 'train', 'val')  # of them those that are compared class by class
 FID_RESAMPLES = 200  # at most, because each needs roots of matrices
@@ -104,8 +105,7 @@ def summarise(rows: Sequence[Mapping[str, Any]], classes: Sequence[str], *, resa
                 continue
             fake, suffix = _sample(by_kind[kind], resamples, seed + 1), '' if kind == 'synthetic' else f'_{kind}'
             entries = _distribution_metrics(real, fake, features) | _nearest_metrics(real, fake, thresholds[split])
-            # The share of kept labels is resampled with the draws of real images.
-            entries |= _label_metrics(_sample(by_kind[kind], resamples, seed), 'label_kept')
+            entries |= _label_metrics(fake, 'label_kept')
             if kind in REAL_KINDS:
                 entries |= {f'kid_of_{name}': _class_kid(real, fake, name, features, resamples, seed)
                             for name in classes}
@@ -125,11 +125,14 @@ def _distances(real: Sample, fake: Sample, features: str) -> dict[str, Any]:
     """FID and KID by one kind of features."""
     x, y = read_features(real.rows, features), read_features(fake.rows, features)
     value, kernels = generative.fid(x, y), generative.kid_kernels(x, y)
+    drawn = [sample.draws[:-intervals.LEFT_OUT - 1][:FID_RESAMPLES] for sample in (real, fake)]
     samples = np.array([generative.frechet_distance(*generative.moments(x, a), *generative.moments(y, b))
-                        for a, b in zip(real.draws[:FID_RESAMPLES], fake.draws[:FID_RESAMPLES])])
+                        for a, b in zip(*drawn)])
     if len(samples):
         # Repeated images make a resample less diverse and increase its distance; the spread of the samples is right.
         samples = np.maximum(samples - (samples.mean() - value), 0)
+    # Without those that leave out an image, which would take as long again, the interval has no acceleration.
+    samples = np.concatenate([samples, [value], np.full(intervals.LEFT_OUT, np.nan)])
     found = {'fid': (value, samples), 'kid': (float(kernels.distance()), kernels.distance(real.draws, fake.draws))}
     return {key: intervals.entry(*pair, real.patients, 'not defined') | {'made': len(fake.rows)}
             for key, pair in found.items()}
@@ -143,8 +146,11 @@ def _distribution_metrics(real: Sample, fake: Sample, features: str) -> dict[str
     out = _distances(real, fake, features)
     for key, values, sample in (('precision', precision, fake), ('recall', recall, real),
                                 ('density', density, fake), ('coverage', coverage, real)):
-        samples = weighted_mean(values.astype(float), sample.draws)
-        out[key] = intervals.entry(float(values.mean()), samples, sample.patients, 'no image')
+        if key == 'density':  # no proportion: an image may be within several neighbourhoods
+            samples = weighted_mean(values.astype(float), sample.draws)
+            out[key] = intervals.entry(float(values.mean()), samples, sample.patients, 'no image')
+        else:
+            out[key] = proportions.entry(values, sample.patients, 'no image')
     fake_pairs, real_pairs = generative.pairwise_distances(y), generative.pairwise_distances(x)
     value = _ratio(generative.mean_over_pairs(fake_pairs, np.ones(len(y))),
                    generative.mean_over_pairs(real_pairs, np.ones(len(x))))
@@ -166,19 +172,18 @@ def _nearest_metrics(real: Sample, fake: Sample, threshold: float | None) -> dic
         return {}
     ratio = _ratio(distances.mean(), real_distances.mean())
     samples = _ratio(weighted_mean(distances, fake.draws), weighted_mean(real_distances, real.draws))
-    copies = (distances <= threshold).astype(float)  # the threshold is 0 where real images are training images
+    copies = distances <= threshold  # the threshold is 0 where real images are training images
     return {
         'nearest': intervals.entry(float(ratio), samples, fake.patients, 'real images are training images'),
-        'copies': intervals.entry(float(copies.mean()), weighted_mean(copies, fake.draws), fake.patients, 'no image')}
+        'copies': proportions.entry(copies, fake.patients, 'no image')}
 
 
 def _label_metrics(sample: Sample, name: str) -> dict[str, Any]:
     """The share of images with the predicted class that they should have; none without a network of these classes."""
     if not all(row.get('predicted') for row in sample.rows):
         return {}
-    agrees = np.array([row['predicted'] == row['target'] for row in sample.rows], float)
-    return {name: intervals.entry(float(agrees.mean()), weighted_mean(agrees, sample.draws), sample.patients,
-                                  'no image')}
+    agrees = np.array([row['predicted'] == row['target'] for row in sample.rows])
+    return {name: proportions.entry(agrees, sample.patients, 'no image')}
 
 
 def _class_kid(real: Sample, fake: Sample, label: str, features: str, resamples: int, seed: int) -> dict[str, Any]:

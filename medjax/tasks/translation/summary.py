@@ -17,8 +17,8 @@ CONVENTIONS = (
     'increases it. Linear regression and the lookup table (64 bins with equal numbers of voxels) predict a voxel from '
     'its own intensity and are fitted to pairs of training voxels; histogram matching gives the target of the same '
     'rank and needs no pairs. Outside of the head these baselines are given the true target. A gain is the PSNR of the '
-    'network minus that of a baseline, case by case. Cases without a target are not counted. Intervals are percentile '
-    'bootstraps over patients; there is none for a single patient.')
+    'network minus that of a baseline, case by case. Cases without a target are not counted. Intervals are '
+    'studentised bootstraps over patients; there is none for a single patient.')
 
 
 def results(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any]:

@@ -27,7 +27,7 @@ CONVENTIONS = (
     'the curve and the straight line to its end. The doubly robust mean effect corrects the mean predicted effect by '
     'the weighted errors of the observed outcomes. OLS is ordinary least squares with the treatment as a covariate, '
     'or for each group by itself; trees are scikit-learn\'s histogram gradient boosting with default settings, for '
-    'each group by itself. The baselines are fitted to the same training patients. Intervals are percentile bootstrap '
+    'each group by itself. The baselines are fitted to the same training patients. Intervals are BCa bootstrap '
     'intervals over patients, from the resamples in which the metric is defined, given where these are at least nine '
     'in ten; models and propensity are not fitted again, so the variation between training sets is not included.')
 UNDEFINED = {'factual_rmse': 'there is one group only', 'policy_value': 'no patient was treated by the policy',
@@ -115,10 +115,29 @@ def summarise(rows: Sequence[Row], training: Mapping[str, Any], *, resamples: in
     for split, part in bootstrap.rows_by_split(rows).items():
         table = read(part)
         draws = intervals.multiplicities(table.patients, resamples, seed)
-        values, samples = compute_metrics(table), compute_metrics(table, draws)
-        out['metrics'][split] = {name: intervals.entry(float(value), samples[name], table.patients, _reason(name))
-                                 for name, value in values.items()}
+        out['metrics'][split] = entries(table, draws)
     out['warnings'] += bootstrap.missing_test(out['metrics'])
+    return out
+
+
+def entries(table: Predictions, draws: np.ndarray) -> dict[str, Any]:
+    """`compute_metrics` with confidence intervals, as of `intervals.entry`.
+
+    The interval of an ATE error is that of the difference with its sign, whose bootstrap is not cut off at 0.
+
+    Args:
+      table: the patients.
+      draws: of `intervals.multiplicities`.
+    """
+    values, samples = compute_metrics(table), compute_metrics(table, draws)
+    out = {name: intervals.entry(float(value), samples[name], table.patients, _reason(name))
+           for name, value in values.items()}
+    for name, entry in out.items():
+        if name.startswith('ate_error') and entry['ci95']:
+            of = name.replace('ate_error', 'ate')
+            difference = intervals.entry(float(values[of] - values['ate_true']), samples[of] - samples['ate_true'],
+                                         table.patients, '')
+            entry['ci95'] = _magnitudes(*difference['ci95'])
     return out
 
 
@@ -154,6 +173,12 @@ def over_realisations(tables: Mapping[str, Sequence[Row]],
         names = [name for name in rows[0] if name not in ('split', 'id', 'realisation')]
         found[part] = bootstrap.summarise(rows, names, 'realisation', resamples)
     return found, [row for rows in by_part.values() for row in rows]
+
+
+def _magnitudes(low: float, high: float) -> list[float]:
+    """The interval of the absolute values of the numbers in an interval."""
+    ends = sorted((abs(low), abs(high)))
+    return [0.0, ends[1]] if low <= 0 <= high else ends
 
 
 def _reason(name: str) -> str:

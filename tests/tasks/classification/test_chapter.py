@@ -85,7 +85,7 @@ def test_the_splits_are_columns_with_intervals(binary):
             ('test', 'specificity'), ('test', 'specificity_operating'), ('val', 'specificity'))]
     assert rows[f'AUROC{ARROW}↑'][1] == '' and not any('pooled' in row for row in rows)
     assert rows['n (patients)'] == ['64', '64', '32']
-    assert '95 % intervals are percentile bootstraps over patients with 100 resamples.' in page(binary).text
+    assert '95 % intervals are bootstraps over patients with 100 resamples.' in page(binary).text
 
 
 def test_wrong_cases_come_first_sorted_by_confidence(folders):

@@ -33,9 +33,9 @@ def test_differences_are_of_the_same_cases_and_the_same_resamples():
     found = few(a, b[::-1])  # whatever their order
     of_a, of_b = (read(rows, 'binary', CLASSES) for rows in (a, b))
     draws = intervals.multiplicities(of_a.patients, 200, 0)
-    sample = compute_metrics(of_a, draws)['accuracy'] - compute_metrics(of_b, draws)['accuracy']
-    got = found['metrics']['accuracy']
-    assert got['difference']['ci95'] == pytest.approx(np.percentile(sample, [2.5, 97.5]))
+    sample = compute_metrics(of_a, draws)['brier'] - compute_metrics(of_b, draws)['brier']
+    got = found['metrics']['brier']
+    assert got['difference']['ci95'] == pytest.approx(intervals.bca_limits(sample, 80))
     assert got['difference']['value'] == pytest.approx(got['a'] - got['b']) and got['difference']['n'] == 80
     positive = of_a.targets == 1
     assert found['delong'] == delong.auroc_test(positive, of_a.probs[:, 1], of_b.probs[:, 1])
@@ -48,8 +48,10 @@ def test_differences_are_of_the_same_cases_and_the_same_resamples():
 def test_a_run_has_no_difference_from_itself():
     a, _ = pair()
     found = few(a, a)
-    assert all(of['difference']['value'] == 0 and of['difference']['ci95'] == [0, 0]
-               for of in found['metrics'].values())
+    assert all(of['difference']['value'] == 0 for of in found['metrics'].values())
+    assert found['metrics']['brier']['difference']['why'] == 'equal in all resamples: no confidence interval'
+    low, high = found['metrics']['accuracy']['difference']['ci95']
+    assert low == -high and 0 < high < 0.05  # one half in each cell of 80 cases
     assert found['delong']['p'] == found['mcnemar']['p'] == 1
 
 

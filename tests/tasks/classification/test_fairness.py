@@ -108,7 +108,8 @@ def test_gaps_of_equal_groups_are_those_of_chance():
     for _ in range(20):
         targets = rng.integers(0, 2, 80)
         cases = binary(targets, np.clip(0.2 * targets + 0.8 * rng.random(80), 0, 1))
-        found = fairness.subgroup_analysis(cases, rng.choice(list('abcd'), 80), np.ones((2, 80), np.uint8))
+        found = fairness.subgroup_analysis(cases, rng.choice(list('abcd'), 80),
+                                           intervals.multiplicities(cases.patients, 2, 0))
         gap = found['gaps']['equalised_odds_difference']
         assert gap['value'] > 0.1
         p.append(gap['p'])

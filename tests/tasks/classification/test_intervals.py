@@ -1,4 +1,4 @@
-"""Classification metrics with intervals: DeLong's where each patient has one case, else the bootstrap's."""
+"""Classification metrics with intervals: DeLong's of AUROCs, exact ones of proportions, else the bootstrap's."""
 
 import numpy as np
 import pytest
@@ -15,19 +15,18 @@ def metrics(rows, problem='binary', classes=CLASSES):
     return intervals.metrics_with_intervals(cases, multiplicities(cases.patients, 100, 0))
 
 
-def test_auroc_has_delongs_interval_where_each_patient_has_one_case():
+def test_auroc_has_delongs_interval_by_patient():
     rows = table()
     single = metrics(rows)
     positive = np.array([row['target'] == 'sick' for row in rows])
-    area = delong.auroc_and_variance(positive, np.array([row['prob_sick'] for row in rows]))
-    want = delong.auroc_interval(*area)
+    want = delong.auroc_interval(positive, np.array([row['prob_sick'] for row in rows]))
     assert single['auroc']['method'] == 'DeLong' and single['auroc']['ci95'] == pytest.approx(want['ci95'])
-    assert single['f1']['method'] == 'bootstrap'
+    assert single['f1']['method'] == 'BCa'
     together = metrics(table(patients=20))
-    assert together['auroc']['method'] == 'bootstrap' and together['auroc']['n'] == 20
+    assert together['auroc']['ci95'] != single['auroc']['ci95'] and together['auroc']['n'] == 20
     assert together['auroc']['value'] == single['auroc']['value'] and together['auroc']['cases'] == 60
     several = metrics(table(classes=('a', 'b', 'c')), 'multiclass', ('a', 'b', 'c'))
-    assert several['auroc_b']['method'] == 'DeLong' and several['auroc']['method'] == 'bootstrap'
+    assert several['auroc_b']['method'] == 'DeLong' and several['auroc']['method'] == 'BCa'
 
 
 def test_a_label_counts_patients_with_a_known_value():
@@ -36,8 +35,21 @@ def test_a_label_counts_patients_with_a_known_value():
     for name in 'uv':
         known = sum(row[f'target_{name}'] != '' for row in rows)
         assert found[f'accuracy_{name}']['n'] == found[f'auroc_{name}']['n'] == known
-        assert found[f'auroc_{name}']['method'] == 'DeLong'
+        assert found[f'auroc_{name}']['method'] in ('DeLong', 'Newcombe')
     assert found['f1_micro']['n'] == sum(row['target_u'] != '' or row['target_v'] != '' for row in rows)
+
+
+def test_calibration_errors_have_those_of_calibrated_predictions_and_no_interval():
+    rng = np.random.default_rng(0)
+    p = rng.random(300)
+    rows = [{'id': str(k), 'patient': str(k), 'target': CLASSES[int(rng.random() < p[k])],
+             **{f'prob_{CLASSES[0]}': 1 - p[k], f'prob_{CLASSES[1]}': p[k]}} for k in range(300)]
+    found = metrics(rows)['ece']
+    assert found['ci95'] is None and found['p'] > 0.05 and found['by_chance'] == pytest.approx(found['value'], rel=0.5)
+    sharp = [{**row, f'prob_{CLASSES[0]}': float(row[f'prob_{CLASSES[0]}'] > 0.5),
+              f'prob_{CLASSES[1]}': float(row[f'prob_{CLASSES[0]}'] <= 0.5)} for row in rows]
+    worse = metrics(sharp)['ece']
+    assert worse['p'] < 0.01 and worse['by_chance'] == 0  # certain predictions are right where they are calibrated
 
 
 def test_reported_metrics_depend_on_the_problem():

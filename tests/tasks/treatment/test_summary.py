@@ -39,7 +39,7 @@ def test_intervals_contain_the_true_values():
     found = summary.summarise(rows, treatments.TRAINING, resamples=300)
     test = found['metrics']['test']
     low, high = test['pehe']['ci95']
-    assert low < 0.3 < high and test['pehe']['n'] == 300 and test['pehe']['method'] == 'bootstrap'
+    assert low < 0.3 < high and test['pehe']['n'] == 300 and test['pehe']['method'] == 'BCa'
     assert test['pehe']['value'] < test['pehe_ols']['value'] and test['pehe']['value'] < test['pehe_trees']['value']
     assert test['qini']['value'] > test['qini_trees']['value'] > test['qini_ols']['value'] == 0
     assert test['difference']['ci95'][0] > 1.3  # treated patients have a better prognosis
@@ -79,3 +79,9 @@ def test_damaged_tables(change, message):
         read([ROWS[0], {**ROWS[1], **change}])
     with pytest.raises(InputError, match='expected at least one'):
         summary.summarise([], treatments.TRAINING)
+
+
+@pytest.mark.parametrize('interval, want', [
+    ((-0.2, 0.5), [0, 0.5]), ((-0.5, 0.2), [0, 0.5]), ((-0.5, -0.2), [0.2, 0.5]), ((0.2, 0.5), [0.2, 0.5])])
+def test_the_interval_of_an_ate_error_is_that_of_the_signed_difference(interval, want):
+    assert summary._magnitudes(*interval) == want
