@@ -150,8 +150,8 @@ def initial(*, name: str, path: str, reinitialise: Sequence[str] = (),
                 raise InputError(f'config.init.part: {part!r} is one array; expected a part that is a network')
         _check_parts(wanted, reinitialise, 'reinitialise')
         kept = {'/'.join(key): leaf for key, leaf in wanted.items() if key[1] not in reinitialise}
-        found = read(pathlib.Path(path), kept, reinitialise)
-        return {key.replace('/', f'/{part}/', 1): leaf for key, leaf in found.items()} if part else found
+        weights = read(pathlib.Path(path), kept, reinitialise)
+        return {key.replace('/', f'/{part}/', 1): leaf for key, leaf in weights.items()} if part else weights
 
     return given
 

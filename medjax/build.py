@@ -47,15 +47,15 @@ class Kind:
 
     def modules(self) -> dict[str, str]:
         """All modules by the name that a config has."""
-        found = {}
+        out = {}
         for package, prefix in self.packages.items():
             path = importlib.import_module(package).__path__
-            found |= {f'{prefix}{module.name}': f'{package}.{module.name}' for module in pkgutil.iter_modules(path)}
+            out |= {f'{prefix}{module.name}': f'{package}.{module.name}' for module in pkgutil.iter_modules(path)}
         for name in family.names() if self.own else ():
             own = f'medjax.tasks.{name}.{self.own}'
             if importlib.util.find_spec(own):
-                found.setdefault(name, own)
-        return found
+                out.setdefault(name, own)
+        return out
 
 
 KINDS = {
@@ -82,12 +82,12 @@ def attribute(kind: str, section: Mapping[str, Any], where: str) -> tuple[Any, d
     """
     options = dict(section)
     name, of = options.pop('name', None), KINDS[kind]
-    known = of.modules()
+    modules = of.modules()
     if isinstance(name, str) and '.' in name and importlib.util.find_spec(name.partition('.')[0]):
-        known[name] = name
-    module = importlib.import_module(known[name]) if name in known else None
+        modules[name] = name
+    module = importlib.import_module(modules[name]) if name in modules else None
     if not hasattr(module, of.attribute):
-        names = [n for n, path in known.items() if hasattr(importlib.import_module(path), of.attribute)]
+        names = [n for n, path in modules.items() if hasattr(importlib.import_module(path), of.attribute)]
         raise InputError(f'{where}.name: {name!r} is not known; expected one of: {", ".join(sorted(names))}')
     return getattr(module, of.attribute), options
 
@@ -97,15 +97,15 @@ def network(section: Mapping[str, Any], precision: str) -> nn.Module:
     make, given = attribute('model', section, 'config.model')
     table = importlib.import_module(make.__module__).VARIANTS
     fields = dict(choose(table, given.pop('variant', next(iter(table))), 'config.model.variant'))
-    known = [name for name in make.__dataclass_fields__ if name not in ('parent', 'name', 'dtype')]
+    allowed = [name for name in make.__dataclass_fields__ if name not in ('parent', 'name', 'dtype')]
     for key in given:
-        if key not in known:
-            raise InputError(unknown_key(key, known, 'config.model'))
+        if key not in allowed:
+            raise InputError(unknown_key(key, allowed, 'config.model'))
     options.check_all(make, given, 'config.model')
-    missing = [f.name for f in dataclasses.fields(make) if f.default is dataclasses.MISSING and f.name in known
+    missing = [f.name for f in dataclasses.fields(make) if f.default is dataclasses.MISSING and f.name in allowed
                and f.default_factory is dataclasses.MISSING and f.name not in {**fields, **given}]
     if missing:
-        raise InputError(f'config.model.{missing[0]}: this key is missing; config.model takes: {", ".join(known)}')
+        raise InputError(f'config.model.{missing[0]}: this key is missing; config.model takes: {", ".join(allowed)}')
     return make(**{**fields, **given, 'dtype': precision})
 
 

@@ -74,7 +74,7 @@ class Checkpoints:
           DamagedCheckpointError: the metrics of a checkpoint cannot be read, so that the best is not known.
         """
         metrics = {step: self._about(step).metrics for step in self.steps()} if self.best else {}
-        measured = [step for step, found in metrics.items() if self.best in found]
+        measured = [step for step, values in metrics.items() if self.best in values]
         return max(measured, key=lambda step: (self._rank(metrics[step]), step), default=None)
 
     def _about(self, step: int) -> manifest.Manifest:
@@ -93,11 +93,10 @@ class Checkpoints:
             return
         self._open()
         self._check_space(sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state)))
-        found = {k: float(v) for k, v in (metrics or {}).items()}
-        found = found if self.best in found else {}
-        parts = {'state': state, manifest.NAME: manifest.Pending(state, found, self._statistics)}
+        stored = {k: float(v) for k, v in (metrics or {}).items()} if self.best in (metrics or {}) else {}
+        parts = {'state': state, manifest.NAME: manifest.Pending(state, stored, self._statistics)}
         self._pending = _named(lambda: self._orbax.save_checkpointables_async(
-            step, parts, force=True, metrics=found or None, custom_metadata={manifest.NAME: True}), self._folder)
+            step, parts, force=True, metrics=stored or None, custom_metadata={manifest.NAME: True}), self._folder)
 
     def _open(self) -> None:
         if not self._folder.parent.is_dir():
@@ -196,16 +195,16 @@ class Checkpoints:
           InputError: it holds another model or optimiser than `abstract`; the first difference is named.
         """
         folder = self._folder / str(step)
-        known = _read(folder, lambda: manifest.read(folder))
-        if known is not None:
-            found = known.layout()
+        digests = _read(folder, lambda: manifest.read(folder))
+        if digests is not None:
+            layout = digests.layout()
         else:
-            found = _layout(_read(folder, lambda: ocp.metadata(str(folder)).metadata))
+            layout = _layout(_read(folder, lambda: ocp.metadata(str(folder)).metadata))
             self._say(f'warning: {folder}: saved without digests by an earlier version; it cannot be verified')
-        _check_layout(found, _layout(abstract), folder)
+        _check_layout(layout, _layout(abstract), folder)
         state = _read(folder, lambda: ocp.load(str(folder), abstract))
-        if known is not None:
-            known.verify(state, folder)
+        if digests is not None:
+            digests.verify(state, folder)
         return state
 
     def close(self) -> None:
@@ -220,11 +219,11 @@ def _layout(tree: Any) -> dict[str, str]:
     return {path: f'{tuple(leaf.shape)} {leaf.dtype}' for path, leaf in manifest.leaves(tree).items()}
 
 
-def _check_layout(found: Mapping[str, str], wanted: Mapping[str, str], folder: pathlib.Path) -> None:
-    for path in sorted(set(found) | set(wanted)):
-        if found.get(path) != wanted.get(path):
-            raise InputError(f'{folder}: checkpoint of another model: {path} has shape {found.get(path, "none")} there;'
-                             f' the config makes {wanted.get(path, "none")}')
+def _check_layout(stored: Mapping[str, str], wanted: Mapping[str, str], folder: pathlib.Path) -> None:
+    for path in sorted(set(stored) | set(wanted)):
+        if stored.get(path) != wanted.get(path):
+            raise InputError(f'{folder}: checkpoint of another model: {path} has shape {stored.get(path, "none")} '
+                             f'there; the config makes {wanted.get(path, "none")}')
 
 
 def _read(folder: pathlib.Path, call: Callable[[], Any]) -> Any:

@@ -90,9 +90,9 @@ class Manifest:
 
 def leaves(state: Any) -> dict[str, Any]:
     """The arrays of a state, or their shapes, by path, such as 'params/conv/kernel'."""
-    found = jax.tree_util.tree_leaves_with_path(state, is_leaf=lambda x: hasattr(x, 'shape'))
+    with_paths = jax.tree_util.tree_leaves_with_path(state, is_leaf=lambda x: hasattr(x, 'shape'))
     return {'/'.join(str(getattr(k, 'name', getattr(k, 'key', getattr(k, 'idx', k)))) for k in path): leaf
-            for path, leaf in found}
+            for path, leaf in with_paths}
 
 
 def read(folder: pathlib.Path) -> Manifest | None:
