@@ -121,7 +121,7 @@ def caption(run: Run, split: str) -> str:
     if split == 'val' and run.selection_metric:
         return f'{split_name(split)} (used to select the weights)'
     if split == 'calibrate':
-        return f'{split_name(split)} (thresholds and calibration are fitted on it)'
+        return f'{split_name(split)} (used to fit thresholds)'
     return split_name(split)
 
 

@@ -158,7 +158,7 @@ def histogram_chart(values: Mapping[str, np.ndarray], xlabel: str, theme: str,
 
 
 def reliability_chart(bins: Mapping[str, Sequence[Mapping[str, Any]]], axes_names: tuple[str, str], theme: str,
-                      high: float = 1.0) -> bytes:
+                      high: float = 1.0, curve: Mapping[str, Sequence[float]] | None = None) -> bytes:
     """Predicted probability against observed frequency, as PNG; the dotted line is perfect calibration.
 
     Args:
@@ -167,16 +167,23 @@ def reliability_chart(bins: Mapping[str, Sequence[Mapping[str, Any]]], axes_name
       axes_names: of x and y.
       theme: 'light' or 'dark'.
       high: upper limit of both axes.
+      curve: a smooth calibration curve, in place of the line that joins the first bins: lists `predicted`, `observed`,
+        and `low` and `high` of its band.
     """
     figure, axes = chart(theme, *axes_names, *SQUARE)
+    if curve:
+        colour = _colour(0, theme)
+        axes.fill_between(curve['predicted'], curve['low'], curve['high'], color=colour, alpha=0.16, linewidth=0)
+        axes.plot(curve['predicted'], curve['observed'], color=colour, linewidth=1.8, zorder=2)
     axes.plot([0, 1], [0, 1], color=INK[theme], linewidth=0.8, linestyle=':', zorder=1)
     lowest = 1.0
     for number, (name, group) in enumerate(bins.items()):
         predicted, observed, n = (np.array([bin[key] for bin in group], float)
                                   for key in ('predicted', 'observed', 'n'))
         colour, marker = _colour(number + 1 if number else 0, theme), MARKERS[number]
-        axes.plot(predicted, observed, color=colour, linewidth=1.4, zorder=2 + number,
-                  linestyle=DASHES[number % len(DASHES)])
+        if number or not curve:
+            axes.plot(predicted, observed, color=colour, linewidth=1.4, zorder=2 + number,
+                      linestyle=DASHES[number % len(DASHES)])
         for bin in group:
             if bin.get('ci95'):
                 axes.plot([bin['predicted']] * 2, bin['ci95'], color=colour, linewidth=1.0, alpha=0.6, zorder=1)
@@ -189,6 +196,25 @@ def reliability_chart(bins: Mapping[str, Sequence[Mapping[str, Any]]], axes_name
     if len(bins) > 1:
         for handle in axes.legend(frameon=False, labelcolor=INK[theme], fontsize=9, loc='upper left').legend_handles:
             handle.set_sizes([36])
+    return png(figure, CHART_DPI)
+
+
+def decision_chart(curve: Mapping[str, Sequence[float]], theme: str) -> bytes:
+    """Net benefit by threshold, as PNG, with those of treating everybody and nobody.
+
+    Args:
+      curve: lists over the thresholds: `thresholds`, `model`, its interval's `low` and `high`, and `all`.
+      theme: 'light' or 'dark'.
+    """
+    figure, axes = chart(theme, 'Threshold probability', 'Net benefit', *SQUARE)
+    x, colour = curve['thresholds'], _colour(0, theme)
+    axes.fill_between(x, curve['low'], curve['high'], color=colour, alpha=0.16, linewidth=0)
+    axes.plot(x, curve['model'], color=colour, linewidth=1.8, label='by the network')
+    axes.plot(x, curve['all'], color=INK[theme], linewidth=1.2, linestyle='--', label='treat all')
+    axes.axhline(0, color=INK[theme], linewidth=1.0, linestyle=':', label='treat none')
+    top = max(0.01, *curve['model'], *curve['all'])
+    axes.set(xlim=(x[0], x[-1]), ylim=(-0.25 * top, 1.1 * top))
+    legend(axes, theme, loc='upper center', bbox_to_anchor=(0.5, 1.13), ncols=3)
     return png(figure, CHART_DPI)
 
 

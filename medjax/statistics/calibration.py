@@ -32,31 +32,38 @@ def fitting_split(splits: Container[str]) -> str | None:
 
 
 def expected_calibration_error(targets: np.ndarray, probs: np.ndarray, weight: np.ndarray | None = None, *,
-                               equal_mass: bool = False) -> np.ndarray:
-    """Expected calibration error of the predicted class (Guo et al. 2017, ICML).
+                               equal_mass: bool = False, predicted_class: bool = False) -> np.ndarray:
+    """Expected calibration error: of the positive class with two classes, else of the predicted class.
 
-    It is the mean over bins, weighted by their number of cases, of the absolute difference between mean confidence and
-    accuracy.
+    It is the mean over bins, weighted by their number of cases, of the absolute difference between the mean probability
+    and the frequency: of the positive class, from 0 to 1 (Naeini et al. 2015, AAAI), or of the predicted class, whose
+    probability is the confidence and whose frequency the accuracy (Guo et al. 2017, ICML). With two classes the latter
+    cannot distinguish a positive class that is predicted too often from one that is predicted too rarely.
 
     Args:
       targets: `[n]` class numbers.
       probs: `[n, K]`.
       weight: `[..., n]`, as in `metrics.classification`.
       equal_mass: use bins with about the same number of cases instead of the same width (adaptive ECE). The bins are
-        those of the unweighted cases, and equal confidences are always in the same bin.
+        those of the unweighted cases, and equal probabilities are always in the same bin.
+      predicted_class: take the predicted class with two classes as well.
 
     Returns:
       `[...]`; NaN where no case has weight.
     """
     weight = np.ones(len(probs)) if weight is None else np.asarray(weight)
-    confidence, right = probs.max(1), probs.argmax(1) == targets
-    bins = _equal_mass(confidence) if equal_mass else _equal_width(confidence)
-    gap = np.abs(classification.bin_sums(confidence - right, bins, BINS, weight)).sum(-1)
+    if probs.shape[1] == 2 and not predicted_class:
+        probability, occurred = probs[:, 1], np.asarray(targets) == 1
+    else:
+        probability, occurred = probs.max(1), probs.argmax(1) == targets
+    bins = _equal_mass(probability) if equal_mass else _equal_width(probability)
+    gap = np.abs(classification.bin_sums(probability - occurred, bins, BINS, weight)).sum(-1)
     total = weight.sum(-1, dtype=np.float64)
     return np.divide(gap, total, out=np.full(gap.shape, np.nan), where=total > 0)
 
 
-def errors_by_chance(probs: np.ndarray, draws: int, seed: int, *, equal_mass: bool = False) -> np.ndarray:
+def errors_by_chance(probs: np.ndarray, draws: int, seed: int, *, equal_mass: bool = False,
+                     predicted_class: bool = False) -> np.ndarray:
     """Expected calibration errors of predictions that are calibrated (consistency resampling, Bröcker & Smith 2007).
 
     The error is biased upwards: it is above 0 even for the true probabilities, and the more so the fewer cases there
@@ -68,15 +75,16 @@ def errors_by_chance(probs: np.ndarray, draws: int, seed: int, *, equal_mass: bo
       draws: number of sets of outcomes.
       seed: of the draws.
       equal_mass: as in `expected_calibration_error`.
+      predicted_class: likewise.
 
     Returns:
       `[draws]`; NaN without a case.
     """
-    confidence = probs.max(1)
-    right = np.random.default_rng(seed).random((draws, len(probs))) < confidence
-    bins = _equal_mass(confidence) if equal_mass else _equal_width(confidence)
-    expected = np.bincount(bins, confidence, BINS)
-    gap = np.abs(classification.bin_sums(np.ones(len(probs)), bins, BINS, right) - expected).sum(-1)
+    probability = probs[:, 1] if probs.shape[1] == 2 and not predicted_class else probs.max(1)
+    occurred = np.random.default_rng(seed).random((draws, len(probs))) < probability
+    bins = _equal_mass(probability) if equal_mass else _equal_width(probability)
+    expected = np.bincount(bins, probability, BINS)
+    gap = np.abs(classification.bin_sums(np.ones(len(probs)), bins, BINS, occurred) - expected).sum(-1)
     return gap / len(probs) if len(probs) else np.full(draws, np.nan)
 
 
@@ -230,9 +238,9 @@ def _equal_width(probability: np.ndarray) -> np.ndarray:
     return np.clip(np.searchsorted(np.arange(BINS + 1) / BINS, probability, side='left') - 1, 0, BINS - 1)
 
 
-def _equal_mass(confidence: np.ndarray) -> np.ndarray:
-    """The number of each confidence's bin, of bins with about the same number of cases."""
-    return np.searchsorted(np.sort(confidence), confidence, side='left') * BINS // max(len(confidence), 1)
+def _equal_mass(probability: np.ndarray) -> np.ndarray:
+    """The number of each probability's bin, of bins with about the same number of cases."""
+    return np.searchsorted(np.sort(probability), probability, side='left') * BINS // max(len(probability), 1)
 
 
 def _log(probs: np.ndarray) -> np.ndarray:

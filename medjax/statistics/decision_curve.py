@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from medjax.metrics.classification import weighted_mean
+from medjax.metrics.classification import compute_in_blocks
 
 
 def net_benefit(positive: np.ndarray, probability: np.ndarray, thresholds: np.ndarray,
@@ -23,6 +23,11 @@ def net_benefit(positive: np.ndarray, probability: np.ndarray, thresholds: np.nd
       `[..., T]`; NaN where no case has weight.
     """
     weight = np.ones(len(probability)) if weight is None else np.asarray(weight)
-    positive = np.asarray(positive, np.float64)
-    out = [weighted_mean((probability >= t) * (positive - (1 - positive) * t / (1 - t)), weight) for t in thresholds]
-    return np.stack(out, -1)
+    positive, odds = np.asarray(positive, bool)[:, None], thresholds / (1 - thresholds)
+    benefit = (probability[:, None] >= thresholds) * np.where(positive, 1.0, -odds)
+
+    def means(w: np.ndarray) -> dict[str, np.ndarray]:
+        w = w.astype(np.float64)
+        total = w.sum(1, keepdims=True)
+        return {'': np.divide(w @ benefit, total, out=np.full((len(w), len(thresholds)), np.nan), where=total > 0)}
+    return compute_in_blocks(means, weight, len(thresholds))['']

@@ -16,6 +16,7 @@ from medjax.metrics.classification import compute_in_blocks
 
 LEAST = 1e-12  # probabilities are clipped to it from 0 and 1 before a logit
 KNOTS = ((0.05, 0.35, 0.65, 0.95), (0.1, 0.5, 0.9), ())  # quantiles; the first that give different knots and a fit
+RANGE = (0.01, 0.99)  # quantiles of the predicted probability between which the smooth curve is given
 STEPS, TOLERANCE = 60, 1e-9  # Newton's method: most steps, and gradient per case at which it ends
 FARTHEST = 25.0  # of a fitted log odds; beyond, a fit has no maximum
 Z95 = 1.959963984540054
@@ -108,7 +109,7 @@ class Curve:
     """A smooth calibration curve.
 
     Attributes:
-      predicted: `[G]` predicted probabilities, from the lowest to the highest of the cases.
+      predicted: `[G]` predicted probabilities, rising.
       observed: `[G]` estimated probabilities of the event.
       low: `[G]` lower limits of the pointwise 95 % band.
       high: `[G]` upper limits.
@@ -135,7 +136,8 @@ def smooth_curve(positive: np.ndarray, probability: np.ndarray, patients: np.nda
       positive: `[n]` bool.
       probability: `[n]`, predicted.
       patients: `[n]`, the patient of each case.
-      points: number of points of the curve, at equal steps of the predicted probability.
+      points: number of points of the curve, at equal steps of the predicted probability between its 1st and 99th
+        percentile, beyond which there are too few cases.
 
     Returns:
       None where the slope is not defined; see `undefined_reason`.
@@ -143,7 +145,7 @@ def smooth_curve(positive: np.ndarray, probability: np.ndarray, patients: np.nda
     log_odds, positive = logit(probability), np.asarray(positive, np.float64)
     if undefined_reason(positive > 0, log_odds):
         return None
-    grid = np.linspace(probability.min(), probability.max(), points)
+    grid = np.linspace(*np.quantile(probability, RANGE), points)
     for quantiles in KNOTS:
         knots = np.quantile(log_odds, quantiles)
         if len(np.unique(knots)) < len(knots):

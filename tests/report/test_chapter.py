@@ -24,5 +24,5 @@ def test_fits_on_cases_that_selected_the_weights_have_a_warning(run, warned):
 def test_cases_that_something_is_fitted_on_have_no_headline():
     run = run_of('calibrate', 'val', 'outside', 'test')
     assert run.splits == ['test', 'outside', 'calibrate', 'val'] and headline_splits(run) == ['test', 'outside']
-    assert caption(run, 'calibrate') == 'Calibration (thresholds and calibration are fitted on it)'
+    assert caption(run, 'calibrate') == 'Calibration (used to fit thresholds)'
     assert headline_splits(run_of('val')) == ['val']

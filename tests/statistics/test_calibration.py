@@ -17,16 +17,29 @@ def simulated(n, classes, seed, temperature=1.0, spread=2.0):
 
 
 def test_errors_by_hand():
-    # Confidences .9 .9 .6 .6 .6 in two of 15 bins; right 1 of 2, and 3 of 3.
+    # Of the positive class .1, .4, .6 and .9, in four of 15 bins. Of the predicted class confidences .9 .9 .6 .6 .6 in
+    # two; right 1 of 2, and 3 of 3.
     p = np.array([0.9, 0.1, 0.6, 0.4, 0.6])
     targets = np.array([1, 1, 1, 0, 1])
     probs = np.stack([1 - p, p], -1)
-    want = 2 / 5 * abs(0.9 - 0.5) + 3 / 5 * abs(0.6 - 1)
+    of_predicted = 2 / 5 * abs(0.9 - 0.5) + 3 / 5 * abs(0.6 - 1)
+    assert calibration.expected_calibration_error(targets, probs, predicted_class=True) == pytest.approx(of_predicted)
+    three = np.column_stack([probs, 0 * p])
+    assert calibration.expected_calibration_error(targets, three) == pytest.approx(of_predicted)
+    want = (abs(0.9 - 1) + abs(0.1 - 1) + 2 * abs(0.6 - 1) + 0.4) / 5
     assert calibration.expected_calibration_error(targets, probs) == pytest.approx(want)
-    # Equal confidences stay together, so that here the bins of equal mass are the same two.
+    # Equal probabilities stay together, so that here the bins of equal mass are the same four.
     assert calibration.expected_calibration_error(targets, probs, equal_mass=True) == pytest.approx(want)
     weight = np.array([[1, 1, 1, 1, 1], [0, 0, 2, 0, 0], [0, 0, 0, 0, 0]])
     np.testing.assert_allclose(calibration.expected_calibration_error(targets, probs, weight), [want, 0.4, np.nan])
+
+
+def test_the_error_of_the_positive_class_sees_what_that_of_the_predicted_one_hides():
+    """Of 50 cases predicted .3 30 are positive, and all of 50 predicted .7: the confidence of .7 is right 70 times."""
+    probs = np.repeat([[0.7, 0.3], [0.3, 0.7]], 50, axis=0)
+    targets = np.concatenate([np.arange(50) < 30, np.ones(50, bool)]).astype(int)
+    assert calibration.expected_calibration_error(targets, probs) == pytest.approx(0.3)
+    assert calibration.expected_calibration_error(targets, probs, predicted_class=True) == pytest.approx(0)
 
 
 def test_adaptive_bins_hold_the_same_number_of_cases():

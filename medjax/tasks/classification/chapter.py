@@ -58,8 +58,23 @@ def sections(split: ClassificationSplit) -> list[Section]:
         Section('Discrimination', charts=charts.discrimination_charts(split)),
         Section('Calibration and uncertainty', tables=chapter_tables.uncertainty_tables(split),
                 charts=charts.uncertainty_charts(split)),
+        Section('Decisions', decision_text(split), tables=chapter_tables.decision_tables(split),
+                charts=charts.decision_charts(split)),
         Section('Subgroup performance', subgroups, tables=chapter_tables.subgroup_tables(split)),
         pictures.example_cases(split)]
+
+
+def decision_text(split: ClassificationSplit) -> str:
+    """An explanation of predictive values and net benefit."""
+    text = ('Positive and negative predictive values depend on the prevalence, which in a data set is often not that '
+            'of the population. ')
+    analysis = split.analysis.get('probability', {})
+    if not any('stated' in found['predictive_values'] for found in analysis.values()):
+        text += 'config.evaluate.prevalence gives them for another population. '
+    return text + ('The net benefit of a threshold is the share of true positives minus that of false positives times '
+                   'the odds of the threshold: a threshold of 0.1 accepts nine needless interventions for each that is '
+                   'needed. A network is of use where its net benefit is above those of treating everybody and nobody. '
+                   'The range of thresholds is config.evaluate.decision_thresholds.')
 
 
 def headline(split: ClassificationSplit) -> tuple[str, str]:
@@ -115,6 +130,10 @@ def method(run: Run) -> str:
             any(entry.get('method') == proportions.EXACT for entry in entries),
         'Those of proportions are Clopper–Pearson\'s at the effective number of cases, which several cases of a '
         'patient reduce.': any(entry.get('method') == proportions.CLUSTERED for entry in entries),
+        'The ECE is that of the positive class' + (', or of the label,' if problem == 'multilabel' else '')
+        + ' from 0 to 1; “ECE, predicted class” is that of the predicted one.': problem in ('binary', 'multilabel'),
+        'The ECE is that of the predicted class; calibration slope and calibration-in-the-large are of each class '
+        'against all others.': problem in ('multiclass', 'ordinal'),
         'Calibration errors are biased upwards: beside them are those that calibrated predictions have by chance.':
             any('by_chance' in run.results[split].get('ece', {}) for split in run.splits),
         'AUROC, AUPRC, specificity, precision and F1 are means over the classes; balanced accuracy is mean '

@@ -8,19 +8,23 @@ import numpy as np
 from medjax.report import tables
 from medjax.report.chapter import caption, headline_splits, split_name
 from medjax.report.tables import Cell, Table, format_number
-from medjax.tasks.classification import fairness
+from medjax.tasks.classification import fairness, probability_analysis
 from medjax.tasks.classification.family import FAMILY
 from medjax.tasks.classification.operating_point import SUFFIX
 from medjax.tasks.classification.split import ClassificationSplit
 
 OVERALL = ('auroc', 'auprc', 'accuracy', 'balanced_accuracy', 'sensitivity', 'specificity', 'precision', 'f1',
-           'f1_micro', 'kappa', 'kappa_weighted', 'mcc', 'brier', 'log_loss', 'ece', 'ece_adaptive')
-OF_CLASS = ('auroc', 'auprc', 'sensitivity', 'specificity', 'precision', 'f1', 'ece')
+           'f1_micro', 'kappa', 'kappa_weighted', 'mcc', 'brier', 'log_loss', 'ece', 'ece_adaptive', 'ece_predicted',
+           'calibration_slope', 'calibration_intercept')
+OF_CLASS = ('auroc', 'auprc', 'sensitivity', 'specificity', 'precision', 'f1', 'ece', 'calibration_slope',
+            'calibration_intercept')
 THRESHOLD_METRICS = ('auroc', 'accuracy', 'sensitivity', 'specificity', 'ece')  # of groups
 CLASS_METRICS = ('auroc', 'accuracy', 'balanced_accuracy', 'ece')
 # Metrics that equal others of the problem: the pooled F1 is the accuracy, and so on.
 REDUNDANT = {'binary': {'f1_micro'}, 'multiclass': {'f1_micro', 'sensitivity'}, 'ordinal': {'f1_micro', 'sensitivity'},
              'multilabel': set()}
+CURVE_DISTANCES = {'ici': 'mean (ICI)', 'e50': 'median (E50)', 'e90': '90th percentile (E90)'}
+MAX_DRAWN = 4  # classes or labels whose smooth calibration and decision curves are drawn
 CALIBRATION_ERRORS = ('ece', 'brier', 'log_loss')
 CALIBRATION_METHODS = {'temperature': 'temperature scaling', 'platt': 'Platt scaling',
                        'isotonic': 'isotonic regression'}
@@ -75,9 +79,9 @@ def class_tables(split: ClassificationSplit) -> list[Table]:
 
 
 def uncertainty_tables(split: ClassificationSplit) -> list[Table]:
-    """Calibration errors before and after calibration, and conformal prediction sets."""
+    """Errors before and after calibration, conformal prediction sets, and distances of smooth calibration curves."""
     if split.table.multilabel:
-        return []
+        return _curve_table(split)
     calibration, conformal = split.analysis.get('calibration'), split.analysis.get('conformal')
     out = []
     if calibration:
@@ -97,7 +101,65 @@ def uncertainty_tables(split: ClassificationSplit) -> list[Table]:
                 ('mean size', 'classes in a set', [tables.cell(FAMILY.metrics, '', conformal['set_size'], 0)]),
                 ('sets of one class', 'share of the cases', [Cell(format_number(single))])]
         out.append(Table('Conformal prediction sets', [('', '')], rows))
-    return out
+    return out + _curve_table(split)
+
+
+def _curve_table(split: ClassificationSplit) -> list[Table]:
+    """Distances between the predictions and the smooth calibration curve of each class or label."""
+    rows = []
+    for name, found in split.analysis.get('probability', {}).items():
+        curve = found['curve']
+        cells = [Cell(format_number(curve[key])) for key in CURVE_DISTANCES] if 'ici' in curve else [
+            Cell('–', below=curve['why']), *[Cell('')] * (len(CURVE_DISTANCES) - 1)]
+        rows.append((name, '', cells))
+    headers = [(text, '') for text in CURVE_DISTANCES.values()]
+    return [Table('Distance from the smooth calibration curve', headers, rows)] if rows else []
+
+
+def decision_tables(split: ClassificationSplit) -> list[Table]:
+    """Predictive values of each class or label, and the net benefit by threshold of those whose curves are drawn."""
+    analysis, drawn = split.analysis.get('probability', {}), drawn_problems(split)
+    if not analysis:
+        return []
+    rows = []
+    for name, found in analysis.items():
+        for kind, text in (('own', 'of these cases'), ('stated', 'stated in the config')):
+            values = found['predictive_values'].get(kind)
+            if values:
+                rows.append((name, '', [Cell(format_number(values['prevalence']), below=text), *(
+                    tables.cell(FAMILY.metrics, '', values[key], 0) for key in ('ppv', 'npv'))]))
+    chosen = any(found['predictive_values']['threshold'] is not None for found in analysis.values())
+    single = split.table.binary or split.table.multilabel
+    rule = 'at the operating point' if chosen else 'at a probability of 0.5' if single else 'of the predicted class'
+    out = [Table(f'Predictive values {rule}', [('prevalence', ''), ('PPV', ''), ('NPV', '')], rows)]
+    curves = [analysis[name]['decision'] for name in drawn]
+    numbers = range(0, probability_analysis.THRESHOLDS, probability_analysis.STEP)
+    if len(analysis) == 1:
+        curve, headers = curves[0], [('by the network', ''), ('treat all', ''), ('gain', '')]
+        cells = [[_limits_cell(curve, n, 'model', ('low', 'high')), Cell(format_number(curve['all'][n])),
+                  _limits_cell(curve, n, 'gain', ('gain_low', 'gain_high'))] for n in numbers]
+        title = f'Net benefit of decisions on {drawn[0]} by threshold; gain over the better of treating all and none'
+    else:
+        headers = [(name, '') for name in drawn]
+        cells = [[_limits_cell(curve, n, 'gain', ('gain_low', 'gain_high')) for curve in curves] for n in numbers]
+        title = 'Gain in net benefit over the better of treating all and none, by threshold'
+    return [*out, Table(title, headers, [(format_number(curves[0]['thresholds'][n]), '', row)
+                                         for n, row in zip(numbers, cells)])]
+
+
+def drawn_problems(split: ClassificationSplit) -> list[str]:
+    """The positive class, or the classes or labels with the most cases: those whose curves are drawn."""
+    positives = {name: int((part.targets == k).sum()) for name, part, k, _ in split.table.problems()}
+    known = [name for name in positives if name in split.analysis.get('probability', {})]
+    chosen = sorted(known, key=positives.get, reverse=True)[:MAX_DRAWN]
+    return [name for name in known if name in chosen]
+
+
+def _limits_cell(curve: Mapping[str, Any], number: int, name: str, limits: tuple[str, str]) -> Cell:
+    """A value of a decision curve with its interval."""
+    low, high = (curve[key][number] for key in limits)
+    interval = [low, high] if low is not None and low == low else None
+    return Cell(format_number(curve[name][number]), below=tables.format_interval({'ci95': interval}))
 
 
 def subgroup_tables(split: ClassificationSplit) -> list[Table]:

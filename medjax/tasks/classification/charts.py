@@ -1,6 +1,6 @@
 """Charts of classification: discrimination, confusion, calibration and selective accuracy."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -11,13 +11,14 @@ from medjax.report.probability_charts import Line, Point
 from medjax.report.style import short_name
 from medjax.report.tables import format_interval, format_number
 from medjax.statistics import calibration
-from medjax.tasks.classification import table as classification_table
-from medjax.tasks.classification.chapter_tables import CALIBRATION_METHODS
+from medjax.tasks.classification.chapter_tables import CALIBRATION_METHODS, drawn_problems
 from medjax.tasks.classification.family import FAMILY
 from medjax.tasks.classification.operating_point import SUFFIX
 from medjax.tasks.classification.split import ClassificationSplit
 
 NAMED_CURVES = 4  # of many curves those with the lowest areas are named and coloured
+SMOOTH = ('The smooth line is a logistic regression on a natural cubic spline of the predictions as they are, with its '
+          'pointwise 95 % interval.')
 MIN_ANSWERED = 10  # cases from which a selective accuracy is shown
 SELECTIVE = {'selective': 'by the probability', 'selective_uncertainty': 'by the disagreement of the members'}
 
@@ -40,15 +41,48 @@ def uncertainty_charts(split: ClassificationSplit) -> list[Chart]:
     if not len(split.table):
         return []
     charts = [_reliability_chart(split)]
+    if not split.table.binary:
+        charts += [_smooth_chart(split, name) for name in drawn_problems(split)
+                   if 'ici' in split.analysis['probability'][name]['curve']]
     if len(split.table) > MIN_ANSWERED and 'points' in split.analysis.get('selective', {}):
         charts.append(_selective_chart(split))
     return charts
 
 
+def decision_charts(split: ClassificationSplit) -> list[Chart]:
+    """The decision curves."""
+    return [_decision_chart(split, name) for name in drawn_problems(split)]
+
+
+def _smooth_chart(split: ClassificationSplit, name: str) -> Chart:
+    """The smooth calibration curve of a class or label."""
+    curve, short = split.analysis['probability'][name]['curve'], short_name(name)
+    part, k = next((part, k) for known, part, k, _ in split.table.problems() if known == name)
+    bins = {'': calibration.reliability_bins(part.probs[:, k], part.targets == k)}
+    return themed_chart(
+        lambda theme: probability_charts.reliability_chart(
+            bins, (f'Probability of {short}', f'Share of cases with {short}'), theme, curve=curve),
+        f'Smooth calibration curve of {name} in the {_cases(split)}', f'{name}: {SMOOTH} {_distances(curve)}')
+
+
+def _decision_chart(split: ClassificationSplit, name: str) -> Chart:
+    curve = split.analysis['probability'][name]['decision']
+    low, high = curve['thresholds'][0], curve['thresholds'][-1]
+    return themed_chart(
+        lambda theme: probability_charts.decision_chart(curve, theme),
+        f'Decision curve of {name} in the {_cases(split)}',
+        f'Net benefit of decisions on {name} at thresholds from {format_number(low)} to {format_number(high)}, with '
+        'its pointwise 95 % interval. Dashed: treating everybody; dotted: nobody.')
+
+
+def _distances(curve: Mapping[str, float]) -> str:
+    return f'Mean distance (ICI) {format_number(curve["ici"])}, 90th percentile (E90) {format_number(curve["e90"])}.'
+
+
 def _curve_charts(split: ClassificationSplit) -> list[Chart]:
     """The ROC and the precision–recall curves of the classes that have cases with and without them."""
-    problems = {name: (positive, score) for name, positive, score in _binary_problems(split.table)
-                if positive.any() and not positive.all()}
+    truth = {name: (part.targets == k, part.probs[:, k]) for name, part, k, _ in split.table.problems()}
+    problems = {name: pair for name, pair in truth.items() if pair[0].any() and not pair[0].all()}
     if not problems:
         return []
     chance, level = '', float('nan')
@@ -152,9 +186,13 @@ def _reliability_chart(split: ClassificationSplit) -> Chart:
         bins[name] = calibrated[first]['reliability'][key]
         after = f' Dashed: {name}, fitted on {split_name(calibrated[first]["fitted_on"]).lower()} cases.'
     pooled = ', all labels pooled' if cases.multilabel else ''
-    error = 'Expected calibration error' + (' (of the predicted class)' if cases.binary else '')
+    error = 'Expected calibration error' + (' (of the positive class)' if cases.binary else '')
+    curve = split.analysis.get('probability', {}).get(key, {}).get('curve', {}) if cases.binary else {}
+    if 'ici' in curve:
+        after += f' {SMOOTH} {_distances(curve)}'
     return themed_chart(
-        lambda theme: probability_charts.reliability_chart(bins, axes_names, theme),
+        lambda theme: probability_charts.reliability_chart(bins, axes_names, theme,
+                                                           curve=curve if 'ici' in curve else None),
         f'Reliability in the {_cases(split)}: {axes_names[1].lower()}, by the probability',
         f'Reliability{pooled}; dotted: perfect calibration. The area of a dot is its share of the cases. '
         f'{_area(split, "ece", error)}{after}')
@@ -175,13 +213,6 @@ def _selective_chart(split: ClassificationSplit) -> Chart:
         'Accuracy of the most confident cases, by their share of all cases',
         'Selective classification: accuracy of the most confident cases if the others are referred to a reader, from '
         f'{MIN_ANSWERED} cases on. Area under the risk–coverage curve (AURC): {format_number(area["value"])}{limits}.')
-
-
-def _binary_problems(cases: classification_table.Cases) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """The positive class, or each class, or each label: its name, `[n]` whether it is true, `[n]` its probability."""
-    for name, part, _ in cases.parts():
-        for k in [1] if part.binary else range(len(part.classes)):
-            yield name or part.classes[k], part.targets == k, part.probs[:, k]
 
 
 def _cases(split: ClassificationSplit) -> str:

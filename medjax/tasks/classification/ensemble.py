@@ -9,6 +9,7 @@ from medjax.errors import InputError
 from medjax.metrics import uncertainty
 from medjax.report.run_files import Run
 from medjax.tasks.classification.compare import check_same_truth, rows_by_id
+from medjax.tasks.classification.probability_analysis import DECISION_THRESHOLDS, named_prevalence
 from medjax.tasks.classification.summary import summarise
 from medjax.tasks.classification.table import UNCERTAINTY, Row, prob_columns, read
 from medjax.tasks.family import Combined
@@ -28,7 +29,9 @@ def ensemble(runs: Sequence[Run], paths: Sequence[str]) -> Combined:
     problem, options = first.results['problem'], first.section('evaluate')
     rows = average_tables([run.predictions for run in runs], problem, first.classes)
     analysis = summarise(rows, problem, first.classes, subgroups=options.get('subgroups') or (),
-                         sensitivity=options.get('sensitivity'), coverage=options.get('coverage', 0.9))
+                         sensitivity=options.get('sensitivity'), coverage=options.get('conformal_coverage', 0.9),
+                         decision_thresholds=tuple(options.get('decision_thresholds') or DECISION_THRESHOLDS),
+                         prevalence=named_prevalence(options.get('prevalence'), problem, first.classes))
     notice = f'The mean of the probabilities of {len(runs)} runs: {", ".join(paths)}.'
     return Combined(rows, {**analysis.pop('metrics'), 'analysis': analysis}, notice)
 

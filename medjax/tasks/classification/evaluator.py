@@ -19,6 +19,7 @@ from medjax.options import Count, InnerFraction, NonNegativeInt
 from medjax.tasks.classification import snapshot, table
 from medjax.tasks.classification.inference import BatchedClassifier
 from medjax.tasks.classification.predictor import ClassificationPredictor
+from medjax.tasks.classification.probability_analysis import DECISION_THRESHOLDS, named_prevalence
 from medjax.tasks.classification.saliency import methods
 from medjax.tasks.classification.saliency.methods import Explain
 
@@ -34,6 +35,8 @@ class ClassificationEvaluator(contracts.Evaluator):
     sensitivity: float | None
     coverage: float
     subgroups: tuple[str, ...]
+    decision_thresholds: tuple[float, float] = DECISION_THRESHOLDS
+    prevalence: Mapping[str, float] = dataclasses.field(default_factory=dict)
     explain: Explain | None = None
 
     def __call__(self, variables: Any, split: str, *, quick: bool = False,
@@ -120,7 +123,9 @@ def evaluator(*, data: ImageDataset, task: Task, batch: Count = 64, dropout_samp
               flips: Sequence[NonNegativeInt] = (), saliency: Sequence[str] = ('grad_cam',),
               examples: NonNegativeInt = 2,
               sensitivity: InnerFraction | None = None, conformal_coverage: InnerFraction = 0.9,
-              subgroups: Sequence[str] = ()) -> ClassificationEvaluator:
+              subgroups: Sequence[str] = (),
+              decision_thresholds: tuple[InnerFraction, InnerFraction] = DECISION_THRESHOLDS,
+              prevalence: InnerFraction | Mapping[str, InnerFraction] | None = None) -> ClassificationEvaluator:
     """The evaluator of classification.
 
     Args:
@@ -137,6 +142,10 @@ def evaluator(*, data: ImageDataset, task: Task, batch: Count = 64, dropout_samp
         validation cases; Youden's index by default.
       conformal_coverage: coverage of the conformal prediction sets, which are calibrated on the same cases.
       subgroups: columns by whose values metrics are computed separately.
+      decision_thresholds: the lowest and the highest probability at which somebody might intervene: the range of the
+        decision curves.
+      prevalence: share of the positive class in the population in which the classifier is to be used, for positive and
+        negative predictive values there; of several classes or labels a section of names and shares.
 
     Raises:
       InputError: an option is out of range, or a subgroup column does not exist.
@@ -149,10 +158,14 @@ def evaluator(*, data: ImageDataset, task: Task, batch: Count = 64, dropout_samp
     for key, value in (('sensitivity', sensitivity), ('conformal_coverage', conformal_coverage)):
         if value is not None and not 0 < value < 1:
             raise InputError(f'config.evaluate.{key}: {value}; expected a number between 0 and 1')
+    low, high = decision_thresholds
+    if low >= high:
+        raise InputError(f'config.evaluate.decision_thresholds: {low}, {high}; expected the lowest and the highest')
+    by_name = named_prevalence(prevalence, data.source.problem, data.source.classes)
     classifier = BatchedClassifier(task, len(data.preprocess.size), batch, dropout_samples, tuple(flips))
     explained = saliency and task.features is not None
     return ClassificationEvaluator(data, classifier, tuple(saliency), examples, sensitivity, conformal_coverage,
-                                   tuple(subgroups),
+                                   tuple(subgroups), (low, high), by_name,
                                    functools.partial(methods.explain, tuple(saliency)) if explained else None)
 
 

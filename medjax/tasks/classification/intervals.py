@@ -6,15 +6,18 @@ from typing import Any
 import numpy as np
 
 from medjax.metrics import classification
-from medjax.statistics import calibration, permutation, proportions, ranking
+from medjax.statistics import calibration, permutation, proportions, ranking, recalibration
 from medjax.statistics.intervals import entry
 from medjax.tasks.classification import operating_point
 from medjax.tasks.classification.table import Cases
 
 PER_CLASS = ('auroc', 'sensitivity', 'specificity', 'precision')  # reported for each class of a multiclass problem
-CALIBRATION_ERRORS = {'ece': False, 'ece_adaptive': True}  # whether the bins have equal mass
+# For each calibration error whether its bins have equal mass, and whether it is the predicted class's with two classes.
+CALIBRATION_ERRORS = {'ece': (False, False), 'ece_adaptive': (True, False), 'ece_predicted': (False, True)}
 CHANCE_DRAWS = 1000
-UNDEFINED = classification.UNDEFINED | {'ece': 'no case', 'ece_adaptive': 'no case'}
+UNDEFINED = classification.UNDEFINED | dict.fromkeys(CALIBRATION_ERRORS, 'no case') | {
+    'calibration_slope': 'one class only, or probabilities that separate the classes',
+    'calibration_intercept': 'one class only in the truth'}
 
 Metrics = dict[str, np.ndarray]
 
@@ -23,7 +26,9 @@ def compute_metrics(cases: Cases, weight: np.ndarray | None = None) -> Metrics:
     """All metrics of a set of cases, by their names in `results.json`.
 
     These are the metrics of `metrics.classification` and the expected calibration errors `ece` (bins of equal width)
-    and `ece_adaptive` (bins of equal mass). `NAME_CLASS` is the metric of one class, or of one label.
+    and `ece_adaptive` (bins of equal mass): of the positive class or of each label, with more classes of the predicted
+    one. `ece_predicted` is that of the predicted class with two classes, or of the decision on a label. `NAME_CLASS` is
+    the metric of one class, or of one label.
 
     Args:
       cases: the cases.
@@ -33,12 +38,12 @@ def compute_metrics(cases: Cases, weight: np.ndarray | None = None) -> Metrics:
       `[...]` float64 for each name; NaN where the metric is not defined.
     """
     found = classification.compute_metrics(cases.targets, cases.probs, weight)
-    for name, equal_mass in CALIBRATION_ERRORS.items():
+    for name, (equal_mass, predicted_class) in CALIBRATION_ERRORS.items():
         errors = []
         for _, part, mask in cases.parts():
             part_weight = None if weight is None else weight[..., mask]
-            errors.append(calibration.expected_calibration_error(part.targets, part.probs, part_weight,
-                                                                 equal_mass=equal_mass))
+            errors.append(calibration.expected_calibration_error(
+                part.targets, part.probs, part_weight, equal_mass=equal_mass, predicted_class=predicted_class))
         found[name] = classification.mean_over_defined(errors)
         if cases.multilabel:
             found |= {(name, k): values for k, values in enumerate(errors)}
@@ -54,7 +59,35 @@ def _is_reported(cases: Cases, name: str, k: int | None) -> bool:
     """Whether a metric is reported for this problem, over all classes (k None) or for class or label k."""
     if name == 'kappa_weighted' and cases.problem != 'ordinal':
         return False
+    if name == 'ece_predicted' and not (cases.binary or cases.multilabel):
+        return False  # it is `ece`
     return k is None or (cases.multilabel and name != 'f1_micro') or name in PER_CLASS
+
+
+def calibration_metrics(cases: Cases, weight: np.ndarray | None = None) -> Metrics:
+    """Calibration slope and calibration-in-the-large; see `statistics.recalibration`.
+
+    Args:
+      cases: the cases.
+      weight: as for `compute_metrics`.
+
+    Returns:
+      `[...]` float64: `calibration_slope` and `calibration_intercept` of the positive class, or `NAME_CLASS` of each
+      class against all others or of each label; NaN where one is not defined.
+    """
+    out = {}
+    for name, part, k, mask in cases.problems():
+        suffix = '' if cases.binary else f'_{name}'
+        positive, log_odds = part.targets == k, recalibration.logit(part.probs[:, k])
+        part_weight = None if weight is None else weight[..., mask]
+        out[f'calibration_slope{suffix}'] = recalibration.slope(positive, log_odds, part_weight)
+        out[f'calibration_intercept{suffix}'] = recalibration.intercept(positive, log_odds, part_weight)
+    return out
+
+
+def all_metrics(cases: Cases, weight: np.ndarray | None = None) -> Metrics:
+    """`compute_metrics` and `calibration_metrics`."""
+    return compute_metrics(cases, weight) | calibration_metrics(cases, weight)
 
 
 def undefined_reason(name: str) -> str:
@@ -151,8 +184,9 @@ def _areas(cases: Cases) -> dict[str, dict[str, Any]]:
 def _calibration_by_chance(cases: Cases) -> dict[str, np.ndarray]:
     """The calibration errors of calibrated predictions, `[draws]`, by their names in `results.json`."""
     out = {}
-    for name, equal_mass in CALIBRATION_ERRORS.items():
-        errors = {label: calibration.errors_by_chance(part.probs, CHANCE_DRAWS, seed=0, equal_mass=equal_mass)
+    for name, (equal_mass, predicted_class) in CALIBRATION_ERRORS.items():
+        errors = {label: calibration.errors_by_chance(part.probs, CHANCE_DRAWS, seed=0, equal_mass=equal_mass,
+                                                      predicted_class=predicted_class)
                   for label, part, _ in cases.parts()}
         out[name] = classification.mean_over_defined(list(errors.values()))
         out |= {f'{name}_{label}': values for label, values in errors.items() if label}
@@ -169,4 +203,11 @@ def metrics_with_intervals(cases: Cases, draws: np.ndarray) -> dict[str, dict[st
     Returns:
       For each metric an entry, see `metric_entries`.
     """
-    return metric_entries(cases, compute_metrics(cases), compute_metrics(cases, draws))
+    out = metric_entries(cases, all_metrics(cases), all_metrics(cases, draws))
+    for name, part, k, _ in cases.problems():
+        for kind in ('slope', 'intercept'):
+            found = out[f'calibration_{kind}' if cases.binary else f'calibration_{kind}_{name}']
+            if np.isnan(found['value']):
+                found['why'] = recalibration.undefined_reason(part.targets == k, recalibration.logit(part.probs[:, k]),
+                                                              kind)
+    return out

@@ -7,7 +7,7 @@ import numpy as np
 
 from medjax.errors import InputError
 from medjax.statistics import calibration, intervals
-from medjax.tasks.classification import fairness, operating_point, uncertainty_analysis
+from medjax.tasks.classification import fairness, operating_point, probability_analysis, uncertainty_analysis
 from medjax.tasks.classification.intervals import metric_entries, metrics_with_intervals
 from medjax.tasks.classification.table import UNCERTAINTY, Cases, Row, read
 
@@ -17,16 +17,25 @@ CONVENTIONS = (
     'number of patients with a case that counts. The AUROC has DeLong\'s interval on the logit scale, with the '
     'variance of Obuchowski (1997) if patients have several cases, and that of Newcombe (2006) at 1; the AUPRC has '
     'that of a proportion of the positive cases (Boyd 2013). All other intervals are over patients, all cases of a '
-    'patient drawn together (BCa bootstrap). The predicted '
-    'class is the most probable one; of two classes the second is the positive one. A metric that is not defined is '
-    'left empty with the reason: AUROC, AUPRC and MCC need two classes in the truth, sensitivity a positive case, '
-    'specificity a negative one. A class that is in the truth but never predicted has precision and F1 0; one that is '
-    'in neither has none. Means over classes are over those for which the metric is defined: a class without a case is '
-    'left out of mean sensitivity and AUROC, but its false positives count in precision and F1. Unknown labels are '
-    'ignored. An interval is given if the metric is defined in at least nine of ten resamples. The Brier score is the '
-    'squared error summed over the classes, halved for two. Calibration errors have 15 bins; they are '
-    'biased upwards and have no interval, but the mean, the 95th percentile and the p value of predictions that are '
-    'calibrated, whose outcomes are drawn from the probabilities (Bröcker & Smith 2007). Thresholds, calibration '
+    'patient drawn together (BCa bootstrap). The predicted class is the most probable one; of two classes the second '
+    'is the positive one. A metric that is not defined is left empty with the reason: AUROC, AUPRC and MCC need two '
+    'classes in the truth, sensitivity a positive case, specificity a negative one. A class that is in the truth but '
+    'never predicted has precision and F1 0; one that is in neither has none. Means over classes are over those for '
+    'which the metric is defined: a class without a case is left out of mean sensitivity and AUROC, but its false '
+    'positives count in precision and F1. Unknown labels are ignored. An interval is given if the metric is defined in '
+    'at least nine of ten resamples. The Brier score is the squared error summed over the classes, halved for two. '
+    'Calibration errors have 15 bins, and are those of the positive class or of a label (ece, ece_adaptive), with more '
+    'than two classes of the predicted class; ece_predicted is that of the predicted class with two. They are biased '
+    'upwards and have no interval, but the mean, the 95th percentile and the p value of predictions that are '
+    'calibrated, whose outcomes are drawn from the probabilities (Bröcker & Smith 2007). Calibration slope and '
+    'calibration-in-the-large are those of logistic recalibration of the positive class, of each class against all '
+    'others or of each label: the first is 1 and the second 0 with perfect calibration, below 1 predictions are too '
+    'extreme, above 0 the class is more frequent than predicted. A slope is not defined where one class only is in the '
+    'truth, or where the probabilities separate the classes. The smooth calibration curve is a logistic regression on '
+    'a natural cubic spline of the log odds with up to four knots, with its pointwise interval; ICI, E50 and E90 are '
+    'mean, median and 90th percentile of its distance from the predictions. Net benefit is the share of true positives '
+    'minus that of false positives times the odds of the threshold. Predictive values at a stated prevalence follow '
+    'from sensitivity and specificity by Bayes\' rule, with intervals by MOVER from Wilson\'s. Thresholds, calibration '
     'and conformal sets are fitted on the split `calibrate`, or on validation cases where there is none, and held '
     'fixed; nothing is fitted on test cases.')
 MAX_GROUPS = 20  # values of a subgroup column; a column with more is a measurement and not a group
@@ -48,13 +57,15 @@ def results(rows: Sequence[Row], evaluator: Any) -> dict[str, Any]:
     if not rows:
         return header
     analysis = summarise(rows, source.problem, source.classes, subgroups=evaluator.subgroups,
-                         sensitivity=evaluator.sensitivity, coverage=evaluator.coverage)
+                         sensitivity=evaluator.sensitivity, coverage=evaluator.coverage,
+                         decision_thresholds=evaluator.decision_thresholds, prevalence=evaluator.prevalence)
     return {**analysis.pop('metrics'), **header, 'analysis': analysis}
 
 
 def summarise(rows: Sequence[Row], problem: str, classes: Sequence[str], *, subgroups: Sequence[str] = (),
-              sensitivity: float | None = None, coverage: float = 0.9, resamples: int = 2000,
-              seed: int = 0) -> dict[str, Any]:
+              sensitivity: float | None = None, coverage: float = 0.9,
+              decision_thresholds: tuple[float, float] = probability_analysis.DECISION_THRESHOLDS,
+              prevalence: Mapping[str, float] | None = None, resamples: int = 2000, seed: int = 0) -> dict[str, Any]:
     """Summarises a predictions table.
 
     Args:
@@ -65,6 +76,8 @@ def summarise(rows: Sequence[Row], problem: str, classes: Sequence[str], *, subg
       sensitivity: minimum sensitivity of the operating point, on the cases that it is chosen on; None for Youden's
         index.
       coverage: nominal coverage of conformal sets.
+      decision_thresholds: lowest and highest threshold of decision curves.
+      prevalence: of the positive class, or of classes or labels by name, for predictive values in another population.
       resamples: number of bootstrap resamples.
       seed: seed of the resamples.
 
@@ -80,6 +93,7 @@ def summarise(rows: Sequence[Row], problem: str, classes: Sequence[str], *, subg
       - `conformal`, each: `uncertainty_analysis.conformal_results`.
       - `selective`, each: `uncertainty_analysis.selective_results` on test, by the probability of the predicted class;
         `selective_uncertainty`: the same by the column `uncertainty`, where there is one.
+      - `probability`: `probability_analysis.analyse` on test.
       - `subgroups`: {column: `fairness.subgroup_analysis`} on test.
       - `warnings`: lines.
 
@@ -111,6 +125,8 @@ def summarise(rows: Sequence[Row], problem: str, classes: Sequence[str], *, subg
     out['metrics']['test'] |= metric_entries(
         cases['test'], operating_point.metrics_at(cases['test'], thresholds),
         operating_point.metrics_at(cases['test'], thresholds, draws['test']), thresholds)
+    out['probability'] = probability_analysis.analyse(cases['test'], draws['test'], thresholds, decision_thresholds,
+                                                      prevalence or {})
     out |= _uncertainty_results(cases, by_split['test'], draws['test'], coverage)
     for column in subgroups:
         found, lines = _subgroup_results(cases['test'], by_split['test'], column, draws['test'], thresholds)

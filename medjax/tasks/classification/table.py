@@ -12,7 +12,8 @@ from medjax.statistics import bootstrap
 
 PROBLEMS = ('binary', 'multiclass', 'ordinal', 'multilabel')
 TARGET, UNCERTAINTY = 'target', 'uncertainty'  # columns
-RESERVED = ('adaptive', 'micro', 'operating', 'weighted')  # endings of metrics' names, where a class's name may stand
+# Endings of metrics' names, where a class's name may stand.
+RESERVED = ('adaptive', 'micro', 'operating', 'predicted', 'weighted')
 SUM_TOLERANCE = 0.01  # probabilities that are written with few digits do not sum to exactly 1
 
 Row = Mapping[str, Any]
@@ -104,6 +105,14 @@ class Cases:
         if not self.multilabel:
             return [('', self, np.ones(len(self), bool))]
         return [(name, *self.label(k)) for k, name in enumerate(self.classes)]
+
+    def problems(self) -> list[tuple[str, 'Cases', int, np.ndarray]]:
+        """The positive class, each class against all others, or each label: its name, cases, number in them and mask.
+
+        The cases are those of `parts`, the number is that of the class in them, and the mask is `[n]`.
+        """
+        return [(label or part.classes[k], part, k, mask) for label, part, mask in self.parts()
+                for k in ([1] if part.binary else range(len(part.classes)))]
 
 
 def arrays(rows: Sequence[Row], problem: str, classes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

@@ -41,8 +41,8 @@ def test_the_page_has_its_sections_and_is_self_contained(binary):
     source = (binary / 'report.html').read_text()
     got = Page(source)
     assert got.open == [] and got.headings == [
-        'Results', 'Discrimination', 'Calibration and uncertainty', 'Subgroup performance', 'Saliency maps',
-        'All cases', 'Training history', 'Training samples', 'Conventions', 'How to reproduce']
+        'Results', 'Discrimination', 'Calibration and uncertainty', 'Decisions', 'Subgroup performance',
+        'Saliency maps', 'All cases', 'Training history', 'Training samples', 'Conventions', 'How to reproduce']
     assert diagnoses.NOTICE in got.text and diagnoses.COMMAND in got.text
     assert summary.CONVENTIONS in got.text and 'Dice' not in got.text
     bare = re.sub(r'data:image/png;base64,[A-Za-z0-9+/=]+', 'data:', source)

@@ -19,7 +19,8 @@ def test_each_class_has_a_row_with_its_cases(folders):
     overall, each = chapter_tables.result_tables([of])
     assert overall.caption == 'All classes' and [head for head, *_ in overall.rows].count(f'Sensitivity{ARROW}↑') == 0
     assert [head for head, _ in each.headers] == [f'{name}{ARROW}↑' for name in (
-        'AUROC', 'Sensitivity', 'Specificity', 'Precision')] + ['cases']
+        'AUROC', 'Sensitivity', 'Specificity', 'Precision')] + [
+        f'Calibration slope{ARROW}→ 1', f'Calibration-in-the-large{ARROW}→ 0', 'cases']
     counts = {head: int(cells[-1].text) for head, _, cells in each.rows}
     truth = [row['target'] for row in of.rows]
     assert counts == {name: truth.count(name) for name in diagnoses.KINDS['multiclass']}
@@ -63,3 +64,20 @@ def test_groups_have_their_cases_their_gap_and_the_worst_of_them(folders):
     assert sex.rows[2][2][2].below.endswith(f'worst: {found["worst"]["auroc"]["group"]}')
     assert [head for head, _ in gaps.headers] == ['at 0.5', 'operating point']
     assert gaps.rows[1][2][1].text == f'{found["gaps"]["equalised_odds_difference_operating"]["value"]:.3f}'
+
+
+def test_predictive_values_and_net_benefit_by_threshold(folders):
+    of = shown(folders['binary'])
+    values, benefit = chapter_tables.decision_tables(of)
+    found = of.analysis['probability']['pneumonia']
+    assert values.caption == 'Predictive values at the operating point'
+    (name, _, cells), = values.rows
+    assert name == 'pneumonia' and cells[0].below == 'of these cases'
+    assert cells[1].text == f'{of.entries["precision_operating"]["value"]:.3f}' and ' of ' in cells[2].below
+    assert [head for head, *_ in benefit.rows][::9] == ['0.050', '0.500'] and len(benefit.rows) == 10
+    assert benefit.rows[2][2][1].text == f'{found["decision"]["all"][20]:.3f}'
+    values, gains = chapter_tables.decision_tables(shown(folders['multiclass']))
+    assert len(values.rows) == 9 and len(gains.headers) == chapter_tables.MAX_DRAWN
+    curves = chapter_tables.uncertainty_tables(shown(folders['multilabel']))
+    assert [table.caption for table in curves] == ['Distance from the smooth calibration curve']
+    assert [head for head, *_ in curves[0].rows] == list(diagnoses.KINDS['multilabel'])
