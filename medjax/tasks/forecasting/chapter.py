@@ -100,7 +100,7 @@ def _value_table(split: Split[Predictions], metric: str, title: str) -> tables.T
 
 
 def early_warning_table(split: Split[Predictions], event: str, title: str) -> tables.Table:
-    """AUROC, AUPRC and Brier score of an event within the horizon, and by lead time."""
+    """AUROC and AUPRC of an event within the horizon, also by lead time, Brier score and calibration."""
     analysis, name, rows = split.run.results['analysis'], _metric_event(split.table, event), []
     counts = analysis['positives'][split.split][event]
 
@@ -108,9 +108,11 @@ def early_warning_table(split: Split[Predictions], event: str, title: str) -> ta
         cells = [_cell(split.entries[metric_key(metric + span, name, method)], metric) for method in split.table.risks]
         rows.append((header, '', [*cells, Cell(str(counts[span]))]))
 
-    for metric in ('auroc', 'auprc', 'brier'):
+    for metric in ('auroc', 'auprc', 'brier', 'calibration_slope', 'calibration_intercept'):
+        if metric_key(metric, name, '') not in split.entries:
+            continue
         add_row(heading(FAMILY.metrics, metric)[0], metric, '')
-        if metric != 'brier':
+        if metric.startswith('au'):
             for span, (low, high) in lead_spans(analysis['lead_times']).items():
                 add_row(f'… {format_significant(low)} to {_time(split.run, high)} before', metric, span)
     headers = [*((RISK_METHODS[method], '') for method in split.table.risks),

@@ -14,6 +14,8 @@ FAMILY = Family(
         Metric('auroc', 'AUROC', headline=True),
         Metric('auprc', 'AUPRC'),
         Metric('brier', 'Brier score', better='lower'),
+        Metric('calibration_slope', 'Calibration slope', better='target', target=1.0),
+        Metric('calibration_intercept', 'Calibration-in-the-large', better='zero'),
         Metric('loss', 'Loss', better='lower'),
     )),
     refuses={

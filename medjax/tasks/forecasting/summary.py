@@ -8,33 +8,36 @@ import numpy as np
 from medjax.errors import InputError
 from medjax.metrics import classification
 from medjax.metrics.classification import weighted_mean
-from medjax.statistics import bootstrap, calibration, intervals
+from medjax.statistics import bootstrap, calibration, intervals, recalibration
 from medjax.tasks.forecasting.table import Predictions, Row, read
 
 CONVENTIONS = (
     'A forecast is for the time of the next visit and uses the patient\'s visits up to the present one. Patients who '
     'do not return, and values that are not measured at the next visit, are not in the metrics, which say nothing of '
-    'them. MAE and RMSE are the mean absolute and root mean squared error in the value\'s own unit (natural '
-    'logarithms for \'log\' values); R² is one minus the mean squared error divided by the variance of the measured '
-    'values, and may be negative. Carried forward is the last observation carried forward, or the training mean where '
-    'there is none. MASE is the MAE divided by that of carrying forward, mean over the values; below 1 is better than '
-    'carrying forward. The gain is the improvement of the network over ridge or logistic regression on the same '
-    'visits. Ridge regression uses the last observations, which values are missing, the covariates, the time since '
-    'the first visit and the time until the next one; logistic regression uses the same without the latter. Both are '
-    'fitted to visits of the training patients. Early warning is evaluated at every visit for which it is known '
-    'whether the event occurs within the horizon. It is not known where observation ends before the horizon; where '
-    'another event occurs within the horizon, this one does not. AUROC and AUPRC count each visit once. By lead time, '
-    'positive visits are those after which the event occurs within that span; negative visits, for all spans, are '
-    'those after which it does not occur within the horizon. Visits count by the inverse probability of censoring: '
-    'visits with an event within the horizon by that just before it, others by that at the horizon, by the '
-    'Kaplan–Meier estimate over the evaluated visits. The AUPRC of an uninformative prediction is the share of '
-    'positives. Intervals are BCa bootstrap intervals over patients, with all visits of a patient drawn '
-    'together, from the resamples in which the metric is defined; they are given where these are at least nine in '
-    'ten. Models are not fitted again.')
+    'them. MAE and RMSE are the mean absolute and root mean squared error in the value\'s own unit (natural logarithms '
+    'for \'log\' values); R² is one minus the mean squared error divided by the variance of the measured values, and '
+    'may be negative. Carried forward is the last observation carried forward, or the training mean where there is '
+    'none. MASE is the MAE divided by that of carrying forward, mean over the values; below 1 is better than carrying '
+    'forward. The gain is the improvement of the network over ridge or logistic regression on the same visits. Ridge '
+    'regression uses the last observations, which values are missing, the covariates, the time since the first visit '
+    'and the time until the next one; logistic regression uses the same without the latter. Both are fitted to visits '
+    'of the training patients. Early warning is evaluated at every visit for which it is known whether the event '
+    'occurs within the horizon. It is not known where observation ends before the horizon; where another event occurs '
+    'within the horizon, this one does not. AUROC and AUPRC count each visit once. By lead time, positive visits are '
+    'those after which the event occurs within that span; negative visits, for all spans, are those after which it '
+    'does not occur within the horizon. Visits count by the inverse probability of censoring: visits with an event '
+    'within the horizon by that just before it, others by that at the horizon, by the Kaplan–Meier estimate over the '
+    'evaluated visits. Calibration slope and calibration-in-the-large are those of logistic recalibration of the risk '
+    'within the horizon, with the same weights. The AUPRC of an uninformative prediction is the share of positives. '
+    'Intervals are BCa bootstrap intervals over patients, with all visits of a patient drawn together, from the '
+    'resamples in which the metric is defined; they are given where these are at least nine in ten. Models are not '
+    'fitted again.')
 FEW_EVENTS = 20  # patients with an event below which early warning gets a warning
 UNDEFINED = {'mase': 'no value has a forecast',
              'auroc': 'the event occurs after all of these visits, or after none',
              'auprc': 'the event occurs after all of these visits, or after none',
+             'calibration_slope': 'the event occurs after all visits or none, or the risks separate them',
+             'calibration_intercept': 'the event occurs after all of these visits, or after none',
              'r2': 'the measured values do not vary'}
 
 
@@ -61,9 +64,9 @@ def compute_metrics(table: Predictions, lead_times: Sequence[float],
     """All metrics by their names in `results.json`, `[...]` each for `weight [..., n]`.
 
     These are `mase` and `mase_ridge`; for each value `mae_VALUE`, `rmse_VALUE`, `r2_VALUE`; for each event `auroc`,
-    `auprc`, `brier` and by lead time `auroc_in_LOW_HIGH`, `auprc_in_LOW_HIGH`, or with several events `auroc_EVENT` and
-    so on. Those of a baseline end in its name. `mase_gain` and `auroc_gain` are the improvement of the network over
-    ridge and logistic regression.
+    `auprc`, `brier`, `calibration_slope`, `calibration_intercept` and by lead time `auroc_in_LOW_HIGH`,
+    `auprc_in_LOW_HIGH`, or with several events `auroc_EVENT` and so on. Those of a baseline end in its name.
+    `mase_gain` and `auroc_gain` are the improvement of the network over ridge and logistic regression.
     """
     weight = np.ones(len(table.time)) if weight is None else np.asarray(weight)
     out: dict[str, np.ndarray] = {}
@@ -114,6 +117,9 @@ def _block_metrics(table: Predictions, k: int, name: str, lead_times: Sequence[f
         visits[span] = known & (~occurs | within | ((low == 0) & (gap == 0)))
     for method, risk in table.risks.items():
         found = {'brier': weighted_mean((risk[known, k] - occurs[known])**2, weight[..., known])}
+        calibrated = occurs[known], recalibration.logit(risk[known, k]), weight[..., known]
+        found |= {'calibration_slope': recalibration.slope(*calibrated),
+                  'calibration_intercept': recalibration.intercept(*calibrated)}
         for span, chosen in visits.items():
             auroc, auprc = classification.auroc_and_auprc(occurs[chosen], risk[chosen, k], weight[..., chosen])
             found |= {f'auroc{span}': auroc, f'auprc{span}': auprc}

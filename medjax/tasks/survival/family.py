@@ -13,6 +13,8 @@ FAMILY = Family(
         Metric('ibs', 'IBS', better='lower'),
         Metric('auc', 'AUC', at_time=True),
         Metric('brier', 'Brier score', better='lower', at_time=True),
+        Metric('calibration_slope', 'Calibration slope', better='target', target=1.0, at_time=True),
+        Metric('calibration_intercept', 'Calibration-in-the-large', better='zero', at_time=True),
     )),
     refuses={
         'compare': 'only runs of classification can be compared',

@@ -17,6 +17,7 @@ from medjax.tasks.survival import table as survival_table
 from medjax.tasks.survival.summary import ADVICE, GROUPS
 from medjax.tasks.survival.table import Predictions
 
+AT_HORIZON = ('auc', 'brier', 'calibration_slope', 'calibration_intercept')  # metrics of a horizon
 EXAMPLE_QUANTILES = np.linspace(0.05, 0.95, 9)  # of the risk: patients that are shown one by one
 
 
@@ -63,7 +64,8 @@ class SurvivalSplit(Split[Predictions]):
     @property
     def horizon_metrics(self) -> list[str]:
         """The names of the metrics at horizons."""
-        return [f'{name}_{horizon:g}' for name in ('auc', 'brier') for horizon in self.horizons]
+        names = [f'{name}_{horizon:g}' for name in AT_HORIZON for horizon in self.horizons]
+        return [name for name in names if name in self.entries]
 
     @property
     def groups(self) -> Mapping[str, Any]:

@@ -9,9 +9,9 @@ import numpy as np
 
 from medjax.errors import InputError
 from medjax.metrics import concordance, survival
-from medjax.metrics.classification import mean_over_defined
+from medjax.metrics.classification import compute_in_blocks, mean_over_defined
 from medjax.metrics.survival import Curve
-from medjax.statistics import bootstrap, calibration, intervals
+from medjax.statistics import bootstrap, calibration, intervals, recalibration
 from medjax.tasks.survival.table import Predictions, Row, read, read_recommendation
 
 CONVENTIONS = (
@@ -24,18 +24,20 @@ CONVENTIONS = (
     'half. Predicted curves are linear between their times, 0 at time 0, and constant after the last time. AUC and '
     'Brier score at a horizon weight cases with an event by the horizon by the inverse probability of being uncensored '
     'at their own time, and cases followed beyond the horizon by that at the horizon; cases censored before it are '
-    'left out. The integrated Brier score (IBS) is the mean over the times of the curves that lie before the last '
-    'follow-up of the split, by the trapezoidal rule. The probability of being uncensored is the Kaplan–Meier estimate '
-    'of the evaluated cases, with events before censorings at equal times, taken at a time and not just before it. '
-    'With several events, concordance indices treat the other events as censoring; AUC and Brier score treat them as '
-    'competing events: after another event a case remains without this one. A metric without the name of an event is '
-    'then the mean over the events that have it. Horizons, unless given, are the quartiles of the times of the events '
-    'of the split `calibrate`, or of the validation cases where there is none, and risk groups are the thirds of the '
-    'risks of the same cases; both are held fixed. Observed incidence is one minus the Kaplan–Meier estimate, or with '
-    'several events the Aalen–Johansen estimate, with log-log intervals; the log-rank test treats other events as '
-    'censoring. Intervals of metrics are BCa bootstrap intervals over patients, with all cases of a patient '
-    'drawn together, from the resamples in which the metric is defined; they are given where these are at least nine '
-    'in ten.')
+    'left out. Calibration slope and calibration-in-the-large at a horizon are those of logistic recalibration of the '
+    'predicted incidence, with the same cases weighted by the inverse probability of being uncensored just before the '
+    'event, or at the horizon. The integrated Brier score (IBS) is the mean over the times of the curves that lie '
+    'before the last follow-up of the split, by the trapezoidal rule. The probability of being uncensored is the '
+    'Kaplan–Meier estimate of the evaluated cases, with events before censorings at equal times, taken at a time and '
+    'not just before it. With several events, concordance indices treat the other events as censoring; AUC and Brier '
+    'score treat them as competing events: after another event a case remains without this one. A metric without the '
+    'name of an event is then the mean over the events that have it. Horizons, unless given, are the quartiles of the '
+    'times of the events of the split `calibrate`, or of the validation cases where there is none, and risk groups are '
+    'the thirds of the risks of the same cases; both are held fixed. Observed incidence is one minus the Kaplan–Meier '
+    'estimate, or with several events the Aalen–Johansen estimate, with log-log intervals; the log-rank test treats '
+    'other events as censoring. Intervals of metrics are BCa bootstrap intervals over patients, with all cases '
+    'of a patient drawn together, from the resamples in which the metric is defined; they are given where these are at '
+    'least nine in ten.')
 QUANTILES = (0.25, 0.5, 0.75)  # of the times of events: the horizons
 GROUPS = ('low', 'medium', 'high')
 ADVICE = ('as advised', 'otherwise')  # how patients were treated
@@ -46,7 +48,9 @@ UNDEFINED = {'c_index': 'no case with the event is outlived by another',
              'c_td': 'no case with the event up to the last time of the curves is outlived by another',
              'ibs': 'fewer than two times of the curves lie before the last follow-up',
              'auc': 'no case with the event by then, or none without it',
-             'brier': 'no case is followed that long'}
+             'brier': 'no case is followed that long',
+             'calibration_slope': 'no case with the event by then, none without it, or predictions that separate them',
+             'calibration_intercept': 'no case with the event by then, or none without it'}
 
 
 def results(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any]:
@@ -71,7 +75,8 @@ def compute_metrics(table: Predictions, horizons: Sequence[float],
                     weight: np.ndarray | None = None) -> dict[str, np.ndarray]:
     """All metrics by their names in `results.json`, `[...]` each for `weight [..., n]`.
 
-    These are `c_index` (Harrell's), `c_uno`, `c_td` (Antolini's), `ibs`, and for each horizon H `auc_H` and `brier_H`.
+    These are `c_index` (Harrell's), `c_uno`, `c_td` (Antolini's), `ibs`, and for each horizon H `auc_H`, `brier_H`,
+    `calibration_slope_H` and `calibration_intercept_H`.
     With several events each is the mean over the events, and `NAME_EVENT` is that of an event.
     """
     return ranking_metrics(table, weight) | curve_metrics(table, horizons, weight)
@@ -84,7 +89,7 @@ def ranking_metrics(table: Predictions, weight: np.ndarray | None = None) -> dic
 
 def curve_metrics(table: Predictions, horizons: Sequence[float],
                   weight: np.ndarray | None = None) -> dict[str, np.ndarray]:
-    """Those of `compute_metrics` that use predicted probabilities: `ibs`, and `auc_H` and `brier_H` of each horizon."""
+    """Those of `compute_metrics` that use predicted probabilities: `ibs`, and those of each horizon."""
     return _over_events(table, functools.partial(_curve_metrics, horizons=horizons), weight)
 
 
@@ -214,7 +219,20 @@ def _curve_metrics(table: Predictions, k: int, horizons: Sequence[float],
         out[f'auc_{h:g}'] = survival.cumulative_dynamic_auc(time, event, score[:, 0], h, weight, other)
         if h < last:
             out[f'brier_{h:g}'] = survival.brier(time, event, 1 - score, np.array([h]), weight, other)[..., 0]
+        out |= _recalibration(table, k, h, weight)
     return out
+
+
+def _recalibration(table: Predictions, k: int, horizon: float, weight: np.ndarray) -> dict[str, np.ndarray]:
+    """Calibration slope and calibration-in-the-large of the predicted incidence at a horizon, weighted by IPCW."""
+    occurs = table.has_event(k) & (table.time <= horizon)
+    log_odds = recalibration.logit(table.incidence_at(k, np.array([horizon]))[:, 0])
+
+    def block(w: np.ndarray) -> dict[str, np.ndarray]:
+        inverse = w * survival.horizon_weights(table.time, table.event > 0, horizon, w)
+        return {f'calibration_slope_{horizon:g}': recalibration.slope(occurs, log_odds, inverse),
+                f'calibration_intercept_{horizon:g}': recalibration.intercept(occurs, log_odds, inverse)}
+    return compute_in_blocks(block, weight)
 
 
 def _risk_groups(table: Predictions, score: np.ndarray, cuts: np.ndarray, horizons: Sequence[float]) -> dict[str, Any]:

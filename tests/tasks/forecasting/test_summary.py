@@ -4,7 +4,9 @@ import math
 
 import numpy as np
 import pytest
+from scipy import special
 from sklearn import metrics
+from sklearn.linear_model import LogisticRegression
 
 from medjax.errors import InputError
 from medjax.tasks.forecasting import merge, summary
@@ -43,6 +45,11 @@ def test_metrics_equal_scikit_learn():
         assert got[f'auprc{end}'] == pytest.approx(metrics.average_precision_score(
             came, said, sample_weight=weight))
         assert got[f'brier{end}'] == pytest.approx(metrics.brier_score_loss(came, said, sample_weight=weight))
+        log_odds = special.logit(np.clip(said, 1e-12, 1 - 1e-12))
+        fit = LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000).fit(log_odds[:, None], came, weight)
+        assert got[f'calibration_slope{end}'] == pytest.approx(fit.coef_[0, 0], abs=1e-5)
+        shifted = special.expit(got[f'calibration_intercept{end}'] + log_odds)
+        assert (weight * (came - shifted)).sum() == pytest.approx(0, abs=1e-8)
         for low, high in ((0, 1), (1, 2)):
             span = np.array([not hit or low < row['gap'] <= high for hit, row in zip(came, known)])
             assert got[f'auroc_in_{low}_{high}{end}'] == pytest.approx(metrics.roc_auc_score(
@@ -58,7 +65,7 @@ def test_weights_are_multiplicities():
     got, want = summary.compute_metrics(of, LEADS, times[None]), summary.compute_metrics(repeated, LEADS)
     assert got.keys() == want.keys()
     for name, value in want.items():
-        np.testing.assert_allclose(got[name], [value], err_msg=name)
+        np.testing.assert_allclose(got[name], [value], rtol=1e-6, err_msg=name)
 
 
 def test_each_of_several_events_has_its_metrics():

@@ -2,12 +2,15 @@
 
 import numpy as np
 import pytest
+from scipy import special
+from sklearn.linear_model import LogisticRegression
 
 from medjax.errors import InputError
 from medjax.metrics import concordance
 from medjax.metrics import survival as estimates
 from medjax.tasks.survival import summary
 from medjax.tasks.survival import table as survival_table
+from medjax.tasks.survival.split import AT_HORIZON
 from tests.tasks.survival.survivals import rows_of
 
 
@@ -128,7 +131,7 @@ def test_horizons_are_the_quartiles_of_validation_events(single):
     halved = summary.summarise([*rows, *apart], ['death'], resamples=2)
     assert halved['horizons_from'] == 'calibrate'
     assert halved['horizons'] == [float(f'{t / 2:.3g}') for t in np.quantile(times, [0.25, 0.5, 0.75])]
-    keys = {'c_index', 'c_uno', 'c_td', 'ibs', *(f'{s}_{h:g}' for s in ('auc', 'brier') for h in found['horizons'])}
+    keys = {'c_index', 'c_uno', 'c_td', 'ibs', *(f'{s}_{h:g}' for s in AT_HORIZON for h in found['horizons'])}
     assert {split: set(entries) for split, entries in found['metrics'].items()} == {'val': keys, 'test': keys}
 
 
@@ -306,6 +309,45 @@ def test_the_c_index_is_that_of_the_arrays(single):
     test = survival_table.read([one for one in rows if one['split'] == 'test'], ('death',))
     want = concordance.harrell(test.time, test.has_event(0), test.risk[:, 0])
     assert found['metrics']['test']['c_index']['value'] == want
+
+
+def test_recalibration_at_a_horizon_is_a_logistic_regression_weighted_for_censoring():
+    rng = np.random.default_rng(0)
+    times, events = rng.integers(1, 9, 60), rng.choice(['death', 'death', ''], 60)
+    rows = [row(number, float(time), event, at=(p, min(1, p + 0.1))) for number, (time, event, p) in enumerate(
+        zip(times, events, rng.uniform(0.1, 0.8, 60)))]
+    table = survival_table.read(rows, ['death'])
+    weight = np.stack([np.ones(60, np.uint8), rng.multinomial(60, np.full(60, 1 / 60)).astype(np.uint8)])
+    found = summary.compute_metrics(table, [5.0], weight)
+    log_odds = special.logit([one['incidence_death_at_5'] for one in rows])
+    for place, count in enumerate(weight.astype(float)):
+        def uncensored(until, count=count):
+            """The Kaplan–Meier estimate of being uncensored, step by step: at equal times events come first."""
+            g = 1.0
+            for t in range(1, 9):
+                if t <= until:
+                    lost = count[(times == t) & (events == '')].sum()
+                    at_risk = count[times >= t].sum() - count[(times == t) & (events == 'death')].sum()
+                    g *= 1 - lost / at_risk if at_risk else 1
+            return g
+        inverse = np.array([0 if t <= 5 and not event else 1 / uncensored(5 if t > 5 else t - 0.5)
+                            for t, event in zip(times, events)]) * count
+        occurs = (times <= 5) & (events == 'death')
+        fit = LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000).fit(log_odds[:, None], occurs, inverse)
+        assert found['calibration_slope_5'][place] == pytest.approx(fit.coef_[0, 0], abs=1e-5)
+        a = found['calibration_intercept_5'][place]
+        assert (inverse * (occurs - special.expit(a + log_odds))).sum() == pytest.approx(0, abs=1e-8)
+
+
+@pytest.mark.parametrize('events', [('death',), ('death', 'transplant')])
+def test_true_probabilities_have_a_slope_of_one_and_an_intercept_of_zero(events):
+    """Also with censoring, and with a competing event after which the event does not come."""
+    rows = list(rows_of('test', 12_000, events, np.random.default_rng(5), 0.0))
+    found = summary.curve_metrics(survival_table.read(rows, events), [10.0, 25.0])
+    for horizon in (10, 25):
+        suffix = f'{horizon}_death' if len(events) > 1 else f'{horizon}'
+        assert found[f'calibration_slope_{suffix}'] == pytest.approx(1, abs=0.06)
+        assert found[f'calibration_intercept_{suffix}'] == pytest.approx(0, abs=0.06)
 
 
 def test_patients_treated_as_advised():
