@@ -94,7 +94,7 @@ def method(run: Run) -> str:
         'A C-index is the share of pairs of patients in which the one with the higher risk has the event first; 0.5 is '
         'chance. IBS, the integrated Brier score, is the mean squared error of the predicted probabilities over '
         'time.': True,
-        f'The horizons of AUC and Brier score are in {unit}.': unit,
+        f'The horizons of AUC, Brier score and calibration are in {unit}.': unit,
         'Metrics without the name of an event are means over the events.': len(run.classes) > 1})
 
 
