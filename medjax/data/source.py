@@ -11,6 +11,7 @@ import numpy as np
 
 from medjax.data.io.data_paths import add_data_folder
 from medjax.errors import InputError
+from medjax.metrics.box_matching import IgnoredRegions
 
 SPLITS = ('train', 'val', 'test')
 NAMED_SPLITS = (*SPLITS, 'calibrate')  # the splits that a table, a file or a config may give patients
@@ -49,11 +50,13 @@ class Objects(Target):
       unit: of the boxes: 'voxel'; 'share', fractions of the image's extents; or 'mm' in RAS+ world coordinates, where
         each box stands for the ball or ellipsoid inscribed in it, whose diameters along the image's axes are those
         along the world's axes.
+      ignored: regions, in the same unit, that count neither as objects nor as background; None for none.
     """
 
     boxes: np.ndarray
     labels: np.ndarray
     unit: str = 'voxel'
+    ignored: IgnoredRegions | None = None
 
     def __post_init__(self):
         boxes, labels = np.asarray(self.boxes, np.float32), np.asarray(self.labels, np.int32)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from medjax.metrics.box_matching import ImageBoxes, Matches, match_classes, pool_classes
+from medjax.metrics.box_matching import ImageBoxes, Matches, drop_ignored, match_classes, pool_classes
 from medjax.metrics.classification import mean_over_defined
 
 RECALLS = np.linspace(0, 1, 101)  # at which precision is averaged
@@ -30,7 +30,7 @@ def reported_thresholds(dims: int) -> dict[str, int]:
 def average_precision(of: Matches, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Average precision over 101 recalls, interpolated: the highest precision at that recall or a higher one.
 
-    Boxes with equal scores are in the order of their images, as in COCO.
+    Boxes with equal scores are in the order of their images, as in COCO. Boxes on ignored regions do not count.
 
     Args:
       of: the matches of a class.
@@ -55,7 +55,8 @@ def _average_precision(of: Matches, weight: np.ndarray) -> tuple[np.ndarray, np.
         if not len(hits):
             continue
         true_positives = times[:, hits].cumsum(1)
-        precision = true_positives / np.maximum(boxes[:, hits], 1)
+        counted = (times * ~of.ignored[place]).cumsum(1) if of.ignored[place].any() else boxes
+        precision = true_positives / np.maximum(counted[:, hits], 1)
         best = np.maximum.accumulate(precision[:, ::-1], 1)[:, ::-1]
         recall = true_positives / np.maximum(total, 1)[:, None]
         for row in range(len(weight)):
@@ -123,7 +124,7 @@ def compute_metrics(by_class: Sequence[Matches], dims: int,
         out[name] = mean_over_defined(of_class)
         out |= {(name, label): value for label, value in enumerate(of_class)}
     out['ar'] = mean_over_defined([recall.mean(1) for _, recall in found])
-    points = froc(pool_classes(by_class), weight)
+    points = froc(pool_classes([drop_ignored(of, HIT) for of in by_class]), weight)
     out |= {f'froc_{rate:g}': points[:, number] for number, rate in enumerate(RATES)}
     return out | {'cpm': points.mean(1)}
 

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from medjax.ops.boxes import halves, paired_iou
+from medjax.ops.boxes import covered, halves, paired_iou
 
 BACKGROUND, IGNORED = -1, -2
 CENTRE_MARGIN = 0.01  # voxels; minimum distance of an anchor's centre from its object's border, as in nnDetection
+IN_REGION = 0.5  # fraction of a background anchor in an ignored region from which it is ignored
 TOLERANCE = 1e-6  # values this close count as equal: compilers round the same number differently
 
 
@@ -77,6 +78,22 @@ def atss(levels: Sequence[jax.Array], boxes: jax.Array, mask: jax.Array, count: 
     rows = jnp.arange(len(boxes))[:, None]
     claims = jnp.zeros((len(boxes), len(all_anchors))).at[rows, candidates].set(jnp.where(selected, overlap, 0))
     return jnp.where(claims.max(0) > 0, claims.argmax(0).astype(jnp.int32), BACKGROUND)
+
+
+def ignore_regions(assigned: jax.Array, anchors: jax.Array, regions: jax.Array, mask: jax.Array) -> jax.Array:
+    """Ignores background anchors of which at least the fraction IN_REGION lies in an ignored region.
+
+    Args:
+      assigned: `[A]`.
+      anchors: `[A, 2D]`.
+      regions: `[K, 2D]`, such as COCO's crowds and VOC's difficult objects.
+      mask: `[K]`, 0 for padding.
+
+    Returns:
+      `[A]`; anchors of objects stay theirs.
+    """
+    inside = (covered(anchors, regions) >= IN_REGION) & (mask > 0)
+    return jnp.where((assigned == BACKGROUND) & inside.any(1), IGNORED, assigned)
 
 
 def sample(key: jax.Array, assigned: jax.Array, count: int, positive_fraction: float) -> jax.Array:

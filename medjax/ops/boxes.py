@@ -74,6 +74,12 @@ def paired_iou(a: jax.Array, b: jax.Array) -> jax.Array:
     return _ratio(*_overlap(a, b))
 
 
+def covered(a: jax.Array, b: jax.Array) -> jax.Array:
+    """The fraction of each box that each other box covers, `[N, 2D]` and `[M, 2D] -> [N, M]`; 0 for empty boxes."""
+    inter, _ = _overlap(a[:, None], b[None])
+    return _ratio(inter, area(a)[:, None])
+
+
 def paired_giou(a: jax.Array, b: jax.Array) -> jax.Array:
     """Elementwise generalised IoU (Rezatofighi 2019).
 

@@ -4,9 +4,10 @@ import itertools
 
 import numpy as np
 import pytest
+from sklearn import metrics as sklearn_metrics
 
 from medjax.metrics import box_matching, detection
-from medjax.metrics.box_matching import ImageBoxes
+from medjax.metrics.box_matching import IgnoredRegions, ImageBoxes
 
 
 def image(truth=(), found=(), labels=None, found_labels=None):
@@ -106,3 +107,52 @@ def test_images_are_ranked_by_their_own_precision_and_then_by_their_objects():
     assert got['best'].tolist() == [2, 3, 4, 0] and got['worst'].tolist() == [0, 4, 2, 3]
     assert set(got['median'][:2]) == {3, 4} and detection.rank_images([image()], 1, 2)['best'].tolist() == []
     assert np.isnan(detection.image_average_precision(image(), 1, 2))
+
+
+def luna16_froc(images):
+    """Sensitivity at the seven rates as the challenge's evaluation describes it, from a list of nodules and marks."""
+    truth, scores, missed = [], [], 0
+    for seen in images:
+        marks = [(tuple((box[:3] + box[3:]) / 2), score) for box, score in zip(seen.pred_boxes, seen.scores)]
+        used = set()
+        for excluded, boxes in ((False, seen.true_boxes), (True, seen.ignored.boxes)):
+            for box in boxes:
+                centre, radius = (box[:3] + box[3:]) / 2, (box[3] - box[0]) / 2
+                on = [n for n, (at, _) in enumerate(marks) if sum((a - b)**2 for a, b in zip(at, centre)) < radius**2]
+                used |= set(on)
+                if on and not excluded:
+                    truth, scores = [*truth, 1], [*scores, max(marks[n][1] for n in on)]
+                missed += not on and not excluded
+        for number in set(range(len(marks))) - used:
+            truth, scores = [*truth, 0], [*scores, marks[number][1]]
+    fpr, tpr, _ = sklearn_metrics.roc_curve(truth, scores)
+    hits = sum(truth)
+    return np.interp(detection.RATES, fpr * (len(truth) - hits) / len(images), tpr * hits / (hits + missed))
+
+
+@pytest.mark.parametrize('seed', range(6))
+def test_froc_by_centres_is_that_of_luna16(seed):
+    rng, images = np.random.default_rng(seed), []
+    for _ in range(9):
+        ball = lambda centre, radius: np.concatenate([centre - radius, centre + radius], -1)
+        nodules, others = rng.uniform(0, 60, (rng.integers(0, 4), 3)), rng.uniform(0, 60, (rng.integers(0, 3), 3))
+        near = np.repeat(np.concatenate([nodules, others]), 2, 0)
+        marks = np.concatenate([near + rng.normal(0, 2.5, near.shape), rng.uniform(0, 60, (12, 3))])
+        images.append(ImageBoxes(
+            ball(nodules, rng.uniform(2, 9, (len(nodules), 1))), np.zeros(len(nodules), int), ball(marks, 3.0),
+            np.zeros(len(marks), int), rng.random(len(marks)).round(2),
+            IgnoredRegions(ball(others, rng.uniform(2, 9, (len(others), 1))), np.zeros(len(others), int),
+                           np.zeros(len(others), bool))))
+    of = box_matching.match_centres(images, 1)
+    want = luna16_froc(images)
+    np.testing.assert_allclose(detection.froc(of, np.ones((1, 9)))[0], want, atol=1e-12)
+    assert 0 < want[0] < 1
+
+
+def test_precision_without_what_is_ignored():
+    """Of two boxes on a region and one on the object, the object's alone counts: VOC's AP is 1, and there are none."""
+    square = image((0,), ((100, 0.9), (100, 0.8), (0, 0.7)))
+    assert scores([square])['ap50'] == pytest.approx(1 / 3) and scores([square])['froc_1'] == 0
+    regions = IgnoredRegions(np.array([[0, 100, 10, 110]], float), np.zeros(1, int), np.zeros(1, bool))
+    found = scores([square._replace(ignored=regions)])
+    assert found['ap50'] == 1 and found['froc_0.125'] == 1 and found['ar'] == 1

@@ -103,6 +103,14 @@ def test_sampling_draws_exact_counts_uniformly():
     assert run(jax.random.key(0), np.zeros(32, np.int32), 16, 0.25).sum() == 4
 
 
+def test_background_in_ignored_regions_is_ignored():
+    anchors = np.array([[0, 0, 4, 4], [0, 2, 4, 6], [0, 3, 4, 7], [8, 8, 12, 12], [0, 0, 4, 4]], np.float32)
+    regions = np.array([[0, 0, 40, 4], [8, 8, 12, 12]], np.float32)  # the second is padding
+    assigned = jax.jit(anchor_assignment.ignore_regions)(np.array([-1, -1, -1, -1, 2]), anchors, regions,
+                                                         np.array([1.0, 0.0]))
+    assert assigned.tolist() == [-2, -2, -1, -1, 2]  # all, half and a quarter of it; an object's anchor stays
+
+
 def test_hard_negatives():
     score = np.array([0.9, 0.1, 0.8, 0.7, 0.7, 0.7, 0.2, 0.95], np.float32)
     assigned = np.array([-1, 2, -1, -1, -1, -1, -1, -2])

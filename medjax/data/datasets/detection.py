@@ -22,6 +22,7 @@ from medjax.data.source import Objects, Source
 from medjax.data.transforms.box_grid import Grid, clip_boxes
 from medjax.data.transforms.images import ImagePreprocess, image_preprocess
 from medjax.errors import InputError, few
+from medjax.metrics.box_matching import IgnoredRegions, no_regions
 from medjax.ops.boxes import crop
 from medjax.options import Count, NonNegativeInt, Probability
 
@@ -69,6 +70,8 @@ class DetectionDataset(PreparedImages):
         """SHA-256 over images, boxes, patients and splits."""
         lines = [f'{case.split} {case.patient} {case.id} {case.target.boxes.tolist()} {case.target.labels.tolist()} '
                  f'{digest}' for case, digest in zip(self.source.cases, self.hashes)]
+        lines += [f'{case.id} {[part.tolist() for part in case.target.ignored]}' for case in self.source.cases
+                  if case.target.ignored is not None]
         return hashlib.sha256('\n'.join(lines).encode()).hexdigest()
 
     def grid(self, number: int) -> Grid:
@@ -79,6 +82,20 @@ class DetectionDataset(PreparedImages):
         """A case's boxes `[N, 2D]` float32 on the network's grid, and their classes `[N]` int32."""
         target = self.source.cases[number].target
         return self.grid(number).to_network(target.boxes), target.labels
+
+    @functools.cached_property
+    def max_ignored(self) -> int:
+        """The largest number of ignored regions of a case."""
+        return max(0 if case.target.ignored is None else len(case.target.ignored.boxes) for case in self.source.cases)
+
+    def ignored(self, number: int) -> IgnoredRegions | None:
+        """A case's ignored regions on the network's grid; None where the data set has none."""
+        if not self.max_ignored:
+            return None
+        regions = self.source.cases[number].target.ignored
+        if regions is None:
+            return no_regions(len(self.preprocess.size))
+        return regions._replace(boxes=self.grid(number).to_network(regions.boxes))
 
     def to_stored(self, number: int, boxes: np.ndarray) -> np.ndarray:
         """Boxes `[N, 2D]` of the network's grid on that of the case's stored image, clipped to it."""
@@ -97,7 +114,8 @@ class DetectionDataset(PreparedImages):
 
         Returns:
           `boxes [n, max_objects, 2D]`, `box_label` int32 and `box_mask` float32 `[n, max_objects]`; with proposals also
-          `proposals [n, proposals, 2D]` and `proposal_mask [n, proposals]`.
+          `proposals [n, proposals, 2D]` and `proposal_mask [n, proposals]`; where the data set has ignored regions also
+          `ignored_boxes [n, max_ignored, 2D]` and `ignored_mask [n, max_ignored]`.
         """
         dims, truths = len(self.preprocess.size), [self.truth(number) for number in numbers]
         boxes, mask = _pad_boxes([box for box, _ in truths], self.max_objects, dims)
@@ -108,6 +126,9 @@ class DetectionDataset(PreparedImages):
         if self.proposals:
             out['proposals'], out['proposal_mask'] = _pad_boxes(
                 [self.proposed(number) for number in numbers], self.proposals, dims)
+        if self.max_ignored:
+            out['ignored_boxes'], out['ignored_mask'] = _pad_boxes(
+                [self.ignored(number).boxes for number in numbers], self.max_ignored, dims)
         return out
 
     def batch(self, numbers: np.ndarray) -> dict[str, np.ndarray]:
@@ -141,9 +162,14 @@ class DetectionDataset(PreparedImages):
             return dict(targets)
         boxes, kept = crop(targets['boxes'], start, self.patch)
         kept = kept & (targets['box_mask'] > 0)
-        return {'boxes': boxes * kept[:, None].astype(boxes.dtype),
-                'box_label': targets['box_label'] * kept.astype(targets['box_label'].dtype),
-                'box_mask': kept.astype(np.float32)}
+        out = {'boxes': boxes * kept[:, None].astype(boxes.dtype),
+               'box_label': targets['box_label'] * kept.astype(targets['box_label'].dtype),
+               'box_mask': kept.astype(np.float32)}
+        if self.max_ignored:
+            regions, seen = crop(targets['ignored_boxes'], start, self.patch, min_fraction=0.0)
+            out |= {'ignored_boxes': regions * seen[:, None].astype(regions.dtype),
+                    'ignored_mask': targets['ignored_mask'] * seen.astype(np.float32)}
+        return out
 
     def _crop(self, row: dict[str, jax.Array], start: jax.Array) -> dict[str, jax.Array]:
         """A patch of a training image and its targets; traceable."""
@@ -248,12 +274,25 @@ def valid_objects(objects: Objects, shape: Sequence[int], affine: np.ndarray) ->
       affine: `[4, 4]`, of the stored image.
 
     Returns:
-      The objects; and the numbers of boxes that were left out or clipped, by the reason.
+      The objects; and the numbers of boxes that were left out or clipped, by the reason. Ignored regions are treated
+      alike.
     """
-    boxes = objects.boxes.astype(np.float64)
-    if objects.unit == 'share':
+    boxes, kept, counts = _valid_boxes(objects.boxes, objects.unit, shape, affine)
+    regions = objects.ignored
+    if regions is not None:
+        areas, good, more = _valid_boxes(regions.boxes, objects.unit, shape, affine)
+        regions = IgnoredRegions(areas.astype(np.float32), regions.labels[good], regions.crowd[good])
+        counts = {fault: counts.get(fault, 0) + more.get(fault, 0) for fault in {**counts, **more}}
+    return Objects(boxes, objects.labels[kept], ignored=regions), counts
+
+
+def _valid_boxes(boxes: np.ndarray, unit: str, shape: Sequence[int],
+                 affine: np.ndarray) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
+    """The valid boxes in voxels, which of `boxes` they are, and the counts of `valid_objects`."""
+    boxes = boxes.astype(np.float64)
+    if unit == 'share':
         boxes = boxes * [*shape, *shape]
-    elif objects.unit == 'mm':
+    elif unit == 'mm':
         boxes = _mm_to_voxels(boxes, affine)
     low, high = np.split(boxes, 2, -1)
     inside = clip_boxes(boxes, shape)
@@ -267,7 +306,7 @@ def valid_objects(objects: Objects, shape: Sequence[int], affine: np.ndarray) ->
     crossing = np.abs(inside - boxes)[~bad].max(-1, initial=0) > ROUNDING
     if crossing.any():
         counts['that cross the border of their image, clipped'] = int(crossing.sum())
-    return Objects(inside[~bad], objects.labels[~bad]), counts
+    return inside[~bad], ~bad, counts
 
 
 def _mm_to_voxels(boxes: np.ndarray, affine: np.ndarray) -> np.ndarray:

@@ -16,6 +16,9 @@ from medjax.data.io.tables import check_spellings
 from medjax.data.source import UNKNOWN_PATIENTS, Case, Objects, Source, stratum_of
 from medjax.data.splits import KEYS, Splitting
 from medjax.errors import InputError, few
+from medjax.metrics.box_matching import IgnoredRegions
+
+CROWD = 'crowds of objects'  # the reason why a region that holds many objects is ignored
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +32,8 @@ class AnnotatedImage:
       boxes: `[N, 2D]`; see `source.Objects`, also for unit.
       names: class names of the N boxes.
       unit: …
+      ignored: '' for each of the N boxes that is an object, else why it is ignored, in the words of its format, such as
+        CROWD; () for none.
       split: '' where the data set does not say it.
       patient: '' where the data set does not say it.
       columns: other values of the image, for the predictions table.
@@ -42,6 +47,7 @@ class AnnotatedImage:
     boxes: np.ndarray
     names: Sequence[str]
     unit: str = 'voxel'
+    ignored: Sequence[str] = ()
     split: str = ''
     patient: str = ''
     columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -82,6 +88,10 @@ def detection_source(images: Sequence[AnnotatedImage], classes: Sequence[str], r
         warnings = (*warnings, f'Objects with the class and box of another one in the same image, left out: '
                                f'{sum(repeated.values())} (of {few(list(repeated))}).')
     targets = [_objects(image, classes) for image in images]
+    for reason in sorted({reason for image in images for reason in image.ignored} - {''}):
+        count = sum(reason == one for image in images for one in image.ignored)
+        warnings = (*warnings, f'Annotated regions that are ignored, {reason}: {count}. They count neither as objects '
+                               'nor, where a box is found there, as background.')
     rows = [{'patient': image.patient or (patient_name(image.path, patient_regex) if patient_regex else image.id),
              'split': image.split} for image in images]
     split = splitting.divide(rows, root, root, strata=[stratum_of(target) for target in targets])
@@ -96,18 +106,31 @@ def detection_source(images: Sequence[AnnotatedImage], classes: Sequence[str], r
 
 
 def _first_of_each(image: AnnotatedImage) -> list[int]:
-    """The number of the first object with each class and box."""
-    first: dict[tuple[str, ...], int] = {}
-    for number, (name, box) in enumerate(zip(image.names, image.boxes)):
-        first.setdefault((name, *map(float, box)), number)
+    """The number of the first object with each class and box, and of the first ignored region."""
+    first: dict[tuple[str | float, ...], int] = {}
+    for number, (name, box, reason) in enumerate(zip(image.names, image.boxes, _reasons(image))):
+        first.setdefault((reason, name, *map(float, box)), number)
     return list(first.values())
+
+
+def _reasons(image: AnnotatedImage) -> Sequence[str]:
+    """Why each box of an image is ignored, '' where it is not."""
+    return image.ignored or [''] * len(image.names)
 
 
 def _objects(image: AnnotatedImage, classes: Sequence[str]) -> Objects:
     """The objects of an image, with class numbers."""
-    kept = _first_of_each(image)
-    boxes = np.reshape(image.boxes, (len(image.names), -1))[kept] if kept else image.boxes
-    return Objects(boxes, [classes.index(image.names[number]) for number in kept], image.unit)
+    kept, reasons = _first_of_each(image), _reasons(image)
+
+    def chosen(ignored: bool) -> tuple[list[int], np.ndarray, list[int]]:
+        some = [number for number in kept if bool(reasons[number]) == ignored]
+        boxes = np.reshape(image.boxes, (len(image.names), -1))[some] if some else image.boxes[:0]
+        return some, boxes, [classes.index(image.names[number]) for number in some]
+
+    numbers, boxes, labels = chosen(True)
+    crowd = np.array([reasons[number] == CROWD for number in numbers], bool)
+    ignored = IgnoredRegions(boxes, np.array(labels, np.int32), crowd) if numbers else None
+    return Objects(*chosen(False)[1:], image.unit, ignored)
 
 
 def patient_name(path: str, pattern: str) -> str:

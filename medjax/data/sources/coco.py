@@ -1,8 +1,9 @@
 """Images with boxes in the COCO format: one JSON file for all images of a split (Lin 2014).
 
 COCO's `bbox` is [x, y, width, height], measured from the outer corner of the first pixel, so an object covers the
-columns [x, x + width). Crowd boxes (`iscrowd`) hold many objects that are not annotated one by one: they are left out,
-and the report says how many.
+columns [x, x + width). Crowd boxes (`iscrowd`) hold many objects that are not annotated one by one. They are ignored as
+in COCO: what is found in them is neither right nor wrong, and what lies in them is no background to learn. The report
+says how many there are.
 """
 
 import json
@@ -15,7 +16,7 @@ import numpy as np
 
 from medjax.data.io import data_paths, image_files
 from medjax.data.source import Source, data_dir
-from medjax.data.sources.annotations import AnnotatedImage, detection_source
+from medjax.data.sources.annotations import CROWD, AnnotatedImage, detection_source
 from medjax.data.splits import Splitting
 from medjax.errors import InputError
 
@@ -40,20 +41,16 @@ def source(*, files: Mapping[str, str] | str, dir: str = '', images: str = 'imag
     root = data_dir(dir)
     annotated: list[AnnotatedImage] = []
     categories: dict[int, str] = {}
-    crowds = 0
     for split, file in (files.items() if isinstance(files, Mapping) else [('', files)]):
-        file_images, file_categories, file_crowds = _read(root / file, root / images, split)
+        file_images, file_categories = _read(root / file, root / images, split)
         annotated += file_images
         categories |= file_categories
-        crowds += file_crowds
-    warnings = (f'Crowd boxes, left out: {crowds}.',) if crowds else ()
     classes = tuple(classes) or tuple(dict.fromkeys(categories[number] for number in sorted(categories)))
-    return detection_source(annotated, classes, root, patient_regex=patient_regex, splitting=splitting, notice=notice,
-                            warnings=warnings)
+    return detection_source(annotated, classes, root, patient_regex=patient_regex, splitting=splitting, notice=notice)
 
 
-def _read(path: pathlib.Path, folder: pathlib.Path, split: str) -> tuple[list[AnnotatedImage], dict[int, str], int]:
-    """Annotated images, category names by id, and the number of crowd boxes that are left out."""
+def _read(path: pathlib.Path, folder: pathlib.Path, split: str) -> tuple[list[AnnotatedImage], dict[int, str]]:
+    """Annotated images, and category names by id."""
     try:
         return _parse(json.loads(path.read_text(), object_pairs_hook=_unique), path, folder, split)
     except OSError as error:
@@ -91,21 +88,18 @@ def _by_id(items: Sequence[Mapping[str, Any]], kind: str, path: pathlib.Path) ->
 
 
 def _parse(content: Any, path: pathlib.Path, folder: pathlib.Path,
-           split: str) -> tuple[list[AnnotatedImage], dict[int, str], int]:
+           split: str) -> tuple[list[AnnotatedImage], dict[int, str]]:
     """What `_read` returns, of a file's content."""
     categories = {number: str(item['name']) for number, item in _by_id(content['categories'], 'category', path).items()}
     items = _by_id(content['images'], 'image', path)
-    objects: dict[Any, list[tuple[list[float], str]]] = {number: [] for number in items}
-    crowds = 0
+    objects: dict[Any, list[tuple[list[float], str, str]]] = {number: [] for number in items}
     for item in content['annotations']:
-        if item.get('iscrowd'):
-            crowds += 1
-            continue
         if len(item['bbox']) != 4:
             raise InputError(f'{path}: annotation {item.get("id")!r}: bbox {item["bbox"]}; expected x, y, width and '
                              'height')
         x, y, width, height = map(float, item['bbox'])
-        objects[item['image_id']].append(([y, x, y + height, x + width], categories[item['category_id']]))
+        objects[item['image_id']].append(([y, x, y + height, x + width], categories[item['category_id']],
+                                          CROWD if item.get('iscrowd') else ''))
     images = []
     for number, item in items.items():
         name, image_objects = pathlib.PurePosixPath(os.path.normpath(item['file_name'])), objects[number]
@@ -115,6 +109,6 @@ def _parse(content: Any, path: pathlib.Path, folder: pathlib.Path,
         size = (int(item.get('width') or 0), int(item.get('height') or 0))
         images.append(AnnotatedImage(
             id='_'.join(name.with_name(image_files.stem(file)).parts), path=str(file), where=str(path), split=split,
-            boxes=np.reshape([box for box, _ in image_objects], (-1, 4)), names=[name for _, name in image_objects],
-            size=size if min(size) > 0 else ()))
-    return images, categories, crowds
+            boxes=np.reshape([box for box, *_ in image_objects], (-1, 4)), names=[name for _, name, _ in image_objects],
+            ignored=[reason for *_, reason in image_objects], size=size if min(size) > 0 else ()))
+    return images, categories

@@ -47,12 +47,16 @@ INDEX = 'index.json'
 
 
 class Boxes(NamedTuple):
-    """Objects of a frame: annotation file, the frame's extents (empty if unknown), boxes `[N, 4]` and class names."""
+    """Objects of a frame: annotation file, the frame's extents (empty if unknown), boxes `[N, 4]` and class names.
+
+    `ignored` is that of `annotations.AnnotatedImage`.
+    """
 
     where: str
     size: tuple[int, ...]
     boxes: np.ndarray
     names: list[str]
+    ignored: Sequence[str] = ()
 
 
 class VideoIndex(NamedTuple):
@@ -107,7 +111,7 @@ def source(*, dir: str = '', frame_step: Count = 1, classes: Sequence[str] = (),
             frame_boxes = boxes.get(number, Boxes('', (), np.zeros((0, 4)), []))
             annotated.append(AnnotatedImage(
                 id=f'{name}_{number:06d}', path=str(path), where=frame_boxes.where, boxes=frame_boxes.boxes,
-                names=frame_boxes.names, patient='' if patient_regex else name,
+                names=frame_boxes.names, ignored=frame_boxes.ignored, patient='' if patient_regex else name,
                 columns={'video': name, 'frame': str(number), 'time': f'{index.times[number]:.3f}'}))
             readers.append(functools.partial(_read, frame_reader, number, path, frame_boxes))
     notices = [notice]

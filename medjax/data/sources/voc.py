@@ -6,6 +6,9 @@ VOC counts pixels from 1, and `xmax` and `ymax` are the last pixels of an object
 boxes of BCCD follow this convention: of its 364 images of 640 by 480, no box begins at 0 and 625 begin at 1; 555 end at
 640 or 480, and none beyond. A box with xmax = xmin would be one pixel wide. The two such boxes of BCCD enclose no cell:
 they come from a single click, and get size 0.
+
+Objects that are marked as `difficult` are ignored, as in VOC's evaluation: they are not counted, and neither is what is
+found there, nor is it background to learn.
 """
 
 import pathlib
@@ -21,12 +24,13 @@ from medjax.data.sources.annotations import AnnotatedImage, annotations_by_name,
 from medjax.data.splits import Splitting
 from medjax.errors import InputError
 
+DIFFICULT = 'difficult objects'
 CORNERS = ('ymin', 'xmin', 'ymax', 'xmax')  # rows before columns
 
 
 def source(*, dir: str = '', classes: Sequence[str] = (), patient_regex: str = '',
            splitting: Splitting = Splitting(val=0.2, test=0.2), notice: str = '') -> Source:
-    """A detection source from a folder of annotations; difficult and truncated objects count like others.
+    """A detection source from a folder of annotations; truncated objects count like others, difficult ones do not.
 
     Args:
       dir: the data set's folder; see `data_dir`.
@@ -56,9 +60,9 @@ def source(*, dir: str = '', classes: Sequence[str] = (), patient_regex: str = '
         path = files.get(name, folder / f'{name}.xml')
         if name not in images:
             raise InputError(f'{root / "JPEGImages"}: no image {name!r}; expected that of {path}')
-        size, boxes, names = read(path)
+        size, boxes, names, ignored = read(path)
         annotated.append(AnnotatedImage(id=name, path=images[name], where=str(path), boxes=boxes, names=names,
-                                        split=split, size=size))
+                                        ignored=ignored, split=split, size=size))
     unused = [pathlib.Path(path) for name, path in images.items() if name not in (split_of or files)]
     warnings = (*left_out(other_images, root / 'JPEGImages'), *left_out(others, folder, 'not annotations'),
                 *left_out(unused, root / 'JPEGImages', 'in no list' if split_of else 'without an annotation'))
@@ -74,11 +78,12 @@ def _read_list(path: pathlib.Path) -> list[str]:
         raise InputError(f'{path}: cannot be read; expected a name a line') from error
 
 
-def read(path: pathlib.Path) -> tuple[tuple[int, ...], np.ndarray, list[str]]:
+def read(path: pathlib.Path) -> tuple[tuple[int, ...], np.ndarray, list[str], list[str]]:
     """The annotation of an image.
 
     Returns:
-      The image's columns and rows, `()` where the file does not say them; boxes `[N, 4]`; and their class names.
+      The image's columns and rows, `()` where the file does not say them; boxes `[N, 4]`; their class names; and
+      why each is ignored, DIFFICULT, or ''.
 
     Raises:
       InputError: the file is no annotation.
@@ -89,6 +94,7 @@ def read(path: pathlib.Path) -> tuple[tuple[int, ...], np.ndarray, list[str]]:
         objects = tree.findall('object')
         boxes = np.array([[float(item.findtext(f'bndbox/{name}')) for name in CORNERS] for item in objects])
         names = [(item.findtext('name') or '').strip() for item in objects]
+        ignored = [DIFFICULT if int(item.findtext('difficult') or 0) else '' for item in objects]
     except OSError as error:
         raise InputError(f'{path}: cannot be read: {error.strerror}; expected the annotation of an image') from error
     except (ElementTree.ParseError, TypeError, ValueError) as error:
@@ -96,4 +102,4 @@ def read(path: pathlib.Path) -> tuple[tuple[int, ...], np.ndarray, list[str]]:
                          f'{", ".join(CORNERS)}') from error
     boxes = boxes.reshape(-1, 4)
     boxes[:, :2] -= boxes[:, :2] != boxes[:, 2:]
-    return size if min(size) > 0 else (), boxes, names
+    return size if min(size) > 0 else (), boxes, names, ignored

@@ -20,12 +20,12 @@ def mirror_boxes(boxes: jax.Array, mask: jax.Array, axis: int, extent: int) -> j
 
 
 def warp_boxes(boxes: jax.Array, mask: jax.Array, shape: Sequence[int], spacing: jax.Array, matrix: jax.Array,
-               shift: jax.Array) -> tuple[jax.Array, jax.Array]:
+               shift: jax.Array, min_inside: float = MIN_INSIDE) -> tuple[jax.Array, jax.Array]:
     """Transforms boxes as an affine warp transforms the image.
 
     `warp.sampling_positions` maps each voxel to the position that it is read from; boxes are mapped by the inverse. A
     box becomes the bounding box of its transformed corners, which is larger than necessary for a rotated object. Boxes
-    are clipped to the image, and dropped where less than `MIN_INSIDE` of the transformed box lies in it.
+    are clipped to the image, and dropped where less than `min_inside` of the transformed box lies in it.
 
     Args:
       boxes: `[N, 2D]`.
@@ -34,6 +34,7 @@ def warp_boxes(boxes: jax.Array, mask: jax.Array, shape: Sequence[int], spacing:
       spacing: `[D]`, mm along each axis.
       matrix: `[D, D]`, as for `warp.sampling_positions`.
       shift: `[D]`, its constant displacement, mm.
+      min_inside: fraction of a box.
 
     Returns:
       Boxes, those of mask 0 as zeros, and the mask, float32.
@@ -50,5 +51,5 @@ def warp_boxes(boxes: jax.Array, mask: jax.Array, shape: Sequence[int], spacing:
     inside = [jnp.clip(side, 0, jnp.array(shape, jnp.float32)) for side in (low, high)]
     area = (high - low).prod(-1)
     area_inside = (inside[1] - inside[0]).prod(-1)
-    mask = jnp.where(area_inside >= MIN_INSIDE * area, mask, 0.0) * (area_inside > 0).astype(mask.dtype)
+    mask = jnp.where(area_inside >= min_inside * area, mask, 0.0) * (area_inside > 0).astype(mask.dtype)
     return jnp.where(mask[:, None] > 0, jnp.concatenate(inside, -1), 0.0), mask

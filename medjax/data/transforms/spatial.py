@@ -11,7 +11,8 @@ from medjax.data.transforms import randaugment
 from medjax.data.transforms.draws import WARPS, Draws
 from medjax.ops import warp
 
-BOXES = {'boxes': 'box_mask', 'proposals': 'proposal_mask'}  # entries of a batch, and their masks
+# Entries of a batch, and their masks.
+BOXES = {'boxes': 'box_mask', 'proposals': 'proposal_mask', 'ignored_boxes': 'ignored_mask'}
 
 Arrays = dict[str, jax.Array]
 
@@ -69,7 +70,8 @@ def random_warp(options: WarpOptions, arrays: Arrays, spacing: jax.Array, draws:
         for name in boxed:
             out[name], out[BOXES[name]] = transforms_boxes.warp_boxes(
                 arrays[name], arrays[BOXES[name]], shape, spacing, matrix,
-                jnp.zeros(len(shape)) if shift is None else shift)
+                jnp.zeros(len(shape)) if shift is None else shift,
+                0.0 if name == 'ignored_boxes' else transforms_boxes.MIN_INSIDE)
         return out
 
     return jax.lax.cond(any_drawn, warped, unchanged, arrays)

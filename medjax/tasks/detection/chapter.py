@@ -27,7 +27,8 @@ from medjax.tasks.detection.summary import SIZES
 OPERATING_METRICS = ('sensitivity', 'precision', 'f1', 'false_positives')
 LOSSES = {'train/loss_classes': 'classes', 'train/loss_boxes': 'boxes', 'train/loss_proposed': 'classes of proposals',
           'train/loss_placed': 'boxes of proposals'}
-HIDDEN = (detection_table.TRUTH, detection_table.FOUND, detection_table.SIZE, detection_table.SPACING)  # JSON
+HIDDEN = (detection_table.TRUTH, detection_table.FOUND, detection_table.IGNORED, detection_table.SIZE,
+          detection_table.SPACING)  # JSON
 HIGHER, LOWER = '\N{NO-BREAK SPACE}↑', '\N{NO-BREAK SPACE}↓'  # better values
 
 
@@ -84,7 +85,7 @@ def result_tables(splits: Sequence[DetectionSplit]) -> list[Table]:
     keys, out = {}, []
     for split in splits:
         title = caption(split.run, split.split)
-        metrics = (*_precision_names(split), 'ar', 'cpm', *OPERATING_METRICS)
+        metrics = (*_precision_names(split), 'ar', 'cpm', *_luna16(split), *OPERATING_METRICS)
         keys |= {(name, title): split.entries[name] for name in metrics}
     if keys:
         titles = list(dict.fromkeys(title for _, title in keys))
@@ -107,12 +108,16 @@ def counts_table(split: DetectionSplit) -> Table:
                          for key in next(iter(counts.values()))}
     rows = []
     for name, count in counts.items():
-        cells = [Cell(str(count[key])) for key in ('objects', 'hits', 'missed', 'false_positives')]
+        cells = [Cell(str(count[key])) for key in (
+            'objects', 'hits', 'missed', 'false_positives', 'merged', 'split')]
         for total in (count['objects'], count['found_operating']):
             cells.append(Cell(format_number(count['hits'] / total if total else None)))
         rows.append((name, '', cells))
     headers = [('Objects', 'true boxes'), ('Hits', ''), ('Missed', ''),
-               ('False positives', 'found boxes without an object of that class'), (f'Sensitivity{HIGHER}', ''),
+               ('False positives', 'found boxes without an object of that class'),
+               ('Merged', 'found boxes that hold at least half of each of several smaller objects'),
+               ('Split', 'objects that hold at least half of each of several smaller found boxes'),
+               (f'Sensitivity{HIGHER}', ''),
                (f'Precision{HIGHER}', '')]
     return Table('At the operating point', headers, rows)
 
@@ -152,8 +157,10 @@ def froc_table(split: DetectionSplit) -> Table:
     """Sensitivity at seven rates of false positives, and their mean."""
     rows = [(label, 'false positives per image', [_cell(split.entries[f'froc_{rate:g}'])])
             for label, rate in zip(RATE_LABELS, detection.RATES)]
-    return Table('By false positives per image (FROC)', [(f'Sensitivity{HIGHER}', '')],
-                 [*rows, ('CPM', 'mean of these', [_cell(split.entries['cpm'])])])
+    rows.append(('CPM', 'mean of these', [_cell(split.entries['cpm'])]))
+    rows += [(FAMILY.metrics.describe(name).label, 'the same mean, with hits by the centre of a box',
+              [_cell(split.entries[name])]) for name in _luna16(split)]
+    return Table('By false positives per image (FROC)', [(f'Sensitivity{HIGHER}', '')], rows)
 
 
 def training_curves(run: Run) -> dict[str, dict[str, str]]:
@@ -179,6 +186,11 @@ def case_rows(split: DetectionSplit) -> list[dict[str, str]]:
 def text_columns(run: Run) -> list[str]:
     """The columns of the table of cases that hold text: all but the counts."""
     return [name for name in (run.predictions[0] if run.predictions else ()) if name not in detection_table.COUNTS]
+
+
+def _luna16(split: DetectionSplit) -> list[str]:
+    """CPM by LUNA16's rule, which volumes have."""
+    return [name for name in ('cpm_luna16',) if name in split.entries]
 
 
 def _precision_names(split: DetectionSplit) -> list[str]:

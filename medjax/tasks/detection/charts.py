@@ -79,7 +79,7 @@ def _draw_froc(x: np.ndarray, y: np.ndarray, points: Sequence[Entry], operating:
 
 def _precision_recall_chart(split: DetectionSplit) -> Chart:
     lines = []
-    for number, (name, matches) in enumerate(zip(split.table.classes, split.table.class_matches), 1):
+    for number, (name, matches) in enumerate(zip(split.table.classes, split.table.hit_matches), 1):
         if not len(matches.object_image):
             continue
         hits = (matches.matched_object[HIT] >= 0).cumsum()

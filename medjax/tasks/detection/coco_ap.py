@@ -14,7 +14,7 @@ def coco_metrics(images: Sequence[ImageBoxes], classes: Sequence[str]) -> dict[s
     """AP50, AP and average recall: `ap50`, `ap`, `ar`, and `ap50_CLASS` and `ap_CLASS` for each class.
 
     Args:
-      images: in 2D, rows and columns.
+      images: in 2D, rows and columns; ignored regions are crowds, as COCO knows no others.
       classes: names of the classes.
 
     Returns:
@@ -33,7 +33,7 @@ def average_precision(images: Sequence[ImageBoxes], classes: int,
     """Average precision and maximal recall of each class, `[T, K]` each; NaN where there is no object.
 
     Args:
-      images: in 2D, rows and columns.
+      images: in 2D, rows and columns; ignored regions are crowds.
       classes: number of classes.
       thresholds: `[T]` IoU thresholds.
     """
@@ -41,6 +41,9 @@ def average_precision(images: Sequence[ImageBoxes], classes: int,
     true = [{'image_id': number, 'category_id': int(label) + 1, 'bbox': box, 'area': box[2] * box[3], 'iscrowd': 0}
             for number, boxes in enumerate(images)
             for label, box in zip(boxes.true_labels, _corner_and_sides(boxes.true_boxes))]
+    true += [{'image_id': number, 'category_id': int(label) + 1, 'bbox': box, 'area': box[2] * box[3], 'iscrowd': 1}
+             for number, boxes in enumerate(images) if boxes.ignored is not None
+             for label, box in zip(boxes.ignored.labels, _corner_and_sides(boxes.ignored.boxes))]
     found = [{'image_id': number, 'category_id': int(label) + 1, 'bbox': box, 'score': float(score)}
              for number, boxes in enumerate(images)
              for label, box, score in zip(boxes.pred_labels, _corner_and_sides(boxes.pred_boxes), boxes.scores)]

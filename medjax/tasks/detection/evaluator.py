@@ -12,10 +12,11 @@ from medjax.core import contracts
 from medjax.core.task import Task
 from medjax.data.datasets.detection import DetectionDataset, check_patch
 from medjax.data.io.geometry import Image, spacing
+from medjax.data.source import Objects
 from medjax.data.transforms.images import image_preprocess
 from medjax.errors import InputError
 from medjax.metrics import box_matching, detection
-from medjax.metrics.box_matching import ImageBoxes
+from medjax.metrics.box_matching import IgnoredRegions, ImageBoxes, no_regions
 from medjax.options import Count, FractionBelowOne, NonNegativeInt, Probability
 from medjax.tasks.detection import snapshot, summary, table
 from medjax.tasks.detection.inference import BatchedDetector, Detections
@@ -56,7 +57,7 @@ class DetectionEvaluator(contracts.Evaluator):
         for number, detections in zip(numbers, self.detector(variables, inputs, len(numbers))):
             case = source.cases[number]
             boxes = ImageBoxes(case.target.boxes, case.target.labels, self.data.to_stored(number, detections.boxes),
-                               detections.labels, detections.scores)
+                               detections.labels, detections.scores, self._ignored(case.target))
             voxel = spacing(self.data.affines[number]) if self._dims == 3 else None
             rows.append({'split': split, 'id': case.id, 'patient': case.patient, **case.columns,
                          **table.image_columns(source.classes, self.data.grid(number).shape, voxel, boxes)})
@@ -64,6 +65,10 @@ class DetectionEvaluator(contracts.Evaluator):
         if snapshots is not None:
             self._save_snapshots(numbers, found, rows, snapshots)
         return rows
+
+    def _ignored(self, target: Objects) -> IgnoredRegions | None:
+        """The ignored regions of a case; None where the data set has none."""
+        return target.ignored or (no_regions(self._dims) if self.data.max_ignored else None)
 
     def complete(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Adds the counts of each image at the operating point; see `summary`."""
@@ -89,7 +94,8 @@ class DetectionEvaluator(contracts.Evaluator):
             number = numbers[place]
             voxel = spacing(self.data.affines[number]) if self._dims == 3 else (1.0, 1.0)
             snapshot.save(folder / f'{self.data.source.cases[number].id}.npz', np.asarray(self.data.arrays[number]),
-                          ImageBoxes(*self.data.truth(number), *found[place]), self.data.grid(number), voxel)
+                          ImageBoxes(*self.data.truth(number), *found[place], self.data.ignored(number)),
+                          self.data.grid(number), voxel)
 
 
 def evaluator(*, data: DetectionDataset, task: Task, batch: Count = 8, examples: NonNegativeInt = 2,

@@ -15,6 +15,7 @@ FAMILY = Family(
         Metric('ap50', 'AP50', headline=True),
         Metric('ar', 'Average recall'),
         Metric('cpm', 'CPM', headline=True),
+        Metric('cpm_luna16', "CPM by LUNA16's rule"),
         Metric('froc_0.125', 'Sensitivity at ⅛ false positives per image'),
         Metric('froc_0.25', 'Sensitivity at ¼ false positives per image'),
         Metric('froc_0.5', 'Sensitivity at ½ false positives per image'),

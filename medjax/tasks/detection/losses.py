@@ -62,8 +62,8 @@ class AnchorLoss:
                              f'foreground_iou={self.foreground_iou}; expected 0 to 1, and not below background_iou')
 
     def __call__(self, module: nn.Module, key: jax.Array, levels: Sequence[Level], truth: jax.Array, label: jax.Array,
-                 mask: jax.Array, *, proposing: bool,
-                 positive_fraction: float) -> tuple[jax.Array, jax.Array]:
+                 mask: jax.Array, ignored: jax.Array | None = None, ignored_mask: jax.Array | None = None, *,
+                 proposing: bool, positive_fraction: float) -> tuple[jax.Array, jax.Array]:
         """The losses of one image.
 
         Args:
@@ -73,6 +73,8 @@ class AnchorLoss:
           truth: `[M, 2D]`, boxes of the objects.
           label: `[M]`, their classes.
           mask: `[M]`.
+          ignored: `[K, 2D]`, regions whose background is not learned; None for none.
+          ignored_mask: `[K]`.
           proposing: whether the anchors propose regions, so that all objects are one class.
           positive_fraction: maximum fraction of sampled regions that may be objects; of sampled anchors twice as many.
 
@@ -82,6 +84,8 @@ class AnchorLoss:
         anchors = jnp.concatenate([level['anchors'] for level in levels])
         logits, deltas = (jnp.concatenate([level[name] for level in levels]) for name in ('logits', 'deltas'))
         assigned = self._assign(module, levels, anchors, truth, mask)
+        if ignored is not None:
+            assigned = anchor_assignment.ignore_regions(assigned, anchors, ignored, ignored_mask)
         positive, own = assigned >= 0, jnp.maximum(assigned, 0)
         target = jax.nn.one_hot(0 * label[own] if proposing else label[own], logits.shape[-1])
         target = target * positive[:, None].astype(target.dtype)
@@ -146,7 +150,8 @@ class RegionLoss:
 
         Args:
           key: random key; each image uses its own, by its place in the batch.
-          batch: with `boxes`, `box_label` and `box_mask`.
+          batch: with `boxes`, `box_label` and `box_mask`, and where regions are ignored `ignored_boxes` and
+            `ignored_mask`.
           classes: number of classes, which is the number of the background class.
           found: `[B, P, 2D]`, proposals.
           mask: `[B, P]`.
@@ -156,10 +161,13 @@ class RegionLoss:
           the box of their object `[B, R, 2D]`, and 'used', the mask again.
         """
         def of_image(key: jax.Array, found: jax.Array, mask: jax.Array, truth: jax.Array, label: jax.Array,
-                     present: jax.Array) -> tuple[jax.Array, jax.Array, dict[str, jax.Array]]:
+                     present: jax.Array, ignored: jax.Array | None,
+                     ignored_mask: jax.Array | None) -> tuple[jax.Array, jax.Array, dict[str, jax.Array]]:
             found, mask = jnp.concatenate([found, truth]), jnp.concatenate([mask, present])
             assigned = anchor_assignment.match(boxes.iou(found, truth), present, self.proposal_iou, self.proposal_iou,
                                                force=False)
+            if ignored is not None:
+                assigned = anchor_assignment.ignore_regions(assigned, found, ignored, ignored_mask)
             assigned = jnp.where(mask > 0, assigned, anchor_assignment.IGNORED)
             used = anchor_assignment.sample(key, assigned, self.sampled_proposals, self.positive_fraction)
             at = jnp.argsort(-used, stable=True)[:self.sampled_proposals]
@@ -169,7 +177,8 @@ class RegionLoss:
             return found[at], used, {'kind': kind, 'truth': truth[own], 'used': used}
 
         keys = jax.vmap(lambda index: jax.random.fold_in(key, index))(jnp.arange(len(found)))
-        return jax.vmap(of_image)(keys, found, mask, batch['boxes'], batch['box_label'], batch['box_mask'])
+        return jax.vmap(of_image)(keys, found, mask, batch['boxes'], batch['box_label'], batch['box_mask'],
+                                  batch.get('ignored_boxes'), batch.get('ignored_mask'))
 
     def __call__(self, found: Mapping[str, jax.Array], chosen: Mapping[str, Any],
                  classes: int) -> tuple[jax.Array, jax.Array]:

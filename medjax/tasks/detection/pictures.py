@@ -61,8 +61,12 @@ def choose_examples(split: DetectionSplit) -> list[tuple[str, int, Snapshot]]:
 
 
 def boxes_above(boxes: ImageBoxes, score: float) -> ImageBoxes:
-    """The boxes of an image without those found with a lower score."""
+    """The boxes of an image without those found with a lower score, or found on ignored regions instead of objects."""
     counted = boxes.scores >= score
+    if boxes.ignored is not None:
+        dims = boxes.pred_boxes.shape[1] // 2
+        on_ignored = box_matching.found_on_ignored(boxes, float(detection.iou_thresholds(dims)[HIT]))
+        counted &= ~on_ignored | find_hits(boxes)[1]
     return boxes._replace(pred_boxes=boxes.pred_boxes[counted], pred_labels=boxes.pred_labels[counted],
                           scores=boxes.scores[counted])
 

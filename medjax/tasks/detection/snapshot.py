@@ -9,8 +9,10 @@ import numpy as np
 from medjax import atomic_files
 from medjax.data.transforms.box_grid import Grid
 from medjax.errors import InputError
-from medjax.metrics.box_matching import ImageBoxes
+from medjax.metrics.box_matching import IgnoredRegions, ImageBoxes
 from medjax.report import run_files
+
+IGNORED = ('ignored', 'ignored_labels', 'ignored_crowd')  # arrays of ignored regions, where there are any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,8 +52,13 @@ def save(path: pathlib.Path, image: np.ndarray, boxes: ImageBoxes, grid: Grid, s
     inverse = np.linalg.inv(grid.matrix[:, :-1])
     atomic_files.write_arrays(
         path, image=image, kind='detection', truth=boxes.true_boxes, truth_labels=boxes.true_labels,
-        found=boxes.pred_boxes, found_labels=boxes.pred_labels, scores=boxes.scores,
+        found=boxes.pred_boxes, found_labels=boxes.pred_labels, scores=boxes.scores, **_ignored_arrays(boxes),
         spacing=np.linalg.norm(np.array(spacing)[:, None] * inverse, axis=0))
+
+
+def _ignored_arrays(boxes: ImageBoxes) -> dict[str, np.ndarray]:
+    """The arrays of ignored regions; empty where there are none."""
+    return {} if boxes.ignored is None else dict(zip(IGNORED, boxes.ignored))
 
 
 def load(path: pathlib.Path) -> Snapshot:
@@ -63,7 +70,8 @@ def load(path: pathlib.Path) -> Snapshot:
     names = ('image', 'truth', 'truth_labels', 'found', 'found_labels', 'scores', 'spacing')
     with run_files.snapshot(path) as arrays:
         image, *boxes, spacing = (arrays[name] for name in names)
-    dims, found = image.ndim - 1, ImageBoxes(*boxes)
+        ignored = IgnoredRegions(*(arrays[name] for name in IGNORED)) if IGNORED[0] in arrays else None
+    dims, found = image.ndim - 1, ImageBoxes(*boxes, ignored)
     if dims not in (2, 3) or len(spacing) != dims or any(
             part.shape[1:] != (2 * dims,) for part in (found.true_boxes, found.pred_boxes)):
         raise InputError(f'{path}: image {image.shape}, boxes {found.true_boxes.shape} and {found.pred_boxes.shape}; '

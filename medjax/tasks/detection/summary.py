@@ -26,7 +26,13 @@ CONVENTIONS = (
     '.55 … .95 (AP); in 3D at IoU .1 to .5 (AP10 … AP50) and as the mean over .1, .15 … .5 (AP). Average recall is the '
     'mean over the same thresholds and the classes of the fraction of objects that is hit. FROC pools all classes and '
     'counts hits at an IoU of at least .5 in 2D and .1 in 3D; sensitivity is interpolated between thresholds and '
-    'constant beyond the last one. CPM is its mean at 1/8, 1/4, 1/2, 1, 2, 4 and 8 false positives per image. The '
+    'constant beyond the last one. CPM is its mean at 1/8, 1/4, 1/2, 1, 2, 4 and 8 false positives per image. In 3D '
+    'it is also given by LUNA16\'s rule, with which published values compare: a found box is on an object if its '
+    'centre is within the object\'s radius (of a box: in the inscribed ellipsoid); an object has the highest score of '
+    'the boxes on it, and the others on it are no false positives. Ignored regions (COCO\'s crowds, VOC\'s difficult '
+    'objects, LUNA16\'s excluded findings) are no objects, and a box without an object that is on one of its class is '
+    'no false positive: on a crowd by the fraction of the box that lies in it, on others by the IoU, or by LUNA16\'s '
+    'rule by its centre. With difficult objects, AP in 2D is computed here, as COCO knows crowds only. The '
     'operating point is the score threshold with the largest F1, for these hits, on the split `calibrate`, or on '
     'validation cases where there is none; without any hit it is 0.5. Platt scaling is fitted on the same cases. Sizes '
     'are those of true boxes: in 2D small objects have an area below 32² pixels of the stored image, large ones 96² or '
@@ -91,8 +97,9 @@ def summarise(rows: Sequence[Row], classes: Sequence[str], *, resamples: int = 2
 
     Returns:
       - `metrics`: {split: {name: entry}}, entries as in `statistics.intervals.entry` and with `objects`, the number of
-        objects that count: the metrics of `metrics.detection.compute_metrics`; at the operating point `sensitivity`,
-        `sensitivity_small`, `_medium` and `_large`, `precision`, `f1`, and `false_positives` per image;
+        objects that count: the metrics of `metrics.detection.compute_metrics`; in 3D `cpm_luna16`; at the operating
+        point `sensitivity`, `sensitivity_small`, `_medium` and `_large`, `precision`, `f1`, and `false_positives` per
+        image;
       - `operating`: `score`, `rule`, `split`;
       - `sizes`: `limits` {split: the two limits between small, medium and large}, and their `unit`;
       - `counts`: {split: {class: `table.class_counts`}};
@@ -129,7 +136,7 @@ def entries(table: Table, score: float, limits: Sequence[float], draws: np.ndarr
       draws: of `intervals.multiplicities`.
     """
     values, samples = metric_values(table, score, limits), metric_values(table, score, limits, draws)
-    if table.dims == 2:
+    if table.dims == 2 and not table.has_difficult:
         values |= coco_ap.coco_metrics(table.images, table.classes)
     out = {name: _entry(table, name, float(np.ravel(value)[0]), samples[name], limits)
            for name, value in values.items()}
@@ -195,6 +202,8 @@ def metric_values(table: Table, score: float, limits: Sequence[float],
 
     objects, boxes = total(matches.object_image), total(matches.box_image[counted])
     hits = total(matches.box_image[hit])
+    if table.dims == 3:
+        out['cpm_luna16'] = detection.froc(table.centre_matches, weight).mean(1)
     out |= {'sensitivity': ratio(hits, objects), 'precision': ratio(hits, boxes),
             'f1': ratio(2 * hits, objects + boxes), 'false_positives': ratio(boxes - hits, weight.sum(1, dtype=float))}
     taken = matches.matched_object[HIT][hit]

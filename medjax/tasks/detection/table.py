@@ -10,11 +10,11 @@ import numpy as np
 
 from medjax.errors import InputError
 from medjax.metrics import box_matching, detection
-from medjax.metrics.box_matching import ImageBoxes, Matches
+from medjax.metrics.box_matching import IgnoredRegions, ImageBoxes, Matches
 from medjax.metrics.detection import HIT
 from medjax.statistics import bootstrap
 
-SIZE, SPACING, TRUTH, FOUND = 'size', 'spacing', 'truth', 'found'  # columns that hold JSON
+SIZE, SPACING, TRUTH, FOUND, IGNORED = 'size', 'spacing', 'truth', 'found', 'ignored'  # columns that hold JSON
 COUNTS = ('objects', 'found_operating', 'hits', 'false_positives')  # columns of `image_counts`
 DIGITS = 2  # decimals of a box's corners, in voxels
 
@@ -47,9 +47,24 @@ class Table:
         return box_matching.match_classes(self.images, len(self.classes), detection.iou_thresholds(self.dims))
 
     @functools.cached_property
+    def hit_matches(self) -> list[Matches]:
+        """The same without the found boxes that are ignored at the IoU threshold of a hit."""
+        return [box_matching.drop_ignored(of, HIT) for of in self.class_matches]
+
+    @functools.cached_property
     def pooled_matches(self) -> Matches:
-        """The matches of all classes together."""
-        return box_matching.pool_classes(self.class_matches)
+        """Those of all classes together."""
+        return box_matching.pool_classes(self.hit_matches)
+
+    @functools.cached_property
+    def centre_matches(self) -> Matches:
+        """The matches of all classes together by LUNA16's rule; see `box_matching.match_centres`."""
+        return box_matching.match_centres(self.images, len(self.classes))
+
+    @functools.cached_property
+    def has_difficult(self) -> bool:
+        """Whether any ignored region is no crowd: COCO's evaluation does not know these."""
+        return any(boxes.ignored is not None and not boxes.ignored.crowd.all() for boxes in self.images)
 
 
 def image_columns(classes: Sequence[str], size: Sequence[int], spacing: Sequence[float] | None,
@@ -63,11 +78,13 @@ def image_columns(classes: Sequence[str], size: Sequence[int], spacing: Sequence
       boxes: true and found boxes in its voxels.
 
     Returns:
-      `size`, `spacing` for volumes, `truth` and `found`; see `read`.
+      `size`, `spacing` for volumes, `truth`, `found`, and `ignored` where regions may be ignored; see `read`.
     """
     columns = {SIZE: json.dumps(list(size))}
     if spacing is not None:
         columns[SPACING] = json.dumps(np.round(spacing, 6).tolist())
+    if boxes.ignored is not None:
+        columns[IGNORED] = encode_boxes(classes, boxes.ignored.labels, boxes.ignored.boxes, boxes.ignored.crowd)
     return {**columns, TRUTH: encode_boxes(classes, boxes.true_labels, boxes.true_boxes),
             FOUND: encode_boxes(classes, boxes.pred_labels, boxes.pred_boxes, boxes.scores)}
 
@@ -80,7 +97,7 @@ def encode_boxes(classes: Sequence[str], labels: np.ndarray, boxes: np.ndarray,
       classes: names of the classes.
       labels: `[N]` class numbers.
       boxes: `[N, 2D]`, lower corner first.
-      scores: `[N]`, for found boxes.
+      scores: `[N]`, for found boxes; for ignored regions 1 for crowds and 0 for others.
     """
     leads = [[classes[label]] for label in labels] if scores is None else [
         [classes[label], float(score)] for label, score in zip(labels, scores)]
@@ -94,7 +111,8 @@ def read(rows: Sequence[Row], classes: Sequence[str]) -> Table:
     Args:
       rows: a mapping for each image: `id`, `patient` (an image without it is a patient of its own), and what
         `image_columns` gives: `size`, `truth`, [[class, low_0 …, high_0 …], …], `found`, [[class, score, low_0 …,
-        high_0 …], …], and for volumes `spacing`.
+        high_0 …], …], for volumes `spacing`, and optionally `ignored`, as `found` with 1 for a crowd or 0 in place of
+        the score.
       classes: names of the classes.
 
     Raises:
@@ -129,7 +147,11 @@ def read_boxes(row: Row, classes: Sequence[str], dims: int, case: str = '') -> I
     """
     case = case or str(row.get('id'))
     truth, labels, _ = _decode(row, case, TRUTH, classes, dims)
-    return ImageBoxes(truth, labels, *_decode(row, case, FOUND, classes, dims))
+    ignored = None
+    if row.get(IGNORED):
+        regions, kinds, crowd = _decode(row, case, IGNORED, classes, dims)
+        ignored = IgnoredRegions(regions, kinds, crowd > 0)
+    return ImageBoxes(truth, labels, *_decode(row, case, FOUND, classes, dims), ignored)
 
 
 def image_counts(table: Table, score: float) -> list[dict[str, int]]:
@@ -148,18 +170,24 @@ def image_counts(table: Table, score: float) -> list[dict[str, int]]:
 
 
 def class_counts(table: Table, score: float) -> dict[str, dict[str, int]]:
-    """The counts of each class over all images at a score threshold: those of `image_counts`, and `missed`.
+    """The counts of each class over all images at a score threshold.
+
+    They are those of `image_counts`, `missed`, and `merged` and `split` of `box_matching.merged_and_split`.
 
     Args:
       table: the images.
       score: found boxes with at least this score count.
     """
     out = {}
-    for name, matches in zip(table.classes, table.class_matches):
+    for label, (name, matches) in enumerate(zip(table.classes, table.hit_matches)):
+        merged, split = np.sum([(0, 0), *(box_matching.merged_and_split(
+            boxes.pred_boxes[(boxes.pred_labels == label) & (boxes.scores >= score)],
+            boxes.true_boxes[boxes.true_labels == label]) for boxes in table.images)], 0).tolist()
         counted = matches.score >= score
         objects, found = len(matches.object_image), int(counted.sum())
         hits = int((matches.matched_object[HIT][counted] >= 0).sum())
-        out[name] = {**dict(zip(COUNTS, (objects, found, hits, found - hits))), 'missed': objects - hits}
+        out[name] = {**dict(zip(COUNTS, (objects, found, hits, found - hits))), 'missed': objects - hits,
+                     'merged': merged, 'split': split}
     return out
 
 
@@ -175,8 +203,8 @@ def _json_list(row: Row, case: str, column: str, expected: str) -> list[Any]:
 
 def _decode(row: Row, case: str, column: str, classes: Sequence[str], dims: int) -> tuple[np.ndarray, ...]:
     """The boxes `[N, 2D]` of a cell, their class numbers `[N]`, and their scores `[N]`, 1 for true boxes."""
-    scored = column == FOUND
-    expected = f'[[class, {"score, " if scored else ""}{2 * dims} corners], …]'
+    scored = column != TRUTH
+    expected = f'[[class, {"score, " if column == FOUND else "crowd, " if scored else ""}{2 * dims} corners], …]'
     cell = _json_list(row, case, column, expected)
     places = {name: number for number, name in enumerate(classes)}
     try:

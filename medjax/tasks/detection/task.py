@@ -74,8 +74,9 @@ class Detection:
         axes = [{'anchors': None, 'logits': 0, 'deltas': 0}] * len(out['dense'])
         of_image = functools.partial(self.anchor_loss, self.module, proposing='regions' in out,
                                      positive_fraction=self.region_loss.positive_fraction)
-        return jax.vmap(of_image, (0, axes, 0, 0, 0))(keys, out['dense'], batch['boxes'], batch['box_label'],
-                                                      batch['box_mask'])
+        return jax.vmap(of_image, (0, axes, 0, 0, 0, 0, 0))(
+            keys, out['dense'], batch['boxes'], batch['box_label'], batch['box_mask'], batch.get('ignored_boxes'),
+            batch.get('ignored_mask'))
 
     def predict(self, variables: Variables, batch: Batch) -> dict[str, jax.Array]:
         """The detections of each image; see `Suppression`."""
@@ -124,7 +125,8 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], anchor_loss: Ancho
 
     Returns:
       A task on `boxes [B, M, 2D]`, `box_label [B, M]` and `box_mask [B, M]`, and for networks that take proposals
-      `proposals [B, P, 2D]` and `proposal_mask [B, P]`. `predict` gives `boxes [B, max_detections, 2D]`, `scores`,
+      `proposals [B, P, 2D]` and `proposal_mask [B, P]`; background in `ignored_boxes [B, K, 2D]`, of `ignored_mask
+      [B, K]`, where a batch has them, is not learned. `predict` gives `boxes [B, max_detections, 2D]`, `scores`,
       `labels` and `valid`, `[B, max_detections]`, by decreasing score.
 
     Raises:

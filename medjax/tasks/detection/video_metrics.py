@@ -5,10 +5,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 
+from medjax.metrics import box_matching
 from medjax.metrics.box_matching import box_iou
 from medjax.tasks.detection.table import read_boxes
 from medjax.tasks.detection.tracking import NO_TRACK, track_ids
+
+MIN_IOU = 0.3  # of a track and the lesion that it is on
 
 
 class FrameBoxes(NamedTuple):
@@ -42,10 +46,12 @@ class VideoResult:
 
 
 def compare_tracks(times: Sequence[float], truth: Sequence[FrameBoxes], found: Sequence[FrameBoxes], *,
-                   min_iou: float = 0.3) -> VideoResult:
+                   min_iou: float = MIN_IOU) -> VideoResult:
     """Compares the tracks of a video with its lesions.
 
-    A track is on a lesion in a frame if their boxes are of one class and overlap by at least `min_iou`.
+    A track is on a lesion in a frame if their boxes are of one class and overlap by at least `min_iou`. In each frame a
+    track is on one lesion and a lesion has one track, in as many pairs as possible with the largest overlap; a second
+    track that is always on a lesion beside another one is a false alarm.
 
     Args:
       times: of the frames, in s. The duration of a single frame is unknown and counts as 0.
@@ -58,14 +64,18 @@ def compare_tracks(times: Sequence[float], truth: Sequence[FrameBoxes], found: S
     right: set[int] = set()
     every: set[int] = set()
     for time, lesions, tracks in zip(times, truth, found, strict=True):
-        on = (box_iou(lesions.boxes, tracks.boxes) >= min_iou) & (lesions.labels[:, None] == tracks.labels) & (
-            tracks.ids != NO_TRACK)
+        iou = box_iou(lesions.boxes, tracks.boxes)
+        on = (iou >= min_iou) & (lesions.labels[:, None] == tracks.labels) & (tracks.ids != NO_TRACK)
+        worth = on * (1 + iou / (1 + min(on.shape)))  # a pair more counts more than all overlaps
+        chosen = linear_sum_assignment(worth, maximize=True)
+        pairs = np.zeros_like(on)
+        pairs[chosen] = on[chosen]
         for row, lesion in enumerate(lesions.ids.tolist()):
             first.setdefault(lesion, time)
-            if on[row].any():
+            if pairs[row].any():
                 hit.setdefault(lesion, time)
         every |= set(tracks.ids.tolist())
-        right |= set(tracks.ids[on.any(0)].tolist())
+        right |= set(tracks.ids[pairs.any(0)].tolist())
     minutes = (times[-1] - times[0]) * len(times) / max(len(times) - 1, 1) / 60
     latencies = tuple(hit.get(lesion, np.nan) - time for lesion, time in first.items())
     return VideoResult(latencies, len(every - right - {NO_TRACK}), minutes)
@@ -117,7 +127,8 @@ def _video_result(rows: Sequence[Mapping[str, Any]], classes: Sequence[str], sco
     rows = sorted(rows, key=lambda row: int(row['frame']))
     frames = [read_boxes(row, classes, 2) for row in rows]
     true = [(frame.true_boxes, frame.true_labels) for frame in frames]
-    counted_boxes = [frame.scores >= score for frame in frames]
+    # Boxes on ignored regions are no false alarms.
+    counted_boxes = [(frame.scores >= score) & ~box_matching.found_on_ignored(frame, MIN_IOU) for frame in frames]
     found = [(frame.pred_boxes[counted], frame.pred_labels[counted]) for frame, counted in zip(frames, counted_boxes)]
     return compare_tracks([float(row['time']) for row in rows], _tracked(true, hits=1), _tracked(found))
 

@@ -107,7 +107,7 @@ def evaluator(*, data: VolumeDataset, task: Task, overlap: FractionBelowOne = 0.
       tolerance_mm: tolerance of the normalised surface distance, for all classes or by the class's name; in pixels
         where the images have no pixel size.
       surface: definition of a surface for hd95, assd and nsd: 'voxels' (as MONAI) or 'area' (as surface-distance).
-      lesion_metrics: compute lesion-wise F1.
+      lesion_metrics: compute lesion-wise F1, and the numbers of merged and split lesions.
       largest_component: keep the largest connected component of each class only.
       fill_holes: fill holes within each class.
 

@@ -18,6 +18,8 @@ FAMILY = Family(
         Metric('area_error_mm2', 'Area error', unit='mm²', better='zero'),
         Metric('area_error_px', 'Area error', unit='px', better='zero'),
         Metric('lesion_f1', 'Lesion F1'),
+        Metric('lesions_merged', 'Merged lesions', better='lower'),
+        Metric('lesions_split', 'Split lesions', better='lower'),
         Metric('missed', 'Missed structures', better='lower'),
         Metric('spurious', 'Spurious structures', better='lower'),
     )),

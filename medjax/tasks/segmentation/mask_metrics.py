@@ -20,6 +20,7 @@ from typing import NamedTuple
 import cc3d
 import numpy as np
 from scipy import ndimage
+from scipy.optimize import linear_sum_assignment
 
 from medjax.metrics.surface_distance import ELEMENTS, VOXELS
 from medjax.ops.labels import IGNORED
@@ -29,9 +30,14 @@ CONVENTIONS = (
     'diagonal as HD95 and ASSD. It counts as missed if no voxel of the reference is predicted, even if the class is '
     'predicted elsewhere, and as spurious if it is predicted and absent in the reference. A class that is absent in '
     'both is left out of the mean; n is the number of cases that count. Sensitivity needs a reference, precision a '
-    'prediction. A lesion is a connected component (26 neighbours). It is found if at least a tenth of it is '
-    'predicted, and a predicted lesion is true if at least a tenth of it lies in the reference.')
+    'prediction. A lesion is a connected component (26 neighbours). A predicted lesion finds a reference lesion if it '
+    'covers at least a tenth of it and at least a tenth of itself lies in it. Each finds one and is found by one: as '
+    'many pairs as possible, and of these the ones with the largest overlap (IoU). Lesion F1 is twice their number '
+    'over the number of lesions in both masks. Merged lesions are predicted ones that cover at least a tenth of two '
+    'or more reference lesions, split lesions those of the reference in which two or more predicted lesions lie with '
+    'at least a tenth of themselves, in a case.')
 MIN_OVERLAP = 0.1  # fraction of a lesion that must be covered
+LESION_METRICS = ('lesion_f1', 'lesions_merged', 'lesions_split')
 # Definitions of a surface for hd95, assd and nsd.
 SURFACES = {
     'voxels': (VOXELS, 'Distances are between the centres of surface voxels (MONAI\'s definition)'),
@@ -107,13 +113,13 @@ def case_metrics(pred: np.ndarray, truth: np.ndarray, spacing: Sequence[float], 
       tolerances: tolerance of the normalised surface distance of each class after the background, in the grid's unit
         of length; 1 by default.
       surfaces: the definition of a surface for hd95, assd and nsd, a name in SURFACES; None computes none of them.
-      lesions: whether to compute lesion_f1.
+      lesions: whether to compute LESION_METRICS.
       grid: how sizes are measured, a name in GRIDS.
 
     Returns:
       For each class, as `METRIC_CLASS`: dice, iou, sensitivity, precision, the grid's error in size (prediction minus
       reference), missed and spurious (0 or 1), and optionally hd95 and assd (in the grid's unit of length), nsd,
-      lesion_f1.
+      LESION_METRICS.
 
     Raises:
       ValueError: the shapes differ.
@@ -130,7 +136,7 @@ def case_metrics(pred: np.ndarray, truth: np.ndarray, spacing: Sequence[float], 
         if surfaces:
             metrics |= _surface_metrics(p, t, spacing, tolerance, surfaces)
         if lesions:
-            metrics['lesion_f1'] = lesion_f1(p, t)
+            metrics |= lesion_metrics(p, t)
         metrics |= {size.size_error: (predicted - true) * size.voxel_size(spacing),
                     'missed': float(true > 0 and not both), 'spurious': float(predicted > 0 and not true)}
         out |= {f'{metric}_{name}': value for metric, value in metrics.items()}
@@ -161,27 +167,34 @@ def _surface_metrics(pred: np.ndarray, truth: np.ndarray, spacing: Sequence[floa
     return worst if pred.any() or truth.any() else dict.fromkeys(worst, float('nan'))
 
 
-def lesion_f1(pred: np.ndarray, truth: np.ndarray) -> float:
-    """The harmonic mean of lesion-wise sensitivity and precision; see CONVENTIONS.
+def lesion_metrics(pred: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """The agreement of two masks in their lesions, one to one; see CONVENTIONS.
 
     Args:
       pred: `[X, Y, Z]` bool.
       truth: `[X, Y, Z]` bool.
 
     Returns:
-      0 if one mask has lesions and the other none, NaN if neither has any.
+      `lesion_f1`: 0 if one mask has lesions and the other none. `lesions_merged`, the number of predicted lesions that
+      find several reference lesions, and `lesions_split`, the number of reference lesions that several predicted ones
+      find. NaN if neither mask has lesions.
     """
-    found, true = _covered_components(truth, pred)
-    correct, predicted = _covered_components(pred, truth)
-    if not true and not predicted:
-        return float('nan')
-    sensitivity, precision = (found / true if true else 0.0), (correct / predicted if predicted else 0.0)
-    return 2 * sensitivity * precision / (sensitivity + precision) if sensitivity + precision else 0.0
-
-
-def _covered_components(mask: np.ndarray, cover: np.ndarray) -> tuple[int, int]:
-    """The number of components of a mask of which enough is covered by another mask, and of all its components."""
-    labels, count = cc3d.connected_components(mask, connectivity=26, return_N=True)
-    sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:]
-    inside = np.bincount(labels[cover], minlength=count + 1)[1:]
-    return int((inside >= MIN_OVERLAP * sizes).sum()), count
+    (true, lesions), (found, parts) = (
+        cc3d.connected_components(mask, connectivity=26, return_N=True) for mask in (truth, pred))
+    if not lesions and not parts:
+        return dict.fromkeys(LESION_METRICS, float('nan'))
+    sizes, part_sizes = (np.bincount(labels.ravel(), minlength=count + 1)[1:]
+                         for labels, count in ((true, lesions), (found, parts)))
+    both = truth & pred
+    pairs, shared = np.unique(np.stack([true[both], found[both]]).astype(int) - 1, axis=1, return_counts=True)
+    overlap = np.zeros((lesions, parts))
+    overlap[tuple(pairs)] = shared
+    covered, inside = overlap >= MIN_OVERLAP * sizes[:, None], overlap >= MIN_OVERLAP * part_sizes
+    present = overlap > 0
+    covered, inside = covered & present, inside & present
+    # As many pairs as possible, and of those choices the one with the largest sum of IoU, which is below 1 here.
+    iou = overlap / (sizes[:, None] + part_sizes - overlap)
+    worth = (covered & inside) * (1 + iou / (1 + min(lesions, parts)))
+    matched = int((worth[linear_sum_assignment(worth, maximize=True)] > 0).sum())
+    return {'lesion_f1': 2 * matched / (lesions + parts), 'lesions_merged': float((covered.sum(0) > 1).sum()),
+            'lesions_split': float((inside.sum(1) > 1).sum())}

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from medjax.statistics.bootstrap import parse_number
+from medjax.tasks.segmentation.mask_metrics import LESION_METRICS
 
 METRICS = ('dice', 'iou', 'sensitivity', 'precision', 'hd95', 'assd', 'nsd')  # of each class
-LESION_F1 = 'lesion_f1'  # of each class, optional
 FLAGS = ('missed', 'spurious')  # of each class: 0 or 1, see `mask_metrics`
 MEAN_DICE = 'dice_mean'
 
@@ -25,10 +25,10 @@ def metric_columns(classes: Sequence[str], lesions: bool, size_error: str) -> tu
 
     Args:
       classes: names, background first.
-      lesions: whether lesion-wise F1 is computed.
+      lesions: whether LESION_METRICS are computed.
       size_error: the metric of the signed difference in volume or area, see `mask_metrics.GRIDS`.
     """
-    metrics = (*METRICS, size_error, *((LESION_F1,) if lesions else ()))
+    metrics = (*METRICS, size_error, *(LESION_METRICS if lesions else ()))
     return (MEAN_DICE, *(column(metric, name) for name in classes[1:] for metric in metrics))
 
 

@@ -1,5 +1,6 @@
 """Images with boxes: which annotations are valid, warnings, patches, and equal batches from host and device."""
 
+import dataclasses
 import functools
 
 import jax
@@ -12,6 +13,7 @@ from medjax.data.io.geometry import Image
 from medjax.data.simulated import detection
 from medjax.data.source import Case, Objects, Source
 from medjax.errors import InputError
+from medjax.metrics.box_matching import IgnoredRegions
 from tests.data.cuboids import bright, extents
 
 NAN = float('nan')
@@ -40,6 +42,23 @@ def test_invalid_boxes_are_left_out_and_counted():
                       'that cross the border of their image, clipped': 1}
     nothing, counts = valid_objects(Objects(np.zeros((0, 6)), []), (8, 6, 4), np.eye(4))
     assert nothing.boxes.shape == (0, 6) and not counts
+
+
+def test_ignored_regions_are_on_the_networks_grid_and_in_patches(tmp_path):
+    grey = np.arange(48, dtype=np.uint8).reshape(8, 6, 1)
+    one = case(0, grey, [[0, 0, 2, 2]], [0])
+    regions = IgnoredRegions(np.array([[1, 2, 9, 4], [3, 3, 3, 5]], np.float32), np.zeros(2, int), np.ones(2, bool))
+    one = dataclasses.replace(one, target=dataclasses.replace(one.target, ignored=regions))
+    make = functools.partial(dataset, cache=str(tmp_path), max_objects=2)
+    data = make(source(one, case(1, grey)), size=(12, 16))
+    assert data.warnings[0] == 'Boxes of no size, left out: 1 (of c0).' and 'clipped: 1 (of c0)' in data.warnings[1]
+    np.testing.assert_allclose(data.targets([0, 1])['ignored_boxes'], [[[2, 4, 12, 8]], [[0, 0, 0, 0]]])
+    assert data.targets([0, 1])['ignored_mask'].tolist() == [[1], [0]] and len(data.ignored(1).boxes) == 0
+    plain = make(source(case(0, grey, [[0, 0, 2, 2]], [0]), case(1, grey)), size=(12, 16))
+    assert 'ignored_boxes' not in plain.targets([0]) and plain.fingerprint != data.fingerprint
+    patches = make(source(one, case(1, grey)), size=(12, 16), patch=(4, 6), foreground=1.0)
+    item = patches.item(0, np.random.default_rng(0))  # about the object, from row 0 and column 0 on
+    np.testing.assert_allclose(item['ignored_boxes'], [[2, 4, 4, 6]])  # an eighth of the region
 
 
 def test_an_ellipsoid_of_the_world_on_a_turned_grid():

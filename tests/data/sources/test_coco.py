@@ -1,4 +1,4 @@
-"""COCO: x, y, width and height from the first pixel's corner; crowds are left out and counted."""
+"""COCO: x, y, width and height from the first pixel's corner; crowds are ignored regions."""
 
 import json
 
@@ -35,7 +35,12 @@ def test_boxes_classes_crowds_and_splits(tmp_path):
     np.testing.assert_array_equal(found.cases[0].target.boxes, [[2, 1, 6, 4.5], [0, 0, 2, 1]])
     assert found.cases[0].target.labels.tolist() == [1, 0]
     assert [len(case.target.labels) for case in found.cases] == [2, 0, 0]
-    assert found.warnings == ('Crowd boxes, left out: 1.',)
+    assert found.warnings == ('Annotated regions that are ignored, crowds of objects: 1. They count neither as objects '
+                              'nor, where a box is found there, as background.',)
+    regions = found.cases[1].target.ignored
+    np.testing.assert_array_equal(regions.boxes, [[0, 0, 6, 8]])
+    assert regions.labels.tolist() == [1] and regions.crowd.tolist() == [True]
+    assert found.cases[0].target.ignored is None
 
 
 @pytest.mark.parametrize('annotations, message', [

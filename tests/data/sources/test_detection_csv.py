@@ -61,11 +61,30 @@ def test_balls_of_luna_are_where_they_are_drawn(affine, tmp_path):
     assert labels.tolist() == [0] and not data.warnings
 
 
+def test_excluded_findings_of_luna_are_ignored(tmp_path):
+    (tmp_path / 'images').mkdir()
+    nib.save(nib.Nifti1Image(np.zeros((40, 40, 40), np.uint8), np.eye(4)), tmp_path / 'images' / '1.3.nii.gz')
+    options = table(tmp_path, 'seriesuid,coordX,coordY,coordZ,diameter_mm', '1.3,-20,-20,20,6')
+    (tmp_path / 'excluded.csv').write_text('seriesuid,coordX,coordY,coordZ,diameter_mm\n'
+                                           '1.3,-9,-9,9,-1\n1.3,-30,-9,9,4\n')
+    found = detection_csv.source(**options, excluded='excluded.csv', classes=('nodule',),
+                                 splitting=Splitting(val=0.0, test=0.0))
+    target = found.cases[0].target
+    np.testing.assert_array_equal(target.boxes, [[17, 17, 17, 23, 23, 23]])
+    np.testing.assert_array_equal(target.ignored.boxes, [[4, 4, 4, 14, 14, 14], [28, 7, 7, 32, 11, 11]])  # 10 mm
+    assert not target.ignored.crowd.any() and 'excluded findings: 2' in found.warnings[0]
+    data = detection.dataset(found, size=(20, 20, 20), cache=str(tmp_path / 'c'))
+    np.testing.assert_allclose(data.ignored(0).boxes[0], [2.25, 2.25, 2.25, 7.25, 7.25, 7.25])
+    (tmp_path / 'excluded.csv').write_text('path,x1,y1,x2,y2,label\n1.3,1,1,2,2,nodule\n')
+    with pytest.raises(InputError, match='excluded.csv: columns y1, x1, y2, x2; expected coordX, coordY'):
+        detection_csv.source(**options, excluded='excluded.csv', classes=('nodule',))
+
+
 @pytest.mark.parametrize('lines, message', [
     (['path,x1,y1,x2,label', 'a,1,1,2,c'], 'columns path, x1, y1, x2, label; expected path and x1, y1, x2, y2'),
     (['path,x1,y1,x2,y2', 'a,1,1,2,2'], 'no column label; expected one, or a single name'),
-    (['path,x1,y1,x2,y2,label', 'd,1,1,2,2,c'], "row 2: path 'd' is the name of 0 images; expected one"),
-    (['path,x1,y1,x2,y2,label', 'b,1,1,2,2,c'], "row 2: path 'b' is the name of 2 images; expected one"),
+    (['path,x1,y1,x2,y2,label', 'd,1,1,2,2,c'], "row 2: image 'd' is the name of 0 images; expected one"),
+    (['path,x1,y1,x2,y2,label', 'b,1,1,2,2,c'], "row 2: image 'b' is the name of 2 images; expected one"),
     (['path,x1,y1,x2,y2,label', 'a,1,1,two,2,c'], 'row 2: 1, 1, 2, two; expected numbers in y1, x1, y2, x2'),
     (['path,x1,y1,x2,y2,label', 'a,1,1,,2,c'], 'row 2: .*expected numbers'),
     (['path,x1,y1,x2,y2,label,patient', 'a,1,1,2,2,c,p', 'a,1,1,2,2,c,q'], 'row 3: .*expected the same for all rows'),

@@ -41,6 +41,19 @@ def test_boxes_are_half_open_and_rows_come_first(tmp_path):
     assert 'each image counts as a patient of its own' in found.notice
 
 
+def test_difficult_objects_are_ignored(tmp_path):
+    write(tmp_path, 'a', ('cell', 1, 2, 3, 6), ('cell', 4, 4, 5, 5))
+    path = tmp_path / 'Annotations' / 'a.xml'
+    last = '</object></annotation>'
+    path.write_text(path.read_text().replace(last, f'<difficult>1</difficult>{last}'))
+    found = voc.source(dir=str(tmp_path), splitting=Splitting(val=0.0, test=0.0))
+    target = found.cases[0].target
+    np.testing.assert_array_equal(target.boxes, [[1, 0, 6, 3]])
+    np.testing.assert_array_equal(target.ignored.boxes, [[3, 3, 5, 5]])
+    assert target.ignored.crowd.tolist() == [False] and found.warnings[0].startswith(
+        'Annotated regions that are ignored, difficult objects: 1.')
+
+
 def test_without_lists_patients_are_split_at_random(tmp_path):
     for number in range(20):
         write(tmp_path, f'p{number // 2}_{number}', ('cell', 1, 1, 2, 2))

@@ -10,21 +10,32 @@ from tests.tasks.detection import detections
 LEAST = detection.iou_thresholds(2)
 
 
-def drawn(seed, dims=2, count=12, whole=False):
-    """Images of made-up scenes; with `whole` in coarse boxes and scores, of which many are equal."""
+def drawn(seed, dims=2, count=12, whole=False, crowds=False):
+    """Images of made-up scenes; with `whole` in coarse boxes and scores, of which many are equal.
+
+    With `crowds` some of the objects, and some boxes anywhere, are crowds.
+    """
     rng, made = np.random.default_rng(seed), []
     for _ in range(count):
         truth, labels, found, found_labels, scores = detections.scene(rng, dims)
         step = 8 if whole else 0.01
         made.append(box_matching.ImageBoxes(np.rint(truth / step) * step, labels, np.rint(found / step) * step,
                                             found_labels, scores.round(1 if whole else 6)))
+        if crowds:
+            corner, moved = rng.uniform(0, 80, (3, 2)), rng.random(len(truth)) < 0.3
+            areas = np.concatenate([made[-1].true_boxes[moved], np.rint(np.concatenate([corner, corner + 40], 1))])
+            regions = box_matching.IgnoredRegions(
+                areas, np.concatenate([labels[moved], rng.integers(0, 3, 3)]), np.ones(len(areas), bool))
+            made[-1] = made[-1]._replace(true_boxes=made[-1].true_boxes[~moved], true_labels=labels[~moved],
+                                         ignored=regions)
     return made
 
 
 @pytest.mark.parametrize('seed', range(5))
+@pytest.mark.parametrize('crowds', [False, True])
 @pytest.mark.parametrize('whole', [False, True])
-def test_average_precision_equals_pycocotools(seed, whole):
-    images = drawn(seed, whole=whole)
+def test_average_precision_equals_pycocotools(seed, whole, crowds):
+    images = drawn(seed, whole=whole, crowds=crowds)
     precision, recall = coco_ap.average_precision(images, 4, LEAST)  # there is no fourth class
     for label, of in enumerate(box_matching.match_classes(images, 4, LEAST)):
         mine = detection.average_precision(of, np.ones((1, len(images))))

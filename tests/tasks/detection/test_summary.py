@@ -34,8 +34,10 @@ def test_the_operating_point_and_its_counts_by_hand():
             'sensitivity_medium': 0, 'sensitivity_large': 1}
     assert {name: got[name] for name in want} == pytest.approx(want)
     assert found['counts']['test'] == {
-        'a': {'objects': 2, 'found_operating': 1, 'hits': 1, 'false_positives': 0, 'missed': 1},
-        'b': {'objects': 1, 'found_operating': 2, 'hits': 1, 'false_positives': 1, 'missed': 0}}
+        'a': {'objects': 2, 'found_operating': 1, 'hits': 1, 'false_positives': 0, 'missed': 1, 'merged': 0,
+              'split': 0},
+        'b': {'objects': 1, 'found_operating': 2, 'hits': 1, 'false_positives': 1, 'missed': 0, 'merged': 0,
+              'split': 0}}
     assert found['sizes'] == {'limits': {'val': [1024, 9216], 'test': [1024, 9216]}, 'unit': 'pixels'}
     assert {name: found['metrics']['test'][name]['objects'] for name in (
         'ap50', 'ap_a', 'ap50_b', 'cpm', 'sensitivity_small')} == {

@@ -1,11 +1,32 @@
-"""Reading of damaged predictions tables of detection."""
+"""Predictions tables of detection: ignored regions, and damaged tables."""
 
+import numpy as np
 import pytest
 
 from medjax.errors import InputError
-from medjax.tasks.detection import summary
+from medjax.metrics.box_matching import IgnoredRegions, ImageBoxes
+from medjax.tasks.detection import pictures, summary
 from medjax.tasks.detection import table as detection_table
 from tests.tasks.detection.detections import row
+
+
+def test_ignored_regions_are_in_the_table_and_do_not_count():
+    """On a difficult object two found boxes, on the object one: a hit, and no false positive."""
+    found = np.array([[0, 0, 4, 4], [5, 5, 9, 9], [5, 5, 9, 9.0]])
+    boxes = ImageBoxes(np.array([[0, 0, 4, 4.0]]), np.array([0]), found, np.zeros(3, int), np.array([0.7, 0.9, 0.8]),
+                       IgnoredRegions(np.array([[5, 5, 9, 9.0]]), np.array([0]), np.array([False])))
+    rows = [{'split': 'test', 'id': 'x', **detection_table.image_columns('ab', (12, 12), None, boxes)}]
+    table = detection_table.read(rows, 'ab')
+    for got, want in zip(table.images[0].ignored, boxes.ignored):
+        np.testing.assert_array_equal(got, want)
+    assert detection_table.image_counts(table, 0.5) == [
+        {'objects': 1, 'found_operating': 1, 'hits': 1, 'false_positives': 0}]
+    assert detection_table.class_counts(table, 0.5)['a']['false_positives'] == 0
+    found = summary.summarise(rows, 'ab', resamples=9)['metrics']['test']
+    assert found['ap50']['value'] == found['precision']['value'] == found['cpm']['value'] == 1
+    assert found['ap50']['objects'] == 1 and found['false_positives']['value'] == 0
+    left = pictures.boxes_above(boxes, 0.5)
+    assert left.scores.tolist() == [0.7] and summary.add_counts(rows, 'ab')[0]['false_positives'] == 0
 
 
 @pytest.mark.parametrize('change, message', [

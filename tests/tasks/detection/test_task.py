@@ -83,6 +83,21 @@ def test_an_image_without_objects_is_all_background():
 
 
 @pytest.mark.parametrize('negatives', ['focal', 'sample', 'hard'])
+def test_what_lies_in_an_ignored_region_is_not_learned(negatives):
+    """The third anchor is in the region: its logits have no part in the loss, and all others have."""
+    task = make_task(Fixed(), assigner='iou', negatives=negatives)
+    given = batch([[0, 0, 8, 8]], [1])
+    given |= {'ignored_boxes': np.array([[[8, 0, 16, 8], [0, 0, 0, 0]]], np.float32),
+              'ignored_mask': np.array([[1, 0]], np.float32)}
+    variables = task.init(jax.random.key(0), given)
+    slope = lambda given: jax.jit(jax.grad(lambda v: task.loss(v, given, jax.random.key(0))[0]))(variables)
+    learned = lambda given: np.abs(slope(given)['params']['logits']).sum(-1) > 0
+    assert learned(given).tolist() == [True, True, False, True]
+    given['ignored_mask'][:] = 0
+    assert learned(given).tolist() == [True] * 4
+
+
+@pytest.mark.parametrize('negatives', ['focal', 'sample', 'hard'])
 def test_padding_of_boxes_and_of_the_batch_changes_nothing(negatives):
     task = make_task(Fixed(), negatives=negatives)
     given = batch([[1, 1, 9, 9], [8, 8, 15, 16]], [1, 0])

@@ -42,6 +42,17 @@ def test_lesions_and_alarms_by_hand():
         'alarms_per_minute': pytest.approx(3 / (1 + 2 / 60)), 'minutes': pytest.approx(1 + 2 / 60)}
 
 
+def test_tracks_and_lesions_are_one_to_one():
+    """One box on two lesions finds one of them; of two tracks on a lesion one is a false alarm."""
+    two, wide = shown((box(0, 0), 0, 1), (box(0, 8), 0, 2)), [0, 0, 10, 18]
+    of = compare_tracks([0.0, 1.0], [two, two], [shown((wide, 0, 7))] * 2)
+    assert np.isfinite(of.latencies).sum() == 1 and of.false_alarms == 0
+    both = compare_tracks([0.0, 1.0], [two, two], [shown((box(0, 1), 0, 7), (wide, 0, 8))] * 2)
+    assert both.latencies == (0.0, 0.0) and both.false_alarms == 0
+    again = compare_tracks([0.0], [shown((box(0, 0), 0, 1))], [shown((box(0, 0), 0, 7), (box(0, 1), 0, 8))])
+    assert again.latencies == (0.0,) and again.false_alarms == 1
+
+
 def test_a_track_with_a_hit_is_no_false_alarm():
     a, far = box(0, 0), box(90, 0)
     of = compare_tracks([0, 1], [shown((a, 0, 1)), shown()], [shown((a, 0, 5)), shown((far, 0, 5))])

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from medjax.tasks.segmentation.mask_metrics import Postprocess, case_metrics, lesion_f1
+from medjax.tasks.segmentation.mask_metrics import Postprocess, case_metrics, lesion_metrics
 
 NAMES = ('background', 'tumour')
 
@@ -97,9 +97,32 @@ def test_lesions_by_hand():
     truth = cube((0, 2), (0, 2), (0, 2)) | cube((4, 6), (4, 6), (4, 6)) | cube((8, 9), (8, 9), (8, 9))
     pred = cube((0, 2), (0, 2), (0, 1)) | cube((4, 5), (0, 1), (0, 1))
     # One of three found; one of two predicted ones is true: 2 · 1/3 · 1/2 / (1/3 + 1/2) = .4.
-    assert lesion_f1(pred > 0, truth > 0) == pytest.approx(0.4)
+    assert lesion_metrics(pred > 0, truth > 0)['lesion_f1'] == pytest.approx(0.4)
     empty, full = EMPTY > 0, FULL > 0
-    assert np.isnan(lesion_f1(empty, empty)) and lesion_f1(full, empty) == lesion_f1(empty, full) == 0
+    assert np.isnan(list(lesion_metrics(empty, empty).values())).all()
+    for masks in ((full, empty), (empty, full)):
+        assert lesion_metrics(*masks) == {'lesion_f1': 0, 'lesions_merged': 0, 'lesions_split': 0}
+
+
+def bars(*spans):
+    """A mask of bars along the first axis, each from a first to a last voxel."""
+    mask = np.zeros((40, 1, 1), bool)
+    for first, last in spans:
+        mask[first:last + 1] = True
+    return mask
+
+
+@pytest.mark.parametrize('pred, truth, f1, merged, split', [
+    ([(0, 19)], [(0, 7), (10, 19)], 2 / 3, 1, 0),  # one blob on two lesions finds one of them
+    ([(0, 7), (10, 19)], [(0, 19)], 2 / 3, 0, 1),  # of two parts of a lesion one is false
+    ([(0, 7), (10, 19)], [(0, 7), (10, 19)], 1, 0, 0),
+    # The second part alone finds the second lesion, so the first has to take the first, though they overlap less.
+    ([(0, 1), (4, 20)], [(0, 11), (14, 20)], 1, 1, 1),
+    ([(0, 39)], [(0, 1)], 0, 0, 0),  # a twentieth of it lies in the lesion
+    ([(0, 0)], [(0, 19)], 0, 0, 0)])  # a twentieth of the lesion is covered
+def test_lesions_are_matched_one_to_one(pred, truth, f1, merged, split):
+    got = lesion_metrics(bars(*pred), bars(*truth))
+    assert got == {'lesion_f1': pytest.approx(f1), 'lesions_merged': merged, 'lesions_split': split}
 
 
 def test_postprocessing_by_class():
