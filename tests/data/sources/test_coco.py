@@ -39,7 +39,7 @@ def test_boxes_classes_crowds_and_splits(tmp_path):
                               'nor, where a box is found there, as background.',)
     regions = found.cases[1].target.ignored
     np.testing.assert_array_equal(regions.boxes, [[0, 0, 6, 8]])
-    assert regions.labels.tolist() == [1] and regions.crowd.tolist() == [True]
+    assert regions.labels.tolist() == [0] and regions.crowd.tolist() == [True]
     assert found.cases[0].target.ignored is None
 
 
