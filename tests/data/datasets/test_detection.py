@@ -103,14 +103,20 @@ def test_warnings_statistics_and_the_fingerprint(tmp_path):
 @pytest.mark.parametrize('shape, proposals, patch', [
     ((24, 20), 7, ()), ((12, 14, 10), 0, ()), ((24, 20), 0, (16, 20)), ((12, 14, 10), 0, (8, 9, 10))])
 def test_host_and_device_give_the_same_batches(shape, proposals, patch, tmp_path):
-    data = dataset(detection.source(cases=(10, 2, 2), shape=shape), size=shape, max_objects=6, proposals=proposals,
-                   patch=patch, cache=str(tmp_path))
+    drawn = detection.source(cases=(10, 2, 2), shape=shape)
+    if patch:  # every object is also an ignored region
+        marked = [dataclasses.replace(one.target, ignored=IgnoredRegions(
+            one.target.boxes, one.target.labels, np.ones(len(one.target.labels), bool))) for one in drawn.cases]
+        drawn = dataclasses.replace(drawn, cases=tuple(
+            dataclasses.replace(one, target=target) for one, target in zip(drawn.cases, marked)))
+    data = dataset(drawn, size=shape, max_objects=6, proposals=proposals, patch=patch, cache=str(tmp_path))
     streamed, placed = pipeline.Streamed(data, seed=3, batch=4), pipeline.Placed(
         data.resident(), len(data), seed=3, batch=4)
     arrays, take = data.resident().load(), jax.jit(placed.taking(None))
     for step in (0, 2, 5):
         want, got = streamed[step], take({**placed[step], 'arrays': arrays}, jax.random.key(0))
         assert sorted(got) == sorted(set(want) - {'id'}) and ('proposals' in got) == (proposals > 0)
+        assert ('ignored_boxes' in got) == bool(patch)
         for name, value in got.items():
             assert value.dtype == want[name].dtype
             np.testing.assert_array_equal(value, want[name])

@@ -380,8 +380,11 @@ def test_boxes_that_leave_the_image_lose_their_masks():
 def test_proposals_move_as_boxes_do_and_outside_is_no_mirror():
     batch = boxed((28, 36), BOXES2)
     batch |= {'proposals': batch['boxes'], 'proposal_mask': batch['box_mask']}
+    batch |= {'ignored_boxes': batch['boxes'], 'ignored_mask': batch['box_mask']}
     out = jax.jit(Recipe(flip=0.5, zoom=1.0, zoom_range=(0.4, 0.5), rotate=1.0))(batch, KEY)
     np.testing.assert_array_equal(out['proposals'], out['boxes'])
+    here = out['box_mask'] > 0  # a region also stays where most of it is outside
+    np.testing.assert_array_equal(out['ignored_boxes'][here], out['boxes'][here])
     np.testing.assert_array_equal(out['proposal_mask'], out['box_mask'])
     for image in np.asarray(out['image'][..., 0]):
         assert ndimage.label(image > 0.02)[1] == 1  # a mirror would show the cuboid again, without a box
