@@ -48,12 +48,12 @@ class Table:
 
     @functools.cached_property
     def hit_matches(self) -> list[Matches]:
-        """The same without the found boxes that are ignored at the IoU threshold of a hit."""
+        """The matches of each class without the found boxes that are ignored at the IoU threshold of a hit."""
         return [box_matching.drop_ignored(of, HIT) for of in self.class_matches]
 
     @functools.cached_property
     def pooled_matches(self) -> Matches:
-        """Those of all classes together."""
+        """The matches of all classes together, without these boxes."""
         return box_matching.pool_classes(self.hit_matches)
 
     @functools.cached_property
