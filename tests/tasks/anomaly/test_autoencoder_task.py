@@ -56,6 +56,7 @@ def test_images_are_reconstructed(kind, options):
     assert outputs['recon'].shape == image.shape and outputs['residual'].shape == image.shape[:-1]
     squared = (np.asarray(outputs['recon']) - image) ** 2
     np.testing.assert_allclose(outputs['error'], squared.mean((1, 2, 3)), rtol=1e-4)
+    # With four seeds .01 to .06 of it.
     assert outputs['error'].mean() < 0.4 * ((image - image.mean(0)) ** 2).mean()
     walking = autoencoder_task.task(Model(kind=kind, latent=6, codebook_size=16, **SMALL), statistics={},
                                     interpolations=3, **options)
@@ -133,4 +134,5 @@ def test_restoration_changes_unlikely_voxels():
     changed = image.at[:, 0, 0].set(3.0)
     plain, outputs = (jax.jit(task.predict)(variables, {'image': x}) for x in (image, changed))
     assert outputs['change'].shape == (8, 8, 8) and (outputs['restored'] > plain['restored']).all()
+    # With four seeds 32 to 84 times.
     assert outputs['change'][:, 0, 0].mean() > 3 * outputs['change'][:, 1:].mean()

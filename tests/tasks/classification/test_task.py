@@ -180,9 +180,9 @@ def test_networks_learn_which_half_is_bright(section):
         return optax.apply_updates(params, updates), rest, state, loss
 
     state, losses = optimiser.init(params), []
-    for _ in range(12):
+    for _ in range(24):
         params, rest, state, loss = step(params, rest, state)
         losses.append(float(loss))
-    assert losses[-1] < 0.5 * losses[0]
+    assert losses[-1] < 0.5 * losses[0]  # with five seeds at most .05, in 3D .15 to .36
     _, feats = jax.eval_shape(lambda v: network.apply(v, image, train=False), {'params': params, **rest})
     assert feats['pooled'].shape[0] == 8 and all(f.ndim == network.dims + 2 for n, f in feats.items() if n != 'pooled')

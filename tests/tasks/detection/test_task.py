@@ -229,7 +229,7 @@ def test_every_family_learns_squares(family):
         state = step(state, squares(rng), jax.random.key(number))
     given = squares(np.random.default_rng(99))
     total, count = task.metrics(jax.jit(task.predict)(state[0], given), given)['recall50']
-    assert total / count > 0.7
+    assert total / count > 0.7  # with four seeds 1.00 (RetinaNet, Faster), .88 (Fast), .88 to .94 (R-CNN)
 
 
 @pytest.mark.slow

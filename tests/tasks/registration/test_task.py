@@ -50,7 +50,7 @@ def test_a_network_learns_to_register_pairs():
     out, given = predicted((0, 1, 2)), batch([0, 1, 2])
     dissimilarity = functools.partial(image_similarity.local_correlation, window=5)
     before, after = (float(dissimilarity(given['fixed'], image).mean()) for image in (given['moving'], out['moved']))
-    assert after < 0.8 * before
+    assert after < 0.8 * before  # with four seeds .43 to .55
     assert out['displacement'].shape == out['inverse'].shape == (3, 2, 24, 32) and out['moved'].shape == (3, 24, 32, 1)
     for number in range(3):
         there, back = out['displacement'][number], out['inverse'][number]
