@@ -82,8 +82,8 @@ def froc_curve(of: Matches, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray,
     boxes = times.cumsum(1)[:, last]
     hits = (times * (of.matched_object[HIT] >= 0)).cumsum(1)[:, last]
     total = weight[:, of.object_image].sum(1, dtype=float)[:, None]
-    zero = np.zeros((len(weight), 1))
-    rate = np.concatenate([zero, boxes - hits], 1) / weight.sum(1, dtype=float)[:, None]
+    zero, images = np.zeros((len(weight), 1)), weight.sum(1, dtype=float)[:, None]
+    rate = np.concatenate([zero, boxes - hits], 1) / np.where(images, images, np.nan)  # none in a resample without one
     return rate, np.concatenate([zero, hits], 1) / np.where(total, total, np.nan), of.score[last]
 
 
