@@ -8,12 +8,14 @@ from typing import Any
 from medjax import atomic_files, outputs, restore
 from medjax.core import config as configs
 from medjax.errors import InputError
-from medjax.report import run_files
+from medjax.report import comparison, run_files
 from medjax.report.run_files import Run
 from medjax.report.tables import headline_lines
-from medjax.tasks.family import Combined, Family, of_config
+from medjax.statistics import bootstrap, intervals, paired
+from medjax.tasks.family import Combined, Comparable, Family, of_config
 
-WRITTEN = ('comparison.json', 'predictions.csv', 'config.json', 'results.json', 'report.html')  # all that may be
+# All files that may be written.
+WRITTEN = ('comparison.json', 'comparison.csv', 'predictions.csv', 'config.json', 'results.json', 'report.html')
 
 
 def read(paths: Sequence[str]) -> tuple[list[Run], Family]:
@@ -35,7 +37,7 @@ def read(paths: Sequence[str]) -> tuple[list[Run], Family]:
     for path, run in zip(paths, runs):
         if not run.predictions or not run.results:
             raise InputError(f'{path}: no predictions.csv or results.json there; expected an evaluated run')
-        for key in ('classes', 'problem'):
+        for key in ('classes', 'problem', 'length_unit'):
             found, expected = run.results.get(key), first.results.get(key)
             if found != expected:
                 raise InputError(f'{path}: {key} {found}; expected {expected}, as in {paths[0]}')
@@ -45,37 +47,66 @@ def read(paths: Sequence[str]) -> tuple[list[Run], Family]:
     return runs, of_config(first.config)
 
 
-def compare(paths: Sequence[str], out: pathlib.Path | None) -> None:
-    """Compares two runs on the test cases that both have, and prints the differences.
+def compare(paths: Sequence[str], out: pathlib.Path | None, every: bool = False,
+            names: Sequence[str] = ()) -> dict[str, Any]:
+    """Compares runs on the same test cases, and prints the differences with intervals and p values.
 
     Args:
-      paths: the two folders.
-      out: a folder for `comparison.json`, if wanted.
+      paths: the runs' folders.
+      out: a folder for `comparison.json`, `comparison.csv` and `report.html`, if wanted.
+      every: whether every two runs are compared, and not the first one with each other one.
+      names: metrics to compare; by default all that the network has in all runs.
+
+    Returns:
+      The content of `comparison.json`.
 
     Raises:
-      InputError: as `read`; not two runs; `out` is the folder of a run; a family whose runs cannot be compared.
+      InputError: as `read`; a run is given twice; the runs have other cases, or disagree about what is known of them;
+        `out` is the folder of a run; an unknown metric; a family whose runs cannot be compared.
     """
-    if len(paths) != 2:
-        raise InputError(f'--compare: {len(paths)} runs; expected two folders')
     _check_output(paths, out)
+    if len(set(paths)) < len(paths):
+        raise InputError(f'--compare: {" ".join(paths)}; expected each run once')
     runs, family = read(paths)
-    name_a, name_b = paths
-    found = family.command('compare')(*runs)
-    content = found.content
-    if out is not None:
-        atomic_files.write_json(out / 'comparison.json', {'a': name_a, 'b': name_b, **content})
-    print(f'{name_a} (a) against {name_b} (b): {content["cases"]} {content["split"]} cases of '
-          f'{content["patients"]} patients')
-    metrics, classes = family.metrics, runs[0].classes
-    for name, entry in sorted(content['metrics'].items(), key=lambda pair: not metrics.is_headline(pair[0], classes)):
-        difference = entry['difference']
-        limits = difference['ci95']
-        interval = f' [{limits[0]:+.3f}, {limits[1]:+.3f}]' if limits else f' ({difference.get("why")})'
-        print(f'{name:28} a {entry["a"]:.3f}   b {entry["b"]:.3f}   a − b {difference["value"]:+.3f}{interval}')
-    for line in found.tests:
+    compare_rows = family.command('compare')
+    tables = {path: run.predictions for path, run in zip(paths, runs)}
+    content: dict[str, Any] = {'runs': list(paths), 'family': family.name, 'splits': {}, 'comparisons': []}
+    unit, warnings, resamples = runs[0].analysis_unit, [], 2000
+    for split in [split for split in runs[0].splits if split.startswith('test')] or ['test']:
+        rows = paired.same_cases(tables, split)
+        found: Comparable = compare_rows(runs, rows)
+        for path, others in zip(paths[1:], rows[1:]):
+            paired.check_columns(rows[0], others, found.known, path, paths[0])
+        by_path, patients = dict(zip(paths, found.tables)), bootstrap.patient_numbers(rows[0])
+        pairs = paired.pairs(paths, every)
+        compared, left_out = paired.compare(by_path, found.metrics, found.counted, patients, pairs,
+                                            hits=found.hits, names=names, resamples=resamples)
+        for one in compared:
+            tests = found.tests(by_path[one['a']], by_path[one['b']]) if found.tests else {}
+            content['comparisons'].append({'split': split, **one, 'tests': tests})
+        content['splits'][split] = {'n': int(patients.max()) + 1, 'cases': len(patients), 'unit': unit}
+        warnings += found.warnings
+        if left_out:
+            warnings.append(f'{split}: metrics that not all runs have are left out: {", ".join(left_out)}')
+    content = intervals.in_unit(content, unit)
+    content['p_values'] = paired.adjust(content['comparisons'])
+    content['method'] = paired.METHOD.format(unit=unit, count=content['p_values'], resamples=resamples)
+    content['warnings'] = comparison.small_sample_warnings(content['splits']) + warnings
+    for line in comparison.console_lines(content):
         print(line)
-    for line in found.warnings:
-        print(f'warning: {line}')
+    if out is not None:
+        _write_comparison(out, content, family, runs[0])
+    return content
+
+
+def _write_comparison(out: pathlib.Path, content: Mapping[str, Any], family: Family, first: Run) -> None:
+    """Writes a comparison as JSON, CSV and HTML."""
+    atomic_files.write_json(out / 'comparison.json', content)
+    atomic_files.write_table(out / 'comparison.csv', comparison.table_rows(content))
+    metrics = family.metrics.in_unit(first.length_unit)
+    command = f'python -m medjax.evaluate --compare {" ".join(content["runs"])} --workdir={out}'
+    atomic_files.write_text(out / 'report.html', comparison.render(content, metrics, first.classes, command))
+    print(f'report: {out / "report.html"}', flush=True)
 
 
 def ensemble(paths: Sequence[str], out: pathlib.Path) -> dict[str, Any]:
@@ -166,8 +197,8 @@ def _write(out: pathlib.Path, paths: Sequence[str], runs: Sequence[Run], family:
             if key in first.results}
     single = {'runs': _single_values(paths, runs, found.splits)} if found.splits else {}
     notice = ' '.join(filter(None, [found.notice, first.results.get('notice')]))
-    content = {**found.results, **single, **kept, 'notice': notice, 'of': list(paths),
-               'counts': {split: splits.count(split) for split in dict.fromkeys(splits)}}
+    content = {**intervals.in_unit(found.results, first.analysis_unit), **single, **kept, 'notice': notice,
+               'of': list(paths), 'counts': {split: splits.count(split) for split in dict.fromkeys(splits)}}
     atomic_files.write_json(out / 'results.json', content)
     path = restore.write_report(out)
     for line in headline_lines(content, family.metrics, first.classes):

@@ -1,7 +1,7 @@
 """Evaluates a trained run on its held-out cases, and writes predictions.csv, results.json and report.html.
 
     python -m medjax.evaluate --workdir=DIR [--split=test]
-    python -m medjax.evaluate --compare RUN RUN [--workdir=OUT]     two classifications on the same cases
+    python -m medjax.evaluate --compare RUN RUN … [--workdir=OUT]   runs of one family on the same cases, in pairs
     python -m medjax.evaluate --ensemble RUN RUN … --workdir=OUT    the mean of their probabilities as one result
     python -m medjax.evaluate --merge RUN RUN … --workdir=OUT       folds and seeds of a cross-validation as one result
 """
@@ -21,6 +21,7 @@ from medjax.core.experiment import Experiment  # noqa: E402
 from medjax.data.split_files import check_same_data  # noqa: E402
 from medjax.errors import InputError  # noqa: E402
 from medjax.report.tables import headline_lines  # noqa: E402
+from medjax.statistics import intervals  # noqa: E402
 from medjax.tasks.family import of_config  # noqa: E402
 
 
@@ -55,8 +56,12 @@ def evaluate(config: Mapping[str, Any], experiment: Experiment, workdir: pathlib
         rows += evaluator(variables, split, snapshots=workdir / 'cases' / split)
     rows = evaluator.complete(rows)
     atomic_files.write_table(workdir / 'predictions.csv', rows)
-    results = of_config(config).function('summary', 'results')
-    return {**results(rows, evaluator), 'step': step, 'counts': data.counts, 'classes': data.source.classes,
+    results = of_config(config).function('summary', 'results')(rows, evaluator)
+    unit = data.source.analysis_unit
+    if unit != 'patient':
+        results = intervals.in_unit(results, unit)
+        results['conventions'] += f' In these results each {unit} counts as a patient of its own.'
+    return {**results, 'step': step, 'counts': data.counts, 'classes': data.source.classes,
             'notice': data.notice, 'source_notice': data.source.notice}
 
 
@@ -115,7 +120,10 @@ def main(more: Sequence[str]) -> None:
         raise InputError('--workdir: expected the folder of a run, or one for the result')
     workdir = pathlib.Path(WORKDIR.value).resolve() if WORKDIR.value else None
     if wanted:
-        {'compare': compare.compare, 'ensemble': compare.ensemble, 'merge': compare.merge}[wanted[0]](more[1:], workdir)
+        if wanted == ['compare']:
+            compare.compare(more[1:], workdir, ALL_PAIRS.value, METRICS.value)
+        else:
+            {'ensemble': compare.ensemble, 'merge': compare.merge}[wanted[0]](more[1:], workdir)
         return
     # This machine's devices, not the training's; and no training data on them.
     config = {**restore.load(workdir).to_dict(), 'parallel': 'jit', 'mesh': None, 'resident': False}
@@ -127,7 +135,10 @@ if __name__ == '__main__':
     SPLIT = flags.DEFINE_list('split', [], 'Splits to evaluate; all but the training split by default.')
     FROM_STEP = flags.DEFINE_integer('from_step', None, 'The step of the checkpoint to evaluate, in place of the best '
                                      'or last one.')
-    COMPARE = flags.DEFINE_bool('compare', False, 'Compare two runs, which are the arguments.')
+    COMPARE = flags.DEFINE_bool('compare', False, 'Compare the runs that are the arguments: the first with each other '
+                                'one.')
+    ALL_PAIRS = flags.DEFINE_bool('all_pairs', False, 'With --compare: compare every two of the runs.')
+    METRICS = flags.DEFINE_list('metrics', [], 'With --compare: the metrics to compare; all by default.')
     ENSEMBLE = flags.DEFINE_bool('ensemble', False, 'Average the probabilities of the runs that are the arguments.')
     MERGE = flags.DEFINE_bool('merge', False, 'Merge the folds and seeds that are the arguments.')
     cli.run(main, unnamed=True)

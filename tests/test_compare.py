@@ -16,9 +16,12 @@ from PIL import Image as Picture
 from medjax import compare as runs
 from medjax import training
 from medjax.errors import InputError
+from medjax.report import run_files
+from medjax.statistics import bootstrap, intervals
 from medjax.tasks import family
 from tests import cli
 from tests.conftest import ROOT, without_reports
+from tests.tasks import tables
 from tests.tasks.survival import survivals
 from tests.tasks.treatment import treatments
 
@@ -63,6 +66,11 @@ def test_folds_merge_to_every_case_once(folders, tmp_path, capsys):
             f'{np.std(single, ddof=1):.3f} over 2 runs') in printed and 'test auroc' in printed
     page = (tmp_path / 'report.html').read_text()
     assert '2 runs over folds and seeds, which tested every case once' in page
+    # Patients of these images are not known: nothing counts them.
+    single = json.loads(pathlib.Path(folders[0], 'results.json').read_text())
+    assert {one['unit'] for one in (*single['test'].values(), *results['test'].values())} == {'image'}
+    assert 'intervals are over images' in page and 'each image counts as a patient of its own' in page
+    assert 'bootstraps over images' in page and '40 patients' not in page
 
 
 def test_an_ensemble_averages_probabilities(folders, tmp_path):
@@ -75,17 +83,84 @@ def test_an_ensemble_averages_probabilities(folders, tmp_path):
     assert (tmp_path / 'report.html').exists()
 
 
-def test_a_run_is_not_better_than_itself(folders, tmp_path, capsys):
-    runs.compare([folders[0], folders[0]], tmp_path)
-    found = json.loads((tmp_path / 'comparison.json').read_text())
-    assert found['metrics']['accuracy']['difference']['value'] == 0 and found['mcnemar']['p'] == 1
-    assert 'a − b +0.000' in capsys.readouterr().out
+def test_a_run_is_not_better_than_its_copy(folders, tmp_path, capsys):
+    copy = str(shutil.copytree(folders[0], tmp_path / 'copy'))
+    runs.compare([folders[0], copy], tmp_path / 'out')
+    found = json.loads((tmp_path / 'out' / 'comparison.json').read_text())
+    (one,) = found['comparisons']
+    difference = one['metrics']['accuracy']['difference']
+    assert difference['value'] == 0 and difference['p'] == difference['p_holm'] == 1
+    assert one['tests']['mcnemar']['']['p'] == one['tests']['delong']['']['p'] == 1
+    assert found['splits']['test'] == {'n': 20, 'cases': 20, 'unit': 'image'}
+    printed = capsys.readouterr().out
+    assert '20 test cases of 20 images' in printed and 'equal in all resamples' in printed
+    page = (tmp_path / 'out' / 'report.html').read_text()
+    assert 'AUROC, a minus b: 0.000.' in page and 'adjusted for the' in page and 'McNemar' in page
+    with (tmp_path / 'out' / 'comparison.csv').open(newline='') as file:
+        listed = list(csv.DictReader(file))
+    assert {row['metric'] for row in listed} == set(one['metrics']) and listed[0]['p_holm'] == '1.0'
+
+
+def resampled(rows, rng):
+    """The rows of patients drawn with replacement, those that are drawn twice under other names."""
+    by_patient = {}
+    for row in rows:
+        by_patient.setdefault(row['patient'], []).append(row)
+    drawn = rng.choice(sorted(by_patient), len(by_patient))
+    return [(place, row) for place, patient in enumerate(drawn) for row in by_patient[patient]]
+
+
+@pytest.mark.parametrize('name', list(tables.ROWS))
+def test_runs_of_every_family_are_compared_by_patient(name, tmp_path, capsys):
+    both = [tables.rows(name), tables.rows(name, other=1)]
+    paths = [tables.write(tmp_path / str(number), name, table) for number, table in enumerate(both)]
+    found = runs.compare(paths, tmp_path / 'out')
+    (one,), results = found['comparisons'], [json.loads(pathlib.Path(path, 'results.json').read_text())['test']
+                                             for path in paths]
+    count = len({row['patient'] for row in both[0] if row['split'] == 'test'})
+    assert found['splits']['test']['n'] == count and len(one['metrics']) > 2
+    assert not any(metric.endswith(('_trees', '_ols', '_none', '_linear', '_same', '_ridge', '_logistic', '_carried'))
+                   or metric.startswith(('gain', 'detector')) for metric in one['metrics'])
+    for metric, entry in one['metrics'].items():
+        a, b = (np.nan if part[metric]['value'] is None else part[metric]['value'] for part in results)
+        got = entry['a'], entry['b'], entry['difference']['value']
+        assert got == pytest.approx((a, b, a - b), nan_ok=True) and entry['difference']['n'] <= count
+    # The same by tables of drawn rows, with other draws.
+    of, rng, samples = family.find(name), np.random.default_rng(8), {metric: [] for metric in one['metrics']}
+    read = [run_files.read(pathlib.Path(path)) for path in paths]
+    for _ in range(40 if name == 'detection' else 100):
+        order = resampled(read[0].rows('test'), rng)
+        place = {row['id']: row for row in read[1].rows('test')}
+        drawn = [[{**row, 'id': f'{row["id"]}_{n}', 'patient': f'{row["patient"]}_{n}'} for n, row in table]
+                 for table in (order, [(n, place[row['id']]) for n, row in order])]
+        cases = of.command('compare')(read, drawn)
+        a, b = (cases.metrics(table) for table in cases.tables)
+        for metric in samples:
+            samples[metric].append(float(a[metric] - b[metric]) if metric in a and metric in b else np.nan)
+    cases = of.command('compare')(read, [run.rows('test') for run in read])
+    draws = intervals.multiplicities(bootstrap.patient_numbers(read[0].rows('test')), 500, 0)[:500]
+    a, b = (cases.metrics(table, draws) for table in cases.tables)
+    for metric, found in samples.items():
+        if np.isfinite(found).mean() > 0.95:
+            expected = np.nanstd(found)
+            assert np.nanstd(a[metric] - b[metric]) == pytest.approx(expected, rel=0.35, abs=1e-9), metric
+    assert 'p (Holm)' in capsys.readouterr().out and (tmp_path / 'out' / 'report.html').exists()
+
+
+def test_runs_that_disagree_about_the_truth_are_refused(tmp_path):
+    table = tables.rows('survival')
+    paths = [tables.write(tmp_path / 'a', 'survival', table), tables.write(
+        tmp_path / 'b', 'survival', [*table[:-1], {**table[-1], 'time': 99.0}])]
+    with pytest.raises(InputError, match='b: case test0023_0: time is .99.0., in .*a .*; expected the same in all'):
+        runs.compare(paths, None)
+    with pytest.raises(InputError, match='expected each run once'):
+        runs.compare([paths[0], paths[0]], None)
 
 
 def test_runs_that_do_not_fit_are_refused_in_one_line(folders, tmp_path):
     with pytest.raises(InputError, match='expected two folders'):
         runs.compare(folders[:1], None)
-    with pytest.raises(InputError, match='no test case is in both tables'):
+    with pytest.raises(InputError, match='20 of the 20 test cases of .* are missing, and 20 of its 20 cases'):
         runs.compare(folders, None)
     ended = cli.run('evaluate', '--ensemble', folders[0], str(tmp_path), f'--workdir={tmp_path}/out')
     assert ended.code == 2 and 'no config.json there' in ended.err and 'Traceback' not in ended.err
@@ -116,7 +191,7 @@ def test_cases_that_were_tested_twice_are_counted_once(folders, tmp_path):
     rows = table(tmp_path / 'out')[:40]
     true = sum(row['target'] == 'large' for row in rows)
     page = (tmp_path / 'out' / 'report.html').read_text()
-    assert 'n = 40 patients' in page and '80 cases' not in page and f'{true} of 40 cases are large' in page
+    assert 'n = 40 images' in page and '80 cases' not in page and f'{true} of 40 cases are large' in page
 
 
 def test_merged_folds_have_subgroups(folders, tmp_path):
@@ -181,7 +256,7 @@ def test_runs_of_detection_do_not_merge(folders, tmp_path):
         copy = shutil.copytree(folders[seed], tmp_path / str(seed))
         config = json.loads((copy / 'config.json').read_text())
         (copy / 'config.json').write_text(json.dumps({**config, 'evaluate': {'name': 'detection'}}))
-    for make in (runs.merge, runs.ensemble, runs.compare):
+    for make in (runs.merge, runs.ensemble):
         with pytest.raises(InputError, match='runs of detection: .*(cannot be merged|classification)'):
             make([str(tmp_path / '0'), str(tmp_path / '1')], tmp_path / 'out')
 
@@ -214,9 +289,11 @@ def test_a_comparison_of_one_class_says_why_there_is_no_test(folders, tmp_path, 
     place = lines[0].split(',').index('target')
     kept = [line for line in lines[1:] if line.split(',')[place] == 'small']
     (copy / 'predictions.csv').write_text('\n'.join([lines[0], *kept]) + '\n')
-    runs.compare([str(copy), folders[0]], tmp_path / 'out')
-    assert 'delong   one class only in the truth: nothing to rank' in capsys.readouterr().out
-    assert json.loads((tmp_path / 'out' / 'comparison.json').read_text())['delong']['p'] is None
+    runs.compare([str(copy), str(shutil.copytree(copy, tmp_path / 'same'))], tmp_path / 'out')
+    printed = capsys.readouterr().out
+    assert 'delong' in printed and 'one class only in the truth: nothing to rank' in printed
+    (one,) = json.loads((tmp_path / 'out' / 'comparison.json').read_text())['comparisons']
+    assert one['tests']['delong']['']['p'] is None and one['metrics']['auroc']['difference']['p'] is None
 
 
 def launcher(folder, name, stop):

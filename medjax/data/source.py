@@ -192,6 +192,8 @@ class Source(Generic[TargetType]):
       warnings: what was left out or assumed, with its number, a line each; printed before training and in every report.
       encoding: how the cells of a table were read, as plain JSON, so that `predict` reads new tables likewise.
       summary: what became of the columns of a table, one line; printed before training.
+      analysis_unit: what the `patient` of a case is, which splits and intervals are by: 'patient', or a word such as
+        'image' where patients are not known.
     """
 
     cases: tuple[Case[TargetType], ...]
@@ -206,6 +208,12 @@ class Source(Generic[TargetType]):
     warnings: tuple[str, ...] = ()
     encoding: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     summary: str = ''
+    analysis_unit: str = 'patient'
+
+    @property
+    def length_unit(self) -> str:
+        """The unit of distances: 'mm', or 'px' where the images are pictures without a pixel size."""
+        return 'px' if self.grid == 'pixels' else 'mm'
 
     def __post_init__(self):
         if self.grid not in GRIDS:

@@ -20,6 +20,7 @@ from scipy import special
 from medjax.metrics.classification import bin_sums, compute_in_blocks
 
 Z = special.ndtri(0.975)
+ROUNDING = 1e-12  # sums of probabilities may miss 0 and 1 by this much
 
 
 class Curve(NamedTuple):
@@ -273,7 +274,7 @@ def _counts(time: np.ndarray, kinds: list[np.ndarray],
 
 def _interval(values: np.ndarray, variance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The 95 % interval of probabilities on the log(-log) scale."""
-    inside = (values > 0) & (values < 1)
+    inside = (values > ROUNDING) & (values < 1 - ROUNDING)
     known = np.where(inside, values, 0.5)
     factor = np.exp(Z * np.sqrt(variance) / np.abs(known * np.log(known)))
     return np.where(inside, known ** factor, values), np.where(inside, known ** (1 / factor), values)

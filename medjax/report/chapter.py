@@ -125,18 +125,18 @@ def caption(run: Run, split: str) -> str:
     return split_name(split)
 
 
-def interval_method(run: Run, over: str = 'patients') -> str:
+def interval_method(run: Run, over: str = '') -> str:
     """How the tables' intervals are computed; '' where no value has one.
 
     Args:
       run: the run.
-      over: the units that are drawn with replacement.
+      over: the units that are drawn with replacement; by default those that `n` counts, such as patients.
     """
-    entries = entries_with_intervals(run)
+    entries, units = entries_with_intervals(run), f'{run.analysis_unit}s'
     resamples = max((entry.get('resamples', 0) for entry in entries), default=0)
     few = any(entry['n'] < FEW_PATIENTS for entry in entries)
     return join_sentences({
-        f'95 % intervals are bootstraps over {over} with {resamples} resamples.': resamples,
+        f'95 % intervals are bootstraps over {over or units} with {resamples} resamples.': resamples,
         f'With fewer than {FEW_PATIENTS} of them an interval is too narrow.': few})
 
 
@@ -152,8 +152,9 @@ def small_samples(run: Run) -> list[str]:
         sizes = [entry['n'] for entry in run.results[split].values() if entry.get('ci95') and entry.get('resamples')]
         few = [n for n in sizes if n < FEW_PATIENTS]
         if few:
+            units = f'{run.analysis_unit}s'
             out.append(f'{split_name(split)}: {len(few)} of {len(sizes)} bootstrap intervals are of fewer than '
-                       f'{FEW_PATIENTS} patients (the fewest are {min(few)}) and too narrow: with 10 patients about 87 '
+                       f'{FEW_PATIENTS} {units} (the fewest are {min(few)}) and too narrow: with 10 {units} about 87 '
                        'in 100 contain the true mean, not 95.')
     return out
 

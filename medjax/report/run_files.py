@@ -75,6 +75,17 @@ class Run:
         found = [name for name, value in self.results.items() if name in counts and isinstance(value, dict)]
         return sorted(found, key=lambda name: (name != 'test', name in ('val', 'calibrate'), found.index(name)))
 
+    @property
+    def length_unit(self) -> str:
+        """The unit of distances: mm, or px where the images have no pixel size."""
+        return self.results.get('length_unit', 'mm')
+
+    @property
+    def analysis_unit(self) -> str:
+        """The unit that `n` counts in the results: 'patient', or another word where patients are not known."""
+        entries = (entry for split in self.splits for entry in self.results[split].values())
+        return next((entry['unit'] for entry in entries if 'unit' in entry), 'patient')
+
     def rows(self, split: str) -> list[dict[str, str]]:
         """The rows of the predictions table of a split."""
         return [row for row in self.predictions if row.get('split') == split]

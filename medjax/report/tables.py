@@ -54,6 +54,18 @@ def format_significant(value: float, digits: int = 3) -> str:
     return text.replace('-', '−') if float(text) else text.lstrip('-')
 
 
+def format_p(p: float | None) -> str:
+    """A p value as text; '–' where there is none."""
+    if p is None:
+        return '–'
+    return '< 0.0001' if p < 1e-4 else f'{p:.4f}' if p < 0.01 else f'{p:.3f}'
+
+
+def format_count_of(count: int, unit: str) -> str:
+    """A number of things as text, such as '1 patient' or '624 images'."""
+    return f'1 {unit}' if count == 1 else f'{count} {unit}s'
+
+
 def has_value(entry: Entry) -> bool:
     """Whether an entry has a value that is not NaN."""
     return entry.get('value') is not None and entry['value'] == entry['value']
@@ -179,7 +191,7 @@ def headline(metrics: MetricList, split: str, entries: Mapping[str, Entry],
 def _sample(entry: Entry, unit: str) -> str:
     """The interval of an entry, its numbers of patients and cases, and its missed and spurious structures."""
     count, cases, kind = entry.get('n', 0), entry.get('cases', 0), entry.get('unit', 'patient')
-    size = f'1 {kind}' if count == 1 else f'{count} {kind}s'
+    size = format_count_of(count, kind)
     if cases > count:
         size += f', {cases} cases'
     text = f'95 % CI {format_interval(entry, unit)}, n = {size}.' if entry.get('ci95') else f'{entry.get("why", size)}.'

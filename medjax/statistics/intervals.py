@@ -1,5 +1,6 @@
 """Bootstrap over patients: resampling multiplicities, BCa limits, and the entry of one metric in `results.json`."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -57,17 +58,41 @@ def bca_limits(samples: np.ndarray, patients: int) -> list[float]:
     Returns:
       [low, high].
     """
+    drawn, bias, acceleration = _bias_and_acceleration(samples)
+    reach = bias + t_quantile(patients) * np.array([-1, 1])
+    levels = special.ndtr(bias + reach / (1 - acceleration * reach))
+    return [float(limit) for limit in np.quantile(drawn, levels)]
+
+
+def p_value(samples: np.ndarray, patients: int) -> float:
+    """The two-sided p value of a value of 0: the level at which the interval of `bca_limits` just excludes 0.
+
+    Args:
+      samples: as for `bca_limits`, not all equal.
+      patients: the number of patients that count, 2 or more.
+    """
+    drawn, bias, acceleration = _bias_and_acceleration(samples)
+    distance = _normal_score(drawn, 0.0) - bias
+    reach = distance / max(1 + acceleration * distance, ROUNDING)
+    t = (reach - bias) / np.sqrt(patients / (patients - 1))
+    return float(2 * special.stdtr(patients - 1, -abs(t)))
+
+
+def _bias_and_acceleration(samples: np.ndarray) -> tuple[np.ndarray, float, float]:
+    """The resamples in which a metric is defined, and the bias and acceleration of BCa; see `bca_limits`."""
     drawn, whole, left_out = np.split(np.asarray(samples, np.float64), [-LEFT_OUT - 1, -LEFT_OUT])
     drawn, influence = drawn[~np.isnan(drawn)], (whole - left_out)[~np.isnan(left_out)]
     influence = influence[influence != 0]
     influence = influence - influence.mean() if influence.size else influence
     spread = (influence**2).sum()
     acceleration = (influence**3).sum() / spread**1.5 / 6 if spread > 0 else 0.0
-    below = ((drawn < whole).mean() + (drawn <= whole).mean()) / 2  # of equal values one half
-    bias = special.ndtri(np.clip(below, 1 / len(drawn), 1 - 1 / len(drawn)))
-    reach = bias + t_quantile(patients) * np.array([-1, 1])
-    levels = special.ndtr(bias + reach / (1 - acceleration * reach))
-    return [float(limit) for limit in np.quantile(drawn, levels)]
+    return drawn, _normal_score(drawn, whole), acceleration
+
+
+def _normal_score(drawn: np.ndarray, value: float) -> float:
+    """The normal quantile of the share of resamples below a value; of equal ones one half counts."""
+    below = ((drawn < value).mean() + (drawn <= value).mean()) / 2
+    return float(special.ndtri(np.clip(below, 1 / len(drawn), 1 - 1 / len(drawn))))
 
 
 def t_quantile(patients: int) -> float:
@@ -103,3 +128,25 @@ def entry(value: float, samples: np.ndarray, patients: np.ndarray, reason: str) 
         return out | {'why': 'equal in all resamples: no confidence interval'}
     low, high = bca_limits(samples, n)
     return out | {'ci95': [min(low, float(value)), max(high, float(value))], 'method': 'BCa', 'resamples': len(drawn)}
+
+
+def in_unit(found: Any, unit: str) -> Any:
+    """Entries, or results that contain some, that name another unit of analysis than the patient.
+
+    Args:
+      found: an entry, or mappings and lists of them.
+      unit: what counts as one, such as 'image' where it is not known which images are of the same patient.
+
+    Returns:
+      A copy with `unit` in place of 'patient' in each entry, also in the reason in `why`.
+    """
+    if isinstance(found, list):
+        return [in_unit(part, unit) for part in found]
+    if not isinstance(found, Mapping):
+        return found
+    out = {key: in_unit(part, unit) for key, part in found.items()}
+    if found.get('unit') == 'patient':
+        out['unit'] = unit
+        if 'why' in found:
+            out['why'] = found['why'].replace('patient', unit)
+    return out

@@ -9,7 +9,7 @@ and imported when they are needed:
     chapter.py     `chapter(run)`: the family's part of the report
     merge.py       `merge(runs) -> Combined`: runs over folds and seeds as one result
     ensemble.py    `ensemble(runs, paths) -> Combined`: several runs' mean prediction as one result
-    compare.py     `compare(a, b)`: two runs on the same cases, see `Comparison`
+    compare.py     `compare(runs, rows) -> Comparable`: the predictions of several runs, read for a comparison
 
 A family has `merge.py`, `compare.py`, `ensemble.py` and a predictor, or says in `refuses` why not.
 """
@@ -21,11 +21,13 @@ import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 import medjax.tasks
 from medjax.errors import InputError
 from medjax.metrics.names import MetricList
 from medjax.report.run_files import Run
-from medjax.statistics import cross_validation
+from medjax.statistics import cross_validation, paired
 
 
 class Combined(NamedTuple):
@@ -44,18 +46,28 @@ class Combined(NamedTuple):
     splits: Sequence[str] = ()
 
 
-class Comparison(NamedTuple):
-    """Two runs on the same cases.
+class Comparable(NamedTuple):
+    """Several runs' predictions of the same cases, read for a paired comparison; see `statistics.paired`.
 
     Attributes:
-      content: of `comparison.json`: `split`, `cases`, `patients`, `metrics` ({name: {`a`, `b`, `difference`}}) and
-        whatever tests the family has.
-      tests: lines about these tests, for the console.
+      tables: of each run its cases, in a form of the family's own.
+      metrics: `(table, draws=None) -> {name: [...]}`, the metrics of the network; for `draws [resamples, n]`, how often
+        each row counts, one value for each resample.
+      counted: `(table, name) -> [n] bool`, the rows that count for a metric.
+      known: whether a column of the predictions table, by its name, is known and not predicted: the runs must agree.
+      tests: `(table, table) -> {test: {name: result}}`, further tests of two runs, each result with `p` and a
+        reason in `why` where it is None; None for no such test.
+      hits: `(table, table) -> {name: (hits [m], hits [m])}`, of metrics that are proportions of the same m cases in
+        both runs; None for no such metric.
       warnings: lines to read before the numbers.
     """
 
-    content: Mapping[str, Any]
-    tests: Sequence[str] = ()
+    tables: Sequence[Any]
+    metrics: Callable[..., Mapping[str, np.ndarray]]
+    counted: Callable[[Any, str], np.ndarray]
+    known: Callable[[str], bool]
+    tests: Callable[[Any, Any], Mapping[str, Mapping[str, Any]]] | None = None
+    hits: Callable[[Any, Any], Mapping[str, tuple[np.ndarray, np.ndarray]]] | None = None
     warnings: Sequence[str] = ()
 
 
@@ -116,7 +128,21 @@ def merge_means(runs: Mapping[str, Run]) -> Combined:
     tables = {path: run.predictions for path, run in runs.items()}
     rows = [{'run': path, **row} for path, run in runs.items() for row in run.rows('test')]
     metrics = cross_validation.means(tables, list(first.results['test']))
-    return Combined(rows, {'test': metrics, 'analysis': {}}, cross_validation.notice(tables), ['test'])
+    return Combined(rows, {'test': metrics, 'analysis': {}},
+                    cross_validation.notice(tables, unit=first.analysis_unit), ['test'])
+
+
+def compare_means(rows: Sequence[Sequence[Mapping[str, Any]]], columns: Sequence[str],
+                  known: Sequence[str] = ()) -> Comparable:
+    """Means over patients of per-case metrics, read for a comparison.
+
+    Args:
+      rows: of each run, the same cases in the same order.
+      columns: of the metrics.
+      known: columns that are known of a case.
+    """
+    tables = [paired.CaseMeans(part, [name for name in columns if name in part[0]]) for part in rows]
+    return Comparable(tables, paired.CaseMeans.means, paired.CaseMeans.counted, known.__contains__)
 
 
 def names() -> list[str]:

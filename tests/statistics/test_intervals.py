@@ -28,6 +28,16 @@ def test_blocks_draw_the_same(monkeypatch):
     np.testing.assert_array_equal(intervals.multiplicities(np.arange(9), 20, 3), whole)
 
 
+def test_entries_in_another_unit():
+    one = intervals.entry(0.5, np.full(200, 0.5), np.zeros(3), 'no case')
+    found = {'test': {'auroc': one, 'ape': {'value': 1.0, 'unit': 'molecule'}},
+             'analysis': {'groups': [one], 'unit': 3}}
+    other = intervals.in_unit(found, 'image')
+    assert other['test']['auroc'] == {**one, 'unit': 'image', 'why': 'one image: no confidence interval'}
+    assert other['analysis'] == {'groups': [other['test']['auroc']], 'unit': 3}
+    assert other['test']['ape'] == found['test']['ape'] and one['unit'] == 'patient'
+
+
 def samples(drawn, whole, left_out=()):
     return np.concatenate([drawn, [whole], left_out, np.full(intervals.LEFT_OUT - len(left_out), whole)])
 

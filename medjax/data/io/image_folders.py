@@ -4,7 +4,7 @@ import os
 import pathlib
 from collections.abc import Collection, MutableMapping, Sequence
 
-from medjax.data.io import dicom, image_files
+from medjax.data.io import dicom, image_files, raster
 from medjax.errors import InputError, few
 
 BY_HEADER = 'DICOM files of one PatientID (0010,0020) are of one patient.'
@@ -85,6 +85,26 @@ def patients_by_header(rows: Sequence[MutableMapping[str, str]], folder: pathlib
         identifier = row['patient'] if used else ''
         row['patient'] = first.setdefault(identifier, row['id']) if identifier else ''
     return (BY_HEADER,) if first else ()
+
+
+def grid(images: Sequence[str], spacing: Sequence[float] | None, expected: str) -> str:
+    """The kind of grid that some images have, one of `data.source.GRIDS`.
+
+    Args:
+      images: paths.
+      spacing: the size of a pixel of 2D images, mm; None where it is not known.
+      expected: how to mend a mixture, for the message.
+
+    Raises:
+      InputError: some images are volumes and others are 2D, without a pixel size.
+    """
+    flat = [image_files.suffix(pathlib.Path(path)) in raster.SUFFIXES for path in images]
+    if any(flat) and not all(flat) and spacing is None:
+        raise InputError(f'{images[flat.index(True)]}: a 2D image without a pixel size, beside the volume '
+                         f'{images[flat.index(False)]}; expected {expected}')
+    if not all(flat):
+        return 'volume'
+    return 'pixels' if spacing is None else 'picture'
 
 
 def _find_images(folder: pathlib.Path, depth: int,

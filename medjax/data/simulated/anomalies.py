@@ -60,7 +60,7 @@ def source(*, dir: str = 'tumours', cases: tuple[Count, Count, Count] = (400, 40
                 files=tuple(map(str, [*paths, *mni152.files()])), how=f'{seed} {part} {number}',
                 read=functools.partial(_draw, (seed, part, number), split, lesion, paths)))
     return Source(cases=tuple(calibration.set_apart(slices, seed)), classes=('healthy', 'lesion'), problem='binary',
-                  notice=NOTICE)
+                  notice=NOTICE, analysis_unit='image')
 
 
 def _draw(draw: Sequence[int], split: str, lesion: bool, paths: Sequence[pathlib.Path]) -> tuple[Image, Image]:

@@ -48,7 +48,7 @@ def source(*, cases: tuple[Count, NonNegativeInt, NonNegativeInt] = (64, 32, 32)
                 columns={'site': 'ab'[number % 2]}, how=f'{draw} {shape} {channels} {max_objects}',
                 read=functools.partial(_draw, draw, shape, channels, max_objects)))
     return Source(cases=tuple(cross_validation.resplit(images, seed)), classes=CLASSES, problem='detection',
-                  least_classes=1, notice=NOTICE)
+                  least_classes=1, notice=NOTICE, analysis_unit='image')
 
 
 def _balls(draw: Sequence[int], shape: tuple[int, ...], max_objects: int) -> list[tuple[np.ndarray, float, int]]:

@@ -34,7 +34,8 @@ def source(*, cases: tuple[Count, NonNegativeInt, NonNegativeInt] = (60, 20, 20)
                           leads, noise)
                 for part, (split, count) in enumerate(zip(SPLITS, cases)) for number in range(count)]
     recorded += [dicom_case(name, sampling_rate, leads) for name in recordings]
-    return Source(cases=tuple(recorded), classes=('rest', 'beat'), notice=NOTICE + REAL if recordings else NOTICE)
+    return Source(cases=tuple(recorded), classes=('rest', 'beat'), analysis_unit='recording',
+                  notice=NOTICE + REAL if recordings else NOTICE)
 
 
 def _simulate(name: str, split: str, rng: np.random.Generator, seconds: float, sampling_rate: float, leads: int,

@@ -46,7 +46,8 @@ def source(*, classes: Sequence[str] = ('small', 'large'),
                 how=f'{seed} {part} {number} {shape} {channels} {len(classes)} {problem}',
                 read=functools.partial(_draw, (seed, part, number, 1), tuple(shape), channels, target, len(classes))))
     return Source(cases=tuple(cross_validation.resplit(images, seed)), classes=tuple(classes),
-                  problem=problem, least_classes=1 if problem == 'multilabel' else 2, notice=NOTICE)
+                  problem=problem, least_classes=1 if problem == 'multilabel' else 2, notice=NOTICE,
+                  analysis_unit='image')
 
 
 def _draw(seed: Sequence[int], shape: tuple[int, ...], channels: int, target: int | Sequence[int],

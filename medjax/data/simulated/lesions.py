@@ -63,7 +63,7 @@ def source(*, dir: str = 'tumours', cases: tuple[Count, NonNegativeInt, NonNegat
                 how=f'{draw} {shape} {max_lesions} {contrast}',
                 read=functools.partial(_draw, draw, paths, shape, max_lesions, contrast)))
     return Source(cases=tuple(calibration.set_apart(volumes, seed)), classes=('lesion',), problem='detection',
-                  least_classes=1, notice=NOTICE)
+                  least_classes=1, notice=NOTICE, analysis_unit='image')
 
 
 @functools.cache

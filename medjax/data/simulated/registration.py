@@ -74,8 +74,9 @@ def source(*, cases: tuple[Count, Count, Count] = (300, 30, 60), shape: Sequence
                          'above 0, up to 3')
     pairs = _cases(tuple(cases), tuple(shape), float(spacing), template, slabs, points, float(deformation_scale),
                    invert_contrast, seed)
-    return Source(cases=pairs, classes=mni152.CLASSES, problem='registration', least_classes=1, notice=NOTICE.format(
-        map=MAPS[template], slabs=SLABS if len(shape) == 2 and template == 'mni152' else ''))
+    notice = NOTICE.format(map=MAPS[template], slabs=SLABS if len(shape) == 2 and template == 'mni152' else '')
+    return Source(cases=pairs, classes=mni152.CLASSES, problem='registration', least_classes=1, notice=notice,
+                  analysis_unit='deformation')
 
 
 @functools.lru_cache(2)

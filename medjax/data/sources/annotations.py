@@ -99,10 +99,11 @@ def detection_source(images: Sequence[AnnotatedImage], classes: Sequence[str], r
         id=image.id, patient=row['patient'], split=split[row['patient']], target=target, columns=image.columns,
         read=functools.partial(_read, image.path, image.size, image.where), files=image_files.files(image.path),
         how=f'{image.size}') for image, row, target in zip(images, rows, targets))
-    if all(case.patient == case.id for case in cases):
+    known = bool(patient_regex) or any(image.patient for image in images)
+    if not known:
         notice = f'{notice} {UNKNOWN_PATIENTS}'.strip()
     return Source(cases=cases, classes=classes, problem='detection', least_classes=1, notice=notice,
-                  warnings=tuple(warnings))
+                  warnings=tuple(warnings), analysis_unit='patient' if known else 'image')
 
 
 def _first_of_each(image: AnnotatedImage) -> list[int]:

@@ -17,7 +17,7 @@ from typing import Literal
 
 from medjax.data.io import data_paths, image_files
 from medjax.data.io.geometry import Image
-from medjax.data.io.image_folders import BY_HEADER, add_dicom_files, find_images, left_out, patients_by_header
+from medjax.data.io.image_folders import add_dicom_files, find_images, left_out, patients_by_header
 from medjax.data.io.tables import check_near_names, check_spellings, filled, read_table
 from medjax.data.source import NAMED_SPLITS, UNKNOWN, UNKNOWN_PATIENTS, Case, Source, data_dir, stratum_of
 from medjax.data.sources.annotations import patient_name
@@ -62,6 +62,7 @@ def source(*, dir: str = '', classes: Sequence[str] = (), table: str = '', label
         classes, problem, targets = _multilabel_targets(rows, where, tuple(classes), label, problem)
     else:
         classes, problem, targets = _single_label_targets(rows, where, tuple(classes), label, problem)
+    known = bool(patient_regex) or any(row['patient'] for row in rows)
     for row in rows:
         row['patient'] = row['patient'] or (patient_name(row['path'], patient_regex) if patient_regex else row['id'])
     split = splitting.divide(rows, where, root, strata=[stratum_of(target) for target in targets])
@@ -71,10 +72,11 @@ def source(*, dir: str = '', classes: Sequence[str] = (), table: str = '', label
         read=functools.partial(_read, row['path']), files=image_files.files(row['path']),
         columns={name: value for name, value in row.items() if name not in inner})
         for row, target in zip(rows, targets))
-    if all(row['patient'] == row['id'] for row in rows) and BY_HEADER not in warnings:
+    if not known:
         notice = f'{notice} {UNKNOWN_PATIENTS}'.strip()
     return Source(cases=cases, classes=classes, problem=problem,
-                  least_classes=1 if problem == 'multilabel' else 2, notice=notice, warnings=warnings)
+                  least_classes=1 if problem == 'multilabel' else 2, notice=notice, warnings=warnings,
+                  analysis_unit='patient' if known else 'image')
 
 
 def _read(path: str) -> tuple[Image, None]:

@@ -6,7 +6,8 @@
 Only `fixed` and `moving` are required. A moving image of another size or spacing than the fixed one is resampled onto
 the grid of the fixed one, by the positions in mm of both files. Labels hold class numbers. `points` is a CSV table of
 corresponding landmarks: columns x, y, z in the world of the fixed image and to_x, to_y, to_z in that of the moving one,
-in mm, RAS+.
+in mm, RAS+. PNG, JPEG and other pictures have no pixel size: their positions are columns and rows, and all distances
+are in pixels.
 """
 
 import functools
@@ -17,7 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from medjax.data.datasets.registration import Pair, check_image_pair, equal_steps
-from medjax.data.io import data_paths, image_files, raster
+from medjax.data.io import data_paths, image_files, image_folders, raster
 from medjax.data.io.geometry import Image, check_pair, resample_onto, to_canonical
 from medjax.data.io.tables import check_columns, check_near_names, filled, parse_number, read_table
 from medjax.data.source import NAMED_SPLITS, Case, Source, data_dir
@@ -56,6 +57,7 @@ def source(*, table: str = '', pairs: Sequence[Sequence[str]] = (), dir: str = '
     path = root / (table or 'pairs')
     rows = read_pairs(path, root) if table else [dict(zip(('fixed', 'moving', 'split'), pair)) for pair in pairs]
     names = unique_names(row[name] for row in rows for name in ('fixed', 'moving'))
+    known = any(row.get('patient') for row in rows)
     rows = [{**row, 'patient': row.get('patient') or names[row['fixed']]} for row in rows]
     if pairs and all(row.get('split') for row in rows):
         # One image may be in pairs of several splits: the splits in the config are taken as they are.
@@ -75,7 +77,10 @@ def source(*, table: str = '', pairs: Sequence[Sequence[str]] = (), dir: str = '
         files=tuple(str(root / row[name]) for name in FILES if row.get(name))) for row, part in zip(rows, split))
     if tissue_labels:
         notice = f'{notice} {BY_INTENSITY}'.strip()
-    return Source(cases=cases, classes=classes, problem='registration', least_classes=1, notice=notice)
+    grid = image_folders.grid([str(root / row[name]) for row in rows for name in ('fixed', 'moving')], None,
+                              'volumes alone, or 2D images alone')
+    return Source(cases=cases, classes=classes, problem='registration', least_classes=1, notice=notice, grid=grid,
+                  analysis_unit='patient' if known else 'fixed image')
 
 
 def read_pairs(path: pathlib.Path, root: pathlib.Path) -> list[dict[str, str]]:

@@ -116,6 +116,7 @@ def source(*, dataset: str, size: Literal[28, 64, 128, 224] = 28, dir: str = '',
     licence, dims = 'CC BY-NC 4.0' if dataset == 'dermamnist' else 'CC BY 4.0', 3 if dataset.endswith('3d') else 2
     return Source(cases=tuple(cases), classes=known.classes[::-1] if dataset in REVERSED else known.classes,
                   problem=known.problem, least_classes=1 if known.problem == 'multilabel' else 2,
+                  analysis_unit='image',
                   notice=NOTICE.format(name=dataset, licence=licence, size='×'.join([str(size)] * dims)))
 
 

@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from medjax.data.io import data_paths, dicom_series, image_files, raster
+from medjax.data.io import data_paths, dicom_series, image_files, image_folders, raster
 from medjax.data.io.geometry import Image, check_pair, describe, embedded, restore, same_grid
 from medjax.data.io.image_folders import add_dicom_files, find_images, left_out, patients_by_header
 from medjax.data.io.label_codes import LabelCode, without_copies
 from medjax.data.io.tables import check_near_names, filled, read_table
-from medjax.data.source import Case, Source, data_dir
+from medjax.data.source import UNKNOWN_PATIENTS, Case, Source, data_dir
 from medjax.data.splits import KEYS, Splitting
 from medjax.errors import InputError
 from medjax.options import NonNegativeInt, Positive
@@ -65,6 +65,11 @@ def source(*, classes: Sequence[str], dir: str = '', images: str = 'images', lab
                      align_labels=align_labels)
     rows, warnings = (_read_rows(root, table), ()) if table else _pairs(root / images, root / labels, image_suffix,
                                                                         label_suffix)
+    known = any(row['patient'] for row in rows)
+    for row in rows:
+        row['patient'] = row['patient'] or row['id']
+    if not known:
+        notice = f'{notice} {UNKNOWN_PATIENTS}'.strip()
     split = splitting.divide(rows, root / table, root)
     cases = tuple(Case(
         id=row['id'], patient=row['patient'], split=split[row['patient']],
@@ -72,22 +77,8 @@ def source(*, classes: Sequence[str], dir: str = '', images: str = 'images', lab
         files=(*image_files.files(row['image']), *image_files.files(row['label'])),
         columns={name: value or '' for name, value in row.items() if name not in RESERVED}) for row in rows)
     return Source(cases=cases, classes=reader.code.classes, notice=notice, channels=reader.channels, warnings=warnings,
-                  grid=_grid([row['image'] for row in rows], spacing))
-
-
-def _grid(images: Sequence[str], spacing: Sequence[float] | None) -> str:
-    """What a voxel of the images is, one of `data.source.GRIDS`.
-
-    Raises:
-      InputError: some images are volumes and others are 2D, without a pixel size.
-    """
-    flat = [image_files.suffix(pathlib.Path(path)) in raster.SUFFIXES for path in images]
-    if any(flat) and not all(flat) and spacing is None:
-        raise InputError(f'{images[flat.index(True)]}: a 2D image without a pixel size, beside the volume '
-                         f'{images[flat.index(False)]}; expected {KEYS}.spacing')
-    if not all(flat):
-        return 'volume'
-    return 'pixels' if spacing is None else 'picture'
+                  grid=image_folders.grid([row['image'] for row in rows], spacing, f'{KEYS}.spacing'),
+                  analysis_unit='patient' if known else 'image')
 
 
 def image_reader(**options: Any) -> Callable[[str | pathlib.Path], Image]:
@@ -183,8 +174,6 @@ def _pairs(images: pathlib.Path, labels: pathlib.Path, image_suffix: str,
     rows = [{'id': name, 'patient': patients[path], 'image': str(path), 'label': str(label_paths[name])}
             for name, path in image_paths.items()]
     warnings += patients_by_header(rows, images)
-    for row in rows:
-        row['patient'] = row['patient'] or row['id']
     return rows, warnings
 
 
@@ -242,9 +231,9 @@ def _read_rows(root: pathlib.Path, name: str) -> list[dict[str, str]]:
                 raise InputError(f'{path}: row {number}: {column} {row[column][:200]!r} does not exist; expected it '
                                  f'within {root}')
             row[column] = str(file)
-        row['patient'] = row['patient'] or row['id']
-        other, before = patients.setdefault(os.path.normpath(row['image']), (row['patient'], number))
-        if other != row['patient']:
-            raise InputError(f"{path}: row {number}: {row['image']} is of patient {row['patient']!r}, and of {other!r} "
+        patient = row['patient'] or row['id']
+        other, before = patients.setdefault(os.path.normpath(row['image']), (patient, number))
+        if other != patient:
+            raise InputError(f"{path}: row {number}: {row['image']} is of patient {patient!r}, and of {other!r} "
                              f'in row {before}; expected one patient for all labels of an image')
     return rows

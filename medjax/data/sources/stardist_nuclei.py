@@ -52,7 +52,7 @@ def source(*, dir: str = '', file: str = 'stardist-0.9.2.tar.gz',
             read=functools.partial(_strip, path, number * width, width)))
     cases = sorted(cases, key=lambda case: SPLITS.index(case.split))
     return Source(cases=tuple(calibration.set_apart(cases)), classes=('nucleus',),
-                  problem='detection', least_classes=1, notice=NOTICE)
+                  problem='detection', least_classes=1, notice=NOTICE, analysis_unit='strip')
 
 
 def _boxes(strip: np.ndarray, sizes: np.ndarray) -> list[list[int]]:

@@ -61,7 +61,8 @@ def source(*, dataset: str, dir: str = '', image: str = 'image', label: str = 'l
         splitting = dataclasses.replace(splitting, val=0.0)
     names = tuple(features[label].names)
     return Source(cases=tuple(splitting.resplit(cases)), classes=names,
-                  problem='binary' if len(names) == 2 else 'multiclass', notice=notice or UNKNOWN_PATIENTS)
+                  problem='binary' if len(names) == 2 else 'multiclass', notice=notice or UNKNOWN_PATIENTS,
+                  analysis_unit='image')
 
 
 def _read(rows: Any, number: int, image: str) -> tuple[Image, None]:

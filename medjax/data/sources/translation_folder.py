@@ -17,7 +17,7 @@ from medjax.data.datasets.translation import Contrasts
 from medjax.data.io import image_files
 from medjax.data.io.geometry import Image, check_pair
 from medjax.data.io.image_folders import find_images, left_out
-from medjax.data.source import Case, Source, data_dir
+from medjax.data.source import UNKNOWN_PATIENTS, Case, Source, data_dir
 from medjax.data.splits import Splitting
 from medjax.errors import InputError
 
@@ -48,6 +48,9 @@ def source(*, dir: str = '', inputs: str = 'input', targets: str = 'target', nam
     sides, warnings = zip(*[_paths_by_name(root / folder) for folder in (inputs, targets)])
     rows = [{'id': name.replace('/', '_'), 'patient': name.split('/')[0], 'name': name}
             for name in sorted(set(sides[0]) | set(sides[1]))]
+    known = any('/' in row['name'] for row in rows)
+    if not known:
+        notice = f'{notice} {UNKNOWN_PATIENTS}'.strip()
     split = splitting.divide(rows, root, root)
     cases = []
     for row in rows:
@@ -57,7 +60,8 @@ def source(*, dir: str = '', inputs: str = 'input', targets: str = 'target', nam
                           files=tuple(file for path in paths if path for file in image_files.files(path)),
                           target=tuple(int(path is not None) for path in paths)))
     return Source(cases=tuple(cases), classes=tuple(names), notice=notice, problem='translation',
-                  warnings=warnings[0] + warnings[1])
+                  warnings=warnings[0] + warnings[1],
+                  analysis_unit='patient' if known else 'image')
 
 
 def image_reader(*, colour: bool = False, **_: Any) -> Callable[[str | pathlib.Path], Image]:

@@ -121,7 +121,7 @@ def source(*, dir: str = '', frame_step: Count = 1, classes: Sequence[str] = (),
         notices.append(NOTICE)
     out = detection_source(annotated, classes, root, patient_regex=patient_regex, splitting=splitting,
                            notice=' '.join(filter(None, notices)), warnings=warnings)
-    return dataclasses.replace(out, cases=tuple(
+    return dataclasses.replace(out, analysis_unit='patient' if patient_regex else 'video', cases=tuple(
         dataclasses.replace(case, read=read) for case, read in zip(out.cases, readers)))
 
 

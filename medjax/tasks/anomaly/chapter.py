@@ -18,7 +18,7 @@ from medjax.report.chapter import (
     themed_chart,
 )
 from medjax.report.run_files import Run, snapshot
-from medjax.report.tables import Table, format_number, format_significant, value_with_interval
+from medjax.report.tables import Table, format_count_of, format_number, format_significant, value_with_interval
 from medjax.tasks.anomaly.charts import histogram_chart
 from medjax.tasks.anomaly.family import FAMILY
 from medjax.tasks.anomaly.pictures import case_tiles, interpolation_tiles
@@ -66,15 +66,17 @@ def _headline(run: Run, split: str) -> tuple[str, str]:
     if not normal:
         entry = entries[_analysis(run)['score']]
         return (f'{_score_label(run).capitalize()}: {value_with_interval("mean", entry)} {where}.',
-                f'In brackets the 95 % interval. n = {entry["n"]} patients, {len(rows)} cases.')
+                f'In brackets the 95 % interval. n = '
+                f'{format_count_of(entry["n"], run.analysis_unit)}, {len(rows)} cases.')
     anomalies = sum(row['target'] != normal for row in rows)
     return (f'{value_with_interval("AUROC", entries["auroc"])} {where}, by the {_score_label(run)}.',
-            f'In brackets the 95 % interval. n = {entries["auroc"]["n"]} patients, {len(rows)} cases, of which '
-            f'{anomalies} are anomalies. The network was trained on the class {normal} alone.')
+            f'In brackets the 95 % interval. n = {format_count_of(entries["auroc"]["n"], run.analysis_unit)}, '
+            f'{len(rows)} cases, of which {anomalies} are anomalies. The network was trained on the class {normal} '
+            'alone.')
 
 
 def _method(run: Run) -> str:
-    counts, intervals = run.results['counts'], '95 % intervals are over patients.'
+    counts, intervals = run.results['counts'], f'95 % intervals are over {run.analysis_unit}s.'
     if 'train' not in counts:
         return f'Each run has its own threshold. {intervals}'
     if not _analysis(run)['normal']:

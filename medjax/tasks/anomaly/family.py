@@ -16,7 +16,6 @@ FAMILY = Family(
         Metric('synthetic_anomaly', 'Synthetic anomaly score', better='lower'),
     )),
     refuses={
-        'compare': 'only runs of classification can be compared',
         'ensemble': 'only runs of classification can be averaged',
     },
 )

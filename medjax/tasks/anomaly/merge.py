@@ -23,7 +23,8 @@ def merge(runs: Mapping[str, Run]) -> Combined:
     options = {key: analysis[key] for key in ('normal', 'score')}
     tables = {path: run.predictions for path, run in runs.items()}
     metrics, rows = pooled(tables, **options)
-    notice = cross_validation.notice(tables, shown="the mean of all runs' scores")
+    notice = cross_validation.notice(tables, shown="the mean of all runs' scores",
+                                     unit=next(iter(runs.values())).analysis_unit)
     return Combined(rows, {'test': metrics, 'analysis': {**options, 'threshold': None}}, notice, ['test'])
 
 

@@ -81,7 +81,7 @@ def headline(split: ClassificationSplit) -> tuple[str, str]:
     """The result as a sentence, and the sample as another."""
     cases = len(split.distinct)
     patients = split.entries.get('auroc', {}).get('n', cases)
-    size = '1 patient' if patients == 1 else f'{patients} patients'
+    size = tables.format_count_of(patients, split.run.analysis_unit)
     if cases > patients:
         size += f', {cases} cases'
     sample = f'95 % intervals in brackets. n = {size}'

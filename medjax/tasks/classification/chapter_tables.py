@@ -189,7 +189,7 @@ def _group_table(split: ClassificationSplit, column: str, analysis: Mapping[str,
             cells.append(Cell(str(count['positives']), below=f'of {sum(count.values())}'))
         rows.append((name, '', [*cells, *(tables.cell(FAMILY.metrics, key, group['metrics'].get(key), 0)
                                           for key in chosen)]))
-    headers = [('n', 'patients')]
+    headers = [('n', f'{split.run.analysis_unit}s')]
     if binary:
         headers.append((split.table.classes[1], 'cases'))
     differences = [_difference_cell(analysis['worst'].get(key)) for key in chosen]

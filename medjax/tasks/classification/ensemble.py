@@ -8,10 +8,10 @@ import numpy as np
 from medjax.errors import InputError
 from medjax.metrics import uncertainty
 from medjax.report.run_files import Run
-from medjax.tasks.classification.compare import check_same_truth, rows_by_id
+from medjax.statistics.paired import rows_by_id
 from medjax.tasks.classification.probability_analysis import DECISION_THRESHOLDS, named_prevalence
 from medjax.tasks.classification.summary import summarise
-from medjax.tasks.classification.table import UNCERTAINTY, Row, prob_columns, read
+from medjax.tasks.classification.table import UNCERTAINTY, Cases, Row, prob_columns, read
 from medjax.tasks.family import Combined
 
 
@@ -57,7 +57,7 @@ def average_tables(tables: Sequence[Sequence[Row]], problem: str, classes: Seque
         raise InputError('predictions: no table; expected at least one')
     out = []
     for split in dict.fromkeys(row.get('split') for table in tables for row in table):
-        members = [rows_by_id(table, split, str(number)) for number, table in enumerate(tables, 1)]
+        members = [rows_by_id(table, split, f'predictions {number}') for number, table in enumerate(tables, 1)]
         shared = [case for case in members[0] if all(case in member for member in members)]
         if split == 'test':
             for case in (case for member in members for case in member):
@@ -65,7 +65,7 @@ def average_tables(tables: Sequence[Sequence[Row]], problem: str, classes: Seque
                     raise InputError(f'predictions, case {case}: not in each table; expected the same test cases')
         cases = [read([member[case] for case in shared], problem, classes) for member in members]
         for other in cases[1:]:
-            check_same_truth(cases[0], other)
+            _check_same_truth(cases[0], other)
         probs = np.stack([part.probs for part in cases])
         mean = probs.mean(0)
         unsure = uncertainty.mutual_information(probs, problem == 'multilabel')
@@ -74,3 +74,12 @@ def average_tables(tables: Sequence[Sequence[Row]], problem: str, classes: Seque
     if not out:
         raise InputError('predictions: no case is in all tables; expected the same ids')
     return out
+
+
+def _check_same_truth(a: Cases, b: Cases) -> None:
+    """Refuses two tables of the same cases that disagree about a target."""
+    differ = a.targets != b.targets
+    differ = differ.any(1) if a.multilabel else differ
+    if differ.any():
+        raise InputError(f'predictions, case {a.ids[int(differ.argmax())]}: the tables disagree about its target; '
+                         'expected the same truth in all')

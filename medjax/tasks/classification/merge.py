@@ -28,7 +28,7 @@ def merge(runs: Mapping[str, Run]) -> Combined:
     metrics = cross_validation.pooled(tables, lambda part: table.read(part, problem, classes), all_metrics,
                                       metric_entries)
     return Combined(rows, {'test': metrics, 'analysis': _analysis(tables, first)},
-                    cross_validation.notice(tables), ['test'])
+                    cross_validation.notice(tables, unit=first.analysis_unit), ['test'])
 
 
 def _analysis(tables: cross_validation.Tables, first: Run) -> dict[str, Any]:

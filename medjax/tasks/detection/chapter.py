@@ -64,7 +64,7 @@ def headline(split: DetectionSplit) -> tuple[str, str]:
     precisions = ', '.join(_value(split, FAMILY.metrics.describe(name).label, name) for name in names)
     mean = 'Mean ' if len(table.classes) > 1 else ''
     patients, objects = entries[split.hit_metric]['n'], sum(len(boxes.true_boxes) for boxes in table.images)
-    sample = '1 patient' if patients == 1 else f'{patients} patients'
+    sample = tables.format_count_of(patients, split.run.analysis_unit)
     return (f'{mean}{precisions} on the {split.images_name}; {_value(split, "CPM", "cpm")}.',
             f'95 % intervals in brackets. n = {sample}, {len(table.images)} images, {objects} objects. At a score of '
             f'{_threshold(split)}: {_value(split, "sensitivity", "sensitivity")}, '

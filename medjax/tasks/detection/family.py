@@ -30,7 +30,6 @@ FAMILY = Family(
     )),
     refuses={
         'merge': 'average precision cannot be merged; evaluate each run by itself',
-        'compare': 'only runs of classification can be compared',
         'ensemble': 'only runs of classification can be averaged',
     },
 )

@@ -114,7 +114,7 @@ def summarise(rows: Sequence[Row], classes: Sequence[str], *, resamples: int = 2
     tables, operating = _read_splits(rows, classes)
     out: dict[str, Any] = {'metrics': {}, 'operating': operating, 'sizes': {'limits': {}}, 'counts': {}, 'warnings': []}
     for split, table in tables.items():
-        limits = _size_limits(table)
+        limits = size_limits(table)
         out['metrics'][split] = entries(table, operating['score'], limits,
                                         intervals.multiplicities(table.patients, resamples, seed))
         out['sizes']['limits'][split] = [float(limit) for limit in limits]
@@ -248,7 +248,15 @@ def _entry(table: Table, name: str, value: float, samples: np.ndarray, limits: S
     return intervals.entry(value, samples, patients, reason) | {'objects': int(count.sum())}
 
 
-def _size_limits(table: Table) -> Sequence[float]:
+def counted_images(table: Table, name: str) -> np.ndarray:
+    """The images that count for a metric, `[images]` bool: all, or of a size those with such an object."""
+    size, limits = name.removeprefix('sensitivity_'), size_limits(table)
+    if size not in SIZES:
+        return np.ones(len(table.images), bool)
+    return np.array([(np.digitize(sizes, limits) == SIZES.index(size)).any() for sizes in table.sizes], bool)
+
+
+def size_limits(table: Table) -> Sequence[float]:
     """The sizes from which an object is medium, and large."""
     if table.dims == 2:
         return AREAS

@@ -19,7 +19,6 @@ FAMILY = Family(
         Metric('loss', 'Loss', better='lower'),
     )),
     refuses={
-        'compare': 'only runs of classification can be compared',
         'ensemble': 'only runs of classification can be averaged',
     },
 )

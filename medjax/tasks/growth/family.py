@@ -16,7 +16,6 @@ FAMILY = Family(
     )),
     refuses={
         'merge': 'gains over baselines cannot be merged; evaluate each run by itself',
-        'compare': 'only runs of classification can be compared',
         'ensemble': 'only runs of classification can be averaged',
     },
 )

@@ -96,13 +96,13 @@ def summarise(rows: Sequence[Row], *, resamples: int = 2000, seed: int = 0) -> d
         draws = intervals.multiplicities(table.patients, resamples, seed)
         values, samples = compute_metrics(table), compute_metrics(table, draws)
         out['metrics'][split] = {
-            name: intervals.entry(float(value), samples[name], table.patients[_counted(table, name)], _reason(name))
+            name: intervals.entry(float(value), samples[name], table.patients[counted(table, name)], _reason(name))
             for name, value in values.items()}
     out['warnings'] += bootstrap.missing_test(out['metrics'])
     return out
 
 
-def _counted(table: Predictions, name: str) -> np.ndarray:
+def counted(table: Predictions, name: str) -> np.ndarray:
     """The cases that count for a metric, `[n]` bool."""
     if name == 'new' or name.endswith('_sites') or '_sites_' in name:
         return (table.new >= 0).any(1)

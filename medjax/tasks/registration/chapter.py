@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from medjax.metrics.names import MetricList
 from medjax.report import tables
 from medjax.report.chapter import (
     Chapter,
@@ -36,7 +37,7 @@ def chapter(run: Run) -> Chapter:
     return Chapter(
         headlines=[_headline(split) for split in splits if split.split in headline_splits(run)],
         method=interval_method(run), tables=[_table(split) for split in splits],
-        sections=_sections(splits[0]) if splits else [], curves=_curves(),
+        sections=_sections(splits[0]) if splits else [], curves=_curves(run.length_unit),
         cases=[row for split in splits for row in _cases(split)], text_columns=non_numeric_columns(run),
         cases_order=': the best first', warnings=run.warnings)
 
@@ -45,8 +46,9 @@ def _headline(split: Split[Table]) -> tuple[str, str]:
     """The result in a sentence, and its uncertainty in another."""
     entries, parts = split.entries, []
     if has_value(entries['tre']):
-        value = format_number(entries['tre']['value'], 'mm')
-        parts.append(f'Target registration error {value} mm{_other_methods(split, "tre", "mm")}')
+        length = split.run.length_unit
+        value = format_number(entries['tre']['value'], length)
+        parts.append(f'Target registration error {value} {length}{_other_methods(split, "tre", length)}')
     if has_value(entries['dice']):
         parts.append(f'Dice {format_number(entries["dice"]["value"])}{_other_methods(split, "dice")}')
     if not parts:
@@ -54,7 +56,7 @@ def _headline(split: Split[Table]) -> tuple[str, str]:
     text = (f'{"; ".join(parts)} on the {split_name(split.split).lower()} pairs. Folded: '
             f'{format_number(entries["folded"]["value"])} % of the cells.')
     lead = next(metric for metric in ('tre', 'dice', 'ncc') if has_value(entries[metric]))
-    unit = FAMILY.metrics.describe(lead).unit
+    unit = _metrics(split.run).describe(lead).unit
     limits, uncertainty = format_interval(entries[lead], unit), ''
     if limits:
         uncertainty = f'95 % interval of the first value {f"{limits} {unit}".strip()}. '
@@ -80,7 +82,7 @@ def _table(split: Split[Table]) -> tables.Table:
             if has_value(entry):
                 keys[metric, METHODS[method]] = entry
     names = [METHODS[method] for method in split.table.methods if ('ncc', METHODS[method]) in keys]
-    return tables.metric_table(FAMILY.metrics, keys, names, caption(split.run, split.split))
+    return tables.metric_table(_metrics(split.run), keys, names, caption(split.run, split.split))
 
 
 def _sections(split: Split[Table]) -> list[Section]:
@@ -94,22 +96,27 @@ def _sections(split: Split[Table]) -> list[Section]:
                 case = {name: arrays[name] for name in ARRAYS}
                 case |= {name: array for name, array in arrays.items() if name.startswith('moved_')}
             groups.append(Group(f'{rank}: {split.table.ids[place]}', pair_tiles(case),
-                                _pair_text(split.table, place)))
+                                _pair_text(split, place)))
     return [Section('Pairs', 'Differences are of intensities on one scale, white for none. The grid is that of the '
                     'fixed image, drawn at its positions in the moving one. The Jacobian is blue where tissue shrinks '
                     'from the fixed to the moving image and red where it grows, up to twice; black where it folds. '
                     'Volumes: the axial plane with the largest area of the image.', groups=groups),
-            Section('Results by pair', charts=pair_charts(split.table))]
+            Section('Results by pair', charts=pair_charts(split.table, split.run.length_unit))]
 
 
-def _pair_text(table: Table, place: int) -> str:
+def _metrics(run: Run) -> MetricList:
+    """The family's metrics with the run's unit of distances."""
+    return FAMILY.metrics.in_unit(run.length_unit)
+
+
+def _pair_text(split: Split[Table], place: int) -> str:
     """The metrics of a pair after and before registration."""
-    parts = []
+    table, metrics, parts = split.table, _metrics(split.run), []
     for metric in PAIR_METRICS:
         value = table.values[metric, ''][place]
         if np.isnan(value):
             continue
-        described = FAMILY.metrics.describe(metric)
+        described = metrics.describe(metric)
         text = f'{described.label} {format_number(value, described.unit)} {described.unit}'.strip()
         if 'none' in table.methods and metric != 'folded':
             text += f' (before {format_number(table.values[metric, "none"][place], described.unit)})'
@@ -135,8 +142,8 @@ def _cases(split: Split[Table]) -> list[dict[str, str]]:
     return [rounded(split.rows[number]) for number in _order(split.table)]
 
 
-def _curves() -> dict[str, dict[str, str]]:
+def _curves(length: str) -> dict[str, dict[str, str]]:
     return {'Loss': {'train/loss': 'training'}, 'Dissimilarity of the images': {'train/dissimilarity': 'training'},
-            'Target registration error, mm': {'val/tre': ''}, 'Dice': {'val/dice': ''},
+            f'Target registration error, {length}': {'val/tre': ''}, 'Dice': {'val/dice': ''},
             'Folded cells, %': {'val/folded': ''}, 'Roughness of the velocity': {'train/roughness': ''},
             'Learning rate': {'lr': ''}, 'Gradient norm': {'train/grad_norm': ''}}

@@ -8,15 +8,21 @@ from medjax.report.style import INK, PALETTE, chart, legend, png
 from medjax.tasks.registration.table import METHODS, Table
 
 COLOURS = {'': PALETTE[1], 'none': '#8a8f96', 'affine': PALETTE[0], 'bspline': PALETTE[2]}
-TITLES = {'tre': 'Target registration error, mm', 'dice': 'Dice', 'ncc': 'Local correlation'}
+TITLES = {'tre': 'Target registration error', 'dice': 'Dice', 'ncc': 'Local correlation'}
 
 
-def pair_charts(table: Table) -> list[Chart]:
-    """Target registration error and Dice of each pair by each method; the correlation where neither is defined."""
+def pair_charts(table: Table, length: str) -> list[Chart]:
+    """Target registration error and Dice of each pair by each method; the correlation where neither is defined.
+
+    Args:
+      table: the pairs.
+      length: the unit of distances.
+    """
     charts = []
     for metric, title in TITLES.items():
         if np.isnan(table.values[metric, '']).all() or (metric == 'ncc' and charts):
             continue
+        title = f'{title}, {length}' if metric == 'tre' else title
         charts.append(themed_chart(lambda theme, metric=metric, title=title: _pair_chart(table, metric, title, theme),
                                    f'{title}, by pair', f'{title} of each pair, in order of its value before.'))
     return charts

@@ -1,4 +1,4 @@
-"""Evaluates registration pair by pair: overlap, folding and errors in mm, beside simpler methods."""
+"""Evaluates registration pair by pair: overlap, folding and errors, beside simpler methods."""
 
 import dataclasses
 import functools

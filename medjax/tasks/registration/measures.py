@@ -16,15 +16,15 @@ def make_measure(spacing: Sequence[float], classes: int, window: int) -> Callabl
     """A compiled function that measures a deformation.
 
     Args:
-      spacing: voxel size, mm.
+      spacing: voxel size, in the unit of distances: mm, or 1 px.
       classes: number of classes with the background.
       window: of the correlation, voxels.
 
     Returns:
       `(pair, displacement, inverse) -> arrays`: of a pair with a batch axis of 1 and displacements `[D, *S]` in voxels
       the deformed image `moved [*S, C]` and label `moved_label [*S]`; for each class but the background twice the
-      intersection, `overlap`, and the sum of both sizes, `size`; for each landmark its distance `error`, mm; and
-      `folded` (share of cells), `consistency` (mm) and `ncc`.
+      intersection, `overlap`, and the sum of both sizes, `size`; for each landmark its distance `error`; and
+      `folded` (share of cells), `consistency` (a distance) and `ncc`.
     """
     def measure(pair: Mapping[str, jax.Array], displacement: jax.Array, inverse: jax.Array) -> dict[str, jax.Array]:
         one = {name: part[0] for name, part in pair.items()}

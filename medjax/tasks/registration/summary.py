@@ -15,16 +15,16 @@ CONVENTIONS = (
     'interpolation on the network\'s grid. It should not be gained by folding: the share of folded cells between '
     'voxels, in percent. A cell is folded where a Jacobian determinant, by differences along the edges of the cell at '
     'one of its corners, is not above 0; central differences miss some of these. The target registration error (TRE) '
-    'is the distance of deformed landmarks from their true positions, in mm: the mean over the landmarks of a pair, '
-    'and their 90th percentile. The correlation is the mean squared correlation in windows in which the fixed image '
+    'is the distance of deformed landmarks from their true positions: the mean over the landmarks of a pair, and their '
+    '90th percentile. The correlation is the mean squared correlation in windows in which the fixed image '
     'varies; it is 0 for an image without contrast. Inverse consistency is the distance of a voxel from its start '
-    'after the deformation and its inverse, in mm, where it stays in the image; it is 0 without registration, and '
+    'after the deformation and its inverse, where it stays in the image; it is 0 without registration, and '
     'B-splines give no inverse. Seconds are per pair, one at a time on the machine of the evaluation, without '
     'compilation. “Affine” is an affine map found for each pair by the same optimisation. B-splines are those of '
     'SimpleITK after its own affine map, with the correlation in windows; n shows how many of the pairs they were '
     'applied to. A gain is the difference of the run to another method in the same pairs, above 0 where the run is '
     'better. Intervals are BCa bootstraps over patients, or over pairs without patients; they do not include '
-    'the variability of training.')
+    'the variability of training. Distances are in mm; of pictures without a pixel size they are in pixels (px).')
 GAINS = {'dice': 1, 'tre': -1}  # metrics with gains, and the sign of an improvement
 REASONS = {'dice': 'no labels', 'tre': 'no landmarks', 'tre90': 'no landmarks', 'consistency': 'no inverse'}
 
@@ -37,9 +37,11 @@ def results(rows: Sequence[Row], evaluator: Any) -> dict[str, Any]:
       evaluator: the family's evaluator, with its data set and options.
 
     Returns:
-      For each split its metrics with confidence intervals, `analysis`, and what a reader must know of them.
+      For each split its metrics with confidence intervals, `analysis`, what a reader must know of them, and
+      `length_unit`, of distances.
     """
-    constant = {'problem': 'registration', 'conventions': CONVENTIONS}
+    constant = {'problem': 'registration', 'conventions': CONVENTIONS,
+                'length_unit': evaluator.data.source.length_unit}
     if not rows:
         return constant
     analysis = summarise(rows)

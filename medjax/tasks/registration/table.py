@@ -5,9 +5,9 @@ those of the other METHODS. Cells are NaN or empty where a metric is not defined
 
     dice         mean Dice over the classes that either image has
     folded       share of cells that are folded, %
-    tre, tre90   mean and 90th percentile of the target registration error, mm
+    tre, tre90   mean and 90th percentile of the target registration error, mm or px
     ncc          mean squared correlation in windows
-    consistency  distance of a voxel from its start after the deformation and its inverse, mm
+    consistency  distance of a voxel from its start after the deformation and its inverse, mm or px
     seconds      time
 """
 

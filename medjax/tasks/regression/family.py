@@ -16,7 +16,6 @@ FAMILY = Family(
         Metric('nrmse', 'RMSE over training SD', better='lower'),
     )),
     refuses={
-        'compare': 'only runs of classification can be compared',
         'ensemble': 'only runs of classification can be averaged',
     },
 )

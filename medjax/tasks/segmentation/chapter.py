@@ -61,7 +61,7 @@ def chapter(run: Run) -> Chapter:
 def result_tables(run: Run) -> list[tables.Table]:
     """The metrics over all classes and those of each class, for each split."""
     classes, tolerance, out = run.classes[1:], run.section('evaluate').get('tolerance_mm'), []
-    unit = length_unit(run)
+    unit = run.length_unit
     metrics = FAMILY.metrics.in_unit(unit)
     text = 'by class' if isinstance(tolerance, Mapping) else f'{tolerance:g} {unit}' if tolerance else ''
     for split in run.splits:
@@ -72,22 +72,18 @@ def result_tables(run: Run) -> list[tables.Table]:
     return out
 
 
-def length_unit(run: Run) -> str:
-    """The unit of the run's distances: mm, or px where the images have no pixel size."""
-    return run.results.get('length_unit', 'mm')
-
-
 def method(run: Run) -> str:
     """How the values and their intervals are computed."""
     entries = entries_with_intervals(run)
     resamples = next((entry.get('resamples') for entry in entries), 0)
     few = any(entry['n'] < FEW_PATIENTS for entry in entries)
     columns = {name for split in run.splits for row in run.rows(split)[:1] for name in row}
+    units = f'{run.analysis_unit}s'
     return join_sentences({
-        'Means over patients ± standard deviation between patients; below them the 95 % interval of the mean, a '
-        f'studentised bootstrap over patients with {resamples} resamples.': resamples,
-        f'With fewer than {FEW_PATIENTS} patients such an interval is too narrow.': resamples and few,
-        '“Missed” and “spurious” count cases, not patients.': any(name.startswith(FLAGS) for name in columns)})
+        f'Means over {units} ± standard deviation between {units}; below them the 95 % interval of the mean, a '
+        f'studentised bootstrap over {units} with {resamples} resamples.': resamples,
+        f'With fewer than {FEW_PATIENTS} {units} such an interval is too narrow.': resamples and few,
+        f'“Missed” and “spurious” count cases, not {units}.': any(name.startswith(FLAGS) for name in columns)})
 
 
 def case_charts(run: Run, split: str, examples: Examples) -> list[Chart]:
@@ -111,10 +107,9 @@ def _dice_charts(run: Run, split: str) -> list[Chart]:
     names = [name for name in run.classes[1:] if column('dice', name) in rows[0]]
     columns = {name: [parse_number(row[column('dice', name)]) for row in rows] for name in names}
     entries = {name: run.results[split].get(column('dice', name), {}) for name in names}
-    return [themed_chart(
-        lambda theme: charts.strip_chart(columns, entries, 'Dice of the case', theme),
-        f'Dice of every {split} case, by class',
-        'Each dot is a case; the diamond is the mean over patients, the bar its interval.')] if names else []
+    note = f'Each dot is a case; the diamond is the mean over {run.analysis_unit}s, the bar its interval.'
+    return [themed_chart(lambda theme: charts.strip_chart(columns, entries, 'Dice of the case', theme),
+                         f'Dice of every {split} case, by class', note)] if names else []
 
 
 def _calibration_charts(examples: Examples, classes: int) -> list[Chart]:

@@ -24,7 +24,6 @@ FAMILY = Family(
         Metric('spurious', 'Spurious structures', better='lower'),
     )),
     refuses={
-        'compare': 'only runs of classification can be compared',
         'ensemble': 'only runs of classification can be averaged',
     },
 )

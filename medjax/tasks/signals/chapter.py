@@ -33,7 +33,7 @@ def chapter(run: Run) -> Chapter:
     """
     return Chapter(
         headlines=[headline(run, split) for split in headline_splits(run)],
-        method=f'Means over patients. {interval_method(run)}'.strip(),
+        method=f'Means over {run.analysis_unit}s. {interval_method(run)}'.strip(),
         tables=[result_table(run, split) for split in run.splits],
         sections=[Section(f'Example recordings: {split_name(split).lower()}', charts=example_charts(run, split))
                   for split in headline_splits(run)],
@@ -49,7 +49,7 @@ def headline(run: Run, split: str) -> tuple[str, str]:
     if tables.has_value(baseline):
         text += f', baseline detector {format_number(baseline["value"])}'
     beats, patients = sum(int(parse_number(row[TRUE])) for row in run.rows(split)), entries['f1'].get('n', 0)
-    size = '1 patient' if patients == 1 else f'{patients} patients'
+    size = tables.format_count_of(patients, run.analysis_unit)
     return (f'{text}; on the {split_name(split).lower()} cases.',
             f'95 % interval in brackets, or the reason for its absence. n = {size}, {beats} beats.')
 

@@ -17,7 +17,6 @@ FAMILY = Family(
         Metric('detector_timing_ms', 'Timing of the baseline detector', unit='ms', better='lower'),
     )),
     refuses={
-        'compare': 'only runs of classification can be compared',
         'ensemble': 'only runs of classification can be averaged',
     },
 )

@@ -17,7 +17,6 @@ FAMILY = Family(
         Metric('calibration_intercept', 'Calibration-in-the-large', better='zero', at_time=True),
     )),
     refuses={
-        'compare': 'only runs of classification can be compared',
         'ensemble': 'only runs of classification can be averaged',
     },
 )

@@ -34,10 +34,10 @@ CONVENTIONS = (
     'name of an event is then the mean over the events that have it. Horizons, unless given, are the quartiles of the '
     'times of the events of the split `calibrate`, or of the validation cases where there is none, and risk groups are '
     'the thirds of the risks of the same cases; both are held fixed. Observed incidence is one minus the Kaplan–Meier '
-    'estimate, or with several events the Aalen–Johansen estimate, with log-log intervals; the log-rank test treats '
-    'other events as censoring. Intervals of metrics are BCa bootstrap intervals over patients, with all cases '
-    'of a patient drawn together, from the resamples in which the metric is defined; they are given where these are at '
-    'least nine in ten.')
+    'estimate, or with several events the Aalen–Johansen estimate, with log-log intervals, or a percentile bootstrap '
+    'over patients if they have several cases; the log-rank test treats other events as censoring and cases as '
+    'independent. Intervals of metrics are BCa bootstrap intervals over patients, with all cases of a patient drawn '
+    'together, from the resamples in which the metric is defined; they are given where these are at least nine in ten.')
 QUANTILES = (0.25, 0.5, 0.75)  # of the times of events: the horizons
 GROUPS = ('low', 'medium', 'high')
 ADVICE = ('as advised', 'otherwise')  # how patients were treated
@@ -253,7 +253,8 @@ def _compare_groups(table: Predictions, place: np.ndarray, names: Sequence[str],
         members = place == number
         if members.any():
             curve = table.event_free(0, members)
-            groups.append({'name': name, 'n': int(members.sum()), 'events': int(table.has_event(0)[members].sum()),
+            groups.append({'name': name, 'n': len(np.unique(table.patients[members])),
+                           'events': int(table.has_event(0)[members].sum()),
                            'curve': _thinned(curve, int(members.sum())),
                            'survival_at': {f'{h:g}': _value_at(curve, h)['value'] for h in horizons}})
     chi2, df, p = survival.logrank(table.time, table.has_event(0), place)
@@ -310,6 +311,10 @@ def _warnings(tables: Mapping[str, Predictions], source: str, unit: str, given: 
         what = 'risk groups are' if given else 'horizons and risk groups are'
         lines.append(f'no validation cases with an event: {what} set by the {source} cases')
     for split, table in tables.items():
+        patients = len(np.unique(table.patients))
+        if patients < len(table.ids):
+            lines.append(f'{split}: {len(table.ids)} cases of {patients} patients: the log-rank test assumes '
+                         'independent cases, so its p value is too small; intervals are over patients')
         lines += [f'{split}: no case has the event {name}: no C-index and no AUC of it'
                   for k, name in enumerate(table.events) if not table.has_event(k).any()]
         beyond = int((table.time > table.grid[-1]).sum())

@@ -16,11 +16,12 @@ from medjax.data.source import Case
 from medjax.errors import InputError
 from medjax.metrics import survival
 from medjax.metrics.survival import Curve
-from medjax.statistics import bootstrap
+from medjax.statistics import bootstrap, intervals
 
 RISK, INCIDENCE = 'risk_', 'incidence_'  # beginnings of column names
 GIVEN, BENEFIT = 'given', 'benefit'
 DIGITS = 6  # decimals of a probability
+RESAMPLES = 1000  # of the intervals of curves where patients have several cases
 TOLERANCE = 1e-4  # rounded probabilities may decrease over time, or exceed 1 in their sum, by this much
 
 Row = Mapping[str, Any]
@@ -72,11 +73,20 @@ class Predictions:
     def event_free(self, k: int, members: np.ndarray) -> Curve:
         """The observed probability of being without event `k` over time, among `members [n]` bool.
 
-        The Kaplan–Meier estimate; with several events one minus the Aalen–Johansen estimate.
+        The Kaplan–Meier estimate; with several events one minus the Aalen–Johansen estimate. Its interval is the
+        estimate's own, or where patients have several cases the percentile bootstrap's over patients.
         """
-        if len(self.events) == 1:
-            return survival.kaplan_meier(self.time[members], self.has_event(k)[members])
-        return survival.aalen_johansen(self.time[members], self.event[members], k + 1).complement()
+        def estimate(weight: np.ndarray | None = None) -> Curve:
+            if len(self.events) == 1:
+                return survival.kaplan_meier(self.time[members], self.has_event(k)[members], weight)
+            return survival.aalen_johansen(self.time[members], self.event[members], k + 1, weight).complement()
+
+        curve, patients = estimate(), self.patients[members]
+        if len(np.unique(patients)) == len(patients):
+            return curve
+        drawn = estimate(intervals.multiplicities(patients, RESAMPLES, 0)[:RESAMPLES]).values
+        low, high = np.percentile(drawn, [2.5, 97.5], axis=0)
+        return curve._replace(low=low, high=high)
 
 
 def case_row(case: Case, split: str, events: Sequence[str]) -> dict[str, Any]:

@@ -94,7 +94,7 @@ def _headline(run: Run, split: str) -> tuple[str, str]:
 
 def _method(run: Run) -> str:
     return (f'{run.results["counts"].get("train", 0)} training images. By {_features(run)}. 95 % intervals are '
-            'bootstraps over patients and generated images.')
+            f'bootstraps over {run.analysis_unit}s and generated images.')
 
 
 def _tables(run: Run, split: str) -> list[Table]:

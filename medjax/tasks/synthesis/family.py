@@ -20,7 +20,7 @@ FAMILY = Family(
     )),
     refuses={
         'merge': 'distances between distributions cannot be merged; evaluate each run by itself',
-        'compare': 'only runs of classification can be compared',
+        'compare': 'distances between distributions of images are not made of values of single patients',
         'export': 'images are drawn by many calls of the network; `medjax.synthesise` does that',
         'ensemble': 'only runs of classification can be averaged',
     },

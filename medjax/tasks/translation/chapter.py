@@ -21,7 +21,7 @@ from medjax.report.chapter import (
     themed_chart,
 )
 from medjax.report.run_files import Run
-from medjax.report.tables import Entry, format_interval, format_number, value_with_interval
+from medjax.report.tables import Entry, format_count_of, format_interval, format_number, value_with_interval
 from medjax.tasks.translation.charts import joint_histogram_chart, plane_error_chart
 from medjax.tasks.translation.family import FAMILY
 from medjax.tasks.translation.pictures import FULL_COLOUR, plane_position, plane_tiles, training_tile
@@ -70,7 +70,8 @@ def _headline(run: Run, split: str) -> tuple[str, str]:
              f'{value_with_interval("MAE", _without_reason(entries["mae"]))} of the range, sharpness '
              f'{format_number(entries["sharpness"]["value"])}.')
     if limits:
-        uncertainty = f'In brackets the 95 % interval. n = {entry.get("n", 0)} patients, {len(rows)} cases.'
+        size = format_count_of(entry.get('n', 0), run.analysis_unit)
+        uncertainty = f'In brackets the 95 % interval. n = {size}, {len(rows)} cases.'
     else:
         reason = entry.get('why', '')
         uncertainty = f'{reason[:1].upper()}{reason[1:]}; {len(rows)} cases.'
@@ -83,8 +84,8 @@ def _headline(run: Run, split: str) -> tuple[str, str]:
 def _method(run: Run) -> str:
     """How the values and their intervals are computed."""
     if entries_with_intervals(run):
-        return f'Means over patients. {interval_method(run)}'
-    return 'One patient: no confidence intervals. The values describe this case alone.'
+        return f'Means over {run.analysis_unit}s. {interval_method(run)}'
+    return f'One {run.analysis_unit}: no confidence intervals. The values describe this case alone.'
 
 
 def _table(run: Run, split: str) -> tables.Table:

@@ -15,7 +15,6 @@ FAMILY = Family(
     )),
     refuses={
         'merge': 'gains over baselines cannot be merged; evaluate each run by itself',
-        'compare': 'only runs of classification can be compared',
         'ensemble': 'only runs of classification can be averaged',
     },
 )

@@ -80,7 +80,7 @@ def method(run: Run) -> str:
     """How the values and intervals of the tables are computed, and their limits."""
     merged = run.results.get('realisations')
     return join_sentences({
-        interval_method(run, 'realisations of the simulation' if merged else 'patients'): True,
+        interval_method(run, 'realisations of the simulation' if merged else ''): True,
         '√PEHE is the root mean squared error of the effects, whose true values are known in simulations only.':
             any('pehe' in run.results[split] for split in run.splits), LIMITS: merged})
 

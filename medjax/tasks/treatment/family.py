@@ -17,7 +17,6 @@ FAMILY = Family(
     )),
     refuses={
         'predict': 'effects for new patients are not predicted; expected a run of another family',
-        'compare': 'only runs of classification can be compared',
         'ensemble': 'only runs of classification can be averaged',
     },
 )

@@ -43,6 +43,7 @@ def test_folders_without_splits_are_split_by_patient_and_stratified(tmp_path):
         for number in range(count):
             draw(tmp_path / name / f'p{name}{number // 2}_{number}.png')
     found = source(dir=str(tmp_path), patient_regex=r'^([^_]+)_', splitting=Splitting(val=0.2, test=0.2))
+    assert found.analysis_unit == 'patient'
     by_patient = {}
     for c in found.cases:
         assert by_patient.setdefault(c.patient, c.split) == c.split
@@ -86,7 +87,9 @@ def test_a_table_names_files_and_series_of_dicom(tmp_path):
     samples.slices(tmp_path / 'cd' / 'DICOM' / 'b', array=samples.VOXELS[:, :, :2], series='2', names=['IM0', 'IM1'])
     paths = ['cd/DICOM/a/001.dcm', 'cd/DICOM/b', 'cd/series=0.1', 'cd/series=0.2']
     table(tmp_path, [dict(path=path, label='xyxy'[n], patient='aabb'[n]) for n, path in enumerate(paths)])
-    cases = source(dir=str(tmp_path), table='cases.csv').cases
+    found = source(dir=str(tmp_path), table='cases.csv')
+    cases = found.cases
+    assert found.analysis_unit == 'patient' and found.notice == ''
     wanted = [samples.VOXELS[:, :, 1:2], samples.VOXELS[:, :, :2], samples.VOXELS, samples.VOXELS[:, :, :2]]
     assert len({case.id for case in cases}) == 4 and [len(case.files) for case in cases] == [1, 2, 6, 6]
     for case, array in zip(cases, wanted, strict=True):
@@ -214,7 +217,7 @@ def test_colliding_names_and_hidden_folders(tmp_path):
     draw(tmp_path / 'train' / 'b' / '0.png')
     found = source(dir=str(tmp_path))
     assert [c.id for c in found.cases] == ['train_a_0.jpg', 'train_a_0.png', 'train_a_1', 'train_b_0']
-    assert 'each image counts as a patient of its own' in found.notice
+    assert 'each image counts as a patient of its own' in found.notice and found.analysis_unit == 'image'
 
 
 @pytest.mark.parametrize('rows, options, message', [

@@ -172,6 +172,14 @@ def test_pictures_of_another_size_have_no_position_to_resample_by(tmp_path):
         registration.dataset(source, size=(8, 8))
 
 
+def test_pictures_are_not_mixed_with_volumes(folder):
+    path, *_ = folder
+    Picture.fromarray(np.zeros((8, 9), np.uint8)).save(path / 'c.png')
+    assert image_pairs_csv.source(table='pairs.csv', dir=str(path), classes=('a', 'b')).grid == 'volume'
+    with pytest.raises(InputError, match=r'c\.png: a 2D image without a pixel size, beside the volume .*a\.nii\.gz'):
+        image_pairs_csv.source(pairs=[('c.png', 'a.nii.gz', 'train')], dir=str(path))
+
+
 def test_labels_are_classes_and_beyond_the_image_the_background(folder):
     path, fixed, _ = folder
     written(path, 'a_label.nii.gz', np.ones(fixed.shape, np.uint8))

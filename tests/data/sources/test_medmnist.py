@@ -41,6 +41,7 @@ def test_sets_of_each_kind(name, shape, size, tmp_path):
 def test_the_positive_class_of_breastmnist_is_malignant(tmp_path):
     arrays = write(tmp_path / 'breastmnist.npz', 'binary', 2)
     found = medmnist.source(dataset='breastmnist', dir=str(tmp_path))
+    assert found.analysis_unit == 'image' and 'each image counts as a patient of its own' in found.notice
     assert found.classes[1] == 'malignant'
     assert [c.target for c in found.cases][:20] == (1 - arrays['train_labels'][:, 0]).tolist()
 

@@ -1,5 +1,7 @@
 """Folders of two contrasts: pairs by name, missing partners, and what is refused."""
 
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image as Picture
@@ -30,7 +32,15 @@ def test_own_folders_are_paired_by_name(folders):
     assert {by[name].patient for name in ('p1_a', 'p1_b')} == {'p1'} and by['p1_a'].split == by['p1_b'].split == 'test'
     read = by['p2_a'].read()
     np.testing.assert_array_equal(read.target.array[:, :, 0].T, Picture.open(folders / 'target/p2/a.png'))
-    assert by['c'].target == PAIR and read.image.array.shape == (7, 9, 1)
+    assert found.analysis_unit == 'patient' and by['c'].target == PAIR and read.image.array.shape == (7, 9, 1)
+
+
+def test_without_folders_of_patients_images_are_counted(folders):
+    for side in ('input', 'target'):
+        for name in ('p1', 'p2', 'p3'):
+            shutil.rmtree(folders / side / name)
+    found = translation_folder.source(dir=str(folders))
+    assert found.analysis_unit == 'image' and 'each image counts as a patient of its own' in found.notice
 
 
 def test_a_missing_partner_is_named_unless_none_is_wanted(folders, tmp_path):

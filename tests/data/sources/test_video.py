@@ -48,7 +48,7 @@ def test_cases_are_frames_with_their_boxes(folder):
     found = made(folder)
     cases = {case.id: case for case in found.cases}
     assert found.classes == ('clip', 'polyp') and len(cases) == 12 + 12 + 3
-    assert 'Each video counts as a patient of its own' in found.notice
+    assert 'Each video counts as a patient of its own' in found.notice and found.analysis_unit == 'video'
     first = cases['p1_a_000000']
     assert (first.patient, first.columns) == ('p1_a', {'video': 'p1_a', 'frame': '0', 'time': '0.000'})
     np.testing.assert_array_equal(first.target.boxes, [[4, 3, 12.5, 10]])  # rows before columns

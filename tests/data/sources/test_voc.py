@@ -38,7 +38,7 @@ def test_boxes_are_half_open_and_rows_come_first(tmp_path):
     assert found.classes == ('blob', 'cell') and found.problem == 'detection'
     np.testing.assert_array_equal(found.cases[0].target.boxes, [[1, 0, 6, 3], [3, 4, 5, 4]])
     assert found.cases[0].target.labels.tolist() == [1, 0] and found.cases[1].target.boxes.shape == (0, 4)
-    assert 'each image counts as a patient of its own' in found.notice
+    assert 'each image counts as a patient of its own' in found.notice and found.analysis_unit == 'image'
 
 
 def test_difficult_objects_are_ignored(tmp_path):
@@ -61,6 +61,7 @@ def test_without_lists_patients_are_split_at_random(tmp_path):
     assert {case.patient: case.split for case in found.cases}.keys() == {f'p{number}' for number in range(10)}
     splits = [{case.patient for case in found.cases if case.split == split} for split in ('train', 'val', 'test')]
     assert [len(its) for its in splits] == [6, 2, 2] and found.notice == ''
+    assert found.analysis_unit == 'patient'
 
 
 def test_faults_are_named(tmp_path):

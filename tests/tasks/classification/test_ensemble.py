@@ -6,7 +6,13 @@ import pytest
 from medjax.errors import InputError
 from medjax.metrics import uncertainty
 from medjax.tasks.classification.ensemble import average_tables
-from tests.tasks.classification.test_compare import CLASSES, table
+
+CLASSES = ('well', 'sick')
+
+
+def table(targets, positive, split='test'):
+    return [{'split': split, 'id': f'c{i}', 'patient': f'p{i}', 'target': CLASSES[t], 'prob_well': 1 - p,
+             'prob_sick': p, 'sex': 'F'} for i, (t, p) in enumerate(zip(targets, positive))]
 
 
 def test_ensemble_is_the_mean_with_the_disagreement_of_members():

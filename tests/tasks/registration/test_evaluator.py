@@ -7,14 +7,17 @@ import jax.numpy as jnp
 import nibabel as nib
 import numpy as np
 import pytest
+from PIL import Image as Picture
 
 from medjax.core.task import Task
 from medjax.data.datasets import registration
 from medjax.data.datasets.registration import Pair
 from medjax.data.io.geometry import Image
 from medjax.data.source import Case, Source
+from medjax.data.sources import image_pairs_csv
 from medjax.errors import InputError
 from medjax.ops import deformation
+from medjax.tasks.registration import summary
 from medjax.tasks.registration.evaluator import evaluator, predictor
 
 rng = np.random.default_rng(0)
@@ -59,6 +62,21 @@ def test_metrics_by_hand(tmp_path):
         assert kept['fixed'].shape == kept['moved'].shape == (24, 20) and kept['displacement'].shape == (2, 24, 20)
         np.testing.assert_allclose(kept['jacobian'], 1)
         np.testing.assert_allclose(kept['moved'][:-2], kept['fixed'][:-2], atol=1e-5)
+
+
+def test_distances_of_pictures_are_in_pixels(tmp_path):
+    image = rng.integers(0, 255, (20, 24)).astype(np.uint8)  # rows and columns
+    for name, array in (('a', image), ('b', np.roll(image, 2, 1))):
+        Picture.fromarray(array).save(tmp_path / f'{name}.png')
+    (tmp_path / 'points.csv').write_text('x,y,z,to_x,to_y,to_z\n5,6,0,7,6,0\n9,3,0,11,4.5,0\n')
+    (tmp_path / 'pairs.csv').write_text('fixed,moving,points,split\na.png,b.png,points.csv,train\n')
+    source = image_pairs_csv.source(table='pairs.csv', dir=str(tmp_path))
+    assert source.grid == 'pixels' and source.length_unit == 'px'
+    evaluate = evaluator(data=registration.dataset(source, size=(24, 20)), task=TASK, affine_baseline=False,
+                         ncc_window=5)
+    row, = evaluate({}, 'train')
+    assert row['tre_none'] == pytest.approx((2 + np.hypot(2, 1.5)) / 2) and row['tre'] == pytest.approx(1.5 / 2)
+    assert summary.results([row], evaluate)['length_unit'] == 'px' and data().source.length_unit == 'mm'
 
 
 def test_without_labels_or_contrast_metrics_are_missing(tmp_path):

@@ -67,14 +67,15 @@ def test_no_case_is_refused():
         summary.summarise([])
 
 
-def make(folder, rows, broken=False):
+def make(folder, rows, broken=False, length='mm'):
     folder, rng = pathlib.Path(folder), np.random.default_rng(0)
     (folder / 'cases' / 'test').mkdir(parents=True)
     write_table(folder / 'predictions.csv', rows)
     found = summary.summarise(rows, resamples=60)
     atomic_files.write_json(folder / 'results.json', {
         **found.pop('metrics'), 'analysis': found, 'problem': 'registration', 'classes': ['background'], 'step': 40,
-        'counts': {'test': len(rows)}, 'notice': 'Squares.', 'conventions': summary.CONVENTIONS})
+        'counts': {'test': len(rows)}, 'notice': 'Squares.', 'conventions': summary.CONVENTIONS,
+        'length_unit': length})
     atomic_files.write_json(folder / 'config.json', {
         'seed': 0, 'steps': 60, 'batch': 4, 'model': {'name': 'registration'}, 'evaluate': {'name': 'registration'}})
     atomic_files.write_json(folder / 'environment.json', {'devices': ['cpu:0'], 'parameters': 4321})
@@ -103,6 +104,13 @@ def test_the_page(tmp_path):
     assert 'TRE 1.00 mm (before 6.00), Dice 0.900 (before 0.400), Folded 0.00 %' in page.text
     assert 'deformations fold' in page.text
     assert len([tag for tag, _ in page.tags if tag == 'img']) >= 3 * 8 + 2 * 2
+
+
+def test_the_page_names_the_unit_of_distances(tmp_path):
+    page = Page(report_page.render(run_files.read(make(tmp_path / 'run', ROWS, length='px')), chapter))
+    assert 'Target registration error 2.00 px (no registration 6.00)' in page.text and 'TRE (px)' in page.text
+    assert 'TRE 1.00 px (before 6.00)' in page.text and 'Target registration error, px' in page.text
+    assert ' mm' not in page.text.replace('Distances are in mm', '')
 
 
 def test_without_labels_and_points(tmp_path, monkeypatch):

@@ -362,3 +362,21 @@ def test_patients_treated_as_advised():
     chi2, df, _ = estimates.logrank(table.time, table.has_event(0), np.array([0, 0, 1, 1]))
     assert found['logrank']['df'] == df == 1 and found['logrank']['chi2'] == pytest.approx(chi2)
     assert 'advice' not in summary.summarise([{**row, 'benefit': ''} for row in rows], ('death',), resamples=20)
+
+
+def test_curves_of_groups_have_intervals_over_patients():
+    rows = list(rows_of('test', 150, ('death', 'relapse'), np.random.default_rng(0)))
+    copies = [{**row, 'id': f'{row["id"]}_{copy}'} for row in rows for copy in range(3)]
+    every = np.ones(150, bool)
+    for events in (('death',), ('death', 'relapse')):
+        of = [[{**row, 'event': row['event'] if row['event'] in events else ''} for row in table]
+              for table in (rows, copies)]
+        once, again = (survival_table.read(table, events) for table in of)
+        curve, repeated = once.event_free(0, every), again.event_free(0, np.repeat(every, 3))
+        np.testing.assert_allclose(repeated.values, curve.values, atol=1e-12)
+        middle = (curve.at_risk > 30) & (curve.values < 0.95)
+        ratio = (repeated.high - repeated.low)[middle] / (curve.high - curve.low)[middle]
+        assert abs(ratio - 1).max() < 0.2 and middle.sum() > 20
+    found = summary.summarise(copies, ('death', 'relapse'), resamples=10)
+    assert sum(group['n'] for group in found['groups']['test']['groups']) == 150
+    assert any('450 cases of 150 patients: the log-rank test assumes' in line for line in found['warnings'])
