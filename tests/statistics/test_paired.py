@@ -71,7 +71,7 @@ def test_cases_of_a_patient_are_averaged_and_drawn_together():
     (again,) = compare({'a': rows(np.repeat(a, 3), np.repeat(patients, 3).tolist()),
                         'b': rows(np.repeat(b, 3), np.repeat(patients, 3).tolist())})
     one, other = (found['metrics']['dice']['difference'] for found in (once, again))
-    assert other['ci95'] == pytest.approx(one['ci95']) and other['p'] == one['p']
+    assert other['ci95'] == pytest.approx(one['ci95']) and other['p'] == pytest.approx(one['p'])
     assert other['n'] == 12 and other['cases'] == 36
 
 

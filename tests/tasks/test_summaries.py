@@ -26,7 +26,7 @@ def test_repeated_cases_of_a_patient_do_not_narrow_intervals(name):
     once = dict(widths(tables.results(name, once)))
     again = dict(widths(tables.results(name, table)))
     wide = {path: width for path, width in once.items() if width > 1e-9 and path[-1] not in FITTED}
-    assert len(wide) > 2 and all(again[path] > 0.95 * width for path, width in wide.items())
+    assert len(wide) > 2 and all(again[path] > 0.85 * width for path, width in wide.items())
     # The same cases, each of a patient of its own, have intervals of about half the width.
     apart = dict(widths(tables.results(name, [{**row, 'patient': row['id']} for row in table])))
     assert np.median([apart[path] / width for path, width in wide.items()]) < 0.7
