@@ -124,7 +124,8 @@ OTHER = {
 
 EVALUATORS = {
     'anomaly': dict(normal='well', score='distance'),
-    'classification': dict(subgroups=(), sensitivity=None, coverage=0.9),
+    'classification': dict(subgroups=(), sensitivity=None, coverage=0.9, decision_thresholds=(0.1, 0.5),
+                           prevalence=None),
     'forecasting': dict(lead_times=forecasts.LEADS),
     'segmentation': dict(metrics=SEGMENTED, conventions='', grid=SimpleNamespace(length='mm')),
     'signals': dict(metrics=COLUMNS, conventions=''),
