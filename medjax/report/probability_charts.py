@@ -203,12 +203,14 @@ def decision_chart(curve: Mapping[str, Sequence[float]], theme: str) -> bytes:
     """Net benefit by threshold, as PNG, with those of treating everybody and nobody.
 
     Args:
-      curve: lists over the thresholds: `thresholds`, `model`, its interval's `low` and `high`, and `all`.
+      curve: lists over the thresholds: `thresholds`, `model`, its interval's `low` and `high`, None where there is no
+        interval, and `all`.
       theme: 'light' or 'dark'.
     """
     figure, axes = chart(theme, 'Threshold probability', 'Net benefit', *SQUARE)
     x, colour = curve['thresholds'], _colour(0, theme)
-    axes.fill_between(x, curve['low'], curve['high'], color=colour, alpha=0.16, linewidth=0)
+    low, high = (np.array(curve[name], float) for name in ('low', 'high'))  # None becomes NaN
+    axes.fill_between(x, low, high, color=colour, alpha=0.16, linewidth=0)
     axes.plot(x, curve['model'], color=colour, linewidth=1.8, label='by the network')
     axes.plot(x, curve['all'], color=INK[theme], linewidth=1.2, linestyle='--', label='treat all')
     axes.axhline(0, color=INK[theme], linewidth=1.0, linestyle=':', label='treat none')

@@ -79,3 +79,12 @@ def test_the_operating_point_and_the_level_of_chance_are_drawn():
 def test_a_long_name_is_cut():
     assert short_name('mucus') == 'mucus'
     assert short_name('colorectal adenocarcinoma epithelium') == 'colorectal adenocarcinoma…'
+
+
+def test_a_decision_curve_without_intervals_has_no_band():
+    thresholds, model = [0.1, 0.2, 0.3], [0.3, 0.25, 0.2]
+    curve = {'thresholds': thresholds, 'model': model, 'all': [0.25, 0.1, -0.1]}
+    banded = probability_charts.decision_chart({**curve, 'low': [0.1, 0.1, 0.1], 'high': [0.4, 0.4, 0.4]}, 'light')
+    plain = probability_charts.decision_chart({**curve, 'low': [None] * 3, 'high': [None] * 3}, 'light')
+    white = [(pixels(png)[..., :3] == pixels(png)[2, 2, :3]).all(-1).mean() for png in (banded, plain)]
+    assert white[1] - white[0] > 0.2
