@@ -139,7 +139,7 @@ def test_classifiers_learn_which_half_is_bright(name):
         losses.append(float(value))
         assert np.isfinite(norm) and norm > 0
         if len(losses) > 3 and max(losses[-3:]) < 0.5 * losses[0]:
-            return  # with three seeds after at most 6, 6, 11 and 21 steps, in the order of the names
+            return  # with four seeds after at most 6, 6, 11 and 21 steps, in the order of the names
     raise AssertionError(losses)
 
 
