@@ -1,16 +1,21 @@
 """Figures in the README and on the results page come from docs/results/*.json."""
 
+import dataclasses
 import decimal
 import json
 import re
 
 import pytest
 from results import collect, recipes, render, tables
+from results.coverage import kinds, simulate, table
 
 from tests.conftest import ROOT
 
 FOUND = recipes.read_all()
 README = (ROOT / 'README.md').read_text(encoding='utf-8')
+# Kinds of intervals that hold the true value too rarely, see the statistics page.
+SHORT = {'means dice_missed', 'survival ibs', 'treatment factual_rmse', 'treatment qini', 'synthesis recall',
+         'synthesis density', 'synthesis coverage'}
 NUMBER = re.compile(r'[−-]?\d+(?:\.\d+)?')
 
 
@@ -198,3 +203,33 @@ def test_a_run_of_changed_code_is_refused(tmp_path):
 
 def test_durations_are_readable():
     assert [collect.duration(seconds) for seconds in (48.4, 108, 7500)] == ['48 s', '1 min 48 s', '2 h 5 min']
+
+
+def test_the_table_of_coverages_has_what_its_file_gives():
+    found = table.read()
+    known = [decimal.Decimal(value) for kind in found['kinds'].values() for sizes in kind.values()
+             for entry in sizes.values() for value in entry.values()]
+    rows = [line for line in table.markdown(found).splitlines() if line.startswith('| ')][2:]
+    assert len(rows) == sum(map(len, found['kinds'].values()))
+    for row in rows:
+        cells = re.findall(r'(?<![\w.])(?:\.\d{3}|1\.000)', row.split('|', 2)[2])
+        assert cells and not unknown_numbers(' '.join(f'0{text}' if text[0] == '.' else text for text in cells), known)
+    assert set(found['kinds']) == set(kinds.KINDS) and re.fullmatch(r'[0-9a-f]{40}', found['commit'])
+
+
+def test_intervals_contain_the_truth_from_twenty_patients_on():
+    """Those of the file that do not are named on the statistics page."""
+    page = (ROOT / 'docs' / 'explanation' / 'statistics.md').read_text(encoding='utf-8')
+    assert '<!-- results: coverage -->' in page
+    low = {f'{kind} {metric}' for kind, metrics in table.read()['kinds'].items() for metric, sizes in metrics.items()
+           for n, entry in sizes.items() if table.cell(entry, int(n)).startswith('**')}
+    assert low <= SHORT, low - SHORT
+
+
+def test_a_simulation_gives_coverages_for_each_kind():
+    for name in ('prevalence', 'conformal', 'calibration'):
+        kind = dataclasses.replace(kinds.KINDS[name], sizes=(20,), large=(200, 1))
+        found = simulate.measure(kind, 2, 20, 0)
+        assert set(found) == set(kind.labels)
+        assert all(entry['datasets'] == 2 and 0 <= entry['coverage'] <= 1 for sizes in found.values()
+                   for entry in sizes.values())
