@@ -125,11 +125,10 @@ def test_monai_frechet_distance():
 def test_monai_froc():
     """Two images with four objects: two found at 1, two at 0.8, and false positives at 0.8 and 0.6."""
     score = np.array([1, 1, 0.8, 0.8, 0.8, 0.6])
-    taken = np.array([0, 1, 2, -1, -1, -1])
-    of = Matches(score, np.array([0, 0, 1, 0, 1, 1]), taken[None].repeat(10, 0), np.array([0, 0, 1, 1]),
-                 np.arange(6), np.array([0, 1, 0, 1]))
-    hit = of._replace(matched_object=np.array([0, 1, 2, 3, -1, -1])[None].repeat(10, 0))
-    (rates,), (sensitivity,), _ = detection.froc_curve(hit, np.ones((1, 2)))
+    taken = np.array([0, 1, 2, 3, -1, -1])[None].repeat(10, 0)
+    of = Matches(score, np.array([0, 0, 1, 1, 0, 1]), taken, np.array([0, 0, 1, 1]), np.arange(6),
+                 np.array([0, 1, 0, 1]), np.zeros((10, 6), bool))
+    (rates,), (sensitivity,), _ = detection.froc_curve(of, np.ones((1, 2)))
     at = np.interp((0.25, 0.5, 1, 2, 4, 8), rates, sensitivity)
     assert at.mean() == pytest.approx(0.95833333) and at[0] == pytest.approx(0.75)
 
