@@ -32,7 +32,7 @@ class Constant(nn.Module):
     @nn.compact
     def __call__(self, image, time, label, *, train):
         level = self.param('level', nn.initializers.zeros, ())
-        return jnp.broadcast_to(label[:, None, None, None], image.shape) + level, {}
+        return jnp.broadcast_to(label[:, None, None, None], image.shape).astype(jnp.float32) + level, {}
 
 
 def posed(module=None, **options):

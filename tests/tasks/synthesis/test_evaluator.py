@@ -23,7 +23,7 @@ def drawn(variables, batch):
     """Noise of each seed about a grey that is the class's."""
     def one(seed, label):
         noise = jax.random.normal(jax.random.fold_in(jax.random.key(0), seed), (8, 8, 1))
-        return variables['spread'] * noise + 0.4 * label
+        return variables['spread'] * noise + 0.4 * label.astype(jnp.float32)
     return {'sample': jax.vmap(one)(batch['seed'], batch['label'])}
 
 
