@@ -68,7 +68,7 @@ class Gate(nn.Module):
                 for name, x in (('skip', skip), ('steer', gating))]
         weight = Block(1, one, None, 'none', 'none', self.dtype, name='weight')(nn.relu(both[0] + both[1]), train)
         weight = nn.sigmoid(weight.astype(jnp.float32))
-        return (skip * weight).astype(self.dtype), weight
+        return (skip.astype(jnp.float32) * weight).astype(self.dtype), weight
 
 
 class Model(nn.Module):

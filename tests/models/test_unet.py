@@ -107,7 +107,7 @@ def value_and_gradient(model, variables, x):
         for scale in (logits, *feats.get('deep', ())):
             step = x.shape[1] // scale.shape[1]
             label = x[:, ::step, ::step, 0] > 0
-            total -= jnp.mean(jax.nn.log_softmax(scale)[..., :2] * jnp.stack([~label, label], -1))
+            total -= jnp.mean(jax.nn.log_softmax(scale)[..., :2] * jnp.stack([~label, label], -1).astype(jnp.float32))
         return total, new
     return jax.jit(jax.value_and_grad(loss, has_aux=True), compiler_options=QUICK)(variables['params'])
 
