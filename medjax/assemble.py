@@ -17,6 +17,7 @@ from medjax.core.sharding import Jit, Pmap
 from medjax.data import pipeline
 from medjax.errors import InputError
 from medjax.options import Count, Int, NonNegativeInt
+from medjax.report.study import Study
 from medjax.tasks import family
 from medjax.weights import run as run_weights
 
@@ -38,7 +39,8 @@ def _experiment(*, seed: NonNegativeInt, batch: Count, model: Mapping[str, Any],
                 parallel: Literal['jit', 'pmap'] = 'jit', mesh: Mapping[str, Int] | None = None,
                 precision: Literal['float32', 'bfloat16'] = 'float32', checkpoint: Mapping[str, Any] | None = None,
                 log: Mapping[str, Any] | None = None, debug: Mapping[str, Any] | None = None,
-                resident: bool | None = None, init: Mapping[str, Any] | None = None) -> Experiment:
+                resident: bool | None = None, init: Mapping[str, Any] | None = None,
+                study: Mapping[str, Any] | None = None) -> Experiment:
     """An experiment.
 
     Args:
@@ -61,7 +63,9 @@ def _experiment(*, seed: NonNegativeInt, batch: Count, model: Mapping[str, Any],
       debug: how non-finite steps are handled.
       resident: whether the training data is kept on the devices; None for where it fits.
       init: weights from elsewhere.
+      study: statements on the study for the report, such as the reference standard.
     """
+    bind(Study, study or {}, 'config.study')
     if batch < 1 or min(steps, epochs) < 0 or max(steps, epochs) < 1:
         raise InputError(f'config.steps: {steps}, config.epochs: {epochs}, config.batch: {batch}; expected a batch of '
                          'at least 1, and steps, or else epochs, of at least 1')

@@ -15,7 +15,8 @@ from medjax.statistics import bootstrap, intervals, paired
 from medjax.tasks.family import Combined, Comparable, Family, of_config
 
 # All files that may be written.
-WRITTEN = ('comparison.json', 'comparison.csv', 'predictions.csv', 'config.json', 'results.json', 'report.html')
+WRITTEN = ('comparison.json', 'comparison.csv', 'predictions.csv', 'config.json', 'results.json', 'report.html',
+           'checklist.csv')
 
 
 def read(paths: Sequence[str]) -> tuple[list[Run], Family]:

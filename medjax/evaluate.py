@@ -18,6 +18,7 @@ from absl import flags  # noqa: E402
 
 from medjax import assemble, atomic_files, compare, restore  # noqa: E402
 from medjax.core.experiment import Experiment  # noqa: E402
+from medjax.data import participants  # noqa: E402
 from medjax.data.split_files import check_same_data  # noqa: E402
 from medjax.errors import InputError  # noqa: E402
 from medjax.report.tables import headline_lines  # noqa: E402
@@ -55,6 +56,8 @@ def evaluate(config: Mapping[str, Any], experiment: Experiment, workdir: pathlib
     for split in splits:
         rows += evaluator(variables, split, snapshots=workdir / 'cases' / split)
     rows = evaluator.complete(rows)
+    if not (workdir / participants.NAME).exists():  # a run of an earlier version
+        atomic_files.write_json(workdir / participants.NAME, participants.describe(data))
     atomic_files.write_table(workdir / 'predictions.csv', rows)
     results = of_config(config).function('summary', 'results')(rows, evaluator)
     unit = data.source.analysis_unit

@@ -19,7 +19,7 @@ from medjax.core.sharding import Jit
 from medjax.core.task import Task
 from medjax.errors import InputError
 from medjax.report import run_files
-from medjax.report.page import render
+from medjax.report.page import draw
 from medjax.tasks.family import of_config
 
 FOREVER = 2**31 - 1  # steps of an optimiser of which only the state's layout is needed
@@ -137,13 +137,17 @@ def write_report(workdir: pathlib.Path) -> pathlib.Path:
       workdir: needs `config.json` at least.
 
     Returns:
-      The path of `report.html`, which is written atomically.
+      The path of `report.html`, which is written atomically; `checklist.csv` beside it has its checklists as a table.
 
     Raises:
       InputError: the folder holds no run, one of its files is damaged, or the report cannot be written.
     """
     run = run_files.read(workdir)
-    page = render(run, of_config(run.config).function('chapter', 'chapter'))
+    of = of_config(run.config)
+    page, checklists = draw(run, of.function('chapter', 'chapter'), of.reporting, of.metrics)
     path = workdir / 'report.html'
     atomic_files.write_text(path, page)
+    rows = [dataclasses.asdict(row) for checklist in checklists for row in checklist.rows]
+    if rows:
+        atomic_files.write_table(workdir / 'checklist.csv', rows)
     return path

@@ -19,15 +19,16 @@ from medjax.core import config as configs  # noqa: E402
 from medjax.core import lock, log, loop  # noqa: E402
 from medjax.core.experiment import Experiment  # noqa: E402
 from medjax.core.step import stream  # noqa: E402
+from medjax.data import participants  # noqa: E402
 from medjax.data.split_files import check_same_data, check_split, write_split  # noqa: E402
 from medjax.errors import InputError  # noqa: E402
 
 # Keys in which a resumed run may differ from the interrupted one: none of them changes a weight.
-FREE = ('log', 'evaluate', 'checkpoint', 'parallel', 'mesh', 'resident', 'debug')
+FREE = ('log', 'evaluate', 'checkpoint', 'parallel', 'mesh', 'resident', 'debug', 'study')
 
 # The files that a run writes into its folder beside folders.
-WRITTEN = ('augmented.npz', 'config.json', 'environment.json', 'metrics.jsonl', 'predictions.csv', 'report.html',
-           'results.json', 'splits.json', lock.NAME)
+WRITTEN = ('augmented.npz', 'checklist.csv', 'config.json', 'environment.json', 'metrics.jsonl', participants.NAME,
+           'predictions.csv', 'report.html', 'results.json', 'splits.json', lock.NAME)
 
 
 def train_and_evaluate(config: Mapping[str, Any], workdir: pathlib.Path, say: Callable[[str], None] = cli.say,
@@ -97,6 +98,7 @@ def _train_and_evaluate(config: Mapping[str, Any], experiment: Experiment, workd
 
     trained = began
     keep()
+    atomic_files.write_json(workdir / participants.NAME, participants.describe(experiment.data))
     experiment.evaluator.check(experiment.task, experiment.abstract_state().variables(), experiment.batches[0])
     draw_augmented(experiment, workdir)
     try:

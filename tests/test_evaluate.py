@@ -24,6 +24,16 @@ def patients(count, first=0):
     return ''.join(lines)
 
 
+def check_participants(found, table, cases):
+    """Compares the characteristics that a run keeps with the raw table and the split of each patient."""
+    rows = {(row['name'], row['level']): row['splits'] for row in found['characteristics']}
+    for split, part in table.groupby(table['id'].map(lambda name: cases[name]['split'])):
+        assert found['splits'][split] == {'patients': len(part), 'cases': len(part)}
+        assert rows['age', ''][split]['median'] == part['age'].median()
+        assert rows['sex', 'f'][split]['count'] == (part['sex'] == 'f').sum()
+        assert rows['Event', 'event'][split]['count'] == part['event'].sum()
+
+
 def test_a_table_that_has_grown_does_not_split_the_patients_again(tmp_path):
     """With new patients the random split is another one: patients that trained would be evaluated as test patients."""
     table, run = tmp_path / 'cohort.csv', tmp_path / 'run'
@@ -32,7 +42,8 @@ def test_a_table_that_has_grown_does_not_split_the_patients_again(tmp_path):
         seed=0, steps=2, batch=8, model=dict(name='mlp', variant='linear', outputs=1, bias=False),
         task=dict(name='survival', loss='cox'), optim=dict(name='adam', lr=1e-2), evaluate=dict(name='survival'),
         data=dict(name='tabular', source=dict(name='survival_csv', dir=str(tmp_path), table='cohort.csv'))), run)
-    before = done.predictions
+    before, kept = done.predictions, (run / 'participants.json').read_text()
+    check_participants(json.loads(kept), pd.read_csv(table), json.loads((run / 'splits.json').read_text())['cases'])
     assert cli.run('evaluate', f'--workdir={run}').code == 0
     pd.testing.assert_frame_equal(medjax.load(run).predictions, before)
     files = {path: path.read_bytes() for path in run.rglob('*') if path.is_file()}
@@ -45,5 +56,7 @@ def test_a_table_that_has_grown_does_not_split_the_patients_again(tmp_path):
     ended = cli.run('evaluate', f'--workdir={run}', '--split=train')
     assert ended.code == 2 and 'content or order' in ended.err
     table.write_text(HEADER + patients(60))
+    (run / 'participants.json').unlink()  # as in a run of an earlier version
     assert cli.run('evaluate', f'--workdir={run}').code == 0
+    assert (run / 'participants.json').read_text() == kept
     assert json.loads((run / 'splits.json').read_text())['cases'].keys() == {f'p{n:03d}' for n in range(60)}

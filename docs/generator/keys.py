@@ -16,6 +16,7 @@ from medjax.core.config import REQUIRED, Key
 from medjax.data.transforms import augment
 from medjax.losses import image_similarity, segmentation
 from medjax.ops import instance_optimisation
+from medjax.report.study import Study
 from medjax.tasks import family
 
 
@@ -227,7 +228,7 @@ def top_sections() -> list[Section]:
     """The top level of a config, and the sections that `assemble` reads."""
     sections = [('config', assemble._experiment, ()), ('checkpoint', assemble.checkpointing, ('metrics', 'name')),
                 ('log', assemble.logging, ()), ('debug', assemble.debugging, ()), ('init', assemble.initial, ()),
-                ('mesh', sharding.Jit, ('devices',))]
+                ('mesh', sharding.Jit, ('devices',)), ('study', Study, ())]
     return [Section(name, path_of(function.__module__), docstrings.introduction(function), documented(function, given))
             for name, function, given in sections]
 

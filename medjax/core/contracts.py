@@ -100,6 +100,14 @@ class Dataset(Protocol):
         """Optional: the training data for device memory; None where it cannot be kept there."""
         return None
 
+    @property
+    def case_values(self) -> Mapping[str, Sequence[float]]:
+        """Optional: numbers of every case for the report's table of participants, by name with unit, such as volumes.
+
+        NaN where a value is missing; True is counted.
+        """
+        return {}
+
 
 class Batches(Protocol):
     """The batches of a run: a pure function of the step."""

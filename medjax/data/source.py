@@ -4,7 +4,7 @@ import abc
 import dataclasses
 import os
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -174,6 +174,23 @@ class Case(Generic[TargetType]):
 
 
 @dataclasses.dataclass(frozen=True)
+class LeftOut:
+    """Cases that a source or a data set does not use, for the report's flow of participants.
+
+    Attributes:
+      reason: why, as the end of 'left out: …'.
+      patients: the number of patients without any case that is used.
+      cases: the number of cases; 0 where patients are left out before they have cases.
+      line: the line of `warnings` that says so; '' for none.
+    """
+
+    reason: str
+    patients: int
+    cases: int = 0
+    line: str = ''
+
+
+@dataclasses.dataclass(frozen=True)
 class Source(Generic[TargetType]):
     """The cases of a data set, and what is known of them as a whole.
 
@@ -190,6 +207,7 @@ class Source(Generic[TargetType]):
       least_classes: how many classes a source of this kind has at least.
       grid: 'volume', voxels with a size in mm; 'picture', 2D pixels with a size in mm; or 'pixels', of unknown size.
       warnings: what was left out or assumed, with its number, a line each; printed before training and in every report.
+      left_out: cases and patients of the data set that are not among `cases`.
       encoding: how the cells of a table were read, as plain JSON, so that `predict` reads new tables likewise.
       summary: what became of the columns of a table, one line; printed before training.
       analysis_unit: what the `patient` of a case is, which splits and intervals are by: 'patient', or a word such as
@@ -206,6 +224,7 @@ class Source(Generic[TargetType]):
     least_classes: int = 2
     grid: str = 'volume'
     warnings: tuple[str, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
     encoding: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     summary: str = ''
     analysis_unit: str = 'patient'
@@ -229,6 +248,20 @@ class Source(Generic[TargetType]):
             if not case.id or case.id.startswith('.') or '/' in case.id or not case.id.isprintable():
                 raise InputError(f'case id {case.id!r}: expected a valid file name')
             known.add(case.id)
+
+    def only(self, cases: Iterable[Case[TargetType]], reason: str, line: str = '') -> 'Source[TargetType]':
+        """The source with some of its cases; the others are counted in `left_out`.
+
+        Args:
+          cases: those that are kept.
+          reason: see `LeftOut`, as for line.
+          line: …
+        """
+        kept = tuple(cases)
+        patients = len({case.patient for case in self.cases} - {case.patient for case in kept})
+        count = len(self.cases) - len(kept)
+        left_out = (LeftOut(reason, patients, count, line),) if count else ()
+        return dataclasses.replace(self, cases=kept, left_out=(*self.left_out, *left_out))
 
 
 def check_two_classes(source: Source) -> None:

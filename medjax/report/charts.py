@@ -1,5 +1,6 @@
 """Charts of a run that families share: training curves, and values of all cases by class."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -7,6 +8,8 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from medjax.report.style import CHART_DPI, INK, MARKERS, chart, class_colour, legend, png
+
+YLABEL_LENGTH = 34  # characters of a line beside a chart
 
 
 def logged_values(history: Sequence[Mapping[str, Any]], key: str) -> tuple[list[float], list[float]]:
@@ -31,7 +34,7 @@ def training_curve(history: Sequence[Mapping[str, Any]], lines: Mapping[str, str
       theme: 'light' or 'dark'.
       evaluated: the step whose weights were evaluated, shown as a vertical line.
     """
-    figure, axes = chart(theme, 'Step', ylabel)
+    figure, axes = chart(theme, 'Step', textwrap.fill(ylabel, YLABEL_LENGTH))
     last, number = 1, 0
     for key, name in lines.items():
         steps, values = logged_values(history, key)

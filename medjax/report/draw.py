@@ -40,7 +40,7 @@ def augmented_tiles(arrays: Mapping[str, np.ndarray], pixel: tuple[float, float]
     pairs, outlined = [], 'label' in arrays
     for number in range(len(arrays['image'])):
         planes = {name: _middle_slice(array[number], flip) for name, array in arrays.items()}
-        low, high = np.percentile(planes['original'], [0.5, 99.5])
+        low, high = np.percentile([planes['original'], planes['image']], [0.5, 99.5])
         pair = []
         for name, title in (('original', 'As read'), ('image', 'As trained on')):
             figure, axes, width = canvas(planes[name], pixel, (low, max(high, low + 1e-6)))

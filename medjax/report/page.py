@@ -10,11 +10,18 @@ from typing import Any
 
 import jinja2
 
-from medjax.report import run_files
+from medjax.metrics.names import MetricList
+from medjax.report import run_files, study
 from medjax.report.chapter import Chapter, Chart, small_samples, split_name, training_charts
+from medjax.report.checklist import Checklist, checklists
+from medjax.report.participants import Participants, participants, simulated
+from medjax.report.reporting import Reporting
+from medjax.report.style import CHART_DPI
 
 # Read at import: when a long run ends, the file may be that of another version.
 TEMPLATE = (pathlib.Path(__file__).parent / 'report.html.jinja').read_text(encoding='utf-8')
+PIXELS_PER_INCH = 108  # of a chart on the page
+NO_GUIDELINE, NO_METRICS = Reporting(), MetricList()
 MAX_CASES = 300  # rows of the table of cases
 MAX_WARNINGS = 8  # warnings shown without unfolding
 FACTS = ('seed', 'git_commit', 'data_hash', 'split_hash', 'devices', 'processor', 'cores', 'hosts', 'platform',
@@ -25,7 +32,8 @@ def page(chapter: Chapter, *, title: str, subtitle: str, notice: str = '', conve
          step: int | None = None, counts: Mapping[str, int] | None = None, selection_metric: str = '',
          has_validation: bool = False, validation_only: bool = False, curves: Sequence[Chart] = (),
          max_cases: int | None = MAX_CASES, command: str = '', facts: Sequence[tuple[str, str]] = (),
-         config: str = '') -> str:
+         config: str = '', simulated: str = '', participants: Participants | None = None,
+         statements: Sequence[tuple[str, str]] = (), checklists: Sequence[Checklist] = ()) -> str:
     """The page as HTML.
 
     Args:
@@ -44,35 +52,66 @@ def page(chapter: Chapter, *, title: str, subtitle: str, notice: str = '', conve
       command: the command that made the run.
       facts: names and values, shown with the command.
       config: the configuration as text.
+      simulated: the name of the simulated source; '' for other data.
+      participants: the section on participants; None for none.
+      statements: names and texts of the author's statements on the study.
+      checklists: the reporting checklist.
     """
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters['css_width'] = _css_width
     environment.filters['embed'] = lambda png: 'data:image/png;base64,' + base64.b64encode(png).decode()
     return environment.from_string(TEMPLATE).render(
         chapter=chapter, title=title, subtitle=subtitle, notice=notice, conventions=conventions, step=step,
         counts=counts or {}, selection_metric=selection_metric, has_validation=has_validation,
         validation_only=validation_only, curves=curves, max_warnings=MAX_WARNINGS, cases=chapter.cases[:max_cases],
         sections=[section for section in chapter.sections if section.tables or section.groups or section.charts],
-        command=command, facts=facts, config=config)
+        command=command, facts=facts, config=config, simulated=simulated, participants=participants,
+        statements=statements, checklists=checklists)
 
 
-def render(run: run_files.Run, make_chapter: Callable[[run_files.Run], Chapter]) -> str:
-    """The report of a run as HTML.
+def _css_width(png: bytes) -> int:
+    """The width in CSS pixels at which the text of a chart has the size of the page's; from the header of the PNG."""
+    return round(int.from_bytes(png[16:20], 'big') / CHART_DPI * PIXELS_PER_INCH)
+
+
+def draw(run: run_files.Run, make_chapter: Callable[[run_files.Run], Chapter], reporting: Reporting = NO_GUIDELINE,
+         metrics: MetricList = NO_METRICS) -> tuple[str, list[Checklist]]:
+    """The report of a run as HTML, and the checklists in it.
 
     Args:
       run: the run's files.
       make_chapter: gives the part of the report that depends on the family; `tasks/FAMILY/chapter.py: chapter`.
+      reporting: declared by the family.
+      metrics: of the family.
     """
-    results, chapter = run.results, make_chapter(run)
-    chapter = dataclasses.replace(chapter, warnings=[*small_samples(run), *chapter.warnings])
-    return page(
+    results, who = run.results, participants(run)
+    chapter = make_chapter(run)
+    named = [_with_split_name(line, run.splits) for line in chapter.warnings]
+    chapter = dataclasses.replace(chapter, warnings=[*small_samples(run), *named])
+    found = checklists(run, chapter, reporting, metrics)
+    said = [(study.label(key), text) for key, text in study.statements(run.config).items()]
+    html = page(
         chapter, title=run.name, subtitle=_subtitle(run), notice=results.get('notice', ''),
         conventions=results.get('conventions', ''), step=results.get('step'),
         counts={split_name(split): count for split, count in results.get('counts', {}).items()},
         selection_metric=run.selection_metric, has_validation='val' in run.splits,
         validation_only=run.splits == ['val'], curves=training_charts(run, chapter.curves),
         command=run.environment.get('command', ''), facts=_facts(run.environment),
-        config=json.dumps(run.config, indent=2, ensure_ascii=False))
+        config=json.dumps(run.config, indent=2, ensure_ascii=False), simulated=simulated(run),
+        participants=who, statements=said, checklists=found)
+    return html, found
+
+
+def render(run: run_files.Run, make_chapter: Callable[[run_files.Run], Chapter], **family: Any) -> str:
+    """The report of a run as HTML; see `draw`."""
+    return draw(run, make_chapter, **family)[0]
+
+
+def _with_split_name(line: str, splits: Sequence[str]) -> str:
+    """A warning that starts with the key of a split, with the split's name in its place."""
+    split, colon, text = line.partition(': ')
+    return f'{split_name(split)}{colon}{text}' if split in splits else line
 
 
 def _subtitle(run: run_files.Run) -> str:
@@ -118,7 +157,7 @@ def _fact(key: str, value: Any) -> tuple[str, str]:
     elif isinstance(value, list):
         times = collections.Counter(map(str, value))
         value = ', '.join(f'{count} × {text}' if count > 1 else text for text, count in times.items())
-    return name.replace('_', ' '), str(value) or 'none'
+    return name.replace('_', ' '), 'none' if value in (None, '') else str(value)
 
 
 def _duration(seconds: float) -> str:

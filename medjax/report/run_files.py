@@ -29,6 +29,7 @@ class Run:
       history: `metrics.jsonl`, a record for each logged step.
       predictions: `predictions.csv`, a row for each case.
       augmented: the arrays of `augmented.npz`.
+      participants: `participants.json`, which runs of earlier versions do not have.
     """
 
     folder: pathlib.Path
@@ -38,6 +39,7 @@ class Run:
     history: list[dict[str, Any]]
     predictions: list[dict[str, str]]
     augmented: Mapping[str, np.ndarray]
+    participants: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -101,7 +103,8 @@ def read(folder: pathlib.Path) -> Run:
         raise InputError(f'--workdir={folder}: no config.json there; expected the folder of a training run')
     objects = [_json(folder / f'{name}.json') for name in ('config', 'environment', 'results')]
     run = Run(folder, *objects, _records(folder / 'metrics.jsonl'),
-              _table(folder / 'predictions.csv'), _augmented(folder / 'augmented.npz'))
+              _table(folder / 'predictions.csv'), _augmented(folder / 'augmented.npz'),
+              _json(folder / 'participants.json'))
     for split in run.splits:
         for metric, entry in run.results[split].items():
             if not isinstance(entry, dict) or 'value' not in entry:

@@ -26,6 +26,7 @@ import numpy as np
 import medjax.tasks
 from medjax.errors import InputError
 from medjax.metrics.names import MetricList
+from medjax.report.reporting import Reporting
 from medjax.report.run_files import Run
 from medjax.statistics import cross_validation, paired
 
@@ -80,12 +81,14 @@ class Family:
       tasks: for each name that `config.task.name` may have the module with its function `task`.
       metrics: all metrics that the family reports, in the order of its tables.
       refuses: for 'merge', 'compare', 'ensemble', 'predict' or 'export' why the family does not offer it.
+      reporting: the reporting guidelines, and the metrics that its kind of problem needs.
     """
 
     package: str
     tasks: Mapping[str, str]
     metrics: MetricList
     refuses: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    reporting: Reporting = Reporting()
 
     @property
     def name(self) -> str:

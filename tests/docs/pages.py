@@ -55,7 +55,8 @@ def check_keys(config, where='config'):
         configs.bind(augment.Recipe, {**augment.RECIPES[section.pop('name')], **section}, 'config.augment')
     for name, function, given in (('checkpoint', keys.assemble.checkpointing, ('metrics', 'name')),
                                   ('log', keys.assemble.logging, ()), ('debug', keys.assemble.debugging, ()),
-                                  ('init', keys.assemble.initial, ()), ('mesh', sharding.Jit, ('devices',))):
+                                  ('init', keys.assemble.initial, ()), ('mesh', sharding.Jit, ('devices',)),
+                                  ('study', keys.Study, ())):
         check_section(function, config.get(name) or {}, f'config.{name}', given)
     best = (config.get('checkpoint') or {}).get('best')
     assert not best or evaluated.metrics.find(best), f'config.checkpoint.best: {best}'

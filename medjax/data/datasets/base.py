@@ -66,6 +66,11 @@ class Dataset(abc.ABC):
         """The training data for device memory; None where it cannot be kept there."""
         return None
 
+    @property
+    def case_values(self) -> Mapping[str, Sequence[float]]:
+        """Numbers of every case, by name with unit; see `core.contracts.Dataset`."""
+        return {}
+
 
 class RowDataset(Dataset):
     """The base of data sets whose training items are rows of arrays, one for each case."""

@@ -1,6 +1,5 @@
 """Classification of images: each image has one class or, for multilabel problems, any number of them."""
 
-import dataclasses
 import functools
 import hashlib
 import pathlib
@@ -105,8 +104,10 @@ def _only_classes(source: Source, names: Sequence[str]) -> Source:
         raise InputError(f'config.data.train_classes: {names!r}; expected a tuple of some of: '
                          f'{", ".join(source.classes)}, for images with one class each')
     kept = {source.classes.index(name) for name in names}
-    return dataclasses.replace(source, cases=tuple(
-        case for case in source.cases if case.split not in ('train', 'val', 'calibrate') or case.target in kept))
+    kinds = ('train', 'val', 'calibrate')
+    return source.only((case for case in source.cases if case.split not in kinds or case.target in kept),
+                       f'of other classes than {", ".join(names)} in training, validation or calibration '
+                       '(data.train_classes)')
 
 
 def _subset(source: Source, label_fraction: float, seed: int) -> Source:
@@ -125,5 +126,5 @@ def _subset(source: Source, label_fraction: float, seed: int) -> Source:
         patients = [patient for patient, number in class_of.items() if number == target]
         count = max(round(label_fraction * len(patients)), 1)
         kept |= {patients[place] for place in rng.permutation(len(patients))[:count]}
-    return dataclasses.replace(source, cases=tuple(
-        case for case in source.cases if case.split != 'train' or case.patient in kept))
+    return source.only((case for case in source.cases if case.split != 'train' or case.patient in kept),
+                       f'of training, of which a fraction of {label_fraction:g} is kept (data.label_fraction)')

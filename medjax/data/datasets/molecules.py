@@ -274,9 +274,10 @@ def _without_duplicates(source: Source, duplicates: str, flat: bool) -> tuple[So
     names = few([source.cases[number].id for number in again])
     if duplicates == 'keep':
         return source, (f'Training molecules that are in other splits as well: {len(again)} ({names}).',)
-    kept = tuple(case for number, case in enumerate(source.cases) if number not in set(again))
-    return dataclasses.replace(source, cases=kept), (
-        f'Left out of training, since they are in other splits as well: {len(again)} molecules ({names}).',)
+    dropped, line = set(again), (f'Left out of training, since they are in other splits as well: {len(again)} '
+                                 f'molecules ({names}).')
+    kept = (case for number, case in enumerate(source.cases) if number not in dropped)
+    return source.only(kept, 'of training, since they are in other splits as well', line), (line,)
 
 
 def _check_case(case: Case, names: Sequence[str]) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from concurrent import futures
 from typing import Any
 
+import cc3d
 import numpy as np
 
 from medjax.data.datasets import prepared_cache
@@ -21,7 +22,7 @@ from medjax.errors import InputError
 from medjax.machine import cores
 from medjax.ops.labels import IGNORED
 
-VERSION = 4  # of the cached files; a new number prepares everything again
+VERSION = 5  # of the cached files; a new number prepares everything again
 # Most files that are mapped at once: a data set may have more cases than a process may open files.
 _SOFT = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 OPEN = min(_SOFT // 2, 4096) if _SOFT > 0 else 4096
@@ -38,7 +39,7 @@ class PreparedVolume:
 
     @functools.cached_property
     def meta(self) -> dict[str, Any]:
-        """`affine`, `statistics`, `shape`, `counts` of voxels by class, and `hash` of the case."""
+        """`affine`, `statistics`, `shape`, `counts` of voxels and `parts` (connected) by class, and `hash`."""
         return json.loads((self.folder / 'meta.json').read_text())
 
     @property
@@ -113,7 +114,7 @@ def _prepare(case: Case, classes: Sequence[str], preprocess: VolumePreprocess, r
     voxels, counts = _list_voxels(label_array, values[values > 0])
     digest = ''.join(hashlib.sha256(np.ascontiguousarray(a)).hexdigest() for a in (array, label_array))
     meta = {'affine': image.affine.tolist(), 'statistics': statistics, 'hash': digest, 'counts': counts,
-            'shape': label_array.shape}
+            'parts': {name: _parts(label_array == int(name)) for name in counts}, 'shape': label_array.shape}
     prepared_cache.store(folder, functools.partial(_write, array, label_array, voxels, meta), 'cases')
     _mapped.cache_clear()  # this process may have mapped a damaged entry before
     return PreparedVolume(case, folder)
@@ -131,6 +132,11 @@ def _check_label(case: Case, image: Image, label: Image | None, classes: Sequenc
         raise InputError(f'{label.path}: label values {values[0]}..{values[-1]}; expected 0..{len(classes) - 1} '
                          f'({", ".join(classes)})')
     return values
+
+
+def _parts(mask: np.ndarray) -> int:
+    """The number of connected parts of a mask; voxels that share a corner are connected."""
+    return int(cc3d.connected_components(mask, connectivity=26, return_N=True)[1])
 
 
 def _list_voxels(label: np.ndarray, values: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, int]]:

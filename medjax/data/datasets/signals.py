@@ -60,6 +60,12 @@ class SignalDataset(Dataset):
         return untrained_classes(self.source.classes[1:], counts, len(self._numbers['train']))
 
     @property
+    def case_values(self) -> dict[str, list[float]]:
+        """Duration and number of beats of every recording."""
+        return {'Duration (s)': [len(recording.values) / recording.rate for recording in self.recordings],
+                'Beats': [float(len(recording.beats)) for recording in self.recordings]}
+
+    @property
     def statistics(self) -> dict[str, Any]:
         """Classes, sampling rate, number of leads and width of a beat; stored with each checkpoint."""
         first = self.recordings[0]

@@ -81,6 +81,16 @@ class TumourGrowthDataset(RowDataset):
         """
         return {'image': self.rows.image[numbers], **{name: part[numbers] for name, part in self._targets.items()}}
 
+    @property
+    def case_values(self) -> dict[str, np.ndarray]:
+        """Visits of every case, the days that they cover, and the tumour's volume at the last two."""
+        times = [case.target.times for case in self.source.cases]
+        last = self.rows.label.reshape(len(times), -1).sum(1) * self.voxel
+        return {'Visits': np.array([len(own) for own in times], np.float64),
+                'Days from the first to the last visit': np.array([own[-1] - own[0] for own in times], np.float64),
+                'Tumour volume at the last input visit (ml)': self.rows.volume[:, -1].astype(np.float64),
+                'Tumour volume at the visit to predict (ml)': last.astype(np.float64)}
+
     @functools.cached_property
     def warnings(self) -> list[str]:
         """Cropped tumours, and last visits without a tumour; a line each."""

@@ -64,6 +64,26 @@ class VolumeDataset(Dataset):
                    for volume in volumes]
         return np.array(present, int).reshape(len(volumes), -1).sum(0)
 
+    @functools.cached_property
+    def case_values(self) -> dict[str, list[float]]:
+        """Presence, volume or area, and connected parts of each class in every case."""
+        unit, size = {'volume': ('ml', 1e-3), 'picture': ('mm²', 1.0), 'pixels': ('px', 1.0)}[self.source.grid]
+        out: dict[str, list[float]] = {}
+        for number, name in enumerate(self.source.classes[1:], 1):
+            counts = [volume.meta['counts'].get(str(number), 0) for volume in self.prepared]
+            parts = [volume.meta['parts'].get(str(number), 0) for volume in self.prepared]
+            scale = [size * self._measure(volume) for volume in self.prepared]
+            kind = 'Volume' if unit == 'ml' else 'Area'
+            out |= {f'With {name}': [count > 0 for count in counts],
+                    f'{kind} of {name} ({unit})': [count * one for count, one in zip(counts, scale)],
+                    f'Connected parts of {name}': parts}
+        return out
+
+    def _measure(self, volume: PreparedVolume) -> float:
+        """The volume of a case's voxel, mm³, or the area of its pixel, mm² or px."""
+        spacing = geometry.spacing(volume.affine)
+        return float(np.prod(spacing if self.source.grid == 'volume' else spacing[:2]))
+
     def cases(self, split: str) -> list[PreparedVolume]:
         """The cases of a split, none where there is no such split."""
         return [volume for volume in self.prepared if volume.case.split == split]

@@ -13,7 +13,7 @@ from typing import Literal
 from medjax.data import covariates as encoding
 from medjax.data.covariates import CovariateOptions, Row
 from medjax.data.io.tables import check_columns, check_near_names, code, filled, parse_number, read_table
-from medjax.data.source import Case, Source, TreatmentOutcome, data_dir, stratum_of
+from medjax.data.source import Case, LeftOut, Source, TreatmentOutcome, data_dir, stratum_of
 from medjax.data.splits import KEYS, Splitting
 from medjax.errors import InputError
 
@@ -85,9 +85,12 @@ def source(*, table: str, outcome: str, covariates: Sequence[str], treatment: st
                        record=encoded.accepting().record(row, f'{path}: row {number}'),
                        columns={column: row[column] for column in columns})
                   for (number, name, row), target in zip(included, targets))
-    warnings: tuple[str, ...] = ()
+    excluded: tuple[LeftOut, ...] = ()
     if left_out:
         counts = ', '.join(f'{value} {count}' for value, count in left_out.most_common(9))
-        warnings = (f'Rows that are left out, of neither group by {treatment}: {left_out.total()} ({counts}).',)
-    return Source(cases=cases, classes=tuple(groups), problem='treatment', notice=notice, warnings=warnings,
+        line = f'Rows that are left out, of neither group by {treatment}: {left_out.total()} ({counts}).'
+        others = {filled(row[patient]) for row in rows} - names - {''}
+        excluded = (LeftOut(f'of neither group by {treatment}', len(others), left_out.total(), line),)
+    return Source(cases=cases, classes=tuple(groups), problem='treatment', notice=notice,
+                  warnings=tuple(item.line for item in excluded), left_out=excluded,
                   encoding=encoded.to_json(), summary=f'{path.name}: {encoding.describe(table_rows, encoded, {})}')

@@ -19,7 +19,7 @@ from medjax.data.datasets.tumour_visits import FollowUp, Scans
 from medjax.data.io import dicom_series, geometry
 from medjax.data.io.geometry import Image
 from medjax.data.io.tables import filled, read_table
-from medjax.data.source import Case, Source, data_dir
+from medjax.data.source import Case, LeftOut, Source, data_dir
 from medjax.data.sources import lesion_visits_csv
 from medjax.data.splits import Splitting
 from medjax.errors import InputError, few
@@ -58,11 +58,12 @@ def source(*, table: str, dir: str = '', classes: Sequence[str] = ('background',
     cases = tuple(_case(name, visits[:count], split[name])
                   for name, visits in included.items() for count in range(LEAST, len(visits) + 1))
     excluded = [name for name in patients if name not in included]
-    warnings: tuple[str, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
     if excluded:
-        warnings = (f'Patients that are left out, with fewer than {LEAST} visits: {len(excluded)} ({few(excluded)}).',)
+        line = f'Patients that are left out, with fewer than {LEAST} visits: {len(excluded)} ({few(excluded)}).'
+        left_out = (LeftOut(f'with fewer than {LEAST} visits', len(excluded), line=line),)
     return Source(cases=cases, classes=tuple(classes), notice=notice, channels=('image',), problem='growth',
-                  unit='days', warnings=warnings, encoding=times,
+                  unit='days', warnings=tuple(item.line for item in left_out), left_out=left_out, encoding=times,
                   summary=f'{path.name}: visits are {lesion_visits_csv.visit_form(path, **times)}')
 
 

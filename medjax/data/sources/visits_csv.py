@@ -20,7 +20,7 @@ from medjax.data import covariates as encoding
 from medjax.data.covariates import CovariateOptions, Encoding, Row
 from medjax.data.io import dates as times_of
 from medjax.data.io.tables import check_columns, check_near_names, filled, parse_number, read_table
-from medjax.data.source import Case, Outcome, Series, Source, data_dir, stratum_of
+from medjax.data.source import Case, LeftOut, Outcome, Series, Source, data_dir, stratum_of
 from medjax.data.sources.survival_csv import blank_is_censored, event_codes, parse_event
 from medjax.data.splits import KEYS, Splitting
 from medjax.errors import InputError
@@ -116,8 +116,10 @@ def source(*, table: str, measurements: Sequence[str], static: Sequence[str] = (
     else:
         cases = [dataclasses.replace(case, target=Outcome(case.target.time - case.series.times[0], case.target.event))
                  for case in cases]
+    gone = len(visits) - len({case.patient for case in cases})
+    left_out = (LeftOut('not under observation at any landmark', gone),) if gone else ()
     return Source(cases=tuple(cases), classes=tuple(events), problem='survival' if landmarks else 'forecast',
-                  least_classes=1, unit=unit, notice=notice, measured=measured, warnings=blank,
+                  left_out=left_out, least_classes=1, unit=unit, notice=notice, measured=measured, warnings=blank,
                   encoding=encoded.to_json(), summary=f'{path.name}: {encoding.describe(table_rows, encoded, {})}')
 
 

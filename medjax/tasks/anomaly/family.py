@@ -1,6 +1,7 @@
 """The family of anomaly detection: scores of how abnormal an image is."""
 
 from medjax.metrics.names import Metric, MetricList
+from medjax.report.reporting import Reporting
 from medjax.tasks.family import Family
 
 FAMILY = Family(
@@ -18,4 +19,8 @@ FAMILY = Family(
     refuses={
         'ensemble': 'only runs of classification can be averaged',
     },
+    reporting=Reporting(('CLAIM',), 'image-level classification', {
+        'threshold-free discrimination': ('auroc', 'auprc'),
+        'counts at a threshold': ('sensitivity', 'specificity'),
+    }),
 )

@@ -1,6 +1,7 @@
 """The family of classification: a class, or several, for a whole image."""
 
 from medjax.metrics.names import Metric, MetricList
+from medjax.report.reporting import Reporting
 from medjax.tasks.family import Family
 
 FAMILY = Family(
@@ -29,4 +30,11 @@ FAMILY = Family(
         Metric('demographic_parity_difference', 'Demographic parity difference', better='lower'),
         Metric('equalised_odds_difference', 'Equalised odds difference', better='lower'),
     )),
+    reporting=Reporting(('CLAIM',), 'image-level classification', {
+        'threshold-free discrimination of each class': ('auroc', 'auprc'),
+        'counts of each class at a threshold': ('sensitivity', 'specificity', 'precision', 'f1'),
+        'a summary over classes that does not follow the most frequent one': (
+            'balanced_accuracy', 'mcc', 'kappa', 'kappa_weighted'),
+        'calibration': ('brier', 'log_loss', 'ece', 'ece_adaptive'),
+    }),
 )

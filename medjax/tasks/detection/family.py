@@ -1,6 +1,7 @@
 """The family of object detection: boxes with a class and a score."""
 
 from medjax.metrics.names import Metric, MetricList
+from medjax.report.reporting import Reporting
 from medjax.tasks.family import Family
 
 FAMILY = Family(
@@ -32,4 +33,9 @@ FAMILY = Family(
         'merge': 'average precision cannot be merged; evaluate each run by itself',
         'ensemble': 'only runs of classification can be averaged',
     },
+    reporting=Reporting(('CLAIM',), 'object detection', {
+        'threshold-free detection': ('ap', 'ap10', 'ap50', 'cpm'),
+        'sensitivity at numbers of false positives': ('cpm', 'froc_1', 'froc_2', 'false_positives'),
+        'counts at a threshold': ('sensitivity', 'precision', 'f1'),
+    }),
 )

@@ -1,6 +1,7 @@
 """The family of forecasting: the next measurements, and events within a horizon."""
 
 from medjax.metrics.names import Metric, MetricList
+from medjax.report.reporting import Reporting
 from medjax.tasks.family import Family
 
 FAMILY = Family(
@@ -21,4 +22,9 @@ FAMILY = Family(
     refuses={
         'ensemble': 'only runs of classification can be averaged',
     },
+    reporting=Reporting(('TRIPOD+AI',), '', {
+        'error of forecast values': ('mase', 'rmse', 'mae', 'r2'),
+        'discrimination of events': ('auroc', 'auprc'),
+        'overall error of events, with calibration': ('brier',),
+    }),
 )

@@ -55,7 +55,8 @@ def results(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any]
     header = {'problem': 'forecast', 'unit': source.unit, 'conventions': CONVENTIONS}
     if not rows:
         return header
-    results = summarise(rows, source.measured, source.classes, evaluator.data.horizon, evaluator.lead_times)
+    results = summarise(rows, source.measured, source.classes, evaluator.data.horizon, evaluator.lead_times,
+                        unit=source.unit)
     return {**results.pop('metrics'), **header, 'analysis': results}
 
 
@@ -171,7 +172,7 @@ def entries(table: Predictions, values: Mapping[str, np.ndarray],
 
 def summarise(rows: Sequence[Row], names: Sequence[str], events: Sequence[str], horizon: float,
               lead_times: Sequence[float],
-              *, resamples: int = 2000, seed: int = 0) -> dict[str, Any]:
+              *, unit: str = '', resamples: int = 2000, seed: int = 0) -> dict[str, Any]:
     """The metrics and the analysis of a predictions table.
 
     Args:
@@ -180,6 +181,7 @@ def summarise(rows: Sequence[Row], names: Sequence[str], events: Sequence[str], 
       events: names of the events.
       horizon: the horizon, in the source's unit of time; 0 for no events.
       lead_times: limits of the lead times: times before an event, rising up to the horizon.
+      unit: of the horizon, for the warnings.
       resamples: number of bootstrap resamples.
       seed: of the resamples, which are the same for all metrics.
 
@@ -209,7 +211,8 @@ def summarise(rows: Sequence[Row], names: Sequence[str], events: Sequence[str], 
             patients = len(np.unique(table.patients[occurs]))
             if patients < FEW_EVENTS:
                 count = f'{patients} patient' if patients == 1 else f'{patients} patients'
-                out['warnings'].append(f'{split}: {event} within {horizon:g} in only {count}: metrics of early warning '
+                within = f'{horizon:g} {unit}'.rstrip()
+                out['warnings'].append(f'{split}: {event} within {within} in only {count}: metrics of early warning '
                                        'are uncertain')
     out['warnings'] += bootstrap.missing_test(out['metrics'])
     return out

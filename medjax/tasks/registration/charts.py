@@ -1,6 +1,7 @@
 """Charts of registration: each pair by each method."""
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from medjax.report.chapter import Chart, themed_chart
 from medjax.report.draw import DPI
@@ -37,6 +38,7 @@ def _pair_chart(table: Table, metric: str, title: str, theme: str) -> bytes:
         if not np.isnan(values).all():
             axes.plot(np.arange(1, len(order) + 1), values, 'o', markersize=3.5, color=COLOURS[method],
                       label=METHODS[method])
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.axhline(0, color=INK[theme], linewidth=0.5)
     legend(axes, theme, loc='best')
     return png(figure, DPI)

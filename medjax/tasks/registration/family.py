@@ -1,6 +1,7 @@
 """The family of registration: the deformation between two images."""
 
 from medjax.metrics.names import Metric, MetricList
+from medjax.report.reporting import Reporting
 from medjax.tasks.family import Family
 
 FAMILY = Family(
@@ -21,4 +22,9 @@ FAMILY = Family(
         'merge': 'gains over baselines cannot be merged; evaluate each run by itself',
         'ensemble': 'only runs of classification can be averaged',
     },
+    reporting=Reporting(('CLAIM',), '', {
+        'alignment of landmarks': ('tre', 'tre90'),
+        'overlap of labels': ('dice',),
+        'regularity of the deformation': ('folded',),
+    }),
 )

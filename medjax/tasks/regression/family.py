@@ -1,6 +1,7 @@
 """The family of regression: measured numbers, some of which may be missing."""
 
 from medjax.metrics.names import Metric, MetricList
+from medjax.report.reporting import Reporting
 from medjax.tasks.family import Family
 
 FAMILY = Family(
@@ -18,4 +19,8 @@ FAMILY = Family(
     refuses={
         'ensemble': 'only runs of classification can be averaged',
     },
+    reporting=Reporting((), '', {
+        'error of values': ('rmse', 'mae'),
+        'explained variance': ('r2',),
+    }),
 )

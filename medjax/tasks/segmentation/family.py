@@ -1,6 +1,7 @@
 """The family of segmentation: a class for each voxel or sample."""
 
 from medjax.metrics.names import Metric, MetricList
+from medjax.report.reporting import Reporting
 from medjax.tasks.family import Family
 
 FAMILY = Family(
@@ -26,4 +27,9 @@ FAMILY = Family(
     refuses={
         'ensemble': 'only runs of classification can be averaged',
     },
+    reporting=Reporting(('CLAIM',), 'semantic segmentation', {
+        'overlap': ('dice', 'iou'),
+        'distance of borders': ('nsd', 'hd95', 'assd'),
+        'structures missed or spurious': ('missed', 'spurious', 'lesion_f1'),
+    }),
 )

@@ -47,10 +47,10 @@ def headline(run: Run, split: str) -> tuple[str, str]:
     text = tables.value_with_interval('F1 of beats', entries['f1'])
     baseline = entries[f'{DETECTOR}f1']
     if tables.has_value(baseline):
-        text += f', baseline detector {format_number(baseline["value"])}'
+        text += f', of the baseline detector {format_number(baseline["value"])}'
     beats, patients = sum(int(parse_number(row[TRUE])) for row in run.rows(split)), entries['f1'].get('n', 0)
     size = tables.format_count_of(patients, run.analysis_unit)
-    return (f'{text}; on the {split_name(split).lower()} cases.',
+    return (f'{text} on the {split_name(split).lower()} cases.',
             f'95 % interval in brackets, or the reason for its absence. n = {size}, {beats} beats.')
 
 

@@ -1,6 +1,7 @@
 """The family of events in signals: samples labelled by a segmentation task, counted as events."""
 
 from medjax.metrics.names import Metric, MetricList
+from medjax.report.reporting import Reporting
 from medjax.tasks.family import Family
 
 FAMILY = Family(
@@ -19,4 +20,8 @@ FAMILY = Family(
     refuses={
         'ensemble': 'only runs of classification can be averaged',
     },
+    reporting=Reporting(('CLAIM',), '', {
+        'counts of events within a tolerance': ('f1', 'sensitivity', 'precision'),
+        'localisation of events': ('timing_ms',),
+    }),
 )

@@ -1,6 +1,7 @@
 """The family of survival analysis: the risk of events over time."""
 
 from medjax.metrics.names import Metric, MetricList
+from medjax.report.reporting import Reporting
 from medjax.tasks.family import Family
 
 FAMILY = Family(
@@ -19,4 +20,8 @@ FAMILY = Family(
     refuses={
         'ensemble': 'only runs of classification can be averaged',
     },
+    reporting=Reporting(('TRIPOD+AI',), '', {
+        'discrimination': ('c_index', 'c_uno', 'c_td', 'auc'),
+        'overall error, with calibration': ('ibs', 'brier'),
+    }),
 )

@@ -190,8 +190,9 @@ def _training_section(folder: pathlib.Path) -> Section:
     places = np.linspace(0, len(steps) - 1, min(STEPS, len(steps))).round().astype(int)
     shown = [steps[place] for place in np.unique(places)]
     rows = montage(np.concatenate([samples[step] for step in shown]), len(samples[shown[0]]))
+    name = 'step' if len(shown) == 1 else 'steps'
     charts = [montage_chart(rows, 'Images of the same seeds by training step',
-                            f'From top to bottom: steps {", ".join(map(str, shown))}.', wide=True)]
+                            f'From top to bottom: {name} {", ".join(map(str, shown))}.', wide=True)]
     if len(steps) > 1:
         charts.append(animation_chart(samples))
     return Section('Progress of training', 'Images of the same seeds at each validation.', charts=charts)

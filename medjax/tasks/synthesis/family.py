@@ -1,6 +1,7 @@
 """The family of image synthesis: images from noise, by class."""
 
 from medjax.metrics.names import Metric, MetricList
+from medjax.report.reporting import Reporting
 from medjax.tasks.family import Family
 
 FAMILY = Family(
@@ -24,4 +25,9 @@ FAMILY = Family(
         'export': 'images are drawn by many calls of the network; `medjax.synthesise` does that',
         'ensemble': 'only runs of classification can be averaged',
     },
+    reporting=Reporting(('CLAIM',), '', {
+        'distance of distributions': ('fid', 'kid'),
+        'fidelity and variety': ('precision', 'recall', 'density', 'coverage'),
+        'copies of training images': ('copies', 'nearest'),
+    }),
 )

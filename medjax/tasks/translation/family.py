@@ -1,6 +1,7 @@
 """The family of image-to-image translation: one contrast from another."""
 
 from medjax.metrics.names import Metric, MetricList
+from medjax.report.reporting import Reporting
 from medjax.tasks.family import Family
 
 FAMILY = Family(
@@ -17,4 +18,8 @@ FAMILY = Family(
         'merge': 'gains over baselines cannot be merged; evaluate each run by itself',
         'ensemble': 'only runs of classification can be averaged',
     },
+    reporting=Reporting(('CLAIM',), '', {
+        'error of intensities': ('psnr', 'mae'),
+        'structural similarity': ('ssim',),
+    }),
 )

@@ -122,7 +122,7 @@ def value_table(split: Split[Predictions]) -> Table:
               float((split.table.effect(method) > 0).mean())) for method in split.table.predicted]
     headers = [('Mean outcome', 'weighted; higher is better'), ('Treated', 'share of the patients')]
     return tables.inline_intervals(Table('If treated were …', headers, [
-        (name, '', [tables.cell(FAMILY.metrics, 'policy_value', entry, 0), Cell(f'{share:.0%}')])
+        (name, '', [tables.cell(FAMILY.metrics, 'policy_value', entry, 0), Cell(f'{100 * share:.0f} %')])
         for name, entry, share in rows]))
 
 

@@ -1,6 +1,7 @@
 """The family of treatment effects: outcomes with and without a treatment."""
 
 from medjax.metrics.names import Metric, MetricList
+from medjax.report.reporting import Reporting
 from medjax.tasks.family import Family
 
 FAMILY = Family(
@@ -19,4 +20,9 @@ FAMILY = Family(
         'predict': 'effects for new patients are not predicted; expected a run of another family',
         'ensemble': 'only runs of classification can be averaged',
     },
+    reporting=Reporting(('TRIPOD+AI',), '', {
+        'error of outcomes under the treatment received': ('factual_rmse',),
+        'error or ranking of treatment effects': ('pehe', 'pehe_matched', 'qini'),
+        'average effect': ('ate_error', 'ate_doubly_robust'),
+    }),
 )

@@ -13,6 +13,7 @@ from medjax.report import page as report_page
 from medjax.report import run_files
 from medjax.tasks.classification import chapter as classification_chapter
 from medjax.tasks.classification import chapter_tables, summary
+from medjax.tasks.classification.family import FAMILY
 from medjax.tasks.classification.split import read_split
 from tests.report.test_page import Page
 from tests.tasks.classification import diagnoses
@@ -41,14 +42,16 @@ def test_the_page_has_its_sections_and_is_self_contained(binary):
     source = (binary / 'report.html').read_text()
     got = Page(source)
     assert got.open == [] and got.headings == [
-        'Results', 'Discrimination', 'Calibration and uncertainty', 'Decisions', 'Subgroup performance',
-        'Saliency maps', 'All cases', 'Training history', 'Training samples', 'Conventions', 'How to reproduce']
+        'Results', 'Participants', 'Discrimination', 'Calibration and uncertainty', 'Decisions', 'Subgroup performance',
+        'Saliency maps', 'All cases', 'Training history', 'Training samples', 'Conventions', 'Reporting checklist',
+        'How to reproduce']
     assert diagnoses.NOTICE in got.text and diagnoses.COMMAND in got.text
     assert summary.CONVENTIONS in got.text and 'Dice' not in got.text
     bare = re.sub(r'data:image/png;base64,[A-Za-z0-9+/=]+', 'data:', source)
     assert not re.search(r'https?:|@import|url\(|<script|<link|<iframe', bare)
     assert all(attrs.get('alt') for tag, attrs in got.tags if tag == 'img')
-    assert report_page.render(run_files.read(binary), classification_chapter.chapter) == source
+    assert report_page.render(run_files.read(binary), classification_chapter.chapter, reporting=FAMILY.reporting,
+                              metrics=FAMILY.metrics) == source
 
 
 def test_the_headline_of_two_classes_has_the_operating_point(binary):
@@ -126,7 +129,7 @@ def test_undefined_metrics_have_a_reason(folders):
     got = Page(report_page.render(one, classification_chapter.chapter))
     assert 'AUROC for pneumonia – (one class only in the truth: nothing to rank)' in got.text
     assert 'At a probability of 0.5: sensitivity – (no positive case), specificity' in got.text
-    assert 'Warnings' in got.text and 'test: one class only, normal' in got.text
+    assert 'Warnings' in got.text and 'Test: one class only, normal' in got.text
     assert 'no validation cases: no operating point' in got.text
     assert [cell for cell in got.rows if cell and cell[0] == f'AUROC{ARROW}↑'][0][1].startswith('–')
     assert 'Discrimination' in got.headings  # what there is to draw is drawn

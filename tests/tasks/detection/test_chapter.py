@@ -28,8 +28,8 @@ def test_the_page_has_its_sections_and_is_self_contained(flat):
     source = (flat / 'report.html').read_text()
     page = Page(source)
     assert page.open == [] and page.headings == [
-        'Results', 'Detection performance', 'Example images', 'All cases', 'Training history', 'Conventions',
-        'How to reproduce']
+        'Results', 'Participants', 'Detection performance', 'Example images', 'All cases', 'Training history',
+        'Conventions', 'Reporting checklist', 'How to reproduce']
     assert summary.CONVENTIONS in page.text and detections.NOTICE in page.text and 'Dice' not in page.text
     bare = re.sub(r'data:image/png;base64,[A-Za-z0-9+/=]+', 'data:', source)
     assert not re.search(r'https?:|@import|url\(|<script|<link|<iframe', bare)

@@ -36,8 +36,8 @@ def read_split(folder, split='test'):
 def test_the_page_has_its_sections_and_limits(one):
     page = Page((one / 'report.html').read_text())
     assert page.open == [] and page.headings == [
-        'Results', 'Predicted trajectories', 'Forecast accuracy', 'Early warning of death', 'All cases',
-        'Training history', 'Conventions', 'How to reproduce']
+        'Results', 'Participants', 'Predicted trajectories', 'Forecast accuracy', 'Early warning of death', 'All cases',
+        'Training history', 'Conventions', 'Reporting checklist', 'How to reproduce']
     assert chapter.LIMITS in page.text and summary.CONVENTIONS in page.text
     assert forecasts.NOTICE in page.text and not re.search(r'\b(nan|None)\b', page.text)
     test = json.loads((one / 'results.json').read_text())['test']

@@ -102,7 +102,7 @@ def make(folder, rows, broken=False):
 def test_the_page(tmp_path):
     page = Page(report_page.render(run_files.read(make(tmp_path / 'run', ROWS)), chapter.chapter))
     assert page.open == [] and page.headings == [
-        'Results', 'Predicted masks', 'Predicted volumes', 'Dice by case', 'New tumours', 'All cases',
+        'Results', 'Participants', 'Predicted masks', 'Predicted volumes', 'Dice by case', 'New tumours', 'All cases',
         'Training history', 'Conventions', 'How to reproduce']
     assert summary.CONVENTIONS in page.text and 'Squares.' in page.text and not re.search(r'\b(nan|None)\b', page.text)
     assert 'Dice 0.800 (' in page.text and 'no change 0.600, Gompertz 0.850' in page.text

@@ -93,8 +93,9 @@ def make(folder, rows, broken=False, length='mm'):
 
 def test_the_page(tmp_path):
     page = Page(report_page.render(run_files.read(make(tmp_path / 'run', ROWS)), chapter))
-    assert page.open == [] and page.headings == ['Results', 'Pairs', 'Results by pair', 'All cases', 'Training history',
-                                                 'Conventions', 'How to reproduce']
+    assert page.open == [] and page.headings == [
+        'Results', 'Participants', 'Pairs', 'Results by pair', 'All cases', 'Training history', 'Conventions',
+        'How to reproduce']
     assert summary.CONVENTIONS in page.text and 'Squares.' in page.text
     assert not re.search(r'\b(nan|None)\b', page.text)
     # B-splines are of one pair: no comparison for the headline, but in the table, which says so.

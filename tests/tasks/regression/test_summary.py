@@ -58,7 +58,8 @@ def test_the_page(tmp_path):
     folder = regressions.make(tmp_path / 'run')
     restore.write_report(folder)
     page = Page((folder / 'report.html').read_text())
-    assert page.open == [] and page.headings[:4] == ['Results', 'Prediction accuracy', 'Largest errors', 'All cases']
+    assert page.open == [] and page.headings[:5] == [
+        'Results', 'Participants', 'Prediction accuracy', 'Largest errors', 'All cases']
     test = json.loads((folder / 'results.json').read_text())['test']
     assert f'logs: R² {test["r2"]["value"]:.3f} (' in page.text and 'log mol/l' in page.text
     assert f'trees on fingerprints {test["r2_trees"]["value"]:.3f}' in page.text and 'n = 40 molecules' in page.text

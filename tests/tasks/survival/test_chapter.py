@@ -77,8 +77,8 @@ def test_the_page_has_its_sections_and_is_self_contained(one):
     source = (one / 'report.html').read_text()
     page = Page(source)
     assert page.open == [] and page.headings == [
-        'Results', 'Discrimination', 'Risk groups (Kaplan–Meier)', 'Calibration', 'Example patients', 'All cases',
-        'Training history', 'Conventions', 'How to reproduce']
+        'Results', 'Participants', 'Discrimination', 'Risk groups (Kaplan–Meier)', 'Calibration', 'Example patients',
+        'All cases', 'Training history', 'Conventions', 'Reporting checklist', 'How to reproduce']
     assert summary.CONVENTIONS in page.text and survivals.NOTICE in page.text and 'Dice' not in page.text
     bare = re.sub(r'data:image/png;base64,[A-Za-z0-9+/=]+', 'data:', source)
     assert not re.search(r'https?:|@import|url\(|<script|<link|<iframe', bare) and '>incidence_' not in source

@@ -37,8 +37,8 @@ def read_test(folder, split='test'):
 def test_the_page_has_its_sections_and_limits(one):
     page = Page((one / 'report.html').read_text())
     assert page.open == [] and page.headings == [
-        'Results', 'Treatment recommendation', 'Average treatment effect', 'Covariate balance', 'All cases',
-        'Training history', 'Conventions', 'How to reproduce']
+        'Results', 'Participants', 'Treatment recommendation', 'Average treatment effect', 'Covariate balance',
+        'All cases', 'Training history', 'Conventions', 'Reporting checklist', 'How to reproduce']
     assert chapter.LIMITS in page.text and summary.CONVENTIONS in page.text
     assert treatments.NOTICE in page.text and not re.search(r'\b(nan|None)\b', page.text)
     test = json.loads((one / 'results.json').read_text())['test']
@@ -61,8 +61,8 @@ def test_tables(one):
     of = read_test(one)
     value = {name: [cell.text for cell in cells] for name, _, cells in chapter.value_table(of).rows}
     share = np.mean([float(row['outcome_if_1']) > float(row['outcome_if_0']) for row in of.rows])
-    assert value['as network recommends'] == [f'{of.entries["policy_value"]["value"]:.3f}', f'{share:.0%}']
-    assert value['as OLS recommends'][1] == '100%' and value['no patient'][1] == '0%'
+    assert value['as network recommends'] == [f'{of.entries["policy_value"]["value"]:.3f}', f'{100 * share:.0f} %']
+    assert value['as OLS recommends'][1] == '100 %' and value['no patient'][1] == '0 %'
     mean = {name: cells[0].text for name, _, cells in chapter.mean_table(of.entries, of.table.predicted).rows}
     assert mean['Truth (simulated)'] == f'{of.entries["ate_true"]["value"]:.3f}'
     rows = chapter.case_rows(of)
@@ -94,7 +94,7 @@ def test_realisations_have_a_report(tmp_path, no_png):
         **results, 'realisations': 5, 'problem': 'treatment', 'classes': treatments.GROUPS,
         'counts': {'test': 5, 'within': 5}, 'conventions': summary.CONVENTIONS})
     page = Page(report_page.render(run_files.read(tmp_path), chapter.chapter))
-    assert page.headings[:3] == ['Results', 'Results by realisation', 'All cases'] and page.open == []
+    assert page.headings[:4] == ['Results', 'Participants', 'Results by realisation', 'All cases'] and page.open == []
     entry = results['test']['pehe']
     assert f'√PEHE {entry["value"]:.3f} ({entry["ci95"][0]:.3f}–{entry["ci95"][1]:.3f})' in page.text
     assert 'Means over 5 realisations' in page.text and 'trees by group in 5' in page.text
