@@ -84,8 +84,9 @@ def _experiment(*, seed: NonNegativeInt, batch: Count, model: Mapping[str, Any],
     options.check(accumulate, Count, 'config.optim.accumulate')
     _check_frozen(module, init)
     every, evaluator = _evaluator(of, evaluate, cases, problem)
-    return Experiment(task=problem, data=cases, batches=pipeline.Streamed(cases, seed=seed, batch=batch),
-                      placed=_placed(cases, plan, resident, seed=seed, batch=batch),
+    order = {'seed': seed, 'batch': batch, 'rows': plan.rows(batch)}
+    return Experiment(task=problem, data=cases, batches=pipeline.Streamed(cases, **order),
+                      placed=_placed(cases, plan, resident, **order),
                       augment=build.augmentation(augment) if augment else None, optimiser=update, schedule=schedule,
                       plan=plan, evaluator=evaluator, seed=seed, steps=steps, accumulate=accumulate,
                       init=bind(initial, init, 'config.init') if init else None, eval_every=every, **saving,

@@ -17,6 +17,7 @@ cli.prepare()
 from absl import flags  # noqa: E402
 
 from medjax import assemble, atomic_files, compare, restore  # noqa: E402
+from medjax.core import distributed  # noqa: E402
 from medjax.core.experiment import Experiment  # noqa: E402
 from medjax.data import participants  # noqa: E402
 from medjax.data.split_files import check_same_data  # noqa: E402
@@ -27,7 +28,7 @@ from medjax.tasks.family import of_config  # noqa: E402
 
 
 def evaluate(config: Mapping[str, Any], experiment: Experiment, workdir: pathlib.Path,
-             splits: Sequence[str] = (), from_step: int | None = None) -> dict[str, Any]:
+             splits: Sequence[str] = (), from_step: int | None = None) -> dict[str, Any] | None:
     """Predicts every case of the splits and computes their metrics.
 
     Args:
@@ -38,7 +39,7 @@ def evaluate(config: Mapping[str, Any], experiment: Experiment, workdir: pathlib
       from_step: the step of the checkpoint, in place of the best one.
 
     Returns:
-      The content of `results.json`.
+      The content of `results.json`; None in other processes than the first, which predict a part of the cases.
 
     Raises:
       InputError: an unknown split; other data than the run was trained with.
@@ -51,10 +52,14 @@ def evaluate(config: Mapping[str, Any], experiment: Experiment, workdir: pathlib
             raise InputError(f'--split={split}: no such split; expected one of: {", ".join(data.counts)}')
     with restore.weights(config, workdir, from_step) as (checkpoints, step):
         abstract = experiment.plan.abstract_state(experiment.abstract_state())
-        variables = checkpoints.restore(step, abstract).variables()
+        variables = experiment.plan.local(checkpoints.restore(step, abstract).variables())
     rows = _earlier(workdir, step, splits)
-    for split in splits:
-        rows += evaluator(variables, split, snapshots=workdir / 'cases' / split)
+    with distributed.splitting():
+        for split in splits:
+            keep = evaluator.snapshots_by_case or distributed.is_first()
+            rows += evaluator(variables, split, snapshots=workdir / 'cases' / split if keep else None)
+    if not distributed.is_first():
+        return None
     rows = evaluator.complete(rows)
     if not (workdir / participants.NAME).exists():  # a run of an earlier version
         atomic_files.write_json(workdir / participants.NAME, participants.describe(data))
@@ -129,8 +134,11 @@ def main(more: Sequence[str]) -> None:
             {'ensemble': compare.ensemble, 'merge': compare.merge}[wanted[0]](more[1:], workdir)
         return
     # This machine's devices, not the training's; and no training data on them.
-    config = {**restore.load(workdir).to_dict(), 'parallel': 'jit', 'mesh': None, 'resident': False}
-    publish(evaluate(config, assemble.experiment(config), workdir, SPLIT.value, FROM_STEP.value), config, workdir)
+    with distributed.started(DISTRIBUTED.value):
+        config = {**restore.load(workdir).to_dict(), 'parallel': 'jit', 'mesh': None, 'resident': False}
+        results = evaluate(config, assemble.experiment(config), workdir, SPLIT.value, FROM_STEP.value)
+        if results is not None:
+            publish(results, config, workdir)
 
 
 if __name__ == '__main__':
@@ -138,6 +146,8 @@ if __name__ == '__main__':
     SPLIT = flags.DEFINE_list('split', [], 'Splits to evaluate; all but the training split by default.')
     FROM_STEP = flags.DEFINE_integer('from_step', None, 'The step of the checkpoint to evaluate, in place of the best '
                                      'or last one.')
+    DISTRIBUTED = flags.DEFINE_string('distributed', '', 'Several processes predict a part of the cases each; see '
+                                      'medjax.train.')
     COMPARE = flags.DEFINE_bool('compare', False, 'Compare the runs that are the arguments: the first with each other '
                                 'one.')
     ALL_PAIRS = flags.DEFINE_bool('all_pairs', False, 'With --compare: compare every two of the runs.')

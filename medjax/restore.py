@@ -11,7 +11,7 @@ import jax
 
 from medjax import atomic_files, build, cli
 from medjax.core import config as configs
-from medjax.core import contracts, state
+from medjax.core import contracts, distributed, state
 from medjax.core.checkpoint import Checkpoints
 from medjax.core.config import bind
 from medjax.core.manifest import DamagedCheckpointError
@@ -75,7 +75,8 @@ def weights(config: Mapping[str, Any], workdir: pathlib.Path,
         raise InputError(f'{workdir}: no checkpoints there; expected the folder of a training run')
     best = (config.get('checkpoint') or {}).get('best', '')
     metric = of_config(config).metrics.find(best)
-    checkpoints = Checkpoints(workdir / 'checkpoints', best=best, rank=metric.rank if metric else float, say=cli.say)
+    checkpoints = Checkpoints(workdir / 'checkpoints', best=best, rank=metric.rank if metric else float,
+                              say=distributed.only_first(cli.say))
     steps = checkpoints.steps()
     if not steps:
         raise InputError(f'{workdir}: no complete checkpoint there; train first')

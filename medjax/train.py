@@ -2,6 +2,7 @@
 
     python -m medjax.train --config=configs/NAME.py[:variant] --workdir=DIR [--config.KEY=VALUE …]
     python -m medjax.train --config=configs/NAME.py --dry_run    cost of a step; no results
+    srun python -m medjax.train … --distributed=auto             one run of several processes
 
 A training that SIGTERM, Ctrl-C or SIGHUP stopped before its end has saved its state and exits with code 75; the same
 command resumes.
@@ -17,7 +18,7 @@ from ml_collections import config_dict, config_flags
 from ml_collections.config_flags.config_flags import ConfigFileFlagParser
 
 from medjax import cli, training
-from medjax.core import signals
+from medjax.core import distributed, signals
 from medjax.errors import InputError
 
 SECTIONS = ('augment', 'checkpoint', 'debug', 'evaluate', 'init', 'log', 'mesh')  # that a config need not have
@@ -38,6 +39,14 @@ class ConfigParser(ConfigFileFlagParser):
 
 def main(_: Sequence[str]) -> None:
     """Reads the flags and trains."""
+    with distributed.started(DISTRIBUTED.value):
+        finished = _train()
+    if not finished:
+        sys.exit(signals.STOPPED)
+
+
+def _train() -> bool:
+    """Trains; returns False where a signal stopped it."""
     try:
         config = {key: value for key, value in CONFIG.value.to_dict().items() if value != {}}
     except OSError as error:  # absl keeps the error until the config is used
@@ -48,19 +57,20 @@ def main(_: Sequence[str]) -> None:
     elif WORKDIR.value is None:
         raise InputError('--workdir: expected a folder for the results')
     else:
-        _train(config, pathlib.Path(WORKDIR.value))
+        return _train_in(config, pathlib.Path(WORKDIR.value))
+    return True
 
 
-def _train(config: dict[str, Any], workdir: pathlib.Path) -> None:
-    """Trains; the process ends with a code of its own where a signal stopped it."""
+def _train_in(config: dict[str, Any], workdir: pathlib.Path) -> bool:
+    """Trains in a folder; returns False where a signal stopped it."""
     try:
         with signals.as_interrupt():
-            finished = training.train_and_evaluate(config, workdir, from_step=FROM_STEP.value)
+            return training.train_and_evaluate(config, workdir, from_step=FROM_STEP.value)
     except KeyboardInterrupt as stop:  # before the first step, or after the last
-        finished = False
         cli.say(f'{stop or "SIGINT"}: stopped; rerun the same command to resume')
-    if not finished:
-        sys.exit(signals.STOPPED)
+        if distributed.several():
+            raise  # which ends the others too
+        return False
 
 
 if __name__ == '__main__':
@@ -71,6 +81,8 @@ if __name__ == '__main__':
     WORKDIR = flags.DEFINE_string('workdir', None, 'The folder for results; a run that is there is resumed.')
     FROM_STEP = flags.DEFINE_integer('from_step', None, 'The step of the checkpoint to resume from, in place of the '
                                      'newest; later ones are moved to checkpoints/set_aside.')
+    DISTRIBUTED = flags.DEFINE_string('distributed', '', "For one run of several processes: 'auto' under Slurm, Open "
+                                      'MPI, GKE or Cloud TPU, or HOST:PORT,COUNT,NUMBER.')
     DRY_RUN = flags.DEFINE_bool('dry_run', False, 'Print the cost of a step, and stop.')
     flags.mark_flag_as_required('config')
     cli.run(main)

@@ -16,11 +16,11 @@ import numpy as np  # noqa: E402
 
 from medjax import assemble, atomic_files, outputs  # noqa: E402
 from medjax.core import config as configs  # noqa: E402
-from medjax.core import lock, log, loop  # noqa: E402
+from medjax.core import distributed, lock, log, loop, signals  # noqa: E402
 from medjax.core.experiment import Experiment  # noqa: E402
 from medjax.core.step import stream  # noqa: E402
 from medjax.data import participants  # noqa: E402
-from medjax.data.split_files import check_same_data, check_split, write_split  # noqa: E402
+from medjax.data.split_files import check_same_data, check_split, split_hash, write_split  # noqa: E402
 from medjax.errors import InputError  # noqa: E402
 
 # Keys in which a resumed run may differ from the interrupted one: none of them changes a weight.
@@ -49,39 +49,92 @@ def train_and_evaluate(config: Mapping[str, Any], workdir: pathlib.Path, say: Ca
         that another process is training.
     """
     began = time.monotonic()
-    if jax.process_count() > 1:
-        raise InputError(f'{jax.process_count()} processes share this run; expected one, with all devices of a '
-                         'machine: each would write the same files')
+    if jax.process_count() > 1 and not distributed.several():
+        raise InputError(f'{jax.process_count()} processes share this run, without --distributed; '
+                         f'{distributed.EXPECTED}')
+    say = distributed.only_first(say)
     experiment = assemble.experiment(config)
     workdir = workdir.resolve()
     files = {pathlib.Path(file) for case in experiment.data.source.cases for file in case.files}
     outputs.check_outputs([workdir / name for name in WRITTEN], files, f'--workdir={workdir}', marks=())
     with contextlib.ExitStack() as stack:
-        try:
-            atomic_files.make_folder(workdir)
-            stack.enter_context(lock.locked(workdir, say))
-            _keep_config(config, workdir)
-            if _has_saved(workdir):
-                check_split(workdir / 'splits.json')
-                check_same_data(workdir, experiment.data.source.cases, experiment.data.fingerprint)
-        except OSError as error:
-            raise InputError(f'--workdir={workdir}: cannot be written: {error.strerror}') from error
+        if distributed.several():
+            distributed.check_equal(_facts(config, experiment))
+        distributed.on_first(lambda: _claim(config, experiment, workdir, say, stack))
+        if distributed.several():
+            lock.check_shared(workdir)
         return _train_and_evaluate(config, experiment, workdir, say, from_step, began)
+
+
+def _claim(config: Mapping[str, Any], experiment: Experiment, workdir: pathlib.Path, say: Callable[[str], None],
+           stack: contextlib.ExitStack) -> None:
+    """Creates and locks the folder of a run, and refuses one that holds another run."""
+    try:
+        atomic_files.make_folder(workdir)
+        stack.enter_context(lock.locked(workdir, say))
+        _keep_config(config, workdir)
+        if _has_saved(workdir):
+            check_split(workdir / 'splits.json')
+            check_same_data(workdir, experiment.data.source.cases, experiment.data.fingerprint)
+    except OSError as error:
+        raise InputError(f'--workdir={workdir}: cannot be written: {error.strerror}') from error
+
+
+def _facts(config: Mapping[str, Any], experiment: Experiment) -> dict[str, Any]:
+    """What has to be equal in all processes of a run, by names for messages."""
+    environment = log.environment()
+    kind = jax.local_devices()[0]
+    return {**{f'config.{key}': value for key, value in config.items()}, 'git_commit': environment['git_commit'],
+            **{f'version of {name}': version for name, version in environment['versions'].items()},
+            'data_hash': experiment.data.fingerprint, 'split_hash': split_hash(experiment.data.source.cases),
+            'devices': f'{jax.local_device_count()} × {kind.device_kind}',
+            'training data in device memory': experiment.placed is not None}
 
 
 def _train_and_evaluate(config: Mapping[str, Any], experiment: Experiment, workdir: pathlib.Path,
                         say: Callable[[str], None], from_step: int | None, began: float) -> bool:
     """Trains, evaluates and draws the report in a folder that is locked; see `train_and_evaluate`."""
-    parameters = count(experiment)
     say(f'{headline(config, experiment)}   results: {workdir}')
     if experiment.data.source.summary:
         say(experiment.data.source.summary)
     for line in [*experiment.data.source.warnings, *experiment.data.warnings]:
         say(f'warning: {line}')
+    record = _recorder(config, experiment, workdir, began)
+    record(began)
+    if distributed.is_first():
+        atomic_files.write_json(workdir / participants.NAME, participants.describe(experiment.data))
+    experiment.evaluator.check(experiment.task, experiment.abstract_state().variables(), experiment.batches[0])
+    if distributed.is_first():
+        draw_augmented(experiment, workdir)
+    trained = began
+    try:
+        finished = loop.train(experiment, workdir, say=say, from_step=from_step)
+    finally:
+        trained = time.monotonic()
+        record(trained)
+    if not finished:
+        return False
+    from medjax import evaluate  # imports what draws: not before it is needed
+    with signals.as_interrupt(trained=True) if distributed.several() else contextlib.nullcontext():
+        results = evaluate.evaluate(config, experiment, workdir)
+        record(trained)
+        if results is not None:
+            evaluate.publish(results, config, workdir, say)
+    return True
+
+
+def _recorder(config: Mapping[str, Any], experiment: Experiment, workdir: pathlib.Path,
+              began: float) -> Callable[[float], None]:
+    """A function of the end of the training, in seconds, that writes `environment.json`; writes `splits.json`.
+
+    Of several processes the first alone writes.
+    """
+    if not distributed.is_first():
+        return lambda trained: None
     before = _record(workdir)
     # Weights from elsewhere are part of what repeats a run; a resumed run no longer reads them.
     given = before.get('init_hash') if before else _hash(experiment.pretrained)
-    record = {**log.environment(), 'seed': config['seed'], 'parameters': parameters, 'init_hash': given,
+    record = {**log.environment(), 'seed': config['seed'], 'parameters': count(experiment), 'init_hash': given,
               'config_hash': configs.digest(workdir / 'config.json'),
               'data_hash': experiment.data.fingerprint,
               'split_hash': write_split(workdir / 'splits.json', experiment.data.source.cases)}
@@ -89,30 +142,14 @@ def _train_and_evaluate(config: Mapping[str, Any], experiment: Experiment, workd
         # A resumed run keeps the times and machines of all its parts.
         record['earlier_parts'] = [*before.pop('earlier_parts', []), before]
 
-    def keep() -> None:
+    def keep(trained: float) -> None:
         if not (workdir / 'config.json').exists():
             raise InputError(f'{workdir}: removed while training; expected the folder of the run to stay')
         atomic_files.write_json(workdir / 'environment.json', record | {
             'train_time_s': round(trained - began, 1), 'wall_time_s': round(time.monotonic() - began, 1),
             'peak_memory_mb': log.peak_memory_mb()})
 
-    trained = began
-    keep()
-    atomic_files.write_json(workdir / participants.NAME, participants.describe(experiment.data))
-    experiment.evaluator.check(experiment.task, experiment.abstract_state().variables(), experiment.batches[0])
-    draw_augmented(experiment, workdir)
-    try:
-        finished = loop.train(experiment, workdir, say=say, from_step=from_step)
-    finally:
-        trained = time.monotonic()
-        keep()
-    if not finished:
-        return False
-    from medjax import evaluate  # imports what draws: not before it is needed
-    results = evaluate.evaluate(config, experiment, workdir)
-    keep()
-    evaluate.publish(results, config, workdir, say)
-    return True
+    return keep
 
 
 def _hash(arrays: Mapping[str, np.ndarray]) -> str | None:
@@ -138,12 +175,13 @@ def headline(config: Mapping[str, Any], experiment: Experiment) -> str:
 
 def rehearse(config: Mapping[str, Any], steps: int = 5) -> None:
     """Prints the arithmetic, memory and time of a step, by compiling and running a few; writes no results."""
+    say = distributed.only_first(lambda line: print(line, flush=True))
     experiment = assemble.experiment(config)
     experiment.global_batch_size()
-    print(headline(config, experiment), flush=True)
+    say(headline(config, experiment))
     plan, abstract = experiment.plan, experiment.abstract_state()
     step_fn, flops = experiment.step(abstract), experiment.flops()
-    print(experiment.check_memory(step_fn, abstract), flush=True)
+    say(experiment.check_memory(step_fn, abstract))
     state, key, times = plan.init_state(experiment.create_state, abstract), jax.random.key(experiment.seed), []
     began = time.monotonic()
     for batch in experiment.stream(0, steps + 1):
@@ -152,9 +190,9 @@ def rehearse(config: Mapping[str, Any], steps: int = 5) -> None:
         times.append(time.monotonic() - began)  # reading included
         began = time.monotonic()
     seconds = float(np.median(times[1:]))  # the first one warms up
-    print(f'{flops / 1e9:,.1f} GFLOP and {seconds:.3f} s a step (median of {steps}): {flops / seconds / 1e9:,.0f} '
-          f'GFLOP/s, {config["batch"] / seconds:.1f} images/s; {experiment.steps} steps take '
-          f'{seconds * experiment.steps / 60:.1f} min without validation', flush=True)
+    say(f'{flops / 1e9:,.1f} GFLOP and {seconds:.3f} s a step (median of {steps}): {flops / seconds / 1e9:,.0f} '
+        f'GFLOP/s, {config["batch"] / seconds:.1f} images/s; {experiment.steps} steps take '
+        f'{seconds * experiment.steps / 60:.1f} min without validation')
 
 
 def _keep_config(config: Mapping[str, Any], workdir: pathlib.Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from medjax.core import distributed
 from medjax.core.task import Task
 
 
@@ -42,10 +43,13 @@ class BatchedPredictor:
         Returns:
           The outputs of `Task.predict`, `[n, …]` float64 each.
         """
-        count, parts = len(next(iter(inputs.values()))), []
-        for start in range(0, count, self.batch):
+        count = len(next(iter(inputs.values())))
+
+        def predicted(start: int) -> dict[str, np.ndarray]:
             rows = np.minimum(np.arange(start, start + self.batch), count - 1)
             batch = {name: array[rows] for name, array in inputs.items()}
             outputs = jax.device_get(self._compiled(variables, batch, names))
-            parts.append({name: value[:count - start].astype(np.float64) for name, value in outputs.items()})
+            return {name: value[:count - start].astype(np.float64) for name, value in outputs.items()}
+
+        parts = distributed.mapped(predicted, range(0, count, self.batch))
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

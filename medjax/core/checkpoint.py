@@ -16,7 +16,7 @@ from typing import Any
 import jax
 import orbax.checkpoint.experimental.v1 as ocp
 
-from medjax.core import manifest
+from medjax.core import distributed, manifest
 from medjax.core.manifest import DamagedCheckpointError
 from medjax.errors import InputError
 
@@ -61,7 +61,8 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """The steps of all complete checkpoints, in order."""
-        return sorted(int(path.name) for path in self._folder.glob('*') if path.name.isdecimal() and path.is_dir())
+        return distributed.on_first(lambda: sorted(
+            int(path.name) for path in self._folder.glob('*') if path.name.isdecimal() and path.is_dir()))
 
     def latest(self) -> int | None:
         """The newest complete checkpoint's step."""
@@ -80,7 +81,8 @@ class Checkpoints:
     def _about(self, step: int) -> manifest.Manifest:
         """The metrics and statistics that were stored with a checkpoint."""
         folder = self._folder / str(step)
-        return _read(folder, lambda: manifest.read(folder) or manifest.read_unverified(folder))
+        return distributed.on_first(
+            lambda: _read(folder, lambda: manifest.read(folder) or manifest.read_unverified(folder)))
 
     def statistics(self, step: int) -> Mapping[str, Any]:
         """The training data's statistics that were stored with a checkpoint."""
@@ -112,7 +114,7 @@ class Checkpoints:
     def _check_space(self, size: int) -> None:
         # Asked beforehand: a save that fails half-way leaves its threads' complaints all over the screen.
         free = shutil.disk_usage(self._folder).free
-        if jax.process_index() == 0 and free < size + OVERHEAD:
+        if distributed.is_first() and free < size + OVERHEAD:
             raise InputError(f'{self._folder}: no space left for a checkpoint of {size / 1e6:.1f} MB, '
                              f'{free / 1e6:.1f} MB are free; {AGAIN}')
 
@@ -181,11 +183,14 @@ class Checkpoints:
 
     def _set_aside(self, step: int) -> pathlib.Path:
         """Moves a checkpoint out of the way; returns where to."""
-        folder = self._folder / SET_ASIDE
-        folder.mkdir(exist_ok=True)
-        names = itertools.chain([str(step)], (f'{step}_{number}' for number in itertools.count(2)))
-        target = next(folder / name for name in names if not (folder / name).exists())
-        return (self._folder / str(step)).rename(target)
+        def move() -> pathlib.Path:
+            folder = self._folder / SET_ASIDE
+            folder.mkdir(exist_ok=True)
+            names = itertools.chain([str(step)], (f'{step}_{number}' for number in itertools.count(2)))
+            target = next(folder / name for name in names if not (folder / name).exists())
+            return (self._folder / str(step)).rename(target)
+
+        return distributed.on_first(move)
 
     def restore(self, step: int, abstract: Any) -> Any:
         """Reads a checkpoint into the shapes and onto the devices of `abstract`, and verifies its digests.
@@ -195,16 +200,16 @@ class Checkpoints:
           InputError: it holds another model or optimiser than `abstract`; the first difference is named.
         """
         folder = self._folder / str(step)
-        digests = _read(folder, lambda: manifest.read(folder))
+        digests = distributed.on_first(lambda: _read(folder, lambda: manifest.read(folder)))
         if digests is not None:
             layout = digests.layout()
         else:
             layout = _layout(_read(folder, lambda: ocp.metadata(str(folder)).metadata))
             self._say(f'warning: {folder}: saved without digests by an earlier version; it cannot be verified')
         _check_layout(layout, _layout(abstract), folder)
-        state = _read(folder, lambda: ocp.load(str(folder), abstract))
+        state = distributed.agreed(lambda: _read(folder, lambda: ocp.load(str(folder), abstract)))
         if digests is not None:
-            digests.verify(state, folder)
+            distributed.agreed(lambda: digests.verify(state, folder))
         return state
 
     def close(self) -> None:

@@ -136,7 +136,15 @@ class PlacedBatches(Protocol):
 
 
 class Evaluator(Protocol):
-    """Per-case predictions and metrics on the cases of a split."""
+    """Per-case predictions and metrics on the cases of a split.
+
+    With several processes each one calls it, with the same arguments, and gets the same rows: predictions that go
+    through `distributed.mapped`, as those of `BatchedPredictor` do, are split among the processes and gathered.
+    """
+
+    snapshots_by_case: bool = False
+    """Optional: whether snapshots are written by the function that `distributed.mapped` calls for each case, so that
+    each process writes those of its own cases; else process 0 alone is given the folder for them."""
 
     def __call__(self, variables: Variables, split: str, *, quick: bool = False,
                  snapshots: pathlib.Path | None = None) -> list[Row]:

@@ -102,7 +102,7 @@ class Experiment:
         Raises:
           InputError: it is not a multiple of the devices and micro-batches, or a count of the config is below 1.
         """
-        size = len(self._first_batch['index']) * jax.process_count()
+        size = len(self._first_batch['index'])
         for name, value in (('optim.accumulate', self.accumulate), ('log.every', self.log_every)):
             if value < 1:
                 raise InputError(f'config.{name}: {value}; expected at least 1')

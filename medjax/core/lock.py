@@ -6,11 +6,14 @@ import fcntl
 import os
 import pathlib
 import socket
+import time
 from collections.abc import Callable, Iterator
 
-from medjax.errors import InputError
+from medjax.core import distributed
+from medjax.errors import InputError, few
 
 NAME = 'train.lock'
+SHARED_WITHIN = 20.0  # seconds in which a network file system shows a new file everywhere
 
 
 @contextlib.contextmanager
@@ -45,3 +48,22 @@ def locked(workdir: pathlib.Path, say: Callable[[str], None]) -> Iterator[None]:
         finally:
             with contextlib.suppress(OSError):
                 file.truncate(0)
+
+
+def check_shared(workdir: pathlib.Path) -> None:
+    """Checks that all processes of a run see the folder that process 0 has locked.
+
+    Raises:
+      InputError: some do not; they are named.
+    """
+    holder = distributed.on_first((workdir / NAME).read_text)
+    end, seen = time.monotonic() + SHARED_WITHIN, False
+    while not seen and time.monotonic() < end:
+        with contextlib.suppress(OSError):
+            seen = (workdir / NAME).read_text() == holder
+        time.sleep(0 if seen else 0.2)
+    found = distributed.gathered((socket.gethostname(), seen))
+    missing = [f'process {number} on {host}' for number, (host, seen) in enumerate(found) if not seen]
+    if missing:
+        raise InputError(f'--workdir={workdir}: {few(missing)} cannot see what process 0 on {found[0][0]} writes there;'
+                         ' expected a folder that all machines share')

@@ -67,6 +67,16 @@ class Writer:
         self._events.close()
 
 
+class NoWriter:
+    """Writes nothing, as all processes of a run but the first."""
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Does nothing."""
+
+    def close(self) -> None:
+        """Does nothing."""
+
+
 def _events(folder: pathlib.Path, start: int) -> Any:
     """The TensorBoard writer of a run."""
     # tensorboardX imports PyTorch where it is installed, which takes seconds and is only needed to log its tensors.
@@ -141,6 +151,6 @@ def _command() -> str:
 
 def peak_memory_mb() -> float:
     """Peak memory so far, in MiB: the device's where the backend reports it, else that of this process."""
-    stats = jax.devices()[0].memory_stats() or {}
+    stats = jax.local_devices()[0].memory_stats() or {}
     used = stats.get('peak_bytes_in_use', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
     return round(used / 2**20, 1)

@@ -10,10 +10,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from medjax.core import metrics, signals, state
+from medjax.core import distributed, metrics, signals, state
 from medjax.core.checkpoint import Checkpoints
 from medjax.core.experiment import Experiment
-from medjax.core.log import Writer, progress_line
+from medjax.core.log import NoWriter, Writer, progress_line
 from medjax.core.step import Step, checked_tensors
 from medjax.errors import InputError
 
@@ -42,7 +42,7 @@ def train(experiment: Experiment, workdir: pathlib.Path, say: Say = print, from_
     if restored is not None:
         current = plan.place_state(restored)
         say(f'resuming from step {start} of {experiment.steps}')
-    writer = Writer(workdir, start, say)
+    writer = Writer(workdir, start, say) if distributed.is_first() else NoWriter()
     run = _Run(experiment, workdir, checkpoints, writer, _StepLog(experiment, abstract, size, start, writer, say), say)
     try:
         with signals.noted() as stop_signals:
@@ -65,7 +65,7 @@ class _Run:
     experiment: Experiment
     workdir: pathlib.Path
     checkpoints: Checkpoints
-    writer: Writer
+    writer: Writer | NoWriter
     log: '_StepLog'
     say: Say
 
@@ -81,16 +81,17 @@ def _run_steps(run: _Run, step_fn: Step, current: Any, start: int, stop_signals:
       stop_signals: the name of a signal to stop; empty without one.
     """
     experiment, plan, steps = run.experiment, run.experiment.plan, run.experiment.steps
-    if stop_signals:  # came while the step was compiled
+    if stop_signals and not distributed.several():  # came while the step was compiled
         run.say(f'{stop_signals[0]}: stopped at step {start} of {steps}; rerun the same command to resume')
         return False
     key = jax.random.key(experiment.seed)
+    distributed.gathered(None)  # not all processes have compiled equally fast
     run.log.restart_clock()
     for step, batch in enumerate(experiment.stream(start, steps), start + 1):
         current, measured = step_fn(current, batch, key)
         run.log.add(measured)
         last = step == steps
-        stop = bool(stop_signals)  # read once: a later signal stops the next step
+        stop = distributed.reached_stop(step, stop_signals)  # read once: a later signal stops the next step
         # Also before a stop: a validation that is left out would not be repeated, and could change the best checkpoint.
         validate = experiment.eval_every > 0 and (last or step % experiment.eval_every == 0)
         save = last or stop or validate or (experiment.save_every > 0 and step % experiment.save_every == 0)
@@ -114,8 +115,11 @@ def _validate(run: _Run, step: int, logical: state.TrainState) -> dict[str, floa
     Raises:
       InputError: the metric of the best checkpoint is not among them.
     """
-    variables, evaluator, best = logical.variables(), run.experiment.evaluator, run.experiment.best
-    means = evaluator.validation_metrics(evaluator(variables, 'val', quick=True))
+    evaluator, best = run.experiment.evaluator, run.experiment.best
+    variables = run.experiment.plan.local(logical.variables())
+    with distributed.splitting():
+        rows = evaluator(variables, 'val', quick=True)
+    means = evaluator.validation_metrics(rows)
     if best and best not in means:
         raise InputError(f'config.checkpoint.best: {best!r} is not measured; expected one of: {", ".join(means)}')
     if best and math.isnan(means[best]):
@@ -124,7 +128,8 @@ def _validate(run: _Run, step: int, logical: state.TrainState) -> dict[str, floa
     shown = {k: v for k, v in means.items() if k.startswith(best.split('_')[0] or k)}
     run.say('validation  ' + '  '.join(f'{k} {v:.4f}' for k, v in (shown or means).items()))
     run.writer.write(step, {f'val/{k}': v for k, v in means.items()})
-    evaluator.snapshot_training(variables, run.workdir, step)
+    if distributed.is_first():
+        evaluator.snapshot_training(variables, run.workdir, step)
     return means
 
 
@@ -140,8 +145,8 @@ class _StepLog:
       say: receives lines of progress.
     """
 
-    def __init__(self, experiment: Experiment, abstract: state.TrainState, size: int, start: int, writer: Writer,
-                 say: Say):
+    def __init__(self, experiment: Experiment, abstract: state.TrainState, size: int, start: int,
+                 writer: Writer | NoWriter, say: Say):
         self._experiment, self._abstract, self._size, self._writer, self._say = experiment, abstract, size, writer, say
         self._pending: list[Mapping[str, Any]] = []
         self._logged, self._skipped, self._began = start, 0, 0.0

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from medjax import atomic_files
+from medjax.core import distributed
 from medjax.errors import InputError
 
 NAME = 'manifest'  # of its folder in a checkpoint, and the mark in Orbax's metadata that there is one
@@ -32,7 +33,7 @@ class Pending:
     """
 
     def __init__(self, state: Any, metrics: Mapping[str, float], statistics: Mapping[str, Any]):
-        self._arrays = {path: np.array(leaf) for path, leaf in leaves(state).items()}
+        self._arrays = {path: distributed.host_array(leaf) for path, leaf in leaves(state).items()}
         self._about = {'metrics': dict(metrics), 'statistics': dict(statistics)}
 
     async def save(self, directory: Any) -> Any:
@@ -41,6 +42,8 @@ class Pending:
 
     async def _write(self, directory: Any) -> None:
         folder = pathlib.Path(str(await directory.await_creation()))
+        if not distributed.is_first():
+            return
         content = await asyncio.to_thread(self._content)
         (folder / f'{NAME}.json').write_text(json.dumps(content))
 
@@ -83,7 +86,7 @@ class Manifest:
           DamagedCheckpointError: an array differs from the one that was saved.
         """
         for path, array in leaves(state).items():
-            if _described(np.asarray(array)) != self.arrays[path]:
+            if _described(distributed.host_array(array)) != self.arrays[path]:
                 raise DamagedCheckpointError(f'{folder}: damaged checkpoint: {path} does not have the digest in '
                                              f'{NAME}/{NAME}.json')
 

@@ -31,14 +31,16 @@ class Jit:
       devices: the devices to use; all of them by default.
 
     Raises:
-      InputError: the product of the axes is not the number of devices.
+      InputError: the product of the axes is not the number of devices; or a process would have a part of the devices
+        among which `space` splits a volume, and others.
     """
 
     axis_name = None
 
     def __init__(self, *, data: Annotated[int, Range(low=-1)] = -1, fsdp: Count = 1, space: Count = 1,
                  devices: list[Any] | None = None):
-        devices = devices or jax.devices()
+        # A process' devices are neighbours, so that its examples are contiguous rows of a batch.
+        devices = devices or sorted(jax.devices(), key=lambda device: device.process_index)
         rest = len(devices) // max(fsdp * space, 1)
         data = rest if data == -1 else data
         if min(fsdp, space) < 1 or data * fsdp * space != len(devices) or not data:
@@ -48,6 +50,18 @@ class Jit:
                          axis_types=(AxisType.Auto,) * 3)
         self.batch_multiple = data * fsdp  # the batch size must be a multiple of this
         self.supports_resident = space == 1  # whether training data may be kept in device memory, a copy on each device
+        local, processes = jax.local_device_count(), jax.process_count()
+        if processes > 1 and local % space and space % local:
+            raise InputError(f'config.mesh.space: {space}, with {local} devices in each of {processes} processes; '
+                             'expected one that is a multiple of the other')
+        # Processes among which `space` splits a volume all read it.
+        self._parts = min(processes, self.batch_multiple)  # into which the processes split a batch
+        self._part = jax.process_index() * self._parts // processes
+
+    def rows(self, batch: int) -> range:
+        """The rows of a global batch that this process reads."""
+        size = batch // self._parts
+        return range(self._part * size, (self._part + 1) * size)
 
     def _state_sharding(self, leaf: Any) -> NamedSharding:
         size, spec = self.mesh.shape['fsdp'], [None] * leaf.ndim
@@ -127,21 +141,52 @@ class Jit:
     step_shapes = abstract_state  # shapes of the state as the step takes it
 
     def place_batch(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
-        """The global batch on the devices, from this host's part of it."""
-        return self._put(batch, {k: self._batch_sharding(v) for k, v in batch.items()})
+        """The global batch on the devices, from the rows that this process reads."""
+        return self._put(batch, {k: self._batch_sharding(v) for k, v in batch.items()}, self._parts, self._part)
 
     def replicate(self, arrays: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
         """A copy of the arrays on every device."""
         return self._put(arrays, dict.fromkeys(arrays, NamedSharding(self.mesh, PartitionSpec())))
 
-    def _put(self, arrays: Mapping[str, np.ndarray], layout: dict[str, NamedSharding]) -> dict[str, jax.Array]:
+    def _put(self, arrays: Mapping[str, np.ndarray], layout: dict[str, NamedSharding], parts: int = 1,
+             part: int = 0) -> dict[str, jax.Array]:
+        """Arrays on the devices: all of them, or from one of several parts of equally many rows."""
         if jax.process_count() == 1:
             return jax.device_put(dict(arrays), layout)  # a third of the time of the call below
-        return {k: jax.make_array_from_process_local_data(layout[k], v) for k, v in arrays.items()}
+
+        def placed(array: np.ndarray, sharding: NamedSharding) -> jax.Array:
+            if parts == 1:
+                return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
+            count = parts * len(array)
+
+            def shard(index: Any) -> np.ndarray:
+                first, last, _ = index[0].indices(count)
+                return array[(slice(first - part * len(array), last - part * len(array)), *index[1:])]
+
+            return jax.make_array_from_callback((count, *array.shape[1:]), sharding, shard)
+
+        return {k: placed(np.asarray(v), layout[k]) for k, v in arrays.items()}
 
     def logical_state(self, state: Any) -> Any:
-        """The state as one logical tree, for checkpoints and evaluators."""
+        """The state as one logical tree, for checkpoints."""
         return state
+
+    def local(self, tree: Any) -> Any:
+        """Arrays for evaluators: with several processes a copy on each device of this process, of which it disposes."""
+        if jax.process_count() == 1:
+            return tree
+        here = Mesh(np.array(jax.local_devices()), ('data',), axis_types=(AxisType.Auto,))
+
+        def copied(array: jax.Array) -> jax.Array:
+            copies = {shard.device: shard.data for shard in array.addressable_shards}
+            return jax.make_array_from_single_device_arrays(
+                array.shape, NamedSharding(here, PartitionSpec()), [copies[device] for device in jax.local_devices()])
+
+        return jax.tree.map(copied, self._replicated(tree))
+
+    @functools.cached_property
+    def _replicated(self) -> Callable[[Any], Any]:
+        return jax.jit(lambda tree: tree, out_shardings=NamedSharding(self.mesh, PartitionSpec()))
 
 
 class Pmap:
@@ -158,6 +203,9 @@ class Pmap:
     supports_resident = False
 
     def __init__(self, *, devices: list[Any] | None = None):
+        if jax.process_count() > 1:
+            raise InputError(f"config.parallel: 'pmap', in {jax.process_count()} processes; expected 'jit', which runs "
+                             'over all of them')
         self.devices = devices or jax.local_devices()
         self.batch_multiple = len(self.devices)  # the batch size must be a multiple of this
 
@@ -209,9 +257,17 @@ class Pmap:
         """Not supported: this plan keeps no training data in device memory."""
         raise NotImplementedError('pmap keeps no training data in device memory')
 
+    def rows(self, batch: int) -> range:
+        """The rows of a batch that this process reads: all."""
+        return range(batch)
+
     def logical_state(self, state: Any) -> Any:
         """The first device's copy of the state, for checkpoints and evaluators."""
         return jax.tree.map(lambda x: x[0], state)
+
+    def local(self, tree: Any) -> Any:
+        """Arrays for evaluators: the same."""
+        return tree
 
 
 def _fast_compile_options(device: Any) -> dict[str, bool | str | int | float]:

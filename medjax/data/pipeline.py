@@ -36,18 +36,14 @@ class _Order:
       count: items of an epoch.
       seed: of the order and of random choices.
       batch: the global number of examples of a step.
-      hosts: number of processes that share a batch; by default JAX's.
-      host: the number of this process, which has every `hosts`th example.
+      rows: the rows of a batch that this process has in a stream; all by default. They are contiguous, since the
+        devices of a process hold contiguous rows.
     """
 
-    def __init__(self, count: int, *, seed: int, batch: int, hosts: int | None = None, host: int | None = None):
-        self.hosts = jax.process_count() if hosts is None else hosts
-        self.host = jax.process_index() if host is None else host
-        if batch % self.hosts:
-            raise InputError(f'config.batch: {batch} is not a multiple of {self.hosts} hosts')
+    def __init__(self, count: int, *, seed: int, batch: int, rows: range | None = None):
         if not 0 <= seed < 2**32:
             raise InputError(f'config.seed: {seed}; expected 0..{2**32 - 1}')
-        self._count, self._seed, self.batch = count, seed, batch
+        self._count, self._seed, self.batch, self.rows = count, seed, batch, rows or range(batch)
 
         @functools.lru_cache(2)
         def permutation(epoch: int) -> np.ndarray:
@@ -65,16 +61,16 @@ class _Order:
 
 
 class Streamed:
-    """All batches of a run: `batches[step]` does not depend on earlier steps or on the number of hosts.
+    """All batches of a run: `batches[step]` depends neither on earlier steps nor on the number of processes.
 
     Each example has its item's arrays and `id`, `index`, its number in the run as uint32, and `mask` 1.
 
     Args:
       items: the training items.
-      **options: seed, batch, hosts and host; see `_Order`.
+      **options: seed, batch and rows; see `_Order`.
 
     Raises:
-      InputError: the batch is not a multiple of the number of hosts, or the seed is out of range.
+      InputError: the seed is out of range.
     """
 
     def __init__(self, items: Items, **options: Any):
@@ -84,17 +80,21 @@ class Streamed:
             return {**items.item(order.item(number), order.rng(number)), 'index': np.uint32(number),
                     'mask': np.float32(1)}
 
-        self._dataset = grain.MapDataset.range(2**62).map(example)[order.host::order.hosts].batch(
-            order.batch // order.hosts)
+        def example_here(position: int) -> dict[str, Any]:
+            step, row = divmod(position, len(order.rows))
+            return example(step * order.batch + order.rows[row])
+
+        self._whole = grain.MapDataset.range(2**62).map(example).batch(order.batch)
+        self._here = grain.MapDataset.range(2**62).map(example_here).batch(len(order.rows))
 
     def __getitem__(self, step: int) -> dict[str, Any]:
-        return self._dataset[step]
+        return self._whole[step]
 
     def stream(self, start: int, stop: int) -> Iterator[dict[str, Any]]:
-        """The batches of steps `start` to `stop`, in order, read ahead by threads."""
+        """The rows that this process reads of the batches of some steps, in order, read ahead by threads."""
         # Two threads: reading is indexing of mapped memory, and the train step needs the cores.
         options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=4)
-        return iter(self._dataset[start:stop].to_iter_dataset(options))
+        return iter(self._here[start:stop].to_iter_dataset(options))
 
 
 class Placed:
@@ -110,14 +110,17 @@ class Placed:
         self.resident, self._order = resident, _Order(count, **options)
 
     def __getitem__(self, step: int) -> dict[str, np.ndarray]:
-        order = self._order
-        numbers = range(step * order.batch + order.host, (step + 1) * order.batch, order.hosts)
-        places = [self.resident.place(order.item(number), functools.partial(order.rng, number)) for number in numbers]
-        return {'place': np.array(places, np.int32), 'index': np.array(numbers, np.uint32)}
+        return self._places(step, range(self._order.batch))
 
     def stream(self, start: int, stop: int) -> Iterator[dict[str, np.ndarray]]:
-        """The places of steps `start` to `stop`."""
-        return (self[step] for step in range(start, stop))
+        """The places of this process' rows of the batches of steps `start` to `stop`."""
+        return (self._places(step, self._order.rows) for step in range(start, stop))
+
+    def _places(self, step: int, rows: range) -> dict[str, np.ndarray]:
+        order = self._order
+        numbers = range(step * order.batch + rows.start, step * order.batch + rows.stop)
+        places = [self.resident.place(order.item(number), functools.partial(order.rng, number)) for number in numbers]
+        return {'place': np.array(places, np.int32), 'index': np.array(numbers, np.uint32)}
 
     def taking(self, augment: Callable[..., Any] | None) -> Callable[..., Any]:
         """The augmentation, preceded by picking the items at their places.

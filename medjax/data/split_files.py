@@ -17,9 +17,18 @@ def write_split(path: pathlib.Path, cases: Sequence[Case]) -> str:
     Returns:
       The SHA-256 of the split. Two runs have the same hash if and only if they have the same split.
     """
-    table = {case.id: {'patient': case.patient, 'split': case.split} for case in sorted(cases, key=lambda c: c.id)}
+    table = _split_table(cases)
     atomic_files.write_json(path, {'sha256': _digest(table), 'cases': table}, private=True)
     return _digest(table)
+
+
+def split_hash(cases: Sequence[Case]) -> str:
+    """The SHA-256 of the split of every case, as `write_split` returns it."""
+    return _digest(_split_table(cases))
+
+
+def _split_table(cases: Sequence[Case]) -> dict[str, dict[str, str]]:
+    return {case.id: {'patient': case.patient, 'split': case.split} for case in sorted(cases, key=lambda c: c.id)}
 
 
 def check_same_data(workdir: pathlib.Path, cases: Sequence[Case], fingerprint: str) -> None:

@@ -40,10 +40,10 @@ def gaussian_weights(window: Sequence[int]) -> np.ndarray:
 
 
 def _window_sharding(variables: Any) -> NamedSharding | None:
-    """The sharding of windows over the devices that hold the weights of a process; None for a single device."""
+    """The sharding of windows over the devices that hold the weights; None for a single device."""
     leaf = next(iter(jax.tree.leaves(variables)), None)
     sharding = leaf.sharding if isinstance(leaf, jax.Array) else None
-    if not isinstance(sharding, NamedSharding) or sharding.num_devices == 1 or jax.process_count() > 1:
+    if not isinstance(sharding, NamedSharding) or sharding.num_devices == 1:
         return None
     return NamedSharding(sharding.mesh, PartitionSpec(sharding.mesh.axis_names))
 

@@ -14,12 +14,12 @@ from medjax.core.task import Task
 WIDTH = 16
 
 
-def task(scale: float = 1.0) -> Task:
+def task(scale: float = 1.0, width: int = WIDTH) -> Task:
     """Least squares through one hidden layer; a running mean of the inputs stands for batch statistics."""
     def init(key, batch):
         a, b = jax.random.split(key)
         size = batch['image'].shape[-1]
-        return {'params': {'a': jax.random.normal(a, (size, WIDTH)) / 4, 'b': jax.random.normal(b, (WIDTH, 1)) / 4},
+        return {'params': {'a': jax.random.normal(a, (size, width)) / 4, 'b': jax.random.normal(b, (width, 1)) / 4},
                 'batch_stats': {'mean': jnp.zeros(size)}}
 
     def loss(variables, batch, key):

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from medjax.core import distributed
 from medjax.core.task import Task
 from medjax.errors import InputError
 
@@ -77,9 +78,10 @@ class BatchedClassifier:
           `[M, count, K]` float64 for M samples, or one prediction without dropout.
         """
         samples = self.dropout_samples if samples is None else samples
-        parts = []
-        for start in range(0, count, self.batch):
+
+        def predicted(start: int) -> np.ndarray:
             numbers = np.minimum(np.arange(start, start + self.batch), count - 1)
             probs = self._compiled(variables, images(numbers), start, samples)
-            parts.append(np.asarray(probs, np.float64)[:, :count - start])
-        return np.concatenate(parts, 1)
+            return np.asarray(probs, np.float64)[:, :count - start]
+
+        return np.concatenate(distributed.mapped(predicted, range(0, count, self.batch)), 1)

@@ -2,12 +2,14 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Mapping
+import itertools
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
+from medjax.core import distributed
 from medjax.core.task import Task
 from medjax.errors import InputError
 from medjax.ops import window_stitching
@@ -65,19 +67,23 @@ class BatchedDetector:
         return jax.jit(lambda variables, batch: predict(variables, batch))
 
     def __call__(self, variables: Any, inputs: Callable[[np.ndarray], Mapping[str, np.ndarray]],
-                 count: int) -> Iterator[Detections]:
-        """Yields the detections of each image.
+                 count: int) -> list[Detections]:
+        """The detections of each image.
 
         Args:
           variables: the network's variables.
           inputs: the entries of a batch for image numbers `[n]`.
           count: number of images.
         """
-        for start in range(0, count, self.batch):
+        def detected(start: int) -> list[Detections]:
             numbers = np.minimum(np.arange(start, start + self.batch), count - 1)
-            out = jax.device_get(self._compiled(variables, inputs(numbers)))
+            out, found = jax.device_get(self._compiled(variables, inputs(numbers))), []
             for row in range(min(self.batch, count - start)):
                 scores = np.round(out['scores'][row].astype(np.float64), SCORE_DIGITS)
                 real = np.flatnonzero((out['valid'][row] > 0) & (scores > 0))
                 real = real[np.argsort(-scores[real], kind='stable')]
-                yield Detections(out['boxes'][row][real], out['labels'][row][real], scores[real])
+                found.append(Detections(out['boxes'][row][real], out['labels'][row][real], scores[real]))
+            return found
+
+        parts = distributed.mapped(detected, range(0, count, self.batch))
+        return list(itertools.chain.from_iterable(parts))

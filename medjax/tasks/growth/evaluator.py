@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from medjax import atomic_files
-from medjax.core import contracts
+from medjax.core import contracts, distributed
 from medjax.core.task import Task
 from medjax.data.datasets.tumour_growth import TumourGrowthDataset
 from medjax.data.datasets.tumour_visits import INPUTS, FollowUp, prepare_visits
@@ -45,12 +45,13 @@ class GrowthEvaluator(contracts.Evaluator):
 
     def _outputs(self, variables: Any, numbers: np.ndarray) -> dict[str, np.ndarray]:
         """The outputs of the task, with `masks` in place of `probs`, in padded batches."""
-        parts = []
-        for start in range(0, len(numbers), self.batch):
+        def predicted(start: int) -> dict[str, np.ndarray]:
             at = numbers[np.minimum(np.arange(start, start + self.batch), len(numbers) - 1)]
             out = jax.device_get(self._compiled(variables, self.data.batch(at)))
             out['masks'] = (out.pop('probs').argmax(-1) == 1).astype(np.uint8)
-            parts.append({name: part[:len(numbers) - start] for name, part in out.items()})
+            return {name: part[:len(numbers) - start] for name, part in out.items()}
+
+        parts = distributed.mapped(predicted, range(0, len(numbers), self.batch))
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def __call__(self, variables: Any, split: str, *, quick: bool = False,

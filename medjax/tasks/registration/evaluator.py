@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from medjax import atomic_files
-from medjax.core import contracts
+from medjax.core import contracts, distributed
 from medjax.core.metrics import column_means
 from medjax.core.task import Task
 from medjax.data.datasets.registration import RegistrationDataset, check_size
@@ -41,6 +41,8 @@ class Deformation(NamedTuple):
 class RegistrationEvaluator(contracts.Evaluator):
     """Registers the pairs of a split; see `evaluator`."""
 
+    snapshots_by_case = True
+
     data: RegistrationDataset
     task: Task
     affine_baseline: bool
@@ -60,7 +62,7 @@ class RegistrationEvaluator(contracts.Evaluator):
         Returns:
           A row for each pair; see `tasks/registration/table.py`.
         """
-        numbers, rows = self.data.numbers(split), []
+        numbers = self.data.numbers(split)
         # The validation pairs selected the weights; a comparison on them would be biased.
         bspline = 0 if split == 'val' or quick else self.bspline_pairs
         methods = ['', 'none']
@@ -68,10 +70,11 @@ class RegistrationEvaluator(contracts.Evaluator):
             methods.append('affine')
         if bspline:
             methods.append('bspline')
-        for place, number in enumerate(numbers):
+
+        def row(place: int) -> dict[str, Any]:
             pair = self.data.batch(numbers[place:place + 1])
             deformations = self._deformations(variables, pair, quick, place < bspline)
-            if not place:  # the first call included compilation
+            if place < jax.process_count():  # the first call of each process included compilation
                 again = self._deformations(variables, pair, quick, False)
                 deformations |= again
             measured, metrics = {}, {}
@@ -79,12 +82,13 @@ class RegistrationEvaluator(contracts.Evaluator):
                 metrics[method] = {}
                 if method in deformations:
                     measured[method], metrics[method] = self._measured(pair, deformations[method])
-            case = self.data.source.cases[number]
-            rows.append(table.row(split, case, metrics))
+            case = self.data.source.cases[numbers[place]]
             if snapshots is not None and not quick:
                 self._save_snapshot(snapshots / f'{case.id}.npz', pair, np.asarray(deformations[''].displacement),
                                     measured)
-        return rows
+            return table.row(split, case, metrics)
+
+        return distributed.mapped(row, range(len(numbers)))
 
     def validation_metrics(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         """Means of the metrics of the network."""

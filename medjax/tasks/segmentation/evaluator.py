@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from medjax.core import contracts
+from medjax.core import contracts, distributed
 from medjax.core.metrics import column_means
 from medjax.core.task import Task
 from medjax.data.datasets.prepared_volumes import PreparedVolume
@@ -24,6 +24,8 @@ from medjax.tasks.segmentation.predictor import SegmentationPredictor
 @dataclasses.dataclass(frozen=True)
 class SegmentationEvaluator(contracts.Evaluator):
     """Segments the volumes of a split and computes their metrics; see `evaluator`."""
+
+    snapshots_by_case = True
 
     data: VolumeDataset
     inference: SlidingWindowInference
@@ -61,8 +63,7 @@ class SegmentationEvaluator(contracts.Evaluator):
           quick: whether to compute overlap metrics only, on the network's grid, for validation during training.
           snapshots: folder for snapshots of all cases, which the report shows.
         """
-        rows = []
-        for volume in self.data.cases(split):
+        def row(volume: PreparedVolume) -> dict[str, Any]:
             label, confidence = self.inference(variables, self.data.network_input(volume),
                                                self.data.background(volume))
             if quick:
@@ -78,9 +79,10 @@ class SegmentationEvaluator(contracts.Evaluator):
                     surfaces=self.surface, lesions=self.lesion_metrics, grid=self.data.source.grid)
                 if snapshots is not None:
                     self._save_snapshot(snapshots, volume, image, truth, label, confidence)
-            rows.append({'split': split, 'id': volume.case.id, 'patient': volume.case.patient, **volume.case.columns,
-                         **table.case_columns(metrics, self.data.source.classes)})
-        return rows
+            return {'split': split, 'id': volume.case.id, 'patient': volume.case.patient, **volume.case.columns,
+                    **table.case_columns(metrics, self.data.source.classes)}
+
+        return distributed.mapped(row, self.data.cases(split))
 
     def validation_metrics(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         """Means of the metrics over the cases."""

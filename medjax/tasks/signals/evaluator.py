@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from medjax.core import contracts
+from medjax.core import contracts, distributed
 from medjax.core.metrics import column_means
 from medjax.core.task import Task
 from medjax.data.datasets.signals import SignalDataset
@@ -51,19 +51,21 @@ class SignalEvaluator(contracts.Evaluator):
           quick: whether to leave the baseline detector out, for validation during training.
           snapshots: folder beside which snapshots of the recordings are saved, which the report shows.
         """
-        rows, kept = [], {}
-        for number in self.data.numbers(split):
+        def row_and_snapshot(number: int) -> tuple[dict[str, Any], dict[str, Any]]:
             case, recording = self.data.source.cases[number], self.data.recordings[number]
             probs = self._segmenter(variables, recording.values)
             found = ecg_beats.beats_from_probs(probs, recording.rate)
             detected = None
             if not quick and split != REAL:
                 detected = ecg_beats.detect_beats(recording.values, recording.rate)
-            rows.append({'split': split, 'id': case.id, 'patient': case.patient,
-                         **table.case_columns(found, recording.beats, recording.rate, detected)})
-            kept[case.id] = snapshot.recording(recording.rate, recording.beats, found, probs, recording.values[:, 0])
+            return ({'split': split, 'id': case.id, 'patient': case.patient,
+                     **table.case_columns(found, recording.beats, recording.rate, detected)},
+                    snapshot.recording(recording.rate, recording.beats, found, probs, recording.values[:, 0]))
+
+        pairs = distributed.mapped(row_and_snapshot, self.data.numbers(split))
+        rows = [row for row, _ in pairs]
         if snapshots is not None:
-            snapshot.save(snapshots.parent, split, kept)
+            snapshot.save(snapshots.parent, split, {row['id']: kept for row, kept in pairs})
         return rows
 
     def validation_metrics(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:

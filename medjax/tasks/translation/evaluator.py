@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image as Picture
 
 from medjax import atomic_files
-from medjax.core import contracts
+from medjax.core import contracts, distributed
 from medjax.core.metrics import column_means
 from medjax.core.task import Task
 from medjax.data.datasets.translation import (
@@ -41,6 +41,8 @@ SIDES = ('image', 'target')
 @dataclasses.dataclass(frozen=True)
 class TranslationEvaluator(contracts.Evaluator):
     """Translates the cases of a split and computes their fidelity; see `evaluator`."""
+
+    snapshots_by_case = True
 
     data: TranslationDataset
     translator: Translator
@@ -73,11 +75,7 @@ class TranslationEvaluator(contracts.Evaluator):
         Returns:
           A row for each case; see `tasks/translation/table.py`.
         """
-        rows = []
-        for number in self.data.numbers(split):
-            case = self.data.source.cases[number]
-            if not case.target[0]:
-                continue
+        def row(case: Case) -> dict[str, Any]:
             arrays = self._network_arrays(case) if quick else self._stored_arrays(case)
             outputs = self._translate(variables, case.id)
             if arrays.grid is not None:
@@ -94,10 +92,12 @@ class TranslationEvaluator(contracts.Evaluator):
                     # Outside of the head, which it cannot know, a baseline is given the target.
                     outputs[name] = np.where(inside, predict(arrays.image), arrays.target)
                     metrics[name] = fidelity(outputs[name], arrays.target, arrays.head)
-            rows.append(table.row(split, case, metrics, cycle))
             if snapshots is not None:
                 save_snapshot(snapshots / f'{case.id}.npz', arrays, outputs)
-        return rows
+            return table.row(split, case, metrics, cycle)
+
+        cases = [self.data.source.cases[number] for number in self.data.numbers(split)]
+        return distributed.mapped(row, [case for case in cases if case.target[0]])
 
     def validation_metrics(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         """Means of the metrics over the cases."""
