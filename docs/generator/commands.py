@@ -78,8 +78,9 @@ def _flag(call: ast.Call, required: Sequence[str]) -> Flag:
 
 
 def launchers() -> list[Command]:
-    """The scripts in `launch/` that are run, with the comment at their top."""
-    found = []
+    """The scripts in `launch/` that are run, with the comment or the docstring at their top."""
+    found = [Command(f'python launch/{path.name}', ast.get_docstring(ast.parse(path.read_text(encoding='utf-8'))) or '')
+             for path in sorted((ROOT / 'launch').glob('*.py'))]
     for path in sorted((ROOT / 'launch').glob('*.sh')):
         lines = path.read_text(encoding='utf-8').splitlines()
         if not lines[0].startswith('#!'):

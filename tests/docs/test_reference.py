@@ -121,6 +121,7 @@ def test_every_launcher_has_its_section(found):
     assert scripts
     for path in scripts:
         assert f'### `bash launch/{path.name}`\n' in found['reference/commands.md']
+    assert '### `python launch/sweep.py`\n' in found['reference/commands.md']
 
 
 # The parser of docstrings.
