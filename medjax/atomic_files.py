@@ -24,7 +24,25 @@ FORMULA = re.compile(r"'*[=+\-@\t\r]")
 NUMBER = re.compile(r'[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(inf|nan)', re.IGNORECASE | re.ASCII)
 FOLDER_MODE = 0o700
 TEMPORARY = '.medjax-{}.part'  # names of files that are being written
+# Schemes of object storage and the like; `gs://bucket` is `gs:/bucket` as a path.
+REMOTE = re.compile(r'(gs|gcs|s3|s3a|az|abfss?|hdfs|https?|ftp|sftp|file):', re.IGNORECASE)
 FRESH = 1.0  # seconds in which a new temporary file may not be locked yet
+
+
+def check_local(path: pathlib.Path | str, where: str) -> None:
+    """Refuses an address of object storage as a place for files, which would become a local folder of that name.
+
+    Args:
+      path: the place.
+      where: the option that it comes from, for the message.
+
+    Raises:
+      InputError: it is an address.
+    """
+    for part in pathlib.PurePath(path).parts:
+        if REMOTE.fullmatch(part):
+            raise InputError(f'{where}: an address that begins with {part}//; expected a local path: mount the bucket '
+                             '(GCSFuse, Mountpoint for S3, BlobFuse) and name a folder there')
 
 
 def read_arrays(path: pathlib.Path, kind: str, names: Sequence[str] = ()) -> dict[str, np.ndarray]:

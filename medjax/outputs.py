@@ -4,6 +4,7 @@ import os
 import pathlib
 from collections.abc import Iterable, Iterator, Sequence
 
+from medjax import atomic_files
 from medjax.data.io import image_files
 from medjax.data.io.tables import read_table
 from medjax.errors import InputError
@@ -44,10 +45,11 @@ def check_outputs(outputs: Iterable[pathlib.Path], inputs: Iterable[pathlib.Path
       marks: names that, beside `config.json`, only a run's folder has, or also that with the result of several runs.
 
     Raises:
-      InputError: with the first file that would be overwritten.
+      InputError: with the first file that would be overwritten; or they are on object storage.
     """
     there: dict[tuple[int, int], pathlib.Path] = {}
     for output in outputs:
+        atomic_files.check_local(output, where)
         for path in (output.parent.resolve() / output.name, output.resolve()):
             run = _run_of(path, marks)
             if run:

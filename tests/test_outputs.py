@@ -1,6 +1,7 @@
 """No command overwrites its inputs, an earlier result of the same call or a run: refused before the first case."""
 
 import os
+import pathlib
 
 import nibabel as nib
 import numpy as np
@@ -258,3 +259,14 @@ def test_the_file_of_voxels_beside_a_header_is_not_left_out(tmp_path):
     (tmp_path / 'other.raw').touch()
     lines = []
     assert find([str(tmp_path)], say=lines.append) == [tmp_path / 'a.hdr', tmp_path / 'b.mhd'] and not lines
+
+
+@pytest.mark.parametrize('place', ['gs://bucket/run', 's3://bucket/run', 'GS://bucket', 'https://host/folder'])
+def test_object_storage_is_no_folder(tmp_path, monkeypatch, place):
+    monkeypatch.chdir(tmp_path)
+    given = pathlib.Path(place)
+    for path in (given, given.resolve()):
+        with pytest.raises(InputError, match=f"--output={given}: an address that begins with {given.parts[0]}//; "
+                                             'expected a local path: mount the bucket'):
+            check_outputs([path / 'predictions.csv'], [], f'--output={given}')
+    assert not list(tmp_path.iterdir())

@@ -82,9 +82,10 @@ def store(folder: pathlib.Path, write: Callable[[pathlib.Path], object], what: s
       key: of the config, which has the cache folder; for the message.
 
     Raises:
-      InputError: the cache folder cannot be written, or has too little space.
+      InputError: the cache folder cannot be written, is on object storage, or has too little space.
     """
     root = folder.parent
+    atomic_files.check_local(root, key)
     try:
         atomic_files.make_folder(root)
         _remove_leftovers(root)
