@@ -23,7 +23,8 @@ def bags(*shape):
 
 @functools.cache
 def variables():
-    return random_variables(MODEL, bags(1, 1, 8, 8, 1))
+    with jax.ensure_compile_time_eval():  # also where a function that is being traced asks first
+        return random_variables(MODEL, bags(1, 1, 8, 8, 1))
 
 
 @functools.partial(jax.jit, static_argnums=3)
