@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from medjax.data.characteristics import Column, hidden_columns, known_columns
-from medjax.data.source import UNKNOWN_PATIENTS, Source
+from medjax.data.source import Source
 from medjax.metrics.covariate_balance import standardised_difference
 
 NAME = 'participants.json'  # of the file in a run's folder
@@ -65,7 +65,7 @@ def describe(data: Described) -> dict[str, Any]:
 
 def patients_known(source: Source) -> bool:
     """Whether it is known which cases are of the same patient; else each case counts as a patient of its own."""
-    return UNKNOWN_PATIENTS not in source.notice
+    return source.analysis_unit == 'patient'
 
 
 def _compared(splits: Sequence[str]) -> list[str]:

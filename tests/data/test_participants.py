@@ -104,7 +104,8 @@ def test_images_of_unknown_patients_are_cases():
     def case(number, target, split):
         return Case(f'c{number}', f'c{number}', split, None, target=target)
     cases = (case(0, 0, 'train'), case(1, 1, 'train'), case(2, 1, 'train'), case(3, 1, 'val'), case(4, 0, 'test'))
-    source = Source(cases, ('healthy', 'ill'), problem='binary', notice=f'A set. {UNKNOWN_PATIENTS}')
+    source = Source(cases, ('healthy', 'ill'), problem='binary', notice=f'A set. {UNKNOWN_PATIENTS}',
+                    analysis_unit='image')
     kept = images._only_classes(source, ('healthy',))
     assert [(item.cases, item.patients) for item in kept.left_out] == [(3, 3)] and 'healthy' in kept.left_out[0].reason
     half = images._subset(source, 0.5, 0)  # one of each class, of which there are 1 and 2
