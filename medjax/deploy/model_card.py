@@ -10,6 +10,7 @@ import numpy as np
 import medjax
 from medjax.metrics.names import MetricList
 from medjax.restore import Trained
+from medjax.tasks.family import of_config
 
 NOT_STATED = 'not stated'
 STATED = ('licence', 'intended_use', 'population', 'data_source', 'limitations')  # entries of config.study
@@ -54,7 +55,7 @@ def card(config: Mapping[str, Any], run: Trained, stored: Mapping[str, np.ndarra
     return {
         **about,
         'medjax': medjax.__version__, 'jax': jax.__version__,
-        'family': evaluate.get('name'), 'model': config['model'], 'task': config['task'],
+        'family': of_config(config).name, 'model': config['model'], 'task': config['task'],
         'classes': results.get('classes', run.statistics.get('classes', [])),
         'inputs': inputs, 'outputs': outputs,
         'preprocessing': {'data': {key: value for key, value in config['data'].items() if key != 'source'},
@@ -95,7 +96,8 @@ def markdown(content: Mapping[str, Any], title: str) -> str:
     lines += ['Not a medical device.', '', '## Inputs and outputs', '', *_arrays(content, 'inputs'),
               *_arrays(content, 'outputs'), '',
               'A letter is any size; `8*x` is any multiple of 8. `preprocessing` in the JSON file has what was done to '
-              'the images before. Images have spatial axes in the order x, y, z, then channels.', '']
+              'the images before. Channels are the last axis. Before them volumes have x, y and z; 2D images have x '
+              'and y in segmentation, translation, registration and growth, rows and columns in other families.', '']
     if content['predict_does_more']:
         lines += ['`medjax predict` also:', '', *(f'- {text}' for text in content['predict_does_more']), '']
     lines += ['## Training data', '', content['training_data'] or 'No notice.', '',
@@ -122,5 +124,3 @@ def _metrics(metrics: Mapping[str, Any]) -> Sequence[str]:
         interval = '–'.join(f'{limit:.4g}' for limit in of['ci95']) if of.get('ci95') else ''
         table.append(f'| {name} | {of["value"]:.4g} | {interval} | {of.get("n", "")} |')
     return table
-
-
