@@ -86,6 +86,11 @@ def make_folder(folder: pathlib.Path) -> None:
     folder.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
 
 
+def read_optional_json(path: pathlib.Path, expected: str = 'an object with named fields') -> dict[str, Any]:
+    """The object in a JSON file, empty where there is no such file; see `read_json`."""
+    return read_json(path, expected) if path.exists() else {}
+
+
 @contextlib.contextmanager
 def replacing(path: pathlib.Path, private: bool = False) -> Iterator[BinaryIO]:
     """A new file under a temporary name, which replaces `path` when the block ends without an error.

@@ -54,9 +54,9 @@ def evaluate(config: Mapping[str, Any], experiment: Experiment, workdir: pathlib
         abstract = experiment.plan.abstract_state(experiment.abstract_state())
         variables = experiment.plan.local(checkpoints.restore(step, abstract).variables())
     rows = _earlier(workdir, step, splits)
+    keep = evaluator.snapshots_by_case or distributed.is_first()
     with distributed.splitting():
         for split in splits:
-            keep = evaluator.snapshots_by_case or distributed.is_first()
             rows += evaluator(variables, split, snapshots=workdir / 'cases' / split if keep else None)
     if not distributed.is_first():
         return None
@@ -64,12 +64,7 @@ def evaluate(config: Mapping[str, Any], experiment: Experiment, workdir: pathlib
     if not (workdir / participants.NAME).exists():  # a run of an earlier version
         atomic_files.write_json(workdir / participants.NAME, participants.describe(data))
     atomic_files.write_table(workdir / 'predictions.csv', rows)
-    results = of_config(config).function('summary', 'results')(rows, evaluator)
-    unit = data.source.analysis_unit
-    if unit != 'patient':
-        results = intervals.in_unit(results, unit)
-        results['conventions'] += f' In these results each {unit} counts as a patient of its own.'
-    return {**results, 'step': step, 'counts': data.counts, 'classes': data.source.classes,
+    return {**_summary(config, experiment, rows), 'step': step, 'counts': data.counts, 'classes': data.source.classes,
             'notice': data.notice, 'source_notice': data.source.notice}
 
 
@@ -92,7 +87,23 @@ def measure(config: Mapping[str, Any], experiment: Experiment, workdir: pathlib.
     data, evaluator = experiment.data, experiment.evaluator
     check_same_data(workdir, data.source.cases, data.fingerprint)
     rows = [row for split in ('val', 'test') if split in data.counts for row in evaluator(variables, split)]
-    return of_config(config).function('summary', 'results')(evaluator.complete(rows), evaluator)
+    return _summary(config, experiment, evaluator.complete(rows))
+
+
+def _summary(config: Mapping[str, Any], experiment: Experiment, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The family's results of a predictions table, with n of what counts as one in the data."""
+    results = of_config(config).function('summary', 'results')(rows, experiment.evaluator)
+    unit = experiment.data.source.analysis_unit
+    if unit != 'patient':
+        results = intervals.in_unit(results, unit)
+        results['conventions'] += f' In these results each {unit} counts as a patient of its own.'
+    return results
+
+
+def load_experiment(workdir: pathlib.Path) -> tuple[dict[str, Any], Experiment]:
+    """The config and the experiment of a run for this machine's devices, with no training data on them."""
+    config = {**restore.load(workdir).to_dict(), 'parallel': 'jit', 'mesh': None, 'resident': False}
+    return config, assemble.experiment(config)
 
 
 def _earlier(workdir: pathlib.Path, step: int, splits: Sequence[str]) -> list[dict[str, Any]]:
@@ -133,10 +144,9 @@ def main(more: Sequence[str]) -> None:
         else:
             {'ensemble': compare.ensemble, 'merge': compare.merge}[wanted[0]](more[1:], workdir)
         return
-    # This machine's devices, not the training's; and no training data on them.
     with distributed.started(DISTRIBUTED.value):
-        config = {**restore.load(workdir).to_dict(), 'parallel': 'jit', 'mesh': None, 'resident': False}
-        results = evaluate(config, assemble.experiment(config), workdir, SPLIT.value, FROM_STEP.value)
+        config, experiment = load_experiment(workdir)
+        results = evaluate(config, experiment, workdir, SPLIT.value, FROM_STEP.value)
         if results is not None:
             publish(results, config, workdir)
 

@@ -21,7 +21,7 @@ cli.prepare()
 import numpy as np  # noqa: E402
 from absl import flags  # noqa: E402
 
-from medjax import assemble, atomic_files, build, evaluate, outputs, restore  # noqa: E402
+from medjax import atomic_files, build, evaluate, outputs, restore  # noqa: E402
 from medjax.deploy import model_card, onnx_format, program  # noqa: E402
 from medjax.errors import InputError  # noqa: E402
 from medjax.tasks.family import of_config  # noqa: E402
@@ -59,7 +59,7 @@ def export(workdir: pathlib.Path, output: pathlib.Path, *, format: str = 'jax', 
     run = restore.restore(workdir)
     stored, example = program.store(run.variables, precision), run.predictor.example()
     predict = run.predictor.program or run.task.predict
-    results, record = _read(workdir, 'results.json'), _read(workdir, 'environment.json')
+    results, record = (atomic_files.read_optional_json(workdir / name) for name in ('results.json', 'environment.json'))
     about = {'format': format, 'precision': precision}
     if format == 'jax':
         traced = program.trace(predict, stored, example)
@@ -69,7 +69,7 @@ def export(workdir: pathlib.Path, output: pathlib.Path, *, format: str = 'jax', 
         model, inputs, found = onnx_format.convert(predict, stored, example)
         card = model_card.card(config, run, stored, inputs, found, results, record, about)
     if precision != 'float32' and measure:
-        card['precision_cost'] = _cost(config, workdir, program.restore(stored), results)
+        card['precision_cost'] = _cost(workdir, program.restore(stored), results)
     if format == 'jax':
         atomic_files.write_bytes(output, _archive(traced, stored, card), private=True)
     else:
@@ -85,12 +85,6 @@ def export(workdir: pathlib.Path, output: pathlib.Path, *, format: str = 'jax', 
     return card
 
 
-def _read(workdir: pathlib.Path, name: str) -> dict[str, Any]:
-    """One of the run's JSON files; empty where it is not there."""
-    path = workdir / name
-    return atomic_files.read_json(path) if path.exists() else {}
-
-
 def _archive(traced: program.Program, stored: Mapping[str, np.ndarray], card: Mapping[str, Any]) -> bytes:
     """The exported file: a zip archive of the program, the weights, the card and the loader."""
     weights, content = io.BytesIO(), io.BytesIO()
@@ -104,13 +98,12 @@ def _archive(traced: program.Program, stored: Mapping[str, np.ndarray], card: Ma
     return content.getvalue()
 
 
-def _cost(config: Mapping[str, Any], workdir: pathlib.Path, variables: Mapping[str, Any],
-          results: Mapping[str, Any]) -> dict[str, Any]:
+def _cost(workdir: pathlib.Path, variables: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str, Any]:
     """The headline metrics of the test cases with rounded weights beside those of the run."""
     if 'test' not in results:
         raise InputError(f'{workdir}: no results of test cases to compare the precision with; expected an evaluated '
                          'run, or --nomeasure')
-    experiment = assemble.experiment({**config, 'parallel': 'jit', 'mesh': None, 'resident': False})
+    config, experiment = evaluate.load_experiment(workdir)
     rounded = evaluate.measure(config, experiment, workdir, variables)
     return model_card.cost(results, rounded, of_config(config).metrics)
 

@@ -215,7 +215,7 @@ def _has_saved(workdir: pathlib.Path) -> bool:
 def _record(workdir: pathlib.Path) -> dict[str, Any]:
     """The environment that the run in a folder recorded, where it has saved a step; empty for a new run."""
     path = workdir / 'environment.json'
-    return atomic_files.read_json(path, 'the environment of the run') if _has_saved(workdir) and path.exists() else {}
+    return atomic_files.read_optional_json(path, 'the environment of the run') if _has_saved(workdir) else {}
 
 
 def draw_augmented(experiment: Experiment, workdir: pathlib.Path, count: int = 8) -> None:

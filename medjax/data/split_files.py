@@ -4,11 +4,12 @@ import hashlib
 import json
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from medjax import atomic_files
 from medjax.data.source import Case
 from medjax.errors import InputError
+
+WRITTEN = 'JSON as a run writes it'
 
 
 def write_split(path: pathlib.Path, cases: Sequence[Case]) -> str:
@@ -45,29 +46,17 @@ def check_same_data(workdir: pathlib.Path, cases: Sequence[Case], fingerprint: s
     Raises:
       InputError: with the number of cases that are new, missing or in another split.
     """
-    before = _read_json(workdir / 'environment.json').get('data_hash', fingerprint)
+    before = atomic_files.read_optional_json(workdir / 'environment.json', WRITTEN).get('data_hash', fingerprint)
     if before == fingerprint:
         return
-    old = {name: row['split'] for name, row in _read_json(workdir / 'splits.json').get('cases', {}).items()}
+    old = {name: row['split'] for name, row in
+           atomic_files.read_optional_json(workdir / 'splits.json', WRITTEN).get('cases', {}).items()}
     now = {case.id: case.split for case in cases}
     counts = {'new': len(now.keys() - old.keys()), 'missing': len(old.keys() - now.keys()),
               'in another split': sum(old[name] != now[name] for name in old.keys() & now.keys())}
     change = ', '.join(f'{count} {kind}' for kind, count in counts.items() if count) or 'content or order'
     raise InputError(f'config.data: cases or splits have changed since the run in {workdir} began: {change} (data_hash '
                      f'{before[:12]}, now {fingerprint[:12]}); expected the same data, or another --workdir')
-
-
-def _read_json(path: pathlib.Path) -> dict[str, Any]:
-    """A JSON file of a run; empty where it is missing."""
-    try:
-        content = json.loads(path.read_text())
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise InputError(f'{path}: not readable: {error}; expected JSON as a run writes it') from error
-    if not isinstance(content, dict):
-        raise InputError(f'{path}: {type(content).__name__}; expected a JSON object as a run writes it')
-    return content
 
 
 def read_split(path: pathlib.Path) -> dict[str, str]:

@@ -101,10 +101,11 @@ def read(folder: pathlib.Path) -> Run:
     """
     if not (folder / 'config.json').is_file():
         raise InputError(f'--workdir={folder}: no config.json there; expected the folder of a training run')
-    objects = [_json(folder / f'{name}.json') for name in ('config', 'environment', 'results')]
+    objects = [atomic_files.read_optional_json(folder / f'{name}.json')
+               for name in ('config', 'environment', 'results')]
     run = Run(folder, *objects, _records(folder / 'metrics.jsonl'),
               _table(folder / 'predictions.csv'), _augmented(folder / 'augmented.npz'),
-              _json(folder / 'participants.json'))
+              atomic_files.read_optional_json(folder / 'participants.json'))
     for split in run.splits:
         for metric, entry in run.results[split].items():
             if not isinstance(entry, dict) or 'value' not in entry:
@@ -129,12 +130,6 @@ def snapshot(path: pathlib.Path) -> Iterator[dict[str, np.ndarray]]:
         if isinstance(error, InputError):
             raise
         raise InputError(f'{path}: not a snapshot of a case: {error!r}; evaluate again') from error
-
-
-def _json(path: pathlib.Path) -> dict[str, Any]:
-    if not path.exists():
-        return {}
-    return atomic_files.read_json(path)
 
 
 def _records(path: pathlib.Path) -> list[dict[str, Any]]:

@@ -6,8 +6,8 @@ import numpy as np
 from scipy import special
 
 from medjax.statistics import proportions
+from medjax.statistics.proportions import Z95
 
-Z95 = 1.959963984540054
 BAYES = 'Bayes, MOVER'
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from scipy import special
 
 LEVEL = 0.95
+Z95 = float(special.ndtri(1 - (1 - LEVEL) / 2))  # normal quantile of a two-sided interval
 EXACT = 'Clopper–Pearson'
 CLUSTERED = 'Clopper–Pearson, effective sample size'
 
@@ -35,7 +36,7 @@ def paired_difference(hits_a: np.ndarray, hits_b: np.ndarray) -> list[float]:
     """
     size, only_a, only_b = len(hits_a) + 2, (hits_a & ~hits_b).sum() + 0.5, (~hits_a & hits_b).sum() + 0.5
     difference = (only_a - only_b) / size
-    reach = special.ndtri(1 - (1 - LEVEL) / 2) * np.sqrt((only_a + only_b) / size - difference**2) / np.sqrt(size)
+    reach = Z95 * np.sqrt((only_a + only_b) / size - difference**2) / np.sqrt(size)
     return [max(float(difference - reach), -1.0), min(float(difference + reach), 1.0)]
 
 

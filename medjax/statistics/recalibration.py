@@ -13,13 +13,13 @@ import numpy as np
 from scipy import special
 
 from medjax.metrics.classification import compute_in_blocks
+from medjax.statistics.proportions import Z95
 
 LEAST = 1e-12  # probabilities are clipped to it from 0 and 1 before a logit
 KNOTS = ((0.05, 0.35, 0.65, 0.95), (0.1, 0.5, 0.9), ())  # quantiles; the first that give different knots and a fit
 RANGE = (0.01, 0.99)  # quantiles of the predicted probability between which the smooth curve is given
 STEPS, TOLERANCE = 60, 1e-9  # Newton's method: most steps, and gradient per case at which it ends
 FARTHEST = 25.0  # of a fitted log odds; beyond, a fit has no maximum
-Z95 = 1.959963984540054
 ONE_CLASS = 'one class only in the truth'
 SEPARATED = 'the probabilities separate the classes: no finite slope'
 EQUAL = 'all probabilities are equal: no slope'
