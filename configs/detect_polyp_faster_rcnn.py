@@ -41,5 +41,5 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
         c.model.update(levels=(0, 1), features=8, hidden=8, post_nms_top_n=16, pre_nms_top_n=32)
         c.model.encoder.update(base=4, blocks=(1, 1))
         c.task.sampled_proposals = 8
-        c.data.source.update(cases=(2, 1, 1), frames=6, shape=(64, 64), frame_step=2)
+        c.data.source.update(cases=(3, 2, 2), frames=6, shape=(64, 64), frame_step=2)
     return c

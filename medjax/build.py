@@ -20,15 +20,20 @@ import numpy as np
 import optax
 
 from medjax import options
+from medjax.core import config as configs
 from medjax.core import contracts, optim
 from medjax.core.config import bind, choose, unknown_key
 from medjax.core.task import Task
+from medjax.data import splits
 from medjax.data.io import image_files
+from medjax.data.source import Source
 from medjax.data.transforms.augment import RECIPES, Recipe
 from medjax.errors import InputError
 from medjax.tasks import family
 
 SPLIT_KEYS = ('calibrate', 'fold', 'folds')  # keys of config.data that the source reads
+NESTED = ('nested cross-validation: all patients are assigned to splits by folds; a test split that the data set or the '
+          'config names is not used, so that results cannot be compared with those published for it')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,8 +121,20 @@ def dataset(section: Mapping[str, Any]) -> contracts.Dataset:
     source_of, keys = attribute('source', described, 'config.data.source')
     # These are what is changed from run to run, so they have the shorter name.
     keys |= {name: options.pop(name) for name in SPLIT_KEYS if name in options}
-    source = bind(source_of, keys, 'config.data.source')
-    return bind(make, options, 'config.data', source=source)
+    return bind(make, options, 'config.data', source=_source(source_of, keys))
+
+
+def _source(make: Callable[..., Source], keys: Mapping[str, Any]) -> Source:
+    """The source of a section's keys; the split options of a source without folds of its own are applied here."""
+    own = dict(keys)
+    splitting = {} if 'folds' in configs.keys(make) else {name: own.pop(name) for name in SPLIT_KEYS if name in own}
+    source = bind(make, own, 'config.data.source')
+    if splitting:
+        cases = bind(splits.CrossValidation, splitting, 'config.data.source').resplit(source.cases, seed=0)
+        source = dataclasses.replace(source, cases=tuple(cases))
+    if splits.is_nested(keys.get('folds', 0)):
+        source = dataclasses.replace(source, warnings=(*source.warnings, NESTED))
+    return source
 
 
 def reader(section: Mapping[str, Any]) -> Callable[..., Any]:

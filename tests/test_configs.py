@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image as Picture
 
-from medjax import assemble
+from medjax import assemble, build
 from tests import cli
 from tests.conftest import ROOT
 
@@ -97,6 +97,20 @@ def test_the_smoke_run_goes_from_config_to_report(name, tmp_path):
 def test_the_smoke_variants_of_further_configs_give_an_experiment(name):
     experiment = assemble.experiment(smoke(name))
     assert experiment.steps == 2 and experiment.abstract_state().params and experiment.data.counts['test']
+
+
+@pytest.mark.parametrize('name', [name for name in CONFIGS if name not in NEED_DATA])
+def test_every_config_can_be_cross_validated(name):
+    data, tested, trained = smoke(name)['data'], [], set()
+    for fold in range(5):
+        parts = {'train': set(), 'val': set(), 'test': set()}
+        for case in build.dataset({**data, 'folds': (5, 4), 'fold': (fold, 0)}).source.cases:
+            if case.split != 'test_real':  # a recording of its own, which every fold tests
+                parts[case.split.partition('_at_')[0]].add(case.id.partition('_at_')[0])
+        assert all(parts.values()) and not parts['test'] & (parts['train'] | parts['val'])
+        tested += parts['test']
+        trained |= parts['train']
+    assert len(tested) == len(set(tested)) and trained <= set(tested)
 
 
 @pytest.mark.parametrize('name', CONFIGS)

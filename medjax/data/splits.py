@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from medjax.data.io.tables import check_spellings, filled
-from medjax.data.source import NAMED_SPLITS, Case, stratum_of
+from medjax.data.source import NAMED_SPLITS, SPLITS, Case, stratum_of
 from medjax.data.split_files import read_split
 from medjax.errors import InputError
 from medjax.options import Count, FractionBelowOne, NonNegativeInt
@@ -183,10 +183,12 @@ def resplit(cases: Sequence[Case], *, val: float = 0.0, fold: int | Sequence[int
             folds: int | Sequence[int] = 0, seed: int = 0) -> list[Case]:
     """Reassigns training and validation cases of a data set with a split of its own, stratified by target.
 
-    Without folds and with val = 0 the data set's own split is kept.
+    Without folds and with val = 0 the data set's own split is kept. Where all cases are of one patient, cases are
+    assigned in place of patients.
 
     Args:
-      cases: all cases of the data set. Test cases keep their split unless folds are nested.
+      cases: all cases of the data set. Test cases keep their split unless folds are nested; those of other splits than
+        training, validation and test always do.
       val: see `split_by_patient`, also for fold, folds and seed.
       fold: …
       folds: …
@@ -195,9 +197,12 @@ def resplit(cases: Sequence[Case], *, val: float = 0.0, fold: int | Sequence[int
     check_folds(fold, folds)
     if not folds and not val:
         return list(cases)
-    strata = {case.patient: stratum_of(case.target) for case in cases if case.split != 'test' or is_nested(folds)}
+    reassigned = SPLITS if is_nested(folds) else ('train', 'val')
+    one = len({case.patient for case in cases}) == 1  # whose examinations, or parts, are then split
+    name = {case.id: case.id if one else case.patient for case in cases if case.split in reassigned}
+    strata = {name[case.id]: stratum_of(case.target) for case in cases if case.id in name}
     split = split_by_patient(list(strata), val=val, test=0.0, fold=fold, folds=folds, seed=seed, strata=strata)
-    return [dataclasses.replace(case, split=split.get(case.patient, case.split)) for case in cases]
+    return [dataclasses.replace(case, split=split[name[case.id]]) if case.id in name else case for case in cases]
 
 
 def split_by_patient(patients: Sequence[str], *, val: float, test: float, fold: int | Sequence[int] = 0,

@@ -8,6 +8,7 @@ import pytest
 
 from medjax import build
 from medjax.core import config
+from medjax.data.simulated import treatment
 from medjax.data.source import Case
 from medjax.data.sources import classification_folder, medmnist
 from medjax.data.split_files import write_split
@@ -157,6 +158,23 @@ def test_a_data_set_is_resplit_by_target_only_if_asked_for():
     assert sorted(c.id for changed in nested for c in changed if c.split == 'test') == sorted(splits)
 
 
+def test_only_the_cases_of_the_reassigned_splits_change():
+    # Patient 0 trains and tests in the data set's own split, and one patient is of a further split.
+    cases = [case(f'{split}{n}', f'p{n}', split) for split, count in (('train', 8), ('test', 1), ('unseen', 1))
+             for n in range(count)] + [case('other', split='test_real')]
+    changed = {c.id: c.split for c in resplit(cases, fold=1, folds=4)}
+    assert {changed.pop(name) for name in ('unseen0', 'other')} == {'unseen', 'test_real'}
+    assert changed.pop('test0') == 'test' and sorted(changed.values()) == 6 * ['train'] + 2 * ['val']
+    tested = [c.id for fold in range(4) for c in resplit(cases, fold=(fold, 0), folds=(4, 3)) if c.split == 'test']
+    assert sorted(tested) == sorted(c.id for c in cases if c.split in ('train', 'test'))
+
+
+def test_the_parts_of_a_single_patient_are_split_as_cases():
+    cases = [case(f'slab{n}', 'one') for n in range(8)]
+    tested = [c.id for fold in range(4) for c in resplit(cases, fold=(fold, 0), folds=(4, 3)) if c.split == 'test']
+    assert sorted(tested) == [c.id for c in cases]
+
+
 def test_markers_of_missing_values_are_no_splits():
     rows = [{'patient': name, 'split': split} for name, split in (('a', ' test '), ('b', 'NA'), ('c', ''), ('d', '.'))]
     found = divide(Splitting(val=0, test=0), rows)
@@ -168,6 +186,21 @@ def test_split_options_are_keys_of_the_config():
     assert [known[field.name].default for field in dataclasses.fields(Splitting)] == [0, 0.2, 0.2, 0, 0, 0, None, '']
     assert 'splitting' not in known
     assert {'calibrate', 'fold', 'folds', 'split_seed'} < set(config.keys(medmnist.source))
+
+
+def test_a_source_without_folds_of_its_own_has_them():
+    section = {'name': 'tabular', 'source': {'name': 'simulated_treatment', 'cases': (16, 4, 5)}}
+    assert 'folds' not in config.keys(treatment.source) and build.dataset(section).counts == {
+        'train': 16, 'val': 4, 'test': 5}
+    folded = build.dataset({**section, 'folds': (5, 4), 'fold': (1, 0), 'calibrate': 3})
+    assert folded.counts == {'train': 12, 'val': 5, 'calibrate': 3, 'test': 5}
+    assert any(line.startswith('nested cross-validation: ') for line in folded.source.warnings)
+    one = build.dataset({**section, 'folds': 4, 'fold': 3})
+    assert one.counts == {'train': 15, 'val': 5, 'test': 5} and not one.source.warnings
+    with pytest.raises(InputError, match=r'fold=\(5, 0\) of folds=\(5, 4\) for 25 patients; expected a fold from 0'):
+        build.dataset({**section, 'folds': (5, 4), 'fold': (5, 0)})
+    with pytest.raises(InputError, match='config.data.source.folds: -1; expected'):
+        build.dataset({**section, 'folds': -1})
 
 
 STRATA = {name: 'rare' if number % 5 == 0 else 'common' for number, name in enumerate(PATIENTS)}

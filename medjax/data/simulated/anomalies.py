@@ -16,7 +16,6 @@ from medjax.data.io.geometry import Image
 from medjax.data.simulated.lesions import tumour_shape
 from medjax.data.source import SPLITS, Case, Source, data_dir
 from medjax.data.sources import mni152
-from medjax.data.splits import CalibrationSplit
 from medjax.errors import InputError
 from medjax.options import Count, NonNegativeInt
 
@@ -33,7 +32,7 @@ INSIDE = 0.9  # smallest fraction of a lesion's voxels that lie in the brain
 
 
 def source(*, dir: str = 'tumours', cases: tuple[Count, Count, Count] = (400, 40, 120),
-           seed: NonNegativeInt = 0, calibration: CalibrationSplit = CalibrationSplit()) -> Source:
+           seed: NonNegativeInt = 0) -> Source:
     """An anomaly source of slices of 192 × 224 mm with the classes 'healthy' and 'lesion'.
 
     Every second test slice has a lesion; training and validation slices have none.
@@ -42,7 +41,6 @@ def source(*, dir: str = 'tumours', cases: tuple[Count, Count, Count] = (400, 40
       dir: the folder of the tumours' masks.
       cases: numbers of training, validation and test slices.
       seed: of all draws.
-      calibration: slices that are set apart from those that train.
 
     Raises:
       InputError: a mask cannot be read or is empty; nilearn, which ships the template, is not installed.
@@ -59,7 +57,7 @@ def source(*, dir: str = 'tumours', cases: tuple[Count, Count, Count] = (400, 40
                 id=name, patient=name, split=split, target=int(lesion),
                 files=tuple(map(str, [*paths, *mni152.files()])), how=f'{seed} {part} {number}',
                 read=functools.partial(_draw, (seed, part, number), split, lesion, paths)))
-    return Source(cases=tuple(calibration.set_apart(slices, seed)), classes=('healthy', 'lesion'), problem='binary',
+    return Source(cases=tuple(slices), classes=('healthy', 'lesion'), problem='binary',
                   notice=NOTICE, analysis_unit='image')
 
 

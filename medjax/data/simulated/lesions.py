@@ -17,7 +17,6 @@ from scipy import ndimage
 from medjax.data.io import image_files
 from medjax.data.io.geometry import Image, spacing
 from medjax.data.source import SPLITS, Case, Objects, Source, data_dir
-from medjax.data.splits import CalibrationSplit
 from medjax.errors import InputError
 from medjax.options import Count, Float, NonNegativeInt
 
@@ -32,7 +31,7 @@ VESSELS = 6
 
 def source(*, dir: str = 'tumours', cases: tuple[Count, NonNegativeInt, NonNegativeInt] = (120, 24, 40),
            shape: tuple[Count, Count, Count] = (64, 64, 64), max_lesions: Count = 4, contrast: Float = 30.0,
-           seed: NonNegativeInt = 0, calibration: CalibrationSplit = CalibrationSplit()) -> Source:
+           seed: NonNegativeInt = 0) -> Source:
     """A detection source of simulated volumes; the only class is 'lesion', and a third of the lesions are balls.
 
     Args:
@@ -42,7 +41,6 @@ def source(*, dir: str = 'tumours', cases: tuple[Count, NonNegativeInt, NonNegat
       max_lesions: largest number of lesions in a volume.
       contrast: of a lesion with its background, whose standard deviation is 15 (clouds) and 8 (noise).
       seed: of all draws.
-      calibration: volumes that are set apart from those that train.
 
     Raises:
       InputError: a mask cannot be read or is empty.
@@ -62,7 +60,7 @@ def source(*, dir: str = 'tumours', cases: tuple[Count, NonNegativeInt, NonNegat
                 target=Objects(np.reshape(boxes, (-1, 6)), [0] * len(boxes)), files=tuple(map(str, paths)),
                 how=f'{draw} {shape} {max_lesions} {contrast}',
                 read=functools.partial(_draw, draw, paths, shape, max_lesions, contrast)))
-    return Source(cases=tuple(calibration.set_apart(volumes, seed)), classes=('lesion',), problem='detection',
+    return Source(cases=tuple(volumes), classes=('lesion',), problem='detection',
                   least_classes=1, notice=NOTICE, analysis_unit='image')
 
 

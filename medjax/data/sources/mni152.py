@@ -9,13 +9,16 @@ case, and the mirror image of the other, the case `right_unseen`, is the part of
 
 import functools
 import importlib.util
+import math
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 
 from medjax.data.io.geometry import Image
 from medjax.data.io.image_files import read
 from medjax.data.source import Case, Source
+from medjax.data.splits import CrossValidation
 from medjax.errors import InputError
 from medjax.options import NonNegativeInt
 
@@ -27,6 +30,11 @@ NOTICE = ('This is the MNI152 template: one volume, averaged from 152 people, no
           'validation, is tissue that is new to the network. The task is easy: two intensity thresholds, fitted on the '
           'training cases, reach Dice .90 for csf, .96 for grey and .96 for white on the test hemisphere. n = 1: '
           'the results do not show how the network would perform on other people.')
+FOLDS_NOTICE = ('This is the MNI152 template: one volume, averaged from 152 people, not a patient. Its tissue labels are '
+                'the largest of its own probability maps and were not drawn by a reader. With folds the cases are slabs '
+                'of whole axial planes, {gap} mm apart, so that the mirror image of a test plane is in no other split; '
+                'all slabs are of one brain, and the results do not show how the network would perform on other people.')
+GAP = 4  # mm between the slabs of folds, whose neighbouring planes are nearly the same
 MIDLINE = 98  # the sagittal plane at x = 0 mm belongs to neither hemisphere
 
 
@@ -74,18 +82,23 @@ def _slab(x: tuple[int, int], z: tuple[int, int]) -> tuple[Image, Image]:
 
 
 def source(*, validation: tuple[NonNegativeInt, NonNegativeInt] = (60, 76),
-           unseen: tuple[NonNegativeInt, NonNegativeInt] = (92, 108)) -> Source:
-    """A segmentation source with the template's hemispheres as cases.
+           unseen: tuple[NonNegativeInt, NonNegativeInt] = (92, 108),
+           cross_validation: CrossValidation = CrossValidation()) -> Source:
+    """A segmentation source with the template's hemispheres as cases, or slabs of it with folds.
 
     Args:
       validation: half-open range of axial planes (mm from the lowest plane) of the left hemisphere's slab that
         validates.
       unseen: the same for the slab that is taken from the right hemisphere only.
+      cross_validation: folds over slabs of whole axial planes, in place of the hemispheres; `validation` and `unseen`
+        are not used then.
 
     Returns:
       Cases `left_…` for training, one for each remaining slab; `left_validation`; `right`, the whole right hemisphere,
-      for the test; and `right_unseen`, of the split `unseen`.
+      for the test; and `right_unseen`, of the split `unseen`. With folds, cases `slab…`.
     """
+    if cross_validation.folds:
+        return _slabs(cross_validation)
     top = template()[0].shape[2]
     (a, b), (c, d) = sorted([validation, unseen])
     if not 0 < a < b < c < d < top:
@@ -99,4 +112,20 @@ def source(*, validation: tuple[NonNegativeInt, NonNegativeInt] = (60, 76),
     cases = tuple(Case(id=name, patient='mni152', split=split, read=functools.partial(_slab, x, tuple(z)),
                        files=paths, how=str((x, tuple(z))))
                   for name, split, x, z in parts)
-    return Source(cases=cases, classes=CLASSES, notice=NOTICE)
+    return Source(cases=tuple(cross_validation.resplit(cases, 0)), classes=CLASSES, notice=NOTICE)
+
+
+def _slabs(cross_validation: CrossValidation) -> Source:
+    """Slabs of whole axial planes, at least one for each fold; one tests where folds are not nested."""
+    shape = template()[0].shape
+    folds = cross_validation.folds
+    outer, inner = folds if isinstance(folds, Sequence) and len(folds) == 2 else (folds, 0)
+    whole = isinstance(outer, int) and isinstance(inner, int) and outer > 1
+    count = outer * math.ceil(inner / (outer - 1)) if whole and inner else outer + 1 if whole else 2
+    ends = np.linspace(0, shape[2] + GAP, count + 1).round().astype(int)
+    cases = [Case(id=f'slab{number}', patient='mni152', split='train' if number or inner else 'test',
+                  files=tuple(map(str, files())), how=str((a, b)),
+                  read=functools.partial(_slab, (0, shape[0]), (a, b)))
+             for number, (a, b) in enumerate(zip(ends[:-1].tolist(), (ends[1:] - GAP).tolist()))]
+    return Source(cases=tuple(cross_validation.resplit(cases, 0)), classes=CLASSES,
+                  notice=FOLDS_NOTICE.format(gap=GAP))

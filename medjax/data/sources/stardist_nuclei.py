@@ -15,7 +15,6 @@ from scipy import ndimage
 
 from medjax.data.io.geometry import Image
 from medjax.data.source import SPLITS, Case, Objects, Source, data_dir
-from medjax.data.splits import CalibrationSplit
 from medjax.errors import InputError
 
 FILES = tuple(f'stardist/data/images/{name}2d.tif' for name in ('img', 'mask'))
@@ -25,14 +24,12 @@ NOTICE = ('Strips of one image: validation and test are of the specimen that tra
           'other specimens.')
 
 
-def source(*, dir: str = '', file: str = 'stardist-0.9.2.tar.gz',
-           calibration: CalibrationSplit = CalibrationSplit()) -> Source:
+def source(*, dir: str = '', file: str = 'stardist-0.9.2.tar.gz') -> Source:
     """A detection source with strips of the image; the only class is 'nucleus'.
 
     Args:
       dir: the folder of the distribution; see `data_dir`.
       file: its name.
-      calibration: strips that are set apart from those that train.
 
     Raises:
       InputError: the file is missing or does not contain the image.
@@ -51,7 +48,7 @@ def source(*, dir: str = '', file: str = 'stardist-0.9.2.tar.gz',
             target=Objects(np.reshape(boxes, (-1, 4)), np.zeros(len(boxes), np.int32)), columns={},
             read=functools.partial(_strip, path, number * width, width)))
     cases = sorted(cases, key=lambda case: SPLITS.index(case.split))
-    return Source(cases=tuple(calibration.set_apart(cases)), classes=('nucleus',),
+    return Source(cases=tuple(cases), classes=('nucleus',),
                   problem='detection', least_classes=1, notice=NOTICE, analysis_unit='strip')
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from medjax.data.sources import mni152
+from medjax.data.splits import CrossValidation
 from medjax.errors import InputError
 
 
@@ -35,3 +36,16 @@ def test_slabs_are_separate_and_mirrored_slabs_are_not_trained_on():
 def test_slabs_that_touch_are_refused(slabs):
     with pytest.raises(InputError, match='config.data.source'):
         mni152.source(**slabs)
+
+
+@pytest.mark.parametrize('folds, fold, count', [((5, 4), (1, 0), 5), ((2, 4), (0, 0), 8), (4, 1, 5)])
+def test_folds_are_of_slabs_with_both_halves_and_gaps(folds, fold, count):
+    source = mni152.source(cross_validation=CrossValidation(folds=folds, fold=fold))
+    assert len(source.cases) == count and {case.split for case in source.cases} == {'train', 'val', 'test'}
+    ends = []
+    for case in source.cases:
+        image, label = case.read()
+        assert image.array.shape == label.array.shape and image.array.shape[:2] == (197, 233)
+        ends.append((image.affine[2, 3], image.affine[2, 3] + image.array.shape[2]))  # of 1 mm planes
+    assert [b - a for (_, a), (b, _) in zip(ends, ends[1:])] == (count - 1) * [mni152.GAP]
+    assert ends[-1][1] - ends[0][0] == 189
