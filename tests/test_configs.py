@@ -110,7 +110,8 @@ def test_every_config_can_be_cross_validated(name):
         assert all(parts.values()) and not parts['test'] & (parts['train'] | parts['val'])
         tested += parts['test']
         trained |= parts['train']
-    assert len(tested) == len(set(tested)) and trained <= set(tested)
+    assert len(tested) == len(set(tested))
+    assert trained <= set(tested) or 'landmarks' in data['source']  # at which not all patients are at risk any more
 
 
 @pytest.mark.parametrize('name', CONFIGS)
