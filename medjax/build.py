@@ -32,8 +32,8 @@ from medjax.errors import InputError
 from medjax.tasks import family
 
 SPLIT_KEYS = ('calibrate', 'fold', 'folds')  # keys of config.data that the source reads
-NESTED = ('nested cross-validation: all patients are assigned to splits by folds; a test split that the data set or the '
-          'config names is not used, so that results cannot be compared with those published for it')
+NESTED = ('nested cross-validation: all patients are assigned to splits by folds; a test split that the data set or '
+          'the config names is not used, so that results cannot be compared with those published for it')
 
 
 @dataclasses.dataclass(frozen=True)

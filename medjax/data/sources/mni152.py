@@ -23,17 +23,17 @@ from medjax.errors import InputError
 from medjax.options import NonNegativeInt
 
 CLASSES = ('background', 'csf', 'grey', 'white')
-NOTICE = ('This is the MNI152 template: one volume, averaged from 152 people, not a patient. Its tissue labels are '
-          'the largest of its own probability maps and were not drawn by a reader. The template is symmetric: the '
+TEMPLATE = ('This is the MNI152 template: one volume, averaged from 152 people, not a patient. Its tissue labels are '
+            'the largest of its own probability maps and were not drawn by a reader. ')
+NOTICE = (TEMPLATE + 'The template is symmetric: the '
           'right hemisphere (test) mirrors the left one (training) voxel for voxel, so its score shows how well the '
           'network fits this template. Only “unseen”, the slab whose mirror image was kept from training and from '
           'validation, is tissue that is new to the network. The task is easy: two intensity thresholds, fitted on the '
           'training cases, reach Dice .90 for csf, .96 for grey and .96 for white on the test hemisphere. n = 1: '
           'the results do not show how the network would perform on other people.')
-FOLDS_NOTICE = ('This is the MNI152 template: one volume, averaged from 152 people, not a patient. Its tissue labels are '
-                'the largest of its own probability maps and were not drawn by a reader. With folds the cases are slabs '
-                'of whole axial planes, {gap} mm apart, so that the mirror image of a test plane is in no other split; '
-                'all slabs are of one brain, and the results do not show how the network would perform on other people.')
+FOLDS_NOTICE = (TEMPLATE + 'With folds the cases are slabs of whole axial planes, {gap} mm apart, so that the mirror '
+                'image of a test plane is in no other split. All slabs are of one brain, and the results do not show '
+                'how the network would perform on other people.')
 GAP = 4  # mm between the slabs of folds, whose neighbouring planes are nearly the same
 MIDLINE = 98  # the sagittal plane at x = 0 mm belongs to neither hemisphere
 
