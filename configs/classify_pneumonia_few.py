@@ -17,7 +17,7 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.seed = 0
     c.steps = 300
     c.batch = 64
-    c.model = dict(name='resnet', variant='18', dims=2, classes=2, small=True, base=16, blocks=(1, 1, 1))
+    c.model = dict(name='resnet', variant='18', dims=2, classes=2, small_images=True, base=16, blocks=(1, 1, 1))
     c.task = dict(name='classification')
     c.init = dict(name='run', path='runs/pretrained', reinitialise=('logits',))
     c.data = dict(name='images', size=(28, 28), channels=1, label_fraction=0.05, subset_seed=0, extra_npz='',

@@ -16,7 +16,7 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.seed = 0
     c.steps = 3700  # 100 epochs of 37
     c.batch = 128
-    c.model = dict(name='resnet', variant='18', dims=2, classes=2, small=True)
+    c.model = dict(name='resnet', variant='18', dims=2, classes=2, small_images=True)
     c.task = dict(name='classification')
     c.data = dict(name='images', fold=(), folds=(), size=(28, 28), channels=1,
                   intensity=dict(name='fixed', mean=(0.5,), std=(0.5,)),

@@ -32,7 +32,7 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     if variant in ('fast', 'rcnn'):
         c.data.proposals, c.model.variant, c.model.levels = 200, variant, (1,)
     if variant == 'rcnn':
-        c.model.update(size=32, encoder=dict(name='resnet', variant='18', base=16, small=True))
+        c.model.update(size=32, encoder=dict(name='resnet', variant='18', base=16, small_images=True))
         c.task.sampled_proposals = 16
     if variant == 'smoke':
         c.augment = dict(name='flip', flip=0.5)

@@ -37,7 +37,7 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     if variant == 'latent':
         c.model = dict(name='latent_diffusion', variant='grid', classes=2, size=(28, 28), autoencoder=dict(base=16))
         c.task.clip = 0.0
-        c.init = dict(name='run', path='runs/pretrained_grid', part='first')
+        c.init = dict(name='run', path='runs/pretrained_grid', part='image_autoencoder')
     if variant == 'smoke':
         c.steps, c.batch, c.evaluate.every, c.log.every, c.optim.schedule.warmup = 2, 8, 2, 1, 1
         c.model.update(base=8, levels=1, attention=False)

@@ -25,7 +25,7 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.task = dict(name='forecasting', loss='mse')
     c.data = dict(name='time_series', horizon=6.0, source=dict(
         name='visits_csv', table='framingham.csv', patient='RANDID', time='TIME', end='TIMEDTH', event='DEATH',
-        events=('death',), measurements=VALUES, log_transform=('GLUCOSE',), columns=('SEX',), unit='years',
+        events=('death',), measurements=VALUES, log_transform=('GLUCOSE',), extra_columns=('SEX',), unit='years',
         time_divisor=365.25, notice=NOTICE,
         static=('AGE', 'SEX', 'educ', 'CURSMOKE', 'DIABETES', 'BPMEDS', 'PREVCHD', 'PREVSTRK')))
     c.optim = dict(name='adamw', lr=3e-3, weight_decay=0.01, clip=1.0, ema=0.99,

@@ -22,7 +22,7 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.task = dict(name='forecasting', loss='mse')
     c.data = dict(name='time_series', horizon=2.0, source=dict(
         name='visits_csv', table='pbc2.csv', patient='id', time='year', end='years', event='status2',
-        events=('death',), measurements=LABS, static=('drug', 'age', 'sex'), columns=('sex',), unit='years',
+        events=('death',), measurements=LABS, static=('drug', 'age', 'sex'), extra_columns=('sex',), unit='years',
         log_transform=('serBilir', 'alkaline', 'SGOT', 'platelets', 'prothrombin')))
     c.optim = dict(name='adamw', lr=3e-3, weight_decay=0.1, clip=1.0, ema=0.98,
                    schedule=dict(name='cosine', warmup=10))

@@ -36,5 +36,5 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
         c.steps, c.evaluate.every, c.log.every, c.optim.schedule.warmup = 2, 2, 1, 1
         c.batch, c.model.base, c.model.levels, c.data.size, c.evaluate.reaction_diffusion = 4, 4, 2, (32, 32), False
         c.data.source = dict(name='simulated_tumour_growth', cases=(8, 4, 8), shape=(32, 32), spacing=5.0,
-                             template='drawn')
+                             template='synthetic')
     return c

@@ -53,6 +53,6 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
         c.steps, c.batch, c.evaluate.every, c.log.every, c.optim.schedule.warmup = 2, 2, 2, 1, 1
         c.model.update(base=4, levels=2)
         c.data.update(size=(24, 32))
-        c.data.source.update(cases=(4, 2, 2), shape=(24, 32), spacing=7.0, template='drawn', points=10)
+        c.data.source.update(cases=(4, 2, 2), shape=(24, 32), spacing=7.0, template='synthetic', points=10)
         c.evaluate.update(affine_baseline=False, bspline_pairs=1)
     return c

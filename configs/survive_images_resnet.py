@@ -15,7 +15,7 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.seed = 0
     c.epochs = 40
     c.batch = 64
-    c.model = dict(name='image_tabular', variant='18', dims=2, outputs=1, small=False, dropout=0.3)
+    c.model = dict(name='image_tabular', variant='18', dims=2, outputs=1, small_images=False, dropout=0.3)
     c.task = dict(name='survival', loss='cox')
     c.data = dict(name='tabular_with_image', size=(128, 128), channels=1, intensity=dict(name='training'),
                   source=dict(name='survival_csv', table='cohort.csv', image='image'))
@@ -24,7 +24,7 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.checkpoint = dict(best='c_index', keep=1)
     c.log = dict(every=20)
     if variant in ('simulated', 'smoke'):
-        c.model.update(small=True, base=8, blocks=(1, 1, 1))
+        c.model.update(small_images=True, base=8, blocks=(1, 1, 1))
         c.data.size = (28, 28)
         c.data.source = config_dict.ConfigDict(dict(name='simulated_survival', image=True, covariates=2, censoring=0.3))
     if variant == 'smoke':

@@ -26,7 +26,7 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.data = dict(name='time_series', fold=(), folds=(), times=(0.5, 1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8), source=dict(
         name='visits_csv', table='pbc2.csv', patient='id', time='year', end='years', event='status2',
         events=('death',), measurements=DAILY, static=('drug', 'age', 'sex'), landmarks=(1.0, 3.0, 5.0),
-        columns=('sex',), log_transform=('serBilir', 'serChol', 'alkaline', 'SGOT', 'platelets', 'prothrombin'),
+        extra_columns=('sex',), log_transform=('serBilir', 'serChol', 'alkaline', 'SGOT', 'platelets', 'prothrombin'),
         unit='years'))
     c.optim = dict(name='adamw', lr=3e-3, weight_decay=5.0, clip=1.0, ema=0.9,
                    schedule=dict(name='cosine', warmup=10))

@@ -21,7 +21,7 @@ def get_config(variant: str = '') -> config_dict.ConfigDict:
     c.task = dict(name='treatment')
     c.data = dict(name='tabular', fold=(), folds=(), source=dict(
         name='treatment_csv', table='ACTG175.csv', patient='pidnum', treatment='treat',
-        groups=('zidovudine', 'combination'), outcome='cd420', columns=('gender',),
+        groups=('zidovudine', 'combination'), outcome='cd420', extra_columns=('gender',),
         covariates=('age', 'wtkg', 'hemo', 'homo', 'drugs', 'karnof', 'oprior', 'z30', 'preanti', 'race', 'gender',
                     'str2', 'symptom', 'cd40', 'cd80'),
         notice='A randomised trial of 1991 to 1994: its treatments are not those of today.'))

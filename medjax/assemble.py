@@ -39,7 +39,7 @@ def _experiment(*, seed: NonNegativeInt, batch: Count, model: Mapping[str, Any],
                 parallel: Literal['jit', 'pmap'] = 'jit', mesh: Mapping[str, Int] | None = None,
                 precision: Literal['float32', 'bfloat16'] = 'float32', checkpoint: Mapping[str, Any] | None = None,
                 log: Mapping[str, Any] | None = None, debug: Mapping[str, Any] | None = None,
-                resident: bool | None = None, init: Mapping[str, Any] | None = None,
+                keep_on_device: bool | None = None, init: Mapping[str, Any] | None = None,
                 study: Mapping[str, Any] | None = None) -> Experiment:
     """An experiment.
 
@@ -61,7 +61,7 @@ def _experiment(*, seed: NonNegativeInt, batch: Count, model: Mapping[str, Any],
       checkpoint: what is saved and kept.
       log: how often metrics are written.
       debug: how non-finite steps are handled.
-      resident: whether the training data is kept on the devices; None for where it fits.
+      keep_on_device: whether the training data is kept on the devices; None for where it fits.
       init: weights from elsewhere.
       study: statements on the study for the report, such as the reference standard.
     """
@@ -86,7 +86,7 @@ def _experiment(*, seed: NonNegativeInt, batch: Count, model: Mapping[str, Any],
     every, evaluator = _evaluator(of, evaluate, cases, problem)
     order = {'seed': seed, 'batch': batch, 'rows': plan.rows(batch)}
     return Experiment(task=problem, data=cases, batches=pipeline.Streamed(cases, **order),
-                      placed=_placed(cases, plan, resident, **order),
+                      placed=_placed(cases, plan, keep_on_device, **order),
                       augment=build.augmentation(augment) if augment else None, optimiser=update, schedule=schedule,
                       plan=plan, evaluator=evaluator, seed=seed, steps=steps, accumulate=accumulate,
                       init=bind(initial, init, 'config.init') if init else None, eval_every=every, **saving,
@@ -205,7 +205,7 @@ def _placed(cases: contracts.Dataset, plan: Jit | Pmap, wanted: bool | None,
         if resident is not None:
             why = (f'the training data takes {resident.size / cost.GIB:.2f} GiB, and may take {RESIDENT:.0%} of a '
                    "device's memory")
-        raise InputError(f'config.resident: True, but {why}; expected False or None')
+        raise InputError(f'config.keep_on_device: True, but {why}; expected False or None')
     return None
 
 

@@ -102,7 +102,7 @@ def _summary(config: Mapping[str, Any], experiment: Experiment, rows: Sequence[M
 
 def load_experiment(workdir: pathlib.Path) -> tuple[dict[str, Any], Experiment]:
     """The config and the experiment of a run for this machine's devices, with no training data on them."""
-    config = {**restore.load(workdir).to_dict(), 'parallel': 'jit', 'mesh': None, 'resident': False}
+    config = {**restore.load(workdir).to_dict(), 'parallel': 'jit', 'mesh': None, 'keep_on_device': False}
     return config, assemble.experiment(config)
 
 

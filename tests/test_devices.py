@@ -110,7 +110,7 @@ def test_eight_devices_train_as_one(plan, native, deep, recipe):
 
 def classified(plan):
     """Losses and final weights of a few steps of a small ResNet with batch norm, mixed examples and dropout."""
-    network = resnet.Model(classes=1, blocks=(1, 1), base=4, small=True, attention='se', dropout=0.2)
+    network = resnet.Model(classes=1, blocks=(1, 1), base=4, small_images=True, attention='se', dropout=0.2)
     rng = np.random.default_rng(2)
     batch = {'image': rng.normal(size=(SIZE * 2, 12, 12, 1)).astype(np.float32), 'mask': np.ones(SIZE * 2, np.float32),
              'label': rng.integers(0, 2, SIZE * 2, np.int32), 'index': np.arange(SIZE * 2, dtype=np.uint32)}

@@ -7,7 +7,7 @@ from medjax.bench import augment, host, matmul, registration, train, volumes, wi
 from medjax.bench.side import Job
 
 UNET2D, UNET3D = dict(shape=(4, 128, 128, 1), base=32, levels=5), dict(shape=(1, 64, 64, 64, 1), base=16, levels=4)
-RESNET18 = dict(shape=(128, 28, 28, 3), classes=9, small=True)
+RESNET18 = dict(shape=(128, 28, 28, 3), classes=9, small_images=True)
 DENSENET121 = dict(shape=(8, 224, 224, 3), classes=14)
 WINDOW2D = dict(size=128, window=(64, 64, 1), base=32, levels=5, classes=4, batch=16)
 WINDOW3D = dict(size=128, window=(64, 64, 64), base=16, levels=4, classes=4, batch=1)
@@ -92,8 +92,8 @@ def _gpu_job(description: str, side: Any, peer: Any, goal: float, **options: Any
                {'torch channels last': peer}, goal, device='gpu')
 
 
-def _gpu_classifier(variant: str, shape: tuple[int, ...], small: bool) -> Job:
-    options = dict(shape=shape, classes=9, small=small)
+def _gpu_classifier(variant: str, shape: tuple[int, ...], small_images: bool) -> Job:
+    options = dict(shape=shape, classes=9, small_images=small_images)
     peer = partial(train.torch_classifier_side, f'resnet{variant}', **options, last=True, device='cuda')
     return _gpu_job(f'train step, ResNet-{variant}, {"×".join(map(str, shape))}, AdamW', train.classifier_side, peer,
                     1.2, name='resnet', variant=variant, **options)
@@ -109,8 +109,8 @@ JOBS |= {
     'gpu_matmul': Job('product of two 8192² matrices, bfloat16: the peak performance to which others are compared',
                       {'medjax': partial(matmul.medjax_side, 8192, 'bfloat16')},
                       {'torch': partial(matmul.torch_side, 8192, 'cuda')}, 1.0, device='gpu'),
-    'gpu_resnet18': _gpu_classifier('18', (1024, 28, 28, 3), small=True),
-    'gpu_resnet50': _gpu_classifier('50', (128, 224, 224, 3), small=False),
+    'gpu_resnet18': _gpu_classifier('18', (1024, 28, 28, 3), small_images=True),
+    'gpu_resnet50': _gpu_classifier('50', (128, 224, 224, 3), small_images=False),
     'gpu_unet2d': _gpu_unet('train step, U-Net, base 32, 8 levels', 1.2, shape=(12, 512, 512, 1), base=32, levels=8),
     'gpu_unet3d': _gpu_unet('train step, U-Net, base 32, 6 levels', 1.2, **GPU3D),
     'gpu_epoch': _gpu_unet("the same with nnU-Net's augmentation, for the peer in worker processes", 2.0,

@@ -178,12 +178,12 @@ def torch_unet_side(shape: Sequence[int], base: int, levels: int, last: bool, de
 
 
 def torch_classifier_side(name: str, shape: Sequence[int], classes: int, last: bool, device: str = 'cpu',
-                          small: bool = False) -> Side:
+                          small_images: bool = False) -> Side:
     """PyTorch: the same classification network, from MONAI."""
     import torch
     from monai.networks import nets
     if name.startswith('resnet'):
-        stem = dict(conv1_t_size=3, conv1_t_stride=1, no_max_pool=True) if small else {}
+        stem = dict(conv1_t_size=3, conv1_t_stride=1, no_max_pool=True) if small_images else {}
         network = getattr(nets, name)(spatial_dims=2, n_input_channels=shape[-1], num_classes=classes,
                                       shortcut_type='B', bias_downsample=False, **stem)
     else:

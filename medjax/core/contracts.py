@@ -232,7 +232,7 @@ class Model(Protocol):
     """Sequence models: whether an output depends on later steps too."""
     risk: bool = False
     """Growth models: whether the network also predicts the risk of new tumours."""
-    days: float = 1.0
+    time_unit_days: float = 1.0
     """Growth models: the unit of time of that risk, in days."""
     regions: bool = False
     """Detection models: whether the network has a second stage, which takes `choose(regions)` in training."""

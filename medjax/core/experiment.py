@@ -169,7 +169,7 @@ class Experiment:
             batch = self.global_batch_size() // self.plan.batch_multiple
             advice = cost.memory_advice(needed, fixed, available, batch, self.accumulate)
             if int(resident):
-                advice = f'config.resident=False, which reads the training data ahead; {advice}'
+                advice = f'config.keep_on_device=False, which reads the training data ahead; {advice}'
             raise InputError(f'config.batch: a step takes {needed / GIB:.2f} GiB, and a device has '
                              f'{available / GIB:.2f}; {advice}')
         use = 'memory use is not reported by this backend'

@@ -18,7 +18,7 @@ from medjax.nn.dense import Dense
 from medjax.nn.quantise import Codebook
 from medjax.options import Count
 
-SMALL = dict(blocks=(1, 1, 1), base=32, small=True)
+SMALL = dict(blocks=(1, 1, 1), base=32, small_images=True)
 VARIANTS: dict[str, dict[str, Any]] = {
     'plain': dict(kind='plain', **SMALL), 'vae': dict(kind='vae', **SMALL), 'vq': dict(kind='vq', latent=16, **SMALL),
     'grid': dict(kind='grid', latent=4, **SMALL),

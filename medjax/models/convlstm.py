@@ -34,7 +34,7 @@ class Model(nn.Module):
       norm: see `nn.conv.Norm`, as for activation.
       activation: …
       risk: whether to predict the risk of new tumours as well.
-      days: unit of time: this number of days is 1.
+      time_unit_days: unit of time: this number of days is 1.
       dtype: compute dtype; parameters and logits are float32.
     """
 
@@ -47,7 +47,7 @@ class Model(nn.Module):
     norm: str = 'instance'
     activation: str = 'leaky'
     risk: bool = True
-    days: Positive = 100.0
+    time_unit_days: Positive = 100.0
     dtype: str = 'float32'
 
     inputs = ('image', 'time', 'time_mask', 'volume', 'horizon')  # entries of a batch that are passed to the network
@@ -62,10 +62,11 @@ class Model(nn.Module):
             raise InputError(f'config.data.size: {x.shape[2:-1]}; expected multiples of {factor}, as '
                              f'config.model.levels={self.levels} halves them')
         batch, visits = x.shape[:2]
-        condition = ConditionEmbedding(name='times')(visit_features(time, time_mask, volume, horizon, self.days))
+        features = visit_features(time, time_mask, volume, horizon, self.time_unit_days)
+        condition = ConditionEmbedding(name='times')(features)
         # Condition of a single visit: its time, log volume, and time to the horizon.
-        per_visit = jnp.stack([time / self.days, jnp.log(jnp.maximum(volume, 1e-6)),
-                               (horizon[:, None] - time) / self.days], -1) * time_mask[..., None]
+        per_visit = jnp.stack([time / self.time_unit_days, jnp.log(jnp.maximum(volume, 1e-6)),
+                               (horizon[:, None] - time) / self.time_unit_days], -1) * time_mask[..., None]
         per_visit = ConditionEmbedding(name='visit')(per_visit.reshape(batch * visits, -1))
         y = mask_padding(x, time_mask).reshape(batch * visits, *x.shape[2:]).astype(self.dtype)
         y, skips = self._encode(y, per_visit, (batch, visits), train)

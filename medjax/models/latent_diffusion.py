@@ -1,7 +1,7 @@
 """Latent diffusion (Rombach 2022): diffusion in the latent space of an autoencoder, which makes each step cheaper.
 
-The autoencoder, of the variant 'grid', is trained first in a separate run (`config.init.part='first'`). Its parameters
-are frozen here.
+The autoencoder, of the variant 'grid', is trained first in a separate run
+(`config.init.part='image_autoencoder'`). Its parameters are frozen here.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,9 +30,10 @@ class Model(nn.Module):
       classes: number of classes; 0 for images without class.
       size: voxels of an image along each of 2 or 3 axes.
       channels: channels of an image.
-      autoencoder: options of `models.autoencoder`, the same as in its own run; the part 'first'.
+      autoencoder: options of `models.autoencoder`, the same as in its own run; the part
+        'image_autoencoder'.
       denoiser: options of `models.diffusion.Model`, without size and channels, which are the latent's; the part
-        'second'.
+        'latent_denoiser'.
       dtype: compute dtype; parameters and outputs are float32.
     """
 
@@ -44,14 +45,15 @@ class Model(nn.Module):
     dtype: str = 'float32'
 
     inputs = ('image', 'time', 'label')  # entries of a batch that are passed to the network; the image is a latent
-    frozen = ('first',)  # parts that are not trained
+    frozen = ('image_autoencoder',)  # parts that are not trained
 
     def setup(self) -> None:
         """Creates the two parts."""
         *size, channels = self.space
-        self.first = autoencoder.Model(**self._autoencoder_fields)
-        self.second = diffusion.Model(**submodel_fields(diffusion.Model, self.denoiser, 'denoiser', size=tuple(size),
-                                                        channels=channels, classes=self.classes, dtype=self.dtype))
+        self.image_autoencoder = autoencoder.Model(**self._autoencoder_fields)
+        self.latent_denoiser = diffusion.Model(**submodel_fields(
+            diffusion.Model, self.denoiser, 'denoiser', size=tuple(size), channels=channels, classes=self.classes,
+            dtype=self.dtype))
 
     @property
     def _autoencoder_fields(self) -> dict[str, Any]:
@@ -61,9 +63,9 @@ class Model(nn.Module):
     @property
     def space(self) -> tuple[int, ...]:
         """The shape of an image's latent, `(*S', C)`."""
-        first = autoencoder.Model(**self._autoencoder_fields, parent=None)
+        network = autoencoder.Model(**self._autoencoder_fields, parent=None)
         image = jnp.zeros((1, *self.size, self.channels))
-        latent = jax.eval_shape(lambda: first.init_with_output(jax.random.key(0), image, train=False)[0][1]['grid'])
+        latent = jax.eval_shape(lambda: network.init_with_output(jax.random.key(0), image, train=False)[0][1]['grid'])
         return latent.shape[1:]
 
     def __call__(self, x: jax.Array, time: jax.Array, label: jax.Array, *,
@@ -71,7 +73,7 @@ class Model(nn.Module):
         """Applies the denoiser to noisy latents `[B, *space]`; see `models.diffusion.Model`."""
         if self.is_initializing():
             self.encode(jnp.zeros((1, *self.size, self.channels)))
-        return self.second(x, time, label, train=train)
+        return self.latent_denoiser(x, time, label, train=train)
 
     def encode(self, image: jax.Array) -> jax.Array:
         """Maps images `[B, *size, channels]` to latents `[B, *space]`, without gradient.
@@ -82,12 +84,12 @@ class Model(nn.Module):
         if image.shape[1:] != (*self.size, self.channels):
             raise InputError(f'config.model: size={tuple(self.size)}, channels={self.channels}; expected those of the '
                              f'images, {image.shape[1:-1]} and {image.shape[-1]}')
-        return jax.lax.stop_gradient(self.first(image, train=False)[1]['grid'])
+        return jax.lax.stop_gradient(self.image_autoencoder(image, train=False)[1]['grid'])
 
     def decode(self, latent: jax.Array) -> jax.Array:
         """Maps latents `[B, *space]` to images `[B, *size, channels]` float32."""
         placeholder = jnp.zeros((len(latent), *self.size, self.channels))  # its own latent is not used
-        return self.first(placeholder, train=False, latent=latent)[0]
+        return self.image_autoencoder(placeholder, train=False, latent=latent)[0]
 
 
 def submodel_fields(model: type[nn.Module], options: Mapping[str, Any], where: str, **given: Any) -> dict[str, Any]:

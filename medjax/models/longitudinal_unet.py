@@ -18,7 +18,8 @@ from medjax.options import Count, Dims, Positive, Range
 VARIANTS: dict[str, dict[str, Any]] = {'film': dict()}
 
 
-def visit_features(time: jax.Array, mask: jax.Array, volume: jax.Array, horizon: jax.Array, days: float) -> jax.Array:
+def visit_features(time: jax.Array, mask: jax.Array, volume: jax.Array, horizon: jax.Array,
+                   time_unit_days: float) -> jax.Array:
     """Times and volumes as network inputs `[B, 4T]`, each of a magnitude of about 1.
 
     Args:
@@ -26,17 +27,17 @@ def visit_features(time: jax.Array, mask: jax.Array, volume: jax.Array, horizon:
       mask: `[B, T]`, 1 for visits.
       volume: `[B, T]` ml.
       horizon: `[B]` days.
-      days: unit of time: this number of days is 1.
+      time_unit_days: unit of time: this number of days is 1.
 
     Returns:
       For each visit its time, its mask, its log volume, and the growth rate since the previous visit; then the horizon.
     """
     mask = (mask > 0).astype(jnp.float32)
-    time = time * mask / days
+    time = time * mask / time_unit_days
     log = jnp.log(jnp.maximum(volume, 1e-6)) * mask
     both = mask[:, 1:] * mask[:, :-1]
     rate = jnp.diff(log, axis=1) / jnp.maximum(jnp.diff(time, axis=1), 0.05) * both
-    return jnp.concatenate([time, mask, log, rate, (horizon / days)[:, None]], 1).astype(jnp.float32)
+    return jnp.concatenate([time, mask, log, rate, (horizon / time_unit_days)[:, None]], 1).astype(jnp.float32)
 
 
 class Model(nn.Module):
@@ -51,7 +52,7 @@ class Model(nn.Module):
       norm: …
       activation: …
       risk: whether to predict the risk of new tumours as well.
-      days: unit of time: this number of days is 1.
+      time_unit_days: unit of time: this number of days is 1.
       dtype: compute dtype; parameters and logits are float32.
     """
 
@@ -63,7 +64,7 @@ class Model(nn.Module):
     norm: str = 'instance'
     activation: str = 'leaky'
     risk: bool = True
-    days: Positive = 100.0
+    time_unit_days: Positive = 100.0
     dtype: str = 'float32'
 
     inputs = ('image', 'time', 'time_mask', 'volume', 'horizon')  # entries of a batch that are passed to the network
@@ -85,7 +86,8 @@ class Model(nn.Module):
           Logits `[B, *S, classes]` float32, and the U-Net's features; with `risk` also 'risk' `[B, *S]` float32, the
           log of the expected number of new tumours in `days`; see `tasks/growth/task.py`.
         """
-        condition = ConditionEmbedding(name='times')(visit_features(time, time_mask, volume, horizon, self.days))
+        features = visit_features(time, time_mask, volume, horizon, self.time_unit_days)
+        condition = ConditionEmbedding(name='times')(features)
         x = jnp.moveaxis(mask_padding(x, time_mask), 1, -2)
         net = unet.Model(self.classes + self.risk, self.dims, self.base, self.levels, self.max_channels, self.norm,
                          self.activation, dtype=self.dtype, name='unet')

@@ -1,7 +1,7 @@
 """Residual networks (ResNet) for classification, in 2D and 3D (He 2016).
 
-18 and 34 have blocks of two 3×3 convolutions, 50 and 101 of 1×1, 3×3 and 1×1. `small` selects a stem for images of 28
-to 64 pixels: one 3×3 convolution instead of a 7×7 convolution with stride 2 and max pooling.
+18 and 34 have blocks of two 3×3 convolutions, 50 and 101 of 1×1, 3×3 and 1×1. `small_images` selects a stem for
+images of 28 to 64 pixels: one 3×3 convolution instead of a 7×7 convolution with stride 2 and max pooling.
 """
 
 from collections.abc import Sequence
@@ -99,7 +99,7 @@ class Model(nn.Module):
       base: channels of the first stage.
       bottleneck: ratio of a block's output channels to those of its 3×3 convolution; 0 for blocks of two 3×3
         convolutions.
-      small: whether to use the stem for small images.
+      small_images: whether to use the stem for small images.
       preactivation: whether norm and ReLU precede the convolutions, so that the skip connections of a stage form an
         identity path (He 2016b).
       attention: gate of each block's output: 'se' (squeeze-and-excitation, Hu 2018), 'cbam' (Woo 2018) or 'none'.
@@ -114,7 +114,7 @@ class Model(nn.Module):
     blocks: Sequence[Count] = (2, 2, 2, 2)
     base: Count = 64
     bottleneck: NonNegativeInt = 0
-    small: bool = False
+    small_images: bool = False
     preactivation: bool = False
     attention: str = 'none'
     pool: str = 'mean'
@@ -149,7 +149,7 @@ class Model(nn.Module):
         lead, feats = x.shape[:-self.dims - 1], {}
         x = x.reshape(-1, *x.shape[-self.dims - 1:]).astype(self.dtype)
         one, two, three = (1,) * self.dims, (2,) * self.dims, (3,) * self.dims
-        if self.small:
+        if self.small_images:
             x = Block(self.base, three, one, self.norm, 'relu', self.dtype, name='stem')(x, train)
         else:
             x = Block(self.base, (7,) * self.dims, two, self.norm, 'relu', self.dtype, name='stem')(x, train)

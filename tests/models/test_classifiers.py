@@ -24,15 +24,15 @@ NETWORKS = {
     'vgg': (dict(name='vgg', base=2, dense=16, norm='batch', dropout=0.1), 32),
     'resnet': (dict(name='resnet', blocks=(1, 1), base=4, dropout=0.1), 16),
     'preactivated': (dict(name='resnet', variant='50', blocks=(1, 1), base=4, preactivation=True), 16),
-    'se3d': (dict(name='resnet', blocks=(1, 1), base=4, attention='se', small=True, norm='instance', dims=3), 8),
+    'se3d': (dict(name='resnet', blocks=(1, 1), base=4, attention='se', small_images=True, norm='instance', dims=3), 8),
     'cbam': (dict(name='resnet', blocks=(1, 1), base=4, attention='cbam', pool='spp'), 16),
     'densenet': (dict(name='densenet', blocks=(2, 2), growth=4, dropout=0.1), 16),
     'convnext': (dict(name='convnext', blocks=(1, 2), widths=(8, 16), stochastic_depth=0.1), 16),
     'convnext3d': (dict(name='convnext', blocks=(1, 1), widths=(4, 8), dims=3), 8),
     'vit': (dict(name='vit', patch=4, width=16, depth=2, heads=2, dropout=0.1), 16),
     'vit3d': (dict(name='vit', patch=(4, 4, 2), width=16, depth=1, heads=2, dims=3), 8),
-    'mil': (dict(name='mil', blocks=(1, 1), base=4, hidden=8, small=True), 8),
-    'mil3d': (dict(name='mil', blocks=(1, 1), base=4, hidden=8, small=True, dims=3), 4),
+    'mil': (dict(name='mil', blocks=(1, 1), base=4, hidden=8, small_images=True), 8),
+    'mil3d': (dict(name='mil', blocks=(1, 1), base=4, hidden=8, small_images=True, dims=3), 4),
 }
 PLANAR = [name for name in NETWORKS if not name.endswith('3d')]  # gradients of 3D convolutions are tested elsewhere
 STOCHASTIC = [name for name, (section, _) in NETWORKS.items() if {'dropout', 'stochastic_depth'} & set(section)]
@@ -104,7 +104,7 @@ def test_gradients_of_a_logit_by_parameters_and_spatial_features(name):
 
 @pytest.mark.parametrize('options', [dict(), dict(preactivation=True, bottleneck=2), dict(dims=3, attention='se')])
 def test_the_gradient_before_mean_pooling_is_the_weight_divided_by_the_number_of_voxels(options):
-    network = resnet.Model(classes=3, blocks=(1, 1), base=4, small=True, **options)
+    network = resnet.Model(classes=3, blocks=(1, 1), base=4, small_images=True, **options)
     x = jnp.asarray(np.random.default_rng(0).normal(size=(2, *[6] * network.dims, 1)), jnp.float32)
     variables = random_variables(network, x)
     assert set(variables) == {'params', 'batch_stats'}
@@ -180,7 +180,7 @@ def test_initialisation_follows_the_papers():
 
 @pytest.mark.parametrize('spaces, options', [
     ([(16, 16), (20, 28)], dict(name='resnet', blocks=(1, 1), base=4, pool='spp')),
-    ([(8, 8, 8), (12, 6, 10)], dict(name='resnet', blocks=(1,), base=4, pool='spp', small=True, dims=3)),
+    ([(8, 8, 8), (12, 6, 10)], dict(name='resnet', blocks=(1,), base=4, pool='spp', small_images=True, dims=3)),
     ([(32, 32), (40, 72)], dict(name='vgg', base=2, dense=8)),
 ])
 def test_the_pooled_features_do_not_depend_on_the_image_size(spaces, options):

@@ -26,7 +26,7 @@ def test_encode_and_decode_equal_the_autoencoder():
     variables = jax.jit(diffusion_task.task(module, statistics=TWO).init)(KEY, batch((8, 12)))
     first = autoencoder.Model(**{**autoencoder.VARIANTS['grid'], **FIRST, 'dims': 2})
     image = batch((8, 12))['image']
-    first_variables = {name: collection['first'] for name, collection in variables.items()}
+    first_variables = {name: collection['image_autoencoder'] for name, collection in variables.items()}
     want, feats = jax.jit(lambda v, x: first.apply(v, x, train=False))(first_variables, image)
     code = jax.jit(lambda v, x: module.apply(v, x, method='encode'))(variables, image)
     assert code.shape[1:] == module.space == (4, 6, 3)
@@ -46,7 +46,7 @@ def test_only_the_denoiser_is_trained(kind, size):
 
     gradient = jax.jit(jax.grad(cost))(variables['params'])
     norms = {part: sum(float(jnp.abs(leaf).sum()) for leaf in jax.tree.leaves(tree)) for part, tree in gradient.items()}
-    assert norms['first'] == 0 < norms['second']
+    assert norms['image_autoencoder'] == 0 < norms['latent_denoiser']
     _, (changed, _) = jax.jit(task.loss)(variables, batch(size), KEY)
     jax.tree.map(np.testing.assert_array_equal, changed['batch_stats'], variables['batch_stats'])
     inputs = {'seed': jnp.arange(4, dtype=jnp.uint32), 'label': jnp.array([0, 1, 0, 1])}

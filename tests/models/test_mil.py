@@ -13,7 +13,7 @@ from medjax.tasks.classification.saliency.activation_maps import grad_cam
 from tests.models.random_variables import random_variables
 
 KEY = jax.random.key(0)
-SMALL = dict(classes=2, blocks=(1, 1), base=4, hidden=8, small=True)
+SMALL = dict(classes=2, blocks=(1, 1), base=4, hidden=8, small_images=True)
 MODEL = Model(**SMALL)
 
 

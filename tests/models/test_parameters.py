@@ -48,7 +48,7 @@ TABLE = [
     # The autoencoder 'grid', and the denoiser 'patches', whose patches have 4 numbers as well, without classes.
     ('latent_diffusion', 'grid', dict(), ((1, 7, 7, 4), (1,), (1,)), GRID + 2_150_145 - 2 * 256 + 3),
     ('resnet', '18', dict(classes=1000), (1, 64, 64, 3), 11_689_512),
-    ('resnet', '18', dict(classes=10, small=True), (1, 28, 28, 3), 11_173_962),
+    ('resnet', '18', dict(classes=10, small_images=True), (1, 28, 28, 3), 11_173_962),
     ('resnet', '34', dict(classes=1000), (1, 64, 64, 3), 21_797_672),
     ('resnet', '50', dict(classes=1000), (1, 64, 64, 3), 25_557_032),
     ('resnet', '101', dict(classes=1000), (1, 64, 64, 3), 44_549_160),

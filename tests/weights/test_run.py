@@ -16,7 +16,8 @@ from medjax.weights.run import feature_extractor
 
 pytestmark = pytest.mark.usefixtures('no_report')
 CONFIG = dict(
-    seed=0, batch=8, steps=2, model=dict(name='resnet', variant='18', classes=2, small=True, base=4, blocks=(1, 1)),
+    seed=0, batch=8, steps=2,
+    model=dict(name='resnet', variant='18', classes=2, small_images=True, base=4, blocks=(1, 1)),
     task=dict(name='classification'), optim=dict(name='adamw', lr=1e-2, weight_decay=0.0, ema=0.9),
     data=dict(name='images', size=(16, 16), channels=1,
               source=dict(name='simulated_images', classes=('small', 'large'), cases=(16, 4, 4))),
@@ -79,7 +80,7 @@ def drawing(path, **changes):
             'task': dict(name='diffusion', sampling_steps=2), 'evaluate': dict(name='synthesis', every=2),
             'checkpoint': {},
             'optim': dict(name='adamw', lr=1e-2, weight_decay=0.1, ema=0.9),
-            'init': dict(name='run', path=str(path), part='first', **changes)}
+            'init': dict(name='run', path=str(path), part='image_autoencoder', **changes)}
 
 
 def test_a_part_of_the_network_starts_from_another_run(tmp_path):
@@ -88,15 +89,16 @@ def test_a_part_of_the_network_starts_from_another_run(tmp_path):
     assert train_and_evaluate(config, tmp_path / 'first')
     assert train_and_evaluate(drawing(tmp_path / 'first'), tmp_path / 'second')
     old, new = flat(tmp_path / 'first'), flat(tmp_path / 'second')
-    assert {name.split('/')[1] for name in new} == {'first', 'second'}
+    assert {name.split('/')[1] for name in new} == {'image_autoencoder', 'latent_denoiser'}
     for name, value in old.items():
-        np.testing.assert_allclose(new[name.replace('/', '/first/', 1)], value, rtol=1e-6)  # an average of constants
-    random = [name for name in new if 'second' in name and 'kernel' in name and np.ptp(new[name]) > 0]
-    assert random and np.abs(new['params/second/last/kernel']).max() > 0  # its initial value is 0
+        inner = name.replace('/', '/image_autoencoder/', 1)
+        np.testing.assert_allclose(new[inner], value, rtol=1e-6)  # an average of constants
+    random = [name for name in new if 'latent_denoiser' in name and 'kernel' in name and np.ptp(new[name]) > 0]
+    assert random and np.abs(new['params/latent_denoiser/last/kernel']).max() > 0  # its initial value is 0
     for changes, message in (
             (dict(part='third'), 'config.init: .*this part of the network is not trained here'),
             (dict(reinitialise=('second',)), "config.init.reinitialise: 'second' is no part of the network"),
-            (dict(reinitialise=('first',)), 'config.init: .*this part of the network is not trained here'),
+            (dict(reinitialise=('image_autoencoder',)), 'config.init: .*this part of the network is not trained here'),
             (dict(path='nowhere'), 'config.init.path: nowhere: no config.json')):
         wrong = drawing(tmp_path / 'first')
         wrong['init'].update(changes)

@@ -54,7 +54,7 @@ def test_every_weight_finds_its_place():
     (lambda s: s.pop('layer2.0.bn1.running_var'), {}, r'state: layer2\.0\.bn1\.running_var is missing'),
     (lambda s: s.update({'layer5.0.conv1.weight': 0}), {}, r'state\.layer5\.0\.conv1\.weight: not known'),
     (lambda s: s.update({'fc.bias': np.zeros(5)}), {}, r'state\.fc\.bias: shape \(5,\); expected \(3,\)'),
-    (lambda s: None, dict(small=True), r'state\.conv1\.weight: shape \(7, 7, 1, 2\); expected \(3, 3, 1, 2\)'),
+    (lambda s: None, dict(small_images=True), r'state\.conv1\.weight: shape \(7, 7, 1, 2\); expected \(3, 3, 1, 2\)'),
     (lambda s: None, dict(attention='se'), r'stage0_0/attention/channels/expand has no counterpart'),
     (lambda s: None, dict(preactivation=True), r'norm has no counterpart'),
     (lambda s: None, dict(norm='none'), r'stage0_0/conv0 has no counterpart'),

@@ -193,7 +193,7 @@ def _pad_boxes(boxes: Sequence[np.ndarray], count: int, dims: int) -> tuple[np.n
     return out, mask
 
 
-def dataset(source: Source[Objects], *, size: Sequence[Count], fit: Literal['stretch', 'pad'] = 'stretch',
+def dataset(source: Source[Objects], *, size: Sequence[Count], resize_mode: Literal['stretch', 'pad'] = 'stretch',
             channels: Literal[1, 3] | None = None, intensity: Mapping[str, Any] | None = None, cache: str = '',
             max_objects: Count = 64, proposals: NonNegativeInt = 0, patch: Sequence[Count] = (),
             foreground: Probability = 0.5) -> DetectionDataset:
@@ -202,7 +202,7 @@ def dataset(source: Source[Objects], *, size: Sequence[Count], fit: Literal['str
     Args:
       source: the cases, each with `Objects`.
       size: see `ImagePreprocess`, as for fit, channels and intensity.
-      fit: …
+      resize_mode: …
       channels: …
       intensity: …
       cache: the folder of prepared images; by default in the user's cache folder.
@@ -224,7 +224,7 @@ def dataset(source: Source[Objects], *, size: Sequence[Count], fit: Literal['str
     check_patch(patch, size, proposals)
     if not 0 <= foreground <= 1:
         raise InputError(f'config.data.foreground: {foreground}; expected a fraction of the patches')
-    preprocess = image_preprocess(size=size, fit=fit, channels=channels, intensity=intensity)
+    preprocess = image_preprocess(size=size, resize_mode=resize_mode, channels=channels, intensity=intensity)
     _check_dimensions(source, preprocess)
     images = prepare_images(DetectionDataset, source, preprocess, cache, max_objects=max_objects, proposals=proposals,
                             patch=tuple(patch), foreground=foreground)

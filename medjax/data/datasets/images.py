@@ -54,7 +54,7 @@ class ImageDataset(PreparedImages):
         return {'image': self.images(numbers), 'label': self.targets[numbers]}
 
 
-def dataset(source: Source, *, size: Sequence[Count], fit: Literal['stretch', 'pad'] = 'stretch',
+def dataset(source: Source, *, size: Sequence[Count], resize_mode: Literal['stretch', 'pad'] = 'stretch',
             channels: Literal[1, 3] | None = None, intensity: Mapping[str, Any] | None = None, cache: str = '',
             train_classes: Sequence[str] = (), label_fraction: PositiveFraction = 1.0, subset_seed: NonNegativeInt = 0,
             extra_npz: str = '') -> ImageDataset:
@@ -63,7 +63,7 @@ def dataset(source: Source, *, size: Sequence[Count], fit: Literal['stretch', 'p
     Args:
       source: the cases, each with a target.
       size: see `ImagePreprocess`, as for fit, channels and intensity.
-      fit: …
+      resize_mode: …
       channels: …
       intensity: …
       cache: the folder of prepared images; by default in the user's cache folder.
@@ -93,7 +93,7 @@ def dataset(source: Source, *, size: Sequence[Count], fit: Literal['stretch', 'p
         source = _subset(source, label_fraction, subset_seed)
     if extra_npz:
         source = with_extra_images(source, pathlib.Path(extra_npz).expanduser())
-    preprocess = image_preprocess(size=size, fit=fit, channels=channels, intensity=intensity)
+    preprocess = image_preprocess(size=size, resize_mode=resize_mode, channels=channels, intensity=intensity)
     return prepare_images(ImageDataset, source, preprocess, cache)
 
 

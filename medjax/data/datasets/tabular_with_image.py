@@ -72,7 +72,7 @@ class TabularImageDataset(TabularDataset):
         return hashlib.sha256(f'{super().fingerprint} {self.images.fingerprint}'.encode()).hexdigest()
 
 
-def dataset(source: Source, *, size: Sequence[Count], fit: Literal['stretch', 'pad'] = 'stretch',
+def dataset(source: Source, *, size: Sequence[Count], resize_mode: Literal['stretch', 'pad'] = 'stretch',
             channels: Literal[1, 3] | None = None, intensity: Mapping[str, Any] | None = None, cache: str = '',
             covariates: Sequence[str] = (), times: Sequence[Positive] = ()) -> TabularImageDataset:
     """The data set of a source's patients and their images.
@@ -80,7 +80,7 @@ def dataset(source: Source, *, size: Sequence[Count], fit: Literal['stretch', 'p
     Args:
       source: the patients, each with an image and an outcome.
       size: see `ImagePreprocess`, as for fit, channels and intensity.
-      fit: …
+      resize_mode: …
       channels: …
       intensity: …
       cache: the folder of prepared images; by default in the user's cache folder.
@@ -96,6 +96,6 @@ def dataset(source: Source, *, size: Sequence[Count], fit: Literal['stretch', 'p
                          "and an image each, such as survival_csv with config.data.source.image, the column of the "
                          "images' paths")
     names, scale, dropped = covariate_scale(source, covariates)
-    preprocess = image_preprocess(size=size, fit=fit, channels=channels, intensity=intensity)
+    preprocess = image_preprocess(size=size, resize_mode=resize_mode, channels=channels, intensity=intensity)
     return TabularImageDataset(source, names, scale, check_times(times), dropped,
                                prepare_images(PatientImages, source, preprocess, cache))

@@ -22,7 +22,7 @@ from medjax.errors import InputError
 from medjax.ops import deformation, warp
 from medjax.options import Count, NonNegativeInt, Range
 
-MAPS = {'mni152': 'the MNI152 template, the mean of 152 brains', 'drawn': 'a drawn map of three tissues'}
+MAPS = {'mni152': 'the MNI152 template, the mean of 152 brains', 'synthetic': 'a drawn map of three tissues'}
 NOTICE = ('A simulation: pairs from {map}, deformed by random diffeomorphisms, so the true deformation is known at '
           'every point. The anatomy of both images is the same: no fold of the cortex is missing in one of them, '
           'nothing is removed or grown, and the deformations are as smooth as the methods assume. Errors between the '
@@ -46,7 +46,7 @@ def source(*, cases: tuple[Count, Count, Count] = (300, 30, 60), shape: Sequence
       cases: numbers of training, validation and test pairs.
       shape: voxels, x and y, or x, y and z.
       spacing: mm of a voxel.
-      template: 'mni152', or 'drawn', which needs no other package.
+      template: 'mni152', or 'synthetic', which needs no other package.
       planes: for 2D, the first and last axial plane of the template in training, validation and test pairs, in mm from
         the lowest.
       points: number of corresponding points in a pair, within the brain.
@@ -125,7 +125,7 @@ def _pair(rng: np.random.Generator, fields: np.ndarray, shape: tuple[int, ...], 
         at = (places - _along(centre, dims)) * spacing
         if dims == 2:
             # The drawn map shows one plane in all pairs.
-            plane = 0.0 if template == 'drawn' else height - CENTRE[2]
+            plane = 0.0 if template == 'synthetic' else height - CENTRE[2]
             at = np.concatenate([at, np.full((1, *shape), plane)])
         return at + _along(np.array(CENTRE, float), dims)
 

@@ -30,7 +30,7 @@ NOTICE = ('A simulation: tumours grown by a reaction–diffusion equation on {ma
           'simulation beside the network knows the equation, the tissue and the threshold that generated the patients, '
           'which are unknown for real patients.')
 MAPS = {'mni152': 'the MNI152 template, the mean of 152 brains, rotated and stretched for each patient',
-        'drawn': 'a drawn map of two tissues'}
+        'synthetic': 'a drawn map of two tissues'}
 SITES = tuple(f'{side} {part}' for side in ('left', 'right') for part in ('posterior', 'middle', 'anterior'))
 THRESHOLD = 0.25  # density from which a voxel is in a mask
 GREY = 0.1  # diffusion in grey matter, as a fraction of that in white matter
@@ -88,7 +88,7 @@ def source(*, cases: tuple[Count, Count, Count] = (600, 100, 150), shape: Sequen
       cases: numbers of training, validation and test patients.
       shape: voxels of an image, x and y, or x, y and z.
       spacing: mm of a voxel.
-      template: 'mni152', or 'drawn', which needs no other package.
+      template: 'mni152', or 'synthetic', which needs no other package.
       planes: for 2D, the range of axial planes of the template, in mm from the lowest.
       seed: of all draws.
 
@@ -172,7 +172,7 @@ def _anatomy(rng: np.random.Generator, shape: tuple[int, ...], spacing: float, t
     axes = np.meshgrid(*[(np.arange(n) - (n - 1) / 2) * spacing for n in shape], indexing='ij')
     x, y = axes[0] * np.cos(turn) - axes[1] * np.sin(turn), axes[0] * np.sin(turn) + axes[1] * np.cos(turn)
     x, y = (x * stretch[0] + shift[0]) * (-1 if mirror else 1), y * stretch[1] + shift[1]
-    if template == 'drawn':
+    if template == 'synthetic':
         t1, fluid, grey, white, borders = _drawn_map(x, y, np.array(shape[:2]) * spacing)
     else:
         # The centre of the brain in voxels of the template, of 1 mm.

@@ -23,8 +23,8 @@ SPLITTERS = ('random', 'scaffold')
 STEREO_MARKS = str.maketrans('', '', '@/\\')  # of a SMILES, where RDKit does not remove them
 
 
-def source(*, table: str, targets: Sequence[str], dir: str = '', smiles: str = 'smiles', columns: Sequence[str] = (),
-           unit: str = '', split_by: str = 'random', missing: Sequence[str] = (),
+def source(*, table: str, targets: Sequence[str], dir: str = '', smiles: str = 'smiles',
+           extra_columns: Sequence[str] = (), unit: str = '', split_by: str = 'random', missing: Sequence[str] = (),
            splitting: Splitting = Splitting(val=0.1, test=0.1), notice: str = '') -> Source:
     """A regression source from a table of molecules.
 
@@ -33,7 +33,7 @@ def source(*, table: str, targets: Sequence[str], dir: str = '', smiles: str = '
       targets: columns of the numbers to predict.
       dir: its folder; see `data_dir`.
       smiles: the column of the SMILES.
-      columns: that also go to the predictions table.
+      extra_columns: that also go to the predictions table.
       unit: of the targets.
       split_by: 'random', or 'scaffold': molecules with one scaffold (RDKit) are in one split, by MoleculeNet's rule;
         see `scaffold_split`.
@@ -50,7 +50,7 @@ def source(*, table: str, targets: Sequence[str], dir: str = '', smiles: str = '
     rows, there = read_table(path)
     if not rows:
         raise InputError(f'{path}: no rows; expected molecules')
-    used = (smiles, *targets, *columns)
+    used = (smiles, *targets, *extra_columns)
     check_near_names(path, there, ('id', 'patient', 'split'), used)
     check_columns(path, there, used)
     if split_by not in SPLITTERS:
@@ -71,7 +71,7 @@ def source(*, table: str, targets: Sequence[str], dir: str = '', smiles: str = '
         id=row['id'], patient=row['patient'], split=split[row['patient']], read=None, files=(str(path),),
         target=Measurements(tuple(_value(filled(row[name], missing), f'{path}: row {number}: {name}')
                                   for name in targets)),
-        columns={'smiles': row[smiles], **{name: row[name] for name in columns}})
+        columns={'smiles': row[smiles], **{name: row[name] for name in extra_columns}})
         for number, row in enumerate(rows, 2))
     return Source(cases=cases, classes=tuple(targets), problem='regression', least_classes=1, unit=unit, notice=notice)
 

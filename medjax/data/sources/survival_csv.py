@@ -35,8 +35,9 @@ CENSORED = ('0', 'false', 'censored')
 
 
 def source(*, table: str, dir: str = '', time: str = 'time', event: str = 'event', events: Sequence[str] = ('event',),
-           event_values: Sequence[str | int] = ('1',), covariates: Sequence[str] = (), columns: Sequence[str] = (),
-           image: str = '', unit: str = '', options: CovariateOptions = CovariateOptions(),
+           event_values: Sequence[str | int] = ('1',), covariates: Sequence[str] = (),
+           extra_columns: Sequence[str] = (), image: str = '', unit: str = '',
+           options: CovariateOptions = CovariateOptions(),
            splitting: Splitting = Splitting(val=0.2, test=0.2), notice: str = '') -> Source:
     """A survival source from a table of patients.
 
@@ -48,8 +49,8 @@ def source(*, table: str, dir: str = '', time: str = 'time', event: str = 'event
         has such a value, empty cells are censored patients.
       events: names; several are competing events.
       event_values: the value of the event column for each event.
-      covariates: columns; by default all others except `columns`, columns without a name and numbers of the rows.
-      columns: that only go to the predictions table, such as those of subgroups.
+      covariates: columns; by default all others except `extra_columns`, columns without a name and numbers of the rows.
+      extra_columns: that only go to the predictions table, such as those of subgroups.
       image: the column with the path of a patient's image within dir; '' for none.
       unit: of the times, such as 'months'.
       options: how cells become covariates.
@@ -65,7 +66,7 @@ def source(*, table: str, dir: str = '', time: str = 'time', event: str = 'event
     if not rows:
         raise InputError(f'{path}: no rows; expected patients')
     codes = event_codes(event_values, events)
-    required = [time, event, *columns, *([image] if image else [])]
+    required = [time, event, *extra_columns, *([image] if image else [])]
     check_near_names(path, there, (*RESERVED, *required), covariates)
     check_columns(path, there, [*required, *covariates])
     check_durations(path, time, [row[time] for row in rows], unit)
@@ -91,7 +92,8 @@ def source(*, table: str, dir: str = '', time: str = 'time', event: str = 'event
         id=row['id'], patient=row['patient'], split=split[row['patient']],
         read=functools.partial(_read, file) if image else None,
         files=image_files.files(file) if image else (str(path),), target=target,
-        record=encoded.accepting().record(row, f'{path}: row {number}'), columns={name: row[name] for name in columns})
+        record=encoded.accepting().record(row, f'{path}: row {number}'),
+        columns={name: row[name] for name in extra_columns})
         for (number, row, _), target, file in zip(table_rows, targets, paths))
     return Source(cases=cases, classes=tuple(events), problem='survival', least_classes=1, unit=unit, notice=notice,
                   warnings=blank, encoding=encoded.to_json(),

@@ -21,7 +21,7 @@ from medjax.errors import InputError
 def source(*, table: str, outcome: str, covariates: Sequence[str], treatment: str = 'treatment',
            groups: Sequence[str] = ('control', 'treated'),
            group_values: Sequence[Sequence[str | int]] = (('0',), ('1',)),
-           outcome_sign: Literal[-1, 1] = 1, patient: str = 'id', dir: str = '', columns: Sequence[str] = (),
+           outcome_sign: Literal[-1, 1] = 1, patient: str = 'id', dir: str = '', extra_columns: Sequence[str] = (),
            options: CovariateOptions = CovariateOptions(), splitting: Splitting = Splitting(val=0.2, test=0.3),
            notice: str = '') -> Source:
     """A treatment source from a table of patients.
@@ -37,7 +37,7 @@ def source(*, table: str, outcome: str, covariates: Sequence[str], treatment: st
       outcome_sign: 1 where a higher outcome is better, -1 where a lower one is: the outcome is multiplied by it.
       patient: the column of the patients' names, each of which occurs once.
       dir: folder of the table; see `data_dir`.
-      columns: that only go to the predictions table.
+      extra_columns: that only go to the predictions table.
       options: how cells become covariates.
       splitting: how patients are assigned to splits where the table has no column `split`; stratified by group.
       notice: text on the data for the report.
@@ -48,7 +48,7 @@ def source(*, table: str, outcome: str, covariates: Sequence[str], treatment: st
     root = data_dir(dir)
     path = root / table
     rows, there = read_table(path)
-    required = (patient, treatment, outcome, *covariates, *columns)
+    required = (patient, treatment, outcome, *covariates, *extra_columns)
     check_near_names(path, there, ('split', patient, treatment, outcome), required, patient='')
     check_columns(path, there, required)
     if {outcome, treatment} & set(covariates):
@@ -83,7 +83,7 @@ def source(*, table: str, outcome: str, covariates: Sequence[str], treatment: st
     encoded = encoding.fit(table_rows, covariates, path, options)
     cases = tuple(Case(id=name, patient=name, split=split[name], read=None, files=(str(path),), target=target,
                        record=encoded.accepting().record(row, f'{path}: row {number}'),
-                       columns={column: row[column] for column in columns})
+                       columns={column: row[column] for column in extra_columns})
                   for (number, name, row), target in zip(included, targets))
     excluded: tuple[LeftOut, ...] = ()
     if left_out:

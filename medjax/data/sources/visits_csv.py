@@ -55,7 +55,7 @@ def source(*, table: str, measurements: Sequence[str], static: Sequence[str] = (
            time: str = 'time', end: str = 'end', event: str = 'event', events: Sequence[str] = ('event',),
            event_values: Sequence[str | int] = ('1',), log_transform: Sequence[str] = (),
            landmarks: Sequence[NonNegative] = (),
-           columns: Sequence[str] = (), unit: str = '', time_divisor: Positive = 1.0, dates: str = 'iso',
+           extra_columns: Sequence[str] = (), unit: str = '', time_divisor: Positive = 1.0, dates: str = 'iso',
            options: CovariateOptions = CovariateOptions(), splitting: Splitting = Splitting(val=0.2, test=0.2),
            notice: str = '') -> Source:
     """A survival or forecasting source from a table of visits.
@@ -78,7 +78,7 @@ def source(*, table: str, measurements: Sequence[str], static: Sequence[str] = (
       event_values: the value of the event column for each event.
       log_transform: those of `measurements` that are log transformed, such as concentrations.
       landmarks: times.
-      columns: that only go to the predictions table.
+      extra_columns: that only go to the predictions table.
       unit: of the times, such as 'years'.
       time_divisor: time units of the file in one `unit`, such as 365.25 for days; landmarks are in `unit`.
       dates: form of the dates where times are such: 'iso' (2024-01-29, or 20240129 as in DICOM), 'dmy' or 'mdy'.
@@ -96,7 +96,7 @@ def source(*, table: str, measurements: Sequence[str], static: Sequence[str] = (
     if any(not landmark >= 0 for landmark in landmarks):
         raise InputError(f'{KEYS}.landmarks: {tuple(landmarks)}; expected times of at least 0')
     meaning = Columns(measurements, static, patient, time, log_transform, unit, time_divisor, dates)
-    codes, required = event_codes(event_values, events), (end, event, *columns)
+    codes, required = event_codes(event_values, events), (end, event, *extra_columns)
     check_near_names(path, there, ('split', patient, time, end, event), (*required, *measurements, *static), patient='')
     _check(path, rows, there, meaning, required)
     blank = blank_is_censored(path, [row[event] for row in rows], event, codes)
@@ -108,7 +108,7 @@ def source(*, table: str, measurements: Sequence[str], static: Sequence[str] = (
     table_rows = [Row(number, row, split[filled(row[patient])] == 'train') for number, row in enumerate(rows, 2)]
     encoded = encoding.fit(table_rows, [*dict.fromkeys((*measurements, *static))], path, options)
     cases = [dataclasses.replace(case, split=split[case.id], target=outcomes[case.id],
-                                 columns={column: visits[case.id][0].cells[column] for column in columns})
+                                 columns={name: visits[case.id][0].cells[name] for name in extra_columns})
              for case in _cases(path, visits, meaning, encoded.accepting())]
     measured = _measured(encoded, meaning)
     if landmarks:

@@ -26,7 +26,8 @@ class ImagePreprocess:
 
     Attributes:
       size: voxels along each axis: rows and columns of a 2D image, or x, y and z of a volume.
-      fit: 'stretch' each axis to its size, or keep the aspect ratio, for volumes in mm, and 'pad' with the minimum.
+      resize_mode: 'stretch' each axis to its size, or keep the aspect ratio, for volumes in mm, and 'pad' with the
+        minimum.
       channels: 1 or 3; grey is repeated, or colours are averaged, as needed. None keeps the images' channels.
       intensity: `name` and its options:
         unit: 0 to 1, as a fraction of the largest value of the file's 8 or 16 bits;
@@ -37,7 +38,7 @@ class ImagePreprocess:
     """
 
     size: tuple[int, ...]
-    fit: str = 'stretch'
+    resize_mode: str = 'stretch'
     channels: int | None = None
     intensity: Mapping[str, Any] = dataclasses.field(default_factory=lambda: {'name': 'training'})
 
@@ -50,8 +51,8 @@ class ImagePreprocess:
                                  '0, one or one for each of config.data.channels')
         if len(self.size) not in (2, 3) or not all(isinstance(n, int) and n > 0 for n in self.size):
             raise InputError(f'config.data.size: {self.size}; expected rows and columns, or x, y and z')
-        if self.fit not in ('stretch', 'pad'):
-            raise InputError(f"config.data.fit: {self.fit!r}; expected 'stretch' or 'pad'")
+        if self.resize_mode not in ('stretch', 'pad'):
+            raise InputError(f"config.data.resize_mode: {self.resize_mode!r}; expected 'stretch' or 'pad'")
         if self.channels not in (None, 1, 3):
             raise InputError(f'config.data.channels: {self.channels}; expected 1, 3 or None')
 
@@ -129,14 +130,14 @@ class ImagePreprocess:
     def _resize_and_pad(self, array: np.ndarray, steps: Sequence[float]) -> np.ndarray:
         extents, before = self._extents(array.shape, steps)
         small = resize(array, extents)
-        if self.fit == 'stretch':
+        if self.resize_mode == 'stretch':
             return small
         pad = [(m, n - m - extent) for n, m, extent in zip(self.size, before, extents)]
         return np.pad(small, [*pad, (0, 0)], constant_values=small.min())
 
     def _extents(self, shape: Sequence[int], steps: Sequence[float]) -> tuple[list[int], list[int]]:
         """The extents that an image's axes are resized to, and the padding before them."""
-        if self.fit == 'stretch':
+        if self.resize_mode == 'stretch':
             return list(self.size), [0] * len(self.size)
         lengths = [old * step for old, step in zip(shape, steps)]
         scale = min(n / old for n, old in zip(self.size, lengths))
@@ -207,13 +208,13 @@ class ImagePreprocess:
         return np.rint(255 * np.clip(array, 0, 1)).astype(np.uint8)
 
 
-def image_preprocess(*, size: Sequence[int], fit: str = 'stretch', channels: int | None = None,
+def image_preprocess(*, size: Sequence[int], resize_mode: str = 'stretch', channels: int | None = None,
                      intensity: Mapping[str, Any] | None = None, **_: Any) -> ImagePreprocess:
     """The preprocessing that a data set's options describe, for training and prediction.
 
     Args:
-      size: see `ImagePreprocess`, as for fit, channels and intensity.
-      fit: …
+      size: see `ImagePreprocess`, as for resize_mode, channels and intensity.
+      resize_mode: …
       channels: …
       intensity: …
       **_: further options of the data set, which are ignored.
@@ -224,7 +225,7 @@ def image_preprocess(*, size: Sequence[int], fit: str = 'stretch', channels: int
     if not isinstance(size, Sequence) or not isinstance(intensity or {}, Mapping):
         raise InputError(f'config.data: size={size}, intensity={intensity}; expected rows and columns, or x, y and z, '
                          "and a name with its options, as in dict(name='unit')")
-    return ImagePreprocess(tuple(size), fit, channels, dict(intensity or {'name': 'training'}))
+    return ImagePreprocess(tuple(size), resize_mode, channels, dict(intensity or {'name': 'training'}))
 
 
 def resize(array: np.ndarray, size: Sequence[int]) -> np.ndarray:

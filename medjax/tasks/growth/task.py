@@ -34,7 +34,7 @@ class Options:
       classes: names of the two classes of the mask.
       sites: K, the number of sites.
       voxel: volume of a voxel, ml.
-      days: unit of time of the network's rates, days.
+      time_unit_days: unit of time of the network's rates, days.
       predicts_risk: whether the network predicts new tumours.
     """
 
@@ -45,7 +45,7 @@ class Options:
     classes: tuple[str, ...]
     sites: int
     voxel: float
-    days: float
+    time_unit_days: float
     predicts_risk: bool
 
 
@@ -94,7 +94,7 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], loss: Mapping[str,
     segmentation.check_terms(loss)
     options = Options(loss, new_tumour_weight, gompertz_weight, volume_weight, tuple(classes), len(sites),
                       float(statistics['voxel']),
-                      float(contracts.option(module, 'days')), predicts_risk)
+                      float(contracts.option(module, 'time_unit_days')), predicts_risk)
     return Task(functools.partial(init_variables, module), functools.partial(_loss, module, options),
                 functools.partial(_predict, module, options), functools.partial(_metrics, options))
 
@@ -105,7 +105,7 @@ def _expected_tumours(options: Options, feats: Mapping[str, jax.Array], batch: B
     members = jax.nn.one_hot(batch['sites'].astype(jnp.int32) - 1, options.sites)
     rates, axes = jnp.exp(log), tuple(range(1, log.ndim))
     mean = (rates[..., None] * members).sum(axes) / jnp.maximum(members.sum(axes), 1)
-    return mean * batch['horizon'][:, None] / options.days, rates
+    return mean * batch['horizon'][:, None] / options.time_unit_days, rates
 
 
 def _risk_losses(options: Options, feats: Mapping[str, jax.Array], batch: Batch) -> jax.Array:
@@ -167,7 +167,7 @@ def _predict(module: nn.Module, options: Options, variables: Variables, batch: B
     out = {'probs': probs, 'volume': options.voxel * _expected_voxels(probs)}
     if options.predicts_risk:
         count, rates = _expected_tumours(options, feats, batch)
-        out |= {'risk': -jnp.expm1(-count), 'rates': rates / options.days}
+        out |= {'risk': -jnp.expm1(-count), 'rates': rates / options.time_unit_days}
     return out
 
 

@@ -112,7 +112,7 @@ def test_damaged_prepared_files_are_prepared_again(tmp_path, capsys, name):
     (np.full((4, 4, 1), np.nan, np.float32), dict(size=(4, 4), intensity={'name': 'zscore'}), 'c0: 16 voxels are NaN'),
     (np.zeros((4, 4, 1, 2), np.uint8), dict(size=(4, 4), channels=3), 'c0: 2 channels; expected 1 or 3'),
     (np.zeros((4, 4, 1), np.uint8), dict(size=(4,)), 'config.data.size'),
-    (np.zeros((4, 4, 1), np.uint8), dict(size=(4, 4), fit='crop'), 'config.data.fit'),
+    (np.zeros((4, 4, 1), np.uint8), dict(size=(4, 4), resize_mode='crop'), 'config.data.resize_mode'),
     (np.zeros((4, 4, 1), np.uint8), dict(size=(4, 4), intensity={'name': 'window'}), 'config.data.intensity')])
 def test_mismatches_are_refused(array, options, message, tmp_path):
     with pytest.raises(InputError, match=message):

@@ -10,7 +10,7 @@ from medjax.data.datasets import registration
 from medjax.data.simulated import registration as simulated_registration
 from medjax.errors import InputError
 
-SMALL = dict(cases=(3, 1, 2), shape=(32, 40), spacing=5.0, template='drawn', points=200)
+SMALL = dict(cases=(3, 1, 2), shape=(32, 40), spacing=5.0, template='synthetic', points=200)
 @functools.cache
 def simulated_pairs(**changes):
     return registration.dataset(simulated_registration.source(**{**SMALL, **changes}), size=(32, 40))

@@ -7,7 +7,7 @@ from medjax.data.simulated import tumour_growth
 from medjax.data.simulated.tumour_growth import SITES, THRESHOLD
 from medjax.errors import InputError
 
-SMALL = dict(cases=(24, 4, 4), shape=(32, 32), spacing=5.0, template='drawn')
+SMALL = dict(cases=(24, 4, 4), shape=(32, 32), spacing=5.0, template='synthetic')
 
 
 @pytest.fixture(scope='module')

@@ -50,7 +50,7 @@ def test_balls_of_luna_are_where_they_are_drawn(affine, tmp_path):
     x, y, z = centre * [-1, -1, 1]
     options = table(tmp_path, 'seriesuid,coordX,coordY,coordZ,diameter_mm', f'1.3.6,{x},{y},{z},10.0')
     found = detection_csv.source(**options, classes=('nodule',), splitting=Splitting(val=0.0, test=0.0))
-    data = detection.dataset(found, size=(32, 32, 32), fit='pad', intensity=dict(name='unit'),
+    data = detection.dataset(found, size=(32, 32, 32), resize_mode='pad', intensity=dict(name='unit'),
                              cache=str(tmp_path / 'c'))
     there = np.argwhere(ball)
     np.testing.assert_allclose(data.source.cases[0].target.boxes[0], [*there.min(0), *(there.max(0) + 1)], atol=1.0)

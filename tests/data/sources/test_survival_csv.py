@@ -21,7 +21,7 @@ d,0,1,70,,m,y,test
 def test_a_table_of_patients(tmp_path):
     (tmp_path / 'cases.csv').write_text(TABLE)
     options = dict(dir=str(tmp_path), table='cases.csv', time='months', event='status', events=('death', 'relapse'),
-                   event_values=('1', '2'), columns=('site',), unit='months')
+                   event_values=('1', '2'), extra_columns=('site',), unit='months')
     found = survival_csv.source(**options)
     assert [(c.id, c.split, c.target.time, c.target.event) for c in found.cases] == [
         ('a', 'train', 1.5, 2), ('b', 'train', 2, 0), ('c', 'train', 3, 0), ('d', 'test', 0, 1)]

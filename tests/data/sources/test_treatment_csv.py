@@ -23,7 +23,7 @@ def read(folder, text=TABLE, **options):
 
 
 def test_groups_of_several_arms(tmp_path):
-    source = read(tmp_path, columns=('sex',))
+    source = read(tmp_path, extra_columns=('sex',))
     assert [(case.id, case.target.treatment, case.target.outcome) for case in source.cases] == [
         ('a', 0, 100.0), ('b', 1, 250.0), ('d', 1, 180.0)]  # c is of neither group
     assert source.cases[1].record == {'age': 40.0, 'sex=m': 1.0} and source.cases[1].columns == {'sex': 'm'}

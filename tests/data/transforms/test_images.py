@@ -27,11 +27,11 @@ def test_shrinking_averages_and_padding_keeps_proportions():
     halves = np.zeros((4, 8, 1), np.float32)
     halves[:, 4:] = 10
     np.testing.assert_allclose(resize(halves, (2, 2))[..., 0], [[10 / 7, 60 / 7]] * 2, rtol=1e-6)
-    padded = ImagePreprocess((8, 8), fit='pad').fit_to_size(Image(np.full((8, 4, 1), 7, np.uint8), np.eye(4)))
+    padded = ImagePreprocess((8, 8), resize_mode='pad').fit_to_size(Image(np.full((8, 4, 1), 7, np.uint8), np.eye(4)))
     assert padded.shape == (8, 8, 1) and (padded[2:6] == 7).all()
     wide = np.full((8, 4, 1), 7, np.uint8)
     wide[0, 0] = 3
-    assert (ImagePreprocess((8, 8), fit='pad').fit_to_size(Image(wide, np.eye(4)))[:2] == 3).all()
+    assert (ImagePreprocess((8, 8), resize_mode='pad').fit_to_size(Image(wide, np.eye(4)))[:2] == 3).all()
 
 
 @pytest.mark.parametrize('intensity, want', [
@@ -48,7 +48,7 @@ def test_intensities_by_hand(intensity, want):
 def test_a_volume_keeps_its_proportions_in_millimetres():
     cube = np.full((8, 8, 2), 7, np.uint8)
     cube[0, 0, 0] = 3
-    padded = ImagePreprocess((8, 8, 8), fit='pad').fit_to_size(Image(cube, np.diag([1.0, 1.0, 4.0, 1.0])))
+    padded = ImagePreprocess((8, 8, 8), resize_mode='pad').fit_to_size(Image(cube, np.diag([1.0, 1.0, 4.0, 1.0])))
     assert padded.shape == (8, 8, 8, 1) and (padded[1:, 1:] == 7).all()
 
 

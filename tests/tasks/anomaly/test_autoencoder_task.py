@@ -14,7 +14,7 @@ from medjax.models.autoencoder import Model
 from medjax.tasks.anomaly import autoencoder_task
 
 KEY = jax.random.key(0)
-SMALL = dict(base=8, blocks=(1, 1), small=True, norm='none')
+SMALL = dict(base=8, blocks=(1, 1), small_images=True, norm='none')
 
 
 @functools.cache

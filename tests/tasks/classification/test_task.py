@@ -129,8 +129,8 @@ def test_certain_and_impossible_logits_stay_finite(problem):
 
 
 def test_dropout_stays_on_where_a_key_is_given():
-    network = build.network(dict(name='resnet', variant='18', blocks=(1,), base=8, small=True, classes=2, dropout=0.5),
-                            'float32')
+    network = build.network(dict(name='resnet', variant='18', blocks=(1,), base=8, small_images=True, classes=2,
+                                 dropout=0.5), 'float32')
     task = classification_task.task(network, **stats('binary', 'ab'))
     data = {'image': np.random.default_rng(0).normal(size=(2, 8, 8, 1)).astype(np.float32)}
     variables = jax.jit(task.init)(jax.random.key(0), data)
@@ -158,7 +158,8 @@ def test_invalid_options_are_refused(options, message):
 
 @pytest.mark.parametrize('section', [
     dict(name='resnet', variant='18', blocks=(1, 1), base=4, dims=2),
-    pytest.param(dict(name='resnet', variant='50', blocks=(1,), small=True, base=4, dims=3), marks=pytest.mark.slow),
+    pytest.param(dict(name='resnet', variant='50', blocks=(1,), small_images=True, base=4, dims=3),
+                 marks=pytest.mark.slow),
     dict(name='densenet', variant='121', blocks=(2, 2), growth=4, dims=2)])
 def test_networks_learn_which_half_is_bright(section):
     network = build.network({**section, 'classes': 2}, 'float32')

@@ -10,7 +10,7 @@ from medjax.tasks.growth.evaluator import dice
 
 @pytest.mark.slow
 def test_a_fitted_reaction_diffusion_model_predicts_simulated_patients():
-    source = tumour_growth.source(cases=(6, 1, 6), shape=(32, 32), spacing=4.0, template='drawn', seed=3)
+    source = tumour_growth.source(cases=(6, 1, 6), shape=(32, 32), spacing=4.0, template='synthetic', seed=3)
     data = datasets_tumour_growth.dataset(source, size=(32, 32))
     at = data.numbers('test')
     predicted = baselines.reaction_diffusion_masks(data, at)

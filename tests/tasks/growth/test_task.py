@@ -22,7 +22,7 @@ class Known(nn.Module):
     """A constant level as logit of the last mask; `slope` times the horizon is added to it."""
 
     risk: bool = True
-    days: float = 10.0
+    time_unit_days: float = 10.0
     inputs = ('image', 'horizon')
 
     @nn.compact

@@ -21,7 +21,7 @@ NCC = dict(name='ncc', window=5)
 
 @functools.cache
 def data():
-    source = simulated_registration.source(cases=(8, 1, 2), shape=(24, 32), spacing=7.0, template='drawn')
+    source = simulated_registration.source(cases=(8, 1, 2), shape=(24, 32), spacing=7.0, template='synthetic')
     return registration.dataset(source, size=(24, 32))
 
 

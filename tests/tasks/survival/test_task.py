@@ -133,7 +133,7 @@ def test_an_image_adds_to_the_record(tmp_path):
     """Half of the hazard depends on a ball's radius: with the image a network is better than the best one without."""
     source = survival.source(cases=(160, 80, 4), covariates=2, censoring=0.3, image=True, log_hazard_ratio=1.5)
     data = tabular_with_image.dataset(source, size=(14, 14), channels=1, cache=str(tmp_path))
-    module = image_tabular.Model(small=True, base=4, blocks=(1,), hidden=8, norm='none')
+    module = image_tabular.Model(small_images=True, base=4, blocks=(1,), hidden=8, norm='none')
     task = survival_task.task(module, statistics=data.statistics)
     rows = evaluator(data=data, task=task, batch=80)(learned(task, data, steps=120, size=80), 'val')
     time, event = (np.array([row[name] for row in rows]) for name in ('time', 'event'))
