@@ -26,7 +26,8 @@ from medjax.errors import InputError, few  # noqa: E402
 def find(paths: Sequence[str], suffixes: Sequence[str] = (), say: Callable[[str], None] = print) -> list[pathlib.Path]:
     """The inputs that the arguments name: files, files in folders, and folders of DICOM slices.
 
-    A folder that holds only folders is searched, and a folder without image files is taken for a DICOM series.
+    A folder that holds only folders is searched, and a folder without image files is taken for a DICOM series. DICOM
+    images of a series of their own and without a position, such as radiographs, are an input each.
     `FOLDER/series=3` is one of several series of a folder.
 
     Args:
@@ -53,6 +54,8 @@ def find(paths: Sequence[str], suffixes: Sequence[str] = (), say: Callable[[str]
             _report_others(path, entries, inside, say)
         elif all(p.is_dir() for p in entries):
             inside = find(list(map(str, entries)), suffixes, say)
+        elif not suffixes:
+            inside = dicom.projections(path)
         found += inside or [path]
     return found
 

@@ -4,6 +4,7 @@ import gzip
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK as sitk
 from PIL import Image as Picture
@@ -170,6 +171,22 @@ def test_inputs_of_dicom(tmp_path):
     (tmp_path / 'cd' / 'DICOMDIR').write_bytes(b'')
     assert find([str(tmp_path / 'cd')]) == [tmp_path / 'cd']
     assert find([f'{tmp_path}/cd/series=1', str(paths[0])]) == [tmp_path / 'cd' / 'series=1', paths[0]]
+
+
+def test_radiographs_of_dicom_are_an_input_each(tmp_path):
+    for number in range(3):
+        path, = samples.slices(tmp_path, names=[f'IM{number}'], places=[samples.ORIGIN], series=str(number))
+        header = pydicom.dcmread(path)
+        del header.ImagePositionPatient, header.ImageOrientationPatient
+        header.save_as(path)
+    assert find([str(tmp_path)]) == [tmp_path / f'IM{number}' for number in range(3)]
+    header.NumberOfFrames = 2
+    header.save_as(path)
+    assert find([str(tmp_path)]) == [tmp_path]
+    del header.NumberOfFrames
+    header.SeriesInstanceUID = pydicom.dcmread(tmp_path / 'IM0').SeriesInstanceUID
+    header.save_as(path)
+    assert find([str(tmp_path)]) == [tmp_path]
 
 
 def test_pictures_get_pictures(run, tmp_path):

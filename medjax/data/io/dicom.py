@@ -19,6 +19,7 @@ SHORT = frozenset((b'AE', b'AS', b'AT', b'CS', b'DA', b'DS', b'DT', b'FD', b'FL'
 ITEM, ITEM_END, SEQUENCE_END = (0xFFFE, 0xE000), (0xFFFE, 0xE00D), (0xFFFE, 0xE0DD)
 CLASS, SYNTAX, PATIENT = (0x0002, 0x0002), (0x0002, 0x0010), (0x0010, 0x0020)
 SERIES, PIXELS = (0x0020, 0x000E), (0x7FE0, 0x0010)
+POSITION, FRAMES = (0x0020, 0x0032), (0x0028, 0x0008)
 FLOATS = ((0x7FE0, 0x0008), (0x7FE0, 0x0009))  # pixels of 32 and 64 bits, such as those of parametric maps
 IMPLICIT, BIG_ENDIAN, DEFLATED = '1.2.840.10008.1.2', '1.2.840.10008.1.2.2', '1.2.840.10008.1.2.1.99'
 DIRECTORY = '1.2.840.10008.1.3.10'  # the class of a DICOMDIR
@@ -54,6 +55,23 @@ def find_series(folder: pathlib.Path) -> dict[str, list[pathlib.Path]]:
         if uid in series:
             raise InputError(f'{path}: no PixelData (7FE0,0010); expected them in each file of a series: cut short?')
     return series
+
+
+def projections(folder: pathlib.Path) -> list[pathlib.Path]:
+    """The DICOM images of a folder where each is a 2D image of its own, such as a radiograph; else nothing.
+
+    Each is a series of its own, with one frame and no position of a slice, ImagePositionPatient (0020,0032).
+
+    Raises:
+      InputError: see `find_series`.
+    """
+    files: list[pathlib.Path] = []
+    for paths in find_series(folder).values():
+        tags = read_tags(paths[0]) or {}
+        if len(paths) > 1 or POSITION in tags or tags.get(FRAMES, '1').strip() not in ('', '1'):
+            return []
+        files += paths
+    return sorted(files)
 
 
 def list_files(folder: pathlib.Path) -> list[pathlib.Path]:
@@ -163,7 +181,9 @@ def _inflate(packed: bytes, path: pathlib.Path) -> bytes:
 
 
 def read_tags(path: pathlib.Path) -> dict[tuple[int, int], str] | None:
-    """The values of CLASS, SYNTAX, PATIENT and SERIES, and '' for PIXELS, where present; None for what is not DICOM.
+    """The values of some elements, '' for PIXELS, where present; None for what is not DICOM.
+
+    The elements are CLASS, SYNTAX, PATIENT, SERIES, POSITION and FRAMES.
 
     Raises:
       InputError: the file is damaged or truncated, or it is not DICOM although it has such a suffix.
@@ -189,7 +209,7 @@ def read_tags(path: pathlib.Path) -> dict[tuple[int, int], str] | None:
             length, outermost = elements.length(tag, kind, first), elements.outermost
             if length == UNDEFINED:  # up to a delimiter; within an element of unknown type, elements name no types
                 elements.explicit.append(elements.explicit[-1] and (tag == ITEM or kind != b'UN'))
-            elif outermost and tag in (CLASS, SYNTAX, PATIENT, SERIES):
+            elif outermost and tag in (CLASS, SYNTAX, PATIENT, SERIES, POSITION, FRAMES):
                 found[tag] = elements.text(length)
             else:
                 elements.skip(length)

@@ -45,6 +45,10 @@ def check(path: pathlib.Path) -> dict[str, str]:
     wrong = [unit for unit in units if unit.strip().lower() not in MILLIMETRES]
     if wrong:
         raise InputError(f'{path}: units {", ".join(wrong)}; expected mm')
+    space = fields.get('space', '')
+    if any(word in space.lower() for word in ('handed', 'scanner')):
+        raise InputError(f'{path}: space {space}, whose axes have no anatomical direction; expected one such as '
+                         'left-posterior-superior')
     if 'axismins' in fields and not fields.keys() & {'spacings', 'spacedirections'}:
         raise InputError(f'{path}: a size by axis mins and axis maxs; expected spacings or space directions')
     return fields

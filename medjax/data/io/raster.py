@@ -183,6 +183,11 @@ def _pixels(path: pathlib.Path, picture: Picture.Image, indices: bool) -> np.nda
         return array // (255 // (2**depth - 1)) if indices else array
     if mode not in PLAIN and mode not in CONVERTED:
         raise InputError(f'{path}: pixels of the kind {mode}; expected {KINDS}')
+    if mode in ('P', 'PA') and picture.palette:
+        colours = len(picture.palette.palette) // len(picture.palette.mode)
+        largest = int(np.asarray(picture.getchannel(0)).max())
+        if largest >= colours:
+            raise InputError(f'{path}: index {largest} in a palette of {colours} colours; expected indices below that')
     return np.asarray(picture if mode in PLAIN else picture.convert(CONVERTED[mode]))
 
 

@@ -35,6 +35,14 @@ def nrrd(path, *fields, data=RAW, encoding='raw'):
     return path
 
 
+@pytest.mark.parametrize('space', ['3D-right-handed', '3D-left-handed', 'scanner-xyz'])
+def test_a_space_without_anatomical_directions(tmp_path, space):
+    places = ['space directions: (1,0,0) (0,1,0) (0,0,2)', 'space origin: (1,2,3)']
+    refused(nrrd(tmp_path / 'a.nrrd', f'space: {space}', *places), f'space {space}')
+    unnamed = image_files.read(nrrd(tmp_path / 'b.nrrd', 'space dimension: 3', *places))  # LPS, as ITK has it
+    np.testing.assert_array_equal(unnamed.affine @ [0, 0, 1, 1], [-1, -2, 5, 1])
+
+
 def refused(path, found):
     with pytest.raises(InputError, match=f'{re.escape(found)}.*; expected'):
         image_files.read(path)

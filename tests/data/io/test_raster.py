@@ -29,15 +29,23 @@ def rows_of(path, indices=False):
     return image_files.read(path, indices).array[:, :, 0].swapaxes(0, 1)
 
 
-def png(path, rows, depth, colour_type, width, exif=b''):
+def png(path, rows, depth, colour_type, width, exif=b'', palette=b''):
     """Writes a PNG from the bytes of its rows (PNG 2003): header, rows without filter, an orientation after them."""
     def chunk(name, content):
         return struct.pack('>I', len(content)) + name + content + struct.pack('>I', zlib.crc32(name + content))
     head = struct.pack('>IIBBBBB', width, len(rows), depth, colour_type, 0, 0, 0)
     content = zlib.compress(b''.join(b'\0' + row for row in rows))
-    path.write_bytes(b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', head) + chunk(b'IDAT', content)
+    path.write_bytes(b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', head) + (chunk(b'PLTE', palette) if palette else b'')
+                     + chunk(b'IDAT', content)
                      + (chunk(b'eXIf', exif) if exif else b'') + chunk(b'IEND', b''))
     return path
+
+
+def test_an_index_beyond_the_palette(tmp_path):
+    path = png(tmp_path / 'a.png', [bytes([0, 1, 2, 7])], 8, 3, 4, palette=bytes([10, 20, 30, 200, 100, 50]))
+    with pytest.raises(InputError, match='a.png: index 7 in a palette of 2 colours; expected'):
+        rows_of(path)
+    np.testing.assert_array_equal(rows_of(path, indices=True), [[0, 1, 2, 7]])
 
 
 def tiff(path, array, bits, kind=UNSIGNED, white_is_zero=False, colour=False, orientation=1, more=()):
