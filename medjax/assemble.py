@@ -10,6 +10,7 @@ import jax
 from flax.traverse_util import flatten_dict
 
 from medjax import build, options
+from medjax.clinic.options import DicomOptions
 from medjax.core import contracts, cost
 from medjax.core.config import bind, choose
 from medjax.core.experiment import Experiment
@@ -40,7 +41,7 @@ def _experiment(*, seed: NonNegativeInt, batch: Count, model: Mapping[str, Any],
                 precision: Literal['float32', 'bfloat16'] = 'float32', checkpoint: Mapping[str, Any] | None = None,
                 log: Mapping[str, Any] | None = None, debug: Mapping[str, Any] | None = None,
                 keep_on_device: bool | None = None, init: Mapping[str, Any] | None = None,
-                study: Mapping[str, Any] | None = None) -> Experiment:
+                study: Mapping[str, Any] | None = None, dicom: Mapping[str, Any] | None = None) -> Experiment:
     """An experiment.
 
     Args:
@@ -64,8 +65,10 @@ def _experiment(*, seed: NonNegativeInt, batch: Count, model: Mapping[str, Any],
       keep_on_device: whether the training data is kept on the devices; None for where it fits.
       init: weights from elsewhere.
       study: statements on the study for the report, such as the reference standard.
+      dicom: the content of the DICOM objects that `predict --dicom` writes, such as the codes of the classes.
     """
     bind(Study, study or {}, 'config.study')
+    described = bind(DicomOptions, dicom or {}, 'config.dicom')
     if batch < 1 or min(steps, epochs) < 0 or max(steps, epochs) < 1:
         raise InputError(f'config.steps: {steps}, config.epochs: {epochs}, config.batch: {batch}; expected a batch of '
                          'at least 1, and steps, or else epochs, of at least 1')
@@ -76,6 +79,7 @@ def _experiment(*, seed: NonNegativeInt, batch: Count, model: Mapping[str, Any],
     if saving['best'] and 'val' not in cases.counts:
         raise InputError(f"config.checkpoint.best: {saving['best']!r} is measured on validation cases; the data "
                          f'set has {", ".join(cases.counts)} only')
+    described.check_classes(cases.source.classes)
     steps = steps or math.ceil(epochs * len(cases) / batch)
     module = build.network(model, precision)
     problem = build.task_of(task, module, cases.statistics)

@@ -1,8 +1,9 @@
 """Predicts for new inputs with a trained run; labels of images are written on the grid of their input.
 
-    python -m medjax.predict --workdir=DIR --input=PATH … --output=DIR [--largest_component] [--fill_holes]
+    python -m medjax.predict --workdir=DIR --input=PATH … --output=DIR [--largest_component] [--fill_holes] [--dicom]
 
 An input is a file, a folder of files, or a folder that holds one DICOM series; for detection in pictures also a video.
+With --dicom the results of DICOM images are DICOM objects of the same study.
 """
 
 import pathlib
@@ -17,6 +18,7 @@ cli.prepare()
 from absl import flags  # noqa: E402
 
 from medjax import outputs, restore  # noqa: E402
+from medjax.clinic import predictor as clinic  # noqa: E402
 from medjax.core import contracts  # noqa: E402
 from medjax.data.io import dicom, image_files, video_frames  # noqa: E402
 from medjax.data.io.image_folders import left_out  # noqa: E402
@@ -128,8 +130,14 @@ def main(more: Sequence[str]) -> None:
     # A flag that is not given leaves the config's value.
     options = {name: flag.value for name, flag in (('largest_component', LARGEST), ('fill_holes', FILL))
                if flag.value is not None}
-    predict(pathlib.Path(WORKDIR.value).resolve(), [*INPUT.value, *more[1:]], pathlib.Path(OUTPUT.value),
-            lambda line: print(line, flush=True), **options)
+    workdir, run = pathlib.Path(WORKDIR.value).resolve(), None
+    if DICOM.value:
+        run = clinic.of_run(workdir, restore.restore(workdir, **options), DICOM_OPTIONS.value, DICOM_OBJECTS.value,
+                            cli.say)
+    elif DICOM_OPTIONS.value or DICOM_OBJECTS.value:
+        raise InputError('--dicom_options, --dicom_objects: given without --dicom; expected it beside them')
+    predict(workdir, [*INPUT.value, *more[1:]], pathlib.Path(OUTPUT.value), lambda line: print(line, flush=True), run,
+            **options)
 
 
 if __name__ == '__main__':
@@ -139,5 +147,10 @@ if __name__ == '__main__':
     OUTPUT = flags.DEFINE_string('output', None, 'The folder that gets a label for each image.')
     LARGEST = flags.DEFINE_bool('largest_component', None, "Keep each class's largest connected component only.")
     FILL = flags.DEFINE_bool('fill_holes', None, 'Fill the holes within each class.')
+    DICOM = flags.DEFINE_bool('dicom', False, 'Write DICOM objects of the study of the input in place of other files.')
+    DICOM_OBJECTS = flags.DEFINE_list('dicom_objects', [], 'With --dicom: some of seg, fractional, labelmap, rtstruct, '
+                                      'sr, derived, over those of config.dicom.')
+    DICOM_OPTIONS = flags.DEFINE_string('dicom_options', None, 'With --dicom: a JSON file with keys of config.dicom, '
+                                        'such as the codes of the classes, over those of the config.')
     flags.mark_flags_as_required(['workdir', 'input', 'output'])
     cli.run(main, unnamed=True)

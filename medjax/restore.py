@@ -36,6 +36,7 @@ class Trained:
       task: of the network.
       statistics: of the training data.
       suffixes: of the files in a folder that are inputs; empty for those of images and videos.
+      config: of the run.
     """
 
     predictor: contracts.Predictor
@@ -44,6 +45,7 @@ class Trained:
     task: Task
     statistics: Mapping[str, Any]
     suffixes: tuple[str, ...] = ()
+    config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def load(workdir: pathlib.Path) -> Any:
@@ -106,7 +108,7 @@ def restore(workdir: pathlib.Path, **options: Any) -> Trained:
         predictor, task, abstract = _layout(config, workdir, statistics, **options)
         variables = checkpoints.restore(step, Jit().abstract_state(abstract)).variables()
     suffixes = build.suffixes(config['data']) or tuple(predictor.suffixes)
-    return Trained(predictor, variables, step, task, statistics, suffixes)
+    return Trained(predictor, variables, step, task, statistics, suffixes, config)
 
 
 def _layout(config: Mapping[str, Any], workdir: pathlib.Path, statistics: Mapping[str, Any],

@@ -29,6 +29,7 @@ LAYERS = {
     'report': ('errors', 'atomic_files', 'metrics', 'statistics'),
     'tasks': ('errors', 'machine', 'options', 'atomic_files', 'core', 'ops', 'losses', 'metrics', 'statistics', 'nn',
               'data', 'report'),
+    'clinic': ('errors', 'options', 'atomic_files', 'core', 'data', 'metrics', 'tasks.family', ''),
     'weights': ('errors', 'data', 'restore'),
     'build': ('errors', 'options', 'core', 'data', 'tasks', 'models'),
 }

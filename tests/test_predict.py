@@ -1,6 +1,7 @@
 """Predict: labels on each input's own grid, whatever the file's kind and order of axes."""
 
 import gzip
+import re
 
 import nibabel as nib
 import numpy as np
@@ -11,10 +12,11 @@ from PIL import Image as Picture
 from scipy import ndimage
 
 from medjax.data.io import image_files
-from medjax.data.io.geometry import Image, to_canonical
+from medjax.data.io.geometry import Image, embedded, to_canonical
 from medjax.predict import find
 from medjax.tasks.segmentation.mask_metrics import Postprocess
 from tests import cli
+from tests.clinic import scans
 from tests.data import samples
 
 pytestmark = pytest.mark.usefixtures('no_report')
@@ -131,6 +133,57 @@ def test_a_dicom_series(run, tmp_path):
         point = theirs.TransformIndexToPhysicalPoint(corner)
         place = itk.TransformPhysicalPointToContinuousIndex(point)  # a corner of theirs is a corner of ours
         assert all(min(abs(p), abs(p - (n - 1))) < 1e-2 for p, n in zip(place, itk.GetSize()))
+
+
+def test_dicom_objects_of_a_series(run, tmp_path):
+    """The segmentation is the label that is written without --dicom, on an oblique grid."""
+    pydicom = pytest.importorskip('pydicom')
+    pytest.importorskip('highdicom')
+    scans.series(tmp_path / 'scan', blobs(11, (20, 24, 6)))
+    (tmp_path / 'codes.json').write_text('{"codes": {"lesion": ["52988006", "SCT", "Lesion"]}}')
+    out = predict(run, tmp_path / 'out', f'--input={tmp_path}/scan', '--dicom')
+    assert 'warning: no code for lesion: their segments have the generic code Tissue (85756007, SCT)' in out
+    names = ['scan_fractional.dcm', 'scan_labelmap.dcm', 'scan_rtstruct.dcm', 'scan_seg.dcm', 'scan_sr.dcm']
+    out = predict(run, tmp_path / 'all', f'--input={tmp_path}/scan', '--dicom',
+                  f'--dicom_options={tmp_path}/codes.json', '--dicom_objects=sr,fractional,seg,labelmap,rtstruct')
+    assert 'warning' not in out and sorted(path.name for path in (tmp_path / 'all').iterdir()) == names
+    for path in (tmp_path / 'all').iterdir():
+        scans.check(path)
+        assert path.stat().st_mode & 0o777 == 0o600  # it has the patient's name
+    predict(run, tmp_path / 'nifti', f'--input={tmp_path}/scan')
+    label, image = image_files.read(tmp_path / 'nifti' / 'scan.nii.gz'), image_files.read(tmp_path / 'scan')
+    segmentation = embedded(image_files.read(tmp_path / 'all' / 'scan_seg.dcm'), image)
+    np.testing.assert_array_equal(segmentation.array, label.array)
+    assert label.array.any()
+    fractional = pydicom.dcmread(tmp_path / 'all' / 'scan_fractional.dcm').pixel_array
+    assert (fractional > 127).sum() == label.array.sum()  # of two classes, that above one half is predicted
+    first, second = (pydicom.dcmread(tmp_path / name / 'scan_seg.dcm') for name in ('out', 'all'))
+    assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == ['scan_seg.dcm', 'scan_sr.dcm']
+    assert first.PixelData == second.PixelData
+
+
+@pytest.mark.parametrize('arguments, message', [
+    (['--input={tmp}/new.nii', '--dicom'], 'no DICOM image, which --dicom takes its references from'),
+    (['--input={tmp}/scan', '--dicom', '--dicom_objects=derived'], "'derived'; expected some of seg, fractional"),
+    (['--input={tmp}/scan', '--dicom', '--dicom_objects=sr'], "'sr' without a segmentation"),
+    (['--input={tmp}/scan', '--dicom', '--dicom_objects=pdf'], 'objects: pdf; expected different ones of seg'),
+    (['--input={tmp}/scan', '--dicom_objects=seg'], 'given without --dicom'),
+    (['--input={tmp}/scan', '--dicom', '--dicom_options={tmp}/c.json'], 'codes.lesion: .*expected .value, scheme'),
+    (['--input={tmp}/scan', '--dicom', '--dicom_options={tmp}/d.json'], "codes: 'liver' is no class"),
+    (['--input={tmp}/cut', '--dicom'], 'cut short')])
+def test_dicom_objects_that_are_refused(run, tmp_path, arguments, message):
+    pytest.importorskip('highdicom')
+    nib.save(nib.Nifti1Image(blobs(7), AFFINE), tmp_path / 'new.nii')
+    for name in ('scan', 'cut'):
+        scans.series(tmp_path / name, blobs(11, (20, 24, 6)))
+    cut = next((tmp_path / 'cut').iterdir())
+    cut.write_bytes(cut.read_bytes()[:-100])
+    (tmp_path / 'c.json').write_text('{"codes": {"lesion": ["52988006", "SCT"]}}')
+    (tmp_path / 'd.json').write_text('{"codes": {"liver": ["10200004", "SCT", "Liver"]}}')
+    ended = cli.run('predict', f'--workdir={run}/run', f'--output={tmp_path}/out',
+                    *[one.format(tmp=tmp_path) for one in arguments])
+    assert ended.code == 2 and re.search(message, ended.err) and ended.err.count('\n') == 1
+    assert not (tmp_path / 'out').exists()
 
 
 @pytest.mark.parametrize('change', [

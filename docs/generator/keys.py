@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from generator import docstrings
 from medjax import assemble, build, options
+from medjax.clinic.options import DicomOptions
 from medjax.core import config, optim, sharding
 from medjax.core.config import REQUIRED, Key
 from medjax.data.transforms import augment
@@ -228,7 +229,7 @@ def top_sections() -> list[Section]:
     """The top level of a config, and the sections that `assemble` reads."""
     sections = [('config', assemble._experiment, ()), ('checkpoint', assemble.checkpointing, ('metrics', 'name')),
                 ('log', assemble.logging, ()), ('debug', assemble.debugging, ()), ('init', assemble.initial, ()),
-                ('mesh', sharding.Jit, ('devices',)), ('study', Study, ())]
+                ('mesh', sharding.Jit, ('devices',)), ('study', Study, ()), ('dicom', DicomOptions, ())]
     return [Section(name, path_of(function.__module__), docstrings.introduction(function), documented(function, given))
             for name, function, given in sections]
 

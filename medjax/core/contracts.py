@@ -4,6 +4,7 @@ Members with a body or a value are optional: a class that inherits from the prot
 each contract in use.
 """
 
+import dataclasses
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
@@ -185,8 +186,42 @@ class Evaluator(Protocol):
         """Optional: keeps pictures of the course of training, at every validation."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Findings:
+    """A prediction for one image as arrays on the image's own grid; what a family does not predict is None.
+
+    Attributes:
+      classes: names of the classes; of labels, the background is the first.
+      line: a line about the result.
+      labels: `[X, Y, Z]`, class numbers.
+      probs: `[X, Y, Z, K]`, the probability of each class of labels, where it was asked for.
+      class_probs: `[K]`, the probability of each class of the image.
+      boxes: `[N, 2D]`, the boxes' lower and upper corners in voxels, counted from the corner of the first voxel; of a
+        2D image in rows and columns.
+      box_labels: `[N]`, the class number of each box.
+      scores: `[N]`, the score of each box.
+      image: `[X, Y, Z]`, an image that was computed from the input.
+      image_name: describes that image in a few words.
+    """
+
+    classes: Sequence[str] = ()
+    line: str = ''
+    labels: np.ndarray | None = None
+    probs: np.ndarray | None = None
+    class_probs: np.ndarray | None = None
+    boxes: np.ndarray | None = None
+    box_labels: np.ndarray | None = None
+    scores: np.ndarray | None = None
+    image: np.ndarray | None = None
+    image_name: str = ''
+
+
 class Predictor(Protocol):
     """Predictions for new inputs with a trained run."""
+
+    finds: str = ''
+    """The part of `Findings` that `findings` gives: 'labels', 'class_probs', 'boxes' or 'image'; '' for no findings,
+    where the family predicts other things than parts of an image."""
 
     shared: Sequence[str] = ()
     """Names of tables in the output folder to which a row is added for each input; it keeps rows of other inputs."""
@@ -208,6 +243,10 @@ class Predictor(Protocol):
     def example(self) -> Mapping[str, np.ndarray]:
         """A batch of the shapes that the network takes."""
         ...
+
+    def findings(self, variables: Variables, path: pathlib.Path, probs: bool = False) -> Findings:
+        """Optional: the prediction for one image as arrays; with the probabilities of labels where asked for."""
+        raise NotImplementedError
 
     def __call__(self, variables: Variables, path: pathlib.Path, folder: pathlib.Path) -> str:
         """Predicts for one input file and writes the result into `folder`; returns a line about it."""

@@ -172,7 +172,13 @@ class SlidingWindowInference:
         label, confidence = self._map_planes(variables, image, fill, label_and_confidence)
         return label, confidence
 
-    def probabilities(self, variables: Any, image: np.ndarray) -> np.ndarray:
-        """Blended probabilities `[X, Y, Z, K]` float32; needs memory for classes × volume."""
-        return self._map_planes(variables, image, None,
+    def probabilities(self, variables: Any, image: np.ndarray, fill: np.ndarray | None = None) -> np.ndarray:
+        """Blended probabilities `[X, Y, Z, K]` float32; needs memory for classes × volume.
+
+        Args:
+          variables: the variables of `forward`.
+          image: `[X, Y, Z, C]` float32, of any size.
+          fill: see `__call__`.
+        """
+        return self._map_planes(variables, image, fill,
                                 lambda total, weight_sum: (total / weight_sum[..., None],))[0]

@@ -4,13 +4,14 @@ import collections
 import os
 import pathlib
 import re
+from typing import NamedTuple
 
 import numpy as np
 import pydicom
 
 from medjax.data.io import dicom_pixels, dicom_segmentation
 from medjax.data.io.dicom import CLASS, DIRECTORY, PIXELS, find_series, read_tags
-from medjax.data.io.dicom_geometry import affine_to_ras, frames_of, sorted_frames
+from medjax.data.io.dicom_geometry import Frame, affine_to_ras, frames_of, sorted_frames
 from medjax.errors import InputError
 
 IDENTIFIERS = ('PatientName', 'PatientID', 'OtherPatientIDs', 'PatientBirthDate', 'AccessionNumber', 'StudyDate',
@@ -44,6 +45,47 @@ def read(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
         first and the last by more than 2 % of their distance, that are at one position, or that are shifted sideways (a
         tilted gantry); pixels that cannot be decoded.
     """
+    files, headers, frames = _frames(path)
+    if headers[0].get('SOPClassUID') in dicom_segmentation.CLASSES:
+        return dicom_segmentation.read(files[0], headers[0], frames)
+    order, affine = _order(path, headers, frames)
+    return _volume(path, files, headers, order), affine
+
+
+class Slices(NamedTuple):
+    """The slices of a series in the order in which `read` has them.
+
+    Attributes:
+      headers: of the files, without their pixels, in no order.
+      frames: the place of each slice, in order.
+      order: `[slices]`, the number of each slice's frame among those of all files one after the other.
+      affine: `[4, 4]`, to RAS+ mm.
+    """
+
+    headers: list[pydicom.Dataset]
+    frames: list[Frame]
+    order: np.ndarray
+    affine: np.ndarray
+
+
+def read_slices(path: pathlib.Path) -> Slices:
+    """The elements and places of the slices of an image, as `read` orders them, without their pixels.
+
+    Args:
+      path: as for `read`.
+
+    Raises:
+      InputError: as `read`; or the path is a segmentation.
+    """
+    _, headers, frames = _frames(path)
+    if headers[0].get('SOPClassUID') in dicom_segmentation.CLASSES:
+        raise InputError(f'{path}: a DICOM segmentation; expected an image')
+    order, affine = _order(path, headers, frames)
+    return Slices(headers, [frames[number] for number in order], order, affine)
+
+
+def _frames(path: pathlib.Path) -> tuple[list[pathlib.Path], list[pydicom.Dataset], list[Frame]]:
+    """The files of an image, their elements before the pixels, and the places of their frames, checked."""
     folder, chosen = split_choice(path)
     files = [_checked(path)] if path.is_file() else _files(folder, chosen)
     headers = [dicom_pixels.read_header(file) for file in files]
@@ -51,16 +93,18 @@ def read(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
     _check_same(path, headers)
     segmented = any(header.get('SOPClassUID') in dicom_segmentation.CLASSES for header in headers)
     placed = [frames_of(file, header, several=len(files) > 1 or segmented) for file, header in zip(files, headers)]
-    if segmented:
-        if len(files) > 1:
-            raise InputError(f'{path}: {len(files)} segmentations in one series; expected one')
-        return dicom_segmentation.read(files[0], headers[0], placed[0])
-    frames = [frame for of_file in placed for frame in of_file]
+    if segmented and len(files) > 1:
+        raise InputError(f'{path}: {len(files)} segmentations in one series; expected one')
+    return files, headers, [frame for of_file in placed for frame in of_file]
+
+
+def _order(path: pathlib.Path, headers: list[pydicom.Dataset], frames: list[Frame]) -> tuple[np.ndarray, np.ndarray]:
+    """The order of the frames of an image along their normal, and its affine to RAS+ mm."""
     if len(frames) > 1:
         order, step = sorted_frames(path, frames)
     else:
         order, step = np.array([0]), frames[0].axes[:, 2] * _thickness(headers[0])
-    return _volume(path, files, headers, order), affine_to_ras(frames[order[0]], step)
+    return order, affine_to_ras(frames[order[0]], step)
 
 
 def is_segmentation(path: pathlib.Path) -> bool:

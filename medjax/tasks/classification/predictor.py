@@ -33,6 +33,7 @@ class ClassificationPredictor(contracts.Predictor):
     read: Callable[[pathlib.Path], Image]
     classifier: BatchedClassifier
 
+    finds = 'class_probs'
     shared = ('predictions.csv',)
 
     def outputs(self, path: pathlib.Path) -> tuple[()]:
@@ -61,11 +62,23 @@ class ClassificationPredictor(contracts.Predictor):
         Raises:
           InputError: the image does not fit the network, or the table cannot be written.
         """
-        array = self.preprocess.network_input(self.read(path), self.statistics)
-        members = self.classifier(variables, lambda numbers: array[None].repeat(len(numbers), 0), 1)
-        probs, classes = members.mean(0)[0], self.statistics['classes']
+        probs, classes = self._probs(variables, path), self.statistics['classes']
         columns = table.prob_columns(probs, classes)
         output = folder / 'predictions.csv'
         atomic_files.add_row(output, {'image': str(path), **{name: repr(p) for name, p in columns.items()}})
-        ranked = sorted(zip(classes, probs), key=lambda pair: -pair[1])[:LISTED]
-        return f'{path} → {output}   {"  ".join(f"{name} {p:.3f}" for name, p in ranked)}'
+        return f'{path} → {output}   {self._ranked(probs)}'
+
+    def findings(self, variables: Any, path: pathlib.Path, probs: bool = False) -> contracts.Findings:
+        """The probability of each class of an image; `probs` is ignored."""
+        found = self._probs(variables, path)
+        return contracts.Findings(self.statistics['classes'], self._ranked(found), class_probs=found)
+
+    def _probs(self, variables: Any, path: pathlib.Path) -> np.ndarray:
+        """The probability of each class of an image, `[K]`."""
+        array = self.preprocess.network_input(self.read(path), self.statistics)
+        return self.classifier(variables, lambda numbers: array[None].repeat(len(numbers), 0), 1).mean(0)[0]
+
+    def _ranked(self, probs: np.ndarray) -> str:
+        """The most probable classes as text."""
+        ranked = sorted(zip(self.statistics['classes'], probs), key=lambda pair: -pair[1])[:LISTED]
+        return '  '.join(f'{name} {p:.3f}' for name, p in ranked)

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import io
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,7 @@ class DetectionPredictor(contracts.Predictor):
     proposals: int
     score: float
 
+    finds = 'boxes'
     shared = ('predictions.csv',)
 
     @property
@@ -84,8 +85,17 @@ class DetectionPredictor(contracts.Predictor):
             texts, content = [f'{name} {score:.2f}' for name, score in zip(names, found.scores)], io.BytesIO()
             output.draw_boxes(image, found.boxes, texts, found.labels).save(content, 'png')
             atomic_files.write_bytes(drawing, content.getvalue())
-        counts = '  '.join(f'{name} {names.count(name)}' for name in classes)
-        return f'{path} → {folder / "predictions.csv"}   {counts}'
+        return f'{path} → {folder / "predictions.csv"}   {self._counts(names)}'
+
+    def findings(self, variables: Any, path: pathlib.Path, probs: bool = False) -> contracts.Findings:
+        """The boxes in an image whose score is above the threshold; `probs` is ignored."""
+        found, classes = self._detect(variables, self.read(path)).above(self.score), self.statistics['classes']
+        return contracts.Findings(classes, self._counts([classes[label] for label in found.labels]), boxes=found.boxes,
+                                  box_labels=found.labels, scores=found.scores)
+
+    def _counts(self, names: Sequence[str]) -> str:
+        """The number of boxes of each class as text."""
+        return '  '.join(f'{name} {names.count(name)}' for name in self.statistics['classes'])
 
     def _detect(self, variables: Any, image: Image) -> Detections:
         """The detections of an image, in its own voxels."""

@@ -10,7 +10,7 @@ import numpy as np
 from medjax.core import contracts
 from medjax.data.io import image_files
 from medjax.data.io.geometry import Image, restore, spacing
-from medjax.data.transforms.volumes import VolumePreprocess, flat_axis
+from medjax.data.transforms.volumes import NetworkVolume, VolumePreprocess, flat_axis
 from medjax.ops.sliding_windows import SlidingWindowInference
 from medjax.report.tables import format_significant
 from medjax.tasks.segmentation.mask_metrics import Postprocess
@@ -35,6 +35,8 @@ class SegmentationPredictor(contracts.Predictor):
     encode: Callable[[np.ndarray], np.ndarray]
     inference: SlidingWindowInference
     postprocess: Postprocess
+
+    finds = 'labels'
 
     def outputs(self, path: pathlib.Path) -> tuple[str]:
         """The label's name."""
@@ -63,13 +65,33 @@ class SegmentationPredictor(contracts.Predictor):
         Raises:
           InputError: the image does not fit the network, or the labels cannot be written.
         """
+        image, label, _ = self._segment(variables, path)
+        output = folder / image_files.output_name(path)
+        image_files.write(output, self.encode(label), image.affine, like=image.path)
+        return f'{path} → {output}   {self._volumes(label, image.affine)}'
+
+    def findings(self, variables: Any, path: pathlib.Path, probs: bool = False) -> contracts.Findings:
+        """The labels of an image on its own grid, and the probabilities of all classes where asked for.
+
+        Outside of the network's grid, which may be cropped, the background has the probability 1.
+        """
+        image, label, volume = self._segment(variables, path)
+        found = None
+        if probs:
+            found = self.inference.probabilities(variables, volume.image, volume.background)
+            found = restore(Image(found, volume.affine), image, kind='linear').array
+            found[..., 0] += 1 - found.sum(-1)
+        return contracts.Findings(self.statistics['classes'], self._volumes(label, image.affine), label, found)
+
+    def _segment(self, variables: Any, path: pathlib.Path) -> tuple[Image, np.ndarray, NetworkVolume]:
+        """An image as read, its labels on its own grid, and what the network was given."""
         image = self.read(path)
         volume = self.preprocess.network_input(image, self.statistics, flat_axis(self.inference.window) or 0)
         label, _ = self.inference(variables, volume.image, volume.background)
-        label = self.postprocess(restore(Image(label, volume.affine), image, kind='label').array)
-        output = folder / image_files.output_name(path)
-        image_files.write(output, self.encode(label), image.affine, like=image.path)
-        millilitres = np.prod(spacing(image.affine)) / 1000
-        volumes = [f'{name} {format_significant(np.count_nonzero(label == number) * millilitres, 4)} ml'
-                   for number, name in enumerate(self.statistics['classes'][1:], 1)]
-        return f'{path} → {output}   {"   ".join(volumes)}'
+        return image, self.postprocess(restore(Image(label, volume.affine), image, kind='label').array), volume
+
+    def _volumes(self, label: np.ndarray, affine: np.ndarray) -> str:
+        """The volume of each class as text."""
+        millilitres = np.prod(spacing(affine)) / 1000
+        return '   '.join(f'{name} {format_significant(np.count_nonzero(label == number) * millilitres, 4)} ml'
+                          for number, name in enumerate(self.statistics['classes'][1:], 1))

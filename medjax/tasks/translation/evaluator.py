@@ -146,6 +146,8 @@ class TranslationPredictor(contracts.Predictor):
     read: Callable[[pathlib.Path], Image]
     translator: Translator
 
+    finds = 'image'
+
     def outputs(self, path: pathlib.Path) -> tuple[str]:
         """The translated image's name."""
         return (image_files.output_name(path),)
@@ -170,18 +172,34 @@ class TranslationPredictor(contracts.Predictor):
         Raises:
           InputError: the image differs in kind from the training images, or the result cannot be written.
         """
+        image, out = self._translate(variables, path)
+        file = folder / image_files.output_name(path)
+        if image_files.suffix(file) in raster.SUFFIXES:
+            _write_picture(file, out, 255 if max(self.statistics['intensities']['target']['high']) < 256 else 65535)
+        else:
+            image_files.write(file, out[..., 0] if out.shape[-1] == 1 else out, image.affine, image.path)
+        return f'{path} → {file}   {out.min():.4g} to {out.max():.4g}'
+
+    def findings(self, variables: Any, path: pathlib.Path, probs: bool = False) -> contracts.Findings:
+        """The translated image on the input's own grid; `probs` is ignored.
+
+        Raises:
+          InputError: an image of several channels.
+        """
+        _, out = self._translate(variables, path)
+        if out.shape[-1] != 1:
+            raise InputError(f'{path}: {out.shape[-1]} channels of the translated image; expected one in a series')
+        return contracts.Findings(line=f'{out.min():.4g} to {out.max():.4g}', image=out[..., 0],
+                                  image_name='Translated image')
+
+    def _translate(self, variables: Any, path: pathlib.Path) -> tuple[Image, np.ndarray]:
+        """An image as read, and its translation `[X, Y, Z, T]` on its own grid."""
         image = self.read(path)
         limits = self.statistics['intensities']
         statistics = {'channels': self.statistics['channels'][0], 'intensities': {}}  # the scale is 'none'
         volume = self.preprocess.network_input(image, statistics)
         out = self.translator(variables, scale_to_range(volume.image, limits['image']))['translated']
-        out = restore(Image(unscale_from_range(out, limits['target']), volume.affine), image, 'linear').array
-        file = folder / image_files.output_name(path)
-        if image_files.suffix(file) in raster.SUFFIXES:
-            _write_picture(file, out, 255 if max(limits['target']['high']) < 256 else 65535)
-        else:
-            image_files.write(file, out[..., 0] if out.shape[-1] == 1 else out, image.affine, image.path)
-        return f'{path} → {file}   {out.min():.4g} to {out.max():.4g}'
+        return image, restore(Image(unscale_from_range(out, limits['target']), volume.affine), image, 'linear').array
 
 
 def share_of_range(array: np.ndarray, limits: Limits) -> np.ndarray:
