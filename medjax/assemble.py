@@ -12,7 +12,7 @@ from flax.traverse_util import flatten_dict
 from medjax import build, options
 from medjax.clinic.options import DicomOptions
 from medjax.core import contracts, cost
-from medjax.core.config import bind, choose
+from medjax.core.config import bind, check, choose
 from medjax.core.experiment import Experiment
 from medjax.core.sharding import Jit, Pmap
 from medjax.data import pipeline
@@ -32,6 +32,34 @@ def experiment(config: Mapping[str, Any]) -> Experiment:
       InputError: naming the key, its value, and what was expected.
     """
     return bind(_experiment, build.plain(config), 'config')
+
+
+def check_keys(config: Mapping[str, Any]) -> None:
+    """Checks the keys and values of all sections; data are not read, nor what depends on them.
+
+    Raises:
+      InputError: a key that is unknown or missing, or a value that is not of its type or range.
+    """
+    sections = {name: dict(config.get(name) or {}) for name in (
+        'augment', 'checkpoint', 'data', 'debug', 'evaluate', 'init', 'log', 'study', 'task')}
+    check(_experiment, config, 'config')
+    of = family.of_config(config)
+    build.check_dataset(sections['data'])
+    module = build.network(config['model'], config.get('precision', 'float32'))
+    steps = config.get('steps') or 10**6  # those of epochs are known from the data
+    build.optimiser(config['optim'], steps, module)
+    options.check(config['optim'].get('accumulate', 1), Count, 'config.optim.accumulate')
+    _, task = family.of_task(str(sections['task'].pop('name', '')))
+    check(task, sections['task'], 'config.task', ['module', 'statistics'])
+    evaluate = {key: value for key, value in sections['evaluate'].items() if key not in ('name', 'every')}
+    check(of.function('evaluator', 'evaluator'), evaluate, 'config.evaluate', ['data', 'task'])
+    check(checkpointing, sections['checkpoint'], 'config.checkpoint', ['metrics', 'name'])
+    for name, function in (('log', logging), ('debug', debugging), ('study', Study)):
+        check(function, sections[name], f'config.{name}')
+    if sections['augment']:
+        build.augmentation(sections['augment'])
+    if sections['init']:
+        check(initial, sections['init'], 'config.init')
 
 
 def _experiment(*, seed: NonNegativeInt, batch: Count, model: Mapping[str, Any], task: Mapping[str, Any],

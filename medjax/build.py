@@ -22,11 +22,10 @@ import optax
 from medjax import options
 from medjax.core import config as configs
 from medjax.core import contracts, optim
-from medjax.core.config import bind, choose, unknown_key
+from medjax.core.config import bind, check, choose, unknown_key
 from medjax.core.task import Task
 from medjax.data import splits
 from medjax.data.io import image_files
-from medjax.data.source import Source
 from medjax.data.transforms.augment import RECIPES, Recipe
 from medjax.errors import InputError
 from medjax.tasks import family
@@ -116,25 +115,40 @@ def network(section: Mapping[str, Any], precision: str) -> nn.Module:
 
 def dataset(section: Mapping[str, Any]) -> contracts.Dataset:
     """The data set over the source that the section names."""
-    make, options = attribute('data', section, 'config.data')
-    described = options.pop('source', None) or {}
-    source_of, keys = attribute('source', described, 'config.data.source')
-    # These are what is changed from run to run, so they have the shorter name.
-    keys |= {name: options.pop(name) for name in SPLIT_KEYS if name in options}
-    return bind(make, options, 'config.data', source=_source(source_of, keys))
-
-
-def _source(make: Callable[..., Source], keys: Mapping[str, Any]) -> Source:
-    """The source of a section's keys; the split options of a source without folds of its own are applied here."""
-    own = dict(keys)
-    splitting = {} if 'folds' in configs.keys(make) else {name: own.pop(name) for name in SPLIT_KEYS if name in own}
-    source = bind(make, own, 'config.data.source')
+    make, options, make_source, keys, splitting = _data_functions(section)
+    source = bind(make_source, keys, 'config.data.source')
     if splitting:
         cases = bind(splits.CrossValidation, splitting, 'config.data.source').resplit(source.cases, seed=0)
         source = dataclasses.replace(source, cases=tuple(cases))
-    if splits.is_nested(keys.get('folds', 0)):
+    if splits.is_nested({**keys, **splitting}.get('folds', 0)):
         source = dataclasses.replace(source, warnings=(*source.warnings, NESTED))
-    return source
+    return bind(make, options, 'config.data', source=source)
+
+
+def check_dataset(section: Mapping[str, Any]) -> None:
+    """Checks the keys and values of a data set's section and of its source, without reading the data.
+
+    Raises:
+      InputError: see `core.config.check`.
+    """
+    make, options, make_source, keys, splitting = _data_functions(section)
+    check(make_source, keys, 'config.data.source')
+    check(splits.CrossValidation, splitting, 'config.data.source')
+    check(make, options, 'config.data', ['source'])
+
+
+def _data_functions(section: Mapping[str, Any]) -> tuple[Any, dict[str, Any], Any, dict[str, Any], dict[str, Any]]:
+    """The function of a data set with its options, and that of its source with its keys and the split options for it.
+
+    The last are empty for a source that takes folds itself.
+    """
+    make, options = attribute('data', section, 'config.data')
+    make_source, keys = attribute('source', options.pop('source', None) or {}, 'config.data.source')
+    # These are what is changed from run to run, so they have the shorter name.
+    keys |= {name: options.pop(name) for name in SPLIT_KEYS if name in options}
+    own = 'folds' in configs.keys(make_source)
+    splitting = {} if own else {name: keys.pop(name) for name in SPLIT_KEYS if name in keys}
+    return make, options, make_source, keys, splitting
 
 
 def reader(section: Mapping[str, Any]) -> Callable[..., Any]:

@@ -62,12 +62,8 @@ def run(main: Callable[[Sequence[str]], None], unnamed: bool = False) -> None:
 
     def parse(arguments: list[str]) -> list[str]:
         try:
-            return flags.FLAGS(arguments)
-        except (KeyError, AttributeError) as error:
-            key = str(error.args[0] if error.args else '').strip('\'"')
-            named = [a for a in arguments if a.startswith('--config.') and a.split('=')[0].endswith(f'.{key}')]
-            fail(f'{(named or [key])[0]}: the config has no section {key!r}; add it to the config file')
-        except (flags.Error, ValueError, TypeError, OSError) as error:
+            return parse_flags(flags.FLAGS, arguments)
+        except InputError as error:
             fail(str(error))
 
     def guarded(arguments: Sequence[str]) -> None:
@@ -90,6 +86,24 @@ def run(main: Callable[[Sequence[str]], None], unnamed: bool = False) -> None:
             fail(f'{error.filename or "a file of the run"}: {MENDABLE[error.errno]}')
 
     app.run(guarded, flags_parser=parse)
+
+
+def parse_flags(values: flags.FlagValues, arguments: Sequence[str]) -> list[str]:
+    """Sets flags from a command line, the first argument of which is the command; returns the other arguments.
+
+    Raises:
+      InputError: an unknown flag, or a value that it does not take.
+    """
+    try:
+        return values(arguments)
+    except (KeyError, AttributeError) as error:
+        key = str(error.args[0] if error.args else '').strip('\'"').split("'")[0]
+        named = [path for path in (argument.split('=')[0] for argument in arguments)
+                 if path.startswith('--config.') and key in path.split('.')]
+        raise InputError(f'{(named or [key])[0]}: the config has no section {key!r}; add it to the config file'
+                         ) from error
+    except (flags.Error, ValueError, TypeError, OSError) as error:
+        raise InputError(str(error)) from error
 
 
 def say(line: str) -> None:

@@ -14,27 +14,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from absl import flags
-from ml_collections import config_dict, config_flags
-from ml_collections.config_flags.config_flags import ConfigFileFlagParser
+from ml_collections import config_flags
 
-from medjax import cli, training
+from medjax import cli, config_arguments, training
 from medjax.core import distributed, signals
 from medjax.errors import InputError
-
-SECTIONS = ('augment', 'checkpoint', 'debug', 'evaluate', 'init', 'log', 'mesh')  # that a config need not have
-
-
-class ConfigParser(ConfigFileFlagParser):
-    """Reads a config file, with an empty section for each one that it lacks, so that options may add keys there."""
-
-    def parse(self, path: str) -> config_dict.ConfigDict:
-        """The config of a file, `FILE.py` or `FILE.py:VARIANT`."""
-        config = super().parse(path)
-        if isinstance(config, config_dict.ConfigDict):
-            for name in SECTIONS:
-                if config.get(name) is None:
-                    config[name] = config_dict.ConfigDict()
-        return config
 
 
 def main(_: Sequence[str]) -> None:
@@ -47,11 +31,7 @@ def main(_: Sequence[str]) -> None:
 
 def _train() -> bool:
     """Trains; returns False where a signal stopped it."""
-    try:
-        config = {key: value for key, value in CONFIG.value.to_dict().items() if value != {}}
-    except OSError as error:  # absl keeps the error until the config is used
-        raise InputError('--config: cannot be read; expected a file in configs/: '
-                         f'{error.__cause__ or error}') from error
+    config = config_arguments.given(CONFIG)
     if DRY_RUN.value:
         training.rehearse(config)
     elif WORKDIR.value is None:
@@ -77,7 +57,7 @@ if __name__ == '__main__':
     # Any key may be given, whether the file has it or not; unknown ones are refused by name later.
     CONFIG = config_flags.DEFINE_config_file('config', None, 'The experiment, a file in configs/.', lock_config=False,
                                              accept_new_attributes=True)
-    flags.FLAGS['config'].parser = ConfigParser('config', lock_config=False)
+    flags.FLAGS['config'].parser = config_arguments.ConfigParser('config', lock_config=False)
     WORKDIR = flags.DEFINE_string('workdir', None, 'The folder for results; a run that is there is resumed.')
     FROM_STEP = flags.DEFINE_integer('from_step', None, 'The step of the checkpoint to resume from, in place of the '
                                      'newest; later ones are moved to checkpoints/set_aside.')

@@ -1,13 +1,10 @@
 """Several runs of a classification: compared, as an ensemble, and merged over folds; from real runs' folders."""
 
 import csv
-import functools
 import importlib.util
 import json
-import os
 import pathlib
 import shutil
-import subprocess
 
 import numpy as np
 import pytest
@@ -294,64 +291,6 @@ def test_a_comparison_of_one_class_says_why_there_is_no_test(folders, tmp_path, 
     assert 'delong' in printed and 'one class only in the truth: nothing to rank' in printed
     (one,) = json.loads((tmp_path / 'out' / 'comparison.json').read_text())['comparisons']
     assert one['tests']['delong']['']['p'] is None and one['metrics']['auroc']['difference']['p'] is None
-
-
-def launcher(folder, name, stop):
-    """Starts a launcher with a stub in python's place: it notes its arguments, and trains nothing.
-
-    A training ends with a report, but the first one of the folder that ends with `stop`, which ends as after a signal.
-    """
-    (folder / 'launch').mkdir()
-    for script in (name, 'runs.sh'):
-        shutil.copy(ROOT / 'launch' / script, folder / 'launch')
-    (folder / 'launch' / 'install.sh').write_text(f'cd {folder}\n')
-    stub = folder / 'bin' / 'python'
-    stub.parent.mkdir()
-    stub.write_text(f"""#!/usr/bin/env bash
-echo "$*" >>called
-for a in "$@"; do case "$a" in --workdir=*) run=${{a#*=}};; --output=*) touch "${{a#*=}}";; esac; done
-[ "$2" = medjax.train ] || exit 0
-if [[ $run = *{stop} && ! -e stopped ]]; then touch stopped; exit 75; fi
-mkdir -p "$run" && touch "$run/report.html"
-""")
-    stub.chmod(0o755)
-    environment = {**os.environ, 'PATH': f'{stub.parent}:{os.environ["PATH"]}'}
-    return lambda *options: subprocess.run(['bash', f'launch/{name}', '--workdir=out', *options], cwd=folder,
-                                           env=environment, capture_output=True, text=True)
-
-
-def called(folder, program):
-    """The calls of one of medjax's programs, each as its arguments."""
-    return [line.split()[2:] for line in (folder / 'called').read_text().splitlines() if line.split()[1] == program]
-
-
-def test_a_cross_validation_resumes_with_the_same_arguments_only(tmp_path):
-    start = functools.partial(launcher(tmp_path, 'crossval.sh', 'fold1_seed0'), '--config=c.py', '--folds=3')
-    first = start('--config.steps=5')
-    assert first.returncode == 75 and first.stderr.count('\n') == 1 and 'fold1_seed0: stopped' in first.stderr
-    other = start('--config.steps=6')
-    assert other.returncode == 2 and other.stderr.count('\n') == 1 and '--config.steps=5' in other.stderr
-    assert start('--config.steps=5').returncode == 0 and start('--config.steps=5', '--seeds=2').returncode == 0
-    folds = [arguments[0].removeprefix('--workdir=out/') for arguments in called(tmp_path, 'medjax.train')]
-    assert folds == ['fold0_seed0', 'fold1_seed0', 'fold1_seed0', 'fold2_seed0', *(f'fold{k}_seed1' for k in range(3))]
-    assert len([of for of in called(tmp_path, 'medjax.evaluate') if '--merge' in of]) == 2
-
-
-@pytest.mark.parametrize('name, options, trained, merged', [
-    ('few_labels.sh', [], 2 + 2 * 2 * 2, 4), ('utility.sh', ['--fractions=0.5 1', '--images=7'], 2 * 2 * (4 + 1), 8)])
-def test_experiments_of_many_runs_resume(tmp_path, name, options, trained, merged):
-    start = functools.partial(launcher(tmp_path, name, '1'), '--seeds=2', '--config.steps=5', *options)
-    first = start()
-    assert first.returncode == 75 and first.stderr.count('\n') == 1 and '1: stopped' in first.stderr
-    assert start().returncode == 0 and start().returncode == 0
-    runs = [of[0] for of in called(tmp_path, 'medjax.train')]
-    assert len(runs) == trained + 1 and len({*runs}) == trained
-    # All is merged in the second and in the third call; classifiers get the arguments that are nobody's else.
-    assert len([of for of in called(tmp_path, 'medjax.evaluate') if '--merge' in of]) == 2 * merged
-    classifiers = [of for of in called(tmp_path, 'medjax.train') if 'classify_pneumonia_few' in ' '.join(of)]
-    assert all('--config.steps=5' in of for of in classifiers) and len(classifiers) in (8 + 1, 16 + 1)
-    made = called(tmp_path, 'medjax.synthesise')
-    assert len(made) == (4 if options else 0) and all('--images=7' in of for of in made)
 
 
 def test_predict_writes_subfolders_where_names_repeat(folders, tmp_path):

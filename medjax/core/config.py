@@ -77,9 +77,30 @@ def bind(function: Callable[..., Any], section: Mapping[str, Any], where: str, *
       InputError: naming the unknown or the missing key and the keys that the section takes, or the key whose value is
         not of its type or out of its range.
     """
+    check(function, section, where, given)
+    arguments = dict(section)
+    for parameter in inspect.signature(function).parameters.values():
+        if _is_group(parameter) and parameter.name not in given:
+            names = [field.name for field in dataclasses.fields(parameter.default)]
+            own = {name: arguments.pop(name) for name in names if name in arguments}
+            arguments[parameter.name] = dataclasses.replace(parameter.default, **own)
+    return function(**given, **arguments)
+
+
+def check(function: Callable[..., Any], section: Mapping[str, Any], where: str, given: Collection[str] = ()) -> None:
+    """Checks a section's keys and values as `bind` does, without a call of the function.
+
+    Args:
+      function: see `bind`, as for section and where.
+      section: …
+      where: …
+      given: names of the arguments that the caller of the function provides.
+
+    Raises:
+      InputError: see `bind`.
+    """
     known = keys(function, given)
-    parameters = inspect.signature(function).parameters.values()
-    if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+    if not any(p.kind is p.VAR_KEYWORD for p in inspect.signature(function).parameters.values()):
         for key in section:
             if key not in known:
                 raise InputError(unknown_key(key, list(known), where))
@@ -89,13 +110,6 @@ def bind(function: Callable[..., Any], section: Mapping[str, Any], where: str, *
     for key in section:
         if key in known:
             options.check(section[key], known[key].type, f'{where}.{key}')
-    arguments = dict(section)
-    for parameter in parameters:
-        if _is_group(parameter) and parameter.name not in given:
-            names = [field.name for field in dataclasses.fields(parameter.default)]
-            own = {name: arguments.pop(name) for name in names if name in arguments}
-            arguments[parameter.name] = dataclasses.replace(parameter.default, **own)
-    return function(**given, **arguments)
 
 
 def unknown_key(key: str, known: Sequence[str], where: str) -> str:

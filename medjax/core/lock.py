@@ -50,6 +50,18 @@ def locked(workdir: pathlib.Path, say: Callable[[str], None]) -> Iterator[None]:
                 file.truncate(0)
 
 
+def is_held(workdir: pathlib.Path) -> bool:
+    """Whether another process has locked a run's folder."""
+    try:
+        with (workdir / NAME).open('r+') as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # no such file, or no locks
+        pass
+    return False
+
+
 def check_shared(workdir: pathlib.Path) -> None:
     """Checks that all processes of a run see the folder that process 0 has locked.
 

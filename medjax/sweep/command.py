@@ -1,0 +1,109 @@
+"""The command of a sweep; see `launch/sweep.py`."""
+
+import argparse
+import pathlib
+import re
+from collections.abc import Sequence
+
+import jax
+
+from medjax import atomic_files, cli
+from medjax.core import lock
+from medjax.errors import InputError
+from medjax.sweep import settings, table
+from medjax.sweep.pool import Pool, gpus, sbatch
+
+KEPT = ('config', 'grid', 'setting', 'folds', 'inner', 'others')  # arguments that a sweep keeps when it is resumed
+RESUME = 'stopped before the end of the sweep; rerun the same command to resume'
+SCRIPT = pathlib.Path(__file__).parents[2] / 'launch' / 'slurm.sh'
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """The parser of the arguments that describe the runs of a sweep."""
+    out = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter,
+                                  allow_abbrev=False)
+    out.add_argument('--config', default='', help='the experiment, a file in configs/')
+    out.add_argument('--workdir', required=True, help='the folder of all runs and of the results')
+    out.add_argument('--grid', action='append', default=[], help='KEY=VALUE,VALUE; may be repeated')
+    out.add_argument('--setting', action='append', default=[], help='"NAME: --config.KEY=VALUE …"; may be repeated')
+    for name, default, text in (('seeds', 1, 'number of seeds'), ('folds', 0, 'number of folds; 0 for none'),
+                                ('inner', 4, 'parts of the patients who do not test, one of which validates'),
+                                ('jobs', 1, 'trainings at a time')):
+        out.add_argument(f'--{name}', type=int, default=default, help=text)
+    return out
+
+
+def parse(made: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse.Namespace:
+    """The arguments of a sweep, checked; those of the trainings are `others`.
+
+    Raises:
+      InputError: an unknown argument, or a number out of its range.
+    """
+    given, others = made.parse_known_args(arguments)
+    given.others = others
+    atomic_files.check_local(given.workdir, f'--workdir={given.workdir}')
+    for argument in others:
+        if not re.match(r'--config\.[\w.]+=', argument):
+            raise InputError(f'{argument}: unknown argument; options of the config are written --config.KEY=VALUE')
+    if given.seeds < 1 or given.jobs < 1 or given.folds < 0 or given.folds == 1 or (given.folds and given.inner < 2):
+        raise InputError(f'--seeds={given.seeds}, --jobs={given.jobs}, --folds={given.folds}, --inner={given.inner}; '
+                         'expected at least 1, at least 1, 0 or at least 2, and at least 2')
+    return given
+
+
+def keep_arguments(given: argparse.Namespace, workdir: pathlib.Path, kept: Sequence[str] = KEPT) -> None:
+    """Writes what a sweep is of into `sweep.json`.
+
+    Args:
+      given: its arguments.
+      workdir: its folder.
+      kept: names of the arguments that may not change.
+
+    Raises:
+      InputError: the folder has another sweep.
+    """
+    path, now = workdir / 'sweep.json', {key: getattr(given, key) for key in kept}
+    before = atomic_files.read_json(path) if path.exists() else now
+    for key in kept:
+        if before.get(key, now[key]) != now[key]:
+            raise InputError(f'--{key}: {now[key]}, but the sweep in {workdir} has {before.get(key)}; choose another '
+                             '--workdir, or use the same arguments to resume')
+    atomic_files.write_json(path, now)
+
+
+def main(arguments: Sequence[str], description: str) -> int:
+    """Runs a sweep; returns the exit code."""
+    made = parser(description)
+    made.add_argument('--by', choices=('local', 'slurm'), default='local', help='where the trainings run')
+    made.add_argument('--sbatch', default='', help='options of sbatch')
+    made.add_argument('--metrics', default='', help='metrics of the table, by commas')
+    given = parse(made, arguments)
+    jax.config.update('jax_platforms', 'cpu')  # the devices are for the trainings
+    workdir = pathlib.Path(given.workdir).resolve()
+    wanted = settings.runs(given, workdir)
+    settings.check(wanted)
+    local = given.by == 'local'
+    pool = Pool(given.jobs, () if local else sbatch(given.sbatch, str(SCRIPT)),
+                gpus() if local and given.jobs > 1 else ())
+    atomic_files.make_folder(workdir)
+    with lock.locked(workdir, cli.say):
+        keep_arguments(given, workdir)
+        pool.stop_at_signals()
+        pool.train(wanted)
+        if pool.code:
+            cli.say(RESUME)
+            return pool.code
+        rows = table.summarise(wanted, workdir, given.folds, [name for name in given.metrics.split(',') if name])
+        write(rows, workdir)
+    return 0
+
+
+def write(rows: Sequence[dict], workdir: pathlib.Path) -> None:
+    """Writes the table and the picture of a sweep, and prints the table."""
+    from medjax.sweep import chart  # imports what draws: not before it is needed
+
+    atomic_files.write_table(workdir / 'sweep.csv', rows)
+    chart.draw(rows, workdir / 'sweep.png')
+    for line in table.lines(rows):
+        cli.say(line)
+    cli.say(f'table: {workdir / "sweep.csv"}   picture: {workdir / "sweep.png"}')
