@@ -45,7 +45,7 @@ def _train_in(config: dict[str, Any], workdir: pathlib.Path) -> bool:
     """Trains in a folder; returns False where a signal stopped it."""
     try:
         with signals.as_interrupt():
-            return training.train_and_evaluate(config, workdir, from_step=FROM_STEP.value)
+            return training.train_and_evaluate(config, workdir, from_step=FROM_STEP.value, evaluate=EVALUATE.value)
     except KeyboardInterrupt as stop:  # before the first step, or after the last
         cli.say(f'{stop or "SIGINT"}: stopped; rerun the same command to resume')
         if distributed.several():
@@ -63,6 +63,7 @@ if __name__ == '__main__':
                                      'newest; later ones are moved to checkpoints/set_aside.')
     DISTRIBUTED = flags.DEFINE_string('distributed', '', "For one run of several processes: 'auto' under Slurm, Open "
                                       'MPI, GKE or Cloud TPU, or HOST:PORT,COUNT,NUMBER.')
+    EVALUATE = flags.DEFINE_bool('evaluate', True, 'Evaluate the run after its last step, and draw its report.')
     DRY_RUN = flags.DEFINE_bool('dry_run', False, 'Print the cost of a step, and stop.')
     flags.mark_flag_as_required('config')
     cli.run(main)

@@ -32,7 +32,7 @@ WRITTEN = ('augmented.npz', 'checklist.csv', 'config.json', 'environment.json', 
 
 
 def train_and_evaluate(config: Mapping[str, Any], workdir: pathlib.Path, say: Callable[[str], None] = cli.say,
-                       from_step: int | None = None) -> bool:
+                       from_step: int | None = None, evaluate: bool = True) -> bool:
     """Trains, evaluates and draws the report of an experiment.
 
     Args:
@@ -40,6 +40,7 @@ def train_and_evaluate(config: Mapping[str, Any], workdir: pathlib.Path, say: Ca
       workdir: the folder for all results; training resumes from the newest whole checkpoint there.
       say: takes the lines for the console.
       from_step: the step of the checkpoint to resume from, in place of the newest; later ones are moved aside.
+      evaluate: whether held-out cases are predicted after the last step, and the report is drawn.
 
     Returns:
       False where SIGTERM, SIGINT or SIGHUP stopped the training, which the same call resumes.
@@ -63,7 +64,7 @@ def train_and_evaluate(config: Mapping[str, Any], workdir: pathlib.Path, say: Ca
         distributed.on_first(lambda: _claim(config, experiment, workdir, say, stack))
         if distributed.several():
             lock.check_shared(workdir)
-        return _train_and_evaluate(config, experiment, workdir, say, from_step, began)
+        return _train_and_evaluate(config, experiment, workdir, say, from_step, began, evaluate)
 
 
 def _claim(config: Mapping[str, Any], experiment: Experiment, workdir: pathlib.Path, say: Callable[[str], None],
@@ -92,7 +93,7 @@ def _facts(config: Mapping[str, Any], experiment: Experiment) -> dict[str, Any]:
 
 
 def _train_and_evaluate(config: Mapping[str, Any], experiment: Experiment, workdir: pathlib.Path,
-                        say: Callable[[str], None], from_step: int | None, began: float) -> bool:
+                        say: Callable[[str], None], from_step: int | None, began: float, evaluated: bool) -> bool:
     """Trains, evaluates and draws the report in a folder that is locked; see `train_and_evaluate`."""
     say(f'{headline(config, experiment)}   results: {workdir}')
     if experiment.data.source.summary:
@@ -112,8 +113,8 @@ def _train_and_evaluate(config: Mapping[str, Any], experiment: Experiment, workd
     finally:
         trained = time.monotonic()
         record(trained)
-    if not finished:
-        return False
+    if not finished or not evaluated:
+        return finished
     from medjax import evaluate  # imports what draws: not before it is needed
     with signals.as_interrupt(trained=True) if distributed.several() else contextlib.nullcontext():
         results = evaluate.evaluate(config, experiment, workdir)

@@ -11,7 +11,7 @@ from typing import Any
 import jinja2
 
 from medjax.metrics.names import MetricList
-from medjax.report import run_files, study
+from medjax.report import run_files, search, study
 from medjax.report.chapter import Chapter, Chart, small_samples, split_name, training_charts
 from medjax.report.checklist import Checklist, checklists
 from medjax.report.participants import Participants, participants, simulated
@@ -88,7 +88,8 @@ def draw(run: run_files.Run, make_chapter: Callable[[run_files.Run], Chapter], r
     results, who = run.results, participants(run)
     chapter = make_chapter(run)
     named = [_with_split_name(line, run.splits) for line in chapter.warnings]
-    chapter = dataclasses.replace(chapter, warnings=[*small_samples(run), *named])
+    chapter = dataclasses.replace(chapter, warnings=[*small_samples(run), *named],
+                                  sections=[*chapter.sections, *search.sections(run)])
     found = checklists(run, chapter, reporting, metrics)
     said = [(study.label(key), text) for key, text in study.statements(run.config).items()]
     html = page(

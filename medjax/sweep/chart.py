@@ -1,6 +1,5 @@
-"""Pictures of a sweep and of a search."""
+"""The picture of a sweep."""
 
-import math
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -50,34 +49,6 @@ def _intervals(axis: Any, values: Sequence[tuple[float, float, float]]) -> None:
         axis.plot([low, high], [place, place], color=LINE, linewidth=2)
         axis.plot(value, place, 'o', color=POINT)
     axis.grid(axis='x', alpha=0.3)
-
-
-def draw_history(trials: Sequence[Mapping[str, Any]], metric: str, path: pathlib.Path) -> None:
-    """Draws the trials of a search: the validation metric in their order, and by each parameter.
-
-    Args:
-      trials: each with `number`, `state`, `value` and `parameters`; the chosen one has `chosen`.
-      metric: its name.
-      path: of a PNG file.
-    """
-    shown = [trial for trial in trials if trial['value'] is not None and math.isfinite(trial['value'])]
-    parameters = list(dict.fromkeys(name for trial in shown for name in trial['parameters']))[:COLUMNS]
-    figure, axes = pyplot.subplots(1, 1 + len(parameters), figsize=(3.2 * (1 + len(parameters)), 3), sharey=True,
-                                   squeeze=False, layout='constrained')
-    for column, name in enumerate(['', *parameters]):
-        axis, values = axes[0][column], [trial['parameters'][name] if name else trial['number'] for trial in shown]
-        numbers = all(isinstance(value, int | float) for value in values)
-        for trial, value in zip(shown, values):
-            complete = trial['state'] == 'complete'
-            axis.plot(value if numbers else str(value), trial['value'], 'o' if complete else 'x',
-                      color='#c44e52' if trial['chosen'] else POINT if complete else '#999999')
-        if name and numbers and values and min(values) > 0 and max(values) / min(values) > 20:
-            axis.set_xscale('log')
-        axis.set_xlabel(name or 'trial')
-        axis.grid(alpha=0.3)
-    axes[0][0].set_ylabel(f'{metric}, validation')
-    figure.suptitle('red: chosen   x: pruned', fontsize='small')
-    _save(figure, path)
 
 
 def _save(figure: Any, path: pathlib.Path) -> None:

@@ -4,6 +4,7 @@ import argparse
 import pathlib
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 
@@ -14,6 +15,7 @@ from medjax.sweep import settings, table
 from medjax.sweep.pool import Pool, gpus, sbatch
 
 KEPT = ('config', 'grid', 'setting', 'folds', 'inner', 'others')  # arguments that a sweep keeps when it is resumed
+SEARCHED = ('config', 'search', 'metric', 'seeds', 'folds', 'others')  # the same of a search
 RESUME = 'stopped before the end of the sweep; rerun the same command to resume'
 SCRIPT = pathlib.Path(__file__).parents[2] / 'launch' / 'slurm.sh'
 
@@ -77,16 +79,25 @@ def main(arguments: Sequence[str], description: str) -> int:
     made.add_argument('--by', choices=('local', 'slurm'), default='local', help='where the trainings run')
     made.add_argument('--sbatch', default='', help='options of sbatch')
     made.add_argument('--metrics', default='', help='metrics of the table, by commas')
+    made.add_argument('--search', action='append', default=[], help='KEY=log(LOW,HIGH), KEY=uniform(LOW,HIGH), '
+                      'KEY=int(LOW,HIGH) or KEY=VALUE,VALUE; may be repeated')
+    made.add_argument('--trials', type=int, default=20, help='settings that a search tries')
+    made.add_argument('--metric', default='', help='the validation metric of a search')
     given = parse(made, arguments)
+    if given.trials < 1 or (given.search and (given.grid or given.setting or given.by != 'local')):
+        raise InputError(f'--trials={given.trials}; expected at least 1, and --search without --grid, --setting and '
+                         '--by=slurm')
     jax.config.update('jax_platforms', 'cpu')  # the devices are for the trainings
     workdir = pathlib.Path(given.workdir).resolve()
-    wanted = settings.runs(given, workdir)
+    wanted = [] if given.search else settings.runs(given, workdir)
     settings.check(wanted)
     local = given.by == 'local'
     pool = Pool(given.jobs, () if local else sbatch(given.sbatch, str(SCRIPT)),
                 gpus() if local and given.jobs > 1 else ())
     atomic_files.make_folder(workdir)
     with lock.locked(workdir, cli.say):
+        if given.search:
+            return _search(given, workdir, pool)
         keep_arguments(given, workdir)
         pool.stop_at_signals()
         pool.train(wanted)
@@ -98,7 +109,29 @@ def main(arguments: Sequence[str], description: str) -> int:
     return 0
 
 
-def write(rows: Sequence[dict], workdir: pathlib.Path) -> None:
+def _search(given: argparse.Namespace, workdir: pathlib.Path, pool: Pool) -> int:
+    """Runs a search in a folder that is locked; returns the exit code."""
+    from medjax.report import search as chapter
+    from medjax.sweep.search import Search
+    from medjax.sweep.search import table as trials_table
+
+    search = Search(given, workdir, pool)
+    keep_arguments(given, workdir, SEARCHED)
+    pool.stop_at_signals()
+    search.run()
+    folder = None if pool.code else search.finish()
+    if folder is None:
+        cli.say(RESUME)
+        return pool.code
+    history = search.history()
+    atomic_files.write_table(workdir / 'search.csv', trials_table(history))
+    atomic_files.write_bytes(workdir / 'search.png', chapter.draw(history, search.metric, '', 'light'))
+    cli.say(f'trials: {workdir / "search.csv"}   picture: {workdir / "search.png"}')
+    cli.say(f'report of the chosen setting: {folder / "report.html"}')
+    return 0
+
+
+def write(rows: Sequence[dict[str, Any]], workdir: pathlib.Path) -> None:
     """Writes the table and the picture of a sweep, and prints the table."""
     from medjax.sweep import chart  # imports what draws: not before it is needed
 
