@@ -6,9 +6,6 @@ from typing import Any
 
 from medjax.errors import InputError
 
-EXPECTED = ('expected KEY=log(LOW,HIGH), KEY=uniform(LOW,HIGH), KEY=int(LOW,HIGH), or KEY=VALUE,VALUE with different '
-            'values, and each key once')
-
 
 def import_optuna() -> Any:
     """Optuna.
@@ -50,11 +47,16 @@ def read(searched: Sequence[str]) -> dict[str, Any]:
             else:
                 raise ValueError
         except ValueError:
-            raise InputError(f'--search={text}; {EXPECTED}') from None
+            raise InputError(_expected(text)) from None
         if not key or key in out or (not hasattr(found, 'choices') and found.low >= found.high):
-            raise InputError(f'--search={text}; {EXPECTED}')
+            raise InputError(_expected(text))
         out[key] = found
     return out
+
+
+def _expected(text: str) -> str:
+    return (f'--search={text}; expected KEY=log(LOW,HIGH), KEY=uniform(LOW,HIGH), KEY=int(LOW,HIGH), or '
+            'KEY=VALUE,VALUE with different values, and each key once')
 
 
 def ends(distributions: Mapping[str, Any]) -> list[list[str]]:
