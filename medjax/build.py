@@ -11,9 +11,10 @@ arguments.
 import dataclasses
 import importlib
 import importlib.util
+import pathlib
 import pkgutil
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import numpy as np
@@ -175,13 +176,31 @@ def _same(numbers: np.ndarray) -> np.ndarray:
     return numbers
 
 
-def suffixes(section: Mapping[str, Any]) -> tuple[str, ...]:
-    """The suffixes, in lower case, of the files in a folder that are new inputs of a data set's section.
+class Inputs(NamedTuple):
+    """The files of new inputs.
 
-    A source that reads other files than images has them as `SUFFIXES` beside `source`; else it is empty.
+    Attributes:
+      suffixes: in lower case, of the files in a folder that are inputs; empty for those of images and videos.
+      files: all files that an input is read from.
+      output_name: the name of the file of labels of an input.
+    """
+
+    suffixes: tuple[str, ...] = ()
+    files: Callable[[pathlib.Path], tuple[str, ...]] = image_files.files
+    output_name: Callable[[pathlib.Path], str] = image_files.output_name
+
+
+def inputs(section: Mapping[str, Any]) -> Inputs:
+    """The files of new inputs of a data set's section.
+
+    A source that reads other files than images has their endings as `SUFFIXES` beside `source`; one whose inputs are
+    several files also has `input_files(path)` and `output_name(path)`.
     """
     source_of, _ = attribute('source', section.get('source') or {}, 'config.data.source')
-    return tuple(suffix.lower() for suffix in getattr(importlib.import_module(source_of.__module__), 'SUFFIXES', ()))
+    module = importlib.import_module(source_of.__module__)
+    return Inputs(tuple(suffix.lower() for suffix in getattr(module, 'SUFFIXES', ())),
+                  getattr(module, 'input_files', image_files.files),
+                  getattr(module, 'output_name', image_files.output_name))
 
 
 def augmentation(section: Mapping[str, Any]) -> Recipe:

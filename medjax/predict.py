@@ -25,7 +25,8 @@ from medjax.data.io.image_folders import left_out  # noqa: E402
 from medjax.errors import InputError, few  # noqa: E402
 
 
-def find(paths: Sequence[str], suffixes: Sequence[str] = (), say: Callable[[str], None] = print) -> list[pathlib.Path]:
+def find(paths: Sequence[str], suffixes: Sequence[str] = (), say: Callable[[str], None] = print,
+         files: Callable[[pathlib.Path], Sequence[str]] = image_files.files) -> list[pathlib.Path]:
     """The inputs that the arguments name: files, files in folders, and folders of DICOM slices.
 
     A folder that holds only folders is searched, and a folder without image files is taken for a DICOM series. DICOM
@@ -36,6 +37,7 @@ def find(paths: Sequence[str], suffixes: Sequence[str] = (), say: Callable[[str]
       paths: files and folders.
       suffixes: of the files in a folder that are inputs; by default those of images and videos.
       say: takes a line for each folder in which files or folders are left out.
+      files: all files that an input is read from.
 
     Raises:
       InputError: a file that does not exist, also as a link to nothing; an empty folder; images beside DICOM files.
@@ -53,9 +55,9 @@ def find(paths: Sequence[str], suffixes: Sequence[str] = (), say: Callable[[str]
         image_files.check_links(entries, path)
         inside = [p for p in entries if _is_input(p, suffixes)]
         if inside:
-            _report_others(path, entries, inside, say)
+            _report_others(path, entries, inside, say, files)
         elif all(p.is_dir() for p in entries):
-            inside = find(list(map(str, entries)), suffixes, say)
+            inside = find(list(map(str, entries)), suffixes, say, files)
         elif not suffixes:
             inside = dicom.projections(path)
         found += inside or [path]
@@ -70,9 +72,9 @@ def _is_input(path: pathlib.Path, suffixes: Sequence[str]) -> bool:
 
 
 def _report_others(folder: pathlib.Path, entries: Sequence[pathlib.Path], inside: Sequence[pathlib.Path],
-                   say: Callable[[str], None]) -> None:
+                   say: Callable[[str], None], files: Callable[[pathlib.Path], Sequence[str]]) -> None:
     """Says what a folder of inputs holds besides; refuses DICOM files there."""
-    used = {file for path in inside for file in image_files.files(path)}
+    used = {file for path in inside for file in files(path)}
     others = [path for path in entries if str(path) not in used]
     slices = [path.name for path in others if dicom.is_dicom(path)]
     if slices:
@@ -99,8 +101,8 @@ def predict(workdir: pathlib.Path, inputs: Sequence[str], output: pathlib.Path, 
         run; then at the first input that cannot be predicted; what was written before stays.
     """
     run = run or restore.restore(workdir, **options)
-    images = find(inputs, run.suffixes, say)
-    _check_outputs(run.predictor, images, output, workdir)
+    images = find(inputs, run.inputs.suffixes, say, run.inputs.files)
+    _check_outputs(run.predictor, images, output, workdir, run.inputs.files)
     say(f'weights of step {run.step} of {workdir}')
     for number, image in enumerate(images, 1):
         began = time.monotonic()
@@ -109,7 +111,7 @@ def predict(workdir: pathlib.Path, inputs: Sequence[str], output: pathlib.Path, 
 
 
 def _check_outputs(predictor: contracts.Predictor, images: Sequence[pathlib.Path], output: pathlib.Path,
-                   workdir: pathlib.Path) -> None:
+                   workdir: pathlib.Path, files: Callable[[pathlib.Path], Sequence[str]]) -> None:
     """Checks that each result has a file of its own, which is no input and no file of the run."""
     origins: dict[str, str] = {name: 'all inputs' for name in predictor.shared}
     for image in images:
@@ -120,7 +122,7 @@ def _check_outputs(predictor: contracts.Predictor, images: Sequence[pathlib.Path
                 raise InputError(f'--input={image}: its result has the same name as that of {origins[name]}, '
                                  f'{output / name}; expected different names, or another --output for one of them')
             origins[name] = str(image)
-    read = [file for image in images for file in outputs.input_files(image)]
+    read = [file for image in images for file in (*outputs.input_files(image), *map(pathlib.Path, files(image)))]
     outputs.check_outputs([output / name for name in origins], [*read, *outputs.run_files(workdir)],
                           f'--output={output}')
 

@@ -35,7 +35,7 @@ class Trained:
       step: the best by validation where one was measured, else the last.
       task: of the network.
       statistics: of the training data.
-      suffixes: of the files in a folder that are inputs; empty for those of images and videos.
+      inputs: the files of new inputs.
       config: of the run.
     """
 
@@ -44,7 +44,7 @@ class Trained:
     step: int
     task: Task
     statistics: Mapping[str, Any]
-    suffixes: tuple[str, ...] = ()
+    inputs: build.Inputs = build.Inputs()
     config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -107,8 +107,10 @@ def restore(workdir: pathlib.Path, **options: Any) -> Trained:
         statistics = checkpoints.statistics(step)
         predictor, task, abstract = _layout(config, workdir, statistics, **options)
         variables = checkpoints.restore(step, Jit().abstract_state(abstract)).variables()
-    suffixes = build.suffixes(config['data']) or tuple(predictor.suffixes)
-    return Trained(predictor, variables, step, task, statistics, suffixes, config)
+    inputs = build.inputs(config['data'])
+    if not inputs.suffixes:
+        inputs = inputs._replace(suffixes=tuple(predictor.suffixes))
+    return Trained(predictor, variables, step, task, statistics, inputs, config)
 
 
 def _layout(config: Mapping[str, Any], workdir: pathlib.Path, statistics: Mapping[str, Any],
@@ -125,6 +127,8 @@ def _layout(config: Mapping[str, Any], workdir: pathlib.Path, statistics: Mappin
     more = {'folder': workdir} if 'folder' in taken else {}
     if 'encode' in taken:
         more['encode'] = build.label_encoder(config['data'])
+    if 'output_name' in taken:
+        more['output_name'] = build.inputs(config['data']).output_name
     predictor = bind(make, {**settings, **options}, 'config.evaluate', task=task, statistics=statistics,
                      data={key: value for key, value in config['data'].items() if key not in ('name', 'source')},
                      read=build.reader(config['data']), **more)

@@ -227,7 +227,7 @@ class Predictor(Protocol):
     """Names of tables in the output folder to which a row is added for each input; it keeps rows of other inputs."""
     suffixes: Sequence[str] = ()
     """Suffixes, in lower case, of the files in a folder that are inputs; by default those of images and videos. Where
-    the run's source has some, those count; see `build.suffixes`."""
+    the run's source has some, those count; see `build.inputs`."""
 
     program: Callable[[Variables, Mapping[str, Any]], dict[str, Any]] | None = None
     """`(variables, batch) -> outputs`, traceable: what `medjax export` writes; by default the task's `predict`."""

@@ -210,6 +210,9 @@ class Source(Generic[TargetType]):
       left_out: cases and patients of the data set that are not among `cases`.
       encoding: how the cells of a table were read, as plain JSON, so that `predict` reads new tables likewise.
       summary: what became of the columns of a table, one line; printed before training.
+      regions: of labels that are images, the class numbers that each class but the background consists of, by its name,
+        where classes are regions that may contain each other; empty where classes exclude each other. A voxel's label
+        is the last of the regions that it is in.
       analysis_unit: what the `patient` of a case is, which splits and intervals are by: 'patient', or a word such as
         'image' where patients are not known.
     """
@@ -227,6 +230,7 @@ class Source(Generic[TargetType]):
     left_out: tuple[LeftOut, ...] = ()
     encoding: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     summary: str = ''
+    regions: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
     analysis_unit: str = 'patient'
 
     @property

@@ -16,6 +16,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from medjax.errors import InputError
+from medjax.ops.labels import last_region
 
 
 def window_starts(size: int, window: int, overlap: float) -> list[int]:
@@ -59,18 +60,19 @@ class SlidingWindowInference:
       flips: axes of x, y, z that are flipped for test-time augmentation; the predictions of all combinations are
         averaged.
       batch: number of windows per forward pass; rounded up to a multiple of the number of devices.
+      regions: whether the K outputs are those of regions, see `labels.last_region`, and not of classes.
 
     Raises:
       InputError: overlap or batch is out of range, an axis to flip is twice there or not one of the window's.
     """
 
     def __init__(self, forward: Callable[[Any, jax.Array], jax.Array], *, window: Sequence[int], overlap: float = 0.5,
-                 flips: Sequence[int] = (), batch: int = 1):
+                 flips: Sequence[int] = (), batch: int = 1, regions: bool = False):
         if not isinstance(overlap, int | float) or not 0 <= overlap < 1:
             raise InputError(f'config.evaluate.overlap: {overlap!r}; expected a number from 0 to below 1')
         if not isinstance(batch, int) or batch < 1:
             raise InputError(f'config.evaluate.batch: {batch!r}; expected a number of windows of at least 1')
-        self.window, self.overlap, self.batch = tuple(window), overlap, batch
+        self.window, self.overlap, self.batch, self.regions = tuple(window), overlap, batch, regions
         thin = tuple(axis for axis, extent in enumerate(self.window) if extent == 1)
         axes = [axis for axis in range(3) if axis not in thin]
         if not isinstance(flips, Sequence) or any(type(axis) is not int for axis in flips) or (
@@ -164,9 +166,15 @@ class SlidingWindowInference:
           fill: `[C]`, padding value for an image that is smaller than the window; None repeats its border.
 
         Returns:
-          The most probable class `[X, Y, Z]` (uint8; uint16 above 256 classes) and its probability, float32.
+          The most probable class `[X, Y, Z]` (uint8; uint16 above 256 classes) and its probability, float32. Of
+          regions the last one with a probability above .5, and the probability of that; 0 and that of none outside.
         """
         def label_and_confidence(total: np.ndarray, weight_sum: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            if self.regions:
+                probs = total / weight_sum[..., None]
+                label = last_region(probs).astype(np.uint8)
+                inside = np.take_along_axis(probs, np.maximum(label, 1)[..., None].astype(int) - 1, -1)[..., 0]
+                return label, np.where(label > 0, inside, 1 - probs.max(-1))
             label = total.argmax(-1).astype(np.uint8 if total.shape[-1] <= 256 else np.uint16)
             return label, total.max(-1) / weight_sum
         label, confidence = self._map_planes(variables, image, fill, label_and_confidence)

@@ -43,8 +43,9 @@ class VolumeDataset(Dataset):
     @property
     def statistics(self) -> dict[str, Any]:
         """Intensities, channels and classes of the training cases; stored with each checkpoint."""
+        regions = {name: list(numbers) for name, numbers in self.source.regions.items()}
         return {'intensities': dict(self.intensities), 'channels': self.prepared[0].image.shape[-1],
-                'classes': list(self.source.classes)}
+                'classes': list(self.source.classes), **({'regions': regions} if regions else {})}
 
     @property
     def fingerprint(self) -> str:

@@ -20,11 +20,13 @@ class LabelCode:
       classes: names, background first.
       label_values: the stored number of each class; None where it is the class number or a colour.
       colours: red, green and blue, 0 to 255, of each class by its name; None where labels are numbers.
+      others: beside label_values, further stored numbers and what each is read as: a class number, or IGNORED.
     """
 
     classes: tuple[str, ...]
     label_values: tuple[int, ...] | None = None
     colours: Mapping[str, Sequence[int]] | None = None
+    others: Mapping[int, int] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
         if self.label_values is not None and len(set(self.label_values)) != len(self.classes):
@@ -53,12 +55,13 @@ class LabelCode:
         label = self._numbers(path)
         label = image_files.whole_numbers(dataclasses.replace(label, array=without_copies(label.array)))
         if self.label_values is not None:
-            unknown = np.setdiff1d(label.array, self.label_values)
+            meanings = {value: number for number, value in enumerate(self.label_values)} | self.others
+            unknown = np.setdiff1d(label.array, list(meanings))
             if unknown.size:
                 value = str(unknown[0]).removesuffix('.0')
-                raise InputError(f'{path}: label value {value}; expected one of {self.label_values}')
+                raise InputError(f'{path}: label value {value}; expected one of {tuple(sorted(meanings))}')
             numbers = np.zeros(label.array.shape, np.uint8)
-            for number, value in enumerate(self.label_values):
+            for value, number in meanings.items():
                 numbers[label.array == value] = number
             label = dataclasses.replace(label, array=numbers)
         elif len(self.classes) == 2 and set(np.unique(label.array).tolist()) == {0, 255}:
@@ -88,7 +91,7 @@ class LabelCode:
         if shown.array.ndim != 3:  # a palette of colours
             return stored
         if self.label_values is not None:
-            fits = [bool(np.isin(label.array, self.label_values).all()) for label in (stored, shown)]
+            fits = [bool(np.isin(label.array, [*self.label_values, *self.others]).all()) for label in (stored, shown)]
             if all(fits) and (stored.array != shown.array).any():
                 raise InputError(f'{path}: its stored numbers and the grey values that they stand for are both among '
                                  f'{KEYS}.label_values, {self.label_values}; expected one of the two: save it with 8 '

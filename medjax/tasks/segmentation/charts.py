@@ -37,7 +37,7 @@ def slice_dice_chart(case: Snapshot, axis: int, classes: Sequence[str], theme: s
         upper.plot(position, dice[:, number - 1], color=colour, linewidth=1.6, label=name,
                    marker=MARKERS[(number - 1) % len(MARKERS)], markersize=4,
                    markevery=max(1, len(dice) // 12))
-        lower.plot(position, (case.label == number).sum(others) * area, color=colour, linewidth=1.2)
+        lower.plot(position, case.mask(case.label, number).sum(others) * area, color=colour, linewidth=1.2)
     upper.set_ylabel('Dice of the slice')
     upper.set_ylim(max(0, np.nanmin(dice) - 0.05) if np.isfinite(dice).any() else 0, 1.01)
     lower.set_ylabel('Truth, cm²')

@@ -12,9 +12,11 @@ from medjax.core.metrics import column_means
 from medjax.core.task import Task
 from medjax.data.datasets.prepared_volumes import PreparedVolume
 from medjax.data.datasets.volumes import VolumeDataset
+from medjax.data.io import image_files
 from medjax.data.io.geometry import Image, restore, spacing, to_canonical
 from medjax.data.transforms.volumes import volume_preprocess
 from medjax.errors import InputError
+from medjax.ops.labels import region_matrix
 from medjax.ops.sliding_windows import SlidingWindowInference
 from medjax.options import Count, FractionBelowOne, NonNegativeInt, Positive
 from medjax.tasks.segmentation import mask_metrics, snapshot, table
@@ -69,14 +71,16 @@ class SegmentationEvaluator(contracts.Evaluator):
             if quick:
                 truth = np.asarray(volume.label)
                 metrics = mask_metrics.case_metrics(label, truth, spacing(volume.affine), self.data.source.classes,
-                                                    surfaces=None, grid=self.data.source.grid)
+                                                    surfaces=None, grid=self.data.source.grid,
+                                                    regions=self.data.source.regions)
             else:
                 image, reference = map(to_canonical, volume.case.read())
                 truth = reference.array
                 label = self.postprocess(restore(Image(label, volume.affine), image, kind='label').array)
                 metrics = mask_metrics.case_metrics(
                     label, truth, spacing(image.affine), self.data.source.classes, tolerances=self.tolerances,
-                    surfaces=self.surface, lesions=self.lesion_metrics, grid=self.data.source.grid)
+                    surfaces=self.surface, lesions=self.lesion_metrics, grid=self.data.source.grid,
+                    regions=self.data.source.regions)
                 if snapshots is not None:
                     self._save_snapshot(snapshots, volume, image, truth, label, confidence)
             return {'split': split, 'id': volume.case.id, 'patient': volume.case.patient, **volume.case.columns,
@@ -91,7 +95,8 @@ class SegmentationEvaluator(contracts.Evaluator):
     def _save_snapshot(self, folder: pathlib.Path, volume: PreparedVolume, image: Image, truth: np.ndarray,
                        label: np.ndarray, confidence: np.ndarray) -> None:
         confidence = restore(Image(confidence, volume.affine), image, kind='linear').array
-        snapshot.save(folder / f'{volume.case.id}.npz', image, truth, label, confidence)
+        snapshot.save(folder / f'{volume.case.id}.npz', image, truth, label, confidence,
+                      region_matrix(self.data.source.classes, self.data.source.regions))
 
 
 def evaluator(*, data: VolumeDataset, task: Task, overlap: FractionBelowOne = 0.5, flips: Sequence[NonNegativeInt] = (),
@@ -118,18 +123,17 @@ def evaluator(*, data: VolumeDataset, task: Task, overlap: FractionBelowOne = 0.
     """
     if surface not in mask_metrics.SURFACES:
         raise InputError(f'config.evaluate.surface: {surface!r}; expected one of: {", ".join(mask_metrics.SURFACES)}')
-    inference = _sliding_windows(task, data.patch, overlap, flips, batch)
+    inference = _sliding_windows(task, data.patch, overlap, flips, batch, bool(data.source.regions))
     return SegmentationEvaluator(data, inference, _tolerances(tolerance_mm, data.source.classes[1:]), surface,
-                                 lesion_metrics,
-                                 mask_metrics.Postprocess(largest_component, fill_holes))
+                                 lesion_metrics, _postprocess(largest_component, fill_holes, data.source.regions))
 
 
 def predictor(*, task: Task, data: Mapping[str, Any], statistics: Mapping[str, Any],
               read: Callable[[pathlib.Path], Image], encode: Callable[[np.ndarray], np.ndarray],
               overlap: FractionBelowOne = 0.5, flips: Sequence[NonNegativeInt] = (), batch: Count = 4,
               tolerance_mm: Positive | Mapping[str, Positive] = 1.0, surface: str = 'voxels',
-              lesion_metrics: bool = False,
-              largest_component: bool = False, fill_holes: bool = False) -> SegmentationPredictor:
+              lesion_metrics: bool = False, largest_component: bool = False, fill_holes: bool = False,
+              output_name: Callable[[pathlib.Path], str] = image_files.output_name) -> SegmentationPredictor:
     """The predictor of new images, which segments as the evaluator does.
 
     Args:
@@ -146,13 +150,24 @@ def predictor(*, task: Task, data: Mapping[str, Any], statistics: Mapping[str, A
       lesion_metrics: …
       largest_component: …
       fill_holes: …
+      output_name: the name of the labels' file of an input.
 
     Raises:
       InputError: an option is out of range.
     """
-    inference = _sliding_windows(task, data['patch'], overlap, flips, batch)
+    regions = statistics.get('regions') or {}
+    inference = _sliding_windows(task, data['patch'], overlap, flips, batch, bool(regions))
     return SegmentationPredictor(volume_preprocess(**data), statistics, read, encode, inference,
-                                 mask_metrics.Postprocess(largest_component, fill_holes))
+                                 _postprocess(largest_component, fill_holes, regions), output_name)
+
+
+def _postprocess(largest_component: bool, fill_holes: bool,
+                 regions: Mapping[str, Sequence[int]]) -> mask_metrics.Postprocess:
+    """The postprocessing of labels, which is not defined for regions: a part of one may be all of another."""
+    if regions and (largest_component or fill_holes):
+        raise InputError(f'config.evaluate: largest_component={largest_component}, fill_holes={fill_holes}; expected '
+                         'False for classes that are regions')
+    return mask_metrics.Postprocess(largest_component, fill_holes)
 
 
 def _tolerances(given: float | Mapping[str, float], classes: Sequence[str]) -> tuple[float, ...]:
@@ -169,7 +184,7 @@ def _tolerances(given: float | Mapping[str, float], classes: Sequence[str]) -> t
 
 
 def _sliding_windows(task: Task, patch: Sequence[int], overlap: float, flips: Sequence[int],
-                     batch: int) -> SlidingWindowInference:
+                     batch: int, regions: bool) -> SlidingWindowInference:
     """Sliding-window inference with the task's network."""
     return SlidingWindowInference(lambda variables, image: task.predict(variables, {'image': image})['probs'],
-                                  window=patch, overlap=overlap, flips=flips, batch=batch)
+                                  window=patch, overlap=overlap, flips=flips, batch=batch, regions=regions)

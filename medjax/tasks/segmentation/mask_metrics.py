@@ -14,7 +14,7 @@ The four cases of a class in one examination:
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import cc3d
@@ -102,7 +102,7 @@ def _filled(mask: np.ndarray) -> np.ndarray:
 
 def case_metrics(pred: np.ndarray, truth: np.ndarray, spacing: Sequence[float], classes: Sequence[str], *,
                  tolerances: Sequence[float] = (), surfaces: str | None = 'voxels', lesions: bool = False,
-                 grid: str = 'volume') -> dict[str, float]:
+                 grid: str = 'volume', regions: Mapping[str, Sequence[int]] | None = None) -> dict[str, float]:
     """The metrics of one case.
 
     Args:
@@ -115,6 +115,7 @@ def case_metrics(pred: np.ndarray, truth: np.ndarray, spacing: Sequence[float], 
       surfaces: the definition of a surface for hd95, assd and nsd, a name in SURFACES; None computes none of them.
       lesions: whether to compute LESION_METRICS.
       grid: how sizes are measured, a name in GRIDS.
+      regions: the class numbers of each class but the background; None where each is itself alone.
 
     Returns:
       For each class, as `METRIC_CLASS`: dice, iou, sensitivity, precision, the grid's error in size (prediction minus
@@ -130,7 +131,8 @@ def case_metrics(pred: np.ndarray, truth: np.ndarray, spacing: Sequence[float], 
         pred = np.where(truth == IGNORED, 0, pred)
     out, size, names = {}, GRIDS[grid], classes[1:]
     for number, (name, tolerance) in enumerate(zip(names, tolerances or [1.0] * len(names), strict=True), 1):
-        p, t = pred == number, truth == number
+        inside = (regions or {}).get(name, (number,))
+        p, t = np.isin(pred, inside), np.isin(truth, inside)
         both, predicted, true = (int(np.count_nonzero(mask)) for mask in (p & t, p, t))
         metrics = _overlap_metrics(both, predicted, true)
         if surfaces:

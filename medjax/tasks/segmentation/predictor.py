@@ -11,6 +11,7 @@ from medjax.core import contracts
 from medjax.data.io import image_files
 from medjax.data.io.geometry import Image, restore, spacing
 from medjax.data.transforms.volumes import NetworkVolume, VolumePreprocess, flat_axis
+from medjax.ops.labels import region_matrix
 from medjax.ops.sliding_windows import SlidingWindowInference
 from medjax.report.tables import format_significant
 from medjax.tasks.segmentation.mask_metrics import Postprocess
@@ -27,6 +28,7 @@ class SegmentationPredictor(contracts.Predictor):
       encode: turns class numbers into the values or colours of the training labels.
       inference: segments whole volumes by sliding windows.
       postprocess: applied to the labels.
+      output_name: the name of the labels' file of an input.
     """
 
     preprocess: VolumePreprocess
@@ -35,12 +37,13 @@ class SegmentationPredictor(contracts.Predictor):
     encode: Callable[[np.ndarray], np.ndarray]
     inference: SlidingWindowInference
     postprocess: Postprocess
+    output_name: Callable[[pathlib.Path], str] = image_files.output_name
 
     finds = 'labels'
 
     def outputs(self, path: pathlib.Path) -> tuple[str]:
         """The label's name."""
-        return (image_files.output_name(path),)
+        return (self.output_name(path),)
 
     @property
     def _channels(self) -> int:
@@ -66,21 +69,25 @@ class SegmentationPredictor(contracts.Predictor):
           InputError: the image does not fit the network, or the labels cannot be written.
         """
         image, label, _ = self._segment(variables, path)
-        output = folder / image_files.output_name(path)
+        output = folder / self.output_name(path)
         image_files.write(output, self.encode(label), image.affine, like=image.path)
         return f'{path} → {output}   {self._volumes(label, image.affine)}'
 
     def findings(self, variables: Any, path: pathlib.Path, probs: bool = False) -> contracts.Findings:
         """The labels of an image on its own grid, and the probabilities of all classes where asked for.
 
-        Outside of the network's grid, which may be cropped, the background has the probability 1.
+        Outside of the network's grid, which may be cropped, the background has the probability 1. Beside regions, its
+        probability is one minus the largest of theirs.
         """
         image, label, volume = self._segment(variables, path)
         found = None
         if probs:
             found = self.inference.probabilities(variables, volume.image, volume.background)
             found = restore(Image(found, volume.affine), image, kind='linear').array
-            found[..., 0] += 1 - found.sum(-1)
+            if self.inference.regions:
+                found = np.concatenate([1 - found.max(-1, keepdims=True), found], -1)
+            else:
+                found[..., 0] += 1 - found.sum(-1)
         return contracts.Findings(self.statistics['classes'], self._volumes(label, image.affine), label, found)
 
     def _segment(self, variables: Any, path: pathlib.Path) -> tuple[Image, np.ndarray, NetworkVolume]:
@@ -91,7 +98,8 @@ class SegmentationPredictor(contracts.Predictor):
         return image, self.postprocess(restore(Image(label, volume.affine), image, kind='label').array), volume
 
     def _volumes(self, label: np.ndarray, affine: np.ndarray) -> str:
-        """The volume of each class as text."""
-        millilitres = np.prod(spacing(affine)) / 1000
-        return '   '.join(f'{name} {format_significant(np.count_nonzero(label == number) * millilitres, 4)} ml'
-                          for number, name in enumerate(self.statistics['classes'][1:], 1))
+        """The volume of each class or region as text."""
+        millilitres, classes = np.prod(spacing(affine)) / 1000, self.statistics['classes']
+        members = map(np.flatnonzero, region_matrix(classes, self.statistics.get('regions') or {}))
+        return '   '.join(f'{name} {format_significant(np.count_nonzero(np.isin(label, inside)) * millilitres, 4)} ml'
+                          for name, inside in zip(classes[1:], members))

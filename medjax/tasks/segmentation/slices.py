@@ -11,7 +11,7 @@ def slice_dice(case: Snapshot, axis: int, classes: int) -> np.ndarray:
     others = tuple(a for a in range(3) if a != axis)
     valid, scores = case.label != IGNORED, []
     for number in range(1, classes):
-        truth, pred = case.label == number, (case.pred == number) & valid
+        truth, pred = case.mask(case.label, number), case.mask(case.pred, number) & valid
         total = truth.sum(others) + pred.sum(others)
         with np.errstate(invalid='ignore'):
             scores.append(2 * (truth & pred).sum(others) / total)

@@ -25,6 +25,8 @@ class Snapshot:
       confidence: the probability of the predicted class, or None.
       spacing: voxel size along the three axes, mm.
       kind: 'volume' or 'image'.
+      members: `[regions, classes]` bool, which class numbers are in the region of each class but the background; None
+        where each is itself alone.
     """
 
     name: str
@@ -34,6 +36,11 @@ class Snapshot:
     confidence: np.ndarray | None
     spacing: tuple[float, ...]
     kind: str
+    members: np.ndarray | None = None
+
+    def mask(self, array: np.ndarray, number: int) -> np.ndarray:
+        """Where class numbers, such as `label` or `pred`, are of a class, or in its region; bool."""
+        return array == number if self.members is None else np.isin(array, np.flatnonzero(self.members[number - 1]))
 
     @property
     def foreground(self) -> np.ndarray:
@@ -57,7 +64,8 @@ class Snapshot:
         return up, across
 
 
-def save(path: pathlib.Path, image: Image, truth: np.ndarray, pred: np.ndarray, confidence: np.ndarray) -> None:
+def save(path: pathlib.Path, image: Image, truth: np.ndarray, pred: np.ndarray, confidence: np.ndarray,
+         members: np.ndarray) -> None:
     """Writes the snapshot of a case; an image with a single slice is a 2D image.
 
     Args:
@@ -66,12 +74,13 @@ def save(path: pathlib.Path, image: Image, truth: np.ndarray, pred: np.ndarray, 
       truth: `[X, Y, Z]`, the reference labels.
       pred: `[X, Y, Z]`, the predicted labels.
       confidence: `[X, Y, Z]`, the probability of the predicted class.
+      members: see `Snapshot`.
     """
     array = image.array if image.array.ndim == 3 else image.array[..., 0]
     kind = 'image' if array.shape[2] == 1 else 'volume'
     atomic_files.write_arrays(path, image=array.astype(np.float32), label=truth.astype(np.uint8),
                               pred=pred.astype(np.uint8), confidence=confidence.astype(np.float16),
-                              spacing=np.array(voxel_spacing(image.affine)), kind=kind)
+                              spacing=np.array(voxel_spacing(image.affine)), kind=kind, members=members)
 
 
 def load(path: pathlib.Path) -> Snapshot:
@@ -86,4 +95,5 @@ def load(path: pathlib.Path) -> Snapshot:
     if not image.ndim == len(spacing) == 3 or not image.shape == label.shape == pred.shape:
         raise InputError(f'{path}: image {image.shape}, label {label.shape}, pred {pred.shape}, '
                          f'spacing {spacing}; expected arrays of one shape [X, Y, Z] and three numbers')
-    return Snapshot(path.stem, image.astype(np.float32), label, pred, arrays.get('confidence'), spacing, kind)
+    return Snapshot(path.stem, image.astype(np.float32), label, pred, arrays.get('confidence'), spacing, kind,
+                    arrays.get('members'))

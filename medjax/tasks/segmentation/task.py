@@ -8,13 +8,14 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from medjax.core import contracts
 from medjax.core.metrics import masked_mean
 from medjax.core.task import Batch, States, Task, Variables, init_variables, train_forward
 from medjax.errors import InputError
 from medjax.losses import segmentation
-from medjax.ops.labels import IGNORED
+from medjax.ops.labels import IGNORED, last_region, region_matrix
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,9 +27,12 @@ class Segmentation:
     outputs: int
     terms: Mapping[str, Any]
     include_background: bool
+    regions: Mapping[str, Sequence[int]]
 
     def probs(self, logits: jax.Array) -> jax.Array:
-        """Probabilities `[B, *S, len(classes)]` of logits `[B, *S, outputs]`."""
+        """Probabilities `[B, *S, len(classes)]` of logits `[B, *S, outputs]`; of regions `[B, *S, outputs]`."""
+        if self.regions:
+            return jax.nn.sigmoid(logits.astype(jnp.float32))
         if self.outputs > 1:
             return jax.nn.softmax(logits)
         return jnp.concatenate([jax.nn.sigmoid(-logits), jax.nn.sigmoid(logits)], -1)
@@ -46,12 +50,19 @@ class Segmentation:
         return total / jnp.maximum(count, 1.0), (mutated, states)
 
     def _loss_terms(self, logits: jax.Array, label: jax.Array) -> jax.Array:
-        """The weighted sum of loss terms of each example, `[B]`."""
+        """The weighted sum of loss terms of each example, `[B]`; of regions the mean over them, each a sigmoid."""
+        if self.regions:
+            each = []
+            for number, members in enumerate(region_matrix(self.classes, self.regions)):
+                target = jnp.where(label == IGNORED, IGNORED, _inside(label, members).astype(label.dtype))
+                each.append(segmentation.weighted_sum(logits[..., number, None], target, self.terms, ignore=IGNORED,
+                                                      include_background=self.include_background))
+            return sum(each[1:], each[0]) / len(each)
         return segmentation.weighted_sum(logits, label, self.terms, ignore=IGNORED,
                                          include_background=self.include_background)
 
     def predict(self, variables: Variables, batch: Batch) -> dict[str, jax.Array]:
-        """`probs [B, *S, len(classes)]` float32."""
+        """`probs [B, *S, len(classes)]` float32; of regions `[B, *S, len(classes) - 1]`."""
         logits, _ = self.module.apply(variables, batch['image'], train=False)
         return {'probs': self.probs(logits)}
 
@@ -60,12 +71,18 @@ class Segmentation:
         label, mask = batch['label'], batch['mask'] > 0
         valid = jnp.broadcast_to(mask.reshape(-1, *[1] * (label.ndim - 1)), label.shape)
         valid &= label != IGNORED
-        predicted, states = outputs['probs'].argmax(-1), {}
-        for number, name in enumerate(self.classes[1:], 1):
-            p, t = (predicted == number) & valid, (label == number) & valid
+        probs, states = outputs['probs'], {}
+        predicted = last_region(probs) if self.regions else probs.argmax(-1)
+        for name, members in zip(self.classes[1:], region_matrix(self.classes, self.regions)):
+            p, t = _inside(predicted, members) & valid, _inside(label, members) & valid
             states[f'dice_{name}'] = (2.0 * jnp.sum(p & t, dtype=jnp.float32),
                                       jnp.sum(p, dtype=jnp.float32) + jnp.sum(t, dtype=jnp.float32))
         return states
+
+
+def _inside(label: jax.Array, members: np.ndarray) -> jax.Array:
+    """Where class numbers are among the members, bool; `members` is `[classes]` bool."""
+    return functools.reduce(jnp.logical_or, [label == number for number in np.flatnonzero(members).tolist()])
 
 
 def task(module: nn.Module, *, statistics: Mapping[str, Any], loss: Mapping[str, Any],
@@ -76,7 +93,9 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], loss: Mapping[str,
       module: the network, `(image [B, *S, C], train=…) -> (logits [B, *S, K], feats)`. K is the number of classes
         (softmax), or 1 for the second of two classes (sigmoid). `feats['deep']`, if there is one, is a tuple of logits
         at coarser scales for deep supervision.
-      statistics: statistics of the training data: `classes`, the names, background first.
+      statistics: statistics of the training data: `classes`, the names, background first; and `regions`, where classes
+        are regions that may contain each other (Source.regions): the network then has an output, a sigmoid, for each
+        region, and losses are means over the regions.
       loss: terms of `losses.segmentation` by name, with their weights and options; see `losses.segmentation`.
       include_background: whether region losses include the background.
 
@@ -87,13 +106,16 @@ def task(module: nn.Module, *, statistics: Mapping[str, Any], loss: Mapping[str,
     Raises:
       InputError: the network has another number of outputs, or a loss term is unknown.
     """
-    classes = statistics['classes']
+    classes, regions = statistics['classes'], statistics.get('regions') or {}
     outputs = contracts.option(module, 'classes') or len(classes)
-    if outputs != len(classes) and not (outputs == 1 and len(classes) == 2):
+    if regions and outputs != len(regions):
+        raise InputError(f'config.model.classes: {outputs}; expected {len(regions)}, one for each of the regions '
+                         f'{", ".join(regions)}')
+    if not regions and outputs != len(classes) and not (outputs == 1 and len(classes) == 2):
         single = ' (or 1, a sigmoid)' if len(classes) == 2 else ''
         raise InputError(f'config.model.classes: {outputs}; expected {len(classes)} for {", ".join(classes)}{single}')
     segmentation.check_terms(loss)
-    parts = Segmentation(module, classes, outputs, loss, include_background)
+    parts = Segmentation(module, classes, outputs, loss, include_background, regions)
     return Task(functools.partial(init_variables, module), parts.loss, parts.predict, parts.metrics)
 
 
