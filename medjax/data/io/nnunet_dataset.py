@@ -20,7 +20,7 @@ IGNORE = 'ignore'  # the name of the label of voxels that are not annotated
 
 @dataclasses.dataclass(frozen=True)
 class Description:
-    """What a `dataset.json` says.
+    """The content of a `dataset.json`, checked.
 
     Attributes:
       path: of the file.
@@ -52,8 +52,8 @@ def read(path: pathlib.Path) -> Description:
     if 'modality' in content or str(first).isdigit():
         old = 'modality' if 'modality' in content else f'labels keyed by number ({first!r})'
         raise InputError(f'{path}: {old}: a dataset.json of nnU-Net version 1 or of the Medical Segmentation '
-                         "Decathlon; expected version 2, with channel_names {'0': 'CT'}, labels {'background': 0, 'liver': 1}, "
-                         "numTraining and file_ending; the source 'msd' reads the Decathlon's")
+                         "Decathlon; expected version 2, with channel_names {'0': 'CT'}, labels {'background': 0, "
+                         "'liver': 1}, numTraining and file_ending; the source 'msd' reads the Decathlon's")
     for name, kind in (('channel_names', dict), ('labels', dict), ('numTraining', int), ('file_ending', str)):
         if not isinstance(content.get(name), kind) or not content[name]:
             raise InputError(f'{path}: {name}: {content.get(name)!r}; expected {EXPECTED}')
@@ -120,7 +120,8 @@ def _regions(values: Mapping[str, tuple[int, ...]], order: Any, others: dict[int
         apart = [name for name, region in sets.items() if (value in region) != (alike in region)]
         if apart:
             raise InputError(f'{where}: labels: {value} and {alike} are both written as {alike} by '
-                             f'regions_class_order, but only one of them is in {apart[0]!r}; expected an order that tells them apart')
+                             f'regions_class_order, but only one of them is in {apart[0]!r}; expected an order that '
+                             'separates them')
     others = others | {value: number for value, number in numbers.items() if order[number - 1] != value}
     regions = {name: tuple(number for number, value in enumerate(order, 1) if value in region)
                for name, region in sets.items()}
