@@ -1,6 +1,7 @@
-"""Predicts for new inputs with a trained run; labels of images are written on the grid of their input.
+"""Predicts for new inputs with a trained run or a published network; labels are written on the grid of their image.
 
     python -m medjax.predict --workdir=DIR --input=PATH … --output=DIR [--largest_component] [--fill_holes] [--dicom]
+    python -m medjax.predict --pretrained=NAME --input=PATH … --output=DIR
 
 An input is a file, a folder of files, or a folder that holds one DICOM series; for detection in pictures also a video.
 With --dicom the results of DICOM images are DICOM objects of the same study.
@@ -17,7 +18,7 @@ cli.prepare()
 
 from absl import flags  # noqa: E402
 
-from medjax import outputs, restore  # noqa: E402
+from medjax import outputs, pretrained, restore  # noqa: E402
 from medjax.clinic import predictor as clinic  # noqa: E402
 from medjax.core import contracts  # noqa: E402
 from medjax.data.io import dicom, image_files, video_frames  # noqa: E402
@@ -103,7 +104,7 @@ def predict(workdir: pathlib.Path, inputs: Sequence[str], output: pathlib.Path, 
     run = run or restore.restore(workdir, **options)
     images = find(inputs, run.inputs.suffixes, say, run.inputs.files)
     _check_outputs(run.predictor, images, output, workdir, run.inputs.files)
-    say(f'weights of step {run.step} of {workdir}')
+    say(run.origin or f'weights of step {run.step} of {workdir}')
     for number, image in enumerate(images, 1):
         began = time.monotonic()
         line = run.predictor(run.variables, image, output)
@@ -132,9 +133,15 @@ def main(more: Sequence[str]) -> None:
     # A flag that is not given leaves the config's value.
     options = {name: flag.value for name, flag in (('largest_component', LARGEST), ('fill_holes', FILL))
                if flag.value is not None}
-    workdir, run = pathlib.Path(WORKDIR.value).resolve(), None
+    if bool(WORKDIR.value) == bool(PRETRAINED.value):
+        raise InputError('--workdir, --pretrained: both or none given; expected one of them')
+    if PRETRAINED.value:
+        run, workdir = pretrained.restore(PRETRAINED.value, **options)
+    else:
+        workdir = pathlib.Path(WORKDIR.value).resolve()
+        run = restore.restore(workdir, **options)
     if DICOM.value:
-        run = clinic.of_run(workdir, restore.restore(workdir, **options), DICOM_OPTIONS.value, DICOM_OBJECTS.value,
+        run = clinic.of_run(workdir, run, DICOM_OPTIONS.value, DICOM_OBJECTS.value,
                             cli.say)
     elif DICOM_OPTIONS.value or DICOM_OBJECTS.value:
         raise InputError('--dicom_options, --dicom_objects: given without --dicom; expected it beside them')
@@ -144,6 +151,8 @@ def main(more: Sequence[str]) -> None:
 
 if __name__ == '__main__':
     WORKDIR = flags.DEFINE_string('workdir', None, 'The trained run.')
+    PRETRAINED = flags.DEFINE_string('pretrained', None, 'A published network in place of a run, such as '
+                                     'meshnet_gwm.')
     INPUT = flags.DEFINE_multi_string('input', None, 'An image, a folder of images, or one with a DICOM series; '
                                       'arguments without a name are more of them.')
     OUTPUT = flags.DEFINE_string('output', None, 'The folder that gets a label for each image.')
@@ -154,5 +163,5 @@ if __name__ == '__main__':
                                       'sr, derived, over those of config.dicom.')
     DICOM_OPTIONS = flags.DEFINE_string('dicom_options', None, 'With --dicom: a JSON file with keys of config.dicom, '
                                         'such as the codes of the classes, over those of the config.')
-    flags.mark_flags_as_required(['workdir', 'input', 'output'])
+    flags.mark_flags_as_required(['input', 'output'])
     cli.run(main, unnamed=True)

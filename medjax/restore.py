@@ -37,6 +37,7 @@ class Trained:
       statistics: of the training data.
       inputs: the files of new inputs.
       config: of the run.
+      origin: where published weights are from; '' for those of a run.
     """
 
     predictor: contracts.Predictor
@@ -46,6 +47,7 @@ class Trained:
     statistics: Mapping[str, Any]
     inputs: build.Inputs = build.Inputs()
     config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    origin: str = ''
 
 
 def load(workdir: pathlib.Path) -> Any:

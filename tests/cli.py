@@ -14,7 +14,8 @@ from absl import flags
 from tests.conftest import FAST_COMPILE, ROOT
 
 OWN = {'config', 'workdir', 'dry_run', 'distributed', 'from_step', 'split', 'input', 'output', 'largest_component',
-       'fill_holes', 'dicom', 'dicom_objects', 'dicom_options', 'compare', 'ensemble', 'merge', 'all_pairs', 'metrics'}
+       'fill_holes', 'pretrained', 'dicom', 'dicom_objects', 'dicom_options', 'compare', 'ensemble', 'merge',
+       'all_pairs', 'metrics'}
 
 
 @dataclasses.dataclass

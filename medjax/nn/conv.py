@@ -105,6 +105,7 @@ class Conv(nn.Module):
       init: initialiser of the kernel.
       pad: whether to pad; otherwise the kernel is applied only where it lies inside the image ('valid').
       groups: number of channel groups; equal to the number of channels for a depthwise convolution.
+      dilation: dilation of the kernel along each spatial axis; 1 by default.
       dtype: compute dtype; parameters are float32.
     """
 
@@ -115,6 +116,7 @@ class Conv(nn.Module):
     init: nn.initializers.Initializer = he_normal
     pad: bool = True
     groups: int = 1
+    dilation: Sequence[int] | None = None
     dtype: str = 'float32'
 
     @nn.compact
@@ -122,16 +124,19 @@ class Conv(nn.Module):
         """Maps `[B, *S, C]` to `[B, *S / stride, features]`."""
         # 'SAME' pads a strided convolution at the end only. PyTorch weights, including nnU-Net's, were trained with
         # symmetric padding.
-        padding = [((size - 1) // 2, size // 2) if self.pad else (0, 0) for size in self.kernel]
+        dilation = self.dilation or (1,) * len(self.kernel)
+        padding = [(reach // 2, reach - reach // 2) if self.pad else (0, 0)
+                   for reach in ((size - 1) * step for size, step in zip(self.kernel, dilation))]
         shape = (*self.kernel, x.shape[-1] // self.groups, self.features)
         kernel = self.param('kernel', self.init, shape, jnp.float32).astype(self.dtype)
         x = x.astype(self.dtype)
         if self.groups == 1:
-            x = conv(x, kernel, self.stride, padding)
+            x = conv(x, kernel, self.stride, padding, dilation)
         else:
             dims = 'DHW'[3 - len(self.kernel):]
             x = lax.conv_general_dilated(
-                x, kernel, self.stride or (1,) * len(self.kernel), padding, feature_group_count=self.groups,
+                x, kernel, self.stride or (1,) * len(self.kernel), padding, rhs_dilation=dilation,
+                feature_group_count=self.groups,
                 dimension_numbers=(f'N{dims}C', f'{dims}IO', f'N{dims}C'))
         if self.bias:
             x = add_bias(x, self.param('bias', nn.initializers.zeros, (self.features,), jnp.float32))
