@@ -23,6 +23,7 @@ from medjax.tasks.segmentation.mask_metrics import Postprocess
 from medjax.tasks.segmentation.predictor import SegmentationPredictor
 from medjax.weights import meshnet
 
+SEGMENTATION = {'name': 'segmentation', 'loss': {'cross_entropy': 1.0}}
 REPOSITORY = 'https://github.com/neuroneural/brainchop-models'
 
 
@@ -90,7 +91,7 @@ def restore(name: str, **options: Any) -> tuple[Trained, pathlib.Path]:
     path = _weights(name, network)
     module = build.network(network.model, 'float32')
     statistics = {'classes': list(network.classes), 'channels': 1}
-    task = build.task_of(dict(name='segmentation', loss=dict(cross_entropy=1.0)), module, statistics)
+    task = build.task_of(SEGMENTATION, module, statistics)
     shapes = flatten_dict(jax.eval_shape(lambda: module.init(jax.random.key(0), jnp.zeros((1, 4, 4, 4, 1)),
                                                              train=False)), sep='/')
     variables = unflatten_dict({key: jnp.asarray(value) for key, value in meshnet.read(path, shapes, ()).items()},
@@ -100,7 +101,8 @@ def restore(name: str, **options: Any) -> tuple[Trained, pathlib.Path]:
     predictor = SegmentationPredictor(Conform(2, 98), statistics, image_files.read, _as_stored, inference,
                                       bind(Postprocess, options, '--'))
     origin = f'{name}: {network.title}; {network.source}; licence: {network.licence}'
-    return Trained(predictor, variables, 0, task, statistics, origin=origin), path.parent
+    config = {'model': network.model, 'task': SEGMENTATION, 'evaluate': {'name': 'segmentation'}}
+    return Trained(predictor, variables, 0, task, statistics, config=config, origin=origin), path.parent
 
 
 def _as_stored(label: np.ndarray) -> np.ndarray:

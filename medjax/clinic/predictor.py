@@ -1,6 +1,7 @@
 """Predictions as DICOM objects in place of the files that a family writes."""
 
 import dataclasses
+import hashlib
 import io
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
@@ -127,7 +128,8 @@ def of_run(workdir: pathlib.Path, run: Any, file: str | None = None, objects: Se
         generic = ('their segments have the generic code Tissue (85756007, SCT)' if run.predictor.finds == 'labels'
                    else 'their findings have codes of the private scheme 99MEDJAX')
         say(f'warning: no code for {", ".join(without)}: {generic} and the name as label; see config.dicom.codes')
-    identity = Identity(f'medjax {family} {model}', run.step, configs.digest(workdir / 'config.json'))
+    digest = hashlib.sha256(run.origin.encode()).hexdigest() if run.origin else configs.digest(workdir / 'config.json')
+    identity = Identity(f'medjax {family} {model}', run.step, digest)
     # A report refers to the segmentation, which is made before it.
     order = tuple(sorted(chosen, key=lambda kind: kind == 'sr'))
     return dataclasses.replace(run, predictor=DicomPredictor(run.predictor, options, order, identity))
