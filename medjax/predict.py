@@ -102,13 +102,24 @@ def predict(workdir: pathlib.Path, inputs: Sequence[str], output: pathlib.Path, 
         run; then at the first input that cannot be predicted; what was written before stays.
     """
     run = run or restore.restore(workdir, **options)
-    images = find(inputs, run.inputs.suffixes, say, run.inputs.files)
-    _check_outputs(run.predictor, images, output, workdir, run.inputs.files)
+    images = checked_inputs(run, workdir, inputs, output, say)
     say(run.origin or f'weights of step {run.step} of {workdir}')
     for number, image in enumerate(images, 1):
         began = time.monotonic()
         line = run.predictor(run.variables, image, output)
         say(f'{number}/{len(images)}  {line}   {time.monotonic() - began:.1f} s')
+
+
+def checked_inputs(run: restore.Trained, workdir: pathlib.Path, inputs: Sequence[str], output: pathlib.Path,
+                   say: Callable[[str], None] = print) -> list[pathlib.Path]:
+    """The inputs that paths name, see `find`, after a check of the files that their results will have.
+
+    Raises:
+      InputError: a result would overwrite an input, another result or a file of the run.
+    """
+    images = find(inputs, run.inputs.suffixes, say, run.inputs.files)
+    _check_outputs(run.predictor, images, output, workdir, run.inputs.files)
+    return images
 
 
 def _check_outputs(predictor: contracts.Predictor, images: Sequence[pathlib.Path], output: pathlib.Path,

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image as Picture
 
-from medjax import assemble, build
+from medjax import assemble, build, restore
+from medjax.tasks.family import find
 from tests import cli
 from tests.conftest import ROOT
 
@@ -69,6 +70,9 @@ def test_the_smoke_run_goes_from_config_to_report(name, tmp_path):
     assert list((tmp_path / 'tensorboard').iterdir()) and (tmp_path / 'splits.json').exists()
 
     family = kind(name)[0]
+    if not {'predict', 'serve'} & set(find(family).refuses):
+        run = restore.restore(tmp_path)
+        run.predictor.warm(run.variables)
     if family not in PREDICTED:
         return
     volumes = [path for split in ('test', 'val') for path in sorted((tmp_path / 'cases' / split).glob('*.npz'))]

@@ -249,7 +249,39 @@ class Predictor(Protocol):
         raise NotImplementedError
 
     def __call__(self, variables: Variables, path: pathlib.Path, folder: pathlib.Path) -> str:
-        """Predicts for one input file and writes the result into `folder`; returns a line about it."""
+        """Predicts for one input file and writes the result into `folder`; returns a line about it.
+
+        This is the default for predictors with the three steps below; the others have their own.
+        """
+        found = self.read_input(path)
+        output, = self.predict_together(variables, [found])
+        return self.write_output(path, folder, found, output)
+
+    together: int = 1
+    """Optional: the most inputs that `predict_together` takes at once; with 1 the service calls the predictor itself.
+    The output for an input must not depend on the others."""
+
+    def read_input(self, path: pathlib.Path) -> Any:
+        """Optional: an input, read and preprocessed; None for a kind of input that is predicted alone."""
+        return None
+
+    def predict_together(self, variables: Variables, inputs: Sequence[Any]) -> Sequence[Any]:
+        """Optional: the outputs for what `read_input` returned, by one run of the compiled program."""
+        raise NotImplementedError
+
+    def write_output(self, path: pathlib.Path, folder: pathlib.Path, found: Any, output: Any) -> str:
+        """Optional: writes the result for one input into `folder`; returns a line about it."""
+        raise NotImplementedError
+
+    def uncertainty_and_features(self, variables: Variables, path: pathlib.Path) -> tuple[float, np.ndarray] | None:
+        """Optional: how uncertain the prediction for an image is, 0 to 1, and features `[D]` by which images differ.
+
+        `medjax select` chooses the images to label next by them; None where the family has none.
+        """
+        return None
+
+    def warm(self, variables: Variables) -> None:
+        """Compiles what predictions run, by predicting for an empty input of the usual shape."""
         ...
 
 

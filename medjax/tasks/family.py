@@ -80,7 +80,7 @@ class Family:
       package: the folder as a package, which is `__package__` in `family.py`.
       tasks: for each name that `config.task.name` may have the module with its function `task`.
       metrics: all metrics that the family reports, in the order of its tables.
-      refuses: for 'merge', 'compare', 'ensemble', 'predict' or 'export' why the family does not offer it.
+      refuses: for 'merge', 'compare', 'ensemble', 'predict', 'export' or 'serve' why the family does not offer it.
       reporting: the reporting guidelines, and the metrics that its kind of problem needs.
     """
 

@@ -175,6 +175,10 @@ class AnomalyPredictor(contracts.Predictor):
         """A batch of the shape of the network's input."""
         return {'image': np.zeros((1, *self.preprocess.size, self.statistics['channels']), np.float32)}
 
+    def warm(self, variables: Any) -> None:
+        """Compiles the prediction; see `contracts.Predictor`."""
+        self.predict_batched(variables, self.example())
+
     def __call__(self, variables: Any, path: pathlib.Path, folder: pathlib.Path) -> str:
         """Scores an image and adds a row to `predictions.csv` in a folder.
 

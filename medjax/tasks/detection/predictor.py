@@ -5,7 +5,7 @@ import functools
 import io
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,8 +15,16 @@ from medjax.data.datasets.region_proposals import propose_boxes
 from medjax.data.io import image_files, video_frames
 from medjax.data.io.geometry import Image
 from medjax.data.transforms.images import ImagePreprocess
-from medjax.tasks.detection import output, video
+from medjax.tasks.detection import video
 from medjax.tasks.detection.inference import BatchedDetector, Detections
+from medjax.tasks.detection.output import draw_boxes, write_boxes
+
+
+class Input(NamedTuple):
+    """An image and its entries of a batch of the network, `[1, …]` each."""
+
+    image: Image
+    batch: dict[str, np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,17 +82,44 @@ class DetectionPredictor(contracts.Predictor):
         Raises:
           InputError: the image does not fit the network, or a file cannot be written.
         """
-        classes = self.statistics['classes']
-        if self._draws and video_frames.has_several_frames(path):
-            return video.track_video(path, folder, functools.partial(self._detect, variables), classes, self.score)
-        image, drawing = self.read(path), folder / f'{image_files.stem(path)}.png'
-        found = self._detect(variables, image).above(self.score)
-        names = [classes[label] for label in found.labels]
-        output.write_boxes(folder / 'predictions.csv', str(path), image.affine, found.boxes, names, found.scores)
+        if not self._is_video(path):
+            return super().__call__(variables, path, folder)
+        detect = functools.partial(self._detect, variables)
+        return video.track_video(path, folder, detect, self.statistics['classes'], self.score)
+
+    @property
+    def together(self) -> int:
+        """A batch of images; 1 with a sliding window, since the images differ in size there."""
+        return 1 if self.detector.window else self.detector.batch
+
+    def read_input(self, path: pathlib.Path) -> Input | None:
+        """An image with its network input, see `contracts.Predictor`; None for a video.
+
+        Raises:
+          InputError: the image does not fit the network.
+        """
+        return None if self._is_video(path) else self._prepare(self.read(path))
+
+    def predict_together(self, variables: Any, inputs: Sequence[Input]) -> list[Detections]:
+        """The detections of images, each in its own voxels."""
+        batch = {name: np.concatenate([found.batch[name] for found in inputs]) for name in inputs[0].batch}
+
+        def chosen(numbers: np.ndarray) -> dict[str, np.ndarray]:
+            return {name: array[numbers] for name, array in batch.items()}
+
+        detected = self.detector(variables, chosen, len(inputs))
+        grids = [self.preprocess.grid(found.image.array.shape, found.image.affine) for found in inputs]
+        return [found._replace(boxes=grid.to_stored(found.boxes)) for found, grid in zip(detected, grids)]
+
+    def write_output(self, path: pathlib.Path, folder: pathlib.Path, found: Input, output: Detections) -> str:
+        """Writes the rows of an image's detections, and a 2D image with boxes; see `__call__`."""
+        classes, image, detections = self.statistics['classes'], found.image, output.above(self.score)
+        names = [classes[label] for label in detections.labels]
+        write_boxes(folder / 'predictions.csv', str(path), image.affine, detections.boxes, names, detections.scores)
         if self._draws:
-            texts, content = [f'{name} {score:.2f}' for name, score in zip(names, found.scores)], io.BytesIO()
-            output.draw_boxes(image, found.boxes, texts, found.labels).save(content, 'png')
-            atomic_files.write_bytes(drawing, content.getvalue())
+            texts, content = [f'{name} {score:.2f}' for name, score in zip(names, detections.scores)], io.BytesIO()
+            draw_boxes(image, detections.boxes, texts, detections.labels).save(content, 'png')
+            atomic_files.write_bytes(folder / f'{image_files.stem(path)}.png', content.getvalue())
         return f'{path} → {folder / "predictions.csv"}   {self._counts(names)}'
 
     def findings(self, variables: Any, path: pathlib.Path, probs: bool = False) -> contracts.Findings:
@@ -97,14 +132,22 @@ class DetectionPredictor(contracts.Predictor):
         """The number of boxes of each class as text."""
         return '  '.join(f'{name} {names.count(name)}' for name in self.statistics['classes'])
 
+    def warm(self, variables: Any) -> None:
+        """Compiles the prediction of a batch, or of an image as large as the sliding window."""
+        example = self.example()
+        self.detector(variables, lambda numbers: {name: array[0 * numbers] for name, array in example.items()}, 1)
+
+    def _is_video(self, path: pathlib.Path) -> bool:
+        return self._draws and video_frames.has_several_frames(path)
+
+    def _prepare(self, image: Image) -> Input:
+        array = self.preprocess.checked_fit(image, self.statistics)
+        normalised = self.preprocess.normalise(array, self.statistics['intensities'])
+        return Input(image, {'image': normalised[None], **self._proposed(array)})
+
     def _detect(self, variables: Any, image: Image) -> Detections:
         """The detections of an image, in its own voxels."""
-        array = self.preprocess.checked_fit(image, self.statistics)
-        inputs = {'image': self.preprocess.normalise(array, self.statistics['intensities'])[None],
-                  **self._proposed(array)}
-        found, = self.detector(variables, lambda _: inputs, 1)
-        grid = self.preprocess.grid(image.array.shape, image.affine)
-        return found._replace(boxes=grid.to_stored(found.boxes))
+        return self.predict_together(variables, [self._prepare(image)])[0]
 
     def _proposed(self, array: np.ndarray) -> dict[str, np.ndarray]:
         """Region proposals of a preprocessed image `[*S, C]` as entries of a batch, where the network takes some."""

@@ -190,6 +190,10 @@ class ForecastPredictor(contracts.Predictor):
         empty = Series(np.zeros(1), np.full((1, len(self.statistics['measured'])), np.nan))
         return self._inputs([Case('', '', '', None, series=empty)], self.statistics['max_visits'] + 1, 1.0)
 
+    def warm(self, variables: Any) -> None:
+        """Compiles the forecast of a batch of patients; see `contracts.Predictor`."""
+        self.predict_batched(variables, self.example())
+
     def __call__(self, variables: Any, path: pathlib.Path, folder: pathlib.Path) -> str:
         """Forecasts for the patients of a table and writes `predictions.csv`; returns a line about the result.
 

@@ -153,6 +153,10 @@ class GrowthPredictor(contracts.Predictor):
     def _compiled(self) -> Callable[..., dict[str, jax.Array]]:
         return jax.jit(lambda variables, batch: self.task.predict(variables, batch))
 
+    def warm(self, variables: Any) -> None:
+        """Compiles the prediction; see `contracts.Predictor`."""
+        self._compiled(variables, self.example())
+
     def __call__(self, variables: Any, path: pathlib.Path, folder: pathlib.Path) -> str:
         """Predicts for the patients of a table of visits and writes masks and a table; returns a line about the result.
 

@@ -46,6 +46,10 @@ class RegistrationPredictor(contracts.Predictor):
     def _predict(self) -> Callable[..., dict[str, jax.Array]]:
         return jax.jit(lambda variables, batch: self.task.predict(variables, batch))
 
+    def warm(self, variables: Any) -> None:
+        """Compiles the registration of a pair; see `contracts.Predictor`."""
+        self._predict(variables, self.example())
+
     def __call__(self, variables: Any, path: pathlib.Path, folder: pathlib.Path) -> str:
         """Reads a table of pairs as `data.sources.image_pairs_csv` does, and registers each of them.
 

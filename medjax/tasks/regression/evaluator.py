@@ -104,6 +104,11 @@ class RegressionPredictor(contracts.Predictor):
         inputs = molecules.encode(['C'], self.statistics['molecules'], ['example'])
         return inputs | {'targets': np.zeros((1, len(self.statistics['classes'])), np.float32)}
 
+    def warm(self, variables: Any) -> None:
+        """Compiles the prediction of a batch of molecules; see `contracts.Predictor`."""
+        inputs = {name: value[:, None] for name, value in self.example().items() if name != 'targets'}
+        predict_mean(self.predict_batched, variables, inputs)
+
     def __call__(self, variables: Any, path: pathlib.Path, folder: pathlib.Path) -> str:
         """Predicts for a table of molecules and writes `predictions.csv`; returns a line about the result.
 

@@ -16,6 +16,9 @@ from medjax.ops.sliding_windows import SlidingWindowInference
 from medjax.report.tables import format_significant
 from medjax.tasks.segmentation.mask_metrics import Postprocess
 
+CERTAIN = 0.9  # probability from which background is certain
+SMALL = 6  # voxels along each axis of a small copy
+
 
 @dataclasses.dataclass(frozen=True)
 class SegmentationPredictor(contracts.Predictor):
@@ -53,6 +56,24 @@ class SegmentationPredictor(contracts.Predictor):
         """A batch of the shapes that the network takes."""
         extents = [n for n in self.inference.window if n > 1]
         return {'image': np.zeros((1, *extents, self._channels), np.float32)}
+
+    def uncertainty_and_features(self, variables: Any, path: pathlib.Path) -> tuple[float, np.ndarray]:
+        """The mean uncertainty of structures and borders of an image, and a small copy of it with its classes' shares.
+
+        The uncertainty is 1 minus the probability of the most probable class. Its mean is over voxels that are not
+        background, or background with a probability below `CERTAIN`; 0 where there are none.
+        """
+        volume = self.preprocess.network_input(self.read(path), self.statistics, flat_axis(self.inference.window) or 0)
+        label, confidence = self.inference(variables, volume.image, volume.background)
+        counted = (label > 0) | (confidence < CERTAIN)
+        uncertainty = float((1 - confidence[counted]).mean()) if counted.any() else 0.0
+        shares = np.bincount(label.ravel(), minlength=len(self.statistics['classes'])) / label.size
+        grid = [np.linspace(0, extent - 1, SMALL).round().astype(int) for extent in label.shape]
+        return uncertainty, np.concatenate([volume.image[np.ix_(*grid)].mean(-1).ravel(), shares])
+
+    def warm(self, variables: Any) -> None:
+        """Compiles the prediction of a batch of windows; see `contracts.Predictor`."""
+        self.inference(variables, np.zeros((*self.inference.window, self._channels), np.float32))
 
     def __call__(self, variables: Any, path: pathlib.Path, folder: pathlib.Path) -> str:
         """Segments an image and writes the labels on its own grid, with the values or colours of the training labels.

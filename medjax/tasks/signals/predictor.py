@@ -38,6 +38,10 @@ class SignalPredictor(contracts.Predictor):
         """A batch of the shapes that the network takes."""
         return {'image': np.zeros((1, self.segmenter.window, self.statistics['leads']), np.float32)}
 
+    def warm(self, variables: Any) -> None:
+        """Compiles the prediction for a recording of one window; see `contracts.Predictor`."""
+        self.segmenter(variables, np.zeros((self.segmenter.window, self.statistics['leads']), np.float32))
+
     def __call__(self, variables: Any, path: pathlib.Path, folder: pathlib.Path) -> str:
         """Detects the beats of a DICOM ECG and writes them as `NAME.csv`.
 

@@ -199,6 +199,10 @@ class SurvivalPredictor(contracts.Predictor):
             raise InputError(f'{path}: cannot be read; expected what `python -m medjax.evaluate --workdir='
                              f'{self.folder}` writes') from error
 
+    def warm(self, variables: Any) -> None:
+        """Compiles the prediction of a batch of patients; see `contracts.Predictor`."""
+        self.predict_batched(variables, {name: value for name, value in self.example().items() if name != 'time'})
+
     def __call__(self, variables: Any, path: pathlib.Path, folder: pathlib.Path) -> str:
         """Predicts for the patients of a table and writes `predictions.csv`; returns a line about the result.
 

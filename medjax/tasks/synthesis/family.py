@@ -23,6 +23,7 @@ FAMILY = Family(
         'merge': 'distances between distributions cannot be merged; evaluate each run by itself',
         'compare': 'distances between distributions of images are not made of values of single patients',
         'export': 'images are drawn by many calls of the network; `medjax.synthesise` does that',
+        'serve': 'images are drawn by many calls of the network; `medjax.synthesise` does that',
         'ensemble': 'only runs of classification can be averaged',
     },
     reporting=Reporting(('CLAIM',), '', {

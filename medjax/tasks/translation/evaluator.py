@@ -158,6 +158,10 @@ class TranslationPredictor(contracts.Predictor):
         return {name: np.zeros((1, *extents, channels), np.float32)
                 for name, channels in zip(SIDES, self.statistics['channels'])}
 
+    def warm(self, variables: Any) -> None:
+        """Compiles the translation of a batch of windows; see `contracts.Predictor`."""
+        self.translator(variables, np.zeros((*self.translator.patch, self.statistics['channels'][0]), np.float32))
+
     def __call__(self, variables: Any, path: pathlib.Path, folder: pathlib.Path) -> str:
         """Translates an image and writes the result, in the unit of the training targets, on the image's own grid.
 
