@@ -4,6 +4,8 @@ import pathlib
 
 from setuptools import find_packages, setup
 
+SERVE = ['fastapi', 'prometheus-client', 'python-multipart', 'uvicorn']
+
 setup(
     name='medjax',
     version='0.2.0',
@@ -27,7 +29,7 @@ setup(
     ],
     python_requires='>=3.11',
     packages=find_packages(include=['medjax', 'medjax.*']),
-    package_data={'medjax.report': ['*.jinja']},
+    package_data={'medjax.report': ['*.jinja'], 'medjax.view': ['*.html', '*.js', '*.css']},
     entry_points={'console_scripts': ['medjax = medjax.__main__:main']},
     install_requires=[
         'absl-py', 'chex', 'flax>=0.12,<0.13', 'grain', 'jax>=0.10.2,<0.13', 'ml_collections', 'nibabel', 'numpy',
@@ -47,8 +49,10 @@ setup(
         'pretrained': ['safetensors'],
         'records': ['h5py'],
         'search': ['optuna>=4'],
-        'test': ['av', 'dcmqi', 'dicom3tools', 'dicomweb-client', 'flatbuffers', 'highdicom', 'h5py', 'hypothesis',
-                 'nilearn', 'pynetdicom', 'pyright[nodejs]', 'pytest', 'pytest-xdist', 'rdkit', 'ruff', 'safetensors'],
+        'serve': SERVE,
+        'test': ['av', 'dcmqi', 'dicom3tools', 'dicomweb-client', 'flatbuffers', 'highdicom', 'h5py', 'httpx',
+                 'hypothesis', 'nilearn', 'pynetdicom', 'pyright[nodejs]', 'pytest', 'pytest-xdist', 'rdkit', 'ruff',
+                 'safetensors', *SERVE],
         'video': ['av>=14'],
         'bench': ['batchgeneratorsv2', 'monai', 'scikit-image', 'surface-distance', 'torch==2.13.0', 'torchio'],
         'oracle': ['fairlearn', 'lifelines', 'monai', 'scikit-survival', 'surface-distance', 'torch==2.13.0'],

@@ -13,6 +13,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 from generator import conventions, notebooks, pages
 from results import recipes, render
 from results.coverage import table
+from results.selection import simulate as selection
+from results.service import table as service
 
 MARK = re.compile(r'<!-- results: (\w+) -->')
 CONVENTIONS = re.compile(r'<!-- conventions: (\w+) -->')
@@ -37,5 +39,6 @@ def fill(markdown: str) -> str:
     """A page with its results: tables of a family, or the lists `not_measured` and `commands`."""
     found = recipes.read_all()
     lists = {'not_measured': render.not_measured, 'commands': lambda: render.commands(found),
-             'home': lambda: render.readme(found, home=True), 'coverage': table.markdown}
+             'home': lambda: render.readme(found, home=True), 'coverage': table.markdown,
+             'service': service.markdown, 'selection': selection.markdown}
     return MARK.sub(lambda mark: lists[mark[1]]() if mark[1] in lists else render.page(mark[1], found), markdown)

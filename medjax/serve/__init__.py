@@ -1,0 +1,1 @@
+"""The service: a trained run that predicts over HTTP."""
