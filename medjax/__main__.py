@@ -4,6 +4,7 @@ import runpy
 import sys
 
 COMMANDS = {
+    'inspect': 'shows what image files, DICOM folders and tables hold',
     'train': 'trains the experiment that a config describes, evaluates it and draws its report',
     'evaluate': 'evaluates a trained run; compares, averages or merges several',
     'predict': 'predicts for new inputs with a trained run',

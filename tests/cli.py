@@ -15,7 +15,7 @@ from tests.conftest import FAST_COMPILE, ROOT
 
 OWN = {'config', 'workdir', 'dry_run', 'distributed', 'from_step', 'split', 'input', 'output', 'largest_component',
        'fill_holes', 'pretrained', 'dicom', 'dicom_objects', 'dicom_options', 'compare', 'ensemble', 'merge',
-       'all_pairs', 'metrics'}
+       'all_pairs', 'metrics', 'table'}
 
 
 @dataclasses.dataclass

@@ -122,6 +122,19 @@ def _checked(path: pathlib.Path) -> pathlib.Path:
     return path
 
 
+def list_series(folder: pathlib.Path) -> dict[str, tuple[str, list[pathlib.Path]]]:
+    """The DICOM series of a folder and its subfolders.
+
+    Returns:
+      For each number that `FOLDER/series=NUMBER` takes, a description that ends with ', ' and names no patient, or '',
+      and the series' files.
+
+    Raises:
+      InputError: a file is damaged, or a link leads nowhere.
+    """
+    return _numbered(find_series(folder))
+
+
 def _files(folder: pathlib.Path, chosen: str) -> list[pathlib.Path]:
     """The files of the one series of a folder, or of the one that is chosen."""
     series = find_series(folder)
