@@ -30,7 +30,7 @@ COLUMNS = ('path', 'kind', 'voxels', 'channels', 'spacing', 'axes', 'dtype', 'lo
 
 
 def inspect(paths: Sequence[str], say: Callable[[str], None] = print) -> pd.DataFrame:
-    """Reads all images and tables of files and folders.
+    """A table of all images in files and folders, read one by one.
 
     Args:
       paths: files and folders, with their subfolders.
