@@ -1,5 +1,6 @@
 """Runs under a real Slurm: two nodes, both on this machine. Needs root, and Debian's slurm-wlm and munge."""
 
+import json
 import os
 import pathlib
 import re
@@ -140,3 +141,30 @@ def test_an_array_of_seeds_is_merged(slurm, tmp_path):
     merged = said(sys.executable, '-m', 'medjax.evaluate', '--merge', f'--workdir={tmp_path}/all', *runs,
                   **environment)
     assert 'report:' in merged and pathlib.Path(tmp_path, 'all', 'results.json').exists()
+
+
+def test_a_sweep_is_submitted_as_an_array_and_preempted_jobs_resume(slurm, tmp_path):
+    pytest.importorskip('submitit')
+    environment = {'PYTHONPATH': str(ROOT), 'JAX_PLATFORMS': 'cpu', 'XLA_FLAGS': ''}
+    command = (sys.executable, 'launch/submit.py', f'--config={CONFIG}', f'--workdir={tmp_path}/out', '--seeds=2',
+               f'--config.steps={STEPS}', '--config.log.every=5', f'--config.evaluate.every={STEPS}', '--jobs=2',
+               '--sbatch=--partition=low --cpus-per-task=2')
+    printed = slurm(*command, **environment)
+    assert '2 jobs submitted' in printed and '0 are in the queue already' in printed
+    logs = [tmp_path / 'out' / f'seed{seed}' / 'log.txt' for seed in (0, 1)]
+
+    def content():
+        return ''.join(path.read_text() for path in [*logs, *(tmp_path / 'out' / 'submitit').glob('*_log.*')]
+                       if path.exists())
+
+    until(lambda: all(path.exists() and f'step 10/{STEPS}' in path.read_text() for path in logs), 600, content)
+    assert '0 jobs submitted' in slurm(*command, **environment)
+    slurm('sbatch', '-p', 'high', '--nodes=2', '--exclusive', f'--output={tmp_path}/high.txt', '--wrap=sleep 2')
+    until(lambda: all('SIGTERM: saved step' in path.read_text() for path in logs), 300, content)
+    jobs = list(json.loads((tmp_path / 'out' / 'jobs.json').read_text()).values())
+    until(lambda: all(job(slurm, number)['JobState'] == 'PENDING' for number in jobs), 300, content)
+    for number in jobs:
+        slurm('scontrol', 'update', f'JobId={number}', 'StartTime=now')  # Slurm would wait for two minutes
+    printed = slurm(*command, '--wait', **environment)
+    assert '0 jobs submitted   2 are in the queue already' in printed and 'sweep.csv' in printed
+    assert all('resuming from step' in path.read_text() for path in logs)
