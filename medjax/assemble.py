@@ -11,7 +11,7 @@ from flax.traverse_util import flatten_dict
 
 from medjax import build, options
 from medjax.clinic.options import DicomOptions
-from medjax.core import contracts, cost
+from medjax.core import contracts, cost, trackers
 from medjax.core.config import bind, check, choose
 from medjax.core.experiment import Experiment
 from medjax.core.sharding import Jit, Pmap
@@ -56,6 +56,7 @@ def check_keys(config: Mapping[str, Any]) -> None:
     check(checkpointing, sections['checkpoint'], 'config.checkpoint', ['metrics', 'name'])
     for name, function in (('log', logging), ('debug', debugging), ('study', Study)):
         check(function, sections[name], f'config.{name}')
+    trackers.check(sections['log'].get('also', ()))
     if sections['augment']:
         build.augmentation(sections['augment'])
     if sections['init']:
@@ -103,6 +104,7 @@ def _experiment(*, seed: NonNegativeInt, batch: Count, model: Mapping[str, Any],
     of = family.of_config({'task': task, 'evaluate': evaluate})
     plan = bind(choose({'jit': Jit, 'pmap': _pmap}, parallel, 'config.parallel'), mesh or {}, 'config.mesh')
     saving = bind(checkpointing, checkpoint or {}, 'config.checkpoint', metrics=of.metrics, name=of.name)
+    logs = bind(logging, log or {}, 'config.log')  # before data are read
     cases = build.dataset(data)
     if saving['best'] and 'val' not in cases.counts:
         raise InputError(f"config.checkpoint.best: {saving['best']!r} is measured on validation cases; the data "
@@ -122,7 +124,7 @@ def _experiment(*, seed: NonNegativeInt, batch: Count, model: Mapping[str, Any],
                       augment=build.augmentation(augment) if augment else None, optimiser=update, schedule=schedule,
                       plan=plan, evaluator=evaluator, seed=seed, steps=steps, accumulate=accumulate,
                       init=bind(initial, init, 'config.init') if init else None, eval_every=every, **saving,
-                      **bind(logging, log or {}, 'config.log'), **bind(debugging, debug or {}, 'config.debug'))
+                      **logs, **bind(debugging, debug or {}, 'config.debug'))
 
 
 def checkpointing(*, metrics: Any, name: str, every: NonNegativeInt = 0, keep: Count = 2,
@@ -144,13 +146,17 @@ def checkpointing(*, metrics: Any, name: str, every: NonNegativeInt = 0, keep: C
     return {'save_every': every, 'keep': keep, 'best': best, **({'rank': metric.rank} if metric else {})}
 
 
-def logging(*, every: Count = 10) -> dict[str, Any]:
+def logging(*, every: Count = 10, also: Sequence[str] = ()) -> dict[str, Any]:
     """Options of logs.
 
     Args:
       every: steps between lines of the console and of `metrics.jsonl`.
+      also: experiment trackers that get the config, the metrics, the report and a model card: 'mlflow', which writes to
+        the server that MLFLOW_TRACKING_URI names, or into the folder `mlruns` beside the run's; and 'wandb', offline in
+        the run's folder unless WANDB_MODE says otherwise.
     """
-    return {'log_every': every}
+    trackers.check(also)
+    return {'log_every': every, 'log_also': tuple(also)}
 
 
 def debugging(*, skip_nonfinite: bool = False) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import numpy as np  # noqa: E402
 
 from medjax import assemble, atomic_files, outputs  # noqa: E402
 from medjax.core import config as configs  # noqa: E402
-from medjax.core import distributed, lock, log, loop, signals  # noqa: E402
+from medjax.core import distributed, lock, log, loop, signals, trackers  # noqa: E402
 from medjax.core.experiment import Experiment  # noqa: E402
 from medjax.core.step import stream  # noqa: E402
 from medjax.data import participants  # noqa: E402
@@ -26,9 +26,11 @@ from medjax.errors import InputError  # noqa: E402
 # Keys in which a resumed run may differ from the interrupted one: none of them changes a weight.
 FREE = ('log', 'evaluate', 'checkpoint', 'parallel', 'mesh', 'keep_on_device', 'debug', 'study', 'dicom')
 
+MODEL_CARD = 'model_card.md'
 # The files that a run writes into its folder beside folders.
 WRITTEN = ('augmented.npz', 'checklist.csv', 'config.json', 'environment.json', 'metrics.jsonl', participants.NAME,
-           'predictions.csv', 'report.html', 'results.json', 'splits.json', lock.NAME)
+           'predictions.csv', 'report.html', 'results.json', 'splits.json', lock.NAME,
+           trackers.NAME, MODEL_CARD)
 
 
 def train_and_evaluate(config: Mapping[str, Any], workdir: pathlib.Path, say: Callable[[str], None] = cli.say,
@@ -107,21 +109,37 @@ def _train_and_evaluate(config: Mapping[str, Any], experiment: Experiment, workd
     experiment.evaluator.check(experiment.task, experiment.abstract_state().variables(), experiment.batches[0])
     if distributed.is_first():
         draw_augmented(experiment, workdir)
-    trained = began
-    try:
-        finished = loop.train(experiment, workdir, say=say, from_step=from_step)
-    finally:
-        trained = time.monotonic()
-        record(trained)
-    if not finished or not evaluated:
-        return finished
-    from medjax import evaluate  # imports what draws: not before it is needed
-    with signals.as_interrupt(trained=True) if distributed.several() else contextlib.nullcontext():
-        results = evaluate.evaluate(config, experiment, workdir)
-        record(trained)
-        if results is not None:
-            evaluate.publish(results, config, workdir, say)
+    names = experiment.log_also if distributed.is_first() else ()
+    with trackers.opened(names, workdir, config, say) as tracked:
+        tracked.keep('config.json')
+        trained = began
+        try:
+            finished = loop.train(experiment, workdir, say=say, from_step=from_step, trackers=tracked)
+        finally:
+            trained = time.monotonic()
+            record(trained)
+        if not finished or not evaluated:
+            tracked.status = 'finished' if finished else 'stopped'
+            return finished
+        from medjax import evaluate  # imports what draws: not before it is needed
+        with signals.as_interrupt(trained=True) if distributed.several() else contextlib.nullcontext():
+            results = evaluate.evaluate(config, experiment, workdir)
+            record(trained)
+            if results is not None:
+                evaluate.publish(results, config, workdir, say)
+        if tracked:
+            _keep_results(tracked, config, workdir)
     return True
+
+
+def _keep_results(tracked: trackers.Trackers, config: Mapping[str, Any], workdir: pathlib.Path) -> None:
+    """Gives the report, the results and a model card to the trackers."""
+    from medjax.deploy import model_card
+
+    results, record = (atomic_files.read_json(workdir / name) for name in ('results.json', 'environment.json'))
+    atomic_files.write_text(workdir / MODEL_CARD, model_card.of_run(config, results, record, workdir.name))
+    tracked.keep('report.html', 'results.json', MODEL_CARD)
+    tracked.status = 'finished'
 
 
 def _recorder(config: Mapping[str, Any], experiment: Experiment, workdir: pathlib.Path,

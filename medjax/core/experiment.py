@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import pathlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -38,6 +38,7 @@ class Experiment:
       accumulate: number of micro-batches of a batch.
       skip_nonfinite: whether a step whose loss or gradients are not finite is skipped; else it ends the run.
       log_every: steps between two logged lines.
+      log_also: names of further trackers of the metrics, see `core.trackers`.
       eval_every: steps between two validations; 0 for none.
       save_every: steps between two checkpoints; 0 saves only at validations and at the end.
       keep: number of latest checkpoints that are kept.
@@ -61,6 +62,7 @@ class Experiment:
     accumulate: int = 1
     skip_nonfinite: bool = False
     log_every: int = 10
+    log_also: Sequence[str] = ()
     eval_every: int = 0
     save_every: int = 0
     keep: int = 2

@@ -15,6 +15,7 @@ import jax
 
 import medjax
 from medjax import atomic_files
+from medjax.core.trackers import Trackers
 from medjax.errors import InputError
 from medjax.machine import cores, processor
 
@@ -29,9 +30,11 @@ class Writer:
       start: the step from which the run continues. Lines of later steps, written before the run was killed, are
         removed, because these steps run again.
       say: receives a warning about lines that cannot be read.
+      trackers: further writers, which keep lines of later steps: these are not written to them again.
     """
 
-    def __init__(self, workdir: pathlib.Path, start: int, say: Callable[[str], None] = print):
+    def __init__(self, workdir: pathlib.Path, start: int, say: Callable[[str], None] = print,
+                 trackers: Trackers | None = None):
         self._path = workdir / 'metrics.jsonl'
         lines = self._path.read_bytes().splitlines() if self._path.exists() else []
         steps = [_step(line) for line in lines]
@@ -43,6 +46,8 @@ class Writer:
         if start and not kept:
             say(f'warning: {self._path}: no steps up to {start}, from which the run resumes; the training history '
                 'begins there')
+        self._trackers = trackers
+        self._tracked = {_names(line) for line, step in zip(lines, steps) if step is not None and step > start}
         if lines:
             atomic_files.write_bytes(self._path, b''.join(line + b'\n' for line in kept))
         self._file = self._path.open('a', buffering=1)
@@ -57,7 +62,10 @@ class Writer:
         if not self._path.exists():
             raise InputError(f'{self._path}: removed while training; expected the folder of the run to stay')
         finite = {k: float(f'{v:.6g}') if math.isfinite(v) else None for k, v in values.items()}
-        self._file.write(json.dumps({'step': step, **finite}) + '\n')
+        line = json.dumps({'step': step, **finite})
+        self._file.write(line + '\n')
+        if self._trackers and _names(line.encode()) not in self._tracked:
+            self._trackers.write(step, values)
         for name, value in values.items():
             self._events.add_scalar(name, value, step)
 
@@ -115,6 +123,12 @@ def _step(line: bytes) -> int | None:
         return int(json.loads(line)['step'])
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
+
+
+def _names(line: bytes) -> tuple[Any, ...]:
+    """The step and the names of the metrics of a line of `metrics.jsonl`."""
+    entry = json.loads(line)
+    return (entry.pop('step'), *sorted(entry))
 
 
 def environment() -> dict[str, Any]:

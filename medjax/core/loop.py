@@ -15,12 +15,14 @@ from medjax.core.checkpoint import Checkpoints
 from medjax.core.experiment import Experiment
 from medjax.core.log import NoWriter, Writer, progress_line
 from medjax.core.step import Step, checked_tensors
+from medjax.core.trackers import Trackers
 from medjax.errors import InputError
 
 Say = Callable[[str], None]
 
 
-def train(experiment: Experiment, workdir: pathlib.Path, say: Say = print, from_step: int | None = None) -> bool:
+def train(experiment: Experiment, workdir: pathlib.Path, say: Say = print, from_step: int | None = None,
+          trackers: Trackers | None = None) -> bool:
     """Trains to the last step, from the newest whole checkpoint in `workdir` or from scratch.
 
     Args:
@@ -28,6 +30,7 @@ def train(experiment: Experiment, workdir: pathlib.Path, say: Say = print, from_
       workdir: the folder of checkpoints and metrics.
       say: receives lines of progress.
       from_step: the step of the checkpoint to go on from, in place of the newest.
+      trackers: further writers of the metrics.
 
     Returns:
       True at the last step. False after SIGTERM, SIGINT or SIGHUP: the step was finished and saved.
@@ -42,7 +45,7 @@ def train(experiment: Experiment, workdir: pathlib.Path, say: Say = print, from_
     if restored is not None:
         current = plan.place_state(restored)
         say(f'resuming from step {start} of {experiment.steps}')
-    writer = Writer(workdir, start, say) if distributed.is_first() else NoWriter()
+    writer = Writer(workdir, start, say, trackers) if distributed.is_first() else NoWriter()
     run = _Run(experiment, workdir, checkpoints, writer, _StepLog(experiment, abstract, size, start, writer, say), say)
     try:
         with signals.noted() as stop_signals:

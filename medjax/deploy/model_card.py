@@ -84,6 +84,28 @@ def cost(results: Mapping[str, Any], rounded: Mapping[str, Any], metrics: Metric
     return found
 
 
+def of_run(config: Mapping[str, Any], results: Mapping[str, Any], record: Mapping[str, Any], title: str) -> str:
+    """The model card of a run as Markdown, without what an exported program takes and returns.
+
+    Args:
+      config: see `card`, as for results and record.
+      results: …
+      record: …
+      title: its heading.
+    """
+    study = config.get('study') or {}
+    lines = [f'# {title}', '', f'A network of medjax {medjax.__version__} for {of_config(config).name}: '
+             f'`{config["model"]["name"]}`, {record.get("parameters", "?")} parameters, weights of step '
+             f'{results.get("step")}.', '',
+             *(f'- {name.replace("_", " ").capitalize()}: {study.get(name) or NOT_STATED}' for name in STATED),
+             f'- Classes: {", ".join(map(str, results.get("classes", []))) or "none"}',
+             f'- Commit: `{record.get("git_commit")}`; hash of the training data: `{record.get("data_hash")}`', '',
+             'Not a medical device.', '', '## Training data', '', results.get('notice', '') or 'No notice.', '',
+             ', '.join(f'{split} {count}' for split, count in results.get('counts', {}).items()), '',
+             '## Metrics on the test cases', '', *_metrics(results.get('test', {})), '', results.get('conventions', '')]
+    return '\n'.join(lines).rstrip() + '\n'
+
+
 def markdown(content: Mapping[str, Any], title: str) -> str:
     """A model card as Markdown."""
     lines = [f'# {title}', '', f'A network of medjax {content["medjax"]} for {content["family"]}: '
