@@ -46,8 +46,8 @@ class MLflow:
         os.environ.setdefault('MLFLOW_TRACKING_URI', (workdir.parent / 'mlruns').as_uri())
         if os.environ['MLFLOW_TRACKING_URI'].startswith('file:'):
             os.environ.setdefault('MLFLOW_ALLOW_FILE_STORE', 'true')
-        import mlflow
-        from mlflow.entities import Metric, Param
+        import mlflow  # pyright: ignore[reportMissingImports]
+        from mlflow.entities import Metric, Param  # pyright: ignore[reportMissingImports]
 
         self._client, self._metric = mlflow.MlflowClient(), Metric
         self.id = known or self._create(config, workdir.name, Param)
@@ -90,7 +90,7 @@ class WandB:
     """
 
     def __init__(self, workdir: pathlib.Path, config: Mapping[str, Any], known: str):
-        import wandb
+        import wandb  # pyright: ignore[reportMissingImports]
 
         self.id = known or uuid.uuid4().hex[:12]
         self._workdir = workdir

@@ -148,6 +148,7 @@ def test_a_sweep_is_submitted_as_an_array_and_preempted_jobs_resume(slurm, tmp_p
     environment = {'PYTHONPATH': str(ROOT), 'JAX_PLATFORMS': 'cpu', 'XLA_FLAGS': ''}
     command = (sys.executable, 'launch/submit.py', f'--config={CONFIG}', f'--workdir={tmp_path}/out', '--seeds=2',
                f'--config.steps={STEPS}', '--config.log.every=5', f'--config.evaluate.every={STEPS}', '--jobs=2',
+               '--hours=0.8',
                '--sbatch=--partition=low --cpus-per-task=2')
     printed = slurm(*command, **environment)
     assert '2 jobs submitted' in printed and '0 are in the queue already' in printed
