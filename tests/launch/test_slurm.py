@@ -148,8 +148,7 @@ def test_a_sweep_is_submitted_as_an_array_and_preempted_jobs_resume(slurm, tmp_p
     environment = {'PYTHONPATH': str(ROOT), 'JAX_PLATFORMS': 'cpu', 'XLA_FLAGS': ''}
     command = (sys.executable, 'launch/submit.py', f'--config={CONFIG}', f'--workdir={tmp_path}/out', '--seeds=2',
                f'--config.steps={STEPS}', '--config.log.every=5', f'--config.evaluate.every={STEPS}', '--jobs=2',
-               '--hours=0.8',
-               '--sbatch=--partition=low --cpus-per-task=2')
+               '--hours=0.8', '--sbatch=--partition=low --cpus-per-task=2')
     printed = slurm(*command, **environment)
     assert '2 jobs submitted' in printed and '0 are in the queue already' in printed
     logs = [tmp_path / 'out' / f'seed{seed}' / 'log.txt' for seed in (0, 1)]
@@ -159,7 +158,6 @@ def test_a_sweep_is_submitted_as_an_array_and_preempted_jobs_resume(slurm, tmp_p
                        if path.exists())
 
     until(lambda: all(path.exists() and f'step 10/{STEPS}' in path.read_text() for path in logs), 600, content)
-    assert '0 jobs submitted' in slurm(*command, **environment)
     slurm('sbatch', '-p', 'high', '--nodes=2', '--exclusive', f'--output={tmp_path}/high.txt', '--wrap=sleep 2')
     until(lambda: all('SIGTERM: saved step' in path.read_text() for path in logs), 300, content)
     jobs = list(json.loads((tmp_path / 'out' / 'jobs.json').read_text()).values())
