@@ -1,4 +1,4 @@
-"""What files and folders hold: images with their geometry and values, DICOM series, tables, and what cannot be read.
+"""Lists what files and folders hold: images with geometry and values, DICOM series, tables, what cannot be read.
 
     python -m medjax.inspect PATH … [--table=FILE.csv]
 
