@@ -11,7 +11,7 @@ from medjax.errors import InputError
 from medjax.report import comparison, run_files
 from medjax.report.run_files import Run
 from medjax.report.tables import headline_lines
-from medjax.statistics import bootstrap, intervals, paired
+from medjax.statistics import intervals, paired, per_patient
 from medjax.tasks.family import Combined, Comparable, Family, of_config
 
 # All files that may be written.
@@ -78,7 +78,7 @@ def compare(paths: Sequence[str], out: pathlib.Path | None, every: bool = False,
         found: Comparable = compare_rows(runs, rows)
         for path, others in zip(paths[1:], rows[1:]):
             paired.check_columns(rows[0], others, found.known, path, paths[0])
-        by_path, patients = dict(zip(paths, found.tables)), bootstrap.patient_numbers(rows[0])
+        by_path, patients = dict(zip(paths, found.tables)), per_patient.patient_numbers(rows[0])
         pairs = paired.pairs(paths, every)
         compared, left_out = paired.compare(by_path, found.metrics, found.counted, patients, pairs,
                                             hits=found.hits, names=names, resamples=resamples)

@@ -14,7 +14,7 @@ from medjax import compare as runs
 from medjax import training
 from medjax.errors import InputError
 from medjax.report import run_files
-from medjax.statistics import bootstrap, intervals
+from medjax.statistics import paired, per_patient
 from medjax.tasks import family
 from tests import cli
 from tests.conftest import ROOT, without_reports
@@ -67,7 +67,7 @@ def test_folds_merge_to_every_case_once(folders, tmp_path, capsys):
     single = json.loads(pathlib.Path(folders[0], 'results.json').read_text())
     assert {one['unit'] for one in (*single['test'].values(), *results['test'].values())} == {'image'}
     assert 'intervals are over images' in page and 'each image counts as a patient of its own' in page
-    assert 'bootstraps over images' in page and '40 patients' not in page
+    assert 't intervals over images' in page and '40 patients' not in page
 
 
 def test_an_ensemble_averages_probabilities(folders, tmp_path):
@@ -135,7 +135,7 @@ def test_runs_of_every_family_are_compared_by_patient(name, tmp_path, capsys):
         for metric in samples:
             samples[metric].append(float(a[metric] - b[metric]) if metric in a and metric in b else np.nan)
     cases = of.command('compare')(read, [run.rows('test') for run in read])
-    draws = intervals.multiplicities(bootstrap.patient_numbers(read[0].rows('test')), 500, 0)[:500]
+    draws = paired.draw_patients(per_patient.patient_numbers(read[0].rows('test')), 500, 0)
     a, b = (cases.metrics(table, draws) for table in cases.tables)
     for metric, found in samples.items():
         if np.isfinite(found).mean() > 0.95:
@@ -256,6 +256,27 @@ def test_runs_of_detection_do_not_merge(folders, tmp_path):
     for make in (runs.merge, runs.ensemble):
         with pytest.raises(InputError, match='runs of detection: .*(cannot be merged|classification)'):
             make([str(tmp_path / '0'), str(tmp_path / '1')], tmp_path / 'out')
+
+
+@pytest.mark.parametrize('name', ['growth', 'registration', 'translation'])
+def test_metrics_of_masks_and_images_merge_with_their_gains(name, tmp_path):
+    both = [tables.rows(name), tables.rows(name, other=1)]
+    paths = [tables.write(tmp_path / str(number), name, table) for number, table in enumerate(both)]
+    first, second = (json.loads(pathlib.Path(path, 'results.json').read_text())['test'] for path in paths)
+    seeds = runs.merge(paths, tmp_path / 'seeds')['test']
+    assert set(seeds) == set(first) and any(metric.startswith('gain_') for metric in seeds)
+    for metric, entry in seeds.items():
+        if first[metric]['cases'] == second[metric]['cases'] == entry['cases']:
+            assert entry['value'] == pytest.approx((first[metric]['value'] + second[metric]['value']) / 2), metric
+            assert entry['runs'] == 2 and entry['run_mean'] == pytest.approx(entry['value'])
+    # Folds that each test every other case are as one run that tests all of them.
+    folds = [tables.write(tmp_path / f'fold{k}', name, [
+        row for n, row in enumerate(both[0]) if row['split'] != 'test' or n % 2 == k]) for k in range(2)]
+    for metric, entry in runs.merge(folds, tmp_path / 'folds')['test'].items():
+        same = {key: entry[key] for key in ('value', 'ci95', 'n', 'cases')}
+        assert same == {key: pytest.approx(first[metric][key]) if first[metric][key] else first[metric][key]
+                        for key in same}, metric
+    assert 'which tested every case once' in (tmp_path / 'folds' / 'report.html').read_text()
 
 
 @pytest.mark.parametrize('name', family.names())

@@ -25,7 +25,8 @@ if __name__ == '__main__':
 
 from results import recipes, tables
 
-ENTRY = ('value', 'ci95', 'n', 'unit', 'run_mean', 'run_sd', 'runs', 'missed', 'spurious', 'objects', 'why')
+ENTRY = ('value', 'ci95', 'n', 'unit', 'run_mean', 'run_sd', 'runs', 'missed', 'spurious', 'failures95', 'objects',
+         'why')
 DIGITS = 6  # significant ones that are kept
 
 

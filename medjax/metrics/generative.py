@@ -2,7 +2,7 @@
 
 Features are `[n, F]` float64, one row for each image. Reports must name the network that computes them: an FID with
 features other than Inception's is not comparable with the FID of the literature. Metrics accept weights, the number of
-times that each image is drawn, for a bootstrap.
+times that each image counts.
 """
 
 import dataclasses
@@ -154,17 +154,59 @@ def mean_over_pairs(matrix: np.ndarray, weight: np.ndarray) -> np.ndarray:
     return np.where(pairs > 0, total / np.where(pairs > 0, pairs, 1), np.nan)
 
 
-def neighbour_radii(features: np.ndarray, near: int) -> np.ndarray:
+@dataclasses.dataclass(frozen=True)
+class ImageDistances:
+    """Euclidean distances of features between images.
+
+    Attributes:
+      real: `[n, n]`, between real images.
+      fake: `[m, m]`, between generated images.
+      across: `[n, m]`, between real and generated images.
+    """
+
+    real: np.ndarray
+    fake: np.ndarray
+    across: np.ndarray
+
+    def part(self, real: np.ndarray, fake: np.ndarray) -> 'ImageDistances':
+        """The distances of some images alone, `real [n]` and `fake [m]` bool."""
+        return ImageDistances(self.real[np.ix_(real, real)], self.fake[np.ix_(fake, fake)],
+                              self.across[np.ix_(real, fake)])
+
+    def precision_recall(self, near: int = NEAR) -> tuple[np.ndarray, np.ndarray]:
+        """Precision and recall, image by image, as of the function `precision_recall`."""
+        return ((self.across <= neighbour_radii(self.real, near)[:, None]).any(0),
+                (self.across <= neighbour_radii(self.fake, near)).any(1))
+
+    def density_coverage(self, near: int = NEAR_DENSE) -> tuple[np.ndarray, np.ndarray]:
+        """Density and coverage, image by image, as of the function `density_coverage`."""
+        inside = self.across <= neighbour_radii(self.real, near)[:, None]
+        return inside.sum(0) / min(near, len(self.real) - 1), inside.any(1)
+
+
+def image_distances(real: np.ndarray, fake: np.ndarray) -> ImageDistances:
+    """The distances of features.
+
+    Args:
+      real: `[n, F]`.
+      fake: `[m, F]`.
+    """
+    real, fake = check_features(real, fake)
+    return ImageDistances(cdist(real, real), cdist(fake, fake), cdist(real, fake))
+
+
+def neighbour_radii(distances: np.ndarray, near: int) -> np.ndarray:
     """The distance of each image to its `near`-th neighbour, or to the last one where there are fewer.
 
     Args:
-      features: `[n, F]`.
+      distances: `[n, n]`.
       near: number of the neighbour, from 1.
 
     Returns:
       `[n]`.
     """
-    return np.sort(cdist(features, features), 1)[:, min(near, len(features) - 1)]  # the first is the image itself
+    place = min(near, len(distances) - 1)  # the first is the image itself
+    return np.partition(distances, place, 1)[:, place]
 
 
 def precision_recall(real: np.ndarray, fake: np.ndarray, near: int = NEAR) -> tuple[np.ndarray, np.ndarray]:
@@ -181,9 +223,7 @@ def precision_recall(real: np.ndarray, fake: np.ndarray, near: int = NEAR) -> tu
       `[m]` bool, whether a generated image lies within the ball of a real one; their mean is the precision. `[n]` bool,
       whether a real image lies within the ball of a generated one; their mean is the recall.
     """
-    real, fake = check_features(real, fake)
-    distance = cdist(real, fake)
-    return (distance <= neighbour_radii(real, near)[:, None]).any(0), (distance <= neighbour_radii(fake, near)).any(1)
+    return image_distances(real, fake).precision_recall(near)
 
 
 def density_coverage(real: np.ndarray, fake: np.ndarray, near: int = NEAR_DENSE) -> tuple[np.ndarray, np.ndarray]:
@@ -201,14 +241,7 @@ def density_coverage(real: np.ndarray, fake: np.ndarray, near: int = NEAR_DENSE)
       density, near 1 for equal distributions, and higher where generated images concentrate. `[n]` bool, whether a real
       image has a generated one within its ball; their mean is the coverage.
     """
-    real, fake = check_features(real, fake)
-    inside = cdist(real, fake) <= neighbour_radii(real, near)[:, None]
-    return inside.sum(0) / min(near, len(real) - 1), inside.any(1)
-
-
-def pairwise_distances(features: np.ndarray) -> np.ndarray:
-    """Euclidean distances between images, `[n, n]`, of features `[n, F]`; their `mean_over_pairs` is the diversity."""
-    return cdist(features, features)
+    return image_distances(real, fake).density_coverage(near)
 
 
 def nearest_neighbours(images: np.ndarray, known: np.ndarray,

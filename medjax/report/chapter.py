@@ -11,10 +11,12 @@ from typing import Any, NamedTuple
 from medjax.report import charts, draw
 from medjax.report.run_files import Run
 from medjax.report.tables import Table
+from medjax.statistics import intervals
 
 SPLIT_NAMES = {'test': 'Test', 'val': 'Validation', 'calibrate': 'Calibration', 'train': 'Training'}
 HELD_OUT = ('val', 'calibrate')  # splits on which something is chosen or fitted
-FEW_PATIENTS = 20  # below this number a bootstrap interval is known to be too narrow
+FEW_PATIENTS = 20  # below this number t intervals of skewed values are known to be too narrow
+T_METHODS = ('t', intervals.METHOD)  # of intervals to which this applies
 
 
 class Chart(NamedTuple):
@@ -130,14 +132,14 @@ def interval_method(run: Run, over: str = '') -> str:
 
     Args:
       run: the run.
-      over: the units that are drawn with replacement; by default those that `n` counts, such as patients.
+      over: the units that are left out one by one; by default those that `n` counts, such as patients.
     """
     entries, units = entries_with_intervals(run), f'{run.analysis_unit}s'
-    resamples = max((entry.get('resamples', 0) for entry in entries), default=0)
     few = any(entry['n'] < FEW_PATIENTS for entry in entries)
     return join_sentences({
-        f'95 % intervals are bootstraps over {over or units} with {resamples} resamples.': resamples,
-        f'With fewer than {FEW_PATIENTS} of them an interval is too narrow.': few})
+        f'95 % intervals are t intervals over {over or units}.': any(
+            entry.get('method') in T_METHODS for entry in entries),
+        f'With fewer than {FEW_PATIENTS} of them an interval may be too narrow.': few})
 
 
 def entries_with_intervals(run: Run) -> list[Mapping[str, Any]]:
@@ -146,16 +148,17 @@ def entries_with_intervals(run: Run) -> list[Mapping[str, Any]]:
 
 
 def small_samples(run: Run) -> list[str]:
-    """A warning for each split with bootstrap intervals of fewer than FEW_PATIENTS patients."""
+    """A warning for each split with t intervals of fewer than FEW_PATIENTS patients."""
     out = []
     for split in run.splits:
-        sizes = [entry['n'] for entry in run.results[split].values() if entry.get('ci95') and entry.get('resamples')]
+        sizes = [entry['n'] for entry in run.results[split].values()
+                 if entry.get('ci95') and entry.get('method') in T_METHODS]
         few = [n for n in sizes if n < FEW_PATIENTS]
         if few:
             units = f'{run.analysis_unit}s'
-            out.append(f'{split_name(split)}: {len(few)} of {len(sizes)} bootstrap intervals are of fewer than '
-                       f'{FEW_PATIENTS} {units} (the fewest are {min(few)}) and too narrow: with 10 {units} about 87 '
-                       'in 100 contain the true mean, not 95.')
+            out.append(f'{split_name(split)}: {len(few)} of {len(sizes)} intervals are of fewer than {FEW_PATIENTS} '
+                       f'{units} (the fewest are {min(few)}) and may be too narrow: with 10 {units} and skewed values '
+                       'about 92 in 100 contain the true mean, not 95.')
     return out
 
 

@@ -61,7 +61,7 @@ def strip_chart(columns: Mapping[str, Sequence[float]], entries: Mapping[str, Ma
 
     Args:
       columns: for each class its values over the cases; NaN is not drawn.
-      entries: for each class its entry of `bootstrap.summarise`.
+      entries: for each class its entry of `per_patient.summarise`.
       ylabel: the metric.
       theme: 'light' or 'dark'.
     """

@@ -83,8 +83,8 @@ def small_sample_warnings(splits: Mapping[str, Mapping[str, Any]]) -> list[str]:
     Args:
       splits: for each `n` and its `unit`.
     """
-    return [f'{split}: {format_count_of(size["n"], size["unit"])}: with fewer than {FEW_PATIENTS} bootstrap intervals '
-            'are too narrow and p values too small' for split, size in splits.items() if size['n'] < FEW_PATIENTS]
+    return [f'{split}: {format_count_of(size["n"], size["unit"])}: with fewer than {FEW_PATIENTS} intervals may '
+            'be too narrow and p values too small' for split, size in splits.items() if size['n'] < FEW_PATIENTS]
 
 
 def _sample(content: Content, split: str) -> str:

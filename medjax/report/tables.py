@@ -11,6 +11,8 @@ Entry = Mapping[str, Any]
 
 COUNTS = {'missed': ('Missed', 'cases with the structure in which it was not found'),
           'spurious': ('Spurious', 'cases without the structure in which it was found')}
+FAILURES = ('Missed or spurious, 95 % CI (%)', 'share of the cases that count; where there is none in the sample, the '
+            'intervals above are of structures that are neither')
 MAX_COLUMNS = 5  # classes shown as columns; more become rows
 
 
@@ -149,6 +151,8 @@ def metric_table(metrics: MetricList, keys: Mapping[tuple[str, str], Entry], nam
     for count, header in COUNTS.items():
         if any(count in entry for entry in first.values()):
             rows.append((*header, [Cell(str(first[name].get(count, ''))) for name in names]))
+    if any('failures95' in entry for entry in first.values()):
+        rows.append((*FAILURES, [Cell(_failures(first[name])) for name in names]))
     if len(names) <= MAX_COLUMNS:
         return Table(caption, [(name, '') for name in names], rows)
     return Table(caption, [row[:2] for row in rows],
@@ -196,8 +200,14 @@ def _sample(entry: Entry, unit: str) -> str:
         size += f', {cases} cases'
     text = f'95 % CI {format_interval(entry, unit)}, n = {size}.' if entry.get('ci95') else f'{entry.get("why", size)}.'
     if 'missed' in entry:
-        text += f' Structures missed: {entry["missed"]}; found where there is none: {entry["spurious"]}.'
+        text += f' Structures missed: {entry["missed"]}; found where there is none: {entry["spurious"]}'
+        text += f' (together {_failures(entry)} % of the cases by a 95 % CI).' if 'failures95' in entry else '.'
     return text[:1].upper() + text[1:]
+
+
+def _failures(entry: Entry) -> str:
+    """The interval of the share of cases with a missed or spurious structure, in percent; '' where there is none."""
+    return ' to '.join(f'{100 * limit:.1f}' for limit in entry.get('failures95') or ())
 
 
 def heading(metrics: MetricList, key: str, tolerance: str = '') -> tuple[str, str]:

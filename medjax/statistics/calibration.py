@@ -213,24 +213,35 @@ def fit_isotonic(targets: np.ndarray, probs: np.ndarray) -> Calibrator:
 METHODS = {'temperature': fit_temperature, 'platt': fit_platt, 'isotonic': fit_isotonic}
 
 
-def conformal_threshold(targets: np.ndarray, probs: np.ndarray, coverage: float) -> float:
+def conformal_threshold(targets: np.ndarray, probs: np.ndarray, coverage: float,
+                        patients: np.ndarray | None = None) -> float:
     """The least probability of a class in a prediction set: split conformal, least ambiguous sets (Sadinle 2019, JASA).
 
     The set of all classes with at least this probability contains the true class of a new case with a probability of
-    `coverage` or more, for any network, if new cases are exchangeable with those of the fit.
+    `coverage` or more, for any network, if new patients are exchangeable with those of the fit. Patients with several
+    cases count once, with equal weights of their cases, and the new case is a random one of a new patient
+    (hierarchical conformal prediction: Dunn et al. 2023, JASA; Lee, Barber & Willett 2023).
 
     Args:
       targets: `[n]` class numbers, of cases that were not used for training.
       probs: `[n, K]`.
       coverage: the probability, 1 - alpha.
+      patients: `[n]`, the patient of each case; by default each case is a patient of its own.
 
     Returns:
-      The ⌈(n + 1)(1 - alpha)⌉-th largest probability of the true class, which is the finite-sample quantile; 0, so that
-      each set contains all classes, where n is too small.
+      The finite-sample quantile: the largest probability for which the shares of the patients' true classes at or
+      above it, summed over the patients, reach (patients + 1) (1 - alpha); with one case of each patient it is the
+      ⌈(n + 1)(1 - alpha)⌉-th largest probability of the true class. 0, so that each set contains all classes, where
+      there are too few patients.
     """
-    true = np.sort(np.take_along_axis(probs, np.asarray(targets)[:, None], 1)[:, 0])[::-1]
-    rank = math.ceil((len(true) + 1) * coverage - 1e-9)  # tolerates rounding, as in 10 × 0.9 = 9
-    return float(true[rank - 1]) if rank <= len(true) else 0.0
+    true = np.take_along_axis(probs, np.asarray(targets)[:, None], 1)[:, 0]
+    names = np.arange(len(true)) if patients is None else patients
+    _, where, cases = np.unique(names, return_inverse=True, return_counts=True)
+    order = np.argsort(-true, kind='stable')
+    covered = np.cumsum(1 / cases[where[order]])
+    # The tolerance is for rounding, as in 10 × 0.9 = 9.
+    reached = np.flatnonzero(covered >= (len(cases) + 1) * coverage - 1e-9)
+    return float(true[order[reached[0]]]) if reached.size else 0.0
 
 
 def _equal_width(probability: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 
 from medjax.errors import InputError
 from medjax.metrics.classification import mean_over_defined
-from medjax.statistics import bootstrap, intervals
+from medjax.statistics import intervals, per_patient
 
 Row = Mapping[str, Any]
 Tables = Mapping[str, Sequence[Row]]  # by run the rows of its predictions table
@@ -50,7 +50,7 @@ def rounds(tables: Tables, split: str = 'test') -> list[list[Row]]:
 
 def pooled(tables: Tables, read: Callable[..., Any], metrics: Callable[..., Mapping[str, np.ndarray]],
            entries: Callable[..., dict[str, Any]], *, ranking: Callable[..., Mapping[str, np.ndarray]] | None = None,
-           split: str = 'test', resamples: int = 2000, seed: int = 0) -> dict[str, dict[str, Any]]:
+           split: str = 'test') -> dict[str, dict[str, Any]]:
     """Metrics over folds and seeds: the mean over rounds, with its interval over patients.
 
     A metric that ranks cases by a score without a unit, such as a log hazard, is not defined across the models of
@@ -59,12 +59,10 @@ def pooled(tables: Tables, read: Callable[..., Any], metrics: Callable[..., Mapp
     Args:
       tables: for each run the rows of its predictions table.
       read: `(rows) -> table` with the attribute `patients [n]`.
-      metrics: `(table, draws=None) -> {name: [...]}`, for `draws [resamples, n]` one value for each resample.
+      metrics: `(table, weight=None) -> {name: [...]}`, for `weight [rows, n]` one value for each row.
       entries: `(table, values, samples) -> {name: entry}`, entries as of `intervals.entry`.
       ranking: as `metrics`, those that are computed in each run; None for no such metric.
       split: the split whose cases count.
-      resamples: bootstrap draws of patients, the same for all rounds.
-      seed: of the draws.
 
     Returns:
       Entries, each with `run_mean`, `run_sd` and `runs`: mean and standard deviation of the single runs' own values.
@@ -72,8 +70,8 @@ def pooled(tables: Tables, read: Callable[..., Any], metrics: Callable[..., Mapp
     by_round = rounds(tables, split)
     by_run = [[row for row in rows if row['split'] == split] for rows in tables.values()]
     parts, runs = [read(rows) for rows in by_round], [read(rows) for rows in by_run]
-    draws = intervals.multiplicities(parts[0].patients, resamples, seed)
-    values, samples = means_over(map(metrics, parts)), means_over(metrics(part, draws) for part in parts)
+    weight = intervals.left_out(parts[0].patients)
+    values, samples = means_over(map(metrics, parts)), means_over(metrics(part, weight) for part in parts)
     single = [dict(metrics(run)) for run in runs]
     if ranking is not None:
         ranked, columns = parts, [np.arange(len(by_round[0]))] * len(parts)
@@ -81,7 +79,7 @@ def pooled(tables: Tables, read: Callable[..., Any], metrics: Callable[..., Mapp
             place = {row['id']: number for number, row in enumerate(by_round[0])}
             ranked, columns = runs, [np.array([place[row['id']] for row in rows]) for rows in by_run]
         values = means_over(map(ranking, ranked)) | values
-        samples |= means_over(ranking(part, draws[:, column]) for part, column in zip(ranked, columns))
+        samples |= means_over(ranking(part, weight[:, column]) for part, column in zip(ranked, columns))
         single = [found | ranking(run) for found, run in zip(single, runs)]
     out = entries(parts[0], values, samples)
     return {name: entry | spread([found.get(name, math.nan) for found in single]) for name, entry in out.items()}
@@ -106,21 +104,22 @@ def means(tables: Tables, metrics: Sequence[str]) -> dict[str, dict[str, Any]]:
       metrics: the columns.
     """
     rows = [_mean_case(same, metrics) for same in zip(*rounds(tables))]
-    single = [bootstrap.summarise([row for row in rows if row['split'] == 'test'], metrics) for rows in tables.values()]
+    single = [per_patient.summarise([row for row in rows if row['split'] == 'test'], metrics)
+              for rows in tables.values()]
     return {name: entry | spread([found[name]['value'] for found in single])
-            for name, entry in bootstrap.summarise(rows, metrics).items()}
+            for name, entry in per_patient.summarise(rows, metrics).items()}
 
 
 def _mean_case(same: Sequence[Row], metrics: Sequence[str]) -> dict[str, Any]:
     """The rows of one case in several rounds as one: means of metrics, and sums of flags."""
-    flags = [name for name in same[0] if name.startswith(bootstrap.FLAGS)]
+    flags = [name for name in same[0] if name.startswith(per_patient.FLAGS)]
     return {**same[0], **{name: _defined_mean(same, name) for name in metrics},
             **{name: float(_defined(same, name).sum()) for name in flags}}
 
 
 def _defined(same: Sequence[Row], name: str) -> np.ndarray:
     """The numbers of a column in the rows of one case that have one."""
-    values = np.array([bootstrap.parse_number(row.get(name)) for row in same])
+    values = np.array([per_patient.parse_number(row.get(name)) for row in same])
     return values[~np.isnan(values)]
 
 
@@ -159,7 +158,7 @@ def notice(tables: Tables, split: str = 'test', *, shown: str = 'the predictions
       tables: for each run the rows of its predictions table.
       split: the split whose cases count.
       shown: the content of the charts.
-      unit: the units that the bootstrap resamples.
+      unit: the units that intervals are over.
     """
     count = len(rounds(tables, split))
     times = 'once' if count == 1 else f'{count} times'

@@ -1,4 +1,4 @@
-"""Bootstrap over patients: resampling multiplicities, BCa limits, and the entry of one metric in `results.json`."""
+"""Confidence intervals over patients by the jackknife, and the entry of one metric in `results.json`."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,128 +6,161 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from medjax.metrics.classification import BLOCK
+from medjax.statistics import scales
 
-DEFINED = 0.9  # least share of resamples in which a metric is defined; with fewer the interval would be selective
-ROUNDING = 1e-12  # relative difference up to which resamples are equal
-LEFT_OUT = 100  # number of rows of `multiplicities` that leave out a patient, or a group of patients
+LEFT_OUT = 100  # rows of `left_out` that each leave out a patient, or a group of patients
+LEAST_FREEDOM = 3.0  # with fewer degrees of freedom a single patient would widen an interval without limit
+ROUNDING = 1e-12  # relative error up to which a metric does not vary
+METHOD = 'jackknife'
 
 
-def multiplicities(patients: np.ndarray, resamples: int, seed: int) -> np.ndarray:
-    """Number of times that each case is drawn when patients are drawn with replacement.
+def left_out(patients: np.ndarray) -> np.ndarray:
+    """The weights of cases for which `entry` needs a metric: all cases once, and then without each patient.
 
-    All cases of a patient are drawn together. The probability that one of 256 or more patients is drawn 256 times or
-    more is negligible, so that counts fit 8 bits. After the resamples come the rows that `bca_limits` needs: all cases
-    once, and LEFT_OUT rows which each leave out one patient, or of more patients each LEFT_OUT-th; of fewer patients
-    the last rows leave out none.
+    Of more than LEFT_OUT patients each row leaves out every LEFT_OUT-th one. Errors of groups of patients are also
+    right for metrics that are not smooth, such as medians (Shao & Wu 1989, The Annals of Statistics 17).
 
     Args:
       patients: `[n]`, the patient of each case.
-      resamples: number of bootstrap resamples.
-      seed: seed of the draws.
 
     Returns:
-      `[resamples + 1 + LEFT_OUT, n]` uint8.
+      `[1 + patients, n]` or `[1 + LEFT_OUT, n]` uint8, 0 for a case that is left out.
     """
-    names, where = np.unique(patients, return_inverse=True)
-    rng, count = np.random.default_rng(seed), len(names)
-    out = np.ones((resamples + 1 + LEFT_OUT, len(patients)), np.uint8)
-    if not count:
-        return out
-    step = max(1, BLOCK // count)
-    for start in range(0, resamples, step):
-        rows = min(step, resamples - start)
-        drawn = rng.integers(0, count, (rows, count)) + count * np.arange(rows)[:, None]
-        times = np.bincount(drawn.ravel(), minlength=rows * count).reshape(rows, count)
-        out[start:start + rows] = times.astype(np.uint8)[:, where]
-    out[resamples + 1:] = np.arange(LEFT_OUT)[:, None] != where % LEFT_OUT
+    _, where = np.unique(patients, return_inverse=True)
+    groups = min(int(where.max(initial=-1)) + 1, LEFT_OUT)
+    out = np.ones((1 + groups, len(patients)), np.uint8)
+    out[1:] = np.arange(groups)[:, None] != where % LEFT_OUT
     return out
 
 
-def bca_limits(samples: np.ndarray, patients: int) -> list[float]:
-    """The 95 % interval of a metric by the BCa bootstrap, bias-corrected and accelerated (Efron 1987, JASA).
+def jackknife(samples: np.ndarray, patients: int) -> tuple[np.ndarray, np.ndarray]:
+    """The standard error of a metric by the jackknife (Tukey 1958), and the degrees of freedom of that error.
 
-    The levels are those of the t distribution instead of the normal one, so that the interval of a mean is as wide as
-    that of Student (Hesterberg 2015, The American Statistician); percentiles alone are too narrow in small samples.
-    The acceleration is that of the jackknife over patients, or over groups of them.
+    The latter are those of a chi-squared distribution with the variance of the squared error (Satterthwaite 1946),
+    which is large where the patients' influences have heavy tails: for n influences with an excess kurtosis k it is
+    k / n + 2 / (n - 1), relative to its square. Means of squares or of skewed distances so get wider intervals.
 
     Args:
-      samples: `[resamples + 1 + LEFT_OUT]`, the metric for each row of `multiplicities`; NaN where it is not defined.
-      patients: the number of patients that count, 2 or more.
+      samples: `[1 + G, ...]`, the metric for each row of `left_out`; NaN where it is not defined.
+      patients: the number of patients that count, 2 or more; leaving out the others has no influence.
 
     Returns:
-      [low, high].
+      Error and degrees of freedom, `[...]`; NaN where the metric is not defined without one of the patients.
     """
-    drawn, bias, acceleration = _bias_and_acceleration(samples)
-    reach = bias + t_quantile(patients) * np.array([-1, 1])
-    levels = special.ndtr(bias + reach / (1 - acceleration * reach))
-    return [float(limit) for limit in np.quantile(drawn, levels)]
+    influence = samples[0] - samples[1:]
+    count = np.maximum((influence != 0).sum(0), min(patients, LEFT_OUT))
+    mean, others = influence.sum(0) / count, len(influence) - count  # of the others the influence is 0
+
+    def moment(power: int) -> np.ndarray:
+        return np.maximum(((influence - mean)**power).sum(0) - others * mean**power, 0.0) / count
+    variance = moment(2)
+    return np.sqrt((count - 1) * variance), _freedom(variance, moment(4), count)
 
 
-def p_value(samples: np.ndarray, patients: int) -> float:
-    """The two-sided p value of a value of 0: the level at which the interval of `bca_limits` just excludes 0.
+def mean_error(values: np.ndarray) -> tuple[float, float]:
+    """The standard error of the mean of independent values, and its degrees of freedom as of `jackknife`.
 
     Args:
-      samples: as for `bca_limits`, not all equal.
-      patients: the number of patients that count, 2 or more.
+      values: `[n]`, n of 2 or more.
     """
-    drawn, bias, acceleration = _bias_and_acceleration(samples)
-    distance = _normal_score(drawn, 0.0) - bias
-    reach = distance / max(1 + acceleration * distance, ROUNDING)
-    t = (reach - bias) / np.sqrt(patients / (patients - 1))
-    return float(2 * special.stdtr(patients - 1, -abs(t)))
+    n, deviation = len(values), values - values.mean()
+    variance = (deviation**2).mean()
+    return float(np.sqrt(variance / (n - 1))), float(_freedom(variance, (deviation**4).mean(), np.int64(n)))
 
 
-def _bias_and_acceleration(samples: np.ndarray) -> tuple[np.ndarray, float, float]:
-    """The resamples in which a metric is defined, and the bias and acceleration of BCa; see `bca_limits`."""
-    drawn, whole, left_out = np.split(np.asarray(samples, np.float64), [-LEFT_OUT - 1, -LEFT_OUT])
-    drawn, influence = drawn[~np.isnan(drawn)], (whole - left_out)[~np.isnan(left_out)]
-    influence = influence[influence != 0]
-    influence = influence - influence.mean() if influence.size else influence
-    spread = (influence**2).sum()
-    acceleration = (influence**3).sum() / spread**1.5 / 6 if spread > 0 else 0.0
-    return drawn, _normal_score(drawn, whole), acceleration
+def _freedom(variance: np.ndarray, fourth: np.ndarray, count: np.ndarray) -> np.ndarray:
+    """Degrees of freedom of a variance of some values, from their second and fourth central moment."""
+    most = count - 1.0
+    with np.errstate(invalid='ignore', divide='ignore'):
+        kurtosis = np.where(variance > 0, fourth / variance**2 - 3, 0.0)
+        # The estimate that is unbiased for normal values (Joanes & Gill 1998).
+        excess = ((count + 1) * kurtosis + 6) * most / ((count - 2) * (count - 3))
+        found = 2 / (np.maximum(excess, 0.0) / count + 2 / most)
+    return np.where(np.isnan(variance), np.nan,
+                    np.where(count > 3, np.clip(found, np.minimum(LEAST_FREEDOM, most), most), most))
 
 
-def _normal_score(drawn: np.ndarray, value: float) -> float:
-    """The normal quantile of the share of resamples below a value; of equal ones one half counts."""
-    below = ((drawn < value).mean() + (drawn <= value).mean()) / 2
-    return float(special.ndtri(np.clip(below, 1 / len(drawn), 1 - 1 / len(drawn))))
-
-
-def t_quantile(patients: int) -> float:
-    """The 97.5th percentile of a mean of this many values, in units of its bootstrap standard deviation."""
-    return float(special.stdtrit(patients - 1, 0.975) * np.sqrt(patients / (patients - 1)))
-
-
-def entry(value: float, samples: np.ndarray, patients: np.ndarray, reason: str) -> dict[str, Any]:
-    """A metric with its confidence interval, as in `results.json`.
+def limits(value: np.ndarray, error: np.ndarray, freedom: np.ndarray, scale: scales.Scale) -> np.ndarray:
+    """The 95 % interval of an estimate by the t distribution, on a scale.
 
     Args:
-      value: the metric on the cases as they are.
-      samples: `[resamples + 1 + LEFT_OUT]`, the metric for each row of `multiplicities`; NaN where it is not defined.
+      value: `[...]`.
+      error: `[...]`, its standard error.
+      freedom: `[...]`, the degrees of freedom of the error.
+      scale: on which the estimate is nearly symmetric.
+
+    Returns:
+      `[2, ...]`: the lower and the upper limit.
+    """
+    return scale.limits(value, special.stdtrit(freedom, 0.975) * error)
+
+
+def blank_entry(value: float, patients: np.ndarray, reason: str) -> dict[str, Any]:
+    """The entry of a metric without an interval; `why` where it cannot have one.
+
+    Args:
+      value: the metric.
       patients: `[n]`, the patient of each case that counts.
       reason: the reason to report where the metric is not defined.
 
     Returns:
-      `value`; `ci95` [low, high] by `bca_limits`, extended to the value where it is outside, or None; `n`, the number
-      of patients; `cases`; `unit`; with an interval also `method` and `resamples`, the number of resamples in which the
-      metric is defined; `why` where the value or the interval is missing.
+      `value`; `ci95`, None; `n`, the number of patients; `cases`; `unit`; and `why` where the metric is not defined or
+      there is one patient only.
     """
-    n, resamples = len(np.unique(patients)), len(samples) - LEFT_OUT - 1
+    n = len(np.unique(patients))
     out = {'value': float(value), 'ci95': None, 'n': n, 'cases': len(patients), 'unit': 'patient'}
     if np.isnan(value):
         return out | {'why': reason}
-    if n == 1:
-        return out | {'why': 'one patient: no confidence interval'}
-    drawn = samples[:resamples][~np.isnan(samples[:resamples])]
-    if len(drawn) < DEFINED * resamples:
-        return out | {'why': f'not defined in {resamples - len(drawn)} of {resamples} resamples ({reason}): '
-                             'no confidence interval'}
-    if np.ptp(drawn) <= ROUNDING * np.abs(drawn).max():
-        return out | {'why': 'equal in all resamples: no confidence interval'}
-    low, high = bca_limits(samples, n)
-    return out | {'ci95': [min(low, float(value)), max(high, float(value))], 'method': 'BCa', 'resamples': len(drawn)}
+    return out | {'why': 'one patient: no confidence interval'} if n == 1 else out
+
+
+def with_interval(out: Mapping[str, Any], error: float, freedom: float, scale: scales.Scale,
+                  method: str) -> dict[str, Any]:
+    """A blank entry with its interval.
+
+    Args:
+      out: of `blank_entry`, without `why`.
+      error: standard error of the value.
+      freedom: degrees of freedom of the error.
+      scale: on which the value is nearly symmetric.
+      method: how the error was found.
+
+    Returns:
+      The entry with `ci95` [low, high] and `method`; or with the reason in `why` where there is no interval.
+    """
+    value = out['value']
+    if error <= ROUNDING * abs(value):
+        return {**out, 'why': 'equal without each patient: no confidence interval'}
+    found = limits(np.float64(value), np.float64(error), np.float64(freedom), scale)
+    if not np.isfinite(found).all():
+        return {**out, 'why': 'too few patients for their spread: no confidence interval'}
+    return {**out, 'ci95': found.tolist(), 'method': method}
+
+
+def entry(value: float, samples: np.ndarray, patients: np.ndarray, reason: str, name: str = '') -> dict[str, Any]:
+    """A metric with its confidence interval, as in `results.json`.
+
+    The interval is that of Student's t distribution with the error and the degrees of freedom of `jackknife`, on the
+    scale of the metric.
+
+    Args:
+      value: the metric on the cases as they are.
+      samples: `[1 + G]`, the metric for each row of `left_out`; NaN where it is not defined.
+      patients: `[n]`, the patient of each case that counts.
+      reason: the reason to report where the metric is not defined.
+      name: the metric's name, which determines the scale; see `scales.of_metric`.
+
+    Returns:
+      `value`; `ci95` [low, high], or None; `n`, the number of patients; `cases`; `unit`; with an interval also
+      `method`; `why` where the value or the interval is missing.
+    """
+    out = blank_entry(value, patients, reason)
+    if 'why' in out:
+        return out
+    error, freedom = jackknife(np.asarray(samples, np.float64), out['n'])
+    if np.isnan(error):
+        return out | {'why': f'not defined without some patient ({reason}): no confidence interval'}
+    return with_interval(out, float(error), float(freedom), scales.of_metric(name), METHOD)
 
 
 def in_unit(found: Any, unit: str) -> Any:

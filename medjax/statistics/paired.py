@@ -5,22 +5,24 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from scipy import special
 
 from medjax.errors import InputError
-from medjax.metrics.classification import weighted_mean
-from medjax.statistics import bootstrap, delong, intervals, proportions
+from medjax.metrics.classification import BLOCK, weighted_mean
+from medjax.statistics import delong, intervals, per_patient, proportions, scales
 from medjax.statistics.cross_validation import Row, Tables
 
 METHOD = (
-    'A difference is that of the two runs\' results, a minus b, on the same cases. Its 95 % interval is a BCa '
-    'bootstrap over {unit}s with {resamples} resamples and the levels of the t distribution: all cases of each are '
-    'drawn together, the same ones for all runs, and every metric is computed again on each resample. A case that has '
-    'a value in one run only counts in that run. The two-sided p value is the level at which this interval just '
-    'excludes 0; it is hardly ever below 0.001. Where each {unit} has one case, differences of proportions of the same '
-    'cases have the interval of Agresti and Min (2005) and McNemar\'s p value. “p (Holm)” is adjusted for the {count} '
-    'p values of this comparison (Holm 1979): if all those below 0.05 are taken as differences, the probability that '
-    'any is due to chance is at most 5 %. Intervals are not adjusted. Networks and thresholds are held fixed, so the '
-    'variation between trainings is not included.')
+    'A difference is that of the two runs\' results, a minus b, on the same cases. Its standard error is that of a '
+    'paired bootstrap over {unit}s with {resamples} resamples: all cases of each are drawn together, the same ones for '
+    'all runs, and every metric is computed again on each resample. A case that has a value in one run only counts in '
+    'that run. The 95 % interval is that of the t distribution, with fewer degrees of freedom where few {unit}s '
+    'decide the difference; the two-sided p value is the level at which it just excludes 0. Where each {unit} has one '
+    'case, differences of proportions of the same cases have the interval of Agresti and Min (2005) and McNemar\'s p '
+    'value. “p (Holm)” is adjusted for the {count} p values of this comparison (Holm 1979): if all those below 0.05 '
+    'are taken as differences, the probability that any is due to chance is at most 5 %. Intervals are not adjusted. '
+    'Networks and thresholds are held fixed, so the variation between trainings is not included.')
+DEFINED = 0.9  # least share of resamples in which a difference is defined; with fewer the error would be selective
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
@@ -145,9 +147,10 @@ def compare(runs: Mapping[str, Any], metrics: Callable[..., Mapping[str, np.ndar
       InputError: a metric that not all runs have, or no metric that all have.
 
     Returns:
-      For each pair `a`, `b` and `metrics`: {name: {`a`, `b`, `difference`}}, the values of both runs and an entry of
-      `intervals.entry` with `p`, None where there is no interval, and `one_run`, the number of cases that have a value
-      in one run only, where there are such. And the names of the metrics that some runs have and others not.
+      For each pair `a`, `b` and `metrics`: {name: {`a`, `b`, `difference`}}, the values of both runs and an entry as of
+      `intervals.entry` with `p`, None where there is no interval; with `resamples`, the number of resamples in which
+      both runs have a value; and `one_run`, the number of cases that have a value in one run only, where there are
+      such. And the names of the metrics that some runs have and others not.
     """
     values = {run: metrics(cases) for run, cases in runs.items()}
     every = list(dict.fromkeys(name for found in values.values() for name in found))
@@ -158,7 +161,7 @@ def compare(runs: Mapping[str, Any], metrics: Callable[..., Mapping[str, np.ndar
     if unknown:
         raise InputError(f'--metrics: {unknown[0]!r}; expected some of: {", ".join(shared)}')
     names = names or shared
-    draws = intervals.multiplicities(patients, resamples, seed)
+    draws = np.concatenate([draw_patients(patients, resamples, seed), intervals.left_out(patients)])
     samples = {run: metrics(cases, draws) for run, cases in runs.items()}
     single, out = len(np.unique(patients)) == len(patients), []
     for a, b in chosen:
@@ -166,7 +169,8 @@ def compare(runs: Mapping[str, Any], metrics: Callable[..., Mapping[str, np.ndar
         for name in names:
             in_a, in_b = counted(runs[a], name), counted(runs[b], name)
             value_a, value_b = float(values[a][name]), float(values[b][name])
-            difference = _difference(value_a - value_b, samples[a][name] - samples[b][name], patients[in_a | in_b])
+            difference = _difference(value_a - value_b, samples[a][name] - samples[b][name], patients[in_a | in_b],
+                                     resamples)
             if name in exact:
                 kept = {key: difference[key] for key in ('value', 'n', 'cases', 'unit')}
                 difference = kept | _proportion(exact[name])
@@ -199,12 +203,57 @@ def adjust(comparisons: Sequence[Mapping[str, Any]]) -> int:
     return sum(entry['p'] is not None for entry in groups[''])
 
 
-def _difference(value: float, samples: np.ndarray, patients: np.ndarray) -> dict[str, Any]:
-    """The entry of a difference, with its p value; equal results in all resamples have p = 1."""
-    entry = intervals.entry(value if np.isfinite(value) else np.nan, samples, patients, 'not defined in both runs')
-    if entry['ci95']:
-        return entry | {'p': intervals.p_value(samples, entry['n'])}
-    return entry | {'p': 1.0 if entry['n'] > 1 and value == 0 and not np.nan_to_num(samples).any() else None}
+def draw_patients(patients: np.ndarray, resamples: int, seed: int) -> np.ndarray:
+    """Number of times that each case is drawn when patients are drawn with replacement.
+
+    All cases of a patient are drawn together. The probability that one of 256 or more patients is drawn 256 times or
+    more is negligible, so that counts fit 8 bits.
+
+    Args:
+      patients: `[n]`, the patient of each case.
+      resamples: number of bootstrap resamples.
+      seed: seed of the draws.
+
+    Returns:
+      `[resamples, n]` uint8.
+    """
+    names, where = np.unique(patients, return_inverse=True)
+    rng, count = np.random.default_rng(seed), len(names)
+    out = np.ones((resamples, len(patients)), np.uint8)
+    step = max(1, BLOCK // max(count, 1))
+    for start in range(0, resamples if count else 0, step):
+        rows = min(step, resamples - start)
+        drawn = rng.integers(0, count, (rows, count)) + count * np.arange(rows)[:, None]
+        times = np.bincount(drawn.ravel(), minlength=rows * count).reshape(rows, count)
+        out[start:start + rows] = times.astype(np.uint8)[:, where]
+    return out
+
+
+def _difference(value: float, samples: np.ndarray, patients: np.ndarray, resamples: int) -> dict[str, Any]:
+    """The entry of a difference, with its p value; equal results in all resamples have p = 1.
+
+    Args:
+      value: the difference.
+      samples: the same in each resample, and then for each row of `intervals.left_out`; NaN where it is not defined.
+      patients: `[n]`, the patient of each case that counts.
+      resamples: number of resamples.
+    """
+    reason = 'not defined in both runs'
+    out = intervals.blank_entry(value if np.isfinite(value) else np.nan, patients, reason) | {'p': None}
+    drawn = samples[:resamples][~np.isnan(samples[:resamples])]
+    if 'why' in out:
+        return out
+    if len(drawn) < DEFINED * resamples:
+        return out | {'why': f'not defined in {resamples - len(drawn)} of {resamples} resamples ({reason}): '
+                             'no confidence interval'}
+    if np.ptp(drawn) <= intervals.ROUNDING * np.abs(drawn).max():
+        return out | {'why': 'equal in all resamples: no confidence interval',
+                      'p': 1.0 if value == 0 and not drawn.any() else None}
+    error = float(np.std(drawn) * np.sqrt(out['n'] / (out['n'] - 1)))
+    freedom = float(intervals.jackknife(samples[resamples:], out['n'])[1])
+    freedom = out['n'] - 1 if np.isnan(freedom) else freedom
+    found = intervals.with_interval(out, error, freedom, scales.IDENTITY, 'bootstrap')
+    return found | {'resamples': len(drawn), 'p': float(2 * special.stdtr(freedom, -abs(value) / error))}
 
 
 def _proportion(hits: tuple[np.ndarray, np.ndarray]) -> dict[str, Any]:
@@ -213,7 +262,7 @@ def _proportion(hits: tuple[np.ndarray, np.ndarray]) -> dict[str, Any]:
 
 
 class CaseMeans:
-    """Metrics of single cases, of which the mean over patients is the result, as in `bootstrap.summarise`."""
+    """Metrics of single cases, of which the mean over patients is the result, as in `per_patient.summarise`."""
 
     def __init__(self, rows: Sequence[Row], columns: Sequence[str]):
         """Reads the columns.
@@ -222,8 +271,8 @@ class CaseMeans:
           rows: of a predictions table.
           columns: of the metrics.
         """
-        self.patients = bootstrap.patient_numbers(rows)
-        self.values = {name: np.array([bootstrap.parse_number(row.get(name)) for row in rows]) for name in columns}
+        self.patients = per_patient.patient_numbers(rows)
+        self.values = {name: np.array([per_patient.parse_number(row.get(name)) for row in rows]) for name in columns}
 
     def counted(self, name: str) -> np.ndarray:
         """The cases in which a metric is defined, `[n]` bool."""

@@ -9,6 +9,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from medjax.metrics import concordance, survival
+from medjax.tasks.survival.evaluator import breslow_baseline
 
 TIME, RISK = (1, 5, 6, 11, 34, 45, 46, 50), (5, 8, 11, 34, 12, 3, 9, 12)
 TIED_TIME, TIED_RISK = (1, 5, 6, 11, 11, 34, 45, 45, 50), (5, 8, 11, 19, 34, 12, 3, 9, 12)
@@ -163,3 +164,20 @@ def test_glioma_against_r():
     np.testing.assert_allclose(high, [0.975, 0.904, 0.804, 0.676], rtol=1e-2)
     time, event = np.array(RIT[0] + OTHERS[0]), np.array(RIT[1] + OTHERS[1], bool)
     assert survival.logrank(time, event, np.arange(17) < 11)[2] == pytest.approx(0.0138, abs=1e-4)
+
+
+@pytest.mark.parametrize('until, want', [(4.0, 1 + 0.8 + 0.6 + 0.4), (4.1, 1 + 0.8 + 0.6 + 0.4 + 0.02), (10.0, 4.0),
+                                         (10.001, 4.0)])
+def test_lifelines_restricted_mean_survival_time(until, want):
+    """The area below the Kaplan–Meier curve of the times 1, 2, 3, 4 and 10; the whole of it is their mean."""
+    curve = survival.kaplan_meier(np.array([1, 2, 3, 4, 10]), np.ones(5, bool))
+    times = np.append(np.append(0.0, curve.times[curve.times < until]), until)
+    assert (np.diff(times) * curve.at(times[:-1])[0]).sum() == pytest.approx(want)
+
+
+def test_lifelines_nelson_aalen():
+    """The baseline hazard of patients with equal risks, summed: events over patients at risk."""
+    time, event = np.array([10.0, 8, 7, 12, 4, 2, 4]), np.array([1, 1, 1, 0, 1, 1, 1])
+    times = np.unique(time)
+    got = breslow_baseline(np.zeros((7, 1, 1)), time, event, times).cumsum(1)[0]
+    np.testing.assert_allclose(got, np.cumsum([1 / 7, 2 / 6, 1 / 4, 1 / 3, 1 / 2, 0]))

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from medjax.metrics import concordance, survival
+from medjax.tasks.survival.evaluator import breslow_baseline
 
 lifelines = pytest.importorskip('lifelines')
+datasets = pytest.importorskip('lifelines.datasets')
 statistics = pytest.importorskip('lifelines.statistics')
 utils = pytest.importorskip('lifelines.utils')
 compare = pytest.importorskip('sksurv.compare')
@@ -123,3 +125,33 @@ def test_a_resample_equals_scikit_survival_on_repeated_cases(case):
         mine, mine, risk[again], 14.2)[0])
     close(survival.cumulative_dynamic_auc(time, event, risk, 8.5, weight), metrics.cumulative_dynamic_auc(
         mine, mine, risk[again], [8.5])[0][0])
+
+
+@pytest.mark.parametrize('case', CASES)
+def test_nelson_aalen_and_restricted_mean_equal_lifelines(case):
+    time, kind, _ = cohort(*case)
+    times = np.unique(time)
+    want = lifelines.NelsonAalenFitter(nelson_aalen_smoothing=False).fit(time, kind > 0).cumulative_hazard_
+    got = breslow_baseline(np.zeros((len(time), 1, 1)), time, (kind > 0).astype(int), times).cumsum(1)[0]
+    close(got, want.to_numpy()[1:, 0])
+    curve, fitted = survival.kaplan_meier(time, kind > 0), lifelines.KaplanMeierFitter().fit(time, kind > 0)
+    starts = np.append(0.0, curve.times[curve.times < 12.3])
+    close((np.diff(np.append(starts, 12.3)) * curve.at(starts)[0]).sum(),
+          utils.restricted_mean_survival_time(fitted, t=12.3))
+
+
+@pytest.mark.parametrize('name, time, event, risk', [
+    ('load_waltons', 'T', 'E', None), ('load_rossi', 'week', 'arrest', 'prio'), ('load_larynx', 'time', 'death', 'age'),
+    ('load_leukemia', 't', 'status', 'logWBC'), ('load_gbsg2', 'time', 'cens', 'pnodes')])
+def test_data_files_of_lifelines(name, time, event, risk):
+    data = getattr(datasets, name)()
+    time, event = data[time].to_numpy(float), data[event].to_numpy() == 1
+    fitted, curve = lifelines.KaplanMeierFitter().fit(time, event), survival.kaplan_meier(time, event)
+    close(curve.values, fitted.survival_function_at_times(curve.times).to_numpy())
+    if risk:
+        risk = data[risk].to_numpy(float)
+        close(concordance.harrell(time, event, risk), utils.concordance_index(time, -risk, event))
+        at = np.quantile(time[event], [0.2, 0.5])
+        for h in at:
+            want, _ = metrics.cumulative_dynamic_auc(surv(time, event), surv(time, event), risk, [h])
+            close(survival.cumulative_dynamic_auc(time, event, risk, h), want[0])

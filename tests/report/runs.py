@@ -9,7 +9,7 @@ import numpy as np
 from medjax import atomic_files
 from medjax.core import log
 from medjax.data.io.geometry import Image
-from medjax.statistics import bootstrap
+from medjax.statistics import per_patient
 from medjax.tasks.segmentation import mask_metrics
 from medjax.tasks.segmentation.snapshot import save as save_snapshot
 
@@ -70,13 +70,14 @@ def make(folder, cases, *, flat=False, best='dice_mean', extra=None):
     for seed, case in enumerate(cases):
         image, truth, pred, sure = simulated_case(case, shape, seed)
         path = folder / 'cases' / case.split / f'{case.id}.npz'
-        save_snapshot(path, Image(image, np.diag([*spacing, 1.0])), truth, pred, sure)
+        save_snapshot(path, Image(image, np.diag([*spacing, 1.0])), truth, pred, sure,
+                      np.eye(len(CLASSES), dtype=bool)[1:])
         measured = mask_metrics.case_metrics(pred, truth, spacing, CLASSES)
         dice = [measured[f'dice_{name}'] for name in CLASSES[1:]]
         rows.append({'split': case.split, 'id': case.id, 'patient': case.patient,
                      'dice_mean': float(np.nanmean(dice)), **measured})
     write_table(folder / 'predictions.csv', rows)
-    results = {split: bootstrap.summarise([row for row in rows if row['split'] == split], METRICS)
+    results = {split: per_patient.summarise([row for row in rows if row['split'] == split], METRICS)
                for split in dict.fromkeys(case.split for case in cases)}
     counts = {'train': 12, **{split: sum(case.split == split for case in cases) for split in results}}
     atomic_files.write_json(folder / 'results.json', {**results, 'step': 40, 'counts': counts, 'classes': CLASSES,

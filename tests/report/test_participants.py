@@ -37,7 +37,7 @@ KNOWN = {
 
 def chapter(run):
     """A chapter without pictures."""
-    return Chapter([('Mean Dice 0.8.', '95 % CI 0.7–0.9.')], '95 % intervals are bootstraps.', [], [], {}, [])
+    return Chapter([('Mean Dice 0.8.', '95 % CI 0.7–0.9.')], '95 % intervals are t intervals.', [], [], {}, [])
 
 
 def with_known(run, **more):

@@ -153,6 +153,31 @@ def test_conformal_threshold_by_hand():
     assert calibration.conformal_threshold(targets[:8], probs[:8], 0.9) == 0.0
 
 
+def test_patients_with_several_cases_count_once_in_a_conformal_threshold():
+    # Four patients, one with four cases: 5 × .6 = 3 patients have .9, .8 and .7; by cases it is the fifth, .1.
+    true = np.array([0.1, 0.9, 0.1, 0.8, 0.1, 0.7, 0.1])
+    probs, targets, patients = np.stack([1 - true, true], -1), np.ones(7, int), np.array(list('abacada'))
+    assert calibration.conformal_threshold(targets, probs, 0.6, patients) == 0.7
+    assert calibration.conformal_threshold(targets, probs, 0.6) == 0.1
+    # 5 × .7 = 3.5: half of the cases of the fourth patient too.
+    assert calibration.conformal_threshold(targets, probs, 0.7, patients) == 0.1
+    assert calibration.conformal_threshold(targets, probs, 0.9, patients) == 0.0
+
+
+def test_conformal_sets_cover_a_random_case_of_a_new_patient():
+    rng, covered = np.random.default_rng(0), []
+    for _ in range(400):
+        cases = rng.integers(1, 7, 139)  # the more cases a patient has, the easier they are
+        patients = np.repeat(np.arange(139), cases)
+        score = rng.normal(0, 1, 139)[patients] + rng.normal(0, 0.5, len(patients)) + 0.5 * cases[patients]
+        true = stats.norm.cdf(score)
+        fit, probs = patients < 39, np.stack([1 - true, true], -1)
+        threshold = calibration.conformal_threshold(np.ones(fit.sum(), int), probs[fit], 0.9, patients[fit])
+        held = np.bincount(patients[~fit] - 39, true[~fit] >= threshold, 100) / cases[39:]
+        covered.append(held.mean())
+    assert 0.9 - 2 * np.std(covered) / 20 < np.mean(covered) < 0.92
+
+
 @pytest.mark.parametrize('temperature', [1.0, 3.0])
 def test_conformal_sets_have_their_nominal_coverage_for_any_network(temperature):
     # Over calibration sets of n the coverage is beta distributed: of 300 such draws the mean is near the promise.

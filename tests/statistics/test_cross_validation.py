@@ -90,7 +90,7 @@ def test_scores_of_different_models_are_compared_within_a_fold(within_folds, val
 
     found = cross_validation.pooled(tables, Ranked, pooled_metrics, lambda part, values, samples: {
         name: {'value': values[name], 'spread': np.std(samples[name])} for name in values},
-        ranking=auroc if within_folds else None, resamples=50)['auroc']
+        ranking=auroc if within_folds else None)['auroc']
     assert found['value'] == value and found['run_mean'] == 1.0
     assert (found['spread'] == 0) == within_folds
     assert counted == [40, 40, 20, 20]  # of the round as it is and resampled, of each run as it is

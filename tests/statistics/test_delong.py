@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from medjax.metrics import classification
-from medjax.statistics import delong, intervals
+from medjax.statistics import delong, paired
 
 
 def kernel(positive, score):
@@ -100,7 +100,7 @@ def test_cases_of_a_patient_count_together():
     # A cluster bootstrap has the same variance.
     patients, positive = np.repeat(np.arange(100), 2), np.tile([True, False], 100)
     score = rng.normal(0, 1, 100)[patients] + rng.normal(0.8 * positive, 0.5)
-    draws = intervals.multiplicities(patients, 4000, 0)[:4000]
+    draws = paired.draw_patients(patients, 4000, 0)
     areas, _ = classification.auroc_and_auprc(positive, score, draws)
     _, variance, _ = delong.auroc_and_variance(positive, score, patients)
     assert variance == pytest.approx(areas.var(), rel=0.15)

@@ -1,11 +1,11 @@
-"""Paired comparisons against scipy's paired bootstrap, p values and Holm's correction by hand."""
+"""Paired comparisons against SciPy's t test and paired bootstrap, p values and Holm's correction by hand."""
 
 import numpy as np
 import pytest
 from scipy import stats
 
 from medjax.errors import InputError
-from medjax.statistics import intervals, paired
+from medjax.statistics import paired
 
 
 def rows(values, patients=None, split='test'):
@@ -31,25 +31,45 @@ def simulated(shift, n=40):
 
 
 @pytest.mark.parametrize('shift', [0.0, 0.012, 0.03])
-def test_intervals_and_p_values_are_those_of_scipy(shift):
+def test_differences_of_normal_values_are_those_of_the_paired_t_test(shift):
     a, b = simulated(shift)
     (found,) = compare({'a': rows(a), 'b': rows(b)})
-    difference = found['metrics']['dice']['difference']
-    level = 2 * stats.norm.cdf(stats.t.ppf(0.975, 39) * np.sqrt(40 / 39)) - 1  # the levels of t
-    right = stats.bootstrap((a, b), lambda x, y, axis: x.mean(axis) - y.mean(axis), paired=True, n_resamples=9999,
-                            method='BCa', confidence_level=level, rng=np.random.default_rng(3)).confidence_interval
+    difference, right = found['metrics']['dice']['difference'], stats.ttest_rel(a, b)
     assert difference['value'] == pytest.approx(a.mean() - b.mean()) and difference['n'] == 40
-    np.testing.assert_allclose(difference['ci95'], right, atol=0.06 * np.ptp(right))
-    assert difference['p'] == pytest.approx(stats.ttest_rel(a, b).pvalue, abs=0.03)
+    limits = right.confidence_interval()
+    np.testing.assert_allclose(difference['ci95'], limits, atol=0.06 * np.ptp(limits))
+    assert difference['p'] == pytest.approx(right.pvalue, abs=0.03) and difference['resamples'] == 2000
     assert (difference['p'] < 0.05) == (not difference['ci95'][0] <= 0 <= difference['ci95'][1])
 
 
 def test_p_values_are_the_level_at_which_the_interval_excludes_zero():
-    draws = intervals.multiplicities(np.arange(15), 20000, 0)
-    values = np.random.default_rng(2).lognormal(0, 1, 15)
-    means = draws @ values / draws.sum(1)
-    for limit in intervals.bca_limits(means, 15):
-        assert intervals.p_value(means - limit, 15) == pytest.approx(0.05, abs=0.002)
+    a = np.random.default_rng(2).lognormal(0, 1, 15)
+    (found,) = compare({'a': rows(a), 'b': rows(np.zeros(15))})
+    for limit in found['metrics']['dice']['difference']['ci95']:
+        (moved,) = compare({'a': rows(a - limit), 'b': rows(np.zeros(15))})
+        assert moved['metrics']['dice']['difference']['p'] == pytest.approx(0.05)
+
+
+def test_errors_are_those_of_scipys_paired_bootstrap():
+    a, b = simulated(0.01)
+    (found,) = compare({'a': rows(a), 'b': rows(b)})
+    error = stats.bootstrap((a, b), lambda x, y, axis: x.mean(axis) - y.mean(axis), paired=True,
+                            rng=np.random.default_rng(3)).standard_error * np.sqrt(40 / 39)
+    freedom = 2 / (max(stats.kurtosis(a - b, bias=False), 0) / 40 + 2 / 39)
+    want = stats.t.ppf(0.975, freedom) * error
+    assert np.ptp(found['metrics']['dice']['difference']['ci95']) / 2 == pytest.approx(want, rel=0.05)
+
+
+def test_all_cases_of_a_patient_are_drawn_together():
+    for drawn in paired.draw_patients(np.array([3, 3, 8, 1, 8]), 50, 0):
+        assert drawn[0] == drawn[1] and drawn[2] == drawn[4] and drawn[[0, 2, 3]].sum() == 3
+    assert paired.draw_patients(np.zeros(0, int), 4, 0).shape == (4, 0)
+
+
+def test_blocks_draw_the_same(monkeypatch):
+    whole = paired.draw_patients(np.arange(9), 20, 3)
+    monkeypatch.setattr(paired, 'BLOCK', 30)
+    np.testing.assert_array_equal(paired.draw_patients(np.arange(9), 20, 3), whole)
 
 
 def test_proportions_of_independent_cases_have_mcnemars_p_value():

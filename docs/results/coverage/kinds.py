@@ -5,6 +5,7 @@ value of a metric is a formula, or the mean over large data sets of the same kin
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,8 +16,8 @@ from medjax.metrics import classification as scores
 from medjax.metrics import regression, uncertainty
 from medjax.metrics.box_matching import ImageBoxes
 from medjax.metrics.classification import weighted_mean
-from medjax.statistics import bootstrap, delong, intervals, predictive_values, proportions, recalibration
-from medjax.tasks.classification import fairness, uncertainty_analysis
+from medjax.statistics import delong, intervals, paired, per_patient, predictive_values, recalibration
+from medjax.tasks.classification import fairness, probability_analysis, uncertainty_analysis
 from medjax.tasks.classification import intervals as classification
 from medjax.tasks.classification.table import Cases
 from medjax.tasks.detection import summary as detection
@@ -32,6 +33,10 @@ from medjax.tasks.treatment.table import Predictions as Treatment
 Entries = Mapping[str, Mapping[str, Any]]
 LARGE = 20_000  # patients of a data set that gives a true value
 LEAD_TIME = 2.0
+RESAMPLES = 400  # of the paired bootstrap
+THRESHOLD = 0.3  # of the net benefit
+MISSED, DIAGONAL = 0.05, 200.0  # share of missed structures, and their distance in mm
+DICE, DISTANCE = 12 / 14, np.exp(1 + 0.5**2 / 2)  # of structures that are found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,33 +45,37 @@ class Kind:
 
     Attributes:
       draw: `(rng, n) -> data` of n patients.
-      entries: `(data, resamples) -> {metric: entry}`, as a report computes them.
+      entries: `(data) -> {metric: entry}`, as a report computes them.
       values: `(data) -> {metric: value}`, without intervals; by default the values of `entries`.
       true: true values that are known by a formula.
       labels: what the table calls each metric; others are not counted.
       large: patients, and number, of the data sets whose mean is a true value.
       sizes: numbers of patients.
-      share: of the data sets that are simulated, where they take long.
-      of_this_size: whether the true value is the expectation for n patients, as for distances with a bias.
+      of_this_size: metrics whose true value is the expectation for n patients, as they have a bias in small samples.
     """
 
     draw: Callable[[np.random.Generator, int], Any]
-    entries: Callable[[Any, int], Entries]
+    entries: Callable[[Any], Entries]
     labels: Mapping[str, str]
     values: Callable[[Any], Mapping[str, Any]] = lambda data: {}
     true: Mapping[str, float] = dataclasses.field(default_factory=dict)
     large: tuple[int, int] = (LARGE, 5)
     sizes: tuple[int, ...] = (10, 20, 50, 200)
-    share: float = 1.0
-    of_this_size: bool = False
+    of_this_size: tuple[str, ...] = ()
 
 
-def bootstrapped(metrics: Callable[..., Mapping[str, np.ndarray]]) -> Callable[[Any, int], Entries]:
+def over_patients(metrics: Callable[..., Mapping[str, np.ndarray]]) -> Callable[[Any], Entries]:
     """The entries of metrics `(data, weight) -> {name: [...]}` of data with the attribute `patients`."""
-    def entries(data: Any, resamples: int) -> Entries:
-        values, samples = metrics(data), metrics(data, intervals.multiplicities(data.patients, resamples, 0))
-        return {name: intervals.entry(float(values[name]), samples[name], data.patients, '') for name in values}
+    def entries(data: Any) -> Entries:
+        values, samples = metrics(data), metrics(data, intervals.left_out(data.patients))
+        return {name: intervals.entry(float(values[name]), samples[name], data.patients, '', name) for name in values}
     return entries
+
+
+def less(entry: Mapping[str, Any], true: float) -> dict[str, Any]:
+    """An entry whose interval is less the true value of its data set, which then is 0."""
+    limits = entry.get('ci95')
+    return {**entry, 'ci95': limits and [end - true for end in limits]}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,9 +95,11 @@ def clusters(rng: np.random.Generator, n: int) -> np.ndarray:
 
 def mean_data(rng: np.random.Generator, n: int) -> Columns:
     """Overlaps, distances and fidelities of one case a patient."""
-    missed = np.where(rng.random(n) < 0.05, 0.0, 1.0)
+    missed = rng.random(n) < MISSED
     return Columns(np.arange(n), {
-        'dice_a': rng.beta(12, 2, n), 'dice_missed': missed * rng.beta(12, 2, n), 'hd95_a': rng.lognormal(1, 0.5, n),
+        'dice_a': rng.beta(12, 2, n), 'dice_lesion': np.where(missed, 0.0, rng.beta(12, 2, n)),
+        'hd95_lesion': np.where(missed, DIAGONAL, rng.lognormal(1, 0.5, n)), 'missed_lesion': missed.astype(float),
+        'hd95_a': rng.lognormal(1, 0.5, n),
         'hd95_skewed': rng.lognormal(1, 0.8, n), 'psnr': rng.normal(30, 2, n), 'f1': 1 - rng.beta(0.3, 6, n),
         'gain_psnr': rng.normal(0.5, 1, n) + rng.exponential(0.5, n)})
 
@@ -100,11 +111,20 @@ def clustered_mean_data(rng: np.random.Generator, n: int) -> Columns:
     return Columns(patients, {'dice_a': special.expit(level)})
 
 
-def mean_entries(data: Columns, resamples: int) -> Entries:
-    """Means over patients, as of segmentation, signals and translation."""
+def mean_entries(data: Columns) -> Entries:
+    """Means over patients, as of segmentation, signals and translation.
+
+    Of missed structures the true mean is that of the found ones in samples without a missed one, as the report says.
+    """
     rows = [{'id': number, 'patient': f'p{patient}', **{name: values[number] for name, values in data.values.items()}}
             for number, patient in enumerate(data.patients)]
-    return bootstrap.summarise(rows, list(data.values), resamples=resamples)
+    found = per_patient.summarise(rows, [name for name in data.values if name != 'missed_lesion'])
+    for name, true, worst in (('dice_lesion', DICE, 0.0), ('hd95_lesion', DISTANCE, DIAGONAL)):
+        if name in found:
+            found['missed'] = {'value': data.values['missed_lesion'].mean(), 'ci95': found[name]['failures95']}
+            missed = MISSED if found[name]['missed'] else 0.0
+            found[name] = less(found[name], (1 - missed) * true + missed * worst)
+    return found
 
 
 def column_means(data: Columns, weight: np.ndarray | None = None) -> dict[str, np.ndarray]:
@@ -152,28 +172,39 @@ def clustered_classification_data(rng: np.random.Generator, n: int) -> Cases:
                                                1.5, 0.5))
 
 
-def resampled_metrics(data: Cases, draws: np.ndarray | None = None) -> dict[str, np.ndarray]:
-    """The metrics of a classification whose intervals need resamples, and its proportions."""
+def other_metrics(data: Cases, draws: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    """The metrics of a classification without an interval of their own, and its proportions."""
     found = scores.decision_metrics(data.targets, data.probs.argmax(1), 2, draws)
     square, log = scores.case_losses(data.targets, data.probs)
     weight = np.ones(len(data)) if draws is None else draws
     return found | {'brier': weighted_mean(square, weight), 'log_loss': weighted_mean(log, weight)}
 
 
-def classification_entries(data: Cases, resamples: int) -> Entries:
+def classification_entries(data: Cases) -> Entries:
     """The metrics of a classification, as a report has them."""
-    draws = intervals.multiplicities(data.patients, resamples, 0)
+    without = intervals.left_out(data.patients)
     areas = dict(zip(('auroc', 'auprc'), scores.auroc_and_auprc(data.targets == 1, data.probs[:, 1])))
-    found = classification.metric_entries(data, resampled_metrics(data) | areas, resampled_metrics(data, draws))
-    return found | {'aurc': uncertainty_analysis.selective_results(data, data.probs.max(1), draws)['aurc']}
+    found = classification.metric_entries(data, other_metrics(data) | areas, other_metrics(data, without))
+    curve = probability_analysis.decision_results(data.targets == 1, data.probs[:, 1], data.patients, without,
+                                                  (THRESHOLD, 2 * THRESHOLD))
+    limits = [curve['low'][0], curve['high'][0]]
+    return found | {'aurc': uncertainty_analysis.selective_results(data, data.probs.max(1), without)['aurc'],
+                    'net_benefit': {'value': curve['model'][0], 'ci95': None if np.isnan(limits).any() else limits}}
 
 
-def closed_entries(data: Cases, resamples: int) -> Entries:
-    """The metrics whose intervals need no resamples, and the Brier score."""
+def true_net_benefit(distance: float) -> float:
+    """The net benefit at THRESHOLD for `posterior` probabilities of classes that are equally frequent."""
+    limit = special.logit(THRESHOLD) / distance + distance / 2
+    odds = THRESHOLD / (1 - THRESHOLD)
+    return (special.ndtr(distance - limit) - odds * special.ndtr(-limit)) / 2
+
+
+def closed_entries(data: Cases) -> Entries:
+    """The metrics with intervals of their own, and the Brier score."""
     values = classification.compute_metrics(data)
     chosen = ('auroc', 'auprc', 'accuracy', 'sensitivity', 'specificity', 'ece', 'ece_adaptive', 'brier')
     square = (data.probs[:, 1] - data.targets)**2
-    samples = {'brier': weighted_mean(square, intervals.multiplicities(data.patients, resamples, 0))}
+    samples = {'brier': weighted_mean(square, intervals.left_out(data.patients))}
     return classification.metric_entries(data, {name: values[name] for name in chosen}, samples)
 
 
@@ -193,26 +224,30 @@ def paired_data(rng: np.random.Generator, n: int) -> tuple[Cases, Cases]:
                  for distance in (1.8, 1.2))
 
 
-def paired_values(data: tuple[Cases, Cases], draws: np.ndarray | None = None) -> dict[str, np.ndarray]:
-    """Differences of their metrics."""
-    out = []
-    for part in data:
-        weight = np.ones(len(part)) if draws is None else draws
-        out.append({'auroc': scores.auroc_and_auprc(part.targets == 1, part.probs[:, 1], draws)[0],
-                    'accuracy': weighted_mean(part.probs.argmax(1) == part.targets, weight),
-                    'brier': weighted_mean((part.probs[:, 1] - part.targets)**2, weight)})
-    return {name: out[0][name] - out[1][name] for name in out[0]}
+def case_metrics(part: Cases, draws: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    """Metrics that are compared."""
+    weight = np.ones(len(part)) if draws is None else draws
+    return {'auroc': scores.auroc_and_auprc(part.targets == 1, part.probs[:, 1], draws)[0],
+            'accuracy': weighted_mean(part.probs.argmax(1) == part.targets, weight),
+            'brier': weighted_mean((part.probs[:, 1] - part.targets)**2, weight)}
 
 
-def paired_entries(data: tuple[Cases, Cases], resamples: int) -> Entries:
+def paired_values(data: tuple[Cases, Cases]) -> dict[str, np.ndarray]:
+    """Differences of the metrics of two classifications."""
+    a, b = map(case_metrics, data)
+    return {name: a[name] - b[name] for name in a}
+
+
+def paired_entries(data: tuple[Cases, Cases]) -> Entries:
     """Differences as a comparison of runs gives them, and those of DeLong's test."""
     a, b = data
-    draws = intervals.multiplicities(a.patients, resamples, 0)
-    found = classification.metric_entries(a, paired_values(data), paired_values(data, draws), exact=False)
-    hits = [part.probs.argmax(1) == part.targets for part in data]
-    found['accuracy'] = found['accuracy'] | {'ci95': proportions.paired_difference(*hits)}
+    hits = tuple(part.probs.argmax(1) == part.targets for part in data)
+    (found,), _ = paired.compare(
+        {'a': a, 'b': b}, case_metrics, lambda part, name: np.ones(len(part), bool), a.patients, [('a', 'b')],
+        hits=lambda *_: {'accuracy': hits}, resamples=RESAMPLES)
     test = delong.auroc_test(a.targets == 1, a.probs[:, 1], b.probs[:, 1])
-    return found | {'delong': {'value': test['difference'], 'ci95': test['ci95'], 'method': 'DeLong'}}
+    return {name: entry['difference'] for name, entry in found['metrics'].items()} | {
+        'delong': {'value': test['difference'], 'ci95': test['ci95'], 'method': 'DeLong'}}
 
 
 def conformal_data(rng: np.random.Generator, n: int) -> tuple[Cases, Cases]:
@@ -221,15 +256,13 @@ def conformal_data(rng: np.random.Generator, n: int) -> tuple[Cases, Cases]:
     return draw(rng, 100), draw(rng, n)
 
 
-def conformal_entries(data: tuple[Cases, Cases], resamples: int) -> Entries:
+def conformal_entries(data: tuple[Cases, Cases]) -> Entries:
     """The share of new cases that are covered, less its true value, which depends on the threshold."""
-    draws = intervals.multiplicities(data[1].patients, resamples, 0)
-    found = uncertainty_analysis.conformal_results(*data, draws, 0.9, 'val')
+    found = uncertainty_analysis.conformal_results(*data, intervals.left_out(data[1].patients), 0.9, 'val')
     # The true class is in the set where its posterior is above the threshold: of either class a normal tail.
     limit = special.logit(max(found['threshold'], 1e-12))
     true = special.ndtr((1.5**2 / 2 - limit) / 1.5)
-    entry = found['coverage']
-    return {'coverage': entry | {'ci95': [end - true for end in entry['ci95']]}}
+    return {'coverage': less(found['coverage'], true)}
 
 
 # Survival, forecasting, treatment, regression, detection, synthesis.
@@ -248,19 +281,49 @@ def survival_values(data: Survival, draws: np.ndarray | None = None) -> dict[str
     return survival.compute_metrics(data, [0.7], draws)
 
 
-def survival_entries(data: Survival, resamples: int) -> Entries:
-    """The same with intervals, and the Kaplan–Meier estimate."""
-    draws = intervals.multiplicities(data.patients, resamples, 0)
-    found = survival.entries(data, survival_values(data), survival_values(data, draws))
+def survival_entries(data: Survival) -> Entries:
+    """The same with intervals, and the Kaplan–Meier estimate.
+
+    The times of an integrated Brier score end with the last follow-up, so that its true value differs by data set.
+    """
+    found = survival.entries(data, survival_values(data), survival_values(data, intervals.left_out(data.patients)))
+    grid = data.grid[data.grid < data.time.max()]
+    if len(grid) > 1:
+        found['ibs'] = less(found['ibs'], np.trapezoid([true_brier(at) for at in grid], grid) / np.ptp(grid))
+    return found | kaplan_meier_entry(data)
+
+
+def kaplan_meier_entry(data: Survival) -> Entries:
+    """The Kaplan–Meier estimate at a time, where data do not end before it."""
     value, low, high = (float(part[()]) for part in data.event_free(0, np.ones(len(data.ids), bool)).at(0.7))
     limits = None if value in (0, 1) or data.time.max() < 0.7 else [low, high]
-    return found | {'kaplan_meier': {'value': value, 'ci95': limits, 'method': 'log-log'}}
+    return {'kaplan_meier': {'value': value, 'ci95': limits, 'method': 'log-log'}}
+
+
+def clustered_survival_data(rng: np.random.Generator, n: int) -> Survival:
+    """Patients with several lesions, whose hazards are alike."""
+    patients = clusters(rng, n)
+    score = rng.normal(0, 1, n)[patients]
+    event, censored = rng.exponential(np.exp(-score)), rng.exponential(1.5, len(patients))
+    return Survival(('death',), tuple(map(str, range(len(patients)))), patients, np.minimum(event, censored),
+                    (event <= censored).astype(int), score[:, None], np.array([1.0]), np.zeros((len(patients), 1, 1)))
+
+
+@functools.cache
+def true_brier(at: float) -> float:
+    """The Brier score at a time of true predictions: the mean over standard normal scores of S (1 - S)."""
+    return survival_without_event(at) - over_scores(lambda score: np.exp(-2 * at * np.exp(score)))
+
+
+def over_scores(of: Callable[[np.ndarray], np.ndarray]) -> float:
+    """The mean over standard normal scores, by Gauss–Hermite quadrature."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(100)
+    return float((of(nodes) * weights).sum() / weights.sum())
 
 
 def survival_without_event(at: float) -> float:
-    """The mean over standard normal scores of exp(-t exp(score)), by Gauss–Hermite quadrature."""
-    nodes, weights = np.polynomial.hermite_e.hermegauss(100)
-    return float((np.exp(-at * np.exp(nodes)) * weights).sum() / weights.sum())
+    """The share of patients without an event by a time."""
+    return over_scores(lambda score: np.exp(-at * np.exp(score)))
 
 
 def forecast_data(rng: np.random.Generator, n: int) -> Visits:
@@ -326,9 +389,9 @@ def detection_values(data: Table, draws: np.ndarray | None = None) -> dict[str, 
     return detection.metric_values(data, 0.5, (1024, 9216), draws)
 
 
-def detection_entries(data: Table, resamples: int) -> Entries:
+def detection_entries(data: Table) -> Entries:
     """The same with intervals."""
-    return detection.entries(data, 0.5, (1024, 9216), intervals.multiplicities(data.patients, min(resamples, 200), 0))
+    return detection.entries(data, 0.5, (1024, 9216))
 
 
 def synthesis_data(rng: np.random.Generator, n: int) -> list[dict[str, Any]]:
@@ -339,9 +402,9 @@ def synthesis_data(rng: np.random.Generator, n: int) -> list[dict[str, Any]]:
             for kind, rows in (('real', x), ('synthetic', y)) for number, row in enumerate(rows)]
 
 
-def synthesis_entries(data: list[dict[str, Any]], resamples: int) -> Entries:
+def synthesis_entries(data: list[dict[str, Any]]) -> Entries:
     """The metrics of image synthesis."""
-    return synthesis.summarise(data, ('a',), resamples=resamples)['metrics']['test']
+    return synthesis.summarise(data, ('a',))['metrics']['test']
 
 
 # Tests against chance: the share of data sets without an effect in which p is above 0.05.
@@ -351,7 +414,7 @@ def fairness_data(rng: np.random.Generator, n: int) -> tuple[Cases, np.ndarray]:
     return classification_data(1.5, 0.5)(rng, n), rng.choice(['a', 'b', 'c', 'd'], n)
 
 
-def fairness_entries(data: tuple[Cases, np.ndarray], _: int) -> Entries:
+def fairness_entries(data: tuple[Cases, np.ndarray]) -> Entries:
     """Gaps between groups with their p values."""
     part, group = data
     shuffled = fairness.permutation.shuffled_groups(group, part.patients, fairness.PERMUTATIONS, seed=0)
@@ -371,7 +434,7 @@ def recalibration_values(data: Cases, draws: np.ndarray | None = None) -> dict[s
     return {name: getattr(recalibration, name)(positive, log_odds, draws) for name in ('slope', 'intercept')}
 
 
-def prevalence_entries(data: Cases, _: int) -> Entries:
+def prevalence_entries(data: Cases) -> Entries:
     """Predictive values at a prevalence of 0.1."""
     return predictive_values.entries(data.targets == 1, data.probs[:, 1] > 0.5, data.patients, 0.1)
 
@@ -383,20 +446,23 @@ def calibrated_data(rng: np.random.Generator, n: int) -> Cases:
 
 KINDS = {
     'means': Kind(mean_data, mean_entries, {
-        'dice_a': 'Mean Dice, no structure missed', 'dice_missed': 'Mean Dice, 5 % of the structures missed',
+        'dice_a': 'Mean Dice, no structure missed', 'dice_lesion': 'Mean Dice, 5 % of the structures missed',
+        'hd95_lesion': 'Mean HD95, 5 % missed (200 mm)', 'missed': 'Share of missed structures',
         'hd95_a': 'Mean HD95, log-normal (σ = 0.5)', 'hd95_skewed': 'Mean HD95, log-normal (σ = 0.8)',
         'psnr': 'Mean PSNR, normal', 'f1': 'Mean F1, most of them 1', 'gain_psnr': 'Mean paired gain, skewed'},
-        true={'dice_a': 12 / 14, 'dice_missed': 0.95 * 12 / 14, 'hd95_a': np.exp(1 + 0.5**2 / 2),
+        true={'dice_a': DICE, 'dice_lesion': 0.0, 'hd95_lesion': 0.0, 'missed': MISSED, 'hd95_a': DISTANCE,
               'hd95_skewed': np.exp(1 + 0.8**2 / 2), 'psnr': 30.0, 'f1': 1 - 0.3 / 6.3, 'gain_psnr': 1.0}),
     'clustered_means': Kind(clustered_mean_data, mean_entries, {
         'dice_a': 'Mean Dice, 1–4 cases a patient'}),
-    'case_means': Kind(clustered_mean_data, bootstrapped(column_means), {
+    'case_means': Kind(clustered_mean_data, over_patients(column_means), {
         'dice_a': 'Mean over cases, 1–4 a patient (registration, growth)'}, column_means),
     'classification': Kind(classification_data(1.5, 0.5), classification_entries, {
         'auroc': 'AUROC', 'auprc': 'Average precision', 'accuracy': 'Accuracy', 'sensitivity': 'Sensitivity',
         'specificity': 'Specificity', 'precision': 'Precision (PPV)', 'balanced_accuracy': 'Balanced accuracy',
-        'f1': 'F1', 'kappa': 'Kappa', 'mcc': 'MCC', 'brier': 'Brier score', 'log_loss': 'Log loss', 'aurc': 'AURC'},
-        classification_values, {'auroc': special.ndtr(1.5 / np.sqrt(2)), **dict.fromkeys(
+        'f1': 'F1', 'kappa': 'Kappa', 'mcc': 'MCC', 'brier': 'Brier score', 'log_loss': 'Log loss', 'aurc': 'AURC',
+        'net_benefit': 'Net benefit at a threshold of 0.3'},
+        classification_values, {'net_benefit': true_net_benefit(1.5), 'auroc': special.ndtr(1.5 / np.sqrt(2)),
+                                **dict.fromkeys(
             ('accuracy', 'sensitivity', 'specificity', 'precision', 'balanced_accuracy', 'f1'), special.ndtr(0.75))}),
     'rare': Kind(classification_data(1.5, 0.2), closed_entries, {
         'auroc': 'AUROC, 20 % positives', 'auprc': 'Average precision, 20 % positives',
@@ -413,7 +479,7 @@ KINDS = {
         'auroc': 'Difference of two AUROCs', 'delong': 'Difference of two AUROCs, DeLong\'s test',
         'accuracy': 'Difference of two accuracies', 'brier': 'Difference of two Brier scores'},
         lambda data: paired_values(data) | {'delong': paired_values(data)['auroc']}),
-    'recalibration': Kind(sharp_data, bootstrapped(recalibration_values), {
+    'recalibration': Kind(sharp_data, over_patients(recalibration_values), {
         'slope': 'Calibration slope', 'intercept': 'Calibration-in-the-large'}, recalibration_values,
         {'slope': 2 / 3}),
     'prevalence': Kind(classification_data(1.5, 0.5), prevalence_entries, {
@@ -425,31 +491,34 @@ KINDS = {
         'c_index': 'C-index (Harrell)', 'c_uno': 'C-index (Uno)', 'c_td': 'C-index (Antolini)',
         'auc_0.7': 'Time-dependent AUC', 'brier_0.7': 'Brier score at a time', 'ibs': 'Integrated Brier score',
         'kaplan_meier': 'Kaplan–Meier survival at a time'}, survival_values,
-        {'kaplan_meier': survival_without_event(0.7)}, large=(4000, 8), share=0.5),
-    'forecasting': Kind(forecast_data, bootstrapped(forecast_values), {
+        {'kaplan_meier': survival_without_event(0.7), 'brier_0.7': true_brier(0.7), 'ibs': 0.0},
+        large=(4000, 8)),
+    'clustered_survival': Kind(clustered_survival_data, kaplan_meier_entry, {
+        'kaplan_meier': 'Kaplan–Meier survival at a time, 1–4 cases a patient'},
+        true={'kaplan_meier': survival_without_event(0.7)}),
+    'forecasting': Kind(forecast_data, over_patients(forecast_values), {
         'mae_x': 'MAE of forecasts, 1–4 visits', 'mase': 'MASE', 'r2_x': 'R² of forecasts',
         'auroc': 'AUROC of events, censored', 'auprc': 'Average precision of events, censored',
         'brier': 'Brier score of events, censored'}, forecast_values),
-    'regression': Kind(regression_data, bootstrapped(regression_values), {
+    'regression': Kind(regression_data, over_patients(regression_values), {
         'rmse': 'RMSE', 'mae': 'MAE', 'bias': 'Bias (Bland–Altman mean difference)', 'r2': 'R²', 'pearson': 'Pearson',
         'spearman': 'Spearman'}, regression_values),
-    'treatment': Kind(treatment_data, lambda data, resamples: treatment.entries(
-        data, intervals.multiplicities(data.patients, resamples, 0)), {
+    'treatment': Kind(treatment_data, treatment.entries, {
         'pehe': '√PEHE', 'ate_error': 'ATE error', 'factual_rmse': 'Factual RMSE', 'policy_value': 'Policy value',
         'qini': 'Qini', 'ate': 'Mean predicted effect', 'ate_doubly_robust': 'Doubly robust ATE',
         'difference': 'Difference of groups'}, treatment.compute_metrics,
         true={'ate': 0.8, 'ate_error': 0.2, 'ate_doubly_robust': 1.0, 'difference': 1.0}),
     'detection': Kind(detection_data, detection_entries, {
-        'ap50': 'AP50', 'ap': 'AP', 'cpm': 'CPM (FROC)', 'sensitivity': 'Sensitivity of objects',
+        'ap50': 'AP50', 'ap': 'AP of n images', 'cpm': 'CPM (FROC)', 'sensitivity': 'Sensitivity of objects',
         'precision': 'Precision of boxes', 'f1': 'F1 of objects', 'false_positives': 'False positives an image'},
-        detection_values, large=(2000, 4), sizes=(10, 20, 50), share=0.3),
+        detection_values, large=(2000, 4), sizes=(10, 20, 50), of_this_size=('ap',)),
     'synthesis': Kind(synthesis_data, synthesis_entries, {
         'fid': 'FID of n images', 'kid': 'KID', 'precision': 'Precision of images', 'recall': 'Recall of images',
-        'density': 'Density', 'coverage': 'Coverage of images', 'diversity': 'Diversity'}, sizes=(20, 50, 200),
-        share=0.5, of_this_size=True),
+        'density': 'Density', 'coverage': 'Coverage of images', 'diversity': 'Diversity'}, sizes=(20, 50, 100),
+        of_this_size=('fid', 'kid', 'precision', 'recall', 'density', 'coverage', 'diversity')),
     'fairness': Kind(fairness_data, fairness_entries, {
         'demographic_parity_difference': 'Demographic parity, permutation test',
-        'equalised_odds_difference': 'Equalised odds, permutation test'}, sizes=(20, 50, 200), share=0.5),
+        'equalised_odds_difference': 'Equalised odds, permutation test'}, sizes=(20, 50, 200)),
     'calibration': Kind(calibrated_data, closed_entries, {
         'ece': 'ECE, test of calibration', 'ece_adaptive': 'Adaptive ECE, test of calibration'}),
 }

@@ -36,6 +36,5 @@ def markdown(found: Mapping[str, Any] | None = None) -> str:
             for kind, metrics in found['kinds'].items() for metric, entries in metrics.items()]
     lines = [['Metric', *(f'n = {n}' for n in sizes)], ['---'] * (len(sizes) + 1), *rows]
     table = '\n'.join('| ' + ' | '.join(line) + ' |' for line in lines)
-    return (f'{table}\n\n{found["datasets"]} data sets of each kind and size (fewer at n = 200 and where they take '
-            f'long: the file has the number of each), {found["resamples"]} resamples, {found["date"]}, commit '
+    return (f'{table}\n\n{found["datasets"]} data sets of each kind and size, {found["date"]}, commit '
             f'{found["commit"][:12]}.')

@@ -28,16 +28,14 @@ def merge(runs: Mapping[str, Run]) -> Combined:
     return Combined(rows, {'test': metrics, 'analysis': {**options, 'threshold': None}}, notice, ['test'])
 
 
-def pooled(tables: cross_validation.Tables, normal: str, score: str, resamples: int = 2000,
-           seed: int = 0) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
+def pooled(tables: cross_validation.Tables, normal: str,
+           score: str) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
     """Metrics of anomaly scores over folds and seeds, see `cross_validation.pooled`, and the mean scores of the rounds.
 
     Args:
       tables: for each run the rows of its predictions table.
       normal: name of the normal class.
       score: name of the primary score; the threshold of each run is set by its own held-out cases.
-      resamples: bootstrap draws of patients, the same for all rounds.
-      seed: of the draws.
     """
     with_threshold = {}
     for name, rows in tables.items():
@@ -45,6 +43,6 @@ def pooled(tables: cross_validation.Tables, normal: str, score: str, resamples: 
         with_threshold[name] = [{**row, 'threshold': threshold} for row in rows]
     # Scores have no unit: those of different models cannot be compared.
     metrics = cross_validation.pooled(with_threshold, lambda rows: read(rows, normal, score), summary.other_metrics,
-                                      summary.entries, ranking=summary.ranking_metrics, resamples=resamples, seed=seed)
+                                      summary.entries, ranking=summary.ranking_metrics)
     mean_rows = cross_validation.mean_rows(cross_validation.rounds(tables), lambda name: name.startswith(SCORE))
     return metrics, mean_rows

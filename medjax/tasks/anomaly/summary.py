@@ -7,7 +7,7 @@ import numpy as np
 
 from medjax.metrics import classification
 from medjax.metrics.classification import weighted_mean
-from medjax.statistics import bootstrap, calibration, intervals, proportions, ranking
+from medjax.statistics import calibration, intervals, per_patient, proportions, ranking
 from medjax.tasks.anomaly.table import Table, read, score_values
 
 CONVENTIONS = (
@@ -21,12 +21,12 @@ CONVENTIONS = (
     'threshold that 5 in 1000 voxels of these normal cases exceed; and Dice at the best threshold of each case, which '
     'is not known in practice. Sensitivity and specificity have Clopper–Pearson intervals (effective sample size where '
     'patients have several cases), AUROCs DeLong\'s (Obuchowski 1997 where patients have several cases), AUPRCs that '
-    'of a proportion of the anomalies (Boyd 2013), others BCa '
-    'bootstrap intervals over patients, with the threshold held fixed.')
+    'of a proportion of the anomalies (Boyd 2013), others t intervals with the standard error of the jackknife over '
+    'patients, with the threshold held fixed.')
 RECONSTRUCTION_CONVENTIONS = (
     'No class is an anomaly here: the error is the mean squared error of reconstructed images in the intensities of '
     'the network\'s input; for masked autoencoders each patch is reconstructed while it is hidden. Values are means '
-    'over cases, with BCa bootstrap intervals over patients.')
+    'over cases, with t intervals by the jackknife over patients.')
 QUANTILE = 0.95  # of the primary score of normal held-out cases: the threshold
 REASONS = {'sensitivity': 'no anomaly', 'specificity': 'no normal case'}
 
@@ -48,16 +48,13 @@ def results(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any]
     return {**analysis.pop('metrics'), **constant, 'analysis': analysis}
 
 
-def summarise(rows: Sequence[Mapping[str, Any]], normal: str, score: str, *, resamples: int = 2000,
-              seed: int = 0) -> dict[str, Any]:
+def summarise(rows: Sequence[Mapping[str, Any]], normal: str, score: str) -> dict[str, Any]:
     """Metrics of all splits of a predictions table.
 
     Args:
       rows: of the table; see `tasks/anomaly/table.py`.
       normal: name of the normal class; '' where no class is an anomaly.
       score: name of the primary score.
-      resamples: bootstrap draws.
-      seed: of the draws.
 
     Returns:
       - `metrics`: {split: {name: entry}} as of `intervals.entry`: `auroc`, `auprc`, `sensitivity` and `specificity` of
@@ -67,10 +64,10 @@ def summarise(rows: Sequence[Mapping[str, Any]], normal: str, score: str, *, res
       - `normal` and `score` as given.
     """
     threshold, metrics = normal_threshold(rows, normal, score), {}
-    for split, split_rows in bootstrap.rows_by_split(rows).items():
+    for split, split_rows in per_patient.rows_by_split(rows).items():
         table = read([{**row, 'threshold': threshold} for row in split_rows], normal, score)
-        draws = intervals.multiplicities(table.patients, resamples, seed)
-        metrics[split] = entries(table, metric_values(table), metric_values(table, draws))
+        samples = metric_values(table, intervals.left_out(table.patients))
+        metrics[split] = entries(table, metric_values(table), samples)
     return {'metrics': metrics, 'threshold': threshold, 'threshold_split': threshold_split(rows), 'normal': normal,
             'score': score}
 
@@ -132,7 +129,7 @@ def entries(table: Table, values: Mapping[str, np.ndarray], samples: Mapping[str
     Args:
       table: the cases.
       values: of each metric, `[]`.
-      samples: of each metric, `[resamples]`.
+      samples: of each metric, for each row of `intervals.left_out`.
     """
     out = {}
     for name, value in values.items():
@@ -149,5 +146,5 @@ def entries(table: Table, values: Mapping[str, np.ndarray], samples: Mapping[str
                 continue
         counted = np.isfinite(table.voxels[name]) if name in table.voxels else slice(None)
         reason = REASONS.get(name, 'no anomaly, or no normal case')
-        out[name] = intervals.entry(float(value), samples[name], table.patients[counted], reason)
+        out[name] = intervals.entry(float(value), samples[name], table.patients[counted], reason, name)
     return out

@@ -12,7 +12,7 @@ import numpy as np
 
 from medjax.data.source import Case
 from medjax.errors import InputError
-from medjax.statistics.bootstrap import parse_number
+from medjax.statistics.per_patient import parse_number
 
 SCORE, VOXEL = 'score_', 'voxel_'  # prefixes of columns
 VOXEL_METRICS = ('voxel_auprc', 'voxel_dice', 'voxel_dice_best', 'voxel_auprc_baseline')

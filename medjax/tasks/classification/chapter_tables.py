@@ -95,7 +95,7 @@ def uncertainty_tables(split: ClassificationSplit) -> list[Table]:
         out.append(Table(f'Calibration, fitted on {fitted_on} cases', headers, rows))
     if conformal:
         single = conformal['sizes'].get('1', 0) / sum(conformal['sizes'].values())
-        rows = [('nominal coverage', 'the probability that a set contains the truth',
+        rows = [('nominal coverage', 'the probability that the set of a random case of a patient contains the truth',
                  [Cell(format_number(conformal['nominal_coverage']))]),
                 ('observed coverage', '', [tables.cell(FAMILY.metrics, '', conformal['coverage'], 0)]),
                 ('mean size', 'classes in a set', [tables.cell(FAMILY.metrics, '', conformal['set_size'], 0)]),

@@ -25,7 +25,7 @@ def read_groups(rows: Sequence[Mapping[str, Any]], column: str) -> np.ndarray:
     return np.array([str(row.get(column) if row.get(column) not in (None, '') else UNKNOWN) for row in rows], str)
 
 
-def subgroup_analysis(cases: Cases, group: np.ndarray, draws: np.ndarray,
+def subgroup_analysis(cases: Cases, group: np.ndarray, without: np.ndarray,
                       thresholds: Thresholds | None = None) -> dict[str, Any]:
     """All metrics of each group with confidence intervals, and the gaps between groups.
 
@@ -35,7 +35,7 @@ def subgroup_analysis(cases: Cases, group: np.ndarray, draws: np.ndarray,
     Args:
       cases: `n` cases.
       group: `[n]` text.
-      draws: `[resamples, n]`, of `statistics.intervals.multiplicities`, for the metrics' intervals.
+      without: `[rows, n]`, of `statistics.intervals.left_out`, for the metrics' intervals.
       thresholds: of `operating_point.choose_thresholds`; with them also metrics and gaps of these decisions.
 
     Returns:
@@ -54,7 +54,7 @@ def subgroup_analysis(cases: Cases, group: np.ndarray, draws: np.ndarray,
     null = {}
     for name in names:
         inside = group == name
-        part, weight = cases.take(inside), draws[:, inside]
+        part, weight = cases.take(inside), without[:, inside]
         samples = compute_metrics(part, weight) | operating_point.metrics_at(part, thresholds or {}, weight)
         members = (shuffled == name).astype(np.uint8)
         null[name] = compute_metrics(cases, members) | operating_point.metrics_at(cases, thresholds or {}, members)

@@ -1,4 +1,4 @@
-"""Classification metrics with confidence intervals: exact, DeLong's for the AUROC, or bootstrap over patients."""
+"""Classification metrics with confidence intervals: exact, DeLong's of the AUROC, or the jackknife's over patients."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -135,7 +135,7 @@ def _proportions(cases: Cases, thresholds: Mapping[str, float]) -> dict[str, tup
 
 def metric_entries(cases: Cases, values: Mapping[str, np.ndarray], samples: Mapping[str, np.ndarray],
                    thresholds: Mapping[str, float] | None = None, exact: bool = True) -> dict[str, dict[str, Any]]:
-    """Metrics with confidence intervals: exact ones of proportions, DeLong's of AUROCs, else bootstrap intervals.
+    """Metrics with confidence intervals: exact ones of proportions, DeLong's of AUROCs, else those of the jackknife.
 
     The number of patients of a proportion is that of the patients with a case that counts, such as the positives of a
     sensitivity. Calibration errors have no interval but the errors of calibrated predictions, see
@@ -144,9 +144,9 @@ def metric_entries(cases: Cases, values: Mapping[str, np.ndarray], samples: Mapp
     Args:
       cases: the cases; the metric of one label counts the patients with a known label.
       values: `[]` by name, the metrics of the cases as they are, or their means over several rounds.
-      samples: by name, the metrics for each row of `intervals.multiplicities`.
+      samples: by name, the metrics for each row of `intervals.left_out`.
       thresholds: of `operating_point.choose_thresholds`, where `values` has metrics at them.
-      exact: whether some have other intervals than the bootstrap's; not for differences of metrics.
+      exact: whether some have other intervals than the jackknife's; not for differences of metrics.
 
     Returns:
       For each name an entry, see `statistics.intervals.entry`, `statistics.proportions.entry` and
@@ -166,7 +166,7 @@ def metric_entries(cases: Cases, values: Mapping[str, np.ndarray], samples: Mapp
         elif name in areas and np.isclose(value, areas[name]['value']):  # and not a mean over rounds
             out[name] = areas[name] | {'value': float(value)}
         else:
-            out[name] = entry(float(value), samples[name], patients, reason)
+            out[name] = entry(float(value), samples[name], patients, reason, name if exact else '')
     return out
 
 
@@ -193,17 +193,17 @@ def _calibration_by_chance(cases: Cases) -> dict[str, np.ndarray]:
     return out
 
 
-def metrics_with_intervals(cases: Cases, draws: np.ndarray) -> dict[str, dict[str, Any]]:
+def metrics_with_intervals(cases: Cases, without: np.ndarray) -> dict[str, dict[str, Any]]:
     """All metrics of a set of cases with confidence intervals.
 
     Args:
       cases: the cases.
-      draws: see `statistics.intervals.multiplicities`.
+      without: of `statistics.intervals.left_out`.
 
     Returns:
       For each metric an entry, see `metric_entries`.
     """
-    out = metric_entries(cases, all_metrics(cases), all_metrics(cases, draws))
+    out = metric_entries(cases, all_metrics(cases), all_metrics(cases, without))
     for name, part, k, _ in cases.problems():
         for kind in ('slope', 'intercept'):
             found = out[f'calibration_{kind}' if cases.binary else f'calibration_{kind}_{name}']

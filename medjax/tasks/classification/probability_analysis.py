@@ -6,20 +6,20 @@ from typing import Any
 import numpy as np
 
 from medjax.errors import InputError
-from medjax.statistics import decision_curve, intervals, predictive_values, recalibration
+from medjax.statistics import decision_curve, intervals, predictive_values, recalibration, scales
 from medjax.tasks.classification.table import Cases
 
 THRESHOLDS, STEP = 91, 10  # of a decision curve, and of them every tenth in its table
 DECISION_THRESHOLDS = (0.05, 0.5)
 
 
-def analyse(cases: Cases, draws: np.ndarray, thresholds: Mapping[str, float], decision_thresholds: tuple[float, float],
-            prevalence: Mapping[str, float]) -> dict[str, dict[str, Any]]:
+def analyse(cases: Cases, without: np.ndarray, thresholds: Mapping[str, float],
+            decision_thresholds: tuple[float, float], prevalence: Mapping[str, float]) -> dict[str, dict[str, Any]]:
     """The analysis of the positive class, of each class against all others, or of each label, under its name.
 
     Args:
       cases: the cases.
-      draws: see `statistics.intervals.multiplicities`.
+      without: of `statistics.intervals.left_out`.
       thresholds: of `operating_point.choose_thresholds`; other decisions are for the most probable class.
       decision_thresholds: the lowest and the highest threshold of the decision curve.
       prevalence: by name, for predictive values in another population.
@@ -36,7 +36,7 @@ def analyse(cases: Cases, draws: np.ndarray, thresholds: Mapping[str, float], de
         threshold = thresholds.get(name if cases.multilabel else '')
         decision = part.probs.argmax(1) == k if threshold is None else probability >= threshold
         out[name] = {'curve': calibration_curve(positive, probability, part.patients),
-                     'decision': decision_results(positive, probability, part.patients, draws[:, mask],
+                     'decision': decision_results(positive, probability, part.patients, without[:, mask],
                                                   decision_thresholds),
                      'predictive_values': predictive_results(positive, decision, part.patients, threshold,
                                                              prevalence.get(name))}
@@ -87,7 +87,7 @@ def calibration_curve(positive: np.ndarray, probability: np.ndarray, patients: n
     return {**points, 'knots': curve.knots, 'ici': float(curve.errors.mean()), 'e50': e50, 'e90': e90}
 
 
-def decision_results(positive: np.ndarray, probability: np.ndarray, patients: np.ndarray, draws: np.ndarray,
+def decision_results(positive: np.ndarray, probability: np.ndarray, patients: np.ndarray, without: np.ndarray,
                      limits: tuple[float, float]) -> dict[str, Any]:
     """The decision curve.
 
@@ -95,7 +95,7 @@ def decision_results(positive: np.ndarray, probability: np.ndarray, patients: np
       positive: `[n]` bool.
       probability: `[n]`.
       patients: `[n]`.
-      draws: see `statistics.intervals.multiplicities`.
+      without: of `statistics.intervals.left_out`.
       limits: the lowest and the highest threshold.
 
     Returns:
@@ -107,7 +107,7 @@ def decision_results(positive: np.ndarray, probability: np.ndarray, patients: np
     thresholds = np.linspace(*limits, THRESHOLDS)
     everybody = np.ones(len(positive))
     model, treat_all = (decision_curve.net_benefit(positive, p, thresholds) for p in (probability, everybody))
-    samples, of_all = (decision_curve.net_benefit(positive, p, thresholds, draws) for p in (probability, everybody))
+    samples, of_all = (decision_curve.net_benefit(positive, p, thresholds, without) for p in (probability, everybody))
     gain = model - np.maximum(treat_all, 0)
     gains = samples - np.where(treat_all > 0, of_all, 0)
     (low, high), (gain_low, gain_high) = (_limits(*pair, patients) for pair in ((model, samples), (gain, gains)))
@@ -117,10 +117,12 @@ def decision_results(positive: np.ndarray, probability: np.ndarray, patients: np
 
 
 def _limits(values: np.ndarray, samples: np.ndarray, patients: np.ndarray) -> np.ndarray:
-    """`[2, T]`: the bootstrap intervals of `values [T]` by `samples [rows, T]`; NaN where there is none."""
-    found = [intervals.entry(float(value), of_value, patients, 'no case')['ci95']
-             for value, of_value in zip(values, samples.T)]
-    return np.array([limits or [np.nan, np.nan] for limits in found]).T
+    """`[2, T]`: the intervals of `values [T]` by `samples [rows, T]`; NaN where there is none."""
+    count = len(np.unique(patients))
+    if count == 1:
+        return np.full((2, len(values)), np.nan)
+    error, freedom = intervals.jackknife(samples, count)
+    return np.where(error > 0, intervals.limits(values, error, freedom, scales.IDENTITY), np.nan)
 
 
 def predictive_results(positive: np.ndarray, decision: np.ndarray, patients: np.ndarray, threshold: float | None,

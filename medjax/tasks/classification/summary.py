@@ -16,28 +16,28 @@ CONVENTIONS = (
     'counts, with the effective sample size of Korn and Graubard (1998) if patients have several cases; n is the '
     'number of patients with a case that counts. The AUROC has DeLong\'s interval on the logit scale, with the '
     'variance of Obuchowski (1997) if patients have several cases, and that of Newcombe (2006) at 1; the AUPRC has '
-    'that of a proportion of the positive cases (Boyd 2013). All other intervals are over patients, all cases of a '
-    'patient drawn together (BCa bootstrap). The predicted class is the most probable one; of two classes the second '
-    'is the positive one. A metric that is not defined is left empty with the reason: AUROC, AUPRC and MCC need two '
-    'classes in the truth, sensitivity a positive case, specificity a negative one. A class that is in the truth but '
-    'never predicted has precision and F1 0; one that is in neither has none. Means over classes are over those for '
-    'which the metric is defined: a class without a case is left out of mean sensitivity and AUROC, but its false '
-    'positives count in precision and F1. Unknown labels are ignored. An interval is given if the metric is defined in '
-    'at least nine of ten resamples. The Brier score is the squared error summed over the classes, halved for two. '
-    'Calibration errors have 15 bins, and are those of the positive class or of a label (ece, ece_adaptive), with more '
-    'than two classes of the predicted class; ece_predicted is that of the predicted class with two. They are biased '
-    'upwards and have no interval, but the mean, the 95th percentile and the p value of predictions that are '
-    'calibrated, whose outcomes are drawn from the probabilities (Bröcker & Smith 2007). Calibration slope and '
-    'calibration-in-the-large are those of logistic recalibration of the positive class, of each class against all '
-    'others or of each label: the first is 1 and the second 0 with perfect calibration, below 1 predictions are too '
-    'extreme, above 0 the class is more frequent than predicted. A slope is not defined where one class only is in the '
-    'truth, or where the probabilities separate the classes. The smooth calibration curve is a logistic regression on '
-    'a natural cubic spline of the log odds with up to four knots, with its pointwise interval; ICI, E50 and E90 are '
-    'mean, median and 90th percentile of its distance from the predictions. Net benefit is the share of true positives '
-    'minus that of false positives times the odds of the threshold. Predictive values at a stated prevalence follow '
-    'from sensitivity and specificity by Bayes\' rule, with intervals by MOVER from Wilson\'s. Thresholds, calibration '
-    'and conformal sets are fitted on the split `calibrate`, or on validation cases where there is none, and held '
-    'fixed; nothing is fitted on test cases.')
+    'that of a proportion of the positive cases (Boyd 2013). All other intervals are t intervals over patients with '
+    'the standard error of the jackknife, all cases of a patient left out together. The predicted class is the most '
+    'probable one; of two classes the second is the positive one. A metric that is not defined is left empty with the '
+    'reason: AUROC, AUPRC and MCC need two classes in the truth, sensitivity a positive case, specificity a negative '
+    'one. A class that is in the truth but never predicted has precision and F1 0; one that is in neither has none. '
+    'Means over classes are over those for which the metric is defined: a class without a case is left out of mean '
+    'sensitivity and AUROC, but its false positives count in precision and F1. Unknown labels are ignored. The Brier '
+    'score is the squared error summed over the classes, halved for two. Calibration errors have 15 bins, and are '
+    'those of the positive class or of a label (ece, ece_adaptive), with more than two classes of the predicted '
+    'class; ece_predicted is that of the predicted class with two. They are biased upwards and have no interval, but '
+    'the mean, the 95th percentile and the p value of predictions that are calibrated, whose outcomes are drawn from '
+    'the probabilities (Bröcker & Smith 2007). Calibration slope and calibration-in-the-large are those of logistic '
+    'recalibration of the positive class, of each class against all others or of each label: the first is 1 and the '
+    'second 0 with perfect calibration, below 1 predictions are too extreme, above 0 the class is more frequent than '
+    'predicted. A slope is not defined where one class only is in the truth, or where the probabilities separate the '
+    'classes. The smooth calibration curve is a logistic regression on a natural cubic spline of the log odds with up '
+    'to four knots, with its pointwise interval; ICI, E50 and E90 are mean, median and 90th percentile of its '
+    'distance from the predictions. Net benefit is the share of true positives minus that of false positives times '
+    'the odds of the threshold. Predictive values at a stated prevalence follow from sensitivity and specificity by '
+    'Bayes\' rule, with intervals by MOVER from Wilson\'s. Thresholds, calibration and conformal sets are fitted on '
+    'the split `calibrate`, or on validation cases where there is none, and held fixed; nothing is fitted on test '
+    'cases.')
 MAX_GROUPS = 20  # values of a subgroup column; a column with more is a measurement and not a group
 
 
@@ -65,7 +65,7 @@ def results(rows: Sequence[Row], evaluator: Any) -> dict[str, Any]:
 def summarise(rows: Sequence[Row], problem: str, classes: Sequence[str], *, subgroups: Sequence[str] = (),
               sensitivity: float | None = None, coverage: float = 0.9,
               decision_thresholds: tuple[float, float] = probability_analysis.DECISION_THRESHOLDS,
-              prevalence: Mapping[str, float] | None = None, resamples: int = 2000, seed: int = 0) -> dict[str, Any]:
+              prevalence: Mapping[str, float] | None = None) -> dict[str, Any]:
     """Summarises a predictions table.
 
     Args:
@@ -78,8 +78,6 @@ def summarise(rows: Sequence[Row], problem: str, classes: Sequence[str], *, subg
       coverage: nominal coverage of conformal sets.
       decision_thresholds: lowest and highest threshold of decision curves.
       prevalence: of the positive class, or of classes or labels by name, for predictive values in another population.
-      resamples: number of bootstrap resamples.
-      seed: seed of the resamples.
 
     Returns:
       Plain numbers, lists and dicts. "Each" means: for a multilabel problem one for each label, under its name, and for
@@ -109,9 +107,9 @@ def summarise(rows: Sequence[Row], problem: str, classes: Sequence[str], *, subg
     for row in rows:
         by_split.setdefault(_split(row), []).append(row)
     cases = {split: read(part, problem, classes) for split, part in by_split.items()}
-    draws = {split: intervals.multiplicities(part.patients, resamples, seed) for split, part in cases.items()}
+    without = {split: intervals.left_out(part.patients) for split, part in cases.items()}
     out: dict[str, Any] = {
-        'metrics': {split: metrics_with_intervals(part, draws[split]) for split, part in cases.items()},
+        'metrics': {split: metrics_with_intervals(part, without[split]) for split, part in cases.items()},
         'reliability': {split: uncertainty_analysis.reliability(part, part.probs) for split, part in cases.items()},
         'subgroups': {}, 'warnings': _warnings(cases)}
     fit = calibration.fitting_split(cases)
@@ -124,42 +122,42 @@ def summarise(rows: Sequence[Row], problem: str, classes: Sequence[str], *, subg
         return out
     out['metrics']['test'] |= metric_entries(
         cases['test'], operating_point.metrics_at(cases['test'], thresholds),
-        operating_point.metrics_at(cases['test'], thresholds, draws['test']), thresholds)
-    out['probability'] = probability_analysis.analyse(cases['test'], draws['test'], thresholds, decision_thresholds,
+        operating_point.metrics_at(cases['test'], thresholds, without['test']), thresholds)
+    out['probability'] = probability_analysis.analyse(cases['test'], without['test'], thresholds, decision_thresholds,
                                                       prevalence or {})
-    out |= _uncertainty_results(cases, by_split['test'], draws['test'], coverage)
+    out |= _uncertainty_results(cases, by_split['test'], without['test'], coverage)
     for column in subgroups:
-        found, lines = _subgroup_results(cases['test'], by_split['test'], column, draws['test'], thresholds)
+        found, lines = _subgroup_results(cases['test'], by_split['test'], column, without['test'], thresholds)
         if found:
             out['subgroups'][column] = found
         out['warnings'] += lines
     return out
 
 
-def _uncertainty_results(cases: Mapping[str, Cases], rows: Sequence[Row], draws: np.ndarray,
+def _uncertainty_results(cases: Mapping[str, Cases], rows: Sequence[Row], without: np.ndarray,
                          coverage: float) -> dict[str, Any]:
     """Calibration, conformal sets and selective prediction of the test cases; see `summarise`."""
     test, out, fit = cases['test'], {}, calibration.fitting_split(cases)
     if fit:
-        calibrated = _each(cases[fit], test, draws, lambda fitted, part, _: uncertainty_analysis.calibration_results(
+        calibrated = _each(cases[fit], test, without, lambda fitted, part, _: uncertainty_analysis.calibration_results(
             fitted, part, fit))
         if calibrated:
             out['calibration'] = calibrated
-        out['conformal'] = _each(cases[fit], test, draws, lambda fitted, part, weight: (
+        out['conformal'] = _each(cases[fit], test, without, lambda fitted, part, weight: (
             uncertainty_analysis.conformal_results(fitted, part, weight, coverage, fit)))
-    out['selective'] = _each(test, test, draws, lambda _, part, weight: uncertainty_analysis.selective_results(
+    out['selective'] = _each(test, test, without, lambda _, part, weight: uncertainty_analysis.selective_results(
         part, part.probs.max(1), weight))
     if not test.multilabel and all(row.get(UNCERTAINTY) not in (None, '') for row in rows):
         unsure = np.array([_uncertainty(row) for row in rows])
-        out['selective_uncertainty'] = uncertainty_analysis.selective_results(test, -unsure, draws)
+        out['selective_uncertainty'] = uncertainty_analysis.selective_results(test, -unsure, without)
     return out
 
 
-def _each(fitted: Cases, test: Cases, draws: np.ndarray,
+def _each(fitted: Cases, test: Cases, without: np.ndarray,
           analyse: Callable[[Cases, Cases, np.ndarray], dict[str, Any]]) -> dict[str, Any]:
     """The analysis of a problem, or of each label for which both splits have cases, under its name."""
     pairs = zip(fitted.parts(), test.parts())
-    out = {name: analyse(fit, part, draws[:, mask]) for (name, fit, _), (_, part, mask) in pairs
+    out = {name: analyse(fit, part, without[:, mask]) for (name, fit, _), (_, part, mask) in pairs
            if len(fit) and len(part)}
     return out.get('', {name: found for name, found in out.items() if found})
 
@@ -180,7 +178,7 @@ def _uncertainty(row: Row) -> float:
     return value
 
 
-def _subgroup_results(test: Cases, rows: Sequence[Row], column: str, draws: np.ndarray,
+def _subgroup_results(test: Cases, rows: Sequence[Row], column: str, without: np.ndarray,
                       thresholds: Mapping[str, float]) -> tuple[dict[str, Any] | None, list[str]]:
     """The analysis by a column's groups, or None where it has too many; and warnings."""
     if not any(column in row for row in rows):
@@ -190,7 +188,7 @@ def _subgroup_results(test: Cases, rows: Sequence[Row], column: str, draws: np.n
     count = len(np.unique(group))
     if count > MAX_GROUPS:
         return None, [f'{column}: {count} values; a subgroup column may have up to {MAX_GROUPS}: no analysis']
-    found = fairness.subgroup_analysis(test, group, draws, thresholds)
+    found = fairness.subgroup_analysis(test, group, without, thresholds)
     return found, [f'{column}, {line}' for line in found['warnings']]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from medjax.data.source import UNKNOWN
 from medjax.errors import InputError
-from medjax.statistics import bootstrap
+from medjax.statistics import per_patient
 
 PROBLEMS = ('binary', 'multiclass', 'ordinal', 'multilabel')
 TARGET, UNCERTAINTY = 'target', 'uncertainty'  # columns
@@ -160,7 +160,7 @@ def read(rows: Sequence[Row], problem: str, classes: Sequence[str]) -> Cases:
                 raise InputError(f'predictions, case {case}: the probabilities of {", ".join(classes)} sum to '
                                  f'{total:g}; expected 1')
         probs = probs / probs.sum(1, keepdims=True)
-    return Cases(problem, classes, ids, bootstrap.patient_numbers(rows), targets, probs)
+    return Cases(problem, classes, ids, per_patient.patient_numbers(rows), targets, probs)
 
 
 def _check_classes(problem: str, classes: tuple[str, ...]) -> None:

@@ -61,36 +61,38 @@ def calibration_results(fitted: Cases, test: Cases, split: str) -> dict[str, Any
     return out
 
 
-def conformal_results(fitted: Cases, test: Cases, draws: np.ndarray, coverage: float, split: str) -> dict[str, Any]:
+def conformal_results(fitted: Cases, test: Cases, without: np.ndarray, coverage: float, split: str) -> dict[str, Any]:
     """Coverage and size of conformal prediction sets on test cases, with a threshold from other cases.
 
     Args:
       fitted: cases that set the threshold.
       test: cases whose sets are counted.
-      draws: `[resamples, n]` of the test cases.
+      without: `[rows, n]`, of `statistics.intervals.left_out`, of the test cases.
       coverage: the nominal coverage.
       split: name of the split of `fitted`.
 
     Returns:
-      `nominal_coverage`; `threshold`; `fitted_on`; `fitted_cases`; the entries `coverage` and `set_size`;
-      and `sizes`, {size: number of cases}.
+      `nominal_coverage`, for a random case of a new patient; `threshold`; `fitted_on`; `fitted_cases` and
+      `fitted_patients`; the entries `coverage` and `set_size`; and `sizes`, {size: number of cases}.
     """
-    threshold = calibration.conformal_threshold(fitted.targets, fitted.probs, coverage)
+    threshold = calibration.conformal_threshold(fitted.targets, fitted.probs, coverage, fitted.patients)
     sets = test.probs >= threshold
     size, covered = sets.sum(1), sets[np.arange(len(test)), test.targets]
-    mean_size = intervals.entry(float(size.mean()), classification.weighted_mean(size, draws), test.patients, 'no case')
+    mean_size = intervals.entry(float(size.mean()), classification.weighted_mean(size, without), test.patients,
+                                'no case', 'set_size')
     return {'nominal_coverage': coverage, 'threshold': threshold, 'fitted_on': split, 'fitted_cases': len(fitted),
+            'fitted_patients': len(np.unique(fitted.patients)),
             'coverage': proportions.entry(covered, test.patients, 'no case'), 'set_size': mean_size,
             'sizes': {str(k): int((size == k).sum()) for k in np.unique(size)}}
 
 
-def selective_results(cases: Cases, confidence: np.ndarray, draws: np.ndarray) -> dict[str, Any]:
+def selective_results(cases: Cases, confidence: np.ndarray, without: np.ndarray) -> dict[str, Any]:
     """The risk–coverage curve: the error rate of the most confident cases by their share of all cases.
 
     Args:
       cases: the cases.
       confidence: `[n]`.
-      draws: `[resamples, n]`.
+      without: `[rows, n]`, of `statistics.intervals.left_out`.
 
     Returns:
       `points`, at most CURVE_POINTS of {`coverage`, `risk`, `confidence`}; and the entry `aurc`, the area under the
@@ -101,7 +103,7 @@ def selective_results(cases: Cases, confidence: np.ndarray, draws: np.ndarray) -
     ordered = np.sort(confidence)[::-1]
     places = np.unique(np.linspace(0, len(cases) - 1, CURVE_POINTS).round().astype(int)).tolist()
     area = uncertainty.area_under_risk_coverage(confidence, wrong)
-    samples = uncertainty.area_under_risk_coverage(confidence, wrong, draws)
+    samples = uncertainty.area_under_risk_coverage(confidence, wrong, without)
     return {'points': [{'coverage': float(coverage[i]), 'risk': float(risk[i]), 'confidence': float(ordered[i])}
                        for i in places],
-            'aurc': intervals.entry(float(area), samples, cases.patients, 'no case')}
+            'aurc': intervals.entry(float(area), samples, cases.patients, 'no case', 'aurc')}

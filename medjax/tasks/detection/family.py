@@ -30,7 +30,8 @@ FAMILY = Family(
         Metric('false_positives', 'False positives per image', better='lower'),
     )),
     refuses={
-        'merge': 'average precision cannot be merged; evaluate each run by itself',
+        'merge': 'scores of different models have no common unit, so average precision cannot be merged; evaluate '
+                 'each run by itself',
         'ensemble': 'only runs of classification can be averaged',
     },
     reporting=Reporting(('CLAIM',), 'object detection', {

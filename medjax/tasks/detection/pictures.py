@@ -1,6 +1,7 @@
 """Example images of detection in the report: truth, found boxes and errors drawn on them."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib import patheffects
@@ -22,11 +23,27 @@ from medjax.tasks.detection.split import DetectionSplit
 IMAGES_PER_KIND = 2
 SLICES = 2  # slices of a volume
 MAX_SCORED = 8  # boxes in a picture up to which there is room for their scores
-HIT_COLOUR = '#ffffff'
+HIT_COLOUR, IGNORED_COLOUR = '#ffffff', '#b8bec5'
 KINDS = {'best': 'Best', 'median': 'Median', 'worst': 'Worst'}
 ERRORS = (('missed', style.MISSED), ('false positive', style.SPURIOUS), ('hit', HIT_COLOUR))
 
-Outline = tuple[np.ndarray, str, str]  # a box `[4]`, its colour, and a text
+IGNORED = (('ignored, dashed', IGNORED_COLOUR),)
+
+
+class Outline(NamedTuple):
+    """A box that is drawn.
+
+    Attributes:
+      box: `[4]`, rows and columns of its corners.
+      colour: of the outline and the text.
+      text: written at the upper left corner.
+      dashed: whether the outline is dashed.
+    """
+
+    box: np.ndarray
+    colour: str
+    text: str = ''
+    dashed: bool = False
 
 
 def example_images(split: DetectionSplit) -> Section:
@@ -44,7 +61,12 @@ def example_images(split: DetectionSplit) -> Section:
     if any(case.is_volume for _, _, case in examples):
         text += (' Volumes are shown in the axial slices through most objects and false positives, with the boxes that '
                  'the slice cuts. The patient\'s right is on the left of the picture.')
-    return Section('Example images', text, [('Classes', classes), ('Errors', ERRORS)], groups=groups)
+    legends = [('Classes', classes), ('Errors', ERRORS)]
+    if any(case.boxes.ignored is not None and len(case.boxes.ignored.boxes) for _, _, case in examples):
+        legends.append(('Regions', IGNORED))
+        text += (' Dashed boxes are ignored regions, such as crowds and difficult objects: they count neither as '
+                 'missed nor, where something is found on them, as false positives.')
+    return Section('Example images', text, legends, groups=groups)
 
 
 def choose_examples(split: DetectionSplit) -> list[tuple[str, int, Snapshot]]:
@@ -106,8 +128,8 @@ def tiles(case: Snapshot, boxes: ImageBoxes, index: int | None) -> list[draw.Til
     outlines, out = _outlines(case, boxes, index), []
     for title in ('Image', *outlines):
         canvas, axes, width = draw.canvas(image, pixel, case.limits, 0.6 if title == 'Errors' else 1.0)
-        for box, colour, text in outlines.get(title, ()):
-            draw_outline(axes, box, colour, text)
+        for outline in outlines.get(title, ()):
+            draw_outline(axes, *outline)
         if index is not None:
             draw.annotate(axes, SIDES[2], pixel, 'radiological' if title == 'Image' else '')
         where = 'Image' if index is None else f'Axial slice {index + 1}'
@@ -123,16 +145,24 @@ def _outlines(case: Snapshot, boxes: ImageBoxes, index: int | None) -> dict[str,
     if index is not None:
         visible, shown = (np.flatnonzero(_cuts(corners, index)) for corners in (truth, found))
         truth, found = (_axial_boxes(corners, case.image.shape) for corners in (truth, found))
-    scored = len(shown) <= MAX_SCORED
+    ignored, scored = _ignored_outlines(case, boxes, index), len(shown) <= MAX_SCORED
     return {
-        'Truth': [(truth[n], style.class_colour(int(boxes.true_labels[n]) + 1), '') for n in visible],
-        'Found': [(found[n], style.class_colour(int(boxes.pred_labels[n]) + 1),
-                   f'{boxes.scores[n]:.2f}' if scored else '') for n in shown],
-        'Errors': [*((found[n], HIT_COLOUR if hit[n] else style.SPURIOUS, '') for n in shown),
-                   *((truth[n], style.MISSED, '') for n in visible if not detected[n])]}
+        'Truth': [*ignored, *(Outline(truth[n], style.class_colour(int(boxes.true_labels[n]) + 1)) for n in visible)],
+        'Found': [Outline(found[n], style.class_colour(int(boxes.pred_labels[n]) + 1),
+                          f'{boxes.scores[n]:.2f}' if scored else '') for n in shown],
+        'Errors': [*ignored, *(Outline(found[n], HIT_COLOUR if hit[n] else style.SPURIOUS) for n in shown),
+                   *(Outline(truth[n], style.MISSED) for n in visible if not detected[n])]}
 
 
-def draw_outline(axes: Axes, box: np.ndarray, colour: str, text: str = '') -> None:
+def _ignored_outlines(case: Snapshot, boxes: ImageBoxes, index: int | None) -> list[Outline]:
+    """The ignored regions of an image, or those that an axial slice cuts."""
+    regions = np.zeros((0, 4)) if boxes.ignored is None else boxes.ignored.boxes
+    if index is not None and len(regions):
+        regions = _axial_boxes(regions[_cuts(regions, index)], case.image.shape)
+    return [Outline(region, IGNORED_COLOUR, dashed=True) for region in regions]
+
+
+def draw_outline(axes: Axes, box: np.ndarray, colour: str, text: str = '', dashed: bool = False) -> None:
     """Draws a box on an image.
 
     Args:
@@ -140,10 +170,11 @@ def draw_outline(axes: Axes, box: np.ndarray, colour: str, text: str = '') -> No
       box: `[4]`, rows and columns of its corners.
       colour: of the outline and the text.
       text: written at the upper left corner.
+      dashed: whether the outline is dashed.
     """
     top, left, bottom, right = np.asarray(box, float) - 0.5
     axes.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=colour, linewidth=1.1,
-                             path_effects=draw.HALO))
+                             linestyle=(0, (4, 2)) if dashed else 'solid', path_effects=draw.HALO))
     if text:
         axes.text(left, top, text, color=colour, fontsize=7, va='bottom', ha='left', clip_on=True, path_effects=[
             patheffects.withStroke(linewidth=1.2, foreground='black')])

@@ -9,7 +9,7 @@ from medjax.errors import InputError
 from medjax.metrics import box_matching, detection
 from medjax.metrics.box_matching import Matches
 from medjax.metrics.detection import HIT
-from medjax.statistics import bootstrap, intervals, proportions
+from medjax.statistics import intervals, per_patient, proportions
 from medjax.statistics.calibration import fitting_split
 from medjax.tasks.detection import coco_ap
 from medjax.tasks.detection.score_calibration import calibrate_scores
@@ -40,9 +40,10 @@ CONVENTIONS = (
     'the number of false positives per image only. A class without an object in a split has no AP and is left out of '
     'means, but its false positives count in FROC and precision; a class whose objects are never hit has AP 0. Without '
     'any object, AP and sensitivity are not defined; without any found box, precision is not. Sensitivity and '
-    'precision have Clopper–Pearson intervals at the effective sample size of Korn and Graubard (1998), others are BCa '
-    'bootstrap intervals over patients, all images of a patient drawn together, with sizes and operating point fixed. '
-    'An interval is given if the metric is defined in at least nine of ten resamples.')
+    'precision have Clopper–Pearson intervals at the effective sample size of Korn and Graubard (1998), others are '
+    't intervals over patients with the standard error of the jackknife, all images of a patient left out together, '
+    'with sizes and operating point fixed. AP is biased upwards with few objects: its interval is that of the mean AP '
+    'of samples of this size.')
 AREAS = (32.0**2, 96.0**2)  # pixels from which objects are medium, and large
 SIZES = ('small', 'medium', 'large')
 DEFAULT_SCORE = 0.5  # operating point where no held-out case sets it
@@ -65,7 +66,7 @@ def results(rows: Sequence[Row], evaluator: Any) -> dict[str, Any]:
     classes = evaluator.data.source.classes
     analysis = summarise(rows, classes)
     videos = {split: video_metrics(part, classes, analysis['operating']['score'])
-              for split, part in bootstrap.rows_by_split(rows).items()}
+              for split, part in per_patient.rows_by_split(rows).items()}
     if any(videos.values()):
         analysis['videos'] = videos
     return {**analysis.pop('metrics'), **header, 'analysis': analysis}
@@ -86,14 +87,12 @@ def add_counts(rows: Sequence[Row], classes: Sequence[str]) -> list[dict[str, An
     return [{**row, **next(counts[row['split']])} for row in rows]
 
 
-def summarise(rows: Sequence[Row], classes: Sequence[str], *, resamples: int = 200, seed: int = 0) -> dict[str, Any]:
+def summarise(rows: Sequence[Row], classes: Sequence[str]) -> dict[str, Any]:
     """Summarises a predictions table.
 
     Args:
       rows: as for `table.read`, each with its `split`.
       classes: names of the classes.
-      resamples: number of bootstrap resamples.
-      seed: seed of the resamples.
 
     Returns:
       - `metrics`: {split: {name: entry}}, entries as in `statistics.intervals.entry` and with `objects`, the number of
@@ -115,8 +114,7 @@ def summarise(rows: Sequence[Row], classes: Sequence[str], *, resamples: int = 2
     out: dict[str, Any] = {'metrics': {}, 'operating': operating, 'sizes': {'limits': {}}, 'counts': {}, 'warnings': []}
     for split, table in tables.items():
         limits = size_limits(table)
-        out['metrics'][split] = entries(table, operating['score'], limits,
-                                        intervals.multiplicities(table.patients, resamples, seed))
+        out['metrics'][split] = entries(table, operating['score'], limits)
         out['sizes']['limits'][split] = [float(limit) for limit in limits]
         out['counts'][split] = class_counts(table, operating['score'])
         out['sizes']['unit'] = 'mm³' if table.dims == 3 else 'pixels'
@@ -126,16 +124,16 @@ def summarise(rows: Sequence[Row], classes: Sequence[str], *, resamples: int = 2
     return {**out, 'calibration': calibrate_scores(tables)}
 
 
-def entries(table: Table, score: float, limits: Sequence[float], draws: np.ndarray) -> dict[str, Any]:
+def entries(table: Table, score: float, limits: Sequence[float]) -> dict[str, Any]:
     """The metrics of a table with confidence intervals; see `summarise`.
 
     Args:
       table: the images.
       score: of the operating point.
       limits: the sizes from which an object is medium, and large.
-      draws: of `intervals.multiplicities`.
     """
-    values, samples = metric_values(table, score, limits), metric_values(table, score, limits, draws)
+    values = metric_values(table, score, limits)
+    samples = metric_values(table, score, limits, intervals.left_out(table.patients))
     if table.dims == 2 and not table.has_difficult:
         values |= coco_ap.coco_metrics(table.images, table.classes)
     out = {name: _entry(table, name, float(np.ravel(value)[0]), samples[name], limits)
@@ -165,7 +163,7 @@ def named_metrics(matches: Sequence[Matches], classes: Sequence[str], dims: int,
 
 def _read_splits(rows: Sequence[Row], classes: Sequence[str]) -> tuple[dict[str, Table], dict[str, Any]]:
     """The table of each split, and the operating point."""
-    tables = {split: read(part, classes) for split, part in bootstrap.rows_by_split(rows).items()}
+    tables = {split: read(part, classes) for split, part in per_patient.rows_by_split(rows).items()}
     fit = fitting_split(tables)
     if fit:
         matches = tables[fit].pooled_matches
@@ -245,7 +243,7 @@ def _entry(table: Table, name: str, value: float, samples: np.ndarray, limits: S
         count = np.array([(np.digitize(sizes, limits) == SIZES.index(size)).sum() for sizes in table.sizes], int)
         patients, reason = patients[count > 0], 'no object of that size'
     reason = 'nothing found' if name == 'precision' else reason
-    return intervals.entry(value, samples, patients, reason) | {'objects': int(count.sum())}
+    return intervals.entry(value, samples, patients, reason, name) | {'objects': int(count.sum())}
 
 
 def counted_images(table: Table, name: str) -> np.ndarray:

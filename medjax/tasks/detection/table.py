@@ -12,7 +12,7 @@ from medjax.errors import InputError
 from medjax.metrics import box_matching, detection
 from medjax.metrics.box_matching import IgnoredRegions, ImageBoxes, Matches
 from medjax.metrics.detection import HIT
-from medjax.statistics import bootstrap
+from medjax.statistics import per_patient
 
 SIZE, SPACING, TRUTH, FOUND, IGNORED = 'size', 'spacing', 'truth', 'found', 'ignored'  # columns that hold JSON
 COUNTS = ('objects', 'found_operating', 'hits', 'false_positives')  # columns of `image_counts`
@@ -130,7 +130,7 @@ def read(rows: Sequence[Row], classes: Sequence[str]) -> Table:
         images.append(boxes)
         spacing = _json_list(row, name, SPACING, 'mm for each axis') if dims == 3 else [1.0, 1.0]
         sizes.append(((boxes.true_boxes[:, dims:] - boxes.true_boxes[:, :dims]) * spacing).prod(-1))
-    return Table(tuple(classes), dims, ids, bootstrap.patient_numbers(rows), tuple(images), tuple(sizes))
+    return Table(tuple(classes), dims, ids, per_patient.patient_numbers(rows), tuple(images), tuple(sizes))
 
 
 def read_boxes(row: Row, classes: Sequence[str], dims: int, case: str = '') -> ImageBoxes:

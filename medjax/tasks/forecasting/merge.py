@@ -23,15 +23,14 @@ def merge(runs: Mapping[str, Run]) -> Combined:
     known = first.results['analysis']
     options = known['measured'], first.classes, known['horizon'], known['lead_times']
     metrics, rows = pooled(tables, *options)
-    analysis = summary.summarise(rows, *options, resamples=1)
+    analysis = summary.summarise(rows, *options)
     del analysis['metrics']
     notice = cross_validation.notice(tables, shown="the mean of all runs' predictions")
     return Combined(rows, {'test': metrics, 'analysis': analysis}, notice, ['test'])
 
 
 def pooled(tables: cross_validation.Tables, names: Sequence[str], events: Sequence[str], horizon: float,
-           lead_times: Sequence[float], resamples: int = 2000,
-           seed: int = 0) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
+           lead_times: Sequence[float]) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
     """Metrics of forecasts over folds and seeds, see `cross_validation.pooled`, and the rounds' mean forecasts.
 
     Args:
@@ -40,11 +39,8 @@ def pooled(tables: cross_validation.Tables, names: Sequence[str], events: Sequen
       events: names of the events.
       horizon: the horizon of events, in the source's unit of time.
       lead_times: limits of the lead times, see `summary.summarise`.
-      resamples: number of bootstrap resamples of patients, the same for all rounds.
-      seed: of the resamples.
     """
     metrics = cross_validation.pooled(
         tables, lambda rows: table.read(rows, names, events, horizon),
-        lambda part, draws=None: summary.compute_metrics(part, lead_times, draws), summary.entries, resamples=resamples,
-        seed=seed)
+        lambda part, draws=None: summary.compute_metrics(part, lead_times, draws), summary.entries)
     return metrics, cross_validation.mean_rows(cross_validation.rounds(tables), table.is_averaged)

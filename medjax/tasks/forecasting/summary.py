@@ -8,7 +8,7 @@ import numpy as np
 from medjax.errors import InputError
 from medjax.metrics import classification
 from medjax.metrics.classification import weighted_mean
-from medjax.statistics import bootstrap, calibration, intervals, recalibration
+from medjax.statistics import calibration, intervals, per_patient, recalibration
 from medjax.tasks.forecasting.table import Predictions, Row, read
 
 CONVENTIONS = (
@@ -29,9 +29,8 @@ CONVENTIONS = (
     'within the horizon by that just before it, others by that at the horizon, by the Kaplan–Meier estimate over the '
     'evaluated visits. Calibration slope and calibration-in-the-large are those of logistic recalibration of the risk '
     'within the horizon, with the same weights. The AUPRC of an uninformative prediction is the share of positives. '
-    'Intervals are BCa bootstrap intervals over patients, with all visits of a patient drawn together, from the '
-    'resamples in which the metric is defined; they are given where these are at least nine in ten. Models are not '
-    'fitted again.')
+    'Intervals are t intervals over patients with the standard error of the jackknife, all visits of a patient left '
+    'out together. Models are not fitted again.')
 FEW_EVENTS = 20  # patients with an event below which early warning gets a warning
 UNDEFINED = {'mase': 'no value has a forecast',
              'auroc': 'the event occurs after all of these visits, or after none',
@@ -161,18 +160,19 @@ def entries(table: Predictions, values: Mapping[str, np.ndarray],
     Args:
       table: the visits.
       values: `[]` by name.
-      samples: `[resamples]` by name.
+      samples: by name, for each row of `intervals.left_out`.
     """
     out = {}
     for name, value in values.items():
         reason = next((words for stem, words in UNDEFINED.items() if name.startswith(stem)), 'no such visit')
-        out[name] = intervals.entry(float(value), samples[name], table.patients[counted_visits(table, name)], reason)
+        out[name] = intervals.entry(float(value), samples[name], table.patients[counted_visits(table, name)], reason,
+                                    name)
     return out
 
 
 def summarise(rows: Sequence[Row], names: Sequence[str], events: Sequence[str], horizon: float,
               lead_times: Sequence[float],
-              *, unit: str = '', resamples: int = 2000, seed: int = 0) -> dict[str, Any]:
+              *, unit: str = '') -> dict[str, Any]:
     """The metrics and the analysis of a predictions table.
 
     Args:
@@ -182,8 +182,6 @@ def summarise(rows: Sequence[Row], names: Sequence[str], events: Sequence[str], 
       horizon: the horizon, in the source's unit of time; 0 for no events.
       lead_times: limits of the lead times: times before an event, rising up to the horizon.
       unit: of the horizon, for the warnings.
-      resamples: number of bootstrap resamples.
-      seed: of the resamples, which are the same for all metrics.
 
     Returns:
       `metrics`: {split: {name: entry}}, `compute_metrics` as of `intervals.entry`; `measured`, `horizon` and
@@ -197,11 +195,10 @@ def summarise(rows: Sequence[Row], names: Sequence[str], events: Sequence[str], 
         raise InputError('predictions: no case; expected at least one')
     out: dict[str, Any] = {'metrics': {}, 'measured': list(names), 'horizon': horizon, 'lead_times': list(lead_times),
                            'calibration': {}, 'positives': {}, 'warnings': []}
-    for split, part in bootstrap.rows_by_split(rows).items():
+    for split, part in per_patient.rows_by_split(rows).items():
         table = read(part, names, events, horizon)
-        draws = intervals.multiplicities(table.patients, resamples, seed)
-        out['metrics'][split] = entries(table, compute_metrics(table, lead_times),
-                                        compute_metrics(table, lead_times, draws))
+        out['metrics'][split] = entries(table, compute_metrics(table, lead_times), compute_metrics(
+            table, lead_times, intervals.left_out(table.patients)))
         out['calibration'][split], out['positives'][split] = {}, {}
         for k, event in enumerate(table.events):
             known, occurs = table.known[:, k], table.occurs[:, k]
@@ -214,7 +211,7 @@ def summarise(rows: Sequence[Row], names: Sequence[str], events: Sequence[str], 
                 within = f'{horizon:g} {unit}'.rstrip()
                 out['warnings'].append(f'{split}: {event} within {within} in only {count}: metrics of early warning '
                                        'are uncertain')
-    out['warnings'] += bootstrap.missing_test(out['metrics'])
+    out['warnings'] += per_patient.missing_test(out['metrics'])
     return out
 
 

@@ -24,7 +24,7 @@ from medjax.data.source import Case
 from medjax.errors import InputError
 from medjax.metrics import survival
 from medjax.ops import time_series
-from medjax.statistics import bootstrap
+from medjax.statistics import per_patient
 
 METHODS = {'': 'network', 'carried': 'carried forward', 'ridge': 'ridge regression'}  # of forecasts
 RISK_METHODS = {'': 'network', 'logistic': 'logistic regression'}  # of the probabilities of events
@@ -152,7 +152,7 @@ def read(rows: Sequence[Row], names: Sequence[str], events: Sequence[str], horiz
         ended = event_numbers(rows, events)
     occurs, known = time_series.events_within(gap, ended, horizon, len(events))
     table = Predictions(
-        bootstrap.patient_numbers(rows), cells('time'), cells('ahead', empty=True), tuple(names),
+        per_patient.patient_numbers(rows), cells('time'), cells('ahead', empty=True), tuple(names),
         columns('', names, empty=True), columns(NEXT, names, empty=True),
         {method: columns(stem, names, empty=True) for method, stem in FORECASTS.items()
          if not method or column(stem, names[0]) in first},

@@ -16,7 +16,6 @@ FAMILY = Family(
         Metric('brier_sites', 'Brier score of sites', better='lower'),
     )),
     refuses={
-        'merge': 'gains over baselines cannot be merged; evaluate each run by itself',
         'ensemble': 'only runs of classification can be averaged',
     },
     reporting=Reporting(('CLAIM',), 'semantic segmentation', {

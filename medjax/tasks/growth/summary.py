@@ -7,7 +7,7 @@ import numpy as np
 
 from medjax.errors import InputError
 from medjax.metrics.classification import auroc_and_auprc, weighted_mean
-from medjax.statistics import bootstrap, intervals
+from medjax.statistics import intervals, per_patient
 from medjax.tasks.growth.family import FAMILY
 from medjax.tasks.growth.table import METHOD_METRICS, Predictions, Row, method_column, read
 
@@ -25,8 +25,8 @@ CONVENTIONS = (
     'the same patients, positive where the network is better; its interval is that of the paired differences. New '
     'tumours are predicted by site, for sites without a tumour at the last visit; the AUROC is over the sites of all '
     'patients together, and the Brier score is their mean. The true probability of the simulation has the highest '
-    'AUROC that a prediction can be expected to reach. Intervals are BCa bootstrap intervals over patients, '
-    'with all sites of a patient drawn together; models are not trained again.')
+    'AUROC that a prediction can be expected to reach. Intervals are t intervals over patients with the '
+    'standard error of the jackknife, all sites of a patient left out together; models are not trained again.')
 UNDEFINED = {'auroc_sites': 'new tumours at no site, or at all', 'volume_error': 'the tumour has disappeared',
              'gain_volume': 'the tumour has disappeared', 'dice': 'true and predicted masks are empty'}
 
@@ -74,13 +74,11 @@ def compute_metrics(table: Predictions, weight: np.ndarray | None = None) -> dic
     return out
 
 
-def summarise(rows: Sequence[Row], *, resamples: int = 2000, seed: int = 0) -> dict[str, Any]:
+def summarise(rows: Sequence[Row]) -> dict[str, Any]:
     """The metrics of a predictions table.
 
     Args:
       rows: as for `table.read`, each with its `split`.
-      resamples: number of bootstrap resamples of patients.
-      seed: of the resamples, which are the same for all metrics.
 
     Returns:
       `metrics`: {split: {name: entry}}, `compute_metrics` as of `intervals.entry`; and `warnings`, lines.
@@ -91,15 +89,25 @@ def summarise(rows: Sequence[Row], *, resamples: int = 2000, seed: int = 0) -> d
     if not rows:
         raise InputError('predictions: no case; expected at least one')
     out: dict[str, Any] = {'metrics': {}, 'warnings': []}
-    for split, part in bootstrap.rows_by_split(rows).items():
+    for split, part in per_patient.rows_by_split(rows).items():
         table = read(part)
-        draws = intervals.multiplicities(table.patients, resamples, seed)
-        values, samples = compute_metrics(table), compute_metrics(table, draws)
-        out['metrics'][split] = {
-            name: intervals.entry(float(value), samples[name], table.patients[counted(table, name)], _reason(name))
-            for name, value in values.items()}
-    out['warnings'] += bootstrap.missing_test(out['metrics'])
+        values = compute_metrics(table)
+        samples = compute_metrics(table, intervals.left_out(table.patients))
+        out['metrics'][split] = entries(table, values, samples)
+    out['warnings'] += per_patient.missing_test(out['metrics'])
     return out
+
+
+def entries(table: Predictions, values: Mapping[str, np.ndarray], samples: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Metrics with confidence intervals as of `intervals.entry`.
+
+    Args:
+      table: the cases.
+      values: `[]` by name.
+      samples: by name, for each row of `intervals.left_out`.
+    """
+    return {name: intervals.entry(float(value), samples[name], table.patients[counted(table, name)], _reason(name),
+                                  name) for name, value in values.items()}
 
 
 def counted(table: Predictions, name: str) -> np.ndarray:

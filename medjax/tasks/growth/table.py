@@ -18,7 +18,7 @@ import numpy as np
 
 from medjax.data.source import UNKNOWN, Case
 from medjax.errors import InputError
-from medjax.statistics import bootstrap
+from medjax.statistics import per_patient
 
 METHODS = {'': 'network', 'same': 'no change', 'exponential': 'exponential', 'logistic': 'logistic',
            'gompertz': 'Gompertz', 'fisher': 'Fisher–KPP'}
@@ -101,6 +101,12 @@ def site_columns(sites: Sequence[str], new: np.ndarray, risk: np.ndarray,
     return row
 
 
+def is_averaged(name: str) -> bool:
+    """Whether a column is predicted, or a metric of a method, and averaged over runs."""
+    return name.startswith(RISK) or name in {method_column(stem, method) for stem in ('volume', *METHOD_METRICS)
+                                             for method in METHODS}
+
+
 def known_sites(rows: Sequence[Row]) -> tuple[np.ndarray, np.ndarray]:
     """Whether a tumour arose, and its predicted probability, at all sites where that is known, `[m]` each."""
     sites = [key.removeprefix(NEW) for key in rows[0] if key.startswith(NEW)]
@@ -135,7 +141,7 @@ def read(rows: Sequence[Row]) -> Predictions:
 
     new = of_sites(NEW)
     return Predictions(
-        tuple(str(row.get('id', number)) for number, row in enumerate(rows)), bootstrap.patient_numbers(rows), values,
+        tuple(str(row.get('id', number)) for number, row in enumerate(rows)), per_patient.patient_numbers(rows), values,
         {method: column(method_column('volume', method), 0) for method in methods}, column('volume_true', 0),
         column('volume_last', 0), column('horizon', 0), np.where(np.isnan(new), -1, new).astype(int), of_sites(RISK),
         of_sites(CHANCE) if sites and CHANCE + sites[0] in first else None, tuple(sites))

@@ -19,7 +19,6 @@ FAMILY = Family(
         Metric('gain_dice', 'Gain in Dice'),
     )),
     refuses={
-        'merge': 'gains over baselines cannot be merged; evaluate each run by itself',
         'ensemble': 'only runs of classification can be averaged',
     },
     reporting=Reporting(('CLAIM',), '', {

@@ -1,13 +1,13 @@
 """Results of registration: overlap, folding and errors, beside no, affine and B-spline registration."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from medjax.errors import InputError
 from medjax.metrics.classification import weighted_mean
-from medjax.statistics import bootstrap, intervals
+from medjax.statistics import intervals, per_patient
 from medjax.tasks.registration.table import METRICS, Row, Table, column, read
 
 CONVENTIONS = (
@@ -23,7 +23,8 @@ CONVENTIONS = (
     'compilation. “Affine” is an affine map found for each pair by the same optimisation. B-splines are those of '
     'SimpleITK after its own affine map, with the correlation in windows; n shows how many of the pairs they were '
     'applied to. A gain is the difference of the run to another method in the same pairs, above 0 where the run is '
-    'better. Intervals are BCa bootstraps over patients, or over pairs without patients; they do not include '
+    'better. Intervals are t intervals with the standard error of the jackknife over patients, or over pairs where '
+    'patients are not known; they do not include '
     'the variability of training. Distances are in mm; of pictures without a pixel size they are in pixels (px).')
 GAINS = {'dice': 1, 'tre': -1}  # metrics with gains, and the sign of an improvement
 REASONS = {'dice': 'no labels', 'tre': 'no landmarks', 'tre90': 'no landmarks', 'consistency': 'no inverse'}
@@ -59,13 +60,11 @@ def metric_values(table: Table, weight: np.ndarray | None = None) -> dict[str, n
             for name, values in _columns(table).items()}
 
 
-def summarise(rows: Sequence[Row], *, resamples: int = 2000, seed: int = 0) -> dict[str, Any]:
+def summarise(rows: Sequence[Row]) -> dict[str, Any]:
     """Metrics of all splits of a predictions table.
 
     Args:
       rows: of the table; see `tasks/registration/table.py`.
-      resamples: bootstrap draws of patients.
-      seed: of the draws, the same for all metrics.
 
     Returns:
       `metrics`: {split: {name: entry}}, `metric_values` as of `intervals.entry`, without those of other methods that no
@@ -77,19 +76,29 @@ def summarise(rows: Sequence[Row], *, resamples: int = 2000, seed: int = 0) -> d
     if not rows:
         raise InputError('predictions: no case; expected one at least')
     out: dict[str, Any] = {'metrics': {}, 'warnings': []}
-    for split, split_rows in bootstrap.rows_by_split(rows).items():
+    for split, split_rows in per_patient.rows_by_split(rows).items():
         table = read(split_rows)
-        draws = intervals.multiplicities(table.patients, resamples, seed)
-        values, samples, columns = metric_values(table), metric_values(table, draws), _columns(table)
-        out['metrics'][split] = {
-            name: intervals.entry(float(value), samples[name], table.patients[~np.isnan(columns[name])],
-                                  REASONS.get(name, 'no pair'))
-            for name, value in values.items() if name in METRICS or not np.isnan(columns[name]).all()}
+        samples = metric_values(table, intervals.left_out(table.patients))
+        out['metrics'][split] = entries(table, metric_values(table), samples)
         folded = table.values['folded', '']
         if (folded > 0).any():
             out['warnings'].append(f'{split}: {int((folded > 0).sum())} of {len(folded)} deformations fold, at most in '
                                    f'{folded.max():.2g} % of the cells.')
     return out
+
+
+def entries(table: Table, values: Mapping[str, np.ndarray], samples: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Metrics with confidence intervals as of `intervals.entry`, without those of other methods that no pair has.
+
+    Args:
+      table: the pairs.
+      values: `[]` by name.
+      samples: by name, for each row of `intervals.left_out`.
+    """
+    columns = _columns(table)
+    return {name: intervals.entry(float(value), samples[name], table.patients[~np.isnan(columns[name])],
+                                  REASONS.get(name, 'no pair'), name)
+            for name, value in values.items() if name in METRICS or not np.isnan(columns[name]).all()}
 
 
 def _columns(table: Table) -> dict[str, np.ndarray]:

@@ -20,7 +20,7 @@ import numpy as np
 
 from medjax.data.source import Case
 from medjax.errors import InputError
-from medjax.statistics import bootstrap
+from medjax.statistics import per_patient
 
 METHODS = {'': 'this run', 'none': 'no registration', 'affine': 'affine', 'bspline': 'B-splines (SimpleITK)'}
 METRICS = ('dice', 'folded', 'tre', 'tre90', 'ncc', 'consistency', 'seconds')
@@ -73,6 +73,11 @@ def is_metric(name: str) -> bool:
     return name in METRICS or name.rpartition('_')[0] in ('dice', 'tre', 'folded')
 
 
+def is_averaged(name: str) -> bool:
+    """Whether a column is a metric of a method, which is averaged over runs."""
+    return name in {column(metric, method) for metric in METRICS for method in METHODS}
+
+
 def read(rows: Sequence[Row]) -> Table:
     """Rows of the table as arrays; cells are text or numbers.
 
@@ -85,7 +90,7 @@ def read(rows: Sequence[Row]) -> Table:
             values |= {(metric, method): np.array([_number(cells, number, column(metric, method))
                                                    for number, cells in enumerate(rows)]) for metric in METRICS}
     return Table(tuple(str(cells.get('id', number)) for number, cells in enumerate(rows)),
-                 bootstrap.patient_numbers(rows), values)
+                 per_patient.patient_numbers(rows), values)
 
 
 def _number(cells: Row, number: int, name: str) -> float:

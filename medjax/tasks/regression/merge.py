@@ -26,16 +26,14 @@ def merge(runs: Mapping[str, Run]) -> Combined:
     return Combined(rows, {'test': metrics, 'analysis': {}}, notice, ['test'])
 
 
-def pooled(tables: cross_validation.Tables, targets: Sequence[str], unit: str = 'patient', resamples: int = 2000,
-           seed: int = 0) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
+def pooled(tables: cross_validation.Tables, targets: Sequence[str],
+           unit: str = 'patient') -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
     """Metrics of a regression over folds and seeds; see `cross_validation.pooled`.
 
     Args:
       tables: for each run the rows of its predictions table.
       targets: names.
       unit: what a case is.
-      resamples: number of bootstrap resamples of patients, the same for all rounds.
-      seed: of the resamples.
 
     Returns:
       Entries, including those of the rounds' mean prediction, whose names end in '_ensemble' and which have no spread;
@@ -47,11 +45,11 @@ def pooled(tables: cross_validation.Tables, targets: Sequence[str], unit: str = 
                 for row in mean]
     mean = [{**row, **columns} for row, columns in zip(mean, ensemble)]
     parts = [_read([{**row, **columns} for row, columns in zip(rows, ensemble)], targets) for rows in rounds]
-    draws = {name: intervals.multiplicities(part.patients, resamples, seed) for name, part in parts[0].items()}
+    without = {name: intervals.left_out(part.patients) for name, part in parts[0].items()}
     single = [summary.compute_metrics(_read([row for row in rows if row['split'] == 'test'], targets))
               for rows in tables.values()]
     values = [summary.compute_metrics(part) for part in parts]
-    samples = [summary.compute_metrics(part, draws) for part in parts]
+    samples = [summary.compute_metrics(part, without) for part in parts]
     out = summary.entries(parts[0], cross_validation.means_over(values), cross_validation.means_over(samples), unit)
     for key, entry in out.items():
         if key in single[0]:

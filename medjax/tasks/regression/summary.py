@@ -7,7 +7,7 @@ import numpy as np
 
 from medjax.errors import InputError
 from medjax.metrics import regression
-from medjax.statistics import bootstrap, intervals
+from medjax.statistics import intervals, per_patient
 from medjax.tasks.regression.table import Predictions, Row, read
 
 CONVENTIONS = (
@@ -18,7 +18,7 @@ CONVENTIONS = (
     'boosting (500 trees of depth 5, learning rate 0.05, half of the molecules and a third of the features at a time, '
     'chosen by cross-validation on the training molecules), on Morgan fingerprints (counts, radius 2, 2048 bits, by '
     'RDKit), alone or with the descriptors {descriptors}; they are fitted to the same training molecules. Intervals '
-    'are BCa bootstrap intervals over {unit}s; models are not fitted again.')
+    'are t intervals over {unit}s with the standard error of the jackknife; models are not fitted again.')
 METRICS = ('r2', 'rmse', 'mae', 'pearson', 'spearman', 'bias')
 UNDEFINED = {'r2': 'the measured values do not vary', 'pearson': 'measured or predicted values do not vary',
              'spearman': 'measured or predicted values do not vary'}
@@ -72,7 +72,7 @@ def entries(tables: Mapping[str, Predictions], values: Mapping[str, np.ndarray],
     Args:
       tables: the cases of each target.
       values: `[]` by name.
-      samples: `[resamples]` by name.
+      samples: by name, for each row of `intervals.left_out`.
       unit: what a case is, such as 'molecule'.
     """
     targets, out = list(tables), {}
@@ -80,21 +80,18 @@ def entries(tables: Mapping[str, Predictions], values: Mapping[str, np.ndarray],
         for method in table.predicted:
             for metric in METRICS:
                 key, reason = metric_key(metric, target, method, targets), UNDEFINED.get(metric, 'no case')
-                entry = intervals.entry(float(values[key]), samples[key], table.patients, reason)
+                entry = intervals.entry(float(values[key]), samples[key], table.patients, reason, metric)
                 out[key] = entry | {'unit': unit}
     return out
 
 
-def summarise(rows: Sequence[Row], targets: Sequence[str], *, unit: str = 'patient', resamples: int = 2000,
-              seed: int = 0) -> dict[str, Any]:
+def summarise(rows: Sequence[Row], targets: Sequence[str], *, unit: str = 'patient') -> dict[str, Any]:
     """The metrics of a predictions table.
 
     Args:
       rows: as for `table.read`, each with its `split`.
       targets: names.
       unit: what a case is, such as 'molecule'.
-      resamples: number of bootstrap resamples of patients.
-      seed: of the resamples, which are the same for all metrics.
 
     Returns:
       `metrics`: {split: {name: entry}}, and `warnings`, lines.
@@ -105,11 +102,11 @@ def summarise(rows: Sequence[Row], targets: Sequence[str], *, unit: str = 'patie
     if not rows:
         raise InputError('predictions: no case; expected at least one')
     out: dict[str, Any] = {'metrics': {}, 'warnings': []}
-    for split, part in bootstrap.rows_by_split(rows).items():
+    for split, part in per_patient.rows_by_split(rows).items():
         tables = {target: read(part, target) for target in targets}
-        draws = {target: intervals.multiplicities(table.patients, resamples, seed) for target, table in tables.items()}
-        out['metrics'][split] = entries(tables, compute_metrics(tables), compute_metrics(tables, draws), unit)
+        without = {target: intervals.left_out(table.patients) for target, table in tables.items()}
+        out['metrics'][split] = entries(tables, compute_metrics(tables), compute_metrics(tables, without), unit)
         out['warnings'] += [f'{split}: {target} was measured in {len(table.measured)} of {len(part)} cases'
                             for target, table in tables.items() if len(table.measured) < len(part)]
-    out['warnings'] += bootstrap.missing_test(out['metrics'])
+    out['warnings'] += per_patient.missing_test(out['metrics'])
     return out

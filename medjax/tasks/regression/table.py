@@ -14,7 +14,7 @@ import numpy as np
 
 from medjax.data.source import Case
 from medjax.errors import InputError
-from medjax.statistics import bootstrap
+from medjax.statistics import per_patient
 
 ENSEMBLE = 'ensemble'
 METHODS = {'': 'network', ENSEMBLE: 'mean of the runs', 'trees': 'trees on fingerprints',
@@ -86,7 +86,7 @@ def read(rows: Sequence[Row], target: str) -> Predictions:
     first = rows[0] if rows else {}
     if rows and target not in first:
         raise InputError(f'predictions: no column {target!r}; expected what was measured there')
-    patients = bootstrap.patient_numbers(rows)
+    patients = per_patient.patient_numbers(rows)
     cases = np.array([number for number, row in enumerate(rows) if row[target] not in ('', None)], int)
     methods = [method for method in METHODS if not method or predicted_column(target, method) in first]
 

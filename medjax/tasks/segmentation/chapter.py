@@ -20,7 +20,7 @@ from medjax.report.chapter import (
 from medjax.report.draw import PLANES
 from medjax.report.run_files import Run
 from medjax.report.tables import format_number
-from medjax.statistics.bootstrap import parse_number
+from medjax.statistics.per_patient import parse_number
 from medjax.tasks.segmentation.charts import (
     CERTAIN,
     calibration_error,
@@ -75,14 +75,13 @@ def result_tables(run: Run) -> list[tables.Table]:
 def method(run: Run) -> str:
     """How the values and their intervals are computed."""
     entries = entries_with_intervals(run)
-    resamples = next((entry.get('resamples') for entry in entries), 0)
     few = any(entry['n'] < FEW_PATIENTS for entry in entries)
     columns = {name for split in run.splits for row in run.rows(split)[:1] for name in row}
     units = f'{run.analysis_unit}s'
     return join_sentences({
-        f'Means over {units} ± standard deviation between {units}; below them the 95 % interval of the mean, a '
-        f'studentised bootstrap over {units} with {resamples} resamples.': resamples,
-        f'With fewer than {FEW_PATIENTS} {units} such an interval is too narrow.': resamples and few,
+        f'Means over {units} ± standard deviation between {units}; below them the 95 % interval of the mean, a t '
+        f'interval over {units}.': entries,
+        f'With fewer than {FEW_PATIENTS} {units} such an interval may be too narrow.': few,
         f'“Missed” and “spurious” count cases, not {units}.': any(name.startswith(FLAGS) for name in columns)})
 
 

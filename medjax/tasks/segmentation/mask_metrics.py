@@ -29,13 +29,15 @@ CONVENTIONS = (
     'A class that is present in the reference or in the prediction only has Dice, IoU and NSD 0, and the image\'s '
     'diagonal as HD95 and ASSD. It counts as missed if no voxel of the reference is predicted, even if the class is '
     'predicted elsewhere, and as spurious if it is predicted and absent in the reference. A class that is absent in '
-    'both is left out of the mean; n is the number of cases that count. Sensitivity needs a reference, precision a '
-    'prediction. A lesion is a connected component (26 neighbours). A predicted lesion finds a reference lesion if it '
-    'covers at least a tenth of it and at least a tenth of itself lies in it. Each finds one and is found by one: as '
-    'many pairs as possible, and of these the ones with the largest overlap (IoU). Lesion F1 is twice their number '
-    'over the number of lesions in both masks. Merged lesions are predicted ones that cover at least a tenth of two '
-    'or more reference lesions, split lesions those of the reference in which two or more predicted lesions lie with '
-    'at least a tenth of themselves, in a case.')
+    'both is left out of the mean; n is the number of cases that count. Where no structure of a class is missed or '
+    'spurious in a sample, it cannot show how often that happens: the interval of a mean is then that of structures '
+    'that are neither, and the exact interval of the share of both stands beside it. Sensitivity needs a reference, '
+    'precision a prediction. A lesion is a connected component (26 neighbours). A predicted lesion finds a reference '
+    'lesion if it covers at least a tenth of it and at least a tenth of itself lies in it. Each finds one and is '
+    'found by one: as many pairs as possible, and of these the ones with the largest overlap (IoU). Lesion F1 is '
+    'twice their number over the number of lesions in both masks. Merged lesions are predicted ones that cover at '
+    'least a tenth of two or more reference lesions, split lesions those of the reference in which two or more '
+    'predicted lesions lie with at least a tenth of themselves, in a case.')
 MIN_OVERLAP = 0.1  # fraction of a lesion that must be covered
 LESION_METRICS = ('lesion_f1', 'lesions_merged', 'lesions_split')
 # Definitions of a surface for hd95, assd and nsd.

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from medjax.statistics.bootstrap import parse_number
+from medjax.statistics.per_patient import parse_number
 from medjax.tasks.segmentation.mask_metrics import LESION_METRICS
 
 METRICS = ('dice', 'iou', 'sensitivity', 'precision', 'hd95', 'assd', 'nsd')  # of each class

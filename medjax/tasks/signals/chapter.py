@@ -16,7 +16,7 @@ from medjax.report.chapter import (
 )
 from medjax.report.run_files import Run
 from medjax.report.tables import Cell, format_interval, format_number
-from medjax.statistics.bootstrap import parse_number
+from medjax.statistics.per_patient import parse_number
 from medjax.tasks.signals import snapshot
 from medjax.tasks.signals.charts import recordings_chart
 from medjax.tasks.signals.family import FAMILY

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from medjax.statistics import bootstrap
+from medjax.statistics import per_patient
 
 
 def results(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any]:
@@ -16,6 +16,6 @@ def results(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any]
     Returns:
       For each split its metrics with confidence intervals; `problem` and `conventions`.
     """
-    means = {split: bootstrap.summarise(part, evaluator.metrics)
-             for split, part in bootstrap.rows_by_split(rows).items()}
+    means = {split: per_patient.summarise(part, evaluator.metrics)
+             for split, part in per_patient.rows_by_split(rows).items()}
     return {**means, 'conventions': evaluator.conventions, 'problem': 'beats'}

@@ -20,7 +20,7 @@ from medjax.data.transforms.images import image_preprocess
 from medjax.errors import InputError, few
 from medjax.metrics import concordance
 from medjax.options import Count, Positive
-from medjax.statistics import bootstrap
+from medjax.statistics import per_patient
 from medjax.tasks.survival import table
 
 BASELINE = 'baseline.json'  # in the run's folder `cases`
@@ -92,7 +92,7 @@ class SurvivalEvaluator(contracts.Evaluator):
         A patient at different landmarks makes no pair with himself or herself.
         """
         time = np.array([row['time'] for row in rows], float)
-        by_event, patients = {}, bootstrap.patient_numbers(rows)
+        by_event, patients = {}, per_patient.patient_numbers(rows)
         for name in self.data.source.classes:
             event = np.array([row['event'] == name for row in rows])
             risk = np.array([row[table.RISK + name] for row in rows], float)

@@ -36,13 +36,13 @@ def merge(runs: Mapping[str, Run]) -> Combined:
     return Combined(rows, {**metrics, 'analysis': analysis}, notice, test_splits)
 
 
-def pooled(tables: cross_validation.Tables, events: Sequence[str], horizons: Sequence[float], split: str = 'test',
-           resamples: int = 2000, seed: int = 0) -> dict[str, dict[str, Any]]:
+def pooled(tables: cross_validation.Tables, events: Sequence[str], horizons: Sequence[float],
+           split: str = 'test') -> dict[str, dict[str, Any]]:
     """Metrics of a split over folds and seeds, at given horizons; see `cross_validation.pooled`."""
     return cross_validation.pooled(
         tables, lambda rows: table.read(rows, events),
-        lambda part, draws=None: summary.curve_metrics(part, horizons, draws), summary.entries,
-        ranking=summary.ranking_metrics, split=split, resamples=resamples, seed=seed)
+        lambda part, weight=None: summary.curve_metrics(part, horizons, weight), summary.entries,
+        ranking=summary.ranking_metrics, split=split)
 
 
 def _mean_predictions(tables: cross_validation.Tables, first: Run, test_splits: Sequence[str],

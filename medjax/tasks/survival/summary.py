@@ -11,7 +11,7 @@ from medjax.errors import InputError
 from medjax.metrics import concordance, survival
 from medjax.metrics.classification import compute_in_blocks, mean_over_defined
 from medjax.metrics.survival import Curve
-from medjax.statistics import bootstrap, calibration, intervals, recalibration
+from medjax.statistics import calibration, intervals, per_patient, recalibration
 from medjax.tasks.survival.table import Predictions, Row, read, read_recommendation
 
 CONVENTIONS = (
@@ -34,10 +34,10 @@ CONVENTIONS = (
     'name of an event is then the mean over the events that have it. Horizons, unless given, are the quartiles of the '
     'times of the events of the split `calibrate`, or of the validation cases where there is none, and risk groups are '
     'the thirds of the risks of the same cases; both are held fixed. Observed incidence is one minus the Kaplan–Meier '
-    'estimate, or with several events the Aalen–Johansen estimate, with log-log intervals, or a percentile bootstrap '
+    'estimate, or with several events the Aalen–Johansen estimate, with log-log intervals, or those of the jackknife '
     'over patients if they have several cases; the log-rank test treats other events as censoring and cases as '
-    'independent. Intervals of metrics are BCa bootstrap intervals over patients, with all cases of a patient drawn '
-    'together, from the resamples in which the metric is defined; they are given where these are at least nine in ten.')
+    'independent. Intervals of metrics are t intervals over patients with the standard error of the jackknife, all '
+    'cases of a patient left out together.')
 QUANTILES = (0.25, 0.5, 0.75)  # of the times of events: the horizons
 GROUPS = ('low', 'medium', 'high')
 ADVICE = ('as advised', 'otherwise')  # how patients were treated
@@ -94,7 +94,7 @@ def curve_metrics(table: Predictions, horizons: Sequence[float],
 
 
 def summarise(rows: Sequence[Row], events: Sequence[str], unit: str = '', *, horizons: Sequence[float] = (),
-              resamples: int = 2000, seed: int = 0, absolute_groups: bool = False) -> dict[str, Any]:
+              absolute_groups: bool = False) -> dict[str, Any]:
     """The metrics and the analysis of a predictions table.
 
     Args:
@@ -102,8 +102,6 @@ def summarise(rows: Sequence[Row], events: Sequence[str], unit: str = '', *, hor
       events: names; risk groups are of the first.
       unit: of time, for warnings.
       horizons: times of AUC, Brier score and calibration; by default the quartiles of the times of events.
-      resamples: number of bootstrap resamples.
-      seed: of the resamples, which are the same for all metrics.
       absolute_groups: form risk groups by the predicted incidence at the middle horizon, which can be compared across
         the models of different folds, in place of the risk.
 
@@ -125,7 +123,7 @@ def summarise(rows: Sequence[Row], events: Sequence[str], unit: str = '', *, hor
     """
     if not rows:
         raise InputError('predictions: no case; expected at least one')
-    by_split = bootstrap.rows_by_split(rows)
+    by_split = per_patient.rows_by_split(rows)
     tables = {split: read(part, events) for split, part in by_split.items()}
     preferred = [split for split in ('calibrate', 'val', 'test', *tables) if split in tables]
     source = next((split for split in preferred if tables[split].event.any()), next(iter(tables)))
@@ -141,8 +139,7 @@ def summarise(rows: Sequence[Row], events: Sequence[str], unit: str = '', *, hor
                            'groups': {}, 'calibration': {},
                            'warnings': warnings + _warnings(tables, source, unit, given)}
     for split, table in tables.items():
-        draws = intervals.multiplicities(table.patients, resamples, seed)
-        samples = compute_metrics(table, horizons, draws)
+        samples = compute_metrics(table, horizons, intervals.left_out(table.patients))
         out['metrics'][split] = entries(table, compute_metrics(table, horizons), samples)
         out['groups'][split] = _risk_groups(table, group_score(table), cuts, horizons)
         recommendation = read_recommendation(by_split[split])
@@ -159,7 +156,7 @@ def entries(table: Predictions, values: Mapping[str, np.ndarray],
     Args:
       table: the cases.
       values: `[]` by name.
-      samples: `[resamples]` by name.
+      samples: by name, for each row of `intervals.left_out`.
     """
     out = {}
     for name, value in values.items():
@@ -167,7 +164,7 @@ def entries(table: Predictions, values: Mapping[str, np.ndarray],
                     key=lambda k: len(table.events[k]), default=None)
         reason = next(words for stem, words in UNDEFINED.items() if name.startswith(stem))
         count = (table.event > 0 if event is None else table.has_event(event)).sum()
-        out[name] = intervals.entry(float(value), samples[name], table.patients, reason) | {'events': int(count)}
+        out[name] = intervals.entry(float(value), samples[name], table.patients, reason, name) | {'events': int(count)}
     return out
 
 
@@ -306,7 +303,7 @@ def _calibration(table: Predictions, k: int, horizon: float) -> dict[str, Any]:
 
 
 def _warnings(tables: Mapping[str, Predictions], source: str, unit: str, given: bool) -> list[str]:
-    lines = bootstrap.missing_test(tables)
+    lines = per_patient.missing_test(tables)
     if source not in ('calibrate', 'val'):
         what = 'risk groups are' if given else 'horizons and risk groups are'
         lines.append(f'no validation cases with an event: {what} set by the {source} cases')

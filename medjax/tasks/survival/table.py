@@ -16,12 +16,11 @@ from medjax.data.source import Case
 from medjax.errors import InputError
 from medjax.metrics import survival
 from medjax.metrics.survival import Curve
-from medjax.statistics import bootstrap, intervals
+from medjax.statistics import intervals, per_patient, scales
 
 RISK, INCIDENCE = 'risk_', 'incidence_'  # beginnings of column names
 GIVEN, BENEFIT = 'given', 'benefit'
 DIGITS = 6  # decimals of a probability
-RESAMPLES = 1000  # of the intervals of curves where patients have several cases
 TOLERANCE = 1e-4  # rounded probabilities may decrease over time, or exceed 1 in their sum, by this much
 
 Row = Mapping[str, Any]
@@ -74,7 +73,8 @@ class Predictions:
         """The observed probability of being without event `k` over time, among `members [n]` bool.
 
         The Kaplan–Meier estimate; with several events one minus the Aalen–Johansen estimate. Its interval is the
-        estimate's own, or where patients have several cases the percentile bootstrap's over patients.
+        estimate's own, or where patients have several cases that of the jackknife over patients, on the same
+        log-log scale.
         """
         def estimate(weight: np.ndarray | None = None) -> Curve:
             if len(self.events) == 1:
@@ -84,8 +84,11 @@ class Predictions:
         curve, patients = estimate(), self.patients[members]
         if len(np.unique(patients)) == len(patients):
             return curve
-        drawn = estimate(intervals.multiplicities(patients, RESAMPLES, 0)[:RESAMPLES]).values
-        low, high = np.percentile(drawn, [2.5, 97.5], axis=0)
+        count = len(np.unique(patients))
+        if count == 1:
+            return curve._replace(low=curve.values, high=curve.values)
+        error, freedom = intervals.jackknife(estimate(intervals.left_out(patients)).values, count)
+        low, high = intervals.limits(curve.values, error, freedom, scales.LOG_LOG)
         return curve._replace(low=low, high=high)
 
 
@@ -143,7 +146,7 @@ def read(rows: Sequence[Row], events: Sequence[str]) -> Predictions:
         raise InputError(f'predictions, case {ids[i]}: the incidences at {grid[-1]} sum to '
                          f'{incidence[i, :, -1].sum():g}; expected at most 1')
     event = np.array([_event(row, case, events) for row, case in zip(rows, ids)], int)
-    return Predictions(tuple(events), ids, bootstrap.patient_numbers(rows), time, event, risk,
+    return Predictions(tuple(events), ids, per_patient.patient_numbers(rows), time, event, risk,
                        np.array([float(text) for text in grid]), np.maximum.accumulate(incidence, -1))
 
 
@@ -174,7 +177,7 @@ def on_common_grid(tables: Mapping[str, Sequence[Row]], events: Sequence[str]) -
 
 def read_recommendation(rows: Sequence[Row]) -> np.ndarray | None:
     """Whether each case was treated, and its predicted benefit, `[n, 2]`; None where a case has no benefit."""
-    pairs = [(bootstrap.parse_number(row.get(GIVEN)), bootstrap.parse_number(row.get(BENEFIT))) for row in rows]
+    pairs = [(per_patient.parse_number(row.get(GIVEN)), per_patient.parse_number(row.get(BENEFIT))) for row in rows]
     return np.array(pairs) if all(benefit == benefit for _, benefit in pairs) else None
 
 

@@ -94,7 +94,7 @@ def _headline(run: Run, split: str) -> tuple[str, str]:
 
 def _method(run: Run) -> str:
     return (f'{run.results["counts"].get("train", 0)} training images. By {_features(run)}. 95 % intervals are '
-            f'bootstraps over {run.analysis_unit}s and generated images.')
+            f'from random halves of the real images, by {run.analysis_unit}, and of the generated ones.')
 
 
 def _tables(run: Run, split: str) -> list[Table]:

@@ -87,9 +87,10 @@ class SynthesisEvaluator(contracts.Evaluator):
         """FID, KID, precision, recall and diversity (1 is that of real images) by pixels, of the rows of `quick`."""
         real, fake = (np.array([[value for name, value in row.items() if name.startswith('pixels_')]
                                 for row in rows if row['kind'] == kind], float) for kind in ('real', 'synthetic'))
-        precision, recall = generative.precision_recall(real, fake)
+        distances = generative.image_distances(real, fake)
+        precision, recall = distances.precision_recall()
         fake_distance, real_distance = (
-            float(generative.mean_over_pairs(generative.pairwise_distances(x), np.ones(len(x)))) for x in (fake, real))
+            float(generative.mean_over_pairs(x, np.ones(len(x)))) for x in (distances.fake, distances.real))
         return {'fid_pixels': generative.fid(real, fake), 'kid_pixels': generative.kid(real, fake),
                 'precision': float(precision.mean()), 'recall': float(recall.mean()),
                 'diversity': fake_distance / max(real_distance, 1e-12)}

@@ -13,7 +13,7 @@ import numpy as np
 
 from medjax.data.source import Case
 from medjax.errors import InputError
-from medjax.statistics.bootstrap import parse_number
+from medjax.statistics.per_patient import parse_number
 
 KINDS = ('real', 'synthetic', 'train', 'val', 'blurred', 'noisy')  # images of the split, generated ones, and baselines
 FEATURES = ('network', 'pixels')  # the first that a table has is the primary one

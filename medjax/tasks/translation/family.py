@@ -15,7 +15,6 @@ FAMILY = Family(
         Metric('gain_psnr', 'Gain in PSNR', unit='dB'),
     )),
     refuses={
-        'merge': 'gains over baselines cannot be merged; evaluate each run by itself',
         'ensemble': 'only runs of classification can be averaged',
     },
     reporting=Reporting(('CLAIM',), '', {

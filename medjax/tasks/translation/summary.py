@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from medjax.statistics import bootstrap
+from medjax.statistics import per_patient
 from medjax.tasks.translation.table import CYCLE, GAIN, METRICS, column, methods, psnr
 
 CONVENTIONS = (
@@ -18,7 +18,7 @@ CONVENTIONS = (
     'its own intensity and are fitted to pairs of training voxels; histogram matching gives the target of the same '
     'rank and needs no pairs. Outside of the head these baselines are given the true target. A gain is the PSNR of the '
     'network minus that of a baseline, case by case. Cases without a target are not counted. Intervals are '
-    'studentised bootstraps over patients; there is none for a single patient.')
+    't intervals over patients; there is none for a single patient.')
 
 
 def results(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any]:
@@ -34,24 +34,23 @@ def results(rows: Sequence[Mapping[str, Any]], evaluator: Any) -> dict[str, Any]
     return {**summarise(rows)['metrics'], 'problem': 'translation', 'conventions': CONVENTIONS}
 
 
-def summarise(rows: Sequence[Mapping[str, Any]], resamples: int = 2000) -> dict[str, Any]:
+def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Metrics of all splits of a predictions table.
 
     Args:
       rows: of the table; see `tasks/translation/table.py`.
-      resamples: bootstrap draws.
 
     Returns:
-      `metrics`: {split: {name: entry}} as of `bootstrap.summarise`: the table's columns, and `gain_psnr_METHOD`.
+      `metrics`: {split: {name: entry}} as of `per_patient.summarise`: the table's columns, and `gain_psnr_METHOD`.
     """
-    out = {}
-    for split, split_rows in bootstrap.rows_by_split(rows).items():
-        baselines = [method for method in methods(split_rows) if method]
-        gains = [column(GAIN, method) for method in baselines]
-        full = [{**row, **{gain: psnr(row) - psnr(row, method) for gain, method in zip(gains, baselines)}}
-                for row in split_rows]
-        names = [*METRICS, *(column(metric, method) for method in baselines for metric in METRICS), *gains]
-        if any(CYCLE in row for row in split_rows):
-            names.append(CYCLE)
-        out[split] = bootstrap.summarise(full, names, resamples=resamples)
-    return {'metrics': out}
+    return {'metrics': {split: per_patient.summarise(*with_gains(split_rows))
+                        for split, split_rows in per_patient.rows_by_split(rows).items()}}
+
+
+def with_gains(rows: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], list[str]]:
+    """Rows with the gain in PSNR over each baseline, and the names of all metrics, of the network and of baselines."""
+    baselines = [method for method in methods(rows) if method]
+    gains = [column(GAIN, method) for method in baselines]
+    full = [{**row, **{gain: psnr(row) - psnr(row, method) for gain, method in zip(gains, baselines)}} for row in rows]
+    names = [*METRICS, *(column(metric, method) for method in baselines for metric in METRICS), *gains]
+    return full, [*names, CYCLE] if any(CYCLE in row for row in rows) else names

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from medjax.data.source import Case
-from medjax.statistics.bootstrap import parse_number
+from medjax.statistics.per_patient import parse_number
 
 METHODS = {'': 'network', 'linear': 'linear regression', 'lookup': 'lookup table', 'matched': 'histogram matching'}
 METRICS = ('psnr', 'ssim', 'mae', 'sharpness')

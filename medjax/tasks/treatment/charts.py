@@ -132,7 +132,7 @@ def draw_realisations(values: Mapping[str, np.ndarray], entries: Mapping[str, Ma
 
     Args:
       values: for each method `[n]`, of the same realisations; values of one realisation are joined by a line.
-      entries: for each method that of `bootstrap.summarise`.
+      entries: for each method that of `per_patient.summarise`.
       label: of the metric.
       theme: 'light' or 'dark'.
     """

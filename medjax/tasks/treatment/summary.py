@@ -8,7 +8,7 @@ import numpy as np
 from medjax.errors import InputError
 from medjax.metrics import treatment as metrics_treatment
 from medjax.metrics.classification import weighted_mean
-from medjax.statistics import bootstrap, intervals
+from medjax.statistics import intervals, per_patient
 from medjax.tasks.treatment.table import Predictions, Row, read
 
 CONVENTIONS = (
@@ -27,9 +27,9 @@ CONVENTIONS = (
     'the curve and the straight line to its end. The doubly robust mean effect corrects the mean predicted effect by '
     'the weighted errors of the observed outcomes. OLS is ordinary least squares with the treatment as a covariate, '
     'or for each group by itself; trees are scikit-learn\'s histogram gradient boosting with default settings, for '
-    'each group by itself. The baselines are fitted to the same training patients. Intervals are BCa bootstrap '
-    'intervals over patients, from the resamples in which the metric is defined, given where these are at least nine '
-    'in ten; models and propensity are not fitted again, so the variation between training sets is not included.')
+    'each group by itself. The baselines are fitted to the same training patients. Intervals are t intervals over '
+    'patients with the standard error of the jackknife; models and propensity are not fitted again, so the variation '
+    'between training sets is not included.')
 UNDEFINED = {'factual_rmse': 'there is one group only', 'policy_value': 'no patient was treated by the policy',
              'qini': 'there is one group only', 'difference': 'there is one group only',
              'ate_weighted': 'there is one group only', 'value_if_none': 'no patient is untreated',
@@ -92,16 +92,13 @@ def metric_key(name: str, method: str = '') -> str:
     return f'{name}_{method}' if method else name
 
 
-def summarise(rows: Sequence[Row], training: Mapping[str, Any], *, resamples: int = 2000,
-              seed: int = 0) -> dict[str, Any]:
+def summarise(rows: Sequence[Row], training: Mapping[str, Any]) -> dict[str, Any]:
     """The metrics and the analysis of a predictions table.
 
     Args:
       rows: as for `table.read`, each with its `split`.
       training: balance and overlap of the training groups: `balance`, `overlap`, `counts` and `effective` of the
         evaluator's `groups`.
-      resamples: number of bootstrap resamples.
-      seed: of the resamples, which are the same for all metrics.
 
     Returns:
       `metrics`: {split: {name: entry}}, `compute_metrics` as of `intervals.entry`; `training`; and `warnings`, lines.
@@ -112,25 +109,23 @@ def summarise(rows: Sequence[Row], training: Mapping[str, Any], *, resamples: in
     if not rows:
         raise InputError('predictions: no case; expected at least one')
     out: dict[str, Any] = {'metrics': {}, 'training': dict(training), 'warnings': _warnings(training)}
-    for split, part in bootstrap.rows_by_split(rows).items():
+    for split, part in per_patient.rows_by_split(rows).items():
         table = read(part)
-        draws = intervals.multiplicities(table.patients, resamples, seed)
-        out['metrics'][split] = entries(table, draws)
-    out['warnings'] += bootstrap.missing_test(out['metrics'])
+        out['metrics'][split] = entries(table)
+    out['warnings'] += per_patient.missing_test(out['metrics'])
     return out
 
 
-def entries(table: Predictions, draws: np.ndarray) -> dict[str, Any]:
+def entries(table: Predictions) -> dict[str, Any]:
     """`compute_metrics` with confidence intervals, as of `intervals.entry`.
 
-    The interval of an ATE error is that of the difference with its sign, whose bootstrap is not cut off at 0.
+    The interval of an ATE error is that of the difference with its sign, which is not cut off at 0.
 
     Args:
       table: the patients.
-      draws: of `intervals.multiplicities`.
     """
-    values, samples = compute_metrics(table), compute_metrics(table, draws)
-    out = {name: intervals.entry(float(value), samples[name], table.patients, _reason(name))
+    values, samples = compute_metrics(table), compute_metrics(table, intervals.left_out(table.patients))
+    out = {name: intervals.entry(float(value), samples[name], table.patients, _reason(name), name)
            for name, value in values.items()}
     for name, entry in out.items():
         if name.startswith('ate_error') and entry['ci95']:
@@ -141,24 +136,22 @@ def entries(table: Predictions, draws: np.ndarray) -> dict[str, Any]:
     return out
 
 
-def over_realisations(tables: Mapping[str, Sequence[Row]],
-                      resamples: int = 2000) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def over_realisations(tables: Mapping[str, Sequence[Row]]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Runs on several realisations of a simulation as one result: means, with intervals over the realisations.
 
     Args:
       tables: for each run the rows of its predictions table.
-      resamples: number of bootstrap resamples.
 
     Returns:
-      {part: {name: entry}} as of `bootstrap.summarise`, for the part 'test' and, where all runs predicted training and
-      validation cases, 'within', which is both together; and a row with the metrics for each run and part.
+      {part: {name: entry}} as of `per_patient.summarise`, for the part 'test' and, where all runs predicted training
+      and validation cases, 'within', which is both together; and a row with the metrics for each run and part.
 
     Raises:
       InputError: as for `table.read`, or a run has no test cases.
     """
     by_part: dict[str, list[dict[str, Any]]] = {}
     for name, rows in tables.items():
-        splits = bootstrap.rows_by_split(rows)
+        splits = per_patient.rows_by_split(rows)
         parts = {'test': splits.get('test', ())}
         if all(split in splits for split in WITHIN):
             parts['within'] = [row for split in WITHIN for row in splits[split]]
@@ -171,7 +164,7 @@ def over_realisations(tables: Mapping[str, Sequence[Row]],
     found = {}
     for part, rows in by_part.items():
         names = [name for name in rows[0] if name not in ('split', 'id', 'realisation')]
-        found[part] = bootstrap.summarise(rows, names, 'realisation', resamples)
+        found[part] = per_patient.summarise(rows, names, 'realisation')
     return found, [row for rows in by_part.values() for row in rows]
 
 

@@ -17,7 +17,7 @@ from medjax.data.source import Case
 from medjax.errors import InputError
 from medjax.metrics import treatment as metrics_treatment
 from medjax.metrics.covariate_balance import inverse_propensity
-from medjax.statistics import bootstrap
+from medjax.statistics import per_patient
 
 METHODS = {'': 'network', 'ols': 'OLS', 'ols_by_group': 'OLS by group', 'trees': 'trees by group'}
 
@@ -105,7 +105,7 @@ def read(rows: Sequence[Row]) -> Predictions:
         raise InputError(f'predictions, case {rows[number].get("id", number)}: treatment: {treatment[number]:g}; '
                          'expected 0 or 1')
     known = bool(rows) and all(row.get('effect') not in ('', None) for row in rows)
-    return Predictions(bootstrap.patient_numbers(rows), treatment.astype(int), column('outcome'), predicted,
+    return Predictions(per_patient.patient_numbers(rows), treatment.astype(int), column('outcome'), predicted,
                        inverse_propensity(treatment, column('propensity', 0, 1, 'a number from 0 to 1')),
                        column('matched'), column('effect') if known else None)
 

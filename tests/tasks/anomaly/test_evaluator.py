@@ -98,7 +98,7 @@ def test_without_anomalies_only_errors_are_reported(tmp_path):
     every = dataset(source, **DATA, cache=str(tmp_path))
     rows = evaluator(data=every, task=TASK)({}, 'test', snapshots=tmp_path / 'test')
     assert [name for name in rows[0] if name.startswith('score')] == ['score_error', 'score_bound']
-    figures = summary.summarise(rows, '', 'error', resamples=20)['metrics']['test']
+    figures = summary.summarise(rows, '', 'error')['metrics']['test']
     assert figures['error']['value'] == pytest.approx(np.mean([row['score_error'] for row in rows]))
     assert list(figures) == ['error', 'bound']
     with pytest.raises(InputError, match=r"config.evaluate.score: 'distance'; expected one of: error"):
@@ -134,8 +134,8 @@ def test_voxels_by_hand(tmp_path):
     with np.load(tmp_path / 'test' / 'c4.npz') as case:
         different = np.argwhere(case['truth'] != (case['map'] == 1))
         np.testing.assert_array_equal(different, [[7, 0]])  # of a picture in a file columns are the first axis
-    figures = summary.summarise([{**row, 'patient': row['id']} for row in (well, ill)], 'well', 'synthetic_anomaly',
-                                resamples=20)['metrics']['test']
+    table = [{**row, 'patient': row['id']} for row in (well, ill)]
+    figures = summary.summarise(table, 'well', 'synthetic_anomaly')['metrics']['test']
     assert figures['voxel_dice']['value'] == pytest.approx(16 / 17)
     with pytest.raises(InputError, match=r'config\.evaluate\.anomaly_masks: True; expected config\.evaluate\.normal'):
         evaluator(data=data, task=TASK, anomaly_masks=True)

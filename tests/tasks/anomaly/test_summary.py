@@ -27,7 +27,7 @@ def rows():
 
 def test_metrics_equal_scikit_learn_and_the_threshold_is_set_by_normal_cases():
     table = list(rows())
-    found = summary.summarise(table, 'well', 'distance', resamples=50)
+    found = summary.summarise(table, 'well', 'distance')
     tested = [row for row in table if row['split'] == 'test']
     ill, score = (np.array([row['target'] == 'ill' for row in tested]),
                   np.array([row['score_distance'] for row in tested]))
@@ -43,7 +43,7 @@ def test_metrics_equal_scikit_learn_and_the_threshold_is_set_by_normal_cases():
     assert figures['auroc']['n'] == 30 and figures['auroc']['ci95'][0] < figures['auroc']['value']
     apart = [{**row, 'split': 'calibrate', 'id': f'c{row["id"]}', 'score_distance': row['score_distance'] + 1}
              for row in table if row['split'] == 'val']
-    moved = summary.summarise([*table, *apart], 'well', 'distance', resamples=2)
+    moved = summary.summarise([*table, *apart], 'well', 'distance')
     assert moved['threshold'] == pytest.approx(np.quantile(held, 0.95) + 1)
     assert (found['threshold_split'], moved['threshold_split']) == ('val', 'calibrate')
     nothing = found['metrics']['val']['auroc']
@@ -52,7 +52,7 @@ def test_metrics_equal_scikit_learn_and_the_threshold_is_set_by_normal_cases():
 
 def test_voxel_metrics_count_cases_with_an_anomaly():
     table = [{**row, 'voxel_dice': 0.5 if row['target'] == 'ill' else ''} for row in rows()]
-    figure = summary.summarise(table, 'well', 'distance', resamples=20)['metrics']['test']['voxel_dice']
+    figure = summary.summarise(table, 'well', 'distance')['metrics']['test']['voxel_dice']
     assert figure['value'] == 0.5 and figure['cases'] == figure['n'] == 20
 
 
@@ -67,7 +67,7 @@ def test_invalid_input_is_refused():
 def test_the_chapter(tmp_path):
     table = list(rows())
     write_table(tmp_path / 'predictions.csv', table)
-    found = summary.summarise(table, 'well', 'distance', resamples=50)
+    found = summary.summarise(table, 'well', 'distance')
     atomic_files.write_json(tmp_path / 'results.json', {
         **found.pop('metrics'), 'analysis': found, 'problem': 'anomaly', 'classes': ['well', 'ill'], 'step': 3,
         'counts': {'train': 9, 'val': 40, 'test': 60}, 'conventions': summary.CONVENTIONS, 'notice': ''})
@@ -105,15 +105,15 @@ def test_seeds_merge_each_at_its_own_threshold():
     one = list(rows())
     other = [{**row, 'score_distance': 3 * row['score_distance'] ** 3} for row in one]  # the same order
     third = [{**row, 'score_distance': -row['score_distance']} for row in one]
-    single = [summary.summarise(table, 'well', 'distance', resamples=20)['metrics']['test']
+    single = [summary.summarise(table, 'well', 'distance')['metrics']['test']
               for table in (one, other, third)]
-    found, mean = pooled({'a': one, 'b': other}, 'well', 'distance', resamples=20)
+    found, mean = pooled({'a': one, 'b': other}, 'well', 'distance')
     for name in ('auroc', 'sensitivity', 'specificity', 'auprc_error'):
         assert found[name]['value'] == pytest.approx(single[0][name]['value']), name
         assert found[name]['runs'] == 2 and found[name]['run_sd'] == pytest.approx(0)
     assert found['auroc']['ci95'] == pytest.approx(single[0]['auroc']['ci95'])
     assert [row['id'] for row in mean] == sorted(row['id'] for row in one if row['split'] == 'test')
-    found, _ = pooled({'a': one, 'c': third}, 'well', 'distance', resamples=20)
+    found, _ = pooled({'a': one, 'c': third}, 'well', 'distance')
     assert found['auroc']['value'] == pytest.approx(0.5)
     assert found['sensitivity']['value'] == pytest.approx(
         (single[0]['sensitivity']['value'] + single[2]['sensitivity']['value']) / 2)
@@ -123,7 +123,7 @@ def test_a_fold_without_an_anomaly_counts_with_its_normal_cases():
     table = [{**row, 'voxel_dice': 0.5 if row['target'] == 'ill' else ''} for row in rows()]
     folds = {name: [row for row in table if row['split'] == 'val' or (row['target'] == 'ill') == (name == 'ill')]
              for name in ('ill', 'well')}
-    found, _ = pooled(folds, 'well', 'distance', resamples=20)
+    found, _ = pooled(folds, 'well', 'distance')
     assert found['voxel_dice']['value'] == 0.5 and found['voxel_dice']['runs'] == 1
     assert found['specificity']['cases'] == 40 and found['sensitivity']['cases'] == 20
     assert np.isnan(found['auroc']['value']) and found['auroc']['why'] == 'no anomaly, or no normal case'

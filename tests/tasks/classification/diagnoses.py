@@ -66,7 +66,7 @@ def make(folder, problem, *, shape=(28, 28), channels=1, count=160, spacing=None
     folder.mkdir(parents=True, exist_ok=True)
     rows = [row for split, n in (('val', count // 2), ('test', count)) for row in rows_of(problem, split, n, rng)]
     write_table(folder / 'predictions.csv', rows)
-    found = summary.summarise(rows, problem, names, subgroups=('sex', 'scanner'), resamples=100, **options)
+    found = summary.summarise(rows, problem, names, subgroups=('sex', 'scanner'), **options)
     atomic_files.write_json(folder / 'results.json', {
         **found.pop('metrics'), 'analysis': found, 'problem': problem, 'classes': names, 'step': 40,
         'counts': {'train': 2 * count, 'val': count // 2, 'test': count}, 'notice': NOTICE,

@@ -88,7 +88,7 @@ def test_the_splits_are_columns_with_intervals(binary):
             ('test', 'specificity'), ('test', 'specificity_operating'), ('val', 'specificity'))]
     assert rows[f'AUROC{ARROW}↑'][1] == '' and not any('pooled' in row for row in rows)
     assert rows['n (patients)'] == ['64', '64', '32']
-    assert '95 % intervals are bootstraps over patients with 100 resamples.' in page(binary).text
+    assert '95 % intervals are t intervals over patients.' in page(binary).text
 
 
 def test_wrong_cases_come_first_sorted_by_confidence(folders):
@@ -115,7 +115,7 @@ def test_a_problem_of_one_label_has_its_page(tmp_path, undrawn, monkeypatch):
 
 def evaluated(run, rows):
     """The run with other predictions, and what they come to."""
-    found = summary.summarise(rows, 'binary', run.classes, resamples=20)
+    found = summary.summarise(rows, 'binary', run.classes)
     splits = [row['split'] for row in rows]
     return dataclasses.replace(run, predictions=rows, results=json.loads(json.dumps({
         **run.results, 'val': None, **found.pop('metrics'), 'analysis': found,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from medjax.statistics import delong
-from medjax.statistics.intervals import multiplicities
+from medjax.statistics.intervals import left_out
 from medjax.tasks.classification import intervals
 from medjax.tasks.classification.table import read
 from tests.tasks.classification.test_summary import CLASSES, labels, table
@@ -12,7 +12,7 @@ from tests.tasks.classification.test_summary import CLASSES, labels, table
 
 def metrics(rows, problem='binary', classes=CLASSES):
     cases = read(rows, problem, classes)
-    return intervals.metrics_with_intervals(cases, multiplicities(cases.patients, 100, 0))
+    return intervals.metrics_with_intervals(cases, left_out(cases.patients))
 
 
 def test_auroc_has_delongs_interval_by_patient():
@@ -21,12 +21,12 @@ def test_auroc_has_delongs_interval_by_patient():
     positive = np.array([row['target'] == 'sick' for row in rows])
     want = delong.auroc_interval(positive, np.array([row['prob_sick'] for row in rows]))
     assert single['auroc']['method'] == 'DeLong' and single['auroc']['ci95'] == pytest.approx(want['ci95'])
-    assert single['f1']['method'] == 'BCa'
+    assert single['f1']['method'] == 'jackknife'
     together = metrics(table(patients=20))
     assert together['auroc']['ci95'] != single['auroc']['ci95'] and together['auroc']['n'] == 20
     assert together['auroc']['value'] == single['auroc']['value'] and together['auroc']['cases'] == 60
     several = metrics(table(classes=('a', 'b', 'c')), 'multiclass', ('a', 'b', 'c'))
-    assert several['auroc_b']['method'] == 'DeLong' and several['auroc']['method'] == 'BCa'
+    assert several['auroc_b']['method'] == 'DeLong' and several['auroc']['method'] == 'jackknife'
 
 
 def test_a_label_counts_patients_with_a_known_value():

@@ -36,7 +36,7 @@ def labels(n=60, seed=0, split='test', unknown=0.2):
 
 
 def few(rows, problem='binary', classes=CLASSES, **options):
-    return summarise(rows, problem, classes, **{'resamples': 100, **options})
+    return summarise(rows, problem, classes, **options)
 
 
 def plain(value):
@@ -58,7 +58,7 @@ def test_metrics_are_computed_for_each_split():
     assert 'kappa_weighted' not in test and 'auroc_sick' not in test
     for name in ('balanced_accuracy', 'f1', 'f1_micro', 'kappa', 'mcc', 'log_loss'):
         low, high = test[name]['ci95']
-        assert low <= high and test[name]['unit'] == 'patient' and test[name]['resamples'] == 100, name
+        assert low <= high and test[name]['unit'] == 'patient' and test[name]['method'] == 'jackknife', name
     sick, decided = np.array(truth), p > 0.5
     for name, counts, hit in (('accuracy', np.ones(60, bool), sick == decided), ('sensitivity', sick, decided),
                               ('specificity', ~sick, ~decided), ('precision', decided, sick)):
@@ -186,7 +186,7 @@ def test_labels_are_evaluated_where_known():
     entry = found['metrics']['test']['auroc_u']
     want = metrics.roc_auc_score([row['target_u'] for row in known], [row['prob_u'] for row in known])
     assert entry['value'] == pytest.approx(want) and entry['cases'] == len(known) < 60
-    assert entry['method'] == 'Newcombe' and found['metrics']['test']['f1_u']['method'] == 'BCa'
+    assert entry['method'] == 'Newcombe' and found['metrics']['test']['f1_u']['method'] == 'jackknife'
     assert found['metrics']['test']['auroc']['cases'] == sum(
         row['target_u'] != '' or row['target_v'] != '' for row in rows[:60])
     assert set(found['operating']) == set(found['conformal']) == set(found['selective']) == {'u', 'v'}
@@ -253,12 +253,12 @@ def test_a_class_without_training_cases_is_named():
     assert any(line.startswith('val: no case of c') for line in lines)
 
 
-def test_a_metric_that_few_resamples_define_has_no_interval():
-    # One positive patient of thirty is in 64 % of the resamples.
+def test_a_metric_that_one_patient_defines_has_no_interval():
     rows = [{'split': 'test', 'id': str(i), 'target': CLASSES[i == 0], 'prob_well': 0.6, 'prob_sick': 0.4}
             for i in range(30)]
     entry = few(rows)['metrics']['test']['mcc']
-    assert entry['value'] == 0 and entry['ci95'] is None and 'of 100 resamples (one class only' in entry['why']
+    assert entry['value'] == 0 and entry['ci95'] is None
+    assert 'not defined without some patient (one class only' in entry['why']
     single = few([{**row, 'patient': 'p'} for row in table(10)])['metrics']['test']['accuracy']
     assert single['n'] == 1 and single['why'] == 'one patient: no confidence interval'
 

@@ -54,7 +54,7 @@ def picture(rng, dims, truth, labels):
     return np.clip(image, 0, 255).astype(np.uint8)
 
 
-def make(folder, dims, *, count=40, seed=0, resamples=60):
+def make(folder, dims, *, count=40, seed=0):
     """Writes a workdir with the functions that a run writes it with, and gives its path."""
     folder, rng, names = pathlib.Path(folder), np.random.default_rng(seed), KINDS[dims]
     folder.mkdir(parents=True, exist_ok=True)
@@ -70,7 +70,7 @@ def make(folder, dims, *, count=40, seed=0, resamples=60):
                 'truth': written(names, labels, truth), 'found': written(names, found_labels, found, scores)})
     rows = summary.add_counts(rows, names)
     write_table(folder / 'predictions.csv', rows)
-    found = summary.summarise(rows, names, resamples=resamples)
+    found = summary.summarise(rows, names)
     atomic_files.write_json(folder / 'results.json', {
         **found.pop('metrics'), 'analysis': found, 'problem': 'detection', 'classes': names, 'step': 40,
         'counts': {'train': 2 * count, 'val': count // 2, 'test': count}, 'notice': NOTICE,

@@ -1,6 +1,7 @@
 """Example images of detection: their choice, their slices and their boxes."""
 
 import numpy as np
+import pytest
 
 from medjax.metrics import box_matching, detection
 from medjax.report import run_files
@@ -33,6 +34,25 @@ def test_hits_of_a_snapshot_by_hand():
     met, hit = pictures.find_hits(seen)
     assert met.tolist() == [True, True, False] and hit.tolist() == [True, False, True]  # the surer one of two
     assert [len(part) for part in pictures.boxes_above(seen, 0.8)[:5]] == [3, 3, 2, 2, 2]
+
+
+@pytest.mark.parametrize('index, corners, drawn', [
+    (None, [square(20)], [square(20)]), (3, [[2, 15, 3, 5, 20, 4], [2, 15, 8, 5, 20, 9]], [[0, 25, 5, 28]])])
+def test_ignored_regions_are_dashed_beside_truth_and_errors(index, corners, drawn):
+    ignored = box_matching.IgnoredRegions(np.array(corners, float), np.zeros(len(corners), int),
+                                          np.zeros(len(corners), bool))
+    size = len(corners[0])
+    boxes = box_matching.ImageBoxes(np.zeros((0, size)), np.zeros(0, int), np.zeros((0, size)), np.zeros(0, int),
+                                    np.zeros(0), ignored)
+    case = snapshot.Snapshot('x', np.zeros((30, 20, 12, 1) if index else (40, 40, 1), np.float32), boxes,
+                             (1,) * (size // 2), (0, 1))
+    outlines = pictures._outlines(case, boxes, index)
+    for title in ('Truth', 'Errors'):
+        assert [outline.box.tolist() for outline in outlines[title]] == drawn
+        assert all(outline.dashed for outline in outlines[title])
+    assert outlines['Found'] == []
+    shown, without = (pictures.tiles(case, part, index)[1].png for part in (boxes, boxes._replace(ignored=None)))
+    assert shown != without
 
 
 def test_planes_of_a_volume_cut_the_most_boxes_and_are_turned_as_radiologists_read_them(deep):

@@ -18,7 +18,7 @@ def test_scores_are_calibrated_on_validation_boxes_and_evaluated_on_others():
                     truth.append(('a', square(place)))
             rows.append(row(number, truth, found, split))
         return rows
-    known = summary.summarise(some('val', 60) + some('test', 40), 'ab', resamples=2)['calibration']
+    known = summary.summarise(some('val', 60) + some('test', 40), 'ab')['calibration']
     for split in ('val', 'test'):
         assert known[split]['error'] == pytest.approx((0.4 + 0.2) / 2)
         assert [(one['predicted'], one['observed']) for one in known[split]['bins']] == [
@@ -28,8 +28,8 @@ def test_scores_are_calibrated_on_validation_boxes_and_evaluated_on_others():
     assert known['fitted_on'] == 'val'
     sure = [row(0, [], [('a', 0.9, square(0))], 'calibrate'), row(1, [('a', square(0))], [('a', 0.3, square(0))],
                                                                   'calibrate')]
-    apart = summary.summarise([*some('val', 60), *sure, *some('test', 40)], 'ab', resamples=2)['calibration']
+    apart = summary.summarise([*some('val', 60), *sure, *some('test', 40)], 'ab')['calibration']
     assert apart['fitted_on'] == 'calibrate' and apart['parameters'] != known['parameters']
     assert 'calibrated' in apart['val'] and 'calibrated' not in apart['calibrate']
-    alone = summary.summarise(some('test', 20), 'ab', resamples=2)['calibration']
+    alone = summary.summarise(some('test', 20), 'ab')['calibration']
     assert alone['test']['error'] == pytest.approx(0.3) and set(alone) == {'test'} and 'calibrated' not in alone['test']

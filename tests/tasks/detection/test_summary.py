@@ -27,7 +27,7 @@ def test_the_operating_point_and_its_counts_by_hand():
     assert found['operating'] == {'score': 0.6, 'rule': 'largest F1', 'split': 'val'}
     # Cases that are set apart choose it in place of validation cases.
     apart = [*ROWS, row(7, [('a', square(0))], [('a', 0.31, square(0))], 'calibrate')]
-    assert summary.summarise(apart, 'ab', resamples=2)['operating'] == {
+    assert summary.summarise(apart, 'ab')['operating'] == {
         'score': 0.31, 'rule': 'largest F1', 'split': 'calibrate'}
     got = {name: entry['value'] for name, entry in found['metrics']['test'].items()}
     want = {'sensitivity': 2 / 3, 'precision': 2 / 3, 'f1': 2 / 3, 'false_positives': 1 / 3, 'sensitivity_small': 1,

@@ -43,12 +43,12 @@ def make(folder, *, patients=40, splits=('val', 'test'), seed=0, events=EVENTS, 
     return write(folder, [row for split in splits for row in rows_of(split, patients, rng, events)], events, **options)
 
 
-def write(folder, rows, events=EVENTS, horizon=WITHIN, lead_times=LEADS, resamples=60):
+def write(folder, rows, events=EVENTS, horizon=WITHIN, lead_times=LEADS):
     """The files of a run with these rows."""
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_table(folder / 'predictions.csv', rows)
-    found = summary.summarise(rows, NAMES, events, horizon, lead_times, resamples=resamples)
+    found = summary.summarise(rows, NAMES, events, horizon, lead_times)
     atomic_files.write_json(folder / 'results.json', {
         **found.pop('metrics'), 'analysis': found, 'problem': 'forecast', 'classes': events, 'step': 40,
         'counts': {split: sum(row['split'] == split for row in rows) for split in {row['split'] for row in rows}},

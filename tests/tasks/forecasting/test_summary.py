@@ -82,19 +82,19 @@ def test_each_of_several_events_has_its_metrics():
 
 def test_undefined_metrics_have_a_reason():
     rows = [{**row, 'ended': ''} for row in table(12)[0]]
-    found = summary.summarise(rows, NAMES, EVENTS, WITHIN, LEADS, resamples=20)
+    found = summary.summarise(rows, NAMES, EVENTS, WITHIN, LEADS)
     entry = found['metrics']['test']['auroc']
     assert math.isnan(entry['value']) and entry['why'] == 'the event occurs after all of these visits, or after none'
     assert found['positives']['test']['death'][''] == 0
     assert any('death within 2 in only 0 patients' in line for line in found['warnings'])
-    no_events = summary.summarise(rows, NAMES, EVENTS, 0.0, (), resamples=20)
+    no_events = summary.summarise(rows, NAMES, EVENTS, 0.0, ())
     assert not any(name.startswith('au') for name in no_events['metrics']['test'])
     assert found['metrics']['test']['mase']['ci95'] == no_events['metrics']['test']['mase']['ci95']
 
 
 def test_intervals_are_over_patients():
     rows, of = table(30)
-    entry = summary.summarise(rows, NAMES, EVENTS, WITHIN, LEADS, resamples=50)['metrics']['test']['mae_sugar']
+    entry = summary.summarise(rows, NAMES, EVENTS, WITHIN, LEADS)['metrics']['test']['mae_sugar']
     some = {row['patient'] for row in rows if row['next_sugar'] != ''}
     assert entry['n'] == len(some) and entry['cases'] == sum(row['next_sugar'] != '' for row in rows)
     assert entry['ci95'][0] < entry['value'] < entry['ci95'][1]
@@ -107,7 +107,7 @@ def test_runs_over_seeds_are_means():
               for row in first]
     text = {name: [{key: str(cell) for key, cell in row.items()} for row in rows]
             for name, rows in (('a', first), ('b', second))}
-    found, mean = merge.pooled(text, NAMES, EVENTS, WITHIN, LEADS, resamples=20)
+    found, mean = merge.pooled(text, NAMES, EVENTS, WITHIN, LEADS)
     each = [summary.compute_metrics(read(rows, NAMES, EVENTS, WITHIN), LEADS)['mase'] for rows in (first, second)]
     assert found['mase']['value'] == pytest.approx(np.mean(each)) and found['mase']['runs'] == 2
     assert found['mase']['run_sd'] == pytest.approx(np.std(each, ddof=1))

@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+from scipy import special, stats
 
 from medjax import atomic_files
 from medjax.errors import InputError
@@ -50,9 +51,12 @@ def test_metrics_by_hand():
 
 def test_intervals_are_over_patients():
     rows = [row(n, (0.5 + 0.3 * (n % 2), 0.4, 0.4), (n, n, n), patient=f'p{n % 2}') for n in range(20)]
-    found = summary.summarise(rows, resamples=400)['metrics']['test']
+    found = summary.summarise(rows)['metrics']['test']
     assert found['dice']['n'] == 2 and found['dice']['cases'] == 20
-    assert found['dice']['ci95'] == pytest.approx([0.5, 0.8]) and found['gain_volume_same']['ci95'] is None
+    # Means 0.5 and 0.8 of the two patients, on the logit scale.
+    reach = np.array([-1, 1]) * stats.t.ppf(0.975, 1) * 0.15 / (0.65 * 0.35)
+    limits = pytest.approx(special.expit(special.logit(0.65) + reach))
+    assert found['dice']['ci95'] == limits and found['gain_volume_same']['ci95'] is None
     assert found['auroc_sites']['why'] == 'new tumours at no site, or at all'
 
 
@@ -86,7 +90,7 @@ def make(folder, rows, broken=False):
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_table(folder / 'predictions.csv', rows)
-    found = summary.summarise(rows, resamples=60)
+    found = summary.summarise(rows)
     atomic_files.write_json(folder / 'results.json', {
         **found.pop('metrics'), 'analysis': found, 'problem': 'growth', 'classes': ['background', 'tumour'], 'step': 40,
         'counts': {'test': len(rows)}, 'notice': 'Squares.', 'conventions': summary.CONVENTIONS})

@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+from scipy import special, stats
 
 from medjax import atomic_files
 from medjax.errors import InputError
@@ -43,13 +44,15 @@ def test_metrics_by_hand():
 
 
 def test_intervals_are_over_patients_and_folds_are_warned_of():
-    found = summary.summarise([row(n, 0.5 + 0.3 * (n % 2), 2.0, patient=f'p{n % 2}') for n in range(20)],
-                              resamples=300)
+    found = summary.summarise([row(n, 0.5 + 0.3 * (n % 2), 2.0, patient=f'p{n % 2}') for n in range(20)])
     entries = found['metrics']['test']
     assert entries['dice']['n'] == 2 and entries['dice']['cases'] == 20
-    assert entries['dice']['ci95'] == pytest.approx([0.5, 0.8]) and entries['tre']['ci95'] is None
+    # Means 0.5 and 0.8 of the two patients, on the logit scale.
+    reach = np.array([-1, 1]) * stats.t.ppf(0.975, 1) * 0.15 / (0.65 * 0.35)
+    limits = pytest.approx(special.expit(special.logit(0.65) + reach))
+    assert entries['dice']['ci95'] == limits and entries['tre']['ci95'] is None
     assert 'tre_bspline' not in entries and found['warnings'] == []
-    assert summary.summarise(ROWS, resamples=9)['warnings'] == [
+    assert summary.summarise(ROWS)['warnings'] == [
         'test: 1 of 3 deformations fold, at most in 0.5 % of the cells.']
 
 
@@ -71,7 +74,7 @@ def make(folder, rows, broken=False, length='mm'):
     folder, rng = pathlib.Path(folder), np.random.default_rng(0)
     (folder / 'cases' / 'test').mkdir(parents=True)
     write_table(folder / 'predictions.csv', rows)
-    found = summary.summarise(rows, resamples=60)
+    found = summary.summarise(rows)
     atomic_files.write_json(folder / 'results.json', {
         **found.pop('metrics'), 'analysis': found, 'problem': 'registration', 'classes': ['background'], 'step': 40,
         'counts': {'test': len(rows)}, 'notice': 'Squares.', 'conventions': summary.CONVENTIONS,

@@ -26,13 +26,13 @@ def rows_of(split, count, seed=0, names=('logs',), missing=0.0, error=0.3):
         yield row
 
 
-def make(folder, *, count=40, splits=('val', 'test'), names=('logs',), missing=0.0, seed=0, resamples=60):
+def make(folder, *, count=40, splits=('val', 'test'), names=('logs',), missing=0.0, seed=0):
     """Writes a workdir with the functions that a run writes it with, and gives its path."""
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     rows = [row for split in splits for row in rows_of(split, count, seed, names, missing)]
     write_table(folder / 'predictions.csv', rows)
-    found = summary.summarise(rows, names, unit='molecule', resamples=resamples)
+    found = summary.summarise(rows, names, unit='molecule')
     atomic_files.write_json(folder / 'results.json', {
         **found.pop('metrics'), 'analysis': found, 'problem': 'regression', 'classes': list(names), 'step': 40,
         'unit': 'log mol/l', 'counts': {split: count for split in splits}, 'notice': NOTICE,

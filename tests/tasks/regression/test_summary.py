@@ -24,7 +24,7 @@ def no_png(monkeypatch):
 
 def test_metrics_of_a_table_and_their_intervals():
     rows = list(regressions.rows_of('test', 50, names=('a', 'b'), missing=0.2))
-    found = summary.summarise(rows, ('a', 'b'), unit='molecule', resamples=200)
+    found = summary.summarise(rows, ('a', 'b'), unit='molecule')
     test = found['metrics']['test']
     known = [row for row in rows if row['b'] != '']
     want = metrics.r2_score([row['b'] for row in known], [row['predicted_b_trees'] for row in known])
@@ -32,14 +32,14 @@ def test_metrics_of_a_table_and_their_intervals():
     low, high = test['r2_a']['ci95']
     assert low < test['r2_a']['value'] < high and test['r2_a']['unit'] == 'molecule' and test['rmse_a']['n'] == 50
     assert found['warnings'] == ['test: b was measured in 40 of 50 cases']
-    alone = summary.summarise(rows, ('a',), resamples=200)['metrics']['test']
+    alone = summary.summarise(rows, ('a',))['metrics']['test']
     assert set(alone) == {f'{name}{end}' for name in summary.METRICS for end in ('', '_trees')}
     assert alone['r2']['ci95'] == test['r2_a']['ci95']
 
 
 def test_rows_of_one_patient_are_drawn_together():
     rows = [{**row, 'patient': str(n // 10)} for n, row in enumerate(regressions.rows_of('test', 40))]
-    entry = summary.summarise(rows, ('logs',), resamples=50)['metrics']['test']['r2']
+    entry = summary.summarise(rows, ('logs',))['metrics']['test']['r2']
     assert entry['n'] == 4 and entry['cases'] == 40 and entry['unit'] == 'patient'
 
 
@@ -106,7 +106,7 @@ def test_seeds_merge(tmp_path, no_png, capsys):
 def test_a_metric_that_one_run_leaves_undefined_is_the_others():
     seeds = [list(regressions.rows_of('test', 30, seed)) for seed in range(2)]
     constant = [{**row, 'predicted_logs': -2.0} for row in seeds[0]]
-    found, _ = merge.pooled({'a': constant, 'b': seeds[1]}, ('logs',), resamples=20)
+    found, _ = merge.pooled({'a': constant, 'b': seeds[1]}, ('logs',))
     true, predicted = (np.array([row[name] for row in seeds[1]]) for name in ('logs', 'predicted_logs'))
     assert found['pearson']['value'] == pytest.approx(np.corrcoef(true, predicted)[0, 1])
     assert found['pearson']['runs'] == 1

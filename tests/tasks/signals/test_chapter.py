@@ -8,7 +8,7 @@ from medjax import atomic_files
 from medjax.errors import InputError
 from medjax.report import page as report_page
 from medjax.report import run_files
-from medjax.statistics import bootstrap
+from medjax.statistics import per_patient
 from medjax.tasks.signals import chapter, evaluator
 from tests.report.runs import write_table
 from tests.report.test_page import Page
@@ -20,7 +20,7 @@ def test_the_report(tmp_path):
     evaluate_cases = evaluator.evaluator(data=ecgs(), task=KNOWS)
     rows = evaluate_cases(0.8, 'test', snapshots=tmp_path / 'cases' / 'test')
     write_table(tmp_path / 'predictions.csv', rows)
-    found = bootstrap.summarise(rows, evaluate_cases.metrics, resamples=50)
+    found = per_patient.summarise(rows, evaluate_cases.metrics)
     atomic_files.write_json(tmp_path / 'results.json', {
         'test': found, 'problem': 'beats', 'conventions': evaluator.CONVENTIONS, 'classes': ['rest', 'beat'],
         'counts': {'test': 3}, 'notice': ecgs().notice, 'step': 40})

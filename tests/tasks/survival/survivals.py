@@ -44,18 +44,17 @@ def rows_of(split, count, events, rng, error=0.3):
                   for t, at in enumerate(GRID)}}
 
 
-def make(folder, events=('death',), *, count=160, splits=('val', 'test'), seed=0, resamples=60, error=0.3):
+def make(folder, events=('death',), *, count=160, splits=('val', 'test'), seed=0, error=0.3):
     """Writes a workdir with the functions that a run writes it with, and gives its path."""
     folder, rng = pathlib.Path(folder), np.random.default_rng(seed)
     folder.mkdir(parents=True, exist_ok=True)
-    return write(folder, events, [row for split in splits for row in rows_of(split, count, events, rng, error)],
-                 resamples)
+    return write(folder, events, [row for split in splits for row in rows_of(split, count, events, rng, error)])
 
 
-def write(folder, events, rows, resamples=60):
+def write(folder, events, rows):
     """The files of a run with these rows."""
     write_table(folder / 'predictions.csv', rows)
-    found = summary.summarise(rows, events, unit='months', resamples=resamples)
+    found = summary.summarise(rows, events, unit='months')
     counts = {split: sum(row['split'] == split for row in rows) for split in found['metrics']}
     atomic_files.write_json(folder / 'results.json', {
         **found.pop('metrics'), 'analysis': found, 'problem': 'survival', 'classes': events, 'unit': 'months',

@@ -62,7 +62,7 @@ def read_split(folder, split='test'):
 def write_run(folder, rows, events=('death',)):
     """A small run of these rows."""
     folder.mkdir(exist_ok=True)
-    return survivals.write(folder, events, rows, 20)
+    return survivals.write(folder, events, rows)
 
 
 def cells(table):

@@ -32,13 +32,13 @@ def cohort(events=('death',), val=300, test=400, seed=0, error=0.0):
 @pytest.fixture(scope='module')
 def competing():
     rows = cohort(('death', 'transplant'))
-    return rows, summary.summarise(rows, ('death', 'transplant'), 'months', resamples=100)
+    return rows, summary.summarise(rows, ('death', 'transplant'), 'months')
 
 
 @pytest.fixture(scope='module')
 def single():
     rows = cohort()
-    return rows, summary.summarise(rows, ('death',), 'months', resamples=100)
+    return rows, summary.summarise(rows, ('death',), 'months')
 
 
 def test_rows_as_arrays():
@@ -128,7 +128,7 @@ def test_horizons_are_the_quartiles_of_validation_events(single):
     assert found['horizons'] == [float(f'{t:.3g}') for t in np.quantile(times, [0.25, 0.5, 0.75])]
     assert found['horizons_from'] == 'val'
     apart = [{**one, 'split': 'calibrate', 'time': one['time'] / 2} for one in rows if one['split'] == 'val']
-    halved = summary.summarise([*rows, *apart], ['death'], resamples=2)
+    halved = summary.summarise([*rows, *apart], ['death'])
     assert halved['horizons_from'] == 'calibrate'
     assert halved['horizons'] == [float(f'{t / 2:.3g}') for t in np.quantile(times, [0.25, 0.5, 0.75])]
     keys = {'c_index', 'c_uno', 'c_td', 'ibs', *(f'{s}_{h:g}' for s in AT_HORIZON for h in found['horizons'])}
@@ -140,15 +140,15 @@ def test_entries_have_intervals_counts_and_events(single):
     dead = sum(one['split'] == 'test' and one['event'] == 'death' for one in rows)
     for name, entry in found['metrics']['test'].items():
         assert entry['ci95'][0] < entry['value'] < entry['ci95'][1], name
-        assert (entry['n'], entry['cases'], entry['events'], entry['resamples']) == (400, 400, dead, 100)
+        assert (entry['n'], entry['cases'], entry['events'], entry['method']) == (400, 400, dead, 'jackknife')
     assert found['metrics']['test']['c_index']['value'] > 0.6
 
 
-def test_cases_of_a_patient_are_drawn_together():
+def test_cases_of_a_patient_are_left_out_together():
     """Each patient twice: as many patients, and so intervals as wide, as once."""
     rows = cohort(val=0, test=80)
-    once, twice = (summary.summarise([one for one in rows for _ in range(times)], ('death',),
-                                     resamples=200)['metrics']['test']['ibs'] for times in (1, 2))
+    once, twice = (summary.summarise([one for one in rows for _ in range(times)], ('death',))['metrics']['test']['ibs']
+                   for times in (1, 2))
     assert (once['n'], twice['n'], twice['cases']) == (80, 80, 160)
     assert twice['ci95'] == pytest.approx(once['ci95'], abs=1e-12)
 
@@ -177,7 +177,7 @@ def test_a_competing_event_is_not_censoring_for_brier_scores_and_auc(competing):
 
 def test_an_event_without_cases_is_left_out_of_means():
     rows = [one | {'event': one['event'].replace('transplant', '')} for one in cohort(('death', 'transplant'), 0, 60)]
-    found = summary.summarise(rows, ('death', 'transplant'), resamples=20)
+    found = summary.summarise(rows, ('death', 'transplant'))
     of = found['metrics']['test']
     assert of['c_index']['value'] == of['c_index_death']['value']
     assert np.isnan(of['c_index_transplant']['value']) and 'outlived' in of['c_index_transplant']['why']
@@ -210,7 +210,7 @@ def test_risk_groups_are_cut_where_validation_cases_are(single):
 
 def test_a_thinned_curve_has_exact_points():
     rows = cohort(val=0, test=900)
-    curve = summary.summarise(rows, ('death',), resamples=1)['groups']['test']['groups'][2]['curve']
+    curve = summary.summarise(rows, ('death',))['groups']['test']['groups'][2]['curve']
     table = survival_table.read(rows, ('death',))
     chosen = table.risk[:, 0] >= np.quantile(table.risk[:, 0], 2 / 3)
     full = estimates.kaplan_meier(table.time[chosen], table.event[chosen] > 0)
@@ -264,7 +264,7 @@ def test_an_interval_without_width_is_none():
 
 
 def test_without_events_metrics_are_missing():
-    found = summary.summarise([row(k, 3 + k) for k in range(30)], ('death',), resamples=20)
+    found = summary.summarise([row(k, 3 + k) for k in range(30)], ('death',))
     assert found['horizons'] == [] and any('no event' in line for line in found['warnings'])
     of = found['metrics']['test']
     for name in ('c_index', 'c_uno', 'c_td'):
@@ -273,7 +273,7 @@ def test_without_events_metrics_are_missing():
 
 
 def test_one_patient_has_no_interval_and_no_pair():
-    of = summary.summarise([row(0, 12, 'death')], ('death',), resamples=20)['metrics']['test']
+    of = summary.summarise([row(0, 12, 'death')], ('death',))['metrics']['test']
     assert np.isnan(of['c_index']['value']) and 'why' in of['c_index']
     assert of['ibs']['ci95'] is None and 'one patient' in of['ibs']['why']
 
@@ -281,7 +281,7 @@ def test_one_patient_has_no_interval_and_no_pair():
 def test_missing_metrics_have_a_warning():
     """The curves end at 10: horizons beyond are left out, and cases beyond are counted."""
     rows = [row(k, 4 + k, 'death', risk=-k) for k in range(30)]
-    found = summary.summarise(rows, ('death',), 'months', resamples=20)
+    found = summary.summarise(rows, ('death',), 'months')
     assert found['horizons'] == [] and any('left out' in line for line in found['warnings'])
     assert any('23 of 30' in line and '10 months' in line for line in found['warnings'])
     assert any('set by the test cases' in line for line in found['warnings'])
@@ -298,7 +298,7 @@ def test_nobody_followed_to_a_horizon():
 
 def test_the_order_of_rows_changes_nothing(single):
     rows, found = single
-    again = summary.summarise(rows[::-1], ('death',), 'months', resamples=5)
+    again = summary.summarise(rows[::-1], ('death',), 'months')
     for name, entry in found['metrics']['test'].items():
         assert again['metrics']['test'][name]['value'] == pytest.approx(entry['value'], abs=1e-12)
     assert again['groups']['test'] == found['groups']['test']
@@ -355,13 +355,13 @@ def test_patients_treated_as_advised():
     rng = np.random.default_rng(0)
     rows = [{**row, 'given': given, 'benefit': benefit} for row, given, benefit in zip(
         rows_of('test', 4, ('death',), rng), ('1', '0', '1', '0'), ('0.2', '-0.1', '-0.3', '0.4'))]
-    found = summary.summarise(rows, ('death',), resamples=20)['advice']['test']
+    found = summary.summarise(rows, ('death',))['advice']['test']
     assert found['advised'] == 0.5
     assert [(group['name'], group['n']) for group in found['groups']] == [('as advised', 2), ('otherwise', 2)]
     table = survival_table.read(rows, ('death',))
     chi2, df, _ = estimates.logrank(table.time, table.has_event(0), np.array([0, 0, 1, 1]))
     assert found['logrank']['df'] == df == 1 and found['logrank']['chi2'] == pytest.approx(chi2)
-    assert 'advice' not in summary.summarise([{**row, 'benefit': ''} for row in rows], ('death',), resamples=20)
+    assert 'advice' not in summary.summarise([{**row, 'benefit': ''} for row in rows], ('death',))
 
 
 def test_curves_of_groups_have_intervals_over_patients():
@@ -377,6 +377,6 @@ def test_curves_of_groups_have_intervals_over_patients():
         middle = (curve.at_risk > 30) & (curve.values < 0.95)
         ratio = (repeated.high - repeated.low)[middle] / (curve.high - curve.low)[middle]
         assert abs(ratio - 1).max() < 0.2 and middle.sum() > 20
-    found = summary.summarise(copies, ('death', 'relapse'), resamples=10)
+    found = summary.summarise(copies, ('death', 'relapse'))
     assert sum(group['n'] for group in found['groups']['test']['groups']) == 150
     assert any('450 cases of 150 patients: the log-rank test assumes' in line for line in found['warnings'])

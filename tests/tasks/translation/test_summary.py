@@ -27,7 +27,7 @@ def rows(patients=4):
 
 def test_means_over_patients_and_gains_case_by_case():
     table = list(rows())
-    found = summary.summarise(table, resamples=50)['metrics']['test']
+    found = summary.summarise(table)['metrics']['test']
     values = np.array([row['psnr'] for row in table]).reshape(4, 2)
     assert found['psnr']['value'] == pytest.approx(values.mean()) and found['psnr']['n'] == 4
     gain = np.array([row['psnr'] - row['psnr_lookup'] for row in table])
@@ -59,7 +59,7 @@ def run(tmp_path):
     table = list(rows())
     write_table(tmp_path / 'predictions.csv', table)
     atomic_files.write_json(tmp_path / 'results.json', {
-        **summary.summarise(table, resamples=50)['metrics'], 'problem': 'translation', 'classes': ['T1', 'T2'],
+        **summary.summarise(table)['metrics'], 'problem': 'translation', 'classes': ['T1', 'T2'],
         'step': 3, 'counts': {'train': 9, 'test': 8}, 'conventions': summary.CONVENTIONS, 'notice': ''})
     (tmp_path / 'config.json').write_text(json.dumps({
         'model': {'name': 'translation'}, 'data': {}, 'evaluate': {'name': 'translation'}}))

@@ -87,7 +87,7 @@ def test_realisations_have_a_report(tmp_path, no_png):
     rng = np.random.default_rng(0)
     tables = {f'r{n}': [row for split in ('train', 'val', 'test') for row in treatments.rows_of(split, 30, rng)]
               for n in range(5)}
-    results, rows = summary.over_realisations(tables, 100)
+    results, rows = summary.over_realisations(tables)
     tmp_path.joinpath('config.json').write_text('{"model": {"name": "tarnet"}, "evaluate": {"name": "treatment"}}')
     atomic_files.write_table(tmp_path / 'predictions.csv', rows)
     atomic_files.write_json(tmp_path / 'results.json', {

@@ -38,12 +38,12 @@ def make(folder, *, count=60, splits=('val', 'test'), known=True, seed=0, traini
     return write(folder, [row for split in splits for row in rows_of(split, count, rng, known)], training)
 
 
-def write(folder, rows, training=TRAINING, resamples=60):
+def write(folder, rows, training=TRAINING):
     """The files of a run with these rows."""
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_table(folder / 'predictions.csv', rows)
-    found = summary.summarise(rows, training, resamples=resamples)
+    found = summary.summarise(rows, training)
     atomic_files.write_json(folder / 'results.json', {
         **found.pop('metrics'), 'analysis': found, 'problem': 'treatment', 'classes': GROUPS, 'step': 40,
         'counts': {split: sum(row['split'] == split for row in rows) for split in {row['split'] for row in rows}},

@@ -14,6 +14,6 @@ def chapter(run: Run) -> Chapter:
     cases = [{**row, 'error (px)': f'{error:.2f}'} for row, error in zip(run.predictions, errors)]
     return Chapter(
         headlines=[tables.headline(metrics, split, run.results[split], run.classes) for split in run.splits],
-        method='Intervals are 95 % bootstrap intervals over patients.',
+        method='Intervals are 95 % t intervals over patients.',
         tables=[tables.overall_table(metrics, run.results[split], run.classes, split) for split in run.splits],
         sections=[], curves={'Loss': {'train/loss': ''}, 'Error, validation': {'val/error': ''}}, cases=cases)

@@ -1,45 +1,43 @@
-"""Means of per-case metrics over patients, with bootstrap confidence intervals and counts of missed cases."""
+"""Means of per-case metrics over patients, with confidence intervals and counts of missed cases."""
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from medjax.errors import InputError
-from medjax.metrics.classification import weighted_mean
-from medjax.statistics import intervals
+from medjax.statistics import intervals, proportions, scales
 
 FLAGS = ('missed_', 'spurious_')  # beginnings of columns that are 0 or 1, followed by a class
-SHARES = re.compile('(detector_|lesion_)?(dice|iou|nsd|f1|sensitivity|precision|ssim)(_|$)')  # metrics from 0 to 1
-MAGNITUDES = re.compile('(detector_)?(hd95|assd|mae|timing_ms|sharpness)(_|$)')  # metrics of 0 or more
 
 
-def summarise(rows: Sequence[Mapping[str, Any]], metrics: Sequence[str], unit: str = 'patient',
-              resamples: int = 2000, seed: int = 0) -> dict[str, dict[str, Any]]:
+def summarise(rows: Sequence[Mapping[str, Any]], metrics: Sequence[str],
+              unit: str = 'patient') -> dict[str, dict[str, Any]]:
     """The mean over patients of each per-case metric, with its 95 % confidence interval.
 
     The cases of one patient are averaged first, because they are not independent. NaN, empty and missing cells do not
-    count, which lowers `n`. The interval is `mean_interval`, within the range of the metric. The draws of each metric
-    start from the seed, so that an interval does not depend on the other metrics.
+    count, which lowers `n`. The interval is that of `intervals.limits`, on the scale of the metric.
+
+    Where no structure of a class is missed or spurious, the sample cannot show how often that happens. The interval is
+    then that of the mean of structures that are neither, and the exact interval of the share of such failures stands
+    beside it: two parts, as for other means with rare zeros (Zhou & Tu 2000, Biometrics 56).
 
     Args:
       rows: a mapping for each case: `unit`, `id`, and numbers; `missed_CLASS` and `spurious_CLASS` are 0 or 1.
       metrics: the keys of the metrics.
       unit: the key of the group of a case, such as its patient; a case without it is a group of its own.
-      resamples: number of bootstrap resamples.
-      seed: seed of the draws.
 
     Returns:
       For each metric `value` (NaN where no case counts); `ci95`, [low, high], or None, with the reason in `why`; `sd`,
       the standard deviation between patients, None for a single one; `n`, the number of patients that count; `cases`,
-      the number of cases that count; `unit`; `resamples`. The metric of a class, and a mean over classes, also has
-      `missed` and `spurious`: the number of cases in which the structure is present but not predicted, or predicted but
-      not present.
+      the number of cases that count; `unit`; and with an interval `method`. The metric of a class, and a mean over
+      classes, also has `missed` and `spurious`: the number of cases in which the structure is present but not
+      predicted, or predicted but not present; and `failures95`, the interval of the share of the cases that count in
+      which it is either.
     """
     groups = [row.get(unit) or f"case {row.get('id', number)}" for number, row in enumerate(rows)]
     classes = {key.removeprefix('missed_') for row in rows for key in row if key.startswith('missed_')}
-    return {metric: _metric_entry(rows, groups, metric, unit, resamples, seed) | _flag_counts(rows, metric, classes)
+    return {metric: _metric_entry(rows, groups, metric, unit) | _failures(rows, groups, metric, classes)
             for metric in metrics}
 
 
@@ -66,32 +64,6 @@ def missing_test(splits: Iterable[str]) -> list[str]:
     return [] if any(split.startswith('test') for split in splits) else ['no test cases: no metrics of test cases']
 
 
-def mean_interval(values: np.ndarray, resamples: int, seed: int) -> list[float]:
-    """The 95 % interval of a mean by the studentised bootstrap (Efron & Tibshirani 1993, chapter 12).
-
-    Of each resample the difference of its mean from that of the values is divided by its own standard deviation; the
-    percentiles of these ratios take the place of those of the t distribution. Of skewed values, such as distances in
-    mm, it contains the true mean more often than percentiles of the means. The variance of the values themselves is
-    added to that of a resample with the weight of one value, so that it is not 0 where all values drawn are equal.
-
-    Args:
-      values: `[n]`, n of 2 or more, not all equal.
-      resamples: number of bootstrap resamples.
-      seed: seed of the draws.
-
-    Returns:
-      [low, high].
-    """
-    n, mean = len(values), float(np.mean(values))
-    centred = values - mean
-    variance = float((centred**2).mean())
-    draws = intervals.multiplicities(np.arange(n), resamples, seed)[:resamples]
-    shift = weighted_mean(centred, draws)
-    spread = np.sqrt((n * (weighted_mean(centred**2, draws) - shift**2) + variance) / (n + 1))
-    low, high = np.percentile(shift / spread, [2.5, 97.5])
-    return [float(mean - high * np.sqrt(variance)), float(mean - low * np.sqrt(variance))]
-
-
 def parse_number(value: Any) -> float:
     """A cell of a table as a float; NaN where it is empty or None.
 
@@ -104,8 +76,7 @@ def parse_number(value: Any) -> float:
         raise InputError(f'predictions: {value!r}; expected a number') from None
 
 
-def _metric_entry(rows: Sequence[Mapping[str, Any]], groups: Sequence[Any], metric: str, unit: str, resamples: int,
-                  seed: int) -> dict[str, Any]:
+def _metric_entry(rows: Sequence[Mapping[str, Any]], groups: Sequence[Any], metric: str, unit: str) -> dict[str, Any]:
     """The entry of one metric, without counts of missed cases; see `summarise`."""
     by_group: dict[Any, list[float]] = {}
     for group, row in zip(groups, rows):
@@ -125,18 +96,24 @@ def _metric_entry(rows: Sequence[Mapping[str, Any]], groups: Sequence[Any], metr
         return entry | {'why': f'one {unit}: no confidence interval'}
     if np.ptp(values) == 0:
         return entry | {'sd': 0.0, 'why': f'equal for all {unit}s: no confidence interval'}
-    least = 0.0 if SHARES.match(metric) or MAGNITUDES.match(metric) else -np.inf
-    most = 1.0 if SHARES.match(metric) else np.inf
-    limits = [min(max(limit, least), most) for limit in mean_interval(values, resamples, seed)]
-    return entry | {'sd': float(values.std(ddof=1)), 'ci95': limits, 'resamples': resamples}
+    entry['sd'] = float(values.std(ddof=1))
+    return intervals.with_interval(entry, *intervals.mean_error(values), scales.of_metric(metric), 't')
 
 
-def _flag_counts(rows: Sequence[Mapping[str, Any]], metric: str, classes: set[str]) -> dict[str, int]:
+def _failures(rows: Sequence[Mapping[str, Any]], groups: Sequence[Any], metric: str,
+              classes: set[str]) -> dict[str, Any]:
     """The numbers of missed and spurious cases of a metric's class, or of all classes for a mean over them."""
     named = [name for name in classes if metric.endswith(f'_{name}')]
-    if not named and not metric.endswith('_mean'):
+    if not classes or not named and not metric.endswith('_mean'):
         return {}
     # 'dice_grey_matter' belongs to the class 'grey_matter', not to 'matter'.
-    chosen = [max(named, key=len)] if named else classes
-    return {flag: int(np.nansum([parse_number(row.get(f'{flag}_{name}')) for row in rows for name in chosen]))
-            for flag in ('missed', 'spurious') if classes}
+    chosen = [max(named, key=len)] if named else sorted(classes)
+    flags = {flag: np.nan_to_num([[parse_number(row.get(f'{flag}_{name}')) for name in chosen] for row in rows])
+             for flag in ('missed', 'spurious')}
+    out: dict[str, Any] = {flag: int(found.sum()) for flag, found in flags.items()}
+    counts = ~np.isnan([parse_number(row.get(metric)) for row in rows])
+    if counts.any():
+        failed = (flags['missed'] + flags['spurious']).any(1)[counts]
+        limits = proportions.entry(failed, np.array(groups, object)[counts].astype(str), '')['ci95']
+        out |= {'failures95': limits} if limits else {}
+    return out

@@ -3,8 +3,7 @@ import pytest
 from scipy import stats
 
 from medjax.errors import InputError
-from medjax.statistics import intervals
-from medjax.statistics.bootstrap import mean_interval, missing_test, summarise
+from medjax.statistics.per_patient import missing_test, summarise
 
 
 def rows(values, patients=None, **columns):
@@ -17,48 +16,24 @@ def one(*args, **kwargs):
     return summarise(rows(*args, **kwargs), ['dice_tumour'])['dice_tumour']
 
 
-def test_interval_of_normal_values_is_students():
-    values = np.random.default_rng(1).normal(3, 2, 60)
-    low, high = stats.t.interval(0.95, 59, values.mean(), values.std(ddof=1) / np.sqrt(60))
-    np.testing.assert_allclose(mean_interval(values, 20000, 0), [low, high], atol=0.06 * (high - low))
-
-
-def test_interval_is_the_studentised_bootstraps():
-    """The same by a loop over resamples, with the values as one more case of the variance."""
-    values, draws = np.random.default_rng(2).lognormal(0, 1, 20), intervals.multiplicities(np.arange(20), 500, 0)
-    ratios = []
-    for times in draws[:500]:
-        drawn = np.repeat(values, times)
-        ratios.append((drawn.mean() - values.mean()) / np.sqrt((20 * drawn.var() + values.var()) / 21))
-    low, high = np.percentile(ratios, [2.5, 97.5])
-    want = values.mean() - np.array([high, low]) * values.std()
-    np.testing.assert_allclose(mean_interval(values, 500, 0), want, rtol=1e-9)
-    assert want[1] - values.mean() > 2 * (values.mean() - want[0])  # it reaches farther to the side of the long tail
-
-
 def test_interval_of_two_patients_by_hand():
-    # Both the same with probability 1/4 each: the variance is then (0 + 0.09) / 3, and the ratio ±√3; 0.3 √3 from 0.5.
-    entry = one([0.2, 0.8])
-    assert mean_interval(np.array([0.2, 0.8]), 2000, 0) == pytest.approx([0.5 - 0.3 * 3**0.5, 0.5 + 0.3 * 3**0.5])
-    assert entry['ci95'] == [0.0, 1.0] and entry['value'] == 0.5 and entry['n'] == 2  # a Dice
-    assert summarise([{'id': k, 'gain_dice': k} for k in (0.2, 0.8)], ['gain_dice'])['gain_dice']['ci95'][0] < 0
+    # Error 0.3 with one degree of freedom: 12.7 × 0.3 from 0.5; of a Dice on the logit scale, whose slope is 4.
+    entry, reach = one([0.2, 0.8]), stats.t.ppf(0.975, 1) * 0.3
+    assert entry['ci95'] == pytest.approx([1 / (1 + np.exp(4 * reach)), 1 / (1 + np.exp(-4 * reach))])
+    assert entry['value'] == 0.5 and entry['n'] == 2 and entry['method'] == 't'
+    gain = summarise([{'id': k, 'gain_dice': k} for k in (0.2, 0.8)], ['gain_dice'])['gain_dice']
+    assert gain['ci95'] == pytest.approx([0.5 - reach, 0.5 + reach])
     equal = one([0.7, 0.7, 0.7])
     assert equal['ci95'] is None and equal['sd'] == 0
     assert equal['why'] == 'equal for all patients: no confidence interval'
     assert entry['sd'] == pytest.approx(np.std([0.2, 0.8], ddof=1)) and 'why' not in entry
 
 
-def test_an_interval_does_not_depend_on_the_other_metrics():
-    table = [{**row, 'iou_tumour': row['dice_tumour'] ** 2} for row in rows([0.1, 0.5, 0.9])]
-    alone = summarise(table, ['dice_tumour'])['dice_tumour']
-    assert summarise(table, ['iou_tumour', 'dice_tumour'])['dice_tumour'] == alone
-    assert summarise(table, ['dice_tumour'], seed=1)['dice_tumour']['value'] == alone['value']
-
-
 def test_patients_are_the_unit():
     # Ten cases of one patient at 1 weigh as much as the one case of the other at 0.
     entry = one([1.0] * 10 + [0.0], ['many'] * 10 + ['few'])
-    assert entry['value'] == 0.5 and entry['n'] == 2 and entry['cases'] == 11 and entry['ci95'] == [0.0, 1.0]
+    assert entry['value'] == 0.5 and entry['n'] == 2 and entry['cases'] == 11
+    assert entry['ci95'] == pytest.approx([0.0, 1.0], abs=1e-9)
     assert one([0.1, 0.9, 0.9], ['', '', ''])['n'] == 3  # without a patient each case stands for itself
 
 
@@ -93,6 +68,17 @@ def test_missed_and_spurious_are_counted_by_class():
     got = summarise(table, ['dice_matter', 'dice_grey_matter', 'dice_mean', 'accuracy'])
     assert {k: (v.get('missed'), v.get('spurious')) for k, v in got.items()} == {
         'dice_matter': (1, 2), 'dice_grey_matter': (3, 0), 'dice_mean': (4, 2), 'accuracy': (None, None)}
+
+
+def test_the_share_of_failures_has_an_exact_interval():
+    flags = dict.fromkeys(('missed_tumour', 'spurious_tumour'), [0.0] * 20)
+    none = one(list(np.linspace(0.7, 0.9, 20)), **flags)
+    assert none['failures95'] == pytest.approx([0, stats.binomtest(0, 20).proportion_ci().high])
+    assert none['ci95'][0] > 0.75  # of structures that are neither missed nor spurious
+    missed = {**flags, 'missed_tumour': [1.0, *[0.0] * 19]}
+    limits = stats.binomtest(1, 18).proportion_ci()  # two cases without a value do not count
+    found = one([0.0, *np.linspace(0.7, 0.9, 17), '', ''], **missed)
+    assert found['failures95'] == pytest.approx([limits.low, limits.high]) and found['ci95'][0] < 0.6
 
 
 def test_splits_of_test_cases_are_known_by_their_name():
