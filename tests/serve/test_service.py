@@ -179,6 +179,20 @@ def test_other_forms_are_refused(service):
     assert cut.status_code == 400 and 'cut short' in cut.text
 
 
+def test_an_upload_of_unknown_length_ends_at_the_limit(service):
+    sent = []
+
+    def pieces():
+        yield b'--x\r\nContent-Disposition: form-data; name="f"; filename="a.png"\r\n\r\n'
+        for _ in range(64):
+            sent.append(2**16)
+            yield bytes(2**16)
+    answer = httpx.post(f'{service.url}/predict', content=pieces(), timeout=60,
+                        headers={'Content-Type': 'multipart/form-data; boundary=x'})
+    assert answer.status_code == 413 and 'more than 1 MB' in answer.json()['error'] and sum(sent) > 2**20
+    assert not left(service)
+
+
 def test_pages_of_other_sites_and_other_names_are_refused(service):
     for headers, status in (({'Origin': 'http://evil.example'}, 403), ({'Host': 'evil.example'}, 403),
                             ({'Origin': service.url}, 200)):
