@@ -1,6 +1,7 @@
 """The evaluated cases of a run, and what the viewer draws of each: volumes as NIfTI, pictures as PNG, and boxes."""
 
 import dataclasses
+import functools
 import io
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
@@ -63,6 +64,10 @@ class Drawn:
 class Cases:
     """The cases of a run, by their number in its table of predictions.
 
+    Attributes:
+      workdir: of the run.
+      drawn: the layers and boxes of a case by its number; raises `InputError` where there are none.
+
     Args:
       workdir: of the run.
 
@@ -78,6 +83,7 @@ class Cases:
         metrics = [name for name in names if (metric := self._family.metrics.find(name)) and metric.headline]
         self._columns = (metrics or [name for name in names if name not in ('split', 'id', 'patient')])[:LISTED]
         self.name = run.name
+        self.drawn = functools.lru_cache(2)(self._drawn)  # the layers of a case are asked for one by one
 
     def __len__(self) -> int:
         """The number of cases; 0 for a run that is not evaluated."""
@@ -93,7 +99,7 @@ class Cases:
                            'patient': row.get('patient', ''), 'values': [row[name] for name in self._columns],
                            'drawn': self._path(number).is_file()} for number, row in enumerate(self._rows)]}
 
-    def drawn(self, number: int) -> Drawn:
+    def _drawn(self, number: int) -> Drawn:
         """The layers and boxes that are drawn of a case.
 
         Raises:
