@@ -32,7 +32,7 @@ from medjax.view.routes import router
 PIECE_SECONDS = 15  # between the pieces of an upload
 TABLES = ('.csv', '.tsv')
 KINDS = {'.gz': 'application/gzip', '.nii': 'application/octet-stream', '.png': 'image/png', '.csv': 'text/csv',
-         '.mp4': 'video/mp4'}
+         '.mp4': 'video/mp4', '.dcm': 'application/dicom'}
 
 
 class Application:
@@ -125,13 +125,15 @@ class Application:
         uploads.check_pixels(found, self.service.limits)
         return found
 
-    def predict_files(self, files: Sequence[pathlib.Path], folder: pathlib.Path, series: str = '') -> Answer:
+    def predict_files(self, files: Sequence[pathlib.Path], folder: pathlib.Path, series: str = '',
+                      dicom: bool = False) -> Answer:
         """The results for uploaded files.
 
         Args:
           files: in `folder/input`.
           folder: of the request.
           series: the number of the DICOM series to predict, where there are several.
+          dicom: see `Service.predict`.
 
         Raises:
           Refused: a limit is exceeded.
@@ -145,7 +147,7 @@ class Application:
                 inputs = [folder / 'input' / f'series={uploads.checked_name(series)}']
             if not files:
                 raise Refused(400, 'a form without files; expected at least one')
-            return self.service.predict(inputs, folder)
+            return self.service.predict(inputs, folder, dicom)
         except (InputError, Refused) as error:
             reason = without_folder(str(error), folder)
             raise (Refused(error.status, reason) if isinstance(error, Refused) else InputError(reason)) from error
@@ -159,12 +161,12 @@ class Application:
     async def _metrics(self) -> Response:
         return Response(self.service.metrics.text(), media_type='text/plain; version=0.0.4')
 
-    async def _predict(self, request: Request) -> Response:
+    async def _predict(self, request: Request, dicom: bool = False) -> Response:
         began = time.monotonic()
         with self.admitted(), request_folder(self.folder) as folder:
             files, fields = await self.receive(request, folder)
             series = request.query_params.get('series', fields.get('series', ''))
-            answer = await self.in_thread(self.predict_files, files, folder, series)
+            answer = await self.in_thread(self.predict_files, files, folder, series, dicom)
         self.service.metrics.seconds.observe(time.monotonic() - began)
         return self._response(answer, request.headers.get('accept', ''))
 

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import functools
 import io
 import math
 import pathlib
@@ -13,6 +14,7 @@ import jax
 import prometheus_client as prometheus
 
 from medjax import atomic_files, build, restore
+from medjax.clinic import predictor as clinic
 from medjax.deploy import model_card, program
 from medjax.errors import InputError
 from medjax.predict import checked_inputs
@@ -111,21 +113,29 @@ class Service:
         """Ends the thread of predictions after all that waits."""
         self._batcher.stop()
 
-    def predict(self, inputs: Sequence[pathlib.Path], folder: pathlib.Path) -> Answer:
+    @functools.cached_property
+    def _dicom_run(self) -> restore.Trained:
+        """The run with a predictor that writes DICOM objects, by the options in config.dicom."""
+        return clinic.of_run(self.workdir, self.run, say=lambda line: None)
+
+    def predict(self, inputs: Sequence[pathlib.Path], folder: pathlib.Path, dicom: bool = False) -> Answer:
         """Predicts for files as `medjax predict` does, beside other requests.
 
         Args:
           inputs: files and folders, below `folder`.
           folder: of the request; results are written into a new folder there.
+          dicom: whether the results are DICOM objects, as with `medjax predict --dicom`.
 
         Raises:
           InputError: files that cannot be predicted; paths in the message are those of the upload.
         """
-        began, messages, predictor, output = time.monotonic(), [], self.run.predictor, folder / 'output'
-        images = checked_inputs(self.run, self.workdir, list(map(str, inputs)), output, messages.append)
-        for start in range(0, len(images), self.together):
-            part = images[start:start + self.together]
-            read = [predictor.read_input(image) if self.together > 1 else None for image in part]
+        began, messages, output = time.monotonic(), [], folder / 'output'
+        run = self._dicom_run if dicom else self.run
+        predictor, together = run.predictor, run.predictor.together
+        images = checked_inputs(run, self.workdir, list(map(str, inputs)), output, messages.append)
+        for start in range(0, len(images), together):
+            part = images[start:start + together]
+            read = [predictor.read_input(image) if together > 1 else None for image in part]
             outputs = iter(self._batcher.outputs([found for found in read if found is not None]))
             for image, found in zip(part, read):
                 if found is None:

@@ -18,6 +18,7 @@ from PIL import Image
 import medjax
 from medjax.serve import folders
 from tests import cli
+from tests.clinic import scans
 from tests.data import samples
 from tests.serve.conftest import AFFINE, served, volume
 
@@ -105,6 +106,22 @@ def test_a_zipped_series_is_one_input_and_several_are_named(segmentation_service
     assert '/tmp' not in answer.json()['error']
     answer = post(segmentation_service, *slices, params={'series': '7'})
     assert answer.status_code == 200
+
+
+def test_a_series_becomes_dicom_objects_that_refer_to_it(segmentation_service, segmenter, tmp_path):
+    pytest.importorskip('highdicom', reason='needs the packages of the extra `dicom`')
+    scans.series(tmp_path / 'series', volume(4))
+    files = [(path.name, path.read_bytes()) for path in sorted((tmp_path / 'series').iterdir())]
+    answer = post(segmentation_service, *files, params={'dicom': 'true'}, headers={'Accept': 'application/zip'})
+    assert answer.status_code == 200, answer.text
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        found = [pydicom.dcmread(io.BytesIO(archive.read(name))) for name in archive.namelist()]
+    made, = [of for of in found if of.Modality == 'SEG']
+    source = pydicom.dcmread(io.BytesIO(files[0][1]))
+    assert made.ReferencedSeriesSequence[0].SeriesInstanceUID == source.SeriesInstanceUID
+    label = medjax.load(segmenter).predict(tmp_path / 'series').arrays['series']
+    assert made.pixel_array.astype(bool).sum() == (label == 1).sum()
+    assert post(segmentation_service, ('a.nii.gz', b'x'), params={'dicom': 'true'}).status_code == 422
 
 
 def test_requests_at_once_are_predicted_together_as_alone(service, classifier, tmp_path):

@@ -1,3 +1,3 @@
-"""The small runs of the service's tests."""
+"""A small run of the tests of the service."""
 
-from tests.serve.conftest import classifier, segmenter  # noqa: F401 - fixtures
+from tests.serve.conftest import segmenter  # noqa: F401 - fixtures

@@ -68,6 +68,16 @@ def browsed(url, folder):
     return done.stdout
 
 
+@pytest.fixture
+def niivue():
+    """NiiVue as installed; the test is skipped where it is not."""
+    try:
+        routes.niivue.cache_clear()
+        routes.niivue()
+    except InputError as missing:
+        pytest.skip(str(missing))
+
+
 def voxels(page):
     """The numbers of voxels in the page, by layer and value."""
     cells = re.findall(r'data-layer="(\w+)" data-value="(\d+)" data-voxels="(\d+)"', page)
@@ -75,12 +85,26 @@ def voxels(page):
 
 
 @pytest.mark.slow
-def test_a_browser_reads_the_labels_back_voxel_by_voxel(segmenter, classifier, tmp_path):
-    try:
-        routes.niivue.cache_clear()
-        routes.niivue()
-    except InputError as missing:
-        pytest.skip(str(missing))
+@pytest.mark.usefixtures('niivue')
+def test_pictures_are_counted_and_names_from_files_stay_text(tmp_path):
+    run, script = tmp_path / 'run', '<script>document.title="run"</script>'
+    (run / 'cases' / 'test').mkdir(parents=True)
+    (run / 'config.json').write_text(json.dumps({'task': {'name': 'segmentation'}, 'name': script}))
+    (run / 'results.json').write_text(json.dumps({'classes': ['background', f'{script}a', f'{script}b']}))
+    (run / 'predictions.csv').write_text('split,id,patient\ntest,a,<i>p</i>\n')
+    label = np.random.default_rng(0).integers(0, 3, (40, 30, 1)).astype(np.uint8)
+    np.savez(run / 'cases' / 'test' / 'a.npz', image=np.ones((40, 30, 1), np.float32), label=label,
+             pred=label[::-1] % 2, confidence=np.ones((40, 30, 1), np.float16), spacing=np.ones(3), kind='image')
+    with served('view', f'--workdir={run}') as viewer:
+        page = browsed(viewer.url, tmp_path / 'browser')
+    assert voxels(page) == {('reference', 1): (label == 1).sum(), ('reference', 2): (label == 2).sum(),
+                            ('prediction', 1): (label == 1).sum(), ('prediction', 2): 0}
+    assert '<title>medjax viewer</title>' in page and html.escape(f'{script}a', quote=False) in page
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures('niivue')
+def test_a_browser_reads_the_labels_back_voxel_by_voxel(segmenter, tmp_path):
     with served('view', f'--workdir={segmenter}') as viewer:
         page = browsed(f'{viewer.url}#1', tmp_path / 'browser')
         case = json.loads(httpx.get(viewer.url.replace('/view', '/view/cases')).text)['cases'][1]
