@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import importlib.util
 import os
 import re
 import subprocess
@@ -16,8 +17,21 @@ from ml_collections import config_dict
 import medjax
 from tests.conftest import FAST_COMPILE, ROOT, without_reports
 
-pytest.importorskip('fastapi', reason='needs the packages of the extra `serve`')
-pytest.importorskip('httpx', reason='needs the package httpx')
+NEEDED = ('fastapi', 'uvicorn', 'python_multipart', 'prometheus_client', 'httpx')
+MISSING = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+
+
+class SkippedModule(pytest.Module):
+    """A file of tests whose imports would fail."""
+
+    def collect(self):
+        """Skips all of them, with the reason."""
+        pytest.skip(f'needs {", ".join(MISSING)}, of the extras `serve` and `test`', allow_module_level=True)
+
+
+def pytest_pycollect_makemodule(module_path, parent):
+    """Skips the files of this folder where packages are missing."""
+    return SkippedModule.from_parent(parent, path=module_path) if MISSING else None
 
 CLASSIFIER = dict(
     seed=0, steps=2, batch=8, model=dict(name='cnn', variant='cancer', classes=1, features=(4, 4), dense=8),
