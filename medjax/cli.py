@@ -10,12 +10,8 @@ from collections.abc import Callable, Sequence
 from absl import app, flags
 from absl import logging as absl_logging
 
-from medjax.errors import InputError
+from medjax.errors import InputError, as_line
 
-MENDABLE = {errno.ENOSPC: 'no space left', errno.EDQUOT: 'no space left', errno.EACCES: 'no permission',
-            errno.EROFS: 'read-only file system', errno.ENOTDIR: 'not a folder', errno.EPERM: 'no permission',
-            errno.ESTALE: 'no longer there (stale file handle)', errno.EIO: 'input/output error of the device',
-            errno.ENOTCONN: 'its file system is no longer connected'}
 CLOSED = (errno.EPIPE, errno.EIO, errno.ENXIO)  # what writing to a closed pipe or terminal gives
 INTERRUPTED = 130  # exit code after Ctrl-C, as shells have it
 
@@ -71,19 +67,14 @@ def run(main: Callable[[Sequence[str]], None], unnamed: bool = False) -> None:
             fail(f'{arguments[1]}: unknown argument; options are written --name=value')
         try:
             main(arguments)
-        except InputError as error:
-            fail(str(error))
         except KeyboardInterrupt:
             print('medjax: stopped by Ctrl-C', file=sys.stderr, flush=True)
             sys.exit(INTERRUPTED)
-        except FileNotFoundError as error:
-            if not error.filename:
+        except Exception as error:
+            line = as_line(error)
+            if line is None:
                 raise
-            fail(f'{error.filename}: no such file or folder; expected it to stay there while the command runs')
-        except OSError as error:
-            if error.errno not in MENDABLE:
-                raise
-            fail(f'{error.filename or "a file of the run"}: {MENDABLE[error.errno]}')
+            fail(line)
 
     app.run(guarded, flags_parser=parse)
 

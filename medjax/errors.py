@@ -1,8 +1,13 @@
-"""The exception for invalid input, and how messages list names."""
+"""The exception for invalid input, which errors end a command with one line, and how messages list names."""
 
+import errno
 from collections.abc import Sequence
 
 NAMED = 5
+MENDABLE = {errno.ENOSPC: 'no space left', errno.EDQUOT: 'no space left', errno.EACCES: 'no permission',
+            errno.EROFS: 'read-only file system', errno.ENOTDIR: 'not a folder', errno.EPERM: 'no permission',
+            errno.ESTALE: 'no longer there (stale file handle)', errno.EIO: 'input/output error of the device',
+            errno.ENOTCONN: 'its file system is no longer connected'}
 
 
 class InputError(ValueError):
@@ -18,6 +23,18 @@ class InputError(ValueError):
 
     def __init__(self, message: str):
         super().__init__(''.join(map(_printable, message)))
+
+
+def as_line(error: BaseException) -> str | None:
+    """The line that a command ends with for an error that its user can mend; None for a bug."""
+    line = None
+    if isinstance(error, InputError):
+        line = str(error)
+    elif isinstance(error, FileNotFoundError) and error.filename:
+        line = f'{error.filename}: no such file or folder; expected it to stay there while the command runs'
+    elif isinstance(error, OSError) and error.errno in MENDABLE:
+        line = f'{error.filename or "a file of the run"}: {MENDABLE[error.errno]}'
+    return None if line is None else ' '.join(line.split())
 
 
 def _printable(character: str) -> str:
