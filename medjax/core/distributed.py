@@ -10,6 +10,7 @@ import os
 import pickle
 import socket
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
@@ -20,8 +21,8 @@ import numpy as np
 from jax._src import distributed as runtime  # its store of keys and values has no public name
 from jax.experimental import multihost_utils
 
-from medjax.core import failures
-from medjax.errors import InputError
+from medjax.core import failures, rendezvous
+from medjax.errors import InputError, as_line
 
 A = TypeVar('A')
 B = TypeVar('B')
@@ -29,6 +30,7 @@ B = TypeVar('B')
 TASKS = ('SLURM_NTASKS', 'OMPI_COMM_WORLD_SIZE')  # variables of launchers: the number of processes that they started
 EXPECTED = ("expected 'auto' under a launcher that JAX knows (Slurm, Open MPI, GKE, Cloud TPU), or "
             "HOST:PORT,COUNT,NUMBER, or 'none' where each process is a run of its own")
+START = 300.0  # seconds in which all processes have to be started
 DAY = 86_400_000  # ms that a process waits for the others, whose end would end it earlier
 STOPPED = 75
 
@@ -74,12 +76,12 @@ def started(where: str) -> Iterator[None]:
     try:
         yield
         gathered(None)  # what process 0 writes last takes as long as it takes
-    except InputError as error:
-        message = str(error)
-        watch.fail(2, message, lambda: print(f'medjax: {message}', file=sys.stderr))
     except KeyboardInterrupt as error:
         watch.fail(STOPPED, f'{error or "SIGINT"}: stopped; rerun the same command to resume', lambda: None)
     except BaseException as error:
+        line = as_line(error)
+        if line is not None:
+            watch.fail(2, line, lambda: print(f'medjax: {line}', file=sys.stderr))
         time.sleep(1)  # another process' end may be the cause, which its message names
         watch.fail(1, f'{type(error).__name__}: {" ".join(str(error).split())[:200]}', traceback.print_exc)
     watch.close()
@@ -102,28 +104,29 @@ def _initialize(where: str) -> None:
         if ':' not in address or len(numbers) != 2 or not all(number.isdecimal() for number in numbers) or (
                 not int(numbers[1]) < int(numbers[0])):
             raise InputError(f'--distributed={where}; {EXPECTED}; NUMBER is 0 to COUNT - 1')
-        given = {'coordinator_address': address, 'num_processes': int(numbers[0]), 'process_id': int(numbers[1])}
-        if given['process_id'] == 0:
-            _check_port(where, address)
+        count, number = map(int, numbers)
+        given = {'coordinator_address': rendezvous.coordinator(where, address, count, number, START),
+                 'num_processes': count, 'process_id': number}
+    # JAX itself would end the process by an abort, with a stack trace.
+    late = threading.Timer(START, _end_late, [where])
+    late.daemon = True
+    late.start()
     try:
-        jax.distributed.initialize(**given)
+        jax.distributed.initialize(**given, initialization_timeout=int(2 * START) + 60)
     except ValueError as error:
         raise InputError(f'--distributed={where}: no launcher was found ({error}); {EXPECTED}') from error
     except RuntimeError as error:
         raise InputError(f'--distributed={where}: the processes did not come together: '
                          f'{" ".join(str(error).split())[:200]}') from error
+    finally:
+        late.cancel()
 
 
-def _check_port(where: str, address: str) -> None:
-    """Refuses a port that another program listens at."""
-    port = address.rpartition(':')[2]
-    try:
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(('', int(port)))
-    except (OSError, ValueError, OverflowError) as error:
-        raise InputError(f'--distributed={where}: port {port}: {error}; expected a free one on the machine of process '
-                         '0') from error
+def _end_late(where: str) -> None:
+    """Ends this process, which has waited for others long enough."""
+    print(f'medjax: --distributed={where}: not all processes came together within {START:g} s; expected each of them '
+          'to be started, and to reach the machine of process 0', file=sys.stderr)
+    failures.leave(2)
 
 
 def _watch() -> failures.Watch:
@@ -255,7 +258,8 @@ def check_equal(facts: dict[str, Any]) -> None:
     everyone = gathered((socket.gethostname(), facts))
     host, first = everyone[0]
     for number, (other, found) in enumerate(everyone):
-        for name, value in found.items():
-            if value != first.get(name):
-                raise InputError(f'{name}: {value} in process {number} on {other}, {first.get(name)} in process 0 on '
-                                 f'{host}; expected the same in all processes of a run')
+        for name in {**first, **found}:
+            own, value = first.get(name, 'nothing'), found.get(name, 'nothing')
+            if own != value:
+                raise InputError(f'{name}: {value} in process {number} on {other}, {own} in process 0 on {host}; '
+                                 'expected the same in all processes of a run')

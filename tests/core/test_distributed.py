@@ -42,6 +42,7 @@ def test_what_differs_between_processes_is_named_in_all(two):
     for result in found:
         assert result['equal'] == (f'devices: 3 in process 1 on {HOST}, 2 in process 0 on {HOST}; expected the same in '
                                    'all processes of a run')
+        assert result['lacking'].startswith(f'more: nothing in process 1 on {HOST}, 2 in process 0 on {HOST}; ')
         assert result['equal again'] is None
         shared, apart = result['shared']
         assert shared is None and f'process 1 on {HOST} cannot see what process 0 on {HOST} writes there' in apart
@@ -112,10 +113,12 @@ def test_a_signal_to_one_process_stops_all_at_the_same_step(two):
 
 
 def test_an_error_in_one_process_ends_all_with_its_cause(two):
-    _, _, (first, second) = two
+    output, _, (first, second) = two
+    cause = f'{output}/gone: no such file or folder; expected it to stay there while the command runs'
     assert first.code == second.code == 2
-    assert first.err.splitlines()[-1] == f'medjax: process 1 on {HOST}: the end of process 1'
-    assert second.err.splitlines()[-1] == 'medjax: the end of process 1'
+    assert first.err.splitlines()[-1] == f'medjax: process 1 on {HOST}: {cause}'
+    assert second.err.splitlines()[-1] == f'medjax: {cause}'
+    assert 'Traceback' not in first.err + second.err
 
 
 @pytest.mark.parametrize('where, message', [
@@ -123,7 +126,7 @@ def test_an_error_in_one_process_ends_all_with_its_cause(two):
     ('a:1,2,2', 'NUMBER is 0 to COUNT - 1'), ('a:x,1,0', 'port x: '),
     ('auto', r'no launcher was found \(no coordinator\)')])
 def test_what_is_no_way_to_start_is_refused(monkeypatch, where, message):
-    def initialize():
+    def initialize(**_):
         raise ValueError('no coordinator')  # as JAX does where it finds no launcher
 
     monkeypatch.setattr(jax.distributed, 'initialize', initialize)
