@@ -14,13 +14,13 @@ cli.prepare()
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
 
-from medjax import assemble, atomic_files, outputs  # noqa: E402
+from medjax import assemble, atomic_files, outputs, process_checks  # noqa: E402
 from medjax.core import config as configs  # noqa: E402
 from medjax.core import distributed, lock, log, loop, signals, trackers  # noqa: E402
 from medjax.core.experiment import Experiment  # noqa: E402
 from medjax.core.step import stream  # noqa: E402
 from medjax.data import participants  # noqa: E402
-from medjax.data.split_files import check_same_data, check_split, split_hash, write_split  # noqa: E402
+from medjax.data.split_files import check_same_data, check_split, write_split  # noqa: E402
 from medjax.errors import InputError  # noqa: E402
 
 # Keys in which a resumed run may differ from the interrupted one: none of them changes a weight.
@@ -61,8 +61,7 @@ def train_and_evaluate(config: Mapping[str, Any], workdir: pathlib.Path, say: Ca
     files = {pathlib.Path(file) for case in experiment.data.source.cases for file in case.files}
     outputs.check_outputs([workdir / name for name in WRITTEN], files, f'--workdir={workdir}', marks=())
     with contextlib.ExitStack() as stack:
-        if distributed.several():
-            distributed.check_equal(_facts(config, experiment))
+        process_checks.check(config, experiment)
         distributed.on_first(lambda: _claim(config, experiment, workdir, say, stack))
         if distributed.several():
             lock.check_shared(workdir)
@@ -81,17 +80,6 @@ def _claim(config: Mapping[str, Any], experiment: Experiment, workdir: pathlib.P
             check_same_data(workdir, experiment.data.source.cases, experiment.data.fingerprint)
     except OSError as error:
         raise InputError(f'--workdir={workdir}: cannot be written: {error.strerror}') from error
-
-
-def _facts(config: Mapping[str, Any], experiment: Experiment) -> dict[str, Any]:
-    """What has to be equal in all processes of a run, by names for messages."""
-    environment = log.environment()
-    kind = jax.local_devices()[0]
-    return {**{f'config.{key}': value for key, value in config.items()}, 'git_commit': environment['git_commit'],
-            **{f'version of {name}': version for name, version in environment['versions'].items()},
-            'data_hash': experiment.data.fingerprint, 'split_hash': split_hash(experiment.data.source.cases),
-            'devices': f'{jax.local_device_count()} × {kind.device_kind}',
-            'training data in device memory': experiment.placed is not None}
 
 
 def _train_and_evaluate(config: Mapping[str, Any], experiment: Experiment, workdir: pathlib.Path,

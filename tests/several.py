@@ -16,21 +16,25 @@ def address():
         return f'localhost:{probe.getsockname()[1]}'
 
 
-def run(module, count, *arguments, devices=2, each=(), timeout=240, **environment):
+def run(module, count, *arguments, devices=2, each=(), folders=(), paths=(), timeout=240, **environment):
     """Runs `python -m MODULE ARGUMENTS --distributed=…` as several processes; returns how each ended.
 
     Args:
       module: the module.
       count: number of processes.
       *arguments: for all processes.
-      devices: simulated devices of each process.
+      devices: simulated devices of each process; a list where they differ.
       each: further arguments of each process.
+      folders: the current folder of each process; the repository by default.
+      paths: where each process imports from; the repository by default.
       timeout: seconds in which all have to end.
       **environment: variables.
     """
     where, more = address(), each or [()] * count
-    started = [_start(module, [*arguments, *more[number], f'--distributed={where},{count},{number}'], devices,
-                      environment) for number in range(count)]
+    numbers = devices if isinstance(devices, list) else [devices] * count
+    folders, paths = folders or [ROOT] * count, paths or [ROOT] * count
+    started = [_start(module, [*arguments, *more[number], f'--distributed={where},{count},{number}'], numbers[number],
+                      {'PYTHONPATH': str(paths[number]), **environment}, folders[number]) for number in range(count)]
     try:
         return [Ended(process.returncode, *said) for process, said in
                 [(process, process.communicate(timeout=timeout)) for process in started]]
@@ -46,8 +50,8 @@ def alone(module, *arguments, devices=1, **environment):
     return Ended(process.returncode, *said)
 
 
-def _start(module, arguments, devices, environment):
+def _start(module, arguments, devices, environment, folder=ROOT):
     flags = f'--xla_backend_optimization_level=0 --xla_force_host_platform_device_count={devices}'
     environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'JAX_PLATFORMS': 'cpu', 'XLA_FLAGS': flags, **environment}
-    return subprocess.Popen([sys.executable, '-m', module, *map(str, arguments)], cwd=ROOT, env=environment, text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return subprocess.Popen([sys.executable, '-m', module, *map(str, arguments)], cwd=folder, env=environment,
+                            text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)

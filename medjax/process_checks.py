@@ -1,0 +1,54 @@
+"""A check that all processes of one run have the same config, code, data and devices."""
+
+import functools
+import hashlib
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+
+import medjax
+from medjax.core import distributed, log
+from medjax.core.experiment import Experiment
+from medjax.data.split_files import split_hash
+
+
+def check(config: Mapping[str, Any], experiment: Experiment) -> None:
+    """Checks that all processes have the same config, code, versions, data and devices; nothing for one process.
+
+    Raises:
+      InputError: with the name of the first that differs, and who has what.
+    """
+    if distributed.several():
+        distributed.check_equal(facts(config, experiment))
+
+
+def facts(config: Mapping[str, Any], experiment: Experiment) -> dict[str, Any]:
+    """The values that have to be equal, by names for messages."""
+    environment = log.environment()
+    kind = jax.local_devices()[0]
+    return {**_leaves(config), 'code': f'{environment["git_commit"][:12] or "no commit"}, sha256 {code_hash()}',
+            **{f'version of {name}': version for name, version in environment['versions'].items()},
+            'data_hash': experiment.data.fingerprint, 'split_hash': split_hash(experiment.data.source.cases),
+            'devices': f'{jax.local_device_count()} × {kind.device_kind}',
+            'training data in device memory': experiment.placed is not None}
+
+
+def _leaves(section: Mapping[str, Any], name: str = 'config') -> dict[str, Any]:
+    """The values of a section by their dotted names."""
+    found = {}
+    for key, value in section.items():
+        inner = f'{name}.{key}'
+        found |= _leaves(value, inner) if isinstance(value, Mapping) and value else {inner: value}
+    return found
+
+
+@functools.cache
+def code_hash(folder: pathlib.Path = pathlib.Path(medjax.__file__).parent) -> str:
+    """SHA-256 of the package's source: containers have no git, and a checkout may have changes without a commit."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob('*.py')):
+        content = path.read_bytes()
+        digest.update(f'{path.relative_to(folder)} {len(content)}\n'.encode() + content)
+    return digest.hexdigest()[:12]
