@@ -18,7 +18,7 @@ cli.prepare()
 
 from absl import flags  # noqa: E402
 
-from medjax import outputs, pretrained, restore  # noqa: E402
+from medjax import atomic_files, outputs, pretrained, restore  # noqa: E402
 from medjax.clinic import predictor as clinic  # noqa: E402
 from medjax.core import contracts  # noqa: E402
 from medjax.data.io import dicom, image_files, video_frames  # noqa: E402
@@ -45,6 +45,7 @@ def find(paths: Sequence[str], suffixes: Sequence[str] = (), say: Callable[[str]
     """
     found: list[pathlib.Path] = []
     for path in map(pathlib.Path, paths):
+        atomic_files.check_local(path, f'--input={path}')
         if not image_files.exists(path):
             raise InputError(f'--input={path}: no such file or folder; expected images')
         if not path.is_dir():

@@ -52,6 +52,7 @@ class Trained:
 
 def load(workdir: pathlib.Path) -> Any:
     """The config that a run was trained with."""
+    atomic_files.check_local(workdir, str(workdir))
     path = workdir / 'config.json'
     if not path.is_file():
         raise InputError(f'{workdir}: no config.json there; expected the folder of a training run')

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image as Picture
 
-from medjax import compare, response
+from medjax import compare, response, restore
+from medjax.data.source import data_dir
 from medjax.errors import InputError
 from medjax.outputs import check_outputs, input_files
 from medjax.predict import find, predict
@@ -269,4 +270,7 @@ def test_object_storage_is_no_folder(tmp_path, monkeypatch, place):
         with pytest.raises(InputError, match=f"--output={given}: an address that begins with {given.parts[0]}//; "
                                              'expected a local path: mount the bucket'):
             check_outputs([path / 'predictions.csv'], [], f'--output={given}')
+    for read in (lambda: restore.load(given), lambda: data_dir(place), lambda: find([place])):
+        with pytest.raises(InputError, match=f': an address that begins with {given.parts[0]}//; expected a'):
+            read()
     assert not list(tmp_path.iterdir())

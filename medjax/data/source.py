@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
+from medjax.atomic_files import check_local
 from medjax.data.io.data_paths import add_data_folder
 from medjax.errors import InputError
 from medjax.metrics.box_matching import IgnoredRegions
@@ -285,12 +286,13 @@ def data_dir(folder: str) -> pathlib.Path:
     Without that variable, the latter is medjax's folder in the user's cache.
 
     Raises:
-      InputError: there is no such folder.
+      InputError: there is no such folder, or it is on object storage.
     """
     here = pathlib.Path(folder).expanduser()
     if folder and here.is_dir():
         return add_data_folder(here)
     path = pathlib.Path(os.environ.get('MEDJAX_DATA_DIR') or '~/.cache/medjax/data').expanduser() / here
+    check_local(path, f'config.data.source.dir: {folder}' if folder else 'MEDJAX_DATA_DIR')
     if not path.is_dir():
         raise InputError(f'{path}: no such folder; expected the data there: set config.data.source.dir or '
                          'MEDJAX_DATA_DIR')
