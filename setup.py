@@ -54,6 +54,7 @@ setup(
         'test': ['av', 'dcmqi', 'dicom3tools', 'dicomweb-client', 'flatbuffers', 'highdicom', 'h5py', 'httpx',
                  'hypothesis', 'nilearn', 'pynetdicom', 'pyright[nodejs]', 'pytest', 'pytest-xdist', 'rdkit', 'ruff',
                  'safetensors', *SERVE],
+        'tpu': ['jax[tpu]'],
         'video': ['av>=14'],
         'wandb': ['wandb>=0.20'],
         'bench': ['batchgeneratorsv2', 'monai', 'scikit-image', 'surface-distance', 'torch==2.13.0', 'torchio'],

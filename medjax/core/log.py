@@ -3,6 +3,7 @@
 import importlib.metadata
 import json
 import math
+import os
 import pathlib
 import platform
 import resource
@@ -136,13 +137,15 @@ def environment() -> dict[str, Any]:
 
     Returns:
       `versions` of the packages; `devices`; `hosts`; `processor`, its name; `cores`, the number that this process may
-      use, on which sums on a CPU depend; `platform`; `git_commit` and `git_dirty`; `command`.
+      use, on which sums on a CPU depend; `platform`; `git_commit`, in an image the variable MEDJAX_COMMIT, and
+      `git_dirty`; `command`.
     """
     versions = {'medjax': medjax.__version__, 'python': platform.python_version()}
     versions |= {name: importlib.metadata.version(name) for name in PACKAGES}
     return {'versions': versions, 'devices': [f'{d.platform}:{d.device_kind}' for d in jax.devices()],
             'hosts': jax.process_count(), 'processor': processor(), 'cores': cores(),
-            'platform': platform.platform(), 'git_commit': _git('rev-parse', 'HEAD'),
+            'platform': platform.platform(),
+            'git_commit': _git('rev-parse', 'HEAD') or os.environ.get('MEDJAX_COMMIT', ''),
             'git_dirty': bool(_git('status', '--porcelain')), 'command': _command()}
 
 
