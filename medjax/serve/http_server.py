@@ -8,23 +8,35 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from medjax.errors import InputError
 
 IDLE_SECONDS = 15  # for the head of a request, and between the pieces of an answer that the client reads
+DISCARDS = 20  # times IDLE_SECONDS in which the rest of refused uploads is read, on one connection
 STOP_SECONDS = 300  # for the requests that are there when the service is stopped
 HEAD_BYTES = 32768
 
 
 class TimedProtocol(H11Protocol):
-    """HTTP/1.1 that closes connections whose request does not begin, or whose answer is not read."""
+    """HTTP/1.1 that closes connections whose request does not begin, or whose answer is not read.
+
+    The rest of an upload that was refused is read and thrown away for a while, so that its client sees the answer.
+    """
+
+    _received, _discards = 0, 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         """Starts to watch the connection."""
         super().connection_made(transport)
         self._watch(None)
+
+    def data_received(self, data: bytes) -> None:
+        """Counts what arrives."""
+        self._received += len(data)
+        super().data_received(data)
 
     def _watch(self, before: Any) -> None:
         """Closes a connection that is as it was `IDLE_SECONDS` before."""
@@ -33,9 +45,11 @@ class TimedProtocol(H11Protocol):
                 self.transport.abort()
             return
         waits = self.cycle is None or self.cycle.response_complete
+        discards = waits and self.conn.their_state is h11.SEND_BODY
         unread = self.transport.get_write_buffer_size()
-        now = (self.cycle, waits, unread)
-        if now == before and (waits or unread):
+        now = (self.cycle, waits, unread, self._received if discards else 0)
+        self._discards += discards
+        if (now == before and (waits or unread)) or self._discards > DISCARDS:
             self.transport.abort()
             return
         self.loop.call_later(IDLE_SECONDS, self._watch, now)

@@ -14,12 +14,11 @@ LARGE = 2**26  # bytes, more than the buffers of both sides hold
 
 
 async def application(scope, receive, send):
-    """Answers `/slow` after a second, and others with many bytes."""
-    slow = scope['path'] == '/slow'
-    if slow:
+    """Answers `/slow` after a second, and `/large` with many bytes; reads no body."""
+    if scope['path'] == '/slow':
         await asyncio.sleep(1)
     await send({'type': 'http.response.start', 'status': 200, 'headers': []})
-    await send({'type': 'http.response.body', 'body': b'x' if slow else bytes(LARGE)})
+    await send({'type': 'http.response.body', 'body': bytes(LARGE) if scope['path'] == '/large' else b'x'})
 
 
 @pytest.fixture
@@ -59,6 +58,25 @@ def test_an_answer_that_takes_long_is_sent(port):
     with socket.create_connection(('127.0.0.1', port)) as connection:
         connection.sendall(b'GET /slow HTTP/1.1\r\nHost: a\r\n\r\n')
         assert ended(connection).startswith(b'HTTP/1.1 200')
+
+
+@pytest.mark.parametrize('discards, pieces', [(20, 12), (1, 40)])
+def test_the_rest_of_a_refused_upload_is_read_for_a_while(port, monkeypatch, discards, pieces):
+    monkeypatch.setattr(http_server, 'DISCARDS', discards)
+    with socket.create_connection(('127.0.0.1', port)) as connection:
+        connection.sendall(b'POST /refused HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n')
+        sent = 0
+        try:
+            for _ in range(pieces):  # longer than IDLE_SECONDS
+                connection.sendall(bytes(1000))
+                sent += 1
+                time.sleep(.05)
+        except (ConnectionResetError, BrokenPipeError):
+            pass
+        if discards == 20:
+            assert sent == pieces and connection.recv(100).startswith(b'HTTP/1.1 200')
+        else:
+            assert sent < pieces
 
 
 def test_an_answer_that_is_not_read_is_given_up(port):
