@@ -9,7 +9,7 @@ from PIL import Image
 
 import medjax
 from medjax.errors import InputError
-from medjax.select import select
+from medjax.select.pool import select
 from medjax.statistics import selection
 from tests.serve.conftest import AFFINE, classifier, segmenter, volume  # noqa: F401 - fixtures
 

@@ -1,26 +1,15 @@
-"""Selects the images of a pool that should be annotated next.
-
-    python -m medjax.select --workdir=RUN --pool=DIR --count=20 [--strategy=both] [--labelled=DIR]
-
-The run predicts for every image of the pool. The most uncertain ones, different from each other, are written to
-`selection.csv` in their order, which the service offers to annotation tools.
-"""
+"""The images of a pool that should be annotated next, by a run's uncertainty and by how they differ."""
 
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from medjax import cli
+import numpy as np
 
-cli.prepare()
-
-import numpy as np  # noqa: E402
-from absl import flags  # noqa: E402
-
-from medjax import atomic_files, outputs, restore  # noqa: E402
-from medjax.errors import InputError  # noqa: E402
-from medjax.predict import find  # noqa: E402
-from medjax.statistics import selection  # noqa: E402
+from medjax import atomic_files, cli, outputs, restore
+from medjax.errors import InputError
+from medjax.predict import find
+from medjax.statistics import selection
 
 
 def select(workdir: pathlib.Path, pool: pathlib.Path, count: int, output: pathlib.Path, *, strategy: str = 'both',
@@ -70,23 +59,3 @@ def _described(run: restore.Trained, images: Sequence[pathlib.Path]) -> tuple[np
                              'classification or segmentation')
         found.append(described)
     return np.array([uncertainty for uncertainty, _ in found]), np.stack([features for _, features in found])
-
-
-def main(_: Sequence[str]) -> None:
-    """Reads the flags and selects."""
-    pool = pathlib.Path(POOL.value)
-    select(pathlib.Path(WORKDIR.value).resolve(), pool, COUNT.value,
-           pathlib.Path(OUTPUT.value) if OUTPUT.value else pool.parent / 'selection.csv', strategy=STRATEGY.value,
-           labelled=pathlib.Path(LABELLED.value) if LABELLED.value else None, seed=SEED.value)
-
-
-if __name__ == '__main__':
-    WORKDIR = flags.DEFINE_string('workdir', None, 'The trained run.')
-    POOL = flags.DEFINE_string('pool', None, 'The folder of images without labels.')
-    COUNT = flags.DEFINE_integer('count', 20, 'How many images to select.', 1)
-    STRATEGY = flags.DEFINE_enum('strategy', 'both', list(selection.STRATEGIES), 'How they are selected.')
-    LABELLED = flags.DEFINE_string('labelled', '', 'The folder of images that have labels.')
-    SEED = flags.DEFINE_integer('seed', 0, 'Of the strategy random.')
-    OUTPUT = flags.DEFINE_string('output', '', 'The table; by default selection.csv beside the pool.')
-    flags.mark_flags_as_required(['workdir', 'pool'])
-    cli.run(main)

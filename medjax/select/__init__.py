@@ -1,0 +1,1 @@
+"""Active learning: which images to annotate next."""
