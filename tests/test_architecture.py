@@ -155,7 +155,8 @@ def test_every_family_declares_itself():
 @pytest.mark.parametrize('folder', sorted({path.parent for path in sources('medjax')}), ids=name_of)
 def test_a_folder_is_legible(folder):
     count = len(list(folder.glob('*.py'))) - (folder / '__init__.py').exists()
-    crowded = {'data/sources': 30, 'models': 30, 'ops': 24}  # one file a format, an architecture, an operation
+    # One file a format, an architecture, an operation, a command.
+    crowded = {'data/sources': 30, 'models': 30, 'ops': 24, '.': 24}
     assert count <= crowded.get(str(folder.relative_to(PACKAGE)), FOLDER)
 
 

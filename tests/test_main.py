@@ -21,7 +21,7 @@ def test_help_lists_the_commands():
 def test_an_unknown_command_is_refused_in_one_line():
     done = medjax('trian')
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
-    assert 'trian: no such command; expected one of: train, evaluate' in done.stderr
+    assert 'trian: no such command; expected one of: inspect, train, evaluate' in done.stderr
 
 
 @pytest.mark.parametrize('command, words', [
