@@ -13,6 +13,7 @@ COMMANDS = {
     'serve': 'predicts over HTTP with a trained run',
     'view': 'shows the evaluated cases of a run in a browser',
     'select': 'selects the images of a pool to annotate next',
+    'listen': 'predicts for studies of a DICOM archive as they come, and sends the results back',
     'report': 'draws the report of a run again',
     'response': 'computes treatment response (RECIST 1.1) from a table of visits',
     'bench': 'measures speed side by side with other libraries',

@@ -108,7 +108,10 @@ def predict(workdir: pathlib.Path, inputs: Sequence[str], output: pathlib.Path, 
     for number, image in enumerate(images, 1):
         began = time.monotonic()
         line = run.predictor(run.variables, image, output)
-        say(f'{number}/{len(images)}  {line}   {time.monotonic() - began:.1f} s')
+        head, *warnings = line.split('\n')
+        say(f'{number}/{len(images)}  {head}   {time.monotonic() - began:.1f} s')
+        for warning in [*warnings, *run.take_notes()]:
+            say(warning)
 
 
 def checked_inputs(run: restore.Trained, workdir: pathlib.Path, inputs: Sequence[str], output: pathlib.Path,

@@ -17,6 +17,7 @@ from medjax.core.config import bind
 from medjax.core.manifest import DamagedCheckpointError
 from medjax.core.sharding import Jit
 from medjax.core.task import Task
+from medjax.data.training_ranges import WARNING, CheckedReader
 from medjax.errors import InputError
 from medjax.report import run_files
 from medjax.report.page import draw
@@ -38,6 +39,8 @@ class Trained:
       inputs: the files of new inputs.
       config: of the run.
       origin: where published weights are from; '' for those of a run.
+      notes: how the images that the predictor has read are outside of the ranges of the training images, a line each;
+        `take_notes` empties the list.
     """
 
     predictor: contracts.Predictor
@@ -48,6 +51,13 @@ class Trained:
     inputs: build.Inputs = build.Inputs()
     config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     origin: str = ''
+    notes: list[str] = dataclasses.field(default_factory=list)
+
+    def take_notes(self) -> list[str]:
+        """Warnings about the images that were read since the last call."""
+        lines = [f'{WARNING}: {note}' for note in self.notes]
+        self.notes.clear()
+        return lines
 
 
 def load(workdir: pathlib.Path) -> Any:
@@ -108,15 +118,16 @@ def restore(workdir: pathlib.Path, **options: Any) -> Trained:
     config = build.plain(load(workdir))
     with weights(config, workdir) as (checkpoints, step):
         statistics = checkpoints.statistics(step)
-        predictor, task, abstract = _layout(config, workdir, statistics, **options)
+        reader = CheckedReader(build.reader(config['data']), statistics.get('ranges') or {})
+        predictor, task, abstract = _layout(config, workdir, statistics, reader, **options)
         variables = checkpoints.restore(step, Jit().abstract_state(abstract)).variables()
     inputs = build.inputs(config['data'])
     if not inputs.suffixes:
         inputs = inputs._replace(suffixes=tuple(predictor.suffixes))
-    return Trained(predictor, variables, step, task, statistics, inputs, config)
+    return Trained(predictor, variables, step, task, statistics, inputs, config, notes=reader.notes)
 
 
-def _layout(config: Mapping[str, Any], workdir: pathlib.Path, statistics: Mapping[str, Any],
+def _layout(config: Mapping[str, Any], workdir: pathlib.Path, statistics: Mapping[str, Any], reader: CheckedReader,
             **options: Any) -> tuple[Any, Task, state.TrainState]:
     """The predictor, its task, and the shapes of the state that its weights are restored from."""
     module = build.network(config['model'], config.get('precision', 'float32'))
@@ -134,7 +145,7 @@ def _layout(config: Mapping[str, Any], workdir: pathlib.Path, statistics: Mappin
         more['output_name'] = build.inputs(config['data']).output_name
     predictor = bind(make, {**settings, **options}, 'config.evaluate', task=task, statistics=statistics,
                      data={key: value for key, value in config['data'].items() if key not in ('name', 'source')},
-                     read=build.reader(config['data']), **more)
+                     read=reader, **more)
     update, _ = build.optimiser(config['optim'], FOREVER, module)
     abstract = jax.eval_shape(lambda: state.create_state(task, update, jax.random.key(0), predictor.example()))
     return predictor, task, abstract

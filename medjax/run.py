@@ -35,7 +35,7 @@ class Prediction:
       arrays: images that were predicted, by the name of their file without its suffix: labels `[X, Y, Z]` of volumes,
         `[rows, columns]` of pictures, with the values of the training labels. Colours are a last axis of three.
       table: the table of predictions; empty where the family writes images alone.
-      messages: a line for each input.
+      messages: a line for each input, and warnings about inputs outside of the ranges of the training data.
     """
 
     arrays: Mapping[str, np.ndarray]

@@ -14,8 +14,9 @@ from absl import flags
 from tests.conftest import FAST_COMPILE, ROOT
 
 OWN = {'config', 'workdir', 'dry_run', 'distributed', 'from_step', 'split', 'input', 'output', 'largest_component',
-       'fill_holes', 'pretrained', 'dicom', 'dicom_objects', 'dicom_options', 'compare', 'ensemble', 'merge',
-       'all_pairs', 'metrics', 'table'}
+       'fill_holes', 'pretrained', 'dicom', 'dicom_objects', 'dicom_options', 'folder', 'pacs', 'poll', 'query',
+       'host', 'port', 'aet', 'quiet', 'series', 'token_file', 'retry_failed', 'until_idle', 'compare', 'ensemble',
+       'merge', 'all_pairs', 'metrics', 'table'}
 
 
 @dataclasses.dataclass

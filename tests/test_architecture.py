@@ -34,7 +34,7 @@ LAYERS = {
     'build': ('errors', 'options', 'core', 'data', 'tasks', 'models'),
 }
 COMMANDS = ('__main__', 'train', 'evaluate', 'predict', 'synthesise', 'export', 'response', 'report.__main__',
-            'serve.__main__', 'view.__main__', 'select.__main__')
+            'serve.__main__', 'view.__main__', 'listen.__main__', 'select.__main__')
 DRAWING = ('matplotlib', 'medjax.report.draw', 'medjax.report.charts', 'medjax.report.probability_charts',
            'medjax.report.style', 'medjax.report.chapter', 'medjax.report.page')
 PLAIN = ('task', 'dataset', 'evaluator', 'table', 'summary', 'merge', 'compare', 'ensemble', 'family')  # of a family

@@ -85,6 +85,16 @@ def test_files_and_folders_in_one_command(run, tmp_path):
     lies_right(np.asarray(label.dataobj) == 1, blobs(7) > 130)
 
 
+def test_an_image_outside_the_training_range_is_reported(run, tmp_path):
+    for name, scale, step in (('inside', 1, 3.0), ('outside', 10, 12.0)):
+        nib.save(nib.Nifti1Image(blobs(2) * np.int16(scale), AFFINE * [[1], [1], [step / 3], [1]]),
+                 tmp_path / f'{name}.nii')
+    assert 'warning' not in predict(run, tmp_path / 'out', f'--input={tmp_path}/inside.nii')
+    lines = predict(run, tmp_path / 'out', f'--input={tmp_path}/outside.nii').splitlines()
+    assert f'warning: outside the training range: {tmp_path}/outside.nii: voxels of 1×1.5×12 mm' in lines[2]
+    assert 'outside.nii: intensities from ' in lines[3] and len(lines) == 4
+
+
 @pytest.mark.parametrize('order, signs', [((2, 0, 1), (1, -1, -1)), ((1, 2, 0), (-1, 1, 1))])
 def test_the_order_of_axes_does_not_matter(run, tmp_path, order, signs):
     plain = Image(blobs(9), AFFINE)
@@ -146,7 +156,7 @@ def test_dicom_objects_of_a_series(run, tmp_path):
     names = ['scan_fractional.dcm', 'scan_labelmap.dcm', 'scan_rtstruct.dcm', 'scan_seg.dcm', 'scan_sr.dcm']
     out = predict(run, tmp_path / 'all', f'--input={tmp_path}/scan', '--dicom',
                   f'--dicom_options={tmp_path}/codes.json', '--dicom_objects=sr,fractional,seg,labelmap,rtstruct')
-    assert 'warning' not in out and sorted(path.name for path in (tmp_path / 'all').iterdir()) == names
+    assert 'no code' not in out and sorted(path.name for path in (tmp_path / 'all').iterdir()) == names
     for path in (tmp_path / 'all').iterdir():
         scans.check(path)
         assert path.stat().st_mode & 0o777 == 0o600  # it has the patient's name

@@ -1,1 +1,1 @@
-"""DICOM objects of predictions, and their exchange with an archive over the network."""
+"""DICOM objects of predictions."""

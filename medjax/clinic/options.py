@@ -27,7 +27,7 @@ class DicomOptions:
         name as its label; a finding without one has the class's name as a code of the private scheme 99MEDJAX. Both
         are said with each prediction.
       categories: the category of the segments of a class in the same form, such as
-        `('49755003', 'SCT', 'Morphologically Altered Structure')`; Tissue by default.
+        `('49755003', 'SCT', 'Morphologically Abnormal Structure')`; Tissue by default.
       objects: some of 'seg' (a binary segmentation), 'fractional' (one of probabilities), 'labelmap' (one with a number
         for each pixel, which older archives refuse), 'rtstruct' (contours), 'sr' (a report with measurements, classes
         or boxes) and 'derived' (an image that was computed from the input); by default 'seg' and 'sr' of labels, 'sr'

@@ -63,7 +63,7 @@ class DetectionDataset(PreparedImages):
         return {'classes': list(self.source.classes), 'problem': self.source.problem,
                 'channels': self.arrays.shape[-1], 'intensities': dict(self.intensities),
                 'dims': len(self.preprocess.size), 'size': list(self.preprocess.size),
-                'positive': self._class_counts(self._numbers['train']).tolist()}
+                'positive': self._class_counts(self._numbers['train']).tolist(), 'ranges': self.ranges}
 
     @functools.cached_property
     def fingerprint(self) -> str:

@@ -40,7 +40,7 @@ class ImageDataset(PreparedImages):
         known = (targets != UNKNOWN).sum(0) if targets.ndim == 2 else np.full(len(positive), len(targets))
         return {'classes': list(self.source.classes), 'problem': self.source.problem,
                 'channels': self.arrays.shape[-1], 'intensities': dict(self.intensities),
-                'positive': positive.tolist(), 'known': known.tolist()}
+                'positive': positive.tolist(), 'known': known.tolist(), 'ranges': self.ranges}
 
     @functools.cached_property
     def fingerprint(self) -> str:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 from tqdm import tqdm
 
+from medjax.data import training_ranges
 from medjax.data.datasets import prepared_cache
 from medjax.data.datasets.base import RowDataset, check_training_cases, untrained_classes
 from medjax.data.io import image_files
@@ -21,10 +22,10 @@ from medjax.data.transforms.images import ImagePreprocess
 from medjax.errors import InputError, few
 from medjax.machine import cores
 
-VERSION = 5  # of the cached files; a new number prepares everything again
+VERSION = 6  # of the cached files; a new number prepares everything again
 AHEAD = 256  # cases that are submitted to the readers at once
 
-Fitted = tuple[np.ndarray, tuple[int, ...], np.ndarray]
+Fitted = tuple[np.ndarray, tuple[int, ...], np.ndarray, dict[str, Any]]
 Kind = TypeVar('Kind', bound='PreparedImages')
 
 
@@ -40,6 +41,8 @@ class PreparedImages(RowDataset):
       intensities: mean and standard deviation of the training images' channels, for the scale 'training'.
       shapes: of each image as stored, `[N, 3]`.
       affines: of each image as stored, `[N, 4, 4]`.
+      percentiles: of each image's intensities as stored, `[N, 2, C]`; see `training_ranges.of_image`.
+      modalities: of each image; '' where its format has none.
     """
 
     source: Source
@@ -49,12 +52,21 @@ class PreparedImages(RowDataset):
     intensities: Mapping[str, list[float]]
     shapes: np.ndarray
     affines: np.ndarray
+    percentiles: np.ndarray
+    modalities: np.ndarray
 
     @functools.cached_property
     def warnings(self) -> list[str]:
         """Images that are in two splits or classes, and classes without a training case; a line each."""
         counts = {split: self._class_counts(numbers) for split, numbers in self._numbers.items()}
         return [*self._duplicates(), *untrained_classes(self.source.classes, counts, len(self._numbers['train']))]
+
+    @functools.cached_property
+    def ranges(self) -> dict[str, Any]:
+        """The ranges of the training images; see `training_ranges.of_images`."""
+        return training_ranges.of_images(
+            {**training_ranges.of_grid(self.shapes[n], self.affines[n]), 'modality': str(self.modalities[n]),
+             'low': self.percentiles[n, 0], 'high': self.percentiles[n, 1]} for n in self._numbers['train'])
 
     def _duplicates(self) -> Iterator[str]:
         first: dict[str, int] = {}
@@ -102,7 +114,8 @@ def prepare_images(kind: type[Kind], source: Source, preprocess: ImagePreprocess
     if preprocess.intensity['name'] == 'training':
         intensities = _moments(arrays, [n for n, case in enumerate(source.cases) if case.split == 'train'])
     return kind(source, preprocess, arrays, hashes, intensities, np.load(folder / 'shapes.npy'),
-                np.load(folder / 'affines.npy'), **fields)
+                np.load(folder / 'affines.npy'), np.load(folder / 'percentiles.npy'),
+                np.load(folder / 'modalities.npy'), **fields)
 
 
 def _moments(arrays: np.ndarray, numbers: Sequence[int]) -> dict[str, list[float]]:
@@ -133,11 +146,11 @@ def _prepare(cases: Sequence[Case], preprocess: ImagePreprocess, root: pathlib.P
 
 
 def _fitted(cases: Sequence[Case], preprocess: ImagePreprocess) -> Generator[Fitted, None, None]:
-    """For each case its image at the network's size, and shape and affine as stored; read ahead by threads."""
+    """For each case its image at the network's size, and shape, affine and ranges as stored; read ahead by threads."""
     def fit(case: Case) -> Fitted:
         image, _ = case.read()
         image_files.check_finite(image)
-        return preprocess.fit_to_size(image), image.array.shape[:3], image.affine
+        return preprocess.fit_to_size(image), image.array.shape[:3], image.affine, training_ranges.of_image(image)
 
     with futures.ThreadPoolExecutor(cores()) as threads:
         for start in range(0, len(cases), AHEAD):
@@ -147,10 +160,10 @@ def _fitted(cases: Sequence[Case], preprocess: ImagePreprocess) -> Generator[Fit
 
 def _write(cases: Sequence[Case], preprocess: ImagePreprocess, folder: pathlib.Path, dtype: type) -> bool:
     """Writes the images of all cases; False where `dtype` is uint8 and an image is not."""
-    arrays, hashes, shapes, affines = None, [], [], []
+    arrays, hashes, shapes, affines, percentiles, modalities = None, [], [], [], [], []
     with contextlib.closing(_fitted(cases, preprocess)) as fitted, tqdm(
             total=len(cases), desc='preparing images', unit='', leave=False, delay=2) as progress:
-        for number, (case, (image, shape, affine)) in enumerate(zip(cases, fitted)):
+        for number, (case, (image, shape, affine, acquired)) in enumerate(zip(cases, fitted)):
             if dtype == np.uint8 and image.dtype != np.uint8:
                 return False
             if dtype != np.uint8 and image.dtype == np.uint8 and preprocess.fractions:
@@ -164,10 +177,20 @@ def _write(cases: Sequence[Case], preprocess: ImagePreprocess, folder: pathlib.P
             arrays[number] = image
             shapes.append(shape)
             affines.append(affine)
+            percentiles.append(_by_channel(acquired, image.shape[-1]))
+            modalities.append(acquired['modality'])
             hashes.append(hashlib.blake2b(np.ascontiguousarray(image), digest_size=16).hexdigest())
             progress.update()
     arrays.flush()
     np.save(folder / 'shapes.npy', np.array(shapes, np.int64))
     np.save(folder / 'affines.npy', np.array(affines, np.float64))
+    np.save(folder / 'percentiles.npy', np.array(percentiles, np.float64))
+    np.save(folder / 'modalities.npy', np.array(modalities, str))
     (folder / 'hashes.txt').write_text('\n'.join(hashes))
     return True
+
+
+def _by_channel(acquired: Mapping[str, Any], channels: int) -> list[list[float]]:
+    """The percentiles of an image, for as many channels as all images of the data set have: of all where it has one."""
+    low, high = acquired['low'], acquired['high']
+    return [low, high] if len(low) == channels else [[min(low)] * channels, [max(high)] * channels]

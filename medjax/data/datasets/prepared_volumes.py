@@ -13,6 +13,7 @@ from typing import Any
 import cc3d
 import numpy as np
 
+from medjax.data import training_ranges
 from medjax.data.datasets import prepared_cache
 from medjax.data.io import image_files
 from medjax.data.io.geometry import Image
@@ -22,7 +23,7 @@ from medjax.errors import InputError
 from medjax.machine import cores
 from medjax.ops.labels import IGNORED
 
-VERSION = 5  # of the cached files; a new number prepares everything again
+VERSION = 6  # of the cached files; a new number prepares everything again
 # Most files that are mapped at once: a data set may have more cases than a process may open files.
 _SOFT = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 OPEN = min(_SOFT // 2, 4096) if _SOFT > 0 else 4096
@@ -39,7 +40,10 @@ class PreparedVolume:
 
     @functools.cached_property
     def meta(self) -> dict[str, Any]:
-        """`affine`, `statistics`, `shape`, `counts` of voxels and `parts` (connected) by class, and `hash`."""
+        """`affine`, `statistics`, `shape`, `counts` of voxels and `parts` (connected) by class, `acquired` and `hash`.
+
+        `acquired` is how the image was acquired; see `training_ranges.of_image`.
+        """
         return json.loads((self.folder / 'meta.json').read_text())
 
     @property
@@ -108,13 +112,15 @@ def _prepare(case: Case, classes: Sequence[str], preprocess: VolumePreprocess, r
     if prepared_cache.found(folder, 'cases'):
         return PreparedVolume(case, folder)
     image, label = case.read()
+    acquired = training_ranges.of_image(image)
     image, label, statistics = preprocess.to_grid(image, image_files.whole_numbers(label) if label else None)
     values = _check_label(case, image, label, classes)
     array, label_array = image.array, label.array.astype(np.uint8)
     voxels, counts = _list_voxels(label_array, values[values > 0])
     digest = ''.join(hashlib.sha256(np.ascontiguousarray(a)).hexdigest() for a in (array, label_array))
     meta = {'affine': image.affine.tolist(), 'statistics': statistics, 'hash': digest, 'counts': counts,
-            'parts': {name: _parts(label_array == int(name)) for name in counts}, 'shape': label_array.shape}
+            'parts': {name: _parts(label_array == int(name)) for name in counts}, 'shape': label_array.shape,
+            'acquired': acquired}
     prepared_cache.store(folder, functools.partial(_write, array, label_array, voxels, meta), 'cases')
     _mapped.cache_clear()  # this process may have mapped a damaged entry before
     return PreparedVolume(case, folder)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from medjax.data import training_ranges
 from medjax.data.covariates import check_seen
 from medjax.data.datasets.base import RowDataset
 from medjax.data.datasets.standardisation import divisor, is_constant
@@ -91,7 +92,8 @@ class TabularDataset(RowDataset):
         """Covariates, their scale, and evaluation times or outcome statistics; stored with each checkpoint."""
         train = self._numbers['train']
         known = {'classes': list(self.source.classes), 'problem': self.source.problem, 'unit': self.source.unit,
-                 'names': list(self.names), 'scale': dict(self.scale), 'encoding': dict(self.source.encoding)}
+                 'names': list(self.names), 'scale': dict(self.scale), 'encoding': dict(self.source.encoding),
+                 'columns': training_ranges.of_columns([self.source.cases[n].record for n in train], self.names)}
         if self.source.problem == 'treatment':
             outcome = self.outcomes['outcome'][train].astype(np.float64)
             return {**known, 'mean': float(outcome.mean()), 'std': float(divisor(outcome.std(), np.abs(outcome).max())),

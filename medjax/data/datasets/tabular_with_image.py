@@ -30,7 +30,7 @@ class PatientImages(PreparedImages):
     @property
     def statistics(self) -> dict[str, Any]:
         """Channels and intensities of the training images."""
-        return {'channels': self.arrays.shape[-1], 'intensities': dict(self.intensities)}
+        return {'channels': self.arrays.shape[-1], 'intensities': dict(self.intensities), 'ranges': self.ranges}
 
     @property
     def fingerprint(self) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from medjax.data import training_ranges
 from medjax.data.datasets.standardisation import divisor, is_constant
 from medjax.data.datasets.tabular import TabularDataset, check_times, covariate_scale
 from medjax.data.source import Case, Series, Source
@@ -67,7 +68,10 @@ class TimeSeriesDataset(TabularDataset):
     @functools.cached_property
     def statistics(self) -> dict[str, Any]:
         """Statistics of the tabular data, and the scale of the series; stored with each checkpoint."""
-        return {**super().statistics, 'measured': list(self.source.measured), 'spread': dict(self.spread),
+        known, measured = super().statistics, list(self.source.measured)
+        visits = training_ranges.series_records([self.source.cases[n].series for n in self.numbers('train')], measured)
+        return {**known, 'columns': {**known['columns'], **training_ranges.of_columns(visits, measured)},
+                'measured': measured, 'spread': dict(self.spread),
                 'max_visits': self.max_visits,
                 'horizon': self.horizon} | ({'censoring': self._censoring()} if self.horizon else {})
 

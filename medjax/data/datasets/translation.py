@@ -125,7 +125,8 @@ class TranslationDataset(Dataset):
         """Classes, channels and intensity ranges of both contrasts; stored with each checkpoint."""
         return {'classes': list(self.source.classes), 'paired': self.paired,
                 'channels': [len(self.limits[side]['low']) for side in SIDES],
-                'intensities': {side: {end: list(ends) for end, ends in self.limits[side].items()} for side in SIDES}}
+                'intensities': {side: {end: list(ends) for end, ends in self.limits[side].items()} for side in SIDES},
+                'ranges': self.image.ranges}
 
     @functools.cached_property
     def fingerprint(self) -> str:

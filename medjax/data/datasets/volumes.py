@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from medjax.data import training_ranges
 from medjax.data.datasets import prepared_cache
 from medjax.data.datasets.base import Dataset, check_training_cases, untrained_classes
 from medjax.data.datasets.prepared_volumes import PreparedVolume, prepare_volumes
@@ -42,10 +43,16 @@ class VolumeDataset(Dataset):
 
     @property
     def statistics(self) -> dict[str, Any]:
-        """Intensities, channels and classes of the training cases; stored with each checkpoint."""
+        """Intensities, channels, classes and ranges of the training cases; stored with each checkpoint."""
         regions = {name: list(numbers) for name, numbers in self.source.regions.items()}
         return {'intensities': dict(self.intensities), 'channels': self.prepared[0].image.shape[-1],
-                'classes': list(self.source.classes), **({'regions': regions} if regions else {})}
+                'classes': list(self.source.classes), 'ranges': self.ranges,
+                **({'regions': regions} if regions else {})}
+
+    @functools.cached_property
+    def ranges(self) -> dict[str, Any]:
+        """The ranges of the training images; see `training_ranges.of_images`."""
+        return training_ranges.of_images(volume.meta['acquired'] for volume in self.training)
 
     @property
     def fingerprint(self) -> str:

@@ -27,7 +27,7 @@ def split_choice(path: pathlib.Path) -> tuple[pathlib.Path, str]:
     return (path.parent, found[1]) if found and not os.path.exists(path) else (path, '')
 
 
-def read(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
+def read(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray, str]:
     """Reads a DICOM file, or the one DICOM series of a folder and its subfolders.
 
     The slices, and the frames of files with several, are sorted by their position along the slices' normal, and the
@@ -38,7 +38,7 @@ def read(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
 
     Returns:
       The array `[columns, rows, slices]`, or `[columns, rows, slices, 3]` in colour, of the values that
-      `dicom_pixels` describes, such as HU for CT; and its affine to RAS+ mm.
+      `dicom_pixels` describes, such as HU for CT; its affine to RAS+ mm; and its modality, '' where it has none.
 
     Raises:
       InputError: no series or several; slices that are not parallel, that deviate from the regular grid between the
@@ -47,9 +47,9 @@ def read(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
     """
     files, headers, frames = _frames(path)
     if headers[0].get('SOPClassUID') in dicom_segmentation.CLASSES:
-        return dicom_segmentation.read(files[0], headers[0], frames)
+        return *dicom_segmentation.read(files[0], headers[0], frames), 'SEG'
     order, affine = _order(path, headers, frames)
-    return _volume(path, files, headers, order), affine
+    return _volume(path, files, headers, order), affine, str(headers[0].get('Modality') or '')
 
 
 class Slices(NamedTuple):

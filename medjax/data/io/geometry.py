@@ -22,11 +22,15 @@ KINDS = ('linear', 'cubic', 'label')
 
 @dataclasses.dataclass(frozen=True)
 class Image:
-    """An array `[X, Y, Z]` or `[X, Y, Z, C]`, its affine `[4, 4]` (voxel to RAS+ mm), and the path of its file."""
+    """An array `[X, Y, Z]` or `[X, Y, Z, C]`, its affine `[4, 4]` (voxel to RAS+ mm), and the path of its file.
+
+    DICOM images have a modality, such as CT; it is '' for all others.
+    """
 
     array: np.ndarray
     affine: np.ndarray
     path: str = ''
+    modality: str = ''
 
 
 def spacing(affine: np.ndarray) -> tuple[float, float, float]:

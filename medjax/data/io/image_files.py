@@ -130,8 +130,12 @@ def read(path: str | pathlib.Path, indices: bool = False) -> Image:
     if not kind:
         raise InputError(f'{path}: not an image file; expected one of {", ".join(SUFFIXES)}, or a folder with a DICOM '
                          'series')
+    modality = ''
     try:
-        array, affine = _reader(kind, indices)(path)
+        if kind == 'DICOM':
+            array, affine, modality = dicom_series.read(path)
+        else:
+            array, affine = _reader(kind, indices)(path)
     except InputError:
         raise
     except MemoryError as error:
@@ -150,13 +154,11 @@ def read(path: str | pathlib.Path, indices: bool = False) -> Image:
     check_affine(affine, str(path))
     dtype = {'f': np.float32, 'b': np.uint8}.get(array.dtype.kind) or array.dtype.newbyteorder('=')
     with np.errstate(over='ignore'):  # a double beyond the range of float32 becomes infinite; see `check_finite`
-        return Image(array.astype(dtype), np.asarray(affine, float), str(path))
+        return Image(array.astype(dtype), np.asarray(affine, float), str(path), modality)
 
 
 def _reader(kind: str, indices: bool) -> Callable[[pathlib.Path], tuple[np.ndarray, np.ndarray]]:
-    """The function that reads array and affine of a format: 'DICOM' or a suffix."""
-    if kind == 'DICOM':
-        return dicom_series.read
+    """The function that reads array and affine of a format, by its suffix."""
     if kind in NIFTI:
         return _read_nifti
     if kind in NIBABEL:

@@ -10,11 +10,11 @@ import functools
 import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from medjax.data.io import data_paths, dicom_series, image_files, image_folders, raster
+from medjax.data.io import data_paths, dicom_series, image_files, image_folders, named_segments, raster
 from medjax.data.io.geometry import Image, check_pair, describe, embedded, restore, same_grid
 from medjax.data.io.image_folders import add_dicom_files, find_images, left_out, patients_by_header
 from medjax.data.io.label_codes import LabelCode, without_copies
@@ -32,7 +32,8 @@ def source(*, classes: Sequence[str], dir: str = '', images: str = 'images', lab
            image_suffix: str = '', label_suffix: str = '', table: str = '', channels: Sequence[str] = ('image',),
            label_values: Sequence[NonNegativeInt] | None = None,
            colours: Mapping[str, Sequence[NonNegativeInt]] | None = None, spacing: Sequence[Positive] | None = None,
-           align_labels: bool = False, splitting: Splitting = Splitting(val=0.2, test=0.2), notice: str = '') -> Source:
+           align_labels: bool = False, other_segments: Literal['refuse', 'ignore'] = 'refuse',
+           splitting: Splitting = Splitting(val=0.2, test=0.2), notice: str = '') -> Source:
     """A segmentation source with images and labels paired by name, or by a table.
 
     Args:
@@ -49,6 +50,8 @@ def source(*, classes: Sequence[str], dir: str = '', images: str = 'images', lab
       colours: red, green and blue, 0 to 255, of each class in the labels, by class name; `predict` writes them.
       spacing: mm between the columns and between the rows of a 2D image, whose file has none. Without it distances and
         areas of 2D images are in pixels.
+      other_segments: for labels that name their segments (.seg.nrrd of 3D Slicer, RTSTRUCT), whether segments whose
+        name is no class are refused or left out.
       align_labels: resample a label on another grid onto the grid of its image by world coordinates, instead of
         refusing it.
       splitting: how patients are assigned to splits; without a column `patient` each image is a patient of its own.
@@ -62,7 +65,7 @@ def source(*, classes: Sequence[str], dir: str = '', images: str = 'images', lab
     """
     root = data_dir(dir)
     reader = _reader(classes=classes, channels=channels, label_values=label_values, colours=colours, spacing=spacing,
-                     align_labels=align_labels)
+                     align_labels=align_labels, other_segments=other_segments)
     rows, warnings = (_read_rows(root, table), ()) if table else _pairs(root / images, root / labels, image_suffix,
                                                                         label_suffix)
     known = any(row['patient'] for row in rows)
@@ -101,9 +104,10 @@ def label_encoder(**options: Any) -> Callable[[np.ndarray], np.ndarray]:
 
 def _reader(*, classes: Sequence[str], channels: Sequence[str] = ('image',), label_values: Sequence[int] | None = None,
             colours: Mapping[str, Sequence[int]] | None = None, spacing: Sequence[float] | None = None,
-            align_labels: bool = False, **_: Any) -> 'Reader':
+            align_labels: bool = False, other_segments: str = 'refuse', **_: Any) -> 'Reader':
     code = LabelCode(tuple(classes), None if label_values is None else tuple(label_values), colours)
-    return Reader(code, tuple(channels), None if spacing is None else tuple(spacing), align_labels)
+    return Reader(code, tuple(channels), None if spacing is None else tuple(spacing), align_labels,
+                  other_segments == 'ignore')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,6 +118,7 @@ class Reader:
     channels: tuple[str, ...]
     spacing: tuple[float, ...] | None
     align: bool
+    ignore_others: bool = False
 
     def __post_init__(self):
         if self.spacing is not None and (len(self.spacing) != 2 or not all(0 < s < 1e6 for s in self.spacing)):
@@ -138,7 +143,11 @@ class Reader:
 
     def label(self, path: str | pathlib.Path, image: Image) -> Image:
         """A label as class numbers, uint8 `[X, Y, Z]`, on the grid of its image."""
-        label = self._with_spacing(self.code.read(path))
+        if named_segments.names_segments(pathlib.Path(path)):
+            label = embedded(named_segments.read(pathlib.Path(path), image, self.code.classes, self.ignore_others),
+                             image)
+        else:
+            label = self._with_spacing(self.code.read(path))
         if dicom_series.is_segmentation(pathlib.Path(path)):  # stores the part of the image that has segments
             label = embedded(label, image)
         if self.align and not same_grid(image, label):

@@ -12,6 +12,7 @@ from medjax import atomic_files
 from medjax.core import contracts
 from medjax.core.batched import BatchedPredictor
 from medjax.core.task import Task
+from medjax.data import training_ranges
 from medjax.data.datasets.tabular import scale_covariates
 from medjax.data.datasets.time_series import TimeSeriesDataset, check_visits, pad_series
 from medjax.data.source import Case, Series
@@ -222,7 +223,9 @@ class ForecastPredictor(contracts.Predictor):
                     row |= {f'chance_{name}': float(x) for name, x in zip(known['classes'], outputs['chance'][at])}
         atomic_files.write_table(folder / 'predictions.csv', rows)
         means = '  '.join(f'{name} {np.mean([row[name] for row in rows]):.2f}' for name in list(rows[0])[3:6])
-        return f'{path} → {folder / "predictions.csv"}   {len(rows)} patients, mean {means}'
+        outside = training_ranges.table_warning(known, [case.record for case in cases],
+                                                [case.series for case in cases])
+        return f'{path} → {folder / "predictions.csv"}   {len(rows)} patients, mean {means}{outside}'
 
 
 def predictor(*, task: Task, statistics: Mapping[str, Any], read: Callable[..., Any], batch: Count = 256,

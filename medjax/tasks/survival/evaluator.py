@@ -12,6 +12,7 @@ from medjax import atomic_files
 from medjax.core import contracts
 from medjax.core.batched import BatchedPredictor
 from medjax.core.task import Task
+from medjax.data import training_ranges
 from medjax.data.datasets.tabular import TabularDataset, scale_covariates
 from medjax.data.datasets.time_series import check_visits, pad_series
 from medjax.data.source import Series
@@ -182,14 +183,15 @@ class SurvivalPredictor(contracts.Predictor):
             return [case.id for case in cases], {
                 'covariates': scale_covariates(records, known['names'], known['scale']),
                 **pad_series([case.series for case in cases], known['spread'], known['max_visits'])}, _missing(
-                    records, known['names'])
+                    records, known['names']) + training_ranges.table_warning(
+                        known, records, [case.series for case in cases])
         ids, records = read_covariates(path, known['names'], known.get('encoding'))
         inputs = {'covariates': scale_covariates(records, known['names'], known['scale'])}
         if 'intensities' in known:
             preprocess = image_preprocess(**self.data)
             images = [self.read(name) for name in read_image_paths(path)]
             inputs['image'] = np.stack([preprocess.network_input(image, known) for image in images])
-        return ids, inputs, _missing(records, known['names'])
+        return ids, inputs, _missing(records, known['names']) + training_ranges.table_warning(known, records)
 
     def _read_baseline(self) -> np.ndarray:
         path = self.folder / 'cases' / BASELINE

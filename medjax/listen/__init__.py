@@ -1,0 +1,1 @@
+"""Studies of a DICOM archive: taken, predicted for, and answered."""
