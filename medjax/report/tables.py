@@ -11,8 +11,8 @@ Entry = Mapping[str, Any]
 
 COUNTS = {'missed': ('Missed', 'cases with the structure in which it was not found'),
           'spurious': ('Spurious', 'cases without the structure in which it was found')}
-FAILURES = ('Missed or spurious, 95 % CI (%)', 'share of the cases that count; where there is none in the sample, the '
-            'intervals above are of structures that are neither')
+FAILURES = ('Missed or spurious (%)', '95 % interval of the share of the cases that count; where there is none in the '
+            'sample, the intervals above are of structures that are neither')
 MAX_COLUMNS = 5  # classes shown as columns; more become rows
 
 

@@ -33,7 +33,7 @@ def summarise(rows: Sequence[Mapping[str, Any]], metrics: Sequence[str],
       the number of cases that count; `unit`; and with an interval `method`. The metric of a class, and a mean over
       classes, also has `missed` and `spurious`: the number of cases in which the structure is present but not
       predicted, or predicted but not present; and `failures95`, the interval of the share of the cases that count in
-      which it is either.
+      which it is either, of two patients or more.
     """
     groups = [row.get(unit) or f"case {row.get('id', number)}" for number, row in enumerate(rows)]
     classes = {key.removeprefix('missed_') for row in rows for key in row if key.startswith('missed_')}
@@ -112,8 +112,8 @@ def _failures(rows: Sequence[Mapping[str, Any]], groups: Sequence[Any], metric: 
              for flag in ('missed', 'spurious')}
     out: dict[str, Any] = {flag: int(found.sum()) for flag, found in flags.items()}
     counts = ~np.isnan([parse_number(row.get(metric)) for row in rows])
-    if counts.any():
+    patients = np.array([str(group) for group in groups])[counts]
+    if len(np.unique(patients)) > 1:
         failed = (flags['missed'] + flags['spurious']).any(1)[counts]
-        limits = proportions.entry(failed, np.array(groups, object)[counts].astype(str), '')['ci95']
-        out |= {'failures95': limits} if limits else {}
+        out['failures95'] = proportions.entry(failed, patients, '')['ci95']
     return out
