@@ -60,6 +60,8 @@ def segmentation(kind: str, source: SourceImages, found: Findings, options: Dico
         raise InputError(f'{source.path}: no DICOM segmentation can be made for these images: '
                          f'{" ".join(str(error).split())[:200]}') from error
     out.ContentCreatorName = None  # nobody, but the element has to be there
+    if not source.placed:  # the library leaves it out, but the element has to be there
+        out.PatientOrientation = source.images[0].get('PatientOrientation')
     _correct_spacing(out, source)
     return out
 

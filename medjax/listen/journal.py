@@ -90,7 +90,8 @@ class Journal:
         with self._open() as database:
             database.execute(
                 "INSERT INTO studies VALUES (?, 'receiving', ?, ?, 0, '', ?, '') ON CONFLICT (uid) DO UPDATE SET "
-                "state = 'receiving', changed = excluded.changed, due = excluded.due, attempts = 0, message = '', "
+                "state = 'receiving', changed = excluded.changed, due = excluded.due, attempts = 0, "
+                "message = '', series = '', "
                 'images = CASE WHEN ? THEN images + 1 ELSE excluded.images END',
                 (uid, now, due, 1 if images is None else images, images is None))
 

@@ -93,10 +93,14 @@ class Listener:
             elif known.state == 'receiving' and known.due <= now and not known.series:
                 try:
                     chosen = choose(uid, {name: header for name, (header, _) in series.items()}, self.rules)
+                    self._fetch(known, chosen, series[chosen][1])
+                except ArchiveError as error:
+                    self._later(known, str(error))
                 except InputError as error:
-                    self._fail(known, str(error))
-                    continue
-                self._fetch(known, chosen, series[chosen][1])
+                    if _is_full(error):
+                        self._later(known, f'{self.folder}: no space left')
+                    else:
+                        self._fail(known, str(error))
 
     def _fetch(self, study: Study, series: str, expected: int) -> None:
         """Fetches a series of a study."""

@@ -120,6 +120,17 @@ def test_the_frames_of_an_image_with_several_keep_their_order(tmp_path, found):
     np.testing.assert_array_equal(back.array, label)
 
 
+def test_a_radiograph_without_a_place_in_the_patient(tmp_path, found):
+    scans.series(tmp_path / 'image', np.zeros((20, 16, 1), np.int16), Modality='CR', FrameOfReferenceUID=None,
+                 SOPClassUID='1.2.840.10008.5.1.4.1.1.1', ImagePositionPatient=None, ImageOrientationPatient=None,
+                 SliceThickness=None, SpacingBetweenSlices=None, PositionReferenceIndicator=None)
+    label = found.labels[:, :, 2:3]
+    data = write(tmp_path / 'seg.dcm', 'seg', tmp_path / 'image', type(found)(found.classes, '', label))
+    scans.check(tmp_path / 'seg.dcm')
+    np.testing.assert_array_equal(data.pixel_array.T, label[:, :, 0] == 1)
+    assert 'FrameOfReferenceUID' not in data
+
+
 @pytest.mark.parametrize('name', ['FrameOfReferenceUID', 'StudyInstanceUID'])
 def test_images_without_an_identifier_are_refused(tmp_path, name):
     scans.series(tmp_path, np.zeros((4, 4, 3), np.int16), **{name: None})

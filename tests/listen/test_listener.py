@@ -79,6 +79,52 @@ def test_a_study_is_complete_after_a_quiet_time(tmp_path, listen, peer):
     assert peer.calls == 1
 
 
+class Polled(archive.Web):
+    """An archive that is polled; it gives the files of a folder, those of the study `broken` not at all."""
+
+    def __init__(self, folder, broken):
+        values = {'folder': folder, 'broken': broken, 'objects': {}, 'calls': 0}
+        for name, value in values.items():
+            object.__setattr__(self, name, value)  # its base is frozen
+
+    def store(self, datasets):
+        object.__setattr__(self, 'calls', self.calls + 1)
+        self.objects.update({data.SOPInstanceUID: data for data in datasets})
+
+    def _files(self):
+        return [pydicom.dcmread(path) for path in sorted(self.folder.rglob('*.dcm'))]
+
+    def studies(self, query):
+        return sorted({data.StudyInstanceUID for data in self._files()})
+
+    def series(self, study, fields):
+        files = [data for data in self._files() if data.StudyInstanceUID == study]
+        return {data.SeriesInstanceUID: (data, len(files)) for data in files}
+
+    def retrieve(self, study, series):
+        if study == self.broken:
+            raise archive.ArchiveError('PACS: HTTP status 500')
+        return [data for data in self._files() if data.SeriesInstanceUID == series]
+
+
+def test_a_study_that_cannot_be_fetched_waits_and_late_images_are_fetched(tmp_path, lines):
+    scans.series(tmp_path / 'pacs' / 'a', ARRAY, study='1')
+    scans.series(tmp_path / 'pacs' / 'b', ARRAY[:, :, :3], study='2')
+    peer = Polled(tmp_path / 'pacs', study(1))
+    work = Listener(threshold.predictor(), 200, tmp_path / 'folder', peer, 0.0, {}, lines.append)
+    for _ in range(2):  # seen, then fetched
+        work.poll()
+        work.work(polled=True)
+    assert work.journal.study(study(2)).state == 'sent' and work.journal.study(study(1)).state == 'receiving'
+    assert 'HTTP status 500; attempt 1, again in 5 s' in ' '.join(lines) and peer.calls == 1
+    scans.series(tmp_path / 'pacs' / 'b', ARRAY, study='2')  # a fourth slice
+    for _ in range(2):
+        work.poll()
+        work.work(polled=True)
+    last = [data for data in peer.objects.values() if data.Modality == 'SEG'][-1]
+    assert len(last.ReferencedSeriesSequence[0].ReferencedInstanceSequence) == 4 and peer.calls == 2
+
+
 def test_late_images_are_predicted_for_with_the_others(tmp_path, listen, peer):
     scans.series(tmp_path / 'a', ARRAY)
     paths = sorted((tmp_path / 'a').iterdir())

@@ -123,6 +123,13 @@ class _Elements:
         """Whether fewer than `count` bytes are left."""
         return self._file.tell() >= self._size - count
 
+    def only_zeros(self) -> bool:
+        """Whether all bytes that are left are 0."""
+        start = self._file.tell()
+        zeros = not any(self._file.read(8)) and all(not any(part) for part in iter(lambda: self._file.read(2**20), b''))
+        self._file.seek(start)
+        return zeros
+
     def _checked(self, count: int) -> int:
         if self._file.tell() + count > self._size:
             raise InputError(f'{self._path}: {count} bytes from byte {self._file.tell()} on, in a file of '
@@ -199,8 +206,10 @@ def read_tags(path: pathlib.Path) -> dict[tuple[int, int], str] | None:
                 return None
             file.seek(0)  # an old file, without preamble
         elements = _Elements(file, path)
-        # Up to eight bytes of padding may follow the pixels.
+        # Up to eight bytes of padding may follow the pixels, or any number of zeros, which are no element.
         while not elements.outermost or not elements.ends_before(8 if PIXELS in found else 0):
+            if elements.outermost and PIXELS in found and elements.only_zeros():
+                break
             tag, kind, first = elements.start(found.get(SYNTAX))
             if tag in (ITEM_END, SEQUENCE_END):
                 if not elements.outermost:
