@@ -49,13 +49,16 @@ class Training:
         """
         import submitit
 
+        preempted = submitit.JobEnvironment()._usr_sig()
         with pathlib.Path(self._folder, 'log.txt').open('a') as log:
+            # Slurm sends that signal to all processes of a job; the training is stopped by `checkpoint`.
             process = subprocess.Popen([*self._command, *self._arguments, f'--workdir={self._folder}'], stdout=log,
-                                       stderr=subprocess.STDOUT)
+                                       stderr=subprocess.STDOUT,
+                                       preexec_fn=functools.partial(signal.signal, preempted, signal.SIG_IGN))
         self._number = process.pid
         code = process.wait()
         if code == STOPPED:  # the scheduler has sent SIGTERM to the training too
-            signal.raise_signal(submitit.JobEnvironment()._usr_sig())
+            signal.raise_signal(preempted)
         elif code:
             raise RuntimeError(f'{self._folder}: exit code {code}; see log.txt there')
         return code

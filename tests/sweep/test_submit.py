@@ -31,6 +31,7 @@ def test_a_job_saves_its_training_at_a_signal_and_is_queued_again(tmp_path):
 echo "$*" >>{tmp_path}/called
 [ -e {tmp_path}/saved ] && exit 0
 trap 'touch {tmp_path}/saved; exit 75' TERM
+kill -USR2 $$  # which Slurm sends to all processes of a job
 echo $PPID >{tmp_path}/new && mv {tmp_path}/new {tmp_path}/running
 while true; do sleep 0.1; done
 """)
