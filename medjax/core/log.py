@@ -31,7 +31,7 @@ class Writer:
       start: the step from which the run continues. Lines of later steps, written before the run was killed, are
         removed, because these steps run again.
       say: receives a warning about lines that cannot be read.
-      trackers: further writers, which keep lines of later steps: these are not written to them again.
+      trackers: further writers, which keep the lines of later steps, and do not write them again.
     """
 
     def __init__(self, workdir: pathlib.Path, start: int, say: Callable[[str], None] = print,
@@ -48,7 +48,8 @@ class Writer:
             say(f'warning: {self._path}: no steps up to {start}, from which the run resumes; the training history '
                 'begins there')
         self._trackers = trackers
-        self._tracked = {_names(line) for line, step in zip(lines, steps) if step is not None and step > start}
+        if trackers:
+            trackers.remember(json.loads(line) for line, step in zip(lines, steps) if step is not None and step > start)
         if lines:
             atomic_files.write_bytes(self._path, b''.join(line + b'\n' for line in kept))
         self._file = self._path.open('a', buffering=1)
@@ -63,9 +64,8 @@ class Writer:
         if not self._path.exists():
             raise InputError(f'{self._path}: removed while training; expected the folder of the run to stay')
         finite = {k: float(f'{v:.6g}') if math.isfinite(v) else None for k, v in values.items()}
-        line = json.dumps({'step': step, **finite})
-        self._file.write(line + '\n')
-        if self._trackers and _names(line.encode()) not in self._tracked:
+        self._file.write(json.dumps({'step': step, **finite}) + '\n')
+        if self._trackers:
             self._trackers.write(step, values)
         for name, value in values.items():
             self._events.add_scalar(name, value, step)
@@ -124,12 +124,6 @@ def _step(line: bytes) -> int | None:
         return int(json.loads(line)['step'])
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
-
-
-def _names(line: bytes) -> tuple[Any, ...]:
-    """The step and the names of the metrics of a line of `metrics.jsonl`."""
-    entry = json.loads(line)
-    return (entry.pop('step'), *sorted(entry))
 
 
 def environment() -> dict[str, Any]:

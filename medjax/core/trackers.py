@@ -6,14 +6,15 @@ import os
 import pathlib
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any, Protocol
 
 from medjax import atomic_files
 from medjax.errors import InputError
 
-NAME = 'trackers.json'  # the identifier of the tracked run, by tracker
+NAME = 'trackers.json'  # the identifier of the tracked run, by tracker, and the lines that a resumed run repeats
+LOGGED = 'logged'
 PROJECT = 'medjax'
 PACKAGES = {'mlflow': 'mlflow-skinny', 'wandb': 'wandb'}
 BATCH = 100  # parameters that MLflow takes at once
@@ -146,15 +147,27 @@ class Trackers:
         self.status = 'failed'  # until the run is stopped or finished
         if not names:
             return
-        known = atomic_files.read_json(workdir / NAME) if (workdir / NAME).exists() else {}
+        self._known = atomic_files.read_json(workdir / NAME) if (workdir / NAME).exists() else {}
+        self._logged = {tuple(line) for line in self._known.pop(LOGGED, [])}
         for name in names:
             self._call(name, lambda name=name: self._open.update(
-                {name: KINDS[name](workdir, config, known.get(name, ''))}))
-        identifiers = {name: getattr(tracker, 'id', '') for name, tracker in self._open.items()}
-        atomic_files.write_json(workdir / NAME, {**known, **identifiers})
+                {name: KINDS[name](workdir, config, self._known.get(name, ''))}))
+        self._known |= {name: getattr(tracker, 'id', '') for name, tracker in self._open.items()}
+        self.remember([])
+
+    def remember(self, lines: Iterable[Mapping[str, Any]]) -> None:
+        """Notes lines that were logged before the run was stopped: steps that run again are not logged again.
+
+        Args:
+          lines: each with `step` and the metrics.
+        """
+        self._logged |= {_names(line['step'], line) for line in lines}
+        atomic_files.write_json(self._workdir / NAME, {**self._known, LOGGED: sorted(map(list, self._logged))})
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Logs the finite metrics of a step."""
+        if _names(step, values) in self._logged:
+            return
         finite = {key: float(value) for key, value in values.items() if math.isfinite(value)}
         for name, tracker in list(self._open.items()):
             self._call(name, lambda tracker=tracker: tracker.write(step, finite))
@@ -192,6 +205,11 @@ def opened(names: Sequence[str], workdir: pathlib.Path, config: Mapping[str, Any
         yield trackers
     finally:
         trackers.close()
+
+
+def _names(step: int, values: Mapping[str, Any]) -> tuple[Any, ...]:
+    """A step and the names of its metrics, by which a line is recognised."""
+    return (step, *sorted(set(values) - {'step'}))
 
 
 def flat(config: Mapping[str, Any], path: str = '') -> dict[str, Any]:

@@ -59,9 +59,11 @@ def log(workdir, start, steps, names=('mlflow',), say=print):
 
 def test_a_resumed_run_is_the_same_tracked_run_with_each_line_once(tmp_path, recorders):
     log(tmp_path, 0, [1, 2, 3, 4])
-    # The run was killed after step 4 was logged, and resumes from step 2.
+    # The run was killed after step 4 was logged, resumes from step 2, is killed after step 3, and resumes again.
+    log(tmp_path, 2, [3])
     log(tmp_path, 2, [3, 4, 5, 6])
-    first, second = recorders
+    first, between, second = recorders
+    assert between.calls == ['finished']
     assert first.id == second.id == json.loads((tmp_path / trackers.NAME).read_text())['mlflow']
     assert first.calls == [(1, {'train/loss': 1}), (2, {'train/loss': 1 / 2}), (2, {'val/dice': 0.2}),
                            (3, {'train/loss': 1 / 3}), (4, {'train/loss': 1 / 4}), (4, {'val/dice': 0.4}), 'finished']
