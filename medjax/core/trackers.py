@@ -4,6 +4,7 @@ import contextlib
 import math
 import os
 import pathlib
+import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -94,7 +95,6 @@ class WandB:
         import wandb  # pyright: ignore[reportMissingImports]
 
         self.id = known or uuid.uuid4().hex[:12]
-        self._workdir = workdir
         self._run = wandb.init(
             project=os.environ.get('WANDB_PROJECT', PROJECT), name=workdir.name, id=self.id, resume='allow',
             mode=os.environ.get('WANDB_MODE', 'offline'), dir=str(workdir), config=dict(config),
@@ -106,7 +106,8 @@ class WandB:
 
     def keep(self, path: pathlib.Path) -> None:
         """Stores a file with the run."""
-        self._run.save(str(path), base_path=str(self._workdir), policy='now')
+        copy = shutil.copy(path, self._run.dir)  # else it would be a link
+        self._run.save(copy, base_path=self._run.dir, policy='now')
 
     def close(self, status: str) -> None:
         """Ends the tracked run."""

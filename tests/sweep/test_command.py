@@ -110,7 +110,7 @@ def test_a_sweep_that_is_killed_goes_on_and_ends_with_one_table(tmp_path):
     environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
 
     def finished():
-        return {path.parent: path.stat().st_mtime_ns for path in (tmp_path / 'out').glob('*/*/report.html')}
+        return {path.parent: path.stat().st_mtime_ns for path in (tmp_path / 'out').glob('*/fold*/report.html')}
 
     before = {}
     for count in (1, 2):
