@@ -16,7 +16,7 @@ from typing import Any
 from absl import flags
 from ml_collections import config_flags
 
-from medjax import cli, config_arguments, training
+from medjax import cli, training
 from medjax.core import distributed, signals
 from medjax.errors import InputError
 
@@ -31,7 +31,7 @@ def main(_: Sequence[str]) -> None:
 
 def _train() -> bool:
     """Trains; returns False where a signal stopped it."""
-    config = config_arguments.given(CONFIG)
+    config = cli.given_config(CONFIG)
     if DRY_RUN.value:
         training.rehearse(config)
     elif WORKDIR.value is None:
@@ -57,7 +57,7 @@ if __name__ == '__main__':
     # Any key may be given, whether the file has it or not; unknown ones are refused by name later.
     CONFIG = config_flags.DEFINE_config_file('config', None, 'The experiment, a file in configs/.', lock_config=False,
                                              accept_new_attributes=True)
-    flags.FLAGS['config'].parser = config_arguments.ConfigParser('config', lock_config=False)
+    flags.FLAGS['config'].parser = cli.ConfigParser('config', lock_config=False)
     WORKDIR = flags.DEFINE_string('workdir', None, 'The folder for results; a run that is there is resumed.')
     FROM_STEP = flags.DEFINE_integer('from_step', None, 'The step of the checkpoint to resume from, in place of the '
                                      'newest; later ones are moved to checkpoints/set_aside.')

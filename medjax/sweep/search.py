@@ -10,7 +10,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from medjax import atomic_files, cli, compare, config_arguments, restore
+from medjax import atomic_files, cli, compare, restore
 from medjax.core.signals import STOPPED
 from medjax.errors import InputError
 from medjax.sweep import settings, spaces
@@ -44,7 +44,7 @@ class Search:
         self._distributions = spaces.read(given.search)
         for values in spaces.ends(self._distributions):
             settings.check(self._runs(-1, values)[:1])
-        config = config_arguments.read(self._runs(-1, spaces.ends(self._distributions)[0])[0].arguments)
+        config = cli.read_config(self._runs(-1, spaces.ends(self._distributions)[0])[0].arguments)
         self.metric = given.metric or (config.get('checkpoint') or {}).get('best', '')
         found = of_config(config).metrics.find(self.metric)
         if found is None or not config['evaluate'].get('every'):

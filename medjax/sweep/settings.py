@@ -8,7 +8,7 @@ import re
 import shlex
 from collections.abc import Sequence
 
-from medjax import assemble, config_arguments
+from medjax import assemble, cli
 from medjax.errors import InputError
 
 
@@ -115,6 +115,6 @@ def check(wanted: Sequence[Run]) -> None:
         first.setdefault(run.setting, run)
     for name, run in first.items():
         try:
-            assemble.check_keys(config_arguments.read(run.arguments))
+            assemble.check_keys(cli.read_config(run.arguments))
         except InputError as error:
             raise InputError(f'setting {name}: {error}' if name else str(error)) from None
