@@ -14,11 +14,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from medjax.data.io import data_paths, dicom_series, image_files, image_folders, named_segments, raster
+from medjax.data.io import data_paths, dicom_series, image_files, image_folders, raster
 from medjax.data.io.geometry import Image, check_pair, describe, embedded, restore, same_grid
 from medjax.data.io.image_folders import add_dicom_files, find_images, left_out, patients_by_header
 from medjax.data.io.label_codes import LabelCode, without_copies
 from medjax.data.io.tables import check_near_names, filled, read_table
+from medjax.data.labels import named_segments
 from medjax.data.source import UNKNOWN_PATIENTS, Case, Source, data_dir
 from medjax.data.splits import KEYS, Splitting
 from medjax.errors import InputError

@@ -8,7 +8,8 @@ import SimpleITK as sitk
 from matplotlib.path import Path
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 
-from medjax.data.io import image_files, named_segments, polygons
+from medjax.data.io import image_files
+from medjax.data.labels import named_segments, polygons
 from medjax.data.sources.segmentation_folder import source
 from medjax.errors import InputError
 from tests.data import samples

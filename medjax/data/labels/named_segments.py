@@ -14,10 +14,11 @@ import pydicom
 import SimpleITK as sitk
 from pydicom.uid import RTStructureSetStorage
 
-from medjax.data.io import dicom, itk_headers, lidc
+from medjax.data.io import dicom, itk_headers
 from medjax.data.io.geometry import Image, describe
-from medjax.data.io.polygons import inside
 from medjax.data.io.simpleitk import from_itk
+from medjax.data.labels import lidc
+from medjax.data.labels.polygons import inside
 from medjax.errors import InputError, few
 
 SLICER = '.seg.nrrd'

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from medjax.data.io import image_files, lidc, named_segments
+from medjax.data.io import image_files
 from medjax.data.io.geometry import Image
+from medjax.data.labels import lidc, named_segments
 from medjax.errors import InputError
 from tests.data import samples
 

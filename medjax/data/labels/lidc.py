@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from medjax.data.io.geometry import Image, describe
-from medjax.data.io.polygons import inside
+from medjax.data.labels.polygons import inside
 from medjax.errors import InputError
 
 READERS = 2  # of the readings that a voxel has to be in: half of the usual four

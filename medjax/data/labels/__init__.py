@@ -1,0 +1,1 @@
+"""Labels in files that name what they label."""
