@@ -44,8 +44,8 @@ def test_every_command_exists_with_its_flags(path, monkeypatch):
         elif words[0] == 'python' and words[1].endswith('.py'):
             assert (ROOT / words[1]).is_file(), words
         else:
-            assert words[0] in ('.', '.venv/bin/python', 'export', 'pip', 'python', 'curl', 'jupytext', 'ruff', 'sbatch',
-                                'exec', 'kubectl', 'docker', 'gcloud', 'python3.11', '~/sky/bin/pip',
+            assert words[0] in ('.', '.venv/bin/python', 'export', 'pip', 'python', 'jupytext', 'ruff', 'sbatch',
+                                'curl', 'exec', 'kubectl', 'docker', 'gcloud', 'python3.11', '~/sky/bin/pip',
                                 '~/sky/bin/sky'), words
 
 
