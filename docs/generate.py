@@ -13,6 +13,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 from generator import conventions, notebooks, pages
 from results import recipes, render
 from results.coverage import table
+from results.processes import equality
+from results.scaling import predict
 from results.selection import simulate as selection
 from results.service import table as service
 
@@ -40,5 +42,7 @@ def fill(markdown: str) -> str:
     found = recipes.read_all()
     lists = {'not_measured': render.not_measured, 'commands': lambda: render.commands(found),
              'home': lambda: render.readme(found, home=True), 'coverage': table.markdown,
-             'service': service.markdown, 'selection': selection.markdown}
+             'service': service.markdown, 'selection': selection.markdown,
+             'processes': equality.markdown, 'exchange': predict.bytes_table, 'efficiency': predict.efficiency_table,
+             'order': predict.order_table}
     return MARK.sub(lambda mark: lists[mark[1]]() if mark[1] in lists else render.page(mark[1], found), markdown)

@@ -69,6 +69,46 @@ def cases(count: int) -> dict[str, float]:
             'ms per step, resident': step * 1e3, 'ms per step, read': read * 1e3, 'cost': times[1] - times[0]}
 
 
+class _Tiny:
+    """Items that cost nothing, of which there are many."""
+
+    def __init__(self, count: int):
+        self._count, self._image = count, np.zeros(8, np.float32)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def item(self, number: int, rng: np.random.Generator) -> dict[str, Any]:
+        """An item."""
+        return {'image': self._image, 'id': str(number)}
+
+
+def order(count: int) -> dict[str, float]:
+    """The batches of many cases, without their content: the first one, one in a resumed run, and memory of a host."""
+    from medjax.data import pipeline
+    options = dict(seed=0, batch=64)
+    next(pipeline.Streamed(_Tiny(64), **options).stream(0, 1))  # imports and threads
+    before, began = _memory(), time.perf_counter()
+    batches = pipeline.Streamed(_Tiny(count), **options)
+    next(batches.stream(0, 1))
+    first = time.perf_counter()
+    steps = 3 * count // 64 + 1  # in the fourth epoch
+    resumed = pipeline.Streamed(_Tiny(count), **options).stream(steps, steps + 10**6)
+    next(resumed)
+    middle = time.perf_counter()
+    for _ in range(200):
+        next(resumed)
+    seconds = time.perf_counter() - middle
+    return {'work': 1, 's to first batch': first - began, 's to resume': middle - first, 'ms per step': seconds * 5,
+            'MB': _memory() - before, 'cost': seconds / 200}
+
+
+def _memory() -> float:
+    """The memory that this process has at present, in MB."""
+    pages = int(pathlib.Path('/proc/self/statm').read_text().split()[1])
+    return pages * os.sysconf('SC_PAGE_SIZE') / 1e6
+
+
 def devices(count: int) -> dict[str, float]:
     """A 2D batch of constant size on simulated devices, which share the cores of this machine."""
     seconds = _seconds(train.unet_side((8, 128, 128, 1), base=16, levels=5).run)
@@ -78,6 +118,7 @@ def devices(count: int) -> dict[str, float]:
 KINDS: dict[str, tuple[Callable[[int], dict[str, float]], tuple[int, ...]]] = {
     'batch': (batch, (1, 2, 4, 8, 16)), 'volume': (volume, (32, 48, 64, 80, 96)),
     'window': (window, (64, 96, 128, 160)), 'cases': (cases, (10, 100, 1000, 10_000)),
+    'order': (order, (1000, 10_000, 100_000, 1_000_000)),
     'devices': (devices, (1, 2, 4, 8))}
 
 

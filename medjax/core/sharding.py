@@ -144,6 +144,11 @@ class Jit:
         """The global batch on the devices, from the rows that this process reads."""
         return self._put(batch, {k: self._batch_sharding(v) for k, v in batch.items()}, self._parts, self._part)
 
+    def abstract_batch(self, batch: Mapping[str, Any]) -> dict[str, jax.ShapeDtypeStruct]:
+        """Shapes with shardings of a global batch, to compile a step without data."""
+        return {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=self._batch_sharding(leaf))
+                for name, leaf in batch.items()}
+
     def replicate(self, arrays: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
         """A copy of the arrays on every device."""
         return self._put(arrays, dict.fromkeys(arrays, NamedSharding(self.mesh, PartitionSpec())))
