@@ -16,7 +16,7 @@ cli.prepare()
 
 from absl import flags  # noqa: E402
 
-from medjax import assemble, atomic_files, compare, process_checks, restore  # noqa: E402
+from medjax import assemble, atomic_files, compare, restore  # noqa: E402
 from medjax.core import distributed  # noqa: E402
 from medjax.core.experiment import Experiment  # noqa: E402
 from medjax.data import participants  # noqa: E402
@@ -25,6 +25,7 @@ from medjax.errors import InputError  # noqa: E402
 from medjax.report.tables import headline_lines  # noqa: E402
 from medjax.statistics import intervals  # noqa: E402
 from medjax.tasks.family import of_config  # noqa: E402
+from medjax.training import check_processes  # noqa: E402
 
 
 def evaluate(config: Mapping[str, Any], experiment: Experiment, workdir: pathlib.Path,
@@ -146,7 +147,7 @@ def main(more: Sequence[str]) -> None:
         return
     with distributed.started(DISTRIBUTED.value):
         config, experiment = load_experiment(workdir)
-        process_checks.check(config, experiment)
+        check_processes(config, experiment)
         results = evaluate(config, experiment, workdir, SPLIT.value, FROM_STEP.value)
         if results is not None:
             publish(results, config, workdir)

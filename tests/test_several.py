@@ -10,8 +10,8 @@ import jax
 import numpy as np
 import pytest
 
-from medjax import assemble, process_checks
-from medjax.core import lock
+from medjax import assemble
+from medjax.core import lock, log
 from tests import families, several
 from tests.conftest import ROOT
 
@@ -161,7 +161,7 @@ def test_processes_that_do_not_fit_together_are_refused_in_one_line(tmp_path, wh
 def test_the_hash_of_the_code_covers_every_file(tmp_path):
     (tmp_path / 'a.py').write_text('a = 1')
     (tmp_path / 'b.py').write_text('')
-    first = process_checks.code_hash(tmp_path)
+    first = log.code_hash(tmp_path)
     (tmp_path / 'b.py').write_text('b = 2')
-    process_checks.code_hash.cache_clear()
-    assert len(first) == 12 and process_checks.code_hash(tmp_path) != first
+    log.code_hash.cache_clear()
+    assert len(first) == 12 and log.code_hash(tmp_path) != first

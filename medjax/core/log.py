@@ -1,5 +1,7 @@
 """The log of a run: its metrics, and a description of the machine and the code."""
 
+import functools
+import hashlib
 import importlib.metadata
 import json
 import math
@@ -141,6 +143,16 @@ def environment() -> dict[str, Any]:
             'platform': platform.platform(),
             'git_commit': _git('rev-parse', 'HEAD') or os.environ.get('MEDJAX_COMMIT', ''),
             'git_dirty': bool(_git('status', '--porcelain')), 'command': _command()}
+
+
+@functools.cache
+def code_hash(folder: pathlib.Path = pathlib.Path(medjax.__file__).parent) -> str:
+    """SHA-256 of the package's source: containers have no git, and a checkout may have changes without a commit."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob('*.py')):
+        content = path.read_bytes()
+        digest.update(f'{path.relative_to(folder)} {len(content)}\n'.encode() + content)
+    return digest.hexdigest()[:12]
 
 
 def _git(*arguments: str) -> str:
