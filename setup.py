@@ -39,6 +39,7 @@ setup(
         'importlib_resources',  # imported by tensorflow-datasets, which does not declare it on Python 3.12
     ],
     extras_require={
+        'bids': ['pybids'],
         'cuda': ['jax[cuda12]'],
         'demo': ['nilearn'],
         'dicom': ['dicomweb-client>=0.60', 'highdicom>=0.28,<0.29', 'pynetdicom>=3.0'],

@@ -14,6 +14,8 @@ COMMANDS = {
     'view': 'shows the evaluated cases of a run in a browser',
     'select': 'selects the images of a pool to annotate next',
     'listen': 'predicts for studies of a DICOM archive as they come, and sends the results back',
+    'plan': 'plans the networks for a data set of nnU-Net or the Decathlon, and writes a config',
+    'convert': 'converts trained models and splits between nnU-Net and medjax',
     'report': 'draws the report of a run again',
     'response': 'computes treatment response (RECIST 1.1) from a table of visits',
     'bench': 'measures speed side by side with other libraries',

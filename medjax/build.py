@@ -27,6 +27,7 @@ from medjax.core.config import bind, check, choose, unknown_key
 from medjax.core.task import Task
 from medjax.data import splits
 from medjax.data.io import image_files
+from medjax.data.source import Source
 from medjax.data.transforms.augment import RECIPES, Recipe
 from medjax.errors import InputError
 from medjax.tasks import family
@@ -124,6 +125,12 @@ def dataset(section: Mapping[str, Any]) -> contracts.Dataset:
     if splits.is_nested({**keys, **splitting}.get('folds', 0)):
         source = dataclasses.replace(source, warnings=(*source.warnings, NESTED))
     return bind(make, options, 'config.data', source=source)
+
+
+def dataset_source(section: Mapping[str, Any]) -> Source:
+    """The source that a section of config.data.source describes."""
+    make, keys = attribute('source', section, 'config.data.source')
+    return bind(make, keys, 'config.data.source')
 
 
 def check_dataset(section: Mapping[str, Any]) -> None:

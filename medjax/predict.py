@@ -2,6 +2,7 @@
 
     python -m medjax.predict --workdir=DIR --input=PATH … --output=DIR [--largest_component] [--fill_holes] [--dicom]
     python -m medjax.predict --pretrained=NAME --input=PATH … --output=DIR
+    python -m medjax.predict --nnunet=DIR --input=PATH … --output=DIR [--folds=0,1]   a model that nnU-Net trained
 
 An input is a file, a folder of files, or a folder that holds one DICOM series; for detection in pictures also a video.
 With --dicom the results of DICOM images are DICOM objects of the same study.
@@ -23,6 +24,7 @@ from medjax.clinic import predictor as clinic  # noqa: E402
 from medjax.core import contracts  # noqa: E402
 from medjax.data.io import dicom, image_files, video_frames  # noqa: E402
 from medjax.data.io.image_folders import left_out  # noqa: E402
+from medjax.deploy import nnunet_model  # noqa: E402
 from medjax.errors import InputError, few  # noqa: E402
 
 
@@ -148,16 +150,21 @@ def main(more: Sequence[str]) -> None:
     # A flag that is not given leaves the config's value.
     options = {name: flag.value for name, flag in (('largest_component', LARGEST), ('fill_holes', FILL))
                if flag.value is not None}
-    if bool(WORKDIR.value) == bool(PRETRAINED.value):
-        raise InputError('--workdir, --pretrained: both or none given; expected one of them')
+    given = [flag for flag in (WORKDIR, PRETRAINED, NNUNET) if flag.value]
+    if len(given) != 1:
+        raise InputError(f'--workdir, --pretrained, --nnunet: {len(given)} given; expected one of them')
     if PRETRAINED.value:
         run, workdir = pretrained.restore(PRETRAINED.value, **options)
+    elif NNUNET.value:
+        if options or DICOM.value:
+            raise InputError('--largest_component, --fill_holes, --dicom: given with --nnunet; expected --workdir')
+        workdir = pathlib.Path(NNUNET.value).resolve()
+        run = nnunet_model.load(workdir, FOLDS.value, MIRROR.value)
     else:
         workdir = pathlib.Path(WORKDIR.value).resolve()
         run = restore.restore(workdir, **options)
     if DICOM.value:
-        run = clinic.of_run(workdir, run, DICOM_OPTIONS.value, DICOM_OBJECTS.value,
-                            cli.say)
+        run = clinic.of_run(workdir, run, DICOM_OPTIONS.value, DICOM_OBJECTS.value, cli.say)
     elif DICOM_OPTIONS.value or DICOM_OBJECTS.value:
         raise InputError('--dicom_options, --dicom_objects: given without --dicom; expected it beside them')
     predict(workdir, [*INPUT.value, *more[1:]], pathlib.Path(OUTPUT.value), lambda line: print(line, flush=True), run,
@@ -178,5 +185,10 @@ if __name__ == '__main__':
                                       'sr, derived, over those of config.dicom.')
     DICOM_OPTIONS = flags.DEFINE_string('dicom_options', None, 'With --dicom: a JSON file with keys of config.dicom, '
                                         'such as the codes of the classes, over those of the config.')
+    NNUNET = flags.DEFINE_string('nnunet', None, 'The folder of a model that nnU-Net version 2 trained, in place of a '
+                                 'run.')
+    FOLDS = flags.DEFINE_list('folds', [], 'Folds of that model, whose outputs are averaged; by default all that are '
+                              'there.')
+    MIRROR = flags.DEFINE_bool('mirror', True, 'Whether that model averages over mirrored images, as nnU-Net does.')
     flags.mark_flags_as_required(['input', 'output'])
     cli.run(main, unnamed=True)

@@ -30,11 +30,13 @@ LAYERS = {
     'tasks': ('errors', 'machine', 'options', 'atomic_files', 'core', 'ops', 'losses', 'metrics', 'statistics', 'nn',
               'data', 'report'),
     'clinic': ('errors', 'options', 'atomic_files', 'core', 'data', 'metrics', 'tasks.family', ''),
-    'weights': ('errors', 'data', 'restore'),
+    'plan': ('errors', 'ops', 'data'),
+    'weights': ('errors', 'atomic_files', 'data', 'restore'),
     'build': ('errors', 'options', 'core', 'data', 'tasks', 'models'),
 }
 COMMANDS = ('__main__', 'train', 'evaluate', 'predict', 'synthesise', 'export', 'response', 'report.__main__',
-            'serve.__main__', 'view.__main__', 'listen.__main__', 'select.__main__')
+            'serve.__main__', 'view.__main__', 'listen.__main__', 'select.__main__', 'convert.__main__',
+            'plan.__main__')
 DRAWING = ('matplotlib', 'medjax.report.draw', 'medjax.report.charts', 'medjax.report.probability_charts',
            'medjax.report.style', 'medjax.report.chapter', 'medjax.report.page')
 PLAIN = ('task', 'dataset', 'evaluator', 'table', 'summary', 'merge', 'compare', 'ensemble', 'family')  # of a family

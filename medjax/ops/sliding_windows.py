@@ -61,13 +61,17 @@ class SlidingWindowInference:
         averaged.
       batch: number of windows per forward pass; rounded up to a multiple of the number of devices.
       regions: whether the K outputs are those of regions, see `labels.last_region`, and not of classes.
+      starts: where windows start along an axis, see `window_starts`.
+      weights: of a window's voxels, see `gaussian_weights`.
 
     Raises:
       InputError: overlap or batch is out of range, an axis to flip is twice there or not one of the window's.
     """
 
     def __init__(self, forward: Callable[[Any, jax.Array], jax.Array], *, window: Sequence[int], overlap: float = 0.5,
-                 flips: Sequence[int] = (), batch: int = 1, regions: bool = False):
+                 flips: Sequence[int] = (), batch: int = 1, regions: bool = False,
+                 starts: Callable[[int, int, float], list[int]] = window_starts,
+                 weights: Callable[[Sequence[int]], np.ndarray] = gaussian_weights):
         if not isinstance(overlap, int | float) or not 0 <= overlap < 1:
             raise InputError(f'config.evaluate.overlap: {overlap!r}; expected a number from 0 to below 1')
         if not isinstance(batch, int) or batch < 1:
@@ -79,7 +83,7 @@ class SlidingWindowInference:
                 len(set(flips)) < len(flips) or not set(flips) <= set(axes)):
             raise InputError(f'config.evaluate.flips: {flips!r}; expected different axes of {axes}, those along which '
                              f'the window {self.window} is thicker than a voxel')
-        self._weights = gaussian_weights(self.window)
+        self._starts, self._weights = starts, weights(self.window)
         combinations = [c for n in range(len(flips) + 1) for c in itertools.combinations(flips, n)]
 
         def run(variables: Any, image: jax.Array) -> jax.Array:
@@ -104,7 +108,7 @@ class SlidingWindowInference:
         image, weights = np.moveaxis(image, axis, 0), np.moveaxis(self._weights, axis, 0)
         window, across = weights.shape, image.shape[1:3]
         places = list(itertools.product(*(
-            window_starts(s, w, self.overlap) for s, w in zip(image.shape, window))))
+            self._starts(s, w, self.overlap) for s, w in zip(image.shape, window))))
         first, slab = 0, None  # the next plane to yield, and a ring buffer of the planes from there on
         sharding = _window_sharding(variables)
         batch = self.batch if sharding is None else -(-self.batch // sharding.num_devices) * sharding.num_devices
@@ -181,7 +185,7 @@ class SlidingWindowInference:
         return label, confidence
 
     def probabilities(self, variables: Any, image: np.ndarray, fill: np.ndarray | None = None) -> np.ndarray:
-        """Blended probabilities `[X, Y, Z, K]` float32; needs memory for classes × volume.
+        """Blended outputs `[X, Y, Z, K]` float32; needs memory for classes × volume.
 
         Args:
           variables: the variables of `forward`.

@@ -27,6 +27,10 @@ VELOCITY = 9 * (2 * 4 + 4 * 4 + 4 * 8 + 8 * 8 + 8 * 4 + 4 * 4) + 32 + 4 * 8 * 4 
 # A U-Net with 4 and 8 channels and instance norm, from one channel to one.
 TWO_LEVELS = (9 * (4 + 4 * 4 + 4 * 8 + 8 * 8) + 2 * (4 + 4 + 8 + 8) + 4 * 8 * 4 + 4 + 9 * (8 * 4 + 4 * 4) + 2 * (4 + 4)
               + 4 + 1)
+# nnU-Net's residual U-Net of two levels with one block each: stem, blocks, decoder.
+NNUNET = dict(classes=1, dims=2, features=(4, 8), kernels=((3, 3),) * 2, strides=((1, 1), (2, 2)))
+RESIDUAL = (9 * 4 + 8 + 2 * (9 * 4 * 4 + 8) + 9 * (4 * 8 + 8 * 8) + 2 * 16 + 4 * 8 + 16 + 4 * 8 * 4 + 4 + 9 * 8 * 4 + 8
+            + 4 + 1)
 GRID = 398_641 - (2 * 16 * 128 + 16) + 3 * 4 * 128 + 2 * 4
 # Module, variant, options, shape of the image `[B, *S, C]` or of all inputs, parameters. Every variant has a row.
 TABLE = [
@@ -47,6 +51,8 @@ TABLE = [
     ('diffusion', 'pixels', dict(), ((1, 28, 28, 1), (1,), (1,)), 2_046_337),
     # The autoencoder 'grid', and the denoiser 'patches', whose patches have 4 numbers as well, without classes.
     ('latent_diffusion', 'grid', dict(), ((1, 7, 7, 4), (1,), (1,)), GRID + 2_150_145 - 2 * 256 + 3),
+    ('nnunet', 'plain', NNUNET | dict(convs=(2, 2), decoder_convs=(2,)), (1, 8, 8, 1), TWO_LEVELS),
+    ('nnunet', 'residual', NNUNET | dict(convs=(1, 1), decoder_convs=(1,)), (1, 8, 8, 1), RESIDUAL),
     ('resnet', '18', dict(classes=1000), (1, 64, 64, 3), 11_689_512),
     ('resnet', '18', dict(classes=10, small_images=True), (1, 28, 28, 3), 11_173_962),
     ('resnet', '34', dict(classes=1000), (1, 64, 64, 3), 21_797_672),

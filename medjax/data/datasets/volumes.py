@@ -68,8 +68,7 @@ class VolumeDataset(Dataset):
 
     def _class_counts(self, volumes: Sequence[PreparedVolume]) -> np.ndarray:
         """In how many of some cases each class occurs, `[K - 1]`, without the background."""
-        present = [[str(number) in volume.meta['counts'] for number in range(1, len(self.source.classes))]
-                   for volume in volumes]
+        present = [[self._voxels(volume, name) > 0 for name in self.source.classes[1:]] for volume in volumes]
         return np.array(present, int).reshape(len(volumes), -1).sum(0)
 
     @functools.cached_property
@@ -78,14 +77,20 @@ class VolumeDataset(Dataset):
         unit, size = {'volume': ('ml', 1e-3), 'picture': ('mm²', 1.0), 'pixels': ('px', 1.0)}[self.source.grid]
         out: dict[str, list[float]] = {}
         for number, name in enumerate(self.source.classes[1:], 1):
-            counts = [volume.meta['counts'].get(str(number), 0) for volume in self.prepared]
+            counts = [self._voxels(volume, name) for volume in self.prepared]
             parts = [volume.meta['parts'].get(str(number), 0) for volume in self.prepared]
             scale = [size * self._measure(volume) for volume in self.prepared]
             kind = 'Volume' if unit == 'ml' else 'Area'
             out |= {f'With {name}': [count > 0 for count in counts],
-                    f'{kind} of {name} ({unit})': [count * one for count, one in zip(counts, scale)],
-                    f'Connected parts of {name}': parts}
+                    f'{kind} of {name} ({unit})': [count * one for count, one in zip(counts, scale)]}
+            if not self.source.regions:  # the parts of a region's classes are not those of the region
+                out[f'Connected parts of {name}'] = parts
         return out
+
+    def _voxels(self, volume: PreparedVolume, name: str) -> int:
+        """The number of voxels of a class, or of a region, in a case."""
+        numbers = self.source.regions.get(name, (self.source.classes.index(name),))
+        return sum(volume.meta['counts'].get(str(number), 0) for number in numbers)
 
     def _measure(self, volume: PreparedVolume) -> float:
         """The volume of a case's voxel, mm³, or the area of its pixel, mm² or px."""

@@ -111,3 +111,16 @@ def read(paths: Sequence[str | pathlib.Path], channels: Sequence[str]) -> Image:
         raise InputError(f'{images[0].path}: {array.shape[-1]} channels in {len(images)} files; expected '
                          f'{len(channels)} ({", ".join(channels)})')
     return dataclasses.replace(images[0], array=array[..., 0] if len(channels) == 1 else array)
+
+
+def read_case(path: str | pathlib.Path, channels: Sequence[str]) -> Image:
+    """A case by the file of its first channel; see `read`.
+
+    Raises:
+      InputError: a channel is missing or too many.
+    """
+    path = pathlib.Path(path)
+    name, _ = name_and_channel(path)
+    found = by_case(map(pathlib.Path, files(path)))
+    check_channels(found, channels, str(path.parent))
+    return read([found[name][number] for number in sorted(found[name])], channels)

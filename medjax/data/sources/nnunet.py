@@ -82,7 +82,8 @@ def image_reader(*, dir: str, **_: Any) -> Callable[[str | pathlib.Path], Image]
       dir: of the data set, for the channels in `dataset.json`.
       **_: further options of the source, which are ignored.
     """
-    return _Reader(nnunet_dataset.read(data_dir(dir) / nnunet_dataset.NAME)).new_case
+    described = nnunet_dataset.read(data_dir(dir) / nnunet_dataset.NAME)
+    return functools.partial(channel_files.read_case, channels=described.channels)
 
 
 def label_encoder(*, dir: str, **_: Any) -> Callable[[np.ndarray], np.ndarray]:
@@ -110,14 +111,6 @@ class _Reader:
         image, mask = channel_files.read(images, self.described.channels), self.described.code.read(label)
         check_pair(image, mask)
         return image, dataclasses.replace(mask, affine=image.affine)
-
-    def new_case(self, path: str | pathlib.Path) -> Image:
-        """A case without a label, by the file of its first channel."""
-        path = pathlib.Path(path)
-        name, _ = channel_files.name_and_channel(path)
-        found = channel_files.by_case(map(pathlib.Path, channel_files.files(path)))
-        channel_files.check_channels(found, self.described.channels, str(path.parent))
-        return channel_files.read([found[name][number] for number in sorted(found[name])], self.described.channels)
 
 
 Files = dict[str, tuple[list[str], str]]  # the images and the label of each case

@@ -10,7 +10,8 @@ from medjax.data.io.geometry import Image, cropped_affine, resample, to_canonica
 from medjax.data.io.image_files import check_finite
 from medjax.errors import InputError
 
-INTENSITIES = {'zscore': (), 'percentile': ('low', 'high'), 'window': ('low', 'high'), 'none': ()}
+INTENSITIES = {'zscore': (), 'percentile': ('low', 'high'), 'window': ('low', 'high'), 'none': (),
+               'by_channel': ('schemes',)}
 
 
 class NetworkVolume(NamedTuple):
@@ -39,7 +40,8 @@ class VolumePreprocess:
         zscore: minus the mean, over the standard deviation, of the case's own voxels above its minimum;
         percentile: clipped at the `low` and `high` percentiles (0–100), then z-scored, with percentiles, mean and
           standard deviation of the labelled voxels of the *training cases* (nnU-Net's scheme for CT);
-        window: clipped at `low` and `high` (HU) and mapped to 0–1; none: as stored.
+        window: clipped at `low` and `high` (HU) and mapped to 0–1; none: as stored;
+        by_channel: `schemes`, a list with one of the others for each channel.
       context: neighbouring slices on each side, as channels, along the patch's axis of extent 1 (2.5D).
     """
 
@@ -100,6 +102,10 @@ class VolumePreprocess:
         return NetworkVolume(with_context(array, self.context, axis), np.tile(background, 2 * self.context + 1),
                              grid.affine)
 
+    def _of(self, scheme: Mapping[str, Any]) -> 'VolumePreprocess':
+        """The same for a channel with this scheme of intensities."""
+        return dataclasses.replace(self, intensity=scheme)
+
     def training_statistics(self, samples: Iterable[np.ndarray]) -> dict[str, list[float]]:
         """Statistics of the training cases for `normalise`.
 
@@ -112,6 +118,14 @@ class VolumePreprocess:
         Raises:
           InputError: no labelled voxel for 'percentile'.
         """
+        if self.intensity['name'] == 'by_channel':
+            schemes = self.intensity['schemes']
+            if not any(scheme['name'] == 'percentile' for scheme in schemes):
+                return {}
+            samples = list(samples)
+            each = [self._of(scheme).training_statistics(voxels[:, number:number + 1] for voxels in samples)
+                    for number, scheme in enumerate(schemes)]
+            return {key: [row.get(key, [0.0])[0] for row in each] for key in ('low', 'high', 'mean', 'std')}
         if self.intensity['name'] != 'percentile':
             return {}
         samples = list(samples)
@@ -137,6 +151,16 @@ class VolumePreprocess:
           As `array`, float32.
         """
         array, name = array.astype(np.float32), self.intensity['name']
+        if name == 'by_channel':
+            schemes = self.intensity['schemes']
+            if len(schemes) != array.shape[-1]:
+                raise InputError(f'config.data.intensity.schemes: {len(schemes)} schemes; expected {array.shape[-1]}, '
+                                 'one for each channel')
+            each = []
+            for number, scheme in enumerate(schemes):
+                known = ({key: values[number:number + 1] for key, values in of.items()} for of in (case, training))
+                each.append(self._of(scheme).normalise(array[..., number:number + 1], *known))
+            return np.concatenate(each, -1)
         if name == 'none':
             return array
         if name == 'window':
@@ -188,6 +212,9 @@ def check_intensity(intensity: Mapping[str, Any], known: Mapping[str, tuple[str,
     if name not in known or set(options) != set(known[name]):
         expected = '; '.join(f"{k}({', '.join(v)})" for k, v in known.items())
         raise InputError(f'config.data.intensity: {dict(intensity)} is not one of: {expected}')
+    if name == 'by_channel':
+        for scheme in options['schemes']:
+            check_intensity(scheme, {key: value for key, value in known.items() if key != name})
     if 'low' in options and not options['low'] < options['high']:
         raise InputError(f"config.data.intensity: low={options['low']} must be below high={options['high']}")
 

@@ -1,0 +1,1 @@
+"""Conversion of files between nnU-Net and medjax."""

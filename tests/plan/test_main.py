@@ -1,0 +1,70 @@
+"""Planning a config from a data set, and training and predicting with it."""
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from medjax import assemble, build
+from medjax.plan import plan
+from medjax.run import load_config
+from tests.cli import run
+from tests.data.sources.labelled_folders import refused
+from tests.data.sources.nnunet_folders import AFFINE, SHAPE, raw
+
+REGIONS = {'background': 0, 'whole': [1, 2], 'core': [2]}
+
+
+def test_a_planned_config_is_whole_for_each_variant(tmp_path):
+    folder = raw(tmp_path / 'data', cases='abcdef', channel_names={'0': 'CT', '1': 'MR'}, labels=REGIONS,
+                 regions_class_order=[1, 2])
+    output = tmp_path / 'mine.py'
+    plans = plan(folder, output, 8.0, 'resenc_m', 'feature_maps', 'the command', lambda _: None)
+    assert [one.name for one in plans] == ['3d_fullres', '2d']
+    text = output.read_text()
+    assert 'the command' in text and text.count('        # ') >= 6 and max(map(len, text.splitlines())) <= 120
+    for variant, patch in (('3d_fullres', (12, 10, 8)), ('2d', (12, 10, 1))):
+        config = load_config(f'{output}:{variant}').to_dict()
+        assemble.check_keys(config)
+        assert config['data']['patch'] == patch and config['data']['spacing'] == (1.0, 1.5, 3.0)
+        assert config['model']['classes'] == 2 and config['batch'] == 2 and config['data']['folds'] == 5
+        assert [scheme['name'] for scheme in config['data']['intensity']['schemes']] == ['percentile', 'zscore']
+        assert build.network(config['model'], 'float32').residual
+    data = build.dataset({**config['data'], 'cache': str(tmp_path / 'cache')})
+    assert data.statistics['regions'] == {'whole': [1, 2], 'core': [2]}
+    volume = data.training[0]
+    label = np.asarray(volume.label)
+    found = [data.case_values[f'Volume of {name} (ml)'][data.prepared.index(volume)] for name in ('whole', 'core')]
+    np.testing.assert_allclose(found, [(label > 0).sum() * 4.5e-3, (label > 1).sum() * 4.5e-3])
+    image = np.asarray(volume.image, np.float64)
+    ours, known = data.normalise(volume, np.asarray(volume.image)), data.intensities
+    expected = (np.clip(image[..., 0], known['low'][0], known['high'][0]) - known['mean'][0]) / known['std'][0]
+    np.testing.assert_allclose(ours[..., 0], expected, rtol=1e-4, atol=1e-4)
+    inside = image[..., 1][image[..., 1] > image[..., 1].min()]
+    np.testing.assert_allclose(ours[..., 1], (image[..., 1] - inside.mean()) / inside.std(), rtol=1e-3, atol=1e-3)
+
+
+def test_what_cannot_be_planned_is_refused(tmp_path):
+    refused(lambda: plan(tmp_path, tmp_path / 'x.py'), 'no dataset.json')
+    folder = raw(tmp_path / 'data')
+    (tmp_path / 'old.py').write_text('')
+    refused(lambda: plan(folder, tmp_path / 'old.py'), 'old.py: exists')
+    refused(lambda: plan(folder, tmp_path / 'x.txt'), 'no .py file')
+    refused(lambda: plan(folder, tmp_path / 'x.py', -1.0), '--memory_gb=-1.0')
+
+
+@pytest.mark.slow
+def test_a_raw_folder_is_planned_trained_and_predicted_without_a_config_by_hand(tmp_path, monkeypatch):
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+    folder, config = raw(tmp_path / 'data'), tmp_path / 'mine.py'
+    ended = run('plan', f'--data={folder}', f'--output={config}', '--memory_gb=2')
+    assert ended.code == 0, ended.err
+    assert 'a step of 2 patches of 8×10×12 takes' in ended.out and str(config) in ended.out
+    ended = run('train', f'--config={config}', f'--workdir={tmp_path / "run"}', '--config.steps=2')
+    assert ended.code == 0, ended.err
+    ended = run('predict', f'--workdir={tmp_path / "run"}', f'--input={folder / "imagesTr"}',
+                f'--output={tmp_path / "out"}')
+    assert ended.code == 0, ended.err
+    label = nib.load(tmp_path / 'out' / 'c_1.nii.gz')
+    assert label.shape == SHAPE and set(np.unique(label.dataobj)) <= {0, 1, 2}
+    np.testing.assert_allclose(label.affine, AFFINE)
+    assert assemble.experiment(load_config(str(config)).to_dict()).data.counts
