@@ -9,6 +9,7 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 from medjax import build
+from medjax.convert.__main__ import convert_model
 from medjax.deploy import nnunet_model
 from medjax.models.nnunet import Model
 from medjax.predict import predict
@@ -17,7 +18,7 @@ from tests.cli import run
 from tests.data.sources.labelled_folders import refused
 from tests.data.sources.nnunet_folders import AFFINE, SHAPE, raw
 from tests.weights.nnunet_models import PATCH, arrays, model, plans
-from tests.weights.test_torch_checkpoint import checkpoint
+from tests.weights.test_torch_checkpoint import checkpoint, tensor
 
 
 def test_folds_are_averaged_and_labels_written_beside_no_other_files(tmp_path):
@@ -114,3 +115,25 @@ def test_the_command_refuses_two_models(tmp_path):
     ended = run('predict', f'--nnunet={tmp_path}', f'--workdir={tmp_path}', f'--input={tmp_path}',
                     f'--output={tmp_path / "out"}')
     assert ended.code == 2 and '--workdir, --pretrained, --nnunet: 2 given; expected one of them' in ended.err
+
+
+def test_a_checkpoint_of_pytorch_is_read_and_converted(tmp_path):
+    folder, given = model(tmp_path / 'model'), arrays()
+    (folder / 'fold_0' / 'checkpoint_final.npz').unlink()
+    weights = {name: tensor(key, 'FloatStorage', value.size, value.shape,
+                            tuple(step // 4 for step in value.strides))
+               for key, (name, value) in enumerate(given.items())}
+    # PyTorch's modules register some weights under other names, too.
+    weights |= {name.replace('.conv.', '.all_modules.0.'): value for name, value in weights.items() if '.conv.' in name}
+    weights |= {f'decoder.{name}': value for name, value in weights.items() if name.startswith('encoder.')}
+    content = {'network_weights': weights, 'init_args': {'configuration': '3d_fullres', 'plans': plans()},
+               'current_epoch': 5, 'inference_allowed_mirroring_axes': (0, 1)}
+    path = checkpoint(folder / 'fold_0' / 'checkpoint_final.pth', content, given.values())
+    of = nnunet.fold(path)
+    assert set(of.arrays) == set(given) and of.flips == (0, 1) and of.epoch == 5
+    written, = convert_model(folder, tmp_path / 'converted')
+    for fold in (of, nnunet.fold(written)):
+        for name, value in given.items():
+            np.testing.assert_array_equal(fold.arrays[name], value)
+    assert nnunet_model.load(tmp_path / 'converted').predictor.outputs(path.with_name('x_0000.nii')) == ('x.nii.gz',)
+    refused(lambda: convert_model(folder, folder), '--output', 'another one')
