@@ -68,7 +68,8 @@ def plan(folder: pathlib.Path, output: pathlib.Path, gigabytes: float | None = N
     fits: rules.Memory = memory.FeatureMaps(room, preset)
     words = f"Memory: nnU-Net's count of feature maps for {room:.3g} GB."
     if rule == 'compiled':
-        fits = memory.CompiledStep(room, functools.partial(_step_bytes, preset), say)
+        fits = memory.CompiledStep(room, functools.partial(_step_bytes, preset), say,
+                                   memory.PRESETS[preset].covered)
         words = (f"Memory: XLA's analysis of the compiled step on {jax.local_devices()[0].device_kind}, for {room:.3g} "
                  'GiB.')
     found_plans = rules.plans(found, fits)

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from medjax.plan.fingerprint import Fingerprint
-from medjax.plan.memory import model_fields
-from medjax.plan.rules import COVERED, SMALLEST_BATCH, Plan
+from medjax.plan.memory import PRESETS, model_fields
+from medjax.plan.rules import SMALLEST_BATCH, Plan
 
 MASKED_BELOW = 0.75
 # What nnU-Net does with a channel of this name, in lower case; z-scores for all others.
@@ -110,7 +110,8 @@ def _variant(plan: Plan, found: Fingerprint, of: Described, first: bool) -> str:
     fields = model_fields(plan.levels, of.preset)
     fields['kernels'], fields['strides'] = (tuple(map(ordered, fields[key])) for key in ('kernels', 'strides'))
     median = ' × '.join(f'{whole[axis][2]:g}' for axis in sorted(axes))
-    covering = (f'{COVERED:.0%} of the voxels of the data set allow no more' if plan.batch < plan.largest_batch
+    share = PRESETS[of.preset].covered
+    covering = (f'{share:.0%} of the voxels of the data set allow no more' if plan.batch < plan.largest_batch
                 else f'what fits into memory, at least {SMALLEST_BATCH}')
     thick = max(of.target) / sorted(of.target)[1]
     why = [f'{_spacing_reason(plan, thick)}'] if len(plan.spacing) == 3 else [

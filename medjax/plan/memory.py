@@ -21,6 +21,7 @@ class Preset(NamedTuple):
       reference: numbers of feature maps, by the number of dimensions, that `gigabytes` hold.
       gigabytes: of the reference.
       whole: whether the reference is of the reference batch, and not of the smallest one.
+      covered: the share of the data set's voxels that a batch covers at most, as nnU-Net's planners have it.
     """
 
     residual: bool
@@ -29,11 +30,12 @@ class Preset(NamedTuple):
     reference: dict[int, float]
     gigabytes: float
     whole: bool = True
+    covered: float = 1.0
 
 
 BLOCKS = (1, 3, 4, *(6,) * 12)
 PRESETS = {
-    'plain': Preset(False, (2,) * 15, 2, {3: 560e6, 2: 85e6}, 8, whole=False),
+    'plain': Preset(False, (2,) * 15, 2, {3: 560e6, 2: 85e6}, 8, whole=False, covered=0.05),
     'resenc_m': Preset(True, BLOCKS, 1, {3: 680e6, 2: 135e6}, 8),
     'resenc_l': Preset(True, BLOCKS, 1, {3: 2100e6, 2: 380e6}, 24),
     'resenc_xl': Preset(True, BLOCKS, 1, {3: 3600e6, 2: 560e6}, 40),
@@ -61,6 +63,11 @@ class FeatureMaps:
     gigabytes: float
     preset: str = 'plain'
     slow = False
+
+    @property
+    def covered(self) -> float:
+        """See `Preset`."""
+        return PRESETS[self.preset].covered
 
     def fits(self, levels: Topology, outputs: int, channels: int) -> bool:
         """Whether a step with the smallest batch fits; with the presets of residual networks the reference batch."""
@@ -101,11 +108,13 @@ class CompiledStep:
       gigabytes: of memory, 2**30 bytes each.
       needed: bytes of a step: `(levels, outputs, channels, batch) -> bytes`.
       say: takes a line for each step that is compiled.
+      covered: see `Preset`.
     """
 
     gigabytes: float
     needed: Callable[[Topology, int, int, int], int]
     say: Callable[[str], None] = print
+    covered: float = PRESETS['plain'].covered
     slow = True  # each answer takes a compilation
 
     def fits(self, levels: Topology, outputs: int, channels: int) -> bool:

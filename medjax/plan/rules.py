@@ -16,7 +16,6 @@ THICK = 3.0  # ratio of spacings, and of extents, from which an axis counts as t
 LARGEST = {3: 256, 2: 2048}  # voxels along each axis of the first patch that is tried, where they are isotropic
 WIDEST = {3: 320, 2: 512}  # channels
 FIRST = 32  # channels of the finest level
-COVERED = 0.05  # share of the data set's voxels that a batch covers at most
 SMALLEST_BATCH = 2
 LOWRES_BELOW, LOWRES_STEP = 0.25, 1.03
 
@@ -26,9 +25,11 @@ class Memory(Protocol):
 
     Attributes:
       slow: whether an answer takes long, so that few are asked for.
+      covered: the share of the data set's voxels that a batch covers at most.
     """
 
     slow: bool
+    covered: float
 
     def fits(self, levels: Topology, outputs: int, channels: int) -> bool:
         """Whether a step with the smallest batch fits."""
@@ -127,7 +128,7 @@ def plan(name: str, spacing: np.ndarray, median: np.ndarray, voxels: float, foun
     candidates = candidate_levels(spacing, median)
     levels = _first_that_fits(list(candidates) if memory.slow else candidates, memory, *sizes)
     largest = memory.batch(levels, *sizes)
-    covering = round(voxels * COVERED / float(np.prod(levels.patch, dtype=float)))
+    covering = round(voxels * memory.covered / float(np.prod(levels.patch, dtype=float)))
     batch = max(min(largest, covering), SMALLEST_BATCH)
     return Plan(name, tuple(map(float, spacing)), levels, batch, tuple(map(float, median)), largest)
 

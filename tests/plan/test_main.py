@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from medjax import assemble, build
-from medjax.plan import plan
+from medjax.plan.__main__ import plan
 from medjax.run import load_config
 from tests.cli import run
 from tests.data.sources.labelled_folders import refused
@@ -22,11 +22,11 @@ def test_a_planned_config_is_whole_for_each_variant(tmp_path):
     assert [one.name for one in plans] == ['3d_fullres', '2d']
     text = output.read_text()
     assert 'the command' in text and text.count('        # ') >= 6 and max(map(len, text.splitlines())) <= 120
-    for variant, patch in (('3d_fullres', (12, 10, 8)), ('2d', (12, 10, 1))):
+    for variant, patch, batch in (('3d_fullres', (12, 10, 8), 6), ('2d', (12, 10, 1), 48)):  # all voxels of 6 cases
         config = load_config(f'{output}:{variant}').to_dict()
         assemble.check_keys(config)
         assert config['data']['patch'] == patch and config['data']['spacing'] == (1.0, 1.5, 3.0)
-        assert config['model']['classes'] == 2 and config['batch'] == 2 and config['data']['folds'] == 5
+        assert config['model']['classes'] == 2 and config['batch'] == batch and config['data']['folds'] == 5
         assert [scheme['name'] for scheme in config['data']['intensity']['schemes']] == ['percentile', 'zscore']
         assert build.network(config['model'], 'float32').residual
     data = build.dataset({**config['data'], 'cache': str(tmp_path / 'cache')})

@@ -41,7 +41,7 @@ def test_thick_slices_are_resampled_by_themselves():
     assert Resampling()(array, array.shape, (1, 1, 1), (2, 2, 2)) is array
 
 
-def test_images_are_cropped_normalised_and_brought_back():
+def test_images_are_cropped_and_normalised_and_labels_restored():
     rng, box = np.random.default_rng(0), np.s_[2:8, 1:7, 1:4]
     array = np.zeros((10, 8, 5, 2), np.float32)
     array[box] = rng.uniform(1, 9, (6, 6, 3, 2))
