@@ -21,15 +21,17 @@ LOWRES_BELOW, LOWRES_STEP = 0.25, 1.03
 
 
 class Memory(Protocol):
-    """A rule of what fits into memory.
+    """A rule of what fits into memory."""
 
-    Attributes:
-      slow: whether an answer takes long, so that few are asked for.
-      covered: the share of the data set's voxels that a batch covers at most.
-    """
+    @property
+    def slow(self) -> bool:
+        """Whether an answer takes long, so that few are asked for."""
+        ...
 
-    slow: bool
-    covered: float
+    @property
+    def covered(self) -> float:
+        """The share of the data set's voxels that a batch covers at most."""
+        ...
 
     def fits(self, levels: Topology, outputs: int, channels: int) -> bool:
         """Whether a step with the smallest batch fits."""
