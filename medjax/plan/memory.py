@@ -66,7 +66,7 @@ class FeatureMaps:
 
     @property
     def covered(self) -> float:
-        """See `Preset`."""
+        """The share of the data set's voxels that a batch covers at most."""
         return PRESETS[self.preset].covered
 
     def fits(self, levels: Topology, outputs: int, channels: int) -> bool:
