@@ -113,7 +113,7 @@ def test_a_part_of_the_network_starts_from_another_run(tmp_path):
     (dict(reinitialise=('head',)),
      r"config.init.reinitialise: 'head' is no part of the network; expected some of: logits, stage0_0"),
     (dict(path='nowhere'), 'nowhere: no config.json there'),
-    (dict(name='web'), "config.init.name: 'web' is not known; expected one of: run, torchvision"),
+    (dict(name='web'), "config.init.name: 'web' is not known; expected one of: .*nnunet, run, torchvision"),
     (dict(strict=True), 'config.init.strict: unknown key'),
 ])
 def test_a_mismatch_is_named_before_training(first, tmp_path, change, message):
