@@ -3,6 +3,7 @@
 #   bash launch/test.sh             all but the tests that compare with oracle libraries
 #   bash launch/test.sh --oracle    those too, with PyTorch, MONAI and surface-distance installed
 #   bash launch/test.sh -m slow     the tests that take minutes
+#   bash launch/test.sh -m clinic   those with an Orthanc of their own, which launch/orthanc.sh installs
 #   bash launch/test.sh -m public_data   those that read public data sets, in MEDJAX_DATA_DIR or ../shared/data
 set -euo pipefail
 extras=test
