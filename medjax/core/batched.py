@@ -11,6 +11,13 @@ import numpy as np
 from medjax.core import distributed
 from medjax.core.task import Task
 
+TOGETHER = 8  # inputs of several requests that are predicted at once, at most
+
+
+def padded_size(count: int) -> int:
+    """The size of the batch for a number of inputs: the next power of two, so that few sizes are compiled."""
+    return 1 << (count - 1).bit_length()
+
 
 @dataclasses.dataclass(frozen=True)
 class BatchedPredictor:

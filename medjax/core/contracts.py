@@ -259,14 +259,14 @@ class Predictor(Protocol):
 
     together: int = 1
     """Optional: the most inputs that `predict_together` takes at once; with 1 the service calls the predictor itself.
-    The output for an input must not depend on the others."""
+    The output for an input must not depend on the others, but for the order of sums in batches of another size."""
 
     def read_input(self, path: pathlib.Path) -> Any:
         """Optional: an input, read and preprocessed; None for a kind of input that is predicted alone."""
         return None
 
     def predict_together(self, variables: Variables, inputs: Sequence[Any]) -> Sequence[Any]:
-        """Optional: the outputs for what `read_input` returned, by one run of the compiled program."""
+        """Optional: the outputs for what `read_input` returned, by one run of a program for as many."""
         raise NotImplementedError
 
     def write_output(self, path: pathlib.Path, folder: pathlib.Path, found: Any, output: Any) -> str:
@@ -281,7 +281,7 @@ class Predictor(Protocol):
         return None
 
     def warm(self, variables: Variables) -> None:
-        """Compiles what predictions run, by predicting for an empty input of the usual shape."""
+        """Compiles what predictions run, by predicting for empty inputs of the usual shape."""
         ...
 
 

@@ -45,9 +45,8 @@ def main(_: Sequence[str]) -> None:
     try:
         tempfile.tempdir = str(folder)  # readers of images may write there
         os.environ.pop(data_paths.VARIABLE, None)  # tables of clients name files of their own upload alone
-        options = {'batch': BATCH.value} if BATCH.value else {}
         service = Service(pathlib.Path(WORKDIR.value).resolve(), Limits(UPLOAD.value, PIXELS.value),
-                          WAIT.value / 1000, **options)
+                          WAIT.value / 1000, BATCH.value)
         service.warm()
         app = Application(service, folder, queue=QUEUE.value, upload_seconds=UPLOAD_SECONDS.value, token=token,
                           hosts=HOSTS.value or [*access.LOOPBACK, HOST.value], origins=ORIGINS.value,
@@ -73,7 +72,7 @@ if __name__ == '__main__':
     TOKEN_FILE = flags.DEFINE_string('token_file', '', 'A file with the token that requests must have; mode 0600.')
     QUEUE = flags.DEFINE_integer('queue', 16, 'The most requests at a time; others get 503.', 1)
     WAIT = flags.DEFINE_float('batch_wait_ms', 5, 'How long an input waits for others to be predicted with.', 0)
-    BATCH = flags.DEFINE_integer('batch', 0, 'In place of config.evaluate.batch; 0 for the config\'s.', 0)
+    BATCH = flags.DEFINE_integer('batch', 8, 'The most inputs that are predicted together, up to 8; 1 for none.', 1, 8)
     UPLOAD = flags.DEFINE_integer('upload_mb', 512, 'The most MB of an upload, packed and unpacked.', 1)
     PIXELS = flags.DEFINE_integer('pixels', 536870912, 'The most pixels of an upload, by the headers of its files.', 1)
     UPLOAD_SECONDS = flags.DEFINE_float('upload_seconds', 300, 'The longest time of an upload.', 0.1)

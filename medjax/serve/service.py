@@ -15,6 +15,7 @@ import prometheus_client as prometheus
 
 from medjax import atomic_files, build, restore
 from medjax.clinic import predictor as clinic
+from medjax.core.batched import TOGETHER
 from medjax.deploy import model_card, program
 from medjax.errors import InputError
 from medjax.predict import checked_inputs
@@ -89,19 +90,19 @@ class Service:
       workdir: of the trained run.
       limits: of a request.
       wait: seconds that an input waits for others to be predicted with, at most.
-      **options: of the predictor, over those of config.evaluate.
+      most: inputs that are predicted together, at most.
 
     Raises:
       InputError: the folder holds no run that predicts.
     """
 
-    def __init__(self, workdir: pathlib.Path, limits: Limits | None = None, wait: float = .005, **options: Any):
+    def __init__(self, workdir: pathlib.Path, limits: Limits | None = None, wait: float = .005, most: int = TOGETHER):
         self.workdir, self.limits, self.metrics = workdir, limits or Limits(), Metrics()
         self.config = build.plain(restore.load(workdir))
         self.family = of_config(self.config)
         self.family.check('serve')
-        self.run = restore.restore(workdir, **options)
-        self.together = self.run.predictor.together
+        self.run = restore.restore(workdir)
+        self.together = min(self.run.predictor.together, most)
         self._batcher = Batcher(lambda inputs: self.run.predictor.predict_together(self.run.variables, inputs),
                                 self.together, wait, self.metrics.batch.observe)
 
@@ -131,7 +132,7 @@ class Service:
         """
         began, messages, output = time.monotonic(), [], folder / 'output'
         run = self._dicom_run if dicom else self.run
-        predictor, together = run.predictor, run.predictor.together
+        predictor, together = run.predictor, min(self.together, run.predictor.together)
         images = checked_inputs(run, self.workdir, list(map(str, inputs)), output, messages.append)
         for start in range(0, len(images), together):
             part = images[start:start + together]

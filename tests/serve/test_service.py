@@ -129,16 +129,21 @@ def test_requests_at_once_are_predicted_together_as_alone(service, classifier, t
         (tmp_path / f'{seed}.png').write_bytes(picture(seed))
     expected = medjax.load(classifier).predict(sorted(tmp_path.glob('*.png'))).table
     compiled = metric(service.url, 'medjax_compilations_total')
-    batches = metric(service.url, 'medjax_batch_size_count')
+    before = [metric(service.url, f'medjax_batch_size_{name}') for name in ('count', 'sum')]
     with concurrent.futures.ThreadPoolExecutor(6) as threads:
         answers = list(threads.map(lambda seed: post(service, (f'{seed}.png', picture(seed))).json(), range(6)))
     for seed, answer in enumerate(answers):
         row, = answer['table']
         assert row['image'] == f'{seed}.png' and answer['files'] == {}
-        assert [row['prob_small'], row['prob_large']] == expected.iloc[seed][['prob_small', 'prob_large']].tolist()
-    assert metric(service.url, 'medjax_batch_size_count') - batches < 6
+        np.testing.assert_allclose([row['prob_small'], row['prob_large']],  # in a batch sums have another order
+                                   expected.iloc[seed][['prob_small', 'prob_large']].tolist(), rtol=1e-6)
+    count, total = (metric(service.url, f'medjax_batch_size_{name}') - start
+                    for name, start in zip(('count', 'sum'), before))
+    assert total == 6 and 1 <= count < 6
     assert metric(service.url, 'medjax_compilations_total') == compiled
     assert not left(service)
+    row, = post(service, ('0.png', picture(0))).json()['table']  # alone: the program of predict
+    assert [row['prob_small'], row['prob_large']] == expected.iloc[0][['prob_small', 'prob_large']].tolist()
 
 
 def test_several_files_and_an_archive_as_answer(service):

@@ -11,6 +11,7 @@ import numpy as np
 
 from medjax import atomic_files
 from medjax.core import contracts
+from medjax.core.batched import TOGETHER, padded_size
 from medjax.data.io.geometry import Image
 from medjax.data.transforms.images import ImagePreprocess
 from medjax.statistics.selection import entropy
@@ -53,8 +54,13 @@ class ClassificationPredictor(contracts.Predictor):
 
     @property
     def together(self) -> int:
-        """A batch of images; 1 with dropout, whose random numbers depend on the image's place in the batch."""
-        return 1 if self.classifier.dropout_samples else self.classifier.batch
+        """Several images; 1 with dropout, whose random numbers depend on the image's place in the batch."""
+        return 1 if self.classifier.dropout_samples else TOGETHER
+
+    @functools.cached_property
+    def _classifiers(self) -> dict[int, BatchedClassifier]:
+        """Classifiers by the size of their batch."""
+        return {self.classifier.batch: self.classifier}
 
     def read_input(self, path: pathlib.Path) -> np.ndarray:
         """The network's input `[*S, C]` for an image: a file, or a folder with a DICOM series.
@@ -66,7 +72,9 @@ class ClassificationPredictor(contracts.Predictor):
 
     def predict_together(self, variables: Any, inputs: Sequence[np.ndarray]) -> np.ndarray:
         """The probabilities of images, `[n, K]` float64."""
-        return self.classifier(variables, np.stack(inputs).__getitem__, len(inputs)).mean(0)
+        size = padded_size(len(inputs))
+        classifier = self._classifiers.setdefault(size, dataclasses.replace(self.classifier, batch=size))
+        return classifier(variables, np.stack(inputs).__getitem__, len(inputs)).mean(0)
 
     def write_output(self, path: pathlib.Path, folder: pathlib.Path, found: np.ndarray, output: np.ndarray) -> str:
         """Adds a row with an image's probabilities to `predictions.csv`; the row of the same path is replaced.
@@ -120,5 +128,7 @@ class ClassificationPredictor(contracts.Predictor):
         return jax.jit(features)
 
     def warm(self, variables: Any) -> None:
-        """Compiles the prediction of a batch; see `contracts.Predictor`."""
-        self.predict_together(variables, self.example()['image'])
+        """Compiles the prediction of each size of a batch; see `contracts.Predictor`."""
+        for count in range(1, self.together + 1):
+            if count == padded_size(count):
+                self.predict_together(variables, [self.example()['image'][0]] * count)

@@ -11,6 +11,7 @@ import numpy as np
 
 from medjax import atomic_files
 from medjax.core import contracts
+from medjax.core.batched import TOGETHER, padded_size
 from medjax.data.datasets.region_proposals import propose_boxes
 from medjax.data.io import image_files, video_frames
 from medjax.data.io.geometry import Image
@@ -89,8 +90,13 @@ class DetectionPredictor(contracts.Predictor):
 
     @property
     def together(self) -> int:
-        """A batch of images; 1 with a sliding window, since the images differ in size there."""
-        return 1 if self.detector.window else self.detector.batch
+        """Several images; 1 with a sliding window, since the images differ in size there."""
+        return 1 if self.detector.window else TOGETHER
+
+    @functools.cached_property
+    def _detectors(self) -> dict[int, BatchedDetector]:
+        """Detectors by the size of their batch."""
+        return {self.detector.batch: self.detector}
 
     def read_input(self, path: pathlib.Path) -> Input | None:
         """An image with its network input, see `contracts.Predictor`; None for a video.
@@ -107,7 +113,9 @@ class DetectionPredictor(contracts.Predictor):
         def chosen(numbers: np.ndarray) -> dict[str, np.ndarray]:
             return {name: array[numbers] for name, array in batch.items()}
 
-        detected = self.detector(variables, chosen, len(inputs))
+        size = padded_size(len(inputs))
+        detector = self._detectors.setdefault(size, dataclasses.replace(self.detector, batch=size))
+        detected = detector(variables, chosen, len(inputs))
         grids = [self.preprocess.grid(found.image.array.shape, found.image.affine) for found in inputs]
         return [found._replace(boxes=grid.to_stored(found.boxes)) for found, grid in zip(detected, grids)]
 
@@ -133,9 +141,11 @@ class DetectionPredictor(contracts.Predictor):
         return '  '.join(f'{name} {names.count(name)}' for name in self.statistics['classes'])
 
     def warm(self, variables: Any) -> None:
-        """Compiles the prediction of a batch, or of an image as large as the sliding window."""
-        example = self.example()
-        self.detector(variables, lambda numbers: {name: array[0 * numbers] for name, array in example.items()}, 1)
+        """Compiles the prediction of each size of a batch, or of an image as large as the sliding window."""
+        image = Image(np.zeros((*self.preprocess.size, 1)[:3], np.float32), np.eye(4), '')
+        for count in range(1, self.together + 1):
+            if count == padded_size(count):
+                self.predict_together(variables, [Input(image, self.example())] * count)
 
     def _is_video(self, path: pathlib.Path) -> bool:
         return self._draws and video_frames.has_several_frames(path)
