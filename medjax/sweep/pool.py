@@ -1,7 +1,6 @@
 """Trainings that run several at a time, each on a device of its own."""
 
 import concurrent.futures
-import ctypes
 import os
 import queue
 import re
@@ -22,7 +21,6 @@ from medjax.errors import InputError
 from medjax.sweep.settings import Run
 
 Item = TypeVar('Item')
-DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux: the signal that a process gets when its parent ends
 SAVING = 300.0  # seconds in which a training that was stopped has saved its state
 
 
@@ -38,7 +36,9 @@ class Pool:
     def __init__(self, jobs: int, command: Sequence[str] = (), devices: Sequence[str] = ()):
         if devices and jobs > len(devices):
             raise InputError(f'--jobs={jobs}: this machine has {len(devices)} GPUs; expected at most one job for each')
-        self._jobs, self._command = jobs, list(command) or [sys.executable, '-m', 'medjax.train']
+        # On Linux a training gets SIGTERM when the sweep is killed.
+        tied = ['setpriv', '--pdeathsig', 'TERM'] if shutil.which('setpriv') else []
+        self._jobs, self._command = jobs, list(command) or [*tied, sys.executable, '-m', 'medjax.train']
         self._local, self._devices = not command, devices
         self._places: queue.Queue[int] = queue.Queue()
         for place in range(jobs):
@@ -110,7 +110,7 @@ class Pool:
                 cli.say(f'{number}  {run.folder}')
                 process = subprocess.Popen([*self._command, *run.arguments, *more, f'--workdir={run.folder}'],
                                            env=environment, stdout=log, stderr=subprocess.STDOUT,
-                                           start_new_session=True, preexec_fn=_end_with_parent)
+                                           start_new_session=True)
                 self._running.add(process)
             if self.code:  # a signal came meanwhile
                 process.send_signal(signal.SIGTERM)
@@ -139,15 +139,6 @@ class Pool:
                 cli.say(f'{run.folder}: a training is still saving there; waiting for its end')
                 said = True
             time.sleep(0.5)
-
-
-_prctl = getattr(ctypes.CDLL(None), 'prctl', None)  # found before a process is forked
-
-
-def _end_with_parent() -> None:
-    """Has the kernel send SIGTERM to this process when its parent is killed; on Linux only."""
-    if _prctl is not None:
-        _prctl(DEATH_SIGNAL, int(signal.SIGTERM))
 
 
 def gpus() -> list[str]:

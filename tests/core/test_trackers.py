@@ -81,6 +81,7 @@ def test_a_tracker_that_fails_does_not_stop_the_run(tmp_path, recorders):
     assert recorders[0].calls == []
 
 
+@pytest.mark.slow
 def test_a_training_gives_its_trackers_config_metrics_report_and_model_card(tmp_path, recorders):
     config = smoke('survive_gbsg_deepsurv')
     config['log']['also'] = ('mlflow',)

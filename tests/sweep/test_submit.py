@@ -26,6 +26,7 @@ def until(condition, seconds=120):
         time.sleep(0.1)
 
 
+@pytest.mark.slow
 def test_a_job_saves_its_training_at_a_signal_and_is_queued_again(tmp_path):
     (tmp_path / 'stub').write_text(f"""
 echo "$*" >>{tmp_path}/called
@@ -44,6 +45,7 @@ while true; do sleep 0.1; done
     assert (tmp_path / 'called').read_text() == 2 * f'--config=c.py --workdir={tmp_path}\n'
 
 
+@pytest.mark.slow
 def test_a_job_whose_training_was_stopped_is_queued_again_and_a_failure_is_one(tmp_path):
     (tmp_path / 'stub').write_text(f'[ -e {tmp_path}/saved ] && exit 3\ntouch {tmp_path}/saved\nexit 75\n')
     executor = submitit.LocalExecutor(tmp_path / 'jobs')
