@@ -9,6 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
+from medjax.errors import InputError
 from medjax.plan.fingerprint import Fingerprint, median_shape
 from medjax.plan.topology import SMALLEST, Topology, topology
 
@@ -144,11 +145,17 @@ def candidate_levels(spacing: Sequence[float], median: Sequence[float]) -> Itera
     Args:
       spacing: mm.
       median: shape of the resampled images.
+
+    Raises:
+      InputError: the images are too small for a network of two levels.
     """
     inverse, dims = 1 / np.array(spacing, float), len(spacing)
     largest = inverse * (LARGEST[dims]**dims / np.prod(inverse)) ** (1 / dims)
     levels = topology(spacing, [min(round(size), extent) for size, extent in zip(largest, median)])
-    while True:
+    if len(levels.strides) < 2:
+        raise InputError(f'--data: images of {" × ".join(f"{extent:g}" for extent in median)} voxels after resampling; '
+                         f'expected at least {2 * SMALLEST} along two axes')
+    while len(levels.strides) > 1:
         yield levels
         axis = int(np.argsort([size / extent for size, extent in zip(levels.patch, median)])[-1])
         smaller = list(levels.patch)

@@ -7,7 +7,7 @@ import pytest
 from medjax import assemble, build
 from medjax.plan.__main__ import plan
 from medjax.run import load_config
-from tests.cli import run
+from tests.cli import process
 from tests.data.sources.labelled_folders import refused
 from tests.data.sources.nnunet_folders import AFFINE, SHAPE, raw
 
@@ -56,12 +56,12 @@ def test_what_cannot_be_planned_is_refused(tmp_path):
 def test_a_raw_folder_is_planned_trained_and_predicted_without_a_config_by_hand(tmp_path, monkeypatch):
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
     folder, config = raw(tmp_path / 'data'), tmp_path / 'mine.py'
-    ended = run('plan', f'--data={folder}', f'--output={config}', '--memory_gb=2')
+    ended = process('plan', f'--data={folder}', f'--output={config}', '--memory_gb=2')
     assert ended.code == 0, ended.err
     assert 'a step of 2 patches of 8×10×12 takes' in ended.out and str(config) in ended.out
-    ended = run('train', f'--config={config}', f'--workdir={tmp_path / "run"}', '--config.steps=2')
+    ended = process('train', f'--config={config}', f'--workdir={tmp_path / "run"}', '--config.steps=2')
     assert ended.code == 0, ended.err
-    ended = run('predict', f'--workdir={tmp_path / "run"}', f'--input={folder / "imagesTr"}',
+    ended = process('predict', f'--workdir={tmp_path / "run"}', f'--input={folder / "imagesTr"}',
                 f'--output={tmp_path / "out"}')
     assert ended.code == 0, ended.err
     label = nib.load(tmp_path / 'out' / 'c_1.nii.gz')

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from medjax.data.sources.nnunet import source
+from medjax.errors import InputError
 from medjax.plan.fingerprint import Fingerprint, fingerprint
 from medjax.plan.memory import CompiledStep, FeatureMaps
 from medjax.plan.rules import candidate_levels, order_of_axes, plan, plans, target_spacing
@@ -49,7 +50,10 @@ def test_the_largest_patch_that_fits_is_found_by_few_compilations():
     double = CompiledStep(limit * 2.2, needed, lambda _: None)
     assert double.batch(candidates[7], 2, 1) == 4
     nothing = CompiledStep(1e-9, needed, lambda _: None)
-    assert plan('x', np.ones(3), np.array([64.0, 64, 64]), 1e9, HEART, nothing).levels.patch == (4, 4, 4)
+    smallest = plan('x', np.ones(3), np.array([64.0, 64, 64]), 1e9, HEART, nothing).levels
+    assert len(smallest.strides) == 2 and max(smallest.patch) < 16
+    with pytest.raises(InputError, match='images of 5 × 7 voxels'):
+        list(candidate_levels((1.0, 1.0), (5, 7)))
 
 
 def test_a_batch_covers_a_twentieth_of_the_data_at_most():
