@@ -53,11 +53,12 @@ class Trained:
     origin: str = ''
     notes: list[str] = dataclasses.field(default_factory=list)
 
-    def take_notes(self) -> list[str]:
-        """Warnings about the images that were read since the last call."""
-        lines = [f'{WARNING}: {note}' for note in self.notes]
-        self.notes.clear()
-        return lines
+    def take_notes(self, folder: str | pathlib.Path = '') -> list[str]:
+        """Warnings about the images in a folder, by default in all, that were read since the last call."""
+        found = [note for note in self.notes if note.startswith(f'{folder}/' if folder else '')]
+        for note in found:
+            self.notes.remove(note)
+        return [f'{WARNING}: {note}' for note in found]
 
 
 def load(workdir: pathlib.Path) -> Any:

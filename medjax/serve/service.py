@@ -134,16 +134,19 @@ class Service:
         run = self._dicom_run if dicom else self.run
         predictor, together = run.predictor, min(self.together, run.predictor.together)
         images = checked_inputs(run, self.workdir, list(map(str, inputs)), output, messages.append)
-        for start in range(0, len(images), together):
-            part = images[start:start + together]
-            read = [predictor.read_input(image) if together > 1 else None for image in part]
-            outputs = iter(self._batcher.outputs([found for found in read if found is not None]))
-            for image, found in zip(part, read):
-                if found is None:
-                    line = self._batcher.call(lambda image=image: predictor(self.run.variables, image, output))
-                else:
-                    line = predictor.write_output(image, output, found, next(outputs))
-                messages.append(line)
+        try:
+            for start in range(0, len(images), together):
+                part = images[start:start + together]
+                read = [predictor.read_input(image) if together > 1 else None for image in part]
+                outputs = iter(self._batcher.outputs([found for found in read if found is not None]))
+                for image, found in zip(part, read):
+                    if found is None:
+                        line = self._batcher.call(lambda image=image: predictor(self.run.variables, image, output))
+                    else:
+                        line = predictor.write_output(image, output, found, next(outputs))
+                    messages.append(line)
+        finally:
+            messages += run.take_notes(folder)
         files = {path.name: self._content(path, folder) for path in sorted(output.iterdir())}
         return Answer(files, [without_folder(line, folder) for line in messages], time.monotonic() - began)
 

@@ -81,6 +81,16 @@ def test_a_label_is_that_of_predict_to_the_byte(segmentation_service, segmenter,
     assert compiled > 0 and metric(segmentation_service.url, 'medjax_compilations_total') == compiled
 
 
+def test_an_image_outside_the_training_range_is_answered_with_a_warning(segmentation_service, tmp_path):
+    for name, scale in (('usual', 1), ('coarse', 3)):
+        nib.save(nib.Nifti1Image(volume(9, (33, 21, 4)), AFFINE @ np.diag([scale, scale, scale, 1])),
+                 tmp_path / f'{name}.nii.gz')
+        answer = post(segmentation_service, (f'{name}.nii.gz', (tmp_path / f'{name}.nii.gz').read_bytes()),
+                      headers={'accept': 'application/json'}).json()
+        warnings = [line for line in answer['messages'] if line.startswith('warning: ') and 'spacing' in line]
+        assert len(warnings) == (name == 'coarse') and all('/' not in line.split(': ')[1] for line in warnings)
+
+
 def test_a_zipped_series_is_one_input_and_several_are_named(segmentation_service, segmenter, tmp_path):
     series = tmp_path / 'study' / 'a'
     samples.slices(series)
