@@ -9,6 +9,7 @@ import pytest
 from PIL import Image as Picture
 
 from medjax import compare, response, restore
+from medjax.data.io import image_files
 from medjax.data.source import data_dir
 from medjax.errors import InputError
 from medjax.outputs import check_outputs, input_files
@@ -56,6 +57,8 @@ def stub(kind):
     made = object.__new__(type(kind.__name__, (kind,), {'__call__': call}))
     if kind is DetectionPredictor:
         object.__setattr__(made, 'preprocess', Size)
+    if kind is SegmentationPredictor:
+        object.__setattr__(made, 'output_name', image_files.output_name)
     return Trained(made, {}, 1, None, {})
 
 

@@ -39,7 +39,7 @@ def cohort(tmp_path_factory):
     folder = tmp_path_factory.mktemp('cohort')
     table.to_csv(folder / 't.csv', index=False)
     source = survival_csv.source(table='t.csv', dir=str(folder), covariates=('sex', 'site', 'weight', 'treated'),
-                                 columns=('name', 'case_number', 'note'), unit='years', splitting=Splitting())
+                                 extra_columns=('name', 'case_number', 'note'), unit='years', splitting=Splitting())
     table['split'] = table['id'].map({case.id: case.split for case in source.cases})
     return table, participants.describe(tabular.dataset(source))
 

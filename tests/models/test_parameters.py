@@ -59,6 +59,8 @@ TABLE = [
     ('resnet', '50', dict(classes=1000), (1, 64, 64, 3), 25_557_032),
     ('resnet', '101', dict(classes=1000), (1, 64, 64, 3), 44_549_160),
     ('resnet', '50', dict(classes=1000, attention='se'), (1, 64, 64, 3), 28_088_024),
+    ('meshnet', 'gwm', dict(classes=3), (1, 8, 8, 8, 1), 28 * 5 + 8 * (27 * 25 + 5) + 6 * 3),
+    ('meshnet', 'subcortical', dict(classes=18), (1, 8, 8, 8, 1), 28 * 21 + 8 * (27 * 441 + 21) + 22 * 18),
     ('mil', '18', dict(classes=1), (1, 2, 64, 64, 3), 11_308_481),
     ('mil', '50', dict(classes=1), (1, 2, 64, 64, 3), 24_034_753),
     ('gan', 'projection', dict(), ((1, 28, 28, 1), (1,)), 1_689_762),

@@ -60,7 +60,7 @@ def test_a_contrast_may_be_inverted():
 
 
 @pytest.mark.parametrize('change, message', [
-    (dict(template='colin'), r"config\.data\.source\.template: 'colin'; expected one of: mni152, drawn"),
+    (dict(template='colin'), r"config\.data\.source\.template: 'colin'; expected one of: mni152, synthetic"),
     (dict(shape=(8, 8)), r'config\.data\.source: shape=\(8, 8\)'),
     (dict(planes=((50, 90), (80, 96), (102, 116))), r'config\.data\.source\.planes: .*; expected three slabs'),
     (dict(deformation_scale=0), r'deformation_scale=0; expected'),

@@ -57,7 +57,7 @@ def test_patients_do_not_depend_on_other_patients(made):
 
 
 @pytest.mark.parametrize('options, match', [
-    (dict(template='atlas'), "template: 'atlas'; expected one of: mni152, drawn"),
+    (dict(template='atlas'), "template: 'atlas'; expected one of: mni152, synthetic"),
     (dict(shape=(8, 32)), '16 or more'), (dict(spacing=0.0), '0.5 to 10 mm'),
     (dict(cases=(2, 0, 1)), 'numbers of training'), (dict(planes=(90, 60)), 'two planes')])
 def test_invalid_options_are_refused(options, match):
