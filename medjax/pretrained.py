@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -15,6 +14,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from medjax import build
 from medjax.core.config import bind
 from medjax.data.io import image_files
+from medjax.data.source import data_root
 from medjax.data.transforms.conform import SIZE, Conform
 from medjax.errors import InputError
 from medjax.ops.sliding_windows import SlidingWindowInference
@@ -112,8 +112,7 @@ def _as_stored(label: np.ndarray) -> np.ndarray:
 
 def _weights(name: str, network: Published) -> pathlib.Path:
     """The file with the weights, after a check of its sha256."""
-    folder = pathlib.Path(os.environ.get('MEDJAX_DATA_DIR') or '~/.cache/medjax/data').expanduser()
-    path = folder / network.path
+    path = data_root() / network.path
     if not path.is_file():
         raise InputError(f'--pretrained={name}: no weights at {path}; expected {path.name} there, of '
                          f'{path.parent.name} in {network.source}')

@@ -280,6 +280,11 @@ def check_two_classes(source: Source) -> None:
                          'problem')
 
 
+def data_root() -> pathlib.Path:
+    """The folder of all data sets: MEDJAX_DATA_DIR, by default medjax's folder in the user's cache."""
+    return pathlib.Path(os.environ.get('MEDJAX_DATA_DIR') or '~/.cache/medjax/data').expanduser()
+
+
 def data_dir(folder: str) -> pathlib.Path:
     """The folder of a data set: `folder` relative to the working directory, or within MEDJAX_DATA_DIR.
 
@@ -291,7 +296,7 @@ def data_dir(folder: str) -> pathlib.Path:
     here = pathlib.Path(folder).expanduser()
     if folder and here.is_dir():
         return add_data_folder(here)
-    path = pathlib.Path(os.environ.get('MEDJAX_DATA_DIR') or '~/.cache/medjax/data').expanduser() / here
+    path = data_root() / here
     check_local(path, f'config.data.source.dir: {folder}' if folder else 'MEDJAX_DATA_DIR')
     if not path.is_dir():
         raise InputError(f'{path}: no such folder; expected the data there: set config.data.source.dir or '
