@@ -148,6 +148,25 @@ def compare_means(rows: Sequence[Sequence[Mapping[str, Any]]], columns: Sequence
     return Comparable(tables, paired.CaseMeans.means, paired.CaseMeans.counted, known.__contains__)
 
 
+def combine_means(runs: Mapping[str, Run], metrics: Mapping[str, Mapping[str, Any]],
+                  averaged: Callable[[str], bool], shown: str) -> Combined:
+    """Runs over folds and seeds as one result, with the mean of each case over the runs as its row.
+
+    Args:
+      runs: the runs by their paths.
+      metrics: of the test cases, over rounds.
+      averaged: whether a column, by its name, is averaged.
+      shown: what the rows are, for the notice.
+
+    Raises:
+      InputError: the runs' test cases do not add up to rounds of the same cases.
+    """
+    tables = {path: run.predictions for path, run in runs.items()}
+    rows = cross_validation.mean_rows(cross_validation.rounds(tables), averaged)
+    notice = cross_validation.notice(tables, shown=shown, unit=next(iter(runs.values())).analysis_unit)
+    return Combined(rows, {'test': metrics, 'analysis': {}}, notice, ['test'])
+
+
 def names() -> list[str]:
     """The names of all families in `medjax/tasks`."""
     return sorted(module.name for module in pkgutil.iter_modules(medjax.tasks.__path__) if module.ispkg

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from medjax.report.run_files import Run
 from medjax.statistics import cross_validation
-from medjax.tasks.family import Combined
+from medjax.tasks.family import Combined, combine_means
 from medjax.tasks.registration import summary, table
 
 
@@ -19,7 +19,5 @@ def merge(runs: Mapping[str, Run]) -> Combined:
     """
     tables = {path: run.predictions for path, run in runs.items()}
     metrics = cross_validation.pooled(tables, table.read, summary.metric_values, summary.entries)
-    rows = cross_validation.mean_rows(cross_validation.rounds(tables), table.is_averaged)
-    notice = cross_validation.notice(tables, shown='the mean predictions and metrics of each case over all runs',
-                                     unit=next(iter(runs.values())).analysis_unit)
-    return Combined(rows, {'test': metrics, 'analysis': {}}, notice, ['test'])
+    return combine_means(runs, metrics, table.is_averaged,
+                         'the mean predictions and metrics of each case over all runs')

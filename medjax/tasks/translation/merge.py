@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from medjax.report.run_files import Run
 from medjax.statistics import cross_validation
-from medjax.tasks.family import Combined
+from medjax.tasks.family import Combined, combine_means
 from medjax.tasks.translation.summary import with_gains
 
 
@@ -20,8 +20,4 @@ def merge(runs: Mapping[str, Run]) -> Combined:
     full = {path: with_gains(run.rows('test')) for path, run in runs.items()}
     names = list(dict.fromkeys(name for _, found in full.values() for name in found))
     metrics = cross_validation.means({path: rows for path, (rows, _) in full.items()}, names)
-    tables = {path: run.predictions for path, run in runs.items()}
-    rows = cross_validation.mean_rows(cross_validation.rounds(tables), names.__contains__)
-    notice = cross_validation.notice(tables, shown='the mean metrics of each case over all runs',
-                                     unit=next(iter(runs.values())).analysis_unit)
-    return Combined(rows, {'test': metrics, 'analysis': {}}, notice, ['test'])
+    return combine_means(runs, metrics, names.__contains__, 'the mean metrics of each case over all runs')
