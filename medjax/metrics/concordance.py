@@ -10,13 +10,15 @@ multiplicities of a bootstrap. A case that is drawn twice makes no pair with its
 treatment.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
+import tqdm
 
 from medjax.metrics.survival import censoring_weights
 
 PAIRS = 1 << 22  # number of pairs that are in memory at once
+BLOCK = 1024  # number of events whose pairs are counted together
 
 
 def harrell(time: np.ndarray, event: np.ndarray, risk: np.ndarray, weight: np.ndarray | None = None,
@@ -36,9 +38,7 @@ def harrell(time: np.ndarray, event: np.ndarray, risk: np.ndarray, weight: np.nd
     Returns:
       `[...]`.
     """
-    risk = np.asarray(risk)
-    return _concordant_share(time, event, np.inf, lambda rows: _order_score(risk[rows, None], risk), weight, None,
-                             patients)
+    return _concordant_share(time, event, np.inf, np.asarray(risk), weight, None, patients)
 
 
 def uno(time: np.ndarray, event: np.ndarray, risk: np.ndarray, tau: float | None = None,
@@ -59,12 +59,11 @@ def uno(time: np.ndarray, event: np.ndarray, risk: np.ndarray, tau: float | None
     Returns:
       `[...]`.
     """
-    time, risk = np.asarray(time), np.asarray(risk)
+    time = np.asarray(time)
     weight = np.ones(len(time)) if weight is None else np.asarray(weight)
     inverse, _ = censoring_weights(time, np.asarray(event, bool), np.zeros(0), weight)
     tau = np.inf if tau is None else np.nextafter(tau, -np.inf)
-    return _concordant_share(time, event, tau, lambda rows: _order_score(risk[rows, None], risk), weight, inverse ** 2,
-                             patients)
+    return _concordant_share(time, event, tau, np.asarray(risk), weight, inverse ** 2, patients)
 
 
 def antolini(time: np.ndarray, event: np.ndarray, curve_at: Callable[[np.ndarray], np.ndarray],
@@ -86,10 +85,10 @@ def antolini(time: np.ndarray, event: np.ndarray, curve_at: Callable[[np.ndarray
     Returns:
       `[...]`.
     """
-    def score(rows: np.ndarray) -> np.ndarray:
-        curves = curve_at(np.asarray(time)[rows]).T
-        return _order_score(curves[np.arange(len(rows)), rows][:, None], curves)
-    return _concordant_share(time, event, np.inf if tau is None else tau, score, weight, None, patients)
+    def scores(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
+        curves = curve_at(np.asarray(time)[rows])
+        return _order_score(curves[rows, np.arange(len(rows))][:, None], curves[others].T)
+    return _concordant_share(time, event, np.inf if tau is None else tau, scores, weight, None, patients)
 
 
 def _order_score(risk: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -97,7 +96,8 @@ def _order_score(risk: np.ndarray, others: np.ndarray) -> np.ndarray:
     return ((risk > others) + 0.5 * (risk == others)).astype(np.float32)
 
 
-def _concordant_share(time: np.ndarray, event: np.ndarray, tau: float, score: Callable[[np.ndarray], np.ndarray],
+def _concordant_share(time: np.ndarray, event: np.ndarray, tau: float,
+                      risk: np.ndarray | Callable[[np.ndarray, np.ndarray], np.ndarray],
                       weight: np.ndarray | None, factor: np.ndarray | None,
                       patients: np.ndarray | None) -> np.ndarray:
     """The weighted share of concordant pairs.
@@ -106,23 +106,87 @@ def _concordant_share(time: np.ndarray, event: np.ndarray, tau: float, score: Ca
       time: `[n]`.
       event: `[n]`.
       tau: events up to this time count.
-      score: `(rows [m]) -> [m, n]` float32, the `_order_score` of these cases against all.
+      risk: `[n]`, for which the time grows little faster than n; or `(rows [m], others [k]) -> [m, k]` float32, the
+        `_order_score` of some cases against others, for which it grows as n².
       weight: `[..., n]`.
       factor: `[..., n]`, a weight of each pair, by its first case; None for 1.
       patients: `[n]`; None where all differ.
     """
     time, event = np.asarray(time), np.asarray(event, bool)
     weight = np.ones(len(time)) if weight is None else np.asarray(weight)
+    # From here on cases are in the order of time, of equal times the events first: later cases are the last ones.
+    order = np.lexsort((~event, time))
+    rank = 2 * np.unique(time[order], return_inverse=True)[1] + ~event[order]
+    first_later = np.searchsorted(rank, rank, 'right')
     # Halves and whole numbers up to 2^23 are exact in float32, whose products take half the time.
-    counts, first = weight.astype(np.float32), np.flatnonzero(event & (time <= tau))
+    counts = weight[..., order].astype(np.float32)
+    each = counts if factor is None else counts * factor[..., order]
+    later_count = np.zeros((*counts.shape[:-1], len(time) + 1))
+    later_count[..., :-1] = np.cumsum(counts[..., ::-1], -1, np.float64)[..., ::-1]
+    rows = np.flatnonzero(event[order] & (time[order] <= tau))
     concordant, total = np.zeros((2, *weight.shape[:-1]))
-    step = max(1, PAIRS // max(len(time), 1))
-    for start in range(0, len(first), step):
-        rows = first[start:start + step]
-        later = (time > time[rows, None]) | ((time == time[rows, None]) & ~event)
-        if patients is not None:
-            later &= patients[rows, None] != patients
-        each = weight[..., rows] * (1.0 if factor is None else factor[..., rows])
-        concordant = concordant + (each * (counts @ (score(rows) * later).T)).sum(-1)
-        total = total + (each * (counts @ later.T.astype(np.float32))).sum(-1)
+    by_risk = None if callable(risk) else np.argsort(risk[order], kind='stable')
+    step = max(1, PAIRS // max(len(time), 1)) if callable(risk) else BLOCK
+    for start in tqdm.trange(0, len(rows), step, desc='comparing pairs of cases', unit='', leave=False, delay=5):
+        block = rows[start:start + step]
+        begin = first_later[block]
+        # With one risk a case, those beyond the block's last event are counted by the order of their risks.
+        end = len(time) if callable(risk) else begin[-1]
+        others = np.arange(begin[0], end)
+        pair = others >= begin[:, None]
+        if callable(risk):
+            score = risk(order[block], order[others])
+            if patients is not None:
+                pair &= patients[order[block], None] != patients[order[others]]
+        else:
+            score = _order_score(risk[order[block], None], risk[order[others]])
+        found = counts[..., others] @ (score * pair).T
+        if not callable(risk):
+            beyond = by_risk[by_risk >= end]
+            found = found + _count_below(risk[order[beyond]], counts[..., beyond], risk[order[block]])
+        concordant = concordant + (each[..., block] * found).sum(-1)
+        total = total + (each[..., block] * later_count[..., begin]).sum(-1)
+    if patients is not None:
+        for first, second in _pairs_within(patients[order], event[order] & (time[order] <= tau), rank):
+            excluded = each[..., first] * counts[..., second]
+            total = total - excluded.sum(-1)
+            if not callable(risk):
+                score = _order_score(risk[order[first]], risk[order[second]])
+                concordant = concordant - (excluded * score).sum(-1)
     return np.divide(concordant, total, out=np.full(weight.shape[:-1], np.nan), where=total > 0)
+
+
+def _count_below(sorted_risk: np.ndarray, counts: np.ndarray, risk: np.ndarray) -> np.ndarray:
+    """The number of cases with a lower risk, and half of those with an equal one.
+
+    Args:
+      sorted_risk: `[k]`, rising.
+      counts: `[..., k]`, the number of times that each of these cases counts.
+      risk: `[m]`.
+
+    Returns:
+      `[..., m]`.
+    """
+    cumulative = np.zeros((*counts.shape[:-1], counts.shape[-1] + 1))
+    np.cumsum(counts, -1, out=cumulative[..., 1:])
+    below, up_to = (np.searchsorted(sorted_risk, risk, side) for side in ('left', 'right'))
+    return (cumulative[..., below] + cumulative[..., up_to]) / 2
+
+
+def _pairs_within(patients: np.ndarray, counts_as_first: np.ndarray,
+                  rank: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Pairs of cases of one patient, of which the second is later, as two arrays of places at a time.
+
+    Args:
+      patients: `[n]`.
+      counts_as_first: `[n]` bool, the cases that can be the first of a pair.
+      rank: `[n]`, rising; a case is later where it is higher.
+    """
+    place = np.argsort(patients, kind='stable')  # keeps the order of time within a patient
+    for apart in range(1, len(place)):
+        same = np.flatnonzero(patients[place[apart:]] == patients[place[:-apart]])
+        if not len(same):
+            return
+        first, second = place[same], place[same + apart]
+        kept = counts_as_first[first] & (rank[second] > rank[first])
+        yield first[kept], second[kept]

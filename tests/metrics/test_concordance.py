@@ -56,17 +56,28 @@ def test_a_block_of_pairs_at_a_time_gives_the_same(monkeypatch):
     data = cohort(5)
     whole = concordances(None, data)
     monkeypatch.setattr(concordance, 'PAIRS', 150)
+    monkeypatch.setattr(concordance, 'BLOCK', 3)
     assert all(value == pytest.approx(whole[name], abs=1e-12) for name, value in concordances(None, data).items())
 
 
-def test_cases_of_one_patient_are_no_pair():
-    rng = np.random.default_rng(3)
-    time, event, risk = rng.exponential(10, 40), rng.random(40) < 0.6, rng.normal(size=40)
-    patients = np.arange(40) // 2
-    pairs = [(i, j) for i in range(40) for j in range(40)
-             if event[i] and time[j] > time[i] and patients[i] != patients[j]]
-    want = np.mean([risk[i] > risk[j] for i, j in pairs])
-    assert concordance.harrell(time, event, risk, patients=patients) == pytest.approx(want)
-    assert concordance.antolini(time, event, lambda at: np.repeat(risk[:, None], len(at), 1),
-                                patients=patients) == pytest.approx(want)
-    assert concordance.harrell(time, event, risk) != pytest.approx(want)
+@pytest.mark.parametrize('block', [1, 7, 1024])
+@pytest.mark.parametrize('decimals', [0, 6])
+def test_cases_of_one_patient_are_no_pair(monkeypatch, block, decimals):
+    """Three cases of each patient, with ties of times and risks, and weights, against two loops."""
+    monkeypatch.setattr(concordance, 'BLOCK', block)
+    time, kind, risk, *_ = cohort(3, decimals=decimals)
+    event, patients, n = kind == 1, np.arange(60) % 20, 60
+    weight = np.random.default_rng(0).integers(0, 3, (4, n))
+    right, total, plain = np.zeros(4), np.zeros(4), np.zeros(2)
+    for i in np.flatnonzero(event):
+        for j in range(n):
+            if time[j] > time[i] or (time[j] == time[i] and not event[j]):
+                score = (risk[i] > risk[j]) + (risk[i] == risk[j]) / 2
+                plain += score, 1
+                if patients[i] != patients[j]:
+                    right, total = right + weight[:, i] * weight[:, j] * score, total + weight[:, i] * weight[:, j]
+    np.testing.assert_allclose(concordance.harrell(time, event, risk, weight, patients), right / total, rtol=1e-12)
+    np.testing.assert_allclose(concordance.antolini(time, event, lambda at: np.repeat(risk[:, None], len(at), 1),
+                                                    weight=weight, patients=patients), right / total, rtol=1e-12)
+    assert concordance.harrell(time, event, risk) == pytest.approx(plain[0] / plain[1], abs=1e-12)
+    assert plain[0] / plain[1] != pytest.approx(concordance.harrell(time, event, risk, patients=patients), abs=1e-6)
