@@ -146,6 +146,21 @@ def parse_flags(values: flags.FlagValues, arguments: Sequence[str]) -> list[str]
         raise InputError(str(error)) from error
 
 
+def check_imports(missing: str, extra: str) -> None:
+    """Refuses to go on where imports of a command failed.
+
+    Args:
+      missing: the module that is not installed; '' for none.
+      extra: of medjax, which has it.
+
+    Raises:
+      InputError: there is one.
+    """
+    if missing:
+        raise InputError(f'the package {missing} is not installed; expected those of the extra: pip install '
+                         f"'medjax[{extra}]'")
+
+
 def say(line: str) -> None:
     """Prints a line at once; a terminal or pipe that has been closed does not end the command."""
     try:

@@ -5,7 +5,6 @@ these pixels alone. Where a region has holes, all contours of its ROI are combin
 """
 
 import datetime
-from typing import Any
 
 import numpy as np
 import pydicom
@@ -14,7 +13,7 @@ from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage
 
 from medjax.clinic.identity import Identity
 from medjax.clinic.segmentation import COLOURS
-from medjax.clinic.source import PATIENT_STUDY, SourceImages, identifier
+from medjax.clinic.source import PATIENT_STUDY, SourceImages, identifier, item
 from medjax.core.contracts import Findings
 from medjax.errors import InputError
 
@@ -49,15 +48,15 @@ def structure_set(source: SourceImages, found: Findings, identity: Identity) -> 
     out.ReferencedFrameOfReferenceSequence = [_referenced_images(source)]
     rois, contours, observations = [], [], []
     for number, name in enumerate(found.classes[1:], 1):
-        rois.append(_item(ROINumber=number, ReferencedFrameOfReferenceUID=first.FrameOfReferenceUID, ROIName=name[:64],
+        rois.append(item(ROINumber=number, ReferencedFrameOfReferenceUID=first.FrameOfReferenceUID, ROIName=name[:64],
                           ROIGenerationAlgorithm='AUTOMATIC', ROIGenerationDescription=identity.version))
         items = _contours(source, found.labels == number)
         colour = COLOURS[(number - 1) % len(COLOURS)]
-        contour = _item(ROIDisplayColor=[int(colour[at:at + 2], 16) for at in (1, 3, 5)], ReferencedROINumber=number)
+        contour = item(ROIDisplayColor=[int(colour[at:at + 2], 16) for at in (1, 3, 5)], ReferencedROINumber=number)
         if items:
             contour.ContourSequence = items
         contours.append(contour)
-        observations.append(_item(ObservationNumber=number, ReferencedROINumber=number, RTROIInterpretedType='',
+        observations.append(item(ObservationNumber=number, ReferencedROINumber=number, RTROIInterpretedType='',
                                   ROIInterpreter=''))
     out.StructureSetROISequence, out.ROIContourSequence = rois, contours
     out.RTROIObservationsSequence = observations
@@ -114,7 +113,7 @@ def _contours(source: SourceImages, mask: np.ndarray) -> list[Dataset]:
     for place, border in found:
         frame = source.frames[place]
         points = frame.position + (border * frame.spacing) @ frame.axes[:, :2].T
-        items.append(_item(ContourImageSequence=[_reference(source, int(place))], ContourGeometricType=kind,
+        items.append(item(ContourImageSequence=[_reference(source, int(place))], ContourGeometricType=kind,
                            NumberOfContourPoints=len(points),
                            ContourData=[f'{value:.{DIGITS}f}' for value in points.ravel()]))
     return items
@@ -129,21 +128,21 @@ def _area(border: np.ndarray) -> float:
 def _reference(source: SourceImages, place: int) -> Dataset:
     """A reference to the image of a slice."""
     image, frame = source.image_of(place)
-    item = _item(ReferencedSOPClassUID=image.SOPClassUID, ReferencedSOPInstanceUID=image.SOPInstanceUID)
+    out = item(ReferencedSOPClassUID=image.SOPClassUID, ReferencedSOPInstanceUID=image.SOPInstanceUID)
     if frame is not None:
-        item.ReferencedFrameNumber = frame
-    return item
+        out.ReferencedFrameNumber = frame
+    return out
 
 
 def _referenced_images(source: SourceImages) -> Dataset:
     """The frame of reference, study, series and images."""
     first = source.images[0]
-    images = [_item(ReferencedSOPClassUID=image.SOPClassUID, ReferencedSOPInstanceUID=image.SOPInstanceUID)
+    images = [item(ReferencedSOPClassUID=image.SOPClassUID, ReferencedSOPInstanceUID=image.SOPInstanceUID)
               for image in source.images]
-    series = _item(SeriesInstanceUID=first.SeriesInstanceUID, ContourImageSequence=images)
-    study = _item(ReferencedSOPClassUID='1.2.840.10008.3.1.2.3.1', ReferencedSOPInstanceUID=first.StudyInstanceUID,
+    series = item(SeriesInstanceUID=first.SeriesInstanceUID, ContourImageSequence=images)
+    study = item(ReferencedSOPClassUID='1.2.840.10008.3.1.2.3.1', ReferencedSOPInstanceUID=first.StudyInstanceUID,
                   RTReferencedSeriesSequence=[series])
-    return _item(FrameOfReferenceUID=first.FrameOfReferenceUID, RTReferencedStudySequence=[study])
+    return item(FrameOfReferenceUID=first.FrameOfReferenceUID, RTReferencedStudySequence=[study])
 
 
 def _new(source: SourceImages, uids: list[str], now: datetime.datetime) -> FileDataset:
@@ -164,11 +163,3 @@ def _new(source: SourceImages, uids: list[str], now: datetime.datetime) -> FileD
     out.StructureSetDate = out.InstanceCreationDate = out.SeriesDate = f'{now:%Y%m%d}'
     out.StructureSetTime = out.InstanceCreationTime = out.SeriesTime = f'{now:%H%M%S}'
     return out
-
-
-def _item(**elements: Any) -> Dataset:
-    """An item of a sequence."""
-    item = Dataset()
-    for name, value in elements.items():
-        setattr(item, name, value)
-    return item

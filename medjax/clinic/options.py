@@ -70,7 +70,7 @@ class DicomOptions:
         possible = [name for name, parts in OBJECTS.items() if finds in parts]
         if not possible:
             raise InputError(f'--dicom: runs of {family} predict no parts, classes or boxes of an image; expected a '
-                             'run of segmentation, classification, detection or translation')
+                             'run of segmentation, classification, detection, translation or registration')
         for name in self.objects:
             if name not in possible:
                 raise InputError(f'config.dicom.objects: {name!r}; expected some of {", ".join(possible)} for a run of '

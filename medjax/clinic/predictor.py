@@ -39,8 +39,22 @@ class DicomPredictor(contracts.Predictor):
 
     def outputs(self, path: pathlib.Path) -> list[str]:
         """The name of each object's file."""
+        pairs = self.image_pairs(path)
+        if pairs is not None:
+            return [file for name, (fixed, _) in pairs.items() for file in self._files(name, fixed)]
         _check_dicom(path)
         name = image_files.stem(path) if path.is_file() or dicom_series.split_choice(path)[1] else path.resolve().name
+        return self._files(name, path)
+
+    def image_pairs(self, path: pathlib.Path) -> Mapping[str, tuple[pathlib.Path, pathlib.Path]] | None:
+        """The pairs of a table, of DICOM images; None for an image by itself. See `contracts.Predictor`."""
+        pairs = self.inner.image_pairs(path)
+        for image in {image for pair in (pairs or {}).values() for image in pair}:
+            _check_dicom(image, path)
+        return pairs
+
+    def _files(self, name: str, path: pathlib.Path) -> list[str]:
+        """The names of the files for an image, which begin with its own."""
         count = len(dicom_series.read_slices(path).headers) if 'derived' in self.objects else 0
         return [*(f'{name}_{kind}.dcm' for kind in self.objects if kind != 'derived'),
                 *(f'{name}_derived_{number:04}.dcm' for number in range(1, count + 1))]
@@ -71,17 +85,29 @@ class DicomPredictor(contracts.Predictor):
         Raises:
           InputError: the image does not fit the network, or is of a kind that no objects can be made for.
         """
-        _check_dicom(path)
-        source = read_source(path)
-        found = self.inner.findings(variables, path, 'fractional' in self.objects)
+        pairs = self.image_pairs(path)
+        if pairs is None:
+            _check_dicom(path)
+            return self._make(variables, path, None)
+        parts = [(name, *self._make(variables, *pair)) for name, pair in pairs.items()]
+        return [one for _, made, _ in parts for one in made], '; '.join(f'{name}: {line}' for name, _, line in parts)
+
+    def _make(self, variables: Any, path: pathlib.Path,
+              moving: pathlib.Path | None) -> tuple[list[pydicom.Dataset], str]:
+        """The objects of an image, or of a pair of images, and a line about the result."""
+        source, other = read_source(path), read_source(moving) if moving else None
+        if moving:
+            found = self.inner.registered(variables, path, moving)
+        else:
+            found = self.inner.findings(variables, path, 'fractional' in self.objects)
         _check_grid(source, found)
         made: list[pydicom.Dataset] = []
         for kind in self.objects:
-            made += self._make(kind, source, found, made)
+            made += self._object(kind, source, found, made, other)
         return made, found.line
 
-    def _make(self, kind: str, source: SourceImages, found: contracts.Findings,
-              before: Sequence[pydicom.Dataset]) -> list[pydicom.Dataset]:
+    def _object(self, kind: str, source: SourceImages, found: contracts.Findings, before: Sequence[pydicom.Dataset],
+                moving: SourceImages | None) -> list[pydicom.Dataset]:
         """The objects of one kind, given those that were made before."""
         # These need highdicom, an extra.
         from medjax.clinic import contours, derived, segmentation, structured_report
@@ -91,7 +117,7 @@ class DicomPredictor(contracts.Predictor):
         if kind == 'rtstruct':
             return [contours.structure_set(source, found, self.identity)]
         if kind == 'derived':
-            return derived.series(source, found, self.identity)
+            return derived.series(source, found, self.identity, moving)
         measured = next((one for one in before if one.Modality == 'SEG'), None)
         return [structured_report.report(source, found, measured, self.options, self.identity)]
 
@@ -142,11 +168,12 @@ def encoded(dataset: pydicom.Dataset) -> bytes:
     return content.getvalue()
 
 
-def _check_dicom(path: pathlib.Path) -> None:
-    """Refuses a path that is neither a DICOM file nor a folder."""
+def _check_dicom(path: pathlib.Path, table: pathlib.Path | None = None) -> None:
+    """Refuses a path that is neither a DICOM file nor a folder; `table` names it, where one does."""
     folder, _ = dicom_series.split_choice(path)
     if not folder.is_dir() and (not path.is_file() or dicom.read_tags(path) is None):
-        raise InputError(f'--input={path}: no DICOM image, which --dicom takes its references from; expected a folder '
+        named = f'{table}: {path}' if table else path
+        raise InputError(f'--input={named}: no DICOM image, which --dicom takes its references from; expected a folder '
                          'with a DICOM series, or a DICOM file')
 
 

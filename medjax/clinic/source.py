@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pydicom
+from pydicom.dataset import Dataset
 
 from medjax.data.io import dicom_series
 from medjax.data.io.dicom_geometry import Frame
@@ -115,3 +116,11 @@ def identifier(*parts: Any) -> str:
             np.ascontiguousarray(part).tobytes() if isinstance(part, np.ndarray) else str(part).encode())
         digest.update(len(content).to_bytes(8, 'little') + content)
     return f'2.25.{int.from_bytes(digest.digest()[:16], "big")}'
+
+
+def item(**elements: Any) -> Dataset:
+    """An item of a sequence."""
+    out = Dataset()
+    for name, value in elements.items():
+        setattr(out, name, value)
+    return out

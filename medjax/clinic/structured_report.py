@@ -24,6 +24,7 @@ PROBABILITY = ('PROBABILITY', SCHEME, 'Probability')
 SCORE = ('SCORE', SCHEME, 'Score of the detector')
 PREDICTED = ('PREDICTED', SCHEME, 'Most probable class')
 MILLILITRE, MILLIMETRE = ('ml', 'UCUM', 'milliliter'), ('mm', 'UCUM', 'millimeter')
+COUNT = ('246205007', 'SCT', 'Quantity')
 NO_UNIT = ('1', 'UCUM', 'no units')
 LONGEST, SHORT = ('103339001', 'SCT', 'Long Axis'), ('103340004', 'SCT', 'Short Axis')
 
@@ -106,23 +107,29 @@ class _Groups:
             self._tracking(label), referenced_segment=reference, algorithm_id=self.algorithm,
             finding_type=concept(self.options.codes.get(name, TISSUE)), measurements=measurements)
 
-    def classes(self) -> Iterator[Any]:
-        """The most probable class, and the probability of each one."""
+    def _of_image(self, label: str, **content: Any) -> Any:
+        """A group about all images together."""
         images = [hd.sr.SourceImageForMeasurementGroup(image.SOPClassUID, image.SOPInstanceUID)
                   for image in self.source.images]
+        return hd.sr.MeasurementsAndQualitativeEvaluations(self._tracking(label), algorithm_id=self.algorithm,
+                                                           source_images=images, **content)
+
+    def classes(self) -> Iterator[Any]:
+        """The most probable class, and the probability of each one."""
         probs, names = self.found.class_probs, self.found.classes
         best = hd.sr.QualitativeEvaluation(concept(PREDICTED), class_concept(names[int(np.argmax(probs))],
                                                                              self.options))
-        yield hd.sr.MeasurementsAndQualitativeEvaluations(
-            self._tracking('image'), algorithm_id=self.algorithm, qualitative_evaluations=[best],
-            source_images=images)
+        yield self._of_image('image', qualitative_evaluations=[best])
         for name, prob in zip(names, probs):
-            yield hd.sr.MeasurementsAndQualitativeEvaluations(
-                self._tracking(name), algorithm_id=self.algorithm, finding_type=class_concept(name, self.options),
-                measurements=[_measurement(PROBABILITY, prob, NO_UNIT)], source_images=images)
+            yield self._of_image(name, finding_type=class_concept(name, self.options),
+                                 measurements=[_measurement(PROBABILITY, prob, NO_UNIT)])
 
     def boxes(self) -> Iterator[Any]:
-        """Each box as rectangles on its slices, with its score."""
+        """The number of boxes of each class, 0 too, and each box as rectangles on its slices, with its score."""
+        for number, name in enumerate(self.found.classes):
+            count = np.count_nonzero(np.asarray(self.found.box_labels) == number)
+            yield self._of_image(f'{name}: all', finding_type=class_concept(name, self.options),
+                                 measurements=[_measurement(COUNT, count, NO_UNIT)])
         for number, (box, label, score) in enumerate(zip(self.found.boxes, self.found.box_labels, self.found.scores),
                                                      1):
             name = self.found.classes[int(label)]

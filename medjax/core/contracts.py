@@ -248,6 +248,17 @@ class Predictor(Protocol):
         """Optional: the prediction for one image as arrays; with the probabilities of labels where asked for."""
         raise NotImplementedError
 
+    def image_pairs(self, path: pathlib.Path) -> Mapping[str, tuple[pathlib.Path, pathlib.Path]] | None:
+        """Optional: the fixed and the moving image of each pair of an input by the pair's name; None for one image.
+
+        For such pairs `registered` gives the findings in place of `findings`.
+        """
+        return None
+
+    def registered(self, variables: Variables, fixed: pathlib.Path, moving: pathlib.Path) -> Findings:
+        """Optional: the moving image of a pair on the grid of the fixed one, in its own unit."""
+        raise NotImplementedError
+
     def __call__(self, variables: Variables, path: pathlib.Path, folder: pathlib.Path) -> str:
         """Predicts for one input file and writes the result into `folder`; returns a line about it.
 

@@ -23,6 +23,7 @@ from medjax.clinic import predictor as clinic  # noqa: E402
 from medjax.core import lock  # noqa: E402
 from medjax.errors import InputError  # noqa: E402
 from medjax.listen import archive, journal, listener, receiver  # noqa: E402
+from medjax.tasks.family import of_config  # noqa: E402
 
 LOCK = 'listen.lock'
 TITLE = re.compile(r'[^\\\s][^\\]{0,15}')
@@ -76,7 +77,9 @@ def main(_: Sequence[str]) -> None:
         raise InputError(f'--quiet={QUIET.value:g} --poll={POLL.value:g}: expected seconds above 0')
     workdir, folder = pathlib.Path(WORKDIR.value).resolve(), pathlib.Path(FOLDER.value).resolve()
     outputs.check_outputs([folder / journal.NAME], [], f'--folder={FOLDER.value}')
-    run = clinic.of_run(workdir, restore.restore(workdir), DICOM_OPTIONS.value, DICOM_OBJECTS.value, cli.say)
+    run = restore.restore(workdir)
+    of_config(run.config).check('listen')
+    run = clinic.of_run(workdir, run, DICOM_OPTIONS.value, DICOM_OBJECTS.value, cli.say)
     atomic_files.make_folder(folder)
     with lock.locked(folder, cli.say, LOCK, '--folder',
                      'is listening there; expected one listener in a folder'):

@@ -25,9 +25,7 @@ except ModuleNotFoundError as missing:
 
 def main(_: Sequence[str]) -> None:
     """Reads the flags and serves the page until a signal."""
-    if MISSING:
-        raise InputError(f'the package {MISSING} is not installed; expected those of the extra: pip install '
-                         "'medjax[serve]'")
+    cli.check_imports(MISSING, 'serve')
     token = access.token_for(HOST.value, TOKEN_FILE.value)
     routes.niivue()
     cases = Cases(pathlib.Path(WORKDIR.value).resolve())

@@ -7,10 +7,13 @@ import pytest
 pytest.importorskip('highdicom')
 
 from medjax.clinic import derived, source
-from medjax.clinic.predictor import encoded
+from medjax.clinic.options import DicomOptions
+from medjax.clinic.predictor import DicomPredictor, encoded
 from medjax.core.contracts import Findings
+from medjax.core.task import Task
 from medjax.data.io import image_files
 from medjax.errors import InputError
+from medjax.tasks.registration import evaluator as registration
 from tests.clinic import scans
 from tests.clinic.conftest import SHAPE
 from tests.clinic.test_segmentation import IDENTITY
@@ -47,6 +50,37 @@ def test_a_derived_series_has_the_values_on_the_grid_of_its_source(tmp_path, mod
         assert data.ImagePositionPatient == of.ImagePositionPatient and data.ImageType[:2] == ['DERIVED', 'SECONDARY']
         assert data.PatientName == of.PatientName and data.StudyInstanceUID == of.StudyInstanceUID
         assert data.SOPInstanceUID != of.SOPInstanceUID and data.FrameOfReferenceUID == of.FrameOfReferenceUID
+
+
+def test_a_registered_image_has_the_place_of_the_fixed_one(tmp_path):
+    """Each fixed slice shows the moving slice that is one further on and two columns further left, by a known field."""
+    rng = np.random.default_rng(2)
+    fixed, moving = (rng.integers(0, 900, SHAPE).astype(np.int16) for _ in range(2))
+    affine = scans.series(tmp_path / 'fixed', fixed)
+    scans.series(tmp_path / 'moving', moving, study='2', FrameOfReferenceUID='1.2.3')
+    # The network's grid is in RAS+: its first two axes run against those of the slices. It lacks 4 columns and 1 slice.
+    size = (SHAPE[0] - 4, SHAPE[1], SHAPE[2] - 1)
+    field = np.zeros((1, 3, *size), np.float32)
+    field[:, 0], field[:, 2] = 2, 1
+    task = Task(None, None, lambda variables, batch: {'displacement': field, 'inverse': -field,
+                                                      'moved': batch['moving']}, None)
+    inner = registration.predictor(task=task, data=dict(size=size), statistics={
+        'spacing': [*scans.SPACING, scans.STEP], 'classes': ['background']})
+    (tmp_path / 'pairs.csv').write_text('fixed,moving\nfixed,moving\n')
+    predict = DicomPredictor(inner, DicomOptions(), ('derived',), IDENTITY)
+    line = predict({}, tmp_path / 'pairs.csv', tmp_path / 'out')
+    assert '29% of the fixed image beyond the network\'s grid, deformed as its border' in line
+    columns, slices = np.clip(np.arange(SHAPE[0]) - 2, 0, None), np.clip(np.arange(SHAPE[2]) + 1, None, SHAPE[2] - 1)
+    files = sorted((tmp_path / 'out').iterdir())
+    assert len(files) == SHAPE[2]
+    for path in files:
+        scans.check(path)
+        data = pydicom.dcmread(path)
+        place = round((np.linalg.inv(affine) @ [*np.array(data.ImagePositionPatient, float), 1])[2])
+        values = data.pixel_array * float(data.RescaleSlope) + float(data.RescaleIntercept)
+        np.testing.assert_array_equal(values, moving[columns][:, :, slices[place]].T)
+        assert data.FrameOfReferenceUID == f'{scans.UIDS}.1.99' and data.StudyInstanceUID == f'{scans.UIDS}.1'
+        assert [len(data.SourceImageSequence), len(data.ReferencedImageSequence)] == [SHAPE[2], 1]
 
 
 def test_other_kinds_of_images_are_refused(tmp_path):

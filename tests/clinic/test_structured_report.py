@@ -63,6 +63,8 @@ def test_boxes_in_a_volume_are_rectangles_on_their_slices(tmp_path, scan):
     report = read(tmp_path / 'sr.dcm', scan, found, codes={'nodule': ('27925004', 'SCT', 'Nodule')})
     groups = report.content.get_volumetric_roi_measurement_groups()
     assert [values(group)['Score of the detector'][0] for group in groups] == [0.9, 0.4]
+    count, = report.content.get_image_measurement_groups()
+    assert count.finding_type.value == '27925004' and values(count) == {'Quantity': (2, '1')}
     place = {pydicom.dcmread(path).SOPInstanceUID: pydicom.dcmread(path).InstanceNumber for path in scan.iterdir()}
     for group, slices in zip(groups, ((1, 2, 3), (6,))):
         regions = group.roi
@@ -71,6 +73,14 @@ def test_boxes_in_a_volume_are_rectangles_on_their_slices(tmp_path, scan):
         assert tuple(found_at) == slices
     corners = groups[0].roi[0].value
     assert corners.min(0).tolist() == [2, 3] and corners.max(0).tolist() == [8.5, 6] and len(corners) == 5
+
+
+def test_an_image_without_boxes_has_a_report_that_says_so(tmp_path, scan):
+    found = Findings(('nodule', 'mass'), '', boxes=np.zeros((0, 6)), box_labels=np.zeros(0, int), scores=np.zeros(0))
+    report = read(tmp_path / 'sr.dcm', scan, found)
+    assert [(group.finding_type.value, values(group)) for group in report.content.get_image_measurement_groups()] == [
+        ('nodule', {'Quantity': (0, '1')}), ('mass', {'Quantity': (0, '1')})]
+    assert not report.content.get_volumetric_roi_measurement_groups()
 
 
 def test_a_box_in_a_radiograph_is_a_region_of_it(tmp_path):

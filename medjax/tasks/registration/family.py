@@ -19,6 +19,7 @@ FAMILY = Family(
         Metric('gain_dice', 'Gain in Dice'),
     )),
     refuses={
+        'listen': 'a study is one image, and a pair has two; expected `medjax predict --dicom` with a table of pairs',
         'ensemble': 'only runs of classification can be averaged',
     },
     reporting=Reporting(('CLAIM',), '', {
