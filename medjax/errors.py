@@ -25,6 +25,16 @@ class InputError(ValueError):
         super().__init__(''.join(map(_printable, message)))
 
 
+def is_full(error: BaseException) -> bool:
+    """Whether an error, or what led to it, is a full disk."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        cause = cause.__cause__
+    return False
+
+
 def as_line(error: BaseException) -> str | None:
     """The line that a command ends with for an error that its user can mend; None for a bug."""
     line = None

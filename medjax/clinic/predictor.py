@@ -73,10 +73,20 @@ class DicomPredictor(contracts.Predictor):
 
         Returns:
           The predictor's line about the result.
+
+        Raises:
+          InputError: as `make`, or a file cannot be written; then none of the objects is left.
         """
         objects, line = self.make(variables, path)
-        for name, made in zip(self.outputs(path), objects, strict=True):
-            atomic_files.write_bytes(folder / name, encoded(made), private=True)
+        written: list[pathlib.Path] = []
+        try:
+            for name, made in zip(self.outputs(path), objects, strict=True):
+                atomic_files.write_bytes(folder / name, encoded(made), private=True)
+                written.append(folder / name)
+        except BaseException:
+            for file in written:  # some of the objects of an image are none
+                file.unlink(missing_ok=True)
+            raise
         return f'{path} → {folder} ({", ".join(self.objects)})   {line}'
 
     def make(self, variables: Any, path: pathlib.Path) -> tuple[list[pydicom.Dataset], str]:

@@ -84,7 +84,10 @@ def main(_: Sequence[str]) -> None:
     with lock.locked(folder, cli.say, LOCK, '--folder',
                      'is listening there; expected one listener in a folder'):
         work = listener.Listener(run.predictor, run.variables, folder, peer, QUIET.value, rules, cli.say, query,
-                                 run.take_notes)
+                                 run.take_notes, KEEP.value)
+        kept = 'the files of answered studies stay; see --keep_days' if KEEP.value is None else (
+            f'the files of answered studies stay for {KEEP.value:g} days')
+        cli.say(f'{folder}: {len(work.journal.studies())} studies, {work.spool.size() / 1e6:.1f} MB; {kept}')
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: work.stop.set())
         for study in work.journal.studies(('failed',)):
@@ -125,6 +128,8 @@ if __name__ == '__main__':
                                        'value matches, such as Modality=CT; several must all match.')
     TOKEN = flags.DEFINE_string('token_file', None, 'A file with the bearer token of the DICOMweb service.')
     RETRY = flags.DEFINE_bool('retry_failed', False, 'Work again at the studies that failed before.')
+    KEEP = flags.DEFINE_float('keep_days', None, 'Remove the images and results of a study so many days after its last '
+                              'image, once its results are sent; by default they stay. Failed studies stay always.', 0)
     UNTIL_IDLE = flags.DEFINE_bool('until_idle', False, 'End when at least one study came and all are sent or failed.')
     DICOM_OBJECTS = flags.DEFINE_list('dicom_objects', [], 'See medjax.predict.')
     DICOM_OPTIONS = flags.DEFINE_string('dicom_options', None, 'See medjax.predict.')

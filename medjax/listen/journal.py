@@ -1,6 +1,8 @@
 """The journal of a listener: which studies came, how far each one is, and when it is due again; SQLite."""
 
 import contextlib
+import errno
+import os
 import pathlib
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -13,6 +15,8 @@ NAME = 'journal.sqlite'
 # A study is `receiving` until nothing came for a while, `sending` when its results are on the disk, then `sent`; or
 # `failed`.
 STATES = ('receiving', 'sending', 'sent', 'failed')
+# What SQLite reports of a full disk: also files of its own that cannot be written to the end.
+FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_SHMSIZE)
 TABLES = """
 CREATE TABLE IF NOT EXISTS studies (uid TEXT PRIMARY KEY, state TEXT NOT NULL, changed REAL NOT NULL, due REAL NOT NULL,
                                     attempts INTEGER NOT NULL, message TEXT NOT NULL, images INTEGER NOT NULL,
@@ -70,11 +74,21 @@ class Journal:
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
-        """A connection for one change, which is whole or does not happen; threads have one each."""
+        """A connection for one change, which is whole or does not happen; threads have one each.
+
+        Raises:
+          InputError: the disk is full.
+        """
         database = sqlite3.connect(self._path, timeout=60)
         try:
             with database:
                 yield database
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode not in FULL:
+                raise
+            full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            full.__cause__ = error
+            raise InputError(f'{self._path}: no space left; expected some for the journal') from full
         finally:
             database.close()
 
@@ -113,6 +127,11 @@ class Journal:
                 'UPDATE studies SET state = ?, due = ?, attempts = ?, message = ?, series = ? '
                 'WHERE uid = ? AND (? IS NULL OR changed = ?)',
                 (state, due, attempts, message, series, uid, since, since)).rowcount == 1
+
+    def forget(self, uid: str, since: float) -> None:
+        """Removes a study of which no image could be kept, unless some came after a time."""
+        with self._open() as database:
+            database.execute('DELETE FROM studies WHERE uid = ? AND changed = ?', (uid, since))
 
     def studies(self, states: Sequence[str] = STATES, due: float | None = None) -> list[Study]:
         """The studies in some states that are due, the one that waits longest first; all where no time is given."""

@@ -1,7 +1,6 @@
 """The work of a listener: studies that came are predicted for, and their results sent, each one once."""
 
 import dataclasses
-import errno
 import pathlib
 import threading
 import time
@@ -10,13 +9,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from medjax.clinic.predictor import DicomPredictor, encoded
-from medjax.errors import InputError
+from medjax.errors import InputError, is_full
 from medjax.listen.archive import ArchiveError, Peer, Web
 from medjax.listen.journal import Journal, Study
 from medjax.listen.spool import FIELDS, Spool, choose, is_input
 
 FIRST, MOST = 5.0, 600.0  # seconds until a failed sending is tried again: doubled each time, up to the second
 PAUSE = 0.5  # seconds between looks at the journal
+PRUNE = 3600.0  # seconds between looks for files that are not kept any longer
 LOW = 100 * 2**20  # bytes: with less left on the disk no image is accepted
 
 
@@ -33,6 +33,7 @@ class Listener:
       rules: which series of a study is predicted for; see `spool.choose`.
       say: takes a line for each event; no line has a patient's name.
       query: filters of the studies that are polled for.
+      keep_days: for which the files of an answered study are kept after its last image; None for ever.
       take_notes: returns warnings about the images that were read since its last call.
     """
 
@@ -45,6 +46,7 @@ class Listener:
     say: Callable[[str], None]
     query: Mapping[str, str] = dataclasses.field(default_factory=dict)
     take_notes: Callable[[], list[str]] = list
+    keep_days: float | None = None
 
     def __post_init__(self):
         self.journal, self.spool = Journal(self.folder), Spool(self.folder)
@@ -67,9 +69,11 @@ class Listener:
         if self.spool.free() < LOW + len(content):
             raise InputError(f'{self.folder}: no space left; expected more than {LOW >> 20} MiB')
         with self._lock:
-            if self.spool.add(*uids, content):
+            if not self.spool.has(*uids, content):
+                # Noted first: after a kill in between the image comes again, and its study is due in any case.
                 now = time.time()
                 self.journal.changed(uids[0], now, now + self.quiet)
+                self.spool.add(*uids, content)
 
     def poll(self) -> None:
         """Looks for studies in the archive, and fetches the series of those that have not changed for a while.
@@ -97,7 +101,7 @@ class Listener:
                 except ArchiveError as error:
                     self._later(known, str(error))
                 except InputError as error:
-                    if _is_full(error):
+                    if is_full(error):
                         self._later(known, f'{self.folder}: no space left')
                     else:
                         self._fail(known, str(error))
@@ -134,11 +138,14 @@ class Listener:
         began = time.monotonic()
         try:
             headers = self.spool.series(study.uid)
+            if not headers:
+                self.journal.forget(study.uid, study.changed)
+                return
             chosen = study.series or choose(study.uid, headers, self.rules)
             objects, line = self.predictor.make(self.variables, self.spool.path(study.uid, chosen))
             self.spool.keep_results(study.uid, [encoded(made) for made in objects])
         except Exception as error:
-            if _is_full(error):
+            if is_full(error):
                 self._later(study, f'{self.folder}: no space left')
                 return
             self._fail(study, str(error) if isinstance(error, InputError) else _described(error))
@@ -175,6 +182,16 @@ class Listener:
         if self.journal.set(study.uid, 'failed', message=why, since=study.changed):
             self.say(f'failed: study {study.uid}: {why}; its files stay in {self.folder}')
 
+    def prune(self) -> None:
+        """Removes the files of studies that were answered, `keep_days` after their last image; others stay."""
+        if self.keep_days is None:
+            return
+        before = time.time() - self.keep_days * 86400
+        count = sum(self.spool.remove(study.uid) for study in self.journal.studies(('sent',))
+                    if study.changed <= before)
+        if count:
+            self.say(f'removed: the files of {count} answered studies, {self.keep_days:g} days after their last image')
+
     def run(self, poll: float = 0.0, until_idle: bool = False) -> None:
         """Works until it is stopped.
 
@@ -182,8 +199,11 @@ class Listener:
           poll: seconds between looks into the archive; 0 where images come by C-STORE.
           until_idle: end as soon as every known study is sent or failed.
         """
-        next_poll, attempts, polled = 0.0, 0, False
+        next_poll, attempts, polled, next_prune, full = 0.0, 0, False, 0.0, 0
         while not self.stop.is_set():
+            if time.time() >= next_prune:
+                self.prune()
+                next_prune = time.time() + PRUNE
             if poll and time.time() >= next_poll:
                 wait = poll
                 try:
@@ -194,21 +214,21 @@ class Listener:
                     attempts += 1
                     self.say(f'warning: {error}; attempt {attempts}, again in {wait:.0f} s')
                 next_poll = time.time() + wait
-            self.work(bool(poll))
+            try:
+                self.work(bool(poll))
+                full = 0
+            except InputError as error:  # of the journal
+                if not is_full(error):
+                    raise
+                wait = min(FIRST * 2**full, MOST)
+                full += 1
+                self.say(f'warning: {error}; attempt {full}, again in {wait:.0f} s')
+                self.stop.wait(wait)
+                continue
             open_studies = self.journal.studies(('receiving', 'sending'))
             if until_idle and not open_studies and (not poll or polled) and self.journal.studies():
                 return
             self.stop.wait(PAUSE)
-
-
-def _is_full(error: BaseException) -> bool:
-    """Whether an error, or what led to it, is a full disk."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
-            return True
-        cause = cause.__cause__
-    return False
 
 
 def _described(error: Exception) -> str:

@@ -31,24 +31,35 @@ class Spool:
     def __init__(self, folder: pathlib.Path):
         self._studies, self._results = folder / 'studies', folder / 'results'
 
-    def add(self, study: str, series: str, image: str, content: bytes) -> bool:
-        """Keeps an image; False where it is there already with the same content.
+    def has(self, study: str, series: str, image: str, content: bytes) -> bool:
+        """Whether an image is kept already with the same content.
+
+        Raises:
+          InputError: an identifier that is none.
+        """
+        path = self._image(study, series, image)
+        return path.is_file() and path.stat().st_size == len(content) and path.read_bytes() == content
+
+    def add(self, study: str, series: str, image: str, content: bytes) -> None:
+        """Keeps an image.
 
         Raises:
           InputError: an identifier that is none, or the file cannot be written.
         """
+        atomic_files.write_bytes(self._image(study, series, image), content, private=True)
+
+    def _image(self, study: str, series: str, image: str) -> pathlib.Path:
+        """The file of an image."""
         for uid in (study, series, image):
             if len(uid) > 64 or not UID.fullmatch(uid):
                 raise InputError('an image whose identifiers are no UIDs; expected digits and dots, up to 64')
-        path = self._studies / study / series / f'{image}.dcm'
-        if path.is_file() and path.stat().st_size == len(content) and path.read_bytes() == content:
-            return False
-        atomic_files.write_bytes(path, content, private=True)
-        return True
+        return self._studies / study / series / f'{image}.dcm'
 
     def series(self, study: str) -> dict[str, Dataset]:
-        """The elements of an image of each series of a study."""
+        """The elements of an image of each series of a study; empty where no image was kept."""
         folder = self._studies / study
+        if not folder.is_dir():
+            return {}
         return {path.name: dicom_pixels.read_header(next(path.glob('*.dcm')))
                 for path in sorted(folder.iterdir()) if any(path.glob('*.dcm'))}
 
@@ -57,11 +68,15 @@ class Spool:
         return self._studies / study / series
 
     def keep_results(self, study: str, contents: Sequence[bytes]) -> None:
-        """Writes the results of a study in place of those that are there."""
+        """Writes the results of a study in place of those that are there; all of them or, with an error, none."""
         folder = self._results / study
         shutil.rmtree(folder, ignore_errors=True)
-        for number, content in enumerate(contents):
-            atomic_files.write_bytes(folder / f'{number:04}.dcm', content, private=True)
+        try:
+            for number, content in enumerate(contents):
+                atomic_files.write_bytes(folder / f'{number:04}.dcm', content, private=True)
+        except InputError:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
 
     def results(self, study: str) -> list[pydicom.Dataset]:
         """The results of a study."""
@@ -71,6 +86,17 @@ class Spool:
         """The SeriesInstanceUIDs of the results of a study, which are none of its images."""
         return {str(pydicom.dcmread(path, specific_tags=['SeriesInstanceUID']).SeriesInstanceUID)
                 for path in (self._results / study).glob('*.dcm')}
+
+    def size(self) -> int:
+        """Bytes of all images and results."""
+        return sum(path.stat().st_size for folder in (self._studies, self._results) for path in folder.rglob('*.dcm'))
+
+    def remove(self, study: str) -> bool:
+        """Removes the images and results of a study; False where there are none."""
+        found = [folder / study for folder in (self._studies, self._results) if (folder / study).is_dir()]
+        for folder in found:
+            shutil.rmtree(folder)
+        return bool(found)
 
     def free(self) -> int:
         """Bytes that are left on the disk."""

@@ -33,10 +33,10 @@ except ModuleNotFoundError as missing:
 
 def main(_: Sequence[str]) -> None:
     """Reads the flags, restores and compiles the run, and serves until a signal."""
-    if MISSING:
-        raise InputError(f'the package {MISSING} is not installed; expected those of the extra: pip install '
-                         "'medjax[serve]'")
+    cli.check_imports(MISSING, 'serve')
     began = time.monotonic()
+    if TRAIN.value and not DATASTORE.value:
+        raise InputError(f'--train_folder={TRAIN.value}: without --datastore; expected the folder of the labels too')
     token = access.token_for(HOST.value, TOKEN_FILE.value)
     bound = http_server.bind(HOST.value, PORT.value)
     address = f'http://{HOST.value}:{bound.getsockname()[1]}'
@@ -50,13 +50,17 @@ def main(_: Sequence[str]) -> None:
         service.warm()
         app = Application(service, folder, queue=QUEUE.value, upload_seconds=UPLOAD_SECONDS.value, token=token,
                           hosts=HOSTS.value or [*access.LOOPBACK, HOST.value], origins=ORIGINS.value,
-                          datastore=pathlib.Path(DATASTORE.value).resolve() if DATASTORE.value else None, say=cli.say)
+                          datastore=pathlib.Path(DATASTORE.value).resolve() if DATASTORE.value else None,
+                          train_folder=pathlib.Path(TRAIN.value).resolve() if TRAIN.value else None, say=cli.say)
         for example in EXAMPLE.value:
             with folders.request_folder(folder) as place:
                 service.predict([pathlib.Path(example).resolve()], place)
-        http_server.run(app, bound, lambda: cli.say(
-            f'ready: {address}   {service.family.name}, weights of step {service.run.step}, '
-            f'{service.together} together   {time.monotonic() - began:.1f} s'))
+        try:
+            http_server.run(app, bound, lambda: cli.say(
+                f'ready: {address}   {service.family.name}, weights of step {service.run.step}, '
+                f'{service.together} together   {time.monotonic() - began:.1f} s'))
+        finally:
+            app.close()
         cli.say('stopped')
     finally:
         folders.release(*claimed)
@@ -79,6 +83,8 @@ if __name__ == '__main__':
     TMP = flags.DEFINE_string('tmp', '', 'The folder for uploads, your own with mode 0700; by default one in the '
                               "system's folder for temporary files.")
     DATASTORE = flags.DEFINE_string('datastore', '', 'A folder of images to annotate, for the plugins of MONAI Label.')
+    TRAIN = flags.DEFINE_string('train_folder', '', 'With --datastore: a folder for runs that clients may train on its '
+                                'labels; without it they may not.')
     EXAMPLE = flags.DEFINE_multi_string('example', [], 'A file like those that will come: predicted before the service '
                                         'is ready, so that its shapes are compiled.')
     flags.mark_flag_as_required('workdir')

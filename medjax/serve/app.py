@@ -45,6 +45,7 @@ class Application:
       upload_seconds: for a whole upload.
       token: that requests must have, see `Gate`; '' for none.
       datastore: a folder of images to annotate by the interface of MONAI Label, which is not offered without one.
+      train_folder: see `MonaiLabel`.
       hosts: see `access.foreign`.
       origins: see `access.foreign`.
       say: takes a line for each request; it has no names of files.
@@ -52,10 +53,12 @@ class Application:
 
     def __init__(self, service: Service, folder: pathlib.Path, *, queue: int = 16, upload_seconds: float = 300,
                  token: str = '', hosts: Sequence[str] = access.LOOPBACK, origins: Sequence[str] = (),
-                 datastore: pathlib.Path | None = None, say: Callable[[str], None] = print):
+                 datastore: pathlib.Path | None = None, train_folder: pathlib.Path | None = None,
+                 say: Callable[[str], None] = print):
         self.service, self.folder = service, folder
         self._queue, self._upload_seconds, self._in_progress, self._last_seconds = queue, upload_seconds, 0, 1.0
         self._threads = concurrent.futures.ThreadPoolExecutor(queue, 'requests')
+        self._monai_label: MonaiLabel | None = None
         self._card = json.dumps(service.card(), indent=1, default=str).encode()
         self.api = FastAPI(title='medjax', docs_url=None, redoc_url=None, openapi_url=None)
         self.api.get('/health')(self._health)
@@ -65,7 +68,8 @@ class Application:
         self.api.include_router(router(Cases(service.workdir), predicts=True))
         if datastore is not None:
             store = Datastore(datastore, getattr(service.run.predictor, 'read', image_files.read))
-            self.api.include_router(MonaiLabel(self, store, token).router())
+            self._monai_label = MonaiLabel(self, store, token, train_folder, say)
+            self.api.include_router(self._monai_label.router())
         if origins:
             self.api.add_middleware(CORSMiddleware, allow_origins=list(origins), allow_methods=['*'],
                                     allow_headers=['*'])
@@ -75,6 +79,11 @@ class Application:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answers a request; see ASGI."""
         await self._gate(scope, receive, send)
+
+    def close(self) -> None:
+        """Stops a training that clients started."""
+        if self._monai_label is not None:
+            self._monai_label.close()
 
     @contextlib.contextmanager
     def admitted(self) -> Iterator[None]:

@@ -1,6 +1,5 @@
 """The way into an application: checks of who asks, an answer for every kind of error, and a line for each request."""
 
-import errno
 import pathlib
 import time
 import traceback
@@ -11,10 +10,9 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.requests import ClientDisconnect
 
-from medjax.errors import InputError
+from medjax.errors import InputError, is_full
 from medjax.serve import access
 
-FULL = (errno.ENOSPC, errno.EDQUOT)
 OPEN = ('/health', '/auth/', '/auth/token')  # paths that need no token; the last returns it for a password
 
 
@@ -87,14 +85,14 @@ class Gate:
         headers: Mapping[str, str] = {}
         if isinstance(error, Refused):
             status, reason, headers = error.status, error.reason, error.headers
+        elif is_full(error):
+            status, reason = 507, 'no space left for uploads and results; try again later'
         elif isinstance(error, InputError):
             status, reason = 422, str(error)
         elif isinstance(error, TimeoutError):
             status, reason = 408, 'an upload that stood still or took too long; expected it faster'
         elif isinstance(error, ClientDisconnect):
             status, reason = 400, 'the connection was closed before the end of the upload'
-        elif isinstance(error, OSError) and error.errno in FULL:
-            status, reason = 507, 'no space left for uploads and results; try again later'
         else:
             place = traceback.extract_tb(error.__traceback__)[-1]
             self._say(f'error: {type(error).__name__} in {pathlib.Path(place.filename).name}:{place.lineno}')

@@ -2,8 +2,7 @@
 
 Its clients send paths of their machine as names of files, of which the last part is taken.
 
-Interface: https://github.com/Project-MONAI/MONAILabel, endpoints of version 0.8.5. Training by the interface is not
-offered: labels are saved as a data set, with which `medjax train` trains.
+Interface: https://github.com/Project-MONAI/MONAILabel, endpoints of version 0.8.5.
 """
 
 import asyncio
@@ -17,6 +16,7 @@ import shutil
 import tempfile
 import time
 import urllib.parse
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,13 +30,14 @@ from medjax.serve.datastore import Datastore
 from medjax.serve.folders import request_folder
 from medjax.serve.gate import Refused
 from medjax.serve.service import Answer, without_folder
+from medjax.serve.training import STARTS, BusyError, Training
 
 if TYPE_CHECKING:
     from medjax.serve.app import Application
 
 EXPIRY = 3600  # seconds that the images of a session are kept
 SESSIONS = 16  # at most
-PASSWORD_SECONDS = 15  # to send one
+BODY_SECONDS, BODY_BYTES = 15, 10**4  # of requests without files, such as a password
 ENDINGS = ('.nii.gz', '.nii', '.nrrd')  # in which a label may be asked for
 FAMILIES = ('segmentation', 'classification')
 STRATEGIES = {'first': 'those of selection.csv first, else by name', 'random': 'any without a label'}
@@ -49,12 +50,15 @@ class MonaiLabel:
       app: the service.
       datastore: the images to annotate.
       token: of the service; '' for none.
+      train_folder: for the runs that clients train, see `Training`; None where they may not.
+      say: takes a line about each training.
 
     Raises:
-      InputError: a run of another family, or with labels that are colours.
+      InputError: a run of another family, or with labels that are colours; training with labels that are no images.
     """
 
-    def __init__(self, app: 'Application', datastore: Datastore, token: str):
+    def __init__(self, app: 'Application', datastore: Datastore, token: str,
+                 train_folder: pathlib.Path | None = None, say: Callable[[str], None] = print):
         self._app, self._store, self._token = app, datastore, token
         if app.service.family.name not in FAMILIES:
             raise InputError(f'--datastore: a run of {app.service.family.name}; expected one of: {", ".join(FAMILIES)}')
@@ -68,6 +72,12 @@ class MonaiLabel:
         if values.ndim > 1:
             raise InputError('--datastore: labels that are colours; expected a run whose labels are numbers')
         self._labels = dict(zip(names, (int(value) for value in values)))
+        self._training: Training | None = None
+        if train_folder is not None:
+            if not self._segments:
+                raise InputError('--train_folder: a run of classification, whose labels the data store does not have; '
+                                 'expected one of segmentation')
+            self._training = Training(service.workdir, service.config, self._labels, datastore, train_folder, say)
 
     def router(self) -> APIRouter:
         """The routes, as MONAI Label has them."""
@@ -88,7 +98,7 @@ class MonaiLabel:
         routes.delete('/session/{session}')(self._remove_session)
         routes.get('/train/')(self._train_status)
         routes.delete('/train/')(self._train_stop)
-        routes.post('/train/')(self._train)
+        routes.post('/train/')(self._train_all)
         routes.post('/train/{model}')(self._train)
         return routes
 
@@ -97,12 +107,7 @@ class MonaiLabel:
 
     async def _auth_token(self, request: Request) -> Response:
         """The token, to those who have it as their password; clients send it with later requests."""
-        body = b''
-        async with asyncio.timeout(PASSWORD_SECONDS):
-            async for piece in request.stream():
-                body += piece
-                if len(body) > 10**4:
-                    raise Refused(413, 'a form of more than 10000 bytes; expected user name and password')
+        body = await _small_body(request)
         given = urllib.parse.parse_qs(body.decode(errors='replace')).get('password', [''])[0]
         if not self._token:
             return JSONResponse({'access_token': None, 'token_type': None})
@@ -120,9 +125,22 @@ class MonaiLabel:
                  'config': {}}
         return JSONResponse({
             'name': 'medjax', 'description': model['description'], 'version': medjax.__version__,
-            'labels': list(labels), 'models': {self._model: model}, 'trainers': {},
+            'labels': list(labels), 'models': {self._model: model}, 'trainers': self._trainers(),
             'strategies': {name: {'description': text} for name, text in STRATEGIES.items()}, 'scoring': {},
-            'train_stats': {}, 'datastore': await self._app.in_thread(self._store.status), 'config': {}})
+            'train_stats': {self._model: self._training.stats()} if self._training else {},
+            'datastore': await self._app.in_thread(self._store.status), 'config': {}})
+
+    def _trainers(self) -> dict[str, Any]:
+        """What clients can train, with the parameters that they may send: a choice is a list of its values."""
+        if self._training is None:
+            return {}
+        return {self._model: {'description': 'trains on the final labels; the service keeps its weights',
+                              'config': {'start': list(STARTS), 'steps': self._training.steps}}}
+
+    def close(self) -> None:
+        """Stops a training."""
+        if self._training:
+            self._training.stop()
 
     async def _datastore(self, output: str = 'stats') -> Response:
         if output == 'train':
@@ -245,17 +263,41 @@ class MonaiLabel:
                 shutil.rmtree(folder, ignore_errors=True)
                 del self._sessions[session]
 
-    async def _train_status(self, check_if_running: bool = False) -> Response:
+    async def _train_status(self, all: bool = False, check_if_running: bool = False) -> Response:
+        running = self._training.running() if self._training else None
         if check_if_running:
-            raise Refused(404, 'no training is running')
-        return JSONResponse({'id': '', 'status': 'NOT_STARTED', 'details': []})
+            if running is None:
+                raise Refused(404, 'no training is running')
+            return JSONResponse(running)
+        tasks = await self._app.in_thread(self._training.tasks) if self._training else []
+        if all:
+            return JSONResponse(tasks)
+        return JSONResponse(tasks[-1] if tasks else {'id': '', 'status': 'NOT_STARTED', 'details': []})
 
     async def _train_stop(self) -> Response:
-        return JSONResponse({})
+        return JSONResponse((await self._app.in_thread(self._training.stop) if self._training else None) or {})
 
-    async def _train(self) -> Response:
-        raise Refused(501, 'this service does not train; expected `medjax train` with the folder of the data store as '
-                           'a segmentation_folder')
+    async def _train_all(self, request: Request) -> Response:
+        """Trains the only model; clients of this path give options by the model's name."""
+        params = (await _json_body(request)).get(self._model)
+        task = await self._start_training(params if isinstance(params, dict) else {})
+        return JSONResponse({self._model: {'result': task, 'detail': None}})
+
+    async def _train(self, request: Request, model: str) -> Response:
+        params = await _json_body(request)
+        if model != self._model:
+            raise Refused(404, f'no such model; expected {self._model}')
+        return JSONResponse(await self._start_training(params))
+
+    async def _start_training(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Starts a training with some of a client's parameters, those that `/info/` lists."""
+        if self._training is None:
+            raise Refused(501, 'this service does not train; expected one that was started with --train_folder')
+        options = {name: params[name] for name in ('start', 'steps') if params.get(name) is not None}
+        try:
+            return await self._app.in_thread(lambda: self._training.start(**options))
+        except BusyError as error:
+            raise Refused(429, str(error)) from error
 
     async def _one_file(self, request: Request, folder: pathlib.Path) -> tuple[pathlib.Path, dict[str, str]]:
         files, fields = await self._app.receive(request, folder, True)
@@ -271,6 +313,22 @@ class MonaiLabel:
         except InputError as error:
             text = str(error).replace(f'{self._store.folder}/', '')
             raise InputError(without_folder(text, folder)) from error
+
+
+async def _small_body(request: Request) -> bytes:
+    """The body of a request that has no files."""
+    body = b''
+    async with asyncio.timeout(BODY_SECONDS):
+        async for piece in request.stream():
+            body += piece
+            if len(body) > BODY_BYTES:
+                raise Refused(413, f'a body of more than {BODY_BYTES} bytes; expected less')
+    return body
+
+
+async def _json_body(request: Request) -> dict[str, Any]:
+    """The object in the body of a request; empty without one."""
+    return _params({'params': (await _small_body(request)).decode(errors='replace')})
 
 
 def _params(fields: dict[str, str]) -> dict[str, Any]:

@@ -9,11 +9,13 @@ pytest.importorskip('highdicom')
 from medjax.clinic import derived, source
 from medjax.clinic.options import DicomOptions
 from medjax.clinic.predictor import DicomPredictor, encoded
+from medjax.core import contracts
 from medjax.core.contracts import Findings
 from medjax.core.task import Task
 from medjax.data.io import image_files
 from medjax.errors import InputError
 from medjax.tasks.registration import evaluator as registration
+from tests import full_disk
 from tests.clinic import scans
 from tests.clinic.conftest import SHAPE
 from tests.clinic.test_segmentation import IDENTITY
@@ -81,6 +83,26 @@ def test_a_registered_image_has_the_place_of_the_fixed_one(tmp_path):
         np.testing.assert_array_equal(values, moving[columns][:, :, slices[place]].T)
         assert data.FrameOfReferenceUID == f'{scans.UIDS}.1.99' and data.StudyInstanceUID == f'{scans.UIDS}.1'
         assert [len(data.SourceImageSequence), len(data.ReferencedImageSequence)] == [SHAPE[2], 1]
+
+
+def test_a_full_disk_leaves_no_part_of_a_series(tmp_path):
+    """The file system has space for some of the slices."""
+    class Copy(contracts.Predictor):
+        finds = 'image'
+
+        def findings(self, variables, path, probs=False):
+            return Findings(image=image_files.read(path).array, image_name='Copy')
+
+    scans.series(tmp_path / 'scan', np.random.default_rng(3).integers(0, 900, (60, 50, 9)).astype(np.int16))
+    predict = DicomPredictor(Copy(), DicomOptions(), ('derived',), IDENTITY)
+    with full_disk.mounted(tmp_path / 'out', 128):
+        filler = full_disk.fill(tmp_path / 'out', 40000)
+        with pytest.raises(InputError, match='cannot be written: no space left; expected free space'):
+            predict({}, tmp_path / 'scan', tmp_path / 'out')
+        assert list((tmp_path / 'out').iterdir()) == [filler]
+        filler.unlink()
+        predict({}, tmp_path / 'scan', tmp_path / 'out')
+        assert len(list((tmp_path / 'out').iterdir())) == 9
 
 
 def test_other_kinds_of_images_are_refused(tmp_path):

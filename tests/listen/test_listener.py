@@ -13,10 +13,11 @@ import pytest
 pytest.importorskip('highdicom')
 pytest.importorskip('pynetdicom')
 
-from medjax.errors import InputError
+from medjax.errors import InputError, is_full
 from medjax.listen import archive, receiver, spool
 from medjax.listen.journal import NAME, Journal
 from medjax.listen.listener import Listener
+from tests import full_disk
 from tests.clinic import scans, threshold
 from tests.clinic.orthanc import free_port
 
@@ -272,15 +273,90 @@ def test_a_full_disk_is_said_to_the_sender_and_studies_wait(tmp_path, listen, pe
     work = listen()
     receive(work, tmp_path / 'a')
 
-    def full(*_, **__):
-        raise InputError('no space') from OSError(28, 'No space left on device')
-    with monkeypatch.context() as patch:
-        patch.setattr('medjax.atomic_files.write_bytes', full)
-        work.work()
-    assert work.journal.study(study(1)).state == 'receiving' and 'no space left; attempt 1' in lines[-1]
     monkeypatch.setattr(spool.Spool, 'free', lambda self: 1000)
+    scans.series(tmp_path / 'b', ARRAY, study='2')
     with pytest.raises(InputError, match='no space left; expected more than 100 MiB'):
+        receive(work, tmp_path / 'b')
+    assert work.journal.study(study(2)) is None
+
+
+@pytest.mark.parametrize('left', [0, 8192, 20480])
+def test_a_full_disk_loses_no_study_and_leaves_nothing_half_written(tmp_path, listen, peer, lines, monkeypatch, left):
+    """On a real file system with no space left at several points of the work: images, journal, results."""
+    monkeypatch.setattr(spool.Spool, 'free', lambda self: 1 << 40)  # another program fills the disk later
+    monkeypatch.setattr('medjax.listen.listener.FIRST', 0.0)
+    for number in (1, 2):
+        scans.series(tmp_path / f'{number}', ARRAY, study=str(number))
+    with full_disk.mounted(tmp_path / 'folder', 512):
+        work = listen()
+        receive(work, tmp_path / '1')
+        filler = full_disk.fill(tmp_path / 'folder', left)
+        refused = 0
+        for path in (tmp_path / '2').iterdir():
+            try:
+                work.receive(pydicom.dcmread(path), path.read_bytes())
+            except InputError as error:
+                assert is_full(error) and 'no space left' in str(error)
+                refused += 1
+        work.stop.wait = lambda seconds: work.stop.set()  # one round
+        work.run()
+        work.stop.clear()
+        kept = list((tmp_path / 'folder' / 'studies').rglob('*.*'))
+        files = {path.read_bytes() for number in (1, 2) for path in (tmp_path / str(number)).iterdir()}
+        assert all(path.read_bytes() in files for path in kept if path.is_file() and path.suffix == '.dcm')
+        assert not [path for path in (tmp_path / 'folder').rglob('*') if '.part' in path.name or 'tmp' in path.name]
+        sent = len(peer.objects)
+        assert sent % 2 == 0 and (sent < 4 or left > 20000) and not [line for line in lines if 'failed' in line]
+        filler.unlink()
+        again = listen()  # as after a start of the program
+        receive(again, tmp_path / '2')  # the sender sends what was refused again
+        again.run(until_idle=True)
+        assert [one.state for one in again.journal.studies()] == ['sent', 'sent']
+        assert len(peer.objects) == 4 and refused == (4 if left < 4096 else refused)
+        assert {len(data.ReferencedSeriesSequence[0].ReferencedInstanceSequence) for data in peer.objects.values()
+                if data.Modality == 'SEG'} == {4}
+
+
+def test_an_image_that_was_kept_before_a_kill_but_not_noted_is_noted_when_it_comes_again(tmp_path, listen, peer,
+                                                                                         monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    scans.series(tmp_path / 'a', ARRAY)
+    work = listen()
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(spool.Spool, 'add', lambda *_: (_ for _ in ()).throw(Killed))
         receive(work, tmp_path / 'a')
+    work.work()  # nothing of the study is there
+    assert work.journal.studies() == []
+    receive(listen(), tmp_path / 'a')
+    listen().run(until_idle=True)
+    assert len(peer.objects) == 2
+
+
+def test_files_of_answered_studies_are_kept_for_a_time_where_one_is_given(tmp_path, listen, peer, lines, monkeypatch):
+    scans.series(tmp_path / 'a', ARRAY, study='1')
+    scans.series(tmp_path / 'b', ARRAY, study='2', ImageOrientationPatient=[1, 0, 0, 1, 0, 0])  # fails
+    work, now = listen(), time.time()
+    for name in 'ab':
+        receive(work, tmp_path / name)
+    work.run(until_idle=True)
+    size = sum(path.stat().st_size for path in (tmp_path / 'folder').rglob('*.dcm'))
+    assert work.spool.size() == size > 0
+    monkeypatch.setattr('medjax.listen.listener.time.time', lambda: now + 100 * 86400)
+    work.prune()
+    assert work.spool.size() == size  # by default they stay
+    work.keep_days = 101
+    work.prune()
+    assert work.spool.size() == size
+    work.keep_days = 99
+    work.prune()
+    left = {path.parents[1].name for path in (tmp_path / 'folder').rglob('*.dcm')}
+    assert left == {study(2)} and not list((tmp_path / 'folder' / 'results').iterdir())
+    assert lines[-1] == 'removed: the files of 1 answered studies, 99 days after their last image'
+    assert work.journal.study(study(1)).state == 'sent'
+    work.run(until_idle=True)
+    assert len(peer.objects) == 2  # it is not answered again
 
 
 def test_a_damaged_journal_is_named(tmp_path):

@@ -11,6 +11,8 @@ from medjax.errors import InputError
 from medjax.serve.gate import Gate, Refused
 
 NAME = 'Mueller_Anna.dcm'
+FULL = InputError(f'{NAME}: cannot be written: no space left')
+FULL.__cause__ = OSError(errno.ENOSPC, 'No space left on device')
 
 
 def answered(error, path='/fails'):
@@ -34,7 +36,7 @@ def answered(error, path='/fails'):
     (OSError(errno.EDQUOT, 'Quota exceeded', NAME), 507, 'no space left'),
     (PermissionError(errno.EACCES, 'Permission denied', NAME), 500, 'an error of medjax'),
     (TimeoutError(), 408, 'an upload that stood still'),
-    (InputError('a.png: not a picture'), 422, 'a.png: not a picture'),
+    (InputError('a.png: not a picture'), 422, 'a.png: not a picture'), (FULL, 507, 'no space left'),
     (Refused(503, 'full', {'Retry-After': '3'}), 503, 'full'), (KeyError(NAME), 500, 'an error of medjax')])
 def test_each_kind_of_error_has_a_status(error, status, message):
     answer, lines, counts = answered(error)

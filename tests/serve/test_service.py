@@ -17,7 +17,7 @@ from PIL import Image
 
 import medjax
 from medjax.serve import folders
-from tests import cli
+from tests import cli, full_disk
 from tests.clinic import scans
 from tests.data import samples
 from tests.serve.conftest import AFFINE, served, volume
@@ -49,7 +49,8 @@ def service(classifier, tmp_path_factory):
 @pytest.fixture(scope='module')
 def segmentation_service(segmenter, tmp_path_factory):
     own = tmp_path_factory.mktemp('uploads') / 'own'
-    with served('serve', f'--workdir={segmenter}', f'--tmp={own}') as running:
+    # Its uploads are on a small file system, where the user may mount one.
+    with full_disk.mounted(own, 4096, skip=False), served('serve', f'--workdir={segmenter}', f'--tmp={own}') as running:
         running.tmp = own
         yield running
 
@@ -257,6 +258,34 @@ def test_a_full_queue_refuses_and_a_slow_upload_ends(service):
         assert b'408' in opened.recv(1000)
         opened.close()
     assert post(service, ('a.png', picture(0))).status_code == 200 and not left(service)
+
+
+def test_an_upload_of_two_gigabytes_is_refused_before_it_comes(service):
+    with connection(service) as opened:
+        opened.sendall(head(2 * 2**30))
+        answer = b''
+        while not answer.endswith(b'}'):
+            answer += opened.recv(1000)
+    assert answer.startswith(b'HTTP/1.1 413') and b'2147483648 bytes; expected at most 1048576' in answer
+    assert not left(service)
+
+
+@pytest.mark.parametrize('free', [0, 20000, 60000])
+def test_a_full_disk_is_said_and_leaves_nothing(segmentation_service, tmp_path, free):
+    """With space for nothing, for a part of the upload, and for the upload but not for its result."""
+    nib.save(nib.Nifti1Image(volume(9, (40, 40, 20)), AFFINE), tmp_path / 'new.nii')
+    content = (tmp_path / 'new.nii').read_bytes()
+    if not segmentation_service.tmp.is_mount():
+        pytest.skip(full_disk.NEEDED)
+    filler = full_disk.fill(segmentation_service.tmp, free)
+    answer = post(segmentation_service, ('new.nii', content))
+    assert (answer.status_code, answer.json()) == (507, {
+        'error': 'no space left for uploads and results; try again later'})
+    assert sorted(
+        path.name for path in segmentation_service.tmp.rglob('*') if path.is_file()) == ['.lock', 'filler']
+    filler.unlink()
+    answer = post(segmentation_service, ('new.nii', content))
+    assert answer.status_code == 200, answer.text
 
 
 def test_lines_of_the_log_have_no_names(service):
