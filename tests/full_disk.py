@@ -11,7 +11,7 @@ NEEDED = 'needs the right to mount a file system'
 
 @contextlib.contextmanager
 def mounted(folder, kilobytes, skip=True):
-    """A file system in memory of a size at `folder`; where the user may not mount one the test is skipped, or goes on."""
+    """A file system in memory at `folder`; where the user may not mount one the test is skipped, or goes on."""
     folder.mkdir(mode=0o700)
     done = subprocess.run(['mount', '-t', 'tmpfs', '-o', f'size={kilobytes}k,mode=0700', 'tmpfs', str(folder)],
                           capture_output=True)

@@ -54,7 +54,10 @@ def main(_: Sequence[str]) -> None:
                           train_folder=pathlib.Path(TRAIN.value).resolve() if TRAIN.value else None, say=cli.say)
         for example in EXAMPLE.value:
             with folders.request_folder(folder) as place:
-                service.predict([pathlib.Path(example).resolve()], place)
+                try:
+                    service.predict([pathlib.Path(example).resolve()], place)
+                except InputError as error:
+                    raise InputError(f'--example={example}: not predicted: {error}') from error
         try:
             http_server.run(app, bound, lambda: cli.say(
                 f'ready: {address}   {service.family.name}, weights of step {service.run.step}, '

@@ -23,6 +23,11 @@ REPORT_POLICY = ("default-src 'none'; script-src 'unsafe-inline'; style-src 'uns
                  "frame-ancestors 'none'")
 
 
+def viewers() -> pathlib.Path:
+    """The folder that `launch/viewer.sh` installs viewers into."""
+    return pathlib.Path(os.environ.get(VARIABLE) or pathlib.Path.home() / '.cache' / 'medjax' / 'viewer')
+
+
 @functools.cache
 def niivue() -> bytes:
     """NiiVue, which `launch/viewer.sh` installs.
@@ -30,8 +35,7 @@ def niivue() -> bytes:
     Raises:
       InputError: it is not installed, or has another checksum.
     """
-    folder = pathlib.Path(os.environ.get(VARIABLE) or pathlib.Path.home() / '.cache' / 'medjax' / 'viewer')
-    path = folder / NIIVUE
+    path = viewers() / NIIVUE
     if not path.is_file():
         raise InputError(f'{path}: no such file; expected NiiVue there: run `bash launch/viewer.sh`')
     content = path.read_bytes()

@@ -301,7 +301,11 @@ def test_a_token_is_needed_and_a_signal_ends_after_the_answers(classifier, tmp_p
     path = tmp_path / 'token'
     path.write_text(f'{TOKEN}\n')
     path.chmod(0o600)
-    with served('serve', f'--workdir={classifier}', f'--token_file={path}', f'--tmp={tmp_path / "own"}') as service:
+    (tmp_path / 'example.png').write_bytes(picture(5))
+    with served('serve', f'--workdir={classifier}', f'--token_file={path}', f'--tmp={tmp_path / "own"}',
+                f'--example={tmp_path / "example.png"}') as service:
+        count = metric(service.url, 'medjax_batch_size_count', auth=('', TOKEN))
+        assert count == 1 and not list((tmp_path / 'own').glob('*/request-*'))  # the example was predicted
         files = [('files', ('a.png', picture(0)))]
         for headers, status in (({}, 401), ({'Authorization': f'Bearer {TOKEN}x'}, 401),
                                 ({'Authorization': f'Bearer {TOKEN}'}, 200)):
