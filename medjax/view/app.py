@@ -29,11 +29,10 @@ def application(cases: Cases, token: str, hosts: Sequence[str], say: Callable[[s
     api = FastAPI(title='medjax viewer', docs_url=None, redoc_url=None, openapi_url=None)
     api.include_router(router(cases, predicts=False))
 
-    if archive:
-        api.include_router(ohif.router(ohif.installed(viewers()), archive))
-
     @api.get('/')
     def _root() -> RedirectResponse:
         return RedirectResponse('/view')
 
+    if archive:
+        api.include_router(ohif.router(ohif.installed(viewers()), archive))
     return Gate(api, token=token, hosts=hosts, say=say)

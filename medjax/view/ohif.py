@@ -50,7 +50,7 @@ def installed(viewers: pathlib.Path) -> pathlib.Path:
 
 
 def router(folder: pathlib.Path, archive: str) -> APIRouter:
-    """The routes of OHIF, below `/ohif`.
+    """The routes of OHIF: its pages are below `/ohif`, its files below `/`, after all other routes.
 
     Args:
       folder: of OHIF's files.
@@ -64,8 +64,6 @@ def router(folder: pathlib.Path, archive: str) -> APIRouter:
                          'http://127.0.0.1:8042/dicom-web, without a password')
     archive, routes = archive.rstrip('/'), APIRouter()
     folder = folder.resolve()
-    page = (folder / 'index.html').read_text().replace('="/', f'="{BASE}/').replace(
-        "window.PUBLIC_URL = '/'", f"window.PUBLIC_URL = '{BASE}/'")
 
     @routes.get(WEB + '/{path:path}')
     def _archive(path: str, request: Request) -> Response:
@@ -73,13 +71,19 @@ def router(folder: pathlib.Path, archive: str) -> APIRouter:
 
     @routes.get(BASE)
     @routes.get(BASE + '/{path:path}')
-    def _file(path: str = '') -> Response:
+    def _page() -> Response:
+        return _answer((folder / 'index.html').read_bytes(), 'text/html')
+
+    @routes.get('/app-config.js')
+    def _configuration() -> Response:
+        return _answer(f'window.config = {json.dumps(configuration(archive))};'.encode(), 'text/javascript')
+
+    @routes.get('/{path:path}')  # it asks for its other files there, whatever its own address
+    def _file(path: str) -> Response:
         file = (folder / path).resolve()
-        if path == 'app-config.js':
-            return _answer(f'window.config = {json.dumps(configuration(archive))};'.encode(), 'text/javascript')
-        if file.is_file() and folder in file.parents and path != 'index.html':
-            return _answer(file.read_bytes(), _kind(path))
-        return _answer(page.encode(), 'text/html')  # its own routes, such as /ohif/viewer
+        if not file.is_file() or folder not in file.parents or path == 'index.html':
+            return Response(status_code=404)
+        return _answer(file.read_bytes(), _kind(path))
 
     return routes
 

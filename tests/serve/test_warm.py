@@ -41,23 +41,29 @@ def detect(variables, batch):
             'labels': jnp.zeros((count, 1), jnp.int32), 'valid': jnp.ones((count, 1))}
 
 
+def images(count, size):
+    return [Image(np.full((*size, 1)[:3], 30 * n + 9, np.uint8), np.eye(4), '') for n in range(count)]
+
+
+def compiled_for(made, *given):
+    """How many programs are compiled for a prediction."""
+    with compilations() as found:
+        detected = made.predict_together({}, [made._prepare(image) for image in given])
+    assert len(detected) == len(given) and all(len(one.scores) for one in detected)
+    return len(found)
+
+
 @pytest.mark.parametrize('size, patch', [((6, 8), None), ((6, 8, 4), None), ((12, 16), (6, 8)),
                                          ((9, 12, 8), (6, 8, 4))])
-def test_detection_compiles_every_size_of_a_batch_or_its_window(tmp_path, size, patch):
-    """With a sliding window images differ in size, and so does the number of their windows."""
+def test_detection_compiles_every_size_of_a_batch_or_its_usual_image(tmp_path, size, patch):
     made = detection(task=Task(None, None, detect, None), statistics=DETECTED, read=image_files.read, folder=tmp_path,
                      data=dict(size=size, intensity={'name': 'unit'}, **({'patch': patch} if patch else {})))
     assert made.together == (1 if patch else 8)
     with compilations() as first:
         made.warm({})
     assert first
-    with compilations() as later:
-        for count in range(1, made.together + 1):
-            shape = tuple(n + (3 * count if patch else 0) for n in (*size, 1)[:3])
-            images = [Image(np.full(shape, 40 * n + 1, np.uint8), np.eye(4), '') for n in range(count)]
-            found = made.predict_together({}, [made._prepare(image) for image in images])
-            assert len(found) == count and all(len(one.scores) for one in found)
-    assert not later
+    for count in range(1, made.together + 1):
+        assert compiled_for(made, *images(count, size)) == 0
 
 
 @pytest.mark.parametrize('patch', [(8, 8, 1), (8, 8, 4)])
@@ -65,7 +71,8 @@ def test_segmentation_compiles_its_window_for_images_of_all_sizes(tmp_path, patc
     def predict(variables, batch):
         return {'probs': jax.nn.softmax(jnp.concatenate([batch['image'], -batch['image']], -1))}
     made = segmentation(task=Task(None, None, predict, None), statistics=SEGMENTED, read=image_files.read,
-                        data=dict(patch=patch, intensity={'name': 'zscore'}, spacing=None, crop=False), batch=4)
+                        encode=lambda numbers: numbers, batch=4,
+                        data=dict(patch=patch, intensity={'name': 'zscore'}, spacing=None, crop=False))
     with compilations() as first:
         made.warm({})
     assert first

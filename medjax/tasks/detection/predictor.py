@@ -64,8 +64,12 @@ class DetectionPredictor(contracts.Predictor):
 
     def example(self) -> dict[str, np.ndarray]:
         """A batch of the shapes that the network takes."""
-        shape = (*(self.detector.window or self.preprocess.size), self.statistics['channels'])
-        return {'image': np.zeros((1, *shape), np.float32), **self._proposed(np.zeros(shape, np.float32))}
+        return self._empty(self.detector.window or self.preprocess.size)
+
+    def _empty(self, size: Sequence[int]) -> dict[str, np.ndarray]:
+        """A batch of an empty image of a size."""
+        array = np.zeros((*size, self.statistics['channels']), np.float32)
+        return {'image': array[None], **self._proposed(array)}
 
     def __call__(self, variables: Any, path: pathlib.Path, folder: pathlib.Path) -> str:
         """Detects objects in an image, adds a row for each to `predictions.csv`, and draws them on a 2D image.
@@ -141,11 +145,11 @@ class DetectionPredictor(contracts.Predictor):
         return '  '.join(f'{name} {names.count(name)}' for name in self.statistics['classes'])
 
     def warm(self, variables: Any) -> None:
-        """Compiles the prediction of each size of a batch, or of an image as large as the sliding window."""
+        """Compiles the prediction of each size of a batch, or with a sliding window of an image of the usual size."""
         image = Image(np.zeros((*self.preprocess.size, 1)[:3], np.float32), np.eye(4), '')
         for count in range(1, self.together + 1):
             if count == padded_size(count):
-                self.predict_together(variables, [Input(image, self.example())] * count)
+                self.predict_together(variables, [Input(image, self._empty(self.preprocess.size))] * count)
 
     def _is_video(self, path: pathlib.Path) -> bool:
         return self._draws and video_frames.has_several_frames(path)
