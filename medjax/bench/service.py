@@ -26,6 +26,7 @@ from medjax.errors import InputError
 from medjax.machine import cores, processor
 
 CLIENTS = (1, 4, 16)
+ROUNDS = 3  # in which the numbers of clients take turns: other work on the machine then slows each of them alike
 BOUNDARY = 'medjax-bench'
 HEADERS = {'Content-Type': f'multipart/form-data; boundary={BOUNDARY}', 'Accept': 'application/zip'}
 
@@ -68,6 +69,32 @@ def measure(port: int, body: bytes, clients: int, requests: int) -> dict[str, An
             'per_s': requests / seconds, 'p50_ms': float(p50), 'p99_ms': float(p99)}
 
 
+def processor_seconds(process: int) -> float:
+    """The time that processors have worked for a process, which other work does not change as it does latencies."""
+    fields = pathlib.Path(f'/proc/{process}/stat').read_text().rsplit(')', 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
+
+
+def measure_rounds(port: int, process: int, body: bytes, clients: Sequence[int], requests: int) -> list[dict[str, Any]]:
+    """For each number of clients the medians over `ROUNDS`, with `cpu_ms`, the processor time of a request.
+
+    Args:
+      port: of the service.
+      process: its number.
+      body: of each request.
+      clients: numbers of clients.
+      requests: for each number of clients in each round.
+    """
+    rounds: dict[int, list[dict[str, Any]]] = {count: [] for count in clients}
+    for _ in range(ROUNDS):
+        for count, rows in rounds.items():
+            began = processor_seconds(process)
+            row = measure(port, body, count, requests)
+            rows.append({**row, 'cpu_ms': 1000 * (processor_seconds(process) - began) / requests})
+    return [{**{key: float(np.median([row[key] for row in rows])) for key in rows[0]}, 'clients': count,
+             'requests': ROUNDS * requests, 'lost': sum(row['lost'] for row in rows)} for count, rows in rounds.items()]
+
+
 def measure_service(workdir: pathlib.Path, path: pathlib.Path, requests: int, options: Sequence[str] = (),
                     clients: Sequence[int] = CLIENTS, title: str = '') -> dict[str, Any]:
     """Starts the service of a run and measures it.
@@ -75,7 +102,7 @@ def measure_service(workdir: pathlib.Path, path: pathlib.Path, requests: int, op
     Args:
       workdir: of the trained run.
       path: the file that all requests send.
-      requests: for each number of clients.
+      requests: for each number of clients in each of `ROUNDS`.
       options: of the service's command.
       clients: numbers of clients.
       title: of the result; by default the run's folder.
@@ -97,7 +124,7 @@ def measure_service(workdir: pathlib.Path, path: pathlib.Path, requests: int, op
             drain = concurrent.futures.ThreadPoolExecutor(1)
             drain.submit(list, lines)  # a full pipe would stop the service
             measure(port, body, 1, 2)
-            rows = [measure(port, body, count, requests) for count in clients]
+            rows = measure_rounds(port, process.pid, body, clients, requests)
         finally:
             process.terminate()
         drain.shutdown()
@@ -109,9 +136,12 @@ def measure_service(workdir: pathlib.Path, path: pathlib.Path, requests: int, op
 
 def table(found: Mapping[str, Any]) -> str:
     """The result as a table in Markdown."""
-    lines = ['| Clients | Requests | Lost | Requests/s | p50 | p99 |', '| --- | --- | --- | --- | --- | --- |']
-    lines += [f'| {row["clients"]} | {row["requests"]} | {row["lost"]} | {row["per_s"]:.3g} | {row["p50_ms"]:.0f} ms | '
-              f'{row["p99_ms"]:.0f} ms |' for row in found['rows']]
+    lines = ['| Clients | Requests | Lost | Requests/s | p50 | p99 | Processor time |',
+             '| --- | --- | --- | --- | --- | --- | --- |']
+    for row in found['rows']:
+        processor_time = f'{row["cpu_ms"]:.0f} ms' if 'cpu_ms' in row else 'not measured'
+        lines.append(f'| {row["clients"]} | {row["requests"]} | {row["lost"]} | {row["per_s"]:.3g} | '
+                     f'{row["p50_ms"]:.0f} ms | {row["p99_ms"]:.0f} ms | {processor_time} |')
     return '\n'.join(lines)
 
 
@@ -127,7 +157,7 @@ def main(_: Sequence[str]) -> None:
 if __name__ == '__main__':
     WORKDIR = flags.DEFINE_string('workdir', None, 'The trained run.')
     INPUT = flags.DEFINE_string('input', None, 'The file that every request sends.')
-    REQUESTS = flags.DEFINE_integer('requests', 200, 'For each number of clients.', 16)
+    REQUESTS = flags.DEFINE_integer('requests', 200, 'For each number of clients in each of three rounds.', 16)
     OPTIONS = flags.DEFINE_multi_string('option', [], 'An option of the service, such as --option=--batch=16.')
     TITLE = flags.DEFINE_string('title', '', 'Of the result; by default the name of the run\'s folder.')
     OUTPUT = flags.DEFINE_string('output', '', 'A JSON file for the result.')

@@ -46,7 +46,7 @@ def commands(replace):
     for old, new in replace.items():
         assert old in code
         code = code.replace(old, new)
-    lines = [line for line in code.splitlines() if line]
+    lines = [line for line in code.replace('\\\n', '').splitlines() if line]
     assert len(lines) == 5 and lines[0] == "pip install 'medjax[dicom]'"
     return lines[1:]
 

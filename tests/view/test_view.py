@@ -23,7 +23,8 @@ FLAGS = ['--headless', '--no-sandbox', '--use-angle=swiftshader', '--enable-unsa
 
 def request(run, path, **more):
     """An answer of the viewer of a run."""
-    transport = httpx.ASGITransport(app.application(Cases(run), more.pop('token', ''), ['localhost'], lambda _: None))
+    transport = httpx.ASGITransport(app.application(Cases(run), more.pop('token', ''), ['localhost'], lambda _: None,
+                                                    more.pop('archive', '')))
 
     async def ask():
         async with httpx.AsyncClient(transport=transport, base_url='http://localhost') as client:
