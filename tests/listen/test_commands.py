@@ -63,7 +63,7 @@ def test_the_page_goes_from_a_folder_to_a_segmentation_in_orthanc(run, tmp_path)
                       '--poll=5': '--poll=1'})
     try:
         for line in lines:
-            ended = subprocess.run(['bash', '-c', line], cwd=ROOT, capture_output=True, text=True, timeout=100)
+            ended = subprocess.run(['bash', '-c', line], cwd=ROOT, capture_output=True, text=True, timeout=600)
             assert ended.returncode == 0, ended.stderr
             if 'listen' in line:
                 assert '2 objects sent' in ended.stdout and 'Doe' not in ended.stdout + ended.stderr
@@ -102,7 +102,7 @@ def test_a_killed_listener_resumes_and_every_study_is_answered_once(run, tmp_pat
             finally:
                 process.kill()
                 process.wait()
-        ended = subprocess.run([*command, '--until_idle'], cwd=ROOT, capture_output=True, text=True, timeout=120)
+        ended = subprocess.run([*command, '--until_idle'], cwd=ROOT, capture_output=True, text=True, timeout=600)
         assert ended.returncode == 0 and 'studies: 3 sent' in ended.stdout, ended.stderr
         studies = [pydicom.dcmread(pydicom.filebase.DicomBytesIO(one)).StudyInstanceUID
                    for one in pacs.instances('SEG')]
