@@ -152,7 +152,7 @@ def histogram_chart(values: Mapping[str, np.ndarray], xlabel: str, theme: str,
         axes.text(threshold, 0.99, ' operating point ', transform=axes.get_xaxis_transform(), color=INK[theme],
                   fontsize=8.5, va='top', ha='left' if left else 'right')
     axes.set(xlim=(0, 1), ylim=(0, axes.get_ylim()[1] * 1.12))
-    axes.yaxis.set_major_formatter(PercentFormatter(1, 0, ' %'))
+    axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=' %'))
     legend(axes, theme, loc='upper center', bbox_to_anchor=(0.5, 1.13), ncols=2)
     return png(figure, CHART_DPI)
 
@@ -227,7 +227,7 @@ def selective_accuracy_chart(lines: Sequence[Line], theme: str) -> bytes:
         _plot(axes, line, theme)
     low = min(float(line.y.min()) for line in lines)
     axes.set(xlim=(0, 1.01), ylim=(max(0, low - 0.05), 1.005))
-    axes.xaxis.set_major_formatter(PercentFormatter(1, 0, ' %'))
+    axes.xaxis.set_major_formatter(PercentFormatter(1, symbol=' %'))
     if len(lines) > 1:
         legend(axes, theme, loc='lower left')
     return png(figure, CHART_DPI)

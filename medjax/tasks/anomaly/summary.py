@@ -16,7 +16,7 @@ CONVENTIONS = (
     'precision with the anomalies as positives, and equals their share for a random score. The primary score is fixed '
     'in the config before any anomaly is used; the other scores are shown for comparison, and choosing among them by '
     'these results would be a selection on the test set. Sensitivity and specificity are at the threshold that 5 % of '
-    'the normal cases of the split `calibrate`, or of the validation cases where there is none, exceed. Voxel metrics '
+    'the normal cases of the split calibrate, or of the validation cases where there is none, exceed. Voxel metrics '
     'need masks and are means over the cases with an anomaly: average precision over the voxels of a case; Dice at the '
     'threshold that 5 in 1000 voxels of these normal cases exceed; and Dice at the best threshold of each case, which '
     'is not known in practice. Sensitivity and specificity have Clopper–Pearson intervals (effective sample size where '

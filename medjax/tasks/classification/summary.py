@@ -36,7 +36,7 @@ CONVENTIONS = (
     'distance from the predictions. Net benefit is the share of true positives minus that of false positives times '
     'the odds of the threshold. Predictive values at a stated prevalence follow from sensitivity and specificity by '
     'Bayes\' rule, with intervals by MOVER from Wilson\'s. Thresholds, calibration and conformal sets are fitted on '
-    'the split `calibrate`, or on validation cases where there is none, and held fixed; nothing is fitted on test '
+    'the split calibrate, or on validation cases where there is none, and held fixed; nothing is fitted on test '
     'cases.')
 MAX_GROUPS = 20  # values of a subgroup column; a column with more is a measurement and not a group
 

@@ -65,8 +65,10 @@ def headline(split: DetectionSplit) -> tuple[str, str]:
     mean = 'Mean ' if len(table.classes) > 1 else ''
     patients, objects = entries[split.hit_metric]['n'], sum(len(boxes.true_boxes) for boxes in table.images)
     sample = tables.format_count_of(patients, split.run.analysis_unit)
+    if split.run.analysis_unit != 'image':
+        sample += f', {len(table.images)} images'
     return (f'{mean}{precisions} on the {split.images_name}; {_value(split, "CPM", "cpm")}.',
-            f'95 % intervals in brackets. n = {sample}, {len(table.images)} images, {objects} objects. At a score of '
+            f'95 % intervals in brackets. n = {sample}, {objects} objects. At a score of '
             f'{_threshold(split)}: {_value(split, "sensitivity", "sensitivity")}, '
             f'{_value(split, "precision", "precision")}, {_value(split, "", "false_positives").strip()} false '
             'positives per image.')

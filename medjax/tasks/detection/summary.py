@@ -33,7 +33,7 @@ CONVENTIONS = (
     'objects, LUNA16\'s excluded findings) are no objects, and a box without an object that is on one of its class is '
     'no false positive: on a crowd by the fraction of the box that lies in it, on others by the IoU, or by LUNA16\'s '
     'rule by its centre. With difficult objects, AP in 2D is computed here, as COCO knows crowds only. The '
-    'operating point is the score threshold with the largest F1, for these hits, on the split `calibrate`, or on '
+    'operating point is the score threshold with the largest F1, for these hits, on the split calibrate, or on '
     'validation cases where there is none; without any hit it is 0.5. Platt scaling is fitted on the same cases. Sizes '
     'are those of true boxes: in 2D small objects have an area below 32² pixels of the stored image, large ones 96² or '
     'more; in 3D sizes are tertiles of the volumes of the split\'s boxes in mm³. An image without objects counts for '

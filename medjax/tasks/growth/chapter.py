@@ -55,7 +55,8 @@ def headline(split: Split[Predictions]) -> tuple[str, str]:
     volume = f'Volume error {format_number(entries["volume_error"]["value"], "%")} %'
     if baselines:
         result, volume = f'{result}; {", ".join(dice)}', f'{volume}; {", ".join(errors)}'
-    sample = f'95 % intervals in brackets. n = {entries["dice"]["n"]} patients.'
+    size = tables.format_count_of(entries['dice']['n'], split.run.analysis_unit)
+    sample = f'95 % intervals in brackets. n = {size}.'
     if baselines:
         gains = [f'{METHODS[name]} {_signed(entries[f"gain_dice_{name}"])}' for name in baselines]
         sample += f' Paired gain in Dice over {"; over ".join(gains)}.'

@@ -60,7 +60,8 @@ def _headline(split: Split[Table]) -> tuple[str, str]:
     limits, uncertainty = format_interval(entries[lead], unit), ''
     if limits:
         uncertainty = f'95 % interval of the first value {f"{limits} {unit}".strip()}. '
-    return text, f'{uncertainty}n = {entries[lead]["n"]}, {len(split.rows)} pairs.'
+    sample = tables.format_count_of(entries[lead]['n'], split.run.analysis_unit)
+    return text, f'{uncertainty}n = {sample}, {len(split.rows)} pairs.'
 
 
 def _other_methods(split: Split[Table], metric: str, unit: str = '') -> str:

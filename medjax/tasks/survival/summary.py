@@ -32,7 +32,7 @@ CONVENTIONS = (
     'not just before it. With several events, concordance indices treat the other events as censoring; AUC and Brier '
     'score treat them as competing events: after another event a case remains without this one. A metric without the '
     'name of an event is then the mean over the events that have it. Horizons, unless given, are the quartiles of the '
-    'times of the events of the split `calibrate`, or of the validation cases where there is none, and risk groups are '
+    'times of the events of the split calibrate, or of the validation cases where there is none, and risk groups are '
     'the thirds of the risks of the same cases; both are held fixed. Observed incidence is one minus the Kaplan–Meier '
     'estimate, or with several events the Aalen–Johansen estimate, with log-log intervals, or those of the jackknife '
     'over patients if they have several cases; the log-rank test treats other events as censoring and cases as '
