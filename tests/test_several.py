@@ -22,7 +22,8 @@ OTHERS = ['register_brain_voxelmorph', 'translate_brain_pix2pix', 'segment_ecg_u
           'anomaly_pneumonia_unet', 'forecast_pbc_sequence', 'treat_ihdp_tarnet', 'regress_solubility_mpnn']
 # Of tiny networks a rounded sum may move a rectifier across its kink, which shows in the later steps.
 LOSS, WEIGHT = 1e-4, 1e-4
-FEW = 2e-4  # of an array's entries may differ by more: Adam takes a gradient that is nothing but rounding for a number
+# So many of an array's entries, or one, may differ by more: Adam takes a gradient that is only rounding for a number.
+FEW = 2e-4
 
 
 @pytest.fixture(scope='module')
@@ -73,7 +74,7 @@ def assert_same_run(one, many, name):
             continue
         same = functools.reduce(lambda tree, key: tree[key.key], path, others_weights)
         far = np.abs(same - leaf) > WEIGHT * max(np.abs(leaf).max(), 0.01)
-        assert far.mean() <= FEW, f'{name}{path}: {far.sum()} of {far.size}'
+        assert far.sum() <= max(1, FEW * far.size), f'{name}{path}: {far.sum()} of {far.size}'
     results, same = (json.loads((folder / 'results.json').read_text()) for folder in (one, many))
     assert results.keys() == same.keys() and results['counts'] == same['counts'] and results['step'] == same['step']
     rows, others = ((folder / 'predictions.csv').read_text().splitlines() for folder in (one, many))

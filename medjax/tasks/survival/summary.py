@@ -140,7 +140,7 @@ def summarise(rows: Sequence[Row], events: Sequence[str], unit: str = '', *, hor
                            'warnings': warnings + _warnings(tables, source, unit, given)}
     for split, table in tables.items():
         samples = compute_metrics(table, horizons, intervals.left_out(table.patients))
-        out['metrics'][split] = entries(table, compute_metrics(table, horizons), samples)
+        out['metrics'][split] = entries(table, {name: values[0] for name, values in samples.items()}, samples)
         out['groups'][split] = _risk_groups(table, group_score(table), cuts, horizons)
         recommendation = read_recommendation(by_split[split])
         if recommendation is not None:
