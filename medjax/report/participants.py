@@ -69,40 +69,44 @@ def participants(run: Run) -> Participants | None:
 
 
 def _section(run: Run, known: Mapping[str, Any]) -> Participants:
-    by_patient = known['patients_known']
-    left_out = [f'{_count(item, by_patient)} {item["reason"]}' for item in known['left_out']]
-    splits = [Box(split_name(split), [_count(counts, by_patient), _evaluated(run, split, by_patient)])
+    # What was split, such as molecules, or cases where it is not known which are of one patient.
+    unit = run.analysis_unit if known['patients_known'] else 'case'
+    left_out = [f'{_count(item, unit)} {item["reason"]}' for item in known['left_out']]
+    splits = [Box(split_name(split), [_count(counts, unit), _evaluated(run, split, unit)])
               for split, counts in known['splits'].items()]
-    found = Box('Found in the source', [_count(known['found'], by_patient)])
+    found = Box('Found in the source', [_count(known['found'], unit)])
     words = [f'Found in the source: {found.lines[0]}. Left out: {"; ".join(left_out) or "none"}.',
              ' '.join(f'{box.heading}: {", ".join(box.lines)}.' for box in splits)]
-    if not by_patient:
+    if unit == 'case':
         words.append('It is not known which cases are of the same patient: cases are counted.')
     elif known['shared']:
-        words.append(f'Patients who are in training and in another split: {known["shared"]}.')
+        words.append(f'{unit.capitalize()}s that are in training and in another split: {known["shared"]}.')
     elif 'train' in known['splits'] and len(known['splits']) > 1:
-        words.append('No patient is in training and in another split.')
-    table = _table(known)
+        words.append(f'No {unit} is in training and in another split.')
+    table = _table(known, unit)
     if table is None:
         words.append('The source has neither characteristics of the participants nor an outcome for each case.')
     else:
-        words.append(_table_text(known))
+        words.append(_table_text(known, unit))
     return Participants(words, found, Box('Left out', left_out) if left_out else None, splits, known['notes'],
                         [table] if table else [])
 
 
-def _count(counts: Mapping[str, int], by_patient: bool) -> str:
-    """Patients and cases in words; cases alone where the patients are not known, patients where they have one each."""
-    patients, cases = (f'{counts[key]:,}'.replace(',', '\N{NARROW NO-BREAK SPACE}')
-                       + f' {key[:-1] if counts[key] == 1 else key}' for key in ('patients', 'cases'))
-    if not by_patient:
+def _count(counts: Mapping[str, int], unit: str) -> str:
+    """Patients, or other units, and cases in words; one of the two where a unit has one case each."""
+    cases, units = _words(counts['cases'], 'case'), _words(counts['patients'], unit)
+    if unit == 'case':
         return cases
     if not counts['cases'] or counts['cases'] == counts['patients']:
-        return patients
-    return f'{patients} with {cases}' if counts['patients'] else cases
+        return units
+    return f'{units} with {cases}' if counts['patients'] else cases
 
 
-def _evaluated(run: Run, split: str, by_patient: bool) -> str:
+def _words(count: int, unit: str) -> str:
+    return f'{count:,}'.replace(',', '\N{NARROW NO-BREAK SPACE}') + f' {unit if count == 1 else unit + "s"}'
+
+
+def _evaluated(run: Run, split: str, unit: str) -> str:
     """How many cases of a split have a prediction."""
     rows = run.rows(split)
     if split not in run.splits or not rows:
@@ -110,13 +114,14 @@ def _evaluated(run: Run, split: str, by_patient: bool) -> str:
     counts = {'cases': len({row['id'] for row in rows}),
               'patients': len({row.get('patient') or row['id'] for row in rows})}
     assigned = run.participants['splits'][split]['cases']
-    return 'all evaluated' if counts['cases'] == assigned else f'evaluated: {_count(counts, by_patient)}'
+    return 'all evaluated' if counts['cases'] == assigned else f'evaluated: {_count(counts, unit)}'
 
 
-def _table_text(known: Mapping[str, Any]) -> str:
+def _table_text(known: Mapping[str, Any], unit: str) -> str:
     """How the table is to be read."""
-    text = ('Median and quartiles of numbers, count and percentage of categories, of those that are known. '
-            'Characteristics that differ between cases of a patient are of cases, all others of patients.')
+    text = 'Median and quartiles of numbers, count and percentage of categories, of those that are known.'
+    if unit != 'case':
+        text += f' Characteristics that differ between cases of a {unit} are of cases, all others of {unit}s.'
     if known['compared']:
         first, second = map(split_name, known['compared'])
         text += (f' SMD: the standardised mean difference of {second.lower()} from {first.lower()} (Austin 2009); '
@@ -126,13 +131,13 @@ def _table_text(known: Mapping[str, Any]) -> str:
     return text
 
 
-def _table(known: Mapping[str, Any]) -> Table | None:
+def _table(known: Mapping[str, Any], unit: str) -> Table | None:
     """Characteristics as rows and splits as columns; None where nothing is known."""
     rows, before, narrow = [], '', len(known['splits']) > WIDE
     several = any(counts['patients'] != counts['cases'] for counts in known['splits'].values())
     for row in known['characteristics']:
         name = f'{row["name"]}: {row["level"]}' if row['level'] else row['name']
-        if several and known['patients_known'] and row['of'] == 'cases':
+        if several and unit != 'case' and row['of'] == 'cases':
             name += ', cases'
         first = row['name'] != before
         cells = [_cell(row['splits'].get(split), first, narrow) for split in known['splits']]
@@ -144,16 +149,18 @@ def _table(known: Mapping[str, Any]) -> Table | None:
         return None
     headers = [(split_name(split), '') for split in known['splits']]
     return Table('Characteristics by split', [*headers, *([('SMD', '')] if known['compared'] else [])],
-                 [*_sizes(known), *rows])
+                 [*_sizes(known, unit), *rows])
 
 
-def _sizes(known: Mapping[str, Any]) -> list[tuple[str, str, list[Cell]]]:
-    """The rows with the numbers of patients and cases."""
+def _sizes(known: Mapping[str, Any], unit: str) -> list[tuple[str, str, list[Cell]]]:
+    """The rows with the numbers of patients, or other units, and cases."""
     alike = all(counts['patients'] == counts['cases'] for counts in known['splits'].values())
-    keys = ('cases',) if not known['patients_known'] else ('patients',) if alike else ('patients', 'cases')
+    keys = {'patients': unit} if alike else {'patients': unit, 'cases': 'case'}
+    if unit == 'case':
+        keys = {'cases': 'case'}
     blank = [Cell('')] if known['compared'] else []
-    return [(f'Number of {key}', '', [*(Cell(str(counts[key])) for counts in known['splits'].values()), *blank])
-            for key in keys]
+    return [(f'Number of {name}s', '', [*(Cell(str(counts[key])) for counts in known['splits'].values()), *blank])
+            for key, name in keys.items()]
 
 
 def _cell(entry: Mapping[str, Any] | None, show_missing: bool, narrow: bool) -> Cell:

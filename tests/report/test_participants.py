@@ -61,6 +61,16 @@ def test_the_flow_has_the_counts_of_its_file_and_of_the_predictions(many):
     assert unknown.found.lines == ['25 cases'] and any('not known which cases' in line for line in unknown.text)
 
 
+def test_the_flow_counts_what_the_results_are_of(many):
+    run = with_known(run_files.read(many))
+    results = dict(run.results)
+    for split in run.splits:
+        results[split] = {name: {**entry, 'unit': 'molecule'} for name, entry in results[split].items()}
+    found = participants.participants(dataclasses.replace(run, results=results))
+    assert found.found.lines == ['23 molecules with 25 cases'] and found.splits[0].lines[0] == '12 molecules'
+    assert not any('atient' in line for line in [*found.text, *(row[0] for row in found.tables[0].rows)])
+
+
 def test_the_table_of_characteristics(many):
     got = drawn(with_known(run_files.read(many)))
     table = {row[0]: row[1:] for row in got.rows if row}
