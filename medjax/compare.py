@@ -1,12 +1,14 @@
 """Several finished runs: compared with each other, averaged as an ensemble, or merged over folds and seeds."""
 
 import collections
+import functools
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from medjax import atomic_files, outputs, restore
 from medjax.core import config as configs
+from medjax.core import contracts
 from medjax.errors import InputError
 from medjax.report import comparison, run_files
 from medjax.report.run_files import Run
@@ -16,7 +18,7 @@ from medjax.tasks.family import Combined, Comparable, Family, of_config
 
 # All files that may be written.
 WRITTEN = ('comparison.json', 'comparison.csv', 'predictions.csv', 'config.json', 'results.json', 'report.html',
-           'checklist.csv')
+           'checklist.csv', restore.ENSEMBLE)
 
 
 def read(paths: Sequence[str]) -> tuple[list[Run], Family]:
@@ -110,12 +112,37 @@ def _write_comparison(out: pathlib.Path, content: Mapping[str, Any], family: Fam
     print(f'report: {out / "report.html"}', flush=True)
 
 
-def ensemble(paths: Sequence[str], out: pathlib.Path) -> dict[str, Any]:
+class Members:
+    """The networks of several runs, restored when they are asked for; see `tasks.family.Members`.
+
+    Attributes:
+      first: the folder of the run whose evaluator measures.
+    """
+
+    def __init__(self, first: str):
+        self.first = first
+        self._trained: dict[str, tuple[contracts.Predictor, Any]] = {}
+
+    @functools.cached_property
+    def evaluator(self) -> contracts.Evaluator:
+        """The evaluator of the first run, with its data set."""
+        return restore.experiment(pathlib.Path(self.first).resolve())[1].evaluator
+
+    def trained(self, path: str) -> tuple[contracts.Predictor, Any]:
+        """The predictor of a run and its variables."""
+        if path not in self._trained:
+            found = restore.restore(pathlib.Path(path).resolve())
+            self._trained[path] = found.predictor, found.variables
+        return self._trained[path]
+
+
+def ensemble(paths: Sequence[str], out: pathlib.Path, choose: bool = False) -> dict[str, Any]:
     """Averages the predictions of several runs: a folder with the mean prediction, its results and report.
 
     Args:
       paths: the runs' folders.
-      out: the folder for the ensemble.
+      out: the folder for the ensemble. With `ensemble.json` there, `predict` and `evaluate` use it like a run.
+      choose: whether configurations and post-processing are chosen by the validation cases.
 
     Returns:
       The content of its `results.json`.
@@ -125,7 +152,31 @@ def ensemble(paths: Sequence[str], out: pathlib.Path) -> dict[str, Any]:
     """
     _check_output(paths, out)
     runs, family = read(paths)
-    return _write(out, paths, runs, family, family.command('ensemble')(runs, paths))
+    return _write(out, paths, runs, family, _averaged(family, runs, paths, out, choose=choose))
+
+
+def evaluate_again(out: pathlib.Path) -> dict[str, Any]:
+    """Evaluates an ensemble again by its `ensemble.json`: its runs with its post-processing.
+
+    Args:
+      out: the folder of the ensemble.
+
+    Returns:
+      The content of its `results.json`.
+
+    Raises:
+      InputError: as `read`.
+    """
+    chosen = restore.read_ensemble(out)
+    runs = [run_files.read(pathlib.Path(path)) for path in chosen['runs']]
+    family = of_config(runs[0].config)
+    return _write(out, chosen['runs'], runs, family, _averaged(family, runs, chosen['runs'], out, chosen=chosen))
+
+
+def _averaged(family: Family, runs: Sequence[Run], paths: Sequence[str], out: pathlib.Path,
+              **options: Any) -> Combined:
+    """The mean prediction of runs as one result."""
+    return family.command('ensemble')(runs, paths, Members(paths[0]), out, **options)
 
 
 def merge(paths: Sequence[str], out: pathlib.Path) -> dict[str, Any]:
@@ -193,6 +244,8 @@ def _write(out: pathlib.Path, paths: Sequence[str], runs: Sequence[Run], family:
     first = runs[0]
     atomic_files.write_table(out / 'predictions.csv', found.rows)
     atomic_files.write_text(out / 'config.json', configs.to_json(first.config))
+    if found.chosen:
+        restore.write_ensemble(out, found.chosen)
     splits = [split for split, _ in dict.fromkeys((row['split'], row['id']) for row in found.rows)]
     kept = {key: first.results[key] for key in ('classes', 'problem', 'unit', 'length_unit', 'conventions')
             if key in first.results}

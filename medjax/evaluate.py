@@ -3,9 +3,11 @@
     python -m medjax.evaluate --workdir=DIR [--split=test]
     python -m medjax.evaluate --compare RUN RUN … [--workdir=OUT]   runs of one family on the same cases, in pairs
     python -m medjax.evaluate --ensemble RUN RUN … --workdir=OUT    the mean of their probabilities as one result
+    python -m medjax.evaluate --best RUN RUN … --workdir=OUT        likewise of those that validation cases choose
     python -m medjax.evaluate --merge RUN RUN … --workdir=OUT       folds and seeds of a cross-validation as one result
 """
 
+import functools
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -16,7 +18,7 @@ cli.prepare()
 
 from absl import flags  # noqa: E402
 
-from medjax import assemble, atomic_files, compare, restore  # noqa: E402
+from medjax import atomic_files, compare, restore  # noqa: E402
 from medjax.core import distributed  # noqa: E402
 from medjax.core.experiment import Experiment  # noqa: E402
 from medjax.data import participants  # noqa: E402
@@ -101,12 +103,6 @@ def _summary(config: Mapping[str, Any], experiment: Experiment, rows: Sequence[M
     return results
 
 
-def load_experiment(workdir: pathlib.Path) -> tuple[dict[str, Any], Experiment]:
-    """The config and the experiment of a run for this machine's devices, with no training data on them."""
-    config = {**restore.load(workdir).to_dict(), 'parallel': 'jit', 'mesh': None, 'keep_on_device': False}
-    return config, assemble.experiment(config)
-
-
 def _earlier(workdir: pathlib.Path, step: int, splits: Sequence[str]) -> list[dict[str, Any]]:
     """Predictions of other splits by the same weights."""
     try:
@@ -132,10 +128,10 @@ def publish(results: Mapping[str, Any], config: Mapping[str, Any], workdir: path
 
 def main(more: Sequence[str]) -> None:
     """Reads the flags and evaluates."""
-    wanted = [flag.name for flag in (COMPARE, ENSEMBLE, MERGE) if flag.value]
+    wanted = [flag.name for flag in (COMPARE, ENSEMBLE, BEST, MERGE) if flag.value]
     if len(wanted) > 1 or (len(more) > 1 and not wanted):
-        raise InputError(f'{" ".join(more[1:]) or wanted}: expected folders of runs after one of --compare, --ensemble '
-                         'and --merge')
+        raise InputError(f'{" ".join(more[1:]) or wanted}: expected folders of runs after one of --compare, '
+                         '--ensemble, --best and --merge')
     if WORKDIR.value is None and wanted != ['compare']:
         raise InputError('--workdir: expected the folder of a run, or one for the result')
     workdir = pathlib.Path(WORKDIR.value).resolve() if WORKDIR.value else None
@@ -143,10 +139,16 @@ def main(more: Sequence[str]) -> None:
         if wanted == ['compare']:
             compare.compare(more[1:], workdir, ALL_PAIRS.value, METRICS.value)
         else:
-            {'ensemble': compare.ensemble, 'merge': compare.merge}[wanted[0]](more[1:], workdir)
+            {'ensemble': compare.ensemble, 'best': functools.partial(compare.ensemble, choose=True),
+             'merge': compare.merge}[wanted[0]](more[1:], workdir)
+        return
+    if (workdir / restore.ENSEMBLE).is_file():
+        if SPLIT.value or FROM_STEP.value is not None:
+            raise InputError(f'--split, --from_step: {workdir} is an ensemble; expected neither')
+        compare.evaluate_again(workdir)
         return
     with distributed.started(DISTRIBUTED.value):
-        config, experiment = load_experiment(workdir)
+        config, experiment = restore.experiment(workdir)
         check_processes(config, experiment)
         results = evaluate(config, experiment, workdir, SPLIT.value, FROM_STEP.value)
         if results is not None:
@@ -165,5 +167,7 @@ if __name__ == '__main__':
     ALL_PAIRS = flags.DEFINE_bool('all_pairs', False, 'With --compare: compare every two of the runs.')
     METRICS = flags.DEFINE_list('metrics', [], 'With --compare: the metrics to compare; all by default.')
     ENSEMBLE = flags.DEFINE_bool('ensemble', False, 'Average the probabilities of the runs that are the arguments.')
+    BEST = flags.DEFINE_bool('best', False, 'Choose among the runs that are the arguments, their ensembles and '
+                             'post-processing by validation cases, and average what is chosen.')
     MERGE = flags.DEFINE_bool('merge', False, 'Merge the folds and seeds that are the arguments.')
     cli.run(main, unnamed=True)

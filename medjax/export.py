@@ -103,7 +103,7 @@ def _cost(workdir: pathlib.Path, variables: Mapping[str, Any], results: Mapping[
     if 'test' not in results:
         raise InputError(f'{workdir}: no results of test cases to compare the precision with; expected an evaluated '
                          'run, or --nomeasure')
-    config, experiment = evaluate.load_experiment(workdir)
+    config, experiment = restore.experiment(workdir)
     rounded = evaluate.measure(config, experiment, workdir, variables)
     return model_card.cost(results, rounded, of_config(config).metrics)
 

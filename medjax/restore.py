@@ -3,17 +3,19 @@
 import contextlib
 import dataclasses
 import inspect
+import os
 import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
 
-from medjax import atomic_files, build, cli
+from medjax import assemble, atomic_files, build, cli
 from medjax.core import config as configs
 from medjax.core import contracts, distributed, state
 from medjax.core.checkpoint import Checkpoints
 from medjax.core.config import bind
+from medjax.core.experiment import Experiment
 from medjax.core.manifest import DamagedCheckpointError
 from medjax.core.sharding import Jit
 from medjax.core.task import Task
@@ -23,6 +25,7 @@ from medjax.report import run_files
 from medjax.report.page import draw
 from medjax.tasks.family import of_config
 
+ENSEMBLE = 'ensemble.json'  # the runs of an ensemble, and what was chosen for it
 FOREVER = 2**31 - 1  # steps of an optimiser of which only the state's layout is needed
 
 
@@ -110,12 +113,14 @@ def restore(workdir: pathlib.Path, **options: Any) -> Trained:
     """The predictor and the weights of a run, without reading its training data.
 
     Args:
-      workdir: of the run.
+      workdir: of the run, or of an ensemble.
       **options: for the predictor, over those of config.evaluate.
 
     Raises:
       InputError: the folder holds no trained run.
     """
+    if (workdir / ENSEMBLE).is_file():
+        return _ensemble(workdir, **options)
     config = build.plain(load(workdir))
     with weights(config, workdir) as (checkpoints, step):
         statistics = checkpoints.statistics(step)
@@ -126,6 +131,62 @@ def restore(workdir: pathlib.Path, **options: Any) -> Trained:
     if not inputs.suffixes:
         inputs = inputs._replace(suffixes=tuple(predictor.suffixes))
     return Trained(predictor, variables, step, task, statistics, inputs, config, notes=reader.notes)
+
+
+def experiment(workdir: pathlib.Path) -> tuple[dict[str, Any], Experiment]:
+    """The config and the experiment of a run for this machine's devices, with no training data on them."""
+    config = {**load(workdir).to_dict(), 'parallel': 'jit', 'mesh': None, 'keep_on_device': False}
+    return config, assemble.experiment(config)
+
+
+def write_ensemble(folder: pathlib.Path, chosen: Mapping[str, Any]) -> None:
+    """Writes `ensemble.json` into a folder, with the paths of the runs relative to it."""
+    content = dict(chosen)
+    content['runs'] = [os.path.relpath(path, folder) for path in chosen['runs']]
+    content['candidates'] = [{**one, 'runs': [os.path.relpath(path, folder) for path in one['runs']]}
+                             for one in chosen.get('candidates', ())]
+    atomic_files.write_json(folder / ENSEMBLE, content)
+
+
+def read_ensemble(folder: pathlib.Path) -> dict[str, Any]:
+    """Reads `ensemble.json` of a folder.
+
+    Raises:
+      InputError: it is damaged, or names no folder of a run.
+    """
+    path = folder / ENSEMBLE
+    content = atomic_files.read_json(path, 'an ensemble as evaluate writes it')
+    runs = content.get('runs')
+    if not isinstance(runs, list) or not runs or not all(isinstance(run, str) for run in runs):
+        raise InputError(f'{path}: runs: {runs!r}; expected a list of folders')
+    def found(run: str) -> str:
+        return os.path.normpath(folder / run)
+
+    content['runs'] = [found(run) for run in runs]
+    content['candidates'] = [{**one, 'runs': list(map(found, one['runs']))} for one in content.get('candidates', ())]
+    for run in content['runs']:
+        if not pathlib.Path(run, 'config.json').is_file():
+            raise InputError(f'{path}: runs: {run}: no run there; expected the folders of the runs beside this one, as '
+                             'when the ensemble was evaluated')
+    return content
+
+
+def _ensemble(workdir: pathlib.Path, **options: Any) -> Trained:
+    """The predictor of an ensemble; its `variables` are a list, those of each run."""
+    if options:
+        raise InputError(f'{", ".join(f"--{name}" for name in options)}: {workdir} is an ensemble, whose '
+                         f'post-processing is in its {ENSEMBLE}; expected none of them')
+    content = read_ensemble(workdir)
+    members = [restore(pathlib.Path(run)) for run in content['runs']]
+    first = members[0]
+    predictor = of_config(first.config).function('ensemble', 'predictor')([one.predictor for one in members], content)
+
+    def refuse(*_: Any) -> Any:
+        raise InputError(f'{workdir}: an ensemble; expected a single run')
+
+    return dataclasses.replace(first, predictor=predictor, variables=[one.variables for one in members],
+                               task=Task(refuse, refuse, refuse, refuse),
+                               origin=f'the mean of {len(members)} runs, by {workdir / ENSEMBLE}')
 
 
 def _layout(config: Mapping[str, Any], workdir: pathlib.Path, statistics: Mapping[str, Any], reader: CheckedReader,

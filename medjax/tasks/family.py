@@ -8,7 +8,8 @@ and imported when they are needed:
     summary.py     `results(rows, evaluator)`: the metrics with confidence intervals, of the predictions table
     chapter.py     `chapter(run)`: the family's part of the report
     merge.py       `merge(runs) -> Combined`: runs over folds and seeds as one result
-    ensemble.py    `ensemble(runs, paths) -> Combined`: several runs' mean prediction as one result
+    ensemble.py    `ensemble(runs, paths, members, out, …) -> Combined`: several runs' mean prediction as one result;
+                   optionally `predictor(members, chosen)`, which predicts with the ensemble
     compare.py     `compare(runs, rows) -> Comparable`: the predictions of several runs, read for a comparison
 
 A family has `merge.py`, `compare.py`, `ensemble.py` and a predictor, or says in `refuses` why not.
@@ -19,7 +20,7 @@ import importlib
 import importlib.util
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -39,12 +40,27 @@ class Combined(NamedTuple):
       results: what `results.json` has: for each split its metrics, and `analysis`.
       notice: the text that explains how the runs were combined.
       splits: the splits whose metrics are listed for each single run too.
+      chosen: the content of `ensemble.json`, with which an ensemble predicts; None for none.
     """
 
     rows: Sequence[Mapping[str, Any]]
     results: Mapping[str, Any]
     notice: str
     splits: Sequence[str] = ()
+    chosen: Mapping[str, Any] | None = None
+
+
+class Members(Protocol):
+    """The networks of several runs, restored when they are asked for."""
+
+    @property
+    def evaluator(self) -> Any:
+        """The evaluator of the first run, with its data set."""
+        ...
+
+    def trained(self, path: str) -> tuple[Any, Any]:
+        """The predictor of a run and its variables."""
+        ...
 
 
 class Comparable(NamedTuple):

@@ -21,6 +21,7 @@ from medjax.data.io.label_codes import LabelCode, without_copies
 from medjax.data.io.tables import check_near_names, filled, read_table
 from medjax.data.labels import named_segments
 from medjax.data.source import UNKNOWN_PATIENTS, Case, Source, data_dir
+from medjax.data.sources.annotations import patient_name
 from medjax.data.splits import KEYS, Splitting
 from medjax.errors import InputError
 from medjax.options import NonNegativeInt, Positive
@@ -34,7 +35,7 @@ def source(*, classes: Sequence[str], dir: str = '', images: str = 'images', lab
            label_values: Sequence[NonNegativeInt] | None = None,
            colours: Mapping[str, Sequence[NonNegativeInt]] | None = None, spacing: Sequence[Positive] | None = None,
            align_labels: bool = False, other_segments: Literal['refuse', 'ignore'] = 'refuse',
-           splitting: Splitting = Splitting(val=0.2, test=0.2), notice: str = '') -> Source:
+           patient_regex: str = '', splitting: Splitting = Splitting(val=0.2, test=0.2), notice: str = '') -> Source:
     """A segmentation source with images and labels paired by name, or by a table.
 
     Args:
@@ -55,7 +56,9 @@ def source(*, classes: Sequence[str], dir: str = '', images: str = 'images', lab
         name is no class are refused or left out.
       align_labels: resample a label on another grid onto the grid of its image by world coordinates, instead of
         refusing it.
-      splitting: how patients are assigned to splits; without a column `patient` each image is a patient of its own.
+      patient_regex: a regular expression whose first group is the patient's name in a case's id, such as '^(.{12})',
+        for cases whose patient is not known from a table or from DICOM headers.
+      splitting: how patients are assigned to splits; without a patient's name each image is a patient of its own.
       notice: text on the data for the report.
 
     Returns:
@@ -69,6 +72,9 @@ def source(*, classes: Sequence[str], dir: str = '', images: str = 'images', lab
                      align_labels=align_labels, other_segments=other_segments)
     rows, warnings = (_read_rows(root, table), ()) if table else _pairs(root / images, root / labels, image_suffix,
                                                                         label_suffix)
+    if patient_regex:
+        for row in rows:
+            row['patient'] = row['patient'] or patient_name(row['id'], patient_regex)
     known = any(row['patient'] for row in rows)
     for row in rows:
         row['patient'] = row['patient'] or row['id']

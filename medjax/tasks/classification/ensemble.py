@@ -1,6 +1,7 @@
 """Ensembles of classifications: the mean of several runs' probabilities."""
 
-from collections.abc import Sequence
+import pathlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,19 +13,26 @@ from medjax.statistics.paired import rows_by_id
 from medjax.tasks.classification.probability_analysis import DECISION_THRESHOLDS, named_prevalence
 from medjax.tasks.classification.summary import summarise
 from medjax.tasks.classification.table import UNCERTAINTY, Cases, Row, prob_columns, read
-from medjax.tasks.family import Combined
+from medjax.tasks.family import Combined, Members
 
 
-def ensemble(runs: Sequence[Run], paths: Sequence[str]) -> Combined:
+def ensemble(runs: Sequence[Run], paths: Sequence[str], members: Members, out: pathlib.Path, choose: bool = False,
+             chosen: Mapping[str, Any] | None = None) -> Combined:
     """The mean of the runs' probabilities for each case, and its metrics.
 
     Args:
       runs: the runs.
       paths: their folders.
+      members: not used: the probabilities are in the runs' tables, as for out and chosen.
+      out: …
+      choose: refused.
+      chosen: …
 
     Raises:
-      InputError: a run lacks a test case of another, or they disagree about a case's truth.
+      InputError: a run lacks a test case of another, or they disagree about a case's truth; `choose`.
     """
+    if choose:
+        raise InputError('--best: runs of classification; expected runs of segmentation, or --ensemble')
     first = runs[0]
     problem, options = first.results['problem'], first.section('evaluate')
     rows = average_tables([run.predictions for run in runs], problem, first.classes)

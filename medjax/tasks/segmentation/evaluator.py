@@ -75,28 +75,43 @@ class SegmentationEvaluator(contracts.Evaluator):
                                                     regions=self.data.source.regions)
             else:
                 image, reference = map(to_canonical, volume.case.read())
-                truth = reference.array
                 label = self.postprocess(restore(Image(label, volume.affine), image, kind='label').array)
-                metrics = mask_metrics.case_metrics(
-                    label, truth, spacing(image.affine), self.data.source.classes, tolerances=self.tolerances,
-                    surfaces=self.surface, lesions=self.lesion_metrics, grid=self.data.source.grid,
-                    regions=self.data.source.regions)
                 if snapshots is not None:
-                    self._save_snapshot(snapshots, volume, image, truth, label, confidence)
-            return {'split': split, 'id': volume.case.id, 'patient': volume.case.patient, **volume.case.columns,
-                    **table.case_columns(metrics, self.data.source.classes)}
+                    confidence = restore(Image(confidence, volume.affine), image, kind='linear').array
+                return self.measured(volume, split, image, reference.array, label, confidence, snapshots)
+            return self._row(volume, split, metrics)
 
         return distributed.mapped(row, self.data.cases(split))
+
+    def measured(self, volume: PreparedVolume, split: str, image: Image, truth: np.ndarray, label: np.ndarray,
+                 confidence: np.ndarray, snapshots: pathlib.Path | None) -> dict[str, Any]:
+        """The row of a case whose labels are given.
+
+        Args:
+          volume: the case.
+          split: the split's name.
+          image: as stored, in RAS+.
+          truth: the reference `[X, Y, Z]`.
+          label: the labels after post-processing, of the same shape.
+          confidence: the probability of the predicted class; read for a snapshot only, and then of the same shape.
+          snapshots: folder for the snapshot of the case; None for none.
+        """
+        source = self.data.source
+        metrics = mask_metrics.case_metrics(
+            label, truth, spacing(image.affine), source.classes, tolerances=self.tolerances, surfaces=self.surface,
+            lesions=self.lesion_metrics, grid=source.grid, regions=source.regions)
+        if snapshots is not None:
+            snapshot.save(snapshots / f'{volume.case.id}.npz', image, truth, label, confidence,
+                          region_matrix(source.classes, source.regions))
+        return self._row(volume, split, metrics)
+
+    def _row(self, volume: PreparedVolume, split: str, metrics: Mapping[str, float]) -> dict[str, Any]:
+        return {'split': split, 'id': volume.case.id, 'patient': volume.case.patient, **volume.case.columns,
+                **table.case_columns(metrics, self.data.source.classes)}
 
     def validation_metrics(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         """Means of the metrics over the cases."""
         return column_means(rows)
-
-    def _save_snapshot(self, folder: pathlib.Path, volume: PreparedVolume, image: Image, truth: np.ndarray,
-                       label: np.ndarray, confidence: np.ndarray) -> None:
-        confidence = restore(Image(confidence, volume.affine), image, kind='linear').array
-        snapshot.save(folder / f'{volume.case.id}.npz', image, truth, label, confidence,
-                      region_matrix(self.data.source.classes, self.data.source.regions))
 
 
 def evaluator(*, data: VolumeDataset, task: Task, overlap: FractionBelowOne = 0.5, flips: Sequence[NonNegativeInt] = (),

@@ -24,9 +24,6 @@ FAMILY = Family(
         Metric('missed', 'Missed structures', better='lower'),
         Metric('spurious', 'Spurious structures', better='lower'),
     )),
-    refuses={
-        'ensemble': 'only runs of classification can be averaged',
-    },
     reporting=Reporting(('CLAIM',), 'semantic segmentation', {
         'overlap': ('dice', 'iou'),
         'distance of borders': ('nsd', 'hd95', 'assd'),

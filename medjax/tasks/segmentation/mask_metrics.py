@@ -75,11 +75,12 @@ class Postprocess:
     """Postprocessing of predicted labels; none by default.
 
     Attributes:
-      largest_component: keep the largest connected component of each class (26 neighbours).
+      largest_component: keep the largest connected component (26 neighbours) of each class, or of those whose numbers
+        are given.
       fill_holes: assign background that a class encloses to that class.
     """
 
-    largest_component: bool = False
+    largest_component: bool | tuple[int, ...] = False
     fill_holes: bool = False
 
     def __call__(self, label: np.ndarray) -> np.ndarray:
@@ -87,7 +88,7 @@ class Postprocess:
         out = label.copy()
         for value in np.unique(label[label > 0]):
             mask = label == value
-            if self.largest_component:
+            if self.largest_component is True or (self.largest_component and value in self.largest_component):
                 component = cc3d.largest_k(mask, k=1, connectivity=26) > 0
                 out[mask & ~component] = 0
                 mask = component

@@ -10,7 +10,7 @@ import numpy as np
 from medjax.core import contracts
 from medjax.data.io import image_files
 from medjax.data.io.geometry import Image, restore, spacing
-from medjax.data.transforms.volumes import NetworkVolume, VolumePreprocess, flat_axis
+from medjax.data.transforms.volumes import VolumePreprocess, flat_axis
 from medjax.ops.labels import region_matrix
 from medjax.ops.sliding_windows import SlidingWindowInference
 from medjax.report.tables import format_significant
@@ -89,7 +89,7 @@ class SegmentationPredictor(contracts.Predictor):
         Raises:
           InputError: the image does not fit the network, or the labels cannot be written.
         """
-        image, label, _ = self._segment(variables, path)
+        image, label = self._segment(variables, path)
         output = folder / self.output_name(path)
         image_files.write(output, self.encode(label), image.affine, like=image.path)
         return f'{path} → {output}   {self._volumes(label, image.affine)}'
@@ -100,23 +100,31 @@ class SegmentationPredictor(contracts.Predictor):
         Outside of the network's grid, which may be cropped, the background has the probability 1. Beside regions, its
         probability is one minus the largest of theirs.
         """
-        image, label, volume = self._segment(variables, path)
-        found = None
-        if probs:
-            found = self.inference.probabilities(variables, volume.image, volume.background)
-            found = restore(Image(found, volume.affine), image, kind='linear').array
-            if self.inference.regions:
-                found = np.concatenate([1 - found.max(-1, keepdims=True), found], -1)
-            else:
-                found[..., 0] += 1 - found.sum(-1)
+        image, label = self._segment(variables, path)
+        found = self.probabilities(variables, image) if probs else None
         return contracts.Findings(self.statistics['classes'], self._volumes(label, image.affine), label, found)
 
-    def _segment(self, variables: Any, path: pathlib.Path) -> tuple[Image, np.ndarray, NetworkVolume]:
-        """An image as read, its labels on its own grid, and what the network was given."""
+    def probabilities(self, variables: Any, image: Image) -> np.ndarray:
+        """The probabilities of all classes on an image's own grid, `[X, Y, Z, K]` float32; see `findings`.
+
+        Args:
+          variables: the network's variables.
+          image: as read.
+        """
+        volume = self.preprocess.network_input(image, self.statistics, flat_axis(self.inference.window) or 0)
+        found = self.inference.probabilities(variables, volume.image, volume.background)
+        found = restore(Image(found, volume.affine), image, kind='linear').array
+        if self.inference.regions:
+            return np.concatenate([1 - found.max(-1, keepdims=True), found], -1)
+        found[..., 0] += 1 - found.sum(-1)
+        return found
+
+    def _segment(self, variables: Any, path: pathlib.Path) -> tuple[Image, np.ndarray]:
+        """An image as read, and its labels on its own grid."""
         image = self.read(path)
         volume = self.preprocess.network_input(image, self.statistics, flat_axis(self.inference.window) or 0)
         label, _ = self.inference(variables, volume.image, volume.background)
-        return image, self.postprocess(restore(Image(label, volume.affine), image, kind='label').array), volume
+        return image, self.postprocess(restore(Image(label, volume.affine), image, kind='label').array)
 
     def _volumes(self, label: np.ndarray, affine: np.ndarray) -> str:
         """The volume of each class or region as text."""
