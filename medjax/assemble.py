@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax
 from flax.traverse_util import flatten_dict
 
-from medjax import build, options
+from medjax import build, options, restore
 from medjax.clinic.options import DicomOptions
 from medjax.core import contracts, cost, trackers
 from medjax.core.config import bind, check, choose
@@ -34,6 +34,12 @@ def experiment(config: Mapping[str, Any]) -> Experiment:
     return bind(_experiment, build.plain(config), 'config')
 
 
+def of_run(workdir: pathlib.Path) -> tuple[dict[str, Any], Experiment]:
+    """The config and the experiment of a run for this machine's devices, with no training data on them."""
+    config = {**restore.load(workdir).to_dict(), 'parallel': 'jit', 'mesh': None, 'keep_on_device': False}
+    return config, experiment(config)
+
+
 def check_keys(config: Mapping[str, Any]) -> None:
     """Checks the keys and values of all sections; data are not read, nor what depends on them.
 
@@ -41,7 +47,7 @@ def check_keys(config: Mapping[str, Any]) -> None:
       InputError: a key that is unknown or missing, or a value that is not of its type or range.
     """
     sections = {name: dict(config.get(name) or {}) for name in (
-        'augment', 'checkpoint', 'data', 'debug', 'evaluate', 'init', 'log', 'study', 'task')}
+        'augment', 'checkpoint', 'data', 'debug', 'evaluate', 'init', 'log', 'report', 'study', 'task')}
     check(_experiment, config, 'config')
     of = family.of_config(config)
     build.check_dataset(sections['data'])
@@ -54,7 +60,7 @@ def check_keys(config: Mapping[str, Any]) -> None:
     evaluate = {key: value for key, value in sections['evaluate'].items() if key not in ('name', 'every')}
     check(of.function('evaluator', 'evaluator'), evaluate, 'config.evaluate', ['data', 'task'])
     check(checkpointing, sections['checkpoint'], 'config.checkpoint', ['metrics', 'name'])
-    for name, function in (('log', logging), ('debug', debugging), ('study', Study)):
+    for name, function in (('log', logging), ('debug', debugging), ('report', reporting), ('study', Study)):
         check(function, sections[name], f'config.{name}')
     trackers.check(sections['log'].get('also', ()))
     if sections['augment']:
@@ -70,7 +76,8 @@ def _experiment(*, seed: NonNegativeInt, batch: Count, model: Mapping[str, Any],
                 precision: Literal['float32', 'bfloat16'] = 'float32', checkpoint: Mapping[str, Any] | None = None,
                 log: Mapping[str, Any] | None = None, debug: Mapping[str, Any] | None = None,
                 keep_on_device: bool | None = None, init: Mapping[str, Any] | None = None,
-                study: Mapping[str, Any] | None = None, dicom: Mapping[str, Any] | None = None) -> Experiment:
+                study: Mapping[str, Any] | None = None, report: Mapping[str, Any] | None = None,
+                dicom: Mapping[str, Any] | None = None) -> Experiment:
     """An experiment.
 
     Args:
@@ -94,9 +101,11 @@ def _experiment(*, seed: NonNegativeInt, batch: Count, model: Mapping[str, Any],
       keep_on_device: whether the training data is kept on the devices; None for where it fits.
       init: weights from elsewhere.
       study: statements on the study for the report, such as the reference standard.
+      report: what the report shows.
       dicom: the content of the DICOM objects that `predict --dicom` writes, such as the codes of the classes.
     """
     bind(Study, study or {}, 'config.study')
+    shown = bind(reporting, report or {}, 'config.report')
     described = bind(DicomOptions, dicom or {}, 'config.dicom')
     if batch < 1 or min(steps, epochs) < 0 or max(steps, epochs) < 1:
         raise InputError(f'config.steps: {steps}, config.epochs: {epochs}, config.batch: {batch}; expected a batch of '
@@ -118,6 +127,7 @@ def _experiment(*, seed: NonNegativeInt, batch: Count, model: Mapping[str, Any],
     options.check(accumulate, Count, 'config.optim.accumulate')
     _check_frozen(module, init)
     every, evaluator = _evaluator(of, evaluate, cases, problem)
+    evaluator = evaluator.show_channel(shown) if shown else evaluator
     order = {'seed': seed, 'batch': batch, 'rows': plan.rows(batch)}
     return Experiment(task=problem, data=cases, batches=pipeline.Streamed(cases, **order),
                       placed=_placed(cases, plan, keep_on_device, **order),
@@ -157,6 +167,16 @@ def logging(*, every: Count = 10, also: Sequence[str] = ()) -> dict[str, Any]:
     """
     trackers.check(also)
     return {'log_every': every, 'log_also': tuple(also)}
+
+
+def reporting(*, channel: str = '') -> str:
+    """Options of the report.
+
+    Args:
+      channel: of segmentation, the name of the channel that is drawn of images with several; by default the one with
+        most contrast in the labels of training cases.
+    """
+    return channel
 
 
 def debugging(*, skip_nonfinite: bool = False) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from medjax import atomic_files, outputs, restore
+from medjax import assemble, atomic_files, outputs, restore
 from medjax.core import config as configs
 from medjax.core import contracts
 from medjax.errors import InputError
@@ -126,7 +126,7 @@ class Members:
     @functools.cached_property
     def evaluator(self) -> contracts.Evaluator:
         """The evaluator of the first run, with its data set."""
-        return restore.experiment(pathlib.Path(self.first).resolve())[1].evaluator
+        return assemble.of_run(pathlib.Path(self.first).resolve())[1].evaluator
 
     def trained(self, path: str) -> tuple[contracts.Predictor, Any]:
         """The predictor of a run and its variables."""

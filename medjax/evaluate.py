@@ -18,7 +18,7 @@ cli.prepare()
 
 from absl import flags  # noqa: E402
 
-from medjax import atomic_files, compare, restore  # noqa: E402
+from medjax import assemble, atomic_files, compare, restore  # noqa: E402
 from medjax.core import distributed  # noqa: E402
 from medjax.core.experiment import Experiment  # noqa: E402
 from medjax.data import participants  # noqa: E402
@@ -148,7 +148,7 @@ def main(more: Sequence[str]) -> None:
         compare.evaluate_again(workdir)
         return
     with distributed.started(DISTRIBUTED.value):
-        config, experiment = restore.experiment(workdir)
+        config, experiment = assemble.of_run(workdir)
         check_processes(config, experiment)
         results = evaluate(config, experiment, workdir, SPLIT.value, FROM_STEP.value)
         if results is not None:

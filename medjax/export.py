@@ -21,7 +21,7 @@ cli.prepare()
 import numpy as np  # noqa: E402
 from absl import flags  # noqa: E402
 
-from medjax import atomic_files, build, evaluate, outputs, restore  # noqa: E402
+from medjax import assemble, atomic_files, build, evaluate, outputs, restore  # noqa: E402
 from medjax.deploy import model_card, onnx_format, program  # noqa: E402
 from medjax.errors import InputError  # noqa: E402
 from medjax.tasks.family import of_config  # noqa: E402
@@ -103,7 +103,7 @@ def _cost(workdir: pathlib.Path, variables: Mapping[str, Any], results: Mapping[
     if 'test' not in results:
         raise InputError(f'{workdir}: no results of test cases to compare the precision with; expected an evaluated '
                          'run, or --nomeasure')
-    config, experiment = restore.experiment(workdir)
+    config, experiment = assemble.of_run(workdir)
     rounded = evaluate.measure(config, experiment, workdir, variables)
     return model_card.cost(results, rounded, of_config(config).metrics)
 

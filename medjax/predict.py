@@ -107,11 +107,14 @@ def predict(workdir: pathlib.Path, inputs: Sequence[str], output: pathlib.Path, 
     run = run or restore.restore(workdir, **options)
     images = checked_inputs(run, workdir, inputs, output, say)
     say(run.origin or f'weights of step {run.step} of {workdir}')
+    start = time.monotonic()
     for number, image in enumerate(images, 1):
         began = time.monotonic()
         line = run.predictor(run.variables, image, output)
         head, *warnings = line.split('\n')
-        say(f'{number}/{len(images)}  {head}   {time.monotonic() - began:.1f} s')
+        now = time.monotonic()
+        left = (now - start) / number * (len(images) - number)
+        say(f'{number}/{len(images)}  {head}   {now - began:.1f} s' + (f'   {left:.0f} s left' if left > 5 else ''))
         for warning in [*warnings, *run.take_notes()]:
             say(warning)
 

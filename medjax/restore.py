@@ -10,12 +10,11 @@ from typing import Any
 
 import jax
 
-from medjax import assemble, atomic_files, build, cli
+from medjax import atomic_files, build, cli
 from medjax.core import config as configs
 from medjax.core import contracts, distributed, state
 from medjax.core.checkpoint import Checkpoints
 from medjax.core.config import bind
-from medjax.core.experiment import Experiment
 from medjax.core.manifest import DamagedCheckpointError
 from medjax.core.sharding import Jit
 from medjax.core.task import Task
@@ -133,12 +132,6 @@ def restore(workdir: pathlib.Path, **options: Any) -> Trained:
     return Trained(predictor, variables, step, task, statistics, inputs, config, notes=reader.notes)
 
 
-def experiment(workdir: pathlib.Path) -> tuple[dict[str, Any], Experiment]:
-    """The config and the experiment of a run for this machine's devices, with no training data on them."""
-    config = {**load(workdir).to_dict(), 'parallel': 'jit', 'mesh': None, 'keep_on_device': False}
-    return config, assemble.experiment(config)
-
-
 def write_ensemble(folder: pathlib.Path, chosen: Mapping[str, Any]) -> None:
     """Writes `ensemble.json` into a folder, with the paths of the runs relative to it."""
     content = dict(chosen)
@@ -159,6 +152,7 @@ def read_ensemble(folder: pathlib.Path) -> dict[str, Any]:
     runs = content.get('runs')
     if not isinstance(runs, list) or not runs or not all(isinstance(run, str) for run in runs):
         raise InputError(f'{path}: runs: {runs!r}; expected a list of folders')
+
     def found(run: str) -> str:
         return os.path.normpath(folder / run)
 

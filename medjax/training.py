@@ -24,7 +24,7 @@ from medjax.data.split_files import check_same_data, check_split, split_hash, wr
 from medjax.errors import InputError  # noqa: E402
 
 # Keys in which a resumed run may differ from the interrupted one: none of them changes a weight.
-FREE = ('log', 'evaluate', 'checkpoint', 'parallel', 'mesh', 'keep_on_device', 'debug', 'study', 'dicom')
+FREE = ('log', 'evaluate', 'checkpoint', 'parallel', 'mesh', 'keep_on_device', 'debug', 'study', 'report', 'dicom')
 
 MODEL_CARD = 'model_card.md'
 # The files that a run writes into its folder beside folders.

@@ -229,7 +229,8 @@ def top_sections() -> list[Section]:
     """The top level of a config, and the sections that `assemble` reads."""
     sections = [('config', assemble._experiment, ()), ('checkpoint', assemble.checkpointing, ('metrics', 'name')),
                 ('log', assemble.logging, ()), ('debug', assemble.debugging, ()), ('init', assemble.initial, ()),
-                ('mesh', sharding.Jit, ('devices',)), ('study', Study, ()), ('dicom', DicomOptions, ())]
+                ('mesh', sharding.Jit, ('devices',)), ('study', Study, ()), ('report', assemble.reporting, ()),
+                ('dicom', DicomOptions, ())]
     return [Section(name, path_of(function.__module__), docstrings.introduction(function), documented(function, given))
             for name, function, given in sections]
 

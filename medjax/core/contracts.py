@@ -12,6 +12,8 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
+from medjax.errors import InputError
+
 Row = dict[str, Any]
 Variables = Mapping[str, Any]
 
@@ -181,6 +183,15 @@ class Evaluator(Protocol):
     def complete(self, rows: list[Row]) -> list[Row]:
         """Optional: adds columns that need the rows of several splits, such as those at an operating point."""
         return rows
+
+    def show_channel(self, name: str) -> 'Evaluator':
+        """Optional: the evaluator with another channel of images for the report.
+
+        Raises:
+          InputError: no such channel, or a family whose report does not show a single one.
+        """
+        raise InputError(f'config.report.channel: {name!r}; expected none: the report of this family shows no single '
+                         'channel')
 
     def snapshot_training(self, variables: Variables, workdir: pathlib.Path, step: int) -> None:
         """Optional: keeps pictures of the course of training, at every validation."""

@@ -19,15 +19,16 @@ def region_matrix(classes: Sequence[str], regions: Mapping[str, Sequence[int]]) 
     return np.array([[number in inner for number in range(len(classes))] for inner in members])
 
 
-def last_region(probs: Any) -> Any:
-    """The number of the last region with a probability above .5 at each voxel, from 1; 0 where there is none.
+def last_region(probs: Any, threshold: float = 0.5) -> Any:
+    """The number of the last region with a probability above a threshold at each voxel, from 1; 0 where there is none.
 
     Args:
       probs: `[..., R]`, of NumPy or JAX, in the order of the regions.
+      threshold: 0 for logits.
 
     Returns:
       `[...]` of whole numbers.
     """
-    inside = probs > 0.5
+    inside = probs > threshold
     last = probs.shape[-1] - inside[..., ::-1].argmax(-1)
     return last * inside.any(-1).astype(last.dtype)

@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import tqdm
 from jax.sharding import NamedSharding, PartitionSpec
 
 from medjax.errors import InputError
@@ -112,7 +113,8 @@ class SlidingWindowInference:
         first, slab = 0, None  # the next plane to yield, and a ring buffer of the planes from there on
         sharding = _window_sharding(variables)
         batch = self.batch if sharding is None else -(-self.batch // sharding.num_devices) * sharding.num_devices
-        for number in range(0, len(places), batch):
+        steps = tqdm.tqdm(range(0, len(places), batch), 'windows', unit='', leave=False, delay=5)
+        for number in steps:
             part = places[number:number + batch]
             tiles = np.zeros((batch, *window, image.shape[-1]), np.float32)
             for tile, (a, b, c) in zip(tiles, part):
@@ -140,6 +142,17 @@ class SlidingWindowInference:
     def _map_planes(self, variables: Any, image: np.ndarray, fill: np.ndarray | None,
                     reduce: Callable[[np.ndarray, np.ndarray], Sequence[np.ndarray]]) -> list[np.ndarray]:
         """Applies `reduce` to the sums and weights of each plane, and stacks the results to volumes."""
+        image, inner, axis = self._padded(image, fill)
+        out: list[np.ndarray] = []
+        for plane, (total, weight_sum) in enumerate(self._planes(variables, image, axis)):
+            for n, part in enumerate(reduce(total, weight_sum)):
+                if not plane:
+                    out.append(np.empty((image.shape[axis], *part.shape), part.dtype))
+                out[n][plane] = part
+        return [np.ascontiguousarray(np.moveaxis(o, 0, axis)[inner]) for o in out]
+
+    def _padded(self, image: np.ndarray, fill: np.ndarray | None) -> tuple[np.ndarray, tuple[slice, ...], int]:
+        """An image that fills a window, where the image is in it, and the axis across the planes."""
         image = np.asarray(image, np.float32)
         pad = [max(w - s, 0) for s, w in zip(image.shape, self.window)]
         inner = tuple(slice(p // 2, p // 2 + s) for s, p in zip(image.shape, pad))
@@ -151,14 +164,24 @@ class SlidingWindowInference:
                 padded[inner] = image
                 image = padded
         # Along the axis where the window is the smallest fraction of the volume, the slab is smallest.
-        axis = min(range(3), key=lambda a: self.window[a] / image.shape[a])
-        out: list[np.ndarray] = []
-        for plane, (total, weight_sum) in enumerate(self._planes(variables, image, axis)):
-            for n, part in enumerate(reduce(total, weight_sum)):
-                if not plane:
-                    out.append(np.empty((image.shape[axis], *part.shape), part.dtype))
-                out[n][plane] = part
-        return [np.ascontiguousarray(np.moveaxis(o, 0, axis)[inner]) for o in out]
+        return image, inner, min(range(3), key=lambda a: self.window[a] / image.shape[a])
+
+    def planes(self, variables: Any, image: np.ndarray,
+               fill: np.ndarray | None = None) -> tuple[int, Iterator[np.ndarray]]:
+        """Blended outputs plane by plane, so that memory is needed for classes × slab.
+
+        Args:
+          variables: the variables of `forward`.
+          image: `[X, Y, Z, C]` float32, of any size.
+          fill: see `__call__`.
+
+        Returns:
+          The axis across the planes, and the planes in order, `[A, B, K]` float32, A and B the other axes.
+        """
+        padded, inner, axis = self._padded(image, fill)
+        across = tuple(part for number, part in enumerate(inner) if number != axis)
+        found = itertools.islice(self._planes(variables, padded, axis), inner[axis].start, inner[axis].stop)
+        return axis, (total[across] / weight_sum[across][..., None] for total, weight_sum in found)
 
     def __call__(self, variables: Any, image: np.ndarray,
                  fill: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:

@@ -56,7 +56,8 @@ def check_keys(config, where='config'):
     for name, function, given in (('checkpoint', keys.assemble.checkpointing, ('metrics', 'name')),
                                   ('log', keys.assemble.logging, ()), ('debug', keys.assemble.debugging, ()),
                                   ('init', keys.assemble.initial, ()), ('mesh', sharding.Jit, ('devices',)),
-                                  ('study', keys.Study, ()), ('dicom', keys.DicomOptions, ())):
+                                  ('study', keys.Study, ()), ('report', keys.assemble.reporting, ()),
+                                  ('dicom', keys.DicomOptions, ())):
         check_section(function, config.get(name) or {}, f'config.{name}', given)
     best = (config.get('checkpoint') or {}).get('best')
     assert not best or evaluated.metrics.find(best), f'config.checkpoint.best: {best}'

@@ -12,6 +12,7 @@ from typing import Any
 
 import cc3d
 import numpy as np
+import tqdm
 
 from medjax.data import training_ranges
 from medjax.data.datasets import prepared_cache
@@ -103,7 +104,8 @@ def prepare_volumes(cases: Sequence[Case], classes: Sequence[str], preprocess: V
         are not classes; a cache folder that cannot be written.
     """
     with futures.ThreadPoolExecutor(min(THREADS, cores())) as threads:
-        return tuple(threads.map(lambda case: _prepare(case, classes, preprocess, root), cases))
+        prepared = threads.map(lambda case: _prepare(case, classes, preprocess, root), cases)
+        return tuple(tqdm.tqdm(prepared, 'preparing volumes', len(cases), unit='', leave=False, delay=5))
 
 
 def _prepare(case: Case, classes: Sequence[str], preprocess: VolumePreprocess, root: pathlib.Path) -> PreparedVolume:

@@ -7,6 +7,7 @@ nearest one across them; values are clipped to the image's range.
 """
 
 import dataclasses
+import itertools
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -17,6 +18,7 @@ from scipy import ndimage
 from medjax.data.io import image_files, raster
 from medjax.data.io.geometry import Image, spacing
 from medjax.errors import InputError
+from medjax.ops.labels import last_region
 
 THICK = 3.0  # ratio of spacings from which slices are resampled by themselves
 SCHEMES = ('ZScoreNormalization', 'CTNormalization', 'NoNormalization', 'RescaleTo01Normalization',
@@ -65,6 +67,22 @@ class Resampling:
                 slices = ndimage.map_coordinates(slices, np.stack(grid), order=self.order_z, mode='nearest')
         return np.moveaxis(slices, 0, axis)
 
+    def places(self, shape: Sequence[int], new_shape: Sequence[int], old: Sequence[float],
+               new: Sequence[float]) -> list['Places'] | None:
+        """Where the voxels of a new grid are along each axis; None where orders above 1 need a whole array.
+
+        Args:
+          shape: of the array.
+          new_shape: of the new grid.
+          old: spacing of the array, mm.
+          new: spacing of the new grid, mm.
+        """
+        axis = self._thick_axis(old, new)
+        orders = [self.order_z if number == axis else self.order for number in range(3)]
+        if max(orders) > 1:
+            return None
+        return [Places.between(*sizes, order) for *sizes, order in zip(shape, new_shape, orders)]
+
     def _thick_axis(self, old: Sequence[float], new: Sequence[float]) -> int | None:
         """The axis across thick slices; None where all axes are resampled together."""
         if self.separate is False:
@@ -74,6 +92,41 @@ class Resampling:
                 axes = [axis for axis, one in enumerate(millimetres) if max(millimetres) / one == 1]
                 return axes[0] if len(axes) == 1 else None
         return None
+
+
+@dataclasses.dataclass(frozen=True)
+class Places:
+    """Along an axis, the two voxels of a grid between which each voxel of another grid is, and the share of the second.
+
+    Attributes:
+      low: `[N]` int.
+      high: `[N]` int.
+      share: `[N]` float32, 0 to 1.
+    """
+
+    low: np.ndarray
+    high: np.ndarray
+    share: np.ndarray
+
+    @classmethod
+    def between(cls, size: int, new: int, order: int) -> 'Places':
+        """Those of grids that cover the same extent, for linear (order 1) or nearest (order 0) interpolation."""
+        places = np.clip(size / new * (np.arange(new) + 0.5) - 0.5, 0, size - 1)
+        if order == 0:
+            low = ndimage.map_coordinates(np.arange(size), places[None], order=0, mode='nearest')
+            return cls(low, low, np.zeros(new, np.float32))
+        low = np.floor(places).astype(int)
+        return cls(low, np.minimum(low + 1, size - 1), (places - low).astype(np.float32))
+
+    def along(self, array: np.ndarray, axis: int) -> np.ndarray:
+        """An array that is interpolated along an axis."""
+        if np.array_equal(self.low, np.arange(array.shape[axis])) and not self.share.any():
+            return array
+        share = self.share.reshape([-1 if number == axis else 1 for number in range(array.ndim)])
+        out = array.take(self.low, axis)
+        out *= 1 - share
+        out += array.take(self.high, axis) * share
+        return out
 
 
 def _resized(array: np.ndarray, shape: Sequence[int], order: int) -> np.ndarray:
@@ -150,20 +203,38 @@ class NnunetPreprocess:
                     for number in range(len(self.schemes))]
         return np.stack(channels, -1).astype(np.float32), Grid(array.shape[:3], box, old, new)
 
-    def labels(self, logits: np.ndarray, grid: Grid, regions: bool) -> np.ndarray:
+    def labels(self, axis: int, planes: Iterable[np.ndarray], size: int, grid: Grid, regions: bool) -> np.ndarray:
         """Class numbers on the grid of the image as stored.
 
-        One class is resampled at a time, so that memory is needed for one of them on the image's grid.
+        Planes are resampled as they come, so that memory is needed for all classes of two of them. For splines of a
+        higher order than 1, which nnU-Net's plans do not have, all logits are held, and one class is resampled at a
+        time.
 
         Args:
-          logits: `[S0, S1, S2, K]` on the network's grid.
+          axis: across the planes.
+          planes: the logits of each plane on the network's grid, `[A, B, K]`, A and B the other axes.
+          size: the number of planes.
           grid: where the case was.
           regions: whether the logits are those of regions; the last one with a probability above .5 counts.
 
         Returns:
           `[X, Y, Z]` uint8; 0 outside of the part that was not cropped.
         """
-        shape = [part.stop - part.start for part in grid.box]
+        planes = iter(planes)
+        first = next(planes)
+        planes, shape = itertools.chain([first], planes), [part.stop - part.start for part in grid.box]
+        inner = list(first.shape[:2])
+        inner.insert(axis, size)
+        places = self.logit_resampling.places(inner, shape, grid.network_spacing, grid.spacing)
+        out = np.zeros(grid.shape, np.uint8)
+        if places is None:
+            out[grid.box] = self._labels_by_class(np.stack(list(planes), axis), shape, grid, regions)
+        else:
+            _write_planes(np.moveaxis(out[grid.box], axis, 0), planes, places.pop(axis), places, regions)
+        return out.transpose(np.argsort(self._axes))
+
+    def _labels_by_class(self, logits: np.ndarray, shape: Sequence[int], grid: Grid, regions: bool) -> np.ndarray:
+        """Class numbers of logits `[S0, S1, S2, K]` on a grid of another shape, one class after the other."""
         label, best = np.zeros(shape, np.uint8), None
         for number in range(logits.shape[-1]):
             logit = self.logit_resampling(logits[..., number], shape, grid.network_spacing, grid.spacing)
@@ -174,9 +245,7 @@ class NnunetPreprocess:
             else:
                 label[logit > best] = number
                 best = np.maximum(best, logit)
-        out = np.zeros(grid.shape, np.uint8)
-        out[grid.box] = label
-        return out.transpose(np.argsort(self._axes))
+        return label
 
     @property
     def _axes(self) -> tuple[int, ...]:
@@ -204,6 +273,29 @@ class NnunetPreprocess:
             lifted = array - array.min()
             return lifted / max(lifted.max(), 1e-8)
         return array / 255 if scheme == 'RGBTo01Normalization' else array
+
+
+def _write_planes(label: np.ndarray, planes: Iterable[np.ndarray], across: Places, within: Sequence[Places],
+                  regions: bool) -> None:
+    """Writes class numbers plane by plane.
+
+    Args:
+      label: `[N, A, B]`, to be written.
+      planes: of logits in order, `[a, b, K]`.
+      across: where the planes of the label are between those of the logits.
+      within: the same for rows and columns.
+      regions: see `NnunetPreprocess.labels`.
+    """
+    planes, number = enumerate(planes), -1
+    before = after = np.zeros(0, np.float32)
+    for plane, low, high, share in zip(label, across.low, across.high, across.share):
+        while number < high:
+            number, found = next(planes)
+            before, after = after, within[1].along(within[0].along(found, 0), 1)
+        logits = after if low == high or not share and low == number else before
+        if share:
+            logits = before * (1 - share) + after * share
+        plane[:] = last_region(logits, 0.0) if regions else logits.argmax(-1)
 
 
 def preprocess(plans: Mapping[str, Any], configured: Mapping[str, Any], channels: int, where: str) -> NnunetPreprocess:

@@ -1,6 +1,7 @@
 """Evaluation of segmentation: whole volumes by sliding windows, with metrics on the grid on which they are stored."""
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -20,6 +21,7 @@ from medjax.ops.labels import region_matrix
 from medjax.ops.sliding_windows import SlidingWindowInference
 from medjax.options import Count, FractionBelowOne, NonNegativeInt, Positive
 from medjax.tasks.segmentation import mask_metrics, snapshot, table
+from medjax.tasks.segmentation.contrast import CONTRAST_CASES, highest_contrast
 from medjax.tasks.segmentation.predictor import SegmentationPredictor
 
 
@@ -35,6 +37,7 @@ class SegmentationEvaluator(contracts.Evaluator):
     surface: str
     lesion_metrics: bool
     postprocess: mask_metrics.Postprocess
+    channel: str = ''
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -101,9 +104,26 @@ class SegmentationEvaluator(contracts.Evaluator):
             label, truth, spacing(image.affine), source.classes, tolerances=self.tolerances, surfaces=self.surface,
             lesions=self.lesion_metrics, grid=source.grid, regions=source.regions)
         if snapshots is not None:
+            name = self.shown_channel
+            number = source.channels.index(name) if name else 0
             snapshot.save(snapshots / f'{volume.case.id}.npz', image, truth, label, confidence,
-                          region_matrix(source.classes, source.regions))
+                          region_matrix(source.classes, source.regions), number, name)
         return self._row(volume, split, metrics)
+
+    def show_channel(self, name: str) -> 'SegmentationEvaluator':
+        """The evaluator with another channel for the report; see `contracts.Evaluator`."""
+        names = self.data.source.channels
+        if name not in names:
+            raise InputError(f'config.report.channel: {name!r}; expected one of: {", ".join(names)}')
+        return dataclasses.replace(self, channel=name)
+
+    @functools.cached_property
+    def shown_channel(self) -> str:
+        """The name of the channel that the report shows; '' where there is a single one."""
+        names = self.data.source.channels
+        if self.channel or len(names) < 2:
+            return self.channel
+        return names[highest_contrast((volume.image, volume.label) for volume in self.data.training[:CONTRAST_CASES])]
 
     def _row(self, volume: PreparedVolume, split: str, metrics: Mapping[str, float]) -> dict[str, Any]:
         return {'split': split, 'id': volume.case.id, 'patient': volume.case.patient, **volume.case.columns,

@@ -102,8 +102,9 @@ def _slices(case: Snapshot, classes: int, rank: str, score: float) -> list[tuple
 
 def _slice_text(case: Snapshot, axis: int, index: int, limits: tuple[float, float]) -> str:
     black, white = map(format_significant, limits)
+    channel = f'Channel {case.channel}' if case.channel else ''
     window = f'Intensities {black} (black) to {white} (white).'
     if case.kind == 'image':
-        return f'The first channel, in grey. {window}'
-    size = ' × '.join(map(format_significant, case.spacing))
-    return f'{PLANES[axis]} slice {index + 1} of {case.image.shape[axis]}; voxels of {size} mm. {window}'
+        return f'{channel or "The first channel"}, in grey. {window}'
+    size, shown = ' × '.join(map(format_significant, case.spacing)), f'{channel}. ' if channel else ''
+    return f'{shown}{PLANES[axis]} slice {index + 1} of {case.image.shape[axis]}; voxels of {size} mm. {window}'

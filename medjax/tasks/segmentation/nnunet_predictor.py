@@ -111,10 +111,10 @@ class NnunetPredictor(contracts.Predictor):
         """
         stored, image = image, to_canonical(image) if self.reorient else image
         array, grid = self.preprocess(image)
-        fill, logits = np.zeros(array.shape[-1], np.float32), 0.0
-        for of_fold in variables:
-            logits = logits + self.inference.probabilities(of_fold, array, fill)
-        label = self.preprocess.labels(logits / len(variables), grid, bool(self.described.regions))
+        fill = np.zeros(array.shape[-1], np.float32)
+        axes, folds = zip(*(self.inference.planes(of_fold, array, fill) for of_fold in variables))
+        planes = (sum(of_folds[1:], of_folds[0]) for of_folds in zip(*folds))  # a mean has the same largest one
+        label = self.preprocess.labels(axes[0], planes, array.shape[axes[0]], grid, bool(self.described.regions))
         return restore(Image(label, image.affine), stored, 'label').array if self.reorient else label
 
     def __call__(self, variables: Sequence[Any], path: pathlib.Path, folder: pathlib.Path) -> str:

@@ -19,7 +19,7 @@ class Snapshot:
 
     Attributes:
       name: of the case.
-      image: the first channel, float32.
+      image: the channel that the report shows, float32.
       label: the reference labels, uint8; 255 is ignored.
       pred: the predicted labels, uint8.
       confidence: the probability of the predicted class, or None.
@@ -27,6 +27,7 @@ class Snapshot:
       kind: 'volume' or 'image'.
       members: `[regions, classes]` bool, which class numbers are in the region of each class but the background; None
         where each is itself alone.
+      channel: the name of that channel; '' where the image has a single one.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Snapshot:
     spacing: tuple[float, ...]
     kind: str
     members: np.ndarray | None = None
+    channel: str = ''
 
     def mask(self, array: np.ndarray, number: int) -> np.ndarray:
         """Where class numbers, such as `label` or `pred`, are of a class, or in its region; bool."""
@@ -65,22 +67,25 @@ class Snapshot:
 
 
 def save(path: pathlib.Path, image: Image, truth: np.ndarray, pred: np.ndarray, confidence: np.ndarray,
-         members: np.ndarray) -> None:
+         members: np.ndarray, channel: int = 0, channel_name: str = '') -> None:
     """Writes the snapshot of a case; an image with a single slice is a 2D image.
 
     Args:
       path: of the file.
-      image: in RAS+; its first channel is kept.
+      image: in RAS+; one of its channels is kept.
       truth: `[X, Y, Z]`, the reference labels.
       pred: `[X, Y, Z]`, the predicted labels.
       confidence: `[X, Y, Z]`, the probability of the predicted class.
       members: see `Snapshot`.
+      channel: the number of that channel.
+      channel_name: its name; '' where there is a single one.
     """
-    array = image.array if image.array.ndim == 3 else image.array[..., 0]
+    array = image.array if image.array.ndim == 3 else image.array[..., channel]
     kind = 'image' if array.shape[2] == 1 else 'volume'
     atomic_files.write_arrays(path, image=array.astype(np.float32), label=truth.astype(np.uint8),
                               pred=pred.astype(np.uint8), confidence=confidence.astype(np.float16),
-                              spacing=np.array(voxel_spacing(image.affine)), kind=kind, members=members)
+                              spacing=np.array(voxel_spacing(image.affine)), kind=kind, members=members,
+                              channel=channel_name)
 
 
 def load(path: pathlib.Path) -> Snapshot:
@@ -96,4 +101,4 @@ def load(path: pathlib.Path) -> Snapshot:
         raise InputError(f'{path}: image {image.shape}, label {label.shape}, pred {pred.shape}, '
                          f'spacing {spacing}; expected arrays of one shape [X, Y, Z] and three numbers')
     return Snapshot(path.stem, image.astype(np.float32), label, pred, arrays.get('confidence'), spacing, kind,
-                    arrays.get('members'))
+                    arrays.get('members'), str(arrays.get('channel', '')))

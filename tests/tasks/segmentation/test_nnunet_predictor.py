@@ -56,8 +56,37 @@ def test_images_are_cropped_and_normalised_and_labels_restored():
     np.testing.assert_allclose(found[..., 1], (np.clip(cropped[..., 1], 2, 8) - 5) / 2, rtol=1e-5)
     truth = rng.integers(0, 3, (10, 8, 5)).astype(np.uint8)
     logits = np.eye(3)[truth[box].transpose(0, 2, 1)]
-    label = preprocess.labels(logits, grid, regions=False)
+    label = preprocess.labels(0, logits, len(logits), grid, regions=False)
     np.testing.assert_array_equal(label[box], truth[box])
     assert label.sum() == truth[box].sum()
     regions = np.stack([truth > 0, truth > 1], -1)[box].transpose(0, 2, 1, 3) - 0.5
-    np.testing.assert_array_equal(preprocess.labels(regions, grid, regions=True), label)
+    np.testing.assert_array_equal(preprocess.labels(0, regions, len(regions), grid, regions=True), label)
+
+
+@pytest.mark.parametrize('axis', range(3))
+@pytest.mark.parametrize('old, shape', [((1.0, 1.0, 1.0), (13, 9, 4)), ((5.0, 1.0, 1.0), (11, 6, 15)),
+                                        ((1.0, 1.0, 1.0), (3, 12, 6))])
+def test_planes_are_resampled_as_they_come(axis, old, shape):
+    """The labels are those of SciPy's resampling of each class as a whole, slices by themselves where they are thick."""
+    logits = np.random.default_rng(axis).normal(size=(6, 7, 8, 5)).astype(np.float32)
+    grid = Grid((15, 15, 16), tuple(slice(1, 1 + n) for n in shape), (1.0, 1.0, 1.0), old)
+    thick, each = old[0] > 3, []
+    for logit in np.moveaxis(logits.astype(np.float64), -1, 0):
+        factors = [n / m for n, m in zip(shape, logit.shape)]
+        if thick:
+            logit = np.stack([ndimage.zoom(part, factors[1:], order=1, mode='nearest', grid_mode=True)
+                              for part in logit])
+            logit = logit[np.clip(np.floor(6 / 11 * (np.arange(11) + 0.5)).astype(int), 0, 5)]
+        else:
+            logit = ndimage.zoom(logit, factors, order=1, mode='nearest', grid_mode=True)
+        each.append(logit)
+    found = np.stack(each, -1)
+    preprocess = NnunetPreprocess((0, 1, 2), (1.0, 1.0, 1.0), ('NoNormalization',), (False,), ({},))
+    expected = np.zeros(grid.shape, np.uint8)
+    expected[grid.box] = found.argmax(-1)
+    planes = np.moveaxis(logits, axis, 0)
+    label = preprocess.labels(axis, iter(planes), len(planes), grid, regions=False)
+    np.testing.assert_array_equal(label, expected.transpose(2, 1, 0))
+    expected[grid.box] = (5 - (found > 0)[..., ::-1].argmax(-1)) * (found > 0).any(-1)
+    label = preprocess.labels(axis, iter(planes), len(planes), grid, regions=True)
+    np.testing.assert_array_equal(label, expected.transpose(2, 1, 0))
