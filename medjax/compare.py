@@ -136,13 +136,15 @@ class Members:
         return self._trained[path]
 
 
-def ensemble(paths: Sequence[str], out: pathlib.Path, choose: bool = False) -> dict[str, Any]:
+def ensemble(paths: Sequence[str], out: pathlib.Path, choose: bool = False,
+             labels: bool = False) -> dict[str, Any]:
     """Averages the predictions of several runs: a folder with the mean prediction, its results and report.
 
     Args:
       paths: the runs' folders.
       out: the folder for the ensemble. With `ensemble.json` there, `predict` and `evaluate` use it like a run.
       choose: whether configurations and post-processing are chosen by the validation cases.
+      labels: whether the labels of all cases are written, by runs that did not train with them, for a second stage.
 
     Returns:
       The content of its `results.json`.
@@ -152,7 +154,7 @@ def ensemble(paths: Sequence[str], out: pathlib.Path, choose: bool = False) -> d
     """
     _check_output(paths, out)
     runs, family = read(paths)
-    return _write(out, paths, runs, family, _averaged(family, runs, paths, out, choose=choose))
+    return _write(out, paths, runs, family, _averaged(family, runs, paths, out, choose=choose, labels=labels))
 
 
 def evaluate_again(out: pathlib.Path) -> dict[str, Any]:

@@ -139,7 +139,8 @@ def main(more: Sequence[str]) -> None:
         if wanted == ['compare']:
             compare.compare(more[1:], workdir, ALL_PAIRS.value, METRICS.value)
         else:
-            {'ensemble': compare.ensemble, 'best': functools.partial(compare.ensemble, choose=True),
+            ensemble = functools.partial(compare.ensemble, labels=LABELS.value)
+            {'ensemble': ensemble, 'best': functools.partial(ensemble, choose=True),
              'merge': compare.merge}[wanted[0]](more[1:], workdir)
         return
     if (workdir / restore.ENSEMBLE).is_file():
@@ -169,5 +170,7 @@ if __name__ == '__main__':
     ENSEMBLE = flags.DEFINE_bool('ensemble', False, 'Average the probabilities of the runs that are the arguments.')
     BEST = flags.DEFINE_bool('best', False, 'Choose among the runs that are the arguments, their ensembles and '
                              'post-processing by validation cases, and average what is chosen.')
+    LABELS = flags.DEFINE_bool('labels', False, 'With --ensemble and --best: write the labels of each case by the runs '
+                               'that did not train with it, for the second stage of a cascade.')
     MERGE = flags.DEFINE_bool('merge', False, 'Merge the folds and seeds that are the arguments.')
     cli.run(main, unnamed=True)

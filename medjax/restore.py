@@ -5,7 +5,7 @@ import dataclasses
 import inspect
 import os
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -18,6 +18,7 @@ from medjax.core.config import bind
 from medjax.core.manifest import DamagedCheckpointError
 from medjax.core.sharding import Jit
 from medjax.core.task import Task
+from medjax.data.datasets import first_stage
 from medjax.data.training_ranges import WARNING, CheckedReader
 from medjax.errors import InputError
 from medjax.report import run_files
@@ -124,7 +125,9 @@ def restore(workdir: pathlib.Path, **options: Any) -> Trained:
     with weights(config, workdir) as (checkpoints, step):
         statistics = checkpoints.statistics(step)
         reader = CheckedReader(build.reader(config['data']), statistics.get('ranges') or {})
-        predictor, task, abstract = _layout(config, workdir, statistics, reader, **options)
+        previous = config['data'].get('previous')
+        read = _after_first_stage(reader, pathlib.Path(previous)) if previous else reader
+        predictor, task, abstract = _layout(config, workdir, statistics, read, **options)
         variables = checkpoints.restore(step, Jit().abstract_state(abstract)).variables()
     inputs = build.inputs(config['data'])
     if not inputs.suffixes:
@@ -183,8 +186,19 @@ def _ensemble(workdir: pathlib.Path, **options: Any) -> Trained:
                                origin=f'the mean of {len(members)} runs, by {workdir / ENSEMBLE}')
 
 
-def _layout(config: Mapping[str, Any], workdir: pathlib.Path, statistics: Mapping[str, Any], reader: CheckedReader,
-            **options: Any) -> tuple[Any, Task, state.TrainState]:
+def _after_first_stage(read: Callable[..., Any], folder: pathlib.Path) -> Callable[..., Any]:
+    """A reader of images that have the labels of a first stage as their last channel, for the second one."""
+    first = restore(folder)
+
+    def read_both(path: str | pathlib.Path) -> Any:
+        image = read(path)
+        return first_stage.append(image, first.predictor.labels(first.variables, image))
+
+    return read_both
+
+
+def _layout(config: Mapping[str, Any], workdir: pathlib.Path, statistics: Mapping[str, Any],
+            reader: Callable[..., Any], **options: Any) -> tuple[Any, Task, state.TrainState]:
     """The predictor, its task, and the shapes of the state that its weights are restored from."""
     module = build.network(config['model'], config.get('precision', 'float32'))
     task = build.task_of(config['task'], module, statistics)

@@ -16,7 +16,7 @@ from tests.conftest import FAST_COMPILE, ROOT
 OWN = {'config', 'evaluate', 'workdir', 'dry_run', 'distributed', 'from_step', 'split', 'input', 'output',
        'largest_component', 'fill_holes', 'pretrained', 'dicom', 'dicom_objects', 'dicom_options', 'folder',
        'pacs', 'poll', 'query', 'host', 'port', 'aet', 'quiet', 'series', 'token_file', 'retry_failed',
-       'until_idle', 'keep_days', 'compare', 'ensemble', 'best', 'merge', 'all_pairs', 'metrics',
+       'until_idle', 'keep_days', 'compare', 'ensemble', 'best', 'labels', 'merge', 'all_pairs', 'metrics',
        'table',
        'nnunet', 'folds', 'mirror', 'splits', 'data', 'memory_gb', 'preset', 'memory_rule'}
 

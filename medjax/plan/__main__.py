@@ -78,8 +78,8 @@ def plan(folder: pathlib.Path, output: pathlib.Path, gigabytes: float | None = N
     folds = {'folds': FOLDS, 'fold': 0} if trained >= FOLDS else {}
     if 'splits_final' in section:
         folds = {'fold': 0}
-    described = config_file.Described(section, folds, classes, command, words, preset, rules.order_of_axes(target),
-                                      target)
+    described = config_file.Described(section, folds, classes, len(source.classes) - 1, command, words, preset,
+                                      rules.order_of_axes(target), target)
     atomic_files.write_text(output, config_file.text(found, found_plans, described))
     return found_plans
 

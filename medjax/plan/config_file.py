@@ -12,6 +12,8 @@ from medjax.plan.memory import PRESETS, model_fields
 from medjax.plan.rules import SMALLEST_BATCH, Plan
 
 MASKED_BELOW = 0.75
+CASCADE = '3d_cascade_fullres'
+FIRST_STAGE = 'runs/first_stage'  # the folder of the evaluated ensemble of the first stage
 # What nnU-Net does with a channel of this name, in lower case; z-scores for all others.
 SCHEMES: dict[str, dict[str, Any]] = {
     'ct': {'name': 'percentile', 'low': 0.5, 'high': 99.5}, 'nonorm': {'name': 'none'},
@@ -26,6 +28,7 @@ class Described:
       source: the section of the source.
       folds: the keys of config.data for the splits.
       classes: outputs of the network.
+      foreground: classes of the labels without the background.
       command: that planned it.
       memory: what decided what fits, in words.
       preset: a name in `memory.PRESETS`.
@@ -36,6 +39,7 @@ class Described:
     source: Mapping[str, Any]
     folds: Mapping[str, Any]
     classes: int
+    foreground: int
     command: str
     memory: str
     preset: str
@@ -51,6 +55,8 @@ def text(found: Fingerprint, plans: Sequence[Plan], of: Described) -> str:
       plans: the first is the default variant.
       of: all else.
     """
+    if any(plan.name == '3d_lowres' for plan in plans):
+        plans = [*plans, *(dataclasses.replace(plan, name=CASCADE) for plan in plans if plan.name == '3d_fullres')]
     blocks = '\n'.join(_variant(plan, found, of, first=number == 0) for number, plan in enumerate(plans))
     names = ', '.join(f'`:{plan.name}`' for plan in plans)
     allowed = ', '.join(plan.name for plan in plans)
@@ -128,6 +134,12 @@ def _variant(plan: Plan, found: Fingerprint, of: Described, first: bool) -> str:
                  'along an axis until then', 8),
         f'        c.model = {_literal({**fields, "classes": of.classes}, 8)}',
         f'        c.evaluate.flips = {tuple(sorted(axes))}  # mirrored as nnU-Net does']
+    if plan.name == CASCADE:
+        lines += [
+            _comment('the labels of 3d_lowres, by runs of all folds that did not train with the case, are further '
+                     'channels: evaluate --ensemble --labels of those runs', 8),
+            f'        c.data.previous = {FIRST_STAGE!r}',
+            f'        c.augment.label_channels = {of.foreground}']
     return '\n'.join(lines)
 
 

@@ -110,11 +110,13 @@ def prepare_volumes(cases: Sequence[Case], classes: Sequence[str], preprocess: V
 
 def _prepare(case: Case, classes: Sequence[str], preprocess: VolumePreprocess, root: pathlib.Path) -> PreparedVolume:
     folder = prepared_cache.entry(root, [VERSION, case.id, case.how, prepared_cache.file_states(case.files),
-                                         preprocess.spacing, preprocess.crop, classes])
+                                         preprocess.spacing, preprocess.crop, classes,
+                                         *([preprocess.previous] if preprocess.previous else [])])
     if prepared_cache.found(folder, 'cases'):
         return PreparedVolume(case, folder)
     image, label = case.read()
-    acquired = training_ranges.of_image(image)
+    own = dataclasses.replace(image, array=image.array[..., :-1]) if preprocess.previous else image
+    acquired = training_ranges.of_image(own)
     image, label, statistics = preprocess.to_grid(image, image_files.whole_numbers(label) if label else None)
     values = _check_label(case, image, label, classes)
     array, label_array = image.array, label.array.astype(np.uint8)

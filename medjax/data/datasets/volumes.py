@@ -4,13 +4,14 @@ import dataclasses
 import functools
 import hashlib
 import math
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from medjax.data import training_ranges
-from medjax.data.datasets import prepared_cache
+from medjax.data.datasets import first_stage, prepared_cache
 from medjax.data.datasets.base import Dataset, check_training_cases, untrained_classes
 from medjax.data.datasets.prepared_volumes import PreparedVolume, prepare_volumes
 from medjax.data.datasets.resident import ResidentPatches
@@ -210,7 +211,7 @@ class VolumeDataset(Dataset):
 def dataset(source: Source, *, patch: tuple[Count, Count, Count],
             spacing: tuple[Positive, Positive, Positive] | None = None, crop: bool = True,
             intensity: Mapping[str, Any] | None = None, context: NonNegativeInt = 0, foreground: Probability = 1 / 3,
-            cache: str = '') -> VolumeDataset:
+            cache: str = '', previous: str = '') -> VolumeDataset:
     """The data set of a source's volumes, prepared now or found in the cache.
 
     Args:
@@ -222,13 +223,18 @@ def dataset(source: Source, *, patch: tuple[Count, Count, Count],
       context: …
       foreground: the fraction of patches that are centred on a voxel of a random class; by default nnU-Net's third.
       cache: the folder of prepared cases; by default in the user's cache folder.
+      previous: the folder of a first stage, `evaluate --ensemble --labels` of all its folds: images then have its
+        labels as further channels, a cascade; see `first_stage`.
 
     Raises:
       InputError: a case that cannot be read or whose label is invalid; no training case; an option with an invalid
         value.
     """
-    preprocess = volume_preprocess(patch=patch, spacing=spacing, crop=crop, intensity=intensity, context=context)
+    preprocess = volume_preprocess(patch=patch, spacing=spacing, crop=crop, intensity=intensity, context=context,
+                                   previous=previous, classes=len(source.classes))
     check_training_cases(source)
+    if previous:
+        source = first_stage.with_labels(source, pathlib.Path(previous))
     prepared = prepare_volumes(source.cases, source.classes, preprocess, prepared_cache.cache_root(cache, 'volumes'))
     train = [volume for volume in prepared if volume.case.split == 'train']
     samples = (volume.image.reshape(-1, volume.image.shape[-1])[volume.sample] for volume in train if volume.voxels)

@@ -93,6 +93,8 @@ class Recipe:
       randaugment_magnitude: magnitude of these, from 0 to 10.
       mixup: of mixup's Beta(mixup, mixup); 0 is off. With CutMix on as well, each sample has one of them, by 1/2.
       cutmix: the same for CutMix.
+      label_channels: how many of the last channels are labels of a first stage, whose values are not changed;
+        they are warped and mirrored with the others.
     """
 
     flip: Probability = 0.0
@@ -126,6 +128,7 @@ class Recipe:
     randaugment_magnitude: Annotated[float, Range(low=0, high=10)] = 9.0
     mixup: NonNegative = 0.0
     cutmix: NonNegative = 0.0
+    label_channels: NonNegativeInt = 0
 
     def __post_init__(self):
         for name in RANGES:
@@ -216,6 +219,9 @@ class Recipe:
         image = self._change_intensities(arrays['image'], draws)
         if signs is not None:
             image = randaugment.apply_intensities(image, signs, self.randaugment_magnitude)
+        if self.label_channels:
+            kept = arrays['image'][..., -self.label_channels:]
+            image = jnp.concatenate([image[..., :-self.label_channels], kept], -1)
         arrays = {**arrays, 'image': image}
         if self.flip:
             axes = range(len(draws.shape)) if self.flip_axes is None else self.flip_axes

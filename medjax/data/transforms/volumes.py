@@ -43,12 +43,15 @@ class VolumePreprocess:
         window: clipped at `low` and `high` (HU) and mapped to 0–1; none: as stored;
         by_channel: `schemes`, a list with one of the others for each channel.
       context: neighbouring slices on each side, as channels, along the patch's axis of extent 1 (2.5D).
+      previous: the number of classes, without the background, of a first stage whose labels images have as their last
+        channel; they become a channel each, 0 or 1, after the others. 0 for none.
     """
 
     spacing: tuple[float, float, float] | None = None
     crop: bool = True
     intensity: Mapping[str, Any] = dataclasses.field(default_factory=lambda: {'name': 'zscore'})
     context: int = 0
+    previous: int = 0
 
     def __post_init__(self):
         check_intensity(self.intensity, INTENSITIES)
@@ -68,17 +71,28 @@ class VolumePreprocess:
         label = None if label is None else to_canonical(label)
         if image.array.ndim == 3:
             image = dataclasses.replace(image, array=image.array[..., None])
+        first_stage = None
+        if self.previous:
+            first_stage = dataclasses.replace(image, array=image.array[..., -1].round().astype(np.uint8))
+            image = dataclasses.replace(image, array=image.array[..., :-1])
         if self.crop:
             inside = (image.array != image.array.min(axis=(0, 1, 2))).any(-1)
             box = tuple(_extent(inside.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3))
             image = _cropped(image, box)
             label = None if label is None else _cropped(label, box)
+            first_stage = None if first_stage is None else _cropped(first_stage, box)
         # Before resampling: cubic interpolation undershoots the background slightly, and with such a minimum all of
         # the background would count as foreground.
         statistics = _statistics(image.array)
         if self.spacing is not None:
             image = resample(image, self.spacing, kind='cubic')
             label = None if label is None else resample(label, self.spacing, kind='label')
+            first_stage = None if first_stage is None else resample(first_stage, self.spacing, kind='label')
+        if first_stage is not None:
+            one_hot = first_stage.array[..., None] == np.arange(1, self.previous + 1)
+            array = np.concatenate([image.array.astype(np.float32), one_hot.astype(np.float32)], -1)
+            image = dataclasses.replace(image, array=array)
+            statistics = {key: [*values, *[float(key == 'std')] * self.previous] for key, values in statistics.items()}
         return image, label, statistics
 
     def network_input(self, image: Image, statistics: Mapping[str, Any], axis: int = 0) -> NetworkVolume:
@@ -118,6 +132,9 @@ class VolumePreprocess:
         Raises:
           InputError: no labelled voxel for 'percentile'.
         """
+        if self.previous:
+            return dataclasses.replace(self, previous=0).training_statistics(
+                voxels[:, :-self.previous] for voxels in samples)
         if self.intensity['name'] == 'by_channel':
             schemes = self.intensity['schemes']
             if not any(scheme['name'] == 'percentile' for scheme in schemes):
@@ -151,6 +168,10 @@ class VolumePreprocess:
           As `array`, float32.
         """
         array, name = array.astype(np.float32), self.intensity['name']
+        if self.previous:
+            own = {key: values[:-self.previous] for key, values in case.items()}
+            scaled = dataclasses.replace(self, previous=0).normalise(array[..., :-self.previous], own, training)
+            return np.concatenate([scaled, array[..., -self.previous:]], -1)
         if name == 'by_channel':
             schemes = self.intensity['schemes']
             if len(schemes) != array.shape[-1]:
@@ -174,7 +195,7 @@ class VolumePreprocess:
 
 def volume_preprocess(*, patch: tuple[int, int, int], spacing: tuple[float, float, float] | None = None,
                       crop: bool = True, intensity: Mapping[str, Any] | None = None, context: int = 0,
-                      **_: Any) -> VolumePreprocess:
+                      previous: str = '', classes: int = 2, **_: Any) -> VolumePreprocess:
     """The preprocessing that a data set's options describe, for training and prediction.
 
     Args:
@@ -183,6 +204,8 @@ def volume_preprocess(*, patch: tuple[int, int, int], spacing: tuple[float, floa
       crop: …
       intensity: …
       context: …
+      previous: the folder of a first stage, see `first_stage`; '' for none.
+      classes: with the background, of its labels.
       **_: further options of the data set, which are ignored.
 
     Raises:
@@ -194,7 +217,11 @@ def volume_preprocess(*, patch: tuple[int, int, int], spacing: tuple[float, floa
         raise InputError(f'config.data.spacing: {spacing}; expected three numbers of mm above zero, or None')
     if context and flat_axis(patch) is None:
         raise InputError(f'config.data.context: {context} needs a patch with one extent of 1; patch is {patch}')
-    return VolumePreprocess(tuple(spacing) if spacing else None, crop, dict(intensity or {'name': 'zscore'}), context)
+    if previous and context:
+        raise InputError(f'config.data.previous: {previous}, with context={context}; expected context=0: a second '
+                         'stage sees no neighbouring slices as channels')
+    return VolumePreprocess(tuple(spacing) if spacing else None, crop, dict(intensity or {'name': 'zscore'}), context,
+                            classes - 1 if previous else 0)
 
 
 def check_intensity(intensity: Mapping[str, Any], known: Mapping[str, tuple[str, ...]]) -> None:

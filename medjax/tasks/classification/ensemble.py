@@ -17,7 +17,7 @@ from medjax.tasks.family import Combined, Members
 
 
 def ensemble(runs: Sequence[Run], paths: Sequence[str], members: Members, out: pathlib.Path, choose: bool = False,
-             chosen: Mapping[str, Any] | None = None) -> Combined:
+             chosen: Mapping[str, Any] | None = None, labels: bool = False) -> Combined:
     """The mean of the runs' probabilities for each case, and its metrics.
 
     Args:
@@ -27,12 +27,13 @@ def ensemble(runs: Sequence[Run], paths: Sequence[str], members: Members, out: p
       out: …
       choose: refused.
       chosen: …
+      labels: refused.
 
     Raises:
       InputError: a run lacks a test case of another, or they disagree about a case's truth; `choose`.
     """
-    if choose:
-        raise InputError('--best: runs of classification; expected runs of segmentation, or --ensemble')
+    if choose or labels:
+        raise InputError('--best, --labels: runs of classification; expected runs of segmentation, or --ensemble alone')
     first = runs[0]
     problem, options = first.results['problem'], first.section('evaluate')
     rows = average_tables([run.predictions for run in runs], problem, first.classes)

@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 
 from medjax import atomic_files
+from medjax.data.datasets.first_stage import LABELS
+from medjax.data.io import image_files
 from medjax.data.io.geometry import Image, to_canonical
 from medjax.errors import InputError
 from medjax.ops.labels import last_region
@@ -54,10 +56,9 @@ class EnsemblePredictor(SegmentationPredictor):
             total = total + predictor.probabilities(one, image)
         return total / np.float32(len(self.members))
 
-    def _segment(self, variables: Sequence[Any], path: pathlib.Path) -> tuple[Image, np.ndarray]:
-        image = self.read(path)
-        probs = self.probabilities(variables, image)
-        return image, self.postprocess(most_probable(probs, self.inference.regions))
+    def labels(self, variables: Sequence[Any], image: Image) -> np.ndarray:
+        """The class numbers of an image on its own grid; see `SegmentationPredictor.labels`."""
+        return self.postprocess(most_probable(self.probabilities(variables, image), self.inference.regions))
 
 
 def predictor(members: Sequence[SegmentationPredictor], chosen: Mapping[str, Any]) -> EnsemblePredictor:
@@ -79,7 +80,7 @@ def most_probable(probs: np.ndarray, regions: bool) -> np.ndarray:
 
 
 def ensemble(runs: Sequence[Run], paths: Sequence[str], members: Members, out: pathlib.Path,
-             choose: bool = False, chosen: Mapping[str, Any] | None = None) -> Combined:
+             choose: bool = False, chosen: Mapping[str, Any] | None = None, labels: bool = False) -> Combined:
     """The mean of the runs' probabilities for each test case and its metrics.
 
     Args:
@@ -89,6 +90,8 @@ def ensemble(runs: Sequence[Run], paths: Sequence[str], members: Members, out: p
       out: the folder for the snapshots of the cases.
       choose: whether configurations and post-processing are chosen on validation cases.
       chosen: the content of an earlier `ensemble.json`, whose post-processing is used.
+      labels: whether the labels of all cases that a run did not train with are written, for a second stage; see
+        `data.datasets.first_stage`.
 
     Raises:
       InputError: runs with other cases or test cases than the first; a validation case in the training of a run that
@@ -105,6 +108,8 @@ def ensemble(runs: Sequence[Run], paths: Sequence[str], members: Members, out: p
     if choose:
         rows += found.rows(record, 'val', out)
         splits.append('val')
+    if labels:
+        found.write_labels(record['runs'], out / LABELS)
     notice = f'The mean of the probabilities of {len(record["runs"])} runs: {", ".join(record["runs"])}.'
     if choose:
         notice += (' They were chosen, with the post-processing, by the mean Dice of validation cases, which no test '
@@ -182,6 +187,15 @@ class _Ensemble:
                 found.append(self.evaluator.measured(volume, split, image, truth.array, label, probs.max(-1),
                                                      out / 'cases' / split))
         return found
+
+    def write_labels(self, paths: Sequence[str], folder: pathlib.Path) -> None:
+        """Writes the labels of each case by the runs in which it validates, and of test cases by all runs."""
+        for name, volume in self.volumes.items():
+            predicting = self._predicting(paths, name, 'val') or self._predicting(paths, name, 'test')
+            if predicting:
+                image = to_canonical(volume.case.read()[0])
+                label = most_probable(self._mean(predicting, image), self.regions)
+                image_files.write(folder / f'{name}.nii.gz', label, image.affine)
 
     def _predicting(self, paths: Sequence[str], name: str, split: str) -> list[str]:
         """Of some runs those in which a case is in a split."""

@@ -123,7 +123,8 @@ class SegmentationEvaluator(contracts.Evaluator):
         names = self.data.source.channels
         if self.channel or len(names) < 2:
             return self.channel
-        return names[highest_contrast((volume.image, volume.label) for volume in self.data.training[:CONTRAST_CASES])]
+        cases = self.data.training[:CONTRAST_CASES]
+        return names[highest_contrast((volume.image[..., :len(names)], volume.label) for volume in cases)]
 
     def _row(self, volume: PreparedVolume, split: str, metrics: Mapping[str, float]) -> dict[str, Any]:
         return {'split': split, 'id': volume.case.id, 'patient': volume.case.patient, **volume.case.columns,
@@ -192,7 +193,8 @@ def predictor(*, task: Task, data: Mapping[str, Any], statistics: Mapping[str, A
     """
     regions = statistics.get('regions') or {}
     inference = _sliding_windows(task, data['patch'], overlap, flips, batch, bool(regions))
-    return SegmentationPredictor(volume_preprocess(**data), statistics, read, encode, inference,
+    preprocess = volume_preprocess(**data, classes=len(statistics['classes']))
+    return SegmentationPredictor(preprocess, statistics, read, encode, inference,
                                  _postprocess(largest_component, fill_holes, regions), output_name)
 
 

@@ -89,7 +89,8 @@ class SegmentationPredictor(contracts.Predictor):
         Raises:
           InputError: the image does not fit the network, or the labels cannot be written.
         """
-        image, label = self._segment(variables, path)
+        image = self.read(path)
+        label = self.labels(variables, image)
         output = folder / self.output_name(path)
         image_files.write(output, self.encode(label), image.affine, like=image.path)
         return f'{path} → {output}   {self._volumes(label, image.affine)}'
@@ -100,7 +101,8 @@ class SegmentationPredictor(contracts.Predictor):
         Outside of the network's grid, which may be cropped, the background has the probability 1. Beside regions, its
         probability is one minus the largest of theirs.
         """
-        image, label = self._segment(variables, path)
+        image = self.read(path)
+        label = self.labels(variables, image)
         found = self.probabilities(variables, image) if probs else None
         return contracts.Findings(self.statistics['classes'], self._volumes(label, image.affine), label, found)
 
@@ -119,12 +121,16 @@ class SegmentationPredictor(contracts.Predictor):
         found[..., 0] += 1 - found.sum(-1)
         return found
 
-    def _segment(self, variables: Any, path: pathlib.Path) -> tuple[Image, np.ndarray]:
-        """An image as read, and its labels on its own grid."""
-        image = self.read(path)
+    def labels(self, variables: Any, image: Image) -> np.ndarray:
+        """The class numbers of an image on its own grid, `[X, Y, Z]`.
+
+        Args:
+          variables: the network's variables.
+          image: as read.
+        """
         volume = self.preprocess.network_input(image, self.statistics, flat_axis(self.inference.window) or 0)
         label, _ = self.inference(variables, volume.image, volume.background)
-        return image, self.postprocess(restore(Image(label, volume.affine), image, kind='label').array)
+        return self.postprocess(restore(Image(label, volume.affine), image, kind='label').array)
 
     def _volumes(self, label: np.ndarray, affine: np.ndarray) -> str:
         """The volume of each class or region as text."""

@@ -8,10 +8,9 @@ import jax.numpy as jnp
 import nibabel as nib
 import numpy as np
 import pytest
-from ml_collections import config_dict
 from scipy import ndimage
 
-from medjax import compare, restore, training
+from medjax import assemble, compare, restore, training
 from medjax.core.task import Task
 from medjax.data.datasets.volumes import dataset
 from medjax.data.io.geometry import Image
@@ -139,6 +138,17 @@ def test_runs_that_are_no_ensemble(given, tmp_path):
         ensemble([runs[0], runs[3]], [paths[0], paths[3]], members, tmp_path / 'out', choose=True)
 
 
+def config_of(root, fold, **data):
+    """The config of a fold; `data` is added to its section."""
+    return dict(
+        seed=fold, steps=6, batch=4, model=dict(name='unet', variant='nnunet', dims=2, classes=2, base=4, levels=2),
+        task=dict(name='segmentation', loss=dict(cross_entropy=1.0)), optim=dict(name='adamw', lr=1e-2),
+        data=dict(name='volumes', patch=(16, 16, 1), crop=False, intensity=dict(name='none'), folds=2, fold=fold,
+                  cache=str(root / 'cache'), source=dict(
+                      name='segmentation_folder', dir=str(root / 'data'), classes=('background', 'square')), **data),
+        evaluate=dict(name='segmentation', overlap=0.0), checkpoint=dict(keep=1))
+
+
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory):
     """Two folds of a tiny network on pictures of squares, with one window for a slice."""
@@ -155,16 +165,10 @@ def trained(tmp_path_factory):
             nib.save(image, root / 'data' / folder / f'c{number}.nii.gz')
     paths = []
     for fold in range(2):
-        config = config_dict.ConfigDict(dict(
-            seed=fold, steps=6, batch=4, model=dict(name='unet', variant='nnunet', dims=2, classes=2, base=4, levels=2),
-            task=dict(name='segmentation', loss=dict(cross_entropy=1.0)), optim=dict(name='adamw', lr=1e-2),
-            data=dict(name='volumes', patch=(16, 16, 1), crop=False, intensity=dict(name='none'), folds=2, fold=fold,
-                      cache=str(root / 'cache'), source=dict(
-                          name='segmentation_folder', dir=str(root / 'data'), classes=('background', 'square'))),
-            evaluate=dict(name='segmentation', overlap=0.0), checkpoint=dict(keep=1)))
+        config = config_of(root, fold)
         paths.append(root / f'fold{fold}')
         with without_reports():
-            training.train_and_evaluate(config.to_dict(), paths[-1])
+            training.train_and_evaluate(config, paths[-1])
     return root, list(map(str, paths))
 
 
@@ -220,3 +224,38 @@ def test_what_an_ensemble_refuses(trained, tmp_path):
     (tmp_path / 'best' / 'ensemble.json').write_text(json.dumps({**record, 'runs': ['../gone']}))
     with pytest.raises(InputError, match='gone: no run there; expected the folders of the runs'):
         restore.restore(tmp_path / 'best')
+
+
+def test_a_cascade_trains_with_labels_of_other_runs_and_predicts_both_stages(trained, tmp_path):
+    root, paths = trained
+    with without_reports():
+        compare.ensemble(paths, tmp_path / 'first', labels=True)
+        config = config_of(root, 0, previous=str(tmp_path / 'first'))
+        config['steps'], config['augment'] = 2, dict(name='flip', label_channels=1)
+        training.train_and_evaluate(config, tmp_path / 'second')
+    splits = [json.loads(pathlib.Path(path, 'splits.json').read_text())['cases'] for path in paths]
+    runs = [restore.restore(pathlib.Path(path)) for path in paths]
+    data = assemble.experiment(config).data
+    for volume in data.prepared:
+        case = volume.case.id
+        image = nib.load(root / 'data' / 'images' / f'{case}.nii.gz').get_fdata()
+        slices = jnp.asarray(np.moveaxis(image, 2, 0)[..., None], jnp.float32)
+        chosen = [run for run, split in zip(runs, splits) if split[case]['split'] != 'train']
+        assert len(chosen) == (2 if splits[0][case]['split'] == 'test' else 1)
+        probs = np.mean([run.task.predict(run.variables, {'image': slices})['probs'] for run in chosen], 0)
+        label = np.moveaxis(probs.argmax(-1), 0, 2)
+        stored = nib.load(tmp_path / 'first' / 'labels' / f'{case}.nii.gz')
+        np.testing.assert_array_equal(np.asarray(stored.dataobj), label)
+        found = data.network_input(volume)
+        np.testing.assert_array_equal(found[..., 1], label)
+        np.testing.assert_allclose(found[..., 0], image, rtol=1e-6)
+    second = restore.restore(tmp_path / 'second')
+    case = next(name for name, row in splits[0].items() if row['split'] == 'test')
+    path = root / 'data' / 'images' / f'{case}.nii.gz'
+    slices = np.moveaxis(np.stack([nib.load(path).get_fdata(), np.asarray(nib.load(
+        tmp_path / 'first' / 'labels' / f'{case}.nii.gz').dataobj)], -1), 2, 0)
+    probs = second.task.predict(second.variables, {'image': jnp.asarray(slices, jnp.float32)})['probs']
+    ended = cli.run('predict', f'--workdir={tmp_path}/second', f'--input={path}', f'--output={tmp_path}/out')
+    assert ended.code == 0, ended.err
+    np.testing.assert_array_equal(np.asarray(nib.load(tmp_path / 'out' / f'{case}.nii.gz').dataobj),
+                                  np.moveaxis(np.asarray(probs).argmax(-1), 0, 2))

@@ -67,7 +67,7 @@ def test_images_are_cropped_and_normalised_and_labels_restored():
 @pytest.mark.parametrize('old, shape', [((1.0, 1.0, 1.0), (13, 9, 4)), ((5.0, 1.0, 1.0), (11, 6, 15)),
                                         ((1.0, 1.0, 1.0), (3, 12, 6))])
 def test_planes_are_resampled_as_they_come(axis, old, shape):
-    """The labels are those of SciPy's resampling of each class as a whole, slices by themselves where they are thick."""
+    """The labels are those of SciPy's resampling of whole classes, slices by themselves where they are thick."""
     logits = np.random.default_rng(axis).normal(size=(6, 7, 8, 5)).astype(np.float32)
     grid = Grid((15, 15, 16), tuple(slice(1, 1 + n) for n in shape), (1.0, 1.0, 1.0), old)
     thick, each = old[0] > 3, []
