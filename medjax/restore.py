@@ -18,7 +18,7 @@ from medjax.core.config import bind
 from medjax.core.manifest import DamagedCheckpointError
 from medjax.core.sharding import Jit
 from medjax.core.task import Task
-from medjax.data.datasets import first_stage
+from medjax.data.labels import first_stage
 from medjax.data.training_ranges import WARNING, CheckedReader
 from medjax.errors import InputError
 from medjax.report import run_files

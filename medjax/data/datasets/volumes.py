@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from medjax.data import training_ranges
-from medjax.data.datasets import first_stage, prepared_cache
+from medjax.data.datasets import prepared_cache
 from medjax.data.datasets.base import Dataset, check_training_cases, untrained_classes
 from medjax.data.datasets.prepared_volumes import PreparedVolume, prepare_volumes
 from medjax.data.datasets.resident import ResidentPatches
 from medjax.data.io import geometry
+from medjax.data.labels import first_stage
 from medjax.data.source import Source
 from medjax.data.transforms.volumes import VolumePreprocess, flat_axis, volume_preprocess, with_context
 from medjax.errors import InputError

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from medjax import atomic_files
-from medjax.data.datasets.first_stage import LABELS
 from medjax.data.io import image_files
 from medjax.data.io.geometry import Image, to_canonical
+from medjax.data.labels.first_stage import LABELS
 from medjax.errors import InputError
 from medjax.ops.labels import last_region
 from medjax.report.run_files import Run
@@ -91,7 +91,7 @@ def ensemble(runs: Sequence[Run], paths: Sequence[str], members: Members, out: p
       choose: whether configurations and post-processing are chosen on validation cases.
       chosen: the content of an earlier `ensemble.json`, whose post-processing is used.
       labels: whether the labels of all cases that a run did not train with are written, for a second stage; see
-        `data.datasets.first_stage`.
+        `data.labels.first_stage`.
 
     Raises:
       InputError: runs with other cases or test cases than the first; a validation case in the training of a run that

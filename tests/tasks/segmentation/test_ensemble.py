@@ -141,7 +141,7 @@ def test_runs_that_are_no_ensemble(given, tmp_path):
 def config_of(root, fold, **data):
     """The config of a fold; `data` is added to its section."""
     return dict(
-        seed=fold, steps=6, batch=4, model=dict(name='unet', variant='nnunet', dims=2, classes=2, base=4, levels=2),
+        seed=fold, steps=6, batch=8, model=dict(name='unet', variant='nnunet', dims=2, classes=2, base=4, levels=2),
         task=dict(name='segmentation', loss=dict(cross_entropy=1.0)), optim=dict(name='adamw', lr=1e-2),
         data=dict(name='volumes', patch=(16, 16, 1), crop=False, intensity=dict(name='none'), folds=2, fold=fold,
                   cache=str(root / 'cache'), source=dict(
