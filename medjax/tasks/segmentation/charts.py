@@ -51,7 +51,8 @@ def voxel_reliability(cases: Iterable[Snapshot], classes: int) -> np.ndarray | N
     """Mean probability and accuracy of voxels in ten bins of the probability of the predicted class.
 
     Certain background is left out: it is most of an image, mostly easy, and would hide everything else. Voxels are
-    chosen by the prediction alone; choosing by the reference would bias the accuracy.
+    chosen by the prediction alone; choosing by the reference would bias the accuracy. Where classes are regions, the
+    probability is that of being in the predicted region, and a voxel of any class in it is correct.
 
     Args:
       cases: read one by one.
@@ -65,15 +66,26 @@ def voxel_reliability(cases: Iterable[Snapshot], classes: int) -> np.ndarray | N
     for case in cases:
         if case.confidence is None:
             continue
-        # The most probable class has at least an equal share: lower values lie outside of the network's input.
-        valid = (case.confidence >= 1 / classes) & (case.label != IGNORED)
+        # The most probable class has at least an equal share, and a region, or none, at least a half: lower values lie
+        # outside of the network's input.
+        least = 0.5 if case.members is not None and (case.members.sum(1) > 1).any() else 1 / classes
+        valid = (case.confidence >= least) & (case.label != IGNORED)
         uncertain = valid & ((case.pred > 0) | (case.confidence < CERTAIN))
         confidence = case.confidence[uncertain].astype(np.float64)
-        correct = (case.pred == case.label)[uncertain]
+        correct = _correct(case.pred[uncertain], case.label[uncertain], case.members)
         place = np.clip((confidence * 10).astype(int), 0, 9)
         sums += [np.bincount(place, weights, minlength=10) for weights in (None, confidence, correct)]
     used = sums[0] > 0
     return np.stack([sums[0], *sums[1:] / np.maximum(sums[0], 1)])[:, used] if used.any() else None
+
+
+def _correct(pred: np.ndarray, label: np.ndarray, members: np.ndarray | None) -> np.ndarray:
+    """Whether labels `[N]` are the predicted classes, or in the predicted regions; see `Snapshot.members`."""
+    if members is None:
+        return pred == label
+    inside = np.zeros((len(members) + 1, members.shape[1]), bool)
+    inside[0, 0], inside[1:] = True, members
+    return inside[pred, label]
 
 
 def calibration_error(bins: np.ndarray) -> float:
