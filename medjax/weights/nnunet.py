@@ -190,6 +190,9 @@ def _old_architecture(configured: Mapping[str, Any], where: str) -> dict[str, An
 def read(path: pathlib.Path, wanted: Mapping[str, Any], reinitialise: Collection[str]) -> dict[str, np.ndarray]:
     """The weights of a trained nnU-Net, for a network `models.nnunet` with the same levels.
 
+    Kernels are turned from nnU-Net's order of axes, z, y, x and the plans' transposition, to x, y, z, in which medjax
+    trains. They are not mirrored where files are stored in other directions than RAS+.
+
     Args:
       path: the folder of the model, of which the first fold is taken; or a checkpoint.
       wanted: 'params/…' -> shape.
@@ -203,9 +206,21 @@ def read(path: pathlib.Path, wanted: Mapping[str, Any], reinitialise: Collection
     """
     try:
         file = path if path.suffix in ('.pth', '.npz') else checkpoint_paths(path)[0]
-        return convert(fold(file), wanted, reinitialise)
+        of = fold(file)
+        axes = [2 - axis for axis in of.plans.get('transpose_forward', (0, 1, 2))]
+        turned = {name: _turned(array, axes) for name, array in of.arrays.items()}
+        return convert(dataclasses.replace(of, arrays=turned), wanted, reinitialise)
     except InputError as error:
         raise InputError(f'config.init.path: {error}') from error
+
+
+def _turned(array: np.ndarray, axes: Sequence[int]) -> np.ndarray:
+    """A kernel of PyTorch, `[F, C, *K]`, with its spatial axes in the order x, y, z; other arrays as they are."""
+    dims = array.ndim - 2
+    if dims < 2:
+        return array
+    order = np.argsort(axes[len(axes) - dims:])  # a 2D network has the last axes of the plans
+    return np.transpose(array, (0, 1, *(2 + order)))
 
 
 def convert(of: Fold, wanted: Mapping[str, Any], reinitialise: Collection[str] = ()) -> dict[str, np.ndarray]:

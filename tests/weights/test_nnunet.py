@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
-from medjax import build
+from medjax import build, restore, training
 from medjax.convert.__main__ import convert_model
 from medjax.deploy import nnunet_model
 from medjax.models.nnunet import Model
@@ -38,19 +38,43 @@ def test_folds_are_averaged_and_labels_written_beside_no_other_files(tmp_path):
 def test_a_new_network_begins_with_the_weights(tmp_path):
     folder = model(tmp_path)
     fields = nnunet.network(plans()['configurations']['3d_fullres'], 'plans.json')
+    fields |= {key: [tuple(reversed(one)) for one in fields[key]] for key in ('kernels', 'strides')}  # x, y, z
     module = Model(classes=5, **fields)
-    shapes = flatten_dict(jax.eval_shape(lambda: module.init(jax.random.key(0), np.zeros((1, *PATCH, 2)), train=False)),
-                          sep='/')
+    image = np.zeros((1, *PATCH[::-1], 2), np.float32)
+    shapes = flatten_dict(jax.eval_shape(lambda: module.init(jax.random.key(0), image, train=False)), sep='/')
     logits = {name for name in shapes if 'logits0' in name}
     read, _ = build.attribute('weights', {'name': 'nnunet'}, 'config.init')
     found = read(folder, {name: leaf for name, leaf in shapes.items() if name not in logits}, ['logits0'])
     assert set(found) == set(shapes) - logits
     given = arrays()
     np.testing.assert_array_equal(found['params/enc1_0/conv/kernel'],
-                                  given['encoder.stages.1.0.convs.0.conv.weight'].transpose(2, 3, 4, 1, 0))
+                                  given['encoder.stages.1.0.convs.0.conv.weight'].transpose(4, 3, 2, 1, 0))
     np.testing.assert_array_equal(found['params/dec0_up/kernel'],
-                                  given['decoder.transpconvs.0.weight'].transpose(2, 3, 4, 0, 1))
+                                  given['decoder.transpconvs.0.weight'].transpose(4, 3, 2, 0, 1))
     refused(lambda: read(folder, shapes, []), 'config.init.path', 'params/logits0/', "'logits0' in config.init")
+
+
+def test_a_training_starts_from_the_weights(tmp_path):
+    """After a step of almost no length the weights are those of the file, but for the layer that is new."""
+    folder, data = model(tmp_path / 'model'), raw(tmp_path / 'data')
+    fields = nnunet.network(plans()['configurations']['3d_fullres'], 'plans.json')
+    fields |= {key: [tuple(reversed(one)) for one in fields[key]] for key in ('kernels', 'strides')}
+    config = dict(
+        seed=0, steps=1, batch=8, model=dict(name='nnunet', classes=3, **fields),
+        task=dict(name='segmentation', loss=dict(cross_entropy=1.0)), optim=dict(name='sgd', lr=1e-12),
+        data=dict(name='volumes', patch=PATCH[::-1], cache=str(tmp_path / 'cache'),
+                  source=dict(name='nnunet', dir=str(data))),
+        init=dict(name='nnunet', path=str(folder), reinitialise=['logits0']), evaluate=dict(name='segmentation'))
+    training.train_and_evaluate(config, tmp_path / 'run', evaluate=False)
+    found = flatten_dict(restore.restore(tmp_path / 'run').variables['params'], sep='/')
+    given = arrays()
+    for ours, theirs, axes in (('enc0_0/conv', 'encoder.stages.0.0.convs.0.conv', (4, 3, 2, 1, 0)),
+                               ('enc1_0/conv', 'encoder.stages.1.0.convs.0.conv', (4, 3, 2, 1, 0)),
+                               ('dec0_up', 'decoder.transpconvs.0', (4, 3, 2, 0, 1))):
+        np.testing.assert_allclose(found[f'{ours}/kernel'], given[f'{theirs}.weight'].transpose(axes), atol=1e-6)
+        np.testing.assert_allclose(found[f'{ours}/bias'], given[f'{theirs}.bias'], atol=1e-6)
+    new = given['decoder.seg_layers.0.weight'].transpose(4, 3, 2, 1, 0)
+    assert np.abs(np.asarray(found['logits0/kernel']) - new).max() > 0.1
 
 
 def change(folder, name, edit):
