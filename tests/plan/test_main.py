@@ -4,7 +4,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from medjax import assemble, build
+from medjax import assemble, build, compare, restore, training
 from medjax.plan.__main__ import plan
 from medjax.run import load_config
 from tests.cli import process
@@ -41,6 +41,47 @@ def test_a_planned_config_is_whole_for_each_variant(tmp_path):
     np.testing.assert_allclose(ours[..., 0], expected, rtol=1e-4, atol=1e-4)
     inside = image[..., 1][image[..., 1] > image[..., 1].min()]
     np.testing.assert_allclose(ours[..., 1], (image[..., 1] - inside.mean()) / inside.std(), rtol=1e-3, atol=1e-3)
+
+
+def planned_cascade(tmp_path):
+    """A config with a cascade: large images, and memory for small patches alone."""
+    folder, output = raw(tmp_path / 'data', cases='abcde', shape=(64, 56, 48)), tmp_path / 'mine.py'
+    plans = plan(folder, output, 0.05, 'plain', 'feature_maps', 'the command', lambda _: None)
+    assert [one.name for one in plans] == ['3d_fullres', '3d_lowres', '2d']
+    return folder, output
+
+
+def test_a_cascade_is_planned_where_patches_are_small(tmp_path):
+    _, output = planned_cascade(tmp_path)
+    full, second = (load_config(f'{output}:{name}').to_dict() for name in ('3d_fullres', '3d_cascade_fullres'))
+    assemble.check_keys(second)
+    assert second['data'].pop('previous') == 'runs/first_stage' and second['augment'].pop('label_channels') == 2
+    assert second == full and 'evaluate --ensemble --labels' in output.read_text()
+
+
+@pytest.mark.slow
+def test_both_stages_are_planned_trained_and_predicted(tmp_path, monkeypatch):
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+    monkeypatch.chdir(tmp_path)
+    folder, config = planned_cascade(tmp_path)
+    runs = [tmp_path / name for name in ('low0', 'low1', 'second')]
+    for variant, fold, run in zip(('3d_lowres', '3d_lowres', '3d_cascade_fullres'), (0, 1, 0), runs):
+        if run.name == 'second':
+            compare.ensemble(list(map(str, runs[:2])), tmp_path / 'runs' / 'first_stage', labels=True)
+        made = load_config(f'{config}:{variant}')
+        made.update(steps=2, batch=8)
+        made.model.features = (4,) * len(made.model.features)
+        made.data.update(folds=2, fold=fold, cache=str(tmp_path / 'cache'))
+        made.data.source.test = 0.2
+        made.evaluate.flips = ()
+        training.train_and_evaluate(made.to_dict(), run)
+    image = next((folder / 'imagesTr').glob('*_0000.nii.gz'))
+    ended = process('predict', f'--workdir={runs[2]}', f'--input={image}', f'--output={tmp_path / "out"}')
+    assert ended.code == 0, ended.err
+    label, = (tmp_path / 'out').iterdir()
+    assert nib.load(label).shape == nib.load(image).shape and set(np.unique(nib.load(label).dataobj)) <= {0, 1, 2}
+    second = restore.restore(runs[2])
+    assert second.predictor.example()['image'].shape[-1] == 2 + 2  # two channels, and two classes of the first stage
 
 
 def test_what_cannot_be_planned_is_refused(tmp_path):
