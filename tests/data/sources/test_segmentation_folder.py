@@ -48,6 +48,17 @@ def test_pairs_by_suffix_in_one_folder(tmp_path, image_suffix, label_suffix):
         np.testing.assert_array_equal(label.array[:, :, 0].T, LABEL)
 
 
+def test_patients_by_the_names_of_cases(tmp_path):
+    for name in ('ann_1', 'ann_2', 'bob_1'):
+        picture(tmp_path / f'{name}_image.png', GREY)
+        picture(tmp_path / f'{name}.png', LABEL)
+    options = dict(dir=str(tmp_path), classes=CLASSES, images='.', labels='.', image_suffix='_image')
+    found = source(**options, patient_regex='^([a-z]+)_')
+    assert [case.patient for case in found.cases] == ['ann', 'ann', 'bob'] and found.analysis_unit == 'patient'
+    assert len({case.split for case in found.cases if case.patient == 'ann'}) == 1 and 'not known' not in found.notice
+    refused(lambda: source(**options, patient_regex='^([0-9]+)'), 'patient_regex', 'expected one')
+
+
 def table(root, *lines):
     (root / 'cases.csv').write_text('\n'.join(lines) + '\n')
     return {'dir': str(root), 'classes': CLASSES, 'table': 'cases.csv'}
