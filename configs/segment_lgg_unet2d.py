@@ -1,13 +1,11 @@
 """Lower-grade glioma in MR (TCGA) by a 2D U-Net, with neighbouring slices as channels in the variant `context`.
 
-    MEDJAX_DATA_DIR=… python -m medjax.train --config=configs/segment_lgg_unet2d.py:context --workdir=runs/lgg/0 \
-        --config.data.fold="(0, 0)"
-    python -m medjax.evaluate --merge runs/lgg/0 … runs/lgg/4 --workdir=runs/lgg/merged
+    bash launch/crossval.sh --config=configs/segment_lgg_unet2d.py:context --workdir=runs/lgg --folds=5 --inner=8
 
 Data: 85 patients (Buda 2019, TCGA-LGG) in MEDJAX_DATA_DIR/lgg at half the published resolution: 128 × 128 pixels, three
 channels. Five folds by patient test each patient once; an eighth of the other patients selects the weights. Buda 2019
-report a mean Dice of .82 on 110 patients at full resolution. A step takes 3.3 s of
-processor time, so that a fold takes 15 to 20 minutes on two idle cores.
+report a mean Dice of .82 on 110 patients at full resolution. A step takes 3.3 s of processor time, so that a fold takes
+15 to 20 minutes on two idle cores.
 """
 
 from ml_collections import config_dict

@@ -21,20 +21,22 @@ WRITTEN = ('comparison.json', 'comparison.csv', 'predictions.csv', 'config.json'
            'checklist.csv', restore.ENSEMBLE)
 
 
-def read(paths: Sequence[str]) -> tuple[list[Run], Family]:
-    """Reads two or more evaluated runs of one family.
+def read(paths: Sequence[str], least: int = 2) -> tuple[list[Run], Family]:
+    """Reads evaluated runs of one family.
 
     Args:
       paths: the runs' folders.
+      least: the number of runs that is needed.
 
     Returns:
       The runs, and their family.
 
     Raises:
-      InputError: fewer than two; a folder without results; runs of different families, classes or problems.
+      InputError: too few; a folder without results; runs of different families, classes or problems.
     """
-    if len(paths) < 2:
-        raise InputError(f'{len(paths)} runs; expected two folders of runs, or more')
+    if len(paths) < least:
+        expected = 'a folder of a run' if least == 1 else 'two folders of runs'
+        raise InputError(f'{len(paths)} runs; expected {expected}, or more')
     runs = [run_files.read(pathlib.Path(path)) for path in paths]
     first = runs[0]
     for path, run in zip(paths, runs):
@@ -153,7 +155,7 @@ def ensemble(paths: Sequence[str], out: pathlib.Path, choose: bool = False,
       InputError: as `read`; `out` is the folder of a run; a family whose predictions cannot be averaged.
     """
     _check_output(paths, out)
-    runs, family = read(paths)
+    runs, family = read(paths, 1 if choose else 2)
     return _write(out, paths, runs, family, _averaged(family, runs, paths, out, choose=choose, labels=labels))
 
 
