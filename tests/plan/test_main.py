@@ -7,7 +7,7 @@ import pytest
 from medjax import assemble, build, compare, restore, training
 from medjax.plan.__main__ import plan
 from medjax.run import load_config
-from tests.cli import process
+from tests.cli import process, run
 from tests.data.sources.labelled_folders import refused
 from tests.data.sources.nnunet_folders import AFFINE, SHAPE, raw
 
@@ -65,8 +65,8 @@ def test_both_stages_are_planned_trained_and_predicted(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folder, config = planned_cascade(tmp_path)
     runs = [tmp_path / name for name in ('low0', 'low1', 'second')]
-    for variant, fold, run in zip(('3d_lowres', '3d_lowres', '3d_cascade_fullres'), (0, 1, 0), runs):
-        if run.name == 'second':
+    for variant, fold, folder_of_run in zip(('3d_lowres', '3d_lowres', '3d_cascade_fullres'), (0, 1, 0), runs):
+        if folder_of_run.name == 'second':
             compare.ensemble(list(map(str, runs[:2])), tmp_path / 'runs' / 'first_stage', labels=True)
         made = load_config(f'{config}:{variant}')
         made.update(steps=2, batch=8)
@@ -74,9 +74,9 @@ def test_both_stages_are_planned_trained_and_predicted(tmp_path, monkeypatch):
         made.data.update(folds=2, fold=fold, cache=str(tmp_path / 'cache'))
         made.data.source.test = 0.2
         made.evaluate.flips = ()
-        training.train_and_evaluate(made.to_dict(), run)
+        training.train_and_evaluate(made.to_dict(), folder_of_run)
     image = next((folder / 'imagesTr').glob('*_0000.nii.gz'))
-    ended = process('predict', f'--workdir={runs[2]}', f'--input={image}', f'--output={tmp_path / "out"}')
+    ended = run('predict', f'--workdir={runs[2]}', f'--input={image}', f'--output={tmp_path / "out"}')
     assert ended.code == 0, ended.err
     label, = (tmp_path / 'out').iterdir()
     assert nib.load(label).shape == nib.load(image).shape and set(np.unique(nib.load(label).dataobj)) <= {0, 1, 2}
