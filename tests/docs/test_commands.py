@@ -66,7 +66,7 @@ def check_config(words):
     """Checks the config that a command names, with its variant and the changed keys."""
     changes = [word.removeprefix('--config.').split('=', 1) for word in words if word.startswith('--config.')]
     named = [word.removeprefix('--config=') for word in words if word.startswith('--config=')]
-    if not named or named[0] in OWN or 'NAME' in named[0]:
+    if not named or named[0].partition(':')[0] in OWN or 'NAME' in named[0]:
         return
     config = ml_collections.ConfigDict(load_config(ROOT / named[0].partition(':')[0]).to_dict())
     variant = named[0].partition(':')[2]
