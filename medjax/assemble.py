@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax
 from flax.traverse_util import flatten_dict
 
-from medjax import build, options, restore
+from medjax import atomic_files, build, options, restore
 from medjax.clinic.options import DicomOptions
 from medjax.core import contracts, cost, trackers
 from medjax.core.config import bind, check, choose
@@ -31,7 +31,15 @@ def experiment(config: Mapping[str, Any]) -> Experiment:
     Raises:
       InputError: naming the key, its value, and what was expected.
     """
-    return bind(_experiment, build.plain(config), 'config')
+    config = build.plain(config)
+    check_local(config)
+    return bind(_experiment, config, 'config')
+
+
+def check_local(config: Mapping[str, Any]) -> None:
+    """Refuses addresses of object storage as values of any key, see `atomic_files.check_arguments`."""
+    atomic_files.check_arguments([f'--config.{".".join(map(str, path))}={value!r}'
+                                  for path, value in flatten_dict(dict(config)).items()])
 
 
 def of_run(workdir: pathlib.Path) -> tuple[dict[str, Any], Experiment]:
@@ -48,6 +56,7 @@ def check_keys(config: Mapping[str, Any]) -> None:
     """
     sections = {name: dict(config.get(name) or {}) for name in (
         'augment', 'checkpoint', 'data', 'debug', 'evaluate', 'init', 'log', 'report', 'study', 'task')}
+    check_local(config)
     check(_experiment, config, 'config')
     of = family.of_config(config)
     build.check_dataset(sections['data'])

@@ -25,7 +25,10 @@ NUMBER = re.compile(r'[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(inf|nan)', re.IGN
 FOLDER_MODE = 0o700
 TEMPORARY = '.medjax-{}.part'  # names of files that are being written
 # Schemes of object storage and the like; `gs://bucket` is `gs:/bucket` as a path.
-REMOTE = re.compile(r'(gs|gcs|s3|s3a|az|abfss?|hdfs|https?|ftp|sftp|file):', re.IGNORECASE)
+STORES = r'(gs|gcs|s3|s3a|az|abfss?|hdfs)'
+REMOTE = re.compile(rf'({STORES}|https?|ftp|sftp|file):', re.IGNORECASE)
+STORED = re.compile(rf'''[\s'"(\[]*({STORES}://)''', re.IGNORECASE)  # begins with such an address, or is a list of some
+MOUNT = 'expected a local path: mount the bucket (GCSFuse, Mountpoint for S3, BlobFuse) and name a folder there'
 FRESH = 1.0  # seconds in which a new temporary file may not be locked yet
 
 
@@ -41,8 +44,25 @@ def check_local(path: pathlib.Path | str, where: str) -> None:
     """
     for part in pathlib.PurePath(path).parts:
         if REMOTE.fullmatch(part):
-            raise InputError(f'{where}: an address that begins with {part}//; expected a local path: mount the bucket '
-                             '(GCSFuse, Mountpoint for S3, BlobFuse) and name a folder there')
+            raise InputError(f'{where}: an address that begins with {part}//; {MOUNT}')
+
+
+def check_arguments(arguments: Sequence[str]) -> None:
+    """Refuses addresses of object storage as arguments of a command or values of its options, whatever they are for.
+
+    Addresses of services, such as http://, are left to the options that take them.
+
+    Args:
+      arguments: of the command line.
+
+    Raises:
+      InputError: with the first one.
+    """
+    for argument in arguments:
+        name, equals, value = argument.partition('=') if argument.startswith('-') else ('', '', argument)
+        found = STORED.match(value)
+        if found:
+            raise InputError(f'{name}{equals}{value}: an address that begins with {found[1]}; {MOUNT}')
 
 
 def read_arrays(path: pathlib.Path, kind: str, names: Sequence[str] = ()) -> dict[str, np.ndarray]:

@@ -14,6 +14,7 @@ from ml_collections import config_dict
 from ml_collections.config_flags import DEFINE_config_file
 from ml_collections.config_flags.config_flags import ConfigFileFlagParser
 
+from medjax import atomic_files
 from medjax.errors import InputError, as_line
 
 CLOSED = (errno.EPIPE, errno.EIO, errno.ENXIO)  # what writing to a closed pipe or terminal gives
@@ -54,6 +55,8 @@ def prepare() -> None:
 def run(main: Callable[[Sequence[str]], None], unnamed: bool = False) -> None:
     """Runs a command; invalid input ends it with one line on standard error and exit code 2.
 
+    Addresses of object storage are refused here for all commands, see `atomic_files.check_arguments`.
+
     Args:
       main: takes the positional arguments; the first is the command itself.
       unnamed: whether other positional arguments are allowed.
@@ -63,6 +66,7 @@ def run(main: Callable[[Sequence[str]], None], unnamed: bool = False) -> None:
 
     def parse(arguments: list[str]) -> list[str]:
         try:
+            atomic_files.check_arguments(arguments[1:])
             return parse_flags(flags.FLAGS, arguments)
         except InputError as error:
             fail(str(error))

@@ -18,7 +18,12 @@ OWN = {'config', 'evaluate', 'workdir', 'dry_run', 'distributed', 'from_step', '
        'pacs', 'poll', 'query', 'host', 'port', 'aet', 'quiet', 'series', 'token_file', 'retry_failed',
        'until_idle', 'keep_days', 'compare', 'ensemble', 'best', 'labels', 'merge', 'all_pairs', 'metrics',
        'table',
-       'nnunet', 'folds', 'mirror', 'splits', 'data', 'memory_gb', 'preset', 'memory_rule'}
+       'nnunet', 'folds', 'mirror', 'splits', 'data', 'memory_gb', 'preset', 'memory_rule',
+       'images', 'equal', 'seed',
+       'format', 'precision', 'measure', 'pool', 'count', 'strategy', 'labelled', 'numbered', 'targets', 'confirm',
+       'stable_weeks', 'new_mm', 'visit_unit', 'dates', 'hosts', 'origins', 'queue', 'batch_wait_ms', 'batch',
+       'upload_mb', 'pixels', 'upload_seconds', 'tmp', 'datastore', 'example', 'against', 'device', 'json', 'plot',
+       'rounds', 'seconds'}
 
 
 @dataclasses.dataclass

@@ -83,7 +83,7 @@ class Watch:
             print(failure.line(), file=sys.stderr, flush=True)
         if self._process == 0:
             self._send(failure)
-            time.sleep(PAUSE)
+            _wait_silently()
         leave(failure.code)
 
     def _send(self, message: Failure | None) -> None:
@@ -106,13 +106,21 @@ class Watch:
             self._passed_on.wait(GRACE)
         report()
         if self._process == 0:
-            time.sleep(PAUSE)
+            _wait_silently()
         leave(code)
 
     def close(self) -> None:
         """Reports to the others that this process has finished, and waits until they have."""
         self._send(None)
         self._thread.join()
+
+
+def _wait_silently() -> None:
+    """Waits for the end of the other processes, on which JAX would print lines after the cause."""
+    with contextlib.suppress(OSError):
+        sys.stderr.flush()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+    time.sleep(PAUSE)
 
 
 def leave(code: int) -> None:

@@ -11,7 +11,7 @@ import jax
 from medjax import atomic_files, cli
 from medjax.core import lock
 from medjax.errors import InputError
-from medjax.sweep import settings, table
+from medjax.sweep import settings, sky, table
 from medjax.sweep.pool import Pool, gpus, sbatch
 
 KEPT = ('config', 'grid', 'setting', 'folds', 'inner', 'others')  # arguments that a sweep keeps when it is resumed
@@ -44,6 +44,8 @@ def parse(made: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse.N
     given, others = made.parse_known_args(arguments)
     given.others = others
     atomic_files.check_local(given.workdir, f'--workdir={given.workdir}')
+    inner = [part for setting in given.setting for part in settings.words(setting, '--setting')]
+    atomic_files.check_arguments([*arguments, *inner])
     for argument in others:
         if not re.match(r'--config\.[\w.]+=', argument):
             raise InputError(f'{argument}: unknown argument; options of the config are written --config.KEY=VALUE')
@@ -76,8 +78,11 @@ def keep_arguments(given: argparse.Namespace, workdir: pathlib.Path, kept: Seque
 def main(arguments: Sequence[str], description: str) -> int:
     """Runs a sweep; returns the exit code."""
     made = parser(description)
-    made.add_argument('--by', choices=('local', 'slurm'), default='local', help='where the trainings run')
+    made.add_argument('--by', choices=('local', 'slurm', 'sky'), default='local', help='where the trainings run')
     made.add_argument('--sbatch', default='', help='options of sbatch')
+    made.add_argument('--sky', default='', help='options of sky jobs launch')
+    made.add_argument('--bucket', default='', help='with --by=sky: the bucket of the work folder')
+    made.add_argument('--mount', default='', help='with --by=sky: the folder where the bucket is mounted here')
     made.add_argument('--metrics', default='', help='metrics of the table, by commas')
     made.add_argument('--search', action='append', default=[], help='KEY=log(LOW,HIGH), KEY=uniform(LOW,HIGH), '
                       'KEY=int(LOW,HIGH) or KEY=VALUE,VALUE; may be repeated')
@@ -85,15 +90,13 @@ def main(arguments: Sequence[str], description: str) -> int:
     made.add_argument('--metric', default='', help='the validation metric of a search')
     given = parse(made, arguments)
     if given.trials < 1 or (given.search and (given.grid or given.setting or given.by != 'local')):
-        raise InputError(f'--trials={given.trials}; expected at least 1, and --search without --grid, --setting and '
-                         '--by=slurm')
+        raise InputError(f'--trials={given.trials}; expected at least 1, and --search without --grid, --setting, '
+                         '--by=slurm and --by=sky')
     jax.config.update('jax_platforms', 'cpu')  # the devices are for the trainings
     workdir = pathlib.Path(given.workdir).resolve()
     wanted = [] if given.search else settings.runs(given, workdir)
     settings.check(wanted)
-    local = given.by == 'local'
-    pool = Pool(given.jobs, () if local else sbatch(given.sbatch, str(SCRIPT)),
-                gpus() if local and given.jobs > 1 else ())
+    pool = Pool(given.jobs, _command(given, workdir), gpus() if given.by == 'local' and given.jobs > 1 else ())
     atomic_files.make_folder(workdir)
     with lock.locked(workdir, cli.say):
         if given.search:
@@ -107,6 +110,13 @@ def main(arguments: Sequence[str], description: str) -> int:
         rows = table.summarise(wanted, workdir, given.folds, [name for name in given.metrics.split(',') if name])
         write(rows, workdir)
     return 0
+
+
+def _command(given: argparse.Namespace, workdir: pathlib.Path) -> Sequence[str]:
+    """What the arguments of a training follow; empty for a training on this machine."""
+    if given.by == 'sky':
+        return sky.command(given.bucket, given.mount, given.sky, workdir)
+    return sbatch(given.sbatch, str(SCRIPT)) if given.by == 'slurm' else ()
 
 
 def _search(given: argparse.Namespace, workdir: pathlib.Path, pool: Pool) -> int:

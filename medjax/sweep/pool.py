@@ -4,7 +4,6 @@ import concurrent.futures
 import os
 import queue
 import re
-import shlex
 import shutil
 import signal
 import subprocess
@@ -18,9 +17,10 @@ from medjax import cli
 from medjax.core import lock
 from medjax.core.signals import STOPPED, STOPPING
 from medjax.errors import InputError
-from medjax.sweep.settings import Run
+from medjax.sweep.settings import Run, words
 
 Item = TypeVar('Item')
+SHOWN = 60.0  # seconds in which a file that another machine has written is seen here
 SAVING = 300.0  # seconds in which a training that was stopped has saved its state
 
 
@@ -72,6 +72,9 @@ class Pool:
 
     def _finish(self, run: Run, number: str) -> None:
         code = self.run(run, number)
+        end = time.monotonic() + SHOWN
+        while code == 0 and not self._local and not run.finished and time.monotonic() < end:
+            time.sleep(0.5)
         if code is not None and not run.finished:
             self.fail(run, code)
 
@@ -158,4 +161,4 @@ def sbatch(options: str, script: str) -> list[str]:
       options: of sbatch, as in a shell.
       script: the batch script, which takes the arguments of a training.
     """
-    return ['sbatch', '--wait', *shlex.split(options), script]
+    return ['sbatch', '--wait', *words(options, '--sbatch'), script]

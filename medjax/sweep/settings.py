@@ -55,7 +55,7 @@ def settings(grids: Sequence[str], named: Sequence[str] = ()) -> dict[str, list[
                                                  and not {'.', '..'} & {*name.split('/')} for name in names):
             raise InputError(f'--setting: {", ".join(map(repr, names))}; expected "NAME: --config.KEY=VALUE …" with '
                              'different names that are valid folders')
-        choices.append([(name, shlex.split(rest)) for name, (_, _, rest) in zip(names, parts)])
+        choices.append([(name, words(rest, f'--setting={name}')) for name, (_, _, rest) in zip(names, parts)])
     keys = set()
     for grid in grids:
         key, _, values = grid.partition('=')
@@ -67,6 +67,18 @@ def settings(grids: Sequence[str], named: Sequence[str] = ()) -> dict[str, list[
                          [f'--{key}={value}' if key == 'config' else f'--config.{key}={value}']) for value in found])
     return {'_'.join(name for name, _ in chosen): [argument for _, arguments in chosen for argument in arguments]
             for chosen in itertools.product(*choices)}
+
+
+def words(text: str, option: str) -> list[str]:
+    """The words of an option's value, as a shell has them.
+
+    Raises:
+      InputError: a quotation mark without the other one.
+    """
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise InputError(f'{option}: {text.strip()}: {error}; expected words as in a shell') from error
 
 
 def runs(given: argparse.Namespace, workdir: pathlib.Path) -> list[Run]:

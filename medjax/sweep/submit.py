@@ -5,7 +5,6 @@ import contextlib
 import functools
 import os
 import pathlib
-import shlex
 import signal
 import subprocess
 import sys
@@ -152,7 +151,7 @@ def _executor(given: argparse.Namespace, workdir: pathlib.Path) -> Any:
     except RuntimeError as error:
         raise InputError(f'--executor={given.executor}: {error}') from error
     more = {}
-    for option in shlex.split(given.sbatch):
+    for option in settings.words(given.sbatch, '--sbatch'):
         name, equals, value = option.removeprefix('--').partition('=')
         if not equals or not option.startswith('--'):
             raise InputError(f'--sbatch: {option}; expected options of the form --NAME=VALUE')

@@ -1,5 +1,6 @@
 """The descriptions of jobs and images in `launch/`: they are whole, and what they start is what they say."""
 
+import ast
 import re
 import shutil
 import subprocess
@@ -60,12 +61,14 @@ def test_skypilot_starts_a_process_on_each_node(sky, tmp_path, nodes, rank, wher
     program.parent.mkdir(parents=True)
     program.write_text(f'#!{sys.executable}\nimport sys\nprint(sys.argv[1:])')
     program.chmod(0o700)
+    options = '''--config=a.py --workdir=/bucket/runs/a '--config.x=(1, "b c")' --config.y=it\\'s'''
     environment = {'SKYPILOT_NODE_IPS': '\n'.join(['10.0.0.1', '10.0.0.2'][:nodes]), 'SKYPILOT_NUM_NODES': str(nodes),
-                   'SKYPILOT_NODE_RANK': str(rank), 'OPTIONS': '--config=a.py --workdir=/bucket/runs/a',
+                   'SKYPILOT_NODE_RANK': str(rank), 'OPTIONS': options,
                    'PATH': '/usr/bin:/bin'}
     said = subprocess.run(['bash', '-c', sky['run']], cwd=tmp_path, env=environment, capture_output=True, text=True,
                           check=True).stdout
-    assert said == f"['-m', 'medjax.train', '--distributed={where}', '--config=a.py', '--workdir=/bucket/runs/a']\n"
+    assert ast.literal_eval(said) == ['-m', 'medjax.train', f'--distributed={where}', '--config=a.py',
+                                      '--workdir=/bucket/runs/a', '--config.x=(1, "b c")', "--config.y=it's"]
 
 
 def test_skypilot_runs_a_training_again_that_was_stopped(sky):
