@@ -163,7 +163,10 @@ def check_seen(cases: Sequence[Case], stored: Mapping[str, Any], names: Collecti
 
 def _category(cell: str, known: Sequence[str]) -> str | None:
     """The category in a cell; None where it is none of the known ones."""
-    return next((category for category in (cell, code(cell)) if category in known), None)
+    if cell in known:
+        return cell
+    category = code(cell)
+    return category if category in known else None
 
 
 def fit(rows: Sequence[Row], columns: Sequence[str], path: object, options: CovariateOptions) -> Encoding:

@@ -16,6 +16,7 @@ FORMS = {
     'mdy': {f'M{mark}D{mark}YYYY': re.escape(mark).join([SHORT_MONTH, SHORT_DAY, YEAR]) for mark in '/-'},
 }
 PATTERNS = {form: pattern for known in FORMS.values() for form, pattern in known.items()}
+SHORTEST = len('D.M.YYYY')
 YEARS = range(1850, 2150)  # in which a number of eight digits is a date
 DAYS = {'seconds': 1 / 86400, 'minutes': 1 / 1440, 'hours': 1 / 24, 'days': 1.0, 'weeks': 7.0, 'months': 365.25 / 12,
         'years': 365.25}
@@ -37,7 +38,10 @@ def parse_date(cell: str, forms: Iterable[str] = FORMS['iso']) -> int | None:
       cell: the cell.
       forms: some of those of `PATTERNS`; by default those of ISO 8601 and DICOM.
     """
-    matches = (re.fullmatch(PATTERNS[form], cell.strip(), re.ASCII) for form in forms)
+    cell = cell.strip()
+    if len(cell) < SHORTEST:
+        return None
+    matches = (re.fullmatch(PATTERNS[form], cell, re.ASCII) for form in forms)
     match = next((match for match in matches if match and int(match['y']) in YEARS), None)
     if match is None:
         return None

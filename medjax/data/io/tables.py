@@ -1,6 +1,7 @@
 """CSV tables, and the check that a header does not declare more data than its file can hold."""
 
 import collections
+import functools
 import io
 import math
 import pathlib
@@ -14,6 +15,7 @@ LIMIT = 64 * 2**30  # bytes; a header that declares more is taken to be damaged
 MISSING = ('', '.', 'NA', 'N/A', 'n/a', 'NaN', 'nan', '-NaN', '-nan', 'NULL', 'null', 'None', '<NA>', '#N/A', '#NA',
            '#N/A N/A', '1.#IND', '-1.#IND', '1.#QNAN', '-1.#QNAN')
 DIGITS = re.compile(r'0*(\d+?)(\.0*)?', re.ASCII)  # a whole number
+CACHED = 2**14  # cells that are not parsed again: large tables repeat ages, codes and rounded values
 LARGEST = 2.0**128 - 2.0**104  # the largest number of float32
 NUMBER = re.compile(r'[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?', re.ASCII)
 PATIENT = ('patientid', 'patientname', 'patientno', 'patientnr', 'patientnumber', 'subject', 'subjectid', 'participant',
@@ -161,12 +163,14 @@ def filled(cell: str | None, missing: Collection[str] = ()) -> str:
     return '' if cell in MISSING or cell in missing else cell
 
 
+@functools.lru_cache(CACHED)
 def parse_number(cell: str) -> float | None:
     """The number in a cell, in digits with a decimal point; None where it holds none that float32 can represent."""
     value = float(cell) if NUMBER.fullmatch(cell.strip()) else math.nan
     return value if abs(value) <= LARGEST else None
 
 
+@functools.lru_cache(CACHED)
 def code(cell: str) -> str:
     """A cell that holds a code, the same for 1, 1.0 and 01."""
     digits = DIGITS.fullmatch(cell.strip())

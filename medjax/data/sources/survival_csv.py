@@ -88,11 +88,12 @@ def source(*, table: str, dir: str = '', time: str = 'time', event: str = 'event
         others = [name for name in there if name not in (*RESERVED, *required)]
         names, dropped = encoding.automatic(table_rows, others)
     encoded = encoding.fit(table_rows, names, path, options)
+    accepting = encoded.accepting()
     cases = tuple(Case(
         id=row['id'], patient=row['patient'], split=split[row['patient']],
         read=functools.partial(_read, file) if image else None,
         files=image_files.files(file) if image else (str(path),), target=target,
-        record=encoded.accepting().record(row, f'{path}: row {number}'),
+        record=accepting.record(row, f'{path}: row {number}'),
         columns={name: row[name] for name in extra_columns})
         for (number, row, _), target, file in zip(table_rows, targets, paths))
     return Source(cases=cases, classes=tuple(events), problem='survival', least_classes=1, unit=unit, notice=notice,
