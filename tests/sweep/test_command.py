@@ -92,7 +92,8 @@ def test_more_jobs_than_gpus_are_refused():
         pool.Pool(3, devices=['0', '1'])
 
 
-def test_each_job_has_a_gpu_of_its_own(tmp_path):
+def test_each_job_has_a_gpu_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(pool, 'SHOWN', 0.0)  # there are no reports
     # Both wait for the other one, so that they run at the same time.
     script = ('import os, pathlib, sys, time\nout = pathlib.Path(sys.argv[1])\n'
               '(out / os.environ["CUDA_VISIBLE_DEVICES"]).touch()\n'

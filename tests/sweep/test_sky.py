@@ -50,7 +50,7 @@ def asked(folder):
 def start(stub, monkeypatch):
     """A function that starts the job of a training, by a process that waits in place of this one."""
     monkeypatch.setattr(sky.os, 'execvp', lambda name, words: subprocess.run(words, check=False))
-    monkeypatch.setattr(sky.os, 'chdir', monkeypatch.chdir)
+    monkeypatch.chdir(stub)  # restored after the test
     made = sky.command('b', str(stub / 'mnt'), '--gpus=L4:1', stub / 'mnt' / 'runs')
     assert made[:3] == [sys.executable, '-m', 'medjax.sweep.sky']
     return lambda *arguments: sky.main([*made[3:], *arguments, f'--workdir={stub}/mnt/runs/a'])
