@@ -17,7 +17,7 @@ LAYERS = {
     'machine': (),
     'options': ('errors',),
     'atomic_files': ('errors',),
-    'cli': ('errors',),
+    'cli': ('errors', 'atomic_files'),
     'ops': ('errors', 'machine', 'options'),
     'losses': ('errors', 'options', 'ops'),
     'metrics': ('errors', 'machine', 'ops'),

@@ -113,7 +113,7 @@ def main(arguments: Sequence[str], description: str) -> int:
 
 
 def _command(given: argparse.Namespace, workdir: pathlib.Path) -> Sequence[str]:
-    """What the arguments of a training follow; empty for a training on this machine."""
+    """The beginning of the command of a training; empty for a training on this machine."""
     if given.by == 'sky':
         return sky.command(given.bucket, given.mount, given.sky, workdir)
     return sbatch(given.sbatch, str(SCRIPT)) if given.by == 'slurm' else ()

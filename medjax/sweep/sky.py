@@ -31,7 +31,7 @@ OWN = ('bucket', 'mount', 'sky')  # the options of this module
 
 
 def command(bucket: str, mount: str, options: str, workdir: pathlib.Path) -> list[str]:
-    """What the arguments of a training follow.
+    """The beginning of a command, which the arguments of a training follow.
 
     Args:
       bucket: its name.
@@ -85,7 +85,7 @@ def number(name: str) -> int | None:
     """The number of the job of a name that has not ended; None for none.
 
     Raises:
-      InputError: SkyPilot does not tell.
+      InputError: SkyPilot cannot be asked.
     """
     asked = subprocess.run(['sky', 'jobs', 'queue', '--refresh', '--skip-finished', '--all', '--output', 'json'],
                            capture_output=True, text=True, check=False)
