@@ -23,7 +23,7 @@ OWN = {'config', 'evaluate', 'workdir', 'dry_run', 'distributed', 'from_step', '
        'format', 'precision', 'measure', 'pool', 'count', 'strategy', 'labelled', 'numbered', 'targets', 'confirm',
        'stable_weeks', 'new_mm', 'visit_unit', 'dates', 'hosts', 'origins', 'queue', 'batch_wait_ms', 'batch',
        'upload_mb', 'pixels', 'upload_seconds', 'tmp', 'datastore', 'example', 'against', 'device', 'json', 'plot',
-       'rounds', 'seconds'}
+       'rounds', 'seconds', 'dicomweb', 'train_folder'}
 
 
 @dataclasses.dataclass
