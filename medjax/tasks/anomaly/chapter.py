@@ -48,7 +48,7 @@ def chapter(run: Run) -> Chapter:
         tables=[table for split in run.splits for table in _tables(run, split)],
         sections=_sections(run, splits[0]) if splits else [], curves=_curves(),
         cases=[row for split in run.splits for row in _cases(run, split)], text_columns=non_numeric_columns(run),
-        cases_order=': the highest scores first', warnings=[*run.warnings, *selection_warnings(run, 'the threshold')])
+        cases_order=': the highest scores first', warnings=[*run.warnings, *selection_warnings(run, 'thresholds')])
 
 
 def _analysis(run: Run) -> Mapping[str, Any]:
