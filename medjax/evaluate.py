@@ -24,10 +24,10 @@ from medjax.core.experiment import Experiment  # noqa: E402
 from medjax.data import participants  # noqa: E402
 from medjax.data.split_files import check_same_data  # noqa: E402
 from medjax.errors import InputError  # noqa: E402
+from medjax.processes import check_processes  # noqa: E402
 from medjax.report.tables import headline_lines  # noqa: E402
 from medjax.statistics import intervals  # noqa: E402
 from medjax.tasks.family import of_config  # noqa: E402
-from medjax.training import check_processes  # noqa: E402
 
 
 def evaluate(config: Mapping[str, Any], experiment: Experiment, workdir: pathlib.Path,

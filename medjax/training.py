@@ -20,8 +20,9 @@ from medjax.core import distributed, lock, log, loop, signals, trackers  # noqa:
 from medjax.core.experiment import Experiment  # noqa: E402
 from medjax.core.step import stream  # noqa: E402
 from medjax.data import participants  # noqa: E402
-from medjax.data.split_files import check_same_data, check_split, split_hash, write_split  # noqa: E402
+from medjax.data.split_files import check_same_data, check_split, write_split  # noqa: E402
 from medjax.errors import InputError  # noqa: E402
+from medjax.processes import check_processes  # noqa: E402
 
 # Keys in which a resumed run may differ from the interrupted one: none of them changes a weight.
 FREE = ('log', 'evaluate', 'checkpoint', 'parallel', 'mesh', 'keep_on_device', 'debug', 'study', 'report', 'dicom')
@@ -80,36 +81,6 @@ def _claim(config: Mapping[str, Any], experiment: Experiment, workdir: pathlib.P
             check_same_data(workdir, experiment.data.source.cases, experiment.data.fingerprint)
     except OSError as error:
         raise InputError(f'--workdir={workdir}: cannot be written: {error.strerror}') from error
-
-
-def check_processes(config: Mapping[str, Any], experiment: Experiment) -> None:
-    """Checks that all processes have the same config, code, versions, data and devices; nothing for one process.
-
-    Raises:
-      InputError: with the name of the first that differs, and who has what.
-    """
-    if distributed.several():
-        distributed.check_equal(_facts(config, experiment))
-
-
-def _facts(config: Mapping[str, Any], experiment: Experiment) -> dict[str, Any]:
-    """The values that have to be equal, by names for messages."""
-    environment = log.environment()
-    kind = jax.local_devices()[0]
-    return {**_leaves(config), 'code': f'{environment["git_commit"][:12] or "no commit"}, sha256 {log.code_hash()}',
-            **{f'version of {name}': version for name, version in environment['versions'].items()},
-            'data_hash': experiment.data.fingerprint, 'split_hash': split_hash(experiment.data.source.cases),
-            'devices': f'{jax.local_device_count()} × {kind.device_kind}',
-            'training data in device memory': experiment.placed is not None}
-
-
-def _leaves(section: Mapping[str, Any], name: str = 'config') -> dict[str, Any]:
-    """The values of a section by their dotted names."""
-    found = {}
-    for key, value in section.items():
-        inner = f'{name}.{key}'
-        found |= _leaves(value, inner) if isinstance(value, Mapping) and value else {inner: value}
-    return found
 
 
 def _train_and_evaluate(config: Mapping[str, Any], experiment: Experiment, workdir: pathlib.Path,
